@@ -1,0 +1,10 @@
+# Every target is `./run` of the same name; `make demo ONCE=1` ends after the last step.
+TARGETS := demo test lint bench storm mutants up down clean lock test-all
+
+.PHONY: help $(TARGETS)
+
+help:
+	@./run --help
+
+$(TARGETS):
+	@./run $@ $(ARGS) $(if $(filter demo,$@),$(if $(ONCE),--once))

@@ -1,0 +1,1 @@
+"""The apps: two samples, `blog` and `shop`, and the product, `integrity`."""

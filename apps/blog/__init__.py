@@ -1,0 +1,1 @@
+"""A sample app: posts and comments."""

@@ -1,0 +1,24 @@
+"""Start-up: discover the relations, adopt their fields, connect the capture."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class IntegrityConfig(AppConfig):
+    """The app, under the label that its tables and permissions keep wherever it is installed."""
+
+    name = __name__.rpartition(".")[0]
+    label = "integrity"
+    verbose_name = _("Integrity across databases")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """No queries and no connections here: it runs in every process, also before a fork."""
+        from . import adoption, capture, relations, wakeup
+
+        catalogue = relations.catalogue()
+        adoption.adopt(catalogue)
+        capture.connect(catalogue)
+        wakeup.connect()

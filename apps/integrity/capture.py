@@ -1,0 +1,195 @@
+"""Deletions of tracked parents → rows of the deletion log, in the delete's own transaction.
+
+Takes Django's delete signals, or keys through `record()`; gives log rows on the same alias, and
+`deletion_recorded` once the transaction has committed. A rolled-back delete leaves nothing.
+
+Note [Gather, then insert]: the Collector sends every `pre_delete` before its first DELETE, and a
+model's first `post_delete` after all of its rows are gone, both inside one `atomic`
+(django/db/models/deletion.py, `Collector.delete`). So keys are gathered by the former and
+inserted by the latter: one INSERT for each model, however many rows, guarded by "its row is gone".
+What is gathered belongs to that `Atomic` and disappears with it, whatever goes wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from django.apps import apps
+from django.db import connections, models, transaction
+from django.db.models import QuerySet
+from django.db.models.signals import post_delete, pre_delete
+
+from . import log, relations
+from .exceptions import ParentStillExists
+from .models import Deletion
+from .signals import deletion_recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from django.db.transaction import Atomic
+
+    from .relations import Catalogue, Model
+
+#: Keys of one INSERT.
+BATCH = 2_000
+
+Gathered = dict["Model", list[tuple[Any, "Mapping[str, str] | None"]]]
+_gathered: WeakKeyDictionary[Atomic, Gathered] = WeakKeyDictionary()
+
+
+def connect(catalogue: Catalogue) -> None:
+    """Listen to the deletes of each tracked parent and of its proxies, and of no other model.
+
+    A receiver without sender would switch off fast deletes for every model of the project.
+    """
+    tracked = set(catalogue.parents.values())
+    for model in apps.get_models(include_auto_created=True):
+        if relations.concrete(model) in tracked:
+            uid = f"integrity.capture.{model._meta.label}"
+            pre_delete.connect(gather, sender=model, dispatch_uid=uid)
+            post_delete.connect(flush, sender=model, dispatch_uid=uid)
+
+
+def gather(
+    sender: Model, instance: models.Model, using: str, origin: object = None, **_: object
+) -> None:
+    """`pre_delete`: remember what is about to go."""
+    if not is_home(relations.concrete(sender), using):
+        return
+    operation = _operation(using)
+    if operation is not None:
+        found = (instance.pk, _targets(sender, instance, using, fresh=instance is not origin))
+        _gathered.setdefault(operation, {}).setdefault(sender, []).append(found)
+
+
+def flush(sender: Model, using: str, **_: object) -> None:
+    """The model's first `post_delete`: log what was gathered for it. Later ones find nothing."""
+    operation = _operation(using)
+    found = _gathered.get(operation, {}).pop(sender, None) if operation is not None else None
+    if found:
+        _insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)
+
+
+def record(
+    parents: Iterable[models.Model] | tuple[Model, Iterable[Any]], *, using: str
+) -> list[str]:
+    """Log deletions that send no signal (raw SQL, `_raw_delete`), *after* them.
+
+    `parents` are the deleted instances, or a model and its deleted keys; `using` is the alias that
+    they were deleted on. Call it in the transaction of the delete: it joins it.
+
+    Gives the keys as text. Raises `UnknownName` for a model that no relation points to,
+    `InvalidKey` for a key that its field cannot hold, and `ParentStillExists`, which rolls the
+    caller's block back, when one of them still has a row.
+    """
+    recorded: list[str] = []
+    with transaction.atomic(using=using):
+        for model, found in _by_model(parents).items():
+            logged = _insert(model, found, source=Deletion.Source.API, using=using)
+            if len(logged) < len(found):
+                text = {relations.format_key(relations.primary_key(model), pk) for pk, _ in found}
+                alive = ", ".join(sorted(text - set(logged)))
+                raise ParentStillExists(
+                    f"{model._meta.label} {alive} still has a row in {using!r}: delete it first,"
+                    " then record it in the same transaction"
+                )
+            recorded += logged
+    return recorded
+
+
+def is_home(parent: Model, using: str) -> bool:
+    """Whether a delete on `using` deletes the parent itself, not a copy of it elsewhere.
+
+    Another alias of the same physical database counts (a second route, a test mirror).
+    """
+    homes = relations.databases_for(parent)
+    return using in homes or _address(using) in {_address(home) for home in homes}
+
+
+def _address(alias: str) -> tuple[Any, ...]:
+    settings = connections[alias].settings_dict
+    return tuple(settings.get(part) for part in ("ENGINE", "HOST", "PORT", "NAME"))
+
+
+def _by_model(
+    parents: Iterable[models.Model] | tuple[Model, Iterable[Any]],
+) -> Gathered:
+    if isinstance(parents, tuple) and parents and isinstance(parents[0], type):
+        model, keys = parents
+        parent = _tracked(model)
+        pk = relations.primary_key(parent)
+        unique = dict.fromkeys(relations.parse_key(pk, str(key)) for key in keys)
+        return {parent: [(key, None) for key in unique]} if unique else {}
+    found: Gathered = {}
+    for instance in cast("Iterable[models.Model]", parents):
+        parent = _tracked(type(instance))
+        targets = _targets(parent, instance, "", fresh=True)
+        found.setdefault(parent, []).append((instance.pk, targets))
+    return found
+
+
+def _tracked(model: Model) -> Model:
+    return relations.catalogue().parent(relations.concrete(model)._meta.label)
+
+
+def _insert(
+    parent: Model,
+    found: Sequence[tuple[Any, Mapping[str, str] | None]],
+    *,
+    source: Deletion.Source,
+    using: str,
+) -> list[str]:
+    logged: list[str] = []
+    for batch in _batches(found):
+        keys, targets = zip(*batch, strict=True)
+        logged += log.record(parent, keys, targets, source=source, using=using)
+    if logged:
+        announce = functools.partial(_announce, parent._meta.label, tuple(logged), using)
+        transaction.on_commit(announce, using=using, robust=True)
+    return logged
+
+
+def _announce(parent: str, keys: tuple[str, ...], using: str) -> None:
+    deletion_recorded.send_robust(sender=Deletion, parent=parent, keys=keys, using=using)
+
+
+def _operation(using: str) -> Atomic | None:
+    """The `Atomic` of the Collector that sends the signal; None when somebody else sends it."""
+    blocks: list[Atomic] = connections[using].atomic_blocks
+    return blocks[-1] if blocks else None
+
+
+def _targets(
+    sender: Model, instance: models.Model, using: str, *, fresh: bool
+) -> Mapping[str, str] | None:
+    """The values that `to_field` keys hold; None where every key holds the primary key.
+
+    The instance that `delete()` was called on may carry values that were never saved: what counts
+    is the row (`fresh=False` reads it).
+    """
+    fields = _target_fields(relations.concrete(sender))
+    if not fields:
+        return None
+    if not fresh:
+        row: QuerySet[Any] = QuerySet(model=type(instance), using=using).filter(pk=instance.pk)
+        instance = row.only(*(field.name for field in fields)).first() or instance
+    values = {field: getattr(instance, field.attname) for field in fields}
+    return {
+        field.name: relations.format_key(field, value)
+        for field, value in values.items()
+        if value is not None
+    }
+
+
+@functools.cache
+def _target_fields(parent: Model) -> tuple[relations.Field, ...]:
+    pk = relations.primary_key(parent)
+    children = relations.catalogue().children_of(parent._meta.label)
+    return tuple(dict.fromkeys(each.target for each in children if each.target != pk))
+
+
+def _batches(found: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (found[start : start + BATCH] for start in range(0, len(found), BATCH))

@@ -1,0 +1,100 @@
+"""`settings.INTEGRITY`, typed: the one dictionary that an adopter may tune."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from .exceptions import InvalidSetting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Each key of `settings.INTEGRITY`, with its default. Units are in the names."""
+
+    claim_keys: int = 500
+    """Most cascades that a worker claims at once: so many keys share each statement."""
+
+    statement_rows: int = 1_000
+    """Rows of the first statement on a table; the pace adapts from there."""
+
+    statement_rows_max: int = 10_000
+    """No statement touches more rows than this."""
+
+    statement_seconds: float = 0.1
+    """The time that a statement should take; slower halves its rows, much faster doubles them."""
+
+    turn_seconds: float = 1.0
+    """How long one claim may work before the deletions behind it get their turn."""
+
+    run_seconds: float = 20.0
+    """How long one task works before it hands over to the next message."""
+
+    lease_seconds: float = 10.0
+    """A claim that is not renewed for so long may be claimed by another worker."""
+
+    attempts: int = 8
+    """Failures of one cascade before it is blocked and waits for an operator."""
+
+    backoff_seconds: float = 2.0
+    """Wait after the first failure; doubled by each further one, with jitter."""
+
+    backoff_seconds_max: float = 600.0
+    """Longest wait between two attempts."""
+
+    probe_seconds: float = 5.0
+    """How often a database that cannot be reached is asked again."""
+
+    dispatch_keys: int = 5_000
+    """Most deletions that one transaction dispatches."""
+
+    wakeups: bool = True
+    """Publish a wake-up after each commit. Without it, beat alone finds the work."""
+
+    wakeup_timeout_seconds: float = 0.5
+    """Longest wait for the broker while publishing (never in the request's thread)."""
+
+    wakeup_retry_seconds: float = 5.0
+    """Pause of the publisher after a failure."""
+
+    protect_limit: int = 100
+    """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, wanted = getattr(self, field.name), type(field.default)
+            if wanted is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not wanted:
+                raise InvalidSetting(
+                    f"INTEGRITY[{field.name!r}] is {value!r}; it takes {wanted.__name__}"
+                )
+            if wanted is not bool and value <= 0:
+                raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
+
+
+@functools.cache
+def current() -> Settings:
+    """The settings in force, validated.
+
+    Raises `InvalidSetting` (an `ImproperlyConfigured`) for an unknown key or an unusable value.
+    """
+    given: dict[str, Any] = dict(getattr(settings, "INTEGRITY", {}))
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name in given:
+        if name not in known:
+            raise InvalidSetting(f"INTEGRITY[{name!r}] is no setting; known: {', '.join(known)}")
+    return Settings(**given)
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "INTEGRITY":
+        current.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="integrity.conf")

@@ -1,0 +1,30 @@
+"""Recorded deletions → cascades, one per child database → the databases that have work.
+
+Found by state, never by `id > last`: a lower id may commit later.
+"""
+
+from __future__ import annotations
+
+from . import conf, log, relations
+
+
+def sweep(using: str) -> tuple[int, frozenset[str]]:
+    """Dispatch all recorded deletions of one log, mend what a death left half settled.
+
+    Gives the number dispatched and the child databases that have due cascades now. Several
+    sweeps at once share the work.
+    """
+    limit, total = conf.current().dispatch_keys, 0
+    while number := log.dispatch(using=using, limit=limit):
+        total += number
+    log.settle(using=using)
+    return total, log.due_databases(using=using)
+
+
+def sweep_all() -> tuple[int, frozenset[str]]:
+    """`sweep` over every log of the project."""
+    total, due = 0, frozenset[str]()
+    for using in relations.catalogue().log_databases:
+        number, databases = sweep(using)
+        total, due = total + number, due | databases
+    return total, due

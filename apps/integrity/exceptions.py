@@ -1,0 +1,52 @@
+"""Everything this app raises, under one base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class CrossDatabaseError(Exception):
+    """Base of the app's errors; do not raise it directly."""
+
+
+class InvalidSetting(CrossDatabaseError, ImproperlyConfigured):
+    """A value of `settings.INTEGRITY` that cannot be used."""
+
+
+class UnknownName(CrossDatabaseError, LookupError):
+    """A model, relation or database that the catalogue does not know."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        listed = ", ".join(self.known) or "none"
+        super().__init__(f"unknown {kind} {name!r}; known: {listed}")
+
+
+class InvalidKey(CrossDatabaseError, ValueError):
+    """A parent key that its field cannot hold."""
+
+
+class ParentStillExists(CrossDatabaseError):
+    """A deletion was to be recorded for parents that are still there."""
+
+
+class ChildDatabaseUnavailable(CrossDatabaseError):
+    """A child database could not be asked, and its policy needs an answer before the delete."""
+
+
+class UnusablePolicy(CrossDatabaseError):
+    """An `on_delete` that cannot be carried out in the child's database."""
+
+
+class DatabaseUnreachable(CrossDatabaseError):
+    """A database refused, lost or never answered the connection."""
+
+    def __init__(self, database: str, error: BaseException) -> None:
+        self.database = database
+        self.reason = " ".join(str(error).split()) or type(error).__name__
+        super().__init__(f"{database}: {self.reason}")

@@ -1,0 +1,141 @@
+"""What a relation's policy means in the child's database, decided before anything is touched.
+
+Takes a relation; gives a `Plan`. Pure: no queries.
+
+CASCADE is *set-based* where Django itself would delete every level without loading an object: no
+signal receiver, no PROTECT or RESTRICT, no parent table, no generic relation on the way. Else
+Django's Collector does it, on bounded batches, and the plan says why.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models.deletion import get_candidate_relations_to_delete
+from django.db.models.signals import post_delete, pre_delete
+
+from .exceptions import UnusablePolicy
+from .relations import Policy, declared_on_delete, label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .relations import ForeignKey, Model, Relation
+
+
+class Way(enum.StrEnum):
+    """How the rows of a relation are dealt with."""
+
+    SET_BASED = "set-based"
+    COLLECTOR = "collector"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Rows that refer through `field`, and what refers to them inside the same database.
+
+    An `update` node keeps its rows and changes the key; only rows that go have nodes below.
+    """
+
+    field: ForeignKey
+    update: bool = False
+    below: tuple[Node, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The key's name, as in "blog.Comment.post"."""
+        return label(self.field)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The way of a relation, the tree to walk leaf first, and why it is not a faster way."""
+
+    way: Way
+    root: Node
+    reason: str = ""
+
+
+def plan(relation: Relation) -> Plan:
+    """The plan of a relation whose policy cascades."""
+    field = relation.field
+    if relation.policy is not Policy.CASCADE:
+        return Plan(Way.UPDATE, Node(field, update=True))
+    hurdle = next(_hurdles(field, (field.model,)), "")
+    if hurdle:
+        return Plan(Way.COLLECTOR, Node(field), hurdle)
+    return Plan(Way.SET_BASED, _node(field))
+
+
+def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
+    """Why Django would have to load the rows that refer through `field`."""
+    model = field.model
+    name = model._meta.label
+    if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
+        yield f"{name} has delete signal receivers"
+    if any(model._meta.concrete_model._meta.parents.values()):  # type: ignore[union-attr]
+        yield f"{name} inherits from another table"
+    if any(hasattr(each, "bulk_related_objects") for each in model._meta.private_fields):
+        yield f"{name} has a generic relation"
+    for key in _referring(model):
+        policy = Policy.of(declared_on_delete(key))
+        if policy.checked_at_once or policy is Policy.CUSTOM:
+            yield f"{label(key)} is {policy}"
+        elif policy is Policy.CASCADE and key.model in path:
+            yield f"{label(key)} closes a circle"
+        elif policy is Policy.CASCADE:
+            yield from _hurdles(key, (*path, key.model))
+
+
+def _node(field: ForeignKey) -> Node:
+    below = []
+    for key in _referring(field.model):
+        policy = Policy.of(declared_on_delete(key))
+        if policy is Policy.CASCADE:
+            below.append(_node(key))
+        elif policy is not Policy.DO_NOTHING:
+            below.append(Node(key, update=True))
+    return Node(field, below=tuple(below))
+
+
+def _referring(model: Model) -> list[ForeignKey]:
+    """The keys that Django's Collector follows from `model`."""
+    found: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
+    return [each.field for each in found]
+
+
+class _Updates:
+    """Stands in for a Collector and keeps what an `on_delete` asks it to set."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def add_field_update(self, field: ForeignKey, value: Any, objs: object) -> None:  # noqa: ARG002
+        self.values.append(value)
+
+
+def replacement(field: ForeignKey, using: str) -> Any:
+    """The key value that the field's policy puts in place of a parent that is gone.
+
+    A callable of `SET(…)` is called anew each time, as Django does; an instance gives its key.
+    Raises `UnusablePolicy` where the `on_delete` does anything but set a value.
+    """
+    on_delete: Callable[..., None] = declared_on_delete(field)
+    updates = _Updates()
+    try:
+        on_delete(updates, field, models.QuerySet(model=field.model).none(), using)
+    except AttributeError as error:
+        raise UnusablePolicy(
+            f"{label(field)}: its on_delete uses more of the Collector than `add_field_update`"
+            f" ({error}); across databases it can only set a value"
+        ) from error
+    if len(updates.values) != 1:
+        raise UnusablePolicy(
+            f"{label(field)}: its on_delete sets no value; use DO_NOTHING to keep rows"
+        )
+    value = updates.values[0]
+    return getattr(value, field.target_field.attname) if isinstance(value, models.Model) else value

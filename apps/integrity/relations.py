@@ -1,0 +1,260 @@
+"""The catalogue: every foreign key whose parent and child live in different databases.
+
+Takes the models and the routers; gives frozen values. No queries.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import DEFAULT_DB_ALIAS, models, router
+
+from .exceptions import InvalidKey, UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Model: TypeAlias = type[models.Model]
+ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
+Field: TypeAlias = "models.Field[Any, Any]"
+
+
+class Policy(enum.StrEnum):
+    """A relation's `on_delete`, under Django's names."""
+
+    CASCADE = "CASCADE"
+    PROTECT = "PROTECT"
+    RESTRICT = "RESTRICT"
+    SET_NULL = "SET_NULL"
+    SET_DEFAULT = "SET_DEFAULT"
+    SET = "SET"
+    DO_NOTHING = "DO_NOTHING"
+    CUSTOM = "CUSTOM"
+
+    @classmethod
+    def of(cls, on_delete: Callable[..., None]) -> Policy:
+        """The policy of an `on_delete` callable; `CUSTOM` for a project's own."""
+        for policy in cls:
+            if on_delete is getattr(models, policy, None):
+                return policy
+        return cls.SET if hasattr(on_delete, "deconstruct") else cls.CUSTOM
+
+    @property
+    def checked_at_once(self) -> bool:
+        """Whether the policy answers inside the parent's delete, not after it."""
+        return self in {Policy.PROTECT, Policy.RESTRICT}
+
+    @property
+    def cascades(self) -> bool:
+        """Whether the policy leaves work in the child's database after the parent's delete."""
+        return not (self.checked_at_once or self is Policy.DO_NOTHING)
+
+
+def label(field: Field) -> str:
+    """A field's name, as in "blog.Post.author"."""
+    return f"{field.model._meta.label}.{field.name}"
+
+
+def declared_on_delete(field: ForeignKey) -> Callable[..., None]:
+    """What the field's author wrote, also after the field was adopted."""
+    on_delete: Any = field.remote_field.on_delete
+    declared: Callable[..., None] = getattr(on_delete, "declared", on_delete)
+    return declared
+
+
+def databases_for(model: Model) -> tuple[str, ...]:
+    """Aliases of the databases in which the model's rows live.
+
+    A router may declare several (shards) by a method `databases_for(model)`; else the model has
+    one home, `router.db_for_write(model)`.
+    """
+    for each in router.routers:
+        method = getattr(each, "databases_for", None)
+        if method is not None and (aliases := tuple(method(model) or ())):
+            return aliases
+    return (router.db_for_write(model),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """One cross-database foreign key."""
+
+    field: ForeignKey
+    policy: Policy
+    parent_databases: tuple[str, ...]
+    child_databases: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The relation's name, as in "blog.Post.author"."""
+        return label(self.field)
+
+    @property
+    def child(self) -> Model:
+        """The model that holds the key."""
+        return self.field.model
+
+    @property
+    def parent(self) -> Model:
+        """The model that the key points to; the concrete one where it points to a proxy."""
+        return concrete(self.field.remote_field.model)
+
+    @property
+    def target(self) -> Field:
+        """The parent's field that the key holds: its primary key, or its `to_field`."""
+        target: Field = self.field.target_field
+        return target
+
+    @property
+    def on_delete(self) -> Callable[..., None]:
+        """The declared `on_delete`."""
+        return declared_on_delete(self.field)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether an index of the child's table begins with the key."""
+        return next(_leading_columns(self.field), None) is not None
+
+
+def _leading_columns(field: ForeignKey) -> Iterator[str]:
+    meta = field.model._meta
+    if getattr(field, "db_index", False) or field.unique:
+        yield field.name
+    groups = [index.fields for index in meta.indexes if index.condition is None]
+    groups += [list(names) for names in meta.unique_together]
+    groups += [
+        list(constraint.fields)
+        for constraint in meta.constraints
+        if isinstance(constraint, models.UniqueConstraint) and constraint.condition is None
+    ]
+    yield from (names[0] for names in groups if names and names[0].lstrip("-") == field.name)
+
+
+def concrete(model: Model) -> Model:
+    """The model itself, or the one that a proxy stands for."""
+    found = model._meta.concrete_model
+    assert found is not None, f"{model._meta.label} is abstract"
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All relations of the project, in the order of their labels."""
+
+    relations: tuple[Relation, ...]
+
+    @property
+    def parents(self) -> dict[str, Model]:
+        """Label → tracked parent model."""
+        return {each.parent._meta.label: each.parent for each in self.relations}
+
+    @property
+    def log_databases(self) -> tuple[str, ...]:
+        """The databases that hold a deletion log: those in which tracked parents live."""
+        return _unique(alias for each in self.relations for alias in each.parent_databases)
+
+    @property
+    def child_databases(self) -> tuple[str, ...]:
+        """The databases that deletions may cascade into."""
+        return _unique(alias for each in self.relations for alias in each.child_databases)
+
+    def children_of(self, parent: str, database: str | None = None) -> tuple[Relation, ...]:
+        """The relations that a deletion of `parent` cascades along (into `database`)."""
+        return tuple(
+            each
+            for each in self.relations
+            if each.policy.cascades
+            and each.parent._meta.label == parent
+            and (database is None or database in each.child_databases)
+        )
+
+    def databases_of(self, parent: str) -> tuple[str, ...]:
+        """The child databases that a deletion of `parent` fans out to."""
+        return _unique(alias for each in self.children_of(parent) for alias in each.child_databases)
+
+    def parent(self, name: str) -> Model:
+        """The tracked parent of that label, in any case.
+
+        Raises `UnknownName`, which lists the known ones.
+        """
+        by_name = {known.lower(): model for known, model in self.parents.items()}
+        try:
+            return by_name[name.lower()]
+        except KeyError:
+            raise UnknownName("parent model", name, self.parents) from None
+
+    def database(self, alias: str) -> str:
+        """The alias, if deletions cascade into it. Raises `UnknownName`."""
+        if alias not in self.child_databases:
+            raise UnknownName("child database", alias, self.child_databases)
+        return alias
+
+
+def _unique(aliases: Iterator[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(aliases))
+
+
+def discover() -> Catalogue:
+    """Read the models and the routers. Deterministic, no queries."""
+    found = [
+        relation
+        for model in apps.get_models(include_auto_created=True)
+        if not model._meta.proxy
+        for field in model._meta.local_fields
+        if isinstance(field, models.ForeignKey) and not field.remote_field.parent_link
+        if (relation := _relation(field)) is not None
+    ]
+    return Catalogue(tuple(sorted(found, key=lambda each: each.label)))
+
+
+def _relation(field: ForeignKey) -> Relation | None:
+    parents = databases_for(concrete(field.remote_field.model))
+    children = databases_for(field.model)
+    if set(parents) == set(children):
+        return None
+    return Relation(
+        field=field,
+        policy=Policy.of(declared_on_delete(field)),
+        parent_databases=parents,
+        child_databases=children,
+    )
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The catalogue of this process, discovered once when the apps are ready."""
+    return discover()
+
+
+def log_databases() -> tuple[str, ...]:
+    """Where the deletion log is migrated to: ask this in a router's `allow_migrate`."""
+    return catalogue().log_databases or (DEFAULT_DB_ALIAS,)
+
+
+def primary_key(model: Model) -> Field:
+    """The model's primary key."""
+    pk = concrete(model)._meta.pk
+    assert pk is not None, f"{model._meta.label} is abstract"
+    return pk
+
+
+def format_key(field: Field, value: Any) -> str:
+    """The text form of a parent's key, which `parse_key` takes back."""
+    return field.value_to_string(cast("models.Model", SimpleNamespace(**{field.attname: value})))
+
+
+def parse_key(field: Field, text: str) -> Any:
+    """The value of a parent's key from its text form.
+
+    Raises `InvalidKey`, naming the field, where the field cannot hold it.
+    """
+    try:
+        return field.to_python(text)
+    except (ValidationError, ValueError, TypeError) as error:
+        raise InvalidKey(f"{text!r} is no key of {label(field)}") from error

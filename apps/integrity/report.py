@@ -1,0 +1,313 @@
+"""Read-only figures: the only source for the command line, the pages and the metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db import router
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from . import relations
+from .models import Cascade, ChildDatabase, Deletion, Heartbeat
+from .plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .plan import Node
+    from .relations import ForeignKey, Model, Relation
+
+#: The window over which the rate of finished cascades is measured.
+RATE_SECONDS = 300
+
+
+class RelationRow(TypedDict):
+    """One relation in one child database."""
+
+    relation: str
+    child_database: str
+    parent: str
+    parent_database: str
+    policy: str
+    indexed: bool
+    plan: str
+    why: str
+    last_full_scan: str | None
+
+
+class Effect(TypedDict):
+    """What a deletion does along one key."""
+
+    relation: str
+    database: str
+    policy: str
+    rows: int
+
+
+class DatabaseRow(TypedDict):
+    """How far one child database is behind."""
+
+    database: str
+    state: str
+    reason: str
+    backlog: int
+    blocked: int
+    lag_seconds: float | None
+    rate: float
+    eta_seconds: float | None
+
+
+class Receipt(TypedDict):
+    """Proof for one deletion: what was removed where, when, how many rows."""
+
+    deletion: dict[str, Any]
+    cascades: list[dict[str, Any]]
+
+
+class Pulse(TypedDict):
+    """When a process was last seen."""
+
+    name: str
+    seconds_ago: float
+
+
+class Status(TypedDict):
+    """The whole picture."""
+
+    databases: list[DatabaseRow]
+    deletions: dict[str, int]
+    scans: list[dict[str, Any]]
+    workers: list[Pulse]
+    beat: Pulse | None
+
+
+def catalogue() -> list[RelationRow]:
+    """The relations, a row for each child database. No queries."""
+    return [
+        _relation(relation, database)
+        for relation in relations.catalogue().relations
+        for database in relation.child_databases
+    ]
+
+
+def _relation(relation: Relation, database: str) -> RelationRow:
+    way = plan(relation) if relation.policy.cascades else None
+    return {
+        "relation": relation.label,
+        "child_database": database,
+        "parent": relation.parent._meta.label,
+        "parent_database": ", ".join(relation.parent_databases),
+        "policy": str(relation.policy),
+        "indexed": relation.indexed,
+        "plan": str(way.way) if way else "",
+        "why": way.reason if way else "",
+        "last_full_scan": None,
+    }
+
+
+def preview(model: str, key: str) -> list[Effect]:
+    """What deleting that parent would touch in the child databases, row by row counted once.
+
+    Raises `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its
+    field cannot hold.
+    """
+    parent = relations.catalogue().parent(model)
+    pk = relations.parse_key(relations.primary_key(parent), key)
+    effects: list[Effect] = []
+    seen: dict[tuple[Model, str], Q] = {}
+    for relation in relations.catalogue().relations:
+        if relation.parent is not parent or (value := _target_value(relation, pk)) is None:
+            continue
+        for database in relation.child_databases:
+            effects += _effects(relation, database, value, seen)
+    return effects
+
+
+def _target_value(relation: Relation, pk: Any) -> Any:
+    target = relation.target
+    if target.primary_key:
+        return pk
+    home = router.db_for_write(relation.parent)
+    row: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk=pk)
+    return row.values_list(target.attname, flat=True).first()
+
+
+def _effects(
+    relation: Relation, database: str, value: Any, seen: dict[tuple[Model, str], Q]
+) -> Iterator[Effect]:
+    key, policy = relation.field, relation.policy
+    yield _effect(key, str(policy), Q(**{key.attname: value}), database, seen)
+    if policy is relations.Policy.CASCADE:
+        for node, path in _below(plan(relation).root, key.attname):
+            below = relations.Policy.of(relations.declared_on_delete(node.field))
+            yield _effect(node.field, str(below), Q(**{path: value}), database, seen)
+
+
+def _below(node: Node, path: str) -> Iterator[tuple[Node, str]]:
+    for sub in node.below:
+        inner = f"{sub.field.name}__{path}"
+        yield sub, inner
+        yield from _below(sub, inner)
+
+
+def _effect(
+    key: ForeignKey, policy: str, rows: Q, database: str, seen: dict[tuple[Model, str], Q]
+) -> Effect:
+    """Rows that refer through `key`, but for those that an earlier effect counted."""
+    model = key.model
+    counted = seen.get((model, database))
+    found: QuerySet[Any] = QuerySet(model=model, using=database).filter(rows)
+    number = (found.exclude(counted) if counted else found).count()
+    seen[model, database] = counted | rows if counted else rows
+    return {
+        "relation": relations.label(key),
+        "database": database,
+        "policy": policy,
+        "rows": number,
+    }
+
+
+def status() -> Status:
+    """Backlog, lag and signs of life, summed over all logs."""
+    found = relations.catalogue()
+    beats = [pulse for using in found.log_databases for pulse in _pulses(using)]
+    return {
+        "databases": [_database(alias) for alias in found.child_databases],
+        "deletions": _deletions(),
+        "scans": [],
+        "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
+        "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
+    }
+
+
+def _deletions() -> dict[str, int]:
+    counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
+    for using in relations.catalogue().log_databases:
+        rows = Deletion.objects.using(using).values_list("state").annotate(Count("pk"))
+        counts.update(dict(rows))
+    return dict(counts)
+
+
+def _database(alias: str) -> DatabaseRow:
+    backlog = blocked = recently = 0
+    oldest: list[dt.datetime] = []
+    reasons: list[str] = []
+    for using in relations.catalogue().log_databases:
+        cascades = Cascade.objects.using(using).filter(database=alias)
+        for found in (_open(cascades), _undispatched(alias, using)):
+            backlog += found["backlog"]
+            blocked += found["blocked"]
+            oldest += [found["oldest"]] if found["oldest"] else []
+        since = Now() - dt.timedelta(seconds=RATE_SECONDS)
+        recently += cascades.filter(done_at__gte=since).count()
+        reasons += _reasons(alias, using)
+    rate = recently / RATE_SECONDS
+    return {
+        "database": alias,
+        "state": _state(backlog, blocked, reasons),
+        "reason": "; ".join(dict.fromkeys(reasons)),
+        "backlog": backlog,
+        "blocked": blocked,
+        "lag_seconds": _age(min(oldest)) if oldest else None,
+        "rate": rate,
+        "eta_seconds": backlog / rate if backlog and rate and not reasons else None,
+    }
+
+
+def _open(cascades: QuerySet[Cascade]) -> dict[str, Any]:
+    return cascades.filter(state__in=Cascade.OPEN).aggregate(
+        backlog=Count("pk"),
+        blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
+        oldest=Min("recorded_at"),
+    )
+
+
+def _undispatched(alias: str, using: str) -> dict[str, Any]:
+    """Recorded deletions that will fan out to `alias`: they are behind, too."""
+    found = relations.catalogue()
+    parents = [label for label in found.parents if alias in found.databases_of(label)]
+    recorded = Deletion.objects.using(using).filter(
+        state=Deletion.State.RECORDED, parent__in=parents
+    )
+    counts = recorded.aggregate(backlog=Count("pk"), oldest=Min("recorded_at"))
+    return {**counts, "blocked": 0}
+
+
+def _reasons(alias: str, using: str) -> Iterator[str]:
+    for row in ChildDatabase.objects.using(using).filter(
+        alias=alias, unreachable_since__isnull=False
+    ):
+        yield f"cannot be reached: {row.reason}"
+
+
+def _state(backlog: int, blocked: int, reasons: list[str]) -> str:
+    if reasons:
+        return "waiting"
+    if blocked:
+        return "blocked"
+    return "working" if backlog else "idle"
+
+
+def _age(moment: dt.datetime) -> float:
+    return max(0.0, (timezone.now() - moment).total_seconds())
+
+
+def _pulses(using: str) -> Iterator[Pulse]:
+    for row in Heartbeat.objects.using(using).order_by("name"):
+        yield {"name": row.name, "seconds_ago": _age(row.seen_at)}
+
+
+def receipts(model: str, key: str) -> list[Receipt]:
+    """What is known of that parent's deletions, the newest first.
+
+    Raises `UnknownName` for a model that no relation points to.
+    """
+    parent = relations.catalogue().parent(model)
+    text = relations.format_key(
+        relations.primary_key(parent), relations.parse_key(relations.primary_key(parent), key)
+    )
+    found = [
+        deletion
+        for using in relations.databases_for(parent)
+        for deletion in Deletion.objects.using(using)
+        .filter(parent=parent._meta.label, key=text)
+        .prefetch_related("cascades")
+    ]
+    found.sort(key=lambda each: each.recorded_at, reverse=True)
+    return [_receipt(deletion) for deletion in found]
+
+
+def _receipt(deletion: Deletion) -> Receipt:
+    return {
+        "deletion": {
+            "id": deletion.pk,
+            "parent": deletion.parent,
+            "key": deletion.key,
+            "source": deletion.source,
+            "state": deletion.state,
+            "reason": deletion.reason,
+            "recorded_at": _iso(deletion.recorded_at),
+            "cascaded_at": _iso(deletion.cascaded_at),
+            "verified_at": _iso(deletion.verified_at),
+        },
+        "cascades": [
+            {
+                "database": cascade.database,
+                "state": cascade.state,
+                "reason": cascade.reason,
+                "attempts": cascade.attempts,
+                "rows": cascade.rows or {},
+                "done_at": _iso(cascade.done_at),
+                "verified_at": _iso(cascade.verified_at),
+            }
+            for cascade in sorted(deletion.cascades.all(), key=lambda each: each.database)
+        ],
+    }
+
+
+def _iso(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

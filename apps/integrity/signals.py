@@ -1,0 +1,13 @@
+"""Signals for the project around this app. Receivers run in the process that did the work."""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+#: A deletion was recorded and its transaction has committed.
+#: Sends `parent` (label), `keys` (tuple of text) and `using` (alias of the log).
+deletion_recorded = Signal()
+
+#: Cascades were finished in one child database.
+#: Sends `database`, `using` (alias of the log) and `deletions` (tuple of ids).
+cascade_finished = Signal()

@@ -1,0 +1,77 @@
+"""The few statements that each kind of database says in its own best way.
+
+`on(alias)` picks the form: PostgreSQL's own, or the ORM's for every other backend. Each function
+is one short transaction (or joins the caller's), touches at most `limit` rows and refuses to run
+without keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.db import connections
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from ..relations import Field, Model
+
+
+class Statements(Protocol):
+    """What a form provides. `using` is the alias that the statement runs on."""
+
+    def insert_deletions(
+        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+    ) -> list[str]:
+        """Log those keys of `parent` that have no row any more; gives them back as text."""
+
+    def insert_cascades(
+        self, deletions: Sequence[int], databases: Sequence[str], *, using: str
+    ) -> None:
+        """One pending cascade for each deletion and database that has none yet."""
+
+    def finish_cascades(
+        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+    ) -> list[int]:
+        """Mark those cascades done that the claim still holds; gives their deletions' ids."""
+
+    def lock_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        """Lock rows whose `field` holds one of `keys`; gives primary key → key.
+
+        Call it inside a transaction. Rows that somebody else holds are passed over.
+        """
+
+    def delete_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> Counter[Any]:
+        """Delete rows whose `field` holds one of `keys`; gives the number for each key."""
+
+    def update_rows(
+        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+    ) -> Counter[Any]:
+        """Set `field` to `value` where it holds one of `keys`; gives the number for each key."""
+
+    def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
+        """Those of `keys` that some row's `field` still holds, by one index probe each."""
+
+
+def on(alias: str) -> Statements:
+    """The statements for the database behind `alias`."""
+    if connections[alias].vendor == "postgresql":
+        from .postgresql import PostgreSQL
+
+        return PostgreSQL()
+    from .portable import Portable
+
+    return Portable()
+
+
+def need(keys: Sequence[Any]) -> Sequence[Any]:
+    """The keys; raises `ValueError` for none: a statement without its condition never runs."""
+    if not keys:
+        raise ValueError("refused: a statement without keys")
+    return keys

@@ -1,0 +1,145 @@
+"""The ORM's form of the statements, for every backend that Django has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from ..relations import format_key, primary_key
+from . import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from ..relations import Field, Model
+
+#: Values in one list: two lists stay under the lowest limit of parameters (SQLite's old 999).
+PARAMETERS = 450
+
+
+class Portable:
+    """See `Statements`."""
+
+    def insert_deletions(
+        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+    ) -> list[str]:
+        from ..models import Deletion
+
+        pk = primary_key(parent)
+        alive: set[Any] = set()
+        for chunk in _chunks(need(keys)):
+            alive |= set(_rows(parent, using).filter(pk__in=chunk).values_list("pk", flat=True))
+        new = [
+            Deletion(
+                parent=parent._meta.label,
+                key=format_key(pk, key),
+                targets=target,
+                source=source,
+            )
+            for key, target in zip(keys, targets, strict=True)
+            if key not in alive
+        ]
+        Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
+        return [deletion.key for deletion in new]
+
+    def insert_cascades(
+        self, deletions: Sequence[int], databases: Sequence[str], *, using: str
+    ) -> None:
+        from ..models import Cascade, Deletion
+
+        for chunk in _chunks(need(deletions)):
+            recorded = dict(
+                Deletion.objects.using(using).filter(pk__in=chunk).values_list("pk", "recorded_at")
+            )
+            Cascade.objects.using(using).bulk_create(
+                (
+                    Cascade(deletion_id=pk, database=database, recorded_at=recorded_at)
+                    for pk, recorded_at in recorded.items()
+                    for database in databases
+                ),
+                batch_size=PARAMETERS // 6,
+                ignore_conflicts=True,
+            )
+
+    def finish_cascades(
+        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+    ) -> list[int]:
+        from ..models import Cascade
+
+        finished: list[int] = []
+        with transaction.atomic(using=using):
+            for chunk in _chunks(need(list(rows))):
+                held = Cascade.objects.using(using).filter(
+                    pk__in=chunk, claim=claim, state=Cascade.State.RUNNING
+                )
+                for cascade in held:
+                    changed = held.filter(pk=cascade.pk).update(
+                        state=Cascade.State.DONE,
+                        done_at=Now(),
+                        claim=None,
+                        reason="",
+                        rows=dict(rows[cascade.pk]),
+                    )
+                    finished += [cascade.deletion_id] * changed
+        return finished
+
+    def lock_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        return _referring(field, keys, limit, using)
+
+    def delete_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> Counter[Any]:
+        with transaction.atomic(using=using):
+            found = _referring(field, keys, limit, using)
+            for chunk in _chunks(list(found)):
+                _still(field, found, chunk, using)._raw_delete(using)
+        return Counter(found.values())
+
+    def update_rows(
+        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+    ) -> Counter[Any]:
+        with transaction.atomic(using=using):
+            found = _referring(field, keys, limit, using)
+            for chunk in _chunks(list(found)):
+                _still(field, found, chunk, using).update(**{field.name: value})
+        return Counter(found.values())
+
+    def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
+        rows = _rows(field.model, using)
+        return {key for key in need(keys) if rows.filter(**{field.attname: key}).exists()}
+
+
+def _rows(model: Model, using: str) -> QuerySet[Any]:
+    """All rows: a project's managers may hide some, and hidden rows are alive."""
+    return QuerySet(model=model, using=using)
+
+
+def _referring(field: Field, keys: Sequence[Any], limit: int, using: str) -> dict[Any, Any]:
+    """Primary key → key of at most `limit` rows, locked where the backend can lock."""
+    rows = _rows(field.model, using).select_for_update()
+    found: dict[Any, Any] = {}
+    for chunk in _chunks(need(keys)):
+        pairs = rows.filter(**{f"{field.attname}__in": chunk}).values_list("pk", field.attname)
+        found.update(pairs[: limit - len(found)])
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> QuerySet[Any]:
+    """Those rows, as long as they hold the key that they were found by."""
+    keys = {found[pk] for pk in pks}
+    return _rows(field.model, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
+
+
+def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
+    values = list(values)
+    for start in range(0, len(values), PARAMETERS):
+        yield values[start : start + PARAMETERS]

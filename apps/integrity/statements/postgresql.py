@@ -1,0 +1,169 @@
+"""PostgreSQL's form of the statements: keys travel as one array, counts come back per key.
+
+Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan when statistics are
+stale or skewed (GitLab, merge request 235721). `unnest … CROSS JOIN LATERAL (… LIMIT n)` leaves
+the planner one index seek for each key.
+
+Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
+key's condition, so that a row which moved to another parent meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from ..relations import format_key, primary_key
+from . import need
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from ..relations import Field, Model
+
+
+class PostgreSQL:
+    """See `Statements`."""
+
+    def insert_deletions(
+        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+    ) -> list[str]:
+        pk = primary_key(parent)
+        names = _Names(using, table=parent._meta.db_table, key=pk.column)
+        rows = _fetch(
+            using,
+            "INSERT INTO integrity_deletion (parent, key, targets, source, state)"
+            " SELECT %s, gone.text, gone.target::jsonb, %s, 'recorded'"
+            f" FROM unnest(%s::{_type(pk, using)}[], %s::text[], %s::text[])"
+            " AS gone (key, text, target)"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {names['table']} AS alive"
+            f" WHERE alive.{names['key']} = gone.key)"
+            " RETURNING key",
+            [
+                parent._meta.label,
+                source,
+                _prepared(pk, need(keys), using),
+                [format_key(pk, key) for key in keys],
+                [None if target is None else json.dumps(target) for target in targets],
+            ],
+        )
+        return [key for (key,) in rows]
+
+    def insert_cascades(
+        self, deletions: Sequence[int], databases: Sequence[str], *, using: str
+    ) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO integrity_cascade (deletion_id, database, recorded_at)"
+                " SELECT deletion.id, database, deletion.recorded_at"
+                " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
+                " WHERE deletion.id = ANY(%s::bigint[])"
+                " ON CONFLICT (deletion_id, database) DO NOTHING",
+                [list(databases), list(need(deletions))],
+            )
+
+    def finish_cascades(
+        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+    ) -> list[int]:
+        finished = _fetch(
+            using,
+            "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
+            " done_at = statement_timestamp(), rows = result.rows::jsonb"
+            " FROM unnest(%s::bigint[], %s::text[]) AS result (id, rows)"
+            " WHERE cascade.id = result.id AND cascade.claim = %s AND cascade.state = 'running'"
+            " RETURNING cascade.deletion_id",
+            [need(list(rows)), [json.dumps(each) for each in rows.values()], claim],
+        )
+        return [deletion for (deletion,) in finished]
+
+    def lock_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        pk = primary_key(field.model)
+        names = _Names(using, table=field.model._meta.db_table, key=field.column, pk=pk.column)
+        sql = (
+            "SELECT found.pk, found.key"
+            f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk, child.{names['key']} AS key"
+            f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key"
+            " LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
+        )
+        return dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, limit]))
+
+    def delete_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> Counter[Any]:
+        names = _names(field, using)
+        return _change(
+            field, keys, limit, f"DELETE FROM {names['table']} AS child USING picked", using
+        )
+
+    def update_rows(
+        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+    ) -> Counter[Any]:
+        names = _names(field, using)
+        update = f"UPDATE {names['table']} AS child SET {names['key']} = %s FROM picked"
+        return _change(field, keys, limit, update, using, *_prepared(field, [value], using))
+
+    def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
+        names = _names(field, using)
+        found = _fetch(
+            using,
+            f"SELECT wanted.key FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+            f" WHERE child.{names['key']} = wanted.key LIMIT 1) AS present",
+            [_prepared(field, need(keys), using)],
+        )
+        return {key for (key,) in found}
+
+
+class _Names(dict[str, str]):
+    """Names of tables and columns, quoted by the backend and safe beside parameters."""
+
+    def __init__(self, using: str, **names: str | None) -> None:
+        quote = connections[using].ops.quote_name
+        super().__init__(
+            {each: quote(str(name)).replace("%", "%%") for each, name in names.items()}
+        )
+
+
+def _names(field: Field, using: str) -> _Names:
+    return _Names(using, table=field.model._meta.db_table, key=field.column)
+
+
+def _change(
+    field: Field, keys: Sequence[Any], limit: int, change: str, using: str, *params: Any
+) -> Counter[Any]:
+    """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
+    names = _names(field, using)
+    sql = (
+        "WITH picked AS MATERIALIZED (SELECT found.row, found.key"
+        f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+        f" CROSS JOIN LATERAL (SELECT child.ctid AS row, child.{names['key']} AS key"
+        f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key) AS found"
+        f" LIMIT %s), changed AS ({change}"
+        " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
+        f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"
+        " RETURNING picked.key)"
+        " SELECT key, count(*) FROM changed GROUP BY key"
+    )
+    return Counter(dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, *params])))
+
+
+def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _type(field: Field, using: str) -> str:
+    return str(field.rel_db_type(connections[using])).replace("%", "%%")
+
+
+def _prepared(field: Field, values: Sequence[Any], using: str) -> list[Any]:
+    connection = connections[using]
+    return [field.get_db_prep_value(value, connection) for value in values]

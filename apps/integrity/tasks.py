@@ -1,0 +1,89 @@
+"""Celery shells over the engine, and the only module that knows Celery.
+
+A message says "look after database X": it carries an alias and never a key, so any later message
+makes good for any lost one, and a forged one has no victim.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery import current_app, shared_task
+from kombu.pools import producers
+
+from . import cascade, conf, dispatch, log, relations
+
+if TYPE_CHECKING:
+    from celery import Task
+
+#: Queue of what concerns no single child database.
+QUEUE = "integrity"
+
+
+def queue_for(database: str) -> str:
+    """The queue of one child database."""
+    return f"{QUEUE}.{database}"
+
+
+@shared_task(name="integrity.dispatch", ignore_result=True)
+def dispatch_deletions(using: str | None = None) -> None:
+    """Fan recorded deletions of one log (or of all) out, then wake each database that has work.
+
+    A log that cannot be read does not keep the others; its error is raised at the end.
+    """
+    failures: list[Exception] = []
+    for alias in [using] if using else relations.catalogue().log_databases:
+        try:
+            _, due = dispatch.sweep(alias)
+            for database in sorted(due):
+                publish_cascade(database)
+        except Exception as error:  # noqa: BLE001 (the other logs come first)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+@shared_task(name="integrity.cascade", ignore_result=True, bind=True)
+def cascade_into(self: Task[..., None], database: str) -> None:
+    """Work on what is due in one child database; hand over to the next message when time is up."""
+    done = cascade.drain(database)
+    for using in relations.catalogue().log_databases:
+        log.beat(str(self.request.hostname), using=using)
+    if done.more:
+        publish_cascade(database)
+
+
+@shared_task(name="integrity.maintain", ignore_result=True)
+def maintain() -> None:
+    """Beat's own sign of life."""
+    for using in relations.catalogue().log_databases:
+        log.beat("beat", using=using)
+
+
+def publish_dispatch(using: str) -> None:
+    """Send the wake-up for a log. Raises whatever the broker raises, soon."""
+    _publish(dispatch_deletions, QUEUE, using)
+
+
+def publish_cascade(database: str) -> None:
+    """Send the wake-up for a child database. Raises whatever the broker raises, soon."""
+    _publish(cascade_into, queue_for(database), database)
+
+
+def _publish(task: Task[..., None], queue: str, *aliases: str) -> None:
+    """Publish through a private pool whose sockets give up early.
+
+    Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
+    Redis; `retry=False` alone waits six seconds in the connection's own retries.
+    """
+    seconds = conf.current().wakeup_timeout_seconds
+    connection = current_app.connection_for_write(
+        transport_options={
+            **current_app.conf.broker_transport_options,
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "max_retries": 0,
+        }
+    )
+    with producers[connection].acquire(block=True, timeout=seconds) as producer:
+        task.apply_async(args=aliases, queue=queue, producer=producer, retry=False)

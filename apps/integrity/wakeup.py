@@ -1,0 +1,108 @@
+"""Wake-ups: hints that there is work, published outside the thread that made it.
+
+Takes `deletion_recorded`; gives one message for each log, merged, within a bounded time. A wake-up
+may be lost or come twice: the state is in the database, and beat finds what nobody announced.
+
+Note [Never in the request]: publishing costs a millisecond when the broker is well, and up to the
+socket timeout when it hangs, so it happens in a thread that starts with the first wake-up of the
+process (never before a fork) and retries after a pause.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from . import conf
+from .signals import deletion_recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("integrity.wakeup")
+
+
+class Publisher:
+    """A thread that calls `publish(alias)` for each alias woken since its last round."""
+
+    def __init__(self, publish: Callable[[str], None]) -> None:
+        self._publish = publish
+        self._changed = threading.Condition()
+        self._pending: dict[str, None] = {}
+        self._thread: threading.Thread | None = None
+        self._process = 0
+        self._closing = False
+
+    def wake(self, alias: str) -> None:
+        """Ask for a message; returns at once, whatever the broker does."""
+        if self._process != os.getpid():
+            self._after_fork()
+        with self._changed:
+            self._pending[alias] = None
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(
+                    target=self._run, name="integrity-wakeup", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Publish what is pending, for so long at most; what remains is left to beat."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None and self._process == os.getpid():
+            self._thread.join(timeout_seconds)
+
+    def _after_fork(self) -> None:
+        """A forked process has none of its parent's threads, and must not trust its locks."""
+        self._changed = threading.Condition()
+        self._pending, self._thread, self._process = {}, None, os.getpid()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._closing)
+                aliases, self._pending = list(self._pending), {}
+            if not aliases:
+                return
+            self._round(aliases)
+
+    def _round(self, aliases: list[str]) -> None:
+        """Publish each; after a failure keep the rest and pause: let a dead broker be."""
+        for position, alias in enumerate(aliases):
+            try:
+                self._publish(alias)
+            except Exception as error:  # noqa: BLE001 (a hint may fail in any way)
+                logger.warning("broker does not take wake-ups, beat finds the work: %s", error)
+                self._pause(aliases[position:])
+                return
+
+    def _pause(self, unpublished: list[str]) -> None:
+        until = time.monotonic() + conf.current().wakeup_retry_seconds
+        with self._changed:
+            self._pending = dict.fromkeys(unpublished) | self._pending
+            self._changed.wait_for(lambda: self._closing, until - time.monotonic())
+            if self._closing:
+                self._pending = {}
+
+
+def connect() -> None:
+    """Publish a wake-up after each recorded deletion, if the project has Celery."""
+    if importlib.util.find_spec("celery") is None:
+        return
+    from .tasks import publish_dispatch
+
+    publisher = Publisher(publish_dispatch)
+    atexit.register(publisher.close, timeout_seconds=1.0)
+
+    def wake(using: str, **_: object) -> None:
+        if conf.current().wakeups:
+            publisher.wake(using)
+
+    deletion_recorded.connect(wake, weak=False, dispatch_uid="integrity.wakeup")

@@ -1,0 +1,1 @@
+"""A sample app: orders and products."""

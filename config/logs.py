@@ -1,0 +1,24 @@
+"""Log records as one line of JSON each."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+
+
+class JsonFormatter(logging.Formatter):
+    """One record, one line: a newline in a value cannot start a forged record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a JSON document."""
+        moment = datetime.datetime.fromtimestamp(record.created, tz=datetime.UTC)
+        document = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document)

