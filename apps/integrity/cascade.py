@@ -2,7 +2,7 @@
 
 Takes what `log.claim` gives; gives rows removed per relation back to the log. Each step is one
 short transaction in the child's database, and before each step the parents are looked up on their
-primary: a living one cancels its deletion and keeps every row.
+primary: a living one cancels its deletion and keeps every row (`claims.Held`).
 
 Note [Turns]: a claim works for `turn_seconds`. Keys that still have rows then go to the end of the
 queue with their progress, so a deletion with millions of rows never holds up the one behind it.
@@ -15,27 +15,28 @@ import logging
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from django.db import Error, ProgrammingError, connections, models, transaction
+from django.db import Error, OperationalError, ProgrammingError, models, transaction
 from django.db.models.deletion import Collector
 
-from . import conf, log, relations, statements
+from . import claims, conf, log, relations, statements
+from .claims import Held
 from .exceptions import DatabaseUnreachable, UnusablePolicy
 from .plan import Plan, Way, plan, replacement
 from .signals import cascade_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .log import Claim
     from .plan import Node
-    from .relations import Field, Relation
+    from .relations import Relation
 
 logger = logging.getLogger("integrity.cascade")
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
 COLLECTOR_ROWS = 100
+#: Why cascades are put back although nobody stopped the turn.
+LOCKED = "rows are locked by somebody else"
 #: The fewest rows that a slow database shrinks a statement to.
 FEWEST_ROWS = 50
 
@@ -88,7 +89,7 @@ def drain(database: str, *, seconds: float | None = None) -> Drained:
         if not log.admits(database, using=using):
             continue
         try:
-            reach(database)
+            claims.reach(database)
             log.reachable(database, using=using)
             _drain_log(using, deadline, done)
         except DatabaseUnreachable as error:
@@ -100,7 +101,7 @@ def drain(database: str, *, seconds: float | None = None) -> Drained:
 
 def _drain_log(using: str, deadline: float, done: Drained) -> None:
     settings, pace = conf.current(), Pace.starting()
-    while not done.more:
+    while not done.more and not log.is_paused(done.database, using=using):
         claim = log.claim(
             done.database,
             using=using,
@@ -134,7 +135,7 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained) -> None:
 
 def _give_up_if_unreachable(claim: Claim) -> None:
     try:
-        reach(claim.database)
+        claims.reach(claim.database)
     except DatabaseUnreachable:
         log.hand_back(claim)
         raise
@@ -145,48 +146,31 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
-def reach(database: str) -> None:
-    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
-    connection = connections[database]
-    try:
-        connection.ensure_connection()
-        if connection.in_atomic_block or connection.is_usable():
-            return
-        connection.close()
-        connection.ensure_connection()
-    except Error as error:
-        connection.close()
-        raise DatabaseUnreachable(database, error) from error
-
-
 class _Turn:
-    """One claim at work: who is still to do, and what was removed for whom."""
+    """One claim at work: what was removed for whom, and who is still to do."""
 
     def __init__(self, claim: Claim, until: float, pace: Pace, done: Drained) -> None:
-        self.claim, self.until, self.pace, self.done = claim, until, pace, done
-        self.database = claim.database
-        self.parent = relations.catalogue().parent(claim.cascades[0].parent)
-        self.relations = relations.catalogue().children_of(self.parent._meta.label, claim.database)
-        self.cascades = {each.id: each for each in claim.cascades}
+        self.held, self.until, self.pace, self.done = Held(claim), until, pace, done
         self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        self.patient = True
 
     def run(self) -> None:
         """Relation by relation until each has no rows left, or the turn is over."""
-        for position, relation in enumerate(self.relations):
+        for position, relation in enumerate(self.held.relations):
             way = plan(relation)
             while self._step(relation, way):
                 if time.monotonic() >= self.until:
-                    self._stop(self._with_rows(self.relations[position:]), reason="")
+                    self._settle(self.held.with_rows(self.held.relations[position:]), reason="")
                     return
-        self._stop(self._with_rows(self.relations), reason="rows are locked by somebody else")
+        self._settle(self.held.with_rows(self.held.relations), reason=LOCKED)
 
     def _step(self, relation: Relation, way: Plan) -> bool:
         """One bounded transaction; False when it found nothing more."""
-        owners = self._owners(relation)
+        owners = self.held.owners(relation)
         if not owners:
             return False
         started = time.monotonic()
-        counts = _STEPS[way.way](way.root, list(owners), self.pace.rows, self.database)
+        counts = self._change(way, list(owners))
         self.pace.took(time.monotonic() - started)
         for label, per_key in counts.items():
             for key, number in per_key.items():
@@ -194,143 +178,130 @@ class _Turn:
                 self.done.rows[label] += number
         return any(counts.values())
 
-    def _owners(self, relation: Relation) -> dict[Any, int]:
-        """Value of the relation's target → cascade, without those that live."""
-        pk = relations.primary_key(self.parent)
-        self._cancel(self._living(relation, pk))
-        owners = self._values(relation.target)
-        if relation.target != pk:  # another parent may have taken the value over: leave its rows
-            living = self._living(relation, relation.target)
-            owners = {value: owner for value, owner in owners.items() if value not in living}
-        return owners
+    def _change(self, way: Plan, keys: list[Any]) -> Counts:
+        """Wait for rows that others lock only once: then pass them over, and come back later."""
+        step, database = _STEPS[way.way], self.held.claim.database
+        try:
+            return step(way.root, keys, self.pace.rows, database, patient=self.patient)
+        except OperationalError as error:
+            if not (self.patient and is_lock_failure(error)):
+                raise
+            self.patient = False
+            return step(way.root, keys, self.pace.rows, database, patient=False)
 
-    def _values(self, target: Field) -> dict[Any, int]:
-        pk = relations.primary_key(self.parent)
-        texts = {
-            each.id: each.key if target == pk else each.targets.get(target.name)
-            for each in self.cascades.values()
-        }
-        return {
-            relations.parse_key(target, text): owner
-            for owner, text in texts.items()
-            if text is not None
-        }
-
-    def _living(self, relation: Relation, target: Field) -> set[Any]:
-        """Values of `target` that a parent holds now, on the primaries and past all managers."""
-        values = list(self._values(target))
-        living: set[Any] = set()
-        for home in relation.parent_databases if values else ():
-            living |= statements.on(home).keys_with_rows(target, values, using=home)
-        return living
-
-    def _cancel(self, living: set[Any]) -> None:
-        if not living:
-            return
-        pk = relations.primary_key(self.parent)
-        alive = [
-            each for each in self.cascades.values() if relations.parse_key(pk, each.key) in living
-        ]
-        log.cancel(
-            [each.deletion for each in alive],
-            "the parent is alive: its row was found before anything was touched",
-            using=self.claim.using,
-        )
-        self.done.cancelled += len(alive)
-        for each in alive:
-            del self.cascades[each.id]
-
-    def _with_rows(self, remaining: Sequence[Relation]) -> set[int]:
-        """Cascades for which some row is left."""
-        unfinished: set[int] = set()
-        for relation in remaining:
-            if owners := self._owners(relation):
-                held = statements.on(self.database).keys_with_rows(
-                    relation.field, list(owners), using=self.database
-                )
-                unfinished |= {owners[key] for key in held}
-        return unfinished
-
-    def _stop(self, unfinished: set[int], reason: str) -> None:
-        """Settle the claim: finish what has no rows left, put the rest back."""
-        complete = {pk: self.removed[pk] for pk in self.cascades if pk not in unfinished}
-        deletions = log.finish(self.claim, complete)
-        log.release(self.claim, {pk: self.removed[pk] for pk in unfinished}, reason=reason)
+    def _settle(self, unfinished: set[int], reason: str) -> None:
+        """Finish what has no rows left, put the rest back."""
+        claim = self.held.claim
+        complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
+        barrier = statements.on(claim.database).open_transactions(using=claim.database).next
+        deletions = log.finish(claim, complete, barrier=barrier)
+        log.release(claim, {pk: self.removed[pk] for pk in unfinished}, reason=reason)
         self.done.finished += len(deletions)
+        self.done.cancelled += self.held.cancelled
         if deletions:
             cascade_finished.send_robust(
                 sender=None,
-                database=self.database,
-                using=self.claim.using,
+                database=claim.database,
+                using=claim.using,
                 deletions=tuple(deletions),
             )
+
+
+def is_lock_failure(error: OperationalError) -> bool:
+    """Whether somebody else's lock was in the way: a lock timeout or a deadlock (PostgreSQL)."""
+    return getattr(error.__cause__, "sqlstate", "") in {"55P03", "40P01"}
 
 
 Counts = dict[str, Counter[Any]]
 
 
-def _set_based(node: Node, keys: list[Any], limit: int, using: str) -> Counts:
+class _Step(Protocol):
+    """One bounded transaction of a plan on rows of `keys`; counts per label and key.
+
+    A step that is not `patient` passes over rows that somebody else has locked.
+    """
+
+    def __call__(
+        self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
+    ) -> Counts: ...
+
+
+def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
     """Delete rows of `keys`, leaf first, `limit` in all; the rows above stay locked meanwhile.
 
     Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
     row from moving to a living parent in between, and its foreign key keeps new leaves out.
     """
+    on = statements.on(using)
     if not node.below:
-        return {node.label: statements.on(using).delete_rows(node.field, keys, limit, using=using)}
-    counts: Counts = defaultdict(Counter)
+        return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
+    work = _Tree(using, limit, patient)
     with transaction.atomic(using=using):
-        roots = statements.on(using).lock_rows(
-            node.field, keys, max(1, limit // (1 + len(node.below))), using=using
-        )
-        if roots and _clear_below(node, roots, limit, counts, using):
-            _delete_locked(node, roots, counts, using)
-    return counts
+        roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
+        if roots and work.clear_below(node, roots):
+            work.delete(node, roots)
+    return work.counts
 
 
-def _clear_below(node: Node, roots: dict[Any, Any], limit: int, counts: Counts, using: str) -> bool:
-    """Clear what refers to `roots` (primary key → key); False when the allowance ran out."""
-    for sub in node.below:
-        pks = list(roots)
-        allowance = limit - sum(each.total() for each in counts.values())
-        if allowance <= 0:
-            return False
-        if sub.below:
-            below = statements.on(using).lock_rows(sub.field, pks, allowance, using=using)
-            inner = {pk: roots[pk_above] for pk, pk_above in below.items()}
-            if inner and not _clear_below(sub, inner, limit, counts, using):
+class _Tree:
+    """One transaction through a tree of rows, leaf first, with an allowance of rows."""
+
+    def __init__(self, using: str, limit: int, patient: bool) -> None:  # noqa: FBT001
+        self.using, self.allowance, self.patient = using, limit, patient
+        self.on = statements.on(using)
+        self.counts: Counts = defaultdict(Counter)
+
+    def clear_below(self, node: Node, roots: dict[Any, Any]) -> bool:
+        """Clear what refers to `roots` (primary key → key); False when the allowance ran out.
+
+        Roots that somebody's locked row still refers to are taken out of `roots`.
+        """
+        for sub in node.below:
+            if self.allowance <= 0 or not self._clear(sub, roots):
                 return False
-            if inner:
-                _delete_locked(sub, inner, counts, using)
-            found = len(inner)
+            if not self.patient and roots:
+                for pk in self.on.keys_with_rows(sub.field, list(roots), using=self.using):
+                    del roots[pk]
+        return True
+
+    def _clear(self, sub: Node, roots: dict[Any, Any]) -> bool:
+        pks, before = list(roots), self.allowance
+        if not pks:
+            return True
+        if sub.update:
+            value = replacement(sub.field, self.using)
+            changed = self.on.update_rows(
+                sub.field, pks, value, before, using=self.using, patient=self.patient
+            )
+            self._count(sub, roots, changed)
+        elif not sub.below:
+            changed = self.on.delete_rows(
+                sub.field, pks, before, using=self.using, patient=self.patient
+            )
+            self._count(sub, roots, changed)
         else:
-            found = _change_leaves(sub, roots, allowance, counts, using)
-        if found >= allowance:
-            return False
-    return True
+            above = self.on.lock_rows(sub.field, pks, before, using=self.using)
+            inner = {pk: roots[pk_above] for pk, pk_above in above.items()}
+            if inner and not self.clear_below(sub, inner):
+                return False
+            self.delete(sub, inner)
+            return len(above) < before
+        return self.allowance > 0
+
+    def delete(self, node: Node, roots: dict[Any, Any]) -> None:
+        """Delete rows whose leaves are gone and that this transaction has locked."""
+        if roots:
+            pk = relations.primary_key(node.field.model)
+            gone = self.on.delete_rows(pk, list(roots), len(roots), using=self.using, patient=True)
+            self._count(node, roots, gone)
+
+    def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
+        self.allowance -= changed.total()
+        for pk, number in changed.items():
+            self.counts[node.label][roots[pk]] += number
 
 
-def _change_leaves(
-    leaf: Node, roots: dict[Any, Any], limit: int, counts: Counts, using: str
-) -> int:
-    on, pks = statements.on(using), list(roots)
-    if leaf.update:
-        value = replacement(leaf.field, using)
-        changed = on.update_rows(leaf.field, pks, value, limit, using=using)
-    else:
-        changed = on.delete_rows(leaf.field, pks, limit, using=using)
-    for pk, number in changed.items():
-        counts[leaf.label][roots[pk]] += number
-    return changed.total()
-
-
-def _delete_locked(node: Node, roots: dict[Any, Any], counts: Counts, using: str) -> None:
-    pk = relations.primary_key(node.field.model)
-    gone = statements.on(using).delete_rows(pk, list(roots), len(roots), using=using)
-    for each, number in gone.items():
-        counts[node.label][roots[each]] += number
-
-
-def _collector(node: Node, keys: list[Any], limit: int, using: str) -> Counts:
+def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:  # noqa: ARG001
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
     model = node.field.model
@@ -349,13 +320,19 @@ def _collector(node: Node, keys: list[Any], limit: int, using: str) -> Counts:
     return counts
 
 
-def _update(node: Node, keys: list[Any], limit: int, using: str) -> Counts:
+def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
     """Put the policy's value in place of `keys`."""
     value = replacement(node.field, using)
     if value in keys:
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which is deleted too")
-    changed = statements.on(using).update_rows(node.field, keys, value, limit, using=using)
+    changed = statements.on(using).update_rows(
+        node.field, keys, value, limit, using=using, patient=patient
+    )
     return {node.label: changed}
 
 
-_STEPS = {Way.SET_BASED: _set_based, Way.COLLECTOR: _collector, Way.UPDATE: _update}
+_STEPS: dict[Way, _Step] = {
+    Way.SET_BASED: _set_based,
+    Way.COLLECTOR: _collector,
+    Way.UPDATE: _update,
+}

@@ -50,6 +50,15 @@ class Settings:
     probe_seconds: float = 5.0
     """How often a database that cannot be reached is asked again."""
 
+    grace_seconds: float = 60.0
+    """How long after its end a cascade is verified: late inserts have landed by then."""
+
+    retention_days: float = 30.0
+    """How long verified and cancelled deletions stay in the log."""
+
+    purge_keys: int = 5_000
+    """Most deletions that one transaction purges."""
+
     dispatch_keys: int = 5_000
     """Most deletions that one transaction dispatches."""
 

@@ -9,7 +9,7 @@ from . import conf, log, relations
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
-    """Dispatch all recorded deletions of one log, mend what a death left half settled.
+    """Dispatch all recorded deletions of one log.
 
     Gives the number dispatched and the child databases that have due cascades now. Several
     sweeps at once share the work.
@@ -17,7 +17,6 @@ def sweep(using: str) -> tuple[int, frozenset[str]]:
     limit, total = conf.current().dispatch_keys, 0
     while number := log.dispatch(using=using, limit=limit):
         total += number
-    log.settle(using=using)
     return total, log.due_databases(using=using)
 
 

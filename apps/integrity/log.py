@@ -9,6 +9,7 @@ serve all three, and a worker that died gives its claim back by doing nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import random
 import uuid
@@ -20,7 +21,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from . import conf, relations, statements
-from .models import Cascade, ChildDatabase, Deletion, Heartbeat
+from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +54,7 @@ class Claim:
     using: str
     database: str
     cascades: tuple[Claimed, ...]
+    state: Cascade.State = Cascade.State.RUNNING
 
 
 def record(
@@ -95,9 +97,20 @@ def dispatch(*, using: str, limit: int) -> int:
 
 def due_databases(*, using: str) -> frozenset[str]:
     """Child databases with a cascade that may be claimed now."""
-    due = Cascade.objects.using(using).filter(state__in=Cascade.CLAIMABLE, due_at__lte=Now())
-    known = relations.catalogue().child_databases
-    return frozenset(alias for alias in known if due.filter(database=alias).exists())
+    return _with_due(using, Cascade.CLAIMABLE)
+
+
+def unverified_databases(*, using: str) -> frozenset[str]:
+    """Child databases with a done cascade whose grace period is over."""
+    return _with_due(using, [Cascade.State.DONE])
+
+
+def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
+    return frozenset(
+        alias
+        for alias in relations.catalogue().child_databases
+        if _due(alias, using).filter(state__in=states).exists()
+    )
 
 
 def claim(database: str, *, using: str, limit: int, lease_seconds: float) -> Claim | None:
@@ -106,26 +119,58 @@ def claim(database: str, *, using: str, limit: int, lease_seconds: float) -> Cla
     The attempt is counted and committed before the work. A cascade that failed before is claimed
     in a smaller company, so that the one that kills its worker is found.
     """
-    token = uuid.uuid4()
+    due = _due(database, using).filter(state__in=Cascade.CLAIMABLE)
+    return _claim(
+        due,
+        Claim(token=uuid.uuid4(), using=using, database=database, cascades=()),
+        limit,
+        lease_seconds,
+        attempts=F("attempts") + 1,
+    )
+
+
+def claim_done(
+    database: str, *, oldest: int | None, using: str, limit: int, lease_seconds: float
+) -> Claim | None:
+    """Claim done cascades whose grace period is over, to verify them; None when there is none.
+
+    `oldest` is the oldest transaction open in the child's database now: a cascade that ended
+    while an older one was still open is not due yet (Note [The barrier] in verify.py).
+    """
+    due = _due(database, using).filter(state=Cascade.State.DONE)
+    if oldest is not None:
+        due = due.filter(Q(barrier__isnull=True) | Q(barrier__lte=oldest))
+    held = Claim(
+        token=uuid.uuid4(), using=using, database=database, cascades=(), state=Cascade.State.DONE
+    )
+    return _claim(due, held, limit, lease_seconds)
+
+
+def _due(database: str, using: str) -> QuerySet[Cascade]:
+    return Cascade.objects.using(using).filter(database=database, due_at__lte=Now())
+
+
+def _claim(
+    due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
+) -> Claim | None:
+    using = claim.using
     with transaction.atomic(using=using):
-        due = Cascade.objects.using(using).filter(
-            database=database, state__in=Cascade.CLAIMABLE, due_at__lte=Now()
-        )
         rows = list(_locked(due.select_related("deletion").order_by("due_at", "pk"), using)[:limit])
         picked = _of_one_kind(rows, limit)
         changed = due.filter(pk__in=[each.pk for each in picked]).update(
-            state=Cascade.State.RUNNING,
-            claim=token,
-            attempts=F("attempts") + 1,
+            state=claim.state,
+            claim=claim.token,
             due_at=Now() + dt.timedelta(seconds=lease_seconds),
+            **changes,
         )
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
-        mine = Cascade.objects.using(using).filter(claim=token).values_list("pk", flat=True)
+        mine = Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
         picked = [each for each in picked if each.pk in set(mine)]
     if not picked:
         return None
-    held = tuple(_claimed(cascade) for cascade in picked)
-    return Claim(token=token, using=using, database=database, cascades=held)
+    counted = 1 if changes else 0
+    held = tuple(_claimed(cascade, cascade.attempts + counted) for cascade in picked)
+    return dataclasses.replace(claim, cascades=held)
 
 
 def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
@@ -137,51 +182,111 @@ def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
     return same[: max(1, limit >> first.attempts)]
 
 
-def _claimed(cascade: Cascade) -> Claimed:
+def _claimed(cascade: Cascade, attempts: int) -> Claimed:
     return Claimed(
         id=cascade.pk,
         deletion=cascade.deletion_id,
         parent=cascade.deletion.parent,
         key=cascade.deletion.key,
         targets=cascade.deletion.targets or {},
-        attempts=cascade.attempts + 1,
+        attempts=attempts,
         rows=cascade.rows or {},
     )
 
 
-def finish(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> list[int]:
+def finish(
+    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: int | None
+) -> list[int]:
     """Mark cascades done, with the rows removed for each; then their deletions, where complete.
 
-    Gives the deletions' ids. A cascade that the claim no longer holds is left alone.
+    `barrier` is the first transaction of the child's database that had not begun when the last
+    row was looked for. Gives the deletions' ids. What the claim no longer holds is left alone.
     """
     if not rows:
         return []
-    finished = statements.on(claim.using).finish_cascades(claim.token, rows, using=claim.using)
+    finished = statements.on(claim.using).finish_cascades(
+        claim.token,
+        rows,
+        barrier=barrier,
+        grace_seconds=conf.current().grace_seconds,
+        using=claim.using,
+    )
     settle(using=claim.using, deletions=finished)
     return finished
 
 
-def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
-    """Mark dispatched deletions cascaded when none of their cascades is open.
+def verify(claim: Claim, cascades: Sequence[int]) -> int:
+    """Mark done cascades verified: no row was left. Gives their number."""
+    changed = _held(claim, cascades).update(
+        state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
+    )
+    ids = {each.deletion for each in claim.cascades if each.id in set(cascades)}
+    settle(using=claim.using, deletions=sorted(ids))
+    return changed
 
-    It runs after `finish` has committed, so the last database to finish sees all others done;
-    without `deletions` it looks at every dispatched one, which mends a death in between.
+
+def reopen(claim: Claim, cascades: Sequence[int]) -> int:
+    """Send done cascades back to work: rows came after them. Gives their number."""
+    wanted = set(cascades)
+    ids = [each.deletion for each in claim.cascades if each.id in wanted]
+    with transaction.atomic(using=claim.using):
+        changed = _held(claim, cascades).update(
+            state=Cascade.State.PENDING,
+            claim=None,
+            attempts=0,
+            due_at=Now(),
+            reason="rows came after the cascade",
+        )
+        _deletions(claim.using).filter(pk__in=ids, state=Deletion.State.CASCADED).update(
+            state=Deletion.State.DISPATCHED, cascaded_at=None
+        )
+    return changed
+
+
+#: What follows when no cascade of a deletion is in one of those states any more.
+_NEXT = {
+    Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
+    Deletion.State.CASCADED: (
+        Deletion.State.VERIFIED,
+        "verified_at",
+        (*Cascade.OPEN, Cascade.State.DONE),
+    ),
+}
+
+
+def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
+    """Move deletions on whose cascades have all arrived: to cascaded, and from there to verified.
+
+    It runs after the cascades' own change has committed, so the last database to arrive sees all
+    others; without `deletions` it looks at every open one, which mends a death in between.
     """
     if deletions is not None and not deletions:
         return 0
-    open_ = Cascade.objects.using(using).filter(
-        deletion=models.OuterRef("pk"), state__in=Cascade.OPEN
-    )
-    complete = _deletions(using).filter(~models.Exists(open_), state=Deletion.State.DISPATCHED)
-    if deletions is not None:
-        complete = complete.filter(pk__in=deletions)
-    with transaction.atomic(using=using):
-        pks = list(_locked(complete.order_by("pk"), using).values_list("pk", flat=True))
-        return (
-            _deletions(using)
-            .filter(pk__in=pks)
-            .update(state=Deletion.State.CASCADED, cascaded_at=Now())
+    moved = 0
+    for state, (following, moment, short_of) in _NEXT.items():
+        missing = Cascade.objects.using(using).filter(
+            deletion=models.OuterRef("pk"), state__in=short_of
         )
+        complete = _deletions(using).filter(~models.Exists(missing), state=state)
+        if deletions is not None:
+            complete = complete.filter(pk__in=deletions)
+        with transaction.atomic(using=using):
+            pks = list(_locked(complete.order_by("pk"), using).values_list("pk", flat=True))
+            changes = {"state": following, moment: Now()}
+            moved += _deletions(using).filter(pk__in=pks, state=state).update(**changes)
+    return moved
+
+
+def purge(*, using: str) -> int:
+    """Remove one batch of verified and cancelled deletions past the retention; gives its size."""
+    settings = conf.current()
+    old = Now() - dt.timedelta(days=settings.retention_days)
+    ended = Q(state=Deletion.State.VERIFIED) | Q(state=Deletion.State.CANCELLED)
+    with transaction.atomic(using=using):
+        rows = _deletions(using).filter(ended, recorded_at__lte=old).order_by("pk")
+        pks = list(_locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
+        Cascade.objects.using(using).filter(deletion__in=pks)._raw_delete(using)
+        return int(_deletions(using).filter(pk__in=pks)._raw_delete(using))
 
 
 def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str) -> None:
@@ -240,20 +345,71 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
             .filter(pk__in=ids, state__in=Deletion.OPEN)
             .update(state=Deletion.State.CANCELLED, reason=reason)
         )
-        Cascade.objects.using(using).filter(deletion__in=ids, state__in=Cascade.OPEN).update(
+        unverified = (*Cascade.OPEN, Cascade.State.DONE)
+        Cascade.objects.using(using).filter(deletion__in=ids, state__in=unverified).update(
             state=Cascade.State.CANCELLED, claim=None, reason=reason
         )
     return changed
 
 
+def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
+    """Put blocked cascades (of those deletions, or all) back to work, audited; their number."""
+    blocked = Cascade.objects.using(using).filter(state=Cascade.State.BLOCKED)
+    if deletions is not None:
+        blocked = blocked.filter(deletion__in=deletions)
+    with transaction.atomic(using=using):
+        changed = blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
+        target = "all" if deletions is None else ", ".join(map(str, deletions))
+        _audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
+    return changed
+
+
+def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
+    """Stop work on a child database within one turn, audited; False when it was paused before."""
+    with transaction.atomic(using=using):
+        rows = ChildDatabase.objects.using(using)
+        rows.get_or_create(alias=database)
+        changed = rows.filter(alias=database, paused_at=None).update(
+            paused_at=Now(), paused_reason=reason
+        )
+        _audit("pause", database, actor=actor, reason=reason, using=using)
+    return bool(changed)
+
+
+def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
+    """Let work on a child database go on, audited; False when it was not paused."""
+    with transaction.atomic(using=using):
+        changed = (
+            ChildDatabase.objects.using(using)
+            .filter(alias=database, paused_at__isnull=False)
+            .update(paused_at=None, paused_reason="")
+        )
+        _audit("resume", database, actor=actor, reason=reason, using=using)
+    return bool(changed)
+
+
+def is_paused(database: str, *, using: str) -> bool:
+    """Whether an operator has stopped work on that child database."""
+    return (
+        ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).exists()
+    )
+
+
+def _audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
+    Audit.objects.using(using).create(actor=actor, verb=verb, target=target[:200], reason=reason)
+
+
 def admits(database: str, *, using: str) -> bool:
-    """Whether work on `database` may start: it can be reached, or it is time to try again.
+    """Whether work on `database` may start: not paused, and reachable or due for another try.
 
     While it cannot be reached, one caller per interval gets to probe.
     """
     rows = ChildDatabase.objects.using(using).filter(alias=database)
-    if not rows.filter(unreachable_since__isnull=False).exists():
+    known = rows.first()
+    if known is None or (known.paused_at is None and known.unreachable_since is None):
         return True
+    if known.paused_at is not None:
+        return False
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     return bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
 
@@ -287,7 +443,7 @@ def _deletions(using: str) -> QuerySet[Deletion]:
 
 def _held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
     return Cascade.objects.using(claim.using).filter(
-        Q(pk__in=ids), claim=claim.token, state=Cascade.State.RUNNING
+        pk__in=ids, claim=claim.token, state=claim.state
     )
 
 

@@ -33,8 +33,8 @@ class Deletion(models.Model):
         TRIGGER = "trigger", _("trigger")
         SCAN = "scan", _("scan")
 
-    #: States in which cascades may still have to run.
-    OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED)
+    #: States that are followed by another one.
+    OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED, State.CASCADED)
 
     id = models.BigAutoField(primary_key=True)
     parent = models.CharField(max_length=200)
@@ -59,7 +59,7 @@ class Deletion(models.Model):
             models.Index(
                 fields=["id"],
                 name="integrity_deletion_open",
-                condition=models.Q(state="dispatched"),
+                condition=models.Q(state__in=["dispatched", "cascaded"]),
             ),
         ]
 
@@ -95,6 +95,7 @@ class Cascade(models.Model):
     due_at = models.DateTimeField(db_default=Now())
     claim = models.UUIDField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0, db_default=0)
+    barrier = models.BigIntegerField(null=True, blank=True)
     reason = models.TextField(blank=True, default="", db_default="")
     rows = models.JSONField(null=True, blank=True)
     recorded_at = models.DateTimeField()
@@ -114,6 +115,11 @@ class Cascade(models.Model):
                 condition=models.Q(state__in=["pending", "running", "waiting"]),
             ),
             models.Index(
+                fields=["database", "due_at"],
+                name="integrity_cascade_unverified",
+                condition=models.Q(state="done"),
+            ),
+            models.Index(
                 fields=["database", "recorded_at"],
                 name="integrity_cascade_backlog",
                 condition=models.Q(state__in=["pending", "running", "waiting", "blocked"]),
@@ -131,6 +137,8 @@ class ChildDatabase(models.Model):
     unreachable_since = models.DateTimeField(null=True, blank=True)
     probe_at = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True, default="", db_default="")
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_reason = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = _("child database")
@@ -147,3 +155,17 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Audit(models.Model):
+    """Who steered what, when and why."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(db_default=Now())
+    actor = models.CharField(max_length=200)
+    verb = models.CharField(max_length=50)
+    target = models.CharField(max_length=200)
+    reason = models.TextField(blank=True, default="", db_default="")
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.verb} {self.target}"

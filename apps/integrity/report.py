@@ -16,7 +16,7 @@ from .models import Cascade, ChildDatabase, Deletion, Heartbeat
 from .plan import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .plan import Node
     from .relations import ForeignKey, Model, Relation
@@ -195,7 +195,7 @@ def _deletions() -> dict[str, int]:
 def _database(alias: str) -> DatabaseRow:
     backlog = blocked = recently = 0
     oldest: list[dt.datetime] = []
-    reasons: list[str] = []
+    hindrances: dict[str, str] = {}
     for using in relations.catalogue().log_databases:
         cascades = Cascade.objects.using(using).filter(database=alias)
         for found in (_open(cascades), _undispatched(alias, using)):
@@ -204,18 +204,28 @@ def _database(alias: str) -> DatabaseRow:
             oldest += [found["oldest"]] if found["oldest"] else []
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
         recently += cascades.filter(done_at__gte=since).count()
-        reasons += _reasons(alias, using)
+        hindrances.update(_hindrances(alias, using))
     rate = recently / RATE_SECONDS
     return {
         "database": alias,
-        "state": _state(backlog, blocked, reasons),
-        "reason": "; ".join(dict.fromkeys(reasons)),
+        "state": _state(backlog, blocked, hindrances),
+        "reason": "; ".join(hindrances.values()),
         "backlog": backlog,
         "blocked": blocked,
         "lag_seconds": _age(min(oldest)) if oldest else None,
         "rate": rate,
-        "eta_seconds": backlog / rate if backlog and rate and not reasons else None,
+        "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
     }
+
+
+def unproven(databases: Sequence[str]) -> int:
+    """Cascades into those databases that are done and not verified yet."""
+    return sum(
+        Cascade.objects.using(using)
+        .filter(database__in=databases, state=Cascade.State.DONE)
+        .count()
+        for using in relations.catalogue().log_databases
+    )
 
 
 def _open(cascades: QuerySet[Cascade]) -> dict[str, Any]:
@@ -237,16 +247,19 @@ def _undispatched(alias: str, using: str) -> dict[str, Any]:
     return {**counts, "blocked": 0}
 
 
-def _reasons(alias: str, using: str) -> Iterator[str]:
-    for row in ChildDatabase.objects.using(using).filter(
-        alias=alias, unreachable_since__isnull=False
-    ):
-        yield f"cannot be reached: {row.reason}"
+def _hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
+    """State and reason of whatever keeps a log from working on a child database."""
+    for row in ChildDatabase.objects.using(using).filter(alias=alias):
+        if row.paused_at is not None:
+            yield "paused", f"paused: {row.paused_reason or 'no reason given'}"
+        if row.unreachable_since is not None:
+            yield "unreachable", f"cannot be reached: {row.reason}"
 
 
-def _state(backlog: int, blocked: int, reasons: list[str]) -> str:
-    if reasons:
-        return "waiting"
+def _state(backlog: int, blocked: int, hindrances: dict[str, str]) -> str:
+    for state in ("unreachable", "paused"):
+        if state in hindrances:
+            return state
     if blocked:
         return "blocked"
     return "working" if backlog else "idle"

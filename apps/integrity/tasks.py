@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery import current_app, shared_task
 from kombu.pools import producers
 
-from . import cascade, conf, dispatch, log, relations
+from . import cascade, conf, dispatch, log, relations, verify
 
 if TYPE_CHECKING:
     from celery import Task
@@ -53,11 +53,25 @@ def cascade_into(self: Task[..., None], database: str) -> None:
         publish_cascade(database)
 
 
+@shared_task(name="integrity.verify", ignore_result=True)
+def verify_in(database: str) -> None:
+    """Probe finished cascades of one child database; wake it again if rows came late."""
+    done = verify.verify(database)
+    if done.reopened:
+        publish_cascade(database)
+    if done.more:
+        _publish(verify_in, queue_for(database), database)
+
+
 @shared_task(name="integrity.maintain", ignore_result=True)
 def maintain() -> None:
-    """Beat's own sign of life."""
+    """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
     for using in relations.catalogue().log_databases:
         log.beat("beat", using=using)
+        log.settle(using=using)
+        for database in sorted(log.unverified_databases(using=using)):
+            _publish(verify_in, queue_for(database), database)
+        log.purge(using=using)
 
 
 def publish_dispatch(using: str) -> None:

@@ -7,6 +7,7 @@ without keys.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
@@ -33,7 +34,13 @@ class Statements(Protocol):
         """One pending cascade for each deletion and database that has none yet."""
 
     def finish_cascades(
-        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+        self,
+        claim: UUID,
+        rows: Mapping[int, Mapping[str, int]],
+        *,
+        barrier: int | None,
+        grace_seconds: float,
+        using: str,
     ) -> list[int]:
         """Mark those cascades done that the claim still holds; gives their deletions' ids."""
 
@@ -46,17 +53,41 @@ class Statements(Protocol):
         """
 
     def delete_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
-        """Delete rows whose `field` holds one of `keys`; gives the number for each key."""
+        """Delete rows whose `field` holds one of `keys`; gives the number for each key.
+
+        Unless `patient`, rows that somebody else has locked are passed over.
+        """
 
     def update_rows(
-        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+        self,
+        field: Field,
+        keys: Sequence[Any],
+        value: Any,
+        limit: int,
+        *,
+        using: str,
+        patient: bool,
     ) -> Counter[Any]:
-        """Set `field` to `value` where it holds one of `keys`; gives the number for each key."""
+        """Set `field` to `value` where it holds one of `keys`; else as `delete_rows`."""
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         """Those of `keys` that some row's `field` still holds, by one index probe each."""
+
+    def open_transactions(self, *, using: str) -> OpenTransactions:
+        """Which transactions are open now, as far as the backend can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransactions:
+    """Every writing transaction below `oldest` has ended; none from `next` on has begun.
+
+    PostgreSQL's `pg_snapshot_xmin` and `pg_snapshot_xmax`; None where there is no such thing.
+    """
+
+    oldest: int | None = None
+    next: int | None = None
 
 
 def on(alias: str) -> Statements:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from ..relations import format_key, primary_key
-from . import need
+from . import OpenTransactions, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,7 +68,13 @@ class Portable:
             )
 
     def finish_cascades(
-        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+        self,
+        claim: UUID,
+        rows: Mapping[int, Mapping[str, int]],
+        *,
+        barrier: int | None,
+        grace_seconds: float,
+        using: str,
     ) -> list[int]:
         from ..models import Cascade
 
@@ -81,6 +88,8 @@ class Portable:
                     changed = held.filter(pk=cascade.pk).update(
                         state=Cascade.State.DONE,
                         done_at=Now(),
+                        due_at=Now() + dt.timedelta(seconds=grace_seconds),
+                        barrier=barrier,
                         claim=None,
                         reason="",
                         rows=dict(rows[cascade.pk]),
@@ -91,22 +100,29 @@ class Portable:
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
-        return _referring(field, keys, limit, using)
+        return _referring(field, keys, limit, using, patient=False)
 
     def delete_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
         with transaction.atomic(using=using):
-            found = _referring(field, keys, limit, using)
+            found = _referring(field, keys, limit, using, patient=patient)
             for chunk in _chunks(list(found)):
                 _still(field, found, chunk, using)._raw_delete(using)
         return Counter(found.values())
 
     def update_rows(
-        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+        self,
+        field: Field,
+        keys: Sequence[Any],
+        value: Any,
+        limit: int,
+        *,
+        using: str,
+        patient: bool,
     ) -> Counter[Any]:
         with transaction.atomic(using=using):
-            found = _referring(field, keys, limit, using)
+            found = _referring(field, keys, limit, using, patient=patient)
             for chunk in _chunks(list(found)):
                 _still(field, found, chunk, using).update(**{field.name: value})
         return Counter(found.values())
@@ -115,15 +131,21 @@ class Portable:
         rows = _rows(field.model, using)
         return {key for key in need(keys) if rows.filter(**{field.attname: key}).exists()}
 
+    def open_transactions(self, *, using: str) -> OpenTransactions:  # noqa: ARG002
+        return OpenTransactions()
+
 
 def _rows(model: Model, using: str) -> QuerySet[Any]:
     """All rows: a project's managers may hide some, and hidden rows are alive."""
     return QuerySet(model=model, using=using)
 
 
-def _referring(field: Field, keys: Sequence[Any], limit: int, using: str) -> dict[Any, Any]:
+def _referring(
+    field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
+) -> dict[Any, Any]:
     """Primary key → key of at most `limit` rows, locked where the backend can lock."""
-    rows = _rows(field.model, using).select_for_update()
+    can_skip = connections[using].features.has_select_for_update_skip_locked
+    rows = _rows(field.model, using).select_for_update(skip_locked=can_skip and not patient)
     found: dict[Any, Any] = {}
     for chunk in _chunks(need(keys)):
         pairs = rows.filter(**{f"{field.attname}__in": chunk}).values_list("pk", field.attname)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from ..relations import format_key, primary_key
-from . import need
+from . import OpenTransactions, need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,16 +67,29 @@ class PostgreSQL:
             )
 
     def finish_cascades(
-        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+        self,
+        claim: UUID,
+        rows: Mapping[int, Mapping[str, int]],
+        *,
+        barrier: int | None,
+        grace_seconds: float,
+        using: str,
     ) -> list[int]:
         finished = _fetch(
             using,
             "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
-            " done_at = statement_timestamp(), rows = result.rows::jsonb"
+            " done_at = statement_timestamp(), rows = result.rows::jsonb, barrier = %s,"
+            " due_at = statement_timestamp() + %s * interval '1 second'"
             " FROM unnest(%s::bigint[], %s::text[]) AS result (id, rows)"
             " WHERE cascade.id = result.id AND cascade.claim = %s AND cascade.state = 'running'"
             " RETURNING cascade.deletion_id",
-            [need(list(rows)), [json.dumps(each) for each in rows.values()], claim],
+            [
+                barrier,
+                grace_seconds,
+                need(list(rows)),
+                [json.dumps(each) for each in rows.values()],
+                claim,
+            ],
         )
         return [deletion for (deletion,) in finished]
 
@@ -95,19 +108,25 @@ class PostgreSQL:
         return dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, limit]))
 
     def delete_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
-        names = _names(field, using)
-        return _change(
-            field, keys, limit, f"DELETE FROM {names['table']} AS child USING picked", using
-        )
+        delete = f"DELETE FROM {_names(field, using)['table']} AS child USING picked"
+        return _change(field, keys, limit, delete, using=using, patient=patient)
 
     def update_rows(
-        self, field: Field, keys: Sequence[Any], value: Any, limit: int, *, using: str
+        self,
+        field: Field,
+        keys: Sequence[Any],
+        value: Any,
+        limit: int,
+        *,
+        using: str,
+        patient: bool,
     ) -> Counter[Any]:
         names = _names(field, using)
         update = f"UPDATE {names['table']} AS child SET {names['key']} = %s FROM picked"
-        return _change(field, keys, limit, update, using, *_prepared(field, [value], using))
+        values = _prepared(field, [value], using)
+        return _change(field, keys, limit, update, *values, using=using, patient=patient)
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         names = _names(field, using)
@@ -119,6 +138,15 @@ class PostgreSQL:
             [_prepared(field, need(keys), using)],
         )
         return {key for (key,) in found}
+
+    def open_transactions(self, *, using: str) -> OpenTransactions:
+        ((oldest, following),) = _fetch(
+            using,
+            "SELECT pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint"
+            " FROM pg_current_snapshot() AS now",
+            [],
+        )
+        return OpenTransactions(oldest, following)
 
 
 class _Names(dict[str, str]):
@@ -136,15 +164,22 @@ def _names(field: Field, using: str) -> _Names:
 
 
 def _change(
-    field: Field, keys: Sequence[Any], limit: int, change: str, using: str, *params: Any
+    field: Field,
+    keys: Sequence[Any],
+    limit: int,
+    change: str,
+    *params: Any,
+    using: str,
+    patient: bool,
 ) -> Counter[Any]:
     """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
     names = _names(field, using)
+    lock = "" if patient else " FOR UPDATE SKIP LOCKED"
     sql = (
         "WITH picked AS MATERIALIZED (SELECT found.row, found.key"
         f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
         f" CROSS JOIN LATERAL (SELECT child.ctid AS row, child.{names['key']} AS key"
-        f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key) AS found"
+        f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key{lock}) AS found"
         f" LIMIT %s), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
         f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"

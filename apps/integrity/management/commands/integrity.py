@@ -7,6 +7,7 @@ Results go to stdout, progress to stderr. Exit codes, the worst wins: 0 clean an
 from __future__ import annotations
 
 import enum
+import getpass
 import json
 import sys
 import time
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
-from ... import cascade, conf, dispatch, relations, report
+from ... import cascade, conf, dispatch, log, relations, report, verify
 from ...exceptions import CrossDatabaseError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +56,15 @@ class Command(BaseCommand):
                 verb.add_argument(
                     "--timeout", type=float, metavar="S", help="stop after so many seconds"
                 )
+                verb.add_argument(
+                    "--verify", action="store_true", help="wait for the proof that no row is left"
+                )
+            if name == "retry":
+                verb.add_argument("ids", nargs="*", type=int, metavar="ID", help="deletions")
+                verb.add_argument("--all", action="store_true", help="all that are blocked")
+            if name in {"pause", "resume"}:
+                verb.add_argument("--database", metavar="D", required=True)
+                verb.add_argument("--reason", default="", metavar="TEXT", help="for the audit")
 
     def handle(self, *, verb: str, **options: Any) -> None:
         """Run the verb; an error of ours becomes one line that says what to do."""
@@ -100,7 +110,7 @@ class Command(BaseCommand):
             code = Exit.INCOMPLETE
         elif any(row["blocked"] for row in rows):
             code = Exit.FINDINGS
-        if any(row["state"] == "waiting" for row in rows):
+        if any(row["state"] == "unreachable" for row in rows):
             code = Exit.UNREACHABLE
         return dict(status), code
 
@@ -120,50 +130,70 @@ class Command(BaseCommand):
         return {**newest, "earlier": earlier}, Exit.CLEAN
 
     def _drain(
-        self, *, database: str | None, timeout: float | None, json: bool, **_: object
+        self, *, database: str | None, timeout: float | None, verify: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.database(database)] if database else list(known.child_databases)
         ends = time.monotonic() + timeout if timeout is not None else float("inf")
-        result = self._rounds(chosen, ends)
+        run = _Run(chosen, ends, verify=verify, tell=self.stderr.write)
+        run.to_the_end()
         rows = [row for row in report.status()["databases"] if row["database"] in chosen]
-        result["pending"] = sum(row["backlog"] for row in rows)
+        result = run.document() | {"pending": sum(row["backlog"] for row in rows)}
         if not json:
-            self.stdout.write(
-                "dispatched {dispatched:,}, cascaded {cascaded:,}, pending {pending:,}".format(
-                    **result
-                )
-            )
+            line = "dispatched {dispatched:,}, cascaded {cascaded:,}, verified {verified:,}, "
+            self.stdout.write((line + "pending {pending:,}").format(**result))
             for label, number in sorted(result["rows"].items()):
                 self.stdout.write(f"  {number:,} {label}")
-            for name, reason in result["unreachable"].items():
+            for name, reason in run.unreachable.items():
                 self.stderr.write(f"{name} cannot be reached: {reason}")
-        return result, _drain_code(result, blocked=sum(row["blocked"] for row in rows))
+        codes = [Exit.CLEAN]
+        if any(row["blocked"] for row in rows):
+            codes.append(Exit.FINDINGS)
+        if run.unproven or any(row["backlog"] > row["blocked"] for row in rows):
+            codes.append(Exit.INCOMPLETE)
+        if run.unreachable:
+            codes.append(Exit.UNREACHABLE)
+        return result, max(codes)
 
-    def _rounds(self, chosen: Sequence[str], ends: float) -> dict[str, Any]:
-        """Dispatch and cascade until a round finds nothing; chains may need several rounds."""
-        totals: Counter[str] = Counter()
-        rows: Counter[str] = Counter()
-        unreachable: dict[str, str] = {}
-        while True:
-            dispatched, _ = dispatch.sweep_all()
-            totals["dispatched"] += dispatched
-            progressed = dispatched
-            for alias in chosen:
-                if alias in unreachable:
-                    continue
-                left = min(ends - time.monotonic(), conf.current().run_seconds)
-                done = cascade.drain(alias, seconds=max(0.0, left))
-                progressed += done.finished + done.cancelled + done.rows.total()
-                totals["cascaded"] += done.finished
-                rows += done.rows
-                if done.unreachable:
-                    unreachable[alias] = done.unreachable
-                if done.rows:
-                    self.stderr.write(f"{alias}: {rows.total():,} rows so far")
-            if not progressed or time.monotonic() >= ends:
-                break
-        return {**totals, "verified": 0, "rows": dict(rows), "unreachable": unreachable}
+    def _retry(
+        self,
+        *,
+        ids: list[int],
+        all: bool,
+        json: bool,
+        **_: object,
+    ) -> tuple[dict[str, Any], Exit]:
+        if bool(ids) == all:
+            raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
+        changed = sum(
+            log.retry(None if all else ids, actor=_actor(), using=using)
+            for using in relations.catalogue().log_databases
+        )
+        if not json:
+            self.stdout.write(f"{changed:,} cascades will be tried again")
+        return {"changed": changed}, Exit.CLEAN
+
+    def _pause(
+        self, *, database: str, reason: str, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        return self._steer(log.pause, database, reason, "paused", json=json)
+
+    def _resume(
+        self, *, database: str, reason: str, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        return self._steer(log.resume, database, reason, "resumed", json=json)
+
+    def _steer(
+        self, act: Callable[..., bool], database: str, reason: str, word: str, *, json: bool
+    ) -> tuple[dict[str, Any], Exit]:
+        found = relations.catalogue()
+        changed = sum(
+            act(found.database(database), actor=_actor(), reason=reason, using=using)
+            for using in found.log_databases
+        )
+        if not json:
+            self.stdout.write(f"{database}: {word if changed else f'was {word} before'}")
+        return {"changed": changed}, Exit.CLEAN
 
     def _table(
         self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, empty: str
@@ -183,20 +213,78 @@ _VERBS = {
     "relations": "The catalogue: every foreign key between databases.",
     "preview": "What deleting a parent would touch in the child databases.",
     "status": "Backlog and lag of each child database.",
-    "drain": "Dispatch and cascade in this process; no Celery needed.",
+    "drain": "Dispatch, cascade and verify in this process; no Celery needed.",
+    "retry": "Put blocked cascades back to work.",
+    "pause": "Stop work on a child database.",
+    "resume": "Let work on a child database go on.",
     "receipt": "What is known of one deletion.",
 }
 
 
-def _drain_code(result: Mapping[str, Any], *, blocked: int) -> Exit:
-    codes = [Exit.CLEAN]
-    if blocked:
-        codes.append(Exit.FINDINGS)
-    if result["pending"] > blocked:
-        codes.append(Exit.INCOMPLETE)
-    if result["unreachable"]:
-        codes.append(Exit.UNREACHABLE)
-    return max(codes)
+class _Run:
+    """Dispatch, cascade and verify in this process; chains of databases take several rounds."""
+
+    def __init__(
+        self, chosen: Sequence[str], ends: float, *, verify: bool, tell: Callable[[str], object]
+    ) -> None:
+        self.chosen, self.ends, self.verify, self.tell = chosen, ends, verify, tell
+        self.totals = Counter[str](dispatched=0, cascaded=0, verified=0)
+        self.rows = Counter[str]()
+        self.unreachable: dict[str, str] = {}
+        self.unproven = 0
+
+    def to_the_end(self) -> None:
+        """Until a round finds nothing more to do, or time is up."""
+        while True:
+            progress = self._round()
+            for using in relations.catalogue().log_databases:
+                log.settle(using=using)
+            self.unproven = report.unproven(self.chosen) if self.verify else 0
+            if time.monotonic() >= self.ends:
+                return
+            if not progress:
+                if not self.unproven or self.unreachable:
+                    return
+                time.sleep(0.2)
+
+    def document(self) -> dict[str, Any]:
+        """The figures."""
+        return {**self.totals, "rows": dict(self.rows)}
+
+    def _round(self) -> int:
+        dispatched, _ = dispatch.sweep_all()
+        self.totals["dispatched"] += dispatched
+        return dispatched + sum(
+            self._work_on(alias) for alias in self.chosen if alias not in self.unreachable
+        )
+
+    def _work_on(self, alias: str) -> int:
+        done = cascade.drain(alias, seconds=self._left())
+        self.totals["cascaded"] += done.finished
+        self.rows += done.rows
+        if done.rows:
+            self.tell(f"{alias}: {self.rows.total():,} rows so far")
+        progress = done.finished + done.cancelled + done.rows.total()
+        unreachable = done.unreachable
+        if self.verify and not unreachable:
+            proof = verify.verify(alias, seconds=self._left())
+            self.totals["verified"] += proof.verified
+            progress += proof.verified + proof.reopened + proof.cancelled
+            unreachable = proof.unreachable
+        if unreachable:
+            self.unreachable[alias] = unreachable
+        return progress
+
+    def _left(self) -> float:
+        return max(0.0, min(self.ends - time.monotonic(), conf.current().run_seconds))
+
+
+def _actor() -> str:
+    """Who runs the command, as far as the machine knows."""
+    try:
+        return f"command line: {getpass.getuser()}"
+    except (KeyError, OSError):
+        return "command line"
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,110 @@
+"""A claim at hand: its keys as values, without those whose parent lives.
+
+Takes what `log.claim` gives. Every statement on other people's rows gets its keys from here.
+
+Note [The live check]: a parent counts as gone only if no row of its table holds the key *now*, on
+every primary it may live on, asked past all managers and replicas. A parent that came back
+(restored, saved again, its key reused) cancels its deletion.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import Error, connections
+
+from . import log, relations, statements
+from .exceptions import DatabaseUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .log import Claim
+    from .relations import Field, Relation
+
+
+def reach(database: str) -> None:
+    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
+    connection = connections[database]
+    try:
+        connection.ensure_connection()
+        if connection.in_atomic_block or connection.is_usable():
+            return
+        connection.close()
+        connection.ensure_connection()
+    except Error as error:
+        connection.close()
+        raise DatabaseUnreachable(database, error) from error
+
+
+class Held:
+    """The cascades of a claim that still have to be dealt with."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.parent = relations.catalogue().parent(claim.cascades[0].parent)
+        self.pk = relations.primary_key(self.parent)
+        self.relations = relations.catalogue().children_of(self.parent._meta.label, claim.database)
+        self.cascades = {each.id: each for each in claim.cascades}
+        self.cancelled = 0
+
+    def owners(self, relation: Relation) -> dict[Any, int]:
+        """Key → cascade, for the keys of `relation` whose parent is gone now.
+
+        Cancels the deletions whose parent lives. Where the key holds another field than the
+        primary key, a value that another parent took over is left out, too.
+        """
+        self._cancel(self._living(relation, self.pk))
+        owners = self._values(relation.target)
+        if relation.target == self.pk:
+            return owners
+        taken = self._living(relation, relation.target)
+        return {value: owner for value, owner in owners.items() if value not in taken}
+
+    def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
+        """Cascades for which some row is left along those relations."""
+        database, unfinished = self.claim.database, set[int]()
+        for relation in wanted:
+            if owners := self.owners(relation):
+                held = statements.on(database).keys_with_rows(
+                    relation.field, list(owners), using=database
+                )
+                unfinished |= {owners[key] for key in held}
+        return unfinished & self.cascades.keys()
+
+    def _values(self, target: Field) -> dict[Any, int]:
+        texts = {
+            each.id: each.key if target == self.pk else each.targets.get(target.name)
+            for each in self.cascades.values()
+        }
+        return {
+            relations.parse_key(target, text): owner
+            for owner, text in texts.items()
+            if text is not None
+        }
+
+    def _living(self, relation: Relation, target: Field) -> set[Any]:
+        """Values of `target` that a parent holds now; see Note [The live check]."""
+        values = list(self._values(target))
+        living: set[Any] = set()
+        for home in relation.parent_databases if values else ():
+            living |= statements.on(home).keys_with_rows(target, values, using=home)
+        return living
+
+    def _cancel(self, living: set[Any]) -> None:
+        if not living:
+            return
+        alive = [
+            each
+            for each in self.cascades.values()
+            if relations.parse_key(self.pk, each.key) in living
+        ]
+        removed = any(each.rows for each in alive)
+        log.cancel(
+            [each.deletion for each in alive],
+            "the parent is alive" + ("; some of its rows were removed before" if removed else ""),
+            using=self.claim.using,
+        )
+        self.cancelled += len(alive)
+        for each in alive:
+            del self.cascades[each.id]
