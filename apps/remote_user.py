@@ -10,8 +10,6 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model, Q, QuerySet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.http import HttpRequest
 
     ModelAdmin = admin.ModelAdmin[Model]
@@ -34,7 +32,7 @@ def matching_users(term: str) -> list[Any]:
     condition = Q()
     for word in term.split():
         condition &= Q(username__icontains=word) | Q(email__icontains=word)
-    users = get_user_model()._default_manager.filter(condition)
+    users = get_user_model().objects.filter(condition)
     return list(users.order_by("pk").values_list("pk", flat=True)[: SEARCHED_USERS + 1])
 
 

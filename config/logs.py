@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import logging
 
@@ -12,7 +12,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a JSON document."""
-        moment = datetime.datetime.fromtimestamp(record.created, tz=datetime.UTC)
+        moment = dt.datetime.fromtimestamp(record.created, tz=dt.UTC)
         document = {
             "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname,

@@ -44,7 +44,7 @@ class AppLabelRouter:
         """Each app in its home only; the deletion log wherever tracked parents live."""
         if app_label == INTEGRITY:
             # Imported late: the router is loaded before the apps are.
-            from apps.integrity import relations  # noqa: PLC0415
+            from apps.integrity import relations
 
             return db in relations.log_databases()
         return db == home(app_label)

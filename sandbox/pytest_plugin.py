@@ -47,7 +47,10 @@ def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
     try:
         sandbox = stack.enter_context(servers.running())
     except (MissingProgramError, ProcessError) as error:
-        raise pytest.UsageError(str(error)) from error
+        raise SystemExit(f"tests need servers: {error}") from None
+    except KeyboardInterrupt:
+        # pytest listens to Ctrl-C from its session on, which has not begun.
+        raise SystemExit(130) from None
     config.stash[SANDBOX] = sandbox
     return dict(sandbox.environment)
 

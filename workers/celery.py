@@ -41,10 +41,12 @@ def drop_dead_connections(**_kwargs: Any) -> None:
     """A task gets the connections of the one before it, if they still work.
 
     Without this check, `CELERY_DB_REUSE_MAX` hands a connection that its server has closed to
-    one task after another.
+    one task after another. A task called in place runs inside the caller's transaction: there
+    the connection is the caller's.
     """
     for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 @setup_logging.connect

@@ -43,11 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS")
     options = parser.parse_args(arguments)
     age = age_seconds(options.name)
-    if age is None:
-        print(f"{options.name}: never seen")
-        return 1
-    print(f"{options.name}: seen {age:.0f} s ago")
-    return 0 if age <= options.max_age else 1
+    seen = "never seen" if age is None else f"seen {age:.0f} s ago"
+    sys.stdout.write(f"{options.name}: {seen}\n")
+    return 0 if age is not None and age <= options.max_age else 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib.auth import get_user_model
@@ -21,7 +21,7 @@ class PostForm(forms.Form):
     """
 
     author_id: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
-        queryset=get_user_model()._default_manager.none(),
+        queryset=get_user_model().objects.none(),
         label="Author (number of the user)",
         widget=forms.NumberInput,
         error_messages={
@@ -35,9 +35,8 @@ class PostForm(forms.Form):
     def __init__(self, data: Any = None, *, writer: AbstractBaseUser, may_choose: bool) -> None:
         """`writer` is the logged-in user; unless `may_choose`, they write as themselves only."""
         super().__init__(data, initial={"author_id": writer.pk})
-        users = get_user_model()._default_manager.all()
-        author = self.fields["author_id"]
-        assert isinstance(author, forms.ModelChoiceField)
+        users = get_user_model().objects.all()
+        author = cast("forms.ModelChoiceField[Any]", self.fields["author_id"])
         author.queryset = users if may_choose else users.filter(pk=writer.pk)
 
     def save(self) -> Post:

@@ -1,5 +1,9 @@
 """Posts and comments: rows of `blog_db`, written by users of `default`."""
 
+# The models stand as their documentation prints them.
+# ruff: noqa: D101, DJ008, Q000
+# fmt: off
+
 from django.contrib.auth import get_user_model
 from django.db import models
 

@@ -1,5 +1,9 @@
 """Orders and products: rows of `shop_db`; customers are users of `default`."""
 
+# The models stand as their documentation prints them.
+# ruff: noqa: D101, DJ008, Q000
+# fmt: off
+
 from django.contrib.auth import get_user_model
 from django.db import models
 

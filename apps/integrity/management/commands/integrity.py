@@ -61,7 +61,9 @@ class Command(BaseCommand):
                 )
             if name == "retry":
                 verb.add_argument("ids", nargs="*", type=int, metavar="ID", help="deletions")
-                verb.add_argument("--all", action="store_true", help="all that are blocked")
+                verb.add_argument(
+                    "--all", action="store_true", dest="everything", help="all that are blocked"
+                )
             if name in {"pause", "resume"}:
                 verb.add_argument("--database", metavar="D", required=True)
                 verb.add_argument("--reason", default="", metavar="TEXT", help="for the audit")
@@ -156,17 +158,12 @@ class Command(BaseCommand):
         return result, max(codes)
 
     def _retry(
-        self,
-        *,
-        ids: list[int],
-        all: bool,
-        json: bool,
-        **_: object,
+        self, *, ids: list[int], everything: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        if bool(ids) == all:
+        if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            log.retry(None if all else ids, actor=_actor(), using=using)
+            log.retry(None if everything else ids, actor=_actor(), using=using)
             for using in relations.catalogue().log_databases
         )
         if not json:
