@@ -13,28 +13,27 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from django.db import Error, OperationalError, ProgrammingError, models, transaction
-from django.db.models.deletion import Collector
+from django.db import Error, OperationalError, ProgrammingError
 
-from . import claims, conf, log, relations, statements
+from . import claims, conf, control, log, relations, statements
 from .claims import Held
-from .exceptions import DatabaseUnreachable, UnusablePolicy
-from .plan import Plan, Way, plan, replacement
+from .exceptions import DatabaseUnreachable
+from .plan import plan
 from .signals import cascade_finished
+from .steps import STEPS
 
 if TYPE_CHECKING:
     from .log import Claim
-    from .plan import Node
+    from .plan import Plan
     from .relations import Relation
+    from .steps import Counts
 
 logger = logging.getLogger("integrity.cascade")
 
-#: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
-COLLECTOR_ROWS = 100
 #: Why cascades are put back although nobody stopped the turn.
 LOCKED = "rows are locked by somebody else"
 #: The fewest rows that a slow database shrinks a statement to.
@@ -86,14 +85,14 @@ def drain(database: str, *, seconds: float | None = None) -> Drained:
     done = Drained(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     for using in relations.catalogue().log_databases:
-        if not log.admits(database, using=using):
+        if not control.admits(database, using=using):
             continue
         try:
             claims.reach(database)
-            log.reachable(database, using=using)
+            control.reachable(database, using=using)
             _drain_log(using, deadline, done)
         except DatabaseUnreachable as error:
-            log.unreachable(error, using=using)
+            control.unreachable(error, using=using)
             done.unreachable = error.reason
             logger.warning("%s cannot be reached: %s", database, error.reason)
     return done
@@ -101,7 +100,7 @@ def drain(database: str, *, seconds: float | None = None) -> Drained:
 
 def _drain_log(using: str, deadline: float, done: Drained) -> None:
     settings, pace = conf.current(), Pace.starting()
-    while not done.more and not log.is_paused(done.database, using=using):
+    while not done.more and not control.is_paused(done.database, using=using):
         claim = log.claim(
             done.database,
             using=using,
@@ -180,7 +179,7 @@ class _Turn:
 
     def _change(self, way: Plan, keys: list[Any]) -> Counts:
         """Wait for rows that others lock only once: then pass them over, and come back later."""
-        step, database = _STEPS[way.way], self.held.claim.database
+        step, database = STEPS[way.way], self.held.claim.database
         try:
             return step(way.root, keys, self.pace.rows, database, patient=self.patient)
         except OperationalError as error:
@@ -210,129 +209,3 @@ class _Turn:
 def is_lock_failure(error: OperationalError) -> bool:
     """Whether somebody else's lock was in the way: a lock timeout or a deadlock (PostgreSQL)."""
     return getattr(error.__cause__, "sqlstate", "") in {"55P03", "40P01"}
-
-
-Counts = dict[str, Counter[Any]]
-
-
-class _Step(Protocol):
-    """One bounded transaction of a plan on rows of `keys`; counts per label and key.
-
-    A step that is not `patient` passes over rows that somebody else has locked.
-    """
-
-    def __call__(
-        self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
-    ) -> Counts: ...
-
-
-def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
-    """Delete rows of `keys`, leaf first, `limit` in all; the rows above stay locked meanwhile.
-
-    Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
-    row from moving to a living parent in between, and its foreign key keeps new leaves out.
-    """
-    on = statements.on(using)
-    if not node.below:
-        return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
-    work = _Tree(using, limit, patient)
-    with transaction.atomic(using=using):
-        roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
-        if roots and work.clear_below(node, roots):
-            work.delete(node, roots)
-    return work.counts
-
-
-class _Tree:
-    """One transaction through a tree of rows, leaf first, with an allowance of rows."""
-
-    def __init__(self, using: str, limit: int, patient: bool) -> None:  # noqa: FBT001
-        self.using, self.allowance, self.patient = using, limit, patient
-        self.on = statements.on(using)
-        self.counts: Counts = defaultdict(Counter)
-
-    def clear_below(self, node: Node, roots: dict[Any, Any]) -> bool:
-        """Clear what refers to `roots` (primary key → key); False when the allowance ran out.
-
-        Roots that somebody's locked row still refers to are taken out of `roots`.
-        """
-        for sub in node.below:
-            if self.allowance <= 0 or not self._clear(sub, roots):
-                return False
-            if not self.patient and roots:
-                for pk in self.on.keys_with_rows(sub.field, list(roots), using=self.using):
-                    del roots[pk]
-        return True
-
-    def _clear(self, sub: Node, roots: dict[Any, Any]) -> bool:
-        pks, before = list(roots), self.allowance
-        if not pks:
-            return True
-        if sub.update:
-            value = replacement(sub.field, self.using)
-            changed = self.on.update_rows(
-                sub.field, pks, value, before, using=self.using, patient=self.patient
-            )
-            self._count(sub, roots, changed)
-        elif not sub.below:
-            changed = self.on.delete_rows(
-                sub.field, pks, before, using=self.using, patient=self.patient
-            )
-            self._count(sub, roots, changed)
-        else:
-            above = self.on.lock_rows(sub.field, pks, before, using=self.using)
-            inner = {pk: roots[pk_above] for pk, pk_above in above.items()}
-            if inner and not self.clear_below(sub, inner):
-                return False
-            self.delete(sub, inner)
-            return len(above) < before
-        return self.allowance > 0
-
-    def delete(self, node: Node, roots: dict[Any, Any]) -> None:
-        """Delete rows whose leaves are gone and that this transaction has locked."""
-        if roots:
-            pk = relations.primary_key(node.field.model)
-            gone = self.on.delete_rows(pk, list(roots), len(roots), using=self.using, patient=True)
-            self._count(node, roots, gone)
-
-    def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
-        self.allowance -= changed.total()
-        for pk, number in changed.items():
-            self.counts[node.label][roots[pk]] += number
-
-
-def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:  # noqa: ARG001
-    """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
-    counts: Counts = defaultdict(Counter)
-    model = node.field.model
-    with transaction.atomic(using=using):
-        roots = statements.on(using).lock_rows(
-            node.field, keys, min(limit, COLLECTOR_ROWS), using=using
-        )
-        for key in set(roots.values()):
-            rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-                pk__in=[pk for pk, each in roots.items() if each == key]
-            )
-            collector = Collector(using=using, origin=rows)
-            collector.collect(rows)
-            for label, number in collector.delete()[1].items():
-                counts[node.label if label == model._meta.label else label][key] += number
-    return counts
-
-
-def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
-    """Put the policy's value in place of `keys`."""
-    value = replacement(node.field, using)
-    if value in keys:
-        raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which is deleted too")
-    changed = statements.on(using).update_rows(
-        node.field, keys, value, limit, using=using, patient=patient
-    )
-    return {node.label: changed}
-
-
-_STEPS: dict[Way, _Step] = {
-    Way.SET_BASED: _set_based,
-    Way.COLLECTOR: _collector,
-    Way.UPDATE: _update,
-}

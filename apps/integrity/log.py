@@ -21,12 +21,11 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from . import conf, relations, statements
-from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from .models import Cascade, Deletion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .exceptions import DatabaseUnreachable
     from .relations import Model
 
 #: How long an unfinished cascade waits when somebody else holds its rows.
@@ -330,6 +329,14 @@ def postpone(claim: Claim, reason: str) -> None:
         )
 
 
+def retry(deletions: Sequence[int] | None, *, using: str) -> int:
+    """Put blocked cascades (of those deletions, or all) back to work; gives their number."""
+    blocked = Cascade.objects.using(using).filter(state=Cascade.State.BLOCKED)
+    if deletions is not None:
+        blocked = blocked.filter(deletion__in=deletions)
+    return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
+
+
 def backoff(attempts: int, settings: conf.Settings) -> float:
     """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
     wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
@@ -350,91 +357,6 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
             state=Cascade.State.CANCELLED, claim=None, reason=reason
         )
     return changed
-
-
-def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work, audited; their number."""
-    blocked = Cascade.objects.using(using).filter(state=Cascade.State.BLOCKED)
-    if deletions is not None:
-        blocked = blocked.filter(deletion__in=deletions)
-    with transaction.atomic(using=using):
-        changed = blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
-        target = "all" if deletions is None else ", ".join(map(str, deletions))
-        _audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
-    return changed
-
-
-def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Stop work on a child database within one turn, audited; False when it was paused before."""
-    with transaction.atomic(using=using):
-        rows = ChildDatabase.objects.using(using)
-        rows.get_or_create(alias=database)
-        changed = rows.filter(alias=database, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason
-        )
-        _audit("pause", database, actor=actor, reason=reason, using=using)
-    return bool(changed)
-
-
-def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Let work on a child database go on, audited; False when it was not paused."""
-    with transaction.atomic(using=using):
-        changed = (
-            ChildDatabase.objects.using(using)
-            .filter(alias=database, paused_at__isnull=False)
-            .update(paused_at=None, paused_reason="")
-        )
-        _audit("resume", database, actor=actor, reason=reason, using=using)
-    return bool(changed)
-
-
-def is_paused(database: str, *, using: str) -> bool:
-    """Whether an operator has stopped work on that child database."""
-    return (
-        ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).exists()
-    )
-
-
-def _audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
-    Audit.objects.using(using).create(actor=actor, verb=verb, target=target[:200], reason=reason)
-
-
-def admits(database: str, *, using: str) -> bool:
-    """Whether work on `database` may start: not paused, and reachable or due for another try.
-
-    While it cannot be reached, one caller per interval gets to probe.
-    """
-    rows = ChildDatabase.objects.using(using).filter(alias=database)
-    known = rows.first()
-    if known is None or (known.paused_at is None and known.unreachable_since is None):
-        return True
-    if known.paused_at is not None:
-        return False
-    again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    return bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
-
-
-def unreachable(error: DatabaseUnreachable, *, using: str) -> None:
-    """Note that a child database cannot be reached, and why; others are not concerned."""
-    again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    rows = ChildDatabase.objects.using(using)
-    rows.get_or_create(alias=error.database)
-    rows.filter(alias=error.database).update(reason=error.reason, probe_at=again)
-    rows.filter(alias=error.database, unreachable_since=None).update(unreachable_since=Now())
-
-
-def reachable(database: str, *, using: str) -> None:
-    """Note that a child database answers again."""
-    ChildDatabase.objects.using(using).filter(
-        alias=database, unreachable_since__isnull=False
-    ).update(unreachable_since=None, probe_at=None, reason="")
-
-
-def beat(name: str, *, using: str) -> None:
-    """Note that the process `name` is alive and tends this log."""
-    rows = Heartbeat.objects.using(using)
-    if not rows.filter(name=name).update(seen_at=Now()):
-        rows.bulk_create([Heartbeat(name=name)], ignore_conflicts=True)
 
 
 def _deletions(using: str) -> QuerySet[Deletion]:

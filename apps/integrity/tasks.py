@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery import current_app, shared_task
 from kombu.pools import producers
 
-from . import cascade, conf, dispatch, log, relations, verify
+from . import cascade, conf, control, dispatch, log, relations, verify
 
 if TYPE_CHECKING:
     from celery import Task
@@ -48,7 +48,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
     done = cascade.drain(database)
     for using in relations.catalogue().log_databases:
-        log.beat(str(self.request.hostname), using=using)
+        control.beat(str(self.request.hostname), using=using)
     if done.more:
         publish_cascade(database)
 
@@ -67,7 +67,7 @@ def verify_in(database: str) -> None:
 def maintain() -> None:
     """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
     for using in relations.catalogue().log_databases:
-        log.beat("beat", using=using)
+        control.beat("beat", using=using)
         log.settle(using=using)
         for database in sorted(log.unverified_databases(using=using)):
             _publish(verify_in, queue_for(database), database)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from . import claims, conf, log, relations, statements
+from . import claims, conf, control, log, relations, statements
 from .exceptions import DatabaseUnreachable
 
 
@@ -38,14 +38,14 @@ def verify(database: str, *, seconds: float | None = None) -> Verified:
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     for using in relations.catalogue().log_databases:
-        if not log.admits(database, using=using):
+        if not control.admits(database, using=using):
             continue
         try:
             claims.reach(database)
-            log.reachable(database, using=using)
+            control.reachable(database, using=using)
             _verify_log(using, deadline, done)
         except DatabaseUnreachable as error:
-            log.unreachable(error, using=using)
+            control.unreachable(error, using=using)
             done.unreachable = error.reason
     return done
 

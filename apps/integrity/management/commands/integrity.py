@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
-from ... import cascade, conf, dispatch, log, relations, report, verify
+from ... import cascade, conf, control, dispatch, log, relations, report, verify
 from ...exceptions import CrossDatabaseError, UnknownName
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Command(BaseCommand):
         if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            log.retry(None if everything else ids, actor=_actor(), using=using)
+            control.retry(None if everything else ids, actor=_actor(), using=using)
             for using in relations.catalogue().log_databases
         )
         if not json:
@@ -173,12 +173,12 @@ class Command(BaseCommand):
     def _pause(
         self, *, database: str, reason: str, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        return self._steer(log.pause, database, reason, "paused", json=json)
+        return self._steer(control.pause, database, reason, "paused", json=json)
 
     def _resume(
         self, *, database: str, reason: str, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        return self._steer(log.resume, database, reason, "resumed", json=json)
+        return self._steer(control.resume, database, reason, "resumed", json=json)
 
     def _steer(
         self, act: Callable[..., bool], database: str, reason: str, word: str, *, json: bool

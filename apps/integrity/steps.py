@@ -1,0 +1,149 @@
+"""One bounded transaction in a child's database, the way that a plan says.
+
+Takes a plan's tree, keys whose parents are gone and an allowance of rows; gives the rows changed,
+per label and key. Nothing here decides whether a parent is gone: see `claims.Held`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.db import models, transaction
+from django.db.models.deletion import Collector
+
+from . import relations, statements
+from .exceptions import UnusablePolicy
+from .plan import Way, replacement
+
+if TYPE_CHECKING:
+    from .plan import Node
+
+#: Rows changed, for each label and key.
+Counts = dict[str, Counter[Any]]
+
+#: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
+COLLECTOR_ROWS = 100
+
+
+class Step(Protocol):
+    """One bounded transaction of a plan on rows of `keys`; counts per label and key.
+
+    A step that is not `patient` passes over rows that somebody else has locked.
+    """
+
+    def __call__(
+        self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
+    ) -> Counts: ...
+
+
+def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
+    """Delete rows of `keys`, leaf first, `limit` in all; the rows above stay locked meanwhile.
+
+    Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
+    row from moving to a living parent in between, and its foreign key keeps new leaves out.
+    """
+    on = statements.on(using)
+    if not node.below:
+        return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
+    work = _Tree(using, limit, patient)
+    with transaction.atomic(using=using):
+        roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
+        if roots and work.clear_below(node, roots):
+            work.delete(node, roots)
+    return work.counts
+
+
+class _Tree:
+    """One transaction through a tree of rows, leaf first, with an allowance of rows."""
+
+    def __init__(self, using: str, limit: int, patient: bool) -> None:  # noqa: FBT001
+        self.using, self.allowance, self.patient = using, limit, patient
+        self.on = statements.on(using)
+        self.counts: Counts = defaultdict(Counter)
+
+    def clear_below(self, node: Node, roots: dict[Any, Any]) -> bool:
+        """Clear what refers to `roots` (primary key → key); False when the allowance ran out.
+
+        Roots that somebody's locked row still refers to are taken out of `roots`.
+        """
+        for sub in node.below:
+            if self.allowance <= 0 or not self._clear(sub, roots):
+                return False
+            if not self.patient and roots:
+                for pk in self.on.keys_with_rows(sub.field, list(roots), using=self.using):
+                    del roots[pk]
+        return True
+
+    def _clear(self, sub: Node, roots: dict[Any, Any]) -> bool:
+        pks, before = list(roots), self.allowance
+        if not pks:
+            return True
+        if sub.update:
+            value = replacement(sub.field, self.using)
+            changed = self.on.update_rows(
+                sub.field, pks, value, before, using=self.using, patient=self.patient
+            )
+            self._count(sub, roots, changed)
+        elif not sub.below:
+            changed = self.on.delete_rows(
+                sub.field, pks, before, using=self.using, patient=self.patient
+            )
+            self._count(sub, roots, changed)
+        else:
+            above = self.on.lock_rows(sub.field, pks, before, using=self.using)
+            inner = {pk: roots[pk_above] for pk, pk_above in above.items()}
+            if inner and not self.clear_below(sub, inner):
+                return False
+            self.delete(sub, inner)
+            return len(above) < before
+        return self.allowance > 0
+
+    def delete(self, node: Node, roots: dict[Any, Any]) -> None:
+        """Delete rows whose leaves are gone and that this transaction has locked."""
+        if roots:
+            pk = relations.primary_key(node.field.model)
+            gone = self.on.delete_rows(pk, list(roots), len(roots), using=self.using, patient=True)
+            self._count(node, roots, gone)
+
+    def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
+        self.allowance -= changed.total()
+        for pk, number in changed.items():
+            self.counts[node.label][roots[pk]] += number
+
+
+def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:  # noqa: ARG001
+    """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
+    counts: Counts = defaultdict(Counter)
+    model = node.field.model
+    with transaction.atomic(using=using):
+        roots = statements.on(using).lock_rows(
+            node.field, keys, min(limit, COLLECTOR_ROWS), using=using
+        )
+        for key in set(roots.values()):
+            rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
+                pk__in=[pk for pk, each in roots.items() if each == key]
+            )
+            collector = Collector(using=using, origin=rows)
+            collector.collect(rows)
+            for label, number in collector.delete()[1].items():
+                counts[node.label if label == model._meta.label else label][key] += number
+    return counts
+
+
+def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
+    """Put the policy's value in place of `keys`."""
+    value = replacement(node.field, using)
+    if value in keys:
+        raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which is deleted too")
+    changed = statements.on(using).update_rows(
+        node.field, keys, value, limit, using=using, patient=patient
+    )
+    return {node.label: changed}
+
+
+STEPS: dict[Way, Step] = {
+    Way.SET_BASED: _set_based,
+    Way.COLLECTOR: _collector,
+    Way.UPDATE: _update,
+}
