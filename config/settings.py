@@ -11,6 +11,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from apps.integrity import routing
 from workers import queues, schedule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -168,8 +169,8 @@ CELERY_TASK_PUBLISH_RETRY = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
 
 CELERY_TASK_QUEUES = queues.task_queues(sorted(set(DATABASE_ROUTING.values())))
-CELERY_TASK_DEFAULT_QUEUE = queues.CONTROL
-CELERY_TASK_ROUTES = ("workers.queues.route_task",)
+CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
+CELERY_TASK_ROUTES = ("apps.integrity.routing.route_task",)
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 
 CELERY_TASK_ACKS_LATE = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from .queues import CONTROL
+from apps.integrity.routing import CONTROL
 
 PERIODS = {"integrity.dispatch": 5.0, "integrity.maintain": 60.0}
 

@@ -76,11 +76,17 @@ class Pace:
             self.rows = min(self.most, self.rows * 2)
 
 
-def drain(database: str, *, seconds: float | None = None) -> Drained:
+def drain(
+    database: str,
+    *,
+    seconds: float | None = None,
+    interruptions: tuple[type[Exception], ...] = (),
+) -> Drained:
     """Work on the due cascades of `database`, from every log, until none is due or time is up.
 
     `seconds` defaults to the setting `run_seconds`. A database that cannot be reached is noted in
-    the log, with the reason; its cascades stay pending and lose no attempt.
+    the log, with the reason; its cascades stay pending and lose no attempt. So is one that does
+    not answer before one of `interruptions` is raised, as a task's time limit does.
     """
     done = Drained(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
@@ -90,15 +96,18 @@ def drain(database: str, *, seconds: float | None = None) -> Drained:
         try:
             claims.reach(database)
             control.reachable(database, using=using)
-            _drain_log(using, deadline, done)
-        except DatabaseUnreachable as error:
+            _drain_log(using, deadline, done, interruptions)
+        except (DatabaseUnreachable, *interruptions) as raised:
+            error = claims.silent(database, raised)
             control.unreachable(error, using=using)
             done.unreachable = error.reason
             logger.warning("%s cannot be reached: %s", database, error.reason)
     return done
 
 
-def _drain_log(using: str, deadline: float, done: Drained) -> None:
+def _drain_log(
+    using: str, deadline: float, done: Drained, interruptions: tuple[type[Exception], ...]
+) -> None:
     settings, pace = conf.current(), Pace.starting()
     while not done.more and not control.is_paused(done.database, using=using):
         claim = log.claim(
@@ -110,14 +119,22 @@ def _drain_log(using: str, deadline: float, done: Drained) -> None:
         if claim is None:
             return
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
-        _work(claim, turn, pace, done)
+        try:
+            _work(claim, turn, pace, done, interruptions)
+        except interruptions:
+            log.hand_back(claim)
+            raise
         done.more = time.monotonic() >= deadline
 
 
-def _work(claim: Claim, until: float, pace: Pace, done: Drained) -> None:
+def _work(
+    claim: Claim, until: float, pace: Pace, done: Drained, let_through: tuple[type[Exception], ...]
+) -> None:
     """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
     try:
         _Turn(claim, until, pace, done).run()
+    except let_through:
+        raise
     except Exception as error:
         if isinstance(error, Error):
             _give_up_if_unreachable(claim)
@@ -129,7 +146,7 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained) -> None:
             return
         middle = len(claim.cascades) // 2
         for half in (claim.cascades[:middle], claim.cascades[middle:]):
-            _work(dataclasses.replace(claim, cascades=half), until, pace, done)
+            _work(dataclasses.replace(claim, cascades=half), until, pace, done, let_through)
 
 
 def _give_up_if_unreachable(claim: Claim) -> None:

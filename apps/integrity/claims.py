@@ -37,6 +37,14 @@ def reach(database: str) -> None:
         raise DatabaseUnreachable(database, error) from error
 
 
+def silent(database: str, raised: Exception) -> DatabaseUnreachable:
+    """The error itself, or, for an interruption, that the database did not answer in time."""
+    if isinstance(raised, DatabaseUnreachable):
+        return raised
+    connections[database].close()
+    return DatabaseUnreachable(database, TimeoutError("no answer within the task's time limit"))
+
+
 class Held:
     """The cascades of a claim that still have to be dealt with."""
 

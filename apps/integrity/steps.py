@@ -34,7 +34,9 @@ class Step(Protocol):
 
     def __call__(
         self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
-    ) -> Counts: ...
+    ) -> Counts:
+        """Run it on the database `using`."""
+        ...
 
 
 def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:

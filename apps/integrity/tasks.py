@@ -9,20 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery import current_app, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
 from . import cascade, conf, control, dispatch, log, relations, verify
+from .routing import CONTROL, PER_DATABASE, queue_for
 
 if TYPE_CHECKING:
     from celery import Task
-
-#: Queue of what concerns no single child database.
-QUEUE = "integrity"
-
-
-def queue_for(database: str) -> str:
-    """The queue of one child database."""
-    return f"{QUEUE}.{database}"
 
 
 @shared_task(name="integrity.dispatch", ignore_result=True)
@@ -46,7 +40,7 @@ def dispatch_deletions(using: str | None = None) -> None:
 @shared_task(name="integrity.cascade", ignore_result=True, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
-    done = cascade.drain(database)
+    done = cascade.drain(database, interruptions=(SoftTimeLimitExceeded,))
     for using in relations.catalogue().log_databases:
         control.beat(str(self.request.hostname), using=using)
     if done.more:
@@ -60,7 +54,7 @@ def verify_in(database: str) -> None:
     if done.reopened:
         publish_cascade(database)
     if done.more:
-        _publish(verify_in, queue_for(database), database)
+        _publish(verify_in, database)
 
 
 @shared_task(name="integrity.maintain", ignore_result=True)
@@ -70,21 +64,21 @@ def maintain() -> None:
         control.beat("beat", using=using)
         log.settle(using=using)
         for database in sorted(log.unverified_databases(using=using)):
-            _publish(verify_in, queue_for(database), database)
+            _publish(verify_in, database)
         log.purge(using=using)
 
 
 def publish_dispatch(using: str) -> None:
     """Send the wake-up for a log. Raises whatever the broker raises, soon."""
-    _publish(dispatch_deletions, QUEUE, using)
+    _publish(dispatch_deletions, using)
 
 
 def publish_cascade(database: str) -> None:
     """Send the wake-up for a child database. Raises whatever the broker raises, soon."""
-    _publish(cascade_into, queue_for(database), database)
+    _publish(cascade_into, database)
 
 
-def _publish(task: Task[..., None], queue: str, *aliases: str) -> None:
+def _publish(task: Task[..., None], alias: str) -> None:
     """Publish through a private pool whose sockets give up early.
 
     Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
@@ -99,5 +93,6 @@ def _publish(task: Task[..., None], queue: str, *aliases: str) -> None:
             "max_retries": 0,
         }
     )
+    queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
     with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        task.apply_async(args=aliases, queue=queue, producer=producer, retry=False)
+        task.apply_async(args=[alias], queue=queue, producer=producer, retry=False)

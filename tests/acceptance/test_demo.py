@@ -1,0 +1,114 @@
+"""`./run demo --once`, from nothing to its proofs, on servers of its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The finished process; `document` is the last line of its standard output."""
+    given = {*environment.VARIABLES.values(), environment.BROKER}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--once"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in given},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr[-8_000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def document(demo):
+    return json.loads(demo.stdout.splitlines()[-1])
+
+
+def removed(receipt, database):
+    (cascade,) = (each for each in receipt["cascades"] if each["database"] == database)
+    return sum(cascade["rows"].values())
+
+
+def test_every_proof_holds(document):
+    assert document["ok"] is True
+    assert len(document["proofs"]) > 10
+    assert [proof for proof in document["proofs"] if not proof["held"]] == []
+    assert document["orphans"] == 0
+
+
+def test_no_traceback_and_no_warning_is_shown(demo):
+    for word in ("Traceback", "Warning", "superuser"):
+        assert word not in demo.stderr
+
+
+def test_the_data_is_as_large_as_promised(document):
+    assert document["load"]["users"] == 10_000
+    assert document["load"]["rows"] == 200_000
+
+
+def test_the_request_takes_no_longer_for_100_000_rows(document):
+    assert document["request"]["pairs"] == 20
+    assert document["request"]["ratio"] <= 1.3
+
+
+def test_an_account_that_lives_again_keeps_its_rows(document):
+    assert document["cancelled"] == {"deletions": 22, "rows_left": 100_000}
+
+
+def test_the_receipt_of_the_giant_accounts_for_its_rows(document):
+    receipt = document["giant"]["receipt"]
+    assert removed(receipt, "blog_db") == 60_000
+    assert removed(receipt, "shop_db") == 40_000
+    assert set(document["giant"]["seconds"]) == {"blog_db", "shop_db"}
+
+
+def test_the_admin_action_reaches_both_databases(document):
+    assert document["admin_action"]["users"] == 500
+    assert all(rows > 0 for rows in document["admin_action"]["rows"].values())
+    assert set(document["admin_action"]["seconds"]) == {"blog_db", "shop_db"}
+
+
+def test_only_the_database_that_is_away_waits_and_says_why(document):
+    outage = document["outage"]
+    assert outage["blog_db"]["backlog"] == 50
+    assert "not currently accepting connections" in outage["blog_db"]["reason"]
+    assert outage["blog_db"]["blocked"] == 0
+    assert outage["shop_db"]["backlog"] == 0
+    assert outage["shop_db"]["reason"] == ""
+    assert outage["catch_up_seconds"] < 30
+
+
+def test_the_killed_worker_left_rows_that_another_removed(document):
+    assert 0 < document["kill"]["rows_left"] < document["kill"]["rows"]
+    assert document["kill"]["receipt"]["deletion"]["state"] == "cascaded"
+
+
+def test_flower_shows_the_tasks_with_aliases_only(document):
+    tasks = document["flower_tasks"]
+    assert {"integrity.dispatch", "integrity.cascade"} <= {task["name"] for task in tasks}
+    for task in tasks:
+        assert ast.literal_eval(task["kwargs"]) == {}
+        assert set(ast.literal_eval(task["args"])) <= {"default", "blog_db", "shop_db"}
+    shown = {task["args"] for task in tasks if task["name"] == "integrity.cascade"}
+    assert {ast.literal_eval(args) for args in shown} == {("blog_db",), ("shop_db",)}
+
+
+@pytest.mark.parametrize("who", ["Flower", "the broker"])
+def test_who_has_no_password_is_turned_away(document, who):
+    held = {proof["claim"]: proof["held"] for proof in document["proofs"]}
+    assert held[f"{who} wants its password"] is True

@@ -1,0 +1,223 @@
+"""Queues, timetable, liveness and the settings that keep work from being lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from celery.exceptions import QueueNotFound
+from celery.signals import task_prerun
+from django.db import connections
+
+import config
+from workers import celery as celery_module
+from workers import health, queues, schedule
+from workers.celery import app
+from workers.liveness import Liveness
+
+if TYPE_CHECKING:
+    from celery.app.utils import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+QUEUES = ["integrity", "integrity.blog_db", "integrity.shop_db"]
+
+
+def test_there_is_one_queue_per_database_and_one_for_the_rest() -> None:
+    assert [queue.name for queue in queues.task_queues(["blog_db", "shop_db"])] == QUEUES
+    assert sorted(app.amqp.queues) == QUEUES
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_gets_its_own_messages_only(name: str) -> None:
+    queue = app.amqp.queues[name]
+    assert (queue.exchange.name, queue.exchange.type, queue.routing_key) == (name, "direct", name)
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs", "queue"),
+    [
+        ("integrity.dispatch", (), {}, "integrity"),
+        ("integrity.maintain", None, None, "integrity"),
+        ("integrity.cascade", ("blog_db",), {}, "integrity.blog_db"),
+        ("integrity.cascade", [], {"database": "shop_db"}, "integrity.shop_db"),
+        ("integrity.verify", ["shop_db"], None, "integrity.shop_db"),
+        ("someone.elses", ("blog_db",), {}, "integrity"),
+    ],
+)
+def test_a_task_goes_to_the_queue_of_its_database(
+    task: str, args: Any, kwargs: Any, queue: str
+) -> None:
+    route = app.amqp.router.route({}, task, args=args, kwargs=kwargs)
+    assert route["queue"].name == queue
+
+
+def test_a_queue_that_nobody_has_is_an_error_of_the_caller() -> None:
+    with pytest.raises(QueueNotFound):
+        app.amqp.router.route({}, "integrity.cascade", args=("mistyped",), kwargs={})
+
+
+def test_the_timetable_expires_each_tick_after_its_period() -> None:
+    entries = schedule.beat_schedule()
+    assert {name: entry["schedule"] for name, entry in entries.items()} == {
+        "integrity.dispatch": 5.0,
+        "integrity.maintain": 60.0,
+    }
+    for name, entry in entries.items():
+        assert entry["task"] == name
+        assert entry["options"] == {"queue": "integrity", "expires": entry["schedule"]}
+
+
+def test_producers_of_the_project_use_our_app() -> None:
+    assert config.celery_app is app
+    assert app.main == "workers"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("task_acks_late", True),
+        ("task_reject_on_worker_lost", True),
+        ("task_create_missing_queues", False),
+        ("task_default_queue", "integrity"),
+        ("task_ignore_result", True),
+        ("result_backend", None),
+        ("result_expires", None),
+        ("task_serializer", "json"),
+        ("accept_content", ["json"]),
+        ("task_publish_retry", True),
+        ("task_publish_retry_policy", {"max_retries": 0}),
+        ("task_soft_time_limit", 45),
+        ("task_time_limit", 60),
+        ("worker_prefetch_multiplier", 1),
+        ("worker_soft_shutdown_timeout", 10),
+        ("worker_send_task_events", True),
+        ("task_send_sent_event", True),
+        ("broker_connection_max_retries", None),
+        ("broker_connection_retry_on_startup", True),
+        ("timezone", "UTC"),
+        ("CELERY_DB_REUSE_MAX", 1000),
+    ],
+)
+def test_celery_is_set_up_to_lose_nothing(setting: str, value: object) -> None:
+    assert app.conf.get(setting) == value
+
+
+def test_a_message_comes_back_soon_after_its_worker_died() -> None:
+    options = app.conf.broker_transport_options
+    assert options["visibility_timeout"] == app.conf.visibility_timeout
+    assert options["visibility_timeout"] >= 2 * app.conf.task_time_limit
+    assert (options["unacked_restore_interval"], options["unacked_restore_throttle"]) == (5, 1)
+
+
+def test_a_broker_that_hangs_holds_up_a_request_shorter_than_a_worker() -> None:
+    conf = SimpleNamespace(broker_transport_options=dict(app.conf.broker_transport_options))
+    assert conf.broker_transport_options["socket_timeout"] == 0.5
+    assert conf.broker_transport_options["max_retries"] == 0
+    celery_module.wait_longer_for_the_broker(conf=cast("Settings", conf))
+    assert conf.broker_transport_options["socket_timeout"] == 5
+    assert conf.broker_transport_options["socket_connect_timeout"] == 5
+    assert app.conf.broker_transport_options["socket_timeout"] == 0.5
+
+
+def test_connections_are_checked_before_each_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+
+    def connection(name: str, *, in_atomic_block: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            in_atomic_block=in_atomic_block,
+            close_if_unusable_or_obsolete=lambda: checked.append(name),
+        )
+
+    opened = [
+        connection("between tasks", in_atomic_block=False),
+        connection("inside the caller's transaction", in_atomic_block=True),
+    ]
+    monkeypatch.setattr(type(connections), "all", lambda _self, **_kwargs: opened)
+    task_prerun.send(sender=None)
+    assert checked == ["between tasks"]
+
+
+def test_the_level_of_the_command_line_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured: list[object] = []
+    monkeypatch.setattr("logging.config.dictConfig", configured.append)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", root.level)
+    celery_module.log_as_the_project_does(loglevel=logging.ERROR)
+    assert configured
+    assert root.level == logging.ERROR
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for the files of the alive."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_process_that_was_never_seen_is_not_alive(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(folder.iterdir()) == []
+    assert health.main(["blog_db"]) == 1
+    assert capsys.readouterr().out == "blog_db: never seen\n"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_process_is_alive_until_its_file_is_too_old() -> None:
+    file = health.alive_file("blog_db")
+    file.touch()
+    assert health.main(["blog_db"]) == 0
+    long_ago = time.time() - 100
+    os.utime(file, (long_ago, long_ago))
+    assert health.main(["blog_db"]) == 1
+    assert health.main(["blog_db", "--max-age=200"]) == 0
+    assert health.main(["shop_db"]) == 1
+
+
+class Timer:
+    """A worker's timer, turned by hand."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def call_repeatedly(self, _seconds: float, call: Any) -> Any:
+        self.calls.append(call)
+        return SimpleNamespace(cancel=lambda: self.calls.remove(call))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("ending", ["stop", "terminate"])
+def test_a_worker_shows_itself_from_its_start_to_its_stop(ending: str) -> None:
+    worker = SimpleNamespace(hostname="blog_db@somewhere", timer=Timer(), app=app)
+    step = Liveness(worker)
+    assert health.age_seconds("blog_db") is None
+    step.start(worker)
+    assert health.main(["blog_db"]) == 0
+    health.alive_file("blog_db").unlink()
+    worker.timer.calls[0]()
+    assert health.main(["blog_db"]) == 0
+    getattr(step, ending)(worker)
+    assert worker.timer.calls == []
+    assert health.main(["blog_db"]) == 1
+
+
+def test_workers_carry_the_liveness_step() -> None:
+    assert Liveness in app.steps["worker"]
+
+
+def test_the_probe_starts_neither_django_nor_celery() -> None:
+    code = (
+        "import sys, workers.health;"
+        " print(sorted({'django', 'celery', 'kombu'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
