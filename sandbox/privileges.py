@@ -12,8 +12,12 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandbox.processes import LAUNCH
+
+if TYPE_CHECKING:
+    from sandbox.binaries import Program
 
 PREFIX = "sandbox-outside-"
 
@@ -62,13 +66,18 @@ def remove(directory: Path) -> None:
         shutil.rmtree(directory.readlink(), ignore_errors=True)
 
 
-def reachable(program: Path, *, chosen: str, near: Path) -> Path:
-    """Return `program`, or a copy of its installation under `near` when the mode cannot run it."""
-    if works(chosen, program, "--version"):
-        return program
-    installation = program.parent.parent
-    copy = shutil.copytree(installation, near / "installation", symlinks=True)
-    return copy / program.relative_to(installation)
+def reachable(program: Program, *, chosen: str, near: Path) -> Path:
+    """Return the program's path, or that of a copy under `near` if the mode cannot run it.
+
+    Raises RuntimeError when it cannot run it and it came in no wheel that could be copied.
+    """
+    if works(chosen, program.path, "--version"):
+        return program.path
+    if not program.wheel:
+        raise RuntimeError(f"{program.path} cannot be run by a user without rights")
+    for folder in program.wheel:
+        shutil.copytree(folder, near / "wheel" / folder.name)
+    return near / "wheel" / program.path.relative_to(program.wheel[0].parent)
 
 
 def _named(uid: int) -> bool:

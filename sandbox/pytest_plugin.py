@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandbox import environment, servers
-from sandbox.binaries import MissingProgramError
-from sandbox.processes import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +44,7 @@ def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
         return environment.placeholders()
     try:
         sandbox = stack.enter_context(servers.running())
-    except (MissingProgramError, ProcessError) as error:
+    except RuntimeError as error:
         raise SystemExit(f"tests need servers: {error}") from None
     except KeyboardInterrupt:
         # pytest listens to Ctrl-C from its session on, which has not begun.

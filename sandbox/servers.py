@@ -57,7 +57,7 @@ class Installation:
         mode, program = privileges.mode(), binaries.postgresql()
         place = privileges.place(directory / "postgresql", chosen=mode)
         return cls(
-            program=privileges.reachable(program.path, chosen=mode, near=place),
+            program=privileges.reachable(program, chosen=mode, near=place),
             major=program.major,
             mode=mode,
             place=place,

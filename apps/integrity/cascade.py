@@ -89,6 +89,7 @@ def drain(
     not answer before one of `interruptions` is raised, as a task's time limit does.
     """
     done = Drained(database=relations.catalogue().database(database))
+    hindrances: tuple[type[Exception], ...] = (DatabaseUnreachable, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     for using in relations.catalogue().log_databases:
         if not control.admits(database, using=using):
@@ -97,7 +98,7 @@ def drain(
             claims.reach(database)
             control.reachable(database, using=using)
             _drain_log(using, deadline, done, interruptions)
-        except (DatabaseUnreachable, *interruptions) as raised:
+        except hindrances as raised:
             error = claims.silent(database, raised)
             control.unreachable(error, using=using)
             done.unreachable = error.reason

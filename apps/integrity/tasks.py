@@ -95,4 +95,4 @@ def _publish(task: Task[..., None], alias: str) -> None:
     )
     queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
     with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        task.apply_async(args=[alias], queue=queue, producer=producer, retry=False)
+        task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
