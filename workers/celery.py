@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connections
 
 from .liveness import Liveness
+from .sweep import Sweep
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
@@ -23,7 +24,7 @@ WORKER_SOCKET_TIMEOUT_SECONDS = 5
 app = Celery("workers")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"].add(Liveness)
+app.steps["worker"].update({Liveness, Sweep})
 
 
 @celeryd_init.connect

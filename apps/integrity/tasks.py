@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from celery import Task
 
 
-@shared_task(name="integrity.dispatch", ignore_result=True)
-def dispatch_deletions(using: str | None = None) -> None:
+@shared_task(name="integrity.dispatch", ignore_result=True, bind=True)
+def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work.
 
     A log that cannot be read does not keep the others; its error is raised at the end.
@@ -29,6 +29,7 @@ def dispatch_deletions(using: str | None = None) -> None:
     for alias in [using] if using else relations.catalogue().log_databases:
         try:
             _, due = dispatch.sweep(alias)
+            control.beat(str(self.request.hostname), using=alias)
             for database in sorted(due):
                 publish_cascade(database)
         except Exception as error:  # noqa: BLE001 (the other logs come first)
