@@ -1,0 +1,1 @@
+"""The product at work, told with figures: `python -m demo [--once]`."""

@@ -1,0 +1,97 @@
+"""`python -m demo [--once]`: set up, tell the story, prove it, and stay until Ctrl-C.
+
+With --once it ends after the last step, with one JSON document as the last line of standard
+output. Exit codes: 0 every proof held, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import django
+from django.db import Error
+
+from sandbox import servers
+from sandbox.binaries import MissingProgramError
+from sandbox.processes import ProcessError
+
+from . import screen
+from .failure import DemoFailure
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from .story import Story
+
+FAILURES = (DemoFailure, MissingProgramError, ProcessError, Error, OSError)
+
+
+def main() -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="./run demo", description="The product at work.")
+    parser.add_argument("--once", action="store_true", help="end after the last step")
+    once = parser.parse_args().once
+    started = time.monotonic()
+    document: dict[str, Any] = {"ok": False}
+    try:
+        with ExitStack() as stack:
+            story = _begin(stack)
+            _tell(story, document)
+            if not once:
+                _stay(story)
+    except FAILURES as error:
+        document |= {"ok": False, "error": str(error)}
+        screen.failure(str(error))
+    except KeyboardInterrupt:
+        screen.say("Stopped before the end.")
+        return 130
+    document["seconds"] = round(time.monotonic() - started, 1)
+    if once:
+        sys.stdout.write(f"{json.dumps(document)}\n")
+    return 0 if document["ok"] else 1
+
+
+def _begin(stack: ExitStack) -> Story:
+    """Start the servers and make Django ready; `stack` stops everything."""
+    screen.say("Starting three PostgreSQL servers and a broker …")
+    sandbox = stack.enter_context(servers.running())
+    stage = Stage(sandbox.directory)
+    os.environ.update({**stage.environment(), **sandbox.environment})
+    stack.callback(stage.stop)
+    django.setup()
+    # Not at the top: its models need the settings, and those the servers' URLs.
+    from .story import Story
+
+    return Story(stage)
+
+
+def _tell(story: Story, document: dict[str, Any]) -> None:
+    """Tell the story into `document`, as far as it comes."""
+    from .story import tell
+
+    try:
+        tell(story)
+    finally:
+        document |= story.figures
+        document["proofs"] = [proof.document() for proof in story.proofs]
+    document["ok"] = all(proof.held for proof in story.proofs)
+
+
+def _stay(story: Story) -> None:
+    """Stay until Ctrl-C, or until a child ends by itself (ProcessError)."""
+    story.show_addresses()
+    screen.say("Everything stays up until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        while True:
+            story.stage.check()
+            time.sleep(0.5)
+    screen.say("Stopping …")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""What the databases hold, counted by SQL, against the truth kept while loading."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Count
+
+from apps.blog.models import Comment, Post
+from apps.integrity import report
+from apps.shop.models import Order
+
+from .browser import Browser
+from .data import Truth
+from .failure import UnexpectedAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .stage import Stage
+
+TASKS = {"integrity.dispatch", "integrity.cascade"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One claim, whether it held, and the figure that says so."""
+
+    claim: str
+    held: bool
+    figure: int | float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The proof as JSON takes it."""
+        return asdict(self)
+
+
+def remaining(keys: Iterable[int]) -> dict[str, int]:
+    """How many rows of those accounts each child database still has."""
+    wanted = list(keys)
+    posts = Post.objects.filter(author_id__in=wanted).count()
+    comments = Comment.objects.filter(author_id__in=wanted).count()
+    return {
+        "blog_db": posts + comments,
+        "shop_db": Order.objects.filter(customer_id__in=wanted).count(),
+    }
+
+
+def backlogs() -> dict[str, report.DatabaseRow]:
+    """The product's own word on how far each child database is behind."""
+    return {row["database"]: row for row in report.status()["databases"]}
+
+
+def found() -> Truth:
+    """Count what is there: one query per table."""
+    posts = Post.objects.values_list("author_id").annotate(n=Count("pk"))
+    comments = Comment.objects.values_list("author_id", "post__author_id").annotate(n=Count("pk"))
+    orders = Order.objects.values_list("customer_id").annotate(n=Count("pk"))
+    return Truth(
+        living=set(User.objects.exclude(is_superuser=True).values_list("pk", flat=True)),
+        posts=Counter(dict(posts)),
+        comments=Counter({(author, above): n for author, above, n in comments}),
+        orders=Counter(dict(orders)),
+    )
+
+
+def of_rows(truth: Truth) -> list[Proof]:
+    """Zero rows of the deleted, every row of the living."""
+    actual = found()
+    orphans = orphaned(actual)
+    lost = (truth.posts - actual.posts).total() + (truth.orders - actual.orders).total()
+    lost += (truth.comments - actual.comments).total()
+    right = (actual.posts, actual.comments, actual.orders) == (
+        truth.posts,
+        truth.comments,
+        truth.orders,
+    )
+    return [
+        Proof(claim="no row of a deleted account is left", held=orphans == 0, figure=orphans),
+        Proof(claim="no row of a living account is lost", held=lost == 0, figure=lost),
+        Proof(
+            claim="each living account has exactly the rows it had",
+            held=right,
+            figure=actual.rows,
+        ),
+        Proof(
+            claim="every account that nobody deleted is there",
+            held=actual.living == truth.living,
+            figure=len(actual.living),
+        ),
+    ]
+
+
+def orphaned(actual: Truth) -> int:
+    """How many rows refer to an account that is not there."""
+    rows = sum(n for key, n in (actual.posts + actual.orders).items() if key not in actual.living)
+    return rows + sum(
+        n for pair, n in actual.comments.items() if not actual.living.issuperset(pair)
+    )
+
+
+def of_log() -> Proof:
+    """Nothing is left to do, and nothing was given up."""
+    open_ = sum(row["backlog"] for row in backlogs().values())
+    return Proof(claim="every deletion is cascaded", held=open_ == 0, figure=open_)
+
+
+def tasks_seen(stage: Stage) -> list[dict[str, Any]]:
+    """What Flower shows of the tasks, and how often."""
+    shown = (
+        (task["name"], task["args"] or "()", task["kwargs"] or "{}")
+        for task in stage.flower_tasks()
+        if task["name"]  # it has none where Flower came after the beginning
+    )
+    return [
+        {"name": name, "args": args, "kwargs": kwargs, "times": times}
+        for (name, args, kwargs), times in sorted(Counter(shown).items())
+    ]
+
+
+def of_tasks(seen: Iterable[dict[str, Any]]) -> Proof:
+    """Flower saw both kinds of tasks, and no argument but aliases."""
+    tasks = list(seen)
+    harmless = all(_only_aliases(task["args"]) and _only_aliases(task["kwargs"]) for task in tasks)
+    return Proof(
+        claim="Flower shows the tasks, and aliases as their only arguments",
+        held=harmless and {task["name"] for task in tasks} >= TASKS,
+        figure=sum(task["times"] for task in tasks),
+    )
+
+
+def _only_aliases(text: str) -> bool:
+    """Whether the printed arguments are aliases of this project's databases, or none at all."""
+    values = ast.literal_eval(text)
+    given = values.values() if isinstance(values, dict) else values
+    return set(given) <= set(settings.DATABASES)
+
+
+def of_passwords(stage: Stage) -> list[Proof]:
+    """Flower and the broker turn away who has no password; a broker without one is not ours."""
+    proofs = [Proof(claim="Flower wants its password", held=_flower_refuses(stage))]
+    if urlsplit(settings.CELERY_BROKER_URL).password:
+        proofs.append(Proof(claim="the broker wants its password", held=_broker_refuses()))
+    return proofs
+
+
+def _flower_refuses(stage: Stage) -> bool:
+    try:
+        for path in ("/tasks", "/api/tasks"):
+            Browser(stage.flower_address).get(path, expect=401)
+    except UnexpectedAnswer:
+        return False
+    return True
+
+
+def _broker_refuses() -> bool:
+    known = urlsplit(settings.CELERY_BROKER_URL)
+    stranger = redis.Redis(host=known.hostname or "", port=known.port or 6379)
+    try:
+        stranger.ping()
+    except redis.AuthenticationError:
+        return True
+    finally:
+        stranger.close()
+    return False

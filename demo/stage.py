@@ -1,0 +1,188 @@
+"""Web, a worker for each queue, beat and Flower: started as children, watched, asked.
+
+Guarantees: every wait is bounded, and a child that ends before its time ends the wait, with
+the last lines of its log.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import secrets
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apps.integrity.routing import CONTROL, queue_for
+from sandbox import environment
+from sandbox.processes import Process, eventually, free_port, stop_all
+
+from .browser import Browser
+from .failure import TookTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+ADMIN = "admin"
+FIRST_LINE_FOR_ROOT = "You're running the worker with superuser privileges"
+
+
+@dataclass
+class Stage:
+    """The project's processes on this machine; nothing runs before it is started.
+
+    `password` is the one of the admin, in the site and in Flower.
+    """
+
+    directory: Path
+    web_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
+    flower_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    children: dict[str, Process] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the settings and the children need beside the servers' URLs."""
+        temporary = self.directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return environment.for_django(debug=False) | {
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "ALLOWED_HOSTS": f"{LOOPBACK},localhost",
+            "DEBUG": "false",
+            "HTTPS": "false",
+            "LOG_FORMAT": "text",
+            "FLOWER_URL": self.flower_address,
+            # Workers show that they are alive in files there: two demos must not share them.
+            "TMPDIR": str(temporary),
+            # The warning is right for a server; here root is who runs the demo.
+            "PYTHONWARNINGS": f"ignore:{FIRST_LINE_FOR_ROOT}",
+        }
+
+    def start_web(self) -> None:
+        """Start the web server and wait until it shows the landing page."""
+        address = self.web_address.removeprefix("http://")
+        # Its control socket would be in the home folder, for one web server of the machine.
+        options = ["--workers=2", "--threads=4", "--no-control-socket"]
+        self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options)
+        self.until("the landing page", lambda: _answers(self.web_address), blame=["web"])
+
+    def start_workers(self) -> None:
+        """Start a worker for each queue, and beat; wait until every worker answers a ping."""
+        nodes = {CONTROL: CONTROL, **_queues()}
+        for name, queue in nodes.items():
+            self._start(f"worker-{name}", *_worker(name, queue))
+        self._start("beat", "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
+        for name in nodes:
+            self.await_worker(name)
+
+    def await_worker(self, name: str) -> None:
+        """Wait until the worker `name` answers a ping."""
+        what = f"the worker {name} to answer a ping"
+        self.until(what, lambda: name in answering(), blame=[f"worker-{name}"])
+
+    def start_flower(self) -> None:
+        """Start Flower; workers that start after it would stay unknown to its pages."""
+        port = self.flower_address.rpartition(":")[2]
+        options = {
+            "FLOWER_BASIC_AUTH": f"{ADMIN}:{self.password}",
+            "FLOWER_READ_ONLY": "true",
+            # Arguments too: they are aliases, and worth seeing.
+            "FLOWER_TASKS_COLUMNS": "name,args,state,received,started,runtime,worker",
+            "FLOWER_MAX_TASKS": "10000",
+        }
+        argv = ["-A", "workers", "flower", f"--address={LOOPBACK}", f"--port={port}"]
+        self._start("flower", "celery", *argv, env=options)
+        self.until("Flower to know every worker", self._flower_knows_all, blame=["flower"])
+
+    def _flower_knows_all(self) -> bool:
+        return len(self._flower("/api/workers?refresh=1")) == len(_queues()) + 1
+
+    def flower_tasks(self) -> list[dict[str, Any]]:
+        """Return the tasks that Flower has seen, as its own interface tells them."""
+        return list(self._flower("/api/tasks?limit=10000").values())
+
+    def _flower(self, path: str) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            browser = Browser(self.flower_address, login=(ADMIN, self.password))
+            found: dict[str, Any] = json.loads(browser.get(path).body)
+            return found
+        return {}
+
+    def until(
+        self,
+        what: str,
+        question: Callable[[], bool],
+        *,
+        blame: Sequence[str],
+        seconds: float = 60,
+        pause: float = 0.05,
+    ) -> None:
+        """Wait until the answer is yes; `blame` are the children who should bring it about.
+
+        Raises TookTooLong, or ProcessError when any child has ended.
+        """
+
+        def asked() -> bool:
+            self.check()
+            return question()
+
+        if not eventually(asked, timeout=seconds, pause=pause):
+            tails = "".join(f"\n{name}:\n{self.children[name].tail(10)}" for name in blame)
+            raise TookTooLong(f"waited {seconds:g} s for {what}. The last lines of …{tails}")
+
+    def check(self) -> None:
+        """Raise ProcessError, with the end of its log, when a child has ended by itself."""
+        for child in self.children.values():
+            child.check()
+
+    def stop(self) -> None:
+        """Stop all children, in any state."""
+        stop_all(self.children.values())
+
+    def _start(self, name: str, *argv: str, env: Mapping[str, str] | None = None) -> None:
+        log = self.directory / f"{name}.log"
+        command = [sys.executable, "-m", *argv]
+        child = Process(command, log=log, env={**os.environ, **(env or {})}, cwd=ROOT)
+        self.children[name] = child.start()
+
+
+def answering() -> set[str]:
+    """Return the names of the workers that answer a ping, without their host."""
+    from workers.celery import app
+
+    answers = app.control.inspect(timeout=0.5).ping() or {}
+    return {node.partition("@")[0] for node in answers}
+
+
+def _queues() -> dict[str, str]:
+    """Return the queue of each child database."""
+    from django.conf import settings
+
+    return {alias: queue_for(alias) for alias in sorted(settings.DATABASE_ROUTING.values())}
+
+
+def _worker(name: str, queue: str) -> list[str]:
+    options = ["-Q", queue, "-n", f"{name}@%h", "--concurrency=2", "--loglevel=INFO"]
+    pool = [] if _may_fork() else ["--pool=threads"]
+    calm = ["--without-gossip", "--without-mingle"]
+    return ["celery", "-A", "workers", "worker", *options, *calm, *pool]
+
+
+def _may_fork() -> bool:
+    """Whether Celery's usual pool can work: it wants semaphores, hence shared memory."""
+    try:
+        multiprocessing.Semaphore()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(address: str) -> bool:
+    with suppress(OSError):
+        Browser(address).get("/")
+        return True
+    return False
