@@ -147,6 +147,7 @@ def delete_giant(story: Story, accounts: Accounts) -> None:
     browser.log_in("/login/", name=giant.username, password=story.stage.password)
     browser.get(measurement.PAGE)
     beside = measurement.delete(address, accounts.take_empty())
+    _until_idle(story.stage, "the empty account's deletion to be settled")
     watch = _Watch.of(story.stage, [giant])
     milliseconds = browser.submit(measurement.PAGE, {}).milliseconds
     accounts.truth.delete([giant.pk])

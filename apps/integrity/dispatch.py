@@ -9,7 +9,7 @@ from . import conf, log, relations
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
-    """Dispatch all recorded deletions of one log.
+    """Dispatch all recorded deletions of one log, and block cascades that kill their workers.
 
     Gives the number dispatched and the child databases that have due cascades now. Several
     sweeps at once share the work.
@@ -17,6 +17,7 @@ def sweep(using: str) -> tuple[int, frozenset[str]]:
     limit, total = conf.current().dispatch_keys, 0
     while number := log.dispatch(using=using, limit=limit):
         total += number
+    log.block_lost(using=using)
     return total, log.due_databases(using=using)
 
 

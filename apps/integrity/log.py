@@ -337,6 +337,17 @@ def retry(deletions: Sequence[int] | None, *, using: str) -> int:
     return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
 
 
+def block_lost(*, using: str) -> int:
+    """Block cascades whose worker died on each of their attempts; gives their number."""
+    lost = Cascade.objects.using(using).filter(
+        state=Cascade.State.RUNNING,
+        due_at__lte=Now(),
+        attempts__gte=conf.current().attempts,
+    )
+    reason = "the worker was lost on every attempt"
+    return lost.update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
+
+
 def backoff(attempts: int, settings: conf.Settings) -> float:
     """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
     wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)

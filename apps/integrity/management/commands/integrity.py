@@ -15,7 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error
+from django.db import Error, OperationalError
 
 from ... import cascade, conf, control, dispatch, log, relations, report, verify
 from ...exceptions import CrossDatabaseError, UnknownName
@@ -74,6 +74,8 @@ class Command(BaseCommand):
             document, code = getattr(self, f"_{verb}")(**options)
         except UnknownName as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
+        except OperationalError as error:
+            raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
         except (CrossDatabaseError, Error) as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         if options["json"]:
