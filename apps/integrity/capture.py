@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
 from . import log, relations
-from .exceptions import ParentStillExists
+from .exceptions import InvalidKey, ParentStillExists
 from .models import Deletion
 from .signals import deletion_recorded
 
@@ -61,7 +61,9 @@ def gather(
         return
     operation = _operation(using)
     if operation is not None:
-        found = (instance.pk, _targets(sender, instance, using, fresh=instance is not origin))
+        # Rows that a queryset or a cascade loaded are as they were saved.
+        fresh = not isinstance(origin, models.Model)
+        found = (instance.pk, _targets(sender, instance, using, fresh=fresh))
         _gathered.setdefault(operation, {}).setdefault(sender, []).append(found)
 
 
@@ -121,14 +123,21 @@ def _by_model(
         model, keys = parents
         parent = _tracked(model)
         pk = relations.primary_key(parent)
-        unique = dict.fromkeys(relations.parse_key(pk, str(key)) for key in keys)
+        unique = dict.fromkeys(_key(pk, key) for key in keys)
         return {parent: [(key, None) for key in unique]} if unique else {}
     found: Gathered = {}
     for instance in cast("Iterable[models.Model]", parents):
         parent = _tracked(type(instance))
         targets = _targets(parent, instance, "", fresh=True)
-        found.setdefault(parent, []).append((instance.pk, targets))
+        key = _key(relations.primary_key(parent), instance.pk)
+        found.setdefault(parent, []).append((key, targets))
     return found
+
+
+def _key(pk: relations.Field, value: Any) -> Any:
+    if value is None:
+        raise InvalidKey(f"None is no key of {relations.label(pk)}: was the instance saved?")
+    return relations.parse_key(pk, str(value))
 
 
 def _tracked(model: Model) -> Model:
@@ -147,13 +156,14 @@ def _insert(
         keys, targets = zip(*batch, strict=True)
         logged += log.record(parent, keys, targets, source=source, using=using)
     if logged:
-        announce = functools.partial(_announce, parent._meta.label, tuple(logged), using)
+        # A function, no partial: Django asks a robust callback that fails for its __qualname__.
+        def announce() -> None:
+            deletion_recorded.send_robust(
+                sender=Deletion, parent=parent._meta.label, keys=tuple(logged), using=using
+            )
+
         transaction.on_commit(announce, using=using, robust=True)
     return logged
-
-
-def _announce(parent: str, keys: tuple[str, ...], using: str) -> None:
-    deletion_recorded.send_robust(sender=Deletion, parent=parent, keys=keys, using=using)
 
 
 def _operation(using: str) -> Atomic | None:

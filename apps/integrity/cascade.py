@@ -21,7 +21,6 @@ from django.db import Error, OperationalError, ProgrammingError
 
 from . import claims, conf, control, log, relations, statements
 from .claims import Held
-from .exceptions import DatabaseUnreachable
 from .plan import plan
 from .signals import cascade_finished
 from .steps import STEPS
@@ -89,25 +88,21 @@ def drain(
     not answer before one of `interruptions` is raised, as a task's time limit does.
     """
     done = Drained(database=relations.catalogue().database(database))
-    hindrances: tuple[type[Exception], ...] = (DatabaseUnreachable, *interruptions)
+    away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    for using in relations.catalogue().log_databases:
-        if not control.admits(database, using=using):
-            continue
+    admission = control.admit(database, away)
+    done.unreachable = admission.unreachable
+    for using in admission.logs:
         try:
-            claims.reach(database)
-            control.reachable(database, using=using)
-            _drain_log(using, deadline, done, interruptions)
-        except hindrances as raised:
-            error = claims.silent(database, raised)
-            control.unreachable(error, using=using)
-            done.unreachable = error.reason
-            logger.warning("%s cannot be reached: %s", database, error.reason)
+            _drain_log(using, deadline, done, away)
+        except away as raised:
+            done.unreachable = control.lost(database, raised)
+            break
     return done
 
 
 def _drain_log(
-    using: str, deadline: float, done: Drained, interruptions: tuple[type[Exception], ...]
+    using: str, deadline: float, done: Drained, away: tuple[type[Exception], ...]
 ) -> None:
     settings, pace = conf.current(), Pace.starting()
     while not done.more and not control.is_paused(done.database, using=using):
@@ -121,54 +116,51 @@ def _drain_log(
             return
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
         try:
-            _work(claim, turn, pace, done, interruptions)
-        except interruptions:
+            _work(claim, turn, pace, done, away)
+        except away:
             log.hand_back(claim)
             raise
         done.more = time.monotonic() >= deadline
 
 
 def _work(
-    claim: Claim, until: float, pace: Pace, done: Drained, let_through: tuple[type[Exception], ...]
+    claim: Claim, until: float, pace: Pace, done: Drained, away: tuple[type[Exception], ...]
 ) -> None:
     """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
+    removed: dict[int, Counter[str]] = {}
     try:
-        _Turn(claim, until, pace, done).run()
-    except let_through:
+        _Turn(claim, until, pace, done, removed).run()
+    except away:
         raise
     except Exception as error:
         if isinstance(error, Error):
-            _give_up_if_unreachable(claim)
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+            control.reach(claim.database)
+        claim = log.with_rows(claim, removed)
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
+            reason = claims.reason_of(error)
             logger.exception("cascades into %s failed: %s", claim.database, reason)
             log.postpone(claim, reason)
             done.failed += len(claim.cascades)
             return
         middle = len(claim.cascades) // 2
         for half in (claim.cascades[:middle], claim.cascades[middle:]):
-            _work(dataclasses.replace(claim, cascades=half), until, pace, done, let_through)
-
-
-def _give_up_if_unreachable(claim: Claim) -> None:
-    try:
-        claims.reach(claim.database)
-    except DatabaseUnreachable:
-        log.hand_back(claim)
-        raise
-
-
-def _first_line(error: Exception) -> str:
-    """An error without its details, which may quote rows."""
-    return (str(error).strip().splitlines() or [""])[0]
+            _work(dataclasses.replace(claim, cascades=half), until, pace, done, away)
 
 
 class _Turn:
     """One claim at work: what was removed for whom, and who is still to do."""
 
-    def __init__(self, claim: Claim, until: float, pace: Pace, done: Drained) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        until: float,
+        pace: Pace,
+        done: Drained,
+        removed: dict[int, Counter[str]],
+    ) -> None:
         self.held, self.until, self.pace, self.done = Held(claim), until, pace, done
-        self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        self.removed = removed
+        self.removed.update((each.id, Counter(each.rows)) for each in claim.cascades)
         self.patient = True
 
     def run(self) -> None:

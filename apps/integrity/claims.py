@@ -11,10 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, connections
-
 from . import log, relations, statements
-from .exceptions import DatabaseUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,26 +20,11 @@ if TYPE_CHECKING:
     from .relations import Field, Relation
 
 
-def reach(database: str) -> None:
-    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
-    connection = connections[database]
-    try:
-        connection.ensure_connection()
-        if connection.in_atomic_block or connection.is_usable():
-            return
-        connection.close()
-        connection.ensure_connection()
-    except Error as error:
-        connection.close()
-        raise DatabaseUnreachable(database, error) from error
-
-
-def silent(database: str, raised: Exception) -> DatabaseUnreachable:
-    """The error itself, or, for an interruption, that the database did not answer in time."""
-    if isinstance(raised, DatabaseUnreachable):
-        return raised
-    connections[database].close()
-    return DatabaseUnreachable(database, TimeoutError("no answer within the task's time limit"))
+def reason_of(error: Exception) -> str:
+    """An error in a line, without its details: those may quote rows."""
+    text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""
+    first = next(iter(text.strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 class Held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,7 @@ class Settings:
                 raise InvalidSetting(
                     f"INTEGRITY[{field.name!r}] is {value!r}; it takes {wanted.__name__}"
                 )
-            if wanted is not bool and value <= 0:
+            if wanted is not bool and not 0 < value < math.inf:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
 
 

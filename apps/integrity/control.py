@@ -7,33 +7,118 @@ same transaction.
 from __future__ import annotations
 
 import datetime as dt
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
-from . import conf, log
+from . import conf, log, relations
+from .exceptions import DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from .exceptions import DatabaseUnreachable
+logger = logging.getLogger("integrity.control")
 
 
-def admits(database: str, *, using: str) -> bool:
-    """Whether work on `database` may start: not paused, and reachable or due for another try.
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why no work on a child database may start now."""
 
-    While it cannot be reached, one caller per interval gets to probe.
+    reason: str
+    unreachable: bool
+
+
+def hindrance(database: str, *, using: str) -> Hindrance | None:
+    """What keeps work on `database` from starting: paused, or unreachable and not yet due again.
+
+    While it cannot be reached, one caller per interval is let through to probe.
     """
     rows = ChildDatabase.objects.using(using).filter(alias=database)
     known = rows.first()
     if known is None or (known.paused_at is None and known.unreachable_since is None):
-        return True
+        return None
     if known.paused_at is not None:
-        return False
+        return Hindrance(known.paused_reason, unreachable=False)
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    return bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
+    if rows.filter(probe_at__lte=Now()).update(probe_at=again):
+        return None
+    return Hindrance(known.reason, unreachable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The logs whose work on a child database may start, and why it cannot be reached if so."""
+
+    logs: tuple[str, ...]
+    unreachable: str = ""
+
+
+#: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
+AWAY: tuple[type[Exception], ...] = (DatabaseUnreachable,)
+
+
+def admit(database: str, away: tuple[type[Exception], ...] = AWAY) -> Admission:
+    """Reach the database, unless an operator paused it or the next probe is not due.
+
+    What is found is noted in every log.
+    """
+    logs = relations.catalogue().log_databases
+    found = {using: hindrance(database, using=using) for using in logs}
+    if all(found.values()):
+        reasons = [each.reason for each in found.values() if each and each.unreachable]
+        return Admission((), next(iter(reasons), ""))
+    try:
+        reach(database)
+    except away as raised:
+        return Admission((), lost(database, raised))
+    for using in logs:
+        reachable(database, using=using)
+    return Admission(
+        tuple(using for using, each in found.items() if each is None or each.unreachable)
+    )
+
+
+def lost(database: str, raised: Exception) -> str:
+    """Note in every log that the database went away; gives the reason.
+
+    An interruption (a time limit) means that it did not answer: its connection is given up.
+    """
+    if not isinstance(raised, DatabaseUnreachable):
+        connections[database].close()
+        raised = DatabaseUnreachable(database, TimeoutError("no answer within the time limit"))
+    for using in relations.catalogue().log_databases:
+        unreachable(raised, using=using)
+    logger.warning("%s cannot be reached: %s", database, raised.reason)
+    return raised.reason
+
+
+def reach(database: str) -> None:
+    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
+    connection = connections[database]
+    try:
+        connection.ensure_connection()
+        if connection.in_atomic_block or connection.is_usable():
+            return
+        connection.close()
+        connection.ensure_connection()
+    except Error as error:
+        connection.close()
+        raise DatabaseUnreachable(database, error) from error
+
+
+@contextmanager
+def watched(database: str) -> Iterator[None]:
+    """Tell errors of a database that is away (`DatabaseUnreachable`) from all others."""
+    try:
+        yield
+    except Error:
+        reach(database)
+        raise
 
 
 def unreachable(error: DatabaseUnreachable, *, using: str) -> None:

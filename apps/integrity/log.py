@@ -284,8 +284,19 @@ def purge(*, using: str) -> int:
     with transaction.atomic(using=using):
         rows = _deletions(using).filter(ended, recorded_at__lte=old).order_by("pk")
         pks = list(_locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
+        if not pks:
+            return 0
         Cascade.objects.using(using).filter(deletion__in=pks)._raw_delete(using)
         return int(_deletions(using).filter(pk__in=pks)._raw_delete(using))
+
+
+def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
+    """The claim with what has been removed for each cascade so far. Writes nothing."""
+    cascades = tuple(
+        dataclasses.replace(each, rows=dict(removed.get(each.id, each.rows)))
+        for each in claim.cascades
+    )
+    return dataclasses.replace(claim, cascades=cascades)
 
 
 def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str) -> None:
@@ -303,7 +314,14 @@ def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str)
 
 def hand_back(claim: Claim) -> None:
     """Put back all that the claim still holds, uncounted: its database cannot be reached."""
+    _keep_rows(claim)
     _held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
+
+
+def _keep_rows(claim: Claim) -> None:
+    for each in claim.cascades:
+        if each.rows:
+            _held(claim, [each.id]).update(rows=dict(each.rows))
 
 
 def _uncounted(reason: str) -> dict[str, Any]:
@@ -319,6 +337,7 @@ def _uncounted(reason: str) -> dict[str, Any]:
 def postpone(claim: Claim, reason: str) -> None:
     """Let failed cascades wait, longer each time; block those that had their last attempt."""
     settings = conf.current()
+    _keep_rows(claim)
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
     _held(claim, spent).update(state=Cascade.State.BLOCKED, claim=None, reason=reason)

@@ -18,7 +18,7 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
 from .exceptions import UnusablePolicy
-from .relations import Policy, declared_on_delete, label
+from .relations import Policy, databases_for, declared_on_delete, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,9 +66,8 @@ def plan(relation: Relation) -> Plan:
     if relation.policy is not Policy.CASCADE:
         return Plan(Way.UPDATE, Node(field, update=True))
     hurdle = next(_hurdles(field, (field.model,)), "")
-    if hurdle:
-        return Plan(Way.COLLECTOR, Node(field), hurdle)
-    return Plan(Way.SET_BASED, _node(field))
+    way = Way.COLLECTOR if hurdle else Way.SET_BASED
+    return Plan(way, _node(field, (field.model,)), hurdle)
 
 
 def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
@@ -83,7 +82,9 @@ def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
         yield f"{name} has a generic relation"
     for key in _referring(model):
         policy = Policy.of(declared_on_delete(key))
-        if policy.checked_at_once or policy is Policy.CUSTOM:
+        if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
+            yield f"{label(key)} holds another field than the primary key"
+        elif policy.checked_at_once or policy is Policy.CUSTOM:
             yield f"{label(key)} is {policy}"
         elif policy is Policy.CASCADE and key.model in path:
             yield f"{label(key)} closes a circle"
@@ -91,14 +92,17 @@ def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
             yield from _hurdles(key, (*path, key.model))
 
 
-def _node(field: ForeignKey) -> Node:
+def _node(field: ForeignKey, path: tuple[Model, ...]) -> Node:
+    """The tree below `field`, inside its own database; a circle is followed once."""
     below = []
     for key in _referring(field.model):
         policy = Policy.of(declared_on_delete(key))
-        if policy is Policy.CASCADE:
-            below.append(_node(key))
-        elif policy is not Policy.DO_NOTHING:
-            below.append(Node(key, update=True))
+        if policy is Policy.DO_NOTHING or databases_for(key.model) != databases_for(field.model):
+            continue
+        if policy is Policy.CASCADE and key.model not in path:
+            below.append(_node(key, (*path, key.model)))
+        else:
+            below.append(Node(key, update=policy is not Policy.CASCADE))
     return Node(field, below=tuple(below))
 
 

@@ -54,6 +54,7 @@ class DatabaseRow(TypedDict):
     database: str
     state: str
     reason: str
+    unreachable: bool
     backlog: int
     blocked: int
     lag_seconds: float | None
@@ -210,6 +211,7 @@ def _database(alias: str) -> DatabaseRow:
         "database": alias,
         "state": _state(backlog, blocked, hindrances),
         "reason": "; ".join(hindrances.values()),
+        "unreachable": "unreachable" in hindrances,
         "backlog": backlog,
         "blocked": blocked,
         "lag_seconds": _age(min(oldest)) if oldest else None,
@@ -257,9 +259,8 @@ def _hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
 
 
 def _state(backlog: int, blocked: int, hindrances: dict[str, str]) -> str:
-    for state in ("unreachable", "paused"):
-        if state in hindrances:
-            return state
+    if hindrances:
+        return "waiting"
     if blocked:
         return "blocked"
     return "working" if backlog else "idle"
@@ -314,6 +315,7 @@ def _receipt(deletion: Deletion) -> Receipt:
                 "reason": cascade.reason,
                 "attempts": cascade.attempts,
                 "rows": cascade.rows or {},
+                "rows_exact": cascade.attempts <= 1,
                 "done_at": _iso(cascade.done_at),
                 "verified_at": _iso(cascade.verified_at),
             }

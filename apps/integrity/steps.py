@@ -18,6 +18,7 @@ from .plan import Way, replacement
 
 if TYPE_CHECKING:
     from .plan import Node
+    from .relations import Field, ForeignKey
 
 #: Rows changed, for each label and key.
 Counts = dict[str, Counter[Any]]
@@ -136,12 +137,19 @@ def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
 def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
     """Put the policy's value in place of `keys`."""
     value = replacement(node.field, using)
-    if value in keys:
-        raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which is deleted too")
-    changed = statements.on(using).update_rows(
-        node.field, keys, value, limit, using=using, patient=patient
-    )
+    on = statements.on(using)
+    if value is not None and not _lives(node.field, value):
+        if not on.keys_with_rows(node.field, keys, using=using):
+            return {}
+        raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
+    changed = on.update_rows(node.field, keys, value, limit, using=using, patient=patient)
     return {node.label: changed}
+
+
+def _lives(field: ForeignKey, value: Any) -> bool:
+    target: Field = field.target_field
+    homes = relations.databases_for(relations.concrete(field.remote_field.model))
+    return any(statements.on(home).keys_with_rows(target, [value], using=home) for home in homes)
 
 
 STEPS: dict[Way, Step] = {

@@ -51,7 +51,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
 @shared_task(name="integrity.verify", ignore_result=True)
 def verify_in(database: str) -> None:
     """Probe finished cascades of one child database; wake it again if rows came late."""
-    done = verify.verify(database)
+    done = verify.verify(database, interruptions=(SoftTimeLimitExceeded,))
     if done.reopened:
         publish_cascade(database)
     if done.more:

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 
 from . import claims, conf, control, log, relations, statements
-from .exceptions import DatabaseUnreachable
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,23 +29,28 @@ class Verified:
     unreachable: str = ""
 
 
-def verify(database: str, *, seconds: float | None = None) -> Verified:
+def verify(
+    database: str,
+    *,
+    seconds: float | None = None,
+    interruptions: tuple[type[Exception], ...] = (),
+) -> Verified:
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
-    `seconds` defaults to the setting `run_seconds`.
+    Arguments as for `cascade.drain`. A probe that fails is raised; the claim lapses.
     """
     done = Verified(database=relations.catalogue().database(database))
+    away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    for using in relations.catalogue().log_databases:
-        if not control.admits(database, using=using):
-            continue
+    admission = control.admit(database, away)
+    done.unreachable = admission.unreachable
+    for using in admission.logs:
         try:
-            claims.reach(database)
-            control.reachable(database, using=using)
-            _verify_log(using, deadline, done)
-        except DatabaseUnreachable as error:
-            control.unreachable(error, using=using)
-            done.unreachable = error.reason
+            with control.watched(database):
+                _verify_log(using, deadline, done)
+        except away as raised:
+            done.unreachable = control.lost(database, raised)
+            break
     return done
 
 

@@ -81,6 +81,7 @@ class TestModels:
             "blog_comment", "blog_post", "django_migrations",
         ]  # fmt: skip
 
+    @pytest.mark.django_db(databases="__all__")
     def test_the_migrations_say_what_the_models_say(self) -> None:
         call_command("makemigrations", "blog", "shop", check_changes=True, dry_run=True)
 

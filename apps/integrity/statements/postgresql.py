@@ -11,6 +11,7 @@ key's condition, so that a row which moved to another parent meanwhile is left a
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,8 @@ def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
 
 
 def _type(field: Field, using: str) -> str:
-    return str(field.rel_db_type(connections[using])).replace("%", "%%")
+    """The key's type, without a length: a cast to one would cut a longer value to a wrong key."""
+    return re.sub(r"\(.*\)", "", str(field.rel_db_type(connections[using]))).replace("%", "%%")
 
 
 def _prepared(field: Field, values: Sequence[Any], using: str) -> list[Any]:

@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
 from ... import cascade, conf, control, dispatch, log, relations, report, verify
-from ...exceptions import CrossDatabaseError, UnknownName
+from ...exceptions import CrossDatabaseError, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,7 +72,7 @@ class Command(BaseCommand):
         """Run the verb; an error of ours becomes one line that says what to do."""
         try:
             document, code = getattr(self, f"_{verb}")(**options)
-        except UnknownName as error:
+        except (UnknownName, InvalidKey) as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
         except OperationalError as error:
             raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
@@ -110,11 +110,11 @@ class Command(BaseCommand):
             self.stdout.write(f"deletions: {counts or 'none'}")
         rows = status["databases"]
         code = Exit.CLEAN
-        if any(row["backlog"] for row in rows):
+        if any(row["backlog"] > row["blocked"] for row in rows):
             code = Exit.INCOMPLETE
         elif any(row["blocked"] for row in rows):
             code = Exit.FINDINGS
-        if any(row["state"] == "unreachable" for row in rows):
+        if any(row["unreachable"] for row in rows):
             code = Exit.UNREACHABLE
         return dict(status), code
 

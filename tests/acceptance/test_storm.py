@@ -1,0 +1,28 @@
+"""`./run storm --quick`: deletes under every kind of fault, on servers and processes of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sandbox import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 280
+
+
+def test_nothing_lost_and_nothing_living_touched():
+    given = {*environment.VARIABLES.values(), environment.BROKER}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.storm", "--quick", "--seed", "1"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in given},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4_000:]
+    assert "every promise kept" in done.stdout.splitlines()[-1]

@@ -1,0 +1,216 @@
+"""What tests with several real databases share."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connections, router, transaction
+from django.test.utils import CaptureQueriesContext, setup_databases, teardown_databases
+
+from apps.integrity import cascade, dispatch
+from sandbox.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.models import QuerySet
+    from pytest_django import DjangoDbBlocker
+    from pytest_django.fixtures import Settings
+
+#: Rows that migrations make and that no test writes.
+KEPT = {ContentType, Permission, Group}
+PROJECT = {"default", "blog_db", "shop_db"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
+    django_db_keepdb: bool,  # noqa: FBT001
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """Make the test databases: those of the project, and all when a test asks for all.
+
+    In place of pytest-django's, which only makes the databases that marks name.
+    """
+    everything = any(_wants_everything(item) for item in request.session.items)
+    with django_db_blocker.unblock():
+        made = setup_databases(
+            verbosity=0,
+            interactive=False,
+            aliases=set(connections) if everything else PROJECT,
+            serialized_aliases=set(),
+            keepdb=django_db_keepdb,
+        )
+    yield
+    if not django_db_keepdb:
+        with django_db_blocker.unblock():
+            teardown_databases(made, verbosity=0)
+
+
+def _wants_everything(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("django_db")
+    named = mark.kwargs.get("databases", ()) if mark else ()
+    return "committed" in getattr(item, "fixturenames", ()) or named == "__all__"
+
+
+@pytest.fixture
+def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Real transactions on every database; afterwards no row is left in any of them.
+
+    As `TransactionTestCase`, but with DELETEs of a millisecond in place of TRUNCATE and
+    `post_migrate`, on six databases, after each test.
+    """
+    with django_db_blocker.unblock():
+        yield
+        for alias in connections:
+            _empty(alias)
+
+
+def _empty(alias: str) -> None:
+    connection = connections[alias]
+    tables = [
+        connection.ops.quote_name(model._meta.db_table)
+        for model in apps.get_models(include_auto_created=True)
+        if model not in KEPT and not model._meta.proxy and _migrated(alias, model)
+    ]
+    with transaction.atomic(using=alias), connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def _migrated(alias: str, model: type) -> bool:
+    return router.allow_migrate_model(alias, model) and model._meta.managed
+
+
+@pytest.fixture
+def converge(committed: None) -> Callable[[], Counter[str]]:
+    """Dispatch, and cascade where it is due, until nothing is; gives rows per relation."""
+
+    def run() -> Counter[str]:
+        rows: Counter[str] = Counter()
+        for _ in range(200):
+            _, due = dispatch.sweep_all()
+            if not due:
+                return rows
+            rows += sum((cascade.drain(database).rows for database in sorted(due)), Counter())
+        raise AssertionError("200 rounds, and something is still due")
+
+    return run
+
+
+Tune = Callable[..., None]
+
+
+@pytest.fixture
+def tune(settings: Settings) -> Tune:
+    """Set keys of `settings.INTEGRITY`; the others keep what the tests' settings say."""
+
+    def with_values(**values: object) -> None:
+        settings.INTEGRITY = {**base, **values}
+
+    base = settings.INTEGRITY
+    return with_values
+
+
+class Captured(dict[str, CaptureQueriesContext]):
+    """The SQL of each database while the block ran."""
+
+    def __getitem__(self, alias: str) -> list[str]:
+        return [query["sql"] for query in super().__getitem__(alias).captured_queries]
+
+    def __enter__(self) -> Self:
+        for alias in connections:
+            connections[alias].ensure_connection()  # its settings are no part of the block
+            self.setdefault(alias, CaptureQueriesContext(connections[alias])).__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for context in self.values():
+            context.__exit__(None, None, None)
+
+    def inserts(self, alias: str = "default") -> list[str]:
+        return [sql for sql in self[alias] if sql.startswith("INSERT INTO")]
+
+
+@pytest.fixture
+def captured() -> Captured:
+    return Captured()
+
+
+class Locked:
+    """Rows that another session holds while the block runs."""
+
+    def __init__(self, rows: QuerySet[Any]) -> None:
+        self.rows = rows
+        self.held, self.over = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._hold)
+
+    def _hold(self) -> None:
+        try:
+            with transaction.atomic(using=self.rows.db):
+                assert list(self.rows.select_for_update())
+                self.held.set()
+                self.over.wait(30)
+        finally:
+            connections.close_all()
+
+    def __enter__(self) -> None:
+        self.thread.start()
+        assert self.held.wait(30)
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+@pytest.fixture
+def locked() -> type[Locked]:
+    return Locked
+
+
+@pytest.fixture
+def at_once() -> Callable[..., list[Any]]:
+    """Run functions in threads that start together, each with connections of its own."""
+
+    def run(*functions: Callable[[], Any]) -> list[Any]:
+        barrier = threading.Barrier(len(functions))
+
+        def one(function: Callable[[], Any]) -> Any:
+            try:
+                barrier.wait(30)
+                return function()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(len(functions)) as threads:
+            return [each.result() for each in [threads.submit(one, f) for f in functions]]
+
+    return run
+
+
+@pytest.fixture
+def refuse() -> Callable[[str], Any]:
+    """Let a database refuse connections for the length of a block: nobody listens on its port."""
+
+    @contextmanager
+    def refusing(alias: str) -> Iterator[None]:
+        connection = connections[alias]
+        connection.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+            patch.setitem(connection.settings_dict, "PORT", str(free_port()))
+            yield
+        connection.close()
+
+    return refusing

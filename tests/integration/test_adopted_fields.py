@@ -1,0 +1,162 @@
+"""Adoption seen from outside: migrations are clean, PROTECT and RESTRICT answer at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.admin.utils import NestedObjects
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import ProgrammingError, connection, models
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models.deletion import Collector, ProtectedError, RestrictedError
+
+from apps.blog.models import Post
+from apps.integrity.exceptions import ChildDatabaseUnavailable, CrossDatabaseError
+from apps.integrity.models import Deletion
+from apps.shop.models import Order
+from tests.kinds.left.models import Collected, Protecting
+from tests.kinds.parents.models import Guarded, Owner, Stubborn
+from tests.kinds.right.models import Restricting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Captured, Tune
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+def test_no_migration_is_missing() -> None:
+    call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.parametrize("alias", ["default", "blog_db", "shop_db"])
+def test_migrate_has_nothing_to_do_and_nothing_to_remark(
+    alias: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("migrate", database=alias, verbosity=1)
+    out = capsys.readouterr().out
+    assert "No migrations to apply" in out
+    assert "not yet reflected" not in out
+
+
+def test_historical_models_keep_djangos_own_behaviour() -> None:
+    executor = MigrationExecutor(connection)
+    old = executor.loader.project_state().apps
+    assert old.get_model("blog", "Post")._meta.get_field("author").remote_field.on_delete is (
+        models.CASCADE
+    )
+    user = User.objects.create(username="ann")
+    with pytest.raises(ProgrammingError, match="blog_"):
+        old.get_model("auth", "User").objects.get(pk=user.pk).delete()
+    assert User.objects.get() == user
+    assert Deletion.objects.count() == 0
+
+
+class TestProtect:
+    @pytest.fixture
+    def guarded(self) -> Guarded:
+        return Guarded.objects.create()
+
+    def test_it_raises_djangos_own_error_with_the_objects(self, guarded: Guarded) -> None:
+        row = Protecting.objects.create(guarded=guarded)
+        with pytest.raises(ProtectedError, match=r"'Protecting\.guarded'") as caught:
+            guarded.delete()
+        assert caught.value.protected_objects == {row}
+        assert Guarded.objects.get() == guarded
+        assert Deletion.objects.count() == 0
+
+    def test_restrict_does_likewise(self, guarded: Guarded) -> None:
+        row = Restricting.objects.create(guarded=guarded)
+        with pytest.raises(RestrictedError, match=r"'Restricting\.guarded'") as caught:
+            Guarded.objects.all().delete()
+        assert caught.value.restricted_objects == {row}
+        assert Guarded.objects.get() == guarded
+        assert Deletion.objects.count() == 0
+
+    def test_rows_of_others_protect_nobody(self, guarded: Guarded) -> None:
+        other = Guarded.objects.create()
+        Protecting.objects.create(guarded=other)
+        Restricting.objects.create(guarded=other)
+        guarded.delete()
+        assert Guarded.objects.get() == other
+        assert Deletion.objects.count() == 1
+
+    def test_the_answer_is_asked_in_the_childs_database_and_bounded(
+        self, guarded: Guarded, tune: Tune, captured: Captured
+    ) -> None:
+        tune(protect_limit=3)
+        Protecting.objects.bulk_create(Protecting(guarded=guarded) for _ in range(9))
+        with captured, pytest.raises(ProtectedError) as caught:
+            guarded.delete()
+        assert len(caught.value.protected_objects) == 3
+        assert not [sql for sql in captured["default"] if "protecting" in sql]
+        assert len([sql for sql in captured["test_left"] if "LIMIT 3" in sql]) == 1
+
+    @pytest.mark.parametrize(
+        ("alias", "relation"),
+        [("test_left", "left.Protecting.guarded"), ("test_right", "right.Restricting.guarded")],
+    )
+    def test_a_database_that_cannot_be_asked_refuses_the_delete(
+        self, guarded: Guarded, refuse: Callable[[str], Any], alias: str, relation: str
+    ) -> None:
+        with refuse(alias), pytest.raises(ChildDatabaseUnavailable) as caught:
+            guarded.delete()
+        assert isinstance(caught.value, CrossDatabaseError)
+        assert relation in str(caught.value)
+        assert f"{alias!r} cannot be asked" in str(caught.value)
+        assert Guarded.objects.get() == guarded
+        assert Deletion.objects.count() == 0
+
+    def test_other_policies_need_no_answer(self, refuse: Callable[[str], Any]) -> None:
+        owner = Owner.objects.create()
+        with refuse("test_left"), refuse("test_right"):
+            owner.delete()
+        assert Deletion.objects.count() == 1
+
+    def test_the_confirmation_page_lists_what_protects(self, guarded: Guarded) -> None:
+        rows = {
+            Protecting.objects.create(guarded=guarded),
+        }
+        collector = NestedObjects(using="default", origin=guarded)
+        collector.collect([guarded])
+        assert set(collector.protected) == rows
+
+    def test_the_confirmation_page_lists_what_restricts(self, guarded: Guarded) -> None:
+        rows = {Restricting.objects.create(guarded=guarded)}
+        collector = NestedObjects(using="default", origin=guarded)
+        collector.collect([guarded])
+        assert set(collector.protected) == rows
+
+
+def test_collecting_has_no_effect_and_asks_nobody_elsewhere(captured: Captured) -> None:
+    user = User.objects.create(username="ann")
+    Post.objects.create(title="t", content="c", author=user)
+    Order.objects.create(order_number="1", customer=user, total=1)
+    with captured:
+        Collector(using="default", origin=user).collect([user])
+        NestedObjects(using="default", origin=user).collect([user])
+    assert captured["blog_db"] == captured["shop_db"] == []
+    assert (Post.objects.count(), Order.objects.count()) == (1, 1)
+    assert Deletion.objects.count() == 0
+
+
+def test_a_custom_on_delete_is_not_called_in_the_request() -> None:
+    stubborn = Stubborn.objects.create()
+    Collected.objects.create(stubborn=stubborn)
+    stubborn.delete()
+    assert Collected.objects.count() == 1
+
+
+def test_accessors_still_ask_the_right_database(captured: Captured) -> None:
+    user = User.objects.create(username="ann")
+    post = Post.objects.create(title="t", content="c", author=user)
+    with captured:
+        assert Post.objects.get(pk=post.pk).author == user
+        assert list(user.blog_posts.all()) == [post]
+        assert not User.objects.prefetch_related("orders").get().orders.all()
+    assert len(captured["default"]) == 2
+    assert len(captured["blog_db"]) == 2
+    assert len(captured["shop_db"]) == 1

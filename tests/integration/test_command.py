@@ -1,0 +1,307 @@
+"""`manage.py integrity VERB`: results, one JSON document, exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from apps.blog.models import Post
+from apps.integrity import capture, dispatch
+from apps.integrity.models import Cascade, ChildDatabase
+from apps.shop.models import Order
+from tests.kinds.left.models import Book
+from tests.kinds.parents.models import Library
+from tests.kinds.right.models import BookNote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Tune
+
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+CLEAN, ERROR, USAGE, FINDINGS, INCOMPLETE, UNREACHABLE = range(6)
+
+
+class Outcome:
+    """What a run of the command gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def document(self) -> dict[str, Any]:
+        [line] = self.out.splitlines()
+        return json.loads(line)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def integrity(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code, message = CLEAN, ""
+        try:
+            call_command("integrity", *arguments)
+        except CommandError as error:
+            code, message = error.returncode, str(error)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err + message)
+
+    return run
+
+
+Run = "Callable[..., Outcome]"
+
+
+@pytest.fixture
+def ann() -> User:
+    user = User.objects.create(username="ann")
+    Post.objects.create(title="t", content="c", author=user)
+    for n in range(2):
+        Order.objects.create(order_number=f"{n}", customer=user, total=1)
+    return user
+
+
+class TestRelations:
+    def test_json(self, integrity: Run) -> None:
+        outcome = integrity("relations", "--json")
+        assert outcome.code == CLEAN
+        assert outcome.document["schema_version"] == 1
+        assert outcome.document["exit_reason"] == "clean"
+        [post] = [
+            each for each in outcome.document["relations"] if each["relation"] == "blog.Post.author"
+        ]
+        assert post["child_database"] == "blog_db"
+        assert set(post) >= {"parent", "parent_database", "policy", "indexed", "last_full_scan"}
+
+    def test_text(self, integrity: Run) -> None:
+        outcome = integrity("relations")
+        assert outcome.lines[0].split()[:2] == ["RELATION", "CHILD_DATABASE"]
+        [line] = [each for each in outcome.lines if each.startswith("blog.Post.author ")]
+        assert line.split()[1:] == ["blog_db", "auth.User", "default", "CASCADE", "set-based"]
+
+
+class TestPreview:
+    def test_json(self, integrity: Run, ann: User) -> None:
+        outcome = integrity("preview", "auth.User", str(ann.pk), "--json")
+        assert outcome.code == CLEAN
+        assert outcome.document["total"] == 3
+        assert {each["relation"]: each["rows"] for each in outcome.document["effects"]} == {
+            "blog.Comment.author": 0,
+            "blog.Post.author": 1,
+            "blog.Comment.post": 0,
+            "shop.Order.customer": 2,
+        }
+
+    def test_text(self, integrity: Run, ann: User) -> None:
+        outcome = integrity("preview", "auth.user", str(ann.pk))
+        assert outcome.code == CLEAN
+        assert outcome.lines[-1] == "total 3"
+
+    @pytest.mark.parametrize("verb", ["preview", "receipt"])
+    def test_an_unknown_model_is_a_usage_error_that_lists_the_known(
+        self, integrity: Run, verb: str
+    ) -> None:
+        outcome = integrity(verb, "auth.Nobody", "1")
+        assert outcome.code == USAGE
+        assert "unknown parent model 'auth.Nobody'; known: " in outcome.err
+        assert "auth.User" in outcome.err
+
+    @pytest.mark.parametrize("verb", ["preview", "receipt"])
+    def test_a_malformed_key_is_a_usage_error_that_names_the_field(
+        self, integrity: Run, verb: str
+    ) -> None:
+        outcome = integrity(verb, "auth.User", "abc")
+        assert "'abc' is no key of auth.User.id" in outcome.err
+        assert outcome.code == USAGE
+
+    def test_a_database_that_cannot_be_asked_has_its_own_exit_code(
+        self, integrity: Run, refuse: Callable[[str], Any]
+    ) -> None:
+        with refuse("blog_db"):
+            outcome = integrity("preview", "auth.User", "1")
+        assert outcome.code == UNREACHABLE
+        assert "refused" in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+class TestStatus:
+    def test_clean(self, integrity: Run) -> None:
+        outcome = integrity("status", "--json")
+        assert outcome.code == CLEAN
+        assert outcome.document["exit_reason"] == "clean"
+        assert {each["database"] for each in outcome.document["databases"]} >= {
+            "blog_db",
+            "shop_db",
+        }
+        assert set(outcome.document) >= {"deletions", "scans", "workers", "beat"}
+
+    def test_text(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("status")
+        [line] = [each for each in outcome.lines if each.startswith("blog_db")]
+        assert line.split()[1:4] == ["working", "1", "0"]
+        assert outcome.lines[-1] == "deletions: 1 recorded"
+
+    def test_backlog_is_incomplete(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("status", "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (INCOMPLETE, "incomplete")
+
+    def test_only_blocked_cascades_are_findings(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        dispatch.sweep_all()
+        Cascade.objects.filter(database="blog_db").update(state="blocked")
+        Cascade.objects.filter(database="shop_db").update(state="done")
+        outcome = integrity("status", "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (FINDINGS, "findings")
+
+    def test_an_unreachable_database_is_the_worst(
+        self, integrity: Run, ann: User, refuse: Callable[[str], Any]
+    ) -> None:
+        ann.delete()
+        with refuse("blog_db"):
+            integrity("drain")
+            outcome = integrity("status", "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (UNREACHABLE, "unreachable")
+
+
+class TestDrain:
+    def test_json(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("drain", "--json")
+        assert outcome.code == CLEAN
+        document = outcome.document
+        assert document["schema_version"] == 1
+        assert (document["dispatched"], document["cascaded"]) == (1, 2)
+        assert document["pending"] == 0
+        assert document["rows"] == {"blog.Post.author": 1, "shop.Order.customer": 2}
+        assert not Order.objects.exists()
+
+    def test_text(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("drain")
+        assert outcome.code == CLEAN
+        assert outcome.lines[0].startswith("dispatched 1, cascaded 2")
+        assert "  1 blog.Post.author" in outcome.lines
+        assert "  2 shop.Order.customer" in outcome.lines
+
+    def test_nothing_to_do(self, integrity: Run) -> None:
+        outcome = integrity("drain", "--json")
+        assert outcome.code == CLEAN
+        assert (outcome.document["dispatched"], outcome.document["rows"]) == (0, {})
+
+    def test_a_chain_over_three_databases_in_one_run(self, integrity: Run) -> None:
+        library = Library.objects.create()
+        BookNote.objects.create(book=Book.objects.create(library=library))
+        library.delete()
+        outcome = integrity("drain", "--json")
+        assert outcome.document["rows"] == {"left.Book.library": 1, "right.BookNote.book": 1}
+        assert (outcome.code, outcome.document["dispatched"]) == (CLEAN, 2)
+
+    def test_one_database_only(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("drain", "--json", "--database", "shop_db")
+        assert outcome.code == CLEAN
+        assert outcome.document["rows"] == {"shop.Order.customer": 2}
+        assert Post.objects.count() == 1
+
+    def test_an_unknown_database_is_a_usage_error_that_lists_the_known(
+        self, integrity: Run
+    ) -> None:
+        outcome = integrity("drain", "--database", "nope")
+        assert outcome.code == USAGE
+        assert "unknown child database 'nope'; known: " in outcome.err
+        assert "blog_db" in outcome.err
+
+    def test_time_that_is_up_is_incomplete(self, integrity: Run, tune: Tune) -> None:
+        tune(statement_rows_max=1)
+        user = User.objects.create(username="ann")
+        for n in range(50):
+            Order.objects.create(order_number=f"{n}", customer=user, total=1)
+        user.delete()
+        outcome = integrity("drain", "--json", "--database", "shop_db", "--timeout", "0")
+        assert (outcome.code, outcome.document["exit_reason"]) == (INCOMPLETE, "incomplete")
+        assert outcome.document["pending"] == 1
+        assert Order.objects.exists()
+
+    def test_blocked_cascades_are_findings(self, integrity: Run, ann: User) -> None:
+        capture.record((User, [999]), using="default")
+        dispatch.sweep_all()
+        Cascade.objects.update(state="blocked")
+        outcome = integrity("drain", "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (FINDINGS, "findings")
+
+    def test_an_unreachable_database_delays_itself_alone(
+        self, integrity: Run, ann: User, refuse: Callable[[str], Any]
+    ) -> None:
+        ann.delete()
+        with refuse("blog_db"):
+            outcome = integrity("drain", "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (UNREACHABLE, "unreachable")
+        assert outcome.document["rows"] == {"shop.Order.customer": 2}
+        assert outcome.document["pending"] == 1
+        ChildDatabase.objects.update(probe_at=timezone.now())
+        assert integrity("drain", "--json").code == CLEAN
+
+    def test_a_second_run_before_the_next_probe_says_unreachable_too(
+        self, integrity: Run, ann: User, refuse: Callable[[str], Any]
+    ) -> None:
+        ann.delete()
+        with refuse("blog_db"):
+            codes = [integrity("drain", "--json").code for _ in range(2)]
+        assert codes == [UNREACHABLE, UNREACHABLE]
+
+    def test_progress_is_no_part_of_the_document(self, integrity: Run, ann: User) -> None:
+        ann.delete()
+        outcome = integrity("drain", "--json")
+        assert outcome.document
+        assert "rows so far" in outcome.err
+
+
+class TestReceipt:
+    def test_json(self, integrity: Run, ann: User) -> None:
+        key = str(ann.pk)
+        ann.delete()
+        integrity("drain")
+        outcome = integrity("receipt", "auth.User", key, "--json")
+        assert outcome.code == CLEAN
+        assert outcome.document["deletion"]["state"] in {"cascaded", "verified"}
+        assert {each["database"]: each["rows"] for each in outcome.document["cascades"]} == {
+            "blog_db": {"blog.Post.author": 1},
+            "shop_db": {"shop.Order.customer": 2},
+        }
+
+    def test_text(self, integrity: Run, ann: User) -> None:
+        key = str(ann.pk)
+        ann.delete()
+        integrity("drain")
+        outcome = integrity("receipt", "auth.User", key)
+        assert outcome.lines[0].startswith(f"auth.User {key}: ")
+        assert any("shop_db" in line and "2 shop.Order.customer" in line for line in outcome.lines)
+
+    def test_what_was_never_deleted_is_an_error(self, integrity: Run) -> None:
+        outcome = integrity("receipt", "auth.User", "1")
+        assert outcome.code == ERROR
+        assert "no deletion of auth.User 1 is in the log" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["preview"], ["preview", "auth.User"]])
+def test_a_wrong_call_is_a_usage_error(integrity: Run, arguments: list[str]) -> None:
+    outcome = integrity(*arguments)
+    # call_command() turns argparse's exit (2) into a CommandError.
+    assert outcome.code in {ERROR, USAGE}
+    assert outcome.out == ""
+    assert "error" in outcome.err.lower()

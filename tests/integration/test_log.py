@@ -1,0 +1,283 @@
+"""The log's transitions: each safe to repeat, none by somebody who lost the claim."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db.models import F
+from django.utils import timezone
+
+from apps.integrity import capture, control, dispatch, log
+from apps.integrity.exceptions import DatabaseUnreachable
+from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat
+from tests.kinds.parents.models import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from apps.integrity.log import Claim
+    from tests.conftest import Tune
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+DATABASE = "blog_db"
+
+
+def dispatched(*keys: object, model: Any = User) -> None:
+    capture.record((model, keys), using="default")
+    dispatch.sweep("default")
+
+
+def claim(limit: int = 100, database: str = DATABASE, lease: float = 10.0) -> Claim | None:
+    return log.claim(database, using="default", limit=limit, lease_seconds=lease)
+
+
+def claimed(limit: int = 100, **options: Any) -> Claim:
+    found = claim(limit, **options)
+    assert found is not None
+    return found
+
+
+def cascade(key: str = "1", database: str = DATABASE) -> Cascade:
+    return Cascade.objects.get(deletion__key=key, database=database)
+
+
+def seconds_until_due(found: Cascade) -> float:
+    return (found.due_at - timezone.now()).total_seconds()
+
+
+def due_now() -> None:
+    Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+
+
+class TestClaim:
+    def test_it_holds_what_is_due_in_one_database_and_counts_the_attempt(self) -> None:
+        dispatched(1, 2)
+        found = claimed()
+        assert sorted(each.key for each in found.cascades) == ["1", "2"]
+        assert {each.parent for each in found.cascades} == {"auth.User"}
+        assert {each.attempts for each in found.cascades} == {1}
+        row = cascade()
+        assert (row.state, row.claim, row.attempts) == ("running", found.token, 1)
+        assert 5 < seconds_until_due(row) <= 10
+        assert cascade(database="shop_db").state == "pending"
+
+    def test_what_is_held_cannot_be_claimed_again(self) -> None:
+        dispatched(1)
+        claimed()
+        assert claim() is None
+
+    def test_an_expired_lease_can_and_its_first_holder_then_changes_nothing(self) -> None:
+        dispatched(1)
+        first = claimed()
+        due_now()
+        second = claimed()
+        assert [each.id for each in second.cascades] == [each.id for each in first.cascades]
+        assert second.cascades[0].attempts == 2
+        held = {each.id: {"x": 1} for each in first.cascades}
+        before = Cascade.objects.filter(database=DATABASE).values().get()
+        assert log.finish(first, held, barrier=None) == []
+        log.release(first, held, reason="")
+        log.postpone(first, "late")
+        log.hand_back(first)
+        assert Cascade.objects.filter(database=DATABASE).values().get() == before
+        assert log.finish(second, held, barrier=None) == [first.cascades[0].deletion]
+
+    def test_what_is_not_due_yet_is_left(self) -> None:
+        dispatched(1)
+        Cascade.objects.update(due_at=timezone.now() + dt.timedelta(hours=1))
+        assert claim() is None
+        assert log.due_databases(using="default") == frozenset()
+
+    @pytest.mark.parametrize("state", ["blocked", "done", "verified", "cancelled"])
+    def test_only_open_cascades_are_claimed(self, state: str) -> None:
+        dispatched(1)
+        Cascade.objects.update(state=state)
+        assert claim() is None
+
+    def test_it_takes_the_longest_due_first_and_at_most_the_limit(self) -> None:
+        dispatched(1, 2, 3)
+        for key, seconds in (("3", 60), ("1", 30)):
+            Cascade.objects.filter(deletion__key=key).update(
+                due_at=F("due_at") - dt.timedelta(seconds=seconds)
+            )
+        assert [each.key for each in claimed(2).cascades] == ["3", "1"]
+        assert [each.key for each in claimed(2).cascades] == ["2"]
+
+    def test_it_is_of_one_parent_model(self) -> None:
+        dispatched(1)
+        dispatched(2, model=Person)
+        found = [claimed(database="test_left")]
+        assert {each.parent for each in found[0].cascades} == {"parents.Person"}
+        assert claim(database="test_left") is None
+
+    def test_a_failed_one_is_claimed_in_smaller_company(self) -> None:
+        dispatched(*range(1, 9))
+        Cascade.objects.filter(deletion__key="1").update(
+            attempts=2, due_at=F("due_at") - dt.timedelta(seconds=60)
+        )
+        assert len(claimed(8).cascades) == 2
+
+    def test_what_somebody_is_just_claiming_is_passed_over_without_waiting(
+        self, locked: Any
+    ) -> None:
+        dispatched(1, 2)
+        with locked(Cascade.objects.filter(deletion__key="1")):
+            assert [each.key for each in claimed().cascades] == ["2"]
+
+    def test_claims_at_the_same_time_never_share_a_cascade(
+        self, at_once: Callable[..., Any]
+    ) -> None:
+        dispatched(*range(1, 201))
+
+        def work() -> list[int]:
+            found = []
+            while held := claim(10):
+                found += [each.id for each in held.cascades]
+            return found
+
+        held = [pk for each in at_once(*[work] * 4) for pk in each]
+        assert len(held) == len(set(held)) == 200
+
+
+class TestFinish:
+    def test_the_last_database_to_finish_completes_the_deletion(self) -> None:
+        dispatched(1)
+        for database, state in (("blog_db", "dispatched"), ("shop_db", "cascaded")):
+            held = claimed(database=database)
+            log.finish(held, {held.cascades[0].id: {"a": 1}}, barrier=None)
+            assert Deletion.objects.get().state == state
+        assert cascade().rows == {"a": 1}
+        assert cascade().done_at is not None
+
+    def test_nothing_to_finish_is_fine(self) -> None:
+        dispatched(1)
+        assert log.finish(claimed(), {}, barrier=None) == []
+
+
+class TestRelease:
+    def test_it_goes_to_the_end_of_the_queue_with_its_progress_and_uncounted(self) -> None:
+        dispatched(1, 2, 3)
+        held = claimed(2)
+        first, second = held.cascades
+        log.release(held, {first.id: {"a": 5}, second.id: {}}, reason="")
+        row = cascade(first.key)
+        assert (row.state, row.claim, row.attempts, row.rows) == ("pending", None, 0, {"a": 5})
+        ahead, *behind = claimed().cascades
+        assert ahead.key not in {first.key, second.key}
+        assert {each.key: each.rows for each in behind} == {first.key: {"a": 5}, second.key: {}}
+
+    def test_with_a_reason_it_waits_for_a_moment(self) -> None:
+        dispatched(1)
+        held = claimed()
+        log.release(held, {held.cascades[0].id: {}}, reason="locked")
+        row = cascade()
+        assert (row.state, row.reason, row.attempts) == ("waiting", "locked", 0)
+        assert 0 < seconds_until_due(row) <= log.MOMENT_SECONDS
+
+
+class TestPostpone:
+    def test_it_waits_longer_each_time_with_the_reason_and_the_attempts(self, tune: Tune) -> None:
+        tune(backoff_seconds=100, backoff_seconds_max=10_000)
+        dispatched(1)
+        for attempts, wait in ((1, 100), (2, 200), (3, 400)):
+            due_now()
+            log.postpone(claimed(), f"error {attempts}")
+            row = cascade()
+            assert (row.state, row.attempts, row.claim) == ("waiting", attempts, None)
+            assert row.reason == f"error {attempts}"
+            assert wait * 0.7 < seconds_until_due(row) < wait * 1.3
+
+    def test_after_the_last_attempt_it_is_blocked_and_keeps_the_error(self, tune: Tune) -> None:
+        tune(attempts=3)
+        dispatched(1)
+        states = []
+        for _ in range(3):
+            due_now()
+            log.postpone(claimed(), "broken")
+            states.append(cascade().state)
+        assert states == ["waiting", "waiting", "blocked"]
+        assert cascade().reason == "broken"
+        due_now()
+        assert claim() is None
+        assert Deletion.objects.get().state == "dispatched"
+
+    def test_each_waits_by_its_own_attempts(self, tune: Tune) -> None:
+        tune(backoff_seconds=100, attempts=5)
+        dispatched(1, 2, 3)
+        for key, attempts in (("2", 1), ("3", 4)):
+            Cascade.objects.filter(deletion__key=key).update(attempts=attempts)
+        log.postpone(claimed(), "broken")
+        assert cascade("3").state == "blocked"
+        assert seconds_until_due(cascade("1")) < 130
+        assert seconds_until_due(cascade("2")) > 145
+
+
+class TestCancel:
+    def test_it_ends_what_is_open_and_says_why(self) -> None:
+        dispatched(1, 2)
+        held = claimed()
+        one = Deletion.objects.get(key="1")
+        assert log.cancel([one.pk], "alive", using="default") == 1
+        one.refresh_from_db()
+        assert (one.state, one.reason) == ("cancelled", "alive")
+        for database in ("blog_db", "shop_db"):
+            row = cascade(database=database)
+            assert (row.state, row.reason, row.claim) == ("cancelled", "alive", None)
+        assert cascade("2").state == "running"
+        finished = log.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
+        assert finished == [Deletion.objects.get(key="2").pk]
+        assert cascade().state == "cancelled"
+
+    def test_the_second_time_it_changes_nothing(self) -> None:
+        dispatched(1)
+        ids = list(Deletion.objects.values_list("pk", flat=True))
+        assert log.cancel(ids, "alive", using="default") == 1
+        assert log.cancel(ids, "again", using="default") == 0
+        assert Deletion.objects.get().reason == "alive"
+
+
+class TestUnreachable:
+    def test_one_caller_per_interval_may_probe(
+        self, tune: Tune, at_once: Callable[..., Any]
+    ) -> None:
+        tune(probe_seconds=60)
+        assert control.hindrance(DATABASE, using="default") is None
+        control.unreachable(DatabaseUnreachable(DATABASE, OSError("refused")), using="default")
+        hindrance = control.hindrance(DATABASE, using="default")
+        assert hindrance == control.Hindrance("refused", unreachable=True)
+        assert control.hindrance("shop_db", using="default") is None
+        ChildDatabase.objects.update(probe_at=timezone.now())
+        admitted = at_once(*[lambda: control.hindrance(DATABASE, using="default") is None] * 4)
+        assert sorted(admitted) == [False, False, False, True]
+
+    def test_it_keeps_since_when_and_the_latest_reason(self) -> None:
+        for text in ("first", "second"):
+            control.unreachable(DatabaseUnreachable(DATABASE, OSError(text)), using="default")
+            row = ChildDatabase.objects.get()
+            assert row.reason == text
+            since = row.unreachable_since
+        assert ChildDatabase.objects.get().unreachable_since == since
+        control.reachable(DATABASE, using="default")
+        row = ChildDatabase.objects.get()
+        assert (row.unreachable_since, row.probe_at, row.reason) == (None, None, "")
+        assert control.hindrance(DATABASE, using="default") is None
+
+    def test_handing_back_burns_no_attempt(self) -> None:
+        dispatched(1, 2)
+        log.hand_back(claimed())
+        rows = Cascade.objects.filter(database=DATABASE)
+        assert set(rows.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
+        assert claim() is not None
+
+
+def test_a_sign_of_life_is_one_row_per_name() -> None:
+    for name in ("beat", "worker", "beat"):
+        control.beat(name, using="default")
+    assert sorted(Heartbeat.objects.values_list("name", flat=True)) == ["beat", "worker"]
+    before = Heartbeat.objects.get(name="beat").seen_at
+    control.beat("beat", using="default")
+    assert Heartbeat.objects.get(name="beat").seen_at > before

@@ -1,0 +1,361 @@
+"""The contract of the statements, in PostgreSQL's form and in the ORM's, on either database."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connections, transaction
+from django.db.models import QuerySet
+
+from apps.integrity import statements
+from apps.integrity.models import Cascade, Deletion
+from apps.integrity.statements import portable
+from apps.integrity.statements.portable import PARAMETERS, Portable
+from apps.integrity.statements.postgresql import PostgreSQL
+from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
+from tests.kinds.lite.models import Author, Line, Note
+from tests.kinds.parents.models import Word
+
+if TYPE_CHECKING:
+    from apps.integrity.statements import Statements
+    from tests.conftest import Captured
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of the statements, a database to try it on, and two models of it."""
+
+    on: Statements
+    alias: str
+    log: str
+    parent: Any
+    above: Any
+    below: Any
+
+    @property
+    def key(self) -> Any:
+        return next(each for each in self.above._meta.fields if each.is_relation)
+
+    @property
+    def inner(self) -> Any:
+        return next(each for each in self.below._meta.fields if each.is_relation)
+
+    def rows(self, **wanted: int) -> None:
+        """So many rows for each key, as in `k1=3`."""
+        for key, number in wanted.items():
+            made = [self.above(**{self.key.attname: int(key[1:])}) for _ in range(number)]
+            self.above.objects.using(self.alias).bulk_create(made)
+
+    def left(self) -> Counter[int]:
+        found = QuerySet(model=self.above, using=self.alias)
+        return Counter(found.values_list(self.key.attname, flat=True))
+
+
+FORMS = {
+    "PostgreSQL": Form(PostgreSQL(), "test_left", "default", Word, Shelf, Box),
+    "portable on PostgreSQL": Form(Portable(), "test_left", "default", Word, Shelf, Box),
+    "portable on SQLite": Form(Portable(), "test_lite", "test_lite", Author, Note, Line),
+}
+ON_POSTGRESQL = [name for name, form in FORMS.items() if form.alias == "test_left"]
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> Form:
+    return FORMS[request.param]
+
+
+@pytest.fixture(params=ON_POSTGRESQL)
+def on(request: pytest.FixtureRequest) -> Statements:
+    return FORMS[request.param].on
+
+
+def test_each_database_gets_its_form() -> None:
+    assert isinstance(statements.on("default"), PostgreSQL)
+    assert isinstance(statements.on("test_lite"), Portable)
+
+
+class TestDeleteRows:
+    def delete(self, form: Form, keys: list[Any], limit: int = 100) -> Counter[Any]:
+        return form.on.delete_rows(form.key, keys, limit, using=form.alias, patient=True)
+
+    def test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key(self, form: Form) -> None:
+        form.rows(k1=3, k2=1, k3=2)
+        assert self.delete(form, [1, 2, 99]) == {1: 3, 2: 1}
+        assert form.left() == {3: 2}
+
+    def test_it_touches_at_most_the_limit(self, form: Form) -> None:
+        form.rows(k1=3, k2=3)
+        found = [self.delete(form, [1, 2], limit=4), self.delete(form, [1, 2], limit=4)]
+        assert [each.total() for each in found] == [4, 2]
+        assert found[0] + found[1] == {1: 3, 2: 3}
+
+    def test_it_finds_nothing_the_second_time(self, form: Form) -> None:
+        form.rows(k1=2)
+        assert self.delete(form, [1]) == {1: 2}
+        assert self.delete(form, [1]) == {}
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        form.rows(k1=2)
+        with pytest.raises(ValueError, match="without keys"):
+            self.delete(form, [])
+        assert form.left() == {1: 2}
+
+    def test_more_keys_than_fit_into_one_list(self, form: Form) -> None:
+        form.rows(**{f"k{n}": 1 for n in range(1, 1001)}, k2000=1)
+        keys = list(range(1, 1001))
+        assert len(keys) > 2 * PARAMETERS
+        assert self.delete(form, keys, limit=5_000) == dict.fromkeys(keys, 1)
+        assert form.left() == {2000: 1}
+
+    def test_it_is_one_transaction_of_its_own(self, form: Form, captured: Captured) -> None:
+        form.rows(k1=1)
+        with captured:
+            self.delete(form, [1])
+        assert not connections[form.alias].in_atomic_block
+        assert captured[form.alias].count("COMMIT") <= 1
+
+    def test_it_joins_the_transaction_of_its_caller(self, form: Form) -> None:
+        form.rows(k1=2)
+        with transaction.atomic(using=form.alias):
+            assert self.delete(form, [1]) == {1: 2}
+            transaction.set_rollback(True, using=form.alias)
+        assert form.left() == {1: 2}
+
+
+class TestTheKeyIsCheckedTwice:
+    """A row that moved to another parent between being found and being changed is left alone."""
+
+    @pytest.mark.parametrize("what", ["delete", "update"])
+    def test_where_rows_cannot_be_locked(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+        form = FORMS["portable on SQLite"]
+        form.rows(k1=2)
+        rows = QuerySet(model=form.above, using=form.alias)
+        moved = rows.order_by("pk")[0].pk
+        find = portable._referring
+
+        def find_then_move(*args: Any, **kwargs: Any) -> Any:
+            found = find(*args, **kwargs)
+            rows.filter(pk=moved).update(**{form.key.attname: 2})
+            return found
+
+        monkeypatch.setattr(portable, "_referring", find_then_move)
+        options = {"using": form.alias, "patient": True}
+        if what == "delete":
+            form.on.delete_rows(form.key, [1], 9, **options)
+        else:
+            form.on.update_rows(form.key, [1], 5, 9, **options)
+        assert rows.get(pk=moved).mixed_id == 2
+        assert 1 not in form.left()
+
+
+class TestUpdateRows:
+    def update(self, form: Form, keys: list[Any], value: Any, limit: int = 100) -> Counter[Any]:
+        return form.on.update_rows(form.key, keys, value, limit, using=form.alias, patient=True)
+
+    def test_it_sets_the_value_and_counts_by_the_old_key(self, form: Form) -> None:
+        form.rows(k1=3, k2=1, k3=2)
+        assert self.update(form, [1, 2], 7) == {1: 3, 2: 1}
+        assert form.left() == {7: 4, 3: 2}
+
+    def test_it_touches_at_most_the_limit(self, form: Form) -> None:
+        form.rows(k1=5)
+        assert [self.update(form, [1], 7, limit=2).total() for _ in range(4)] == [2, 2, 1, 0]
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        form.rows(k1=1)
+        with pytest.raises(ValueError, match="without keys"):
+            self.update(form, [], 7)
+        assert form.left() == {1: 1}
+
+    def test_it_sets_null(self, on: Statements) -> None:
+        Optional.objects.bulk_create(Optional(owner_id=each) for each in (1, 1, 2, None))
+        field = Optional._meta.get_field("owner")
+        found = on.update_rows(field, [1], None, 9, using="test_left", patient=True)
+        assert found == {1: 2}
+        assert Counter(Optional.objects.values_list("owner", flat=True)) == {None: 3, 2: 1}
+
+
+class TestLockRows:
+    def test_it_gives_rows_with_their_keys_up_to_the_limit(self, form: Form) -> None:
+        form.rows(k1=2, k2=2, k3=1)
+        with transaction.atomic(using=form.alias):
+            found = form.on.lock_rows(form.key, [1, 2], 100, using=form.alias)
+            few = form.on.lock_rows(form.key, [1, 2], 3, using=form.alias)
+        assert Counter(found.values()) == {1: 2, 2: 2}
+        assert len(few) == 3
+        assert few.items() <= found.items()
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"), transaction.atomic(form.alias):
+            form.on.lock_rows(form.key, [], 9, using=form.alias)
+
+    def test_rows_that_somebody_else_holds_are_passed_over(
+        self, on: Statements, locked: type
+    ) -> None:
+        one, two = (Shelf.objects.create(root_id=1) for _ in range(2))
+        field = Shelf._meta.get_field("root")
+        with locked(Shelf.objects.filter(pk=one.pk)), transaction.atomic("test_left"):
+            assert on.lock_rows(field, [1], 9, using="test_left") == {two.pk: 1}
+
+    @pytest.mark.parametrize("what", ["delete", "update"])
+    def test_rows_that_somebody_else_holds_are_passed_over_when_in_a_hurry(
+        self, on: Statements, locked: type, what: str
+    ) -> None:
+        one, _ = (Shelf.objects.create(root_id=1) for _ in range(2))
+        field = Shelf._meta.get_field("root")
+        with locked(Shelf.objects.filter(pk=one.pk)):
+            if what == "delete":
+                done = on.delete_rows(field, [1], 9, using="test_left", patient=False)
+            else:
+                done = on.update_rows(field, [1], 5, 9, using="test_left", patient=False)
+        assert done == {1: 1}
+
+
+class TestKeysWithRows:
+    def test_it_gives_the_keys_that_some_row_holds(self, form: Form) -> None:
+        form.rows(k1=3, k3=1)
+        assert form.on.keys_with_rows(form.key, [1, 2, 3], using=form.alias) == {1, 3}
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"):
+            form.on.keys_with_rows(form.key, [], using=form.alias)
+
+
+class TestKeysOfEveryType:
+    @pytest.mark.parametrize(
+        "text", ["it's", 'a "b"', "50%", "%s", "a,{b}", "\\", "ß→", "", "NULL"]
+    )
+    def test_text_of_odd_characters(self, on: Statements, text: str) -> None:
+        WordUse.objects.bulk_create(WordUse(word_id=each) for each in (text, text, "other"))
+        field = WordUse._meta.get_field("word")
+        assert on.keys_with_rows(field, [text, "none"], using="test_left") == {text}
+        found = on.delete_rows(field, [text], 9, using="test_left", patient=True)
+        assert found == {text: 2}
+        assert WordUse.objects.get().word_id == "other"
+
+    def test_a_text_longer_than_the_column_is_not_taken_for_its_beginning(
+        self, on: Statements
+    ) -> None:
+        WordUse.objects.create(word_id="a" * 12)
+        field, longer = WordUse._meta.get_field("word"), "a" * 13
+        assert on.keys_with_rows(field, [longer], using="test_left") == set()
+        assert on.delete_rows(field, [longer], 9, using="test_left", patient=True) == {}
+        assert WordUse.objects.count() == 1
+
+    def test_uuid(self, on: Statements) -> None:
+        one, two = uuid.uuid4(), uuid.uuid4()
+        TokenUse.objects.bulk_create(TokenUse(token_id=each) for each in (one, two, two))
+        field = TokenUse._meta.get_field("token")
+        assert on.keys_with_rows(field, [one, uuid.uuid4()], using="test_left") == {one}
+        found = on.delete_rows(field, [two], 9, using="test_left", patient=True)
+        assert found == {two: 2}
+
+    def test_decimal(self, on: Statements) -> None:
+        Invoice.objects.bulk_create(
+            Invoice(person_id=each) for each in (Decimal("1.50"), Decimal("1.51"), None)
+        )
+        field = Invoice._meta.get_field("person")
+        found = on.delete_rows(field, [Decimal("1.5")], 9, using="test_left", patient=True)
+        assert found == {Decimal("1.50"): 1}
+        assert set(Invoice.objects.values_list("person_id", flat=True)) == {Decimal("1.51"), None}
+
+
+class TestInsertDeletions:
+    def insert(self, form: Form, keys: list[Any], targets: list[Any] | None = None) -> list[str]:
+        with transaction.atomic(using=form.log):
+            return form.on.insert_deletions(
+                form.parent, keys, targets or [None] * len(keys), "signal", using=form.log
+            )
+
+    def keys(self, form: Form) -> tuple[Any, Any, Any]:
+        return ("a", "it's", "c") if form.parent is Word else (1, 2, 3)
+
+    def test_it_logs_the_gone_and_leaves_out_the_living(self, form: Form) -> None:
+        one, two, alive = self.keys(form)
+        form.parent(pk=alive).save(force_insert=True)
+        given = self.insert(form, [one, alive, two], [None, None, {"code": 'a "b"'}])
+        assert sorted(given) == sorted([str(one), str(two)])
+        rows = Deletion.objects.using(form.log).order_by("pk")
+        assert list(rows.values_list("parent", "key", "targets", "source", "state")) == [
+            (form.parent._meta.label, str(one), None, "signal", "recorded"),
+            (form.parent._meta.label, str(two), {"code": 'a "b"'}, "signal", "recorded"),
+        ]
+        assert all(row.recorded_at for row in rows)
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"):
+            self.insert(form, [])
+
+
+class TestInsertCascades:
+    def test_one_for_each_deletion_and_database_however_often_it_is_asked(self, form: Form) -> None:
+        pks = [Deletion.objects.using(form.log).create(parent="x.A", key="1").pk for _ in range(2)]
+        for _ in range(2):
+            form.on.insert_cascades(pks, ["one", "two"], using=form.log)
+        rows = Cascade.objects.using(form.log)
+        assert sorted(rows.values_list("deletion", "database")) == sorted(
+            (pk, database) for pk in pks for database in ("one", "two")
+        )
+        assert set(rows.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
+        assert {row.recorded_at for row in rows} == {
+            row.recorded_at for row in Deletion.objects.using(form.log)
+        }
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"):
+            form.on.insert_cascades([], ["one"], using=form.log)
+
+
+class TestFinishCascades:
+    def cascade(self, form: Form, **values: Any) -> Cascade:
+        deletion = Deletion.objects.using(form.log).create(parent="x.A", key="1")
+        return Cascade.objects.using(form.log).create(
+            deletion=deletion,
+            database="one",
+            recorded_at=Deletion.objects.using(form.log).get(pk=deletion.pk).recorded_at,
+            **values,
+        )
+
+    def finish(self, form: Form, claim: uuid.UUID, rows: dict[int, dict[str, int]]) -> list[int]:
+        return form.on.finish_cascades(claim, rows, barrier=None, grace_seconds=1.0, using=form.log)
+
+    def test_it_marks_what_the_claim_holds_and_nothing_else(self, form: Form) -> None:
+        mine, other = uuid.uuid4(), uuid.uuid4()
+        held = self.cascade(form, state="running", claim=mine)
+        lost = self.cascade(form, state="running", claim=other)
+        back = self.cascade(form, state="pending", claim=None)
+        cancelled = self.cascade(form, state="cancelled", claim=mine)
+        rows = {each.pk: {"x.B.a": 3} for each in (held, lost, back, cancelled)}
+        assert self.finish(form, mine, rows) == [held.deletion_id]
+        found = Cascade.objects.using(form.log).get(pk=held.pk)
+        assert (found.state, found.rows, found.claim) == ("done", {"x.B.a": 3}, None)
+        assert found.done_at is not None
+        states = Cascade.objects.using(form.log).order_by("pk").values_list("state", flat=True)
+        assert list(states) == ["done", "running", "pending", "cancelled"]
+
+    def test_the_second_time_it_does_nothing(self, form: Form) -> None:
+        claim = uuid.uuid4()
+        held = self.cascade(form, state="running", claim=claim)
+        assert self.finish(form, claim, {held.pk: {"x.B.a": 3}}) == [held.deletion_id]
+        assert self.finish(form, claim, {held.pk: {}}) == []
+        assert Cascade.objects.using(form.log).get().rows == {"x.B.a": 3}
+
+
+def test_the_index_leads_to_the_rows_of_each_key(captured: Captured) -> None:
+    """Stale or skewed statistics must not turn a statement into a scan of the table."""
+    Shelf.objects.bulk_create(Shelf(root_id=1) for _ in range(5_000))
+    field = Shelf._meta.get_field("root")
+    with captured:
+        PostgreSQL().delete_rows(field, [2, 3], 9, using="test_left", patient=True)
+    [sql] = [each for each in captured["test_left"] if each.startswith("WITH")]
+    with connections["test_left"].cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Seq Scan" not in plan

@@ -1,0 +1,1 @@
+"""Children in `test_left`, on PostgreSQL."""

@@ -1,0 +1,1 @@
+"""A parent, and children of others, in `test_lite`, on SQLite."""

@@ -1,0 +1,1 @@
+"""Children in `test_right`, on PostgreSQL."""

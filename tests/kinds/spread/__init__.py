@@ -1,0 +1,1 @@
+"""A child that lives in two databases at once (shards)."""

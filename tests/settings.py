@@ -1,0 +1,35 @@
+"""The project's settings, with models of every relation kind and databases for them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from config.settings import *  # noqa: F403
+from config.settings import DATABASE_OPTIONS, DATABASE_ROUTERS, DATABASES, INSTALLED_APPS
+
+from .kinds.router import HOMES
+
+INSTALLED_APPS = [*INSTALLED_APPS, *(f"tests.kinds.{label}" for label in HOMES)]
+MIGRATION_MODULES = dict.fromkeys(HOMES)
+DATABASE_ROUTERS = ["tests.kinds.router.KindsRouter", *DATABASE_ROUTERS]
+
+# Databases of their own, so that those of the sample apps hold what a project's would hold.
+DATABASES = {
+    **DATABASES,
+    "test_left": {**DATABASES["blog_db"], "NAME": "left"},
+    "test_right": {**DATABASES["shop_db"], "NAME": "right"},
+    "test_lite": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        # A file: threads that share a database in memory lock each other's tables.
+        "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"integrity-{os.getpid()}.sqlite3")},
+        "OPTIONS": DATABASE_OPTIONS["django.db.backends.sqlite3"],
+    },
+}
+
+# Tests that are about wake-ups switch them on.
+INTEGRITY = {"wakeups": False}
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,0 +1,74 @@
+"""What the log and the cascade decide before they act: backoff, company, pace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from apps.integrity import conf, log
+from apps.integrity.cascade import FEWEST_ROWS, Pace
+from apps.integrity.models import Cascade, Deletion
+
+if TYPE_CHECKING:
+    from tests.conftest import Tune
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(1, 2.0), (2, 4.0), (3, 8.0), (9, 512.0), (10, 600.0), (500, 600.0)]
+)
+def test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter(
+    attempts: int, seconds: float
+) -> None:
+    waits = [log.backoff(attempts, conf.Settings()) for _ in range(500)]
+    assert seconds * 0.75 <= min(waits) < seconds * 0.85
+    assert seconds * 1.15 < max(waits) <= seconds * 1.25
+
+
+def row(parent: str, attempts: int = 0) -> Cascade:
+    return Cascade(deletion=Deletion(parent=parent), attempts=attempts)
+
+
+def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
+    a, b, c = row("x.A"), row("x.B"), row("x.A")
+    assert log._of_one_kind([a, b, c], 10) == [a, c]
+    assert log._of_one_kind([b, a, c], 10) == [b]
+    assert log._of_one_kind([], 10) == []
+
+
+@pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
+def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
+    attempts: int, company: int
+) -> None:
+    rows = [row("x.A", attempts), *(row("x.A") for _ in range(20))]
+    assert len(log._of_one_kind(rows, 8)) == company
+
+
+class TestPace:
+    def test_it_starts_as_the_settings_say_but_below_the_most(self, tune: Tune) -> None:
+        tune(statement_rows=1000, statement_rows_max=7)
+        assert (Pace.starting().rows, Pace.starting().most) == (7, 7)
+
+    def test_a_slow_statement_halves_it_but_not_below_the_fewest(self) -> None:
+        pace = Pace(400, 1000, 0.1)
+        rows = []
+        for _ in range(5):
+            pace.took(0.2)
+            rows.append(pace.rows)
+        assert rows == [200, 100, FEWEST_ROWS, FEWEST_ROWS, FEWEST_ROWS]
+
+    def test_a_quick_statement_doubles_it_but_not_above_the_most(self) -> None:
+        pace = Pace(400, 1000, 0.1)
+        for _ in range(3):
+            pace.took(0.01)
+        assert pace.rows == 1000
+
+    def test_a_statement_in_time_leaves_it(self) -> None:
+        pace = Pace(400, 1000, 0.1)
+        pace.took(0.08)
+        assert pace.rows == 400
+
+    def test_fewer_rows_than_the_fewest_stay_as_they_are(self) -> None:
+        pace = Pace(7, 7, 0.1)
+        pace.took(5.0)
+        assert pace.rows == 7
