@@ -65,9 +65,9 @@ AWAY: tuple[type[Exception], ...] = (DatabaseUnreachable,)
 def admit(database: str, away: tuple[type[Exception], ...] = AWAY) -> Admission:
     """Reach the database, unless an operator paused it or the next probe is not due.
 
-    What is found is noted in every log.
+    What is found is noted in every log that answers.
     """
-    logs = relations.catalogue().log_databases
+    logs = answering_logs()
     found = {using: hindrance(database, using=using) for using in logs}
     if all(found.values()):
         reasons = [each.reason for each in found.values() if each and each.unreachable]
@@ -91,10 +91,29 @@ def lost(database: str, raised: Exception) -> str:
     if not isinstance(raised, DatabaseUnreachable):
         connections[database].close()
         raised = DatabaseUnreachable(database, TimeoutError("no answer within the time limit"))
-    for using in relations.catalogue().log_databases:
+    for using in answering_logs():
         unreachable(raised, using=using)
     logger.warning("%s cannot be reached: %s", database, raised.reason)
     return raised.reason
+
+
+def answering_logs() -> tuple[str, ...]:
+    """The logs that answer now: one that does not keeps no other waiting.
+
+    Raises `DatabaseUnreachable` where none answers.
+    """
+    answering, silent = [], []
+    for using in relations.catalogue().log_databases:
+        try:
+            reach(using)
+        except DatabaseUnreachable as error:
+            logger.warning("a deletion log cannot be reached: %s", error)
+            silent.append(error)
+        else:
+            answering.append(using)
+    if silent and not answering:
+        raise silent[0]
+    return tuple(answering)
 
 
 def reach(database: str) -> None:

@@ -5,7 +5,7 @@ Found by state, never by `id > last`: a lower id may commit later.
 
 from __future__ import annotations
 
-from . import conf, log, relations
+from . import conf, control, log
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
@@ -22,9 +22,9 @@ def sweep(using: str) -> tuple[int, frozenset[str]]:
 
 
 def sweep_all() -> tuple[int, frozenset[str]]:
-    """`sweep` over every log of the project."""
+    """`sweep` over every log of the project that answers."""
     total, due = 0, frozenset[str]()
-    for using in relations.catalogue().log_databases:
+    for using in control.answering_logs():
         number, databases = sweep(using)
         total, due = total + number, due | databases
     return total, due

@@ -11,7 +11,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import relations
+from . import control, relations
 from .models import Cascade, ChildDatabase, Deletion, Heartbeat
 from .plan import plan
 
@@ -81,6 +81,7 @@ class Status(TypedDict):
 
     databases: list[DatabaseRow]
     deletions: dict[str, int]
+    unreachable_logs: list[str]
     scans: list[dict[str, Any]]
     workers: list[Pulse]
     beat: Pulse | None
@@ -173,31 +174,35 @@ def _effect(
 
 
 def status() -> Status:
-    """Backlog, lag and signs of life, summed over all logs."""
-    found = relations.catalogue()
-    beats = [pulse for using in found.log_databases for pulse in _pulses(using)]
+    """Backlog, lag and signs of life, summed over the logs that answer.
+
+    Raises `DatabaseUnreachable` where none does.
+    """
+    found, logs = relations.catalogue(), control.answering_logs()
+    beats = [pulse for using in logs for pulse in _pulses(using)]
     return {
-        "databases": [_database(alias) for alias in found.child_databases],
-        "deletions": _deletions(),
+        "databases": [_database(alias, logs) for alias in found.child_databases],
+        "deletions": _deletions(logs),
+        "unreachable_logs": [using for using in found.log_databases if using not in logs],
         "scans": [],
         "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
         "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
     }
 
 
-def _deletions() -> dict[str, int]:
+def _deletions(logs: Sequence[str]) -> dict[str, int]:
     counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
-    for using in relations.catalogue().log_databases:
+    for using in logs:
         rows = Deletion.objects.using(using).values_list("state").annotate(Count("pk"))
         counts.update(dict(rows))
     return dict(counts)
 
 
-def _database(alias: str) -> DatabaseRow:
+def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     backlog = blocked = recently = 0
     oldest: list[dt.datetime] = []
     hindrances: dict[str, str] = {}
-    for using in relations.catalogue().log_databases:
+    for using in logs:
         cascades = Cascade.objects.using(using).filter(database=alias)
         for found in (_open(cascades), _undispatched(alias, using)):
             backlog += found["backlog"]
@@ -226,7 +231,7 @@ def unproven(databases: Sequence[str]) -> int:
         Cascade.objects.using(using)
         .filter(database__in=databases, state=Cascade.State.DONE)
         .count()
-        for using in relations.catalogue().log_databases
+        for using in control.answering_logs()
     )
 
 

@@ -12,7 +12,7 @@ from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
-from . import cascade, conf, control, dispatch, log, relations, verify
+from . import cascade, conf, control, dispatch, log, verify
 from .routing import CONTROL, PER_DATABASE, queue_for
 
 if TYPE_CHECKING:
@@ -21,28 +21,19 @@ if TYPE_CHECKING:
 
 @shared_task(name="integrity.dispatch", ignore_result=True, bind=True)
 def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
-    """Fan recorded deletions of one log (or of all) out, then wake each database that has work.
-
-    A log that cannot be read does not keep the others; its error is raised at the end.
-    """
-    failures: list[Exception] = []
-    for alias in [using] if using else relations.catalogue().log_databases:
-        try:
-            _, due = dispatch.sweep(alias)
-            control.beat(str(self.request.hostname), using=alias)
-            for database in sorted(due):
-                publish_cascade(database)
-        except Exception as error:  # noqa: BLE001 (the other logs come first)
-            failures.append(error)
-    if failures:
-        raise failures[0]
+    """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
+    for alias in [using] if using else control.answering_logs():
+        _, due = dispatch.sweep(alias)
+        control.beat(str(self.request.hostname), using=alias)
+        for database in sorted(due):
+            publish_cascade(database)
 
 
 @shared_task(name="integrity.cascade", ignore_result=True, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
     done = cascade.drain(database, interruptions=(SoftTimeLimitExceeded,))
-    for using in relations.catalogue().log_databases:
+    for using in control.answering_logs():
         control.beat(str(self.request.hostname), using=using)
     if done.more:
         publish_cascade(database)
@@ -61,7 +52,7 @@ def verify_in(database: str) -> None:
 @shared_task(name="integrity.maintain", ignore_result=True)
 def maintain() -> None:
     """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
-    for using in relations.catalogue().log_databases:
+    for using in control.answering_logs():
         control.beat("beat", using=using)
         log.settle(using=using)
         for database in sorted(log.unverified_databases(using=using)):

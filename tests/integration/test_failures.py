@@ -325,9 +325,6 @@ class TestUnreachable:
         assert Order.objects.count() == 2
 
 
-@pytest.mark.xfail(
-    strict=True, raises=OperationalError, reason="bug: one log that is down stops all others"
-)
 class TestALogThatCannotBeReached:
     """A child's database that has children elsewhere holds a log of its own."""
 

@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
 from ... import cascade, conf, control, dispatch, log, relations, report, verify
-from ...exceptions import CrossDatabaseError, InvalidKey, UnknownName
+from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ class Command(BaseCommand):
             document, code = getattr(self, f"_{verb}")(**options)
         except (UnknownName, InvalidKey) as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
-        except OperationalError as error:
+        except (OperationalError, DatabaseUnreachable) as error:
             raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
         except (CrossDatabaseError, Error) as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
@@ -114,7 +114,7 @@ class Command(BaseCommand):
             code = Exit.INCOMPLETE
         elif any(row["blocked"] for row in rows):
             code = Exit.FINDINGS
-        if any(row["unreachable"] for row in rows):
+        if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
             code = Exit.UNREACHABLE
         return dict(status), code
 
@@ -236,7 +236,7 @@ class _Run:
         """Until a round finds nothing more to do, or time is up."""
         while True:
             progress = self._round()
-            for using in relations.catalogue().log_databases:
+            for using in control.answering_logs():
                 log.settle(using=using)
             self.unproven = report.unproven(self.chosen) if self.verify else 0
             if time.monotonic() >= self.ends:
