@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import DatabaseError, models
+from django.db import DatabaseError, connections, models
 
 from . import conf
 from .exceptions import ChildDatabaseUnavailable
@@ -58,6 +58,7 @@ class AdoptedOnDelete:
         try:
             return list(query[: conf.current().protect_limit])
         except DatabaseError as error:
+            connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
             raise ChildDatabaseUnavailable(
                 f"{self.relation.label} is {self.relation.policy}, and {database!r} cannot be asked"
                 f" whether rows refer to what is being deleted: {error}. Nothing was deleted;"

@@ -61,8 +61,9 @@ def gather(
         return
     operation = _operation(using)
     if operation is not None:
-        # Rows that a queryset or a cascade loaded are as they were saved.
-        fresh = not isinstance(origin, models.Model)
+        # Rows that a queryset or a cascade loaded are as they were saved; the one that `delete()`
+        # was called on, or its parent tables' part of it, may not be.
+        fresh = not isinstance(origin, sender)
         found = (instance.pk, _targets(sender, instance, using, fresh=fresh))
         _gathered.setdefault(operation, {}).setdefault(sender, []).append(found)
 

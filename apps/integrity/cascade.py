@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, OperationalError, ProgrammingError
+from django.db import OperationalError, ProgrammingError
 
 from . import claims, conf, control, log, relations, statements
 from .claims import Held
@@ -118,7 +118,7 @@ def _drain_log(
         try:
             _work(claim, turn, pace, done, away)
         except away:
-            log.hand_back(claim)
+            log.hand_back(claim)  # the halves that were not begun
             raise
         done.more = time.monotonic() >= deadline
 
@@ -129,12 +129,12 @@ def _work(
     """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
     removed: dict[int, Counter[str]] = {}
     try:
-        _Turn(claim, until, pace, done, removed).run()
+        with control.watched(claim.database):
+            _Turn(claim, until, pace, done, removed).run()
     except away:
+        log.hand_back(log.with_rows(claim, removed))
         raise
     except Exception as error:
-        if isinstance(error, Error):
-            control.reach(claim.database)
         claim = log.with_rows(claim, removed)
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
             reason = claims.reason_of(error)

@@ -313,7 +313,10 @@ def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str)
 
 
 def hand_back(claim: Claim) -> None:
-    """Put back all that the claim still holds, uncounted: its database cannot be reached."""
+    """Put back all that the claim still holds, uncounted: its database cannot be reached.
+
+    Keeps the rows that the claim says were removed so far.
+    """
     _keep_rows(claim)
     _held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
 

@@ -32,16 +32,19 @@ class Publisher:
 
     def __init__(self, publish: Callable[[str], None]) -> None:
         self._publish = publish
+        self._closing = False
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """A forked process has none of its parent's threads, and must not trust its locks."""
         self._changed = threading.Condition()
         self._pending: dict[str, None] = {}
         self._thread: threading.Thread | None = None
-        self._process = 0
-        self._closing = False
 
     def wake(self, alias: str) -> None:
         """Ask for a message; returns at once, whatever the broker does."""
-        if self._process != os.getpid():
-            self._after_fork()
         with self._changed:
             self._pending[alias] = None
             if self._thread is None and not self._closing:
@@ -56,13 +59,8 @@ class Publisher:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self._thread is not None and self._process == os.getpid():
+        if self._thread is not None:
             self._thread.join(timeout_seconds)
-
-    def _after_fork(self) -> None:
-        """A forked process has none of its parent's threads, and must not trust its locks."""
-        self._changed = threading.Condition()
-        self._pending, self._thread, self._process = {}, None, os.getpid()
 
     def _run(self) -> None:
         while True:

@@ -14,13 +14,14 @@ from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import capture, cascade, control, dispatch, log, report, statements
+from apps.integrity import capture, cascade, control, dispatch, log, report, statements, verify
 from apps.integrity.exceptions import UnknownName
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.signals import cascade_finished
 from apps.integrity.statements.portable import Portable
 from apps.integrity.steps import COLLECTOR_ROWS
 from apps.shop.models import Order
+from sandbox.processes import eventually
 from tests.kinds.left import models as left
 from tests.kinds.left.models import (
     Badge,
@@ -540,6 +541,83 @@ class TestAgainAndAtOnce:
         Cascade.objects.update(due_at=timezone.now())
         assert converge() == {"right.Leaf.owner": 1}
         assert not Leaf.objects.exists()
+
+    def test_a_row_below_that_somebody_holds_keeps_what_is_above_it_and_nothing_else(
+        self, converge: Converge, locked: Any
+    ) -> None:
+        held, free = Root.objects.create(), Root.objects.create()
+        for parent in (held, free):
+            tree(parent)
+        item = Item.objects.filter(box__shelf__root=held.pk)[0]
+        key = str(held.pk)
+        with locked(Item.objects.filter(pk=item.pk)):
+            Root.objects.all().delete()
+            converge()
+            assert Item.objects.get() == item
+            assert Box.objects.get() == item.box
+            assert Shelf.objects.get() == item.box.shelf
+            assert Cascade.objects.get(state="waiting").deletion.key == key
+            assert states() == ["done", "waiting"]
+        Cascade.objects.update(due_at=timezone.now())
+        converge()
+        assert not Shelf.objects.exists()
+        assert Cascade.objects.get(deletion__key=key).rows == {
+            "left.Shelf.root": 1,
+            "left.Box.shelf": 2,
+            "left.Item.box": 4,
+            "left.Label.shelf": 1,
+        }
+
+
+class TestLateRows:
+    """G9: a child inserted after the cascade is found by the verification."""
+
+    @pytest.fixture
+    def verified(self) -> Callable[[], verify.Verified]:
+        """Verify as soon as the grace period is over and no older transaction is open."""
+
+        def run() -> verify.Verified:
+            Cascade.objects.filter(state="done").update(due_at=timezone.now())
+            found: list[verify.Verified] = []
+
+            def probed() -> bool:
+                found.append(verify.verify("test_right"))
+                return bool(found[-1].verified or found[-1].reopened)
+
+            assert eventually(probed, timeout=30)
+            return found[-1]
+
+        return run
+
+    def test_it_is_removed_before_the_proof_is_given(
+        self, converge: Converge, verified: Callable[[], verify.Verified]
+    ) -> None:
+        owner = Owner.objects.create()
+        Leaf.objects.create(owner=owner)
+        key = owner.pk
+        owner.delete()
+        assert converge() == {"right.Leaf.owner": 1}
+        Leaf.objects.create(owner_id=key)
+        assert verified().reopened == 1
+        assert Cascade.objects.get(database="test_right").attempts == 0
+        assert converge() == {"right.Leaf.owner": 1}
+        assert verified().verified == 1
+        row = Cascade.objects.get(database="test_right")
+        assert (row.state, row.rows) == ("verified", {"right.Leaf.owner": 2})
+        assert row.verified_at is not None
+
+    def test_a_row_of_a_parent_that_came_back_is_kept(self, converge: Converge) -> None:
+        owner = Owner.objects.create()
+        key = owner.pk
+        owner.delete()
+        converge()
+        Owner.objects.create(pk=key)
+        Leaf.objects.create(owner_id=key)
+        Cascade.objects.filter(state="done").update(due_at=timezone.now())
+        assert eventually(lambda: bool(verify.verify("test_right").cancelled), timeout=30)
+        assert converge() == {}
+        assert Leaf.objects.count() == 1
+        assert states(database="test_right") == ["cancelled"]
 
 
 class TestBounds:

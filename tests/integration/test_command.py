@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import capture, dispatch
-from apps.integrity.models import Cascade, ChildDatabase
+from apps.integrity.models import Audit, Cascade, ChildDatabase
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Library
@@ -269,6 +269,91 @@ class TestDrain:
         outcome = integrity("drain", "--json")
         assert outcome.document
         assert "rows so far" in outcome.err
+
+
+class TestVerify:
+    def test_a_drain_may_wait_for_the_proof(self, integrity: Run, tune: Tune, ann: User) -> None:
+        tune(grace_seconds=0.01)
+        key = str(ann.pk)
+        ann.delete()
+        outcome = integrity("drain", "--json", "--verify", "--timeout", "60")
+        assert outcome.code == CLEAN
+        assert outcome.document["verified"] == 2
+        receipt = integrity("receipt", "auth.User", key, "--json").document
+        assert receipt["deletion"]["state"] == "verified"
+        assert all(each["verified_at"] for each in receipt["cascades"])
+
+    def test_a_proof_that_is_not_due_in_time_is_incomplete(
+        self, integrity: Run, tune: Tune, ann: User
+    ) -> None:
+        tune(grace_seconds=600)
+        ann.delete()
+        outcome = integrity("drain", "--json", "--verify", "--timeout", "0.5")
+        assert outcome.code == INCOMPLETE
+        assert (outcome.document["pending"], outcome.document["verified"]) == (0, 0)
+
+
+class TestOperator:
+    @pytest.fixture
+    def blocked(self) -> int:
+        capture.record((User, [998, 999]), using="default")
+        dispatch.sweep_all()
+        Cascade.objects.update(state="blocked", attempts=8, reason="broken")
+        return Cascade.objects.filter(deletion__key="998").values_list("deletion", flat=True)[0]
+
+    def test_retry_all(self, integrity: Run, blocked: int) -> None:
+        outcome = integrity("retry", "--all", "--json")
+        assert (outcome.code, outcome.document["changed"]) == (CLEAN, 4)
+        assert set(Cascade.objects.values_list("state", "attempts")) == {("pending", 0)}
+        assert integrity("drain", "--json").document["cascaded"] == 4
+
+    def test_retry_one_deletion(self, integrity: Run, blocked: int) -> None:
+        outcome = integrity("retry", str(blocked), "--json")
+        assert (outcome.code, outcome.document["changed"]) == (CLEAN, 2)
+        assert set(Cascade.objects.filter(state="pending").values_list("deletion")) == {(blocked,)}
+
+    @pytest.mark.parametrize("arguments", [[], ["1", "--all"]])
+    def test_retry_wants_deletions_or_all(self, integrity: Run, arguments: list[str]) -> None:
+        outcome = integrity("retry", *arguments)
+        assert outcome.code == USAGE
+        assert "--all" in outcome.err
+
+    def test_a_paused_database_waits_with_its_reason_until_it_is_resumed(
+        self, integrity: Run, ann: User
+    ) -> None:
+        ann.delete()
+        pause = ("pause", "--database", "blog_db", "--reason", "maintenance")
+        assert integrity(*pause).out == "blog_db: paused\n"
+        assert integrity(*pause).out == "blog_db: was paused before\n"
+        outcome = integrity("drain", "--json")
+        assert (outcome.code, outcome.document["pending"]) == (INCOMPLETE, 1)
+        assert outcome.document["rows"] == {"shop.Order.customer": 2}
+        [row] = [
+            each
+            for each in integrity("status", "--json").document["databases"]
+            if each["database"] == "blog_db"
+        ]
+        assert (row["state"], row["reason"]) == ("waiting", "paused: maintenance")
+        assert integrity("resume", "--database", "blog_db").out == "blog_db: resumed\n"
+        assert integrity("drain", "--json").document["rows"] == {"blog.Post.author": 1}
+
+    def test_what_an_operator_does_is_audited(self, integrity: Run, blocked: int) -> None:
+        integrity("pause", "--database", "blog_db", "--reason", "maintenance")
+        integrity("resume", "--database", "blog_db")
+        integrity("retry", "--all")
+        rows = Audit.objects.order_by("pk").values_list("verb", "target", "reason")
+        assert list(rows) == [
+            ("pause", "blog_db", "maintenance"),
+            ("resume", "blog_db", ""),
+            ("retry", "all", "4 cascades"),
+        ]
+        assert all(Audit.objects.values_list("actor", flat=True))
+
+    @pytest.mark.parametrize("verb", ["pause", "resume"])
+    def test_an_unknown_database_is_a_usage_error(self, integrity: Run, verb: str) -> None:
+        outcome = integrity(verb, "--database", "nope")
+        assert outcome.code == USAGE
+        assert "known: " in outcome.err
 
 
 class TestReceipt:

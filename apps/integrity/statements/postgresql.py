@@ -62,7 +62,7 @@ class PostgreSQL:
                 "INSERT INTO integrity_cascade (deletion_id, database, recorded_at)"
                 " SELECT deletion.id, database, deletion.recorded_at"
                 " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
-                " WHERE deletion.id = ANY(%s::bigint[])"
+                " WHERE deletion.id = ANY(%s::bigint[]) ORDER BY deletion.id"
                 " ON CONFLICT (deletion_id, database) DO NOTHING",
                 [list(databases), list(need(deletions))],
             )
@@ -100,9 +100,9 @@ class PostgreSQL:
         pk = primary_key(field.model)
         names = _Names(using, table=field.model._meta.db_table, key=field.column, pk=pk.column)
         sql = (
-            "SELECT found.pk, found.key"
+            "SELECT found.pk, wanted.key"
             f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
-            f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk, child.{names['key']} AS key"
+            f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk"
             f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key"
             " LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
         )
@@ -177,9 +177,9 @@ def _change(
     names = _names(field, using)
     lock = "" if patient else " FOR UPDATE SKIP LOCKED"
     sql = (
-        "WITH picked AS MATERIALIZED (SELECT found.row, found.key"
+        "WITH picked AS MATERIALIZED (SELECT found.row, wanted.key"
         f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
-        f" CROSS JOIN LATERAL (SELECT child.ctid AS row, child.{names['key']} AS key"
+        f" CROSS JOIN LATERAL (SELECT child.ctid AS row"
         f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key{lock}) AS found"
         f" LIMIT %s), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
@@ -198,7 +198,8 @@ def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
 
 def _type(field: Field, using: str) -> str:
     """The key's type, without a length: a cast to one would cut a longer value to a wrong key."""
-    return re.sub(r"\(.*\)", "", str(field.rel_db_type(connections[using]))).replace("%", "%%")
+    plain = re.sub(r"\(.*\)", "", str(field.rel_db_type(connections[using]))).replace("%", "%%")
+    return {"char": "bpchar", "bit": "varbit"}.get(plain, plain)
 
 
 def _prepared(field: Field, values: Sequence[Any], using: str) -> list[Any]:

@@ -1,0 +1,114 @@
+"""`python -m tests.storm [--quick] [--seed N] [--users N] [--kills N]`: deletes under faults.
+
+The last line of standard output is the verdict; exit code 0 only when every promise was kept.
+Servers and processes are its own; a seed makes the same decisions again, at nearly the same times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+
+import django
+
+from sandbox import environment, runs, servers
+
+from .plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET_FOR_ROOT = "ignore:You're running the worker with superuser privileges"
+
+
+def main() -> int:
+    """Return the exit code."""
+    plan = _plan()
+    say(f"storm: seed {plan.seed}, {plan.users} users, {plan.kills} kills, {plan.seconds:.0f} s")
+    started = time.monotonic()
+    for name in (*environment.VARIABLES.values(), environment.BROKER):
+        os.environ.pop(name, None)
+    failures = _run(plan)
+    for failure in failures:
+        say(f"  BROKEN {failure}")
+    verdict = f"{len(failures)} promises broken" if failures else "every promise kept"
+    took = time.monotonic() - started
+    say(f"storm: {verdict} (seed {plan.seed}, {took:.0f} s)")
+    return 1 if failures else 0
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(prog="./run storm", description="Deletes under faults.")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short one, with every kind of fault"
+    )
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--users", type=int, help="4000; quick: 600")
+    parser.add_argument("--kills", type=int, help="100; quick: 20")
+    given = parser.parse_args()
+    users, kills, restarts = (600, 20, 2) if given.quick else (4_000, 100, 5)
+    return Plan(
+        seed=given.seed,
+        users=given.users or users,
+        kills=given.kills or kills,
+        redis_restarts=restarts,
+        both_outages=not given.quick,
+    )
+
+
+def _run(plan: Plan) -> list[str]:
+    """Let the storm happen; gives what was broken."""
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(servers.running())
+        os.environ.update(_environment(sandbox))
+        django.setup()
+        from .storm import Storm
+
+        storm = Storm(plan, sandbox, say)
+        stack.callback(storm.crew.stop)
+        try:
+            failures = storm.run()
+        except Exception as error:  # noqa: BLE001 (the verdict comes last, whatever happens)
+            traceback.print_exc()
+            failures = [*storm.failures, f"it could not go on: {error!r}"]
+        storm.crew.stop()
+        if failures:
+            say(f"  logs and journals: {_keep(sandbox.directory, plan.seed)}")
+    return failures
+
+
+def _environment(sandbox: servers.Sandbox) -> dict[str, str]:
+    temporary = sandbox.directory / "tmp"
+    temporary.mkdir()
+    return {
+        **environment.for_django(debug=False),
+        **sandbox.environment,
+        "DJANGO_SETTINGS_MODULE": "tests.storm.settings",
+        "LOG_FORMAT": "text",
+        "TMPDIR": str(temporary),
+        "PYTHONWARNINGS": QUIET_FOR_ROOT,
+    }
+
+
+def _keep(directory: Path, seed: int) -> Path:
+    """Copy what tells the story to a folder that stays; gives it, relative to the project."""
+    kept = runs.HOME / f"storm-{seed}-{time.strftime('%H%M%S')}"
+    kept.mkdir(parents=True)
+    for path in (*directory.glob("*.log"), *directory.glob("*.journal"), directory / "plan.json"):
+        shutil.copy(path, kept)
+    return kept.relative_to(ROOT)
+
+
+def say(line: str) -> None:
+    """Print one line."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

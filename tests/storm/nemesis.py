@@ -1,0 +1,159 @@
+"""Carries out the faults of a plan, one after the other and several at once, each at its time.
+
+Single-threaded: a fault that lasts puts its own end on the agenda.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import redis
+
+from sandbox.processes import send, tree
+
+from .plan import BEAT, WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandbox.processes import Process
+    from sandbox.servers import Sandbox
+
+    from .crew import Crew
+    from .plan import Fault, Plan
+
+#: How long a kill waits for a victim that is just starting, each time.
+AGAIN_SECONDS = 0.3
+TICK_SECONDS = 0.02
+
+
+@dataclass
+class Nemesis:
+    """Does bad things to servers and to the crew, and counts them."""
+
+    plan: Plan
+    sandbox: Sandbox
+    crew: Crew
+    kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _order: itertools.count[int] = field(default_factory=itertools.count)
+
+    def rage(self) -> None:
+        """All faults before the tail; every server runs again afterwards."""
+        begin = time.monotonic()
+        for fault in self.plan.faults:
+            self._at(begin + fault.at, partial(self._strike, fault))
+        while self._agenda:
+            moment, _, action = self._agenda[0]
+            if moment <= time.monotonic():
+                heapq.heappop(self._agenda)
+                action()
+            self.crew.tend()
+            time.sleep(TICK_SECONDS)
+
+    def _at(self, moment: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (moment, next(self._order), action))
+
+    def _strike(self, fault: Fault) -> None:
+        if fault.kind == "kill":
+            self._kill(fault)
+        elif fault.kind == "flush":
+            self.flush()
+        elif fault.kind in {"stop", "freeze"}:
+            self._take_away_database(fault)
+        else:
+            self._take_away_redis(fault)
+
+    def _kill(self, fault: Fault) -> None:
+        """Kill the chosen one; when it does not run just now, a moment later."""
+        names = {"deleter": self.crew.deleters, "beat": [BEAT]}.get(fault.target, list(WORKERS))
+        # The later digits of the decision are as good a decision as the first ones.
+        name, rest = names[int(fault.pick * len(names))], fault.pick * 1000 % 1
+        what = fault.target
+        if not self.crew.running([name]) or (what == "child" and not self._kill_child(name, rest)):
+            self._at(time.monotonic() + AGAIN_SECONDS, partial(self._kill, fault))
+            return
+        if what != "child":
+            whole = what != "worker" or rest < 0.5
+            self.crew.kill(name, whole=whole, back_after=0.2 + 2 * rest)
+            what += "" if whole else ", its children left"
+        self.kills[what] += 1
+
+    def _kill_child(self, name: str, pick: float) -> bool:
+        """Kill one prefork child of a worker; False when it has none now."""
+        children = tree(self.crew.members[name].pid)[1:]
+        if children:
+            send(children[int(pick * len(children))], signal.SIGKILL)
+        return bool(children)
+
+    def flush(self) -> None:
+        """FLUSHALL; a moment later when Redis is away."""
+        assert self.sandbox.redis is not None
+        try:
+            with redis.Redis.from_url(self.sandbox.redis.url, socket_timeout=2) as client:
+                client.flushall()
+        except redis.RedisError:
+            self._at(time.monotonic() + AGAIN_SECONDS, self.flush)
+        else:
+            self.faults["FLUSHALL"] += 1
+
+    def _take_away_redis(self, fault: Fault) -> None:
+        server = self.sandbox.redis
+        assert server is not None
+        if fault.kind == "redis-kill":
+            server.kill()
+        else:
+            server.stop()
+        self.faults["Redis killed" if fault.kind == "redis-kill" else "Redis stopped"] += 1
+        self._at(time.monotonic() + fault.seconds, partial(_start, server))
+
+    def _take_away_database(self, fault: Fault) -> None:
+        server = self.sandbox.postgres[fault.target]
+        if fault.kind == "freeze":
+            server.freeze()
+            end: Callable[[], None] = server.thaw
+        else:
+            server.stop()
+            end = partial(_start, server)
+        what = "frozen" if fault.kind == "freeze" else "stopped"
+        self.faults[f"{fault.target} {what}"] += 1
+        self._at(time.monotonic() + fault.seconds, end)
+
+    def silence_workers(self) -> None:
+        """Nobody works and nobody listens to Redis, until `end_silence`."""
+        names = [*WORKERS, BEAT]
+        if self.plan.tail_kills:
+            self.kill_workers(names)
+            return
+        for name in names:
+            self.crew.members[name].freeze()
+        # A suspended worker still holds its place in line; a restart takes it away.
+        assert self.sandbox.redis is not None
+        with self.sandbox.redis.stopped():
+            self.faults["Redis stopped"] += 1
+        self.faults["all workers suspended"] += 1
+
+    def kill_workers(self, names: Sequence[str]) -> None:
+        """Kill them all until they are brought back."""
+        for name in names:
+            self.crew.kill(name, whole=True, back_after=3600)
+            self.kills["beat" if name == BEAT else "worker"] += 1
+
+    def end_silence(self) -> None:
+        """Let the workers go on, or start them again."""
+        names: Sequence[str] = [*WORKERS, BEAT]
+        for name in names:
+            self.crew.members[name].thaw()
+        self.crew.bring_back(names)
+
+
+def _start(server: Process) -> None:
+    server.start().wait_until_ready()

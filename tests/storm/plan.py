@@ -1,0 +1,194 @@
+"""A seed and a size → every decision of a storm, the same ones each time. Pure.
+
+The driver and its processes each make the plan anew from the file in the run's directory.
+"""
+
+# ruff: noqa: S311 - decisions that can be replayed are the point
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+DELETERS = 3
+CHILD_DATABASES = ("blog_db", "shop_db")
+DATABASES = ("default", *CHILD_DATABASES)
+BEAT = "beat"
+WORKERS = {
+    "control": "integrity",
+    "blog_db-1": "integrity.blog_db",
+    "blog_db-2": "integrity.blog_db",
+    "shop_db": "integrity.shop_db",
+}
+
+How = Literal["instance", "queryset", "raw"]
+Fate = Literal["committed", "exception", "savepoint"]
+Target = Literal["child", "worker", "deleter", "beat"]
+
+#: Shares of all kills.
+TARGETS: dict[Target, int] = {"child": 45, "worker": 25, "deleter": 22, "beat": 8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One deleting transaction: its keys, its way, and whether it is meant to commit.
+
+    `late` holds a child row open over the commit, `again` carries it out once more after a kill,
+    and a batch of the `tail` waits until all other faults are over.
+    """
+
+    id: int
+    at: float
+    keys: tuple[int, ...]
+    how: How
+    fate: Fate
+    late: bool
+    again: bool
+    tail: bool
+
+    @property
+    def doomed(self) -> tuple[int, ...]:
+        """Keys that are gone when the transaction went as planned."""
+        halves = {"committed": len(self.keys), "exception": 0, "savepoint": len(self.keys) // 2}
+        return self.keys[: halves[self.fate]]
+
+    @property
+    def spared(self) -> tuple[int, ...]:
+        """Keys whose delete is rolled back."""
+        return self.keys[len(self.doomed) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something bad at a moment: what, to whom, for how long; `pick` chooses among candidates."""
+
+    at: float
+    kind: Literal["kill", "redis-kill", "redis-stop", "flush", "stop", "freeze"]
+    target: str = ""
+    seconds: float = 0.0
+    pick: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one storm does."""
+
+    seed: int
+    users: int
+    kills: int
+    redis_restarts: int
+    #: Whether each database is both stopped and frozen, or one of the two.
+    both_outages: bool
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """The plan of a run."""
+        return cls(**json.loads((directory / "plan.json").read_text()))
+
+    def write(self, directory: Path) -> None:
+        """Leave the plan to the processes of a run."""
+        (directory / "plan.json").write_text(json.dumps(dataclasses.asdict(self)))
+
+    @property
+    def seconds(self) -> float:
+        """How long faults go on before the tail."""
+        return 15 + 1.1 * self.kills
+
+    def draw(self, *subject: object) -> random.Random:
+        """The source of decisions about one subject."""
+        return random.Random(":".join(map(str, (self.seed, *subject))))
+
+    @functools.cached_property
+    def _shuffled(self) -> list[int]:
+        keys = list(range(1, self.users + 1))
+        self.draw("users").shuffle(keys)
+        return keys
+
+    @property
+    def bystanders(self) -> Sequence[int]:
+        """Users that nobody deletes."""
+        return self._shuffled[int(self.users * 0.85) :]
+
+    @functools.cached_property
+    def batches(self) -> list[list[Batch]]:
+        """The transactions of each deleter, in order."""
+        keys = self._shuffled[: int(self.users * 0.85)]
+        draw = self.draw("batches")
+        cuts: list[tuple[int, ...]] = []
+        while keys:
+            size = draw.choice((1, 1, 2, 3, 5, 8, 12, 20))
+            cuts.append(tuple(keys[:size]))
+            keys = keys[size:]
+        return [
+            list(self._of_deleter(draw, cuts[number::DELETERS], number))
+            for number in range(DELETERS)
+        ]
+
+    def _of_deleter(
+        self, draw: random.Random, cuts: Sequence[tuple[int, ...]], number: int
+    ) -> Iterator[Batch]:
+        early = max(1, int(len(cuts) * 0.88))
+        for position, keys in enumerate(cuts):
+            fates: Sequence[Fate] = get_args(Fate)
+            yield Batch(
+                id=position * DELETERS + number,
+                at=self.seconds * position / early,
+                keys=keys,
+                how=draw.choice(get_args(How)),
+                fate=draw.choices(fates, (90, 5, 5))[0],
+                late=draw.random() < 0.06,
+                again=draw.random() < 0.5,
+                tail=position >= early,
+            )
+
+    @functools.cached_property
+    def reborn(self) -> dict[int, float]:
+        """Keys that are inserted again after their delete → how many seconds later."""
+        draw = self.draw("reborn")
+        return {
+            key: 0.0 if batch.tail else draw.choice((0.0, 0.0, draw.uniform(0, 2)))
+            for batch in (each for batches in self.batches for each in batches)
+            for key in batch.doomed
+            if draw.random() < (0.2 if batch.tail else 0.06)
+        }
+
+    @property
+    def tail_kills(self) -> bool:
+        """Whether workers are killed for the last deletes; else they are suspended."""
+        return self.draw("tail").random() < 0.5
+
+    @functools.cached_property
+    def faults(self) -> list[Fault]:
+        """All faults before the tail, by their time."""
+        draw = self.draw("faults")
+        return sorted((*self._kills(draw), *self._outages(draw)), key=lambda fault: fault.at)
+
+    def _kills(self, draw: random.Random) -> Iterator[Fault]:
+        names, weights = list(TARGETS), list(TARGETS.values())
+        # Each kind at least once, however few there are.
+        targets = [*names, *draw.choices(names, weights, k=max(0, self.kills - len(names)))]
+        for target in targets[: self.kills]:
+            at = draw.uniform(2, self.seconds)
+            yield Fault(at=at, kind="kill", target=target, pick=draw.random())
+
+    def _outages(self, draw: random.Random) -> Iterator[Fault]:
+        restarts = [("redis-kill", ""), ("redis-stop", "")] * self.redis_restarts
+        outages: list[tuple[Any, str]] = [*restarts[: self.redis_restarts], ("flush", "")]
+        for position, alias in enumerate(draw.sample(DATABASES, len(DATABASES))):
+            kinds = ("stop", "freeze") if self.both_outages else (("stop", "freeze")[position % 2],)
+            outages += [(kind, alias) for kind in kinds]
+        draw.shuffle(outages)
+        slot = (self.seconds - 3) / len(outages)
+        for position, (kind, target) in enumerate(outages):
+            # One after the other, so that each has its own time; kills go on meanwhile.
+            length = draw.uniform(1, min(6, slot * 0.7)) if slot > 2 else 1.0
+            at = 3 + slot * position + draw.uniform(0, slot * 0.2)
+            yield Fault(at=at, kind=kind, target=target, seconds=length)

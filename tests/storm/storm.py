@@ -1,0 +1,216 @@
+"""The course of a storm: calm, rage, the tail, convergence, and the check.
+
+The tail is what a careless storm misses: as long as deletes go on, each wake-up repairs all earlier
+losses. So the last deletes come while nobody works, and Redis is flushed right after them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from django.core.management import call_command
+from django.db import Error, connections
+from redis import RedisError
+
+from apps.integrity.routing import queue_for
+from sandbox.processes import ProcessError, eventually
+
+from . import checker, population
+from . import scene as scenes
+from .checker import SAVEPOINTS, Checker
+from .crew import Crew
+from .nemesis import Nemesis
+from .plan import BEAT, CHILD_DATABASES, DATABASES, WORKERS
+from .scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sandbox.servers import Sandbox
+
+    from .plan import Plan
+
+#: The promise: no orphan and no open work so long after the last fault.
+CONVERGED_SECONDS = 60
+#: How long it is watched beyond that, to tell a late one from one that never comes.
+WATCHED_SECONDS = 75
+PATIENCE_SECONDS = 90
+
+#: How long the workers are watched, to be killed in the middle of their work.
+AMBUSH_SECONDS = 20
+
+#: Those that may end by themselves: Celery gives up when a child dies while it starts, and whoever
+#: runs it starts it again.
+SUPERVISED = (*WORKERS, BEAT)
+
+
+class Storm:
+    """One storm on running servers; `failures` is what was broken so far."""
+
+    def __init__(self, plan: Plan, sandbox: Sandbox, say: Callable[[str], None]) -> None:
+        self.plan, self.say = plan, say
+        self.scene = Scene(sandbox.directory)
+        self.crew = Crew(sandbox.directory, {})
+        self.nemesis = Nemesis(plan, sandbox, self.crew)
+        self.failures: list[str] = []
+        self.cut_off = 0
+
+    def run(self) -> list[str]:
+        """All of it; gives the failures."""
+        self._prepare()
+        self.scene.give("begin")
+        self.nemesis.rage()
+        connections.close_all()  # their servers have been away
+        self._tail()
+        self._ambush()
+        self._converge()
+        self._end()
+        self.failures += self._too_mild()
+        self._report()
+        return self.failures
+
+    def _prepare(self) -> None:
+        self.plan.write(self.scene.directory)
+        for alias in DATABASES:
+            call_command("migrate", database=alias, verbosity=0)
+        self.checker = Checker(self.plan, self.scene)
+        population.load(self.checker.original)
+        rows = sum(map(len, self.checker.original.values())) - self.plan.users
+        self.say(f"  {self.plan.users} users with {rows} rows; {len(self.plan.faults)} faults")
+        self.crew.start_workers()
+        self.crew.start_writers()
+        if not self._until(self._all_answer):
+            raise ProcessError("the workers did not start")
+
+    def _until(
+        self,
+        question: Callable[[], bool],
+        seconds: float = PATIENCE_SECONDS,
+        *,
+        pause: float = 0.1,
+    ) -> bool:
+        """Wait for a yes, and look after the crew meanwhile."""
+
+        def asked() -> bool:
+            self.crew.tend()
+            try:
+                return question()
+            except Error:
+                connections.close_all()
+                return False
+
+        return eventually(asked, timeout=seconds, pause=pause)
+
+    def _all_answer(self) -> bool:
+        from workers.celery import app
+
+        # A connection of its own: one of the pool may not know yet that Redis was away.
+        with suppress(RedisError, OSError), app.connection_for_write() as connection:
+            answers = app.control.inspect(timeout=1, connection=connection).ping() or {}
+            return {node.partition("@")[0] for node in answers} >= set(WORKERS)
+        return False
+
+    def _tail(self) -> None:
+        deleters = self.crew.deleters
+        if not self._until(lambda: all(self.scene.given(f"{each}.waiting") for each in deleters)):
+            self.failures.append("the deleters did not come to their last deletes")
+        self.nemesis.silence_workers()
+        self.scene.give("tail")
+        if not self._until(lambda: all(map(self.crew.finished, deleters)) and self._restored()):
+            self.failures.append("the last deletes did not end")
+        lost = checker.undispatched()
+        self.nemesis.flush()
+        self.nemesis.end_silence()
+        how = "killed" if self.plan.tail_kills else "suspended"
+        self.say(f"  last FLUSHALL with {lost} deletions that no worker had seen, workers {how}")
+        if not lost:
+            self.failures.append("too mild: nothing was pending at the last FLUSHALL")
+
+    def _ambush(self) -> None:
+        """Kill the workers of each child database in the middle of their work: the last faults."""
+        left = set(CHILD_DATABASES)
+
+        def over() -> bool:
+            for alias in left & checker.running().keys():
+                names = [name for name, queue in WORKERS.items() if queue == queue_for(alias)]
+                self.nemesis.kill_workers(names)
+                if caught := checker.running()[alias]:
+                    left.remove(alias)
+                self.cut_off += caught
+                self.crew.bring_back(names)
+            return not (left and checker.open_work())
+
+        self._until(over, AMBUSH_SECONDS, pause=0.001)
+        self.calm_since = time.monotonic()
+        self.say(f"  {self.cut_off} cascades were running when their workers were killed")
+
+    def _restored(self) -> bool:
+        known = checker.Known.of(self.scene)
+        return known.deleted & self.plan.reborn.keys() <= known.reborn
+
+    def _converge(self) -> None:
+        if not self._until(self.checker.converged, WATCHED_SECONDS):
+            self.failures.append(f"not converged {WATCHED_SECONDS} s after the last fault")
+            return
+        seconds = time.monotonic() - self.calm_since
+        self.say(f"  converged {seconds:.1f} s after the last fault")
+        if seconds > CONVERGED_SECONDS:
+            self.failures.append(f"converged only after {seconds:.1f} s")
+        if not self._until(lambda: not checker.unverified()):
+            self.failures.append(f"{checker.unverified()} deletions were never verified")
+        self.say(f"  verified {time.monotonic() - self.calm_since:.1f} s after the last fault")
+
+    def _end(self) -> None:
+        """The writers stop; then nothing changes any more, and every row is looked at."""
+        self.scene.give("stop")
+        writers = (scenes.INSERTER, scenes.RESTORER)
+        if not self._until(lambda: all(map(self.crew.finished, writers)), 20):
+            self.failures.append("the writers did not stop")
+        if not self._until(self._all_answer, 20) or BEAT not in self.crew.running([BEAT]):
+            self.failures.append("not all workers and beat are alive at the end")
+        self.failures += self.checker.differences()
+        self.failures += [f"blocked: {each}" for each in checker.blocked()[:8]]
+        strangers = {who: n for who, n in self.crew.ended.items() if _name(who) not in SUPERVISED}
+        self.failures += [f"{who} ended by itself" for who in strangers]
+
+    def _too_mild(self) -> Iterator[str]:
+        """What did not happen as planned; a storm that spares its subject proves nothing."""
+        faults, counts = self.nemesis.faults, self.checker.known.counts
+        done = {
+            "kills": (self.nemesis.kills.total(), self.plan.kills),
+            "FLUSHALL": (faults["FLUSHALL"], 2),
+            "Redis restarts": (
+                faults["Redis killed"] + faults["Redis stopped"],
+                self.plan.redis_restarts,
+            ),
+            "cascades cut off": (self.cut_off, 1),
+            "rollbacks": (counts["deletes rolled back"] + counts[SAVEPOINTS], 1),
+            "users inserted again": (counts["users inserted again"], 1),
+        }
+        for what, (number, wanted) in done.items():
+            if number < wanted:
+                yield f"too mild: {number} {what} instead of {wanted}"
+
+    def _report(self) -> None:
+        known = self.checker.known
+        gone = len(known.deleted - known.reborn)
+        kills = self.nemesis.kills
+        self.say(f"  {kills.total()} kills: {_listed(kills)}")
+        self.say(f"  other faults: {_listed(self.nemesis.faults)}")
+        self.say(f"  {gone} users gone for good; {_listed(known.counts)}")
+        self.say(f"  ended by themselves and started again: {_listed(self.crew.ended) or 'none'}")
+        self.say("  receipts account for {} of {} removed rows".format(*self.checker.accounts()))
+        self.say(f"  deletion log: {_listed(checker.deletions())}")
+        left = {kind: len(rows) for kind, rows in self.checker.rows.items()}
+        self.say(f"  rows at the end: {_listed(Counter(left))}")
+
+
+def _name(ended: str) -> str:
+    return ended.partition(" ")[0]
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{number} x {what}" for what, number in sorted(counts.items()))
