@@ -1,8 +1,13 @@
 """Claimed cascades of one database → bounded statements per relation → counts.
 
 Takes what `log.claim` gives; gives rows removed per relation back to the log. Each step is one
-short transaction in the child's database, and before each step the parents are looked up on their
-primary: a living one cancels its deletion and keeps every row (`claims.Held`).
+short transaction in the child's database, and before and after it the parents are looked up on
+their primary: a living one cancels its deletion and keeps every row (`claims.Held`).
+
+Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
+and gets new rows, which the statement then sees. So the parents are looked up once more after the
+statement and before its commit: a new row that it saw was committed after its parent was, so this
+look finds the parent, and the transaction is rolled back.
 
 Note [Turns]: a claim works for `turn_seconds`. Keys that still have rows then go to the end of the
 queue with their progress, so a deletion with millions of rows never holds up the one behind it.
@@ -17,7 +22,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, ProgrammingError
+from django.db import OperationalError, ProgrammingError, transaction
 
 from . import claims, conf, control, log, relations, statements
 from .claims import Held
@@ -147,6 +152,10 @@ def _work(
             _work(dataclasses.replace(claim, cascades=half), until, pace, done, away)
 
 
+class _CameBack(Exception):
+    """A parent came back while its rows were being removed; the transaction is rolled back."""
+
+
 class _Turn:
     """One claim at work: what was removed for whom, and who is still to do."""
 
@@ -179,7 +188,10 @@ class _Turn:
         if not owners:
             return False
         started = time.monotonic()
-        counts = self._change(way, list(owners))
+        try:
+            counts = self._change(relation, way, list(owners))
+        except _CameBack:
+            return True
         self.pace.took(time.monotonic() - started)
         for label, per_key in counts.items():
             for key, number in per_key.items():
@@ -187,16 +199,25 @@ class _Turn:
                 self.done.rows[label] += number
         return any(counts.values())
 
-    def _change(self, way: Plan, keys: list[Any]) -> Counts:
+    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Counts:
         """Wait for rows that others lock only once: then pass them over, and come back later."""
-        step, database = STEPS[way.way], self.held.claim.database
         try:
-            return step(way.root, keys, self.pace.rows, database, patient=self.patient)
+            return self._attempt(relation, way, keys)
         except OperationalError as error:
             if not (self.patient and is_lock_failure(error)):
                 raise
             self.patient = False
-            return step(way.root, keys, self.pace.rows, database, patient=False)
+            return self._attempt(relation, way, keys)
+
+    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Counts:
+        """See Note [Look last, then commit]. Raises `_CameBack`, with nothing changed."""
+        step, database = STEPS[way.way], self.held.claim.database
+        with transaction.atomic(using=database):
+            counts = step(way.root, keys, self.pace.rows, database, patient=self.patient)
+            touched = {key for per_key in counts.values() for key in per_key}
+            if touched and touched - self.held.owners(relation).keys():
+                raise _CameBack
+        return counts
 
     def _settle(self, unfinished: set[int], reason: str) -> None:
         """Finish what has no rows left, put the rest back."""

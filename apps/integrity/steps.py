@@ -1,7 +1,8 @@
-"""One bounded transaction in a child's database, the way that a plan says.
+"""What one transaction does in a child's database, the way that a plan says.
 
 Takes a plan's tree, keys whose parents are gone and an allowance of rows; gives the rows changed,
-per label and key. Nothing here decides whether a parent is gone: see `claims.Held`.
+per label and key. It runs inside the caller's transaction, which locks and commits. Nothing here
+decides whether a parent is gone: see `claims.Held`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models.deletion import Collector
 
 from . import relations, statements
@@ -28,7 +29,7 @@ COLLECTOR_ROWS = 100
 
 
 class Step(Protocol):
-    """One bounded transaction of a plan on rows of `keys`; counts per label and key.
+    """One bounded step of a plan on rows of `keys`; counts per label and key.
 
     A step that is not `patient` passes over rows that somebody else has locked.
     """
@@ -50,15 +51,14 @@ def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
     if not node.below:
         return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
     work = _Tree(using, limit, patient)
-    with transaction.atomic(using=using):
-        roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
-        if roots and work.clear_below(node, roots):
-            work.delete(node, roots)
+    roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
+    if roots and work.clear_below(node, roots):
+        work.delete(node, roots)
     return work.counts
 
 
 class _Tree:
-    """One transaction through a tree of rows, leaf first, with an allowance of rows."""
+    """One way through a tree of rows, leaf first, with an allowance of rows."""
 
     def __init__(self, using: str, limit: int, patient: bool) -> None:  # noqa: FBT001
         self.using, self.allowance, self.patient = using, limit, patient
@@ -119,18 +119,17 @@ def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
     model = node.field.model
-    with transaction.atomic(using=using):
-        roots = statements.on(using).lock_rows(
-            node.field, keys, min(limit, COLLECTOR_ROWS), using=using
+    roots = statements.on(using).lock_rows(
+        node.field, keys, min(limit, COLLECTOR_ROWS), using=using
+    )
+    for key in set(roots.values()):
+        rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
+            pk__in=[pk for pk, each in roots.items() if each == key]
         )
-        for key in set(roots.values()):
-            rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-                pk__in=[pk for pk, each in roots.items() if each == key]
-            )
-            collector = Collector(using=using, origin=rows)
-            collector.collect(rows)
-            for label, number in collector.delete()[1].items():
-                counts[node.label if label == model._meta.label else label][key] += number
+        collector = Collector(using=using, origin=rows)
+        collector.collect(rows)
+        for label, number in collector.delete()[1].items():
+            counts[node.label if label == model._meta.label else label][key] += number
     return counts
 
 
