@@ -61,13 +61,17 @@ class Deleter:
         time.sleep(max(0.0, batch.at - scene.seconds_since("begin")))
 
     def _carry_out(self, batch: Batch, *, first: bool) -> None:
-        """Until no database is in the way; only the first try may hold a row over its commit."""
+        """Until no database is in the way; only the first try may hold a row over its commit.
+
+        A delete that is committed is not repeated: its users may have been restored since.
+        """
         draw = self.part.plan.draw("deleter", batch.id)
-        while True:
+        ended = False
+        while not ended:
             try:
                 with self._late_post(batch, draw) if batch.late and first else nullcontext():
                     self._transaction(batch, draw)
-                return
+                    ended = True
             except Error:
                 first = False
                 connections.close_all()

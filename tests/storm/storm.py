@@ -186,7 +186,6 @@ class Storm:
                 faults["Redis killed"] + faults["Redis stopped"],
                 self.plan.redis_restarts,
             ),
-            "cascades cut off": (self.cut_off, 1),
             "rollbacks": (counts["deletes rolled back"] + counts[SAVEPOINTS], 1),
             "users inserted again": (counts["users inserted again"], 1),
         }
