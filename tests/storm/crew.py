@@ -33,6 +33,7 @@ class Crew:
     back_at: dict[str, float] = field(default_factory=dict)
     #: Who ended without being killed, and its exit code.
     ended: Counter[str] = field(default_factory=Counter)
+    _started: dict[str, float] = field(default_factory=dict)
     _left: list[Record] = field(default_factory=list)
 
     def start_workers(self) -> None:
@@ -66,6 +67,7 @@ class Crew:
         command = [sys.executable, "-m", *argv]
         member = Process(command, log=log, env={**os.environ, **self.environment}, cwd=ROOT)
         self.members[name] = member.start()
+        self._started[name] = time.monotonic()
 
     @property
     def deleters(self) -> list[str]:
@@ -75,6 +77,10 @@ class Crew:
     def running(self, names: Iterable[str]) -> list[str]:
         """Those of the names whose process runs."""
         return [name for name in names if self.members[name].running]
+
+    def age(self, name: str) -> float:
+        """Seconds since a process was started the last time."""
+        return time.monotonic() - self._started[name]
 
     def finished(self, name: str) -> bool:
         """Whether a process has ended by itself, with success."""
@@ -102,6 +108,7 @@ class Crew:
             if self.back_at.get(name, now + 1) <= now:
                 del self.back_at[name]
                 member.start()
+                self._started[name] = now
 
     def bring_back(self, names: Iterable[str]) -> None:
         """Start again at once what is down."""

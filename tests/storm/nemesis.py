@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: How long a kill waits for a victim that is just starting, each time.
 AGAIN_SECONDS = 0.3
 TICK_SECONDS = 0.02
+#: After so long a worker has started its children, on a busy machine as well.
+SETTLED_SECONDS = 8.0
 
 
 @dataclass
@@ -73,26 +75,31 @@ class Nemesis:
             self._take_away_redis(fault)
 
     def _kill(self, fault: Fault) -> None:
-        """Kill the chosen one; when it does not run just now, a moment later."""
+        """Kill the chosen one, or the next of its kind that can be; if none can, a moment later."""
         names = {"deleter": self.crew.deleters, "beat": [BEAT]}.get(fault.target, list(WORKERS))
+        first = int(fault.pick * len(names))
         # The later digits of the decision are as good a decision as the first ones.
-        name, rest = names[int(fault.pick * len(names))], fault.pick * 1000 % 1
-        what = fault.target
-        if not self.crew.running([name]) or (what == "child" and not self._kill_child(name, rest)):
-            self._at(time.monotonic() + AGAIN_SECONDS, partial(self._kill, fault))
-            return
-        if what != "child":
-            whole = what != "worker" or rest < 0.5
-            self.crew.kill(name, whole=whole, back_after=0.2 + 2 * rest)
-            what += "" if whole else ", its children left"
-        self.kills[what] += 1
+        rest = fault.pick * 1000 % 1
+        for name in self.crew.running((*names[first:], *names[:first])):
+            if self._killed(name, fault.target, rest):
+                return
+        self._at(time.monotonic() + AGAIN_SECONDS, partial(self._kill, fault))
 
-    def _kill_child(self, name: str, pick: float) -> bool:
-        """Kill one prefork child of a worker; False when it has none now."""
-        children = tree(self.crew.members[name].pid)[1:]
-        if children:
+    def _killed(self, name: str, target: str, pick: float) -> bool:
+        """Kill a process, or one of its children; False when it has none that could be."""
+        if target == "child":
+            # Celery gives up when a child dies while it starts: that would be a kill of the worker.
+            settled = self.crew.age(name) > SETTLED_SECONDS
+            children = tree(self.crew.members[name].pid)[1:] if settled else []
+            if not children:
+                return False
             send(children[int(pick * len(children))], signal.SIGKILL)
-        return bool(children)
+            self.kills["child"] += 1
+            return True
+        whole = target != "worker" or pick < 0.5
+        self.crew.kill(name, whole=whole, back_after=0.2 + 2 * pick)
+        self.kills[target if whole else "worker, its children left"] += 1
+        return True
 
     def flush(self) -> None:
         """FLUSHALL; a moment later when Redis is away."""
