@@ -321,7 +321,9 @@ def _delete_selected(users: Sequence[User]) -> dict[str, str | Sequence[str]]:
 
 
 def _until_idle(stage: Stage, what: str) -> None:
-    idle = lambda: not any(row["backlog"] for row in proof.backlogs().values())  # noqa: E731
+    def idle() -> bool:
+        return not any(row["backlog"] for row in proof.backlogs().values())
+
     stage.until(what, idle, blame=WORKERS)
 
 

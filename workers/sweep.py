@@ -43,7 +43,7 @@ class Sweep(bootsteps.StartStopStep):
             parent.timer.call_repeatedly(PERIOD_SECONDS, self.ask, (parent,)),
         ]
 
-    def stop(self, parent: Any) -> None:  # noqa: ARG002
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 (a bootstep's signature)
         """Ask no more."""
         for entry in self.timer_entries:
             entry.cancel()

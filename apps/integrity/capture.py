@@ -81,8 +81,9 @@ def record(
 ) -> list[str]:
     """Log deletions that send no signal (raw SQL, `_raw_delete`), *after* them.
 
-    `parents` are the deleted instances, or a model and its deleted keys; `using` is the alias that
-    they were deleted on. Call it in the transaction of the delete: it joins it.
+    `parents` are the deleted instances, or a model and its deleted keys (instances only, where a
+    relation holds another field than the primary key); `using` is the alias that they were deleted
+    on. Call it in the transaction of the delete: it joins it.
 
     Gives the keys as text. Raises `UnknownName` for a model that no relation points to,
     `InvalidKey` for a key that its field cannot hold, and `ParentStillExists`, which rolls the
@@ -124,6 +125,12 @@ def _by_model(
         model, keys = parents
         parent = _tracked(model)
         pk = relations.primary_key(parent)
+        if fields := _target_fields(parent):
+            held = ", ".join(relations.label(field) for field in fields)
+            raise InvalidKey(
+                f"a key of {parent._meta.label} does not tell {held}, which relations hold:"
+                " give the instances, loaded before the delete"
+            )
         unique = dict.fromkeys(_key(pk, key) for key in keys)
         return {parent: [(key, None) for key in unique]} if unique else {}
     found: Gathered = {}

@@ -31,6 +31,7 @@ from .signals import cascade_finished
 from .steps import STEPS
 
 if TYPE_CHECKING:
+    from .control import Away
     from .log import Claim
     from .plan import Plan
     from .relations import Relation
@@ -84,7 +85,7 @@ def drain(
     database: str,
     *,
     seconds: float | None = None,
-    interruptions: tuple[type[Exception], ...] = (),
+    interruptions: Away = (),
 ) -> Drained:
     """Work on the due cascades of `database`, from every log, until none is due or time is up.
 
@@ -95,20 +96,13 @@ def drain(
     done = Drained(database=relations.catalogue().database(database))
     away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    admission = control.admit(database, away)
-    done.unreachable = admission.unreachable
-    for using in admission.logs:
-        try:
-            _drain_log(using, deadline, done, away)
-        except away as raised:
-            done.unreachable = control.lost(database, raised)
-            break
+    done.unreachable = control.in_each_log(
+        database, lambda using: _drain_log(using, deadline, done, away), away
+    )
     return done
 
 
-def _drain_log(
-    using: str, deadline: float, done: Drained, away: tuple[type[Exception], ...]
-) -> None:
+def _drain_log(using: str, deadline: float, done: Drained, away: Away) -> None:
     settings, pace = conf.current(), Pace.starting()
     while not done.more and not control.is_paused(done.database, using=using):
         claim = log.claim(
@@ -128,9 +122,7 @@ def _drain_log(
         done.more = time.monotonic() >= deadline
 
 
-def _work(
-    claim: Claim, until: float, pace: Pace, done: Drained, away: tuple[type[Exception], ...]
-) -> None:
+def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> None:
     """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
     removed: dict[int, Counter[str]] = {}
     try:

@@ -10,7 +10,7 @@ import datetime as dt
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from django.db import Error, connections, transaction
 from django.db.models.functions import Now
@@ -20,9 +20,12 @@ from .exceptions import DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 logger = logging.getLogger("integrity.control")
+
+#: Types of exceptions, as an `except` takes them.
+Away: TypeAlias = tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +53,30 @@ def hindrance(database: str, *, using: str) -> Hindrance | None:
     return Hindrance(known.reason, unreachable=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """The logs whose work on a child database may start, and why it cannot be reached if so."""
-
-    logs: tuple[str, ...]
-    unreachable: str = ""
-
-
 #: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
-AWAY: tuple[type[Exception], ...] = (DatabaseUnreachable,)
+AWAY: Away = (DatabaseUnreachable,)
 
 
-def admit(database: str, away: tuple[type[Exception], ...] = AWAY) -> Admission:
-    """Reach the database, unless an operator paused it or the next probe is not due.
+def in_each_log(database: str, work: Callable[[str], None], away: Away = AWAY) -> str:
+    """Call `work(using)` for each log whose work on `database` may start now.
 
-    What is found is noted in every log that answers.
+    Not while an operator paused it, nor before the next probe is due. Gives why the database
+    cannot be reached, or "". What is found is noted in every log that answers.
     """
     logs = answering_logs()
     found = {using: hindrance(database, using=using) for using in logs}
     if all(found.values()):
-        reasons = [each.reason for each in found.values() if each and each.unreachable]
-        return Admission((), next(iter(reasons), ""))
+        return next((each.reason for each in found.values() if each and each.unreachable), "")
     try:
         reach(database)
+        for using in logs:
+            reachable(database, using=using)
+        for using, each in found.items():
+            if each is None or each.unreachable:
+                work(using)
     except away as raised:
-        return Admission((), lost(database, raised))
-    for using in logs:
-        reachable(database, using=using)
-    return Admission(
-        tuple(using for using, each in found.items() if each is None or each.unreachable)
-    )
+        return lost(database, raised)
+    return ""
 
 
 def lost(database: str, raised: Exception) -> str:

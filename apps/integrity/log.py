@@ -75,10 +75,14 @@ def dispatch(*, using: str, limit: int) -> int:
     """Give recorded deletions their cascades, one per child database.
 
     One transaction for at most `limit` deletions, whose number it gives; several dispatchers share
-    the work.
+    the work. Deletions of a model that this process does not know stay recorded: in a rolling
+    deploy another one does.
     """
+    known = list(relations.catalogue().parents)
     with transaction.atomic(using=using):
-        recorded = _deletions(using).filter(state=Deletion.State.RECORDED).order_by("pk")
+        recorded = (
+            _deletions(using).filter(state=Deletion.State.RECORDED, parent__in=known).order_by("pk")
+        )
         picked = list(_locked(recorded, using).values_list("pk", "parent")[:limit])
         for parent in {parent for _, parent in picked}:
             found = [pk for pk, each in picked if each == parent]
@@ -87,7 +91,7 @@ def dispatch(*, using: str, limit: int) -> int:
                 statements.on(using).insert_cascades(found, databases, using=using)
             _deletions(using).filter(pk__in=found).update(
                 state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
-                reason="" if databases else "no relation of this project refers to it",
+                reason="" if databases else "no policy leaves work in a child database",
                 dispatched_at=Now(),
                 cascaded_at=None if databases else Now(),
             )

@@ -118,7 +118,7 @@ class _Updates:
     def __init__(self) -> None:
         self.values: list[Any] = []
 
-    def add_field_update(self, field: ForeignKey, value: Any, objs: object) -> None:  # noqa: ARG002
+    def add_field_update(self, field: ForeignKey, value: Any, objs: object) -> None:  # noqa: ARG002 (the Collector's signature)
         self.values.append(value)
 
 

@@ -50,7 +50,7 @@ def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
     on = statements.on(using)
     if not node.below:
         return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
-    work = _Tree(using, limit, patient)
+    work = _Tree(using, limit, patient=patient)
     roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
     if roots and work.clear_below(node, roots):
         work.delete(node, roots)
@@ -60,7 +60,7 @@ def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
 class _Tree:
     """One way through a tree of rows, leaf first, with an allowance of rows."""
 
-    def __init__(self, using: str, limit: int, patient: bool) -> None:  # noqa: FBT001
+    def __init__(self, using: str, limit: int, *, patient: bool) -> None:
         self.using, self.allowance, self.patient = using, limit, patient
         self.on = statements.on(using)
         self.counts: Counts = defaultdict(Counter)
@@ -115,7 +115,14 @@ class _Tree:
             self.counts[node.label][roots[pk]] += number
 
 
-def _collector(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:  # noqa: ARG001
+def _collector(
+    node: Node,
+    keys: list[Any],
+    limit: int,
+    using: str,
+    *,
+    patient: bool,  # noqa: ARG001 (it never waits for a locked row)
+) -> Counts:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
     model = node.field.model

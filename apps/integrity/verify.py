@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from . import claims, conf, control, log, relations, statements
+
+if TYPE_CHECKING:
+    from .control import Away
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,24 +37,20 @@ def verify(
     database: str,
     *,
     seconds: float | None = None,
-    interruptions: tuple[type[Exception], ...] = (),
+    interruptions: Away = (),
 ) -> Verified:
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
     Arguments as for `cascade.drain`. A probe that fails is raised; the claim lapses.
     """
     done = Verified(database=relations.catalogue().database(database))
-    away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    admission = control.admit(database, away)
-    done.unreachable = admission.unreachable
-    for using in admission.logs:
-        try:
-            with control.watched(database):
-                _verify_log(using, deadline, done)
-        except away as raised:
-            done.unreachable = control.lost(database, raised)
-            break
+
+    def work(using: str) -> None:
+        with control.watched(database):
+            _verify_log(using, deadline, done)
+
+    done.unreachable = control.in_each_log(database, work, (*control.AWAY, *interruptions))
     return done
 
 

@@ -420,6 +420,14 @@ class TestRecord:
             {"code": "bob"},
         ]
 
+    def test_bare_keys_are_refused_where_a_relation_holds_another_field(self) -> None:
+        person = Person.objects.create(code="ann")
+        key = person.pk
+        Person.objects.all()._raw_delete("default")
+        with pytest.raises(InvalidKey, match=r"code.*instances"):
+            capture.record((Person, [key]), using="default")
+        assert not Deletion.objects.exists()
+
     def test_it_takes_instances_of_several_models(self) -> None:
         word, token = Word.objects.create(text="a"), Token.objects.create()
         Word.objects.all()._raw_delete("default")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.integrity import capture, control, dispatch, log
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat
-from tests.kinds.parents.models import Person
+from tests.kinds.parents.models import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,9 +109,9 @@ class TestClaim:
 
     def test_it_is_of_one_parent_model(self) -> None:
         dispatched(1)
-        dispatched(2, model=Person)
+        dispatched(2, model=Owner)
         found = [claimed(database="test_left")]
-        assert {each.parent for each in found[0].cascades} == {"parents.Person"}
+        assert {each.parent for each in found[0].cascades} == {"parents.Owner"}
         assert claim(database="test_left") is None
 
     def test_a_failed_one_is_claimed_in_smaller_company(self) -> None:

@@ -17,7 +17,7 @@ from apps.integrity.exceptions import DatabaseUnreachable, InvalidKey, UnknownNa
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
 from tests.kinds.left.models import Badge, Book
-from tests.kinds.parents.models import Guarded, Person
+from tests.kinds.parents.models import Guarded, Owner, Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Counter
@@ -149,7 +149,7 @@ class TestStatus:
     def test_the_logs_are_summed(self) -> None:
         from tests.kinds.lite.models import Author
 
-        capture.record((Person, [1]), using="default")
+        capture.record((Owner, [1]), using="default")
         capture.record((Author, [1]), using="test_lite")
         assert database("test_left")["backlog"] == 2
         assert report.status()["deletions"]["recorded"] == 2

@@ -131,7 +131,7 @@ class Portable:
         rows = _rows(field.model, using)
         return {key for key in need(keys) if rows.filter(**{field.attname: key}).exists()}
 
-    def open_transactions(self, *, using: str) -> OpenTransactions:  # noqa: ARG002
+    def open_transactions(self, *, using: str) -> OpenTransactions:  # noqa: ARG002 (the protocol's)
         return OpenTransactions()
 
 
