@@ -72,7 +72,8 @@ def test_stop_forces_a_process_that_does_not_listen(tmp_path):
 
 def test_frozen_process_hears_a_stop(sleeper):
     sleeper.freeze()
-    assert processes.PROC.joinpath(str(sleeper.pid), "status").read_text().count("T (stopped)")
+    status = processes.PROC.joinpath(str(sleeper.pid), "status")
+    assert processes.eventually(lambda: "T (stopped)" in status.read_text(), timeout=10)
     sleeper.stop(timeout=5)
     assert sleeper.poll() == -signal.SIGTERM
 
