@@ -21,9 +21,10 @@ from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
-from . import log, relations
+from . import log, phases, relations
 from .exceptions import InvalidKey, ParentStillExists
 from .models import Deletion
+from .phases import Phase
 from .signals import deletion_recorded
 
 if TYPE_CHECKING:
@@ -163,9 +164,11 @@ def _insert(
     for batch in _batches(found):
         keys, targets = zip(*batch, strict=True)
         logged += log.record(parent, keys, targets, source=source, using=using)
+    phases.reached(Phase.RECORDED)
     if logged:
         # A function, no partial: Django asks a robust callback that fails for its __qualname__.
         def announce() -> None:
+            phases.reached(Phase.COMMITTED)
             deletion_recorded.send_robust(
                 sender=Deletion, parent=parent._meta.label, keys=tuple(logged), using=using
             )

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError, ProgrammingError, transaction
 
-from . import claims, conf, control, log, relations, statements
+from . import claims, conf, control, log, phases, relations, statements
 from .claims import Held
+from .phases import Phase
 from .plan import plan
 from .signals import cascade_finished
 from .steps import STEPS
@@ -86,23 +87,32 @@ def drain(
     *,
     seconds: float | None = None,
     interruptions: Away = (),
+    owner: str = "",
+    again: bool = False,
 ) -> Drained:
     """Work on the due cascades of `database`, from every log, until none is due or time is up.
 
     `seconds` defaults to the setting `run_seconds`. A database that cannot be reached is noted in
     the log, with the reason; its cascades stay pending and lose no attempt. So is one that does
     not answer before one of `interruptions` is raised, as a task's time limit does.
+
+    `owner` names the task that asks. Where it runs `again` (the broker delivered its message once
+    more, because the process that had it died), it takes over at once what it had claimed.
     """
     done = Drained(database=relations.catalogue().database(database))
     away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    done.unreachable = control.in_each_log(
-        database, lambda using: _drain_log(using, deadline, done, away), away
-    )
+
+    def work(using: str) -> None:
+        if again:
+            log.take_over(done.database, owner=owner, using=using)
+        _drain_log(using, owner, deadline, done, away)
+
+    done.unreachable = control.in_each_log(database, work, away)
     return done
 
 
-def _drain_log(using: str, deadline: float, done: Drained, away: Away) -> None:
+def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Away) -> None:
     settings, pace = conf.current(), Pace.starting()
     while not done.more and not control.is_paused(done.database, using=using):
         claim = log.claim(
@@ -110,9 +120,11 @@ def _drain_log(using: str, deadline: float, done: Drained, away: Away) -> None:
             using=using,
             limit=settings.claim_keys,
             lease_seconds=settings.lease_seconds,
+            owner=owner,
         )
         if claim is None:
             return
+        phases.reached(Phase.CLAIMED)
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
         try:
             _work(claim, turn, pace, done, away)
@@ -127,7 +139,7 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> 
     removed: dict[int, Counter[str]] = {}
     try:
         with control.watched(claim.database):
-            _Turn(claim, until, pace, done, removed).run()
+            _Turn(claim, until, pace, done, removed, away).run()
     except away:
         log.hand_back(log.with_rows(claim, removed))
         raise
@@ -158,9 +170,10 @@ class _Turn:
         pace: Pace,
         done: Drained,
         removed: dict[int, Counter[str]],
+        away: Away,
     ) -> None:
         self.held, self.until, self.pace, self.done = Held(claim), until, pace, done
-        self.removed = removed
+        self.removed, self.away = removed, away
         self.removed.update((each.id, Counter(each.rows)) for each in claim.cascades)
         self.patient = True
 
@@ -204,11 +217,13 @@ class _Turn:
     def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Counts:
         """See Note [Look last, then commit]. Raises `_CameBack`, with nothing changed."""
         step, database = STEPS[way.way], self.held.claim.database
-        with transaction.atomic(using=database):
+        with transaction.atomic(using=database), control.given_up(database, self.away):
             counts = step(way.root, keys, self.pace.rows, database, patient=self.patient)
             touched = {key for per_key in counts.values() for key in per_key}
             if touched and touched - self.held.owners(relation).keys():
                 raise _CameBack
+            phases.reached(Phase.REMOVED)
+        phases.reached(Phase.REMOVAL_COMMITTED)
         return counts
 
     def _settle(self, unfinished: set[int], reason: str) -> None:
@@ -217,6 +232,7 @@ class _Turn:
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
         barrier = statements.on(claim.database).open_transactions(using=claim.database).next
         deletions = log.finish(claim, complete, barrier=barrier)
+        phases.reached(Phase.FINISHED)
         log.release(claim, {pk: self.removed[pk] for pk in unfinished}, reason=reason)
         self.done.finished += len(deletions)
         self.done.cancelled += self.held.cancelled

@@ -36,7 +36,7 @@ class Settings:
     run_seconds: float = 20.0
     """How long one task works before it hands over to the next message."""
 
-    lease_seconds: float = 10.0
+    lease_seconds: float = 8.0
     """A claim that is not renewed for so long may be claimed by another worker."""
 
     attempts: int = 8

@@ -127,6 +127,19 @@ def reach(database: str) -> None:
 
 
 @contextmanager
+def given_up(database: str, away: Away) -> Iterator[None]:
+    """Within a transaction of `database`: close the connection on one of `away`.
+
+    A rollback would wait for a database that does not answer, past every time limit.
+    """
+    try:
+        yield
+    except away:
+        connections[database].close()
+        raise
+
+
+@contextmanager
 def watched(database: str) -> Iterator[None]:
     """Tell errors of a database that is away (`DatabaseUnreachable`) from all others."""
     try:

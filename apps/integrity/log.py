@@ -116,11 +116,14 @@ def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
     )
 
 
-def claim(database: str, *, using: str, limit: int, lease_seconds: float) -> Claim | None:
+def claim(
+    database: str, *, using: str, limit: int, lease_seconds: float, owner: str = ""
+) -> Claim | None:
     """Claim up to `limit` due cascades of `database`, of one parent model; None when none is due.
 
     The attempt is counted and committed before the work. A cascade that failed before is claimed
-    in a smaller company, so that the one that kills its worker is found.
+    in a smaller company, so that the one that kills its worker is found. `owner` is the task that
+    claims, for `take_over`.
     """
     due = _due(database, using).filter(state__in=Cascade.CLAIMABLE)
     return _claim(
@@ -129,7 +132,20 @@ def claim(database: str, *, using: str, limit: int, lease_seconds: float) -> Cla
         limit,
         lease_seconds,
         attempts=F("attempts") + 1,
+        owner=owner,
     )
+
+
+def take_over(database: str, *, owner: str, using: str) -> int:
+    """Make due at once what a dead run of the task `owner` had claimed; gives the number.
+
+    For a message that the broker delivers again. Should that run be alive after all, both work,
+    and only one of them finishes each cascade.
+    """
+    running = Cascade.objects.using(using).filter(
+        database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
+    )
+    return running.update(due_at=Now())
 
 
 def claim_done(
@@ -228,8 +244,8 @@ def verify(claim: Claim, cascades: Sequence[int]) -> int:
     return changed
 
 
-def reopen(claim: Claim, cascades: Sequence[int]) -> int:
-    """Send done cascades back to work: rows came after them. Gives their number."""
+def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
+    """Send done cascades back to work, which `reason` explains. Gives their number."""
     wanted = set(cascades)
     ids = [each.deletion for each in claim.cascades if each.id in wanted]
     with transaction.atomic(using=claim.using):
@@ -238,7 +254,7 @@ def reopen(claim: Claim, cascades: Sequence[int]) -> int:
             claim=None,
             attempts=0,
             due_at=Now(),
-            reason="rows came after the cascade",
+            reason=reason,
         )
         _deletions(claim.using).filter(pk__in=ids, state=Deletion.State.CASCADED).update(
             state=Deletion.State.DISPATCHED, cascaded_at=None

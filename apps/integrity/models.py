@@ -94,6 +94,7 @@ class Cascade(models.Model):
     )
     due_at = models.DateTimeField(db_default=Now())
     claim = models.UUIDField(null=True, blank=True)
+    owner = models.CharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
     barrier = models.BigIntegerField(null=True, blank=True)
     reason = models.TextField(blank=True, default="", db_default="")

@@ -12,7 +12,8 @@ from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
-from . import cascade, conf, control, dispatch, log, verify
+from . import cascade, conf, control, dispatch, log, phases, verify
+from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 @shared_task(name="integrity.dispatch", ignore_result=True, bind=True)
 def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
+    phases.reached(Phase.RECEIVED)
     for alias in [using] if using else control.answering_logs():
         _, due = dispatch.sweep(alias)
+        phases.reached(Phase.DISPATCHED)
         control.beat(str(self.request.hostname), using=alias)
         for database in sorted(due):
             publish_cascade(database)
@@ -32,7 +35,13 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
 @shared_task(name="integrity.cascade", ignore_result=True, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
-    done = cascade.drain(database, interruptions=(SoftTimeLimitExceeded,))
+    phases.reached(Phase.RECEIVED)
+    done = cascade.drain(
+        database,
+        interruptions=(SoftTimeLimitExceeded,),
+        owner=str(self.request.id),
+        again=bool((self.request.delivery_info or {}).get("redelivered")),
+    )
     for using in control.answering_logs():
         control.beat(str(self.request.hostname), using=using)
     if done.more:

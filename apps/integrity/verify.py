@@ -11,14 +11,20 @@ it leaves.) PostgreSQL only; elsewhere the grace period stands alone.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import claims, conf, control, log, relations, statements
+from . import claims, conf, control, log, phases, relations, statements
+from .phases import Phase
 
 if TYPE_CHECKING:
     from .control import Away
+    from .log import Claim
+
+
+logger = logging.getLogger("integrity.verify")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,22 +47,22 @@ def verify(
 ) -> Verified:
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
-    Arguments as for `cascade.drain`. A probe that fails is raised; the claim lapses.
+    Arguments as for `cascade.drain`. Cascades whose probe fails go back to work: there the same
+    probe fails visibly, one by one, and each waits or is blocked with the reason.
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-
-    def work(using: str) -> None:
-        with control.watched(database):
-            _verify_log(using, deadline, done)
-
-    done.unreachable = control.in_each_log(database, work, (*control.AWAY, *interruptions))
+    away = (*control.AWAY, *interruptions)
+    done.unreachable = control.in_each_log(
+        database, lambda using: _verify_log(using, deadline, done, away), away
+    )
     return done
 
 
-def _verify_log(using: str, deadline: float, done: Verified) -> None:
+def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
     settings = conf.current()
-    oldest = statements.on(done.database).open_transactions(using=done.database).oldest
+    with control.watched(done.database):
+        oldest = statements.on(done.database).open_transactions(using=done.database).oldest
     while not done.more:
         claim = log.claim_done(
             done.database,
@@ -67,9 +73,22 @@ def _verify_log(using: str, deadline: float, done: Verified) -> None:
         )
         if claim is None:
             return
-        held = claims.Held(claim)
-        leftover = held.with_rows(held.relations)
-        done.reopened += log.reopen(claim, sorted(leftover))
-        done.verified += log.verify(claim, [pk for pk in held.cascades if pk not in leftover])
-        done.cancelled += held.cancelled
+        try:
+            with control.watched(done.database):
+                _probe(claim, done)
+        except away:
+            raise
+        except Exception as error:
+            reason = f"verification failed: {claims.reason_of(error)}"
+            logger.exception("%s in %s", reason, claim.database)
+            done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
         done.more = time.monotonic() >= deadline
+
+
+def _probe(claim: Claim, done: Verified) -> None:
+    held = claims.Held(claim)
+    leftover = held.with_rows(held.relations)
+    phases.reached(Phase.PROBED)
+    done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
+    done.verified += log.verify(claim, [pk for pk in held.cascades if pk not in leftover])
+    done.cancelled += held.cancelled

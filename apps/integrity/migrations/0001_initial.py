@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('waiting', 'waiting'), ('blocked', 'blocked'), ('done', 'done'), ('verified', 'verified'), ('cancelled', 'cancelled')], db_default='pending', default='pending', max_length=10)),
                 ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('claim', models.UUIDField(blank=True, null=True)),
+                ('owner', models.CharField(blank=True, db_default='', default='', max_length=100)),
                 ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('barrier', models.BigIntegerField(blank=True, null=True)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
