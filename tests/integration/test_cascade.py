@@ -569,6 +569,32 @@ class TestAgainAndAtOnce:
         }
 
 
+class TestTakeOver:
+    """A message that the broker delivers again belonged to a process that died."""
+
+    @pytest.fixture
+    def held(self) -> log.Claim:
+        for _ in range(3):
+            Leaf.objects.create(owner=Owner.objects.create())
+        Owner.objects.all().delete()
+        dispatch.sweep_all()
+        held = log.claim("test_right", using="default", limit=9, lease_seconds=60, owner="dead")
+        assert held is not None
+        return held
+
+    def test_the_next_run_takes_over_at_once_what_the_dead_one_had_claimed(
+        self, held: log.Claim
+    ) -> None:
+        done = cascade.drain("test_right", owner="dead", again=True)
+        assert (done.finished, done.rows) == (3, {"right.Leaf.owner": 3})
+        assert log.finish(held, {each.id: {} for each in held.cascades}, barrier=None) == []
+
+    @pytest.mark.parametrize(("owner", "again"), [("dead", False), ("another", True), ("", True)])
+    def test_nobody_else_does(self, held: log.Claim, owner: str, *, again: bool) -> None:
+        assert cascade.drain("test_right", owner=owner, again=again).rows == {}
+        assert states(database="test_right") == ["running"] * 3
+
+
 class TestLateRows:
     """G9: a child inserted after the cascade is found by the verification."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,10 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, dispatch, report, statements
+from apps.integrity import cascade, dispatch, report, statements, verify
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.shop.models import Order
+from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Shelf, Vault
 from tests.kinds.parents.models import Owner, Root, Safe
 
@@ -324,6 +327,55 @@ class TestUnreachable:
         assert converge() == {"shop.Order.customer": 3}
         assert Order.objects.count() == 2
 
+    def test_one_that_freezes_within_a_transaction_is_given_up_at_the_time_limit(
+        self, tune: Tune, sandbox: Sandbox, converge: Converge, users: list[User]
+    ) -> None:
+        tune(probe_seconds=0.1)
+        User.objects.all().delete()
+        dispatch.sweep_all()
+        server = sandbox.postgres["shop_db"]
+        assert Order.objects.count() == 5
+
+        def freeze_within(execute: Any, sql: str, *rest: Any) -> Any:
+            if sql.lstrip().upper().startswith(("DELETE", "WITH")):
+                server.freeze()
+            return execute(sql, *rest)
+
+        started = time.monotonic()
+        try:
+            with time_limit(1), connections["shop_db"].execute_wrapper(freeze_within):
+                done = cascade.drain("shop_db", interruptions=(TimeLimit,))
+        finally:
+            server.thaw()
+        assert time.monotonic() - started < 30  # a rollback would wait for good
+        assert "no answer within the time limit" in done.unreachable
+        assert states(database="shop_db", attempts=0, claim=None) == {"pending": 5}
+        ChildDatabase.objects.update(probe_at=timezone.now())
+        assert converge() == {"blog.Post.author": 5, "shop.Order.customer": 5}
+
+
+class TestVerification:
+    """G11: a probe that cannot be made shows where every failure shows."""
+
+    def test_what_cannot_be_verified_goes_back_to_work_and_waits_there_with_the_reason(
+        self, converge: Converge
+    ) -> None:
+        roots(3)
+        Root.objects.all().delete()
+        converge()
+        all_due()
+        with without_table("test_left", "left_shelf"):
+            assert eventually(lambda: verify.verify("test_left").reopened == 3, timeout=30)
+            assert states(database="test_left") == {"pending": 3}
+            cascade.drain("test_left")
+            waiting = Cascade.objects.filter(database="test_left", state="waiting")
+            assert waiting.count() == 3
+            assert all("left_shelf" in each.reason for each in waiting)
+        all_due()
+        converge()
+        all_due()
+        assert eventually(lambda: verify.verify("test_left").verified == 3, timeout=30)
+
 
 class TestALogThatCannotBeReached:
     """A child's database that has children elsewhere holds a log of its own."""
@@ -367,6 +419,24 @@ def without_table(alias: str, name: str) -> Iterator[None]:
             yield
         finally:
             cursor.execute(f"ALTER TABLE set_aside RENAME TO {name}")
+
+
+class TimeLimit(Exception):
+    """As Celery's soft time limit: raised by a signal, wherever the process waits."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    def interrupt(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 10)  # and again, should it go on waiting
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def kill(alias: str, pid: int) -> None:
