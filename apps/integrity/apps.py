@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -16,9 +17,13 @@ class IntegrityConfig(AppConfig):
 
     def ready(self) -> None:
         """No queries and no connections here: it runs in every process, also before a fork."""
-        from . import adoption, capture, relations, wakeup
+        from . import adoption, capture, checks, relations, triggers, wakeup
 
         catalogue = relations.catalogue()
+        triggers.require(catalogue)
         adoption.adopt(catalogue)
         capture.connect(catalogue)
         wakeup.connect()
+        checks.connect()
+        uid = "integrity.triggers"
+        post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid=uid)

@@ -12,7 +12,6 @@ What is gathered belongs to that `Atomic` and disappears with it, whatever goes 
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -21,7 +20,7 @@ from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
-from . import log, phases, relations
+from . import conf, log, phases, relations
 from .exceptions import InvalidKey, ParentStillExists
 from .models import Deletion
 from .phases import Phase
@@ -44,9 +43,15 @@ _gathered: WeakKeyDictionary[Atomic, Gathered] = WeakKeyDictionary()
 def connect(catalogue: Catalogue) -> None:
     """Listen to the deletes of each tracked parent and of its proxies, and of no other model.
 
-    A receiver without sender would switch off fast deletes for every model of the project.
+    A receiver without sender would switch off fast deletes for every model of the project. Nobody
+    listens where a trigger alone records.
     """
-    tracked = set(catalogue.parents.values())
+    settings = conf.current()
+    tracked = {
+        model
+        for label, model in catalogue.parents.items()
+        if settings.capture_of(label) != "trigger"
+    }
     for model in apps.get_models(include_auto_created=True):
         if relations.concrete(model) in tracked:
             uid = f"integrity.capture.{model._meta.label}"
@@ -126,7 +131,7 @@ def _by_model(
         model, keys = parents
         parent = _tracked(model)
         pk = relations.primary_key(parent)
-        if fields := _target_fields(parent):
+        if fields := relations.targets(parent):
             held = ", ".join(relations.label(field) for field in fields)
             raise InvalidKey(
                 f"a key of {parent._meta.label} does not tell {held}, which relations hold:"
@@ -191,7 +196,7 @@ def _targets(
     The instance that `delete()` was called on may carry values that were never saved: what counts
     is the row (`fresh=False` reads it).
     """
-    fields = _target_fields(relations.concrete(sender))
+    fields = relations.targets(relations.concrete(sender))
     if not fields:
         return None
     if not fresh:
@@ -203,13 +208,6 @@ def _targets(
         for field, value in values.items()
         if value is not None
     }
-
-
-@functools.cache
-def _target_fields(parent: Model) -> tuple[relations.Field, ...]:
-    pk = relations.primary_key(parent)
-    children = relations.catalogue().children_of(parent._meta.label)
-    return tuple(dict.fromkeys(each.target for each in children if each.target != pk))
 
 
 def _batches(found: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,17 @@ from django.core.signals import setting_changed
 
 from .exceptions import InvalidSetting
 
+#: What may record the deletions of a parent.
+CAPTURES = ("signal", "trigger", "both")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Each key of `settings.INTEGRITY`, with its default. Units are in the names."""
+
+    capture: str | Mapping[str, str] = "signal"
+    """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them
+    by parent, as in {"auth.User": "both"}, where all others keep to "signal"."""
 
     claim_keys: int = 500
     """Most cascades that a worker claims at once: so many keys share each statement."""
@@ -76,7 +84,14 @@ class Settings:
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
+        captures = [self.capture] if isinstance(self.capture, str) else self._by_parent()
+        for capture in captures:
+            if capture not in CAPTURES:
+                raise InvalidSetting(
+                    f"INTEGRITY['capture'] is {self.capture!r}; it takes one of"
+                    f" {', '.join(CAPTURES)}, or a dictionary of them by parent"
+                )
+        for field in dataclasses.fields(self)[1:]:
             value, wanted = getattr(self, field.name), type(field.default)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, field.name, float(value))
@@ -86,6 +101,15 @@ class Settings:
                 )
             if wanted is not bool and not 0 < value < math.inf:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
+
+    def _by_parent(self) -> list[Any]:
+        return [*self.capture.values()] if isinstance(self.capture, Mapping) else [None]
+
+    def capture_of(self, parent: str) -> str:
+        """What records the deletions of that parent (its label)."""
+        if isinstance(self.capture, str):
+            return self.capture
+        return self.capture.get(parent, CAPTURES[0])
 
 
 @functools.cache

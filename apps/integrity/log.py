@@ -66,9 +66,18 @@ def record(
 ) -> list[str]:
     """Log the deletion of `keys` in the caller's transaction; gives them back as text.
 
-    A key whose parent still has a row is left out: the log never condemns the living.
+    A key whose parent still has a row is left out: the log never condemns the living. What a
+    trigger logged in this transaction is given back, too, and not logged again.
     """
-    return statements.on(using).insert_deletions(parent, keys, targets, source, using=using)
+    form, there = statements.on(using), set[str]()
+    if conf.current().capture_of(parent._meta.label) != "signal":
+        pk = relations.primary_key(parent)
+        texts = [relations.format_key(pk, key) for key in keys]
+        there = form.triggered_deletions(parent, texts, using=using)
+        new = [at for at, text in enumerate(texts) if text not in there]
+        keys, targets = [keys[at] for at in new], [targets[at] for at in new]
+    logged = form.insert_deletions(parent, keys, targets, source, using=using) if keys else []
+    return [*sorted(there), *logged]
 
 
 def dispatch(*, using: str, limit: int) -> int:

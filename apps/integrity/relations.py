@@ -244,6 +244,14 @@ def primary_key(model: Model) -> Field:
     return pk
 
 
+@functools.cache
+def targets(parent: Model) -> tuple[Field, ...]:
+    """The fields of `parent`, other than its primary key, that keys elsewhere hold (`to_field`)."""
+    pk = primary_key(parent)
+    children = catalogue().children_of(parent._meta.label)
+    return tuple(dict.fromkeys(each.target for each in children if each.target != pk))
+
+
 def format_key(field: Field, value: Any) -> str:
     """The text form of a parent's key, which `parse_key` takes back."""
     return field.value_to_string(cast("models.Model", SimpleNamespace(**{field.attname: value})))

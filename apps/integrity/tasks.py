@@ -12,7 +12,7 @@ from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
-from . import cascade, conf, control, dispatch, log, phases, verify
+from . import cascade, conf, control, dispatch, log, phases, triggers, verify
 from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
 
@@ -63,6 +63,7 @@ def maintain() -> None:
     """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
     for using in control.answering_logs():
         control.beat("beat", using=using)
+        triggers.report_missing(using)
         log.settle(using=using)
         for database in sorted(log.unverified_databases(using=using)):
             _publish(verify_in, database)

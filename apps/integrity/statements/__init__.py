@@ -28,6 +28,9 @@ class Statements(Protocol):
     ) -> list[str]:
         """Log those keys of `parent` that have no row any more; gives them back as text."""
 
+    def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
+        """Those of `keys` (as text) that a trigger has logged in this transaction."""
+
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
     ) -> None:

@@ -48,6 +48,9 @@ class Portable:
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
         return [deletion.key for deletion in new]
 
+    def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002
+        return set()  # no such triggers here
+
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
     ) -> None:

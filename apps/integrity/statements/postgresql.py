@@ -54,6 +54,16 @@ class PostgreSQL:
         )
         return [key for (key,) in rows]
 
+    def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
+        # A trigger logs at the time of a statement, never before its transaction began.
+        rows = _fetch(
+            using,
+            "SELECT key FROM integrity_deletion WHERE parent = %s AND key = ANY(%s)"
+            " AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
+            [parent._meta.label, list(need(keys))],
+        )
+        return {key for (key,) in rows}
+
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
     ) -> None:
