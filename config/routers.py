@@ -39,14 +39,14 @@ class AppLabelRouter:
         return True
 
     def allow_migrate(
-        self, db: str, app_label: str, _model_name: str | None = None, **_hints: Any
+        self, db: str, app_label: str, model_name: str | None = None, **_hints: Any
     ) -> bool:
         """Each app in its home only; the deletion log wherever tracked parents live."""
         if app_label == INTEGRITY:
             # Imported late: the router is loaded before the apps are.
             from apps.integrity import relations
 
-            return db in relations.log_databases()
+            return relations.holds(db, model_name)
         return db == home(app_label)
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from apps.integrity.routing import CONTROL
 
-PERIODS = {"integrity.dispatch": 5.0, "integrity.maintain": 60.0}
+PERIODS = {"integrity.dispatch": 5.0, "integrity.maintain": 60.0, "integrity.scan": 60.0}
 
 
 class Options(TypedDict):

@@ -26,6 +26,7 @@ from django.db import OperationalError, ProgrammingError, transaction
 
 from . import claims, conf, control, log, phases, relations, statements
 from .claims import Held
+from .pace import Pace
 from .phases import Phase
 from .plan import plan
 from .signals import cascade_finished
@@ -42,8 +43,6 @@ logger = logging.getLogger("integrity.cascade")
 
 #: Why cascades are put back although nobody stopped the turn.
 LOCKED = "rows are locked by somebody else"
-#: The fewest rows that a slow database shrinks a statement to.
-FEWEST_ROWS = 50
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,29 +56,6 @@ class Drained:
     rows: Counter[str] = field(default_factory=Counter)
     more: bool = False
     unreachable: str = ""
-
-
-@dataclass(slots=True)
-class Pace:
-    """Rows of the next statement: halved when one was slow, doubled when one was quick."""
-
-    rows: int
-    most: int
-    seconds: float
-
-    @classmethod
-    def starting(cls) -> Pace:
-        """The pace that a run begins with."""
-        settings = conf.current()
-        most = settings.statement_rows_max
-        return cls(min(settings.statement_rows, most), most, settings.statement_seconds)
-
-    def took(self, seconds: float) -> None:
-        """Adapt to the time of the last statement."""
-        if seconds > self.seconds:
-            self.rows = max(min(FEWEST_ROWS, self.rows), self.rows // 2)
-        elif seconds < self.seconds / 2:
-            self.rows = min(self.most, self.rows * 2)
 
 
 def drain(
@@ -113,7 +89,12 @@ def drain(
 
 
 def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Away) -> None:
-    settings, pace = conf.current(), Pace.starting()
+    settings = conf.current()
+    pace = Pace(
+        settings.statement_rows,
+        most=settings.statement_rows_max,
+        seconds=settings.statement_seconds,
+    )
     while not done.more and not control.is_paused(done.database, using=using):
         claim = log.claim(
             done.database,

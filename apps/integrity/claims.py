@@ -87,7 +87,7 @@ class Held:
         alive = [
             each
             for each in self.cascades.values()
-            if relations.parse_key(self.pk, each.key) in living
+            if each.key is not None and relations.parse_key(self.pk, each.key) in living
         ]
         removed = any(each.rows for each in alive)
         log.cancel(

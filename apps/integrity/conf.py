@@ -16,6 +16,8 @@ from .exceptions import InvalidSetting
 
 #: What may record the deletions of a parent.
 CAPTURES = ("signal", "trigger", "both")
+#: What may follow when a scan finds orphans.
+SCAN_POLICIES = ("report", "repair")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,30 @@ class Settings:
     """How often a database that cannot be reached is asked again."""
 
     grace_seconds: float = 60.0
-    """How long after its end a cascade is verified: late inserts have landed by then."""
+    """How long after its end a cascade is verified, and after its first sighting a missing parent
+    is looked for again: late inserts have landed by then."""
+
+    scan_policy: str | Mapping[str, str] = "report"
+    """What follows when a scan finds orphans: "report", or "repair"; or a dictionary of them by
+    relation, as in {"blog.Post.author": "repair"}, where all others keep to "report"."""
+
+    scan_period_seconds: float = 86_400.0
+    """How often a pass over each relation begins."""
+
+    scan_seconds: float = 5.0
+    """How long one tick scans one child database."""
+
+    scan_step_keys_max: int = 50_000
+    """Most distinct keys of one step of a scan."""
+
+    scan_step_seconds: float = 0.25
+    """The time that a step should take; slower halves its keys, much faster doubles them."""
+
+    brake_share: float = 0.01
+    """Repair nothing when more than this share of a relation's keys misses its parent."""
+
+    brake_keys: int = 100
+    """So many missing parents are never absurd, whatever their share."""
 
     retention_days: float = 30.0
     """How long verified and cancelled deletions stay in the log."""
@@ -84,14 +109,11 @@ class Settings:
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
 
     def __post_init__(self) -> None:
-        captures = [self.capture] if isinstance(self.capture, str) else self._by_parent()
-        for capture in captures:
-            if capture not in CAPTURES:
-                raise InvalidSetting(
-                    f"INTEGRITY['capture'] is {self.capture!r}; it takes one of"
-                    f" {', '.join(CAPTURES)}, or a dictionary of them by parent"
-                )
-        for field in dataclasses.fields(self)[1:]:
+        _refuse_unknown("capture", self.capture, CAPTURES, "parent")
+        _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
+        for field in dataclasses.fields(self):
+            if field.name in {"capture", "scan_policy"}:
+                continue
             value, wanted = getattr(self, field.name), type(field.default)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, field.name, float(value))
@@ -102,14 +124,26 @@ class Settings:
             if wanted is not bool and not 0 < value < math.inf:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
 
-    def _by_parent(self) -> list[Any]:
-        return [*self.capture.values()] if isinstance(self.capture, Mapping) else [None]
-
     def capture_of(self, parent: str) -> str:
         """What records the deletions of that parent (its label)."""
-        if isinstance(self.capture, str):
-            return self.capture
-        return self.capture.get(parent, CAPTURES[0])
+        return _chosen(self.capture, parent, CAPTURES)
+
+    def scan_policy_of(self, relation: str) -> str:
+        """What follows when a scan of that relation (its label) finds orphans."""
+        return _chosen(self.scan_policy, relation, SCAN_POLICIES)
+
+
+def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: str) -> None:
+    chosen = [*value.values()] if isinstance(value, Mapping) else [value]
+    if any(each not in known for each in chosen):
+        raise InvalidSetting(
+            f"INTEGRITY[{name!r}] is {value!r}; it takes one of {', '.join(known)},"
+            f" or a dictionary of them by {subject}"
+        )
+
+
+def _chosen(value: str | Mapping[str, str], subject: str, known: tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else value.get(subject, known[0])
 
 
 @functools.cache

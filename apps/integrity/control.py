@@ -180,7 +180,7 @@ def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
         changed = rows.filter(alias=database, paused_at=None).update(
             paused_at=Now(), paused_reason=reason
         )
-        _audit("pause", database, actor=actor, reason=reason, using=using)
+        audit("pause", database, actor=actor, reason=reason, using=using)
     return bool(changed)
 
 
@@ -192,7 +192,7 @@ def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
             .filter(alias=database, paused_at__isnull=False)
             .update(paused_at=None, paused_reason="")
         )
-        _audit("resume", database, actor=actor, reason=reason, using=using)
+        audit("resume", database, actor=actor, reason=reason, using=using)
     return bool(changed)
 
 
@@ -201,7 +201,7 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
     with transaction.atomic(using=using):
         changed = log.retry(deletions, using=using)
         target = "all" if deletions is None else ", ".join(map(str, deletions))
-        _audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
+        audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
     return changed
 
 
@@ -212,5 +212,6 @@ def beat(name: str, *, using: str) -> None:
         rows.bulk_create([Heartbeat(name=name)], ignore_conflicts=True)
 
 
-def _audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
+def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
+    """Note what an operator did, to what, and why."""
     Audit.objects.using(using).create(actor=actor, verb=verb, target=target[:200], reason=reason)

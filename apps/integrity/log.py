@@ -24,10 +24,12 @@ from . import conf, relations, statements
 from .models import Cascade, Deletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .relations import Model
+    from .relations import Model, Relation
 
+#: Suspects that are entered, or looked at, at once.
+SUSPECTS = 2_000
 #: How long an unfinished cascade waits when somebody else holds its rows.
 MOMENT_SECONDS = 1.0
 
@@ -39,7 +41,7 @@ class Claimed:
     id: int
     deletion: int
     parent: str
-    key: str
+    key: str | None
     targets: Mapping[str, str]
     attempts: int
     rows: Mapping[str, int]
@@ -403,6 +405,71 @@ def backoff(attempts: int, settings: conf.Settings) -> float:
     """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
     wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
+
+
+def suspect(
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], *, using: str
+) -> list[str]:
+    """Enter keys (as text) that a scan of `relation` found no parent for; gives the suspects.
+
+    What an open deletion is about already is no suspect; what is one already stays as it is. Call
+    it in the transaction that saves the scan's cursor.
+    """
+    size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
+    found: list[str] = []
+    for start in range(0, len(keys), size):
+        found += _suspect(relation, keys[start : start + size], fence, using)
+    return found
+
+
+def _suspect(
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], using: str
+) -> list[str]:
+    """`suspect` for one list of parameters."""
+    name, parent = relation.target.name, relation.parent._meta.label
+    by_key = relation.target == relations.primary_key(relation.parent)
+    named = {"key__in": keys} if by_key else {"key": None, f"targets__{name}__in": keys}
+    rows = _deletions(using).filter(**named, parent=parent, state__in=Deletion.OPEN)
+    busy, there = set[str](), set[str]()
+    for row in rows.only("key", "targets", "state", "relation"):
+        text = str(row.key if by_key else (row.targets or {})[name])
+        if row.state != Deletion.State.SUSPECT:
+            busy.add(text)
+        elif row.relation == relation.label:
+            there.add(text)
+    found = [each for each in keys if each not in busy]
+    if new := [each for each in found if each not in there]:
+        statements.on(using).insert_suspects(
+            relation, new, target=None if by_key else name, fence=fence, using=using
+        )
+    return found
+
+
+def suspects(
+    relation: Relation, *, older_than_seconds: float, using: str
+) -> Iterator[list[Deletion]]:
+    """The suspects of a relation that were seen first so long ago or longer, in batches."""
+    after, seen_by = 0, Now() - dt.timedelta(seconds=older_than_seconds)
+    rows = _deletions(using).filter(
+        state=Deletion.State.SUSPECT, relation=relation.label, recorded_at__lte=seen_by
+    )
+    while batch := list(rows.filter(pk__gt=after).order_by("pk")[:SUSPECTS]):
+        yield batch
+        after = batch[-1].pk
+
+
+def number_of_suspects(relation: Relation, *, using: str) -> int:
+    """How many suspects of a relation there are."""
+    rows = _deletions(using).filter(state=Deletion.State.SUSPECT, relation=relation.label)
+    return rows.count()
+
+
+def confirm(deletions: Sequence[int], *, using: str) -> int:
+    """Let suspects become deletions, which take the path of every other one. Gives their number."""
+    rows = _deletions(using).filter(pk__in=deletions, state=Deletion.State.SUSPECT)
+    return rows.update(
+        state=Deletion.State.RECORDED, recorded_at=Now(), reason="found by a scan, and confirmed"
+    )
 
 
 def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:

@@ -6,6 +6,7 @@ Only `log.py` writes these tables.
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import uuid4
 
 from django.db import models
 from django.db.models.functions import Now
@@ -38,8 +39,13 @@ class Deletion(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     parent = models.CharField(max_length=200)
-    key = models.TextField()
+    #: Null where a scan knows only the value that a key holds, which is in `targets` then.
+    key = models.TextField(null=True)  # noqa: DJ001
     targets = models.JSONField(null=True, blank=True)
+    #: Of a suspect: the relation that a scan found it by, and per database of the parent the first
+    #: transaction that had not begun when it was not there.
+    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
+    fence = models.JSONField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)
     state = models.CharField(max_length=10, choices=State.choices, default=State.RECORDED)
     reason = models.TextField(blank=True, default="", db_default="")
@@ -60,6 +66,11 @@ class Deletion(models.Model):
                 fields=["id"],
                 name="integrity_deletion_open",
                 condition=models.Q(state__in=["dispatched", "cascaded"]),
+            ),
+            models.Index(
+                fields=["relation", "id"],
+                name="integrity_deletion_suspect",
+                condition=models.Q(state="suspect"),
             ),
         ]
 
@@ -129,6 +140,62 @@ class Cascade(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deletion_id} → {self.database}"
+
+
+class Scan(models.Model):
+    """Where the scan of one relation in one child database stands, and what it has seen."""
+
+    id = models.BigAutoField(primary_key=True)
+    relation = models.CharField(max_length=200)
+    database = models.CharField(max_length=100)
+    #: The last key that was looked at; null at the start of a pass.
+    cursor = models.TextField(null=True, blank=True)  # noqa: DJ001
+    #: When the pass under way began; null between two passes.
+    began_at = models.DateTimeField(null=True, blank=True)
+    keys = models.BigIntegerField(default=0, db_default=0)
+    rows = models.BigIntegerField(default=0, db_default=0)
+    missing = models.BigIntegerField(default=0, db_default=0)
+    orphans = models.BigIntegerField(default=0, db_default=0)
+    #: Rows that the pass will see, as far as known when it began.
+    expected = models.BigIntegerField(default=0, db_default=0)
+    #: The last finished pass: every orphan that existed when it began was seen.
+    covers_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    last_keys = models.BigIntegerField(default=0, db_default=0)
+    last_rows = models.BigIntegerField(default=0, db_default=0)
+    last_missing = models.BigIntegerField(default=0, db_default=0)
+    last_orphans = models.BigIntegerField(default=0, db_default=0)
+    #: Keys of the next step: fewer when steps are slow.
+    step_keys = models.PositiveIntegerField(default=0, db_default=0)
+    claim = models.UUIDField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=Now())
+    reason = models.TextField(blank=True, default="", db_default="")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["relation", "database"], name="integrity_scan_once_per_database"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.relation} in {self.database}"
+
+
+class Identity(models.Model):
+    """Who a database is: its own row, and the databases of parents that its keys point into.
+
+    The one table of this app that child databases have, too.
+    """
+
+    alias = models.CharField(max_length=100, primary_key=True)
+    uuid = models.UUIDField(default=uuid4)
+
+    class Meta:
+        verbose_name_plural = _("identities")
+
+    def __str__(self) -> str:
+        return f"{self.alias} {self.uuid}"
 
 
 class ChildDatabase(models.Model):

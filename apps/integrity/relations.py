@@ -189,6 +189,14 @@ class Catalogue:
         except KeyError:
             raise UnknownName("parent model", name, self.parents) from None
 
+    def relation(self, name: str) -> Relation:
+        """The relation of that label. Raises `UnknownName`, which lists the known ones."""
+        by_name = {each.label: each for each in self.relations}
+        try:
+            return by_name[name]
+        except KeyError:
+            raise UnknownName("relation", name, by_name) from None
+
     def database(self, alias: str) -> str:
         """The alias, if deletions cascade into it. Raises `UnknownName`."""
         if alias not in self.child_databases:
@@ -237,6 +245,14 @@ def log_databases() -> tuple[str, ...]:
     return catalogue().log_databases or (DEFAULT_DB_ALIAS,)
 
 
+def holds(database: str, model_name: str | None) -> bool:
+    """Whether a table of this app belongs into that database: ask this in `allow_migrate`, too."""
+    found = catalogue()
+    if database in (found.log_databases or (DEFAULT_DB_ALIAS,)):
+        return True
+    return model_name == "identity" and database in found.child_databases
+
+
 def primary_key(model: Model) -> Field:
     """The model's primary key."""
     pk = concrete(model)._meta.pk
@@ -250,6 +266,12 @@ def targets(parent: Model) -> tuple[Field, ...]:
     pk = primary_key(parent)
     children = catalogue().children_of(parent._meta.label)
     return tuple(dict.fromkeys(each.target for each in children if each.target != pk))
+
+
+def suspected(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
+    """The value that a suspect's rows hold: a parent's key, or its `to_field`."""
+    text = (targets or {})[relation.target.name] if key is None else key
+    return parse_key(relation.target, text)
 
 
 def format_key(field: Field, value: Any) -> str:

@@ -11,8 +11,8 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import control, relations
-from .models import Cascade, ChildDatabase, Deletion, Heartbeat
+from . import control, log, relations, statements
+from .models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -62,6 +62,28 @@ class DatabaseRow(TypedDict):
     eta_seconds: float | None
 
 
+class ScanRow(TypedDict):
+    """How far the scan of one relation in one child database is, and what it guarantees.
+
+    `coverage` is the share of the pass under way; every orphan that existed at `covers_at` was seen
+    by `last_full_scan`. `throttle` is the number of keys of the next step.
+    """
+
+    relation: str
+    database: str
+    coverage: float | None
+    eta_seconds: float | None
+    last_full_scan: str | None
+    covers_at: str | None
+    age_seconds: float | None
+    keys_scanned: int
+    rows_scanned: int
+    suspects: int
+    orphans: int
+    throttle: int
+    reason: str
+
+
 class Receipt(TypedDict):
     """Proof for one deletion: what was removed where, when, how many rows."""
 
@@ -82,7 +104,7 @@ class Status(TypedDict):
     databases: list[DatabaseRow]
     deletions: dict[str, int]
     unreachable_logs: list[str]
-    scans: list[dict[str, Any]]
+    scans: list[ScanRow]
     workers: list[Pulse]
     beat: Pulse | None
 
@@ -109,6 +131,28 @@ def _relation(relation: Relation, database: str) -> RelationRow:
         "why": way.reason if way else "",
         "last_full_scan": None,
     }
+
+
+def repairs(chosen: Sequence[Relation]) -> list[Effect]:
+    """What repairing the suspects of those relations would touch along each of them."""
+    effects: list[Effect] = []
+    for relation in chosen:
+        using, rows = relation.parent_databases[0], Counter[str]()
+        for batch in log.suspects(relation, older_than_seconds=0, using=using):
+            keys = {relations.suspected(relation, each.key, each.targets) for each in batch}
+            for alias in relation.child_databases:
+                form = statements.on(alias)
+                rows[alias] += form.count_rows(relation.field, list(keys), using=alias)
+        effects += [
+            {
+                "relation": relation.label,
+                "database": alias,
+                "policy": str(relation.policy),
+                "rows": number,
+            }
+            for alias, number in rows.items()
+        ]
+    return effects
 
 
 def preview(model: str, key: str) -> list[Effect]:
@@ -184,9 +228,48 @@ def status() -> Status:
         "databases": [_database(alias, logs) for alias in found.child_databases],
         "deletions": _deletions(logs),
         "unreachable_logs": [using for using in found.log_databases if using not in logs],
-        "scans": [],
+        "scans": scans(),
         "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
         "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
+    }
+
+
+def scans() -> list[ScanRow]:
+    """The scan of each relation in each child database, begun or not, in the logs that answer."""
+    logs = control.answering_logs()
+    rows = {
+        (row.relation, row.database): row for using in logs for row in Scan.objects.using(using)
+    }
+    return [
+        _scan(rows.get((relation.label, database)) or Scan(), relation.label, database)
+        for relation in relations.catalogue().relations
+        for database in relation.child_databases
+        if relation.parent_databases[0] in logs
+    ]
+
+
+def _scan(row: Scan, relation: str, database: str) -> ScanRow:
+    under_way = row.began_at is not None
+    coverage: float | None = 1.0 if row.finished_at else 0.0
+    eta = None
+    if row.began_at is not None:
+        coverage = min(row.rows / row.expected, 1.0) if row.expected else None
+        if coverage:
+            eta = _age(row.began_at) * (1 / coverage - 1)
+    return {
+        "relation": relation,
+        "database": database,
+        "coverage": coverage,
+        "eta_seconds": eta,
+        "last_full_scan": _iso(row.finished_at),
+        "covers_at": _iso(row.covers_at),
+        "age_seconds": _age(row.covers_at) if row.covers_at else None,
+        "keys_scanned": row.keys if under_way else row.last_keys,
+        "rows_scanned": row.rows if under_way else row.last_rows,
+        "suspects": row.missing if under_way else row.last_missing,
+        "orphans": row.orphans if under_way else row.last_orphans,
+        "throttle": row.step_keys,
+        "reason": row.reason,
     }
 
 

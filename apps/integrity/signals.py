@@ -11,3 +11,7 @@ deletion_recorded = Signal()
 #: Cascades were finished in one child database.
 #: Sends `database`, `using` (alias of the log) and `deletions` (tuple of ids).
 cascade_finished = Signal()
+
+#: A scan saw keys without a parent; they may turn out to be alive when they are looked for again.
+#: Sends `relation` (label), `database`, `keys` (tuple of text) and `using` (alias of the log).
+orphan_found = Signal()

@@ -12,7 +12,19 @@ from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
-from . import cascade, conf, control, dispatch, log, phases, triggers, verify
+from . import (
+    cascade,
+    conf,
+    control,
+    dispatch,
+    log,
+    phases,
+    relations,
+    repair,
+    scan,
+    triggers,
+    verify,
+)
 from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
 
@@ -58,12 +70,25 @@ def verify_in(database: str) -> None:
         _publish(verify_in, database)
 
 
+@shared_task(name="integrity.scan", ignore_result=True)
+def scan_for_orphans(database: str | None = None) -> None:
+    """Go on scanning one child database for a moment; without one, wake each that is due."""
+    if database is None:
+        for using in control.answering_logs():
+            for each in relations.catalogue().child_databases:
+                if scan.due(each, using=using):
+                    _publish(scan_for_orphans, each)
+        return
+    scan.scan(database, mode=scan.Mode(gentle=True), interruptions=(SoftTimeLimitExceeded,))
+
+
 @shared_task(name="integrity.maintain", ignore_result=True)
 def maintain() -> None:
     """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
     for using in control.answering_logs():
         control.beat("beat", using=using)
         triggers.report_missing(using)
+        repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
         log.settle(using=using)
         for database in sorted(log.unverified_databases(using=using)):
             _publish(verify_in, database)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from apps.integrity import conf, log
-from apps.integrity.cascade import FEWEST_ROWS, Pace
 from apps.integrity.models import Cascade, Deletion
-
-if TYPE_CHECKING:
-    from tests.conftest import Tune
+from apps.integrity.pace import FEWEST, Pace
 
 
 @pytest.mark.parametrize(
@@ -44,31 +39,34 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     assert len(log._of_one_kind(rows, 8)) == company
 
 
+def pace(rows: int, most: int) -> Pace:
+    return Pace(rows, most=most, seconds=0.1)
+
+
 class TestPace:
-    def test_it_starts_as_the_settings_say_but_below_the_most(self, tune: Tune) -> None:
-        tune(statement_rows=1000, statement_rows_max=7)
-        assert (Pace.starting().rows, Pace.starting().most) == (7, 7)
+    def test_it_starts_below_the_most(self) -> None:
+        assert pace(1000, 7).rows == 7
 
     def test_a_slow_statement_halves_it_but_not_below_the_fewest(self) -> None:
-        pace = Pace(400, 1000, 0.1)
+        found = pace(400, 1000)
         rows = []
         for _ in range(5):
-            pace.took(0.2)
-            rows.append(pace.rows)
-        assert rows == [200, 100, FEWEST_ROWS, FEWEST_ROWS, FEWEST_ROWS]
+            found.took(0.2)
+            rows.append(found.rows)
+        assert rows == [200, 100, FEWEST, FEWEST, FEWEST]
 
     def test_a_quick_statement_doubles_it_but_not_above_the_most(self) -> None:
-        pace = Pace(400, 1000, 0.1)
+        found = pace(400, 1000)
         for _ in range(3):
-            pace.took(0.01)
-        assert pace.rows == 1000
+            found.took(0.01)
+        assert found.rows == 1000
 
     def test_a_statement_in_time_leaves_it(self) -> None:
-        pace = Pace(400, 1000, 0.1)
-        pace.took(0.08)
-        assert pace.rows == 400
+        found = pace(400, 1000)
+        found.took(0.08)
+        assert found.rows == 400
 
     def test_fewer_rows_than_the_fewest_stay_as_they_are(self) -> None:
-        pace = Pace(7, 7, 0.1)
-        pace.took(5.0)
-        assert pace.rows == 7
+        found = pace(7, 7)
+        found.took(5.0)
+        assert found.rows == 7

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ..relations import Field, Model
+    from ..relations import Field, Model, Relation
 
 
 class Statements(Protocol):
@@ -30,6 +30,17 @@ class Statements(Protocol):
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Those of `keys` (as text) that a trigger has logged in this transaction."""
+
+    def insert_suspects(
+        self,
+        relation: Relation,
+        keys: Sequence[str],
+        *,
+        target: str | None,
+        fence: Mapping[str, int],
+        using: str,
+    ) -> None:
+        """Log suspects: of keys, or of values of the parent's field `target`."""
 
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
@@ -77,6 +88,12 @@ class Statements(Protocol):
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         """Those of `keys` that some row's `field` still holds, by one index probe each."""
+
+    def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
+        """Rows whose `field` holds one of `keys`, through the field's index."""
+
+    def estimate_rows(self, model: Model, *, using: str) -> int:
+        """How many rows the table has, as far as the backend can tell at once; 0: it cannot."""
 
     def open_transactions(self, *, using: str) -> OpenTransactions:
         """Which transactions are open now, as far as the backend can tell."""

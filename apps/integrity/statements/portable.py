@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from ..relations import Field, Model
+    from ..relations import Field, Model, Relation
 
 #: Values in one list: two lists stay under the lowest limit of parameters (SQLite's old 999).
 PARAMETERS = 450
@@ -46,10 +46,37 @@ class Portable:
             if key not in alive
         ]
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
-        return [deletion.key for deletion in new]
+        return [str(deletion.key) for deletion in new]
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002
         return set()  # no such triggers here
+
+    def insert_suspects(
+        self,
+        relation: Relation,
+        keys: Sequence[str],
+        *,
+        target: str | None,
+        fence: Mapping[str, int],
+        using: str,
+    ) -> None:
+        from ..models import Deletion
+
+        Deletion.objects.using(using).bulk_create(
+            (
+                Deletion(
+                    parent=relation.parent._meta.label,
+                    key=key if target is None else None,
+                    targets=None if target is None else {target: key},
+                    relation=relation.label,
+                    fence=dict(fence),
+                    source=Deletion.Source.SCAN,
+                    state=Deletion.State.SUSPECT,
+                )
+                for key in need(keys)
+            ),
+            batch_size=PARAMETERS // 8,
+        )
 
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
@@ -133,6 +160,15 @@ class Portable:
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         rows = _rows(field.model, using)
         return {key for key in need(keys) if rows.filter(**{field.attname: key}).exists()}
+
+    def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
+        rows = _rows(field.model, using)
+        return sum(
+            rows.filter(**{f"{field.attname}__in": chunk}).count() for chunk in _chunks(need(keys))
+        )
+
+    def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
+        return 0
 
     def open_transactions(self, *, using: str) -> OpenTransactions:  # noqa: ARG002 (the protocol's)
         return OpenTransactions()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ..relations import Field, Model
+    from ..relations import Field, Model, Relation
 
 
 class PostgreSQL:
@@ -39,7 +39,7 @@ class PostgreSQL:
             using,
             "INSERT INTO integrity_deletion (parent, key, targets, source, state)"
             " SELECT %s, gone.text, gone.target::jsonb, %s, 'recorded'"
-            f" FROM unnest(%s::{_type(pk, using)}[], %s::text[], %s::text[])"
+            f" FROM unnest(%s::{type_of(pk, using)}[], %s::text[], %s::text[])"
             " AS gone (key, text, target)"
             f" WHERE NOT EXISTS (SELECT 1 FROM {names['table']} AS alive"
             f" WHERE alive.{names['key']} = gone.key)"
@@ -63,6 +63,33 @@ class PostgreSQL:
             [parent._meta.label, list(need(keys))],
         )
         return {key for (key,) in rows}
+
+    def insert_suspects(
+        self,
+        relation: Relation,
+        keys: Sequence[str],
+        *,
+        target: str | None,
+        fence: Mapping[str, int],
+        using: str,
+    ) -> None:
+        value = "missing.key, NULL::jsonb"
+        if target is not None:
+            value = "NULL, jsonb_build_object(%s::text, missing.key)"
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO integrity_deletion"
+                " (key, targets, parent, relation, fence, source, state)"
+                f" SELECT {value}, %s, %s, %s::jsonb, 'scan', 'suspect'"
+                " FROM unnest(%s::text[]) AS missing (key)",
+                [
+                    *([] if target is None else [target]),
+                    relation.parent._meta.label,
+                    relation.label,
+                    json.dumps(dict(fence)),
+                    list(need(keys)),
+                ],
+            )
 
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
@@ -111,7 +138,7 @@ class PostgreSQL:
         names = _Names(using, table=field.model._meta.db_table, key=field.column, pk=pk.column)
         sql = (
             "SELECT found.pk, wanted.key"
-            f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+            f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk"
             f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key"
             " LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
@@ -121,7 +148,7 @@ class PostgreSQL:
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
-        delete = f"DELETE FROM {_names(field, using)['table']} AS child USING picked"
+        delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
         return _change(field, keys, limit, delete, using=using, patient=patient)
 
     def update_rows(
@@ -134,21 +161,42 @@ class PostgreSQL:
         using: str,
         patient: bool,
     ) -> Counter[Any]:
-        names = _names(field, using)
+        names = names_of(field, using)
         update = f"UPDATE {names['table']} AS child SET {names['key']} = %s FROM picked"
         values = _prepared(field, [value], using)
         return _change(field, keys, limit, update, *values, using=using, patient=patient)
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        names = _names(field, using)
+        names = names_of(field, using)
         found = _fetch(
             using,
-            f"SELECT wanted.key FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+            f"SELECT wanted.key FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
             f" WHERE child.{names['key']} = wanted.key LIMIT 1) AS present",
             [_prepared(field, need(keys), using)],
         )
         return {key for (key,) in found}
+
+    def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
+        names = names_of(field, using)
+        ((number,),) = _fetch(
+            using,
+            f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+            f" WHERE child.{names['key']} = wanted.key OFFSET 0) AS present",
+            [_prepared(field, need(keys), using)],
+        )
+        return int(number)
+
+    def estimate_rows(self, model: Model, *, using: str) -> int:
+        table = connections[using].ops.quote_name(model._meta.db_table)
+        ((number,),) = _fetch(
+            using,
+            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class"
+            " WHERE oid = to_regclass(%s)",
+            [table],
+        )
+        return int(number)
 
     def open_transactions(self, *, using: str) -> OpenTransactions:
         ((oldest, following),) = _fetch(
@@ -170,7 +218,8 @@ class _Names(dict[str, str]):
         )
 
 
-def _names(field: Field, using: str) -> _Names:
+def names_of(field: Field, using: str) -> _Names:
+    """The quoted names of a field's `table` and column (`key`)."""
     return _Names(using, table=field.model._meta.db_table, key=field.column)
 
 
@@ -184,11 +233,11 @@ def _change(
     patient: bool,
 ) -> Counter[Any]:
     """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
-    names = _names(field, using)
+    names = names_of(field, using)
     lock = "" if patient else " FOR UPDATE SKIP LOCKED"
     sql = (
         "WITH picked AS MATERIALIZED (SELECT found.row, wanted.key"
-        f" FROM unnest(%s::{_type(field, using)}[]) AS wanted (key)"
+        f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
         f" CROSS JOIN LATERAL (SELECT child.ctid AS row"
         f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key{lock}) AS found"
         f" LIMIT %s), changed AS ({change}"
@@ -206,7 +255,7 @@ def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def _type(field: Field, using: str) -> str:
+def type_of(field: Field, using: str) -> str:
     """The key's type, without a length: a cast to one would cut a longer value to a wrong key."""
     plain = re.sub(r"\(.*\)", "", str(field.rel_db_type(connections[using]))).replace("%", "%%")
     return {"char": "bpchar", "bit": "varbit"}.get(plain, plain)

@@ -6,6 +6,8 @@ Results go to stdout, progress to stderr. Exit codes, the worst wins: 0 clean an
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import enum
 import getpass
 import json
@@ -17,11 +19,26 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import cascade, conf, control, dispatch, log, relations, report, verify
+from ... import (
+    cascade,
+    conf,
+    control,
+    dispatch,
+    grants,
+    log,
+    relations,
+    repair,
+    report,
+    scan,
+    triggers,
+    verify,
+)
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ...relations import Relation
 
 SCHEMA_VERSION = 1
 
@@ -35,6 +52,7 @@ class Exit(enum.IntEnum):
     FINDINGS = 3
     INCOMPLETE = 4
     UNREACHABLE = 5
+    BRAKE = 6
 
 
 class Command(BaseCommand):
@@ -48,30 +66,13 @@ class Command(BaseCommand):
         for name, text in _VERBS.items():
             verb = verbs.add_parser(name, help=text, description=text)
             verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
-            if name in {"preview", "receipt"}:
-                verb.add_argument("model", metavar="MODEL", help='the parent, as in "auth.User"')
-                verb.add_argument("key", metavar="KEY", help="its primary key")
-            if name == "drain":
-                verb.add_argument("--database", metavar="D", help="one child database only")
-                verb.add_argument(
-                    "--timeout", type=float, metavar="S", help="stop after so many seconds"
-                )
-                verb.add_argument(
-                    "--verify", action="store_true", help="wait for the proof that no row is left"
-                )
-            if name == "retry":
-                verb.add_argument("ids", nargs="*", type=int, metavar="ID", help="deletions")
-                verb.add_argument(
-                    "--all", action="store_true", dest="everything", help="all that are blocked"
-                )
-            if name in {"pause", "resume"}:
-                verb.add_argument("--database", metavar="D", required=True)
-                verb.add_argument("--reason", default="", metavar="TEXT", help="for the audit")
+            for flag, options in _ARGUMENTS.get(name, {}).items():
+                verb.add_argument(flag, **options)
 
     def handle(self, *, verb: str, **options: Any) -> None:
         """Run the verb; an error of ours becomes one line that says what to do."""
         try:
-            document, code = getattr(self, f"_{verb}")(**options)
+            document, code = getattr(self, f"_{verb.replace('-', '_')}")(**options)
         except (UnknownName, InvalidKey) as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
         except (OperationalError, DatabaseUnreachable) as error:
@@ -86,6 +87,12 @@ class Command(BaseCommand):
 
     def _relations(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         rows = report.catalogue()
+        with contextlib.suppress(DatabaseUnreachable):
+            done = {(each["relation"], each["database"]): each for each in report.scans()}
+            for row in rows:
+                row["last_full_scan"] = done[row["relation"], row["child_database"]][
+                    "last_full_scan"
+                ]
         if not json:
             columns = ("relation", "child_database", "parent", "parent_database", "policy", "plan")
             self._table(columns, rows, empty="No relation crosses databases.")
@@ -159,6 +166,49 @@ class Command(BaseCommand):
             codes.append(Exit.UNREACHABLE)
         return result, max(codes)
 
+    def _scan(
+        self,
+        *,
+        relation: str | None,
+        database: str | None,
+        full: bool,
+        max_runtime: float | None,
+        json: bool,
+        **_: object,
+    ) -> tuple[dict[str, Any], Exit]:
+        known = relations.catalogue()
+        labels = [known.relation(relation).label] if relation else None
+        aliases = [known.database(database)] if database else list(known.child_databases)
+        ends = time.monotonic() + (float("inf") if max_runtime is None else max_runtime)
+        found, unreachable = scan_all(
+            aliases, labels, ends=ends, full=full, tell=Progress(self.stderr.write)
+        )
+        if not json:
+            columns = tuple(field.name for field in dataclasses.fields(scan.Scanned))
+            rows = [dataclasses.asdict(each) for each in found]
+            self._table(columns, rows, empty="No relation crosses databases.")
+        for name, reason in unreachable.items():
+            self.stderr.write(f"{name} cannot be reached: {reason}")
+        return {"relations": [dataclasses.asdict(each) for each in found]}, scanned_code(
+            found, unreachable
+        )
+
+    def _repair(
+        self, *, relation: str | None, apply: bool, override_brake: str, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        known = relations.catalogue()
+        chosen = [known.relation(relation)] if relation else list(known.relations)
+        result, code = repair_all(
+            chosen, apply=apply, override=override_brake, tell=self.stderr.write
+        )
+        if not json:
+            columns = ("relation", "database", "policy", "rows")
+            self._table(columns, result["effects"], empty="No suspects.")
+            done = "" if apply else " (dry run: --apply repairs)"
+            line = "{confirmed:,} confirmed, {cancelled:,} alive, {waiting:,} waiting"
+            self.stdout.write(line.format(**result) + done)
+        return result, code
+
     def _retry(
         self, *, ids: list[int], everything: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
@@ -194,6 +244,40 @@ class Command(BaseCommand):
             self.stdout.write(f"{database}: {word if changed else f'was {word} before'}")
         return {"changed": changed}, Exit.CLEAN
 
+    def _install_triggers(
+        self, *, database: str | None, dry_run: bool, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        known = triggers.databases()
+        if database is not None and database not in known:
+            raise UnknownName("PostgreSQL database with a deletion log", database, known)
+        act = triggers.change if dry_run else triggers.install
+        changes = [act(using) for using in ([database] if database else known)]
+        if not json:
+            for each in changes:
+                if dry_run:
+                    self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
+                counts = f"{len(each.installed)} installed, {len(each.removed)} removed"
+                counts += f", {len(each.unchanged)} unchanged"
+                self.stderr.write(f"{each.database}: {'would be ' * dry_run}{counts}")
+        return {
+            "databases": [dataclasses.asdict(each) for each in changes],
+            "applied": not dry_run,
+        }, Exit.CLEAN
+
+    def _grants(
+        self, *, role: str, web: bool, database: str | None, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        found = grants.grants(role, web=web)
+        if database is not None and database not in (known := [each.database for each in found]):
+            raise UnknownName("database", database, known)
+        chosen = [each for each in found if database in {None, each.database}]
+        if not json:
+            for each in chosen:
+                self.stdout.write(
+                    "\n".join([f"-- {each.database}{_skipped(each)}", *each.statements])
+                )
+        return {"grants": [dataclasses.asdict(each) for each in chosen]}, Exit.CLEAN
+
     def _table(
         self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, empty: str
     ) -> None:
@@ -213,11 +297,158 @@ _VERBS = {
     "preview": "What deleting a parent would touch in the child databases.",
     "status": "Backlog and lag of each child database.",
     "drain": "Dispatch, cascade and verify in this process; no Celery needed.",
+    "scan": "Find rows whose parent is gone; never writes to a scanned table.",
+    "repair": "Confirm what scans found, and cascade it. A dry run without --apply.",
     "retry": "Put blocked cascades back to work.",
     "pause": "Stop work on a child database.",
     "resume": "Let work on a child database go on.",
     "receipt": "What is known of one deletion.",
+    "install-triggers": "Bring the triggers that record deletions into line with the settings.",
+    "grants": "GRANT statements for a role that may do no more than its work.",
 }
+
+_PARENT: dict[str, dict[str, Any]] = {
+    "model": {"metavar": "MODEL", "help": 'the parent, as in "auth.User"'},
+    "key": {"metavar": "KEY", "help": "its primary key"},
+}
+_DATABASE = {"--database": {"metavar": "D", "help": "one database only"}}
+_RELATION = {"--relation": {"metavar": "R", "help": 'one only, as in "blog.Post.author"'}}
+_STEERED: dict[str, dict[str, Any]] = {
+    "--database": {"metavar": "D", "required": True},
+    "--reason": {"default": "", "metavar": "TEXT", "help": "for the audit"},
+}
+
+#: Verb → flag → what argparse takes for it.
+_ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "preview": _PARENT,
+    "receipt": _PARENT,
+    "drain": {
+        **_DATABASE,
+        "--timeout": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+        "--verify": {"action": "store_true", "help": "wait for the proof that no row is left"},
+    },
+    "scan": {
+        **_RELATION,
+        **_DATABASE,
+        "--full": {"action": "store_true", "help": "begin each pass anew"},
+        "--max-runtime": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+    },
+    "repair": {
+        **_RELATION,
+        "--apply": {"action": "store_true", "help": "not a dry run"},
+        "--override-brake": {
+            "metavar": "REASON",
+            "default": "",
+            "help": "repair absurd figures, too; the reason is audited",
+        },
+    },
+    "retry": {
+        "ids": {"nargs": "*", "type": int, "metavar": "ID", "help": "deletions"},
+        "--all": {"action": "store_true", "dest": "everything", "help": "all that are blocked"},
+    },
+    "pause": _STEERED,
+    "resume": _STEERED,
+    "install-triggers": {
+        **_DATABASE,
+        "--dry-run": {"action": "store_true", "help": "show the SQL and change nothing"},
+    },
+    "grants": {
+        "role": {"metavar": "ROLE", "help": "who the privileges are for"},
+        "--web": {"action": "store_true", "help": "what the site needs, not the workers"},
+        **_DATABASE,
+    },
+}
+
+
+class Progress:
+    """Tells how far a scan is, once a second."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.write, self.began, self.told = write, time.monotonic(), 0.0
+        self.of = ("", "")
+
+    def __call__(self, scanned: scan.Scanned) -> None:
+        """Hear of a run's latest figures."""
+        now = time.monotonic()
+        if self.of != (scanned.relation, scanned.database):
+            self.of, self.began, self.told = (scanned.relation, scanned.database), now, 0.0
+        if now - self.told < 1:
+            return
+        self.told = now
+        rate = scanned.rows_scanned / max(now - self.began, 0.001)
+        left = scanned.expected_rows - scanned.rows_scanned
+        eta = f", {left / rate:,.0f} s left" if rate and left > 0 else ""
+        self.write(
+            f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
+            f" ({rate:,.0f}/s{eta}), {scanned.orphans:,} orphans"
+        )
+
+
+def scan_all(
+    aliases: Iterable[str],
+    labels: Sequence[str] | None,
+    *,
+    ends: float,
+    full: bool,
+    tell: Callable[[scan.Scanned], object],
+) -> tuple[list[scan.Scanned], dict[str, str]]:
+    """Scan those databases until `ends`; gives what was seen, and why a database did not answer."""
+    found: list[scan.Scanned] = []
+    unreachable: dict[str, str] = {}
+    for alias in aliases:
+        seconds = max(0.0, ends - time.monotonic())
+        mode = scan.Mode(full=full, tell=tell)
+        seen, reason = scan.scan(alias, labels=labels, seconds=seconds, mode=mode)
+        found += seen
+        if reason:
+            unreachable[alias] = reason
+    return found, unreachable
+
+
+def scanned_code(found: Sequence[scan.Scanned], unreachable: Mapping[str, str]) -> Exit:
+    """The exit code of a scan."""
+    if unreachable:
+        return Exit.UNREACHABLE
+    if not all(each.complete for each in found):
+        return Exit.INCOMPLETE
+    return Exit.FINDINGS if any(each.orphans for each in found) else Exit.CLEAN
+
+
+def repair_all(
+    chosen: Sequence[Relation], *, apply: bool, override: str, tell: Callable[[str], object]
+) -> tuple[dict[str, Any], Exit]:
+    """Show what a repair of those relations would do, or do it and cascade it here."""
+    cascading = [each for each in chosen if each.policy.cascades]
+    effects = report.repairs(cascading)
+    if apply:
+        done = repair.repair(cascading, override=override, actor=_actor())
+        aliases = sorted({alias for each in cascading for alias in each.child_databases})
+        run = _Run(aliases, float("inf"), verify=False, tell=tell)
+        if any(each.confirmed for each in done):
+            run.to_the_end()
+    else:
+        done, run = [repair.outlook(each) for each in cascading], None
+    for each in done:
+        if each.brake:
+            tell(
+                f"{each.relation}: refused by the brake, {each.brake}. Look at both databases, then"
+            )
+            tell('override it with --override-brake "why this is right"')
+    result = {
+        "effects": effects,
+        "applied": apply,
+        "confirmed": sum(len(each.confirmed) for each in done),
+        "cancelled": sum(each.cancelled for each in done),
+        "waiting": sum(each.waiting for each in done),
+        "brakes": {each.relation: each.brake for each in done if each.brake},
+        "rows": dict(run.rows) if run else {},
+    }
+    code = Exit.CLEAN
+    if result["waiting"]:
+        code = Exit.INCOMPLETE if apply else Exit.FINDINGS
+    if run and run.unreachable:
+        code = Exit.UNREACHABLE
+    return result, Exit.BRAKE if result["brakes"] else code
 
 
 class _Run:
@@ -284,6 +515,10 @@ def _actor() -> str:
         return f"command line: {getpass.getuser()}"
     except (KeyError, OSError):
         return "command line"
+
+
+def _skipped(each: grants.Grants) -> str:
+    return f": skipped, {each.skipped}" if each.skipped else ""
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,232 @@
+"""The privileges that each database role needs, and no more: the catalogue → GRANT statements.
+
+Takes the catalogue and its plans; gives statements per database. Pure: no queries. The *worker*
+role dispatches, cascades, verifies, purges, and serves the command line; the *web* role deletes
+parents and logs it. Tables belong to a third role, the one that migrates.
+
+Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`) that may update some column of
+them. Where rows are locked to be deleted, that is the primary key: changing it is refused for
+rows that others refer to, and leaves every other column out of reach.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.models.deletion import get_candidate_relations_to_delete
+
+from . import relations
+from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from .plan import Way, plan
+from .relations import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .plan import Node, Plan
+    from .relations import Catalogue, Field, ForeignKey, Model, Relation
+
+
+class Privilege(enum.StrEnum):
+    """What may be granted here. TRUNCATE, REFERENCES and TRIGGER never are."""
+
+    SELECT = "SELECT"
+    INSERT = "INSERT"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+
+
+SELECT, INSERT, UPDATE, DELETE = Privilege
+
+#: What a row of the log is about: no worker may change it, so none can re-aim a deletion.
+FIXED = {"id", "parent", "key", "targets", "source", "recorded_at", "deletion", "database"}
+
+#: What the worker does with each table of the log; UPDATE means the columns outside `FIXED`.
+LOG: dict[Model, tuple[Privilege, ...]] = {
+    Deletion: (SELECT, UPDATE, DELETE),
+    Cascade: (SELECT, INSERT, UPDATE, DELETE),
+    ChildDatabase: (SELECT, INSERT, UPDATE),
+    Heartbeat: (SELECT, INSERT, UPDATE),
+    Audit: (INSERT,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One privilege on a table in one database; on one of its columns, where named."""
+
+    database: str
+    table: str
+    privilege: Privilege
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """The statements for one database, or why there are none."""
+
+    database: str
+    statements: tuple[str, ...]
+    skipped: str = ""
+
+
+def grants(role: str, *, web: bool = False) -> tuple[Grants, ...]:
+    """What `role` must be granted in each database of the catalogue, as worker or as web role."""
+    found = relations.catalogue()
+    needs = set(_web(found) if web else _worker(found))
+    databases = dict.fromkeys((*found.log_databases, *found.child_databases))
+    return tuple(
+        _in_database(alias, role, {each for each in needs if each.database == alias})
+        for alias in databases
+    )
+
+
+def _in_database(alias: str, role: str, needs: set[Need]) -> Grants:
+    vendor = connections[alias].vendor
+    if vendor != "postgresql":
+        return Grants(alias, (), f"{vendor}: grants are made for PostgreSQL only")
+    quote = connections[alias].ops.quote_name
+    # Not by `quote_name`, which lets a quoted name pass: a role is no name of a model.
+    to = '"{}"'.format(role.replace('"', '""'))
+    statements = (
+        f"GRANT {_privileges(needs, table, quote)} ON {quote(table)} TO {to};"
+        for table in sorted({each.table for each in needs})
+    )
+    return Grants(alias, tuple(statements))
+
+
+def _privileges(needs: Iterable[Need], table: str, quote: Any) -> str:
+    """As in `SELECT, DELETE, UPDATE ("id")`; a column is left out where the table is granted."""
+    words = []
+    for privilege in Privilege:
+        columns = {
+            each.column for each in needs if (each.table, each.privilege) == (table, privilege)
+        }
+        if "" in columns:
+            words.append(str(privilege))
+        elif columns:
+            words.append(f"{privilege} ({', '.join(map(quote, sorted(columns)))})")
+    return ", ".join(words)
+
+
+def _on(database: str, model: Model, *privileges: Privilege) -> Iterator[Need]:
+    for privilege in privileges:
+        yield Need(database, model._meta.db_table, privilege)
+
+
+def _column(database: str, field: Field, privilege: Privilege) -> Need:
+    return Need(database, field.model._meta.db_table, privilege, str(field.column))
+
+
+# The worker
+
+
+def _worker(found: Catalogue) -> Iterator[Need]:
+    for using in found.log_databases:
+        yield from _log(using)
+    for relation in found.relations:
+        if relation.policy.cascades:
+            yield from _live_check(relation)
+            for database in relation.child_databases:
+                yield from _cascade(plan(relation), database, found)
+
+
+def _log(using: str) -> Iterator[Need]:
+    for model, privileges in LOG.items():
+        for privilege in privileges:
+            if privilege is UPDATE:
+                for field in model._meta.concrete_fields:
+                    if field.name not in FIXED and not field.primary_key:
+                        yield _column(using, field, UPDATE)
+            else:
+                yield from _on(using, model, privilege)
+    for field in Audit._meta.db_returning_fields:
+        yield _column(using, field, SELECT)
+
+
+def _live_check(relation: Relation) -> Iterator[Need]:
+    """Parents are looked up by their key, and no more of them is seen."""
+    for home in relation.parent_databases:
+        yield _column(home, relations.primary_key(relation.parent), SELECT)
+        yield _column(home, relation.target, SELECT)
+
+
+def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
+    if way.way is Way.COLLECTOR:
+        model = way.root.field.model
+        yield _column(database, relations.primary_key(model), UPDATE)  # Note [Row locks]
+        yield from _collected(model, database, found, set())
+    else:
+        yield from _set_based(way.root, database)
+
+
+def _set_based(node: Node, database: str) -> Iterator[Need]:
+    model = node.field.model
+    if node.update:
+        yield from _update(node.field, database)
+        return
+    yield from _on(database, model, SELECT, DELETE)
+    yield _column(database, relations.primary_key(model), UPDATE)  # Note [Row locks]
+    for sub in node.below:
+        yield from _set_based(sub, database)
+
+
+def _update(key: ForeignKey, database: str) -> Iterator[Need]:
+    yield from _on(database, key.model, SELECT)
+    yield _column(database, key, UPDATE)
+
+
+# The web
+
+
+def _web(found: Catalogue) -> Iterator[Need]:
+    for relation in found.relations:
+        for home in relation.parent_databases:
+            yield from _collected(relation.parent, home, found, set())
+
+
+# Both
+
+
+def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) -> Iterator[Need]:
+    """What Django's Collector does on `database` when rows of `model` go, and what it captures."""
+    if model in seen:
+        return
+    seen.add(model)
+    for table in (model, *model._meta.get_parent_list()):
+        yield from _on(database, table, SELECT, DELETE)
+        yield from _capture(table, database, found)
+    crossing = {each.field: each for each in found.relations}
+    referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
+    for key in (each.field for each in referring):
+        policy = Policy.of(relations.declared_on_delete(key))
+        if relation := crossing.get(key):
+            yield from _asked_at_once(relation)
+        elif policy is Policy.CASCADE:
+            yield from _collected(key.model, database, found, seen)
+        elif policy.checked_at_once:
+            yield from _on(database, key.model, SELECT)
+        elif policy is not Policy.DO_NOTHING:
+            yield from _update(key, database)
+    for field in model._meta.private_fields:
+        if hasattr(field, "bulk_related_objects"):
+            content_type = field.remote_field.model._meta.get_field(field.content_type_field_name)
+            yield from _on(database, content_type.related_model, SELECT)
+            yield from _collected(field.remote_field.model, database, found, seen)
+
+
+def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
+    """One INSERT … RETURNING. The log's key is an identity column: no sequence is granted."""
+    if model in found.parents.values() and database in relations.databases_for(model):
+        yield from _on(database, Deletion, INSERT)
+        yield Need(database, Deletion._meta.db_table, SELECT, "key")
+
+
+def _asked_at_once(relation: Relation) -> Iterator[Need]:
+    """PROTECT and RESTRICT look at the children before the delete."""
+    if relation.policy.checked_at_once:
+        for database in relation.child_databases:
+            yield from _on(database, relation.child, SELECT)

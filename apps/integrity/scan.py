@@ -1,0 +1,362 @@
+"""One relation in one child database, from its cursor → keys without a parent → suspects.
+
+Walks the *distinct* keys of the child through the index of its foreign key, step by step; the
+child's step has been read before the parents are asked, on their primaries, past all managers.
+Never writes to a scanned table. The only writer of `Scan`.
+
+Note [What a pass promises]: every orphan that existed when the pass began has been seen when it is
+finished. Suspects and the cursor are saved in one transaction, so a step is covered or is taken
+again; a row that moves to a key which was passed already is the next pass's.
+
+Note [Child first]: a parent that was committed before its child is found, for the child was seen
+first. One that is committed after its child is not; so a suspect carries a fence (the next
+transaction of the parent's database) and is looked for again once every older one has ended, and
+the grace period is over (repair.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from . import claims, conf, control, log, relations, statements
+from .models import Scan
+from .pace import Pace
+from .signals import orphan_found
+from .statements.keys import form_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .control import Away
+    from .relations import Relation
+    from .statements.keys import Step
+
+logger = logging.getLogger("integrity.scan")
+
+#: A scan that saved no step for so long is taken for dead, and its pass goes on elsewhere.
+LEASE_SECONDS = 60.0
+#: Keys of a run's first step, when no step was taken before.
+FIRST_KEYS = 10_000
+#: What was seen is saved after so long, or when there are so many suspects.
+SAVE_SECONDS = 2.0
+SAVE_KEYS = 10_000
+#: Columns of `Scan` that count a pass; the last finished one's begin with `last_`.
+FIGURES = ("keys", "rows", "missing", "orphans")
+
+
+@dataclass(slots=True, kw_only=True)
+class Scanned:
+    """What a run saw of one relation in one child database."""
+
+    relation: str
+    database: str
+    expected_rows: int = 0
+    rows_scanned: int = 0
+    keys_scanned: int = 0
+    suspects: int = 0
+    orphans: int = 0
+    complete: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """How a run goes about it.
+
+    `full` begins each pass anew; `gentle` rests as long as it works and asks one server at a time,
+    and leaves out what is not due; `tell` hears of each step.
+    """
+
+    full: bool = False
+    gentle: bool = False
+    tell: Callable[[Scanned], object] = lambda _: None
+
+
+def scan(
+    database: str,
+    *,
+    labels: Sequence[str] | None = None,
+    seconds: float | None = None,
+    mode: Mode | None = None,
+    interruptions: Away = (),
+) -> tuple[list[Scanned], str]:
+    """Scan the relations (or those named) whose children live in `database`, until time is up.
+
+    `seconds` defaults to the setting `scan_seconds`. Gives what was seen, and why the database
+    cannot be reached, or "". One that fails is reported with the reason; the others go on.
+    """
+    mode = mode or Mode()
+    seconds = conf.current().scan_seconds if seconds is None else seconds
+    deadline, found = time.monotonic() + seconds, list[Scanned]()
+
+    away = (*control.AWAY, *interruptions)
+
+    def work(using: str) -> None:
+        for relation in _chosen(database, labels, using, mode):
+            if time.monotonic() >= deadline and found:
+                return
+            with control.watched(database):
+                found.append(_scan(relation, database, using, deadline, mode, away))
+
+    return found, control.in_each_log(relations.catalogue().database(database), work, away)
+
+
+def due(database: str, *, using: str) -> frozenset[str]:
+    """Labels of relations whose scan of `database` is under way, or due for its next pass."""
+    period = dt.timedelta(seconds=conf.current().scan_period_seconds)
+    labels = {each.label for each in _relations(database, using)}
+    rested = Scan.objects.using(using).filter(
+        Q(began_at__isnull=True, covers_at__gt=Now() - period) | Q(due_at__gt=Now()),
+        database=database,
+    )
+    return frozenset(labels - set(rested.values_list("relation", flat=True)))
+
+
+def _chosen(database: str, labels: Sequence[str] | None, using: str, mode: Mode) -> list[Relation]:
+    wanted = due(database, using=using) if mode.gentle else labels
+    return [each for each in _relations(database, using) if wanted is None or each.label in wanted]
+
+
+def _relations(database: str, using: str) -> list[Relation]:
+    """The relations into `database` whose scans this log keeps: that of the parents' first home."""
+    return [
+        each
+        for each in relations.catalogue().relations
+        if database in each.child_databases and each.parent_databases[0] == using
+    ]
+
+
+def _scan(
+    relation: Relation, database: str, using: str, deadline: float, mode: Mode, away: Away
+) -> Scanned:
+    scanned = Scanned(relation=relation.label, database=database)
+    if not relation.indexed:
+        scanned.reason = f"no index begins with {relation.label}: each step would read the table"
+        return scanned
+    run = _Pass(relation, using, scanned, mode)
+    if not run.claimed():
+        scanned.reason = "another scan is at work on it"
+        return scanned
+    try:
+        run.walk(deadline, away)
+    except away:
+        run.give_back("interrupted")
+        raise
+    except Exception as error:
+        scanned.reason = claims.reason_of(error)
+        logger.exception("scan of %s in %s failed", relation.label, database)
+        control.reach(database)
+    run.give_back(scanned.reason)
+    return scanned
+
+
+class _Pass:
+    """A claimed scan at work, a step at a time."""
+
+    def __init__(self, relation: Relation, using: str, scanned: Scanned, mode: Mode) -> None:
+        self.relation, self.using, self.scanned, self.mode = relation, using, scanned, mode
+        self.database = scanned.database
+        self.form = form_for(self.database, relation.parent_databases[0])
+        self.token = uuid.uuid4()
+        self.saved_at = time.monotonic()
+        self.cursor: str | None = None
+        self.seen = Seen()
+
+    def claimed(self) -> bool:
+        """Take the scan, unless somebody works on it; begin a pass where none is under way."""
+        rows = Scan.objects.using(self.using)
+        row, _ = rows.get_or_create(relation=self.relation.label, database=self.database)
+        free = rows.filter(pk=row.pk).filter(Q(claim=None) | Q(due_at__lte=Now()))
+        if not free.update(claim=self.token, due_at=_lease(), reason=""):
+            return False
+        row.refresh_from_db(using=self.using)
+        if row.began_at is None or self.mode.full:
+            self._begin(row.last_rows)
+        else:
+            self.cursor, self.scanned.expected_rows = row.cursor, max(row.expected - row.rows, 0)
+        settings = conf.current()
+        self.pace = Pace(
+            row.step_keys or FIRST_KEYS,
+            most=settings.scan_step_keys_max,
+            seconds=settings.scan_step_seconds,
+        )
+        return True
+
+    def _begin(self, last_rows: int) -> None:
+        form = statements.on(self.database)
+        expected = last_rows or form.estimate_rows(self.relation.child, using=self.database)
+        self._mine().update(
+            **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected
+        )
+        self.scanned.expected_rows = expected
+
+    def walk(self, deadline: float, away: Away) -> None:
+        """Step by step, until there are no more keys or time is up."""
+        finished = False
+        with self.form.reading(self.database), control.given_up(self.database, away):
+            ask = self._ask(self.cursor)
+            while (step := ask()) is not None:
+                started = time.monotonic()
+                last = started >= deadline
+                if not (last or self.mode.gentle):
+                    ask = self._ask(step.last)
+                self._look(step)
+                took = time.monotonic() - started
+                self.pace.took(took)
+                if self._is_time_to_save() and not self._save():
+                    return
+                if last:
+                    break
+                if self.mode.gentle:
+                    time.sleep(max(0.0, min(took, deadline - time.monotonic())))
+                    ask = self._ask(step.last)
+            else:
+                finished = True
+        if self._save() and finished:
+            self._finish()
+
+    def _ask(self, after: str | None) -> Callable[[], Step | None]:
+        return self.form.ask(self.relation.field, after, self.pace.rows, child=self.database)
+
+    def _look(self, step: Step) -> None:
+        """Which keys of the step have no parent on any of its primaries; see Note [Child first]."""
+        target, (first, *others) = self.relation.target, self.relation.parent_databases
+        texts = self.form.missing(target, step, parent=first)
+        keys = [relations.parse_key(target, text) for text in texts]
+        for home in others if keys else ():
+            living = statements.on(home).keys_with_rows(target, keys, using=home)
+            keys = [key for key in keys if key not in living]
+        self.seen.add(step, keys)
+
+    def _is_time_to_save(self) -> bool:
+        late = time.monotonic() - self.saved_at >= SAVE_SECONDS
+        return late or len(self.seen.missing) >= SAVE_KEYS
+
+    def _save(self) -> bool:
+        """Suspects and cursor in one transaction; see Note [What a pass promises].
+
+        False when another scan took this one over: then nothing is saved.
+        """
+        seen, self.seen, self.saved_at = self.seen, Seen(), time.monotonic()
+        if seen.last is None:
+            return True
+        fence = self._fence() if seen.missing else {}
+        with transaction.atomic(using=self.using):
+            if not self._mine().update(due_at=_lease()):
+                self.scanned.reason = "another scan took it over"
+                return False
+            suspects = self._suspect(seen.missing, fence)
+            orphans = self._rows(suspects)
+            self._mine().update(
+                cursor=seen.last,
+                keys=F("keys") + seen.keys,
+                rows=F("rows") + seen.rows,
+                missing=F("missing") + len(suspects),
+                orphans=F("orphans") + orphans,
+                step_keys=self.pace.rows,
+            )
+        self.scanned.keys_scanned += seen.keys
+        self.scanned.rows_scanned += seen.rows
+        self.scanned.suspects += len(suspects)
+        self.scanned.orphans += orphans
+        if suspects:
+            self._announce(suspects)
+        self.mode.tell(self.scanned)
+        return True
+
+    def _fence(self) -> dict[str, int]:
+        """The next transaction of each of the parents' databases. See Note [Child first]."""
+        following = {
+            home: statements.on(home).open_transactions(using=home).next
+            for home in self.relation.parent_databases
+        }
+        return {home: number for home, number in following.items() if number is not None}
+
+    def _suspect(self, keys: list[Any], fence: dict[str, int]) -> list[str]:
+        """Enter them into the log; those of a relation that nothing would repair are counted."""
+        texts = [relations.format_key(self.relation.target, key) for key in keys]
+        if not (keys and self.relation.policy.cascades):
+            return texts
+        return log.suspect(self.relation, texts, fence, using=self.using)
+
+    def _rows(self, keys: list[str]) -> int:
+        field = self.relation.field
+        values = [relations.parse_key(self.relation.target, key) for key in keys]
+        form = statements.on(self.database)
+        return form.count_rows(field, values, using=self.database) if values else 0
+
+    def _announce(self, keys: list[str]) -> None:
+        orphan_found.send_robust(
+            sender=None,
+            relation=self.relation.label,
+            database=self.database,
+            keys=tuple(keys),
+            using=self.using,
+        )
+
+    def _finish(self) -> None:
+        """The pass is over: what it promises holds from now on."""
+        self._forget_the_gone()
+        self._mine().update(
+            **{f"last_{name}": F(name) for name in FIGURES},
+            covers_at=F("began_at"),
+            finished_at=Now(),
+            began_at=None,
+            cursor=None,
+        )
+        self.scanned.complete = True
+
+    def _forget_the_gone(self) -> None:
+        """Suspects whose rows are gone, by whatever way, are none any more."""
+        relation = self.relation
+        for batch in log.suspects(relation, older_than_seconds=0, using=self.using):
+            keys = {
+                each.pk: relations.suspected(relation, each.key, each.targets) for each in batch
+            }
+            held = {
+                key
+                for alias in relation.child_databases
+                for key in statements.on(alias).keys_with_rows(
+                    relation.field, list(set(keys.values())), using=alias
+                )
+            }
+            gone = [pk for pk, key in keys.items() if key not in held]
+            log.cancel(gone, "its rows are gone", using=self.using)
+
+    def give_back(self, reason: str = "") -> None:
+        """Let the next tick go on."""
+        self._mine().update(claim=None, due_at=Now(), reason=reason)
+
+    def _mine(self) -> QuerySet[Scan]:
+        return Scan.objects.using(self.using).filter(
+            relation=self.relation.label, database=self.database, claim=self.token
+        )
+
+
+class Seen:
+    """Steps that were taken and are not saved yet."""
+
+    def __init__(self) -> None:
+        self.keys, self.rows = 0, 0
+        self.last: str | None = None
+        self.missing: list[Any] = []
+
+    def add(self, step: Step, missing: list[Any]) -> None:
+        """One more step."""
+        self.keys += step.count
+        self.rows += step.rows
+        self.last = step.last
+        self.missing += missing
+
+
+def _lease() -> Any:
+    return Now() + dt.timedelta(seconds=LEASE_SECONDS)
