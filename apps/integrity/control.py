@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
-from . import conf, log, relations
+from . import conf, identity, log, relations
 from .exceptions import DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
 
@@ -72,11 +72,21 @@ def in_each_log(database: str, work: Callable[[str], None], away: Away = AWAY) -
         for using in logs:
             reachable(database, using=using)
         for using, each in found.items():
-            if each is None or each.unreachable:
+            if (each is None or each.unreachable) and not _refused(database, using=using):
                 work(using)
     except away as raised:
         return lost(database, raised)
     return ""
+
+
+def _refused(database: str, *, using: str) -> bool:
+    """Pause work on a database that belongs to other parents; see identity.py."""
+    with watched(database):
+        reason = identity.stranger(database, using=using)
+    if reason:
+        logger.error("%s: %s", database, reason)
+        pause(database, actor="integrity", reason=reason, using=using)
+    return bool(reason)
 
 
 def lost(database: str, raised: Exception) -> str:
@@ -185,7 +195,14 @@ def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
 
 
 def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Let work on a child database go on, audited; False when it was not paused."""
+    """Let work on a child database go on, audited; False when it was not paused.
+
+    One that was paused because it belongs to other parents takes these for its own from now on.
+    """
+    paused = ChildDatabase.objects.using(using).filter(alias=database)
+    if paused.filter(paused_reason__startswith=identity.STRANGER).exists():
+        reach(database)
+        identity.accept(database, using=using)
     with transaction.atomic(using=using):
         changed = (
             ChildDatabase.objects.using(using)

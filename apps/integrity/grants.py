@@ -1,8 +1,8 @@
 """The privileges that each database role needs, and no more: the catalogue → GRANT statements.
 
 Takes the catalogue and its plans; gives statements per database. Pure: no queries. The *worker*
-role dispatches, cascades, verifies, purges, and serves the command line; the *web* role deletes
-parents and logs it. Tables belong to a third role, the one that migrates.
+role dispatches, cascades, verifies, scans, purges, and serves the command line; the *web* role
+deletes parents and logs it. Tables belong to a third role, the one that migrates.
 
 Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`) that may update some column of
 them. Where rows are locked to be deleted, that is the primary key: changing it is refused for
@@ -15,11 +15,11 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import connections, router
 from django.db.models.deletion import get_candidate_relations_to_delete
 
-from . import relations
-from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from . import conf, relations
+from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
 from .relations import Policy
 
@@ -42,12 +42,14 @@ class Privilege(enum.StrEnum):
 SELECT, INSERT, UPDATE, DELETE = Privilege
 
 #: What a row of the log is about: no worker may change it, so none can re-aim a deletion.
-FIXED = {"id", "parent", "key", "targets", "source", "recorded_at", "deletion", "database"}
+FIXED = {"parent", "key", "targets", "source", "relation", "fence", "deletion", "database"}
 
 #: What the worker does with each table of the log; UPDATE means the columns outside `FIXED`.
 LOG: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE, DELETE),
+    Scan: (SELECT, INSERT, UPDATE),
+    Identity: (SELECT, INSERT, UPDATE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT, INSERT, UPDATE),
     Audit: (INSERT,),
@@ -125,33 +127,40 @@ def _column(database: str, field: Field, privilege: Privilege) -> Need:
 
 
 def _worker(found: Catalogue) -> Iterator[Need]:
-    for using in found.log_databases:
+    for using in dict.fromkeys((*found.log_databases, *found.child_databases)):
         yield from _log(using)
     for relation in found.relations:
+        yield from _scan(relation)
         if relation.policy.cascades:
-            yield from _live_check(relation)
             for database in relation.child_databases:
                 yield from _cascade(plan(relation), database, found)
 
 
 def _log(using: str) -> Iterator[Need]:
-    for model, privileges in LOG.items():
-        for privilege in privileges:
+    """Its tables, as far as they are there: child databases have one of them."""
+    there = {each: router.allow_migrate_model(using, each) for each in LOG}
+    for model in filter(there.get, LOG):
+        for privilege in LOG[model]:
             if privilege is UPDATE:
                 for field in model._meta.concrete_fields:
                     if field.name not in FIXED and not field.primary_key:
                         yield _column(using, field, UPDATE)
             else:
                 yield from _on(using, model, privilege)
-    for field in Audit._meta.db_returning_fields:
-        yield _column(using, field, SELECT)
+    if there[Audit]:
+        for field in Audit._meta.db_returning_fields:
+            yield _column(using, field, SELECT)
 
 
-def _live_check(relation: Relation) -> Iterator[Need]:
-    """Parents are looked up by their key, and no more of them is seen."""
+def _scan(relation: Relation) -> Iterator[Need]:
+    """Keys of children and parents are compared, and no more of the parents is ever seen."""
     for home in relation.parent_databases:
         yield _column(home, relations.primary_key(relation.parent), SELECT)
         yield _column(home, relation.target, SELECT)
+    for database in relation.child_databases:
+        yield _column(database, relation.field, SELECT)
+    if relation.policy.cascades:
+        yield from _on(relation.parent_databases[0], Deletion, INSERT)  # suspects
 
 
 def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
@@ -222,7 +231,11 @@ def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
     """One INSERT … RETURNING. The log's key is an identity column: no sequence is granted."""
     if model in found.parents.values() and database in relations.databases_for(model):
         yield from _on(database, Deletion, INSERT)
-        yield Need(database, Deletion._meta.db_table, SELECT, "key")
+        seen = {"key"}
+        if conf.current().capture_of(model._meta.label) != "signal":
+            seen |= {"parent", "source", "recorded_at"}  # what the trigger has recorded already
+        for column in seen:
+            yield Need(database, Deletion._meta.db_table, SELECT, column)
 
 
 def _asked_at_once(relation: Relation) -> Iterator[Need]:

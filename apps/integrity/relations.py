@@ -241,16 +241,15 @@ def catalogue() -> Catalogue:
 
 
 def log_databases() -> tuple[str, ...]:
-    """Where the deletion log is migrated to: ask this in a router's `allow_migrate`."""
+    """Where the deletion log is."""
     return catalogue().log_databases or (DEFAULT_DB_ALIAS,)
 
 
 def holds(database: str, model_name: str | None) -> bool:
-    """Whether a table of this app belongs into that database: ask this in `allow_migrate`, too."""
-    found = catalogue()
-    if database in (found.log_databases or (DEFAULT_DB_ALIAS,)):
+    """Whether a table of this app belongs into that database: ask this in `allow_migrate`."""
+    if database in log_databases():
         return True
-    return model_name == "identity" and database in found.child_databases
+    return model_name == "identity" and database in catalogue().child_databases
 
 
 def primary_key(model: Model) -> Field:

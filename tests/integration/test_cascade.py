@@ -688,6 +688,7 @@ class TestBounds:
         self, tune: Tune, converge: Converge, captured: Captured
     ) -> None:
         tune(statement_rows_max=7)
+        cascade.drain("test_right")  # the databases have met
         owner = Owner.objects.create()
         Leaf.objects.bulk_create(Leaf(owner=owner) for _ in range(30))
         owner.delete()
@@ -737,6 +738,7 @@ class TestBounds:
     def test_many_deletions_share_their_statements(
         self, converge: Converge, captured: Captured
     ) -> None:
+        cascade.drain("test_right")  # the databases have met
         owners = Owner.objects.bulk_create(Owner() for _ in range(400))
         Leaf.objects.bulk_create(Leaf(owner=owner) for owner in owners)
         Owner.objects.all().delete()

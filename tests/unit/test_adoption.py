@@ -58,7 +58,7 @@ def test_an_adopted_field_deconstructs_to_what_was_declared(relation: Relation) 
     assert kwargs["on_delete"] is relation.on_delete
     text, imports = MigrationWriter.serialize(relation.field)
     assert "Adopted" not in text
-    assert "integrity" not in text
+    assert "apps.integrity" not in text
     assert not any("integrity" in each for each in imports)
 
 

@@ -74,6 +74,11 @@ def test_the_log_of_this_project_is_in_the_database_of_users() -> None:
     assert allowed == ["default"]
 
 
+def test_a_child_database_remembers_its_parents_and_has_no_other_table() -> None:
+    assert router.allow_migrate("blog_db", "integrity", model_name="identity")
+    assert not router.allow_migrate("blog_db", "integrity", model_name="deletion")
+
+
 def test_the_routing_is_read_from_the_settings(settings: Settings) -> None:
     settings.DATABASE_ROUTING = {"blog": "shop_db"}
     assert router.db_for_read(Post) == "shop_db"

@@ -68,6 +68,7 @@ def test_the_timetable_expires_each_tick_after_its_period() -> None:
     assert {name: entry["schedule"] for name, entry in entries.items()} == {
         "integrity.dispatch": 5.0,
         "integrity.maintain": 60.0,
+        "integrity.scan": 60.0,
     }
     for name, entry in entries.items():
         assert entry["task"] == name
