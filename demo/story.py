@@ -15,7 +15,7 @@ from django.db import connections
 from apps.integrity import report
 from apps.integrity.conf import current
 
-from . import data, measurement, proof, screen
+from . import data, healing, measurement, proof, screen
 from .browser import Browser
 from .failure import NotEmpty
 from .outage import refusing
@@ -32,6 +32,8 @@ LIMIT = 1.3
 BESIDE = 3
 ADMIN_ACTION_USERS = 500
 OUTAGE_USERS = 50
+VANISHED_USERS = 50
+BRAKE = 6
 MODEL = "auth.User"
 WORKERS = ("worker-integrity", "worker-blog_db", "worker-shop_db", "beat")
 
@@ -70,10 +72,13 @@ def tell(story: Story) -> None:
     accounts = prepare(story)
     measure_request(story, accounts)
     start_the_rest(story, accounts)
+    looked = find_orphans(story, accounts)
     delete_giant(story, accounts)
     delete_in_admin(story, accounts)
     survive_outage(story, accounts)
     survive_kill(story, accounts)
+    heal(story, looked)
+    refuse_strangers(story)
     conclude(story, accounts)
 
 
@@ -267,6 +272,71 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
     }
     claim = "rows were left when the worker was killed"
     story.prove(Proof(claim=claim, held=0 < left < total, figure=left))
+
+
+def find_orphans(story: Story, accounts: Accounts) -> float:
+    """Accounts go by raw SQL, and a scan finds what they left; gives the time of its look."""
+    screen.heading(f"{VANISHED_USERS} accounts vanish by raw SQL: a scan finds their rows")
+    users = accounts.small[-VANISHED_USERS:]
+    keys = [user.pk for user in users]
+    rows = sum(proof.remaining(keys).values())
+    healing.vanish(keys)
+    accounts.truth.delete(keys)
+    found = healing.ask("scan", "--full")["relations"]
+    looked = time.monotonic()
+    screen.table(
+        ("relation", "database", "rows seen", "keys seen", "keys without parent", "rows of them"),
+        (
+            (
+                each["relation"],
+                each["database"],
+                each["rows_scanned"],
+                each["keys_scanned"],
+                each["suspects"],
+                each["orphans"],
+            )
+            for each in found
+        ),
+    )
+    effects = healing.ask("repair")["effects"]
+    screen.say("A dry run of the repair, which waits for a second look in a minute:")
+    screen.table(
+        ("relation", "policy", "rows"),
+        ((each["relation"], each["policy"], each["rows"]) for each in effects),
+    )
+    orphans = sum(each["orphans"] for each in found)
+    story.figures["scan"] = {"relations": found, "dry_run": effects}
+    claim = "the scan counted every row of the vanished accounts, and no other"
+    story.prove(Proof(claim=claim, held=orphans == rows, figure=orphans))
+    covered = all(each["complete"] for each in found)
+    left = sum(proof.remaining(keys).values())
+    story.prove(Proof(claim="it covered every relation", held=covered, figure=len(found)))
+    story.prove(Proof(claim="and it removed nothing", held=left == rows, figure=left))
+    return looked
+
+
+def heal(story: Story, looked: float) -> None:
+    """Step 5: the second look confirms what the scan suspected, and the rows go."""
+    screen.heading("5. The second look, and the repair")
+    healing.wait_for_second_look(looked, current().grace_seconds)
+    result = healing.ask("repair", "--apply")
+    _until_idle(story.stage, "the orphans to be gone")
+    again = healing.ask("scan", "--full")["relations"]
+    left = sum(each["orphans"] for each in again)
+    story.figures["repair"] = {**result, "orphans_left": left}
+    story.prove(Proof(claim="a scan finds no orphan any more", held=left == 0, figure=left))
+
+
+def refuse_strangers(story: Story) -> None:
+    """Step 6: with `default` pointing to another database, nothing is scanned or touched."""
+    screen.heading("6. Somebody points `default` to another database")
+    with healing.wrong_parents() as environment:
+        code, document = healing.scan_with(environment)
+    reason = document["relations"][0]["reason"]
+    screen.say(f"The scan ends with exit code {code}: {reason}")
+    story.figures["wrong_parents"] = {"exit_code": code, "reason": reason}
+    held = code == BRAKE and not any(each["keys_scanned"] for each in document["relations"])
+    story.prove(Proof(claim="it is refused", held=held, figure=code))
 
 
 def conclude(story: Story, accounts: Accounts) -> None:

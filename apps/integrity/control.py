@@ -175,6 +175,12 @@ def reachable(database: str, *, using: str) -> None:
     ).update(unreachable_since=None, probe_at=None, reason="")
 
 
+def paused_reason(database: str, *, using: str) -> str:
+    """Why nothing is done in that child database, or "" where it is not paused."""
+    row = ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).first()
+    return f"paused: {row.paused_reason or 'no reason given'}" if row else ""
+
+
 def is_paused(database: str, *, using: str) -> bool:
     """Whether an operator has stopped work on that child database."""
     return (

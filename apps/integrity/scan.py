@@ -98,16 +98,36 @@ def scan(
     seconds = conf.current().scan_seconds if seconds is None else seconds
     deadline, found = time.monotonic() + seconds, list[Scanned]()
 
-    away = (*control.AWAY, *interruptions)
+    away, visited = (*control.AWAY, *interruptions), set[str]()
 
     def work(using: str) -> None:
+        visited.add(using)
         for relation in _chosen(database, labels, using, mode):
             if time.monotonic() >= deadline and found:
                 return
             with control.watched(database):
                 found.append(_scan(relation, database, using, deadline, mode, away))
 
-    return found, control.in_each_log(relations.catalogue().database(database), work, away)
+    unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
+    if not (unreachable or mode.gentle):
+        found += _left_out(database, labels, visited, mode)
+    return found, unreachable
+
+
+def _left_out(
+    database: str, labels: Sequence[str] | None, visited: set[str], mode: Mode
+) -> list[Scanned]:
+    """What was not scanned because work on the database is paused: said, not passed over."""
+    return [
+        Scanned(
+            relation=relation.label,
+            database=database,
+            reason=control.paused_reason(database, using=using),
+        )
+        for using in control.answering_logs()
+        if using not in visited
+        for relation in _chosen(database, labels, using, mode)
+    ]
 
 
 def due(database: str, *, using: str) -> frozenset[str]:

@@ -14,7 +14,7 @@ import pytest
 from sandbox import environment
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 420
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,12 @@ def test_other_parents_are_refused_and_nothing_is_touched(met: None) -> None:
     deleted()
     assert cascade.drain("test_right").rows == {}
     assert verify.verify("test_right").verified == 0
-    found, _ = scan.scan("test_right")
-    assert "right.Leaf.owner" not in [each.relation for each in found]
+    (seen,) = [each for each in scan.scan("test_right")[0] if each.relation == "right.Leaf.owner"]
+    assert not seen.complete
+    assert "it belongs to another database" in seen.reason
+    with pytest.raises(SystemExit) as refused:
+        call_command("integrity", "scan", "--database", "test_right", "--json")
+    assert refused.value.code == 6
     assert Leaf.objects.count() == 1
     assert set(Cascade.objects.filter(state="pending").values_list("attempts", flat=True)) == {0}
     row = ChildDatabase.objects.get(alias="test_right")

@@ -25,6 +25,7 @@ from ... import (
     control,
     dispatch,
     grants,
+    identity,
     log,
     relations,
     repair,
@@ -407,6 +408,8 @@ def scan_all(
 
 def scanned_code(found: Sequence[scan.Scanned], unreachable: Mapping[str, str]) -> Exit:
     """The exit code of a scan."""
+    if any(identity.STRANGER in each.reason for each in found):
+        return Exit.BRAKE
     if unreachable:
         return Exit.UNREACHABLE
     if not all(each.complete for each in found):
