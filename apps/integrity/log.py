@@ -136,7 +136,12 @@ def claim(
     in a smaller company, so that the one that kills its worker is found. `owner` is the task that
     claims, for `take_over`.
     """
-    due = _due(database, using).filter(state__in=Cascade.CLAIMABLE)
+    # One that was lost on its last attempt is for `block_lost`, however soon it comes again.
+    due = (
+        _due(database, using)
+        .filter(state__in=Cascade.CLAIMABLE)
+        .exclude(state=Cascade.State.RUNNING, attempts__gte=conf.current().attempts)
+    )
     return _claim(
         due,
         Claim(token=uuid.uuid4(), using=using, database=database, cascades=()),

@@ -1,0 +1,75 @@
+"""The matrix of faults and moments, cell by cell: real servers, real workers, each at its moment.
+
+All cells are played once, side by side, by `python -m tests.matrix`; a test is one cell's outcome.
+`-k` plays the chosen ones alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.matrix import page
+from tests.matrix.acts import all_acts
+from tests.matrix.cells import CELLS, ELSEWHERE, FAULTS, MOMENTS, NAMED, Fault, Moment, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+#: All cells at once; on a quiet machine they take a quarter of it.
+TIMEOUT_SECONDS = 560
+
+
+@pytest.fixture(scope="module")
+def played(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Mapping[str, Any], str]:
+    """Results of the cells that this run asks for, and what was printed."""
+    wanted = {item.callspec.params["cell"] for item in request.session.items if _is_cell(item)}
+    results = tmp_path_factory.mktemp("matrix") / "results.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.matrix", "--json", results, *sorted(wanted)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    found = json.loads(results.read_text()) if results.exists() else {}
+    return found, done.stdout + done.stderr[-4_000:]
+
+
+def _is_cell(item: pytest.Item) -> bool:
+    return getattr(item, "originalname", "") == test_cell.__name__
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS + 40)
+@pytest.mark.parametrize("cell", NAMED)
+def test_cell(cell: str, played: tuple[Mapping[str, Any], str]) -> None:
+    results, printed = played
+    assert cell in results, printed
+    assert not results[cell]["problem"], f"{results[cell]['problem']}\n{printed}"
+
+
+def test_the_page_shows_the_cells_as_they_are():
+    assert page.PATH.read_text() == page.text(), "python -m tests.matrix.page writes it anew"
+
+
+def test_every_cell_is_proven_by_one_act():
+    proven = [cell for scene in Scene for act in all_acts(scene) for cell in act.cells]
+    assert sorted(proven) == sorted(NAMED)
+    assert len(NAMED) == len(CELLS)
+    for cell in CELLS:
+        assert cell.name in {each for act in all_acts(cell.scene) for each in act.cells}
+
+
+def test_no_fault_and_no_moment_is_without_a_cell():
+    fields = {(cell.fault, cell.moment) for cell in CELLS} | ELSEWHERE.keys()
+    assert {fault for fault, _ in fields} == set(Fault) == set(FAULTS)
+    assert {moment for _, moment in fields} == set(Moment) == set(MOMENTS)

@@ -1,0 +1,71 @@
+"""A cascade that kills its worker each time is blocked in the end, and shows why."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from apps.integrity import capture, dispatch, log
+from apps.integrity.models import Cascade
+
+if TYPE_CHECKING:
+    from tests.conftest import Tune
+
+ATTEMPTS = 3
+
+
+@pytest.fixture(autouse=True)
+def _dispatched(committed: None, tune: Tune) -> None:
+    tune(attempts=ATTEMPTS)
+    capture.record((User, [1]), using="default")
+    dispatch.sweep("default")
+
+
+def die(times: int) -> None:
+    """So many workers claim it, one after the other, and die."""
+    for _ in range(times):
+        Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+        assert log.claim("shop_db", using="default", limit=9, lease_seconds=60) is not None
+
+
+def row() -> Cascade:
+    return Cascade.objects.get(database="shop_db")
+
+
+def test_it_is_blocked_by_the_next_sweep_once_its_last_lease_is_over() -> None:
+    die(ATTEMPTS)
+    _, due = dispatch.sweep("default")
+    assert (row().state, "shop_db" in due) == ("running", False)  # it may be alive
+    Cascade.objects.update(due_at=timezone.now())
+    _, due = dispatch.sweep("default")
+    found = row()
+    assert (found.state, found.claim, found.attempts) == ("blocked", None, ATTEMPTS)
+    assert found.reason == "the worker was lost on every attempt"
+    assert "shop_db" not in due
+
+
+def test_before_that_another_worker_may_have_it() -> None:
+    die(ATTEMPTS - 1)
+    Cascade.objects.update(due_at=timezone.now())
+    _, due = dispatch.sweep("default")
+    assert row().state == "running"
+    assert "shop_db" in due
+
+
+def test_what_waits_after_failures_is_not_taken_for_lost() -> None:
+    Cascade.objects.update(state="waiting", attempts=ATTEMPTS, due_at=timezone.now())
+    dispatch.sweep("default")
+    assert row().state == "waiting"
+
+
+def test_a_task_that_is_delivered_again_does_not_claim_it_past_its_last_attempt() -> None:
+    for _ in range(ATTEMPTS):
+        assert log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task")
+        assert log.take_over("shop_db", owner="task", using="default") == 1
+    assert log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task") is None
+    dispatch.sweep("default")
+    assert row().state == "blocked"

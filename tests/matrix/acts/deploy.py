@@ -1,0 +1,82 @@
+"""The worker gets a TERM, busy and idle; another one goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apps.integrity.phases import Phase
+
+from ..stage import FIRST, insist, now
+from .act import Act, proves
+
+if TYPE_CHECKING:
+    from apps.integrity.models import Cascade
+
+    from ..stage import Stage
+
+#: Ten seconds of soft shutdown, and some to end.
+ENDS_SECONDS = 15.0
+
+
+@proves("term-c", "term-d", "term-e-ends", "term-e-redo", "term-f")
+def busy(stage: Stage) -> None:
+    stage.suspend_spare()
+    working, received, queued = stage.take(2), stage.take(), stage.take()
+    redo = stage.traps.arm("blog_db", Phase.REMOVAL_COMMITTED, "wait")
+    ends = stage.traps.arm("shop_db", Phase.REMOVAL_COMMITTED, "wait")
+    stage.delete(working)
+    stage.until(lambda: redo.sprung and ends.sprung, "cascades held at e")
+    stage.until(lambda: len(stage.taken()) == 2, "nothing else at work")
+    before = stage.taken()
+    dispatch = stage.traps.arm("default", Phase.RECEIVED, "wait")
+    stage.delete(received)
+    stage.until(lambda: dispatch.sprung and len(stage.taken()) == 3, "a dispatch held at d")
+    at_d = stage.taken() - before
+    stage.delete(queued)
+    stage.until(stage.queued, "a message at c")
+
+    asked = now()
+    stage.worker.ask_to_stop()
+    ends.release()
+    stage.until(lambda: stage.cascade(working[0], "shop_db").done_at, "the slice ends", seconds=10)
+    insist(stage.worker.running, "the worker ended before the slice")
+    shop = stage.cascade(working[0], "shop_db")
+    insist(shop.done_at, "not done")
+    stage.prove("term-e-ends", (shop.done_at - asked).total_seconds())
+    stage.until(lambda: not stage.worker.running, "the worker ends", seconds=ENDS_SECONDS)
+    insist(not stage.unacknowledged(), "messages are left unacknowledged")
+    insist(stage.queued() >= 2, "the messages of c and d are not in the queue")
+    insist(at_d <= stage.waiting(), "the message of d is not in the queue")
+
+    ended = now()
+    stage.traps.clear()
+    stage.relieve()
+    stage.cascaded("term-c", queued, ended)
+    stage.cascaded("term-d", received, ended)
+    stage.cascaded("term-e-redo", working, ended)
+    stage.until(lambda: not stage.unacknowledged(), "no message is left")
+    stage.prove("term-f", (now() - ended).total_seconds())
+    for user in working:
+        blog = stage.cascade(user, "blog_db")
+        insist(blog.attempts == 2, f"{blog.attempts} attempts")
+        insist(FIRST not in (blog.rows or {}), f"{blog.rows} in the receipt")
+        insist(stage.cascade(user, "shop_db").done_at == shop.done_at, "done twice")
+        insist(_receipt(stage.cascade(user, "shop_db")), "receipt of shop_db")
+
+
+def _receipt(cascade: Cascade) -> bool:
+    return cascade.attempts == 1 and cascade.rows == {"shop.Order.customer": 2}
+
+
+@proves("term-g")
+def idle(stage: Stage) -> None:
+    stage.suspend_spare()
+    asked = now()
+    stage.worker.ask_to_stop()
+    stage.until(lambda: not stage.worker.running, "the worker ends", seconds=ENDS_SECONDS)
+    stage.prove("term-g", (now() - asked).total_seconds())
+    insist(stage.worker.poll() == 0, f"exit code {stage.worker.poll()}")
+    insist(not stage.unacknowledged(), "messages are left unacknowledged")
+
+
+ACTS: tuple[Act, ...] = (busy, idle)

@@ -1,0 +1,286 @@
+"""The matrix as data: what is expected of each fault at each moment, and by when.
+
+The expectations are those of the plan; `proof` says what the act in `acts/` looks at. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Moment(StrEnum):
+    """Where a deletion stands when the fault strikes."""
+
+    A = "a"
+    B = "b"
+    C = "c"
+    D = "d"
+    E = "e"
+    F = "f"
+    G = "g"
+
+
+MOMENTS = {
+    Moment.A: "before the commit",
+    Moment.B: "committed, nobody woken",
+    Moment.C: "message queued",
+    Moment.D: "message taken, nothing done",
+    Moment.E: "rows being removed, log not marked",
+    Moment.F: "log marked, message not acknowledged",
+    Moment.G: "idle",
+}
+
+
+class Fault(StrEnum):
+    """What goes wrong."""
+
+    KILL_WEB = "kill-web"
+    KILL_CHILD = "kill-child"
+    KILL_WORKER = "kill-worker"
+    OOM_LOOP = "oom-loop"
+    TERM = "term"
+    REDIS_REFUSED = "redis-refused"
+    REDIS_FROZEN = "redis-frozen"
+    FLUSH = "flush"
+    HALF_OPEN = "half-open"
+    CHILD_DOWN = "child-down"
+    DEFAULT_DOWN = "default-down"
+    DEADLOCK = "deadlock"
+    LOCK_TIMEOUT = "lock-timeout"
+    BEAT_DEAD = "beat-dead"
+    BEAT_DOUBLED = "beat-doubled"
+    REBORN = "reborn"
+    LATE_INSERT = "late-insert"
+
+
+FAULTS = {
+    Fault.KILL_WEB: "kill -9 of the web process",
+    Fault.KILL_CHILD: "kill -9 of a prefork child",
+    Fault.KILL_WORKER: "kill -9 of the whole worker",
+    Fault.OOM_LOOP: "a deletion that kills its worker each time",
+    Fault.TERM: "TERM (a deploy)",
+    Fault.REDIS_REFUSED: "Redis is stopped",
+    Fault.REDIS_FROZEN: "Redis is frozen",
+    Fault.FLUSH: "FLUSHALL",
+    Fault.HALF_OPEN: "connections to Redis fall silent (half-open TCP)",
+    Fault.CHILD_DOWN: "a child database is stopped",
+    Fault.DEFAULT_DOWN: "`default` is stopped",
+    Fault.DEADLOCK: "deadlock",
+    Fault.LOCK_TIMEOUT: "lock timeout",
+    Fault.BEAT_DEAD: "beat is dead",
+    Fault.BEAT_DOUBLED: "two beats",
+    Fault.REBORN: "the key is created again",
+    Fault.LATE_INSERT: "a child row is inserted late",
+}
+
+
+class Scene(StrEnum):
+    """Cells that share servers and workers; the scenes run side by side."""
+
+    CHILDREN = "children"
+    WORKERS = "workers"
+    DEPLOY = "deploy"
+    BROKER = "broker"
+    SILENCE = "silence"
+    DATABASES = "databases"
+    ROWS = "rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One fault at one moment; `variant` tells cells of one field apart.
+
+    `within` bounds the seconds from the fault's end (or from the fault, where it does not end)
+    until all rows are gone; None where nothing is to happen.
+    """
+
+    fault: Fault
+    moment: Moment
+    scene: Scene
+    expected: str
+    proof: str
+    within: float | None = None
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name: `kill-child-e-claimed`."""
+        return "-".join(filter(None, (self.fault, self.moment, self.variant)))
+
+
+def _cells(scene: Scene, fault: Fault, *rows: tuple[str, float | None, str, str]) -> list[Cell]:
+    return [
+        Cell(
+            fault=fault,
+            moment=Moment(where[0]),
+            variant=where[2:],
+            scene=scene,
+            within=within,
+            expected=expected,
+            proof=proof,
+        )
+        for where, within, expected, proof in rows
+    ]
+
+
+#: The same company of deletions is held at c, d, e and f whatever happens to Redis.
+def _redis(fault: Fault) -> list[Cell]:
+    return _cells(
+        Scene.BROKER,
+        fault,
+        ("a", 0.7, "the request succeeds", "the delete's own time, and its row in the log"),
+        ("b", 15, "swept once Redis is back", "the delete of a, whose wake-up had nowhere to go"),
+        ("c", 15, "waits in the queue", "its message was in Redis when that went away"),
+        ("d", 15, "swept", "the task waited while Redis went away, and could wake nobody"),
+        ("e", 15, "the work goes on", "done while Redis was still away; nothing removed twice"),
+        ("f", 30, "redo", "its acknowledgement fails; the log keeps the first end"),
+        ("g", 15, "reconnects", "a delete at the moment that Redis is back"),
+    )
+
+
+CELLS: tuple[Cell, ...] = (
+    *_cells(
+        Scene.ROWS,
+        Fault.KILL_WEB,
+        (
+            "a",
+            None,
+            "nothing happened",
+            "the user and all rows are there, the log has nothing of it",
+        ),
+        ("b", 10, "swept", "the log has it, no message was ever sent"),
+    ),
+    *_cells(
+        Scene.CHILDREN,
+        Fault.KILL_CHILD,
+        ("d-dispatch", 5, "redo", "killed with the dispatch message in hand"),
+        ("d-cascade", 5, "redo", "killed with the cascade message in hand"),
+        ("d-dispatched", 5, "redo", "killed when cascades were committed and nobody was woken"),
+        ("e-claimed", 5, "redo", "killed after the claim; a second attempt is counted"),
+        ("e-removed", 5, "redo", "killed before the commit: the second run removes all rows"),
+        ("e-committed", 5, "redo, 0 rows", "killed after the commit: the receipt has no such rows"),
+        ("f", 5, "redo, 0 rows", "the log keeps the first end, attempt and rows"),
+        ("f-probed", 25, "redo", "killed while verifying; verified by a later run"),
+        ("g", 5, "none", "an idle child is killed; the next deletion is done by the same worker"),
+    ),
+    *_cells(
+        Scene.WORKERS,
+        Fault.KILL_WORKER,
+        ("c", 15, "another worker does it", "its message was in the queue"),
+        ("d", 15, "swept", "killed with the dispatch message in hand"),
+        ("e-claimed", 15, "swept", "killed after the claim; a second attempt is counted"),
+        ("e-removed", 15, "swept", "killed before the commit: the second run removes all rows"),
+        (
+            "e-committed",
+            15,
+            "swept, 0 rows",
+            "killed after the commit: no such rows in the receipt",
+        ),
+        ("f", 75, "duplicate = redo", "Redis gives the message out again; the log stays as it is"),
+        ("g", 15, "another worker does it", "an idle worker is killed, then a user deleted"),
+    ),
+    *_cells(
+        Scene.CHILDREN,
+        Fault.OOM_LOOP,
+        ("e", 45, "batch halved, then parked", "blocked with the reason; its company is done"),
+    ),
+    *_cells(
+        Scene.DEPLOY,
+        Fault.TERM,
+        ("c", 15, "kept", "its message is in the queue when the worker has ended"),
+        ("d", 15, "requeued", "its message is in the queue again when the worker has ended"),
+        ("e-ends", 10, "the slice ends", "done before the worker has ended"),
+        ("e-redo", 15, "redo, 0 rows", "never came to its end: no such rows in the receipt"),
+        ("f", 15, "clean", "the log keeps the first end, attempt and rows"),
+        ("g", 20, "clean", "an idle worker ends with exit code 0; nothing is left unacknowledged"),
+    ),
+    *_redis(Fault.REDIS_REFUSED),
+    *_redis(Fault.REDIS_FROZEN),
+    *_cells(
+        Scene.SILENCE,
+        Fault.FLUSH,
+        ("b", 15, "woken", "flushed between the commit and the wake-up, which needs nothing of it"),
+        ("c", 15, "swept", "its message is gone, and no other comes but those of beat"),
+        ("d", 15, "swept", "its message is gone from the unacknowledged ones"),
+        ("e", 15, "the work goes on", "nothing removed twice"),
+        ("f", 15, "clean", "the log keeps the first end, attempt and rows"),
+        ("g", 15, "swept", "flushed when idle; the next deletion is done"),
+    ),
+    *_cells(
+        Scene.SILENCE,
+        Fault.HALF_OPEN,
+        ("a", 0.6, "the request succeeds", "the delete's own time, and its row in the log"),
+        ("b", 20, "swept", "the delete of a, whose wake-up went nowhere"),
+        ("d", 20, "message lost: swept", "cut when Redis gives a message away: no worker gets it"),
+        ("e", 20, "redo", "nothing removed twice"),
+        ("f", 20, "redo", "the log keeps the first end, attempt and rows"),
+        ("g", 20, "reconnects", "a delete after it, with nothing else to do"),
+    ),
+    *_cells(
+        Scene.DATABASES,
+        Fault.CHILD_DOWN,
+        ("c", 15, "breaker", "no attempt burnt, and the other child database done meanwhile"),
+        ("d", 15, "breaker", "no attempt burnt, and the other child database done meanwhile"),
+        ("e", 15, "retried later", "no attempt burnt, and the other child database done meanwhile"),
+        (
+            "g",
+            None,
+            "says so",
+            "status names the database and the reason, and nothing when it is back",
+        ),
+    ),
+    *_cells(
+        Scene.DATABASES,
+        Fault.DEFAULT_DOWN,
+        ("a", None, "the delete fails", "nothing half done: the user, all rows, no row in the log"),
+        ("c", 15, "swept", "its message came while the log was away"),
+        ("d", 15, "swept", "the task ends, the message is spent"),
+        ("e", 15, "redo, 0 rows", "the removal stays; no such rows in the receipt"),
+        ("f", 15, "redo", "the log keeps the first end, attempt and rows"),
+        ("g", 15, "skip", "a delete once it is back, with nothing else to do"),
+    ),
+    *_cells(
+        Scene.DATABASES,
+        Fault.DEADLOCK,
+        ("e", 10, "retried", "the database counts a deadlock; no attempt burnt, its company done"),
+    ),
+    *_cells(
+        Scene.DATABASES,
+        Fault.LOCK_TIMEOUT,
+        ("e", 10, "retried", "no attempt burnt, and its company done while the row is locked"),
+        ("f", 15, "retried, 0 rows", "the log's row is locked when the cascade ends"),
+    ),
+    *_cells(
+        Scene.ROWS,
+        Fault.BEAT_DEAD,
+        ("b", 25, "the worker sweeps", "no beat runs, and no wake-up is sent"),
+        ("g", 20, "shows", "status has no fresh sign of life of beat, and has one when it runs"),
+    ),
+    *_cells(
+        Scene.ROWS,
+        Fault.BEAT_DOUBLED,
+        ("g", 10, "no effect", "two beats tick; one log row, one attempt for each database"),
+    ),
+    *_cells(
+        Scene.ROWS,
+        Fault.REBORN,
+        ("e-claimed", 10, "cancelled", "0 rows removed, none changed; the reason is in the log"),
+        ("e-removed", 10, "cancelled", "no row that came with the new user is touched"),
+        ("g", 25, "reported", "created after the cascade: cancelled, with the reason"),
+    ),
+    *_cells(
+        Scene.ROWS,
+        Fault.LATE_INSERT,
+        ("e-committed", 25, "same or second pass", "inserted between a removal and the end"),
+        ("e-open", 25, "second pass", "not verified while its transaction is open, removed then"),
+        ("f", 25, "second pass", "inserted after the cascade ended; reopened, with the reason"),
+    ),
+)
+
+#: Fields of the matrix that are about the scan, which has its own tests.
+ELSEWHERE = {
+    (Fault.LATE_INSERT, Moment.G): "found by the scan",
+}
+
+NAMED = {cell.name: cell for cell in CELLS}
