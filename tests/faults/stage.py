@@ -1,0 +1,118 @@
+"""What the experiments share: servers, a crew of real processes, and waiting for them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import redis
+from django.core.management import call_command
+from django.db import Error, connections
+
+from sandbox.processes import ProcessError, eventually
+from tests.storm.checker import open_work
+from tests.storm.crew import Crew
+from tests.storm.plan import DATABASES, WORKERS
+
+from . import people
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sandbox.servers import Redis, Sandbox
+
+    from .scale import Scale
+
+START_SECONDS = 120.0
+
+
+class Stage:
+    """Running servers, the size of everything, and somebody to tell."""
+
+    def __init__(self, sandbox: Sandbox, scale: Scale, say: Callable[[str], None]) -> None:
+        self.sandbox, self.scale, self.say = sandbox, scale, say
+        self._crew: Crew | None = None
+
+    @property
+    def redis(self) -> Redis:
+        """The broker of the project."""
+        assert self.sandbox.redis is not None
+        return self.sandbox.redis
+
+    @contextmanager
+    def broker(self) -> Iterator[redis.Redis]:
+        """A client of the broker."""
+        with redis.Redis.from_url(self.redis.url, socket_timeout=5) as client:
+            yield client
+
+    def prepare(self) -> None:
+        """Make the tables."""
+        for alias in DATABASES:
+            call_command("migrate", database=alias, verbosity=0)
+
+    def clear(self) -> None:
+        """Empty every table and the broker."""
+        for alias in DATABASES:
+            # Without `post_migrate`, which takes seconds: nobody needs permissions here.
+            call_command(
+                "flush", database=alias, interactive=False, verbosity=0, inhibit_post_migrate=True
+            )
+        with self.broker() as broker:
+            broker.flushall()
+
+    @contextmanager
+    def crew(self, environment: Mapping[str, str] | None = None) -> Iterator[Crew]:
+        """Beat and the workers of all queues, at work and warm, on empty tables."""
+        self.clear()
+        self._crew = crew = Crew(self.sandbox.directory, environment or {})
+        try:
+            crew.start_workers()
+            self.ready()
+            yield crew
+        finally:
+            self._crew = None
+            crew.stop()
+
+    def ready(self) -> None:
+        """Wait until every worker answers and has done something."""
+        if not self.until(all_answer, START_SECONDS):
+            raise ProcessError("the workers did not start")
+        for _ in range(3):
+            people.delete(people.born(10))
+            if not self.until(lambda: not open_work(), START_SECONDS):
+                raise ProcessError("the workers do not work")
+
+    def until(self, question: Callable[[], bool], seconds: float, *, pause: float = 0.02) -> bool:
+        """Wait for a yes; whoever of the crew ended by itself is started again meanwhile."""
+
+        def asked() -> bool:
+            if self._crew is not None:
+                self._crew.tend()
+            try:
+                return question()
+            except Error:
+                connections.close_all()
+                return False
+
+        return eventually(asked, timeout=seconds, pause=pause)
+
+    def until_done(self, seconds: float) -> float:
+        """Wait until no work is open; gives how long that took, `seconds` if it never came."""
+        begin = time.monotonic()
+        self.until(lambda: not open_work(), seconds)
+        return time.monotonic() - begin
+
+
+def all_answer() -> bool:
+    """Whether each worker answers a ping."""
+    return {node.partition("@")[0] for node in nodes()} >= set(WORKERS)
+
+
+def nodes() -> list[str]:
+    """Names of the workers that answer."""
+    from workers.celery import app
+
+    with suppress(redis.RedisError, OSError), app.connection_for_write() as connection:
+        return list(app.control.inspect(timeout=1, connection=connection).ping() or {})
+    return []
