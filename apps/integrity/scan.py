@@ -97,36 +97,35 @@ def scan(
     mode = mode or Mode()
     seconds = conf.current().scan_seconds if seconds is None else seconds
     deadline, found = time.monotonic() + seconds, list[Scanned]()
-
-    away, visited = (*control.AWAY, *interruptions), set[str]()
+    away = (*control.AWAY, *interruptions)
 
     def work(using: str) -> None:
-        visited.add(using)
         for relation in _chosen(database, labels, using, mode):
-            if time.monotonic() >= deadline and found:
+            if found and time.monotonic() >= deadline:
                 return
             with control.watched(database):
                 found.append(_scan(relation, database, using, deadline, mode, away))
 
     unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
     if not (unreachable or mode.gentle):
-        found += _left_out(database, labels, visited, mode)
+        seen = {each.relation for each in found}
+        found += _left_out(database, labels, seen, mode)
     return found, unreachable
 
 
 def _left_out(
-    database: str, labels: Sequence[str] | None, visited: set[str], mode: Mode
+    database: str, labels: Sequence[str] | None, seen: set[str], mode: Mode
 ) -> list[Scanned]:
-    """What was not scanned because work on the database is paused: said, not passed over."""
+    """What was not scanned, and why: said, not passed over."""
     return [
         Scanned(
             relation=relation.label,
             database=database,
-            reason=control.paused_reason(database, using=using),
+            reason=control.paused_reason(database, using=using) or "no time was left",
         )
         for using in control.answering_logs()
-        if using not in visited
         for relation in _chosen(database, labels, using, mode)
+        if relation.label not in seen
     ]
 
 
@@ -175,6 +174,7 @@ def _scan(
         scanned.reason = claims.reason_of(error)
         logger.exception("scan of %s in %s failed", relation.label, database)
         control.reach(database)
+        run.pace.took(float("inf"))  # it may have been too much for one statement
     run.give_back(scanned.reason)
     return scanned
 
@@ -354,7 +354,7 @@ class _Pass:
 
     def give_back(self, reason: str = "") -> None:
         """Let the next tick go on."""
-        self._mine().update(claim=None, due_at=Now(), reason=reason)
+        self._mine().update(claim=None, due_at=Now(), reason=reason, step_keys=self.pace.rows)
 
     def _mine(self) -> QuerySet[Scan]:
         return Scan.objects.using(self.using).filter(
