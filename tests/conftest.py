@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import hypothesis
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 #: Rows that migrations make and that no test writes.
 KEPT = {ContentType, Permission, Group}
 PROJECT = {"default", "blog_db", "shop_db"}
+
+# `--hypothesis-profile=long` looks further than the suite does, and each time elsewhere.
+hypothesis.settings.register_profile("long", max_examples=3_000, print_blob=True)
 
 
 @pytest.fixture(scope="session")

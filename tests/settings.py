@@ -11,9 +11,14 @@ from config.settings import DATABASE_OPTIONS, DATABASE_ROUTERS, DATABASES, INSTA
 
 from .kinds.router import HOMES
 
-INSTALLED_APPS = [*INSTALLED_APPS, *(f"tests.kinds.{label}" for label in HOMES)]
-MIGRATION_MODULES = dict.fromkeys(HOMES)
-DATABASE_ROUTERS = ["tests.kinds.router.KindsRouter", *DATABASE_ROUTERS]
+KINDS = (*HOMES, "hostile")
+INSTALLED_APPS = [*INSTALLED_APPS, *(f"tests.kinds.{label}" for label in KINDS)]
+MIGRATION_MODULES = dict.fromkeys(KINDS)
+DATABASE_ROUTERS = [
+    "tests.kinds.hostile.router.HostileRouter",
+    "tests.kinds.router.KindsRouter",
+    *DATABASE_ROUTERS,
+]
 
 # Databases of their own, so that those of the sample apps hold what a project's would hold.
 DATABASES = {

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connections
 
 from .liveness import Liveness
+from .recovery import AMQP, Children, Places
 from .sweep import Sweep
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-WORKER_SOCKET_TIMEOUT_SECONDS = 5
+WORKER_SOCKET_TIMEOUT_SECONDS = 2
 
-app = Celery("workers")
+app = Celery("workers", amqp=AMQP)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"].update({Liveness, Sweep})
+app.steps["worker"].update({Children, Liveness, Places, Sweep})
 
 
 @celeryd_init.connect

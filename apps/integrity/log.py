@@ -209,11 +209,18 @@ def _claim(
 
 
 def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
-    """The first row's companions: same parent model, and fewer the more often it failed."""
+    """The first row's companions: same parent model, and fewer the more often it failed.
+
+    One that is half done has many rows: it takes none that are new into its turn.
+    """
     if not rows:
         return []
     first = rows[0]
-    same = [each for each in rows if each.deletion.parent == first.deletion.parent]
+    same = [
+        each
+        for each in rows
+        if each.deletion.parent == first.deletion.parent and bool(each.rows) == bool(first.rows)
+    ]
     return same[: max(1, limit >> first.attempts)]
 
 

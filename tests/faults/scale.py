@@ -30,7 +30,7 @@ class Scale:
     small_per_second: float = 15.0
 
     #: Recovery.
-    repetitions: int = 3
+    repetitions: int = 5
     #: Celery asks for its broker after 2 s, after 4 s more, 6 s more, …, later every 30 s. The
     #: longer ones end soon after it has asked.
     outages_seconds: tuple[float, ...] = (5.0, 13.0, 92.0)

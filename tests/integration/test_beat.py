@@ -44,6 +44,7 @@ def timetable() -> dict[str, tuple[object, ...]]:
 FROM_CODE = {
     "integrity.dispatch": ("integrity.dispatch", 5, "seconds", "integrity", 5, True),
     "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", 60, True),
+    "integrity.scan": ("integrity.scan", 60, "seconds", "integrity", 60, True),
 }
 
 
@@ -78,8 +79,9 @@ def test_what_an_operator_changed_survives_a_restart() -> None:
     assert timetable() == {
         "integrity.dispatch": ("integrity.dispatch", 7, "minutes", "integrity", 400, True),
         "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", 60, False),
+        "integrity.scan": FROM_CODE["integrity.scan"],
     }
-    assert set(scheduler.schedule) == {"integrity.dispatch"}
+    assert set(scheduler.schedule) == {"integrity.dispatch", "integrity.scan"}
     assert str(scheduler.schedule["integrity.dispatch"].schedule) == "<freq: 7.00 minutes>"
 
 

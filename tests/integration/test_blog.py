@@ -78,7 +78,7 @@ class TestModels:
         assert found.author._state.db == "default"
         assert list(ann.blog_posts.all()) == [post]
         assert connections["blog_db"].introspection.table_names() == [
-            "blog_comment", "blog_post", "django_migrations",
+            "blog_comment", "blog_post", "django_migrations", "integrity_identity",
         ]  # fmt: skip
 
     @pytest.mark.django_db(databases="__all__")

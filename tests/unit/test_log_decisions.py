@@ -39,6 +39,13 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     assert len(log._of_one_kind(rows, 8)) == company
 
 
+def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
+    giant, other, new = row("x.A"), row("x.A"), row("x.A")
+    giant.rows = other.rows = {"y.B.a": 5_000}
+    assert log._of_one_kind([giant, new, other], 10) == [giant, other]
+    assert log._of_one_kind([new, giant], 10) == [new]
+
+
 def pace(rows: int, most: int) -> Pace:
     return Pace(rows, most=most, seconds=0.1)
 

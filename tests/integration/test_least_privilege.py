@@ -1,0 +1,520 @@
+"""Two database roles with exactly what `integrity grants` prints: all the work is done, no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import ProgrammingError, connections, transaction
+from django.db.models import ProtectedError, RestrictedError
+
+from apps.blog.models import Comment, Post
+from apps.integrity import cascade, control, dispatch, grants, log, relations, verify
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.shop.models import Order
+from tests.kinds.left import models as left
+from tests.kinds.lite.models import Note
+from tests.kinds.parents import models as parents
+from tests.kinds.right.models import BookNote, Locker, Restricting
+from tests.kinds.spread.models import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django.db.models import Model
+    from pytest_django import DjangoDbBlocker
+
+    from tests.conftest import Tune
+
+    LogIn = Callable[[str], Any]
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "how-to" / "least-privilege.md").read_text()
+
+REFUSED = "42501"  # insufficient_privilege
+USAGE, FINDINGS = 2, 3
+
+
+def on_postgresql() -> list[str]:
+    return [alias for alias in connections if connections[alias].vendor == "postgresql"]
+
+
+def run(alias: str, *statements: str) -> None:
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    call_command("integrity", "grants", *arguments)
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def log_in(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LogIn]:
+    """Log in as "web" or "worker" for a block: real roles, granted what the command prints."""
+    secret = secrets.token_hex(8)
+    # A name that ends the statement, where somebody forgets to quote it.
+    roles = {each: f'{each} "{secret}"; --' for each in ("web", "worker")}
+    with django_db_blocker.unblock():
+        for alias in on_postgresql():
+            for kind, role in roles.items():
+                _create(alias, role, secret)
+                run(alias, *_granted(alias, role, web=kind == "web"))
+
+    @contextmanager
+    def logged_in(kind: str) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for alias in on_postgresql():
+                connections[alias].close()
+                patch.setitem(connections[alias].settings_dict, "USER", roles[kind])
+                patch.setitem(connections[alias].settings_dict, "PASSWORD", secret)
+            try:
+                yield
+            finally:
+                for alias in on_postgresql():
+                    connections[alias].close()
+
+    yield logged_in
+    with django_db_blocker.unblock():
+        for role in map(_quoted, roles.values()):
+            for alias in on_postgresql():
+                run(alias, f"DROP OWNED BY {role}")
+            for alias in on_postgresql():
+                run(alias, f"DROP ROLE IF EXISTS {role}")
+
+
+def _quoted(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'
+
+
+def _create(alias: str, role: str, password: str) -> None:
+    """Some databases share a server, and roles belong to the server."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+        if not cursor.fetchone():
+            cursor.execute(f"CREATE ROLE {_quoted(role)} LOGIN PASSWORD '{password}'")
+
+
+def _granted(alias: str, role: str, *, web: bool) -> tuple[str, ...]:
+    found = {each.database: each.statements for each in grants.grants(role, web=web)}
+    return found.get(alias, ())
+
+
+def work() -> None:
+    """What the workers do until nothing is left to do."""
+    for _ in range(50):
+        _, due = dispatch.sweep_all()
+        logs = control.answering_logs()
+        unverified = {alias for using in logs for alias in log.unverified_databases(using=using)}
+        for alias in sorted(due):
+            cascade.drain(alias)
+        for alias in sorted(unverified):
+            verify.verify(alias)
+        for using in logs:
+            control.beat("worker", using=using)
+            log.settle(using=using)
+        if not Cascade.objects.exclude(state="verified").exists() and not due | unverified:
+            return
+    raise AssertionError(list(Cascade.objects.values_list("database", "state", "reason")))
+
+
+@pytest.fixture
+def scene(tune: Tune) -> list[Model]:
+    """Parents of every kind, to be deleted; each with rows of its own elsewhere."""
+    tune(grace_seconds=0.001)
+    ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+    for user in (ann, bob):
+        post = Post.objects.create(title="t", content="c", author=user)
+        Comment.objects.create(post=post, author=bob, content="c")
+        Order.objects.create(order_number=user.username, customer=user, total=1)
+    parents.Giver.objects.bulk_create(
+        parents.Giver(pk=pk) for pk in (left.DEFAULT, left.VALUE, left.CALLED, left.CUSTOM)
+    )
+    parents.Giver.objects.create(pk=left.INSTANCE)
+    giver = parents.Giver.objects.create()
+    for model in (left.Nulled, left.Defaulted, left.Valued, left.Called, left.Instanced):
+        model.objects.create(giver=giver)
+    left.Customised.objects.create(giver=giver)
+    return [ann, giver, *_trees(), *_keys()]
+
+
+def _trees() -> Iterator[Model]:
+    root = parents.Root.objects.create()
+    shelf = left.Shelf.objects.create(root=root)
+    left.Item.objects.create(box=left.Box.objects.create(shelf=shelf))
+    left.Label.objects.create(shelf=shelf)
+    forest = parents.Forest.objects.create()
+    left.Node.objects.create(forest=forest, above=left.Node.objects.create(forest=forest))
+    album = parents.Album.objects.create()
+    picture = left.Picture.objects.create(album=album)
+    kind = ContentType.objects.db_manager("test_left").get_for_model(left.Picture)
+    left.Tag.objects.create(content_type=kind, object_id=picture.pk)
+    series = parents.Series.objects.create()
+    left.NumberedPart.objects.create(numbered=left.Numbered.objects.create(series=series, number=7))
+    lineage = parents.Lineage.objects.create()
+    left.Derived.objects.create(lineage=lineage)
+    library = parents.Library.objects.create()
+    book = left.Book.objects.create(library=library)
+    left.Page.objects.create(book=book)
+    BookNote.objects.create(book=book)
+    yield from (root, forest, album, series, lineage, library)
+
+
+def _keys() -> Iterator[Model]:
+    person = parents.Person.objects.create(code="p", number="1.5")
+    left.Badge.objects.create(person=person)
+    left.Invoice.objects.create(person=person)
+    Locker.objects.create(person=person)
+    restaurant = parents.Restaurant.objects.create(code="r")
+    left.RestaurantNote.objects.create(restaurant=restaurant)
+    left.PlaceNote.objects.create(place=restaurant.place_ptr)
+    tenant = parents.Tenant.objects.create()
+    account = parents.Account.objects.create(tenant=tenant)
+    left.AccountNote.objects.create(account=account)
+    left.DeskNote.objects.create(desk=parents.Desk.objects.create(account=account))
+    everywhere = parents.Everywhere.objects.create()
+    for alias in ("test_left", "test_right"):
+        Entry.objects.using(alias).create(everywhere=everywhere)
+    mixed = parents.Mixed.objects.create()
+    Note.objects.create(mixed=mixed)
+    yield from (person, restaurant, account, everywhere, mixed)
+
+
+def test_the_whole_path_of_every_kind_of_deletion(
+    log_in: LogIn, scene: list[Model], tune: Tune
+) -> None:
+    with log_in("web"):
+        for parent in scene:
+            parent.delete()
+    assert Deletion.objects.count() >= len(scene)
+    ContentType.objects.clear_cache()  # another process would not know them
+    with log_in("worker"):
+        work()
+        assert set(Deletion.objects.values_list("state", flat=True)) == {"verified"}
+        assert Heartbeat.objects.get().name == "worker"
+        tune(retention_days=1e-9)
+        for using in relations.log_databases():
+            while log.purge(using=using):
+                pass
+    assert not Deletion.objects.exists()
+    assert not Deletion.objects.using("test_left").exists()
+    assert Post.objects.get().author.username == Comment.objects.get().author.username == "bob"
+    assert Order.objects.get().customer.username == "bob"
+    givers = {
+        model.__name__: model.objects.get().giver_id
+        for model in (
+            left.Nulled, left.Defaulted, left.Valued, left.Called, left.Instanced, left.Customised,
+        )
+    }  # fmt: skip
+    assert givers == {
+        "Nulled": None, "Defaulted": left.DEFAULT, "Valued": left.VALUE, "Called": left.CALLED,
+        "Instanced": left.INSTANCE, "Customised": left.CUSTOM,
+    }  # fmt: skip
+    assert left.Label.objects.get().shelf_id is None
+    for gone in (
+        left.Shelf, left.Box, left.Item, left.Node, left.Picture, left.Tag, left.Numbered,
+        left.NumberedPart, left.Base, left.Derived, left.Book, left.Page, BookNote, left.Badge,
+        left.Invoice, Locker, left.RestaurantNote, left.PlaceNote, left.AccountNote,
+        left.DeskNote, Note,
+    ):  # fmt: skip
+        assert not gone.objects.exists(), gone
+    for alias in ("test_left", "test_right"):
+        assert not Entry.objects.using(alias).exists()
+
+
+def test_rows_that_somebody_else_holds_are_passed_over(
+    log_in: LogIn, scene: list[Model], locked: type
+) -> None:
+    ann = scene[0]
+    pk = ann.pk
+    post = Post.objects.create(title="t", content="c", author=ann)
+    order = Order.objects.create(order_number="held", customer=ann, total=1)
+    with log_in("web"):
+        ann.delete()
+    with (
+        locked(Post.objects.filter(pk=post.pk)),
+        locked(Order.objects.filter(pk=order.pk)),
+        log_in("worker"),
+    ):
+        dispatch.sweep_all()
+        assert cascade.drain("blog_db", seconds=0).rows["blog.Post.author"] == 1
+        assert cascade.drain("shop_db", seconds=0).rows == {"shop.Order.customer": 1}
+    assert Post.objects.get(author_id=pk) == post
+    assert Order.objects.get(customer_id=pk) == order
+
+
+def test_a_parent_that_came_back_is_seen_by_the_worker(log_in: LogIn, scene: list[Model]) -> None:
+    ann = scene[0]
+    pk = ann.pk
+    with log_in("web"):
+        ann.delete()
+    User.objects.create(pk=pk, username="ann")
+    with log_in("worker"):
+        dispatch.sweep_all()
+        assert cascade.drain("blog_db").cancelled == 1
+    assert Post.objects.count() == 2
+
+
+def test_protect_and_restrict_are_asked_in_the_other_databases(log_in: LogIn) -> None:
+    protected, restricted, free = (parents.Guarded.objects.create() for _ in range(3))
+    left.Protecting.objects.create(guarded=protected)
+    Restricting.objects.create(guarded=restricted)
+    with log_in("web"):
+        with pytest.raises(ProtectedError):
+            protected.delete()
+        with pytest.raises(RestrictedError):
+            restricted.delete()
+        free.delete()
+    assert parents.Guarded.objects.count() == 2
+
+
+def test_the_command_line_works_as_the_worker(
+    log_in: LogIn, scene: list[Model], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = scene[0]
+    key = str(ann.pk)
+    with log_in("worker"):
+        for arguments in (
+            ["preview", "auth.User", key],
+            ["preview", "parents.Person", "1"],
+            ["pause", "--database", "test_left", "--reason", "maintenance"],
+            ["resume", "--database", "test_left"],
+            ["retry", "--all"],
+            ["status"],
+        ):
+            call_command("integrity", *arguments)
+    with log_in("web"):
+        ann.delete()
+    with log_in("worker"):
+        call_command("integrity", "drain", "--verify", "--timeout", "60")
+        call_command("integrity", "receipt", "auth.User", key)
+        assert "verified" in capsys.readouterr().out
+    assert set(Audit.objects.values_list("verb", flat=True)) == {"pause", "resume", "retry"}
+
+
+def test_the_worker_scans_every_relation_and_repairs(
+    log_in: LogIn, scene: list[Model], tune: Tune
+) -> None:
+    tune(grace_seconds=0.001, brake_keys=100)
+    post = Post.objects.create(title="t", content="c", author_id=9_999)
+    Order.objects.create(order_number="o", customer_id=9_999, total=1)
+    left.Protecting.objects.create(guarded_id=9_999)
+    with log_in("worker"):
+        with pytest.raises(SystemExit, match=str(FINDINGS)):
+            call_command("integrity", "scan", "--full")
+        found = Deletion.objects.filter(state="suspect")
+        assert sorted(found.values_list("relation", flat=True)) == [
+            "blog.Post.author",
+            "shop.Order.customer",
+        ]
+        call_command("integrity", "repair", "--apply")
+        work()
+    assert not Post.objects.filter(pk=post.pk).exists()
+    assert not Order.objects.filter(customer_id=9_999).exists()
+    assert left.Protecting.objects.exists()
+
+
+def test_a_database_that_is_away_is_noted_by_the_worker(
+    log_in: LogIn, refuse: Callable[[str], Any]
+) -> None:
+    with log_in("worker"):
+        with refuse("blog_db"):
+            assert cascade.drain("blog_db").unreachable
+        assert ChildDatabase.objects.get().reason
+
+
+WORKER = [
+    ("blog_db", "INSERT INTO blog_post DEFAULT VALUES"),
+    ("blog_db", "TRUNCATE blog_comment"),
+    ("blog_db", "DROP TABLE blog_comment"),
+    ("blog_db", "CREATE TABLE mine (id int)"),
+    ("blog_db", "ALTER TABLE blog_post DISABLE TRIGGER ALL"),
+    ("blog_db", "CREATE INDEX ON blog_post (title)"),
+    ("blog_db", "UPDATE blog_post SET title = 'x'"),
+    ("blog_db", "UPDATE blog_post SET author_id = 1"),
+    ("test_left", "UPDATE left_nulled SET id = 1"),
+    ("test_left", "DELETE FROM left_nulled"),
+    ("test_left", "DELETE FROM left_protecting"),
+    ("shop_db", "SELECT name FROM shop_product"),
+    ("default", "DELETE FROM auth_user"),
+    ("default", "INSERT INTO auth_user DEFAULT VALUES"),
+    ("default", "UPDATE auth_user SET id = 1"),
+    ("default", "TRUNCATE auth_user CASCADE"),
+    ("default", "DROP TABLE auth_user CASCADE"),
+    ("default", "SELECT password FROM auth_user"),
+    ("default", "SELECT id FROM auth_user FOR UPDATE"),
+    ("default", "UPDATE integrity_deletion SET key = '1'"),
+    ("default", "UPDATE integrity_deletion SET parent = 'auth.User'"),
+    ("default", "UPDATE integrity_cascade SET database = 'shop_db'"),
+    ("default", "TRUNCATE integrity_deletion CASCADE"),
+    ("default", "UPDATE integrity_audit SET actor = 'x'"),
+    ("default", "DELETE FROM integrity_audit"),
+    ("default", "SELECT session_key FROM django_session"),
+]
+WEB = [
+    ("default", "DELETE FROM integrity_deletion"),
+    ("default", "UPDATE integrity_deletion SET state = 'cancelled'"),
+    ("default", "TRUNCATE integrity_deletion CASCADE"),
+    ("default", "DROP TABLE integrity_deletion CASCADE"),
+    ("default", "SELECT state FROM integrity_deletion"),
+    ("default", "INSERT INTO integrity_cascade DEFAULT VALUES"),
+    ("default", "SELECT id FROM integrity_cascade"),
+    ("default", "INSERT INTO integrity_audit DEFAULT VALUES"),
+    ("default", "UPDATE auth_user SET is_superuser = true"),
+    ("default", "TRUNCATE auth_user CASCADE"),
+    ("default", "CREATE TABLE mine (id int)"),
+    ("blog_db", "SELECT id FROM blog_post"),
+    ("blog_db", "DELETE FROM blog_post"),
+    ("test_left", "DELETE FROM left_protecting"),
+    ("test_right", "INSERT INTO right_restricting DEFAULT VALUES"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "alias", "statement"),
+    [("worker", *each) for each in WORKER] + [("web", *each) for each in WEB],
+)
+def test_what_a_role_must_not_do_is_refused_by_the_database(
+    log_in: LogIn, kind: str, alias: str, statement: str
+) -> None:
+    with log_in(kind), pytest.raises(ProgrammingError) as refusal:
+        run(alias, statement)
+    assert refusal.value.__cause__.sqlstate == REFUSED
+
+
+class TestTheStatements:
+    """Of the sample project, word for word."""
+
+    def of(self, alias: str, *apps: str, web: bool = False) -> list[str]:
+        return [
+            statement.replace(' TO "r";', "")
+            for statement in _granted(alias, "r", web=web)
+            if any(f'ON "{app}_' in statement for app in apps)
+        ]
+
+    def test_the_worker_in_the_child_databases(self) -> None:
+        identity = 'GRANT SELECT, INSERT, UPDATE ("uuid") ON "integrity_identity"'
+        assert self.of("blog_db", "blog", "integrity", "auth") == [
+            'GRANT SELECT, UPDATE ("id"), DELETE ON "blog_comment"',
+            'GRANT SELECT, UPDATE ("id"), DELETE ON "blog_post"',
+            identity,
+        ]
+        assert self.of("shop_db", "shop", "integrity", "auth") == [
+            identity,
+            'GRANT SELECT, UPDATE ("id"), DELETE ON "shop_order"',
+        ]
+
+    def test_the_worker_where_the_parents_are(self) -> None:
+        assert self.of("default", "auth", "admin") == ['GRANT SELECT ("id") ON "auth_user"']
+
+    def test_the_worker_sets_a_key_and_no_other_column(self) -> None:
+        found = self.of("test_left", "left")
+        assert 'GRANT SELECT, UPDATE ("giver_id") ON "left_nulled"' in found
+        assert 'GRANT SELECT, UPDATE ("shelf_id") ON "left_label"' in found
+        assert 'GRANT SELECT ON "left_seal"' in found
+
+    def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
+        [found] = [
+            each for each in self.of("default", "integrity") if '"integrity_deletion"' in each
+        ]
+        assert found == (
+            'GRANT SELECT, INSERT, UPDATE ("cascaded_at", "dispatched_at", "reason", "recorded_at",'
+            ' "state", "verified_at"), DELETE ON "integrity_deletion"'
+        )
+
+    def test_what_is_only_reported_is_seen_by_its_key(self) -> None:
+        assert 'GRANT SELECT ("guarded_id") ON "left_protecting"' in self.of("test_left", "left")
+        assert 'GRANT SELECT ("giver_id") ON "right_untouched"' in self.of("test_right", "right")
+
+    def test_the_web_reads_what_a_trigger_recorded_before_it(self, tune: Tune) -> None:
+        tune(capture={"auth.User": "both"})
+        [found] = self.of("default", "integrity", web=True)
+        assert found.startswith(
+            'GRANT SELECT ("key", "parent", "recorded_at", "source"), INSERT ON'
+        )
+
+    def test_the_web_deletes_users_and_what_hangs_on_them_in_their_own_database(self) -> None:
+        found = self.of("default", "auth", "integrity", web=True)
+        assert [each for each in found if "auth_user" in each or "integrity" in each] == [
+            'GRANT SELECT, DELETE ON "auth_user"',
+            'GRANT SELECT, DELETE ON "auth_user_groups"',
+            'GRANT SELECT, DELETE ON "auth_user_user_permissions"',
+            'GRANT SELECT ("key"), INSERT ON "integrity_deletion"',
+        ]
+        assert self.of("blog_db", "blog", web=True) == []
+
+    def test_every_table_of_the_log_is_thought_of(self) -> None:
+        assert set(grants.LOG) == set(apps.get_app_config("integrity").get_models())
+
+
+class TestTheCommand:
+    def test_text_goes_straight_into_a_shell_of_the_database(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first, *others = printed(capsys, 'ro"le', "--database", "shop_db").splitlines()
+        assert first == "-- shop_db"
+        assert others == list(_granted("shop_db", 'ro"le', web=False))
+        assert others[-1] == 'GRANT SELECT, UPDATE ("id"), DELETE ON "shop_order" TO "ro""le";'
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        document = json.loads(printed(capsys, "r", "--json"))
+        assert (document["schema_version"], document["exit_reason"]) == (1, "clean")
+        found = {each["database"]: each for each in document["grants"]}
+        assert set(found) == set(connections)
+        for alias in on_postgresql():
+            assert found[alias]["statements"] == list(_granted(alias, "r", web=False))
+
+    def test_a_database_without_roles_is_skipped_and_says_so(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = printed(capsys, "r", "--database", "test_lite")
+        assert out == "-- test_lite: skipped, sqlite: grants are made for PostgreSQL only\n"
+
+    def test_an_unknown_database_is_a_usage_error(self) -> None:
+        with pytest.raises(CommandError, match="unknown database 'nope'; known: ") as error:
+            call_command("integrity", "grants", "r", "--database", "nope")
+        assert error.value.returncode == USAGE
+
+
+class TestTheGuide:
+    """docs/how-to/least-privilege.md is true."""
+
+    def test_its_examples_print_what_it_says(self) -> None:
+        examples = re.findall(r"```console\n\$ python (.+)\n([^`]+)```", GUIDE)
+        assert len(examples) == 2
+        for command, output in examples:
+            done = subprocess.run(
+                [sys.executable, *command.split()],
+                cwd=ROOT,
+                env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout) == (0, output), done.stderr
+
+    def test_its_roles_can_be_created(self) -> None:
+        (statements,) = re.findall(r"```sql\n([^`]+)```", GUIDE)
+        suffix = secrets.token_hex(4)
+        named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", statements)
+        with transaction.atomic(), connections["default"].cursor() as cursor:
+            cursor.execute(named)
+            cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"%_{suffix}"])
+            assert cursor.fetchone() == (2,)
+            transaction.set_rollback(True)

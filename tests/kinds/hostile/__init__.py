@@ -1,0 +1,1 @@
+"""Models whose tables and columns have the worst names that a database takes."""

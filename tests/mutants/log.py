@@ -1,0 +1,290 @@
+"""Mutations of the deletion log: claims, leases, transitions, retention."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import (
+    LOG,
+    POSTGRESQL,
+    T_BOUNDS,
+    T_CASCADE,
+    T_COMMAND,
+    T_DECISIONS,
+    T_DISPATCH,
+    T_LOG,
+    T_LOST,
+    T_RETENTION,
+    T_STATEMENTS,
+    T_VERIFY,
+)
+
+CLAIM = f"{T_LOG}::TestClaim"
+LEASE = f"{CLAIM}::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing"
+
+MUTATIONS = (
+    # Dispatch
+    Mutation(
+        "dispatch-to-one",
+        "G1: only the first child database gets its cascade",
+        LOG,
+        "databases = relations.catalogue().databases_of(parent)",
+        "databases = relations.catalogue().databases_of(parent)[:1]",
+        (f"{T_DISPATCH}::test_a_deletion_gets_one_cascade_for_each_child_database",),
+    ),
+    Mutation(
+        "close-what-is-unknown",
+        "G1: a process of yesterday closes deletions of a model that it does not know",
+        LOG,
+        ", parent__in=known)",
+        ")",
+        (
+            (
+                f"{T_DISPATCH}"
+                "::test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does"
+            ),
+        ),
+    ),
+    # Claims
+    Mutation(
+        "claim-what-is-over",
+        "G4: blocked and done cascades are worked on again",
+        LOG,
+        ".filter(state__in=Cascade.CLAIMABLE)",
+        "",
+        (f"{CLAIM}::test_only_open_cascades_are_claimed",),
+    ),
+    Mutation(
+        "claim-before-it-is-due",
+        "G4: leases and backoffs hold nobody off",
+        LOG,
+        "filter(database=database, due_at__lte=Now())",
+        "filter(database=database)",
+        (
+            f"{CLAIM}::test_what_is_held_cannot_be_claimed_again",
+            f"{CLAIM}::test_what_is_not_due_yet_is_left",
+        ),
+    ),
+    Mutation(
+        "claim-from-any-database",
+        "G6: cascades of one database are marked by work in another",
+        LOG,
+        "filter(database=database, due_at__lte=Now())",
+        "filter(due_at__lte=Now())",
+        (f"{CLAIM}::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
+    ),
+    Mutation(
+        "claim-without-a-limit",
+        "G8: one claim holds the whole backlog",
+        LOG,
+        '.order_by("due_at", "pk"), using)[:limit])',
+        '.order_by("due_at", "pk"), using))',
+        (f"{T_BOUNDS}::test_a_claim_reads_and_locks_at_most_its_limit",),
+    ),
+    Mutation(
+        "claim-the-oldest-id-first",
+        "G7: a giant comes first again after each of its turns",
+        LOG,
+        '.order_by("due_at", "pk")',
+        '.order_by("pk")',
+        (f"{CLAIM}::test_it_takes_the_longest_due_first_and_at_most_the_limit",),
+    ),
+    Mutation(
+        "endless-lease",
+        "G1: what a dead worker held stays held",
+        LOG,
+        "due_at=Now() + dt.timedelta(seconds=lease_seconds)",
+        "due_at=Now() + dt.timedelta(days=lease_seconds)",
+        (f"{CLAIM}::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
+    ),
+    Mutation(
+        "poison-in-company",
+        "G1: a cascade that kills its worker is never found among its companions",
+        LOG,
+        "max(1, limit >> first.attempts)",
+        "limit",
+        (f"{T_DECISIONS}::test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it",),
+    ),
+    Mutation(
+        "no-take-over",
+        "G1: a message that comes again waits for the lease of its dead process",
+        LOG,
+        "return running.update(due_at=Now())",
+        "return 0",
+        (
+            (
+                f"{T_CASCADE}::TestTakeOver"
+                "::test_the_next_run_takes_over_at_once_what_the_dead_one_had_claimed"
+            ),
+        ),
+    ),
+    Mutation(
+        "take-over-from-anybody",
+        "G4: a message that comes again takes the work of the living",
+        LOG,
+        "due_at__gt=Now(), owner=owner",
+        "due_at__gt=Now()",
+        (f"{T_CASCADE}::TestTakeOver::test_nobody_else_does",),
+    ),
+    # Transitions
+    Mutation(
+        "finish-without-the-claim",
+        "G4: who lost the claim marks another's work as done",
+        POSTGRESQL,
+        "cascade.claim = %s AND",
+        "(cascade.claim = %s OR true) AND",
+        (
+            (
+                f"{T_STATEMENTS}::TestFinishCascades"
+                "::test_it_marks_what_the_claim_holds_and_nothing_else"
+            ),
+            LEASE,
+        ),
+    ),
+    Mutation(
+        "change-without-the-claim",
+        "G4: who lost the claim puts another's work back",
+        LOG,
+        "pk__in=ids, claim=claim.token, state=claim.state",
+        "pk__in=ids, state=claim.state",
+        (LEASE,),
+    ),
+    Mutation(
+        "release-burns-attempts",
+        "G7: a giant deletion is blocked for taking many turns",
+        LOG,
+        '"attempts": Greatest(F("attempts") - 1, 0),',
+        "",
+        (
+            (
+                f"{T_LOG}::TestRelease"
+                "::test_it_goes_to_the_end_of_the_queue_with_its_progress_and_uncounted"
+            ),
+        ),
+    ),
+    Mutation(
+        "release-forgets-the-rows",
+        "receipts count the last turn only",
+        LOG,
+        "_held(claim, [pk]).update(**again, rows=dict(removed))",
+        "_held(claim, [pk]).update(**again)",
+        (
+            (
+                f"{T_LOG}::TestRelease"
+                "::test_it_goes_to_the_end_of_the_queue_with_its_progress_and_uncounted"
+            ),
+        ),
+    ),
+    Mutation(
+        "never-blocked",
+        "G11: what fails for ever is tried for ever",
+        LOG,
+        "if each.attempts >= settings.attempts]",
+        "if False]",
+        (f"{T_LOG}::TestPostpone::test_after_the_last_attempt_it_is_blocked_and_keeps_the_error",),
+    ),
+    Mutation(
+        "no-backoff",
+        "what fails is tried at the same pace for ever",
+        LOG,
+        "settings.backoff_seconds * 2 ** (attempts - 1)",
+        "settings.backoff_seconds",
+        (f"{T_DECISIONS}::test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter",),
+    ),
+    Mutation(
+        "lost-workers-go-unseen",
+        "G11: a cascade that kills its worker each time is never blocked",
+        LOG,
+        "attempts__gte=conf.current().attempts,",
+        "attempts__gte=10_000,",
+        (f"{T_LOST}::test_it_is_blocked_by_the_next_sweep_once_its_last_lease_is_over",),
+    ),
+    Mutation(
+        "settle-what-is-open",
+        "G1: a deletion is complete while a database still waits",
+        LOG,
+        "filter(~models.Exists(missing), state=state)",
+        "filter(state=state)",
+        (f"{T_DISPATCH}::test_a_deletion_with_an_open_cascade_is_not_complete",),
+    ),
+    Mutation(
+        "settle-what-is-blocked",
+        "G11: a blocked cascade counts as finished",
+        LOG,
+        '"cascaded_at", Cascade.OPEN)',
+        '"cascaded_at", Cascade.CLAIMABLE)',
+        (f"{T_DISPATCH}::test_a_deletion_with_an_open_cascade_is_not_complete",),
+    ),
+    Mutation(
+        "settle-unproven",
+        "G9: a deletion is verified when its first database is",
+        LOG,
+        '"verified_at",\n        (*Cascade.OPEN, Cascade.State.DONE),',
+        '"verified_at",\n        Cascade.OPEN,',
+        (f"{T_VERIFY}::test_a_deletion_is_verified_when_its_last_database_is",),
+    ),
+    Mutation(
+        "reopened-and-still-complete",
+        "G11: a deletion stays complete while its late rows wait",
+        LOG,
+        "state=Deletion.State.DISPATCHED, cascaded_at=None",
+        "reason=reason",
+        (f"{T_VERIFY}::test_a_deletion_is_cascaded_no_more_once_rows_came_late",),
+    ),
+    Mutation(
+        "cancel-leaves-done",
+        "a cancelled deletion is verified all the same",
+        LOG,
+        "unverified = (*Cascade.OPEN, Cascade.State.DONE)",
+        "unverified = Cascade.OPEN",
+        (f"{T_CASCADE}::TestLateRows::test_a_row_of_a_parent_that_came_back_is_kept",),
+    ),
+    Mutation(
+        "cancel-again-and-again",
+        "G4: what is over is cancelled once more",
+        LOG,
+        ".filter(pk__in=ids, state__in=Deletion.OPEN)",
+        ".filter(pk__in=ids)",
+        (f"{T_LOG}::TestCancel::test_the_second_time_it_changes_nothing",),
+    ),
+    Mutation(
+        "retry-everything",
+        "`retry` of one deletion retries all",
+        LOG,
+        "blocked = blocked.filter(deletion__in=deletions)",
+        "pass",
+        (f"{T_COMMAND}::TestOperator::test_retry_one_deletion",),
+    ),
+    # Retention
+    Mutation(
+        "purge-what-is-open",
+        "G1: an old deletion is forgotten before it is done",
+        LOG,
+        "filter(ended, recorded_at__lte=old)",
+        "filter(recorded_at__lte=old)",
+        (f"{T_RETENTION}::test_what_is_not_over_stays_however_old_it_is",),
+    ),
+    Mutation(
+        "purge-at-once",
+        "receipts are gone as soon as they are written",
+        LOG,
+        "filter(ended, recorded_at__lte=old)",
+        "filter(ended)",
+        (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),
+    ),
+    Mutation(
+        "purge-in-one-go",
+        "G8: one transaction purges without a bound",
+        LOG,
+        "[: settings.purge_keys]",
+        "",
+        (f"{T_RETENTION}::test_one_call_purges_at_most_a_batch_the_oldest_first",),
+    ),
+    Mutation(
+        "purge-nothing",
+        "G8: the log grows for ever",
+        LOG,
+        "if not pks:\n            return 0\n        Cascade",
+        "return 0\n        Cascade",
+        (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),
+    ),
+)

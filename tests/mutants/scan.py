@@ -1,0 +1,108 @@
+"""Mutations of scan and repair: what is looked for twice, and refused when it is absurd."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import LOG, REPAIR, SCAN, T_PRIMARIES, T_SCAN
+
+SECOND_LOOK = f"{T_SCAN}::TestSecondLook"
+PASSES = f"{T_SCAN}::TestPasses"
+
+MUTATIONS = (
+    Mutation(
+        "repair-without-grace",
+        "G2: the second look follows the first at once",
+        REPAIR,
+        "older_than_seconds=settings.grace_seconds",
+        "older_than_seconds=0",
+        (f"{SECOND_LOOK}::test_it_waits_for_the_grace_period",),
+    ),
+    Mutation(
+        "repair-without-a-second-look",
+        "G2: a suspect is condemned although its parent came back",
+        REPAIR,
+        "alive = [pk for pk, key in keys.items() if key in living]",
+        "alive = list[int]()",
+        (f"{SECOND_LOOK}::test_a_parent_that_came_back_cancels_it",),
+    ),
+    Mutation(
+        "no-brake-for-an-empty-table",
+        "G10: an empty table of parents makes orphans of all",
+        REPAIR,
+        "if sight.empty:",
+        "if False:",
+        (f"{SECOND_LOOK}::test_an_empty_table_of_parents_repairs_nothing",),
+    ),
+    Mutation(
+        "no-brake-for-looks-that-disagree",
+        "G10: two looks at two databases are taken for one",
+        REPAIR,
+        "if sight.alive > few and",
+        "if False and",
+        (f"{SECOND_LOOK}::test_two_looks_that_disagree_repair_nothing",),
+    ),
+    Mutation(
+        "override-without-audit",
+        "nobody knows who overrode the brake",
+        REPAIR,
+        'control.audit("override brake", relation.label,',
+        'str(("override brake", relation.label)); dict(',
+        (f"{SECOND_LOOK}::test_an_empty_table_of_parents_repairs_nothing",),
+    ),
+    Mutation(
+        "repair-by-default",
+        "G2: a project that asked for nothing gets its orphans deleted",
+        REPAIR,
+        'settings.scan_policy_of(each.label) == "repair"',
+        "True",
+        (f"{T_SCAN}::test_the_settings_say_which_relations_are_repaired_without_being_asked",),
+    ),
+    Mutation(
+        "scan-in-one-home-only",
+        "G2: parents in their second database are suspects",
+        SCAN,
+        "for home in others if keys else ():",
+        "for home in ():",
+        (f"{T_PRIMARIES}::test_a_parent_that_lives_in_another_of_its_homes_is_no_suspect",),
+    ),
+    Mutation(
+        "two-scans-at-once",
+        "G4: a scan that was taken over saves its cursor over the other's",
+        SCAN,
+        "if not self._mine().update(due_at=_lease()):",
+        "if False:",
+        (f"{PASSES}::test_one_that_was_taken_over_saves_nothing_more",),
+    ),
+    Mutation(
+        "steps-forgotten",
+        "each run begins its pass anew, and none is ever finished",
+        SCAN,
+        "if row.began_at is None or self.mode.full:",
+        "if True:",
+        (f"{PASSES}::test_a_pass_goes_on_where_the_last_run_stopped",),
+    ),
+    Mutation(
+        "scan-without-an-index",
+        "G8: each step reads the whole table",
+        SCAN,
+        "if not relation.indexed:",
+        "if False:",
+        (f"{PASSES}::test_a_key_without_an_index_is_refused_with_the_reason",),
+    ),
+    Mutation(
+        "suspects-twice",
+        "G4: each pass enters its suspects once more",
+        LOG,
+        "if each not in there]",
+        "]",
+        (f"{T_SCAN}::TestScan::test_a_second_pass_enters_no_suspect_twice",),
+    ),
+    Mutation(
+        "suspect-what-is-under-way",
+        "G4: what is being cascaded is a suspect as well",
+        LOG,
+        "busy.add(text)",
+        "pass",
+        (f"{T_SCAN}::TestScan::test_what_the_log_is_about_already_is_no_suspect",),
+    ),
+)

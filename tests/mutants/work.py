@@ -1,0 +1,460 @@
+"""Mutations of the work in child databases: cascade, steps, statements, verification, control."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import (
+    CASCADE,
+    CLAIMS,
+    COMMAND,
+    CONTROL,
+    PACE,
+    PLAN,
+    PORTABLE,
+    POSTGRESQL,
+    REPORT,
+    STATEMENTS,
+    STEPS,
+    T_CAME_BACK,
+    T_CASCADE,
+    T_COLLECTOR,
+    T_COMMAND,
+    T_DECISIONS,
+    T_FAILURES,
+    T_HOSTILE,
+    T_INTERRUPTED,
+    T_KINDS,
+    T_LOG,
+    T_MOVED,
+    T_PAUSE,
+    T_PLAN,
+    T_PRIMARIES,
+    T_REPORT,
+    T_STATEMENTS,
+    T_TASKS,
+    T_VERIFY,
+    VERIFY,
+)
+
+LIVING = f"{T_CASCADE}::TestLivingParents"
+BOUNDS = f"{T_CASCADE}::TestBounds"
+AT_ONCE = f"{T_CASCADE}::TestAgainAndAtOnce"
+POISON = f"{T_FAILURES}::TestPoison"
+AWAY = f"{T_FAILURES}::TestUnreachable"
+BELOW_HELD = (
+    f"{AT_ONCE}::test_a_row_below_that_somebody_holds_keeps_what_is_above_it_and_nothing_else"
+)
+HELD = f"{AT_ONCE}::test_rows_that_somebody_holds_are_done_when_they_are_let_go"
+OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found"
+
+MUTATIONS = (
+    # Claims at hand
+    Mutation(
+        "taken-over-values",
+        "G2: a parent that took a value over loses the rows that hold it",
+        CLAIMS,
+        "if value not in taken",
+        "if True",
+        (f"{LIVING}::test_a_value_that_another_living_parent_took_over_keeps_its_rows",),
+    ),
+    Mutation(
+        "primary-key-for-every-key",
+        "G2: rows are found by a field that they do not hold",
+        CLAIMS,
+        "each.key if target == self.pk else each.targets.get(target.name)",
+        "each.key",
+        (f"{T_KINDS}::test_keys_that_hold_another_field",),
+    ),
+    Mutation(
+        "nothing-is-ever-left",
+        "G1: locked rows are passed over and forgotten",
+        CLAIMS,
+        "unfinished |= {owners[key] for key in held}",
+        "pass",
+        (HELD,),
+    ),
+    # The turn
+    Mutation(
+        "no-last-look",
+        "G2: a parent that comes back before the commit loses its new rows",
+        CASCADE,
+        "raise _CameBack",
+        "pass",
+        (f"{T_CAME_BACK}::test_rows_old_and_new_are_kept",),
+    ),
+    Mutation(
+        "finish-what-is-left",
+        "G1: a turn that is over counts as done",
+        CASCADE,
+        "for pk in self.held.cascades if pk not in unfinished}",
+        "for pk in self.held.cascades}",
+        (f"{T_CASCADE}::TestFairness::test_the_small_are_done_while_the_giant_is_still_pending",),
+    ),
+    Mutation(
+        "endless-turn",
+        "G7: a giant keeps its turn until it is done",
+        CASCADE,
+        "if time.monotonic() >= self.until:",
+        "if False:",
+        (f"{T_CASCADE}::TestFairness::test_the_small_are_done_while_the_giant_is_still_pending",),
+    ),
+    Mutation(
+        "run-past-a-pause",
+        "a pause takes effect when nothing is left to pause",
+        CASCADE,
+        "not done.more and not control.is_paused(done.database, using=using)",
+        "not done.more",
+        (f"{T_CASCADE}::TestFairness::test_the_small_are_done_while_the_giant_is_still_pending",),
+    ),
+    Mutation(
+        "endless-run",
+        "G7: a task never hands over",
+        CASCADE,
+        "done.more = time.monotonic() >= deadline",
+        "done.more = False",
+        (f"{T_TASKS}::TestCascade::test_it_hands_over_to_the_next_message_when_its_time_is_up",),
+    ),
+    Mutation(
+        "one-fails-all-fail",
+        "G1: a poison row postpones its companions",
+        CASCADE,
+        "if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):",
+        "if True:",
+        (f"{POISON}::test_only_the_one_that_fails_waits_and_all_others_are_done",),
+    ),
+    Mutation(
+        "outage-forgets-the-rows",
+        "receipts do not tell what went before an outage",
+        CASCADE,
+        "log.hand_back(log.with_rows(claim, removed))",
+        "pass",
+        (f"{T_INTERRUPTED}::test_rows_of_the_turn_that_was_cut_off_are_counted",),
+    ),
+    Mutation(
+        "outage-keeps-the-claim",
+        "G6: what was not begun when a database went away waits for its lease",
+        CASCADE,
+        "log.hand_back(claim)",
+        "pass",
+        (f"{AWAY}::test_a_database_lost_while_a_failure_is_narrowed_down_burns_no_attempt",),
+    ),
+    Mutation(
+        "locked-rows-are-a-failure",
+        "G4: a lock of somebody else burns attempts",
+        CASCADE,
+        "if not (self.patient and is_lock_failure(error)):",
+        "if True:",
+        (HELD,),
+    ),
+    Mutation(
+        "reckless-pace",
+        "G8: a quick database gets statements without a bound",
+        PACE,
+        "self.rows = min(self.most, self.rows * 2)",
+        "self.rows = self.rows * 2",
+        (
+            f"{T_DECISIONS}::TestPace::test_a_quick_statement_doubles_it_but_not_above_the_most",
+            f"{BOUNDS}::test_the_limit_holds_for_a_leaf_by_what_the_server_says",
+        ),
+    ),
+    Mutation(
+        "no-barrier-noted",
+        "G9: the cascade forgets which transactions were open",
+        CASCADE,
+        "log.finish(claim, complete, barrier=barrier)",
+        "log.finish(claim, complete, barrier=None)",
+        (OPEN_ALL_THE_WHILE,),
+    ),
+    Mutation(
+        "look-in-one-home-only",
+        "G2: a parent in its second database counts as gone",
+        CLAIMS,
+        "for home in relation.parent_databases if values else ():",
+        "for home in relation.parent_databases[:1] if values else ():",
+        (f"{T_PRIMARIES}::test_a_parent_that_lives_in_another_of_its_homes_is_alive",),
+    ),
+    # Steps
+    Mutation(
+        "delete-above-a-held-leaf",
+        "G4: a row goes although somebody holds what refers to it",
+        STEPS,
+        "if not self.patient and roots:",
+        "if False:",
+        (BELOW_HELD,),
+    ),
+    Mutation(
+        "uncounted-allowance",
+        "G8: a tree's transaction has no bound",
+        STEPS,
+        "self.allowance -= changed.total()",
+        "pass",
+        (f"{BOUNDS}::test_no_statement_touches_more_rows_than_the_limit",),
+    ),
+    Mutation(
+        "collector-loads-all",
+        "G8: Django's Collector loads a whole table",
+        STEPS,
+        "min(limit, COLLECTOR_ROWS)",
+        "limit",
+        (f"{BOUNDS}::test_a_collector_loads_a_bounded_batch",),
+    ),
+    Mutation(
+        "collector-without-a-limit",
+        "G8: Django's Collector takes more rows than a statement may",
+        STEPS,
+        "min(limit, COLLECTOR_ROWS)",
+        "COLLECTOR_ROWS",
+        (f"{T_COLLECTOR}::test_it_starts_from_no_more_rows_than_a_statement_may_touch",),
+    ),
+    Mutation(
+        "set-to-what-is-gone",
+        "a policy's value is set although no parent has it",
+        STEPS,
+        "if value is not None and not _lives(node.field, value):",
+        "if False:",
+        (
+            (
+                f"{T_CASCADE}::TestPolicies"
+                "::test_a_value_that_was_deleted_before_is_refused_and_the_error_kept"
+            ),
+        ),
+    ),
+    Mutation(
+        "set-null-deletes",
+        "G2: rows go that should keep a NULL",
+        PLAN,
+        "below.append(Node(key, update=policy is not Policy.CASCADE))",
+        "below.append(Node(key))",
+        (
+            (
+                f"{T_CASCADE}::TestBelowACascade"
+                "::test_a_tree_goes_leaf_first_and_set_null_keeps_its_rows"
+            ),
+        ),
+    ),
+    Mutation(
+        "signals-unheard",
+        "a project's own delete receivers are passed over",
+        PLAN,
+        "if pre_delete.has_listeners(model) or post_delete.has_listeners(model):",
+        "if False:",
+        (f"{T_PLAN}::test_a_signal_receiver_on_any_level_is_seen_when_it_is_connected",),
+    ),
+    # Statements
+    Mutation(
+        "delete-without-a-limit",
+        "G8: one DELETE takes every row of its keys",
+        POSTGRESQL,
+        'f" LIMIT %s), changed AS',
+        'f" OFFSET 0 * %s), changed AS',
+        (f"{T_STATEMENTS}::TestDeleteRows::test_it_touches_at_most_the_limit",),
+    ),
+    Mutation(
+        "delete-without-skipping",
+        "G4: a hurried DELETE waits for somebody's lock",
+        POSTGRESQL,
+        '"" if patient else " FOR UPDATE SKIP LOCKED"',
+        '""',
+        (HELD,),
+    ),
+    Mutation(
+        "row-and-key-unchecked",
+        "G2: rows are deleted on account of another's key",
+        POSTGRESQL,
+        " AND child.ctid = picked.row AND child.{names['key']} = picked.key",
+        " AND picked.key IS NOT NULL",
+        (
+            f"{T_MOVED}::test_it_is_left_alone",
+            (
+                f"{T_STATEMENTS}::TestDeleteRows"
+                "::test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key"
+            ),
+        ),
+    ),
+    Mutation(
+        "key-checked-once",
+        "G2: a row that moved to a living parent meanwhile is deleted (not on PostgreSQL)",
+        PORTABLE,
+        'filter(**{"pk__in": pks, f"{field.attname}__in": keys})',
+        "filter(pk__in=pks)",
+        (f"{T_STATEMENTS}::TestTheKeyIsCheckedTwice::test_where_rows_cannot_be_locked",),
+    ),
+    Mutation(
+        "found-and-not-locked",
+        "G2: rows above go on moving while those below are removed",
+        POSTGRESQL,
+        '" LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"',
+        '" LIMIT %s) AS found LIMIT %s"',
+        (f"{T_STATEMENTS}::TestLockRows::test_rows_that_somebody_else_holds_are_passed_over",),
+    ),
+    Mutation(
+        "lock-without-a-limit",
+        "G8: all rows of the keys are locked at once",
+        POSTGRESQL,
+        "SKIP LOCKED) AS found LIMIT %s",
+        "SKIP LOCKED) AS found OFFSET 0 * %s",
+        (f"{T_STATEMENTS}::TestLockRows::test_it_gives_rows_with_their_keys_up_to_the_limit",),
+    ),
+    Mutation(
+        "statements-without-keys",
+        "G2: no keys mean all rows",
+        STATEMENTS,
+        "if not keys:",
+        "if False:",
+        (f"{T_STATEMENTS}::TestDeleteRows::test_it_refuses_to_run_without_keys",),
+    ),
+    Mutation(
+        "keys-cut-short",
+        "G2: a key that is too long stands for another",
+        POSTGRESQL,
+        'plain = re.sub(r"\\(.*\\)", "", ',
+        'plain = re.sub(r"never", "", ',
+        (
+            f"{LIVING}::test_a_text_longer_than_the_key_never_stands_for_a_living_parent",
+            (
+                f"{T_STATEMENTS}::TestKeysOfEveryType"
+                "::test_a_text_longer_than_the_column_is_not_taken_for_its_beginning"
+            ),
+        ),
+    ),
+    Mutation(
+        "managers-hide-the-living",
+        "G2: a parent that a manager hides counts as gone",
+        PORTABLE,
+        "return QuerySet(model=model, using=using)",
+        "return model._base_manager.using(using)",
+        (f"{LIVING}::test_a_parent_hidden_by_its_managers_is_alive",),
+    ),
+    Mutation(
+        "unquoted-names",
+        "a name with a blank or a keyword in it is no name",
+        POSTGRESQL,
+        'quote(str(name)).replace("%", "%%")',
+        "str(name)",
+        (f"{T_HOSTILE}::test_every_way_of_a_cascade",),
+    ),
+    Mutation(
+        "barrier-too-young",
+        "G9: the oldest open transaction is taken for the next one",
+        POSTGRESQL,
+        "return OpenTransactions(oldest, following)",
+        "return OpenTransactions(following, following)",
+        (OPEN_ALL_THE_WHILE,),
+    ),
+    # Verification
+    Mutation(
+        "proof-without-a-look",
+        "G9: verified without counting",
+        VERIFY,
+        "leftover = held.with_rows(held.relations)",
+        "leftover: set[int] = set()",
+        (f"{T_CASCADE}::TestLateRows::test_it_is_removed_before_the_proof_is_given",),
+    ),
+    Mutation(
+        "failed-probe-goes-unseen",
+        "G11: what cannot be verified shows nowhere",
+        VERIFY,
+        "done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)",
+        "return",
+        (
+            (
+                f"{T_FAILURES}::TestVerification::test_what_cannot_be_verified_goes_back_to_work"
+                "_and_waits_there_with_the_reason"
+            ),
+        ),
+    ),
+    # Control
+    Mutation(
+        "no-breaker",
+        "G6: everybody asks a database that is away, all the time",
+        CONTROL,
+        "if rows.filter(probe_at__lte=Now()).update(probe_at=again):",
+        "if rows.update(probe_at=again):",
+        (
+            f"{T_LOG}::TestUnreachable::test_one_caller_per_interval_may_probe",
+            f"{AWAY}::test_it_waits_with_the_reason_burns_no_attempt_and_touches_no_other",
+        ),
+    ),
+    Mutation(
+        "breaker-never-closes",
+        "G6: a database that answers again is not worked on",
+        CONTROL,
+        "unreachable_since=None, probe_at=None, reason=",
+        "probe_at=None, reason=",
+        (f"{T_LOG}::TestUnreachable::test_it_keeps_since_when_and_the_latest_reason",),
+    ),
+    Mutation(
+        "no-pause",
+        "a paused database is worked on",
+        CONTROL,
+        "known.paused_at is None and known.unreachable_since is None",
+        "known.unreachable_since is None",
+        (f"{T_PAUSE}::test_a_paused_database_gets_no_statement",),
+    ),
+    Mutation(
+        "pause-without-audit",
+        "nobody knows who paused",
+        CONTROL,
+        'audit("pause", database, actor=actor, reason=reason, using=using)',
+        "pass",
+        (f"{T_COMMAND}::TestOperator::test_what_an_operator_does_is_audited",),
+    ),
+    Mutation(
+        "outage-is-a-failure",
+        "G6: a connection that breaks counts as an attempt",
+        CONTROL,
+        "    except Error:\n        reach(database)",
+        "    except Error:\n        pass",
+        (f"{AWAY}::test_a_database_lost_in_the_middle_of_a_claim_burns_no_attempt",),
+    ),
+    Mutation(
+        "outage-untold",
+        "G11: a database is away and nothing says so",
+        CONTROL,
+        "unreachable(raised, using=using)",
+        "pass",
+        (f"{AWAY}::test_it_waits_with_the_reason_burns_no_attempt_and_touches_no_other",),
+    ),
+    Mutation(
+        "one-log-stops-all",
+        "G6: a log that cannot be reached keeps the others waiting",
+        CONTROL,
+        "if silent and not answering:",
+        "if silent:",
+        (f"{T_FAILURES}::TestALogThatCannotBeReached::test_cascades_of_the_other_logs_go_on",),
+    ),
+    Mutation(
+        "rollback-into-the-void",
+        "G6: a rollback waits for a database that froze",
+        CONTROL,
+        "    except away:\n        connections[database].close()",
+        "    except away:\n        pass",
+        (f"{AWAY}::test_one_that_freezes_within_a_transaction_is_given_up_at_the_time_limit",),
+        own_servers=True,
+    ),
+    # What shows
+    Mutation(
+        "blocked-looks-idle",
+        "G11: status shows a database with blocked cascades as idle",
+        REPORT,
+        "    if blocked:\n",
+        "    if False:\n",
+        (f"{T_REPORT}::TestStatus::test_a_blocked_cascade_shows",),
+    ),
+    Mutation(
+        "undispatched-is-no-backlog",
+        "G11: status shows no backlog while dispatch stands still",
+        REPORT,
+        "(_open(cascades), _undispatched(alias, using))",
+        "(_open(cascades),)",
+        (f"{T_REPORT}::TestStatus::test_what_is_recorded_is_backlog_before_it_is_dispatched",),
+    ),
+    Mutation(
+        "blocked-exits-clean",
+        "G11: a script does not hear of blocked cascades",
+        COMMAND,
+        'elif any(row["blocked"] for row in rows):',
+        "elif False:",
+        (f"{T_COMMAND}::TestStatus::test_only_blocked_cascades_are_findings",),
+    ),
+)
