@@ -124,11 +124,13 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> 
     except away:
         log.hand_back(log.with_rows(claim, removed))
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
         claim = log.with_rows(claim, removed)
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
             reason = claims.reason_of(error)
-            logger.exception("cascades into %s failed: %s", claim.database, reason)
+            logger.error(  # noqa: TRY400 (a traceback ends with the error's text, which may quote rows)
+                "cascades into %s failed: %s\n%s", claim.database, reason, claims.where(error)
+            )
             log.postpone(claim, reason)
             done.failed += len(claim.cascades)
             return

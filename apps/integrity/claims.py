@@ -9,6 +9,7 @@ every primary it may live on, asked past all managers and replicas. A parent tha
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from . import log, relations, statements
@@ -25,6 +26,11 @@ def reason_of(error: Exception) -> str:
     text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""
     first = next(iter(text.strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def where(error: Exception) -> str:
+    """The lines of code that an error came through, without its text."""
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
 class Held:

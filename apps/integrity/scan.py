@@ -170,9 +170,15 @@ def _scan(
     except away:
         run.give_back("interrupted")
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
         scanned.reason = claims.reason_of(error)
-        logger.exception("scan of %s in %s failed", relation.label, database)
+        logger.error(  # noqa: TRY400 (as in cascade.py)
+            "scan of %s in %s failed: %s\n%s",
+            relation.label,
+            database,
+            scanned.reason,
+            claims.where(error),
+        )
         control.reach(database)
         run.pace.took(float("inf"))  # it may have been too much for one statement
     run.give_back(scanned.reason)

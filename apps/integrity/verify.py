@@ -78,9 +78,11 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
                 _probe(claim, done)
         except away:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             reason = f"verification failed: {claims.reason_of(error)}"
-            logger.exception("%s in %s", reason, claim.database)
+            logger.error(  # noqa: TRY400 (as in cascade.py)
+                "%s in %s\n%s", reason, claim.database, claims.where(error)
+            )
             done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
         done.more = time.monotonic() >= deadline
 

@@ -24,17 +24,31 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 #: All cells at once; on a quiet machine they take a quarter of it.
 TIMEOUT_SECONDS = 560
+#: More spoiled cells than that are no accident.
+AGAIN = 3
 
 
 @pytest.fixture(scope="module")
 def played(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Mapping[str, Any], str]:
-    """Results of the cells that this run asks for, and what was printed."""
+    """Results of the cells that this run asks for, and what was printed.
+
+    A cell is a race against a moment: one that a busy machine spoiled is played once more, alone.
+    """
     wanted = {item.callspec.params["cell"] for item in request.session.items if _is_cell(item)}
-    results = tmp_path_factory.mktemp("matrix") / "results.json"
+    directory = tmp_path_factory.mktemp("matrix")
+    found, printed = _play(wanted, directory / "results.json")
+    broken = {cell for cell, result in found.items() if result["problem"]}
+    if 0 < len(broken) <= AGAIN:
+        again, more = _play(broken, directory / "again.json")
+        found, printed = found | again, printed + more
+    return found, printed
+
+
+def _play(cells: set[str], results: Path) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.matrix", "--json", results, *sorted(wanted)],
+        [sys.executable, "-m", "tests.matrix", "--json", results, *sorted(cells)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -49,7 +63,7 @@ def _is_cell(item: pytest.Item) -> bool:
     return getattr(item, "originalname", "") == test_cell.__name__
 
 
-@pytest.mark.timeout(TIMEOUT_SECONDS + 40)
+@pytest.mark.timeout(2 * TIMEOUT_SECONDS)
 @pytest.mark.parametrize("cell", NAMED)
 def test_cell(cell: str, played: tuple[Mapping[str, Any], str]) -> None:
     results, printed = played

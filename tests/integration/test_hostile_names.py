@@ -318,7 +318,6 @@ class TestWhatFailsIsLoggedWithoutItsKey:
         caplog.set_level(logging.DEBUG)
         return caplog
 
-    @pytest.mark.xfail(strict=True, reason="the traceback is logged with the error's details")
     def test_an_error_of_the_database_that_quotes_the_row(
         self, failing: pytest.LogCaptureFixture
     ) -> None:

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("committed")
 LEAF = "right.Leaf.owner"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="pg_snapshot_xmax is one past the last *ended* transaction: in a quiet database an open"
-    " one is not below the fence",
-)
 def test_a_transaction_that_began_after_the_scan_did_is_waited_for(
     tune: Tune, converge: Callable[[], Counter[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ class Statements(Protocol):
 class OpenTransactions:
     """Every writing transaction below `oldest` has ended; none from `next` on has begun.
 
-    PostgreSQL's `pg_snapshot_xmin` and `pg_snapshot_xmax`; None where there is no such thing.
+    PostgreSQL's `pg_snapshot_xmin` and `pg_current_xact_id`; None where there is no such thing.
     """
 
     oldest: int | None = None

@@ -201,7 +201,9 @@ class PostgreSQL:
     def open_transactions(self, *, using: str) -> OpenTransactions:
         ((oldest, following),) = _fetch(
             using,
-            "SELECT pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint"
+            # Not the snapshot's xmax: that is one past the last transaction that has *ended*, and
+            # one that is open may be above it. Ours is above every one that has begun to write.
+            "SELECT pg_snapshot_xmin(now)::text::bigint, pg_current_xact_id()::text::bigint"
             " FROM pg_current_snapshot() AS now",
             [],
         )
