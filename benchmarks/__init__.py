@@ -1,0 +1,1 @@
+"""What the product costs and what it gains, beside other ways and the physical limit."""

@@ -1,0 +1,145 @@
+"""`python -m benchmarks [--only B7[,B1]] [--quick] [--json]`: measure what the README claims.
+
+A line for each result; the last line of standard output is the summary, or with --json one
+document. Exit codes: 0 every target was reached, 3 one was missed, 1 a benchmark broke off.
+Results go to `benchmarks/results/`; those of benchmarks that did not run are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import django
+
+from sandbox import environment, servers
+
+from .result import Result
+from .stage import FULL, POSTGRESQL_SETTINGS, QUICK, Scale, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: "B7" → the module that measures it.
+BENCHMARKS = {
+    path.stem.partition("_")[0].upper(): path.stem
+    for path in sorted(Path(__file__).parent.glob("b[0-9]*_*.py"))
+}
+BROKE_OFF, MISSED = 1, 3
+
+
+def main() -> int:
+    """Return the exit code."""
+    options = _options()
+    began, results, broken = time.time(), list[Result](), list[str]()
+    with ExitStack() as stack:
+        stage = _begin(stack, options)
+        from . import report
+
+        postgresql = _version()
+        where, programs = report.machine(), report.versions(postgresql)
+        progress(f"{where}\n{programs}\n{POSTGRESQL_SETTINGS}, {stage.scale}")
+        for name in options.only:
+            try:
+                for result in _measured(name, stage):
+                    results.append(result)
+                    progress(str(result)) if options.json else say(str(result))
+            except Exception:  # noqa: BLE001 (the others go on, and the summary comes last)
+                traceback.print_exc()
+                broken.append(name)
+        document = report.document(results, stage.scale, postgresql, began)
+    if results and not (broken or options.rows):
+        progress(f"written: {report.save(document).relative_to(Path.cwd())}")
+    say(json.dumps(document, ensure_ascii=False) if options.json else _summary(results, broken))
+    return BROKE_OFF if broken else 0 if all(each.ok for each in results) else MISSED
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run bench", description="What the README claims.")
+    parser.add_argument(
+        "--only", type=_names, default=[*BENCHMARKS], help=f"of {', '.join(BENCHMARKS)}; all"
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller tables")
+    parser.add_argument("--json", action="store_true", help="one document at the end")
+    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = [each.strip().upper() for each in text.split(",")]
+    if unknown := sorted(set(names) - set(BENCHMARKS)):
+        known = ", ".join(BENCHMARKS)
+        raise argparse.ArgumentTypeError(f"no benchmark {', '.join(unknown)}; known: {known}")
+    return names
+
+
+def _begin(stack: ExitStack, options: argparse.Namespace) -> Stage:
+    """Start servers that are ours alone, and make Django ready; `stack` stops everything."""
+    for name in (*environment.VARIABLES.values(), environment.BROKER):
+        os.environ.pop(name, None)
+    servers.POSTGRESQL_SETTINGS.update(POSTGRESQL_SETTINGS)
+    sandbox = stack.enter_context(servers.running())
+    temporary = sandbox.directory / "tmp"
+    temporary.mkdir()
+    os.environ.update(
+        {
+            **environment.for_django(debug=False),
+            **sandbox.environment,
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "TMPDIR": str(temporary),
+        }
+    )
+    django.setup()
+    scale = QUICK if options.quick else FULL
+    if options.rows:
+        scale = Scale(name="trial", rows=options.rows)
+    stage = Stage(sandbox, scale, progress)
+    stage.prepare()
+    return stage
+
+
+def _measured(name: str, stage: Stage) -> Iterator[Result]:
+    """The results of one benchmark."""
+    began = time.monotonic()
+    progress(f"{name}: begins, load {os.getloadavg()[0]:.1f}")
+    yield from importlib.import_module(f"benchmarks.{BENCHMARKS[name]}").run(stage)
+    progress(f"{name}: took {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
+
+
+def _version() -> str:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0])
+
+
+def _summary(results: list[Result], broken: list[str]) -> str:
+    missed = [each.id for each in results if not each.ok]
+    line = f"bench: {len(results) - len(missed)} of {len(results)} targets reached"
+    line += f"; missed: {', '.join(missed)}" if missed else ""
+    return line + (f"; broke off: {', '.join(broken)}" if broken else "")
+
+
+def say(line: str) -> None:
+    """Print one line of the result."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def progress(line: str) -> None:
+    """Print one line that is no result."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

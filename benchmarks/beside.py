@@ -1,0 +1,95 @@
+"""The scan while others are at work: how much it slows their reads, and whether it errs."""
+
+# ruff: noqa: S608 - names come from models
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import connections
+from django.test import override_settings
+
+from apps.integrity import relations, repair, scan
+from apps.integrity.models import Deletion, Scan
+from sandbox.processes import eventually
+
+from .result import Result, percentile, ratios, short, spread
+from .scans import HOMES, forget
+
+if TYPE_CHECKING:
+    from .orphans import Tables
+    from .stage import Stage
+
+WRITERS, GAP_SECONDS = 3, 0.15
+
+
+def interference(stage: Stage, tables: Tables) -> Result:
+    """Point reads of both tables: alone, and beside a gentle scan that never ends."""
+    seconds = 2.0 if stage.scale.quick else 4.0
+    alone, beside = list[float](), list[float]()
+    for number in range(stage.scale.rounds):
+        alone.append(_point_reads(tables, seconds))
+        forget(HOMES[0])
+        scans = stage.begin("scans_for_ever")
+        if not eventually(_is_scanning, timeout=60):
+            raise AssertionError(f"no scan has begun\n{scans.tail()}")
+        beside.append(_point_reads(tables, seconds))
+        scans.check()
+        scans.kill()
+        taken = f"p95 alone {short(alone[-1])} ms, beside a scan {short(beside[-1])} ms"
+        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {taken}")
+    forget(HOMES[0])
+    detail = {"alone_ms": spread(alone), "beside_ms": spread(beside)}
+    title = "p95 of point reads beside a scan"
+    return Result.of("B7.foreground", title, ratios(beside, alone), 1.3, detail=detail)
+
+
+def stress(stage: Stage, tables: Tables) -> Result:
+    """Children that are committed 150 ms before their parents, scanned and repaired all the time.
+
+    Nothing is ever deleted, so that every suspect is a false one; none may be confirmed.
+    """
+    forget(HOMES[0])
+    relation = relations.catalogue().relation(tables.label)
+    seconds = 10.0 if stage.scale.quick else 30.0
+    scans = confirmed = 0
+    with override_settings(INTEGRITY={**settings.INTEGRITY, "grace_seconds": 0.001}):
+        writers = stage.begin("writers", count=WRITERS, seconds=seconds, gap=GAP_SECONDS)
+        while writers.running:
+            mode = scan.Mode(full=True)
+            scan.scan(HOMES[1], labels=[tables.label], seconds=math.inf, mode=mode)
+            confirmed += sum(len(each.confirmed) for each in repair.repair([relation]))
+            scans += 1
+    writers.finish()
+    states = dict.fromkeys(("suspect", "cancelled"), 0)
+    for state in Deletion.objects.filter(relation=tables.label).values_list("state", flat=True):
+        states[state] = states.get(state, 0) + 1
+    if not sum(states.values()):
+        raise AssertionError("no suspect in the whole stress: it shows nothing")
+    detail = {"scans": scans, "suspects": sum(states.values()), "states": states}
+    title = "living rows confirmed as orphans under stress"
+    return Result.of("B7.stress", title, [confirmed], 0, unit="keys", detail=detail)
+
+
+def _is_scanning() -> bool:
+    return Scan.objects.using(HOMES[0]).filter(claim__isnull=False).exists()
+
+
+def _point_reads(tables: Tables, seconds: float) -> float:
+    """Milliseconds that 95 of 100 reads do not exceed: a parent and a child in turn."""
+    parent, child = tables.names
+    places = ((HOMES[0], parent, tables.parents), (HOMES[1], child, tables.children))
+    chosen, took = random.Random(1), list[float]()  # noqa: S311 - nothing secret
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for alias, table, rows in places:
+            started = time.perf_counter()
+            with connections[alias].cursor() as cursor:
+                cursor.execute(f"SELECT * FROM {table} WHERE id = %s", [chosen.randint(1, rows)])
+                cursor.fetchall()
+            took.append((time.perf_counter() - started) * 1_000)
+    return percentile(took)

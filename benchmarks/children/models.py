@@ -1,0 +1,36 @@
+"""Children, in `blog_db`."""
+
+# ruff: noqa: D101, DJ008 - nobody looks at these rows; the names say what they are
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from benchmarks.parents.models import Account, FewMember, Guest, Member
+
+
+def across(to: type[models.Model]) -> Any:
+    """A key to a parent in another database."""
+    return models.ForeignKey(to, models.CASCADE, db_constraint=False, related_name="+")
+
+
+class Post(models.Model):
+    parent = across(Member)
+    title = models.TextField()
+
+
+class FewPost(models.Model):
+    parent = across(FewMember)
+    title = models.TextField()
+
+
+class Note(models.Model):
+    parent = across(Account)
+    title = models.TextField()
+
+
+class Visit(models.Model):
+    parent = across(Guest)
+    title = models.TextField()

@@ -1,0 +1,280 @@
+"""`python -m benchmarks.probes NAME '[[…], {…}]'`: one client in a process of its own.
+
+The last line of standard output is what the function of that name gives, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import resource
+import secrets
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: What of a statement tells what it is about.
+SCANNED = re.compile(r'"(parents|children)_')
+LOG = re.compile(r'"?integrity_')
+MEGABYTE = 2**20
+STATUS = Path("/proc/self/status")
+SEED_MEMORY = 8 * 2**30
+PROBES: dict[str, Callable[..., Any]] = {}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    name, arguments = sys.argv[1:]
+    given, named = json.loads(arguments)
+    django.setup()
+    result = PROBES[name](*given, **named)
+    sys.stdout.write(f"{json.dumps(result)}\n")
+
+
+def _probe(function: Callable[..., Any]) -> Callable[..., Any]:
+    PROBES[function.__name__] = function
+    return function
+
+
+@_probe
+def tables() -> None:
+    """Make the log's tables in the databases that the environment names."""
+    from django.core.management import call_command
+
+    for alias in ("default", "blog_db"):
+        call_command("migrate", "integrity", verbosity=0, database=alias)
+
+
+@_probe
+def scan(label: str, *, form: str = "") -> dict[str, Any]:
+    """One pass over the relation, as a command would do it; `form` forces a form of reading."""
+    from apps.integrity import scan as product
+    from apps.integrity.statements import keys
+
+    if form:
+        product.form_for = lambda *_: getattr(keys, form)()
+    _connect()
+    with _counted() as counts:
+        idle, started = _memory(), time.perf_counter()
+        found, unreachable = product.scan(
+            "blog_db", labels=[label], seconds=math.inf, mode=product.Mode(full=True)
+        )
+        seconds = time.perf_counter() - started
+    assert not unreachable, unreachable
+    (seen,) = found
+    assert seen.complete, seen.reason
+    return {
+        "seconds": seconds,
+        "megabytes": _peak() - idle,
+        "idle_megabytes": idle,
+        "statements": dict(counts),
+        "keys": seen.keys_scanned,
+        "rows": seen.rows_scanned,
+        "missing": _missing(label),
+        "orphans": seen.orphans,
+    }
+
+
+@_probe
+def plans(label: str) -> dict[str, Any]:
+    """The plans of one step's two statements, for keys in the middle of the table."""
+    from django.db import connections, transaction
+
+    from apps.integrity import conf, relations
+    from apps.integrity.statements.keys import PostgreSQLKeys
+
+    relation, form = relations.catalogue().relation(label), PostgreSQLKeys()
+    heard: dict[str, tuple[str, Any]] = {}
+
+    def hear(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+        heard[context["connection"].alias] = (sql, params)
+        return execute(sql, params, many, context)
+
+    with ExitStack() as stack:
+        for alias in ("default", "blog_db"):
+            stack.enter_context(connections[alias].execute_wrapper(hear))
+        size = conf.current().scan_step_keys_max
+        first = form.ask(relation.field, None, size, child="blog_db")()
+        assert first is not None
+        step = form.ask(relation.field, first.last, size, child="blog_db")() or first
+        form.missing(relation.target, step, parent="default")
+    found = {}
+    for alias, (sql, params) in heard.items():
+        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+            if alias == "blog_db":
+                cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
+            found[alias] = cursor.fetchone()[0][0]
+    return found
+
+
+@_probe
+def seed(label: str) -> dict[str, Any]:
+    """How seed projects look for orphans: every key of a parent in one list. Only the count."""
+    from django.db import connections
+
+    from apps.integrity import relations
+
+    resource.setrlimit(resource.RLIMIT_AS, (SEED_MEMORY, SEED_MEMORY))
+    relation = relations.catalogue().relation(label)
+    _connect()
+    for alias in ("default", "blog_db"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+    idle, started = _memory(), time.perf_counter()
+    valid = set(relation.parent.objects.values_list("id", flat=True))
+    orphans = relation.child.objects.exclude(parent_id__in=valid).count()
+    return {
+        "seconds": time.perf_counter() - started,
+        "megabytes": _peak() - idle,
+        "orphans": orphans,
+    }
+
+
+@_probe
+def ticks(times: int) -> dict[str, Any]:
+    """Gentle scans of a database in which nothing is due."""
+    from apps.integrity import scan as product
+
+    gentle = product.Mode(gentle=True)
+    found, _ = product.scan("blog_db", seconds=math.inf, mode=gentle)
+    assert all(each.complete for each in found), found
+    took, queries = [], []
+    for _ in range(times):
+        with _counted() as counts:
+            started = time.perf_counter()
+            found, _ = product.scan("blog_db", mode=gentle)
+            took.append((time.perf_counter() - started) * 1000)
+        assert found == []
+        queries.append(sum(counts.values()))
+    return {"milliseconds": took, "queries": statistics.median(queries)}
+
+
+@_probe
+def scans_for_ever() -> None:
+    """Gentle ticks without a pause, pass after pass, until somebody stops us."""
+    from django.test import override_settings
+
+    from apps.integrity import scan as product
+
+    with override_settings(INTEGRITY={"scan_period_seconds": 0.001}):
+        while True:
+            product.scan("blog_db", mode=product.Mode(gentle=True))
+
+
+@_probe
+def writers(count: int, seconds: float, gap: float) -> dict[str, int]:
+    """Children that are committed before their parents, which take a while longer."""
+    until, written = time.monotonic() + seconds, Counter[str]()
+
+    def write() -> None:
+        from django.db import connections, transaction
+
+        from benchmarks.children.models import Visit
+        from benchmarks.parents.models import Guest
+
+        while time.monotonic() < until:
+            with transaction.atomic(using="default"):
+                guest = Guest.objects.create(pk=secrets.randbelow(2**62), name="in a moment")
+                with transaction.atomic(using="blog_db"):
+                    Visit.objects.create(parent=guest, title="early")
+                time.sleep(gap)
+            written["pairs"] += 1
+        connections.close_all()
+
+    threads = [threading.Thread(target=write) for _ in range(count)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return dict(written)
+
+
+def _connect() -> None:
+    """An idle process has its connections."""
+    from django.db import connections
+
+    for alias in ("default", "blog_db"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+@contextmanager
+def _counted() -> Iterator[Counter[str]]:
+    """Count the statements of the block by what they are about; checks of connections, too."""
+    from django.db import connections
+
+    counts: Counter[str] = Counter()
+
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+        name = "scanned" if SCANNED.search(sql) else "log" if LOG.search(sql) else "other"
+        counts[name] += 1
+        return execute(sql, params, many, context)
+
+    with ExitStack() as stack:
+        for alias in ("default", "blog_db"):
+            connection = connections[alias]
+            stack.enter_context(connection.execute_wrapper(count))
+            stack.enter_context(_checks_counted(connection, counts))
+        yield counts
+
+
+@contextmanager
+def _checks_counted(connection: Any, counts: Counter[str]) -> Iterator[None]:
+    """`is_usable` asks the server, past all wrappers."""
+    usable = connection.is_usable
+
+    def check() -> bool:
+        counts["check"] += 1
+        return bool(usable())
+
+    connection.is_usable = check
+    try:
+        yield
+    finally:
+        del connection.is_usable
+
+
+def _missing(label: str) -> list[str]:
+    """The keys that the log holds as suspects of that relation."""
+    from apps.integrity.models import Deletion
+
+    keys = Deletion.objects.using("default").filter(relation=label, state="suspect")
+    return [str(key) for key in keys.values_list("key", flat=True)]
+
+
+def _memory() -> float:
+    """Megabytes that the process holds now; where the system does not tell, the most so far."""
+    return _status("VmRSS") or _peak()
+
+
+def _peak() -> float:
+    """The most megabytes that the process ever held.
+
+    `ru_maxrss` is the last resort: Linux hands it down from the process that started us.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+
+
+def _status(name: str) -> float:
+    """Megabytes, as Linux tells them; 0 elsewhere."""
+    if not STATUS.exists():
+        return 0
+    fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(fields[name].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Results → the documents in `results/`, which keep what other runs measured."""
+
+# ruff: noqa: RUF001 - signs as people write them
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+import psycopg
+
+from .result import Result, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .stage import Scale
+
+RESULTS = Path(__file__).parent / "results"
+SCHEMA_VERSION = 1
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+    }
+
+
+def versions(postgresql: str) -> dict[str, str]:
+    """The programs that matter."""
+    return {
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "psycopg": psycopg.__version__,
+        "postgresql": postgresql,
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def document(
+    results: Sequence[Result], scale: Scale, postgresql: str, began: float
+) -> dict[str, Any]:
+    """A run, for programs. Each result tells its scale, for later runs are merged by id."""
+    run = {
+        "scale": scale.name,
+        "rows": scale.rows,
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "load": [round(each, 1) for each in os.getloadavg()],
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "machine": machine(),
+        "versions": versions(postgresql),
+        "results": [{**each.document(), "run": run} for each in results],
+    }
+
+
+def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """`new`, with the results of `old` that belong to other benchmarks."""
+    measured = {_benchmark(each["id"]) for each in new["results"]}
+    kept = [each for each in old.get("results", []) if _benchmark(each["id"]) not in measured]
+    results = sorted([*kept, *new["results"]], key=lambda each: _order(each["id"]))
+    return {**new, "results": results}
+
+
+def save(new: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Merge into `latest.json`, and write `latest.md` from it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "latest.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    whole = merged(new, old)
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    (folder / "latest.md").write_text(markdown(whole))
+    return path
+
+
+def markdown(whole: dict[str, Any]) -> str:
+    """The table for people."""
+    where = whole["machine"]
+    programs = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
+    lines = [
+        "# Benchmarks",
+        "",
+        f"{where['processors']} × {where['processor']}, {where['memory_gb']} GB, {programs}.",
+        "Median of the rounds (least–most). `./run bench` measures them again.",
+        "",
+        "| id | what | measured | target | | rows | load |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in whole["results"]:
+        sign = "≥" if each["at_least"] else "≤"
+        samples, spread = each["samples"], ""
+        if len(samples) > 1:
+            spread = f" ({short(min(samples))}–{short(max(samples))})"
+        lines.append(
+            f"| {each['id']} | {each['title']} | {short(each['ratio'])}{spread} {each['unit']}"
+            f" | {sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
+            f" | {each['run']['rows']:,} | {each['run']['load'][0]} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _benchmark(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _order(name: str) -> int:
+    return int("".join(filter(str.isdigit, _benchmark(name))) or sys.maxsize)
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,111 @@
+"""What a benchmark gives, and how rounds become one figure. Pure."""
+
+# ruff: noqa: RUF001 - signs as people write them
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A figure and its target. Most are ratios; the others say what they count in `unit`.
+
+    `samples` has the figure of each round, `detail` whatever explains it.
+    """
+
+    id: str
+    title: str
+    ratio: float
+    target: float
+    samples: tuple[float, ...]
+    unit: str = "×"
+    at_least: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, name: str, title: str, samples: Iterable[float], target: float, **more: Any
+    ) -> Result:
+        """The median of the rounds."""
+        kept = tuple(samples)
+        ratio = statistics.median(kept)
+        return cls(id=name, title=title, ratio=ratio, target=target, samples=kept, **more)
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark that it belongs to, as in "B7"."""
+        return self.id.partition(".")[0]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the target was reached."""
+        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
+
+    def __str__(self) -> str:
+        sign, verdict = "≥" if self.at_least else "≤", "ok" if self.ok else "MISSED"
+        spread = ""
+        if len(self.samples) > 1:
+            spread = f" ({short(min(self.samples))}–{short(max(self.samples))})"
+        figure = f"{short(self.ratio)}{spread} {self.unit}"
+        return f"{verdict:<6} {self.id:<14} {self.title}: {figure}, target {sign} {self.target:g}"
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "ratio": round(self.ratio, 4),
+            "target": round(self.target, 4),
+            "ok": self.ok,
+            "unit": self.unit,
+            "at_least": self.at_least,
+            "samples": [round(each, 4) for each in self.samples],
+            "detail": dict(self.detail),
+        }
+
+
+def interleaved(
+    rounds: int, measures: Mapping[str, Callable[[], float]], tell: Callable[[str], object]
+) -> dict[str, list[float]]:
+    """Take every measure once in each round: what disturbs one round disturbs all of them.
+
+    Each round begins with another one, so that none always follows the same.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in measures}
+    names = list(measures)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            samples[name].append(measures[name]())
+        taken = ", ".join(f"{name} {short(samples[name][-1])}" for name in names)
+        tell(f"round {number + 1} of {rounds}: {taken}")
+    return samples
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def spread(samples: Sequence[float]) -> dict[str, float]:
+    """Median, least and most, for the details of a result."""
+    middle = statistics.median(samples)
+    figures = {"median": middle, "min": min(samples), "max": max(samples)}
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def percentile(values: Iterable[float], percent: int = 95) -> float:
+    """The smallest value that so many percent of all values do not exceed."""
+    ordered = sorted(values)
+    return ordered[-(-len(ordered) * percent // 100) - 1]
+
+
+def short(value: float) -> str:
+    """A number for people."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004

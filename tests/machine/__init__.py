@@ -1,0 +1,1 @@
+"""A hypothesis state machine over the log and the engine; see `machine.py`."""
