@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from apps.integrity import capture, control
 from apps.integrity.exceptions import DatabaseUnreachable
 
-from .faults import TASKS, Broker, BrokerDown, Died, Moment, Outages, Session, at_statement
+from .faults import TASKS, Broker, BrokerDown, Died, Moment, Of, Outages, Session, at_statement
 from .kinds import (
     CHILD_DATABASES,
     DEFAULT,
@@ -223,16 +223,20 @@ class Acts(RuleBasedStateMachine):
         return True
 
     def _deletable(self, *which: int) -> list[Id]:
-        """Parents of `default`, of one kind, that no open transaction has."""
-        found = [
+        """Some parents of `default`, all of one kind."""
+        found = self._all_deletable()
+        chosen = dict.fromkeys(found[each % len(found)] for each in which if found)
+        return [each for each in chosen if each[0] == next(iter(chosen))[0]]
+
+    def _all_deletable(self) -> list[Id]:
+        """The parents of `default` that no open transaction has."""
+        return [
             identity
             for identity, row in self.truth.rows.items()
             if row.kind.alias == DEFAULT
             and identity[1] != str(FALLBACK)
             and not set(self.leaving).intersection(self._with(identity))
         ]
-        chosen = dict.fromkeys(found[each % len(found)] for each in which if found)
-        return [each for each in chosen if each[0] == next(iter(chosen))[0]]
 
     def _with(self, identity: Id) -> list[Id]:
         return self.truth.with_local(identity)
@@ -384,16 +388,18 @@ class Acts(RuleBasedStateMachine):
         return True
 
     def _strike(self, what: str, job: int, moment: Moment) -> bool:
+        return self._struck(what, self._job(job, due=True), moment)
+
+    def _struck(self, what: str, job: Job, moment: Moment) -> bool:
         def act() -> None:
             self.faults += what != RIGHT  # to lose a database without a log burns no attempt
             self.rig.struck[what] += 1
             note(f"… {what} {moment}")
             _STRIKES.get(what, lambda: self._go_down(what))()
 
-        chosen = self._job(job, due=True)
         try:
             with at_statement(moment, act):
-                return self._run(chosen, SoftTimeLimitExceeded, OperationalError, InterfaceError)
+                return self._run(job, SoftTimeLimitExceeded, OperationalError, InterfaceError)
         except Died:
             return True
 
@@ -509,7 +515,7 @@ class Acts(RuleBasedStateMachine):
             if not self.truth.open():
                 return
 
-    def _round(self) -> None:
+    def _round(self, *, deadly: bool = False) -> None:
         """Beat's ticks and the messages that they send, with time passing; no other message."""
         self.truth.step += 1
         self.rig.world.probes()
@@ -517,8 +523,35 @@ class Acts(RuleBasedStateMachine):
             self._pass("running", "waiting", "done")
             self._run((name, None))
             while self.rig.broker.messages:
-                self._run(self.rig.broker.messages.pop(0))
+                job = self.rig.broker.messages.pop(0)
+                if deadly:
+                    self._struck("death", job, self._next_moment())
+                else:
+                    self._run(job)
             self.observe()
+
+    def _next_moment(self) -> Moment:
+        """Another one each time, and in each run; the same when it is run again."""
+        self.serial += 1
+        return Moment(self.serial % 7 + 1, Of.WRITES, after=bool(self.serial // 7 % 2))
+
+    def _last_scene(self) -> None:
+        """In every run: parents go while rows of theirs are still to be committed."""
+        for kind in range(len(self.labels)):
+            self._insert_late(kind, self.serial)
+        keys = {(label, str(value)) for label, value in self._late_keys()}
+        for identity in sorted(keys.intersection(self.truth.rows)):
+            if identity in self._all_deletable():
+                self._delete([identity], "one")
+        self.observe()
+
+    def _late_keys(self) -> list[tuple[str, Any]]:
+        return [
+            (link.to, values[link.column])
+            for written in self.pending.values()
+            for (label, _), values, _ in written
+            for link in KINDS[label].links
+        ]
 
 
 def die() -> None:

@@ -311,7 +311,7 @@ class IntegrityMachine(Acts):
     # The end of a run
 
     def teardown(self) -> None:
-        if not self.sound:
+        if not self.sound or not self.labels:
             return
         self.rig.outages.end_all()
         self.rig.broker.down = False
@@ -319,11 +319,13 @@ class IntegrityMachine(Acts):
             for database in CHILD_DATABASES:
                 control.resume(database, actor="op", reason="the end", using=log)
         self.rig.broker.messages.clear()
-        if self.pending or self.leaving:
-            self._round()  # all that can be done is done, and they are still open
+        self._last_scene()
+        self._round(deadly=True)
+        self._round()  # all that can be done is done, and transactions are still open
         for position in range(len(self.pending)):
             self._end_late(position, commit=True)
         self._end_leave(commit=True)
+        self._round(deadly=True)
         self._converge()
         if self.truth.open() and self.faults >= TUNED["attempts"] and self._retry_all():
             self._converge()

@@ -3,7 +3,7 @@
 Every run of the suite takes the same steps, so a red one is not chance. To look further, and
 elsewhere each time (or where `--hypothesis-seed=N` says):
 
-    pytest --hypothesis-profile=long tests/open/state_machine.py
+    pytest --hypothesis-profile=long tests/integration/test_state_machine.py
 
 A violation prints the shortest sequence of steps that leads to it.
 """
@@ -39,7 +39,7 @@ pytestmark = [
 ]
 
 #: Sequences of the suite, and the steps of each.
-EXAMPLES, STEPS = 65, 60
+EXAMPLES, STEPS = 32, 100
 #: So many of the rules may find no moment for themselves.
 RARE = 4
 #: Nobody lets go of a lock while somebody waits for it: all act in turn.
@@ -86,7 +86,8 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 def test_no_order_of_events_breaks_an_invariant(rig: Rig) -> None:
     run_state_machine_as_test(functools.partial(IntegrityMachine, rig), settings=profile())
     report(rig)
-    assert rig.steps.total() > 2_000
+    assert rig.steps.total() + rig.idle > 2_000
+    assert rig.steps.total() > 1_500
     assert rig.struck.total() > 40
     assert rig.between.total() > 20
     assert len(RULES - rig.steps.keys()) <= RARE
