@@ -213,7 +213,7 @@ class _Turn:
         """Finish what has no rows left, put the rest back."""
         claim = self.held.claim
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
-        barrier = statements.on(claim.database).open_transactions(using=claim.database).next
+        barrier = statements.on(claim.database).next_transaction(using=claim.database)
         deletions = log.finish(claim, complete, barrier=barrier)
         phases.reached(Phase.FINISHED)
         log.release(claim, {pk: self.removed[pk] for pk in unfinished}, reason=reason)

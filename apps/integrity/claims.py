@@ -40,7 +40,9 @@ class Held:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = relations.primary_key(self.parent)
-        self.relations = relations.catalogue().children_of(self.parent._meta.label, claim.database)
+        self.relations = relations.catalogue().children_of(
+            self.parent._meta.label, claim.database, claim.cascades[0].relation
+        )
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
 

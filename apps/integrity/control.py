@@ -6,9 +6,9 @@ same transaction.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -82,11 +82,24 @@ def in_each_log(database: str, work: Callable[[str], None], away: Away = AWAY) -
 def _refused(database: str, *, using: str) -> bool:
     """Pause work on a database that belongs to other parents; see identity.py."""
     with watched(database):
-        reason = identity.stranger(database, using=using)
+        reason = next(
+            filter(
+                None, (identity.stranger(database, using=home) for home in _homes(database, using))
+            ),
+            "",
+        )
     if reason:
         logger.error("%s: %s", database, reason)
         pause(database, actor="integrity", reason=reason, using=using)
     return bool(reason)
+
+
+def _homes(database: str, using: str) -> Iterator[str]:
+    """The databases of parents that answer: one that does not condemns nobody either."""
+    for home in relations.catalogue().homes(database, using):
+        with contextlib.suppress(DatabaseUnreachable):
+            reach(home)
+            yield home
 
 
 def lost(database: str, raised: Exception) -> str:
@@ -136,7 +149,7 @@ def reach(database: str) -> None:
         raise DatabaseUnreachable(database, error) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def given_up(database: str, away: Away) -> Iterator[None]:
     """Within a transaction of `database`: close the connection on one of `away`.
 
@@ -149,7 +162,7 @@ def given_up(database: str, away: Away) -> Iterator[None]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def watched(database: str) -> Iterator[None]:
     """Tell errors of a database that is away (`DatabaseUnreachable`) from all others."""
     try:
@@ -208,7 +221,8 @@ def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
     paused = ChildDatabase.objects.using(using).filter(alias=database)
     if paused.filter(paused_reason__startswith=identity.STRANGER).exists():
         reach(database)
-        identity.accept(database, using=using)
+        for home in _homes(database, using):
+            identity.accept(database, using=home)
     with transaction.atomic(using=using):
         changed = (
             ChildDatabase.objects.using(using)

@@ -41,6 +41,8 @@ class Claimed:
     id: int
     deletion: int
     parent: str
+    #: The one relation that a scan found it by; "" for all relations of the parent.
+    relation: str
     key: str | None
     targets: Mapping[str, str]
     attempts: int
@@ -94,10 +96,10 @@ def dispatch(*, using: str, limit: int) -> int:
         recorded = (
             _deletions(using).filter(state=Deletion.State.RECORDED, parent__in=known).order_by("pk")
         )
-        picked = list(_locked(recorded, using).values_list("pk", "parent")[:limit])
-        for parent in {parent for _, parent in picked}:
-            found = [pk for pk, each in picked if each == parent]
-            databases = relations.catalogue().databases_of(parent)
+        picked = list(_locked(recorded, using).values_list("pk", "parent", "relation")[:limit])
+        for parent, relation in {(parent, relation) for _, parent, relation in picked}:
+            found = [pk for pk, *about in picked if about == [parent, relation]]
+            databases = relations.catalogue().databases_of(parent, relation)
             if databases:
                 statements.on(using).insert_cascades(found, databases, using=using)
             _deletions(using).filter(pk__in=found).update(
@@ -209,19 +211,19 @@ def _claim(
 
 
 def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
-    """The first row's companions: same parent model, and fewer the more often it failed.
+    """The first row's companions: along the same keys, and fewer the more often it failed.
 
     One that is half done has many rows: it takes none that are new into its turn.
     """
     if not rows:
         return []
     first = rows[0]
-    same = [
-        each
-        for each in rows
-        if each.deletion.parent == first.deletion.parent and bool(each.rows) == bool(first.rows)
-    ]
+    same = [each for each in rows if _kind(each) == _kind(first)]
     return same[: max(1, limit >> first.attempts)]
+
+
+def _kind(cascade: Cascade) -> tuple[str, str, bool]:
+    return cascade.deletion.parent, cascade.deletion.relation, bool(cascade.rows)
 
 
 def _claimed(cascade: Cascade, attempts: int) -> Claimed:
@@ -229,6 +231,7 @@ def _claimed(cascade: Cascade, attempts: int) -> Claimed:
         id=cascade.pk,
         deletion=cascade.deletion_id,
         parent=cascade.deletion.parent,
+        relation=cascade.deletion.relation,
         key=cascade.deletion.key,
         targets=cascade.deletion.targets or {},
         attempts=attempts,
@@ -424,8 +427,8 @@ def suspect(
 ) -> list[str]:
     """Enter keys (as text) that a scan of `relation` found no parent for; gives the suspects.
 
-    What an open deletion is about already is no suspect; what is one already stays as it is. Call
-    it in the transaction that saves the scan's cursor.
+    What an open deletion is about already is no suspect; what is one already gets the new fence.
+    Call it in the transaction that saves the scan's cursor.
     """
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
     found: list[str] = []
@@ -438,17 +441,24 @@ def _suspect(
     relation: Relation, keys: Sequence[str], fence: Mapping[str, int], using: str
 ) -> list[str]:
     """`suspect` for one list of parameters."""
-    name, parent = relation.target.name, relation.parent._meta.label
-    by_key = relation.target == relations.primary_key(relation.parent)
-    named = {"key__in": keys} if by_key else {"key": None, f"targets__{name}__in": keys}
-    rows = _deletions(using).filter(**named, parent=parent, state__in=Deletion.OPEN)
-    busy, there = set[str](), set[str]()
-    for row in rows.only("key", "targets", "state", "relation"):
-        text = str(row.key if by_key else (row.targets or {})[name])
-        if row.state != Deletion.State.SUSPECT:
-            busy.add(text)
-        elif row.relation == relation.label:
-            there.add(text)
+    name, by_key = relation.target.name, relation.target == relations.primary_key(relation.parent)
+    busy, there = set[str](), dict[str, int]()
+    # Only keys have an index; what holds another field is found through those of the states.
+    for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
+        rows = _deletions(using).filter(
+            **{"key__in" if by_key else f"targets__{name}__in": keys},
+            parent=relation.parent._meta.label,
+            relation__in=["", relation.label],
+            state__in=states,
+        )
+        for row in rows.only("key", "targets", "state"):
+            text = str(row.key if by_key else (row.targets or {})[name])
+            if row.state == Deletion.State.SUSPECT:
+                there[text] = row.pk
+            else:
+                busy.add(text)
+    # Who is missed again is waited for again: a new parent of that key may be on its way now.
+    _deletions(using).filter(pk__in=list(there.values())).update(fence=dict(fence))
     found = [each for each in keys if each not in busy]
     if new := [each for each in found if each not in there]:
         statements.on(using).insert_suspects(
@@ -474,6 +484,12 @@ def number_of_suspects(relation: Relation, *, using: str) -> int:
     """How many suspects of a relation there are."""
     rows = _deletions(using).filter(state=Deletion.State.SUSPECT, relation=relation.label)
     return rows.count()
+
+
+def suspects_by_relation(*, using: str) -> dict[str, int]:
+    """How many suspects each relation has; those without any are left out."""
+    rows = _deletions(using).filter(state=Deletion.State.SUSPECT).values_list("relation")
+    return dict(rows.annotate(models.Count("pk")).order_by())
 
 
 def confirm(deletions: Sequence[int], *, using: str) -> int:

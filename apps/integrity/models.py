@@ -42,8 +42,8 @@ class Deletion(models.Model):
     #: Null where a scan knows only the value that a key holds, which is in `targets` then.
     key = models.TextField(null=True)  # noqa: DJ001
     targets = models.JSONField(null=True, blank=True)
-    #: Of a suspect: the relation that a scan found it by, and per database of the parent the first
-    #: transaction that had not begun when it was not there.
+    #: Of what a scan found: the one relation that it cascades along, and per database of the parent
+    #: the first transaction that had not begun when it was not there.
     relation = models.CharField(max_length=200, blank=True, default="", db_default="")
     fence = models.JSONField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)

@@ -164,19 +164,35 @@ class Catalogue:
         """The databases that deletions may cascade into."""
         return _unique(alias for each in self.relations for alias in each.child_databases)
 
-    def children_of(self, parent: str, database: str | None = None) -> tuple[Relation, ...]:
-        """The relations that a deletion of `parent` cascades along (into `database`)."""
+    def children_of(
+        self, parent: str, database: str | None = None, relation: str = ""
+    ) -> tuple[Relation, ...]:
+        """The relations that a deletion of `parent` cascades along (into `database`).
+
+        One that a scan found cascades along the `relation` that it was found by, and no other.
+        """
         return tuple(
             each
             for each in self.relations
             if each.policy.cascades
             and each.parent._meta.label == parent
-            and (database is None or database in each.child_databases)
+            and database in {None, *each.child_databases}
+            and relation in {"", each.label}
         )
 
-    def databases_of(self, parent: str) -> tuple[str, ...]:
-        """The child databases that a deletion of `parent` fans out to."""
-        return _unique(alias for each in self.children_of(parent) for alias in each.child_databases)
+    def databases_of(self, parent: str, relation: str = "") -> tuple[str, ...]:
+        """The child databases that a deletion of `parent` fans out to; as for `children_of`."""
+        found = self.children_of(parent, relation=relation)
+        return _unique(alias for each in found for alias in each.child_databases)
+
+    def homes(self, database: str, log: str) -> tuple[str, ...]:
+        """Where the parents live that a log asks for before it works on that child database."""
+        return _unique(
+            home
+            for each in self.relations
+            if database in each.child_databases and log in each.parent_databases
+            for home in each.parent_databases
+        )
 
     def parent(self, name: str) -> Model:
         """The tracked parent of that label, in any case.
@@ -268,9 +284,15 @@ def targets(parent: Model) -> tuple[Field, ...]:
 
 
 def suspected(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
-    """The value that a suspect's rows hold: a parent's key, or its `to_field`."""
-    text = (targets or {})[relation.target.name] if key is None else key
-    return parse_key(relation.target, text)
+    """The value that a suspect's rows hold: a parent's key, or its `to_field`.
+
+    None where a migration has made another field of it, or one that cannot hold it.
+    """
+    text = (targets or {}).get(relation.target.name) if key is None else key
+    try:
+        return None if text is None else parse_key(relation.target, text)
+    except InvalidKey:
+        return None
 
 
 def format_key(field: Field, value: Any) -> str:

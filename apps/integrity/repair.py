@@ -4,74 +4,47 @@ Takes the suspects that a scan left; gives them to the one path of every deletio
 check comes on top. Nothing is deleted here.
 
 Note [The second look]: it waits for the grace period, and until every transaction that was open in
-the parent's database at the first sighting has ended: one of them may have been inserting it.
+the parent's database at the last sighting has ended: one of them may have been inserting it.
 
-Note [The brake]: a wrong, empty or restored database of parents makes orphans of the living, many
-at once. So absurd figures repair nothing, until a pass sees better ones or an operator overrides
-the brake with a reason, which is audited.
+Note [Two looks that disagree]: the first one is worth nothing then. All suspects of the relation
+are dropped; what is an orphan is seen again by the next pass.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from django.db.models import QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db import Error
 
-from . import conf, control, log, relations, statements
-from .models import Scan
+from . import brake, claims, conf, control, log, relations, statements, suspects
+from .exceptions import DatabaseUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from .conf import Settings
     from .models import Deletion
     from .relations import Relation
 
-#: The second look and the first one disagree when it finds more than this share alive.
-ALIVE_SHARE = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What is known when suspects of one relation are to be repaired. Counts are of keys."""
-
-    keys: int
-    missing: int
-    empty: bool
-    checked: int = 0
-    alive: int = 0
+logger = logging.getLogger("integrity.repair")
 
 
 @dataclass(slots=True, kw_only=True)
 class Repaired:
-    """What became of the suspects of one relation. Counts are of keys."""
+    """What became of the suspects of one relation. Counts are of keys.
+
+    `reason` says why it could not go on: a database that is away, an error.
+    """
 
     relation: str
     confirmed: list[int] = field(default_factory=list)
     cancelled: int = 0
     waiting: int = 0
     brake: str = ""
-
-
-def brake(sight: Sight, settings: Settings) -> str:
-    """Why nothing may be repaired, or "". Pure."""
-    if sight.empty:
-        return "the parent's table is empty"
-    few = settings.brake_keys
-    if sight.missing > few and sight.missing > settings.brake_share * sight.keys:
-        return (
-            f"{sight.missing:,} of {sight.keys:,} keys miss their parent, more than"
-            f" {settings.brake_share:.1%} and {few:,} keys"
-        )
-    if sight.alive > few and sight.alive > ALIVE_SHARE * sight.checked:
-        return (
-            f"the second look found {sight.alive:,} of {sight.checked:,} missing parents alive:"
-            " does it look at the database that the first one looked at?"
-        )
-    return ""
+    reason: str = ""
+    unreachable: bool = False
 
 
 def repair(
@@ -83,8 +56,8 @@ def repair(
 ) -> list[Repaired]:
     """Confirm the suspects of those relations that are due, or cancel them where the parent lives.
 
-    Refuses absurd figures (Note [The brake]) unless there is a reason to `override` them. Raises
-    `DatabaseUnreachable` when a database of parents does not answer.
+    Refuses absurd figures (brake.py) unless there is a reason to `override` them. A
+    relation whose databases do not answer, or which fails, is reported; the others go on.
     """
     deadline = time.monotonic() + seconds
     return [_repair(each, override, actor, deadline) for each in chosen if each.policy.cascades]
@@ -92,10 +65,9 @@ def repair(
 
 def outlook(relation: Relation) -> Repaired:
     """What a repair would say now, without doing anything."""
-    using = relation.parent_databases[0]
-    waiting = log.number_of_suspects(relation, using=using)
-    reason = brake(sight(relation), conf.current()) if waiting else ""
-    return Repaired(relation=relation.label, waiting=waiting, brake=reason)
+    done = Repaired(relation=relation.label)
+    _noting(done, relation, lambda: _weigh(relation, done))
+    return done
 
 
 def wanted() -> list[Relation]:
@@ -108,87 +80,79 @@ def wanted() -> list[Relation]:
     ]
 
 
-def sight(relation: Relation) -> Sight:
-    """What the scans of a relation have seen: the pass under way, and the last one."""
-    using = relation.parent_databases[0]
-    rows = Scan.objects.using(using).filter(relation=relation.label)
-    now = rows.aggregate(keys=Coalesce(Sum("keys"), 0), missing=Coalesce(Sum("missing"), 0))
-    last = rows.aggregate(
-        keys=Coalesce(Sum("last_keys"), 0), missing=Coalesce(Sum("last_missing"), 0)
-    )
-    worst = max(now, last, key=lambda each: each["missing"] / max(each["keys"], 1))
-    return Sight(keys=worst["keys"], missing=worst["missing"], empty=_is_empty(relation))
-
-
 def _repair(relation: Relation, override: str, actor: str, deadline: float) -> Repaired:
-    using, settings = relation.parent_databases[0], conf.current()
-    done = Repaired(relation=relation.label)
-    if not log.number_of_suspects(relation, using=using):
-        return done
-    found = sight(relation)
-    done.brake = "" if override else brake(found, settings)
-    if override:
-        control.audit("override brake", relation.label, actor=actor, reason=override, using=using)
-    for batch in log.suspects(relation, older_than_seconds=settings.grace_seconds, using=using):
-        if done.brake or time.monotonic() >= deadline:
-            break
-        _second_look(relation, batch, done, found, using, override=override)
-    done.waiting = log.number_of_suspects(relation, using=using)
+    done, using = Repaired(relation=relation.label), relation.parent_databases[0]
+
+    def work() -> None:
+        _weigh(relation, done)
+        if override and done.waiting:
+            done.brake = ""
+            control.audit(
+                "override brake", relation.label, actor=actor, reason=override, using=using
+            )
+        grace = conf.current().grace_seconds
+        for batch in log.suspects(relation, older_than_seconds=grace, using=using):
+            if done.brake or time.monotonic() >= deadline:
+                break
+            _second_look(relation, batch, done, trusting=bool(override))
+        done.waiting = log.number_of_suspects(relation, using=using)
+
+    _noting(done, relation, work)
+    if done.brake:
+        logger.warning("%s: repair refused by the brake: %s", relation.label, done.brake)
     return done
 
 
+def _weigh(relation: Relation, done: Repaired) -> None:
+    """How many wait, and what the brake says of them."""
+    done.waiting = log.number_of_suspects(relation, using=relation.parent_databases[0])
+    done.brake = brake.refusal(relation, done.waiting) if done.waiting else ""
+
+
+def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> None:
+    """Do the work, as far as the parents' databases let it; what hindered it is noted."""
+    try:
+        for home in relation.parent_databases:
+            control.reach(home)
+        work()
+    except DatabaseUnreachable as error:
+        done.reason, done.unreachable = str(error), True
+    except Error as error:
+        done.reason = claims.reason_of(error)
+    if done.reason:
+        logger.warning("%s: not repaired: %s", relation.label, done.reason)
+
+
 def _second_look(
-    relation: Relation,
-    batch: list[Deletion],
-    done: Repaired,
-    found: Sight,
-    using: str,
-    *,
-    override: str,
+    relation: Relation, batch: list[Deletion], done: Repaired, *, trusting: bool
 ) -> None:
     """See the Notes above. A suspect whose fence still stands is left for later."""
+    using = relation.parent_databases[0]
     oldest = {
-        home: statements.on(home).open_transactions(using=home).oldest
+        home: statements.on(home).oldest_transaction(using=home)
         for home in relation.parent_databases
     }
-    keys = {
-        each.pk: relations.suspected(relation, each.key, each.targets)
-        for each in batch
-        if _passed(each, oldest)
-    }
-    if not keys:
-        return
-    living = {
-        key
-        for home in relation.parent_databases
-        for key in statements.on(home).keys_with_rows(
-            relation.target, list(set(keys.values())), using=home
-        )
-    }
-    alive = [pk for pk, key in keys.items() if key in living]
-    seen = Sight(
-        keys=found.keys,
-        missing=found.missing,
-        empty=_is_empty(relation),
-        checked=len(keys),
-        alive=len(alive),
-    )
-    log.cancel(alive, "the parent is alive", using=using)
-    done.cancelled += len(alive)
-    done.brake = "" if override else brake(seen, conf.current())
+    look = suspects.look(relation, [each for each in batch if _passed(each, oldest)])
+    done.cancelled += log.cancel(look.alive, "the parent is alive", using=using)
+    log.cancel(look.outdated, suspects.OUTDATED, using=using)
+    doubt = brake.disagreement(len(look.keys), len(look.alive), conf.current())
+    if not trusting:
+        done.brake = doubt or brake.refusal(relation, done.waiting)
     if not done.brake:
-        confirmed = [pk for pk in keys if pk not in set(alive)]
-        log.confirm(confirmed, using=using)
-        done.confirmed += confirmed
+        done.confirmed += look.missing
+        log.confirm(look.missing, using=using)
+    elif doubt:
+        _drop(relation, doubt)
+
+
+def _drop(relation: Relation, reason: str) -> None:
+    """See Note [Two looks that disagree]."""
+    using = relation.parent_databases[0]
+    for batch in log.suspects(relation, older_than_seconds=0, using=using):
+        log.cancel([each.pk for each in batch], reason, using=using)
 
 
 def _passed(suspect: Deletion, oldest: dict[str, int | None]) -> bool:
     """Whether every transaction that was open when the parent was not there has ended."""
     fence = suspect.fence or {}
     return all(now is None or now >= fence.get(home, 0) for home, now in oldest.items())
-
-
-def _is_empty(relation: Relation) -> bool:
-    return not any(
-        QuerySet(model=relation.parent, using=home).exists() for home in relation.parent_databases
-    )

@@ -6,12 +6,13 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db import router
+from django.db import Error, OperationalError, router
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import control, log, relations, statements
+from . import brake, claims, control, log, relations, suspects
+from .exceptions import DatabaseUnreachable
 from .models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from .plan import plan
 
@@ -66,7 +67,9 @@ class ScanRow(TypedDict):
     """How far the scan of one relation in one child database is, and what it guarantees.
 
     `coverage` is the share of the pass under way; every orphan that existed at `covers_at` was seen
-    by `last_full_scan`. `throttle` is the number of keys of the next step.
+    by `last_full_scan`. `throttle` is the number of keys of the next step. `waiting` counts the
+    suspects of the relation that wait for a second look, whatever database they were seen in;
+    `brake` says why they would not be repaired now, or "".
     """
 
     relation: str
@@ -81,6 +84,8 @@ class ScanRow(TypedDict):
     suspects: int
     orphans: int
     throttle: int
+    waiting: int
+    brake: str
     reason: str
 
 
@@ -133,26 +138,36 @@ def _relation(relation: Relation, database: str) -> RelationRow:
     }
 
 
-def repairs(chosen: Sequence[Relation]) -> list[Effect]:
-    """What repairing the suspects of those relations would touch along each of them."""
+def repairs(chosen: Sequence[Relation]) -> tuple[list[Effect], dict[str, str]]:
+    """What repairing the suspects of those relations would touch, and what could not be asked.
+
+    The latter by relation, with the reason.
+    """
     effects: list[Effect] = []
+    unreachable: dict[str, str] = {}
     for relation in chosen:
-        using, rows = relation.parent_databases[0], Counter[str]()
-        for batch in log.suspects(relation, older_than_seconds=0, using=using):
-            keys = {relations.suspected(relation, each.key, each.targets) for each in batch}
-            for alias in relation.child_databases:
-                form = statements.on(alias)
-                rows[alias] += form.count_rows(relation.field, list(keys), using=alias)
-        effects += [
-            {
-                "relation": relation.label,
-                "database": alias,
-                "policy": str(relation.policy),
-                "rows": number,
-            }
-            for alias, number in rows.items()
-        ]
-    return effects
+        try:
+            effects += _repairs(relation)
+        except (DatabaseUnreachable, OperationalError) as error:
+            unreachable[relation.label] = str(error)
+    return effects, unreachable
+
+
+def _repairs(relation: Relation) -> list[Effect]:
+    rows = Counter[tuple[str, str, str]]()
+    for alias in (*relation.parent_databases, *relation.child_databases):
+        control.reach(alias)
+    for batch in log.suspects(relation, older_than_seconds=0, using=relation.parent_databases[0]):
+        look = suspects.look(relation, batch)
+        missing = list({look.keys[pk] for pk in look.missing})
+        for alias in relation.child_databases if missing else ():
+            for each in _effects(relation, alias, missing, {}):
+                rows[each["relation"], each["database"], each["policy"]] += each["rows"]
+    return [
+        {"relation": label, "database": alias, "policy": policy, "rows": number}
+        for (label, alias, policy), number in rows.items()
+        if number
+    ]
 
 
 def preview(model: str, key: str) -> list[Effect]:
@@ -169,7 +184,7 @@ def preview(model: str, key: str) -> list[Effect]:
         if relation.parent is not parent or (value := _target_value(relation, pk)) is None:
             continue
         for database in relation.child_databases:
-            effects += _effects(relation, database, value, seen)
+            effects += _effects(relation, database, [value], seen)
     return effects
 
 
@@ -183,14 +198,14 @@ def _target_value(relation: Relation, pk: Any) -> Any:
 
 
 def _effects(
-    relation: Relation, database: str, value: Any, seen: dict[tuple[Model, str], Q]
+    relation: Relation, database: str, values: list[Any], seen: dict[tuple[Model, str], Q]
 ) -> Iterator[Effect]:
     key, policy = relation.field, relation.policy
-    yield _effect(key, str(policy), Q(**{key.attname: value}), database, seen)
+    yield _effect(key, str(policy), Q(**{f"{key.attname}__in": values}), database, seen)
     if policy is relations.Policy.CASCADE:
         for node, path in _below(plan(relation).root, key.attname):
             below = relations.Policy.of(relations.declared_on_delete(node.field))
-            yield _effect(node.field, str(below), Q(**{path: value}), database, seen)
+            yield _effect(node.field, str(below), Q(**{f"{path}__in": values}), database, seen)
 
 
 def _below(node: Node, path: str) -> Iterator[tuple[Node, str]]:
@@ -236,19 +251,30 @@ def status() -> Status:
 
 def scans() -> list[ScanRow]:
     """The scan of each relation in each child database, begun or not, in the logs that answer."""
-    logs = control.answering_logs()
-    rows = {
-        (row.relation, row.database): row for using in logs for row in Scan.objects.using(using)
-    }
-    return [
-        _scan(rows.get((relation.label, database)) or Scan(), relation.label, database)
-        for relation in relations.catalogue().relations
-        for database in relation.child_databases
-        if relation.parent_databases[0] in logs
-    ]
+    return [row for using in control.answering_logs() for row in _scans(using)]
 
 
-def _scan(row: Scan, relation: str, database: str) -> ScanRow:
+def _scans(using: str) -> Iterator[ScanRow]:
+    rows = {(row.relation, row.database): row for row in Scan.objects.using(using)}
+    waiting = log.suspects_by_relation(using=using)
+    for relation in relations.catalogue().relations:
+        if relation.parent_databases[0] != using:
+            continue
+        number = waiting.get(relation.label, 0)
+        refusal = _refusal(relation, number) if number else ""
+        for database in relation.child_databases:
+            row = rows.get((relation.label, database)) or Scan()
+            yield _progress(row, relation.label, database, number, refusal)
+
+
+def _refusal(relation: Relation, waiting: int) -> str:
+    try:
+        return brake.refusal(relation, waiting)
+    except Error as error:
+        return f"the parents cannot be asked: {claims.reason_of(error)}"
+
+
+def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: str) -> ScanRow:
     under_way = row.began_at is not None
     coverage: float | None = 1.0 if row.finished_at else 0.0
     eta = None
@@ -269,6 +295,8 @@ def _scan(row: Scan, relation: str, database: str) -> ScanRow:
         "suspects": row.missing if under_way else row.last_missing,
         "orphans": row.orphans if under_way else row.last_orphans,
         "throttle": row.step_keys,
+        "waiting": waiting,
+        "brake": refusal,
         "reason": row.reason,
     }
 

@@ -17,24 +17,26 @@ the grace period is over (repair.py).
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import logging
 import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db import Error, InterfaceError, OperationalError, connections, transaction
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 
-from . import claims, conf, control, log, relations, statements
+from . import claims, conf, control, log, relations, statements, suspects
+from .exceptions import DatabaseUnreachable
 from .models import Scan
 from .pace import Pace
 from .signals import orphan_found
 from .statements.keys import form_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from .control import Away
     from .relations import Relation
@@ -55,7 +57,10 @@ FIGURES = ("keys", "rows", "missing", "orphans")
 
 @dataclass(slots=True, kw_only=True)
 class Scanned:
-    """What a run saw of one relation in one child database."""
+    """What a run saw of one relation in one child database.
+
+    `orphans_of_pass` counts the runs before, too, where this one ended the pass.
+    """
 
     relation: str
     database: str
@@ -64,6 +69,7 @@ class Scanned:
     keys_scanned: int = 0
     suspects: int = 0
     orphans: int = 0
+    orphans_of_pass: int = 0
     complete: bool = False
     reason: str = ""
 
@@ -91,8 +97,8 @@ def scan(
 ) -> tuple[list[Scanned], str]:
     """Scan the relations (or those named) whose children live in `database`, until time is up.
 
-    `seconds` defaults to the setting `scan_seconds`. Gives what was seen, and why the database
-    cannot be reached, or "". One that fails is reported with the reason; the others go on.
+    `seconds` defaults to the setting `scan_seconds`. Gives what was seen, and why the database or
+    a log cannot be reached, or "". One that fails is reported with the reason; the others go on.
     """
     mode = mode or Mode()
     seconds = conf.current().scan_seconds if seconds is None else seconds
@@ -103,54 +109,68 @@ def scan(
         for relation in _chosen(database, labels, using, mode):
             if found and time.monotonic() >= deadline:
                 return
-            with control.watched(database):
+            try:
                 found.append(_scan(relation, database, using, deadline, mode, away))
+            except (OperationalError, InterfaceError) as error:  # the log went away
+                connections[using].close()
+                found.append(_failed(relation, database, error))
 
     unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
     if not (unreachable or mode.gentle):
         seen = {each.relation for each in found}
-        found += _left_out(database, labels, seen, mode)
+        left_out, unreachable = _left_out(database, labels, seen)
+        found += left_out
     return found, unreachable
 
 
 def _left_out(
-    database: str, labels: Sequence[str] | None, seen: set[str], mode: Mode
-) -> list[Scanned]:
-    """What was not scanned, and why: said, not passed over."""
-    return [
-        Scanned(
-            relation=relation.label,
-            database=database,
-            reason=control.paused_reason(database, using=using) or "no time was left",
-        )
-        for using in control.answering_logs()
-        for relation in _chosen(database, labels, using, mode)
-        if relation.label not in seen
-    ]
+    database: str, labels: Sequence[str] | None, seen: Container[str]
+) -> tuple[list[Scanned], str]:
+    """What was not scanned, and why: said, not passed over. And why a log did not answer, or ""."""
+    left_out, unreachable = list[Scanned](), ""
+    for using in relations.catalogue().log_databases:
+        missed = [each for each in _relations(database, using, labels) if each.label not in seen]
+        if not missed:
+            continue
+        try:
+            control.reach(using)
+            reason = control.paused_reason(database, using=using) or "no time was left"
+        except DatabaseUnreachable as error:
+            reason = unreachable = str(error)
+        left_out += [
+            Scanned(relation=each.label, database=database, reason=reason) for each in missed
+        ]
+    return left_out, unreachable
 
 
-def due(database: str, *, using: str) -> frozenset[str]:
-    """Labels of relations whose scan of `database` is under way, or due for its next pass."""
+def due(database: str, *, using: str) -> tuple[str, ...]:
+    """Labels of relations whose scan of `database` is under way, or due for its next pass.
+
+    Those first whose turn is longest ago: one that fails keeps no other from its turn.
+    """
     period = dt.timedelta(seconds=conf.current().scan_period_seconds)
-    labels = {each.label for each in _relations(database, using)}
-    rested = Scan.objects.using(using).filter(
-        Q(began_at__isnull=True, covers_at__gt=Now() - period) | Q(due_at__gt=Now()),
-        database=database,
-    )
-    return frozenset(labels - set(rested.values_list("relation", flat=True)))
+    rests = Q(began_at__isnull=True, covers_at__gt=Now() - period) | Q(due_at__gt=Now())
+    rows = Scan.objects.using(using).filter(database=database).order_by("due_at")
+    known = dict(rows.values_list("relation", ExpressionWrapper(rests, BooleanField())))
+    labels = [each.label for each in _relations(database, using)]
+    never = [label for label in labels if label not in known]
+    return (*never, *(label for label, resting in known.items() if label in labels and not resting))
 
 
 def _chosen(database: str, labels: Sequence[str] | None, using: str, mode: Mode) -> list[Relation]:
-    wanted = due(database, using=using) if mode.gentle else labels
-    return [each for each in _relations(database, using) if wanted is None or each.label in wanted]
+    if not mode.gentle:
+        return _relations(database, using, labels)
+    return [relations.catalogue().relation(label) for label in due(database, using=using)]
 
 
-def _relations(database: str, using: str) -> list[Relation]:
+def _relations(database: str, using: str, labels: Container[str] | None = None) -> list[Relation]:
     """The relations into `database` whose scans this log keeps: that of the parents' first home."""
     return [
         each
         for each in relations.catalogue().relations
-        if database in each.child_databases and each.parent_databases[0] == using
+        if database in each.child_databases
+        and each.parent_databases[0] == using
+        and (labels is None or each.label in labels)
     ]
 
 
@@ -166,23 +186,31 @@ def _scan(
         scanned.reason = "another scan is at work on it"
         return scanned
     try:
-        run.walk(deadline, away)
-    except away:
-        run.give_back("interrupted")
+        with control.watched(database):
+            run.walk(deadline, away)
+    except away as error:
+        run.give_back(claims.reason_of(error))
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-        scanned.reason = claims.reason_of(error)
-        logger.error(  # noqa: TRY400 (as in cascade.py)
-            "scan of %s in %s failed: %s\n%s",
-            relation.label,
-            database,
-            scanned.reason,
-            claims.where(error),
-        )
-        control.reach(database)
+        scanned.reason = _failed(relation, database, error).reason
         run.pace.took(float("inf"))  # it may have been too much for one statement
     run.give_back(scanned.reason)
     return scanned
+
+
+def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
+    reason = claims.reason_of(error)
+    logger.error(
+        "scan of %s in %s failed: %s\n%s", relation.label, database, reason, claims.where(error)
+    )
+    return Scanned(relation=relation.label, database=database, reason=reason)
+
+
+class _End(enum.Enum):
+    """What ended with a stretch of steps."""
+
+    PASS = enum.auto()
+    TIME = enum.auto()
 
 
 class _Pass:
@@ -226,29 +254,38 @@ class _Pass:
         self.scanned.expected_rows = expected
 
     def walk(self, deadline: float, away: Away) -> None:
-        """Step by step, until there are no more keys or time is up."""
-        finished = False
+        """Stretch by stretch, until there are no more keys or time is up.
+
+        What a stretch saw is saved after its transaction: no lock on the child's table outlives it,
+        and a log in the same database is written outside of it.
+        """
+        end = None
+        while end is None:
+            end = self._stretch(deadline, away)
+            if not self._save():
+                return
+        if end is _End.PASS:
+            self._finish(away)
+
+    def _stretch(self, deadline: float, away: Away) -> _End | None:
+        """Steps until it is time to save; what ended with it, if anything did."""
         with self.form.reading(self.database), control.given_up(self.database, away):
             ask = self._ask(self.cursor)
             while (step := ask()) is not None:
                 started = time.monotonic()
-                last = started >= deadline
+                late = started >= deadline
+                last = late or self._is_time_to_save()
                 if not (last or self.mode.gentle):
                     ask = self._ask(step.last)
                 self._look(step)
                 took = time.monotonic() - started
                 self.pace.took(took)
-                if self._is_time_to_save() and not self._save():
-                    return
                 if last:
-                    break
+                    return _End.TIME if late else None
                 if self.mode.gentle:
                     time.sleep(max(0.0, min(took, deadline - time.monotonic())))
                     ask = self._ask(step.last)
-            else:
-                finished = True
-        if self._save() and finished:
-            self._finish()
+        return _End.PASS
 
     def _ask(self, after: str | None) -> Callable[[], Step | None]:
         return self.form.ask(self.relation.field, after, self.pace.rows, child=self.database)
@@ -262,6 +299,7 @@ class _Pass:
             living = statements.on(home).keys_with_rows(target, keys, using=home)
             keys = [key for key in keys if key not in living]
         self.seen.add(step, keys)
+        self.cursor = step.last
 
     def _is_time_to_save(self) -> bool:
         late = time.monotonic() - self.saved_at >= SAVE_SECONDS
@@ -280,29 +318,29 @@ class _Pass:
             if not self._mine().update(due_at=_lease()):
                 self.scanned.reason = "another scan took it over"
                 return False
-            suspects = self._suspect(seen.missing, fence)
-            orphans = self._rows(suspects)
+            missing = self._suspect(seen.missing, fence)
+            orphans = self._rows(missing)
             self._mine().update(
                 cursor=seen.last,
                 keys=F("keys") + seen.keys,
                 rows=F("rows") + seen.rows,
-                missing=F("missing") + len(suspects),
+                missing=F("missing") + len(missing),
                 orphans=F("orphans") + orphans,
                 step_keys=self.pace.rows,
             )
         self.scanned.keys_scanned += seen.keys
         self.scanned.rows_scanned += seen.rows
-        self.scanned.suspects += len(suspects)
+        self.scanned.suspects += len(missing)
         self.scanned.orphans += orphans
-        if suspects:
-            self._announce(suspects)
+        if missing:
+            self._announce(missing)
         self.mode.tell(self.scanned)
         return True
 
     def _fence(self) -> dict[str, int]:
         """The next transaction of each of the parents' databases. See Note [Child first]."""
         following = {
-            home: statements.on(home).open_transactions(using=home).next
+            home: statements.on(home).next_transaction(using=home)
             for home in self.relation.parent_databases
         }
         return {home: number for home, number in following.items() if number is not None}
@@ -329,10 +367,12 @@ class _Pass:
             using=self.using,
         )
 
-    def _finish(self) -> None:
+    def _finish(self, away: Away) -> None:
         """The pass is over: what it promises holds from now on."""
-        self._forget_the_gone()
-        self._mine().update(
+        self._forget(away)
+        mine = self._mine()
+        self.scanned.orphans_of_pass = mine.values_list("orphans", flat=True)[0]
+        mine.update(
             **{f"last_{name}": F(name) for name in FIGURES},
             covers_at=F("began_at"),
             finished_at=Now(),
@@ -341,22 +381,19 @@ class _Pass:
         )
         self.scanned.complete = True
 
-    def _forget_the_gone(self) -> None:
-        """Suspects whose rows are gone, by whatever way, are none any more."""
-        relation = self.relation
-        for batch in log.suspects(relation, older_than_seconds=0, using=self.using):
-            keys = {
-                each.pk: relations.suspected(relation, each.key, each.targets) for each in batch
-            }
-            held = {
-                key
-                for alias in relation.child_databases
-                for key in statements.on(alias).keys_with_rows(
-                    relation.field, list(set(keys.values())), using=alias
-                )
-            }
-            gone = [pk for pk, key in keys.items() if key not in held]
-            log.cancel(gone, "its rows are gone", using=self.using)
+    def _forget(self, away: Away) -> None:
+        """Suspects whose parent is there again, or whose rows are gone, are none any more."""
+        try:
+            for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):
+                seen = suspects.look(self.relation, batch)
+                log.cancel(seen.alive, "the parent is alive", using=self.using)
+                log.cancel(seen.outdated, suspects.OUTDATED, using=self.using)
+                log.cancel(seen.rowless(), "its rows are gone", using=self.using)
+        except away:
+            raise
+        except Error as error:  # another shard is away: the pass is over all the same
+            control.reach(self.database)
+            logger.warning("suspects of %s stay: %s", self.relation.label, claims.reason_of(error))
 
     def give_back(self, reason: str = "") -> None:
         """Let the next tick go on."""

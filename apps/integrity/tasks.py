@@ -74,10 +74,10 @@ def verify_in(database: str) -> None:
 def scan_for_orphans(database: str | None = None) -> None:
     """Go on scanning one child database for a moment; without one, wake each that is due."""
     if database is None:
-        for using in control.answering_logs():
-            for each in relations.catalogue().child_databases:
-                if scan.due(each, using=using):
-                    _publish(scan_for_orphans, each)
+        logs = control.answering_logs()
+        for each in relations.catalogue().child_databases:
+            if any(scan.due(each, using=using) for using in logs):
+                _publish(scan_for_orphans, each)
         return
     scan.scan(database, mode=scan.Mode(gentle=True), interruptions=(SoftTimeLimitExceeded,))
 

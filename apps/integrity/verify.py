@@ -62,7 +62,7 @@ def verify(
 def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
     settings = conf.current()
     with control.watched(done.database):
-        oldest = statements.on(done.database).open_transactions(using=done.database).oldest
+        oldest = statements.on(done.database).oldest_transaction(using=done.database)
     while not done.more:
         claim = log.claim_done(
             done.database,

@@ -7,7 +7,6 @@ without keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
@@ -95,19 +94,16 @@ class Statements(Protocol):
     def estimate_rows(self, model: Model, *, using: str) -> int:
         """How many rows the table has, as far as the backend can tell at once; 0: it cannot."""
 
-    def open_transactions(self, *, using: str) -> OpenTransactions:
-        """Which transactions are open now, as far as the backend can tell."""
+    def oldest_transaction(self, *, using: str) -> int | None:
+        """Every writing transaction below it has ended; None where there is no such thing."""
 
+    def next_transaction(self, *, using: str) -> int | None:
+        """Every transaction that has begun to write is below it; None as above.
 
-@dataclass(frozen=True, slots=True)
-class OpenTransactions:
-    """Every writing transaction below `oldest` has ended; none from `next` on has begun.
-
-    PostgreSQL's `pg_snapshot_xmin` and `pg_current_xact_id`; None where there is no such thing.
-    """
-
-    oldest: int | None = None
-    next: int | None = None
+        It takes a number of its own, so call it outside of transactions. Not PostgreSQL's
+        `pg_snapshot_xmax`: that is one past the last transaction that has *ended*, and one that is
+        open may be above it.
+        """
 
 
 def on(alias: str) -> Statements:

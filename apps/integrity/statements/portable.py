@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from ..relations import format_key, primary_key
-from . import OpenTransactions, need
+from . import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -170,8 +170,11 @@ class Portable:
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0
 
-    def open_transactions(self, *, using: str) -> OpenTransactions:  # noqa: ARG002 (the protocol's)
-        return OpenTransactions()
+    def oldest_transaction(self, *, using: str) -> int | None:  # noqa: ARG002 (the protocol's)
+        return None
+
+    def next_transaction(self, *, using: str) -> int | None:  # noqa: ARG002 (the protocol's)
+        return None
 
 
 def _rows(model: Model, using: str) -> QuerySet[Any]:

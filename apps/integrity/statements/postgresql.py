@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from ..relations import format_key, primary_key
-from . import OpenTransactions, need
+from . import need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,16 +198,15 @@ class PostgreSQL:
         )
         return int(number)
 
-    def open_transactions(self, *, using: str) -> OpenTransactions:
-        ((oldest, following),) = _fetch(
-            using,
-            # Not the snapshot's xmax: that is one past the last transaction that has *ended*, and
-            # one that is open may be above it. Ours is above every one that has begun to write.
-            "SELECT pg_snapshot_xmin(now)::text::bigint, pg_current_xact_id()::text::bigint"
-            " FROM pg_current_snapshot() AS now",
-            [],
+    def oldest_transaction(self, *, using: str) -> int | None:
+        ((oldest,),) = _fetch(
+            using, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", []
         )
-        return OpenTransactions(oldest, following)
+        return int(oldest)
+
+    def next_transaction(self, *, using: str) -> int | None:
+        ((own,),) = _fetch(using, "SELECT pg_current_xact_id()::text::bigint", [])
+        return int(own)
 
 
 class _Names(dict[str, str]):

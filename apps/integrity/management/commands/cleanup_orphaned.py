@@ -5,14 +5,18 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
+from django.db import Error, OperationalError
 
-from ... import conf, relations, scan
+from ... import conf, relations
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
-from .integrity import SCHEMA_VERSION, Exit, Progress, repair_all, scan_all, scanned_code
+from ..foreground import Exit, repair_all, scan_all
+from .integrity import SCHEMA_VERSION, reasoned
+
+if TYPE_CHECKING:
+    from ...scan import Scanned
 
 
 class Command(BaseCommand):
@@ -24,30 +28,26 @@ class Command(BaseCommand):
         """The options of `integrity scan` and `integrity repair` that make sense here."""
         parser.add_argument("--app", metavar="LABEL", help="children of one app only")
         parser.add_argument("--apply", action="store_true", help="not a dry run")
-        parser.add_argument("--override-brake", metavar="REASON", default="")
+        parser.add_argument("--override-brake", metavar="REASON")
         parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     def handle(
-        self, *, app: str | None, apply: bool, override_brake: str, json: bool, **_: Any
+        self, *, app: str | None, apply: bool, override_brake: str | None, json: bool, **_: Any
     ) -> None:
         """Exit codes as of `integrity`, the worst of both parts."""
         try:
-            result, code = self._clean(app, apply=apply, override=override_brake)
+            result, code = self._clean(app, apply=apply, override=reasoned(override_brake))
         except UnknownName as error:
             raise CommandError(str(error), returncode=Exit.USAGE) from error
         except (OperationalError, DatabaseUnreachable) as error:
             raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
-        except CrossDatabaseError as error:
+        except (CrossDatabaseError, Error) as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         if json:
             frame = {"schema_version": SCHEMA_VERSION, "exit_reason": code.name.lower()}
             self.stdout.write(jsonlib.dumps({**frame, **result}))
         else:
-            for effect in result["effects"]:
-                self.stdout.write("{rows:,} {relation} in {database}".format(**effect))
-            rows = sum(effect["rows"] for effect in result["effects"])
-            done = "repaired" if apply else "found (dry run: --apply repairs)"
-            self.stdout.write(f"{rows:,} orphans {done}")
+            self._tell(result)
         if code:
             sys.exit(code)
 
@@ -57,23 +57,35 @@ class Command(BaseCommand):
         if app is not None and app not in labels:
             raise UnknownName("app with keys into another database", app, sorted(labels))
         chosen = [each for each in known if app in {None, each.child._meta.app_label}]
-        aliases = dict.fromkeys(alias for each in chosen for alias in each.child_databases)
-        found, unreachable = scan_all(
-            aliases,
-            [each.label for each in chosen],
+        found, code = scan_all(
+            chosen,
+            dict.fromkeys(alias for each in chosen for alias in each.child_databases),
             ends=float("inf"),
             full=True,
-            tell=Progress(self.stderr.write),
+            tell=self.stderr.write,
         )
         if apply and any(each.suspects for each in found):
             self._wait()
         result, repaired = repair_all(
             chosen, apply=apply, override=override, tell=self.stderr.write
         )
-        scanned = scanned_code(found, unreachable)
-        if apply and scanned is Exit.FINDINGS:
-            scanned = Exit.CLEAN  # what was found is what was repaired
-        return {**result, "relations": [_row(each) for each in found]}, max(scanned, repaired)
+        kept = {each.label for each in chosen if not each.policy.cascades}
+        rows = [_row(each, kept=each.relation in kept) for each in found]
+        if apply and code is Exit.FINDINGS and not any(row["kept"] for row in rows):
+            code = Exit.CLEAN  # what was found is what was repaired
+        return {**result, "relations": rows}, max(code, repaired)
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        for effect in result["effects"]:
+            self.stdout.write("{rows:,} {relation} in {database}".format(**effect))
+        for row in result["relations"]:
+            if row["kept"]:
+                self.stdout.write("{kept:,} {relation} in {database} stay, by policy".format(**row))
+        if result["applied"]:
+            self.stdout.write(f"{sum(result['rows'].values()):,} orphans repaired")
+        else:
+            rows = sum(effect["rows"] for effect in result["effects"])
+            self.stdout.write(f"{rows:,} orphans found (dry run: --apply repairs)")
 
     def _wait(self) -> None:
         """The second look comes no sooner than the grace period after the first."""
@@ -82,13 +94,14 @@ class Command(BaseCommand):
         time.sleep(seconds)
 
 
-def _row(scanned: scan.Scanned) -> dict[str, Any]:
+def _row(scanned: Scanned, *, kept: bool) -> dict[str, Any]:
     return {
         "relation": scanned.relation,
         "database": scanned.database,
         "rows_scanned": scanned.rows_scanned,
         "suspects": scanned.suspects,
         "orphans": scanned.orphans,
+        "kept": scanned.orphans if kept else 0,
         "complete": scanned.complete,
         "reason": scanned.reason,
     }

@@ -8,52 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
-import getpass
 import json
 import sys
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import (
-    cascade,
-    conf,
-    control,
-    dispatch,
-    grants,
-    identity,
-    log,
-    relations,
-    repair,
-    report,
-    scan,
-    triggers,
-    verify,
-)
+from ... import control, grants, relations, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
+from ..foreground import Drain, Exit, actor, backlog, repair_all, scan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ...relations import Relation
-
 SCHEMA_VERSION = 1
-
-
-class Exit(enum.IntEnum):
-    """Exit codes. 1 and 2 are Django's own (CommandError, argparse)."""
-
-    CLEAN = 0
-    ERROR = 1
-    USAGE = 2
-    FINDINGS = 3
-    INCOMPLETE = 4
-    UNREACHABLE = 5
-    BRAKE = 6
 
 
 class Command(BaseCommand):
@@ -147,10 +117,10 @@ class Command(BaseCommand):
         known = relations.catalogue()
         chosen = [known.database(database)] if database else list(known.child_databases)
         ends = time.monotonic() + timeout if timeout is not None else float("inf")
-        run = _Run(chosen, ends, verify=verify, tell=self.stderr.write)
+        run = Drain(chosen, ends, verify=verify, tell=self.stderr.write)
         run.to_the_end()
-        rows = [row for row in report.status()["databases"] if row["database"] in chosen]
-        result = run.document() | {"pending": sum(row["backlog"] for row in rows)}
+        left = backlog(chosen)
+        result = run.document() | {"pending": sum(row["backlog"] for row in left)}
         if not json:
             line = "dispatched {dispatched:,}, cascaded {cascaded:,}, verified {verified:,}, "
             self.stdout.write((line + "pending {pending:,}").format(**result))
@@ -158,14 +128,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {number:,} {label}")
             for name, reason in run.unreachable.items():
                 self.stderr.write(f"{name} cannot be reached: {reason}")
-        codes = [Exit.CLEAN]
-        if any(row["blocked"] for row in rows):
-            codes.append(Exit.FINDINGS)
-        if run.unproven or any(row["backlog"] > row["blocked"] for row in rows):
-            codes.append(Exit.INCOMPLETE)
-        if run.unreachable:
-            codes.append(Exit.UNREACHABLE)
-        return result, max(codes)
+        return result, run.code(left)
 
     def _scan(
         self,
@@ -178,29 +141,36 @@ class Command(BaseCommand):
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
-        labels = [known.relation(relation).label] if relation else None
-        aliases = [known.database(database)] if database else list(known.child_databases)
-        ends = time.monotonic() + (float("inf") if max_runtime is None else max_runtime)
-        found, unreachable = scan_all(
-            aliases, labels, ends=ends, full=full, tell=Progress(self.stderr.write)
+        chosen = [known.relation(relation)] if relation else list(known.relations)
+        aliases = dict.fromkeys(alias for each in chosen for alias in each.child_databases)
+        if database and known.database(database) not in aliases:
+            raise UnknownName(f"database of {relation}", database, aliases)
+        found, code = scan_all(
+            chosen,
+            [database] if database else aliases,
+            ends=time.monotonic() + (float("inf") if max_runtime is None else max_runtime),
+            full=full,
+            tell=self.stderr.write,
         )
+        rows = [dataclasses.asdict(each) for each in found]
         if not json:
             columns = tuple(field.name for field in dataclasses.fields(scan.Scanned))
-            rows = [dataclasses.asdict(each) for each in found]
             self._table(columns, rows, empty="No relation crosses databases.")
-        for name, reason in unreachable.items():
-            self.stderr.write(f"{name} cannot be reached: {reason}")
-        return {"relations": [dataclasses.asdict(each) for each in found]}, scanned_code(
-            found, unreachable
-        )
+        return {"relations": rows}, code
 
     def _repair(
-        self, *, relation: str | None, apply: bool, override_brake: str, json: bool, **_: object
+        self,
+        *,
+        relation: str | None,
+        apply: bool,
+        override_brake: str | None,
+        json: bool,
+        **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.relation(relation)] if relation else list(known.relations)
         result, code = repair_all(
-            chosen, apply=apply, override=override_brake, tell=self.stderr.write
+            chosen, apply=apply, override=reasoned(override_brake), tell=self.stderr.write
         )
         if not json:
             columns = ("relation", "database", "policy", "rows")
@@ -216,7 +186,7 @@ class Command(BaseCommand):
         if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            control.retry(None if everything else ids, actor=_actor(), using=using)
+            control.retry(None if everything else ids, actor=actor(), using=using)
             for using in relations.catalogue().log_databases
         )
         if not json:
@@ -238,7 +208,7 @@ class Command(BaseCommand):
     ) -> tuple[dict[str, Any], Exit]:
         found = relations.catalogue()
         changed = sum(
-            act(found.database(database), actor=_actor(), reason=reason, using=using)
+            act(found.database(database), actor=actor(), reason=reason, using=using)
             for using in found.log_databases
         )
         if not json:
@@ -339,7 +309,6 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--apply": {"action": "store_true", "help": "not a dry run"},
         "--override-brake": {
             "metavar": "REASON",
-            "default": "",
             "help": "repair absurd figures, too; the reason is audited",
         },
     },
@@ -361,163 +330,11 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-class Progress:
-    """Tells how far a scan is, once a second."""
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self.write, self.began, self.told = write, time.monotonic(), 0.0
-        self.of = ("", "")
-
-    def __call__(self, scanned: scan.Scanned) -> None:
-        """Hear of a run's latest figures."""
-        now = time.monotonic()
-        if self.of != (scanned.relation, scanned.database):
-            self.of, self.began, self.told = (scanned.relation, scanned.database), now, 0.0
-        if now - self.told < 1:
-            return
-        self.told = now
-        rate = scanned.rows_scanned / max(now - self.began, 0.001)
-        left = scanned.expected_rows - scanned.rows_scanned
-        eta = f", {left / rate:,.0f} s left" if rate and left > 0 else ""
-        self.write(
-            f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
-            f" ({rate:,.0f}/s{eta}), {scanned.orphans:,} orphans"
-        )
-
-
-def scan_all(
-    aliases: Iterable[str],
-    labels: Sequence[str] | None,
-    *,
-    ends: float,
-    full: bool,
-    tell: Callable[[scan.Scanned], object],
-) -> tuple[list[scan.Scanned], dict[str, str]]:
-    """Scan those databases until `ends`; gives what was seen, and why a database did not answer."""
-    found: list[scan.Scanned] = []
-    unreachable: dict[str, str] = {}
-    for alias in aliases:
-        seconds = max(0.0, ends - time.monotonic())
-        mode = scan.Mode(full=full, tell=tell)
-        seen, reason = scan.scan(alias, labels=labels, seconds=seconds, mode=mode)
-        found += seen
-        if reason:
-            unreachable[alias] = reason
-    return found, unreachable
-
-
-def scanned_code(found: Sequence[scan.Scanned], unreachable: Mapping[str, str]) -> Exit:
-    """The exit code of a scan."""
-    if any(identity.STRANGER in each.reason for each in found):
-        return Exit.BRAKE
-    if unreachable:
-        return Exit.UNREACHABLE
-    if not all(each.complete for each in found):
-        return Exit.INCOMPLETE
-    return Exit.FINDINGS if any(each.orphans for each in found) else Exit.CLEAN
-
-
-def repair_all(
-    chosen: Sequence[Relation], *, apply: bool, override: str, tell: Callable[[str], object]
-) -> tuple[dict[str, Any], Exit]:
-    """Show what a repair of those relations would do, or do it and cascade it here."""
-    cascading = [each for each in chosen if each.policy.cascades]
-    effects = report.repairs(cascading)
-    if apply:
-        done = repair.repair(cascading, override=override, actor=_actor())
-        aliases = sorted({alias for each in cascading for alias in each.child_databases})
-        run = _Run(aliases, float("inf"), verify=False, tell=tell)
-        if any(each.confirmed for each in done):
-            run.to_the_end()
-    else:
-        done, run = [repair.outlook(each) for each in cascading], None
-    for each in done:
-        if each.brake:
-            tell(
-                f"{each.relation}: refused by the brake, {each.brake}. Look at both databases, then"
-            )
-            tell('override it with --override-brake "why this is right"')
-    result = {
-        "effects": effects,
-        "applied": apply,
-        "confirmed": sum(len(each.confirmed) for each in done),
-        "cancelled": sum(each.cancelled for each in done),
-        "waiting": sum(each.waiting for each in done),
-        "brakes": {each.relation: each.brake for each in done if each.brake},
-        "rows": dict(run.rows) if run else {},
-    }
-    code = Exit.CLEAN
-    if result["waiting"]:
-        code = Exit.INCOMPLETE if apply else Exit.FINDINGS
-    if run and run.unreachable:
-        code = Exit.UNREACHABLE
-    return result, Exit.BRAKE if result["brakes"] else code
-
-
-class _Run:
-    """Dispatch, cascade and verify in this process; chains of databases take several rounds."""
-
-    def __init__(
-        self, chosen: Sequence[str], ends: float, *, verify: bool, tell: Callable[[str], object]
-    ) -> None:
-        self.chosen, self.ends, self.verify, self.tell = chosen, ends, verify, tell
-        self.totals = Counter[str](dispatched=0, cascaded=0, verified=0)
-        self.rows = Counter[str]()
-        self.unreachable: dict[str, str] = {}
-        self.unproven = 0
-
-    def to_the_end(self) -> None:
-        """Until a round finds nothing more to do, or time is up."""
-        while True:
-            progress = self._round()
-            for using in control.answering_logs():
-                log.settle(using=using)
-            self.unproven = report.unproven(self.chosen) if self.verify else 0
-            if time.monotonic() >= self.ends:
-                return
-            if not progress:
-                if not self.unproven or self.unreachable:
-                    return
-                time.sleep(0.2)
-
-    def document(self) -> dict[str, Any]:
-        """The figures."""
-        return {**self.totals, "rows": dict(self.rows)}
-
-    def _round(self) -> int:
-        dispatched, _ = dispatch.sweep_all()
-        self.totals["dispatched"] += dispatched
-        return dispatched + sum(
-            self._work_on(alias) for alias in self.chosen if alias not in self.unreachable
-        )
-
-    def _work_on(self, alias: str) -> int:
-        done = cascade.drain(alias, seconds=self._left())
-        self.totals["cascaded"] += done.finished
-        self.rows += done.rows
-        if done.rows:
-            self.tell(f"{alias}: {self.rows.total():,} rows so far")
-        progress = done.finished + done.cancelled + done.rows.total()
-        unreachable = done.unreachable
-        if self.verify and not unreachable:
-            proof = verify.verify(alias, seconds=self._left())
-            self.totals["verified"] += proof.verified
-            progress += proof.verified + proof.reopened + proof.cancelled
-            unreachable = proof.unreachable
-        if unreachable:
-            self.unreachable[alias] = unreachable
-        return progress
-
-    def _left(self) -> float:
-        return max(0.0, min(self.ends - time.monotonic(), conf.current().run_seconds))
-
-
-def _actor() -> str:
-    """Who runs the command, as far as the machine knows."""
-    try:
-        return f"command line: {getpass.getuser()}"
-    except (KeyError, OSError):
-        return "command line"
+def reasoned(override: str | None) -> str:
+    """The reason for an override, "" without one. Raises `CommandError` for one without words."""
+    if override is not None and not override.strip():
+        raise CommandError("--override-brake takes the reason, in words", returncode=Exit.USAGE)
+    return (override or "").strip()
 
 
 def _skipped(each: grants.Grants) -> str:

@@ -24,7 +24,6 @@ from apps.integrity import (
     scan,
     verify,
 )
-from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.models import Cascade, Deletion, Identity, Scan
 from apps.integrity.statements.keys import PostgreSQLKeys
 from sandbox.processes import eventually
@@ -56,9 +55,6 @@ if TYPE_CHECKING:
     Converge = Callable[[], Counter[str]]
 
 pytestmark = pytest.mark.usefixtures("committed")
-
-#: Found by an attack, and open: the scan does not stand up to it yet.
-OPEN = pytest.mark.xfail(strict=False, reason="open: the scan does not stand up to it yet")
 
 LEAF, OPTIONAL = "right.Leaf.owner", "left.Optional.owner"
 AGES_AGO = "2020-01-01T00:00Z"
@@ -354,7 +350,6 @@ class TestCameBack:
         assert Badge.objects.count() == 1
 
     @pytest.mark.parametrize("label", [LEAF, "left.Badge.person"])
-    @OPEN
     def test_it_is_no_suspect_any_more_after_the_next_pass(self, label: str) -> None:
         """Under the policy "report" nobody ever takes a second look."""
         Leaf.objects.create(owner_id=(owner := Owner.objects.create()).pk)
@@ -381,7 +376,6 @@ class TestCameBack:
         assert suspects() == set()
         assert not Leaf.objects.exists()
 
-    @OPEN
     def test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion(
         self, converge: Converge
     ) -> None:
@@ -503,6 +497,14 @@ class TestKeys:
         Leaf.objects.bulk_create(Leaf(owner=each) for each in owners)
         self.half_of_them_go(LEAF, owners, keys, converge)
 
+    @pytest.fixture
+    def counted_anew(self) -> Iterator[None]:
+        """SQLite gives no key after the largest one: "database or disk is full"."""
+        yield
+        with connections["test_lite"].cursor() as cursor:
+            cursor.execute("DELETE FROM sqlite_sequence")
+
+    @pytest.mark.usefixtures("counted_anew")
     @pytest.mark.parametrize("label", ["lite.Note.mixed", "left.Quote.author"])
     def test_whole_numbers_between_two_kinds_of_databases(
         self, tune: Tune, converge: Converge, label: str
@@ -568,7 +570,6 @@ class TestTheLogKnows:
     """What a deletion is about already is left to it."""
 
     @pytest.mark.parametrize("state", ["recorded", "dispatched"])
-    @OPEN
     def test_no_suspects_while_a_cascade_is_pending_by_another_field(
         self, converge: Converge, state: str
     ) -> None:
@@ -668,7 +669,6 @@ class TestShardsOfChildren:
         run("test_left")
         assert suspects(self.LABEL) == set()
 
-    @OPEN
     def test_a_shard_that_is_down_keeps_no_other_pass_from_its_end(
         self, refuse: Callable[[str], Any], converge: Converge
     ) -> None:
@@ -749,7 +749,6 @@ class TestShardsOfParents:
             assert suspects() == set()
         assert run()[LEAF].complete
 
-    @OPEN
     def test_while_one_is_down_nobody_is_confirmed_and_its_name_is_told(
         self, refuse: Callable[[str], Any]
     ) -> None:
@@ -757,11 +756,12 @@ class TestShardsOfParents:
         raw_delete(Owner.objects.using("test_left").get(pk=there))
         run()
         Owner.objects.using("test_left").create(pk=there)
-        with refuse("test_left"), pytest.raises(DatabaseUnreachable, match="test_left"):
-            second_look()
+        with refuse("test_left"):
+            done = second_look()
+        assert (done.confirmed, done.unreachable) == ([], True)
+        assert "test_left" in done.reason
         assert suspects() == {str(there), str(gone)}
 
-    @OPEN
     def test_one_that_is_not_the_known_one_condemns_nobody(self, converge: Converge) -> None:
         """G10: an alias that points to staging makes orphans of all that live in that shard."""
         here, there, gone = self.owners()
@@ -810,7 +810,6 @@ class TestOneDatabaseForBoth:
         assert converge() == {OPTIONAL: 2}
         assert set(Optional.objects.values_list("owner_id", flat=True)) == {1_001, 1_002}
 
-    @OPEN
     def test_what_it_saved_survives_its_death(
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -890,7 +889,6 @@ class TestMisfortune:
         assert suspects() == {str(key) for key in keys}
         assert Scan.objects.get(relation=LEAF).last_keys == 5
 
-    @OPEN
     def test_a_child_database_that_was_away_can_be_scanned_as_soon_as_it_is_back(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -907,7 +905,6 @@ class TestMisfortune:
         assert run()[LEAF].reason == ""
 
     @pytest.mark.parametrize("strike", ["session", "server"])
-    @OPEN
     def test_a_log_that_goes_away_is_told_and_the_other_logs_are_scanned(
         self, monkeypatch: pytest.MonkeyPatch, strike: str
     ) -> None:
@@ -1030,7 +1027,6 @@ class TestMisfortune:
         monkeypatch.setattr(PostgreSQLKeys, "ask", slow)
         assert any(run(labels=[LEAF])[LEAF].complete for _ in range(20))
 
-    @OPEN
     def test_a_relation_that_fails_keeps_no_other_from_its_turn(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -1047,9 +1043,8 @@ class TestMisfortune:
         due = scan.due("test_right", using="default")
         for _ in range(2 * len(due)):
             run(gentle=True, seconds=0)
-        assert scan.due("test_right", using="default") == {LEAF}
+        assert scan.due("test_right", using="default") == (LEAF,)
 
-    @OPEN
     def test_a_long_scan_holds_no_lock_on_its_table_for_long(self, tune: Tune) -> None:
         """A migration of the table would wait for its end, and everybody behind the migration."""
         tune(grace_seconds=0.001, scan_step_keys_max=1)
@@ -1097,7 +1092,6 @@ class TestBrake:
     def tight(self, tune: Tune) -> None:
         tune(grace_seconds=0.001, brake_keys=2, scan_step_keys_max=2)
 
-    @OPEN
     def test_it_holds_when_a_full_scan_begins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Leaf.objects.bulk_create(
             Leaf(owner=each) for each in Owner.objects.bulk_create(Owner() for _ in range(6))
@@ -1119,7 +1113,6 @@ class TestBrake:
         assert [each.confirmed for each in done] == [[]]
         assert done[0].brake
 
-    @OPEN
     def test_it_holds_while_the_next_pass_is_young(self) -> None:
         """Few keys of a bad pass are no better a sight than all keys of the one before."""
         Leaf.objects.bulk_create(
@@ -1133,19 +1126,18 @@ class TestBrake:
         assert (done.confirmed, done.waiting) == ([], 6)
         assert done.brake
 
-    @OPEN
-    def test_two_looks_that_disagree_stay_refused(self, tune: Tune) -> None:
-        """Not only until the next tick."""
+    def test_of_two_looks_that_disagree_the_first_one_is_worth_nothing(self, tune: Tune) -> None:
+        """Not even at the next tick: what is missing must be seen anew."""
         tune(grace_seconds=0.001, brake_keys=2, brake_share=1.0)
-        keys = orphaned(4)
+        *back, gone = orphaned(4)
         run()
-        Owner.objects.bulk_create(Owner(pk=key) for key in keys[:3])
-        assert "alive" in second_look().brake
-        done = second_look()
-        assert (done.confirmed, done.waiting) == ([], 1)
-        assert done.brake
+        Owner.objects.bulk_create(Owner(pk=key) for key in back)
+        assert eventually(lambda: "3 of 4 missing parents alive" in second_look().brake, timeout=30)
+        assert (second_look().confirmed, suspects()) == ([], set())
+        run()
+        assert suspects() == {str(gone)}
+        assert len(second_looks().confirmed) == 1
 
-    @OPEN
     def test_it_holds_for_the_rows_of_every_relation_to_the_same_parent(
         self, converge: Converge
     ) -> None:
@@ -1167,7 +1159,6 @@ class TestBrake:
 
 
 class TestPolicy:
-    @OPEN
     def test_a_relation_that_is_only_reported_keeps_its_rows(
         self, tune: Tune, converge: Converge
     ) -> None:
@@ -1200,7 +1191,6 @@ class TestPolicy:
 class TestOldSuspects:
     """The log outlives migrations, renames and restores."""
 
-    @OPEN
     def test_one_whose_fence_is_of_another_server_is_fenced_anew(self, converge: Converge) -> None:
         """A dump that was restored elsewhere begins to count its transactions anew."""
         orphaned(1)
@@ -1211,7 +1201,6 @@ class TestOldSuspects:
         assert len(second_looks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
-    @OPEN
     def test_one_that_names_a_field_of_yesterday_stops_no_other(self) -> None:
         Badge.objects.create(person_id="a")
         Person.objects.create(code="b")
@@ -1226,7 +1215,6 @@ class TestOldSuspects:
         assert run("test_left")["left.Badge.person"].complete
         assert len(second_looks("left.Badge.person").confirmed) == 1
 
-    @OPEN
     def test_one_whose_key_the_field_cannot_hold_any_more_stops_no_other(self) -> None:
         orphaned(1)
         Deletion.objects.create(

@@ -316,7 +316,7 @@ class TestMaintain:
         assert states() == {"suspect"}
         assert "the parent's table is empty" in caplog.text
         [row] = [each for each in report.scans() if each["relation"] == LEAF]
-        assert "the parent's table is empty" in row["reason"]
+        assert row["brake"] == "the parent's table is empty"
 
     def test_a_suspect_that_nobody_understands_keeps_no_tick_from_its_work(
         self, healing: Tune, broker: Broker

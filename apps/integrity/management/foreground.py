@@ -1,0 +1,232 @@
+"""What the workers do, done by a command in its own process, and the exit code of it.
+
+Takes what the command was asked for; gives the figures of a `--json` document and an `Exit`.
+"""
+
+from __future__ import annotations
+
+import enum
+import getpass
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from .. import cascade, conf, control, dispatch, identity, log, repair, report, scan, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ..relations import Relation
+    from ..repair import Repaired
+    from ..report import DatabaseRow
+    from ..scan import Scanned
+
+    Tell = Callable[[str], object]
+
+
+class Exit(enum.IntEnum):
+    """Exit codes; the worst wins. 1 and 2 are Django's own (CommandError, argparse)."""
+
+    CLEAN = 0
+    ERROR = 1
+    USAGE = 2
+    FINDINGS = 3
+    INCOMPLETE = 4
+    UNREACHABLE = 5
+    BRAKE = 6
+
+
+def actor() -> str:
+    """Who runs the command, as far as the machine knows."""
+    try:
+        return f"command line: {getpass.getuser()}"
+    except (KeyError, OSError):
+        return "command line"
+
+
+class Progress:
+    """Tells how far a scan is, once a second."""
+
+    def __init__(self, write: Tell) -> None:
+        self.write, self.began, self.told = write, time.monotonic(), 0.0
+        self.of = ("", "")
+
+    def __call__(self, scanned: Scanned) -> None:
+        """Hear of a run's latest figures."""
+        now = time.monotonic()
+        if self.of != (scanned.relation, scanned.database):
+            self.of, self.began, self.told = (scanned.relation, scanned.database), now, 0.0
+        if now - self.told < 1:
+            return
+        self.told = now
+        rate = scanned.rows_scanned / max(now - self.began, 0.001)
+        left = scanned.expected_rows - scanned.rows_scanned
+        eta = f", {left / rate:,.0f} s left" if rate and left > 0 else ""
+        self.write(
+            f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
+            f" ({rate:,.0f}/s{eta}), {scanned.orphans:,} orphans"
+        )
+
+
+def scan_all(
+    chosen: Sequence[Relation],
+    aliases: Iterable[str],
+    *,
+    ends: float,
+    full: bool,
+    tell: Tell,
+) -> tuple[list[Scanned], Exit]:
+    """Scan those relations in those databases, until `ends` (of the monotonic clock)."""
+    mode = scan.Mode(full=full, tell=Progress(tell))
+    labels = [each.label for each in chosen]
+    found: list[Scanned] = []
+    unreachable: dict[str, str] = {}
+    for alias in aliases:
+        seconds = max(0.0, ends - time.monotonic())
+        seen, reason = scan.scan(alias, labels=labels, seconds=seconds, mode=mode)
+        found += seen
+        if reason:
+            unreachable[alias] = reason
+    _tell_unreachable(unreachable, tell)
+    return found, _scanned_code(found, unreachable)
+
+
+def _scanned_code(found: Sequence[Scanned], unreachable: Mapping[str, str]) -> Exit:
+    codes = [Exit.CLEAN]
+    if any(each.orphans or each.orphans_of_pass for each in found):
+        codes.append(Exit.FINDINGS)
+    if not all(each.complete for each in found):
+        codes.append(Exit.INCOMPLETE)
+    if unreachable:
+        codes.append(Exit.UNREACHABLE)
+    if any(identity.STRANGER in each.reason for each in found):
+        codes.append(Exit.BRAKE)
+    return max(codes)
+
+
+def repair_all(
+    chosen: Sequence[Relation], *, apply: bool, override: str, tell: Tell
+) -> tuple[dict[str, Any], Exit]:
+    """Show what a repair of those relations would do, or do it and cascade it here."""
+    cascading = [each for each in chosen if each.policy.cascades]
+    effects, unreachable = report.repairs(cascading)
+    if not apply:
+        done = [repair.outlook(each) for each in cascading]
+        found = _repaired(done, effects, tell) | {"applied": False, "rows": {}}
+        _tell_unreachable(unreachable, tell)
+        waits = Exit.FINDINGS if found["waiting"] else Exit.CLEAN
+        return found, max(waits, _repaired_code(done))
+    done = repair.repair(cascading, override=override, actor=actor())
+    aliases = sorted({alias for each in cascading for alias in each.child_databases})
+    run = Drain(aliases, float("inf"), verify=False, tell=tell)
+    if any(each.confirmed for each in done):
+        run.to_the_end()
+    found = _repaired(done, effects, tell) | {"applied": True, "rows": dict(run.rows)}
+    _tell_unreachable({**unreachable, **run.unreachable}, tell)
+    waits = Exit.INCOMPLETE if found["waiting"] else Exit.CLEAN
+    return found, max(waits, _repaired_code(done), run.code(backlog(aliases)))
+
+
+def _repaired(done: Sequence[Repaired], effects: Sequence[Any], tell: Tell) -> dict[str, Any]:
+    for each in done:
+        if each.brake:
+            tell(f"{each.relation}: refused by the brake, {each.brake}. Look at both databases")
+            tell('and, if it is right, --override-brake "why this is right"')
+        elif each.reason and not each.unreachable:
+            tell(f"{each.relation}: not repaired, {each.reason}")
+    return {
+        "effects": list(effects),
+        "confirmed": sum(len(each.confirmed) for each in done),
+        "cancelled": sum(each.cancelled for each in done),
+        "waiting": sum(each.waiting for each in done),
+        "brakes": {each.relation: each.brake for each in done if each.brake},
+        "failed": {each.relation: each.reason for each in done if each.reason},
+    }
+
+
+def _repaired_code(done: Sequence[Repaired]) -> Exit:
+    codes = [Exit.CLEAN]
+    if any(each.reason and not each.unreachable for each in done):
+        codes.append(Exit.INCOMPLETE)
+    if any(each.unreachable for each in done):
+        codes.append(Exit.UNREACHABLE)
+    if any(each.brake for each in done):
+        codes.append(Exit.BRAKE)
+    return max(codes)
+
+
+def backlog(aliases: Sequence[str]) -> list[DatabaseRow]:
+    """How far those child databases are behind."""
+    return [row for row in report.status()["databases"] if row["database"] in aliases]
+
+
+class Drain:
+    """Dispatch, cascade and verify; chains of databases take several rounds."""
+
+    def __init__(self, chosen: Sequence[str], ends: float, *, verify: bool, tell: Tell) -> None:
+        self.chosen, self.ends, self.verify, self.tell = chosen, ends, verify, tell
+        self.totals = Counter[str](dispatched=0, cascaded=0, verified=0)
+        self.rows = Counter[str]()
+        self.unreachable: dict[str, str] = {}
+        self.unproven = 0
+
+    def to_the_end(self) -> None:
+        """Until a round finds nothing more to do, or time is up."""
+        while True:
+            progress = self._round()
+            for using in control.answering_logs():
+                log.settle(using=using)
+            self.unproven = report.unproven(self.chosen) if self.verify else 0
+            if time.monotonic() >= self.ends:
+                return
+            if not progress:
+                if not self.unproven or self.unreachable:
+                    return
+                time.sleep(0.2)
+
+    def document(self) -> dict[str, Any]:
+        """The figures."""
+        return {**self.totals, "rows": dict(self.rows)}
+
+    def code(self, left: Sequence[DatabaseRow]) -> Exit:
+        """The exit code, with that much left to do."""
+        codes = [Exit.CLEAN]
+        if any(row["blocked"] for row in left):
+            codes.append(Exit.FINDINGS)
+        if self.unproven or any(row["backlog"] > row["blocked"] for row in left):
+            codes.append(Exit.INCOMPLETE)
+        if self.unreachable:
+            codes.append(Exit.UNREACHABLE)
+        return max(codes)
+
+    def _round(self) -> int:
+        dispatched, _ = dispatch.sweep_all()
+        self.totals["dispatched"] += dispatched
+        return dispatched + sum(
+            self._work_on(alias) for alias in self.chosen if alias not in self.unreachable
+        )
+
+    def _work_on(self, alias: str) -> int:
+        done = cascade.drain(alias, seconds=self._left())
+        self.totals["cascaded"] += done.finished
+        self.rows += done.rows
+        if done.rows:
+            self.tell(f"{alias}: {self.rows.total():,} rows so far")
+        progress = done.finished + done.cancelled + done.rows.total()
+        unreachable = done.unreachable
+        if self.verify and not unreachable:
+            proof = verify.verify(alias, seconds=self._left())
+            self.totals["verified"] += proof.verified
+            progress += proof.verified + proof.reopened + proof.cancelled
+            unreachable = proof.unreachable
+        if unreachable:
+            self.unreachable[alias] = unreachable
+        return progress
+
+    def _left(self) -> float:
+        return max(0.0, min(self.ends - time.monotonic(), conf.current().run_seconds))
+
+
+def _tell_unreachable(unreachable: Mapping[str, str], tell: Tell) -> None:
+    for name, reason in unreachable.items():
+        tell(f"{name} cannot be reached: {reason}")

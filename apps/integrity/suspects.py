@@ -1,0 +1,67 @@
+"""Suspects of one relation, looked at again: whose parent lives, whose rows are gone.
+
+Takes a batch of suspects; asks the parents on their primaries, past all managers. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import relations, statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .models import Deletion
+    from .relations import Field, Relation
+
+
+#: Why a suspect is cancelled whose key no row of the relation can hold any more.
+OUTDATED = "a migration has changed the relation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What became of a batch of suspects, by their ids in the log."""
+
+    relation: Relation
+    #: Suspect → the value that its rows hold; without those that no row can hold any more.
+    keys: dict[int, Any]
+    outdated: list[int]
+    alive: list[int]
+
+    @property
+    def missing(self) -> list[int]:
+        """Those whose parent is still not there."""
+        alive = set(self.alive)
+        return [pk for pk in self.keys if pk not in alive]
+
+    def rowless(self) -> list[int]:
+        """Those missing whose rows are gone from every child database, by whatever way."""
+        wanted = {pk: self.keys[pk] for pk in self.missing}
+        kept = held(self.relation.field, set(wanted.values()), self.relation.child_databases)
+        return [pk for pk, key in wanted.items() if key not in kept]
+
+
+def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
+    """Ask the parents of those suspects. Raises the errors of their databases."""
+    values = {each.pk: relations.suspected(relation, each.key, each.targets) for each in suspects}
+    keys = {pk: value for pk, value in values.items() if value is not None}
+    living = held(relation.target, set(keys.values()), relation.parent_databases)
+    return Look(
+        relation=relation,
+        keys=keys,
+        outdated=[pk for pk in values if pk not in keys],
+        alive=[pk for pk, key in keys.items() if key in living],
+    )
+
+
+def held(field: Field, keys: set[Any], databases: Sequence[str]) -> set[Any]:
+    """Those of `keys` that a row's `field` holds in any of the databases."""
+    wanted = list(keys)
+    return {
+        key
+        for alias in (databases if wanted else ())
+        for key in statements.on(alias).keys_with_rows(field, wanted, using=alias)
+    }
