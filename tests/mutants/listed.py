@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
+    BRAKE,
     CAPTURE,
     CASCADE,
     CLAIMS,
@@ -170,7 +171,7 @@ MUTATIONS = (
     Mutation(
         "no-brake",
         "G10: an absurd share of orphans is repaired",
-        REPAIR,
+        BRAKE,
         "if sight.missing > few and sight.missing >",
         "if False and sight.missing >",
         (f"{T_SCAN}::TestSecondLook::test_an_absurd_share_repairs_nothing",),

@@ -27,8 +27,8 @@ MUTATIONS = (
         "dispatch-to-one",
         "G1: only the first child database gets its cascade",
         LOG,
-        "databases = relations.catalogue().databases_of(parent)",
-        "databases = relations.catalogue().databases_of(parent)[:1]",
+        "databases = relations.catalogue().databases_of(parent, relation)",
+        "databases = relations.catalogue().databases_of(parent, relation)[:1]",
         (f"{T_DISPATCH}::test_a_deletion_gets_one_cascade_for_each_child_database",),
     ),
     Mutation(

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import LOG, REPAIR, SCAN, T_PRIMARIES, T_SCAN
+from .paths import (
+    BRAKE,
+    CLAIMS,
+    LOG,
+    RELATIONS,
+    REPAIR,
+    SCAN,
+    SUSPECTS,
+    T_PRIMARIES,
+    T_SCAN,
+    T_SCAN_ATTACKS,
+)
 
 SECOND_LOOK = f"{T_SCAN}::TestSecondLook"
 PASSES = f"{T_SCAN}::TestPasses"
@@ -13,31 +24,31 @@ MUTATIONS = (
         "repair-without-grace",
         "G2: the second look follows the first at once",
         REPAIR,
-        "older_than_seconds=settings.grace_seconds",
+        "older_than_seconds=grace",
         "older_than_seconds=0",
         (f"{SECOND_LOOK}::test_it_waits_for_the_grace_period",),
     ),
     Mutation(
         "repair-without-a-second-look",
         "G2: a suspect is condemned although its parent came back",
-        REPAIR,
-        "alive = [pk for pk, key in keys.items() if key in living]",
-        "alive = list[int]()",
+        SUSPECTS,
+        "alive=[pk for pk, key in keys.items() if key in living],",
+        "alive=[],",
         (f"{SECOND_LOOK}::test_a_parent_that_came_back_cancels_it",),
     ),
     Mutation(
         "no-brake-for-an-empty-table",
         "G10: an empty table of parents makes orphans of all",
-        REPAIR,
-        "if sight.empty:",
-        "if False:",
+        BRAKE,
+        "    if is_empty(relation):",
+        "    if False:",
         (f"{SECOND_LOOK}::test_an_empty_table_of_parents_repairs_nothing",),
     ),
     Mutation(
         "no-brake-for-looks-that-disagree",
         "G10: two looks at two databases are taken for one",
-        REPAIR,
-        "if sight.alive > few and",
+        BRAKE,
+        "if alive > settings.brake_keys and",
         "if False and",
         (f"{SECOND_LOOK}::test_two_looks_that_disagree_repair_nothing",),
     ),
@@ -45,8 +56,8 @@ MUTATIONS = (
         "override-without-audit",
         "nobody knows who overrode the brake",
         REPAIR,
-        'control.audit("override brake", relation.label,',
-        'str(("override brake", relation.label)); dict(',
+        "control.audit(",
+        "dict[str, str]().get(",
         (f"{SECOND_LOOK}::test_an_empty_table_of_parents_repairs_nothing",),
     ),
     Mutation(
@@ -104,5 +115,78 @@ MUTATIONS = (
         "busy.add(text)",
         "pass",
         (f"{T_SCAN}::TestScan::test_what_the_log_is_about_already_is_no_suspect",),
+    ),
+    Mutation(
+        "all-relations-of-a-suspect",
+        "G2: rows that are only to be reported go with those that are to be repaired",
+        CLAIMS,
+        "claim.cascades[0].relation",
+        '""',
+        (f"{T_SCAN_ATTACKS}::TestPolicy::test_a_relation_that_is_only_reported_keeps_its_rows",),
+    ),
+    Mutation(
+        "fence-of-yesterday",
+        "G2: an old suspicion condemns a pair that came later",
+        LOG,
+        ".update(fence=dict(fence))",
+        "",
+        (
+            (
+                f"{T_SCAN_ATTACKS}::TestCameBack"
+                "::test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion"
+            ),
+        ),
+    ),
+    Mutation(
+        "best-sight",
+        "G10: a pass that has just begun makes an absurd one look well",
+        BRAKE,
+        "return now, last, Sight(keys=max(now.keys, last.keys), missing=waiting)",
+        "return (now,)",
+        (f"{T_SCAN_ATTACKS}::TestBrake::test_it_holds_while_the_next_pass_is_young",),
+    ),
+    Mutation(
+        "suspects-that-were-disproved",
+        "G10: what two looks do not agree on is confirmed at the next tick",
+        REPAIR,
+        "    elif doubt:\n",
+        "    elif False:\n",
+        (
+            (
+                f"{T_SCAN_ATTACKS}::TestBrake"
+                "::test_of_two_looks_that_disagree_the_first_one_is_worth_nothing"
+            ),
+        ),
+    ),
+    Mutation(
+        "one-home-identified",
+        "G10: the second shard of the parents may be any database",
+        RELATIONS,
+        "            for home in each.parent_databases\n",
+        "            for home in each.parent_databases[:1]\n",
+        (
+            (
+                f"{T_SCAN_ATTACKS}::TestShardsOfParents"
+                "::test_one_that_is_not_the_known_one_condemns_nobody"
+            ),
+        ),
+    ),
+    Mutation(
+        "suspects-for-ever",
+        "a parent that came back stays a suspect where nobody repairs",
+        SCAN,
+        'log.cancel(seen.alive, "the parent is alive", using=self.using)',
+        "pass",
+        (f"{T_SCAN_ATTACKS}::TestCameBack::test_it_is_no_suspect_any_more_after_the_next_pass",),
+    ),
+    Mutation(
+        "one-transaction-for-all",
+        "a scan of an hour holds its table's lock for an hour",
+        SCAN,
+        "last = late or self._is_time_to_save()",
+        "last = late",
+        (
+            f"{T_SCAN_ATTACKS}::TestMisfortune::test_a_long_scan_holds_no_lock_on_its_table_for_long",
+        ),
     ),
 )

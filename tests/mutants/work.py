@@ -337,8 +337,8 @@ MUTATIONS = (
         "barrier-too-young",
         "G9: the oldest open transaction is taken for the next one",
         POSTGRESQL,
-        "return OpenTransactions(oldest, following)",
-        "return OpenTransactions(following, following)",
+        "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        "SELECT pg_current_xact_id()::text::bigint",
         (OPEN_ALL_THE_WHILE,),
     ),
     # Verification
