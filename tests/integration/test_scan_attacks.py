@@ -28,7 +28,16 @@ from apps.integrity.models import Cascade, Deletion, Identity, Scan
 from apps.integrity.statements.keys import PostgreSQLKeys
 from sandbox.processes import eventually
 from tests.kinds.hostile.models import FAMILIES, LONG
-from tests.kinds.left.models import Badge, Book, Invoice, Optional, Quote, TokenUse, WordUse
+from tests.kinds.left.models import (
+    Badge,
+    Book,
+    Invoice,
+    Optional,
+    Profile,
+    Quote,
+    TokenUse,
+    WordUse,
+)
 from tests.kinds.lite.models import Author, Note
 from tests.kinds.parents.models import (
     Everywhere,
@@ -1173,6 +1182,18 @@ class TestPolicy:
         converge()
         assert not Leaf.objects.exists()
         assert Optional.objects.count() == 1
+
+    def test_nor_does_another_relation_of_the_same_database_lose_any(
+        self, converge: Converge
+    ) -> None:
+        (key,) = orphaned(1)
+        Optional.objects.create(owner_id=key)
+        Profile.objects.create(owner_id=key)
+        run("test_left")
+        assert len(second_looks(OPTIONAL).confirmed) == 1
+        converge()
+        assert not Optional.objects.exists()
+        assert Profile.objects.count() == 1
 
     @pytest.mark.parametrize(
         "label", ["left.Protecting.guarded", "right.Restricting.guarded", "right.Untouched.giver"]

@@ -122,7 +122,9 @@ MUTATIONS = (
         CLAIMS,
         "claim.cascades[0].relation",
         '""',
-        (f"{T_SCAN_ATTACKS}::TestPolicy::test_a_relation_that_is_only_reported_keeps_its_rows",),
+        (
+            f"{T_SCAN_ATTACKS}::TestPolicy::test_nor_does_another_relation_of_the_same_database_lose_any",
+        ),
     ),
     Mutation(
         "fence-of-yesterday",
