@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 
-from . import triggers
+from . import conf, relations, triggers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def connect() -> None:
     """Register the checks."""
     checks.register(captured, checks.Tags.database)
+    checks.register(named)
 
 
 def captured(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -29,4 +31,25 @@ def captured(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMess
         for using in triggers.databases()
         if using in (databases or ())
         for parent in triggers.missing(using)
+    ]
+
+
+def named(**_: Any) -> list[checks.CheckMessage]:
+    """E002: the settings name a relation or a parent that is none: they do not do what they say."""
+    known, settings = relations.catalogue(), conf.current()
+    subjects = {
+        "scan_policy": ("relation", [each.label for each in known.relations]),
+        "capture": ("parent", list(known.parents)),
+    }
+    return [
+        checks.Error(
+            f"INTEGRITY[{setting!r}] names {name!r}, which is no {what} of this project.",
+            hint=f"Known: {', '.join(labels) or 'none'}.",
+            obj=name,
+            id="integrity.E002",
+        )
+        for setting, (what, labels) in subjects.items()
+        if isinstance(given := getattr(settings, setting), Mapping)
+        for name in given
+        if name not in labels
     ]

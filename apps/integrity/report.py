@@ -394,21 +394,31 @@ def _pulses(using: str) -> Iterator[Pulse]:
 def receipts(model: str, key: str) -> list[Receipt]:
     """What is known of that parent's deletions, the newest first.
 
-    Raises `UnknownName` for a model that no relation points to.
+    `key` is its primary key, or "field=value" for what a scan found by a `to_field`. Raises
+    `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its field
+    cannot hold.
     """
     parent = relations.catalogue().parent(model)
-    text = relations.format_key(
-        relations.primary_key(parent), relations.parse_key(relations.primary_key(parent), key)
-    )
     found = [
         deletion
         for using in relations.databases_for(parent)
         for deletion in Deletion.objects.using(using)
-        .filter(parent=parent._meta.label, key=text)
+        .filter(_of(parent, key), parent=parent._meta.label)
         .prefetch_related("cascades")
     ]
     found.sort(key=lambda each: each.recorded_at, reverse=True)
     return [_receipt(deletion) for deletion in found]
+
+
+def _of(parent: Model, key: str) -> Q:
+    """The deletions of the parent that `key` names, as for `receipts`."""
+    name, equals, value = key.partition("=")
+    for field in relations.targets(parent):
+        if equals and field.name == name:
+            text = relations.format_key(field, relations.parse_key(field, value))
+            return Q(**{f"targets__{name}": text})
+    pk = relations.primary_key(parent)
+    return Q(key=relations.format_key(pk, relations.parse_key(pk, key)))
 
 
 def _receipt(deletion: Deletion) -> Receipt:
@@ -417,6 +427,8 @@ def _receipt(deletion: Deletion) -> Receipt:
             "id": deletion.pk,
             "parent": deletion.parent,
             "key": deletion.key,
+            "targets": deletion.targets or {},
+            "relation": deletion.relation,
             "source": deletion.source,
             "state": deletion.state,
             "reason": deletion.reason,

@@ -21,6 +21,7 @@ from apps.integrity import (
     log,
     relations,
     repair,
+    report,
     scan,
     verify,
 )
@@ -384,6 +385,19 @@ class TestCameBack:
         run()
         assert suspects() == set()
         assert not Leaf.objects.exists()
+
+    def test_what_was_found_by_another_field_has_a_receipt(self, converge: Converge) -> None:
+        Badge.objects.create(person=(gone := Person.objects.create(code="a=b")))
+        Person.objects.create(code="x")
+        raw_delete(gone)
+        run("test_left")
+        second_looks("left.Badge.person")
+        converge()
+        (found,) = report.receipts("parents.Person", "code=a=b")
+        assert found["deletion"]["relation"] == "left.Badge.person"
+        assert found["deletion"]["targets"] == {"code": "a=b"}
+        assert [each["rows"] for each in found["cascades"]] == [{"left.Badge.person": 1}]
+        assert report.receipts("parents.Person", "code=x") == []
 
     def test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion(
         self, converge: Converge

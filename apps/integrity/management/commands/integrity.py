@@ -105,7 +105,7 @@ class Command(BaseCommand):
         newest, *earlier = receipts
         if not json:
             deletion = newest["deletion"]
-            self.stdout.write(f"{deletion['parent']} {deletion['key']}: {deletion['state']}")
+            self.stdout.write(f"{deletion['parent']} {key}: {deletion['state']}")
             for each in newest["cascades"]:
                 rows = ", ".join(f"{n:,} {label}" for label, n in each["rows"].items()) or "no rows"
                 self.stdout.write(f"  {each['database']}: {each['state']}, {rows}")
