@@ -188,8 +188,8 @@ def _scan(
     try:
         with control.watched(database):
             run.walk(deadline, away)
-    except away as error:
-        run.give_back(claims.reason_of(error))
+    except away:
+        run.give_back("interrupted")
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
         scanned.reason = _failed(relation, database, error).reason
