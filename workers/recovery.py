@@ -8,6 +8,9 @@ import kombu
 from celery import bootsteps
 from celery.app import amqp
 from celery.worker import state
+from kombu.transport import redis
+
+from . import consumer
 
 #: Celery's own limit is 30 s: so long would a worker wait after the broker is back.
 RECONNECT_SECONDS_MAX = 5
@@ -17,7 +20,12 @@ CHILDREN_SECONDS = 1.0
 
 
 class Connection(kombu.Connection):
-    """Asks often enough for a broker that is away."""
+    """Asks often enough for a broker that is away, and survives what is no message."""
+
+    def get_transport_cls(self) -> Any:
+        """As kombu does, with our channels for Redis."""
+        found = super().get_transport_cls()
+        return consumer.Transport if found is redis.Transport else found
 
     def ensure_connection(  # type: ignore[override]  # passed on as it comes
         self, *args: Any, **options: Any
