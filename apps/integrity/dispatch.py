@@ -5,15 +5,16 @@ Found by state, never by `id > last`: a lower id may commit later.
 
 from __future__ import annotations
 
-from . import conf, control, log
+from . import conf, control, log, relations
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
     """Dispatch all recorded deletions of one log, and block cascades that kill their workers.
 
     Gives the number dispatched and the child databases that have due cascades now. Several
-    sweeps at once share the work.
+    sweeps at once share the work. Raises `UnknownName` for a database without a log.
     """
+    using = relations.log_database(using)
     limit, total = conf.current().dispatch_keys, 0
     while number := log.dispatch(using=using, limit=limit):
         total += number

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Longer names are cut: they may come from a forged message.
+NAME_CHARS = 100
+
 
 class CrossDatabaseError(Exception):
     """Base of the app's errors; do not raise it directly."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as it is: `__init__` may take something else than the message."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[CrossDatabaseError], args: tuple[Any, ...]) -> CrossDatabaseError:
+    return kind.__new__(kind, *args)
 
 
 class InvalidSetting(CrossDatabaseError, ImproperlyConfigured):
@@ -22,13 +33,17 @@ class UnknownName(CrossDatabaseError, LookupError):
     """A model, relation or database that the catalogue does not know."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(known)
+        self.kind, self.name, self.known = kind, str(name)[:NAME_CHARS], tuple(known)
         listed = ", ".join(self.known) or "none"
-        super().__init__(f"unknown {kind} {name!r}; known: {listed}")
+        super().__init__(f"unknown {kind} {self.name!r}; known: {listed}")
 
 
 class InvalidKey(CrossDatabaseError, ValueError):
-    """A parent key that its field cannot hold."""
+    """A parent key that its field cannot hold. Names the field and never the key: see Note [Text].
+
+    Note [Text]: keys are ids, and may be shown and logged. What no field can hold is arbitrary
+    text, and is not.
+    """
 
 
 class ParentStillExists(CrossDatabaseError):

@@ -261,6 +261,13 @@ def log_databases() -> tuple[str, ...]:
     return catalogue().log_databases or (DEFAULT_DB_ALIAS,)
 
 
+def log_database(alias: str) -> str:
+    """The alias, if a deletion log is there. Raises `UnknownName`."""
+    if alias not in log_databases():
+        raise UnknownName("database with a deletion log", alias, log_databases())
+    return alias
+
+
 def holds(database: str, model_name: str | None) -> bool:
     """Whether a table of this app belongs into that database: ask this in `allow_migrate`."""
     if database in log_databases():
@@ -307,5 +314,6 @@ def parse_key(field: Field, text: str) -> Any:
     """
     try:
         return field.to_python(text)
-    except (ValidationError, ValueError, TypeError) as error:
-        raise InvalidKey(f"{text!r} is no key of {label(field)}") from error
+    except (ValidationError, ValueError, TypeError):
+        # The cause quotes the text.
+        raise InvalidKey(f"not a key that {label(field)} can hold") from None

@@ -6,9 +6,10 @@ makes good for any lost one, and a forged one has no victim.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
-from celery import current_app, shared_task
+from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.pools import producers
 
@@ -25,14 +26,26 @@ from . import (
     triggers,
     verify,
 )
+from .exceptions import UnknownName
 from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
 
-if TYPE_CHECKING:
-    from celery import Task
+logger = logging.getLogger("integrity.tasks")
 
 
-@shared_task(name="integrity.dispatch", ignore_result=True, bind=True)
+class OfDatabase(Task[..., None]):
+    """A task that is told a database. One that is not there is worth a line, not a traceback."""
+
+    throws = (UnknownName,)
+
+    def on_failure(self, exc: Exception, *args: Any) -> None:
+        """Celery's hook, in the worker's process."""
+        if isinstance(exc, UnknownName):
+            logger.warning("%s: %s", self.name, exc)
+        super().on_failure(exc, *args)
+
+
+@shared_task(name="integrity.dispatch", base=OfDatabase, ignore_result=True, bind=True)
 def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
     phases.reached(Phase.RECEIVED)
@@ -44,7 +57,7 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
             publish_cascade(database)
 
 
-@shared_task(name="integrity.cascade", ignore_result=True, bind=True)
+@shared_task(name="integrity.cascade", base=OfDatabase, ignore_result=True, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
     phases.reached(Phase.RECEIVED)
@@ -60,7 +73,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
         publish_cascade(database)
 
 
-@shared_task(name="integrity.verify", ignore_result=True)
+@shared_task(name="integrity.verify", base=OfDatabase, ignore_result=True)
 def verify_in(database: str) -> None:
     """Probe finished cascades of one child database; wake it again if rows came late."""
     done = verify.verify(database, interruptions=(SoftTimeLimitExceeded,))
@@ -70,7 +83,7 @@ def verify_in(database: str) -> None:
         _publish(verify_in, database)
 
 
-@shared_task(name="integrity.scan", ignore_result=True)
+@shared_task(name="integrity.scan", base=OfDatabase, ignore_result=True)
 def scan_for_orphans(database: str | None = None) -> None:
     """Go on scanning one child database for a moment; without one, wake each that is due."""
     if database is None:

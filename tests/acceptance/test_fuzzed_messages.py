@@ -90,6 +90,12 @@ class Forger:
     def unreadable(self, number: int) -> Iterator[bytes]:
         return (self.broken_body() for _ in range(number))
 
+    def nowhere(self) -> list[bytes]:
+        """Messages that name a database which is not there, or holds no log."""
+        tasks = ("integrity.cascade", "integrity.verify", "integrity.scan")
+        wrong = [*((task, "nope") for task in tasks), ("integrity.dispatch", "blog_db")]
+        return [self.envelope(self.headers(task), self.body([alias])) for task, alias in wrong]
+
     # Parts
 
     def value(self) -> Any:
@@ -423,7 +429,8 @@ def test_messages_that_nobody_can_read_do_not_end_the_worker(
     # As often as the pool has processes, and more: none may take a place for good.
     poisoned = [*poison().values()] * 4
     broken = [*Forger(SEED, tmp_path).unreadable(500)]
-    worker.push("integrity", *poisoned, *broken)
+    nowhere = Forger(SEED, tmp_path).nowhere()
+    worker.push("integrity", *poisoned, *broken, *nowhere)
     worker.wait(worker.idle)
     worker.wait(worker.answers)
     assert everything() == before
@@ -431,5 +438,7 @@ def test_messages_that_nobody_can_read_do_not_end_the_worker(
     worker.wait(lambda: not worker.redis.hlen("unacked"))
     said = worker.process.log.read_text(errors="replace")
     assert said.count("a message that cannot be read was dropped") == len(poisoned + broken)
+    assert said.count("unknown child database") == len(nowhere) - 1
+    assert said.count("unknown database with a deletion log 'blog_db'") == 1
     assert "forger" not in said
     assert "Traceback" not in said

@@ -285,6 +285,9 @@ class TestMessages:
             (tasks.cascade_into, ("default",), UnknownName),
             (tasks.cascade_into, (1,), UnknownName),
             (tasks.verify_in, ("nope",), UnknownName),
+            (tasks.scan_for_orphans, ("nope",), UnknownName),
+            (tasks.dispatch_deletions, ("nope",), UnknownName),
+            (tasks.dispatch_deletions, ("blog_db",), UnknownName),
             (tasks.maintain, ("default",), TypeError),
         ],
     )
@@ -295,6 +298,16 @@ class TestMessages:
         with pytest.raises(error):
             run(task, *arguments)
         assert (Order.objects.count(), Post.objects.count()) == (2, 2)
+
+    @pytest.mark.parametrize("task", [tasks.cascade_into, tasks.dispatch_deletions])
+    def test_a_database_that_is_not_there_is_one_line(
+        self, task: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        task.apply(args=("nope",))
+        [told] = [each for each in caplog.records if each.levelname != "INFO"]
+        assert (told.levelname, told.exc_info) == ("WARNING", None)
+        assert "'nope'; known: " in told.getMessage()
+        assert not any(each.exc_info for each in caplog.records)
 
     def test_a_message_for_what_nobody_deleted_touches_nothing(self) -> None:
         users(2)

@@ -254,7 +254,7 @@ def test_a_key_survives_its_text_form(kind: str, data: st.DataObject) -> None:
     ],
 )
 def test_a_text_that_is_no_key_is_refused_by_name(model: type[models.Model], text: str) -> None:
-    with pytest.raises(InvalidKey, match=rf"{text!r} is no key of {model._meta.label}.id"):
+    with pytest.raises(InvalidKey, match=f"^not a key that {model._meta.label}.id can hold$"):
         relations.parse_key(relations.primary_key(model), text)
 
 

@@ -1,0 +1,44 @@
+"""Each error survives the way from a worker's process to its parent, and quotes no endless text."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from apps.integrity import exceptions
+from apps.integrity.exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
+
+SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
+    UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
+    DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
+}
+KINDS = [
+    each
+    for _, each in inspect.getmembers(exceptions, inspect.isclass)
+    if issubclass(each, CrossDatabaseError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_it_is_the_same_after_the_way_through_a_pipe(
+    kind: type[CrossDatabaseError], protocol: int
+) -> None:
+    error = SPECIAL.get(kind) or kind("why")
+    for found in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error)):
+        assert type(found) is kind
+        assert (found.args, vars(found), str(found)) == (error.args, vars(error), str(error))
+
+
+def test_a_reason_is_one_line() -> None:
+    assert DatabaseUnreachable("blog_db", TimeoutError("too\nlate")).reason == "too late"
+    assert str(DatabaseUnreachable("blog_db", TimeoutError())) == "blog_db: TimeoutError"
+
+
+def test_an_unknown_name_is_quoted_in_part() -> None:
+    error = UnknownName("child database", "x\n" * 10_000, ["blog_db"])
+    assert error.name == "x\n" * 50
+    assert str(error) == f"unknown child database {error.name!r}; known: blog_db"
