@@ -7,7 +7,7 @@ from django.db import models
 LENGTH_MAX = 63  # bytes of a name in PostgreSQL
 KEY_LENGTH = 2_000
 
-QUOTED, LONG, PERCENT = "Quoted", "Long", "Percent"
+QUOTED, LONG, PERCENT, LONE = "Quoted", "Long", "Percent", "Lone"
 
 
 def name_of(kind: str, what: str) -> str:
@@ -18,7 +18,7 @@ def name_of(kind: str, what: str) -> str:
     if kind == LONG:
         start = f"{what}. Größe→SELECT * "
         return start + "x" * (LENGTH_MAX - len(start.encode()))
-    return f"{what} 50% %s %(x)s"
+    return f"{what} 50% {'%s %% %(x)s' if kind == PERCENT else 'of'}"
 
 
 class Hostile(models.Model):
