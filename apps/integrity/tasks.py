@@ -30,7 +30,13 @@ from .exceptions import UnknownName
 from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
 
+if TYPE_CHECKING:
+    from kombu import Producer
+
 logger = logging.getLogger("integrity.tasks")
+
+#: See Note [Enough messages].
+WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
 
 
 class OfDatabase(Task[..., None]):
@@ -134,5 +140,17 @@ def _publish(task: Task[..., None], alias: str) -> None:
         }
     )
     queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
+    enough = WAKE_UPS_MAX if task in {dispatch_deletions, cascade_into} else MESSAGES_MAX
     with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
+        if _waiting(queue, producer) < enough:
+            task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
+
+
+def _waiting(queue: str, producer: Producer) -> int:
+    """How many messages nobody has taken yet.
+
+    Note [Enough messages]: each message is about all that is due, so those that wait for a worker
+    that is away say as much as a thousand more, and the next sweep sends again. Those of
+    verification and scans find room behind a busy queue of wake-ups.
+    """
+    return int(current_app.amqp.queues[queue](producer.channel).queue_declare().message_count)

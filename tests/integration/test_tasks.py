@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 import time
+from collections import Counter
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from sandbox.processes import eventually
 from workers.celery import app
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Tune
@@ -95,6 +95,30 @@ class TestDispatch:
         dispatch.sweep("default")
         run(tasks.dispatch_deletions, "default")
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
+
+    def test_messages_that_nobody_takes_are_not_piled_up(self) -> None:
+        users(1)[0].delete()
+        for _ in range(2 * tasks.WAKE_UPS_MAX):
+            run(tasks.dispatch_deletions, "default")
+        everywhere = [(CASCADE, [alias], {}) for alias in ("blog_db", "shop_db")]
+        assert taken("integrity.blog_db") == everywhere[:1] * tasks.WAKE_UPS_MAX
+        run(tasks.dispatch_deletions, "default")
+        assert taken("integrity.blog_db") == everywhere[:1]
+        assert taken("integrity.shop_db") == everywhere[1:] * tasks.WAKE_UPS_MAX
+
+    def test_a_full_queue_has_room_for_verification(self, converge: Converge) -> None:
+        users(1)[0].delete()
+        converge()
+        all_due()
+        for _ in range(2 * tasks.WAKE_UPS_MAX):
+            tasks.publish_cascade("shop_db")
+        for _ in range(2 * tasks.MESSAGES_MAX):
+            run(tasks.maintain)
+        found = Counter(task for task, _, _ in taken("integrity.shop_db"))
+        assert found == {
+            CASCADE: tasks.WAKE_UPS_MAX,
+            VERIFY: tasks.MESSAGES_MAX - tasks.WAKE_UPS_MAX,
+        }
 
     def test_it_wakes_nobody_for_nothing(self) -> None:
         run(tasks.dispatch_deletions)
