@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import listed, log, processes, request, scan, work
+from . import guards, listed, log, order, processes, request, scan, work
 
 MUTATIONS = (
     *listed.MUTATIONS,
@@ -10,5 +10,7 @@ MUTATIONS = (
     *log.MUTATIONS,
     *work.MUTATIONS,
     *scan.MUTATIONS,
+    *guards.MUTATIONS,
+    *order.MUTATIONS,
     *processes.MUTATIONS,
 )

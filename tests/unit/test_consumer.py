@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import kombu
 import pytest
 from kombu import Message
 from kombu.transport import redis as of_kombu
@@ -13,6 +16,9 @@ from apps.integrity.tasks import cascade_into
 from workers import consumer
 from workers.celery import app
 from workers.recovery import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def message(body: Any = ((), {}, {}), **headers: Any) -> Message:
@@ -79,3 +85,54 @@ def test_redis_gets_the_guarded_channels_and_other_brokers_their_own() -> None:
         assert transport is consumer.Transport
         assert issubclass(transport, of_kombu.Transport)
     assert Connection("memory://").get_transport_cls() is not consumer.Transport
+
+
+class TestGuard:
+    """On kombu's own broker in memory: what is dropped is acknowledged, with one line."""
+
+    @pytest.fixture
+    def queue(self) -> Iterator[Any]:
+        with kombu.Connection("memory://") as connection:
+            found = connection.SimpleQueue("guarded")
+            found.clear()
+            yield found
+            found.close()
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "why"),
+        [
+            (b"{secret", {"task": "integrity.cascade", "id": "1"}, "DecodeError"),
+            (b"[[], {}, {}]", {"task": "secret", "id": "1"}, "no such task"),
+            (b"[[], {}, {}]", {"id": "1"}, "header task"),
+            (b"[[], {}, {}]", {"task": "integrity.cascade", "id": "1", "eta": "secret"}, "Invalid"),
+        ],
+    )
+    def test_a_message_is_dropped_and_not_quoted(
+        self, queue: Any, body: bytes, headers: Any, why: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        queue.producer.publish(
+            body,
+            routing_key="guarded",
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=headers,
+        )
+        found = queue.channel.basic_get(queue.queue.name)
+        handle = self.handler()
+        caplog.set_level(logging.DEBUG)
+        caplog.clear()
+        handle(found)
+        assert found.acknowledged
+        [told] = caplog.records
+        assert told.getMessage().startswith(f"a message that cannot be read was dropped: {why}")
+        assert "secret" not in caplog.text
+
+    def handler(self) -> Any:
+        controller = SimpleNamespace(
+            state=SimpleNamespace(revoked=()), use_eventloop=False, concurrency=1
+        )
+        pool = SimpleNamespace(is_green=False, apply_async=None)
+        made = consumer.Consumer(lambda _request: None, app=app, pool=pool, controller=controller)
+        made.event_dispatcher, made.timer = None, SimpleNamespace(call_at=None)
+        made.update_strategies()
+        return made.create_task_handler()

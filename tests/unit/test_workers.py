@@ -83,6 +83,7 @@ def test_producers_of_the_project_use_our_app() -> None:
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("worker_consumer", "workers.consumer:Consumer"),
         ("task_acks_late", True),
         ("task_reject_on_worker_lost", True),
         ("task_create_missing_queues", False),
