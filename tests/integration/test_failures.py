@@ -327,6 +327,26 @@ class TestUnreachable:
         assert converge() == {"shop.Order.customer": 3}
         assert Order.objects.count() == 2
 
+    def test_a_frozen_log_costs_one_time_limit_and_then_the_others_go_on(
+        self, sandbox: Sandbox, users: list[User]
+    ) -> None:
+        User.objects.all().delete()
+        dispatch.sweep_all()
+        assert not Deletion.objects.using("test_left").exists()  # over a connection that stays
+        server = sandbox.postgres["blog_db"]
+        server.freeze()
+        try:
+            with time_limit(1), pytest.raises(TimeLimit):
+                cascade.drain("shop_db", interruptions=(TimeLimit,))
+            started = time.monotonic()
+            with time_limit(20):
+                done = cascade.drain("shop_db", interruptions=(TimeLimit,))
+            took = time.monotonic() - started
+        finally:
+            server.thaw()
+        assert done.rows == {"shop.Order.customer": 5}
+        assert took < 10
+
     def test_one_that_freezes_within_a_transaction_is_given_up_at_the_time_limit(
         self, tune: Tune, sandbox: Sandbox, converge: Converge, users: list[User]
     ) -> None:
