@@ -66,16 +66,17 @@ def scan(label: str, *, form: str = "") -> dict[str, Any]:
         product.form_for = lambda *_: getattr(keys, form)()
     _connect()
     with _counted() as counts:
-        idle, started = _memory(), time.perf_counter()
+        idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
         found, unreachable = product.scan(
             "blog_db", labels=[label], seconds=math.inf, mode=product.Mode(full=True)
         )
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert not unreachable, unreachable
     (seen,) = found
     assert seen.complete, seen.reason
     return {
         "seconds": seconds,
+        "client_cpu": cpu,
         "megabytes": _peak() - idle,
         "idle_megabytes": idle,
         "statements": dict(counts),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections, models, transaction
@@ -27,8 +28,10 @@ from ..relations import format_key, parse_key
 from .postgresql import names_of, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from django.db.backends.utils import CursorWrapper
 
     from ..relations import Field
 
@@ -73,28 +76,28 @@ def form_for(child: str, parent: str) -> Form:
 
 
 class PostgreSQLKeys:
-    """Arrays as text. See the Notes above."""
+    """Arrays: binary where the driver can pass them on so, else as text. See the Notes above."""
 
     @contextmanager
     def reading(self, child: str) -> Iterator[None]:
         with transaction.atomic(using=child), connections[child].cursor() as cursor:
             # A parallel plan reads past the LIMIT in each step.
             cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-            with connections[child].connection.pipeline():
+            with _pipeline(child):
                 yield
 
     def ask(
         self, field: Field, after: str | None, limit: int, *, child: str
     ) -> Callable[[], Step | None]:
-        names = names_of(field, child)
+        names, kind = names_of(field, child), type_of(field, child)
         where, params = "IS NOT NULL", []
         if after is not None:
-            where, params = f"> %s::{type_of(field, child)}", [after]
-        cursor = connections[child].cursor()
+            where, params = f"> %s::{kind}", [after]
+        cursor, keys = _cursor(child, kind)
         cursor.execute(
-            "SELECT keys::text, keys[1]::text, keys[cardinality(keys)]::text, cardinality(keys),"
-            " rows"
-            " FROM (SELECT array_agg(key) AS keys, sum(number)::bigint AS rows FROM"
+            f"SELECT {keys}, {_text('keys[1]')}, {_text('keys[cardinality(keys)]')},"
+            f" cardinality(keys), rows"
+            f" FROM (SELECT array_agg(key)::{kind}[] AS keys, sum(number)::bigint AS rows FROM"
             f" (SELECT {names['key']} AS key, count(*) AS number FROM {names['table']}"
             f" WHERE {names['key']} {where} GROUP BY 1 ORDER BY 1 LIMIT %s) AS step) AS packed",
             [*params, limit],
@@ -107,14 +110,46 @@ class PostgreSQLKeys:
         if isinstance(target, models.IntegerField | models.UUIDField):
             bounds = f" AND parent.{names['key']} BETWEEN %s::{kind} AND %s::{kind}"
             params = [step.first, step.last]
-        with connections[parent].cursor() as cursor:
+        cursor, _ = _cursor(parent, kind)
+        with cursor:
             cursor.execute(
-                f"SELECT wanted.key::text FROM unnest(%s::{kind}[]) AS wanted (key)"
+                f"SELECT {_text('wanted.key')} FROM unnest(%s::{kind}[]) AS wanted (key)"
                 f" WHERE NOT EXISTS (SELECT FROM {names['table']} AS parent"
                 f" WHERE parent.{names['key']} = wanted.key{bounds}) ORDER BY wanted.key",
                 [step.keys, *params],
             )
             return [key for (key,) in cursor.fetchall()]
+
+
+def _pipeline(using: str) -> AbstractContextManager[object]:
+    """Psycopg 2 has none, nor has an old libpq: then each statement is waited for."""
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if not is_psycopg3:
+        return nullcontext()
+    from psycopg import Pipeline
+
+    found: AbstractContextManager[object] = (
+        connections[using].connection.pipeline() if Pipeline.is_supported() else nullcontext()
+    )
+    return found
+
+
+def _cursor(using: str, kind: str) -> tuple[CursorWrapper, str]:
+    """A cursor for keys of that type, and how a statement says `keys` to it."""
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if is_psycopg3:
+        from . import packed
+
+        if kind in packed.KINDS:
+            return packed.cursor(using, kind), "keys"
+    return connections[using].cursor(), "keys::text"
+
+
+def _text(key: str) -> str:
+    """A key as the server writes it. A cast to text would add a netmask to an address."""
+    return f"format('%%s', {key})"
 
 
 class SQLiteKeys:
@@ -147,9 +182,10 @@ class SQLiteKeys:
     def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
         names = names_of(target, parent)
         with connections[parent].cursor() as cursor:
+            # A join: SQLite runs NOT EXISTS as a program of its own for each key.
             cursor.execute(
-                f"SELECT value FROM json_each(%s) WHERE NOT EXISTS (SELECT 1 FROM {names['table']}"
-                f" AS parent WHERE parent.{names['key']} = value)",
+                f"SELECT value FROM json_each(%s) LEFT JOIN {names['table']} AS parent"
+                f" ON parent.{names['key']} = value WHERE parent.{names['key']} IS NULL",
                 [step.keys],
             )
             return [str(key) for (key,) in cursor.fetchall()]
@@ -171,41 +207,45 @@ class PortableKeys:
             if after is None
             else rows.filter(**{f"{name}__gt": parse_key(field, after)})
         )
-        grouped = rows.order_by(name).values_list(name).annotate(Count("pk"))
+        # Of rows, not of their keys: that would read the table besides the index.
+        grouped = rows.order_by(name).values_list(name).annotate(integrity_rows=Count("*"))
 
         def answer() -> Step | None:
             found = list(grouped[: min(limit, PORTABLE_STEP)])
             if not found:
                 return None
-            keys = [key for key, _ in found]
+            keys, numbers = zip(*found, strict=True)
             return Step(
                 keys=keys,
                 first=format_key(field, keys[0]),
                 last=format_key(field, keys[-1]),
                 count=len(keys),
-                rows=sum(number for _, number in found),
+                rows=sum(numbers),
             )
 
         return answer
 
     def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
         parents: QuerySet[Any] = QuerySet(model=target.model, using=parent)
-        parents = parents.order_by().values_list(target.attname, flat=True)
-        absent = dict.fromkeys(step.keys)
+        parents = parents.order_by().values_list(target.attname)
+        absent = set(step.keys)
         for present in _present(parents, target, step.keys):
-            absent.pop(present, None)
-        return [format_key(target, key) for key in absent]
+            absent.difference_update(chain.from_iterable(present))
+        return [format_key(target, key) for key in step.keys if key in absent] if absent else []
 
 
-def _present(parents: QuerySet[Any], target: Field, keys: list[Any]) -> Iterator[Any]:
+def _present(
+    parents: QuerySet[Any], target: Field, keys: Sequence[Any]
+) -> Iterator[Iterable[tuple[Any]]]:
     """Keys that have a parent. A range is one query, where it holds few parents besides."""
     name = target.attname
     dense = isinstance(target, models.IntegerField) and keys[-1] - keys[0] <= 10 * len(keys)
     if dense:
-        yield from parents.filter(**{f"{name}__range": (keys[0], keys[-1])}).iterator()
+        within = parents.filter(**{f"{name}__range": (keys[0], keys[-1])})
+        yield within.iterator(chunk_size=PORTABLE_STEP)
         return
     for start in range(0, len(keys), PARAMETERS):
-        yield from parents.filter(**{f"{name}__in": keys[start : start + PARAMETERS]})
+        yield parents.filter(**{f"{name}__in": keys[start : start + PARAMETERS]})
 
 
 def _step(cursor: Any) -> Step | None:
