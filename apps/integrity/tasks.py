@@ -7,7 +7,7 @@ makes good for any lost one, and a forged one has no victim.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
@@ -29,9 +29,6 @@ from . import (
 from .exceptions import UnknownName
 from .phases import Phase
 from .routing import CONTROL, PER_DATABASE, queue_for
-
-if TYPE_CHECKING:
-    from kombu import Producer
 
 logger = logging.getLogger("integrity.tasks")
 
@@ -146,11 +143,12 @@ def _publish(task: Task[..., None], alias: str) -> None:
             task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
 
 
-def _waiting(queue: str, producer: Producer) -> int:
+def _waiting(queue: str, producer: Any) -> int:
     """How many messages nobody has taken yet.
 
     Note [Enough messages]: each message is about all that is due, so those that wait for a worker
     that is away say as much as a thousand more, and the next sweep sends again. Those of
     verification and scans find room behind a busy queue of wake-ups.
     """
-    return int(current_app.amqp.queues[queue](producer.channel).queue_declare().message_count)
+    bound: Any = current_app.amqp.queues[queue].bind(producer.channel)
+    return int(bound.queue_declare().message_count)
