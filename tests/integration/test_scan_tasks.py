@@ -257,18 +257,6 @@ class TestTick:
         assert Leaf.objects.count() == 3
         assert not Deletion.objects.exists()
 
-    def test_one_that_nobody_took_in_time_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A worker that was stopped for a day does not find a day's scans before its cascades."""
-        options: list[dict[str, Any]] = []
-
-        def note(*_: Any, **given: Any) -> None:
-            options.append(given)
-
-        monkeypatch.setattr(tasks.scan_for_orphans, "apply_async", note)
-        run(tasks.scan_for_orphans)
-        assert options
-        assert all(each.get("expires") for each in options)
-
 
 class TestMaintain:
     @pytest.fixture
