@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -158,8 +158,16 @@ class Portable:
         return Counter(found.values())
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        rows = _rows(field.model, using)
-        return {key for key in need(keys) if rows.filter(**{field.attname: key}).exists()}
+        name, rows = field.attname, _rows(field.model, using)
+        values = rows.order_by().values_list(name, flat=True).distinct()
+        found = {
+            key for chunk in _chunks(need(keys)) for key in values.filter(**{f"{name}__in": chunk})
+        }
+        # The database may take texts for equal that Python does not: the rest one by one.
+        held = set(keys) & found
+        if not isinstance(_target(field), models.IntegerField | models.UUIDField):
+            held |= {key for key in set(keys) - held if rows.filter(**{name: key}).exists()}
+        return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         rows = _rows(field.model, using)
@@ -201,6 +209,13 @@ def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> Q
     """Those rows, as long as they hold the key that they were found by."""
     keys = {found[pk] for pk in pks}
     return _rows(field.model, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
+
+
+def _target(field: Field) -> Field:
+    """The field whose values a foreign key holds; any other one is its own."""
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    return field
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
