@@ -47,7 +47,7 @@ logger = logging.getLogger("integrity.scan")
 #: A scan that saved no step for so long is taken for dead, and its pass goes on elsewhere.
 LEASE_SECONDS = 60.0
 #: Keys of a run's first step, when no step was taken before.
-FIRST_KEYS = 10_000
+FIRST_KEYS = 50_000
 #: What was seen is saved after so long, or when there are so many suspects.
 SAVE_SECONDS = 2.0
 SAVE_KEYS = 10_000
@@ -275,11 +275,13 @@ class _Pass:
                 started = time.monotonic()
                 late = started >= deadline
                 last = late or self._is_time_to_save()
-                if not (last or self.mode.gentle):
+                if not (last or step.end or self.mode.gentle):
                     ask = self._ask(step.last)
                 self._look(step)
                 took = time.monotonic() - started
                 self.pace.took(took)
+                if step.end:
+                    break
                 if last:
                     return _End.TIME if late else None
                 if self.mode.gentle:

@@ -126,9 +126,9 @@ class TestPasses:
     def test_a_pass_goes_on_where_the_last_run_stopped(self, tune: Tune) -> None:
         tune(scan_step_keys_max=2)
         orphaned(5)
-        counts = [run(seconds=0)[LEAF] for _ in range(4)]
-        assert [each.keys_scanned for each in counts] == [2, 2, 1, 0]
-        assert [each.complete for each in counts] == [False, False, False, True]
+        counts = [run(seconds=0)[LEAF] for _ in range(3)]
+        assert [each.keys_scanned for each in counts] == [2, 2, 1]
+        assert [each.complete for each in counts] == [False, False, True]
         row = Scan.objects.get(relation=LEAF)
         assert (row.last_keys, row.last_missing, row.last_orphans, row.keys) == (5, 5, 10, 5)
         assert row.began_at is None

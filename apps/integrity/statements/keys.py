@@ -43,13 +43,17 @@ PARAMETERS = 450
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Distinct keys, in the child's order. `keys` is for the form that gave it, and nobody else."""
+    """Distinct keys, in the child's order. `keys` is for the form that gave it, and nobody else.
+
+    `end` says that there are no more.
+    """
 
     keys: Any
     first: str
     last: str
     count: int
     rows: int
+    end: bool
 
 
 class Form(Protocol):
@@ -102,7 +106,7 @@ class PostgreSQLKeys:
             f" WHERE {names['key']} {where} GROUP BY 1 ORDER BY 1 LIMIT %s) AS step) AS packed",
             [*params, limit],
         )
-        return lambda: _step(cursor)
+        return lambda: _step(cursor, limit)
 
     def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
         names, kind = names_of(target, parent), type_of(target, parent)
@@ -175,7 +179,14 @@ class SQLiteKeys:
                 keys, first, last, count, rows = cursor.fetchone()
             if not count:
                 return None
-            return Step(keys=keys, first=str(first), last=str(last), count=count, rows=rows)
+            return Step(
+                keys=keys,
+                first=str(first),
+                last=str(last),
+                count=count,
+                rows=rows,
+                end=count < limit,
+            )
 
         return answer
 
@@ -211,7 +222,8 @@ class PortableKeys:
         grouped = rows.order_by(name).values_list(name).annotate(integrity_rows=Count("*"))
 
         def answer() -> Step | None:
-            found = list(grouped[: min(limit, PORTABLE_STEP)])
+            most = min(limit, PORTABLE_STEP)
+            found = list(grouped[:most])
             if not found:
                 return None
             keys, numbers = zip(*found, strict=True)
@@ -221,6 +233,7 @@ class PortableKeys:
                 last=format_key(field, keys[-1]),
                 count=len(keys),
                 rows=sum(numbers),
+                end=len(keys) < most,
             )
 
         return answer
@@ -248,9 +261,9 @@ def _present(
         yield parents.filter(**{f"{name}__in": keys[start : start + PARAMETERS]})
 
 
-def _step(cursor: Any) -> Step | None:
+def _step(cursor: Any, limit: int) -> Step | None:
     with cursor:
         keys, first, last, count, rows = cursor.fetchone()
     if keys is None:
         return None
-    return Step(keys=keys, first=first, last=last, count=count, rows=rows)
+    return Step(keys=keys, first=first, last=last, count=count, rows=rows, end=count < limit)

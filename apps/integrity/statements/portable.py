@@ -159,14 +159,15 @@ class Portable:
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         name, rows = field.attname, _rows(field.model, using)
-        values = rows.order_by().values_list(name, flat=True).distinct()
-        found = {
-            key for chunk in _chunks(need(keys)) for key in values.filter(**{f"{name}__in": chunk})
-        }
+        found = set[Any]()
+        if field.unique:  # else a list would read all rows of a key that has a million
+            for chunk in _chunks(need(keys)):
+                present = rows.filter(**{f"{name}__in": chunk})
+                found.update(present.values_list(name, flat=True))
         # The database may take texts for equal that Python does not: the rest one by one.
         held = set(keys) & found
-        if not isinstance(_target(field), models.IntegerField | models.UUIDField):
-            held |= {key for key in set(keys) - held if rows.filter(**{name: key}).exists()}
+        if not (field.unique and isinstance(field, models.IntegerField | models.UUIDField)):
+            held |= {key for key in set(need(keys)) - held if rows.filter(**{name: key}).exists()}
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
@@ -209,13 +210,6 @@ def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> Q
     """Those rows, as long as they hold the key that they were found by."""
     keys = {found[pk] for pk in pks}
     return _rows(field.model, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
-
-
-def _target(field: Field) -> Field:
-    """The field whose values a foreign key holds; any other one is its own."""
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
-    return field
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
