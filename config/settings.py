@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_celery_beat",
     "apps.integrity",
+    "apps.accounts",
     "apps.blog",
     "apps.shop",
 ]
@@ -140,7 +141,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The product. Every key and its default: apps/integrity/conf.py.
 
 # Beat's scans heal by themselves here; what an adopter gets without a word is "report".
-INTEGRITY: dict[str, object] = {"scan_policy": "repair"}
+INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}
 
 # Celery
 

@@ -105,6 +105,9 @@ class Settings:
     wakeup_retry_seconds: float = 5.0
     """Pause of the publisher after a failure."""
 
+    flower_url: str = ""
+    """Where Flower is, for a link on the dashboard."""
+
     protect_limit: int = 100
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
 
@@ -121,7 +124,7 @@ class Settings:
                 raise InvalidSetting(
                     f"INTEGRITY[{field.name!r}] is {value!r}; it takes {wanted.__name__}"
                 )
-            if wanted is not bool and not 0 < value < math.inf:
+            if wanted in {int, float} and not 0 < value < math.inf:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
 
     def capture_of(self, parent: str) -> str:

@@ -136,6 +136,12 @@ class Cascade(models.Model):
                 name="integrity_cascade_backlog",
                 condition=models.Q(state__in=["pending", "running", "waiting", "blocked"]),
             ),
+            # What was finished lately, without reading what was finished ever.
+            models.Index(
+                fields=["database", "done_at"],
+                name="integrity_cascade_done",
+                condition=models.Q(done_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -237,3 +243,17 @@ class Audit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.verb} {self.target}"
+
+
+class Dashboard(Deletion):
+    """No table of its own: what the pages in the admin, and the permissions on them, hang on."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        permissions: ClassVar = [
+            ("operate_dashboard", _("Can retry, pause, resume and scan")),
+            ("repair_dashboard", _("Can repair orphans and override the brake")),
+        ]
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")

@@ -6,31 +6,26 @@ from typing import TYPE_CHECKING
 
 from django.contrib import admin
 
-from apps.remote_user import RemoteUserAdmin, name_of
+from apps.integrity.admin import CrossDatabaseAdminMixin
 
 from .models import Category, Order, Product
 
 if TYPE_CHECKING:
+    OrderModelAdmin = admin.ModelAdmin[Order]
     ProductModelAdmin = admin.ModelAdmin[Product]
     CategoryModelAdmin = admin.ModelAdmin[Category]
 else:
-    ProductModelAdmin = CategoryModelAdmin = admin.ModelAdmin
+    OrderModelAdmin = ProductModelAdmin = CategoryModelAdmin = admin.ModelAdmin
 
 
 @admin.register(Order)
-class OrderAdmin(RemoteUserAdmin):
+class OrderAdmin(CrossDatabaseAdminMixin, OrderModelAdmin):
     """Orders, by number or customer."""
 
-    user_field = "customer"
-    list_display = ("order_number", "customer_name", "total", "created_at")
+    list_display = ("order_number", "customer", "total", "created_at")
     list_filter = ("created_at",)
-    search_fields = ("order_number",)
+    search_fields = ("order_number", "customer__username", "customer__email")
     autocomplete_fields = ("customer",)
-
-    @admin.display(description="customer", ordering="customer_id")
-    def customer_name(self, order: Order) -> str:
-        """The customer's name, sorted by the key: a local column."""
-        return name_of(order, "customer")
 
 
 @admin.register(Product)

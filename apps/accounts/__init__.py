@@ -1,0 +1,1 @@
+"""The people of the sample project: Django's users, and their admin."""

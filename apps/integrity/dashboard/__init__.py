@@ -1,0 +1,1 @@
+"""The pages inside the Django admin: figures of `report`, acts of the engine."""

@@ -1,0 +1,171 @@
+"""What operators do: POST, permitted, audited with their name; then back to a page that shows it.
+
+The engine does the work, the way the command `integrity` calls it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.db import Error
+from django.http import Http404, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from .. import claims, conf, control, relations, report, scan
+from .. import repair as repairs
+from ..exceptions import CrossDatabaseError
+from . import pages
+from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django import forms
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest, HttpResponse
+
+#: How long a repair may work within a request; the rest waits for the next one, or for beat.
+REPAIR_SECONDS = 10.0
+
+
+@require_POST
+def pause(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Stop work on a child database, with a reason."""
+    return _steer(request, site, PauseForm(request.POST), control.pause, "is paused")
+
+
+@require_POST
+def resume(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Let work on a child database go on."""
+    return _steer(request, site, DatabaseForm(request.POST), control.resume, "goes on")
+
+
+def _steer(
+    request: HttpRequest,
+    site: AdminSite,
+    form: forms.Form,
+    act: Callable[..., bool],
+    word: str,
+) -> HttpResponse:
+    pages.require(request, "operate")
+    if not form.is_valid():
+        return _refused(request, site, form, "changelist")
+    database, reason = form.cleaned_data["database"], form.cleaned_data["reason"]
+    try:
+        changed = [
+            act(database, actor=_actor(request), reason=reason, using=using)
+            for using in relations.catalogue().log_databases
+        ]
+    except (CrossDatabaseError, Error) as error:
+        messages.error(request, f"{database}: {_why(error)}")
+    else:
+        text = f"{database} {word}." if any(changed) else f"{database}: nothing had to change."
+        messages.success(request, text)
+    return _to(site, "changelist")
+
+
+@require_POST
+def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Put what is blocked in a child database back to work."""
+    pages.require(request, "operate")
+    form = DatabaseForm(request.POST)
+    if not form.is_valid():
+        return _refused(request, site, form, "changelist")
+    changed = 0
+    for using in relations.catalogue().log_databases:
+        if blocked := report.blocked(form.cleaned_data["database"], using=using):
+            changed += control.retry(blocked, actor=_actor(request), using=using)
+    messages.success(request, f"{changed:,} cascades will be tried again.")
+    return _to(site, "changelist")
+
+
+@require_POST
+def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
+    """Put one deletion's blocked cascades back to work."""
+    pages.require(request, "operate")
+    if using not in relations.log_databases():
+        raise Http404("no such log")
+    changed = control.retry([pk], actor=_actor(request), using=using)
+    messages.success(request, f"{changed:,} cascades will be tried again.")
+    return _to(site, "deletion", using, pk)
+
+
+@require_POST
+def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Scan one relation for a moment; beat goes on from there."""
+    pages.require(request, "operate")
+    form = ScanForm(request.POST)
+    if not form.is_valid():
+        return _refused(request, site, form, "relations")
+    label, database = form.cleaned_data["relation"], form.cleaned_data["database"]
+    using = relations.catalogue().relation(label).parent_databases[0]
+    control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
+    seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
+    if unreachable:
+        messages.error(request, f"{database} cannot be reached: {unreachable}")
+    for each in seen:
+        level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
+        messages.add_message(request, level, _told(each))
+    return _to(site, "scans")
+
+
+def _told(seen: scan.Scanned) -> str:
+    rows = f"{seen.rows_scanned:,} rows, {seen.suspects:,} missing parents"
+    if seen.complete:
+        return f"{seen.relation} in {seen.database}: a pass is finished, {rows}."
+    why = seen.reason or "beat goes on from here"
+    return f"{seen.relation} in {seen.database}: {rows}; not finished: {why}."
+
+
+@require_POST
+def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Look at suspects once more and confirm them; workers then remove their rows."""
+    pages.require(request, "repair")
+    form = RepairForm(request.POST)
+    known = {each.label: each for each in relations.catalogue().relations}
+    relation = known.get(request.POST.get("relation", ""))
+    if relation is None or not relation.policy.cascades:
+        raise Http404("no such relation, or none that is repaired")
+    if not form.is_valid():
+        return pages.repair_page(request, site=site, relation=relation, form=form)
+    actor, override = _actor(request), form.cleaned_data["override"].strip()
+    (done,) = repairs.repair([relation], override=override, actor=actor, seconds=REPAIR_SECONDS)
+    control.audit(
+        "repair",
+        relation.label,
+        actor=actor,
+        reason=f"{len(done.confirmed)} confirmed, {done.cancelled} alive, {done.waiting} waiting",
+        using=relation.parent_databases[0],
+    )
+    if done.brake or done.reason:
+        return pages.repair_page(request, site=site, relation=relation, form=form, done=done)
+    messages.success(
+        request,
+        f"{relation.label}: {len(done.confirmed):,} confirmed, which workers cascade now;"
+        f" {done.cancelled:,} alive after all; {done.waiting:,} still wait for their second look.",
+    )
+    return _to(site, "scans")
+
+
+def _actor(request: HttpRequest) -> str:
+    return str(request.user.get_username())[:200]
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, CrossDatabaseError) else claims.reason_of(error)
+
+
+def _refused(
+    request: HttpRequest, site: AdminSite, form: forms.Form, name: str
+) -> HttpResponseRedirect:
+    for field, errors in form.errors.items():
+        messages.error(request, f"{field}: {' '.join(map(str, errors))}")
+    return _to(site, name)
+
+
+def _to(site: AdminSite, name: str, *args: object) -> HttpResponseRedirect:
+    return HttpResponseRedirect(
+        reverse(f"admin:integrity_dashboard_{name}", args=args, current_app=site.name)
+    )

@@ -1,0 +1,78 @@
+"""What operators type, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from .. import relations
+from ..models import Cascade, Deletion
+
+
+def _child_databases() -> list[tuple[str, str]]:
+    return [(alias, alias) for alias in relations.catalogue().child_databases]
+
+
+def _relations() -> list[tuple[str, str]]:
+    return [(each.label, each.label) for each in relations.catalogue().relations]
+
+
+def _parents() -> list[tuple[str, str]]:
+    return [("", "any"), *((label, label) for label in relations.catalogue().parents)]
+
+
+def _logs() -> list[tuple[str, str]]:
+    return [(using, using) for using in relations.catalogue().log_databases]
+
+
+class DatabaseForm(forms.Form):
+    """A child database, and why; a pause wants a reason."""
+
+    database = forms.ChoiceField(choices=_child_databases)
+    reason = forms.CharField(max_length=500, required=False)
+
+
+class PauseForm(DatabaseForm):
+    """A pause is read by whoever is on call next: it says why."""
+
+    reason = forms.CharField(max_length=500)
+
+
+class ScanForm(forms.Form):
+    """One relation in one child database."""
+
+    relation = forms.ChoiceField(choices=_relations)
+    database = forms.ChoiceField(choices=_child_databases)
+
+
+class RepairForm(forms.Form):
+    """The relation, typed once more; and why, where the brake is to be overridden."""
+
+    relation = forms.ChoiceField(choices=_relations)
+    confirmation = forms.CharField(max_length=200)
+    override = forms.CharField(max_length=500, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a confirmation that does not name the relation."""
+        cleaned = super().clean() or {}
+        if cleaned.get("confirmation", "").strip() != cleaned.get("relation"):
+            self.add_error("confirmation", "This is not the name of the relation.")
+        return cleaned
+
+
+class SearchForm(forms.Form):
+    """Which deletions to list."""
+
+    log = forms.ChoiceField(choices=_logs, required=False)
+    model = forms.ChoiceField(choices=_parents, required=False, label="Parent")
+    key = forms.CharField(max_length=200, required=False)
+    state = forms.ChoiceField(
+        choices=[
+            ("", "any"),
+            (Cascade.State.BLOCKED, "blocked in a database"),
+            *Deletion.State.choices,
+        ],
+        required=False,
+    )
+    before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)

@@ -1,0 +1,155 @@
+"""Figures → inline SVG. Colours come from the stylesheet, by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+
+from .words import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from django.utils.safestring import SafeString
+
+    from ..report import RelationRow, Throughput
+
+#: One shape for each look of a state, so that no one has to tell colours apart.
+_SHAPES = {
+    "good": '<circle cx="6" cy="6" r="6"/><path class="ix-cut" d="M3 6.2 5.2 8.4 9 4"/>',
+    "busy": '<circle cx="6" cy="6" r="5" class="ix-ring"/><path d="M6 1a5 5 0 0 1 0 10Z"/>',
+    "attention": '<path d="M6 0 12 11.5H0Z"/><path class="ix-cut" d="M6 4V7.4M6 9V10"/>',
+    "trouble": '<path d="M0 0H12V12H0Z"/><path class="ix-cut" d="M3.5 3.5l5 5m0-5l-5 5"/>',
+    "calm": '<circle cx="6" cy="6" r="5" class="ix-ring"/>',
+}
+_WIDTH, _HEIGHT = 240, 36
+#: Of the picture of relations: a line of text, and the columns.
+_LINE, _LEFT, _BOX, _GAP = 22, 8, 260, 180
+
+
+def shape(look: str) -> SafeString:
+    """The shape of a state; its word stands beside it."""
+    return format_html(
+        '<svg class="ix-shape" viewBox="0 0 12 12" aria-hidden="true" focusable="false">{}</svg>',
+        mark_safe(_SHAPES[look]),  # noqa: S308 (constants of this file)
+    )
+
+
+def sparkline(speed: Throughput) -> SafeString:
+    """Bars of finished cascades up to now."""
+    most, number = max(speed.bars), len(speed.bars)
+    step = _WIDTH / number
+    bars = []
+    for at, value in enumerate(speed.bars):
+        height = max(_HEIGHT * value / most, 2.0) if value else 1.0
+        kind = "ix-bar" if value else "ix-none"
+        place = [f"{x:.1f}" for x in (at * step, _HEIGHT - height, step - 2, height)]
+        bars.append((kind, *place))
+    return format_html(
+        '<svg class="ix-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
+        ' aria-label="{:,} cascades finished in the last {}, at most {:,} in {}">{}</svg>',
+        _WIDTH,
+        _HEIGHT,
+        sum(speed.bars),
+        span(speed.seconds),
+        most,
+        span(speed.seconds / number),
+        format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', bars),
+    )
+
+
+def bar(share: float | None) -> SafeString:
+    """A share of a whole, with the figure beside it; a dash where it is unknown."""
+    if share is None:
+        return format_html('<span class="ix-quiet">{}</span>', "unknown")
+    return format_html(
+        '<span class="ix-share"><svg viewBox="0 0 100 8" preserveAspectRatio="none"'
+        ' aria-hidden="true" focusable="false"><rect class="ix-track" width="100" height="8"/>'
+        '<rect class="ix-bar" width="{}" height="8"/></svg>{}</span>',
+        f"{100 * share:.1f}",
+        f"{share:.0%}",
+    )
+
+
+def relation_map(rows: Sequence[RelationRow]) -> SafeString:
+    """Parents' databases on the left, children's on the right, a line for each relation."""
+    parents = _column((row["parent_database"], row["parent"]) for row in rows)
+    children = _column((row["child_database"], row["relation"]) for row in rows)
+    ends = {place[:2]: place[2] for place in _places(parents)}
+    begins = {place[:2]: place[2] for place in _places(children)}
+    right = _LEFT + _BOX + _GAP
+    lines = [
+        (
+            row["policy"].lower().replace("_", "-"),
+            _curve(
+                (_LEFT + _BOX, ends[row["parent_database"], row["parent"]]),
+                (right, begins[row["child_database"], row["relation"]]),
+            ),
+        )
+        for row in rows
+    ]
+    height = max(_height(parents), _height(children))
+    return format_html(
+        '<svg class="ix-map" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img"'
+        ' aria-label="{label}">{lines}{left}{right}</svg>',
+        w=right + _BOX + _LEFT,
+        h=height,
+        label=f"{len(rows)} relations between databases; the table below names each",
+        lines=format_html_join("", '<path class="ix-line ix-line-{}" d="{}"/>', lines),
+        left=_boxes(parents, _LEFT),
+        right=_boxes(children, right),
+    )
+
+
+def _column(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Database → what is in it that relations begin or end at."""
+    found: dict[str, dict[str, None]] = {}
+    for database, label in pairs:
+        found.setdefault(database, {})[label] = None
+    return {database: list(labels) for database, labels in found.items()}
+
+
+def _places(column: dict[str, list[str]]) -> Iterable[tuple[str, str, float]]:
+    """The height at which the line of each label runs."""
+    top = 8.0
+    for database, labels in column.items():
+        for at, label in enumerate(labels):
+            yield database, label, top + _LINE * (at + 1.9)
+        top += _box_height(labels) + 12
+
+
+def _height(column: dict[str, list[str]]) -> int:
+    return int(8 + sum(_box_height(labels) + 12 for labels in column.values()))
+
+
+def _box_height(labels: list[str]) -> float:
+    return _LINE * (len(labels) + 1.6)
+
+
+def _boxes(column: dict[str, list[str]], left: float) -> SafeString:
+    boxes, top = [], 8.0
+    heights = {place[:2]: place[2] for place in _places(column)}
+    for database, labels in column.items():
+        texts = format_html_join(
+            "",
+            '<text x="{}" y="{}">{}</text>',
+            [(left + 12, heights[database, each] + 4, each) for each in labels],
+        )
+        boxes.append(
+            (left, top, _BOX, _box_height(labels), left + 12, top + _LINE, database, texts)
+        )
+        top += _box_height(labels) + 12
+    return format_html_join(
+        "",
+        '<rect class="ix-box" x="{}" y="{}" width="{}" height="{}" rx="4"/>'
+        '<text class="ix-name" x="{}" y="{}">{}</text>{}',
+        boxes,
+    )
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
+    (x, y), (to_x, to_y) = start, end
+    half = (to_x - x) / 2
+    return f"M{x} {y:.1f}C{x + half} {y:.1f} {to_x - half} {to_y:.1f} {to_x} {to_y:.1f}"

@@ -1,0 +1,43 @@
+"""The addresses of the dashboard, below the admin."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.urls import path
+
+from . import acts, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.contrib.admin import AdminSite
+    from django.urls import URLPattern
+
+#: Route → view, name.
+_ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
+    "": (pages.overview, "changelist"),
+    "deletions/": (pages.deletions, "deletions"),
+    "deletions/<str:using>/<int:pk>/": (pages.deletion, "deletion"),
+    "deletions/<str:using>/<int:pk>/retry/": (acts.retry_deletion, "retry_deletion"),
+    "deletions/<str:using>/<int:pk>/receipt/": (pages.receipt, "receipt"),
+    "deletions/<str:using>/<int:pk>/receipt.json": (pages.receipt_json, "receipt_json"),
+    "relations/": (pages.catalogue, "relations"),
+    "scans/": (pages.scans, "scans"),
+    "repair/": (pages.preview, "preview"),
+    "audit/": (pages.audit, "audit"),
+    "pause/": (acts.pause, "pause"),
+    "resume/": (acts.resume, "resume"),
+    "retry/": (acts.retry, "retry"),
+    "scan/": (acts.scan_now, "scan"),
+    "repair/apply/": (acts.repair, "repair"),
+}
+
+
+def urls(site: AdminSite) -> list[URLPattern]:
+    """Every page behind the login of `site`; each checks its own permission."""
+    return [
+        path(route, site.admin_view(partial(view, site=site)), name=f"integrity_dashboard_{name}")
+        for route, (view, name) in _ROUTES.items()
+    ]

@@ -1,0 +1,104 @@
+"""Figures → words: how much, how long, and one sentence on everything. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..report import BEHIND_SECONDS, COUNT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..report import Card, Overview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One sentence on everything; `level` is "ok", "busy", "attention" or "trouble"."""
+
+    level: str
+    sentence: str
+
+
+def verdict(seen: Overview) -> Verdict:
+    """What someone on call should know first. Pure."""
+    for level, sentence in _complaints(seen):
+        return Verdict(level=level, sentence=sentence)
+    if any(card.backlog for card in seen.cards):
+        names = " and ".join(card.database for card in seen.cards if card.backlog)
+        return Verdict(level="busy", sentence=f"Deletions are being applied in {names}.")
+    if any(card.unverified for card in seen.cards):
+        sentence = "All deletions are applied; the last ones are still to be verified"
+    else:
+        sentence = "All deletions are applied and verified"
+    if seen.unscanned:
+        return Verdict(level="busy", sentence=f"{sentence}; not every relation was scanned yet.")
+    if seen.orphan_age_seconds is not None:
+        sentence += f"; no orphan is older than {span(seen.orphan_age_seconds)}"
+    return Verdict(level="ok", sentence=f"{sentence}.")
+
+
+def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
+    """What is wrong, the worst first."""
+    for using in seen.unreachable_logs:
+        yield "trouble", f"The deletion log in {using} cannot be reached."
+    cards = sorted(seen.cards, key=lambda card: card.lag_seconds or 0, reverse=True)
+    for level in ("trouble", "attention"):
+        yield from ((level, told) for card in cards for told in _stands_still(card, level))
+        if level == "trouble":
+            yield from ((level, told) for told in _silences(seen))
+    for card in cards:
+        if (card.lag_seconds or 0) >= BEHIND_SECONDS:
+            yield "attention", f"{_behind(card)} and at work."
+    if seen.suspects:
+        keys = count(seen.suspects)
+        yield "attention", f"{keys} missing parents were found by scans and wait for repair."
+
+
+def _stands_still(card: Card, level: str) -> Iterator[str]:
+    """Why a database's work does not go on."""
+    if level == "trouble" and card.unreachable:
+        yield f"{_behind(card)}: {card.reason}."
+    elif level == "trouble" and card.blocked:
+        why = card.blocked_reason or "no reason was kept"
+        yield f"{count(card.blocked)} blocked in {card.database}: {why}."
+    elif level == "attention" and card.paused:
+        yield f"{_behind(card)}: {card.reason}."
+
+
+def _silences(seen: Overview) -> Iterator[str]:
+    """Who should be heard of, and is not; and what the brake holds."""
+    if seen.beat_is_silent:
+        since = f"for {span(seen.beat['seconds_ago'])}" if seen.beat else "ever"
+        yield f"Beat has not been seen {since}: nothing is retried, verified or scanned."
+    if seen.workers_are_silent:
+        yield "There is work, and no worker has been seen for a minute."
+    for label, reason in seen.brakes.items():
+        yield f"The brake holds the repair of {label}: {reason}."
+
+
+def _behind(card: Card) -> str:
+    if card.lag_seconds is None:
+        return f"{card.database} is not behind, but stands still"
+    return f"{card.database} is {span(card.lag_seconds)} behind"
+
+
+def count(number: int) -> str:
+    """A number as people read it; "10,000+" where counting stopped."""
+    return f"{COUNT_MAX:,}+" if number > COUNT_MAX else f"{number:,}"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it, in its two largest units."""
+    whole = int(seconds)
+    for size, unit, below, part in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // below
+            small = rest and (unit != "min" or whole < 10 * size)
+            return f"{whole // size} {unit} {rest} {part}" if small else f"{whole // size} {unit}"
+    return f"{whole} s"

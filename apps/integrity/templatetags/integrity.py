@@ -1,0 +1,103 @@
+"""How the pages write figures, times and states."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+
+from ..dashboard import pictures, words
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
+
+    from ..report import Throughput
+
+register = template.Library()
+
+DASH = "\u2013"
+
+#: What a state looks like. The word always stands beside the shape: never by colour alone.
+LOOKS = {
+    **dict.fromkeys(("idle", "verified", "ok"), "good"),
+    **dict.fromkeys(
+        ("working", "running", "busy", "recorded", "dispatched", "cascaded", "pending", "done"),
+        "busy",
+    ),
+    **dict.fromkeys(("waiting", "paused", "attention", "suspect", "missing"), "attention"),
+    **dict.fromkeys(("blocked", "unreachable", "trouble", "silent", "engaged"), "trouble"),
+}
+
+
+@register.filter
+def counted(number: int) -> str:
+    """A number; "10,000+" where counting stopped."""
+    return words.count(number)
+
+
+@register.filter
+def counted_all(number: int) -> str:
+    """A number that was counted to its end."""
+    return f"{number:,}"
+
+
+@register.filter
+def looked_up(key: str, found: dict[str, str]) -> str:
+    """What is found under that key."""
+    return found.get(key, "")
+
+
+@register.filter
+def span(seconds: float | None) -> str:
+    """A length of time; a dash for none."""
+    return DASH if seconds is None else words.span(seconds)
+
+
+@register.filter
+def since(moment: dt.datetime | None) -> str:
+    """How long ago that was."""
+    return DASH if moment is None else words.span((timezone.now() - moment).total_seconds())
+
+
+@register.filter
+def moment(value: dt.datetime | str | None) -> str | SafeString:
+    """A point in time, to the second; a dash for none."""
+    if not value:
+        return DASH
+    found = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    local = timezone.localtime(found)
+    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>', found.isoformat(), local)
+
+
+@register.filter
+def per_second(rate: float) -> str:
+    """A speed."""
+    if not rate:
+        return "0/s"
+    return f"{rate * 60:,.1f}/min" if rate < 1 else f"{rate:,.1f}/s"
+
+
+@register.simple_tag
+def state(word: str) -> SafeString:
+    """A state: its shape and its word."""
+    return format_html(
+        '<span class="ix-state ix-{look}">{shape}{word}</span>',
+        look=(look := LOOKS.get(str(word), "calm")),
+        shape=pictures.shape(look),
+        word=word,
+    )
+
+
+@register.simple_tag
+def sparkline(speed: Throughput) -> SafeString:
+    """The picture of a throughput."""
+    return pictures.sparkline(speed)
+
+
+@register.simple_tag
+def bar(share: float | None) -> SafeString:
+    """The picture of a share."""
+    return pictures.bar(share)
