@@ -384,6 +384,7 @@ def _open(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any
         backlog=Count("pk"),
         blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
         oldest=Min("recorded_at"),
+        reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
     )
 
 
@@ -650,7 +651,7 @@ def _card(
         unreachable="unreachable" in hindrances,
         backlog=min(backlog, COUNT_MAX + 1),
         blocked=blocked,
-        blocked_reason=_blocked_reason(cascades) if blocked else "",
+        blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),
         unverified=sum(_capped(each.filter(state=Cascade.State.DONE)) for each in cascades),
         lag_seconds=_age(min(oldest)) if oldest else None,
         eta_seconds=backlog / speed.rate if backlog and known else None,
@@ -676,14 +677,6 @@ def throughput(moments: Sequence[dt.datetime], now: dt.datetime) -> Throughput:
         bars[BARS - 1 - min(int(age / seconds * BARS), BARS - 1)] += 1
     lately = sum(1 for age in ages if age <= window)
     return Throughput(rate=lately / window, bars=tuple(bars), seconds=seconds)
-
-
-def _blocked_reason(cascades: Sequence[QuerySet[Cascade]]) -> str:
-    for each in cascades:
-        rows = each.filter(state=Cascade.State.BLOCKED).order_by("recorded_at")
-        if reason := rows.values_list("reason", flat=True).first():
-            return reason
-    return ""
 
 
 def _capped(rows: QuerySet[Any]) -> int:

@@ -59,9 +59,9 @@ def _steer(
             for using in relations.catalogue().log_databases
         ]
     except (CrossDatabaseError, Error) as error:
-        messages.error(request, f"{database}: {_why(error)}")
+        messages.error(request, f"Database {database}: {_why(error)}")
     else:
-        text = f"{database} {word}." if any(changed) else f"{database}: nothing had to change."
+        text = f"Database {database} {word}." if any(changed) else "Nothing had to change."
         messages.success(request, text)
     return _to(site, "changelist")
 
@@ -104,7 +104,7 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
-        messages.error(request, f"{database} cannot be reached: {unreachable}")
+        messages.error(request, f"Database {database} cannot be reached: {unreachable}")
     for each in seen:
         level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
         messages.add_message(request, level, _told(each))
@@ -114,9 +114,9 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 def _told(seen: scan.Scanned) -> str:
     rows = f"{seen.rows_scanned:,} rows, {seen.suspects:,} missing parents"
     if seen.complete:
-        return f"{seen.relation} in {seen.database}: a pass is finished, {rows}."
+        return f"Scan of {seen.relation} in {seen.database}: a pass is finished, {rows}."
     why = seen.reason or "beat goes on from here"
-    return f"{seen.relation} in {seen.database}: {rows}; not finished: {why}."
+    return f"Scan of {seen.relation} in {seen.database}: {rows}; not finished: {why}."
 
 
 @require_POST
@@ -143,7 +143,7 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         return pages.repair_page(request, site=site, relation=relation, form=form, done=done)
     messages.success(
         request,
-        f"{relation.label}: {len(done.confirmed):,} confirmed, which workers cascade now;"
+        f"Repair of {relation.label}: {len(done.confirmed):,} confirmed, which workers cascade now;"
         f" {done.cancelled:,} alive after all; {done.waiting:,} still wait for their second look.",
     )
     return _to(site, "scans")

@@ -49,12 +49,12 @@ def sparkline(speed: Throughput) -> SafeString:
         bars.append((kind, *place))
     return format_html(
         '<svg class="ix-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
-        ' aria-label="{:,} cascades finished in the last {}, at most {:,} in {}">{}</svg>',
+        ' aria-label="{} cascades finished in the last {}, at most {} in {}">{}</svg>',
         _WIDTH,
         _HEIGHT,
-        sum(speed.bars),
+        f"{sum(speed.bars):,}",
         span(speed.seconds),
-        most,
+        f"{most:,}",
         span(speed.seconds / number),
         format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', bars),
     )

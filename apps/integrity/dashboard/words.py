@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ..report import Card, Overview
 
 
+#: Longest reason within a sentence; the whole of it stands on the card.
+BRIEF = 120
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One sentence on everything; `level` is "ok", "busy", "attention" or "trouble"."""
@@ -59,12 +63,12 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
 def _stands_still(card: Card, level: str) -> Iterator[str]:
     """Why a database's work does not go on."""
     if level == "trouble" and card.unreachable:
-        yield f"{_behind(card)}: {card.reason}."
+        yield f"{_behind(card)}: {brief(card.reason)}."
     elif level == "trouble" and card.blocked:
-        why = card.blocked_reason or "no reason was kept"
+        why = brief(card.blocked_reason) or "no reason was kept"
         yield f"{count(card.blocked)} blocked in {card.database}: {why}."
     elif level == "attention" and card.paused:
-        yield f"{_behind(card)}: {card.reason}."
+        yield f"{_behind(card)}: {brief(card.reason)}."
 
 
 def _silences(seen: Overview) -> Iterator[str]:
@@ -82,6 +86,13 @@ def _behind(card: Card) -> str:
     if card.lag_seconds is None:
         return f"{card.database} is not behind, but stands still"
     return f"{card.database} is {span(card.lag_seconds)} behind"
+
+
+def brief(reason: str) -> str:
+    """The core of a reason: "Connection refused", of what a driver says in three lines."""
+    core = reason.rpartition(" failed: ")[2].removeprefix("FATAL: ").partition(" Is the server")[0]
+    core = core.removeprefix("cannot be reached: ").strip().rstrip(".")
+    return f"{core[:BRIEF]}\u2026" if len(core) > BRIEF else core
 
 
 def count(number: int) -> str:

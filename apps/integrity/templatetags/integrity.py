@@ -68,8 +68,8 @@ def moment(value: dt.datetime | str | None) -> str | SafeString:
     if not value:
         return DASH
     found = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-    local = timezone.localtime(found)
-    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>', found.isoformat(), local)
+    local = f"{timezone.localtime(found):%Y-%m-%d %H:%M:%S}"
+    return format_html('<time datetime="{}">{}</time>', found.isoformat(), local)
 
 
 @register.filter

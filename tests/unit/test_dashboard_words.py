@@ -1,0 +1,216 @@
+"""Figures → words, without a database."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from apps.integrity import report
+from apps.integrity.dashboard import pictures, words
+
+NOW = dt.datetime(2030, 1, 2, tzinfo=dt.UTC)
+IDLE = report.Throughput(rate=0.0, bars=(0,) * report.BARS, seconds=report.DAY_SECONDS)
+
+
+def card(**changes: object) -> report.Card:
+    well = {
+        "database": "blog_db",
+        "state": "idle",
+        "reason": "",
+        "paused": False,
+        "unreachable": False,
+        "backlog": 0,
+        "blocked": 0,
+        "blocked_reason": "",
+        "unverified": 0,
+        "lag_seconds": None,
+        "eta_seconds": None,
+        "throughput": IDLE,
+    }
+    return report.Card(**{**well, **changes})
+
+
+def overview(*cards: report.Card, **changes: object) -> report.Overview:
+    well = {
+        "at": NOW,
+        "workers": ({"name": "w", "seconds_ago": 4.0},),
+        "beat": {"name": "beat", "seconds_ago": 11.0},
+        "suspects": 0,
+        "brakes": {},
+        "orphan_age_seconds": 2_820.0,
+        "unscanned": 0,
+        "unreachable_logs": (),
+    }
+    return report.Overview(cards=cards or (card(),), **{**well, **changes})
+
+
+BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "sentence"),
+    [
+        (
+            overview(),
+            "ok",
+            "All deletions are applied and verified; no orphan is older than 47 min.",
+        ),
+        (
+            overview(card(unverified=2)),
+            "ok",
+            (
+                "All deletions are applied; the last ones are still to be verified;"
+                " no orphan is older than 47 min."
+            ),
+        ),
+        (
+            overview(orphan_age_seconds=None, unscanned=1),
+            "busy",
+            "All deletions are applied and verified; not every relation was scanned yet.",
+        ),
+        (
+            overview(card(backlog=3, lag_seconds=2.0, state="working")),
+            "busy",
+            "Deletions are being applied in blog_db.",
+        ),
+        (
+            overview(card(backlog=3, lag_seconds=728.0, state="working")),
+            "attention",
+            "blog_db is 12 min behind and at work.",
+        ),
+        (
+            overview(card(**BEHIND, unreachable=True, reason="cannot be reached: Refused")),
+            "trouble",
+            "blog_db is 12 min behind: Refused.",
+        ),
+        (
+            overview(card(**BEHIND, paused=True, reason="paused: index build")),
+            "attention",
+            "blog_db is 12 min behind: paused: index build.",
+        ),
+        (
+            overview(card(paused=True, reason="paused: index build")),
+            "attention",
+            "blog_db is not behind, but stands still: paused: index build.",
+        ),
+        (
+            overview(card(blocked=10_001, blocked_reason="IntegrityError: used")),
+            "trouble",
+            "10,000+ blocked in blog_db: IntegrityError: used.",
+        ),
+        (
+            overview(card(paused=True, reason="x"), beat=None),
+            "trouble",
+            "Beat has not been seen ever: nothing is retried, verified or scanned.",
+        ),
+        (
+            overview(beat={"name": "beat", "seconds_ago": 200.0}),
+            "trouble",
+            "Beat has not been seen for 3 min 20 s: nothing is retried, verified or scanned.",
+        ),
+        (
+            overview(card(backlog=1, lag_seconds=1.0), workers=()),
+            "trouble",
+            "There is work, and no worker has been seen for a minute.",
+        ),
+        (
+            overview(brakes={"blog.Post.author": "absurd"}, suspects=900),
+            "trouble",
+            "The brake holds the repair of blog.Post.author: absurd.",
+        ),
+        (
+            overview(suspects=900),
+            "attention",
+            "900 missing parents were found by scans and wait for repair.",
+        ),
+        (
+            overview(card(**BEHIND, unreachable=True, reason="x"), unreachable_logs=("eu",)),
+            "trouble",
+            "The deletion log in eu cannot be reached.",
+        ),
+    ],
+)
+def test_the_verdict(seen: report.Overview, level: str, sentence: str) -> None:
+    assert words.verdict(seen) == words.Verdict(level=level, sentence=sentence)
+
+
+def test_the_worst_is_told_first() -> None:
+    late = card(database="shop_db", paused=True, reason="p", lag_seconds=9_000.0)
+    down = card(**BEHIND, unreachable=True, reason="cannot be reached: Refused")
+    assert words.verdict(overview(late, down)).sentence.startswith("blog_db")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59.9, "59 s"),
+        (61, "1 min 1 s"),
+        (728, "12 min"),
+        (3_600, "1 h"),
+        (3_900, "1 h 5 min"),
+        (86_400, "1 d"),
+        (180_000, "2 d 2 h"),
+    ],
+)
+def test_a_length_of_time(seconds: float, said: str) -> None:
+    assert words.span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("reason", "core"),
+    [
+        ('connection to server at "x", port 5 failed: Connection refused Is the server running?',
+         "Connection refused"),
+        ("cannot be reached: no answer within the time limit", "no answer within the time limit"),
+        ("x" * 500, "x" * words.BRIEF + "…"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_core_of_a_reason(reason: str, core: str) -> None:
+    assert words.brief(reason) == core
+
+
+def at(*ages: float) -> list[dt.datetime]:
+    return [NOW - dt.timedelta(seconds=age) for age in ages]
+
+
+def test_the_throughput_of_a_day() -> None:
+    speed = report.throughput(at(1, 200, 299, 301, 3_601, 86_399), NOW)
+    assert speed.rate == 3 / report.RATE_SECONDS
+    assert speed.seconds == report.DAY_SECONDS
+    assert speed.bars[-2:] == (1, 4)
+    assert speed.bars[0] == 1
+
+
+def test_the_throughput_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest ones alone tell the speed, over the time that they took."""
+    monkeypatch.setattr(report, "COUNT_MAX", 100)
+    speed = report.throughput(at(*(n / 10 for n in range(1, 102))), NOW)
+    assert speed.seconds == pytest.approx(10)
+    assert speed.rate == pytest.approx(10)
+    assert sum(speed.bars) == 100
+
+
+def test_no_throughput() -> None:
+    assert report.throughput([], NOW) == IDLE
+    assert "0 cascades finished in the last 1 d" in pictures.sparkline(IDLE)
+
+
+def test_names_in_pictures_are_escaped() -> None:
+    row: report.RelationRow = {
+        "relation": "a.<b>.c",
+        "child_database": "<db>",
+        "parent": "x.Y",
+        "parent_database": "default",
+        "policy": "SET_NULL",
+        "indexed": True,
+        "plan": "",
+        "why": "",
+        "last_full_scan": None,
+    }
+    drawn = pictures.relation_map([row])
+    assert "<b>" not in drawn
+    assert "<db>" not in drawn
+    assert "ix-line-set-null" in drawn
