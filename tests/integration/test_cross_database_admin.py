@@ -15,7 +15,6 @@ from django.urls import reverse
 
 from apps.blog.models import Comment, Post
 from apps.integrity import admin, report
-from apps.integrity.dashboard import words
 from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from tests.kinds.left.models import Protecting
@@ -92,8 +91,7 @@ class TestBefore:
     def test_nobody_counts_a_million_rows(
         self, client: Client, ann: User, monkeypatch: pytest.MonkeyPatch, captured: Captured
     ) -> None:
-        monkeypatch.setattr(report, "COUNT_MAX", 1)
-        monkeypatch.setattr(words, "COUNT_MAX", 1)
+        monkeypatch.setattr(report.bounds, "COUNT_MAX", 1)
         with captured:
             found = lines(client.get(page_of(ann)))
         assert "blog_db: 1 comment, 1+ posts (CASCADE)" in found

@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import conf, control, dispatch, relations, report, scan, verify
-from apps.integrity.dashboard import words
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 from apps.integrity.relations import Catalogue
 from apps.shop.models import Order
@@ -223,8 +222,7 @@ class TestOverview:
         for n in range(5):
             gone(f"user-{n}", posts=0)
         dispatch.sweep_all()
-        monkeypatch.setattr(report, "COUNT_MAX", 3)
-        monkeypatch.setattr(words, "COUNT_MAX", 3)
+        monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
         card = report.overview().cards[0]
         assert card.backlog == 4
         assert card.eta_seconds is None
@@ -403,7 +401,7 @@ class TestDeletions:
         assert 'role="alert"' in text(viewer, "deletions", query=query)
 
     def test_pages(self, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(report, "PAGE_ROWS", 2)
+        monkeypatch.setattr(report.bounds, "PAGE_ROWS", 2)
         rows = [gone(f"user-{n}", posts=0).pk for n in range(5)]
         seen: list[int] = []
         query = ""
@@ -418,7 +416,7 @@ class TestDeletions:
     def test_a_rare_state_is_looked_for_a_part_of_the_log_at_a_time(
         self, viewer: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report, "PAGE_IDS", 2)
+        monkeypatch.setattr(report.bounds, "PAGE_IDS", 2)
         rows = [gone(f"user-{n}", posts=0) for n in range(5)]
         Deletion.objects.filter(pk=rows[0].pk).update(state="cancelled")
         seen, query, pages = [], "?state=cancelled", 0

@@ -445,8 +445,8 @@ MUTATIONS = (
         "undispatched-is-no-backlog",
         "G11: status shows no backlog while dispatch stands still",
         REPORT,
-        "(_open(cascades), _undispatched(alias, using))",
-        "(_open(cascades),)",
+        "(open_cascades(cascades), _undispatched(alias, using))",
+        "(open_cascades(cascades),)",
         (f"{T_REPORT}::TestStatus::test_what_is_recorded_is_backlog_before_it_is_dispatched",),
     ),
     Mutation(

@@ -186,7 +186,7 @@ def test_the_throughput_of_a_day() -> None:
 
 def test_the_throughput_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest ones alone tell the speed, over the time that they took."""
-    monkeypatch.setattr(report, "COUNT_MAX", 100)
+    monkeypatch.setattr(report.bounds, "COUNT_MAX", 100)
     speed = report.throughput(at(*(n / 10 for n in range(1, 102))), NOW)
     assert speed.seconds == pytest.approx(10)
     assert speed.rate == pytest.approx(10)

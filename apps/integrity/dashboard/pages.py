@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from .. import conf, relations, repair, report
 from ..exceptions import CrossDatabaseError, DatabaseUnreachable
 from ..models import Dashboard
+from ..report import bounds
 from . import pictures, words
 from .forms import RepairForm, SearchForm
 
@@ -62,7 +63,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         verdict=words.verdict(seen),
         workers=workers[:PROCESSES],
         flower_url=conf.current().flower_url,
-        count_max=report.COUNT_MAX,
+        count_max=bounds.COUNT_MAX,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..report import BEHIND_SECONDS, COUNT_MAX
+from ..report import BEHIND_SECONDS, bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def brief(reason: str) -> str:
 
 def count(number: int) -> str:
     """A number as people read it; "10,000+" where counting stopped."""
-    return f"{COUNT_MAX:,}+" if number > COUNT_MAX else f"{number:,}"
+    return f"{bounds.COUNT_MAX:,}+" if number > bounds.COUNT_MAX else f"{number:,}"
 
 
 def span(seconds: float) -> str:

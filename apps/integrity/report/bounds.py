@@ -1,0 +1,12 @@
+"""Where counting and listing stop."""
+
+from __future__ import annotations
+
+#: Where pages stop counting: a number above it means "more than that".
+COUNT_MAX = 10_000
+#: Ids that a page of a list looks through where no index answers.
+PAGE_IDS = 100_000
+#: Rows of one page of a list.
+PAGE_ROWS = 50
+#: Missing keys that are shown of each relation.
+SUSPECTS_SHOWN = 20

@@ -1,0 +1,232 @@
+"""The first page: the state of every child database, in a bounded number of bounded queries."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .. import brake, conf, control, relations
+from ..models import Cascade, ChildDatabase, Deletion, Scan
+from . import bounds
+from .lists import capped
+from .progress import (
+    RATE_SECONDS,
+    Pulse,
+    age_of,
+    hindrances_of,
+    open_cascades,
+    pulses,
+    state_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+
+
+#: What a picture of the throughput covers, and its bars.
+DAY_SECONDS, BARS = 86_400, 24
+
+
+#: Beat tends the log each minute; after this it counts as silent.
+BEAT_SILENT_SECONDS = 180
+
+
+#: With work to do, some worker is seen more often than this.
+WORKER_SILENT_SECONDS = 60
+
+
+#: A backlog younger than this is work, not a delay.
+BEHIND_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """Cascades finished lately: `rate` per second, and bars of equal length up to now.
+
+    The bars cover `seconds`: a day, or less where more were finished than are counted.
+    """
+
+    rate: float
+    bars: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What someone on call wants to know of one child database."""
+
+    database: str
+    state: str
+    reason: str
+    paused: bool
+    unreachable: bool
+    backlog: int
+    blocked: int
+    blocked_reason: str
+    unverified: int
+    lag_seconds: float | None
+    eta_seconds: float | None
+    throughput: Throughput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Everything that the first page shows."""
+
+    at: dt.datetime
+    cards: tuple[Card, ...]
+    workers: tuple[Pulse, ...]
+    beat: Pulse | None
+    suspects: int
+    brakes: dict[str, str]
+    #: The age of the oldest orphan that no finished scan has looked for; None: not all was scanned.
+    orphan_age_seconds: float | None
+    unscanned: int
+    unreachable_logs: tuple[str, ...]
+
+    @property
+    def beat_is_silent(self) -> bool:
+        """Whether nobody has tended the logs for too long."""
+        return self.beat is None or self.beat["seconds_ago"] > BEAT_SILENT_SECONDS
+
+    @property
+    def workers_are_silent(self) -> bool:
+        """Whether there is work that no worker has looked at for too long."""
+        ages = [each["seconds_ago"] for each in self.workers]
+        waiting = any(card.backlog > card.blocked for card in self.cards if not card.reason)
+        return waiting and min(ages, default=float("inf")) > WORKER_SILENT_SECONDS
+
+
+def overview() -> Overview:
+    """The state of every child database, in a bounded number of bounded queries.
+
+    Raises `DatabaseUnreachable` where no log answers.
+    """
+    found, logs = relations.catalogue(), control.answering_logs()
+    undispatched = [each for using in logs for each in _recorded(using)]
+    hindrances = [
+        (row.alias, *each)
+        for using in logs
+        for row in ChildDatabase.objects.using(using)
+        for each in hindrances_of(row)
+    ]
+    beats = [pulse for using in logs for pulse in pulses(using)]
+    scanned = [row for using in logs for row in Scan.objects.using(using)]
+    suspected = Counter(label for using in logs for label in _suspected(using))
+    ages = _orphan_ages(scanned, logs)
+    return Overview(
+        at=timezone.now(),
+        cards=tuple(
+            _card(alias, logs, undispatched, {s: r for a, s, r in hindrances if a == alias})
+            for alias in found.child_databases
+        ),
+        workers=tuple(each for each in beats if each["name"] != "beat"),
+        beat=next((each for each in beats if each["name"] == "beat"), None),
+        suspects=suspected.total(),
+        brakes=_brakes(scanned, suspected),
+        orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
+        unscanned=ages.count(None),
+        unreachable_logs=tuple(using for using in found.log_databases if using not in logs),
+    )
+
+
+def _recorded(using: str) -> list[tuple[str, dt.datetime]]:
+    """Parent and time of deletions that have no cascades yet, the oldest first."""
+    rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
+    return list(rows.values_list("parent", "recorded_at")[: bounds.COUNT_MAX + 1])
+
+
+def _suspected(using: str) -> list[str]:
+    rows = Deletion.objects.using(using).filter(state=Deletion.State.SUSPECT)
+    return list(
+        rows.order_by("relation").values_list("relation", flat=True)[: bounds.COUNT_MAX + 1]
+    )
+
+
+def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
+    """For each relation and child database: how long ago the last finished pass began."""
+    covers = {(row.relation, row.database): row.covers_at for row in scanned}
+    moments = [
+        covers.get((relation.label, database))
+        for relation in relations.catalogue().relations
+        for database in relation.child_databases
+        if relation.parent_databases[0] in logs and relation.policy.cascades
+    ]
+    return [age_of(moment) if moment else None for moment in moments]
+
+
+def _brakes(scanned: Sequence[Scan], suspected: Counter[str]) -> dict[str, str]:
+    """Relation → why the figures of its scans are absurd. No queries: scans() asks for more."""
+    found = {}
+    for label, waiting in suspected.items():
+        rows = [row for row in scanned if row.relation == label]
+        now = brake.Sight(keys=sum(r.keys for r in rows), missing=sum(r.missing for r in rows))
+        last = brake.Sight(
+            keys=sum(r.last_keys for r in rows), missing=sum(r.last_missing for r in rows)
+        )
+        whole = brake.Sight(keys=max(now.keys, last.keys), missing=waiting)
+        reasons = (brake.absurdity(each, conf.current()) for each in (now, last, whole))
+        if reason := next(filter(None, reasons), ""):
+            found[label] = reason
+    return found
+
+
+def _card(
+    alias: str,
+    logs: Sequence[str],
+    undispatched: Sequence[tuple[str, dt.datetime]],
+    hindrances: dict[str, str],
+) -> Card:
+    cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
+    databases_of = relations.catalogue().databases_of
+    waiting = [moment for parent, moment in undispatched if alias in databases_of(parent)]
+    sums = [open_cascades(each.order_by("recorded_at"), bounds.COUNT_MAX + 1) for each in cascades]
+    backlog = sum(each["backlog"] for each in sums) + len(waiting)
+    blocked = sum(each["blocked"] for each in sums)
+    oldest = [each["oldest"] for each in sums if each["oldest"]] + waiting[:1]
+    moments = [moment for each in cascades for moment in _finished(each)]
+    speed = throughput(moments, timezone.now())
+    known = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
+    return Card(
+        database=alias,
+        state=state_of(backlog, blocked, hindrances),
+        reason="; ".join(hindrances.values()),
+        paused="paused" in hindrances,
+        unreachable="unreachable" in hindrances,
+        backlog=min(backlog, bounds.COUNT_MAX + 1),
+        blocked=blocked,
+        blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),
+        unverified=sum(capped(each.filter(state=Cascade.State.DONE)) for each in cascades),
+        lag_seconds=age_of(min(oldest)) if oldest else None,
+        eta_seconds=backlog / speed.rate if backlog and known else None,
+        throughput=speed,
+    )
+
+
+def _finished(cascades: QuerySet[Cascade]) -> list[dt.datetime]:
+    since = Now() - dt.timedelta(seconds=DAY_SECONDS)
+    rows = cascades.filter(done_at__gte=since).order_by("-done_at")
+    moments = rows.values_list("done_at", flat=True)[: bounds.COUNT_MAX + 1]
+    return [moment for moment in moments if moment is not None]
+
+
+def throughput(moments: Sequence[dt.datetime], now: dt.datetime) -> Throughput:
+    """The speed by when cascades were finished, of the latest up to the bound. Pure."""
+    ages = sorted(max((now - moment).total_seconds(), 0.0) for moment in moments)[
+        : bounds.COUNT_MAX
+    ]
+    all_of_them = len(moments) <= bounds.COUNT_MAX
+    window = RATE_SECONDS if all_of_them else min(RATE_SECONDS, max(ages[-1], 1.0))
+    seconds = DAY_SECONDS if all_of_them else max(ages[-1], 1.0)
+    bars = [0] * BARS
+    for age in ages:
+        bars[BARS - 1 - min(int(age / seconds * BARS), BARS - 1)] += 1
+    lately = sum(1 for age in ages if age <= window)
+    return Throughput(rate=lately / window, bars=tuple(bars), seconds=seconds)

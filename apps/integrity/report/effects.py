@@ -1,0 +1,218 @@
+"""The relations, and what a delete or a repair touches along them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db import Error, OperationalError, router
+from django.db.models import Q, QuerySet
+
+from .. import claims, control, log, relations, suspects
+from ..exceptions import DatabaseUnreachable
+from ..plan import plan
+from . import bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..plan import Node
+    from ..relations import ForeignKey, Model, Relation
+
+
+class RelationRow(TypedDict):
+    """One relation in one child database."""
+
+    relation: str
+    child_database: str
+    parent: str
+    parent_database: str
+    policy: str
+    indexed: bool
+    plan: str
+    why: str
+    last_full_scan: str | None
+
+
+def catalogue() -> list[RelationRow]:
+    """The relations, a row for each child database. No queries."""
+    return [
+        _relation(relation, database)
+        for relation in relations.catalogue().relations
+        for database in relation.child_databases
+    ]
+
+
+def _relation(relation: Relation, database: str) -> RelationRow:
+    way = plan(relation) if relation.policy.cascades else None
+    return {
+        "relation": relation.label,
+        "child_database": database,
+        "parent": relation.parent._meta.label,
+        "parent_database": ", ".join(relation.parent_databases),
+        "policy": str(relation.policy),
+        "indexed": relation.indexed,
+        "plan": str(way.way) if way else "",
+        "why": way.reason if way else "",
+        "last_full_scan": None,
+    }
+
+
+class Effect(TypedDict):
+    """What a deletion does along one key."""
+
+    relation: str
+    database: str
+    policy: str
+    rows: int
+
+
+def preview(model: str, key: str) -> list[Effect]:
+    """What deleting that parent would touch in the child databases, row by row counted once.
+
+    Raises `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its
+    field cannot hold.
+    """
+    parent = relations.catalogue().parent(model)
+    pk = relations.parse_key(relations.primary_key(parent), key)
+    effects: list[Effect] = []
+    seen: dict[tuple[Model, str], Q] = {}
+    for relation in relations.catalogue().relations:
+        if relation.parent is not parent or (value := _target_value(relation, pk)) is None:
+            continue
+        for database in relation.child_databases:
+            effects += _effects(relation, database, [value], seen)
+    return effects
+
+
+def _target_value(relation: Relation, pk: Any) -> Any:
+    target = relation.target
+    if target.primary_key:
+        return pk
+    home = router.db_for_write(relation.parent)
+    row: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk=pk)
+    return row.values_list(target.attname, flat=True).first()
+
+
+def repairs(
+    chosen: Sequence[Relation], *, suspects_max: int | None = None
+) -> tuple[list[Effect], dict[str, str]]:
+    """What repairing the suspects of those relations would touch, and what could not be asked.
+
+    The latter by relation, with the reason. With `suspects_max`, the first suspects of a relation
+    stand for all of them (in whole batches).
+    """
+    effects: list[Effect] = []
+    unreachable: dict[str, str] = {}
+    for relation in chosen:
+        try:
+            effects += _repairs(relation, suspects_max)
+        except (DatabaseUnreachable, OperationalError) as error:
+            unreachable[relation.label] = str(error)
+    return effects, unreachable
+
+
+def _repairs(relation: Relation, suspects_max: int | None) -> list[Effect]:
+    rows, looked_at = Counter[tuple[str, str, str]](), 0
+    for alias in (*relation.parent_databases, *relation.child_databases):
+        control.reach(alias)
+    for batch in log.suspects(relation, older_than_seconds=0, using=relation.parent_databases[0]):
+        look = suspects.look(relation, batch)
+        missing = list({look.keys[pk] for pk in look.missing})
+        for alias in relation.child_databases if missing else ():
+            for each in _effects(relation, alias, missing, {}):
+                rows[each["relation"], each["database"], each["policy"]] += each["rows"]
+        looked_at += len(batch)
+        if suspects_max is not None and looked_at >= suspects_max:
+            break
+    return [
+        {"relation": label, "database": alias, "policy": policy, "rows": number}
+        for (label, alias, policy), number in rows.items()
+        if number
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What deleting parents touches in one child database, or why that cannot be told."""
+
+    database: str
+    effects: list[Effect]
+    unreachable: str = ""
+
+
+def elsewhere(parent: Model, keys: Sequence[Any]) -> list[Elsewhere]:
+    """What deleting those parents touches in other databases. Counts stop at the bound."""
+    seen: dict[tuple[Model, str], Q] = {}
+    aimed = [each for each in relations.catalogue().relations if each.parent is parent]
+    found = []
+    for database in dict.fromkeys(alias for each in aimed for alias in each.child_databases):
+        effects: list[Effect] = []
+        unreachable = ""
+        try:
+            control.reach(database)
+            for relation in aimed:
+                if database in relation.child_databases:
+                    values = _target_values(relation, keys)
+                    effects += _effects(relation, database, values, seen, bounds.COUNT_MAX + 1)
+        except DatabaseUnreachable as error:
+            unreachable = error.reason
+        except Error as error:
+            unreachable = claims.reason_of(error)
+        found.append(Elsewhere(database=database, effects=effects, unreachable=unreachable))
+    return found
+
+
+def _target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
+    if relation.target.primary_key:
+        return list(keys)
+    home = router.db_for_write(relation.parent)
+    rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk__in=keys)
+    values = rows.values_list(relation.target.attname, flat=True)
+    return [value for value in values if value is not None]
+
+
+def _effects(
+    relation: Relation,
+    database: str,
+    values: list[Any],
+    seen: dict[tuple[Model, str], Q],
+    most: int | None = None,
+) -> Iterator[Effect]:
+    key, policy = relation.field, relation.policy
+    yield _effect(key, str(policy), Q(**{f"{key.attname}__in": values}), database, seen, most)
+    if policy is relations.Policy.CASCADE:
+        for node, path in _below(plan(relation).root, key.attname):
+            below = relations.Policy.of(relations.declared_on_delete(node.field))
+            rows = Q(**{f"{path}__in": values})
+            yield _effect(node.field, str(below), rows, database, seen, most)
+
+
+def _below(node: Node, path: str) -> Iterator[tuple[Node, str]]:
+    for sub in node.below:
+        inner = f"{sub.field.name}__{path}"
+        yield sub, inner
+        yield from _below(sub, inner)
+
+
+def _effect(
+    key: ForeignKey,
+    policy: str,
+    rows: Q,
+    database: str,
+    seen: dict[tuple[Model, str], Q],
+    most: int | None,
+) -> Effect:
+    """Rows that refer through `key` and that no earlier effect counted, `most` at most."""
+    model = key.model
+    counted = seen.get((model, database))
+    found: QuerySet[Any] = QuerySet(model=model, using=database).filter(rows)
+    number = (found.exclude(counted) if counted else found).order_by()[:most].count()
+    seen[model, database] = counted | rows if counted else rows
+    return {
+        "relation": relations.label(key),
+        "database": database,
+        "policy": policy,
+        "rows": number,
+    }

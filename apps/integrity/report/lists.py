@@ -1,0 +1,152 @@
+"""Lists of deletions, suspects and acts, a page at a time; counting stops at a bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Max, Q, QuerySet
+
+from .. import relations
+from ..exceptions import InvalidKey
+from ..models import Audit, Cascade, Deletion
+from . import bounds
+from .progress import age_of
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Rows of a list, the newest first; `older` is where the next page begins, or None."""
+
+    rows: list[Any]
+    older: int | None
+
+
+def deletions(
+    *, using: str, model: str = "", key: str = "", state: str = "", before: int | None = None
+) -> Page:
+    """Deletions of one log, by parent, key and state ("blocked" looks at the cascades).
+
+    Raises `UnknownName` for an unknown parent model, `InvalidKey` for a key that none could have.
+    """
+    rows = Deletion.objects.using(using).order_by("-pk").prefetch_related("cascades")
+    if model:
+        rows = rows.filter(parent=relations.catalogue().parent(model)._meta.label)
+    if key:
+        rows = rows.filter(_named(model, key))
+    if state == Cascade.State.BLOCKED:
+        blocked = Cascade.objects.using(using).filter(state=state)
+        rows = rows.filter(pk__in=blocked.values("deletion"))
+    elif state:
+        rows = rows.filter(state=state)
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    if key or state in {*Deletion.OPEN, Cascade.State.BLOCKED}:
+        return _page(rows)
+    top = before
+    if top is None:
+        top = (Deletion.objects.using(using).aggregate(top=Max("pk"))["top"] or 0) + 1
+    floor = top - bounds.PAGE_IDS
+    page = _page(rows.filter(pk__gte=floor))
+    return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
+
+
+def _named(model: str, text: str) -> Q:
+    """Deletions of that key, of one parent model or of any that could have it."""
+    known = relations.catalogue().parents
+    found = Q()
+    for label in [relations.catalogue().parent(model)._meta.label] if model else known:
+        pk = relations.primary_key(known[label])
+        try:
+            key = relations.format_key(pk, relations.parse_key(pk, text))
+        except InvalidKey:
+            if model:
+                raise
+        else:
+            found |= Q(parent=label, key=key)
+    if not found:
+        raise InvalidKey(f"{text!r} is no key of any parent model")
+    return found
+
+
+def _page(rows: QuerySet[Any]) -> Page:
+    found = list(rows[: bounds.PAGE_ROWS + 1])
+    more = len(found) > bounds.PAGE_ROWS
+    return Page(
+        rows=found[: bounds.PAGE_ROWS], older=found[bounds.PAGE_ROWS - 1].pk if more else None
+    )
+
+
+def capped(rows: QuerySet[Any]) -> int:
+    """The number of rows; bounds.COUNT_MAX + 1 stands for all that is more."""
+    return rows.order_by()[: bounds.COUNT_MAX + 1].count()
+
+
+def blocked(database: str, *, using: str) -> list[int]:
+    """Ids of deletions that are blocked in that child database, bounds.COUNT_MAX at most."""
+    rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
+    return list(rows.order_by("recorded_at").values_list("deletion", flat=True)[: bounds.COUNT_MAX])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A key without a parent, and since when that is known."""
+
+    id: int
+    key: str
+    seen_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspects:
+    """Keys without a parent that scans of one relation found; `first` are the oldest of them."""
+
+    relation: str
+    policy: str
+    parent: str
+    using: str
+    number: int
+    oldest_seconds: float
+    first: list[Suspect]
+
+
+def suspected() -> list[Suspects]:
+    """What waits for repair, by relation."""
+    found = []
+    for relation in relations.catalogue().relations:
+        using = relation.parent_databases[0]
+        rows = Deletion.objects.using(using).filter(
+            state=Deletion.State.SUSPECT, relation=relation.label
+        )
+        first = [
+            Suspect(id=row.pk, key=_key_of(row), seen_at=row.recorded_at)
+            for row in rows.order_by("pk")[: bounds.SUSPECTS_SHOWN]
+        ]
+        if first:
+            found.append(
+                Suspects(
+                    relation=relation.label,
+                    policy=str(relation.policy),
+                    parent=relation.parent._meta.label,
+                    using=using,
+                    number=capped(rows),
+                    oldest_seconds=age_of(min(each.seen_at for each in first)),
+                    first=first,
+                )
+            )
+    return found
+
+
+def _key_of(row: Deletion) -> str:
+    """Its parent's key, or what is known in place of it."""
+    named = (f"{name} {value}" for name, value in (row.targets or {}).items())
+    return row.key if row.key is not None else ", ".join(named)
+
+
+def audits(*, using: str, before: int | None = None) -> Page:
+    """Who did what, the latest first."""
+    rows = Audit.objects.using(using).order_by("-pk")
+    return _page(rows.filter(pk__lt=before) if before is not None else rows)

@@ -1,0 +1,251 @@
+"""How far everything is: backlog, lag, scans, signs of life. What `status` says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db import Error
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .. import brake, claims, control, log, relations
+from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
+from .proofs import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..relations import Relation
+
+#: The window over which the rate of finished cascades is measured.
+RATE_SECONDS = 300
+
+
+class DatabaseRow(TypedDict):
+    """How far one child database is behind."""
+
+    database: str
+    state: str
+    reason: str
+    unreachable: bool
+    backlog: int
+    blocked: int
+    lag_seconds: float | None
+    rate: float
+    eta_seconds: float | None
+
+
+class ScanRow(TypedDict):
+    """How far the scan of one relation in one child database is, and what it guarantees.
+
+    `coverage` is the share of the pass under way; every orphan that existed at `covers_at` was seen
+    by `last_full_scan`. `throttle` is the number of keys of the next step. `waiting` counts the
+    suspects of the relation that wait for a second look, whatever database they were seen in;
+    `brake` says why they would not be repaired now, or "".
+    """
+
+    relation: str
+    database: str
+    coverage: float | None
+    eta_seconds: float | None
+    last_full_scan: str | None
+    covers_at: str | None
+    age_seconds: float | None
+    keys_scanned: int
+    rows_scanned: int
+    suspects: int
+    orphans: int
+    throttle: int
+    waiting: int
+    brake: str
+    reason: str
+
+
+class Pulse(TypedDict):
+    """When a process was last seen."""
+
+    name: str
+    seconds_ago: float
+
+
+class Status(TypedDict):
+    """The whole picture."""
+
+    databases: list[DatabaseRow]
+    deletions: dict[str, int]
+    unreachable_logs: list[str]
+    scans: list[ScanRow]
+    workers: list[Pulse]
+    beat: Pulse | None
+
+
+def status() -> Status:
+    """Backlog, lag and signs of life, summed over the logs that answer.
+
+    Raises `DatabaseUnreachable` where none does.
+    """
+    found, logs = relations.catalogue(), control.answering_logs()
+    beats = [pulse for using in logs for pulse in pulses(using)]
+    return {
+        "databases": [_database(alias, logs) for alias in found.child_databases],
+        "deletions": _deletions(logs),
+        "unreachable_logs": [using for using in found.log_databases if using not in logs],
+        "scans": scans(),
+        "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
+        "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
+    }
+
+
+def scans() -> list[ScanRow]:
+    """The scan of each relation in each child database, begun or not, in the logs that answer."""
+    return [row for using in control.answering_logs() for row in _scans(using)]
+
+
+def _scans(using: str) -> Iterator[ScanRow]:
+    rows = {(row.relation, row.database): row for row in Scan.objects.using(using)}
+    waiting = log.suspects_by_relation(using=using)
+    for relation in relations.catalogue().relations:
+        if relation.parent_databases[0] != using:
+            continue
+        number = waiting.get(relation.label, 0)
+        refusal = _refusal(relation, number) if number else ""
+        for database in relation.child_databases:
+            row = rows.get((relation.label, database)) or Scan()
+            yield _progress(row, relation.label, database, number, refusal)
+
+
+def _refusal(relation: Relation, waiting: int) -> str:
+    try:
+        return brake.refusal(relation, waiting)
+    except Error as error:
+        return f"the parents cannot be asked: {claims.reason_of(error)}"
+
+
+def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: str) -> ScanRow:
+    under_way = row.began_at is not None
+    coverage: float | None = 1.0 if row.finished_at else 0.0
+    eta = None
+    if row.began_at is not None:
+        coverage = min(row.rows / row.expected, 1.0) if row.expected else None
+        if coverage:
+            eta = age_of(row.began_at) * (1 / coverage - 1)
+    return {
+        "relation": relation,
+        "database": database,
+        "coverage": coverage,
+        "eta_seconds": eta,
+        "last_full_scan": iso(row.finished_at),
+        "covers_at": iso(row.covers_at),
+        "age_seconds": age_of(row.covers_at) if row.covers_at else None,
+        "keys_scanned": row.keys if under_way else row.last_keys,
+        "rows_scanned": row.rows if under_way else row.last_rows,
+        "suspects": row.missing if under_way else row.last_missing,
+        "orphans": row.orphans if under_way else row.last_orphans,
+        "throttle": row.step_keys,
+        "waiting": waiting,
+        "brake": refusal,
+        "reason": row.reason,
+    }
+
+
+def _deletions(logs: Sequence[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
+    for using in logs:
+        rows = Deletion.objects.using(using).values_list("state").annotate(Count("pk"))
+        counts.update(dict(rows))
+    return dict(counts)
+
+
+def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
+    backlog = blocked = recently = 0
+    oldest: list[dt.datetime] = []
+    hindrances: dict[str, str] = {}
+    for using in logs:
+        cascades = Cascade.objects.using(using).filter(database=alias)
+        for found in (open_cascades(cascades), _undispatched(alias, using)):
+            backlog += found["backlog"]
+            blocked += found["blocked"]
+            oldest += [found["oldest"]] if found["oldest"] else []
+        since = Now() - dt.timedelta(seconds=RATE_SECONDS)
+        recently += cascades.filter(done_at__gte=since).count()
+        hindrances.update(_hindrances(alias, using))
+    rate = recently / RATE_SECONDS
+    return {
+        "database": alias,
+        "state": state_of(backlog, blocked, hindrances),
+        "reason": "; ".join(hindrances.values()),
+        "unreachable": "unreachable" in hindrances,
+        "backlog": backlog,
+        "blocked": blocked,
+        "lag_seconds": age_of(min(oldest)) if oldest else None,
+        "rate": rate,
+        "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
+    }
+
+
+def unproven(databases: Sequence[str]) -> int:
+    """Cascades into those databases that are done and not verified yet."""
+    return sum(
+        Cascade.objects.using(using)
+        .filter(database__in=databases, state=Cascade.State.DONE)
+        .count()
+        for using in control.answering_logs()
+    )
+
+
+def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
+    """Backlog, blocked, the oldest and why of cascades that are not done; of `most` of them."""
+    return cascades.filter(state__in=Cascade.OPEN)[:most].aggregate(
+        backlog=Count("pk"),
+        blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
+        oldest=Min("recorded_at"),
+        reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
+    )
+
+
+def _undispatched(alias: str, using: str) -> dict[str, Any]:
+    """Recorded deletions that will fan out to `alias`: they are behind, too."""
+    found = relations.catalogue()
+    parents = [label for label in found.parents if alias in found.databases_of(label)]
+    recorded = Deletion.objects.using(using).filter(
+        state=Deletion.State.RECORDED, parent__in=parents
+    )
+    counts = recorded.aggregate(backlog=Count("pk"), oldest=Min("recorded_at"))
+    return {**counts, "blocked": 0}
+
+
+def _hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
+    """State and reason of whatever keeps a log from working on a child database."""
+    for row in ChildDatabase.objects.using(using).filter(alias=alias):
+        yield from hindrances_of(row)
+
+
+def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
+    """State and reason of whatever keeps one log from working on the child database."""
+    if row.paused_at is not None:
+        yield "paused", f"paused: {row.paused_reason or 'no reason given'}"
+    if row.unreachable_since is not None:
+        yield "unreachable", f"cannot be reached: {row.reason}"
+
+
+def state_of(backlog: int, blocked: int, hindrances: dict[str, str]) -> str:
+    """One word for a child database. Pure."""
+    if hindrances:
+        return "waiting"
+    if blocked:
+        return "blocked"
+    return "working" if backlog else "idle"
+
+
+def age_of(moment: dt.datetime) -> float:
+    """Seconds since then."""
+    return max(0.0, (timezone.now() - moment).total_seconds())
+
+
+def pulses(using: str) -> Iterator[Pulse]:
+    """When each process was last seen by that log."""
+    for row in Heartbeat.objects.using(using).order_by("name"):
+        yield {"name": row.name, "seconds_ago": age_of(row.seen_at)}

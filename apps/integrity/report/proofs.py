@@ -1,0 +1,136 @@
+"""What is known of one deletion: its steps, and its receipt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db.models import Q
+
+from .. import relations
+from ..models import Cascade, Deletion
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from ..relations import Model
+
+
+class Receipt(TypedDict):
+    """Proof for one deletion: what was removed where, when, how many rows."""
+
+    deletion: dict[str, Any]
+    cascades: list[dict[str, Any]]
+
+
+def receipts(model: str, key: str) -> list[Receipt]:
+    """What is known of that parent's deletions, the newest first.
+
+    `key` is its primary key, or "field=value" for what a scan found by a `to_field`. Raises
+    `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its field
+    cannot hold.
+    """
+    parent = relations.catalogue().parent(model)
+    found = [
+        deletion
+        for using in relations.databases_for(parent)
+        for deletion in Deletion.objects.using(using)
+        .filter(_of(parent, key), parent=parent._meta.label)
+        .prefetch_related("cascades")
+    ]
+    found.sort(key=lambda each: each.recorded_at, reverse=True)
+    return [_receipt(deletion) for deletion in found]
+
+
+def _of(parent: Model, key: str) -> Q:
+    """The deletions of the parent that `key` names, as for `receipts`."""
+    name, equals, value = key.partition("=")
+    for field in relations.targets(parent):
+        if equals and field.name == name:
+            text = relations.format_key(field, relations.parse_key(field, value))
+            return Q(**{f"targets__{name}": text})
+    pk = relations.primary_key(parent)
+    return Q(key=relations.format_key(pk, relations.parse_key(pk, key)))
+
+
+def _receipt(deletion: Deletion) -> Receipt:
+    return {
+        "deletion": {
+            "id": deletion.pk,
+            "parent": deletion.parent,
+            "key": deletion.key,
+            "targets": deletion.targets or {},
+            "relation": deletion.relation,
+            "source": deletion.source,
+            "state": deletion.state,
+            "reason": deletion.reason,
+            "recorded_at": iso(deletion.recorded_at),
+            "cascaded_at": iso(deletion.cascaded_at),
+            "verified_at": iso(deletion.verified_at),
+        },
+        "cascades": [
+            {
+                "database": cascade.database,
+                "state": cascade.state,
+                "reason": cascade.reason,
+                "attempts": cascade.attempts,
+                "rows": cascade.rows or {},
+                "rows_exact": cascade.attempts <= 1,
+                "done_at": iso(cascade.done_at),
+                "verified_at": iso(cascade.verified_at),
+            }
+            for cascade in sorted(deletion.cascades.all(), key=lambda each: each.database)
+        ],
+    }
+
+
+def receipt(of: Deletion) -> Receipt:
+    """The proof for one deletion."""
+    return _receipt(of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One deletion along one relation in one child database; `rows` None: not begun."""
+
+    relation: str
+    policy: str
+    rows: int | None
+    cascade: Cascade
+
+
+def steps(of: Deletion) -> list[Step]:
+    """What a deletion does: a row for each child database and relation."""
+    declared = {each.label: each for each in relations.catalogue().children_of(of.parent)}
+    found = []
+    for cascade in sorted(of.cascades.all(), key=lambda each: each.database):
+        here = [
+            label for label, each in declared.items() if cascade.database in each.child_databases
+        ]
+        rows = cascade.rows or {}
+        done = cascade.done_at is not None
+        for label in dict.fromkeys([*here, *rows]):
+            policy = str(declared[label].policy) if label in declared else ""
+            number = rows.get(label, 0 if done else None)
+            found.append(Step(relation=label, policy=policy, rows=number, cascade=cascade))
+    return found
+
+
+def deletion(pk: int, *, using: str) -> Deletion | None:
+    """A row of the log, with its cascades."""
+    rows = Deletion.objects.using(using).prefetch_related("cascades")
+    return rows.filter(pk=pk).first()
+
+
+def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
+    """The latest deletions of those parents, among as many rows as there are keys."""
+    pk = relations.primary_key(parent)
+    texts = [relations.format_key(pk, key) for key in keys]
+    rows = Deletion.objects.using(using).filter(parent=parent._meta.label, key__in=texts)
+    return list(rows.order_by("-pk")[: len(texts)])
+
+
+def iso(moment: dt.datetime | None) -> str | None:
+    """As JSON has it."""
+    return moment.isoformat() if moment else None
