@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count
 
 from apps.blog.models import Comment, Post
-from apps.integrity import report
+from apps.integrity import doctor, report
 from apps.shop.models import Order
 
 from .browser import Browser
@@ -141,6 +141,28 @@ def _only_aliases(text: str) -> bool:
     values = ast.literal_eval(text)
     given = values.values() if isinstance(values, dict) else values
     return set(given) <= set(settings.DATABASES)
+
+
+def of_machines(stage: Stage) -> list[Proof]:
+    """What a probe, a scraper and a doctor see: all is well, and every queue has its worker."""
+    checks = [each for each in doctor.examine() if not each.name.startswith("scan of")]
+    return [
+        Proof(
+            claim="the doctor finds every database, process and queue",
+            held=all(each.ok for each in checks),
+            figure=len(checks),
+        ),
+        Proof(claim="/integrity/healthz and /integrity/metrics answer", held=_answers(stage)),
+    ]
+
+
+def _answers(stage: Stage) -> bool:
+    machine = Browser(stage.web_address)
+    try:
+        machine.get("/integrity/healthz")
+        return "integrity_cascade_backlog" in machine.get("/integrity/metrics").body
+    except UnexpectedAnswer:
+        return False
 
 
 def of_passwords(stage: Stage) -> list[Proof]:

@@ -345,6 +345,7 @@ def conclude(story: Story, accounts: Accounts) -> None:
     story.prove(*proof.of_rows(accounts.truth), proof.of_log())
     story.figures["flower_tasks"] = proof.tasks_seen(story.stage)
     story.prove(proof.of_tasks(story.figures["flower_tasks"]))
+    story.prove(*proof.of_machines(story.stage))
     story.prove(*proof.of_passwords(story.stage))
     story.figures["orphans"] = proof.orphaned(proof.found())
 
