@@ -93,6 +93,7 @@ def plans(label: str) -> dict[str, Any]:
     from django.db import connections, transaction
 
     from apps.integrity import conf, relations
+    from apps.integrity.statements import packed
     from apps.integrity.statements.keys import PostgreSQLKeys
 
     relation, form = relations.catalogue().relation(label), PostgreSQLKeys()
@@ -112,7 +113,7 @@ def plans(label: str) -> dict[str, Any]:
         form.missing(relation.target, step, parent="default")
     found = {}
     for alias, (sql, params) in heard.items():
-        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        with transaction.atomic(using=alias), packed.cursor(alias, "bigint") as cursor:
             if alias == "blog_db":
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
