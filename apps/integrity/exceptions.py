@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,3 +66,14 @@ class DatabaseUnreachable(CrossDatabaseError):
         self.database = database
         self.reason = " ".join(str(error).split()) or type(error).__name__
         super().__init__(f"{database}: {self.reason}")
+
+
+class MissingParent(CrossDatabaseError, IntegrityError):
+    """A row was to be saved with the key of a parent that does not exist."""
+
+    def __init__(self, relation: str, key: str) -> None:
+        self.relation, self.key = relation, key
+        super().__init__(
+            f"{relation}: there is no parent {key}. Save the parent first, in its own database;"
+            " if it was deleted meanwhile, choose another one"
+        )
