@@ -58,9 +58,9 @@ class TestAlive:
 
     def test_a_rolled_back_delete_hides_nothing(self) -> None:
         ann = write("ann")
-        with pytest.raises(ZeroDivisionError), transaction.atomic():
+        with transaction.atomic():
             ann.delete()
-            raise ZeroDivisionError
+            transaction.set_rollback(True)
         assert alive(Post.objects.all()).count() == 1
 
     def test_the_log_is_asked_by_two_queries_and_the_parents_by_none(
@@ -179,7 +179,9 @@ class TestValidateOnSave:
         invoice.person_id = F("person_id")
         invoice.save()
         fixture = tmp_path / "posts.json"
-        fields = f'{{"title":"t","content":"c","author":{MISSING},"created_at":"2026-01-01T00:00Z"}}'
+        fields = (
+            f'{{"title":"t","content":"c","author":{MISSING},"created_at":"2026-01-01T00:00Z"}}'
+        )
         fixture.write_text(f'[{{"model":"blog.post","pk":1,"fields":{fields}}}]')
         call_command("loaddata", str(fixture), database="blog_db", verbosity=0)
         assert Post.objects.get().author_id == MISSING
@@ -201,9 +203,7 @@ class TestGuide:
         yield names
         deletion_recorded.disconnect(dispatch_uid="forget deleted authors")
         post_save.disconnect(sender=User, dispatch_uid="forget changed authors")
-        pre_save.disconnect(
-            sender=Post, dispatch_uid="integrity.validate_on_save.blog.Post.author"
-        )
+        pre_save.disconnect(sender=Post, dispatch_uid="integrity.validate_on_save.blog.Post.author")
         cache.clear()
 
     def test_prefetch_takes_two_queries_and_without_it_one_for_each(
@@ -215,7 +215,9 @@ class TestGuide:
             assert guide["newest_posts"](3)[0] == ("cid 0", "cid")
         assert (len(captured["blog_db"]), len(captured["default"])) == (1, 1)
         with captured:
-            assert [len(user.blog_posts.all()) for user in User.objects.prefetch_related("blog_posts")]  # type: ignore[attr-defined]
+            assert [
+                len(user.blog_posts.all()) for user in User.objects.prefetch_related("blog_posts")
+            ]  # type: ignore[attr-defined]
         assert (len(captured["blog_db"]), len(captured["default"])) == (1, 1)
         with captured:
             assert [post.author.username for post in Post.objects.all()]
@@ -243,7 +245,7 @@ class TestGuide:
     def test_cached_authors_are_forgotten_with_their_deletion_and_hold_no_password(
         self, guide: dict[str, Any], captured: Captured
     ) -> None:
-        ann, author = User.objects.create_user("ann", password="secret"), guide["author"]  # noqa: S106
+        ann, author = User.objects.create_user("ann", password="secret"), guide["author"]
         shown = {"username": "ann", "first_name": ""}
         assert author(ann.pk) == shown
         with captured:

@@ -1,0 +1,145 @@
+"""Flower beside a real worker, behind a path, asked through its HTTP interface."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from django.contrib.auth.models import User
+from django.db import connections
+
+from apps.blog.models import Post
+from apps.integrity import tasks
+from apps.integrity.models import Cascade
+from sandbox.environment import VARIABLES
+from sandbox.processes import Process, eventually, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][
+    "flower"
+]
+QUEUES = "integrity,integrity.blog_db,integrity.shop_db"
+LOGIN = "admin:a password of this test"
+PATIENCE_SECONDS = 30
+
+
+def answer(address: str, login: str = LOGIN, method: str = "GET") -> tuple[int, Any]:
+    """Status and document; 0 where nobody listens."""
+    request = urllib.request.Request(address, method=method)  # noqa: S310 (our own)
+    if login:
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as found:  # noqa: S310
+            text = found.read().decode()
+            return int(found.status), json.loads(text) if text.startswith("{") else text
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code, None
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return 0, None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where Flower runs, and would leave its file."""
+    made = tmp_path / "flower"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def address(committed: None, tmp_path: Path, folder: Path) -> Iterator[str]:
+    """Flower with the settings of the service, and a worker of every queue on the tests' rows."""
+    databases = {
+        variable: re.sub(r"/[^/]+$", f"/{connections[alias].settings_dict['NAME']}", url)
+        for alias, variable in VARIABLES.items()
+        if (url := os.environ[variable])
+    }
+    settings = {
+        name: value
+        for name, value in SERVICE["environment"].items()
+        if name.startswith("FLOWER_") and "${" not in value
+    }
+    common = {
+        **os.environ,
+        **databases,
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "TMPDIR": str(tmp_path),
+    }
+    port = free_port()
+    celery = [sys.executable, "-m", "celery", "-A", "workers"]
+    options = ["-Q", QUEUES, "-n", "all@test", "--concurrency=1", "--without-gossip"]
+    worker = Process(
+        [*celery, "worker", *options], log=tmp_path / "worker.log", env=common, cwd=tmp_path
+    )
+    flower = Process(
+        [*celery, "flower", "--address=127.0.0.1", f"--port={port}"],
+        log=tmp_path / "flower.log",
+        env={**common, **settings, "FLOWER_BASIC_AUTH": LOGIN, "FLOWER_URL_PREFIX": "flower"},
+        cwd=folder,
+    )
+    base = f"http://127.0.0.1:{port}/flower"
+    with ExitStack() as stack:
+        for process in (worker, flower):
+            stack.callback(process.stop)
+            process.start()
+        assert eventually(
+            lambda: "all@test" in (answer(f"{base}/api/workers?refresh=1")[1] or {}),
+            timeout=PATIENCE_SECONDS,
+            pause=0.2,
+        ), (flower.tail(), worker.tail())
+        yield base
+
+
+def test_who_has_the_password_sees_names_and_aliases_and_no_key(address: str, folder: Path) -> None:
+    for path in ("/api/workers", "/api/tasks", "/tasks"):
+        for login in ("", "admin:wrong"):
+            assert answer(address + path, login)[0] == 401
+    user = User.objects.create(pk=987_654_321, username="somebody", email="some@example.org")
+    Post.objects.create(title="Title", content="text", author=user)
+    user.delete()
+    tasks.publish_dispatch("default")
+
+    def seen() -> dict[str, Any]:
+        return dict(answer(f"{address}/api/tasks")[1] or {})
+
+    def succeeded() -> set[tuple[str, str]]:
+        found = seen().values()
+        return {(each["name"], each["args"]) for each in found if each["state"] == "SUCCESS"}
+
+    wanted = {("integrity.dispatch", "('default',)")} | {
+        ("integrity.cascade", f"('{alias}',)") for alias in ("blog_db", "shop_db")
+    }
+    assert eventually(lambda: wanted <= succeeded(), timeout=PATIENCE_SECONDS, pause=0.2), seen()
+    assert not Post.objects.exists()
+    assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
+    for each in seen().values():
+        assert each["name"].startswith("integrity.")
+        assert re.fullmatch(r"\((?:'(?:default|blog_db|shop_db)',)?\)", each["args"])
+        assert each["kwargs"] == "{}"
+    assert not re.search("987654321|somebody|example", json.dumps(seen()))
+    send = f"{address}/api/task/send-task/integrity.cascade"
+    shut = f"{address}/api/worker/shutdown/all@test"
+    assert [answer(each, method="POST")[0] for each in (send, shut)] == [403, 403]
+    assert list(folder.iterdir()) == []
+
+
+def test_the_service_keeps_nothing_and_lets_nobody_in_without_a_password() -> None:
+    settings = SERVICE["environment"]
+    assert not {"FLOWER_PERSISTENT", "FLOWER_DB", "FLOWER_UNAUTHENTICATED_API"} & settings.keys()
+    assert settings["FLOWER_READ_ONLY"] == "true"
+    assert all(each.startswith("127.0.0.1:") for each in SERVICE["ports"])
