@@ -34,8 +34,6 @@ logger = logging.getLogger("integrity.tasks")
 
 #: See Note [Enough messages].
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
-#: How long workers may take to say which queues they take from.
-INSPECT_SECONDS = 1
 
 
 class OfDatabase(Task[..., None]):
@@ -111,25 +109,6 @@ def maintain() -> None:
         for database in sorted(log.unverified_databases(using=using)):
             _publish(verify_in, database)
         log.purge(using=using)
-
-
-def consumers() -> dict[str, list[str]]:
-    """Queue → the workers that take from it and answered within a second.
-
-    Raises whatever the broker raises, soon.
-    """
-    with current_app.connection_for_read(
-        transport_options={**current_app.conf.broker_transport_options, "max_retries": 0}
-    ) as connection:
-        connection.ensure_connection(max_retries=1, timeout=INSPECT_SECONDS)
-        answers = current_app.control.inspect(
-            timeout=INSPECT_SECONDS, connection=connection
-        ).active_queues()
-    taken: dict[str, list[str]] = {}
-    for worker, queues in sorted((answers or {}).items()):
-        for queue in queues:
-            taken.setdefault(queue["name"], []).append(worker)
-    return taken
 
 
 def publish_dispatch(using: str) -> None:

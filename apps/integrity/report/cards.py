@@ -89,7 +89,6 @@ class Overview:
     #: The age of the oldest orphan that no finished scan has looked for; None: not all was scanned.
     orphan_age_seconds: float | None
     unscanned: int
-    logs: tuple[str, ...]
     unreachable_logs: tuple[str, ...]
 
     @property
@@ -134,7 +133,6 @@ def overview() -> Overview:
         brakes=_brakes(scanned, suspected),
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
-        logs=found.log_databases,
         unreachable_logs=tuple(using for using in found.log_databases if using not in logs),
     )
 

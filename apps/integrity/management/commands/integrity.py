@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import control, doctor, grants, relations, report, scan, triggers
+from ... import control, grants, relations, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
 from ..foreground import Drain, Exit, actor, backlog, repair_all, scan_all
 
@@ -180,17 +180,6 @@ class Command(BaseCommand):
             self.stdout.write(line.format(**result) + done)
         return result, code
 
-    def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
-        checks = doctor.examine()
-        for each in () if json else checks:
-            self.stdout.write(f"{'ok ' if each.ok else 'BAD'} {each.name}: {each.detail}")
-        bad = [each for each in checks if not each.ok]
-        if not json:
-            self.stdout.write(f"{len(bad)} of {len(checks)} checks found something")
-        code = Exit.UNREACHABLE if any(each.unreachable for each in bad) else Exit.FINDINGS
-        rows = [{"name": each.name, "ok": each.ok, "detail": each.detail} for each in checks]
-        return {"checks": rows}, code if bad else Exit.CLEAN
-
     def _retry(
         self, *, ids: list[int], everything: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
@@ -286,7 +275,6 @@ _VERBS = {
     "resume": "Let work on a child database go on.",
     "receipt": "What is known of one deletion.",
     "install-triggers": "Bring the triggers that record deletions into line with the settings.",
-    "doctor": "Is everything there that deletions need? Databases, tables, processes, queues.",
     "grants": "GRANT statements for a role that may do no more than its work.",
 }
 
