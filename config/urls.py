@@ -14,6 +14,7 @@ urlpatterns = [
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("account/delete/", views.delete_account, name="delete-account"),
     path("admin/", admin.site.urls),
+    path("integrity/", include("apps.integrity.urls")),
     path("blog/", include("apps.blog.urls")),
     path("shop/", include("apps.shop.urls")),
 ]

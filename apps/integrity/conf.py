@@ -108,6 +108,9 @@ class Settings:
     flower_url: str = ""
     """Where Flower is, for a link on the dashboard."""
 
+    metrics_token: str = ""
+    """What a scrape of the metrics sends as `Authorization: Bearer …`; "" asks for nothing."""
+
     protect_limit: int = 100
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
 

@@ -31,6 +31,7 @@ class DatabaseRow(TypedDict):
     state: str
     reason: str
     unreachable: bool
+    paused: bool
     backlog: int
     blocked: int
     lag_seconds: float | None
@@ -178,6 +179,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "state": state_of(backlog, blocked, hindrances),
         "reason": "; ".join(hindrances.values()),
         "unreachable": "unreachable" in hindrances,
+        "paused": "paused" in hindrances,
         "backlog": backlog,
         "blocked": blocked,
         "lag_seconds": age_of(min(oldest)) if oldest else None,

@@ -1,0 +1,152 @@
+"""The figures of `report` as Prometheus metrics, read from the database at each scrape.
+
+So they are right when every worker is dead. Needs `prometheus_client` (the extra `metrics`), which
+nothing else of this app imports. Labels are aliases, relations and states: never keys or names.
+
+Note [Gauges only]: the log forgets what `retention_days` are over, so what counts its rows falls
+now and then, and is no counter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from . import conf, relations, report
+from .exceptions import DatabaseUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .report import Pulse, ScanRow, Status
+
+#: What was never seen, or never done, is older than anything.
+NEVER = float("inf")
+
+
+class IntegrityCollector(Collector):
+    """For a registry of prometheus_client; give it to your own if you have one."""
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing, so that registering it asks no database."""
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures of now. Where no log answers, that, and nothing else."""
+        logs = relations.catalogue().log_databases
+        try:
+            status = report.status()
+        except DatabaseUnreachable:
+            yield _up("integrity_log_up", logs, down=logs)
+            return
+        yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
+        yield from _of_deletions(status)
+        yield from _of_databases(status)
+        yield from _of_scans(status["scans"])
+        yield from _of_processes(status)
+
+
+def exposition() -> bytes:
+    """One scrape in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(IntegrityCollector())
+    return generate_latest(registry)
+
+
+def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
+    what = "deletion log" if name == "integrity_log_up" else "child database"
+    found = GaugeMetricFamily(name, f"1 where the {what} can be reached.", labels=["database"])
+    for alias in aliases:
+        found.add_metric([alias], alias not in down)
+    return found
+
+
+def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
+    deletions = GaugeMetricFamily(
+        "integrity_deletions", "Rows of the deletion log, by state.", labels=["state"]
+    )
+    for state, number in status["deletions"].items():
+        deletions.add_metric([state], number)
+    yield deletions
+
+
+def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
+    rows = status["databases"]
+    figures = {
+        "integrity_cascade_backlog": ("Cascades that are not done.", "backlog"),
+        "integrity_cascade_blocked": ("Cascades that wait for an operator.", "blocked"),
+        "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0: none.", "lag"),
+        "integrity_cascade_rate": ("Cascades finished per second, lately.", "rate"),
+        "integrity_paused": ("1 where an operator or a guard stopped work.", "paused"),
+    }
+    for name, (text, field) in figures.items():
+        found = GaugeMetricFamily(name, text, labels=["database"])
+        for row in rows:
+            values = {
+                "backlog": row["backlog"],
+                "blocked": row["blocked"],
+                "lag": row["lag_seconds"] or 0.0,
+                "rate": row["rate"],
+                "paused": row["paused"],
+            }
+            found.add_metric([row["database"]], values[field])
+        yield found
+    down = [row["database"] for row in rows if row["unreachable"]]
+    yield _up("integrity_database_up", [row["database"] for row in rows], down=down)
+
+
+def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
+    both = ["relation", "database"]
+    coverage = GaugeMetricFamily(
+        "integrity_scan_coverage_ratio", "Share of the pass under way that is scanned.", labels=both
+    )
+    age = GaugeMetricFamily(
+        "integrity_scan_guarantee_age_seconds",
+        "Every orphan older than this was seen; +Inf: no pass is finished.",
+        labels=both,
+    )
+    orphans = GaugeMetricFamily(
+        "integrity_scan_orphans", "Orphans that the last scan saw.", labels=both
+    )
+    suspects = GaugeMetricFamily(
+        "integrity_suspects", "Missing parents to be looked for again.", labels=["relation"]
+    )
+    brake = GaugeMetricFamily(
+        "integrity_brake_engaged", "1 where the brake refuses to repair.", labels=["relation"]
+    )
+    for row in rows:
+        labels = [row["relation"], row["database"]]
+        if row["coverage"] is not None:
+            coverage.add_metric(labels, row["coverage"])
+        seconds = row["age_seconds"]
+        age.add_metric(labels, NEVER if seconds is None else seconds)
+        orphans.add_metric(labels, row["orphans"])
+    for row in {row["relation"]: row for row in rows}.values():
+        suspects.add_metric([row["relation"]], row["waiting"])
+        brake.add_metric([row["relation"]], bool(row["brake"]))
+    yield from (coverage, age, orphans, suspects, brake)
+    yield GaugeMetricFamily(
+        "integrity_scan_period_seconds",
+        "How often a pass over each relation should begin.",
+        value=conf.current().scan_period_seconds,
+    )
+
+
+def _of_processes(status: Status) -> Iterator[GaugeMetricFamily]:
+    beat = [status["beat"]] if status["beat"] else []
+    for name, what, pulses in (
+        ("worker", "some worker", status["workers"]),
+        ("beat", "beat", beat),
+    ):
+        yield GaugeMetricFamily(
+            f"integrity_{name}_heartbeat_age_seconds",
+            f"Since {what} was last seen; +Inf: never.",
+            value=_youngest(pulses),
+        )
+
+
+def _youngest(pulses: Iterable[Pulse]) -> float:
+    return min((each["seconds_ago"] for each in pulses), default=NEVER)
