@@ -7,10 +7,12 @@ makes good for any lost one, and a forged one has no victim.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import KombuError
 from kombu.pools import producers
 
 from . import (
@@ -18,6 +20,7 @@ from . import (
     conf,
     control,
     dispatch,
+    doctor,
     log,
     phases,
     relations,
@@ -128,7 +131,17 @@ def _publish(task: Task[..., None], alias: str) -> None:
     Redis; `retry=False` alone waits six seconds in the connection's own retries.
     """
     seconds = conf.current().wakeup_timeout_seconds
-    connection = current_app.connection_for_write(
+    connection = _impatient(seconds)
+    queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
+    enough = WAKE_UPS_MAX if task in {dispatch_deletions, cascade_into} else MESSAGES_MAX
+    with producers[connection].acquire(block=True, timeout=seconds) as producer:
+        if _waiting(queue, producer) < enough:
+            task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
+
+
+def _impatient(seconds: float) -> Any:
+    """A connection whose sockets give up after so long. See Note [Bounded publishing]."""
+    return current_app.connection_for_write(
         transport_options={
             **current_app.conf.broker_transport_options,
             "socket_timeout": seconds,
@@ -136,11 +149,21 @@ def _publish(task: Task[..., None], alias: str) -> None:
             "max_retries": 0,
         }
     )
-    queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
-    enough = WAKE_UPS_MAX if task in {dispatch_deletions, cascade_into} else MESSAGES_MAX
-    with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        if _waiting(queue, producer) < enough:
-            task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
+
+
+def ask_broker(seconds: float = 1.0) -> doctor.Broker:
+    """Whether the broker answers, and what workers that answer within `seconds` take from."""
+    with _impatient(seconds) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=seconds)
+            inspect = current_app.control.inspect(timeout=seconds, connection=connection)
+            replies = inspect.active_queues()
+        except (OSError, KombuError) as error:
+            return doctor.Broker(unreachable=" ".join(str(error).split()) or type(error).__name__)
+    if replies is None:
+        return doctor.Broker()
+    names = (each["name"] for queues in replies.values() for each in queues)
+    return doctor.Broker(consumers=Counter(names))
 
 
 def _waiting(queue: str, producer: Any) -> int:

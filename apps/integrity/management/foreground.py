@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade, conf, control, dispatch, identity, log, repair, report, scan, verify
+from .. import cascade, conf, control, dispatch, doctor, identity, log, repair, report, scan, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +42,24 @@ def actor() -> str:
         return f"command line: {getpass.getuser()}"
     except (KeyError, OSError):
         return "command line"
+
+
+def broker() -> doctor.Broker | None:
+    """What the broker says; None where Celery is not installed."""
+    try:
+        from .. import tasks
+    except ModuleNotFoundError as error:
+        if error.name not in {"celery", "kombu"}:
+            raise
+        return None
+    return tasks.ask_broker()
+
+
+def diagnosis(checks: Iterable[doctor.Check]) -> Exit:
+    """The exit code of what was found wrong. Pure."""
+    codes = {"database": Exit.UNREACHABLE, "brake": Exit.BRAKE, "identity": Exit.BRAKE}
+    wrong = (codes.get(each.kind, Exit.FINDINGS) for each in checks if not each.ok)
+    return max(wrong, default=Exit.CLEAN)
 
 
 class Progress:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import control, grants, relations, report, scan, triggers
+from ... import control, doctor, grants, relations, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
-from ..foreground import Drain, Exit, actor, backlog, repair_all, scan_all
+from ..foreground import Drain, Exit, actor, backlog, broker, diagnosis, repair_all, scan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -215,6 +215,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{database}: {word if changed else f'was {word} before'}")
         return {"changed": changed}, Exit.CLEAN
 
+    def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+        checks = doctor.examine(broker())
+        if not json:
+            for each in checks:
+                word = self.style.SUCCESS("ok  ") if each.ok else self.style.ERROR("FAIL")
+                self.stdout.write(f"{word}  {each.name}: {each.detail}")
+        return {"checks": [dataclasses.asdict(each) for each in checks]}, diagnosis(checks)
+
     def _install_triggers(
         self, *, database: str | None, dry_run: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
@@ -274,6 +282,7 @@ _VERBS = {
     "pause": "Stop work on a child database.",
     "resume": "Let work on a child database go on.",
     "receipt": "What is known of one deletion.",
+    "doctor": "What is wrong with the installation, and what to do about it.",
     "install-triggers": "Bring the triggers that record deletions into line with the settings.",
     "grants": "GRANT statements for a role that may do no more than its work.",
 }

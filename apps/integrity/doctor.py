@@ -1,0 +1,286 @@
+"""What is wrong with an installation, each with its remedy.
+
+The decisions are pure: they take what was observed and give a `Check`. `examine` observes, and
+changes nothing. What the broker says is handed in, for only the tasks know Celery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import connections, router
+
+from . import conf, control, identity, relations, report, triggers
+from .exceptions import DatabaseUnreachable
+from .models import Identity
+from .routing import CONTROL, queue_for
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from .relations import Relation
+    from .report import DatabaseRow, Pulse, ScanRow
+
+#: A guarantee older than so many periods is stale.
+STALE_PERIODS = 2
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at: its name (kind and subject), and what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+    @property
+    def kind(self) -> str:
+        """The first word of the name, as in "tables default"."""
+        return self.name.partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """What the broker said: why it cannot be reached, or "", and who takes from which queue.
+
+    `consumers` is queue → number of workers, None where no worker answered in time.
+    """
+
+    unreachable: str = ""
+    consumers: Mapping[str, int] | None = None
+
+
+def database(alias: str, unreachable: str) -> Check:
+    """Whether a database answers."""
+    detail = "answers"
+    if unreachable:
+        detail = f"cannot be reached: {unreachable}. See to the server, or to DATABASES[{alias!r}]"
+    return Check(name=f"database {alias}", ok=not unreachable, detail=detail)
+
+
+def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
+    """Whether the tables of this app are where they have to be."""
+    missing = sorted(set(wanted) - set(there))
+    detail = "there"
+    if missing:
+        detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
+    return Check(name=f"tables {alias}", ok=not missing, detail=detail)
+
+
+def migration(alias: str, denied: Collection[str]) -> Check:
+    """Whether the routers let the tables of this app into a database."""
+    detail = "lets the tables in"
+    if denied:
+        detail = (
+            f"allow_migrate keeps {', '.join(sorted(denied))} out. Let it answer"
+            " `integrity.relations.holds(db, model_name)` for the app label 'integrity'"
+        )
+    return Check(name=f"router {alias}", ok=not denied, detail=detail)
+
+
+def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowed: bool) -> Check:
+    """Whether the routers find the parent from a row of the child, and let the two be related."""
+    detail = f"reads the parent in {reads}"
+    # Any other alias may be a replica of the parents'.
+    astray = reads == child and reads not in homes
+    if astray:
+        detail = (
+            f"looks for the parent in the child's database {reads!r}. Let db_for_read answer"
+            f" {homes[0]!r}, never None and never the alias of the row"
+        )
+    elif not allowed:
+        detail = "allow_relation refuses the two. Let it answer True"
+    return Check(name=f"router {relation}", ok=allowed and not astray, detail=detail)
+
+
+def trigger(alias: str, missing: Collection[str]) -> Check:
+    """Whether the triggers are there that the settings ask for."""
+    detail = "as the settings ask"
+    if missing:
+        detail = (
+            f"deletions of {', '.join(missing)} pass unrecorded."
+            f" Run `manage.py integrity install-triggers --database {alias}`"
+        )
+    return Check(name=f"triggers {alias}", ok=not missing, detail=detail)
+
+
+def broker(found: Broker | None) -> Check:
+    """Whether the broker can be reached."""
+    if found is None:
+        detail = "Celery is not installed: run `integrity drain` and `integrity scan` from a timer"
+        return Check(name="broker", ok=True, detail=detail)
+    detail = "answers"
+    if found.unreachable:
+        detail = f"cannot be reached: {found.unreachable}. Deletions are kept and wait for it"
+    return Check(name="broker", ok=not found.unreachable, detail=detail)
+
+
+def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
+    """Whether somebody takes from a queue."""
+    number = (consumers or {}).get(name, 0)
+    detail = f"workers: {number}"
+    if not number:
+        why = "no worker answers" if consumers is None else "nobody takes from it"
+        detail = f"{why}. Start one with `celery worker -Q {name}`"
+    return Check(name=f"queue {name}", ok=number > 0, detail=detail)
+
+
+def workers(pulses: Iterable[Pulse]) -> Check:
+    """Whether some worker has tended the logs lately."""
+    age = min((each["seconds_ago"] for each in pulses), default=NEVER)
+    ok = age <= report.WORKER_SILENT_SECONDS
+    remedy = "" if ok else f". Start a worker on the queue {CONTROL}"
+    return Check(name="workers", ok=ok, detail=_seen(age) + remedy)
+
+
+def beat(pulse: Pulse | None) -> Check:
+    """Whether beat's ticks arrive."""
+    age = pulse["seconds_ago"] if pulse else NEVER
+    ok = age <= report.BEAT_SILENT_SECONDS
+    remedy = "" if ok else f". Start `celery beat`, and a worker on the queue {CONTROL}"
+    return Check(name="beat", ok=ok, detail=_seen(age) + remedy)
+
+
+def _seen(age: float) -> str:
+    return "never seen" if age == NEVER else f"last seen {age:,.0f} s ago"
+
+
+def work(row: DatabaseRow) -> Iterator[Check]:
+    """Whether anything keeps cascades from a child database."""
+    alias = row["database"]
+    detail = "not paused"
+    if row["paused"]:
+        detail = f"{row['reason']}. `manage.py integrity resume --database {alias}` lets it go on"
+    yield Check(name=f"paused {alias}", ok=not row["paused"], detail=detail)
+    blocked = row["blocked"]
+    detail = "none is blocked"
+    if blocked:
+        detail = (
+            f"{blocked:,} are blocked. See to the cause, then `manage.py integrity retry --all`"
+        )
+    yield Check(name=f"cascades {alias}", ok=not blocked, detail=detail)
+
+
+def stranger(alias: str, reason: str) -> Check:
+    """Whether a child database belongs to the parents that it is worked on for."""
+    return Check(name=f"identity {alias}", ok=not reason, detail=reason or "knows its parents")
+
+
+def scan(row: ScanRow, period: float) -> Check:
+    """Whether the last finished scan of a relation in a database is recent enough."""
+    age = NEVER if row["age_seconds"] is None else row["age_seconds"]
+    ok = age <= STALE_PERIODS * period
+    detail = "no scan is finished" if age == NEVER else f"covers all up to {age:,.0f} s ago"
+    label, alias = row["relation"], row["database"]
+    if not ok:
+        detail += f". Start beat, or run `manage.py integrity scan --relation {label}`"
+    return Check(name=f"scan {label} in {alias}", ok=ok, detail=detail)
+
+
+def brake(relation: str, reason: str) -> Check:
+    """Whether the brake lets a relation be repaired."""
+    detail = "does not hold"
+    if reason:
+        detail = f"holds: {reason}. Look at both databases; see `manage.py integrity repair`"
+    return Check(name=f"brake {relation}", ok=not reason, detail=detail)
+
+
+def examine(said: Broker | None) -> list[Check]:
+    """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
+    found = relations.catalogue()
+    logs = found.log_databases
+    aliases = tuple(dict.fromkeys((*logs, *found.child_databases)))
+    reasons = {alias: _unreachable(alias) for alias in aliases}
+    up = [alias for alias in aliases if not reasons[alias]]
+    checks = [database(alias, reason) for alias, reason in reasons.items()]
+    checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
+    checks += [migration(alias, _denied(alias)) for alias in aliases]
+    checks += (there := [_tables(alias) for alias in up])
+    checks.append(broker(said))
+    if said and not said.unreachable:
+        names = (CONTROL, *map(queue_for, found.child_databases))
+        checks += [queue(name, said.consumers) for name in names]
+    sound = {each.name.partition(" ")[2] for each in there if each.ok}
+    checks += [trigger(a, triggers.missing(a)) for a in triggers.databases() if a in sound]
+    checks += [
+        stranger(alias, _stranger(alias, home))
+        for alias in found.child_databases
+        for home in logs
+        if {alias, home} <= sound and home in _homes(alias)
+    ]
+    if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
+        checks += _figures(celery=said is not None)
+    return checks
+
+
+def _figures(*, celery: bool) -> Iterator[Check]:
+    status, period = report.status(), conf.current().scan_period_seconds
+    if celery:
+        yield workers(status["workers"])
+        yield beat(status["beat"])
+    for row in status["databases"]:
+        yield from work(row)
+    for each in status["scans"]:
+        yield scan(each, period)
+    for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():
+        yield brake(label, reason)
+
+
+def _unreachable(alias: str) -> str:
+    try:
+        control.reach(alias)
+    except DatabaseUnreachable as error:
+        return error.reason
+    return ""
+
+
+def _wanted(alias: str) -> dict[str, str]:
+    """Model name → table, of what has to be in that database."""
+    return {
+        str(model._meta.model_name): model._meta.db_table
+        for model in apps.get_app_config("integrity").get_models()
+        if not model._meta.proxy and relations.holds(alias, model._meta.model_name)
+    }
+
+
+def _tables(alias: str) -> Check:
+    return tables(alias, _wanted(alias).values(), connections[alias].introspection.table_names())
+
+
+def _denied(alias: str) -> list[str]:
+    return [
+        table
+        for name, table in _wanted(alias).items()
+        if not router.allow_migrate(alias, "integrity", model_name=name)
+    ]
+
+
+def _routes(relation: Relation, child: str) -> Check:
+    row, parent = relation.child(), relation.parent()
+    row._state.db, parent._state.db = child, relation.parent_databases[0]  # noqa: SLF001
+    return route(
+        relation.label,
+        child=child,
+        homes=relation.parent_databases,
+        reads=router.db_for_read(relation.parent, instance=row),
+        allowed=bool(router.allow_relation(parent, row)),
+    )
+
+
+def _homes(alias: str) -> set[str]:
+    found = relations.catalogue().relations
+    return {home for r in found if alias in r.child_databases for home in r.parent_databases}
+
+
+def _stranger(alias: str, home: str) -> str:
+    known = Identity.objects.using(alias).filter(alias=home).first()
+    own = Identity.objects.using(home).filter(alias=home).first()
+    if known is None or own is None or known.uuid == own.uuid:
+        return ""
+    return (
+        f"{identity.STRANGER}: it knows another {home!r}. Check that both aliases point where they"
+        f" should, then `manage.py integrity resume --database {alias}`"
+    )
