@@ -62,6 +62,16 @@ def diagnosis(checks: Iterable[doctor.Check]) -> Exit:
     return max(wrong, default=Exit.CLEAN)
 
 
+def standing(status: report.Status) -> Exit:
+    """The exit code of that status. Pure."""
+    rows = status["databases"]
+    if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
+        return Exit.UNREACHABLE
+    if any(row["backlog"] > row["blocked"] for row in rows):
+        return Exit.INCOMPLETE
+    return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN
+
+
 class Progress:
     """Tells how far a scan is, once a second."""
 

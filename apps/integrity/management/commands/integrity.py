@@ -18,12 +18,25 @@ from django.db import Error, OperationalError
 
 from ... import control, doctor, grants, relations, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
-from ..foreground import Drain, Exit, actor, backlog, broker, diagnosis, repair_all, scan_all
+from ..foreground import (
+    Drain,
+    Exit,
+    actor,
+    backlog,
+    broker,
+    diagnosis,
+    repair_all,
+    scan_all,
+    standing,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SCHEMA_VERSION = 1
+WATCH_SECONDS = 2.0
+#: Clears a terminal and goes to its first line.
+CLEAR = "\033[2J\033[H"
 
 
 class Command(BaseCommand):
@@ -79,22 +92,48 @@ class Command(BaseCommand):
             self.stdout.write(f"total {total:,}")
         return {"effects": effects, "total": total}, Exit.CLEAN
 
-    def _status(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+    def _status(self, *, json: bool, watch: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+        if watch:
+            if json or not self.stdout.isatty():
+                reason = "--watch is for a terminal, and without --json"
+                raise CommandError(reason, returncode=Exit.USAGE)
+            return self._watch()
         status = report.status()
         if not json:
-            columns = ("database", "state", "backlog", "blocked", "lag_seconds", "rate", "reason")
-            self._table(columns, status["databases"], empty="No relation crosses databases.")
-            counts = ", ".join(f"{n:,} {state}" for state, n in status["deletions"].items() if n)
-            self.stdout.write(f"deletions: {counts or 'none'}")
-        rows = status["databases"]
-        code = Exit.CLEAN
-        if any(row["backlog"] > row["blocked"] for row in rows):
-            code = Exit.INCOMPLETE
-        elif any(row["blocked"] for row in rows):
-            code = Exit.FINDINGS
-        if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
-            code = Exit.UNREACHABLE
-        return dict(status), code
+            self._show(status)
+        return dict(status), standing(status)
+
+    def _watch(self) -> tuple[dict[str, Any], Exit]:
+        """Show it anew until Ctrl-C; a log that went away is a line, for it may come back."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                try:
+                    status = report.status()
+                except (OperationalError, DatabaseUnreachable) as error:
+                    self.stdout.write(f"{CLEAR}unreachable: {error}")
+                else:
+                    self.stdout.write(CLEAR, ending="")
+                    self._show(status)
+                time.sleep(WATCH_SECONDS)
+        return {}, Exit.CLEAN
+
+    def _show(self, status: report.Status) -> None:
+        columns = ("database", "state", "backlog", "blocked", "lag_seconds", "rate", "reason")
+        self._table(columns, status["databases"], empty="No relation crosses databases.")
+        if scans := status["scans"]:
+            self.stdout.write("")
+            names = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
+            self._table(names, scans, empty="")
+        self.stdout.write("")
+        for using in status["unreachable_logs"]:
+            self.stdout.write(self.style.ERROR(f"the log in {using} cannot be reached"))
+        beat = [status["beat"]] if status["beat"] else []
+        for name, pulses in (("workers", status["workers"]), ("beat", beat)):
+            ages = sorted(each["seconds_ago"] for each in pulses)
+            seen = f"last seen {ages[0]:,.0f} s ago" if ages else "never seen"
+            self.stdout.write(f"{name}: {seen}")
+        counts = ", ".join(f"{n:,} {state}" for state, n in status["deletions"].items() if n)
+        self.stdout.write(f"deletions: {counts or 'none'}")
 
     def _receipt(
         self, *, model: str, key: str, json: bool, **_: object
@@ -258,7 +297,7 @@ class Command(BaseCommand):
         return {"grants": [dataclasses.asdict(each) for each in chosen]}, Exit.CLEAN
 
     def _table(
-        self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, empty: str
+        self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str
     ) -> None:
         cells = [[name.upper() for name in columns]]
         cells += [[_cell(row[name]) for name in columns] for row in rows]
@@ -266,9 +305,16 @@ class Command(BaseCommand):
             self.stdout.write(empty)
             return
         widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-        for line in cells:
+        paints = [self.style.MIGRATE_HEADING, *map(self._paint, rows)]
+        for line, paint in zip(cells, paints, strict=True):
             padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            self.stdout.write("  ".join(padded).rstrip())
+            self.stdout.write(paint("  ".join(padded).rstrip()))
+
+    def _paint(self, row: Mapping[str, Any]) -> Callable[[str], str]:
+        """Colours what asks for attention; on a terminal only, as all styles."""
+        if row.get("blocked") or row.get("brake"):
+            return self.style.ERROR
+        return self.style.WARNING if row.get("state") == "waiting" else str
 
 
 _VERBS = {
@@ -302,6 +348,7 @@ _STEERED: dict[str, dict[str, Any]] = {
 _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "preview": _PARENT,
     "receipt": _PARENT,
+    "status": {"--watch": {"action": "store_true", "help": "show it anew until Ctrl-C"}},
     "drain": {
         **_DATABASE,
         "--timeout": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
