@@ -29,6 +29,7 @@ from ..foreground import (
     scan_all,
     standing,
 )
+from ..forever import Forever
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,10 +152,19 @@ class Command(BaseCommand):
         return {**newest, "earlier": earlier}, Exit.CLEAN
 
     def _drain(
-        self, *, database: str | None, timeout: float | None, verify: bool, json: bool, **_: object
+        self,
+        *,
+        database: str | None,
+        timeout: float | None,
+        verify: bool,
+        forever: bool,
+        json: bool,
+        **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.database(database)] if database else list(known.child_databases)
+        if forever:
+            return {}, Forever(chosen, tell=self.stderr.write).run()
         ends = time.monotonic() + timeout if timeout is not None else float("inf")
         run = Drain(chosen, ends, verify=verify, tell=self.stderr.write)
         run.to_the_end()
@@ -353,6 +363,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         **_DATABASE,
         "--timeout": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
         "--verify": {"action": "store_true", "help": "wait for the proof that no row is left"},
+        "--forever": {"action": "store_true", "help": "until SIGTERM; with verification and scans"},
     },
     "scan": {
         **_RELATION,

@@ -1,0 +1,117 @@
+"""What workers and beat do, in one process of a project without Celery, until it is told to end.
+
+The timetable is that of beat; a round without work costs one look at each log. A database that is
+away is told of, keeps no other waiting, and is asked again.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from django.db import InterfaceError, OperationalError, connections
+
+from .. import cascade, control, dispatch, log, repair, routing, scan, triggers, verify
+from ..exceptions import DatabaseUnreachable
+from .foreground import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from .foreground import Tell
+
+#: The pause after a round that found nothing to do.
+IDLE_SECONDS = 1.0
+#: How long one database is worked on before the others, and a signal to stop, get their turn.
+TURN_SECONDS = 2.0
+
+
+class Forever:
+    """Dispatch, cascade, verify, scan and tend the logs, for those child databases."""
+
+    def __init__(self, chosen: Sequence[str], *, tell: Tell) -> None:
+        self.chosen, self.tell = chosen, tell
+        self.name = f"drain@{socket.gethostname()}"
+        self.stopping = threading.Event()
+        self.more = False
+        self.away: dict[str, str] = {}
+        self.timetable: dict[Callable[[], None], float] = {
+            self._dispatch: IDLE_SECONDS,
+            self._beat: routing.PERIODS["integrity.dispatch"],
+            self._maintain: routing.PERIODS["integrity.maintain"],
+            self._scan: routing.PERIODS["integrity.scan"],
+        }
+
+    def run(self) -> Exit:
+        """Until SIGTERM or SIGINT; the turn at work then is finished first. Main thread only."""
+        before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
+        self.tell(f"at work on {', '.join(self.chosen) or 'nothing'}")
+        due_at = dict.fromkeys(self.timetable, 0.0)
+        try:
+            while not self.stopping.is_set():
+                self.more = False
+                for act, period in self.timetable.items():
+                    if time.monotonic() >= due_at[act] and not self.stopping.is_set():
+                        self._try(act)
+                        due_at[act] = time.monotonic() + (0 if self.more else period)
+                self.stopping.wait(0 if self.more else IDLE_SECONDS)
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+        self.tell("stopped")
+        return Exit.CLEAN
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stopping.set()
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (OperationalError, InterfaceError, DatabaseUnreachable) as error:
+            connections.close_all()
+            self._note("a log", str(error))
+
+    def _dispatch(self) -> None:
+        _, due = dispatch.sweep_all()
+        for alias in self._turns(due):
+            done = cascade.drain(alias, seconds=TURN_SECONDS)
+            self._note(alias, done.unreachable)
+            self.more = self.more or done.more
+            if done.rows:
+                self.tell(f"{alias}: {done.rows.total():,} rows, {done.finished:,} cascades")
+
+    def _beat(self) -> None:
+        for using in control.answering_logs():
+            control.beat(self.name, using=using)
+
+    def _maintain(self) -> None:
+        """Signs of life; mends, verifies what is due and purges one batch."""
+        for using in control.answering_logs():
+            control.beat("beat", using=using)
+            triggers.report_missing(using)
+            repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
+            log.settle(using=using)
+            for alias in self._turns(log.unverified_databases(using=using)):
+                self._note(alias, verify.verify(alias, seconds=TURN_SECONDS).unreachable)
+            log.purge(using=using)
+
+    def _scan(self) -> None:
+        logs = control.answering_logs()
+        due = {each for each in self.chosen if any(scan.due(each, using=using) for using in logs)}
+        for alias in self._turns(due):
+            _, unreachable = scan.scan(alias, mode=scan.Mode(gentle=True))
+            self._note(alias, unreachable)
+
+    def _turns(self, due: set[str] | frozenset[str]) -> list[str]:
+        """The databases to work on now: none when it is time to end."""
+        return [] if self.stopping.is_set() else [each for each in self.chosen if each in due]
+
+    def _note(self, name: str, reason: str) -> None:
+        """Tell of what cannot be reached once, not in each round."""
+        if reason and self.away.get(name) != reason:
+            self.tell(f"{name} cannot be reached: {reason}")
+        self.away[name] = reason
