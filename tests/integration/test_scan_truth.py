@@ -681,7 +681,8 @@ def test_after_two_passes_the_suspects_are_the_orphans(rig: Rig) -> None:
     logging.getLogger(__name__).info(figures)
     assert rig.steps.total() > 1_500, figures
     assert not RULES - rig.steps.keys(), figures
+    # Far below what is usual: they say that the run was no empty one, not how the dice fell.
     for what in ("passes", "orphans promised", "suspects in the end", "orphans removed"):
-        assert rig.seen[what] > 100, figures
+        assert rig.seen[what] > 20, figures
     for what in ("deaths of a scan", "acts beside a scan", "deaths of a second look"):
         assert rig.seen[what] > 10, figures

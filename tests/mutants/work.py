@@ -6,8 +6,8 @@ from .mutation import Mutation
 from .paths import (
     CASCADE,
     CLAIMS,
-    COMMAND,
     CONTROL,
+    FOREGROUND,
     PACE,
     PLAN,
     PORTABLE,
@@ -452,9 +452,9 @@ MUTATIONS = (
     Mutation(
         "blocked-exits-clean",
         "G11: a script does not hear of blocked cascades",
-        COMMAND,
-        'elif any(row["blocked"] for row in rows):',
-        "elif False:",
+        FOREGROUND,
+        'return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN',
+        "return Exit.CLEAN",
         (f"{T_COMMAND}::TestStatus::test_only_blocked_cascades_are_findings",),
     ),
 )

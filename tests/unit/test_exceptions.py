@@ -9,11 +9,17 @@ import pickle
 import pytest
 
 from apps.integrity import exceptions
-from apps.integrity.exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
+from apps.integrity.exceptions import (
+    CrossDatabaseError,
+    DatabaseUnreachable,
+    MissingParent,
+    UnknownName,
+)
 
 SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
+    MissingParent: MissingParent("blog.Post.author", "42"),
 }
 KINDS = [
     each
