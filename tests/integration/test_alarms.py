@@ -1,4 +1,4 @@
-"""Alarms: each is told once when it begins and once when it is over, whatever happens to the teller."""
+"""Alarms: each is told once when it begins, once when it is over, and again after a death."""
 
 from __future__ import annotations
 
