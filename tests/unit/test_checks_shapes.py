@@ -71,6 +71,25 @@ class TestE007:
         assert ask(shapes.linked, Shop) == []
 
 
+@isolate_apps("tests.kinds.left")
+def test_a_model_that_is_not_there_is_left_to_django(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Typo(models.Model):
+        key = models.ForeignKey("left.Nothing", models.CASCADE)
+        many = models.ManyToManyField("left.Nothing")
+        generic = GenericRelation("left.Nothing")
+
+        class Meta:
+            app_label = "left"
+            ordering = ("key__name",)
+
+    assert [found for check in shapes.CHECKS for found in ask(check, Typo)] == []
+    monkeypatch.setattr(relations.apps, "get_models", lambda **_: [Typo])
+    assert relations.discover().relations == ()
+    assert "fields.E300" in [each.id for each in Typo.check()]
+
+
 class TestE008:
     @isolate_apps("tests.kinds.left")
     def test_a_model_and_its_base_in_two_databases(self, ask: Ask) -> None:

@@ -16,7 +16,7 @@ from .. import relations
 from . import joins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..relations import Model
     from .joins import Step
@@ -87,7 +87,7 @@ def _selected(admin: Any) -> Iterator[Found]:
         if (wanted or shown) and (step := joins.selecting_all(model)):
             yield ("list_select_related", True, step) if wanted else ("list_display", shown, step)
     elif answers in KNOWN and not isinstance(wanted, bool):
-        for path in wanted or ():
+        for path in _listed(wanted):
             step = joins.selecting(model, path)
             if step and not (answers == OURS and _begins_elsewhere(model, path)):
                 yield "list_select_related", path, step
@@ -97,7 +97,7 @@ def _shown_key(admin: Any) -> str | None:
     """The first column that makes Django JOIN all keys that are not null."""
     if _answers(admin, "get_list_display") != DJANGO:
         return None
-    for name in filter(_is_text, admin.list_display):
+    for name in filter(_is_text, _listed(admin.list_display)):
         field = joins.field_of(admin.model, name)
         if getattr(field, "remote_field", None) and name != getattr(field, "attname", name):
             return str(name)
@@ -109,8 +109,9 @@ def _columns(admin: Any) -> Iterator[Found]:
     answers, model = _answers(admin, "get_list_display"), admin.model
     if answers not in KNOWN or _answers(admin, "get_sortable_by") != DJANGO:
         return
-    sortable = admin.list_display if admin.sortable_by is None else admin.sortable_by
-    for column in admin.list_display:
+    columns = _listed(admin.list_display)
+    sortable = columns if admin.sortable_by is None else _listed(admin.sortable_by)
+    for column in columns:
         path = _sorts_by(admin, column)
         mended = answers == OURS and _is_text(column) and _begins_elsewhere(model, column)
         if path and column in sortable and not mended and (step := joins.sorting(model, path)):
@@ -130,7 +131,7 @@ def _searched(admin: Any) -> Iterator[Found]:
     answers, model = _answers(admin, "get_search_results"), admin.model
     if answers not in KNOWN or _answers(admin, "get_search_fields") != DJANGO:
         return
-    for given in admin.search_fields:
+    for given in _listed(admin.search_fields):
         start, path = model, str(given).lstrip("^=@")
         if answers == OURS and _begins_elsewhere(model, path):
             # The mixin asks the other database with the rest of the path.
@@ -143,7 +144,7 @@ def _searched(admin: Any) -> Iterator[Found]:
 def _ordered(admin: Any) -> Iterator[Found]:
     if _answers(admin, "get_ordering") != DJANGO:
         return
-    for given in admin.ordering or ():
+    for given in _listed(admin.ordering):
         for path in joins.ordered_by([given]):
             step = (joins.sorting if _is_text(given) else joins.crossing)(admin.model, path)
             if step:
@@ -155,7 +156,7 @@ def _filtered(admin: Any) -> Iterator[Found]:
 
     if _answers(admin, "get_list_filter") != DJANGO:
         return
-    for given in admin.list_filter:
+    for given in _listed(admin.list_filter):
         path, kind = given if isinstance(given, (list, tuple)) else (given, None)
         if not _is_text(path):  # a filter of the project's own
             continue
@@ -176,6 +177,11 @@ def _begins_elsewhere(model: Model, path: str) -> bool:
     """Whether a path begins with a relation: those are the ones that the mixin mends."""
     field = joins.field_of(model, path.partition(LOOKUP_SEP)[0])
     return any(each.field is field for each in relations.catalogue().relations)
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """An option's value; what is no list is left to Django's checks, which name it."""
+    return given if isinstance(given, (list, tuple)) else ()
 
 
 def _is_text(given: object) -> bool:

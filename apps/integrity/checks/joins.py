@@ -126,9 +126,13 @@ def ordered_by(ordering: Iterable[Any] | None) -> Iterator[str]:
 
 
 def field_of(model: Model, name: str) -> Any:
-    """The field, or the relation that ends here; None for a lookup, an annotation, a method."""
+    """The field, or the relation that ends here; None for a lookup, an annotation, a method.
+
+    None also for a relation to a model that is not there, which Django's checks name.
+    """
     meta = model._meta
     try:
-        return meta.pk if name == "pk" else meta.get_field(name)
+        field: Any = meta.pk if name == "pk" else meta.get_field(name)
     except FieldDoesNotExist:
         return None
+    return None if isinstance(field.related_model, str) else field

@@ -32,6 +32,7 @@ def linked(**_: Any) -> list[checks.CheckMessage]:
         )
         for model in _models()
         for field in model._meta.local_many_to_many
+        if not isinstance(field.related_model, str)
         if (models := (model, _through(field), field.related_model)) and _scattered(*models)
     ]
 
@@ -81,7 +82,7 @@ def reached_generically(**_: Any) -> list[checks.CheckMessage]:
         for model in _models()
         for field in model._meta.private_fields
         if hasattr(field, "bulk_related_objects") and field.model is model
-        if (there := field.related_model) and _scattered(model, there)
+        if not isinstance(there := field.related_model, str) and _scattered(model, there)
     ]
 
 
@@ -148,7 +149,7 @@ def unconstrained(**_: Any) -> list[checks.CheckMessage]:
 
 def _needless(field: Any) -> bool:
     there = field.related_model
-    if not there or not there._meta.managed:
+    if not there or isinstance(there, str) or not there._meta.managed:
         return False
     if field.many_to_many:
         through = _through(field)
