@@ -68,6 +68,7 @@ def in_database(on_delete: object) -> str:
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
     parent, label = relation.parent, relation.label
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
+    rows = _row(parent, home), _row(relation.child, elsewhere)
     for method in METHODS:
         if _answer(method, parent) is None:
             yield checks.Error(
@@ -77,8 +78,8 @@ def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
                 obj=relation.field,
                 id="integrity.E004",
             )
-        yield from _followers(relation, method)
-    if not _allowed(relation):
+        yield from _followers(relation, method, *rows)
+    if not router.allow_relation(*rows):
         yield checks.Error(
             f"allow_relation() denies {label} ({elsewhere!r} to {home!r}): assigning raises.",
             hint="In your router: def allow_relation(self, obj1, obj2, **hints): return True",
@@ -87,23 +88,24 @@ def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
         )
 
 
-def _followers(relation: Relation, method: str) -> Iterator[checks.CheckMessage]:
+def _followers(
+    relation: Relation, method: str, parent: models.Model, child: models.Model
+) -> Iterator[checks.CheckMessage]:
     """E006: beside a row of the one end, a router looks for the other end where that row is."""
     homes, elsewhere = relation.parent_databases, relation.child_databases
-    ends = (
-        (relation.parent, homes, relation.child, elsewhere),
-        (relation.child, elsewhere, relation.parent, homes),
-    )
-    for model, right, other, wrong in ends:
-        answer = _answer(method, model, instance=_row(other, wrong[0]))
+    for model, right, beside, wrong in (
+        (relation.parent, homes, child, elsewhere),
+        (relation.child, elsewhere, parent, homes),
+    ):
+        answer = _answer(method, model, instance=beside)
         # Any other alias may be a replica.
         if answer in wrong and answer not in right:
+            name, other = model._meta.label, beside._meta.label
             yield checks.Error(
-                f"{method}({model._meta.label}, instance=<{other._meta.label} of {wrong[0]!r}>)"
-                f" is {answer!r}: a router follows the instance, but {model._meta.label} is in"
-                f" {right[0]!r}.",
+                f"{method}({name}, instance=<{other} of {wrong[0]!r}>) is {answer!r}: a router"
+                f" follows the instance, but {name} is in {right[0]!r}.",
                 hint=f"In your router's {method}, before it looks at hints['instance']:"
-                f" if model._meta.label == {model._meta.label!r}: return {right[0]!r}",
+                f" if model._meta.label == {name!r}: return {right[0]!r}",
                 obj=relation.field,
                 id="integrity.E006",
             )
@@ -113,12 +115,6 @@ def _answer(method: str, model: relations.Model, **hints: Any) -> str | None:
     """What the routers say themselves, without what Django falls back to."""
     asked = (getattr(each, method, None) for each in router.routers)
     return next((alias for ask in asked if ask and (alias := ask(model, **hints))), None)
-
-
-def _allowed(relation: Relation) -> bool:
-    child = _row(relation.child, relation.child_databases[0])
-    parent = _row(relation.parent, relation.parent_databases[0])
-    return bool(router.allow_relation(parent, child))
 
 
 def _row(model: relations.Model, database: str) -> models.Model:

@@ -14,7 +14,7 @@ from . import joins
 from .keys import in_database, some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..plan import Node
     from ..relations import Field, Model
@@ -161,34 +161,32 @@ def _needless(field: Any) -> bool:
 
 def unsignalled(**_: Any) -> list[checks.CheckMessage]:
     """W008: rows that the database itself removes, where Django's signals would be needed."""
+    silent = {field: name for field in _keys() if (name := in_database(_on_delete(field)))}
     return [
         checks.Warning(
-            f"{label(field)} has on_delete={in_database(_on_delete(field))}: {consequence}",
-            hint=f"In {label(field)}: {type(field).__name__}(..., on_delete=models."
-            f"{in_database(_on_delete(field)).removeprefix('DB_')}){remedy}",
+            f"{label(field)} has on_delete={silent[field]}: {consequence}",
+            hint=f"In {label(field)}: {type(field).__name__}(...,"
+            f" on_delete=models.{silent[field].removeprefix('DB_')}){remedy}",
             obj=field,
             id="integrity.W008",
         )
-        for field, consequence, remedy in {each[0]: each for each in _silent()}.values()
+        for field, (consequence, remedy) in (_missed(silent) if silent else {}).items()
     ]
 
 
-def _silent() -> Iterator[tuple[Field, str, str]]:
-    catalogue = relations.catalogue()
-    for name, parent in catalogue.parents.items():
-        recorded = conf.current().capture_of(name) != "signal"
-        for field in parent._meta.local_fields:
-            if in_database(_on_delete(field)) == "DB_CASCADE" and not recorded:
-                yield (
-                    field,
-                    f"a {name} that goes this way is not recorded.",
-                    f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)',
-                )
+def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
+    """Of the keys whose policy sends no signal, those by which one is missed, and what to do."""
+    catalogue, missed = relations.catalogue(), {}
     for relation in catalogue.relations:
         if relation.policy is relations.Policy.CASCADE:
             for node in _nodes(plan.plan(relation).root):
-                if in_database(_on_delete(node.field)):
-                    yield node.field, "a cascade sends no signal for its rows, nor counts them.", ""
+                missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
+    for name, parent in catalogue.parents.items():
+        remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
+        for field in parent._meta.local_fields:
+            if silent.get(field) == "DB_CASCADE" and conf.current().capture_of(name) == "signal":
+                missed[field] = f"a {name} that goes this way is not recorded.", remedy
+    return {field: told for field, told in missed.items() if field in silent}
 
 
 def _nodes(node: Node) -> Iterator[Node]:
@@ -203,6 +201,10 @@ def _on_delete(field: Any) -> Any:
 
 def _models() -> Iterator[Model]:
     return (each for each in apps.get_models() if not each._meta.proxy)
+
+
+def _keys() -> Iterator[Field]:
+    return (each for model in _models() for each in model._meta.local_fields if each.remote_field)
 
 
 def _through(field: Any) -> Model:
