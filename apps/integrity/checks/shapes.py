@@ -176,7 +176,8 @@ def unsignalled(**_: Any) -> list[checks.CheckMessage]:
 
 def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     """Of the keys whose policy sends no signal, those by which one is missed, and what to do."""
-    catalogue, missed = relations.catalogue(), {}
+    catalogue = relations.catalogue()
+    missed: dict[Any, tuple[str, str]] = {}
     for relation in catalogue.relations:
         if relation.policy is relations.Policy.CASCADE:
             for node in _nodes(plan.plan(relation).root):
