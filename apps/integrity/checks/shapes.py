@@ -151,10 +151,6 @@ def _needless(field: Any) -> bool:
     there = field.related_model
     if not there or isinstance(there, str) or not there._meta.managed:
         return False
-    if field.many_to_many:
-        through = _through(field)
-        if not through._meta.auto_created or _scattered(through, field.model):
-            return False
     flagged = field if hasattr(field, "db_constraint") else field.remote_field
     return not getattr(flagged, "db_constraint", True) and not _scattered(field.model, there)
 
