@@ -101,16 +101,13 @@ class TestW007:
 
 
 @pytest.fixture
-def project(
-    settings: SettingsWrapper, tune: Tune, monkeypatch: pytest.MonkeyPatch
-) -> SettingsWrapper:
+def project(settings: SettingsWrapper, tune: Tune) -> SettingsWrapper:
     for name in dir(django_settings):
         if name.startswith("CELERY_"):
             delattr(settings, name)
     settings.INSTALLED_APPS = [each for each in settings.INSTALLED_APPS if "beat" not in each]
     settings.CELERY_TIMEZONE = "UTC"
     tune(wakeups=True)
-    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
     return settings
 
 
@@ -228,12 +225,6 @@ class TestW011:
     @pytest.mark.parametrize("name", ["CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL"])
     def test_one_is_named(self, project: SettingsWrapper, name: str) -> None:
         setattr(project, name, "redis://broker.example/0")
-        assert checks.brokered() == []
-
-    def test_the_environment_names_one_to_celery(
-        self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("CELERY_BROKER_URL", "redis://broker.example/0")
         assert checks.brokered() == []
 
     def test_nobody_is_woken(self, project: SettingsWrapper, tune: Tune) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ PACKAGE = relations.__package__
 OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler"}
 #: The ports that servers have where the settings name none.
 PORTS = {"postgresql": "5432", "mysql": "3306", "oracle": "1521"}
-BROKERS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL")
+BROKERS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
 
 
 def named(**_: Any) -> list[checks.CheckMessage]:
@@ -106,14 +105,11 @@ def brokered(**_: Any) -> list[checks.CheckMessage]:
     """W011: wake-ups are published, but no broker is named."""
     if not _tells_of_celery() or not conf.current().wakeups:
         return []
-    # Celery itself reads the environment before the settings.
-    if any(getattr(settings, name, None) or os.environ.get(name) for name in BROKERS):
-        return []
-    if getattr(settings, "BROKER_URL", None):
+    if any(getattr(settings, name, None) for name in BROKERS):
         return []
     return [
         checks.Warning(
-            "CELERY_BROKER_URL is not set: each delete tries to wake workers by way of"
+            "No setting CELERY_BROKER_URL: each delete tries to wake workers by way of"
             " amqp://localhost, Celery's default.",
             hint='CELERY_BROKER_URL = "redis://localhost:6379/0", or without a broker'
             ' INTEGRITY = {"wakeups": False} and `manage.py integrity drain --forever`.',
