@@ -88,6 +88,20 @@ def related(**_: Any) -> list[checks.CheckMessage]:
 
 def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
     """E003 to E005 and W001, of one relation. Asks the routers, and no database."""
+    field, label = relation.field, relation.label
+    if field.is_relation:  # else Django neither joins nor assigns through it
+        yield from _problems_of_key(relation)
+    if not relation.indexed:
+        yield checks.Warning(
+            f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
+            hint=f"In {label}: {type(field).__name__}(..., db_index=True)",
+            obj=field,
+            id="integrity.W001",
+        )
+
+
+def _problems_of_key(relation: Relation) -> Iterator[checks.CheckMessage]:
+    """E003 to E005."""
     field, parent, label = relation.field, relation.parent, relation.label
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
     if field.db_constraint:  # type: ignore[attr-defined]  # not in the stubs
@@ -112,13 +126,6 @@ def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
             hint="In your router: def allow_relation(self, obj1, obj2, **hints): return True",
             obj=field,
             id="integrity.E005",
-        )
-    if not relation.indexed:
-        yield checks.Warning(
-            f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
-            hint=f"In {label}: {type(field).__name__}(..., db_index=True)",
-            obj=field,
-            id="integrity.W001",
         )
 
 

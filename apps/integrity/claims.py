@@ -47,17 +47,19 @@ class Held:
         self.cancelled = 0
 
     def owners(self, relation: Relation) -> dict[Any, int]:
-        """Key → cascade, for the keys of `relation` whose parent is gone now.
+        """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
 
         Cancels the deletions whose parent lives. Where the key holds another field than the
         primary key, a value that another parent took over is left out, too.
         """
         self._cancel(self._living(relation, self.pk))
         owners = self._values(relation.target)
-        if relation.target == self.pk:
-            return owners
-        taken = self._living(relation, relation.target)
-        return {value: owner for value, owner in owners.items() if value not in taken}
+        taken = set[Any]() if relation.target == self.pk else self._living(relation, relation.target)
+        return {
+            relations.as_held(relation.field, value): owner
+            for value, owner in owners.items()
+            if value not in taken
+        }
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
         """Cascades for which some row is left along those relations."""
