@@ -103,10 +103,8 @@ class Guard:
 
     def _refuse(self, rows: Sequence[models.Model]) -> None:
         parent, label = self.relation.parent._meta.object_name, self.relation.label
-        error = models.ProtectedError
-        if self.relation.policy is Policy.RESTRICT:
-            error = models.RestrictedError
-        raise error(
+        protects = self.relation.policy is Policy.PROTECT
+        raise (models.ProtectedError if protects else models.RestrictedError)(
             f"Cannot delete some instances of model {parent!r} because they are referenced through"
             f" {label!r}, whose declared on_delete is {self.relation.policy}",
             set(rows),
@@ -160,7 +158,7 @@ def _guard(relation: Relation) -> None:
         if relations.concrete(model) is relation.parent:
             guard = Guard(relation)
             others = [each for each in model._meta.private_fields if each.name != guard.name]
-            model._meta.private_fields[:] = [*others, guard]  # type: ignore[list-item]
+            model._meta.private_fields[:] = [*others, guard]
 
 
 _adopted: dict[type[ForeignKey], type[ForeignKey]] = {}

@@ -54,7 +54,9 @@ class Held:
         """
         self._cancel(self._living(relation, self.pk))
         owners = self._values(relation.target)
-        taken = set[Any]() if relation.target == self.pk else self._living(relation, relation.target)
+        taken = (
+            set[Any]() if relation.target == self.pk else self._living(relation, relation.target)
+        )
         return {
             relations.as_held(relation.field, value): owner
             for value, owner in owners.items()

@@ -50,6 +50,7 @@ class Column(PlainField):
     """A model's own field, copied, with what the engine asks a ForeignKey for.
 
     Its values are those of the rows. See Note [Canonical text] for what `writes_text` says.
+    Integers are compared as the widest kind: the two tables may have different ones.
     """
 
     db_constraint = False
@@ -57,9 +58,21 @@ class Column(PlainField):
     writes_text: bool
 
     def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        """The type to compare keys in: the widest of integers, whatever the two tables have."""
-        kind = models.BigIntegerField() if isinstance(self, models.IntegerField) else super()
-        return kind.rel_db_type(connection)
+        """The type to compare keys in."""
+        if isinstance(self, models.IntegerField):
+            return models.BigIntegerField().db_type(connection)
+        return super().rel_db_type(connection)
+
+    def get_db_prep_value(
+        self,
+        value: Any,
+        connection: BaseDatabaseWrapper,
+        prepared: bool = False,  # noqa: FBT001, FBT002 (Django's signature)
+    ) -> Any:
+        """A value of that type."""
+        if isinstance(self, models.IntegerField):
+            return models.BigIntegerField().get_db_prep_value(value, connection, prepared)
+        return super().get_db_prep_value(value, connection, prepared)
 
 
 _classes: dict[type[Field], type[Column]] = {}
@@ -127,7 +140,7 @@ def _field(name: object) -> Field:
             " It is in the catalogue as soon as the routers give its parent another database"
         )
     if field.model is not model:
-        raise _invalid(f"{name} is a column of {_label(field)!r}: declare it there")
+        raise _invalid(f"{name} is a column of {field.model._meta.label}: declare it there")
     return cast("Field", field)
 
 

@@ -219,9 +219,7 @@ class _Pass:
     def __init__(self, relation: Relation, using: str, scanned: Scanned, mode: Mode) -> None:
         self.relation, self.using, self.scanned, self.mode = relation, using, scanned, mode
         self.database = scanned.database
-        self.form = form_for(
-            relation, child=self.database, parent=relation.parent_databases[0]
-        )
+        self.form = form_for(relation, child=self.database, parent=relation.parent_databases[0])
         self.token = uuid.uuid4()
         self.saved_at = time.monotonic()
         self.cursor: str | None = None

@@ -118,7 +118,9 @@ class TestCascade:
         wide, narrow = Station.objects.create(pk=2**31 + 5), Station.objects.create(pk=5)
         for model in (Event, Reading):
             model.objects.create(station_key=5)
+        assert {each["rows"] for each in preview(wide)} == {0}
         wide.delete()
+        assert alive(Event.objects.all()).count() == 1
         assert converge() == {}
         assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
         narrow.delete()
@@ -258,9 +260,7 @@ def preview(station: Station) -> list[Any]:
 
 class TestProtection:
     @pytest.mark.parametrize("model", [Station, StationProxy])
-    @pytest.mark.parametrize(
-        ("child", "error"), [(Kept, ProtectedError), (Limit, RestrictedError)]
-    )
+    @pytest.mark.parametrize(("child", "error"), [(Kept, ProtectedError), (Limit, RestrictedError)])
     def test_refuses_before_anything_is_deleted(
         self, child: Any, error: type[Exception], model: type[Station]
     ) -> None:
@@ -359,7 +359,11 @@ class TestScan:
             Reading.objects.create(station_key=0, beacon_text=str(beacon.pk))
         Reading.objects.create(station_key=0, beacon_text=str(uuid.UUID(int=10**38)).upper())
         delete_raw(Beacon, gone.pk)
-        for label in ("left.Event.beacon_key", "left.Event.beacon_text", "lite.Reading.beacon_text"):
+        for label in (
+            "left.Event.beacon_key",
+            "left.Event.beacon_text",
+            "lite.Reading.beacon_text",
+        ):
             Deletion.objects.all().delete()
             assert scanned(label) == [str(gone.pk)]
 
@@ -396,7 +400,9 @@ class TestSurfaces:
 
     def test_the_command_lists_them(self, capsys: pytest.CaptureFixture[str]) -> None:
         call_command("integrity", "relations", "--json")
-        listed = {each["relation"]: each for each in json.loads(capsys.readouterr().out)["relations"]}
+        listed = {
+            each["relation"]: each for each in json.loads(capsys.readouterr().out)["relations"]
+        }
         text = listed["left.Event.station_text"]
         assert (text["parent"], text["policy"], text["indexed"], text["plan"]) == (
             "parents.Station",

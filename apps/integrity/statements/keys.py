@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from ..relations import Field, Relation
+    from ..relations import Field, ForeignKey, Relation
 
 #: Keys of one step, where each becomes a Python object.
 PORTABLE_STEP = 10_000
@@ -251,7 +251,7 @@ class PortableKeys:
         return [format_key(target, key) for key in keys if key in absent] if absent else []
 
 
-def _keys(field: Field, values: Sequence[Any]) -> Sequence[Any]:
+def _keys(field: ForeignKey, values: Sequence[Any]) -> Sequence[Any]:
     """The parents' keys that rows hold, in their order. See Note [Canonical text]."""
     if not writes_text(field):
         return values
