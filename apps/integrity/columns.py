@@ -129,6 +129,12 @@ def _field(name: object) -> Field:
     except FieldDoesNotExist:
         known = _listed(each.name for each in model._meta.concrete_fields)
         raise _invalid(f"{label} has no column {field_name!r}; known: {known}") from None
+    if generic := _generic(model, field_name):
+        raise _invalid(
+            f"{name} is of the generic relation {generic!r}, whose rows refer to several models:"
+            " as keys of one parent, rows of all would go. Only a column that holds keys of one"
+            " parent can be declared; for this one, listen to the signal deletion_recorded"
+        )
     if field not in model._meta.concrete_fields:
         raise _invalid(
             f"{name} is a {type(field).__name__}, and no column: only the plain column of integers,"
@@ -142,6 +148,14 @@ def _field(name: object) -> Field:
     if field.model is not model:
         raise _invalid(f"{name} is a column of {field.model._meta.label}: declare it there")
     return cast("Field", field)
+
+
+def _generic(model: Model, name: str) -> str:
+    """The generic relation that it is, or is the column of; "" for none."""
+    for each in model._meta.private_fields:
+        if name in {each.name, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
+            return each.name
+    return ""
 
 
 def _parent(name: object) -> Model:

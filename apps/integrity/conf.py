@@ -154,13 +154,12 @@ def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: s
 
 
 def _refuse_undeclared(value: object) -> None:
-    given = value if isinstance(value, list | tuple) else [value]
-    for each in given:
-        if not isinstance(each, Relation):
-            raise InvalidSetting(
-                f"INTEGRITY['relations'] has {each!r}; it takes a list of {Relation.__module__}."
-                'Relation("analytics.Event.user_key", "auth.User")'
-            )
+    given = value if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(each, Relation) for each in given):
+        raise InvalidSetting(
+            f"INTEGRITY['relations'] is {value!r}; it takes a list of {Relation.__module__}."
+            'Relation("analytics.Event.user_key", "auth.User")'
+        )
 
 
 def _chosen(value: str | Mapping[str, str], subject: str, known: tuple[str, ...]) -> str:
