@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.test import RequestFactory
 
-from apps.integrity import cascade, dispatch, grants, relations, report, scan, verify
+from apps.integrity import adoption, cascade, dispatch, grants, relations, report, scan, verify
 from apps.integrity.exceptions import ChildDatabaseUnavailable, UnknownName
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.reading import alive, validate_on_save
+from tests.kinds.analytics import models as analytics
 from tests.kinds.left.models import (
     Emptied,
     Event,
@@ -31,13 +36,16 @@ from tests.kinds.parents.models import Beacon, Station, StationProxy
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Captured, Tune
 
     Converge = Callable[[], Counter[str]]
 
 pytestmark = pytest.mark.usefixtures("committed")
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "declare-relations.md"
+SNIPPETS = re.findall(r"```python\n(.+?)```", GUIDE.read_text(), re.DOTALL)
 
 #: Texts that `int()` takes for 7, and that are not how Django writes it.
 NO_SEVEN = ("007", " 7", "7 ", "+7", "7_", "0x7", "7.0", "\u0667", "", "nobody")
@@ -467,3 +475,49 @@ def test_raw_sql_that_a_trigger_would_record_reaches_them(converge: Converge, tu
     finally:
         tune()
         triggers.install("default")
+
+
+class TestGuide:
+    """docs/how-to/declare-relations.md, as it is written."""
+
+    @pytest.fixture
+    def declared(self, tune: Tune) -> Iterator[None]:
+        settings = next(each for each in SNIPPETS if "# settings.py" in each)
+        names: dict[str, Any] = {}
+        exec(settings.replace("crossdb_integrity", "apps.integrity"), names)  # noqa: S102
+        tune(**names["INTEGRITY"])
+        relations.catalogue.cache_clear()
+        adoption.adopt(relations.catalogue())
+        yield
+        tune()
+        relations.catalogue.cache_clear()
+
+    def test_the_model_is_the_one_that_it_shows(self) -> None:
+        shown = next(each for each in SNIPPETS if "# analytics/models.py" in each)
+        own = inspect.getsource(analytics.Event)
+        assert [line.strip() for line in shown.splitlines() if " = " in line] == [
+            line.strip() for line in own.splitlines() if " = " in line
+        ]
+
+    def test_its_settings_do_what_it_says(self, declared: None, converge: Converge) -> None:
+        gone, kept = (User.objects.create(username=name) for name in ("gone", "kept"))
+        for user in (gone, kept):
+            analytics.Event.objects.create(user_key=str(user.pk))
+            analytics.Event.objects.create(user_key="anonymous", editor_key=user.pk)
+        gone.delete()
+        assert converge() == {"analytics.Event.user_key": 1, "analytics.Event.editor_key": 1}
+        left = analytics.Event.objects.order_by("pk").values_list("user_key", "editor_key")
+        assert [*left] == [("anonymous", None), (str(kept.pk), None), ("anonymous", kept.pk)]
+
+    def test_a_declaration_that_is_removed_ends_what_is_open(
+        self, declared: None, converge: Converge, tune: Tune
+    ) -> None:
+        gone = User.objects.create(username="gone")
+        analytics.Event.objects.create(user_key=str(gone.pk))
+        gone.delete()
+        dispatch.sweep_all()
+        tune()
+        relations.catalogue.cache_clear()
+        assert converge() == {}
+        assert analytics.Event.objects.count() == 1
+        assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
