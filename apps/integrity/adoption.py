@@ -152,10 +152,11 @@ def adopt(catalogue: Catalogue) -> None:
 
 
 def _guard(relation: Relation) -> None:
+    """Guard the parent, its proxies and its multi-table children, which take it along."""
     if not relation.policy.checked_at_once:
         return
     for model in apps.get_models(include_auto_created=True):
-        if relations.concrete(model) is relation.parent:
+        if issubclass(model, relation.parent):
             guard = Guard(relation)
             others = [each for each in model._meta.private_fields if each.name != guard.name]
             model._meta.private_fields[:] = [*others, guard]

@@ -32,7 +32,7 @@ from tests.kinds.left.models import (
     Reset,
 )
 from tests.kinds.lite.models import Limit, Reading
-from tests.kinds.parents.models import Beacon, Station, StationProxy
+from tests.kinds.parents.models import Beacon, Lighthouse, Station, StationProxy
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -286,6 +286,13 @@ class TestProtection:
         model.objects.get(pk=free.pk).delete()
         assert Deletion.objects.get().key == str(free.pk)
 
+    def test_refuses_for_what_a_multi_table_child_takes_along(self) -> None:
+        tower = Lighthouse.objects.create()
+        Kept.objects.create(station_key=tower.pk)
+        with pytest.raises(ProtectedError, match=r"left.Kept.station_key"):
+            tower.delete()
+        assert Station.objects.count() == Lighthouse.objects.count() == 1
+
     def test_asks_once_for_all_parents(self, captured: Captured) -> None:
         Station.objects.bulk_create(Station() for _ in range(400))
         with captured:
@@ -320,7 +327,8 @@ class TestProtection:
     def test_the_guard_is_no_field_to_anybody_else(self) -> None:
         assert {each.name for each in Station._meta.fields} == {"id", "code"}
         assert {each.name for each in Station._meta.get_fields() if each.concrete} == {"id", "code"}
-        assert StationProxy._meta.related_objects == ()
+        [child] = StationProxy._meta.related_objects
+        assert child.related_model is Lighthouse
         station, _ = two()
         station.refresh_from_db()
         station.refresh_from_db(fields=["code"])

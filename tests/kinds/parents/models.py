@@ -118,6 +118,10 @@ class Station(models.Model):
     code = models.CharField(max_length=20, unique=True, null=True)  # noqa: DJ001
 
 
+class Lighthouse(Station):
+    """A multi-table child, whose delete takes its station along."""
+
+
 class StationProxy(Station):
     class Meta:
         proxy = True
