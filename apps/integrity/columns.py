@@ -136,14 +136,11 @@ def _field(name: object) -> Field:
             " parent can be declared; for this one, listen to the signal deletion_recorded"
         )
     if field not in model._meta.concrete_fields:
-        raise _invalid(
-            f"{name} is a {type(field).__name__}, and no column: only the plain column of integers,"
-            " UUIDs or text that holds a parent's key can be declared"
-        )
+        raise _invalid(f"{name} ({type(field).__name__}) is no column of the model's table")
     if field.is_relation:
         raise _invalid(
-            f"{name} is a {type(field).__name__} already: remove it here."
-            " It is in the catalogue as soon as the routers give its parent another database"
+            f"{name} is declared in its model already ({type(field).__name__}): remove it here."
+            " It is in the catalogue when the routers give its parent another database"
         )
     if field.model is not model:
         raise _invalid(f"{name} is a column of {field.model._meta.label}: declare it there")
@@ -154,7 +151,7 @@ def _generic(model: Model, name: str) -> str:
     """The generic relation that it is, or is the column of; "" for none."""
     for each in model._meta.private_fields:
         if name in {each.name, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
-            return each.name
+            return str(each.name)
     return ""
 
 
@@ -209,9 +206,8 @@ def _require_type(field: Field, target: Field) -> None:
     names = " or ".join(each.__name__ for each in wanted)
     if not isinstance(field, wanted):
         raise _invalid(
-            f"{_label(field)} is a {type(field).__name__}, and {_label(target)} a"
-            f" {type(kind).__name__}: no row could hold a parent's key. Declare a column that is"
-            f" a {names}"
+            f"no row of {_label(field)} ({type(field).__name__}) could hold a key of"
+            f" {_label(target)} ({type(kind).__name__}): declare a column of {names}"
         )
     longest = field.max_length if isinstance(field, TEXT) else None
     if isinstance(kind, models.UUIDField) and longest is not None and longest < UUID_CHARS:

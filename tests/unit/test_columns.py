@@ -18,6 +18,8 @@ from apps.integrity.relations import Policy
 from tests.kinds.parents import models as parents
 
 if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
+
     from tests.conftest import Tune
 
 CATALOGUE = relations.catalogue()
@@ -89,16 +91,22 @@ def refused(tune: Tune, *declared: Any) -> str:
         (("left.Event.station_key", "Station"), ["'Station' names no parent", "auth.User"]),
         (("left.Event.station_key", 7), ["7 names no parent"]),
         (("left.Event.station_key", "parents.Sttion"), ["no model 'Sttion'", "Station"]),
-        (("left.Membership.owner", "parents.Owner"), ["is a ForeignKey already"]),
-        (("left.Profile.owner", "parents.Owner"), ["is a OneToOneField already"]),
-        (("left.Group.members", "parents.Owner"), ["is a ManyToManyField, and no column"]),
-        (("left.Derived.lineage", "parents.Lineage"), ["is a ForeignKey already"]),
+        (("left.Membership.owner", "parents.Owner"), ["in its model already (ForeignKey)"]),
+        (("left.Profile.owner", "parents.Owner"), ["in its model already (OneToOneField)"]),
+        (("left.Group.members", "parents.Owner"), ["(ManyToManyField) is no column"]),
+        (("left.Derived.lineage", "parents.Lineage"), ["in its model already (ForeignKey)"]),
         (("left.Tag.content_object", "parents.Station"), ["generic relation 'content_object'"]),
         (("left.Tag.object_id", "parents.Station"), ["generic relation 'content_object'"]),
         (("left.Picture.tags", "parents.Station"), ["generic relation 'tags'"]),
-        (("left.Event.station_key", "parents.Beacon"), ["IntegerField", "UUIDField or CharField"]),
-        (("left.Event.beacon_key", "parents.Station"), ["UUIDField", "no row could hold"]),
-        (("left.Event.beacon_key", "parents.Word"), ["a CharField or TextField"]),
+        (
+            ("left.Event.station_key", "parents.Beacon"),
+            ["(IntegerField)", "UUIDField or CharField"],
+        ),
+        (
+            ("left.Event.beacon_key", "parents.Station"),
+            ["no row of left.Event.beacon_key (UUIDField) could hold"],
+        ),
+        (("left.Event.beacon_key", "parents.Word"), ["(CharField)", "of CharField or TextField"]),
         (("left.Replaced.station_key", "parents.Beacon"), ["max_length=20", "UUIDField"]),
         (("left.Event.station_key", "auth.User", "CASCAD"), ["'CASCAD'", "CASCADE, PROTECT"]),
         (("left.Event.station_key", "auth.User", models.CASCADE), ["known: CASCADE, PROTECT"]),
@@ -124,7 +132,7 @@ def test_what_no_foreign_key_could_be_is_refused(
         (Relation(*PLAIN, value=7), ["a value goes with", "'CASCADE'"]),
         (Relation(*PLAIN, to_field="name"), ["no unique field 'name'", "known: id, code"]),
         (Relation(*PLAIN, to_field=["id"]), ["no unique field ['id']"]),  # type: ignore[arg-type]
-        (Relation(*PLAIN, to_field="code"), ["is a IntegerField", "CharField or TextField"]),
+        (Relation(*PLAIN, to_field="code"), ["(IntegerField)", "of CharField or TextField"]),
         ("left.Event.station_key", ["'left.Event.station_key'", "Relation("]),
         (BY_LABEL["left.Event.station_key"], ["it takes a list of"]),
     ],
@@ -221,13 +229,16 @@ def test_an_instance_gives_its_key_as_rows_hold_it(tune: Tune) -> None:
 
 
 def test_a_column_is_checked_for_its_index_and_for_nothing_of_a_foreign_key(
-    settings: Any,
+    settings: SettingsWrapper, tune: Tune
 ) -> None:
+    tune(relations=[Relation("analytics.Event.name", "auth.User")])
+    [unindexed] = [each for each in relations.discover().relations if not each.field.is_relation]
+    assert not unindexed.indexed
     settings.DATABASE_ROUTERS = []
     assert list(checks.problems(BY_LABEL["left.Event.station_key"])) == []
-    [found] = checks.problems(BY_LABEL["left.Reported.station_key"])
+    [found] = checks.problems(unindexed)
     assert found.id == "integrity.W001"
-    assert found.hint == "In left.Reported.station_key: BigIntegerField(..., db_index=True)"
+    assert found.hint == "In analytics.Event.name: CharField(..., db_index=True)"
 
 
 def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:

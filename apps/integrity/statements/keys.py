@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from ..relations import Field, ForeignKey, Relation
+    from ..relations import Field, ForeignKey
 
 #: Keys of one step, where each becomes a Python object.
 PORTABLE_STEP = 10_000
@@ -67,14 +67,14 @@ class Form(Protocol):
     ) -> Callable[[], Step | None]:
         """Ask for the keys after `after`; the result gives them, or None when there are no more."""
 
-    def missing(self, relation: Relation, step: Step, *, parent: str) -> list[str]:
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
         """Those keys of `step` that no parent has, as text."""
 
 
-def form_for(relation: Relation, *, child: str, parent: str) -> Form:
-    """The form for keys of a relation in one database that point into another one."""
+def form_for(field: ForeignKey, *, child: str, parent: str) -> Form:
+    """The form for keys in one database that point into another one."""
     vendors = {connections[child].vendor, connections[parent].vendor}
-    if writes_text(relation.field):
+    if writes_text(field):
         return PortableKeys()
     if vendors == {"postgresql"}:
         return PostgreSQLKeys()
@@ -110,9 +110,9 @@ class PostgreSQLKeys:
         )
         return lambda: _step(cursor, limit)
 
-    def missing(self, relation: Relation, step: Step, *, parent: str) -> list[str]:
-        target = relation.target
-        names, kind = names_of(target, parent), type_of(relation.field, parent)
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        target = field.target_field
+        names, kind = names_of(target, parent), type_of(field, parent)
         bounds, params = "", []
         if isinstance(target, models.IntegerField | models.UUIDField):
             bounds = f" AND parent.{names['key']} BETWEEN %s::{kind} AND %s::{kind}"
@@ -193,8 +193,8 @@ class SQLiteKeys:
 
         return answer
 
-    def missing(self, relation: Relation, step: Step, *, parent: str) -> list[str]:
-        names = names_of(relation.target, parent)
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        names = names_of(field.target_field, parent)
         with connections[parent].cursor() as cursor:
             # A join: SQLite runs NOT EXISTS as a program of its own for each key.
             cursor.execute(
@@ -241,8 +241,8 @@ class PortableKeys:
 
         return answer
 
-    def missing(self, relation: Relation, step: Step, *, parent: str) -> list[str]:
-        target, keys = relation.target, _keys(relation.field, step.keys)
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        target, keys = field.target_field, _keys(field, step.keys)
         parents: QuerySet[Any] = QuerySet(model=target.model, using=parent)
         parents = parents.order_by().values_list(target.attname)
         absent = set(keys)

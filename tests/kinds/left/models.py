@@ -267,6 +267,4 @@ class Kept(models.Model):
 
 
 class Reported(models.Model):
-    """Its column has no index."""
-
-    station_key = models.BigIntegerField()
+    station_key = models.BigIntegerField(db_index=True)
