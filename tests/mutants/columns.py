@@ -18,6 +18,7 @@ from .paths import (
 )
 
 REFUSED = f"{T_COLUMNS}::test_what_no_foreign_key_could_be_is_refused"
+CASCADES = f"{T_DECLARED}::TestCascade"
 PROTECTION = f"{T_DECLARED}::TestProtection"
 
 MUTATIONS = (
@@ -78,10 +79,7 @@ MUTATIONS = (
         COLUMNS,
         "return models.BigIntegerField().db_type(connection)",
         "return super().rel_db_type(connection)",
-        (
-            f"{T_DECLARED}::TestCascade"
-            "::test_a_key_that_the_column_is_too_narrow_for_is_nobodys_failure",
-        ),
+        (f"{CASCADES}::test_a_key_that_the_column_is_too_narrow_for_is_nobodys_failure",),
     ),
     Mutation(
         "a-word-needs-a-parent",
