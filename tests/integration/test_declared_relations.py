@@ -202,7 +202,10 @@ class TestText:
         for station in stations:
             Event.objects.create(station_text=str(station.pk))
         delete_raw(Station, 9, 10, 100)
-        assert scanned("left.Event.station_text") == ["10", "100", "9"]
+        [seen], _ = scan.scan("test_left", labels=["left.Event.station_text"], seconds=60)
+        assert (seen.keys_scanned, seen.suspects) == (120, 3)
+        keys = Deletion.objects.filter(state="suspect").values_list("key", flat=True)
+        assert set(keys) == {"9", "10", "100"}
 
     def test_a_row_with_a_text_that_is_no_key_can_be_saved_and_one_of_a_missing_parent_not(
         self,
