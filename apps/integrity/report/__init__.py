@@ -14,7 +14,7 @@ from .cards import (
     overview,
     throughput,
 )
-from .effects import Effect, Elsewhere, RelationRow, catalogue, elsewhere, preview, repairs
+from .effects import Effect, Elsewhere, RelationRow, catalogue, columns, elsewhere, preview, repairs
 from .lists import (
     Page,
     Suspect,
@@ -24,7 +24,17 @@ from .lists import (
     deletions,
     suspected,
 )
-from .progress import RATE_SECONDS, DatabaseRow, Pulse, ScanRow, Status, scans, status, unproven
+from .progress import (
+    RATE_SECONDS,
+    DatabaseRow,
+    Pulse,
+    ScanRow,
+    Status,
+    scans,
+    status,
+    unfinished,
+    unproven,
+)
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
 
 __all__ = [
@@ -52,6 +62,7 @@ __all__ = [
     "audits",
     "blocked",
     "catalogue",
+    "columns",
     "deletion",
     "deletions",
     "elsewhere",
@@ -66,5 +77,6 @@ __all__ = [
     "steps",
     "suspected",
     "throughput",
+    "unfinished",
     "unproven",
 ]
