@@ -42,6 +42,7 @@ def databases() -> frozenset[str]:
     """The aliases that a test of cascades needs: those of parents, of children, and the default."""
     known = relations.catalogue()
     needed = {DEFAULT_DB_ALIAS, *known.log_databases, *known.child_databases}
+    # A project may leave its default database empty; Django puts a dummy there.
     return frozenset(each for each in needed if connections[each].vendor != "unknown")
 
 

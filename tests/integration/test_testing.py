@@ -6,6 +6,7 @@ import io
 import re
 import unittest
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -85,7 +86,8 @@ class Basics(CrossDatabaseTestMixin):
         for n in range(7):
             Post.objects.create(title="t", content="c", author_id=MISSING + n % 6)
         Badge.objects.create(person_id="nobody")
-        with pytest.raises(AssertionError) as caught:
+        # Of two keys each, the steps are several.
+        with mock.patch.object(testing, "STEP_KEYS", 2), pytest.raises(AssertionError) as caught:
             self.assert_no_orphans()
         first = ", ".join(str(MISSING + n) for n in range(5))
         assert str(caught.value).splitlines() == [
@@ -249,6 +251,12 @@ class TestUnderPytest:
         assert integrity_databases == EVERY
         assert not conf.current().wakeups
         assert all(connections[each].in_atomic_block for each in EVERY)
+
+    def test_a_default_database_that_is_left_empty_is_not_needed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections[DEFAULT_DB_ALIAS], "vendor", "unknown")
+        assert testing.databases() == EVERY - {DEFAULT_DB_ALIAS}
 
     def test_drain_and_orphans(
         self, integrity_drain: Callable[..., Counter[str]], assert_no_orphans: Callable[..., None]
