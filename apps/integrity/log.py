@@ -385,12 +385,9 @@ def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str)
 
     No failure: the attempt is not counted. With a reason they wait for a moment first.
     """
-    again = _uncounted(reason)
-    untouched = [pk for pk, removed in rows.items() if not removed]
-    _held(claim, untouched).update(**again)
-    for pk, removed in rows.items():
-        if removed:
-            _held(claim, [pk]).update(**again, rows=dict(removed))
+    if rows:
+        _keep_rows(claim, rows)
+        _held(claim, list(rows)).update(**_uncounted(reason))
 
 
 def hand_back(claim: Claim) -> None:
@@ -398,14 +395,13 @@ def hand_back(claim: Claim) -> None:
 
     Keeps the rows that the claim says were removed so far.
     """
-    _keep_rows(claim)
+    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
     _held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
 
 
-def _keep_rows(claim: Claim) -> None:
-    for each in claim.cascades:
-        if each.rows:
-            _held(claim, [each.id]).update(rows=dict(each.rows))
+def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
+    if kept := {pk: removed for pk, removed in rows.items() if removed}:
+        statements.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
 
 
 def _uncounted(reason: str) -> dict[str, Any]:
@@ -421,7 +417,7 @@ def _uncounted(reason: str) -> dict[str, Any]:
 def postpone(claim: Claim, reason: str) -> None:
     """Let failed cascades wait, longer each time; block those that had their last attempt."""
     settings = conf.current()
-    _keep_rows(claim)
+    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
     _held(claim, spent).update(state=Cascade.State.BLOCKED, claim=None, reason=reason)

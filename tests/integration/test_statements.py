@@ -348,6 +348,22 @@ class TestFinishCascades:
         assert Cascade.objects.using(form.log).get().rows == {"x.B.a": 3}
 
 
+class TestKeepRows:
+    def test_only_what_the_claim_holds_at_work_is_noted(self, form: Form) -> None:
+        mine, held = uuid.uuid4(), []
+        for state, claim in (("running", mine), ("running", uuid.uuid4()), ("done", mine)):
+            deletion = Deletion.objects.using(form.log).create(parent="x.X", key="1")
+            held.append(
+                Cascade.objects.using(form.log).create(
+                    deletion=deletion, database="x", state=state, claim=claim,
+                    recorded_at=deletion.recorded_at,
+                )
+            )  # fmt: skip
+        form.on.keep_rows(mine, {each.pk: {"x.B.a": 2} for each in held}, using=form.log)
+        found = Cascade.objects.using(form.log).order_by("pk").values_list("rows", flat=True)
+        assert list(found) == [{"x.B.a": 2}, None, None]
+
+
 def planned(captured: Captured, keys: list[int], *, walking: bool = False) -> str:
     """How PostgreSQL would delete the rows of those keys now."""
     field, form = Shelf._meta.get_field("root"), PostgreSQL()

@@ -130,8 +130,8 @@ MUTATIONS = (
         "finish-without-the-claim",
         "G4: who lost the claim marks another's work as done",
         POSTGRESQL,
-        "cascade.claim = %s AND",
-        "(cascade.claim = %s OR true) AND",
+        "held.claim = %s AND",
+        "(held.claim = %s OR true) AND",
         (
             (
                 f"{T_STATEMENTS}::TestFinishCascades"
@@ -165,8 +165,8 @@ MUTATIONS = (
         "release-forgets-the-rows",
         "receipts count the last turn only",
         LOG,
-        "_held(claim, [pk]).update(**again, rows=dict(removed))",
-        "_held(claim, [pk]).update(**again)",
+        "        _keep_rows(claim, rows)\n",
+        "",
         (
             (
                 f"{T_LOG}::TestRelease"

@@ -60,6 +60,9 @@ class Statements(Protocol):
     ) -> list[int]:
         """Mark those cascades done that the claim still holds; gives their deletions' ids."""
 
+    def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
+        """Note the rows removed so far for those cascades that the claim still holds at work."""
+
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:

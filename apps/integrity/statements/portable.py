@@ -130,6 +130,14 @@ class Portable:
                     finished += [cascade.deletion_id] * changed
         return finished
 
+    def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
+        from ..models import Cascade
+
+        held = Cascade.objects.using(using).filter(claim=claim, state=Cascade.State.RUNNING)
+        with transaction.atomic(using=using):
+            for pk, removed in rows.items():
+                held.filter(pk=pk).update(rows=dict(removed))
+
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
+#: Cascades that a claim holds at work, each found by its key: a join of ids and cascades may read
+#: all that is open. Parameters: ids, the `rows` of each, the claim.
+HELD = (
+    "FROM unnest(%s::bigint[], %s::text[]) AS result (id, rows) CROSS JOIN LATERAL"
+    " (SELECT held.ctid AS place FROM integrity_cascade AS held WHERE held.id = result.id"
+    " AND held.claim = %s AND held.state = 'running' FOR NO KEY UPDATE) AS found"
+    " WHERE cascade.ctid = found.place"
+)
+
+
 class PostgreSQL:
     """See `Statements`."""
 
@@ -135,9 +145,7 @@ class PostgreSQL:
             using,
             "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
             " done_at = statement_timestamp(), rows = result.rows::jsonb, barrier = %s,"
-            " due_at = statement_timestamp() + %s * interval '1 second'"
-            " FROM unnest(%s::bigint[], %s::text[]) AS result (id, rows)"
-            " WHERE cascade.id = result.id AND cascade.claim = %s AND cascade.state = 'running'"
+            f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
             " RETURNING cascade.deletion_id",
             [
                 barrier,
@@ -148,6 +156,13 @@ class PostgreSQL:
             ],
         )
         return [deletion for (deletion,) in finished]
+
+    def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE integrity_cascade AS cascade SET rows = result.rows::jsonb {HELD}",
+                [need(list(rows)), [json.dumps(each) for each in rows.values()], claim],
+            )
 
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
