@@ -76,7 +76,7 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     rig, catalogue = Rig(), played()
     monkeypatch.setattr(tasks, "_publish", rig.broker.publish)
     monkeypatch.setattr(wakeup.Publisher, "wake", rig.broker.wake)
-    monkeypatch.setattr(log, "MOMENT_SECONDS", 3600.0)
+    monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 3600.0)
     monkeypatch.setattr(relations, "catalogue", lambda: catalogue)
     yield rig
     rig.close()

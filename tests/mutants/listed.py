@@ -7,8 +7,9 @@ from .paths import (
     BRAKE,
     CAPTURE,
     CASCADE,
+    CLAIMING,
     CLAIMS,
-    LOG,
+    ENTRIES,
     REPAIR,
     ROUTING,
     SCHEDULE,
@@ -23,6 +24,7 @@ from .paths import (
     T_SCAN,
     T_VERIFY,
     T_WORKERS,
+    TABLES,
 )
 
 MUTATIONS = (
@@ -37,7 +39,7 @@ MUTATIONS = (
     Mutation(
         "dispatch-by-id",
         "G1: a lower id that commits later is passed over for ever",
-        LOG,
+        ENTRIES,
         "filter(state=Deletion.State.RECORDED, parent__in=known)",
         "filter(state=Deletion.State.RECORDED, parent__in=known, pk__gt=("
         "_deletions(using).exclude(state=Deletion.State.RECORDED)"
@@ -123,7 +125,7 @@ MUTATIONS = (
     Mutation(
         "no-skip-locked",
         "G4: whoever works at the same time waits for the other, until a time-out",
-        LOG,
+        TABLES,
         "skip_locked=features.has_select_for_update_skip_locked and not patient",
         "skip_locked=False",
         (
@@ -145,7 +147,7 @@ MUTATIONS = (
     Mutation(
         "no-attempts",
         "G1: what kills its worker is claimed for ever",
-        LOG,
+        CLAIMING,
         'attempts=F("attempts") + 1',
         'attempts=F("attempts")',
         (f"{T_LOG}::TestClaim::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
@@ -193,7 +195,7 @@ MUTATIONS = (
     Mutation(
         "verify-without-barrier",
         "G9: proven while a transaction from before is still open",
-        LOG,
+        CLAIMING,
         "if oldest is not None:",
         "if False:",
         (f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found",),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
-    LOG,
+    CLAIMING,
+    ENTRIES,
+    OUTCOMES,
     POSTGRESQL,
     T_BOUNDS,
     T_CASCADE,
@@ -26,7 +28,7 @@ MUTATIONS = (
     Mutation(
         "dispatch-to-one",
         "G1: only the first child database gets its cascade",
-        LOG,
+        ENTRIES,
         "databases = relations.catalogue().databases_of(parent, relation)",
         "databases = relations.catalogue().databases_of(parent, relation)[:1]",
         (f"{T_DISPATCH}::test_a_deletion_gets_one_cascade_for_each_child_database",),
@@ -34,7 +36,7 @@ MUTATIONS = (
     Mutation(
         "close-what-is-unknown",
         "G1: a process of yesterday closes deletions of a model that it does not know",
-        LOG,
+        ENTRIES,
         ", parent__in=known)",
         ")",
         (
@@ -48,7 +50,7 @@ MUTATIONS = (
     Mutation(
         "claim-what-is-over",
         "G4: blocked and done cascades are worked on again",
-        LOG,
+        CLAIMING,
         ".filter(state__in=Cascade.CLAIMABLE)",
         "",
         (f"{CLAIM}::test_only_open_cascades_are_claimed",),
@@ -56,7 +58,7 @@ MUTATIONS = (
     Mutation(
         "claim-before-it-is-due",
         "G4: leases and backoffs hold nobody off",
-        LOG,
+        CLAIMING,
         "filter(database=database, due_at__lte=Now())",
         "filter(database=database)",
         (
@@ -67,7 +69,7 @@ MUTATIONS = (
     Mutation(
         "claim-from-any-database",
         "G6: cascades of one database are marked by work in another",
-        LOG,
+        CLAIMING,
         "filter(database=database, due_at__lte=Now())",
         "filter(due_at__lte=Now())",
         (f"{CLAIM}::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
@@ -75,15 +77,15 @@ MUTATIONS = (
     Mutation(
         "claim-without-a-limit",
         "G8: one claim holds the whole backlog",
-        LOG,
-        "list(_locked(first, using)[:limit])",
+        CLAIMING,
+        "list(tables.locked(first, using)[:limit])",
         "list(_locked(first, using))",
         (f"{T_BOUNDS}::test_a_claim_reads_and_locks_at_most_its_limit",),
     ),
     Mutation(
         "claim-the-oldest-id-first",
         "G7: a giant comes first again after each of its turns",
-        LOG,
+        CLAIMING,
         '.only(*_CLAIMED).order_by("due_at", "pk")',
         '.only(*_CLAIMED).order_by("pk")',
         (f"{CLAIM}::test_it_takes_the_longest_due_first_and_at_most_the_limit",),
@@ -91,7 +93,7 @@ MUTATIONS = (
     Mutation(
         "endless-lease",
         "G1: what a dead worker held stays held",
-        LOG,
+        CLAIMING,
         "due_at=Now() + dt.timedelta(seconds=lease_seconds)",
         "due_at=Now() + dt.timedelta(days=lease_seconds)",
         (f"{CLAIM}::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
@@ -99,7 +101,7 @@ MUTATIONS = (
     Mutation(
         "poison-in-company",
         "G1: a cascade that kills its worker is never found among its companions",
-        LOG,
+        CLAIMING,
         "max(1, limit >> first.attempts)",
         "limit",
         (f"{T_DECISIONS}::test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it",),
@@ -107,7 +109,7 @@ MUTATIONS = (
     Mutation(
         "no-take-over",
         "G1: a message that comes again waits for the lease of its dead process",
-        LOG,
+        CLAIMING,
         "return running.update(due_at=Now())",
         "return 0",
         (
@@ -120,7 +122,7 @@ MUTATIONS = (
     Mutation(
         "take-over-from-anybody",
         "G4: a message that comes again takes the work of the living",
-        LOG,
+        CLAIMING,
         "due_at__gt=Now(), owner=owner",
         "due_at__gt=Now()",
         (f"{T_CASCADE}::TestTakeOver::test_nobody_else_does",),
@@ -143,7 +145,7 @@ MUTATIONS = (
     Mutation(
         "change-without-the-claim",
         "G4: who lost the claim puts another's work back",
-        LOG,
+        OUTCOMES,
         "claim=claim.token, state=claim.state",
         "state=claim.state",
         (LEASE,),
@@ -151,7 +153,7 @@ MUTATIONS = (
     Mutation(
         "release-burns-attempts",
         "G7: a giant deletion is blocked for taking many turns",
-        LOG,
+        OUTCOMES,
         '"attempts": Greatest(F("attempts") - 1, 0),',
         "",
         (
@@ -164,7 +166,7 @@ MUTATIONS = (
     Mutation(
         "release-forgets-the-rows",
         "receipts count the last turn only",
-        LOG,
+        OUTCOMES,
         "        _keep_rows(claim, rows)\n",
         "",
         (
@@ -177,7 +179,7 @@ MUTATIONS = (
     Mutation(
         "never-blocked",
         "G11: what fails for ever is tried for ever",
-        LOG,
+        OUTCOMES,
         "if each.attempts >= settings.attempts]",
         "if False]",
         (f"{T_LOG}::TestPostpone::test_after_the_last_attempt_it_is_blocked_and_keeps_the_error",),
@@ -185,7 +187,7 @@ MUTATIONS = (
     Mutation(
         "no-backoff",
         "what fails is tried at the same pace for ever",
-        LOG,
+        OUTCOMES,
         "settings.backoff_seconds * 2 ** (attempts - 1)",
         "settings.backoff_seconds",
         (f"{T_DECISIONS}::test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter",),
@@ -193,7 +195,7 @@ MUTATIONS = (
     Mutation(
         "lost-workers-go-unseen",
         "G11: a cascade that kills its worker each time is never blocked",
-        LOG,
+        OUTCOMES,
         "attempts__gte=conf.current().attempts,",
         "attempts__gte=10_000,",
         (f"{T_LOST}::test_it_is_blocked_by_the_next_sweep_once_its_last_lease_is_over",),
@@ -201,7 +203,7 @@ MUTATIONS = (
     Mutation(
         "settle-what-is-open",
         "G1: a deletion is complete while a database still waits",
-        LOG,
+        ENTRIES,
         "return [pk for pk in pks if pk not in short]",
         "return list(pks)",
         (f"{T_DISPATCH}::test_a_deletion_with_an_open_cascade_is_not_complete",),
@@ -209,7 +211,7 @@ MUTATIONS = (
     Mutation(
         "settle-what-is-blocked",
         "G11: a blocked cascade counts as finished",
-        LOG,
+        ENTRIES,
         '"cascaded_at", Cascade.OPEN)',
         '"cascaded_at", Cascade.CLAIMABLE)',
         (f"{T_DISPATCH}::test_a_deletion_with_an_open_cascade_is_not_complete",),
@@ -217,7 +219,7 @@ MUTATIONS = (
     Mutation(
         "settle-unproven",
         "G9: a deletion is verified when its first database is",
-        LOG,
+        ENTRIES,
         '"verified_at",\n        (*Cascade.OPEN, Cascade.State.DONE),',
         '"verified_at",\n        Cascade.OPEN,',
         (f"{T_VERIFY}::test_a_deletion_is_verified_when_its_last_database_is",),
@@ -225,7 +227,7 @@ MUTATIONS = (
     Mutation(
         "reopened-and-still-complete",
         "G11: a deletion stays complete while its late rows wait",
-        LOG,
+        OUTCOMES,
         "state=Deletion.State.DISPATCHED, cascaded_at=None",
         "reason=reason",
         (f"{T_VERIFY}::test_a_deletion_is_cascaded_no_more_once_rows_came_late",),
@@ -233,7 +235,7 @@ MUTATIONS = (
     Mutation(
         "cancel-leaves-done",
         "a cancelled deletion is verified all the same",
-        LOG,
+        ENTRIES,
         "unverified = (*Cascade.OPEN, Cascade.State.DONE)",
         "unverified = Cascade.OPEN",
         (f"{T_CASCADE}::TestLateRows::test_a_row_of_a_parent_that_came_back_is_kept",),
@@ -241,15 +243,15 @@ MUTATIONS = (
     Mutation(
         "cancel-again-and-again",
         "G4: what is over is cancelled once more",
-        LOG,
-        '.filter(_among("pk", ids, using), state__in=Deletion.OPEN)',
+        ENTRIES,
+        '.filter(tables.among("pk", ids, using), state__in=Deletion.OPEN)',
         '.filter(_among("pk", ids, using))',
         (f"{T_LOG}::TestCancel::test_the_second_time_it_changes_nothing",),
     ),
     Mutation(
         "retry-everything",
         "`retry` of one deletion retries all",
-        LOG,
+        OUTCOMES,
         "blocked = blocked.filter(deletion__in=deletions)",
         "pass",
         (f"{T_COMMAND}::TestOperator::test_retry_one_deletion",),
@@ -258,7 +260,7 @@ MUTATIONS = (
     Mutation(
         "purge-what-is-open",
         "G1: an old deletion is forgotten before it is done",
-        LOG,
+        ENTRIES,
         "filter(state__in=Deletion.ENDED, recorded_at__lte=old)",
         "filter(recorded_at__lte=old)",
         (f"{T_RETENTION}::test_what_is_not_over_stays_however_old_it_is",),
@@ -266,7 +268,7 @@ MUTATIONS = (
     Mutation(
         "purge-at-once",
         "receipts are gone as soon as they are written",
-        LOG,
+        ENTRIES,
         "filter(state__in=Deletion.ENDED, recorded_at__lte=old)",
         "filter(state__in=Deletion.ENDED)",
         (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),
@@ -274,7 +276,7 @@ MUTATIONS = (
     Mutation(
         "purge-in-one-go",
         "G8: one transaction purges without a bound",
-        LOG,
+        ENTRIES,
         "[: settings.purge_keys]",
         "",
         (f"{T_RETENTION}::test_one_call_purges_at_most_a_batch_the_oldest_first",),
@@ -282,7 +284,7 @@ MUTATIONS = (
     Mutation(
         "purge-nothing",
         "G8: the log grows for ever",
-        LOG,
+        ENTRIES,
         "if not pks:\n            return 0\n        cascades",
         "return 0\n        cascades",
         (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),

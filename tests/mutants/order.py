@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import LOG, T_MACHINE
+from .paths import ENTRIES, T_MACHINE
 
 MUTATIONS = (
     Mutation(
         "dispatched-before-its-cascades",
         "G1: a death between two commits leaves a deletion that no cascade belongs to",
-        LOG,
+        ENTRIES,
         "statements.on(using).insert_cascades(found, databases, using=using)",
         "transaction.on_commit(\n"
         "                    lambda ids=found, into=databases: statements.on(\n"

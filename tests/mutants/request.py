@@ -6,7 +6,7 @@ from .mutation import Mutation
 from .paths import (
     ADOPTION,
     CAPTURE,
-    LOG,
+    ENTRIES,
     PORTABLE,
     POSTGRESQL,
     RELATIONS,
@@ -230,7 +230,7 @@ MUTATIONS = (
     Mutation(
         "recorded-twice",
         "G4: trigger and signal log the same deletion",
-        LOG,
+        ENTRIES,
         "if text not in there]",
         "]",
         (f"{WITH_SIGNALS}::test_a_delete_is_recorded_once_and_announced",),

@@ -6,7 +6,7 @@ from .mutation import Mutation
 from .paths import (
     BRAKE,
     CLAIMS,
-    LOG,
+    LOGGED_SUSPECTS,
     RELATIONS,
     REPAIR,
     SCAN,
@@ -103,7 +103,7 @@ MUTATIONS = (
     Mutation(
         "suspects-twice",
         "G4: each pass enters its suspects once more",
-        LOG,
+        LOGGED_SUSPECTS,
         "if each not in there]",
         "]",
         (f"{T_SCAN}::TestScan::test_a_second_pass_enters_no_suspect_twice",),
@@ -111,7 +111,7 @@ MUTATIONS = (
     Mutation(
         "suspect-what-is-under-way",
         "G4: what is being cascaded is a suspect as well",
-        LOG,
+        LOGGED_SUSPECTS,
         "busy.add(text)",
         "pass",
         (f"{T_SCAN}::TestScan::test_what_the_log_is_about_already_is_no_suspect",),
@@ -129,7 +129,7 @@ MUTATIONS = (
     Mutation(
         "fence-of-yesterday",
         "G2: an old suspicion condemns a pair that came later",
-        LOG,
+        LOGGED_SUSPECTS,
         ".update(fence=dict(fence))",
         "",
         (

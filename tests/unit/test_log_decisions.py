@@ -26,9 +26,9 @@ def row(parent: str, attempts: int = 0) -> Cascade:
 
 def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
     a, b, c = row("x.A"), row("x.B"), row("x.A")
-    assert log._of_one_kind([a, b, c], 10) == [a, c]
-    assert log._of_one_kind([b, a, c], 10) == [b]
-    assert log._of_one_kind([], 10) == []
+    assert log.claiming._of_one_kind([a, b, c], 10) == [a, c]
+    assert log.claiming._of_one_kind([b, a, c], 10) == [b]
+    assert log.claiming._of_one_kind([], 10) == []
 
 
 @pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
@@ -36,14 +36,14 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:
     rows = [row("x.A", attempts), *(row("x.A") for _ in range(20))]
-    assert len(log._of_one_kind(rows, 8)) == company
+    assert len(log.claiming._of_one_kind(rows, 8)) == company
 
 
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     giant, other, new = row("x.A"), row("x.A"), row("x.A")
     giant.rows = other.rows = {"y.B.a": 5_000}
-    assert log._of_one_kind([giant, new, other], 10) == [giant, other]
-    assert log._of_one_kind([new, giant], 10) == [new]
+    assert log.claiming._of_one_kind([giant, new, other], 10) == [giant, other]
+    assert log.claiming._of_one_kind([new, giant], 10) == [new]
 
 
 def pace(rows: int, most: int) -> Pace:

@@ -161,7 +161,7 @@ class PostgreSQL:
         with connections[using].cursor() as cursor:
             cursor.execute(
                 f"UPDATE integrity_cascade AS cascade SET rows = result.rows::jsonb {HELD}",
-                [need(list(rows)), [json.dumps(each) for each in rows.values()], claim],
+                [list(need(list(rows))), [json.dumps(each) for each in rows.values()], claim],
             )
 
     def lock_rows(

@@ -1,0 +1,68 @@
+"""The deletion log's only writer. Each transition is one function here, safe to repeat.
+
+Takes keys and claims; gives rows of the log. Due times are by the clock of the log's database.
+"""
+
+from __future__ import annotations
+
+from .claiming import (
+    Claim,
+    Claimed,
+    claim,
+    claim_done,
+    due_databases,
+    take_over,
+    unverified_databases,
+)
+from .entries import cancel, dispatch, purge, record, settle
+from .outcomes import (
+    backoff,
+    block_lost,
+    finish,
+    hand_back,
+    hurry,
+    postpone,
+    release,
+    reopen,
+    retry,
+    verify,
+    with_rows,
+)
+from .suspects import (
+    confirm,
+    number_of_suspects,
+    suspect,
+    suspects,
+    suspects_by_relation,
+)
+
+__all__ = [
+    "Claim",
+    "Claimed",
+    "backoff",
+    "block_lost",
+    "cancel",
+    "claim",
+    "claim_done",
+    "confirm",
+    "dispatch",
+    "due_databases",
+    "finish",
+    "hand_back",
+    "hurry",
+    "number_of_suspects",
+    "postpone",
+    "purge",
+    "record",
+    "release",
+    "reopen",
+    "retry",
+    "settle",
+    "suspect",
+    "suspects",
+    "suspects_by_relation",
+    "take_over",
+    "unverified_databases",
+    "verify",
+    "with_rows",
+]

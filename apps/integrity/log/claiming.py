@@ -1,0 +1,190 @@
+"""Cascades that are due → claims, each held by one worker until its lease ends.
+
+Note [One column says when]: `due_at` is when a cascade may be claimed: at once while pending,
+after the backoff while waiting, after the lease while running. So one condition and one index
+serve all three, and a worker that died gives its claim back by doing nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from .. import conf, relations
+from ..models import Cascade
+from . import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A cascade that this worker holds until its lease ends."""
+
+    id: int
+    deletion: int
+    parent: str
+    #: The one relation that a scan found it by; "" for all relations of the parent.
+    relation: str
+    key: str | None
+    targets: Mapping[str, str]
+    attempts: int
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one worker claimed at once: cascades of one parent model into one database."""
+
+    token: uuid.UUID
+    using: str
+    database: str
+    cascades: tuple[Claimed, ...]
+    state: Cascade.State = Cascade.State.RUNNING
+
+
+def due_databases(*, using: str) -> frozenset[str]:
+    """Child databases with a cascade that may be claimed now."""
+    return _with_due(using, Cascade.CLAIMABLE)
+
+
+def unverified_databases(*, using: str) -> frozenset[str]:
+    """Child databases with a done cascade whose grace period is over."""
+    return _with_due(using, [Cascade.State.DONE])
+
+
+def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
+    return frozenset(
+        alias
+        for alias in relations.catalogue().child_databases
+        # In the order of an index: `exists()` alone may read all that is not due.
+        if _due(alias, using).filter(state__in=states).order_by("due_at", "pk").values("pk")[:1]
+    )
+
+
+def claim(
+    database: str, *, using: str, limit: int, lease_seconds: float, owner: str = ""
+) -> Claim | None:
+    """Claim up to `limit` due cascades of `database`, of one parent model; None when none is due.
+
+    The attempt is counted and committed before the work. A cascade that failed before is claimed
+    in a smaller company, so that the one that kills its worker is found. `owner` is the task that
+    claims, for `take_over`.
+    """
+    # One that was lost on its last attempt is for `block_lost`, however soon it comes again.
+    due = (
+        _due(database, using)
+        .filter(state__in=Cascade.CLAIMABLE)
+        .exclude(state=Cascade.State.RUNNING, attempts__gte=conf.current().attempts)
+    )
+    return _claim(
+        due,
+        Claim(token=uuid.uuid4(), using=using, database=database, cascades=()),
+        limit,
+        lease_seconds,
+        attempts=F("attempts") + 1,
+        owner=owner,
+    )
+
+
+def take_over(database: str, *, owner: str, using: str) -> int:
+    """Make due at once what a dead run of the task `owner` had claimed; gives the number.
+
+    For a message that the broker delivers again. Should that run be alive after all, both work,
+    and only one of them finishes each cascade.
+    """
+    running = tables.cascades(using).filter(
+        database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
+    )
+    return running.update(due_at=Now())
+
+
+def claim_done(
+    database: str, *, oldest: int | None, using: str, limit: int, lease_seconds: float
+) -> Claim | None:
+    """Claim done cascades whose grace period is over, to verify them; None when there is none.
+
+    `oldest` is the oldest transaction open in the child's database now: a cascade that ended
+    while an older one was still open is not due yet (Note [The barrier] in verify.py).
+    """
+    due = _due(database, using).filter(state=Cascade.State.DONE)
+    if oldest is not None:
+        due = due.filter(Q(barrier__isnull=True) | Q(barrier__lte=oldest))
+    held = Claim(
+        token=uuid.uuid4(), using=using, database=database, cascades=(), state=Cascade.State.DONE
+    )
+    return _claim(due, held, limit, lease_seconds)
+
+
+def _due(database: str, using: str) -> QuerySet[Cascade]:
+    return tables.cascades(using).filter(database=database, due_at__lte=Now())
+
+
+#: What a worker has to know of a cascade, and of its deletion.
+_CLAIMED = (
+    *("deletion_id", "attempts", "rows"),
+    *(f"deletion__{name}" for name in ("parent", "relation", "key", "targets")),
+)
+
+
+def _claim(
+    due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
+) -> Claim | None:
+    using = claim.using
+    with transaction.atomic(using=using):
+        first = due.select_related("deletion").only(*_CLAIMED).order_by("due_at", "pk")
+        picked = _of_one_kind(list(tables.locked(first, using)[:limit]), limit)
+        # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
+        locks = connections[using].features.has_select_for_update
+        mine = tables.cascades(using) if locks else due
+        changed = mine.filter(tables.among("pk", [each.pk for each in picked], using)).update(
+            state=claim.state,
+            claim=claim.token,
+            due_at=Now() + dt.timedelta(seconds=lease_seconds),
+            **changes,
+        )
+    if changed < len(picked):  # only where rows cannot be locked: somebody was faster
+        won = set(tables.cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
+        picked = [each for each in picked if each.pk in won]
+    if not picked:
+        return None
+    counted = 1 if changes else 0
+    held = tuple(_claimed(cascade, cascade.attempts + counted) for cascade in picked)
+    return dataclasses.replace(claim, cascades=held)
+
+
+def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
+    """The first row's companions: along the same keys, and fewer the more often it failed.
+
+    One that is half done has many rows: it takes none that are new into its turn.
+    """
+    if not rows:
+        return []
+    first = rows[0]
+    same = [each for each in rows if _kind(each) == _kind(first)]
+    return same[: max(1, limit >> first.attempts)]
+
+
+def _kind(cascade: Cascade) -> tuple[str, str, bool]:
+    return cascade.deletion.parent, cascade.deletion.relation, bool(cascade.rows)
+
+
+def _claimed(cascade: Cascade, attempts: int) -> Claimed:
+    return Claimed(
+        id=cascade.pk,
+        deletion=cascade.deletion_id,
+        parent=cascade.deletion.parent,
+        relation=cascade.deletion.relation,
+        key=cascade.deletion.key,
+        targets=cascade.deletion.targets or {},
+        attempts=attempts,
+        rows=cascade.rows or {},
+    )

@@ -1,0 +1,166 @@
+"""Deletions: recorded, dispatched, settled when their cascades have arrived, cancelled, purged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from .. import conf, relations, statements
+from ..models import Cascade, Deletion
+from . import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..relations import Model
+
+
+#: Deletions that are settled in one transaction.
+SETTLED = 2_000
+
+
+def record(
+    parent: Model,
+    keys: Sequence[Any],
+    targets: Sequence[Mapping[str, str] | None],
+    *,
+    source: Deletion.Source,
+    using: str,
+) -> list[str]:
+    """Log the deletion of `keys` in the caller's transaction; gives them back as text.
+
+    A key whose parent still has a row is left out: the log never condemns the living. What a
+    trigger logged in this transaction is given back, too, and not logged again.
+    """
+    form, there = statements.on(using), set[str]()
+    if conf.current().capture_of(parent._meta.label) != "signal":
+        pk = relations.primary_key(parent)
+        texts = [relations.format_key(pk, key) for key in keys]
+        there = form.triggered_deletions(parent, texts, using=using)
+        new = [at for at, text in enumerate(texts) if text not in there]
+        keys, targets = [keys[at] for at in new], [targets[at] for at in new]
+    logged = form.insert_deletions(parent, keys, targets, source, using=using) if keys else []
+    return [*sorted(there), *logged]
+
+
+def dispatch(*, using: str, limit: int) -> int:
+    """Give recorded deletions their cascades, one per child database.
+
+    One transaction for at most `limit` deletions, whose number it gives; several dispatchers share
+    the work. Deletions of a model that this process does not know stay recorded: in a rolling
+    deploy another one does.
+    """
+    known = list(relations.catalogue().parents)
+    with transaction.atomic(using=using):
+        rows = tables.deletions(using).filter(state=Deletion.State.RECORDED, parent__in=known)
+        recorded = tables.locked(rows.order_by("pk"), using)
+        picked = list(recorded.values_list("pk", "parent", "relation")[:limit])
+        for parent, relation in {(parent, relation) for _, parent, relation in picked}:
+            found = [pk for pk, *about in picked if about == [parent, relation]]
+            databases = relations.catalogue().databases_of(parent, relation)
+            if databases:
+                statements.on(using).insert_cascades(found, databases, using=using)
+            tables.deletions(using).filter(tables.among("pk", found, using)).update(
+                state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
+                reason="" if databases else "no policy leaves work in a child database",
+                dispatched_at=Now(),
+                cascaded_at=None if databases else Now(),
+            )
+    return len(picked)
+
+
+#: What follows when no cascade of a deletion is in one of those states any more, and when.
+_NEXT = {
+    Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
+    Deletion.State.CASCADED: (
+        Deletion.State.VERIFIED,
+        "verified_at",
+        (*Cascade.OPEN, Cascade.State.DONE),
+    ),
+}
+
+
+def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
+    """Move deletions on whose cascades have all arrived: to cascaded, and from there to verified.
+
+    It runs after the cascades' own change has committed, so the last database to arrive sees all
+    others; without `deletions` it looks at every open one, which mends a death in between. Gives
+    the number of moves.
+
+    Note [By key alone]: the statistics of a log are always stale. A condition on the state, or "no
+    cascade is open" as one statement, makes planners read all that is open, once for each deletion.
+    """
+    if deletions is not None:
+        # Of most only one database has arrived: those need no lock.
+        arrived = _arrived(sorted(deletions), Cascade.OPEN, using)
+        return _settle(arrived, using, patient=True) if arrived else 0
+    moved, last = 0, 0
+    unsettled = tables.deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
+    while pks := list(unsettled.filter(pk__gt=last).values_list("pk", flat=True)[:SETTLED]):
+        moved, last = moved + _settle(pks, using, patient=False), pks[-1]
+    return moved
+
+
+def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
+    moved = 0
+    with transaction.atomic(using=using):
+        rows = tables.deletions(using).filter(tables.among("pk", pks, using), state__in=[*_NEXT])
+        locked = tables.locked(rows.order_by("pk"), using, patient=patient)
+        standing = dict(locked.values_list("pk", "state"))
+        for state, (following, moment, short_of) in _NEXT.items():
+            there = [pk for pk, now in standing.items() if now == state]
+            if arrived := _arrived(there, short_of, using):
+                changes = {"state": following, moment: Now()}
+                moved += (
+                    tables.deletions(using)
+                    .filter(tables.among("pk", arrived, using))
+                    .update(**changes)
+                )
+                standing |= dict.fromkeys(arrived, following)
+    return moved
+
+
+def _arrived(pks: Sequence[int], short_of: Sequence[Cascade.State], using: str) -> list[int]:
+    """Those deletions of which no cascade is in one of those states."""
+    if not pks:
+        return []
+    cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+    short = {pk for pk, state in cascades.values_list("deletion_id", "state") if state in short_of}
+    return [pk for pk in pks if pk not in short]
+
+
+def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
+    """Cancel deletions whose parent is alive, with all that is not finished of their cascades."""
+    ids = list(deletions)
+    with transaction.atomic(using=using):
+        changed = (
+            tables.deletions(using)
+            .filter(tables.among("pk", ids, using), state__in=Deletion.OPEN)
+            .update(state=Deletion.State.CANCELLED, reason=reason)
+        )
+        unverified = (*Cascade.OPEN, Cascade.State.DONE)
+        cascades = tables.cascades(using).filter(tables.among("deletion_id", ids, using))
+        cascades.filter(state__in=unverified).update(
+            state=Cascade.State.CANCELLED, claim=None, reason=reason
+        )
+    return changed
+
+
+def purge(*, using: str) -> int:
+    """Remove one batch of verified and cancelled deletions past the retention; gives its size."""
+    settings = conf.current()
+    old = Now() - dt.timedelta(days=settings.retention_days)
+    ended = tables.deletions(using).filter(state__in=Deletion.ENDED, recorded_at__lte=old)
+    with transaction.atomic(using=using):
+        rows = ended.order_by("recorded_at")
+        pks = list(tables.locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
+        if not pks:
+            return 0
+        cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+        cascades._raw_delete(using)
+        return int(
+            tables.deletions(using).filter(tables.among("pk", pks, using))._raw_delete(using)
+        )

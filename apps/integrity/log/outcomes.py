@@ -1,0 +1,168 @@
+"""What became of a claim: done, verified, put back, waiting, or blocked until somebody looks."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import random
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest, Now
+
+from .. import conf, statements
+from ..models import Cascade, Deletion
+from . import entries, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .claiming import Claim
+
+
+#: How long an unfinished cascade waits when somebody else holds its rows.
+MOMENT_SECONDS = 1.0
+
+
+def finish(
+    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: int | None
+) -> list[int]:
+    """Mark cascades done, with the rows removed for each; then their deletions, where complete.
+
+    `barrier` is the first transaction of the child's database that had not begun when the last
+    row was looked for. Gives the deletions' ids. What the claim no longer holds is left alone.
+    """
+    if not rows:
+        return []
+    finished = statements.on(claim.using).finish_cascades(
+        claim.token,
+        rows,
+        barrier=barrier,
+        grace_seconds=conf.current().grace_seconds,
+        using=claim.using,
+    )
+    entries.settle(using=claim.using, deletions=finished)
+    return finished
+
+
+def verify(claim: Claim, cascades: Sequence[int]) -> int:
+    """Mark done cascades verified: no row was left. Gives their number."""
+    changed = _held(claim, cascades).update(
+        state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
+    )
+    ids = {each.deletion for each in claim.cascades if each.id in set(cascades)}
+    entries.settle(using=claim.using, deletions=sorted(ids))
+    return changed
+
+
+def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
+    """Send done cascades back to work, which `reason` explains. Gives their number."""
+    wanted = set(cascades)
+    ids = [each.deletion for each in claim.cascades if each.id in wanted]
+    with transaction.atomic(using=claim.using):
+        changed = _held(claim, cascades).update(
+            state=Cascade.State.PENDING,
+            claim=None,
+            attempts=0,
+            due_at=Now(),
+            reason=reason,
+        )
+        tables.deletions(claim.using).filter(
+            tables.among("pk", ids, claim.using), state=Deletion.State.CASCADED
+        ).update(state=Deletion.State.DISPATCHED, cascaded_at=None)
+    return changed
+
+
+def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
+    """The claim with what has been removed for each cascade so far. Writes nothing."""
+    cascades = tuple(
+        dataclasses.replace(each, rows=dict(removed.get(each.id, each.rows)))
+        for each in claim.cascades
+    )
+    return dataclasses.replace(claim, cascades=cascades)
+
+
+def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str) -> None:
+    """Put unfinished cascades at the end of the queue, with the rows removed so far.
+
+    No failure: the attempt is not counted. With a reason they wait for a moment first.
+    """
+    if rows:
+        _keep_rows(claim, rows)
+        _held(claim, list(rows)).update(**_uncounted(reason))
+
+
+def hand_back(claim: Claim) -> None:
+    """Put back all that the claim still holds, uncounted: its database cannot be reached.
+
+    Keeps the rows that the claim says were removed so far.
+    """
+    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
+    _held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
+
+
+def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
+    if kept := {pk: removed for pk, removed in rows.items() if removed}:
+        statements.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
+
+
+def _uncounted(reason: str) -> dict[str, Any]:
+    return {
+        "state": Cascade.State.WAITING if reason else Cascade.State.PENDING,
+        "claim": None,
+        "attempts": Greatest(F("attempts") - 1, 0),
+        "due_at": Now() + dt.timedelta(seconds=MOMENT_SECONDS) if reason else Now(),
+        "reason": reason,
+    }
+
+
+def postpone(claim: Claim, reason: str) -> None:
+    """Let failed cascades wait, longer each time; block those that had their last attempt."""
+    settings = conf.current()
+    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
+    spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
+    again = [each for each in claim.cascades if each.attempts < settings.attempts]
+    _held(claim, spent).update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
+    for attempts in {each.attempts for each in again}:
+        wait = dt.timedelta(seconds=backoff(attempts, settings))
+        _held(claim, [each.id for each in again if each.attempts == attempts]).update(
+            state=Cascade.State.WAITING, claim=None, due_at=Now() + wait, reason=reason
+        )
+
+
+def retry(deletions: Sequence[int] | None, *, using: str) -> int:
+    """Put blocked cascades (of those deletions, or all) back to work; gives their number."""
+    blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
+    if deletions is not None:
+        blocked = blocked.filter(deletion__in=deletions)
+    return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
+
+
+def hurry(*, using: str) -> int:
+    """Make failed cascades due at once, whatever their backoff; gives their number."""
+    waiting = Cascade.objects.using(using).filter(state=Cascade.State.WAITING)
+    return waiting.update(due_at=Now())
+
+
+def block_lost(*, using: str) -> int:
+    """Block cascades whose worker died on each of their attempts; gives their number."""
+    lost = tables.cascades(using).filter(
+        state=Cascade.State.RUNNING,
+        due_at__lte=Now(),
+        attempts__gte=conf.current().attempts,
+    )
+    reason = "the worker was lost on every attempt"
+    return lost.update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
+
+
+def backoff(attempts: int, settings: conf.Settings) -> float:
+    """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
+    wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
+    return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
+
+
+def _held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
+    return tables.cascades(claim.using).filter(
+        tables.among("pk", ids, claim.using), claim=claim.token, state=claim.state
+    )
