@@ -40,7 +40,6 @@ RECOVERY = "workers/recovery.py"
 SCHEDULE = "apps/integrity/routing.py"
 SWEEP = "workers/sweep.py"
 SETTINGS = "config/settings.py"
-ROUTERS = "config/routers.py"
 
 T_ADOPTED = "tests/integration/test_adopted_fields.py"
 T_ADOPTION = "tests/unit/test_adoption.py"
