@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.processes import eventually
+from tests import snippets
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ROOT / "apps" / "integrity"
@@ -35,11 +37,15 @@ DATABASES = {
 DATABASE_ROUTERS = ["router.Router"]
 """
 
-#: What the README says, for a project without Celery.
-LINES = """
-INSTALLED_APPS += ["crossdb_integrity"]
-DATABASE_ROUTERS = ["crossdb_integrity.routers.LogRouter", *DATABASE_ROUTERS]
-"""
+#: What the README says, for a project without Celery: "leave out 1, 4 and 5".
+[FIVE] = [
+    block
+    for block in snippets.blocks(ROOT / "README.md", "python")
+    if block.heading == "Five lines"
+]
+LINES = "".join(
+    line for line in FIVE.text.splitlines(keepends=True) if not re.search(r"# [145]$", line)
+)
 
 FILES = {
     "router.py": """
