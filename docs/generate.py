@@ -86,7 +86,8 @@ def _settings() -> Iterator[str]:
     yield "# Settings\n"
     yield "One dictionary, `INTEGRITY`, of which every key has a default. Units are in the names:"
     yield "`…_seconds`, `…_rows`, `…_keys`, `…_days`. An unknown key or an unusable value stops the"
-    yield "start and is named.\n"
+    yield "start and is named. Beside it, `AppLabelRouter` reads `DATABASE_ROUTING_RULES`"
+    yield "([routing](../how-to/routing.md)).\n"
     source = PRODUCT.joinpath("conf.py").read_text()
     body = _named(ast.parse(source), "Settings").body
     for field, text in itertools.pairwise(body):
@@ -126,8 +127,8 @@ def _commands() -> Iterator[str]:
 def _exit_codes() -> dict[int, str]:
     """As the command's own docstring says, for each `Exit`."""
     text = " ".join((integrity.__doc__ or "").split()).rpartition("wins: ")[2].rstrip(".")
-    codes = dict(re.fullmatch(r"(\d) (.+)", each.strip()).groups() for each in text.split("·"))  # type: ignore[union-attr]
-    found = {int(code): meaning for code, meaning in codes.items()}
+    codes = (each.strip().partition(" ") for each in text.split("·"))
+    found = {int(code): meaning for code, _, meaning in codes}
     assert list(found) == [*Exit], "the docstring names other codes than Exit has"
     return found
 
