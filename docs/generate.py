@@ -39,7 +39,10 @@ NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, n
 API = {
     "capture": ("record",),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
-    "signals": ("deletion_recorded", "cascade_finished", "orphan_found"),
+    "signals": (
+        *("deletion_recorded", "cascade_finished", "orphan_found"),
+        *("alarm_raised", "alarm_cleared"),
+    ),
     "routers": ("LogRouter", "AppLabelRouter"),
     "routing": ("BEAT_SCHEDULE", "beat_schedule", "route_task", "queue_for"),
     "admin": ("CrossDatabaseAdminMixin",),
@@ -164,8 +167,8 @@ def _python() -> Iterator[str]:
 
 
 def _entry(tree: ast.Module, source: str, name: str) -> Iterator[str]:
-    """A value with the comment above it; a function or class with its signature and docstring."""
-    if match := re.search(rf"((?:^#: .*\n)+){name} = ", source, re.MULTILINE):
+    """A value with its comment; a function or class with its signature and docstring."""
+    if match := re.search(rf"((?:^#: .*\n)+)(?:^\w+ = .*\n)*{name} = ", source, re.MULTILINE):
         yield match[1].replace("#: ", "")
         return
     found = _named(tree, name)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib.admin import site
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.dispatch import Signal
 
-from apps.integrity.signals import cascade_finished, deletion_recorded, orphan_found
+from apps.integrity import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ SHIPPED, HERE = "crossdb_integrity", "apps.integrity"
 
 SIGNALS = (
     *(pre_save, post_save, pre_delete, post_delete),
-    *(deletion_recorded, cascade_finished, orphan_found),
+    *(each for each in vars(signals).values() if isinstance(each, Signal)),
 )
 
 FENCE = re.compile(

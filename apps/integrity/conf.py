@@ -61,6 +61,9 @@ class Settings:
     probe_seconds: float = 5.0
     """How often a database that cannot be reached is asked again."""
 
+    stalled_seconds: float = 900.0
+    """Work that waits longer raises the alarm "stalled"."""
+
     grace_seconds: float = 60.0
     """How long after its end a cascade is verified, and after its first sighting a missing parent
     is looked for again: late inserts have landed by then."""

@@ -19,7 +19,7 @@ from django.db import connections, router
 from django.db.models.deletion import get_candidate_relations_to_delete
 
 from . import conf, relations
-from .models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
+from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
 from .relations import Policy
 
@@ -52,6 +52,7 @@ LOG: dict[Model, tuple[Privilege, ...]] = {
     Identity: (SELECT, INSERT, UPDATE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT, INSERT, UPDATE),
+    Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
 }
 

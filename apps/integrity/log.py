@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Suspects that are entered, or looked at, at once.
 SUSPECTS = 2_000
+#: Deletions that are settled in one transaction.
+SETTLED = 2_000
 #: How long an unfinished cascade waits when somebody else holds its rows.
 MOMENT_SECONDS = 1.0
 
@@ -288,7 +290,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
     return changed
 
 
-#: What follows when no cascade of a deletion is in one of those states any more.
+#: What follows when no cascade of a deletion is in one of those states any more, and when.
 _NEXT = {
     Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
     Deletion.State.CASCADED: (
@@ -303,22 +305,35 @@ def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
     """Move deletions on whose cascades have all arrived: to cascaded, and from there to verified.
 
     It runs after the cascades' own change has committed, so the last database to arrive sees all
-    others; without `deletions` it looks at every open one, which mends a death in between.
+    others; without `deletions` it looks at every open one, which mends a death in between. Gives
+    the number of moves.
+
+    Note [Two plain reads]: "no cascade is missing" as one statement lets a planner with stale
+    statistics, which those of a log are, read all that is open once for each deletion.
     """
-    if deletions is not None and not deletions:
-        return 0
+    if deletions is not None:
+        return _settle(sorted(deletions), using, patient=True) if deletions else 0
+    moved, last = 0, 0
+    unsettled = _deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
+    while pks := list(unsettled.filter(pk__gt=last).values_list("pk", flat=True)[:SETTLED]):
+        moved, last = moved + _settle(pks, using, patient=False), pks[-1]
+    return moved
+
+
+def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
     moved = 0
-    for state, (following, moment, short_of) in _NEXT.items():
-        missing = Cascade.objects.using(using).filter(
-            deletion=models.OuterRef("pk"), state__in=short_of
-        )
-        complete = _deletions(using).filter(~models.Exists(missing), state=state)
-        if deletions is not None:
-            complete = complete.filter(pk__in=deletions)
-        with transaction.atomic(using=using):
-            pks = list(_locked(complete.order_by("pk"), using).values_list("pk", flat=True))
-            changes = {"state": following, moment: Now()}
-            moved += _deletions(using).filter(pk__in=pks, state=state).update(**changes)
+    with transaction.atomic(using=using):
+        rows = _deletions(using).filter(pk__in=pks, state__in=[*_NEXT]).order_by("pk")
+        standing = dict(_locked(rows, using, patient=patient).values_list("pk", "state"))
+        cascades = Cascade.objects.using(using).filter(deletion__in=standing)
+        found = list(cascades.values_list("deletion_id", "state")) if standing else []
+        for state, (following, moment, short_of) in _NEXT.items():
+            short = {pk for pk, each in found if each in short_of}
+            arrived = [pk for pk, now in standing.items() if now == state and pk not in short]
+            if arrived:
+                changes = {"state": following, moment: Now()}
+                moved += _deletions(using).filter(pk__in=arrived).update(**changes)
+                standing |= dict.fromkeys(arrived, following)
     return moved
 
 
@@ -526,10 +541,13 @@ def _held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
     )
 
 
-def _locked(rows: QuerySet[Any], using: str) -> QuerySet[Any]:
-    """The rows that nobody else works on, locked for this transaction."""
+def _locked(rows: QuerySet[Any], using: str, *, patient: bool = False) -> QuerySet[Any]:
+    """The rows, locked for this transaction; unless `patient`, those that nobody else works on."""
     features = connections[using].features
     if not features.has_select_for_update:
         return rows
-    of = ("self",) if features.has_select_for_update_of else ()
-    return rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked, of=of)
+    return rows.select_for_update(
+        skip_locked=features.has_select_for_update_skip_locked and not patient,
+        no_key=features.has_select_for_no_key_update,
+        of=("self",) if features.has_select_for_update_of else (),
+    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: What was never seen, or never done, is older than anything.
 NEVER = float("inf")
+QUANTILES = (0.5, 0.95, 1.0)
 
 
 class IntegrityCollector(Collector):
@@ -100,6 +101,17 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             }
             found.add_metric([row["database"]], values[field])
         yield found
+    delay = GaugeMetricFamily(
+        "integrity_cascade_delay_seconds",
+        "From the delete to the end of its cascade, of those that ended in the last five minutes.",
+        labels=["database", "quantile"],
+    )
+    for row in rows:
+        delays = report.delays(row["database"])
+        for quantile in QUANTILES if delays else ():
+            value = delays[min(int(quantile * len(delays)), len(delays) - 1)]
+            delay.add_metric([row["database"], str(quantile)], value)
+    yield delay
     down = [row["database"] for row in rows if row["unreachable"]]
     yield _up("integrity_database_up", [row["database"] for row in rows], down=down)
 

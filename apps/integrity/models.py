@@ -231,6 +231,32 @@ class Heartbeat(models.Model):
         return self.name
 
 
+class Alarm(models.Model):
+    """Something that somebody was told of, and that is not over."""
+
+    class Kind(models.TextChoices):
+        """What is wrong."""
+
+        STALLED = "stalled", _("stalled")
+        BLOCKED = "blocked", _("blocked")
+        BRAKE = "brake", _("brake")
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    #: A child database; for the brake, a relation.
+    subject = models.CharField(max_length=200)
+    reason = models.TextField(blank=True, default="", db_default="")
+    raised_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["kind", "subject"], name="integrity_alarm_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
 class Audit(models.Model):
     """Who steered what, when and why."""
 

@@ -15,3 +15,10 @@ cascade_finished = Signal()
 #: A scan saw keys without a parent; they may turn out to be alive when they are looked for again.
 #: Sends `relation` (label), `database`, `keys` (tuple of text) and `using` (alias of the log).
 orphan_found = Signal()
+
+#: Something began that somebody has to see to, and its end. Each is sent once, by whoever tends the
+#: log, within a minute; after a crash perhaps once more.
+#: Sends `kind` ("stalled", "blocked" or "brake"), `subject` (alias of a child database; for the
+#: brake, the label of a relation), `reason` and `using` (alias of the log).
+alarm_raised = Signal()
+alarm_cleared = Signal()

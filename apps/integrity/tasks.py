@@ -21,12 +21,10 @@ from . import (
     control,
     dispatch,
     doctor,
-    log,
+    maintenance,
     phases,
     relations,
-    repair,
     scan,
-    triggers,
     verify,
 )
 from .exceptions import UnknownName
@@ -103,15 +101,10 @@ def scan_for_orphans(database: str | None = None) -> None:
 
 @shared_task(name="integrity.maintain", ignore_result=True)
 def maintain() -> None:
-    """Beat's sign of life; mends, wakes verification where it is due, purges one batch."""
+    """Tend each log, and wake verification where it is due."""
     for using in control.answering_logs():
-        control.beat("beat", using=using)
-        triggers.report_missing(using)
-        repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
-        log.settle(using=using)
-        for database in sorted(log.unverified_databases(using=using)):
+        for database in sorted(maintenance.maintain(using)):
             _publish(verify_in, database)
-        log.purge(using=using)
 
 
 def publish_dispatch(using: str) -> None:

@@ -15,14 +15,26 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, control, dispatch, relations, scan, verify
+from apps.integrity import (
+    cascade,
+    control,
+    dispatch,
+    relations,
+    scan,
+    tasks,
+    verify,
+    wakeup,
+)
 from apps.integrity.models import Cascade
 from apps.integrity.relations import Catalogue
+from apps.integrity.signals import deletion_recorded
 from apps.shop.models import Order
-from tests.acceptance import chromium
+from sandbox.processes import eventually
+from tests.acceptance import chromium, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from django.http import HttpRequest, HttpResponse
     from playwright.sync_api import Browser, Page
@@ -213,6 +225,43 @@ def test_from_the_delete_page_to_the_receipt(page: Page) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as JSON").click()
     assert download.value.suggested_filename.endswith(".json")
+
+
+def test_real_workers_move_the_figures(
+    page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a click to the proof, by the site's own wake-up and a worker's own process."""
+    publisher = wakeup.Publisher(tasks.publish_dispatch)
+    deletion_recorded.connect(woken := lambda using, **_: publisher.wake(using))
+    env = workers.environment("tests.storm.settings")  # verified after three seconds
+    worker = workers.worker(tmp_path, "dashboard@test", "--concurrency=2", env=env)
+    ann = author("ann")
+    scanned()
+    log_in(page, "root")
+    worker.start()
+    try:
+        page.goto(reverse("admin:auth_user_delete", args=[ann.pk]))
+        page.get_by_role("button", name="Yes, I").click()
+        overview(page)
+        # Nothing is clicked from here.
+        for database in DATABASES:
+            expect(figure(page, database, "Backlog")).to_have_text("0", timeout=60_000)
+        assert eventually(lambda: not Cascade.objects.exclude(state="done").exists(), timeout=60)
+        assert not Post.objects.exists()
+        assert eventually(_proven, timeout=60, pause=1)
+        verdict = page.get_by_role("status")
+        expect(verdict).to_contain_text("All deletions are applied and verified", timeout=60_000)
+        expect(page.get_by_text("dashboard@test")).to_be_visible()
+    finally:
+        deletion_recorded.disconnect(woken)
+        publisher.close(1)
+        worker.stop()
+
+
+def _proven() -> bool:
+    """What beat's tick of maintenance leads to."""
+    tasks.maintain.delay()
+    return not Cascade.objects.exclude(state="verified").exists()
 
 
 def test_a_database_goes_away_and_comes_back(page: Page, refuse: Callable[[str], object]) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import random
-import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,20 +25,21 @@ from apps.blog.models import Comment, Post
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
 from apps.shop.models import Order
 from sandbox.environment import BROKER, VARIABLES
-from sandbox.processes import Process, eventually
+from sandbox.processes import eventually
+from tests.acceptance import workers
+from tests.acceptance.workers import QUEUES
 from workers.celery import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.usefixtures("committed")
+pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 MESSAGES = 10_000
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
-QUEUES = ("integrity", "integrity.blog_db", "integrity.shop_db")
 TASKS = tuple(
     f"integrity.{name}" for name in ("dispatch", "cascade", "verify", "maintain", "scan", "repair")
 )
@@ -293,21 +293,8 @@ class Worker:
     def __init__(self, folder: Path, loglevel: str) -> None:
         self.redis = redis.Redis.from_url(os.environ[BROKER])
         self.forget()
-        queues = ",".join(QUEUES)
-        self.process = Process(
-            [
-                *(sys.executable, "-m", "celery", "-A", "workers", "worker", "-n", "fuzzed@%h"),
-                *("-Q", queues, "--concurrency=2", "--prefetch-multiplier=8"),
-                *(f"--loglevel={loglevel}", "--without-gossip", "--without-mingle"),
-            ],
-            log=folder / "worker.log",
-            env={
-                **os.environ,
-                **{variable: _url(alias) for alias, variable in VARIABLES.items()},
-                "DJANGO_SETTINGS_MODULE": "config.settings",
-            },
-            cwd=ROOT,
-        )
+        options = ("--concurrency=2", "--prefetch-multiplier=8", "--without-mingle")
+        self.process = workers.worker(folder, "fuzzed@%h", *options, f"--loglevel={loglevel}")
 
     def push(self, queue: str, *messages: bytes) -> None:
         for start in range(0, len(messages), 500):
@@ -332,11 +319,6 @@ class Worker:
         log = self.process.log.read_text(errors="replace")[-3_000:]
         assert self.process.running, f"the worker has ended: {log}"
         assert answer, log
-
-
-def _url(alias: str) -> str:
-    settings = connections[alias].settings_dict
-    return "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
 
 
 @pytest.fixture(params=["CRITICAL"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -19,6 +19,7 @@ from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from tests.kinds.left.models import Protecting
 from tests.kinds.parents.models import Guarded
+from tests.kinds.right.models import Restricting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,25 +171,29 @@ class TestAfter:
 class TestProtected:
     LIST = "admin:parents_guarded_changelist"
 
+    @pytest.fixture(params=[Protecting, Restricting], ids=["PROTECT", "RESTRICT"])
+    def kind(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
     @pytest.fixture
-    def guarded(self) -> Guarded:
+    def guarded(self, kind: Any) -> Guarded:
         guarded = Guarded.objects.create()
-        Protecting.objects.create(guarded=guarded)
+        kind.objects.create(guarded=guarded)
         return guarded
 
     def page(self, guarded: Guarded) -> str:
         return reverse("admin:parents_guarded_delete", args=[guarded.pk])
 
     def test_the_blockers_are_shown_as_django_shows_them(
-        self, client: Client, guarded: Guarded
+        self, client: Client, guarded: Guarded, kind: Any
     ) -> None:
         for response in (
             client.get(self.page(guarded)),
             client.post(self.page(guarded), {"post": "yes"}),
         ):
             assert response.status_code == HTTPStatus.OK
-            blocker = Protecting.objects.get()
-            link = reverse("admin:left_protecting_change", args=[blocker.pk])
+            meta, blocker = kind._meta, kind.objects.get()
+            link = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[blocker.pk])
             assert "protected related objects" in response.content.decode()
             assert link in response.content.decode()
         assert Guarded.objects.exists()

@@ -60,6 +60,20 @@ def deleted(number: int) -> None:
 
 
 class TestMetrics:
+    def test_how_long_deletes_took_to_arrive(self, scrape: Any) -> None:
+        deleted(20)
+        dispatch.sweep_all()
+        name, now = "integrity_cascade_delay_seconds", timezone.now()
+        assert not any(key[0] == name for key in scrape())
+        for n, each in enumerate(Cascade.objects.filter(database=BLOG)):
+            each.recorded_at, each.done_at = now - dt.timedelta(seconds=n + 1), now
+            each.state = "done"
+            each.save()
+        old = Cascade.objects.filter(database=BLOG).first()
+        Cascade.objects.filter(pk=old.pk).update(done_at=now - dt.timedelta(seconds=400))
+        found = {key[1:]: value for key, value in scrape().items() if key[0] == name}
+        assert found == {(BLOG, "0.5"): 11.0, (BLOG, "0.95"): 20.0, (BLOG, "1.0"): 20.0}
+
     def test_they_equal_sql(self, scrape: Any) -> None:
         deleted(7)
         dispatch.sweep_all()

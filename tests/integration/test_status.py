@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import io
-import threading
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -64,11 +62,18 @@ def test_colours_only_where_they_are_wanted(*, colours: bool) -> None:
     assert line.startswith("\033[") == colours
 
 
-def test_it_watches_until_ctrl_c() -> None:
-    out = Terminal()
-    threading.Timer(integrity.WATCH_SECONDS * 1.5, _thread.interrupt_main).start()
+def test_it_watches_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, waits = Terminal(), list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(integrity.time, "sleep", wait)
     blocked()
     call_command("integrity", "status", "--watch", stdout=out)
+    assert waits == [integrity.WATCH_SECONDS] * 2
     assert out.getvalue().count(integrity.CLEAR) == 2
 
 

@@ -12,6 +12,7 @@ from apps.integrity.models import Dashboard
 
 from .left.models import Protecting
 from .parents.models import Guarded, Owner
+from .right.models import Restricting
 
 
 class MixedAdmin(CrossDatabaseAdminMixin, ModelAdmin):
@@ -20,6 +21,6 @@ class MixedAdmin(CrossDatabaseAdminMixin, ModelAdmin):
 
 site = AdminSite(name="admin")
 site.register(User, UserAdmin)
-site.register([Guarded, Owner, Protecting], MixedAdmin)
+site.register([Guarded, Owner, Protecting, Restricting], MixedAdmin)
 site.register(Dashboard, DashboardAdmin)
 urlpatterns = [path("admin/", site.urls)]

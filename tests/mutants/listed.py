@@ -123,7 +123,7 @@ MUTATIONS = (
         "no-skip-locked",
         "G4: whoever works at the same time waits for the other, until a time-out",
         LOG,
-        "skip_locked=features.has_select_for_update_skip_locked",
+        "skip_locked=features.has_select_for_update_skip_locked and not patient",
         "skip_locked=False",
         (
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+ALARMS = "apps/integrity/alarms.py"
 ADOPTION = "apps/integrity/adoption.py"
 BRAKE = "apps/integrity/brake.py"
 CAPTURE = "apps/integrity/capture.py"
@@ -14,6 +15,7 @@ GRANTS = "apps/integrity/grants.py"
 IDENTITY = "apps/integrity/identity.py"
 FOREGROUND = "apps/integrity/management/foreground.py"
 LOG = "apps/integrity/log.py"
+MAINTENANCE = "apps/integrity/maintenance.py"
 PORTABLE = "apps/integrity/statements/portable.py"
 POSTGRESQL = "apps/integrity/statements/postgresql.py"
 RELATIONS = "apps/integrity/relations.py"
@@ -41,6 +43,7 @@ SCHEDULE = "apps/integrity/routing.py"
 SWEEP = "workers/sweep.py"
 SETTINGS = "config/settings.py"
 
+T_ALARMS = "tests/integration/test_alarms.py"
 T_ADOPTED = "tests/integration/test_adopted_fields.py"
 T_ADOPTION = "tests/unit/test_adoption.py"
 T_BEAT = "tests/integration/test_beat.py"

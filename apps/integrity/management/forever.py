@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError, connections
 
-from .. import cascade, control, dispatch, log, repair, routing, scan, triggers, verify
+from .. import cascade, control, dispatch, maintenance, routing, scan, verify
 from ..exceptions import DatabaseUnreachable
 from .foreground import Exit
 
@@ -89,15 +89,10 @@ class Forever:
             control.beat(self.name, using=using)
 
     def _maintain(self) -> None:
-        """Signs of life; mends, verifies what is due and purges one batch."""
+        """Tend each log, and verify what is due."""
         for using in control.answering_logs():
-            control.beat("beat", using=using)
-            triggers.report_missing(using)
-            repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
-            log.settle(using=using)
-            for alias in self._turns(log.unverified_databases(using=using)):
+            for alias in self._turns(maintenance.maintain(using)):
                 self._note(alias, verify.verify(alias, seconds=TURN_SECONDS).unreachable)
-            log.purge(using=using)
 
     def _scan(self) -> None:
         logs = control.answering_logs()

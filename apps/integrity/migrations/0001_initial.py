@@ -15,6 +15,19 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Alarm',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake')], max_length=10)),
+                ('subject', models.CharField(max_length=200)),
+                ('reason', models.TextField(blank=True, db_default='', default='')),
+                ('raised_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('kind', 'subject'), name='integrity_alarm_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='Audit',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),

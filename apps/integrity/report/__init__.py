@@ -24,7 +24,18 @@ from .lists import (
     deletions,
     suspected,
 )
-from .progress import RATE_SECONDS, DatabaseRow, Pulse, ScanRow, Status, scans, status, unproven
+from .progress import (
+    RATE_SECONDS,
+    DatabaseRow,
+    Pulse,
+    ScanRow,
+    Status,
+    delays,
+    of_log,
+    scans,
+    status,
+    unproven,
+)
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
 
 __all__ = [
@@ -52,10 +63,12 @@ __all__ = [
     "audits",
     "blocked",
     "catalogue",
+    "delays",
     "deletion",
     "deletions",
     "elsewhere",
     "newest",
+    "of_log",
     "overview",
     "preview",
     "receipt",

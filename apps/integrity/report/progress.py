@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from .. import brake, claims, control, log, relations
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
+from . import bounds
 from .proofs import iso
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def status() -> Status:
         "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
         "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
     }
+
+
+def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
+    """The same of one log alone: each child database, and each scan that it keeps."""
+    aliases = relations.catalogue().child_databases
+    return [_database(alias, [using]) for alias in aliases], list(_scans(using))
 
 
 def scans() -> list[ScanRow]:
@@ -186,6 +193,23 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "rate": rate,
         "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
     }
+
+
+def delays(alias: str) -> list[float]:
+    """Seconds from record to done of the cascades into a child database that ended lately, sorted.
+
+    Those of the last `RATE_SECONDS`, the latest `bounds.COUNT_MAX` in each log.
+    """
+    since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
+    for using in control.answering_logs():
+        rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
+        pairs = rows.order_by("-done_at").values_list("recorded_at", "done_at")
+        found += [
+            (done - recorded).total_seconds()
+            for recorded, done in pairs[: bounds.COUNT_MAX]
+            if done is not None
+        ]
+    return sorted(found)
 
 
 def unproven(databases: Sequence[str]) -> int:

@@ -1,0 +1,82 @@
+"""What somebody has to hear of: work that stalls, cascades that are blocked, a brake that holds.
+
+Takes the figures of one log; sends `alarm_raised` when one begins and `alarm_cleared` when it is
+over, and remembers in between. The only writer of `Alarm`.
+
+Note [Told, then remembered]: a process that dies in between tells it again, and so may two that
+look at the same time. Nothing that began is kept from anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from django.db import Error
+
+from . import claims, conf, report
+from .models import Alarm
+from .signals import alarm_cleared, alarm_raised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.dispatch import Signal
+
+    from .conf import Settings
+    from .report import DatabaseRow, ScanRow
+
+logger = logging.getLogger("integrity.alarms")
+
+#: What is wrong, with what: a child database, or a relation for the brake.
+Subject = tuple[Alarm.Kind, str]
+
+
+def watch(using: str) -> None:
+    """Tell what has begun and what is over, by the figures of the log in `using`.
+
+    Where they cannot be read, that is logged, and keeps nobody from other work.
+    """
+    try:
+        _watch(using)
+    except Error as error:
+        logger.error("%s: no alarms: %s", using, claims.reason_of(error))  # noqa: TRY400 (rows)
+
+
+def _watch(using: str) -> None:
+    wrong = wrongs(*report.of_log(using), conf.current())
+    alarms = Alarm.objects.using(using)
+    known = {(Alarm.Kind(each.kind), each.subject): each for each in alarms.all()}
+    for (kind, subject), reason in wrong.items():
+        if (kind, subject) not in known:
+            _tell(alarm_raised, kind, subject, reason, using)
+            alarms.bulk_create(
+                [Alarm(kind=kind, subject=subject, reason=reason)], ignore_conflicts=True
+            )
+    for (kind, subject), alarm in known.items():
+        if (kind, subject) not in wrong:
+            _tell(alarm_cleared, kind, subject, alarm.reason, using)
+            alarm.delete(using=using)
+
+
+def wrongs(
+    databases: Iterable[DatabaseRow], scans: Iterable[ScanRow], settings: Settings
+) -> dict[Subject, str]:
+    """What is wrong, and why. Pure."""
+    found: dict[Subject, str] = {}
+    for row in databases:
+        alias, open_, blocked = row["database"], row["backlog"] - row["blocked"], row["blocked"]
+        lag = row["lag_seconds"] or 0.0
+        if open_ and lag > settings.stalled_seconds:
+            why = row["reason"] or "no worker has finished it"
+            found[Alarm.Kind.STALLED, alias] = f"the oldest waits since {lag:,.0f} s: {why}"
+        if blocked:
+            found[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
+    brakes = {each["relation"]: each["brake"] for each in scans if each["brake"]}
+    return found | {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
+
+
+def _tell(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:
+    word = "raised" if signal is alarm_raised else "cleared"
+    logger.warning("alarm %s: %s %s: %s", word, kind, subject, reason)
+    signal.send_robust(sender=Alarm, kind=str(kind), subject=subject, reason=reason, using=using)
