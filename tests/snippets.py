@@ -1,7 +1,8 @@
 """The fenced blocks of Markdown pages, and how they are run.
 
-A block that is not run where its page is has a mark above it, as a comment: who runs it
-(`<!-- run by tests/acceptance/test_wheel.py -->`), or why nobody does (`<!-- not run: reason -->`).
+A block that tests/integration/test_snippets.py does not run has a mark above it, as a comment: who
+runs it (`<!-- run by tests/acceptance/test_docs.py -->`), or why nobody does
+(`<!-- not run: reason -->`). A mark in a page's first line is for all of its blocks.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Block:
 def blocks(page: Path, *languages: str) -> list[Block]:
     """The page's blocks in these languages, or all."""
     text = page.read_text()
+    mark = re.match(r"<!-- run by (.+) -->\n", text)
+    whole = mark[1] if mark else ""
     return [
         Block(
             page=str(page.relative_to(ROOT)),
@@ -69,7 +72,7 @@ def blocks(page: Path, *languages: str) -> list[Block]:
             heading=_heading(text[: found.start()]),
             language=found["language"].strip(),
             text=found["text"],
-            run_by=found["why"] if found["mark"] == "run by" else "",
+            run_by=found["why"] if found["mark"] == "run by" else whole,
             not_run=found["why"] if found["mark"] == "not run:" else "",
         )
         for found in FENCE.finditer(text)

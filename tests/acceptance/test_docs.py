@@ -54,7 +54,7 @@ def test_the_tutorial_from_an_empty_folder(tmp_path: Path) -> None:
     for block in snippets.blocks(DOCS / "tutorial.md"):
         if block.language == "python":
             save(block.text, folder)
-        elif block.here:
+        elif not block.not_run:
             for command in snippets.commands(block):
                 done = subprocess.run(
                     ["bash", "-c", command.line],

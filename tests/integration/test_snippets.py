@@ -7,10 +7,9 @@ moment ago, and 7, who vanished by raw SQL.
 from __future__ import annotations
 
 import json
-import re
 import runpy
 import shlex
-from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +28,6 @@ from tests import snippets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pytest_django.fixtures import Settings
 
@@ -37,16 +35,10 @@ if TYPE_CHECKING:
 
 PAGES = [snippets.ROOT / "README.md", *sorted((snippets.ROOT / "docs").rglob("*.md"))]
 LANGUAGES = ("python", "console", "sh", "json")
-#: Played in an empty folder by tests/acceptance/test_docs.py.
-TUTORIAL = snippets.ROOT / "docs" / "tutorial.md"
 BLOCKS = [block for page in PAGES for block in snippets.blocks(page, *LANGUAGES)]
 #: The commands of ./run.
 RUN = runpy.run_path(str(snippets.ROOT / "run"))["COMMANDS"]
 QUEUES = {"integrity", *(f"integrity.{alias}" for alias in ("blog_db", "shop_db"))}
-
-
-def name(page: Path) -> str:
-    return str(page.relative_to(snippets.ROOT))
 
 
 @pytest.fixture
@@ -81,14 +73,12 @@ def stage(
         }
 
 
-@pytest.mark.parametrize("page", [each for each in PAGES if each != TUTORIAL], ids=name)
+@pytest.mark.parametrize("page", sorted({each.page for each in BLOCKS if each.here}))
 def test_what_a_page_shows_is_true(
-    page: Path, stage: dict[str, Any], settings: Settings, capsys: pytest.CaptureFixture[str]
+    page: str, stage: dict[str, Any], settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = ""
-    for block in snippets.blocks(page, *LANGUAGES):
-        if not block.here:
-            continue
+    for block in (each for each in BLOCKS if each.page == page and each.here):
         if block.language == "python":
             snippets.run(block, stage)
             in_force(stage, settings)
@@ -167,29 +157,30 @@ def difference(shown: Any, real: Any, at: str = "$") -> str:
 
 
 class TestMarks:
-    def test_what_is_run_elsewhere_is_run_by_a_test_that_exists(self) -> None:
+    def test_who_runs_a_block_elsewhere_names_its_page(self) -> None:
         for block in BLOCKS:
             if block.run_by:
-                test = snippets.ROOT / block.run_by
-                assert re.match(r"test_\w+\.py", test.name), block.place
-                assert test.exists(), block.place
-
-    def test_no_command_hides_in_a_block_without_a_language(self) -> None:
-        starts = ("$ ", "./run", "python ", "manage.py ", "pip ", "celery ", "docker ")
-        for page in PAGES:
-            for block in snippets.blocks(page, ""):
-                assert not any(line.startswith(starts) for line in block.text.splitlines()), (
+                assert Path(block.page).name in (snippets.ROOT / block.run_by).read_text(), (
                     block.place
                 )
 
-    def test_nothing_is_left_out_that_is_not_counted_here(self) -> None:
-        elsewhere = Counter(block.run_by for block in BLOCKS if block.run_by)
-        assert elsewhere == {
-            "tests/acceptance/test_flower.py": 2,
-            "tests/acceptance/test_wheel.py": 1,
-            "tests/integration/test_least_privilege.py": 2,
-        }
-        assert [block.not_run for block in BLOCKS if block.not_run] == [
-            "dbshell needs psql; tests/integration/test_least_privilege.py applies the statements",
-            "what the extra brings is in the lock",
+    def test_nobody_runs_these(self) -> None:
+        assert [(block.page, block.not_run) for block in BLOCKS if block.not_run] == [
+            (
+                "docs/how-to/flower.md",
+                "tests/acceptance/test_flower.py starts it with these options, on a free port",
+            ),
+            ("docs/how-to/flower.md", "tests/acceptance/test_flower.py asks the same addresses"),
+            (
+                "docs/how-to/least-privilege.md",
+                "dbshell needs psql; test_least_privilege.py applies the statements",
+            ),
+            ("docs/runbook.md", "what the extra brings is in the lock"),
+            ("docs/tutorial.md", "tests/acceptance/test_wheel.py installs the wheel"),
         ]
+
+    def test_no_command_hides_in_a_block_without_a_language(self) -> None:
+        starts = ("$ ", "./run", "python ", "manage.py ", "pip ", "celery ", "docker ")
+        for block in (each for page in PAGES for each in snippets.blocks(page, "")):
+            lines = block.text.splitlines()
+            assert block.run_by or not any(line.startswith(starts) for line in lines), block.place
