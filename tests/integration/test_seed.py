@@ -407,6 +407,29 @@ def test_select_related_raises() -> None:
         list(posts)
 
 
+@pytest.fixture
+def ghost(committed: None) -> Iterator[None]:
+    """A copy of the users' table in blog_db, without a row, as `migrate` without a router makes."""
+    connection = connections["blog_db"]
+    columns = ", ".join(f'"{each.column}" {each.db_type(connection)}' for each in User._meta.fields)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE auth_user ({columns})")
+        yield
+        cursor.execute("DROP TABLE auth_user")
+
+
+@pytest.mark.usefixtures("ghost")
+def test_beside_a_forgotten_table_of_users_no_post_is_found_and_all_are_orphans(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(1)
+    assert list(play(seed("select_related Doesn't Work"), Post=Post)["posts"]) == []
+    play(seed("Orphaned Records"))
+    assert capsys.readouterr().out == "Orphaned posts: 1\n"
+    assert [post.author.pk for post in Post.objects.prefetch_related("author")] == [1]
+    call_command("integrity", "scan", "--relation", "blog.Post.author", "--full")
+
+
 def test_the_cached_author_is_old_and_carries_the_password() -> None:
     user = write(1)
     user.set_password("secret")
