@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .log import Claim
     from .plan import Plan
     from .relations import Relation
-    from .steps import Counts
+    from .steps import Stepped
 
 logger = logging.getLogger("integrity.cascade")
 
@@ -171,13 +171,14 @@ class _Turn:
         self._settle(self.held.with_rows(self.held.relations), reason=LOCKED)
 
     def _step(self, relation: Relation, way: Plan) -> bool:
-        """One bounded transaction; False when it found nothing more."""
-        owners = self.held.owners(relation)
+        """One bounded transaction; False when it left nothing."""
+        # The look before the last commit is as good as a new one: another one follows below.
+        owners = self.held.owners(relation, again=False)
         if not owners:
             return False
         started = time.monotonic()
         try:
-            counts = self._change(relation, way, list(owners))
+            counts, more = self._change(relation, way, list(owners))
         except _CameBack:
             return True
         self.pace.took(time.monotonic() - started)
@@ -185,9 +186,9 @@ class _Turn:
             for key, number in per_key.items():
                 self.removed[owners[key]][label] += number
                 self.done.rows[label] += number
-        return any(counts.values())
+        return more and any(counts.values())
 
-    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Counts:
+    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
         """Wait for rows that others lock only once: then pass them over, and come back later."""
         try:
             return self._attempt(relation, way, keys)
@@ -197,17 +198,17 @@ class _Turn:
             self.patient = False
             return self._attempt(relation, way, keys)
 
-    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Counts:
+    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
         """See Note [Look last, then commit]. Raises `_CameBack`, with nothing changed."""
         step, database = STEPS[way.way], self.held.claim.database
         with transaction.atomic(using=database), control.given_up(database, self.away):
-            counts = step(way.root, keys, self.pace.rows, database, patient=self.patient)
+            counts, more = step(way.root, keys, self.pace.rows, database, patient=self.patient)
             touched = {key for per_key in counts.values() for key in per_key}
             if touched and touched - self.held.owners(relation).keys():
                 raise _CameBack
             phases.reached(Phase.REMOVED)
         phases.reached(Phase.REMOVAL_COMMITTED)
-        return counts
+        return counts, more
 
     def _settle(self, unfinished: set[int], reason: str) -> None:
         """Finish what has no rows left, put the rest back."""

@@ -45,25 +45,29 @@ class Held:
         )
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
+        self._known: dict[Field, dict[int, Any]] = {}
+        self._taken: dict[Field, set[Any]] = {}
 
-    def owners(self, relation: Relation) -> dict[Any, int]:
+    def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
         """Key → cascade, for the keys of `relation` whose parent is gone now.
 
         Cancels the deletions whose parent lives. Where the key holds another field than the
-        primary key, a value that another parent took over is left out, too.
+        primary key, a value that another parent took over is left out, too. Unless `again`, what
+        the last look at the same field saw is good enough.
         """
-        self._cancel(self._living(relation, self.pk))
-        owners = self._values(relation.target)
-        if relation.target == self.pk:
-            return owners
-        taken = self._living(relation, relation.target)
+        target = relation.target
+        if again or target not in self._taken:
+            self._cancel(self._living(relation, self.pk))
+            self._taken[target] = set() if target == self.pk else self._living(relation, target)
+        taken, owners = self._taken[target], self._values(target)
         return {value: owner for value, owner in owners.items() if value not in taken}
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
-        """Cascades for which some row is left along those relations."""
+        """Cascades for which some row is left along those relations; looks anew, once."""
         database, unfinished = self.claim.database, set[int]()
+        self._taken.clear()
         for relation in wanted:
-            if owners := self.owners(relation):
+            if owners := self.owners(relation, again=False):
                 held = statements.on(database).keys_with_rows(
                     relation.field, list(owners), using=database
                 )
@@ -71,15 +75,19 @@ class Held:
         return unfinished & self.cascades.keys()
 
     def _values(self, target: Field) -> dict[Any, int]:
-        texts = {
-            each.id: each.key if target == self.pk else each.targets.get(target.name)
-            for each in self.cascades.values()
-        }
-        return {
-            relations.parse_key(target, text): owner
-            for owner, text in texts.items()
-            if text is not None
-        }
+        """Value of `target` → cascade, of those that are not cancelled."""
+        if target not in self._known:
+            texts = {
+                each.id: each.key if target == self.pk else each.targets.get(target.name)
+                for each in self.claim.cascades
+            }
+            self._known[target] = {
+                owner: relations.parse_key(target, text)
+                for owner, text in texts.items()
+                if text is not None
+            }
+        found = self._known[target].items()
+        return {value: owner for owner, value in found if owner in self.cascades}
 
     def _living(self, relation: Relation, target: Field) -> set[Any]:
         """Values of `target` that a parent holds now; see Note [The live check]."""
@@ -92,11 +100,8 @@ class Held:
     def _cancel(self, living: set[Any]) -> None:
         if not living:
             return
-        alive = [
-            each
-            for each in self.cascades.values()
-            if each.key is not None and relations.parse_key(self.pk, each.key) in living
-        ]
+        keys = self._known[self.pk]
+        alive = [each for each in self.cascades.values() if keys.get(each.id) in living]
         removed = any(each.rows for each in alive)
         log.cancel(
             [each.deletion for each in alive],

@@ -104,7 +104,7 @@ def dispatch(*, using: str, limit: int) -> int:
             databases = relations.catalogue().databases_of(parent, relation)
             if databases:
                 statements.on(using).insert_cascades(found, databases, using=using)
-            _deletions(using).filter(pk__in=found).update(
+            _deletions(using).filter(_among("pk", found, using)).update(
                 state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
                 reason="" if databases else "no policy leaves work in a child database",
                 dispatched_at=Now(),
@@ -127,7 +127,8 @@ def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
     return frozenset(
         alias
         for alias in relations.catalogue().child_databases
-        if _due(alias, using).filter(state__in=states).exists()
+        # In the order of an index: `exists()` alone may read all that is not due.
+        if _due(alias, using).filter(state__in=states).order_by("due_at", "pk").values("pk")[:1]
     )
 
 
@@ -162,7 +163,7 @@ def take_over(database: str, *, owner: str, using: str) -> int:
     For a message that the broker delivers again. Should that run be alive after all, both work,
     and only one of them finishes each cascade.
     """
-    running = Cascade.objects.using(using).filter(
+    running = _cascades(using).filter(
         database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
     )
     return running.update(due_at=Now())
@@ -186,7 +187,14 @@ def claim_done(
 
 
 def _due(database: str, using: str) -> QuerySet[Cascade]:
-    return Cascade.objects.using(using).filter(database=database, due_at__lte=Now())
+    return _cascades(using).filter(database=database, due_at__lte=Now())
+
+
+#: What a worker has to know of a cascade, and of its deletion.
+_CLAIMED = (
+    *("deletion_id", "attempts", "rows"),
+    *(f"deletion__{name}" for name in ("parent", "relation", "key", "targets")),
+)
 
 
 def _claim(
@@ -194,17 +202,19 @@ def _claim(
 ) -> Claim | None:
     using = claim.using
     with transaction.atomic(using=using):
-        rows = list(_locked(due.select_related("deletion").order_by("due_at", "pk"), using)[:limit])
-        picked = _of_one_kind(rows, limit)
-        changed = due.filter(pk__in=[each.pk for each in picked]).update(
+        first = due.select_related("deletion").only(*_CLAIMED).order_by("due_at", "pk")
+        picked = _of_one_kind(list(_locked(first, using)[:limit]), limit)
+        # What is locked is still due; by its key alone: Note [By key alone].
+        mine = due if not connections[using].features.has_select_for_update else _cascades(using)
+        changed = mine.filter(_among("pk", [each.pk for each in picked], using)).update(
             state=claim.state,
             claim=claim.token,
             due_at=Now() + dt.timedelta(seconds=lease_seconds),
             **changes,
         )
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
-        mine = Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
-        picked = [each for each in picked if each.pk in set(mine)]
+        won = set(_cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
+        picked = [each for each in picked if each.pk in won]
     if not picked:
         return None
     counted = 1 if changes else 0
@@ -284,9 +294,9 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
             due_at=Now(),
             reason=reason,
         )
-        _deletions(claim.using).filter(pk__in=ids, state=Deletion.State.CASCADED).update(
-            state=Deletion.State.DISPATCHED, cascaded_at=None
-        )
+        _deletions(claim.using).filter(
+            _among("pk", ids, claim.using), state=Deletion.State.CASCADED
+        ).update(state=Deletion.State.DISPATCHED, cascaded_at=None)
     return changed
 
 
@@ -308,11 +318,13 @@ def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
     others; without `deletions` it looks at every open one, which mends a death in between. Gives
     the number of moves.
 
-    Note [Two plain reads]: "no cascade is missing" as one statement lets a planner with stale
-    statistics, which those of a log are, read all that is open once for each deletion.
+    Note [By key alone]: the statistics of a log are always stale. A condition on the state, or "no
+    cascade is open" as one statement, makes planners read all that is open, once for each deletion.
     """
     if deletions is not None:
-        return _settle(sorted(deletions), using, patient=True) if deletions else 0
+        # Of most only one database has arrived: those need no lock.
+        arrived = _arrived(sorted(deletions), Cascade.OPEN, using)
+        return _settle(arrived, using, patient=True) if arrived else 0
     moved, last = 0, 0
     unsettled = _deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
     while pks := list(unsettled.filter(pk__gt=last).values_list("pk", flat=True)[:SETTLED]):
@@ -323,32 +335,40 @@ def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
 def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
     moved = 0
     with transaction.atomic(using=using):
-        rows = _deletions(using).filter(pk__in=pks, state__in=[*_NEXT]).order_by("pk")
-        standing = dict(_locked(rows, using, patient=patient).values_list("pk", "state"))
-        cascades = Cascade.objects.using(using).filter(deletion__in=standing)
-        found = list(cascades.values_list("deletion_id", "state")) if standing else []
+        rows = _deletions(using).filter(_among("pk", pks, using), state__in=[*_NEXT])
+        locked = _locked(rows.order_by("pk"), using, patient=patient)
+        standing = dict(locked.values_list("pk", "state"))
         for state, (following, moment, short_of) in _NEXT.items():
-            short = {pk for pk, each in found if each in short_of}
-            arrived = [pk for pk, now in standing.items() if now == state and pk not in short]
-            if arrived:
+            there = [pk for pk, now in standing.items() if now == state]
+            if arrived := _arrived(there, short_of, using):
                 changes = {"state": following, moment: Now()}
-                moved += _deletions(using).filter(pk__in=arrived).update(**changes)
+                moved += _deletions(using).filter(_among("pk", arrived, using)).update(**changes)
                 standing |= dict.fromkeys(arrived, following)
     return moved
+
+
+def _arrived(pks: Sequence[int], short_of: Sequence[Cascade.State], using: str) -> list[int]:
+    """Those deletions of which no cascade is in one of those states."""
+    if not pks:
+        return []
+    cascades = _cascades(using).filter(_among("deletion_id", pks, using))
+    short = {pk for pk, state in cascades.values_list("deletion_id", "state") if state in short_of}
+    return [pk for pk in pks if pk not in short]
 
 
 def purge(*, using: str) -> int:
     """Remove one batch of verified and cancelled deletions past the retention; gives its size."""
     settings = conf.current()
     old = Now() - dt.timedelta(days=settings.retention_days)
-    ended = Q(state=Deletion.State.VERIFIED) | Q(state=Deletion.State.CANCELLED)
+    ended = _deletions(using).filter(state__in=Deletion.ENDED, recorded_at__lte=old)
     with transaction.atomic(using=using):
-        rows = _deletions(using).filter(ended, recorded_at__lte=old).order_by("pk")
+        rows = ended.order_by("recorded_at")
         pks = list(_locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
         if not pks:
             return 0
-        Cascade.objects.using(using).filter(deletion__in=pks)._raw_delete(using)
-        return int(_deletions(using).filter(pk__in=pks)._raw_delete(using))
+        cascades = _cascades(using).filter(_among("deletion_id", pks, using))
+        cascades._raw_delete(using)
+        return int(_deletions(using).filter(_among("pk", pks, using))._raw_delete(using))
 
 
 def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
@@ -414,7 +434,7 @@ def postpone(claim: Claim, reason: str) -> None:
 
 def retry(deletions: Sequence[int] | None, *, using: str) -> int:
     """Put blocked cascades (of those deletions, or all) back to work; gives their number."""
-    blocked = Cascade.objects.using(using).filter(state=Cascade.State.BLOCKED)
+    blocked = _cascades(using).filter(state=Cascade.State.BLOCKED)
     if deletions is not None:
         blocked = blocked.filter(deletion__in=deletions)
     return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
@@ -422,7 +442,7 @@ def retry(deletions: Sequence[int] | None, *, using: str) -> int:
 
 def block_lost(*, using: str) -> int:
     """Block cascades whose worker died on each of their attempts; gives their number."""
-    lost = Cascade.objects.using(using).filter(
+    lost = _cascades(using).filter(
         state=Cascade.State.RUNNING,
         due_at__lte=Now(),
         attempts__gte=conf.current().attempts,
@@ -473,7 +493,8 @@ def _suspect(
             else:
                 busy.add(text)
     # Who is missed again is waited for again: a new parent of that key may be on its way now.
-    _deletions(using).filter(pk__in=list(there.values())).update(fence=dict(fence))
+    known = _among("pk", list(there.values()), using)
+    _deletions(using).filter(known).update(fence=dict(fence))
     found = [each for each in keys if each not in busy]
     if new := [each for each in found if each not in there]:
         statements.on(using).insert_suspects(
@@ -509,7 +530,7 @@ def suspects_by_relation(*, using: str) -> dict[str, int]:
 
 def confirm(deletions: Sequence[int], *, using: str) -> int:
     """Let suspects become deletions, which take the path of every other one. Gives their number."""
-    rows = _deletions(using).filter(pk__in=deletions, state=Deletion.State.SUSPECT)
+    rows = _deletions(using).filter(_among("pk", deletions, using), state=Deletion.State.SUSPECT)
     return rows.update(
         state=Deletion.State.RECORDED, recorded_at=Now(), reason="found by a scan, and confirmed"
     )
@@ -521,14 +542,19 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
     with transaction.atomic(using=using):
         changed = (
             _deletions(using)
-            .filter(pk__in=ids, state__in=Deletion.OPEN)
+            .filter(_among("pk", ids, using), state__in=Deletion.OPEN)
             .update(state=Deletion.State.CANCELLED, reason=reason)
         )
         unverified = (*Cascade.OPEN, Cascade.State.DONE)
-        Cascade.objects.using(using).filter(deletion__in=ids, state__in=unverified).update(
+        cascades = _cascades(using).filter(_among("deletion_id", ids, using))
+        cascades.filter(state__in=unverified).update(
             state=Cascade.State.CANCELLED, claim=None, reason=reason
         )
     return changed
+
+
+def _cascades(using: str) -> QuerySet[Cascade]:
+    return Cascade.objects.using(using)
 
 
 def _deletions(using: str) -> QuerySet[Deletion]:
@@ -536,9 +562,14 @@ def _deletions(using: str) -> QuerySet[Deletion]:
 
 
 def _held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
-    return Cascade.objects.using(claim.using).filter(
-        pk__in=ids, claim=claim.token, state=claim.state
+    return _cascades(claim.using).filter(
+        _among("pk", ids, claim.using), claim=claim.token, state=claim.state
     )
+
+
+def _among(name: str, ids: Sequence[int], using: str) -> Any:
+    """The condition that the column `name` holds one of `ids`."""
+    return statements.on(using).among(name, ids)
 
 
 def _locked(rows: QuerySet[Any], using: str, *, patient: bool = False) -> QuerySet[Any]:

@@ -34,6 +34,8 @@ class Deletion(models.Model):
         TRIGGER = "trigger", _("trigger")
         SCAN = "scan", _("scan")
 
+    #: States that nothing follows but the purge.
+    ENDED: ClassVar = (State.VERIFIED, State.CANCELLED)
     #: States that are followed by another one.
     OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED, State.CASCADED)
 
@@ -72,6 +74,16 @@ class Deletion(models.Model):
                 name="integrity_deletion_suspect",
                 condition=models.Q(state="suspect"),
             ),
+            models.Index(
+                fields=["id"],
+                name="integrity_deletion_cancelled",
+                condition=models.Q(state="cancelled"),
+            ),
+            models.Index(
+                fields=["recorded_at"],
+                name="integrity_deletion_ended",
+                condition=models.Q(state__in=["verified", "cancelled"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -98,7 +110,8 @@ class Cascade(models.Model):
     OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
 
     id = models.BigAutoField(primary_key=True)
-    deletion = models.ForeignKey(Deletion, models.CASCADE, related_name="cascades")
+    # The index of the constraint below begins with it.
+    deletion = models.ForeignKey(Deletion, models.CASCADE, related_name="cascades", db_index=False)
     database = models.CharField(max_length=100)
     state = models.CharField(
         max_length=10, choices=State.choices, default=State.PENDING, db_default=State.PENDING
@@ -121,13 +134,14 @@ class Cascade(models.Model):
             ),
         ]
         indexes: ClassVar = [
+            # To the id: a burst of deletions is due at the same moment.
             models.Index(
-                fields=["database", "due_at"],
+                fields=["database", "due_at", "id"],
                 name="integrity_cascade_due",
                 condition=models.Q(state__in=["pending", "running", "waiting"]),
             ),
             models.Index(
-                fields=["database", "due_at"],
+                fields=["database", "due_at", "id"],
                 name="integrity_cascade_unverified",
                 condition=models.Q(state="done"),
             ),
@@ -135,6 +149,12 @@ class Cascade(models.Model):
                 fields=["database", "recorded_at"],
                 name="integrity_cascade_backlog",
                 condition=models.Q(state__in=["pending", "running", "waiting", "blocked"]),
+            ),
+            # Those that failed before: few, and none of them is written by who succeeds.
+            models.Index(
+                fields=["due_at"],
+                name="integrity_cascade_lost",
+                condition=models.Q(state="running", attempts__gt=1),
             ),
             # What was finished lately, without reading what was finished ever.
             models.Index(

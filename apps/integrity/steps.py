@@ -23,25 +23,27 @@ if TYPE_CHECKING:
 
 #: Rows changed, for each label and key.
 Counts = dict[str, Counter[Any]]
+#: That, and whether the allowance was spent, so that there may be more.
+Stepped = tuple[Counts, bool]
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
 COLLECTOR_ROWS = 100
 
 
 class Step(Protocol):
-    """One bounded step of a plan on rows of `keys`; counts per label and key.
+    """One bounded step of a plan on rows of `keys`.
 
     A step that is not `patient` passes over rows that somebody else has locked.
     """
 
     def __call__(
         self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
-    ) -> Counts:
+    ) -> Stepped:
         """Run it on the database `using`."""
         ...
 
 
-def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
+def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Stepped:
     """Delete rows of `keys`, leaf first, `limit` in all; the rows above stay locked meanwhile.
 
     Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
@@ -49,12 +51,18 @@ def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: 
     """
     on = statements.on(using)
     if not node.below:
-        return {node.label: on.delete_rows(node.field, keys, limit, using=using, patient=patient)}
+        gone = on.delete_rows(node.field, keys, limit, using=using, patient=patient)
+        return {node.label: gone}, gone.total() >= limit
     work = _Tree(using, limit, patient=patient)
-    roots = on.lock_rows(node.field, keys, max(1, limit // (1 + len(node.below))), using=using)
-    if roots and work.clear_below(node, roots):
-        work.delete(node, roots)
-    return work.counts
+    most = max(1, limit // (1 + len(node.below)))
+    roots = on.lock_rows(node.field, keys, most, using=using)
+    more = len(roots) >= most
+    if roots:
+        if work.clear_below(node, roots):
+            work.delete(node, roots)
+        else:
+            more = True
+    return work.counts, more
 
 
 class _Tree:
@@ -122,13 +130,11 @@ def _collector(
     using: str,
     *,
     patient: bool,  # noqa: ARG001 (it never waits for a locked row)
-) -> Counts:
+) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
-    model = node.field.model
-    roots = statements.on(using).lock_rows(
-        node.field, keys, min(limit, COLLECTOR_ROWS), using=using
-    )
+    model, most = node.field.model, min(limit, COLLECTOR_ROWS)
+    roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             pk__in=[pk for pk, each in roots.items() if each == key]
@@ -137,19 +143,19 @@ def _collector(
         collector.collect(rows)
         for label, number in collector.delete()[1].items():
             counts[node.label if label == model._meta.label else label][key] += number
-    return counts
+    return counts, len(roots) >= most
 
 
-def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Counts:
+def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Stepped:
     """Put the policy's value in place of `keys`."""
     value = replacement(node.field, using)
     on = statements.on(using)
     if value is not None and not _lives(node.field, value):
         if not on.keys_with_rows(node.field, keys, using=using):
-            return {}
+            return {}, False
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
     changed = on.update_rows(node.field, keys, value, limit, using=using, patient=patient)
-    return {node.label: changed}
+    return {node.label: changed}, changed.total() >= limit
 
 
 def _lives(field: ForeignKey, value: Any) -> bool:

@@ -13,6 +13,7 @@ from .paths import (
     ROUTING,
     SCHEDULE,
     SETTINGS,
+    STEPS,
     T_CAPTURE,
     T_CASCADE,
     T_DISPATCH,
@@ -136,9 +137,9 @@ MUTATIONS = (
     Mutation(
         "fewer-than-the-limit-is-the-end",
         "G1: a statement that removes fewer rows than it may is taken for the last",
-        CASCADE,
-        "return any(counts.values())",
-        "return sum(each.total() for each in counts.values()) >= self.pace.rows",
+        STEPS,
+        "more = len(roots) >= most",
+        "more = len(roots) >= limit",
         (f"{T_CASCADE}::TestBounds::test_no_statement_touches_more_rows_than_the_limit",),
     ),
     Mutation(

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect')],
+                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='integrity_deletion_cancelled'), models.Index(condition=models.Q(('state__in', ['verified', 'cancelled'])), fields=['recorded_at'], name='integrity_deletion_ended')],
             },
         ),
         migrations.CreateModel(
@@ -149,10 +149,10 @@ class Migration(migrations.Migration):
                 ('recorded_at', models.DateTimeField()),
                 ('done_at', models.DateTimeField(blank=True, null=True)),
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
-                ('deletion', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cascades', to='integrity.deletion')),
+                ('deletion', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='cascades', to='integrity.deletion')),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting'])), fields=['database', 'due_at'], name='integrity_cascade_due'), models.Index(condition=models.Q(('state', 'done')), fields=['database', 'due_at'], name='integrity_cascade_unverified'), models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting', 'blocked'])), fields=['database', 'recorded_at'], name='integrity_cascade_backlog'), models.Index(condition=models.Q(('done_at__isnull', False)), fields=['database', 'done_at'], name='integrity_cascade_done')],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting'])), fields=['database', 'due_at', 'id'], name='integrity_cascade_due'), models.Index(condition=models.Q(('state', 'done')), fields=['database', 'due_at', 'id'], name='integrity_cascade_unverified'), models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting', 'blocked'])), fields=['database', 'recorded_at'], name='integrity_cascade_backlog'), models.Index(condition=models.Q(('attempts__gt', 1), ('state', 'running')), fields=['due_at'], name='integrity_cascade_lost'), models.Index(condition=models.Q(('done_at__isnull', False)), fields=['database', 'done_at'], name='integrity_cascade_done')],
                 'constraints': [models.UniqueConstraint(fields=('deletion', 'database'), name='integrity_cascade_once_per_database')],
             },
         ),

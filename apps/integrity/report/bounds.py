@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: Where pages stop counting: a number above it means "more than that".
 COUNT_MAX = 10_000
+#: A longer log is counted by the server's estimate.
+EXACT_MAX = 100_000
 #: Ids that a page of a list looks through where no index answers.
 PAGE_IDS = 100_000
 #: Rows of one page of a list.

@@ -11,7 +11,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from .. import brake, claims, control, log, relations
+from .. import brake, claims, control, log, relations, statements
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from . import bounds
 from .proofs import iso
@@ -160,10 +160,21 @@ def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: st
 
 
 def _deletions(logs: Sequence[str]) -> dict[str, int]:
+    """Deletions by state. Of a long log, those that are verified are what the server estimates."""
     counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
     for using in logs:
-        rows = Deletion.objects.using(using).values_list("state").annotate(Count("pk"))
-        counts.update(dict(rows))
+        rows = Deletion.objects.using(using)
+        others = {
+            str(state): rows.filter(state=state).count()
+            for state in Deletion.State
+            if state is not Deletion.State.VERIFIED
+        }
+        whole = statements.on(using).estimate_rows(Deletion, using=using)
+        if whole > bounds.EXACT_MAX:
+            verified = max(whole - sum(others.values()), 0)
+        else:
+            verified = rows.filter(state=Deletion.State.VERIFIED).count()
+        counts.update({**others, Deletion.State.VERIFIED: verified})
     return dict(counts)
 
 

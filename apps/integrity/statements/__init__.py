@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Statements(Protocol):
     """What a form provides. `using` is the alias that the statement runs on."""
 
+    def among(self, name: str, ids: Sequence[int]) -> Any:
+        """A condition for the ORM: the log's column `name` holds one of `ids`."""
+
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
     ) -> list[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from ..relations import format_key, primary_key
@@ -25,6 +25,9 @@ PARAMETERS = 450
 
 class Portable:
     """See `Statements`."""
+
+    def among(self, name: str, ids: Sequence[int]) -> Any:
+        return Q(**{f"{name}__in": ids})
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
