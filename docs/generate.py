@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PRODUCT = HERE.parent / "apps" / "integrity"
 PACKAGE = "crossdb_integrity"
-TERMINAL = {"COLUMNS": "88", "NO_COLOR": "1"}
+WIDTH = 88
+TERMINAL = {"COLUMNS": f"{WIDTH}", "NO_COLOR": "1"}
 NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, not this page. -->\n"
 
 #: What adopters may use, in the order of their needs: module → names, or all of its classes.
@@ -180,7 +181,23 @@ def _signature(found: ast.ClassDef | ast.FunctionDef) -> str:
     if isinstance(found, ast.ClassDef):
         return f"({', '.join(map(ast.unparse, found.bases))})" if found.bases else ""
     given = f" -> {ast.unparse(found.returns)}" if found.returns else ""
-    return f"({ast.unparse(found.args)}){given}"
+    taken = ast.unparse(found.args)
+    if len(found.name + taken + given) > WIDTH:
+        lines = "".join(f"    {each},\n" for each in _parts(taken))
+        return f"(\n{lines}){given}"
+    return f"({taken}){given}"
+
+
+def _parts(arguments: str) -> list[str]:
+    """What stands between the commas outside of brackets."""
+    depth, parts = 0, [""]
+    for char in arguments:
+        depth += (char in "[(") - (char in "])")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [each.strip() for each in parts]
 
 
 def _named(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef:

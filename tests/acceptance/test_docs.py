@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,12 @@ def test_it_builds_without_a_warning_and_without_a_network(tmp_path: Path) -> No
     index = tmp_path / "index.html"
     assert done.stdout.splitlines()[-1] == str(index)
     assert "Tutorial" in index.read_text()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_pages_that_sphinx_does_not_see_lead_somewhere(name: str) -> None:
+    targets = re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", (snippets.ROOT / name).read_text())
+    assert [each for each in targets if not (snippets.ROOT / each).exists()] == []
 
 
 @pytest.mark.parametrize("name", generate.pages())
