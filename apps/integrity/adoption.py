@@ -32,7 +32,7 @@ class AdoptedOnDelete:
 
     Without side effects, because the admin's confirmation page collects too: PROTECT and RESTRICT
     look into the child's databases, every other policy is left to the cascade.
-    Equality keeps Django's checks of the declared policy alive (fields.E320, fields.E321).
+    Equality and the name keep Django's checks of the declared policy alive (fields.E320, E321).
     """
 
     lazy_sub_objs: ClassVar[bool] = True
@@ -40,6 +40,7 @@ class AdoptedOnDelete:
     def __init__(self, relation: Relation) -> None:
         self.relation = relation
         self.declared = relation.on_delete
+        self.__name__ = getattr(self.declared, "__name__", type(self.declared).__name__)
 
     def __call__(
         self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str

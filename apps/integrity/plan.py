@@ -51,6 +51,13 @@ class Node:
         return label(self.field)
 
 
+def labels(node: Node) -> Iterator[str]:
+    """The names of all keys of a tree, its root's first."""
+    yield node.label
+    for sub in node.below:
+        yield from labels(sub)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The way of a relation, the tree to walk leaf first, and why it is not a faster way."""

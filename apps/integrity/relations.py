@@ -225,13 +225,17 @@ def _unique(aliases: Iterator[str]) -> tuple[str, ...]:
 
 
 def discover() -> Catalogue:
-    """Read the models and the routers. Deterministic, no queries."""
+    """Read the models and the routers. Deterministic, no queries.
+
+    A key to a model that is not there is left to Django's checks (fields.E300).
+    """
     found = [
         relation
         for model in apps.get_models(include_auto_created=True)
         if not model._meta.proxy
         for field in model._meta.local_fields
         if isinstance(field, models.ForeignKey) and not field.remote_field.parent_link
+        if not isinstance(field.remote_field.model, str)
         if (relation := _relation(field)) is not None
     ]
     return Catalogue(tuple(sorted(found, key=lambda each: each.label)))

@@ -8,6 +8,7 @@ decides whether a parent is gone: see `claims.Held`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import models
@@ -15,9 +16,11 @@ from django.db.models.deletion import Collector
 
 from . import relations, statements
 from .exceptions import UnusablePolicy
-from .plan import Way, replacement
+from .plan import Way, labels, replacement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .plan import Node
     from .relations import Field, ForeignKey
 
@@ -30,6 +33,32 @@ Stepped = tuple[Counts, bool]
 COLLECTOR_ROWS = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one step may change: so many rows in all, roots and what hangs on them.
+
+    `each` is the rows that go with one root, itself included, as far as known.
+    """
+
+    rows: int
+    each: float = 0.0
+
+    def roots(self, node: Node) -> int:
+        """How many roots a step begins with, so that it gets done with them."""
+        return max(1, int(self.rows / (self.each or 1 + len(node.below))))
+
+
+#: Roots that the first guess weighs as much as.
+GUESSED_ROOTS = 200
+
+
+def allowance(node: Node, rows: int, changed: Mapping[str, int]) -> Allowance:
+    """The next step's, by what the steps before it have changed, per label. Pure."""
+    below = sum(changed.get(label, 0) for label in labels(node)) - changed.get(node.label, 0)
+    roots = changed.get(node.label, 0) + GUESSED_ROOTS
+    return Allowance(rows, 1 + (below + GUESSED_ROOTS * len(node.below)) / roots)
+
+
 class Step(Protocol):
     """One bounded step of a plan on rows of `keys`.
 
@@ -37,24 +66,26 @@ class Step(Protocol):
     """
 
     def __call__(
-        self, node: Node, keys: list[Any], limit: int, using: str, *, patient: bool
+        self, node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
     ) -> Stepped:
         """Run it on the database `using`."""
         ...
 
 
-def _set_based(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Stepped:
-    """Delete rows of `keys`, leaf first, `limit` in all; the rows above stay locked meanwhile.
+def _set_based(
+    node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+) -> Stepped:
+    """Delete rows of `keys`, leaf first; the rows above stay locked meanwhile.
 
     Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
     row from moving to a living parent in between, and its foreign key keeps new leaves out.
     """
     on = statements.on(using)
+    on.walk_indexes(using=using)
     if not node.below:
-        gone = on.delete_rows(node.field, keys, limit, using=using, patient=patient)
-        return {node.label: gone}, gone.total() >= limit
-    work = _Tree(using, limit, patient=patient)
-    most = max(1, limit // (1 + len(node.below)))
+        gone = on.delete_rows(node.field, keys, allowed.rows, using=using, patient=patient)
+        return {node.label: gone}, gone.total() >= allowed.rows
+    work, most = _Tree(using, allowed.rows, patient=patient), allowed.roots(node)
     roots = on.lock_rows(node.field, keys, most, using=using)
     more = len(roots) >= most
     if roots:
@@ -126,14 +157,14 @@ class _Tree:
 def _collector(
     node: Node,
     keys: list[Any],
-    limit: int,
+    allowed: Allowance,
     using: str,
     *,
     patient: bool,  # noqa: ARG001 (it never waits for a locked row)
 ) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
-    model, most = node.field.model, min(limit, COLLECTOR_ROWS)
+    model, most = node.field.model, min(allowed.rows, COLLECTOR_ROWS)
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
@@ -146,7 +177,9 @@ def _collector(
     return counts, len(roots) >= most
 
 
-def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: bool) -> Stepped:
+def _update(
+    node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+) -> Stepped:
     """Put the policy's value in place of `keys`."""
     value = replacement(node.field, using)
     on = statements.on(using)
@@ -154,8 +187,9 @@ def _update(node: Node, keys: list[Any], limit: int, using: str, *, patient: boo
         if not on.keys_with_rows(node.field, keys, using=using):
             return {}, False
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
-    changed = on.update_rows(node.field, keys, value, limit, using=using, patient=patient)
-    return {node.label: changed}, changed.total() >= limit
+    on.walk_indexes(using=using)
+    changed = on.update_rows(node.field, keys, value, allowed.rows, using=using, patient=patient)
+    return {node.label: changed}, changed.total() >= allowed.rows
 
 
 def _lives(field: ForeignKey, value: Any) -> bool:

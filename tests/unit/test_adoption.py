@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,6 +125,17 @@ def test_djangos_checks_of_the_policy_still_fire(
     found = [each.id for each in adopted_child(**options).check()]
     # fields.E300: the parent is not in the isolated registry.
     assert [each for each in found if each != "fields.E300"] == expected
+
+
+@pytest.mark.parametrize(
+    ("on_delete", "name"),
+    [(models.SET_NULL, "SET_NULL"), (functools.partial(models.CASCADE), "partial")],
+)
+def test_djangos_messages_can_name_the_declared_policy(
+    adopted_child: Any, on_delete: Any, name: str
+) -> None:
+    # Those of Django 6.1 ask for `on_delete.__name__`.
+    assert adopted_child(on_delete=on_delete).remote_field.on_delete.__name__ == name
 
 
 def test_a_subclass_of_foreign_key_keeps_its_own_deconstruction(adopted_child: Any) -> None:

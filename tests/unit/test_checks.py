@@ -1,45 +1,72 @@
-"""What `manage.py check` says of the settings."""
+"""What `manage.py check` says of one relation, and the page that explains each id."""
 
 from __future__ import annotations
 
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from django.core.checks import Tags, registry
+from django.db import models
 
 from apps.blog.models import Post
 from apps.integrity import checks, relations
+from apps.integrity.checks import admin, databases, keys, settings, shapes
+from tests import snippets
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
 
-    from tests.conftest import Tune
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "name", "known"),
-    [
-        ("scan_policy", "repair", "blog.Post.writer", "blog.Post.author"),
-        ("capture", "both", "auth.Usr", "auth.User"),
-    ],
-)
-def test_a_name_that_the_project_does_not_have_is_an_error_that_lists_the_known(
-    tune: Tune, setting: str, value: str, name: str, known: str
-) -> None:
-    tune(**{setting: {known: value}})
-    assert checks.named() == []
-    tune(**{setting: {known: value, name: value}})
-    (found,) = checks.named()
-    assert (found.id, found.obj) == ("integrity.E002", name)
-    assert repr(name) in found.msg
-    assert known in str(found.hint)
-
-
-def test_one_value_for_all_names_nothing(tune: Tune) -> None:
-    tune(scan_policy="repair", capture="both")
-    assert checks.named() == []
-
-
+PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
+PAGE = PATH.read_text()
+CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
+
+
+class TestThePage:
+    known = re.findall(r'id="(integrity\.[EW]\d{3})"', CODE)
+
+    def test_no_id_is_given_twice(self) -> None:
+        assert not {name for name, times in Counter(self.known).items() if times > 1}
+        assert self.known
+
+    def test_each_id_has_a_row_and_a_section_with_its_anchor_and_nothing_else_has(self) -> None:
+        row, section = r"^\| \[`(.+)`\]\(#(.+)\) \|", r'^<a id="(.+)"></a>\n### (.+)$'
+        rows, sections = (re.findall(each, PAGE, re.MULTILINE) for each in (row, section))
+        # Headings get their anchors from code hosts and from Sphinx without the dots.
+        assert rows == [(each, each.replace(".", "").lower()) for each in sorted(self.known)]
+        assert sections == [(each, each) for each in sorted(self.known)]
+
+    def test_what_it_prints_can_be_pasted(self) -> None:
+        shown = snippets.blocks(PATH, "python")
+        assert shown
+        for each in shown:
+            ast.parse(each.text)
+
+
+class TestRegistered:
+    def test_each_check_is_and_only_those_that_query_wait_for_a_database(self) -> None:
+        ours = {
+            each: set(each.tags)
+            for each in registry.registry.get_checks()
+            if each.__module__.startswith(checks.__name__)
+        }
+        plain = (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS)
+        assert ours == {
+            **{each: set() for each in plain},
+            **{each: {Tags.database} for each in databases.CHECKS},
+        }
+
+    def test_they_query_nothing_without_a_database(self) -> None:
+        # No mark of pytest-django: a query would raise here.
+        for each in (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS):
+            each()
+        for asking in databases.CHECKS:
+            assert asking(databases=None) == []
 
 
 class Answering:
@@ -64,46 +91,80 @@ class Denying(Answering):
         return False
 
 
+class Following(Answering):
+    def db_for_read(self, model, instance=None, **_hints):
+        return instance._state.db if instance else super().db_for_read(model)
+
+
+class Replicated(Answering):
+    """Reads from replicas, of which each end has its own."""
+
+    def db_for_read(self, model, **_hints):
+        return "test_left" if model is Post else "test_right"
+
+
 def ids() -> list[str | None]:
-    return [each.id for each in checks.problems(AUTHOR)]
+    return [each.id for each in keys.problems(AUTHOR)]
 
 
-def test_the_sample_project_has_no_problems() -> None:
-    assert ids() == []
+class TestOneRelation:
+    def test_the_sample_project_has_no_problems(self) -> None:
+        assert ids() == []
+
+    def test_e003_a_constraint_across_databases(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(AUTHOR.field, "db_constraint", True)
+        [found] = keys.problems(AUTHOR)
+        assert (found.id, found.obj) == ("integrity.E003", AUTHOR.field)
+        assert "db_constraint=False" in str(found.hint)
+
+    def test_e004_a_router_that_answers_none(self, settings: SettingsWrapper) -> None:
+        settings.DATABASE_ROUTERS = [Answering()]
+        assert ids() == []
+        settings.DATABASE_ROUTERS = [Silent()]
+        [found] = keys.problems(AUTHOR)
+        assert found.id == "integrity.E004"
+        assert "db_for_read(auth.User) is None" in found.msg
+        assert "return 'default'" in str(found.hint)
+
+    def test_e005_a_router_that_denies_the_relation(self, settings: SettingsWrapper) -> None:
+        settings.DATABASE_ROUTERS = [Denying()]
+        assert ids() == ["integrity.E005"]
+
+    def test_e006_a_router_that_follows_the_instance(self, settings: SettingsWrapper) -> None:
+        settings.DATABASE_ROUTERS = [Following()]
+        forward, backward = keys.problems(AUTHOR)
+        assert {forward.id, backward.id} == {"integrity.E006"}
+        assert "db_for_read(auth.User, instance=<blog.Post of 'blog_db'>) is 'blog_db'" in (
+            forward.msg
+        )
+        assert "if model._meta.label == 'auth.User': return 'default'" in str(forward.hint)
+        assert "db_for_read(blog.Post, instance=<auth.User of 'default'>) is 'default'" in (
+            backward.msg
+        )
+
+    def test_e006_a_replica_follows_nothing(self, settings: SettingsWrapper) -> None:
+        settings.DATABASE_ROUTERS = [Replicated()]
+        assert ids() == []
+
+    @pytest.mark.parametrize("policy", ["CASCADE", "SET_NULL", "SET_DEFAULT"])
+    def test_e011_a_policy_of_the_database(
+        self, policy: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A stand-in for what Django has since 6.1.
+        monkeypatch.setattr(models, f"DB_{policy}", by_database := object(), raising=False)
+        assert ids() == []
+        remote = SimpleNamespace(on_delete=by_database)
+        monkeypatch.setattr(AUTHOR.field.remote_field, "on_delete", remote.on_delete)
+        [found] = keys.problems(AUTHOR)
+        assert found.id == "integrity.E011"
+        assert f"on_delete=DB_{policy}" in found.msg
+        assert f"on_delete=models.{policy})" in str(found.hint)
+
+    def test_w001_a_key_without_an_index(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(relations.Relation, "indexed", False)
+        assert ids() == ["integrity.W001"]
 
 
-def test_e003_a_constraint_across_databases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AUTHOR.field, "db_constraint", True)
-    [found] = checks.problems(AUTHOR)
-    assert (found.id, found.obj) == ("integrity.E003", AUTHOR.field)
-    assert "db_constraint=False" in str(found.hint)
-
-
-def test_e004_a_router_that_answers_none(settings: SettingsWrapper) -> None:
-    settings.DATABASE_ROUTERS = [Answering()]
-    assert ids() == []
-    settings.DATABASE_ROUTERS = [Silent()]
-    [found] = checks.problems(AUTHOR)
-    assert found.id == "integrity.E004"
-    assert "db_for_read(auth.User) is None" in found.msg
-    assert "return 'default'" in str(found.hint)
-
-
-def test_e005_a_router_that_denies_the_relation(settings: SettingsWrapper) -> None:
-    settings.DATABASE_ROUTERS = [Denying()]
-    assert ids() == ["integrity.E005"]
-
-
-def test_w001_a_key_without_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relations.Relation, "indexed", False)
-    assert ids() == ["integrity.W001"]
-
-
-@pytest.mark.django_db(databases=["default"])
-def test_w002_a_parent_s_database_without_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks.logged(["default"]) == []
-    monkeypatch.setattr(checks.Deletion._meta, "db_table", "nowhere")
-    assert checks.logged(None) == []
-    [found] = checks.logged(["default"])
-    assert (found.id, found.obj) == ("integrity.W002", "default")
-    assert "'nowhere'" in found.msg
+@pytest.mark.parametrize(("count", "told"), [(1, "a"), (3, "a, b, c"), (5, "a, b, c, 2 more")])
+def test_a_message_names_the_first_of_many(count: int, told: str) -> None:
+    assert keys.some("abcde"[:count]) == told

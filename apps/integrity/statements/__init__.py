@@ -68,6 +68,9 @@ class Statements(Protocol):
         Call it inside a transaction. Rows that somebody else holds are passed over.
         """
 
+    def walk_indexes(self, *, using: str) -> None:
+        """Let this transaction find rows through indexes, whatever else seems cheap."""
+
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:

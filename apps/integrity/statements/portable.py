@@ -135,6 +135,9 @@ class Portable:
     ) -> dict[Any, Any]:
         return _referring(field, keys, limit, using, patient=False)
 
+    def walk_indexes(self, *, using: str) -> None:
+        pass  # no such planner here
+
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:

@@ -2,7 +2,8 @@
 
 Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan when statistics are
 stale or skewed (GitLab, merge request 235721). `unnest … CROSS JOIN LATERAL (… LIMIT n)` leaves
-the planner one index seek for each key.
+the planner one look for each key, and `walk_indexes` says which: a key that half of the table
+holds makes it read the table from its start, over the rows that earlier steps have deleted.
 
 Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
 key's condition, so that a row which moved to another parent meanwhile is left alone.
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..relations import Field, Model, Relation
+
+
+#: Types of keys that a row holds as we write them: text may be equal to another text.
+EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
 class PostgreSQL:
@@ -158,11 +163,28 @@ class PostgreSQL:
         )
         return dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, limit]))
 
+    def walk_indexes(self, *, using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('enable_seqscan', 'off', true),"
+                " set_config('enable_bitmapscan', 'off', true)"
+            )
+
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
-        delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
-        return _change(field, keys, limit, delete, using=using, patient=patient)
+        kind = type_of(field, using)
+        if kind not in EXACT:
+            delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
+            return _change(field, keys, limit, delete, using=using, patient=patient)
+        names, prepared = names_of(field, using), _prepared(field, need(keys), using)
+        sql = (
+            f"WITH gone AS (DELETE FROM {names['table']} AS child"
+            f" WHERE child.ctid = ANY(ARRAY(SELECT found.row {_picked(names, kind, patient)}))"
+            f" AND child.{names['key']} = ANY(%s::{kind}[]) RETURNING child.{names['key']} AS key)"
+            " SELECT key, count(*) FROM gone GROUP BY key"
+        )
+        return Counter(dict(_fetch(using, sql, [prepared, limit, limit, prepared])))
 
     def update_rows(
         self,
@@ -248,19 +270,26 @@ def _change(
 ) -> Counter[Any]:
     """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
     names = names_of(field, using)
-    lock = "" if patient else " FOR UPDATE SKIP LOCKED"
+    picked = _picked(names, type_of(field, using), patient)
     sql = (
-        "WITH picked AS MATERIALIZED (SELECT found.row, wanted.key"
-        f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
-        f" CROSS JOIN LATERAL (SELECT child.ctid AS row"
-        f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key{lock}) AS found"
-        f" LIMIT %s), changed AS ({change}"
+        f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
         f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"
         " RETURNING picked.key)"
         " SELECT key, count(*) FROM changed GROUP BY key"
     )
-    return Counter(dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, *params])))
+    prepared = _prepared(field, need(keys), using)
+    return Counter(dict(_fetch(using, sql, [prepared, limit, limit, *params])))
+
+
+def _picked(names: _Names, kind: str, patient: bool) -> str:  # noqa: FBT001 (called twice, here)
+    """The rows to change; its parameters are the keys, and twice the limit."""
+    lock = "" if patient else " FOR UPDATE SKIP LOCKED"
+    return (
+        f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
+        f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key LIMIT %s{lock})"
+        " AS found LIMIT %s"
+    )
 
 
 def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:

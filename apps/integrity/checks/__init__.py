@@ -1,0 +1,19 @@
+"""What `manage.py check` finds out about the project, each with its remedy.
+
+A file for each thing that is looked at. Only checks of `Tags.database` query, and those run where
+a database is named: `check --database`, and `migrate`. The ids: docs/reference/checks.md.
+"""
+
+from __future__ import annotations
+
+from django.core import checks
+
+from . import admin, databases, keys, settings, shapes
+
+
+def connect() -> None:
+    """Register the checks."""
+    for each in (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS):
+        checks.register(each)
+    for asking in databases.CHECKS:
+        checks.register(asking, checks.Tags.database)

@@ -1,0 +1,195 @@
+"""Options of the admin that JOIN across databases, each with what to write in its place.
+
+Note [Who answers]: an option counts where Django's own method reads it, or our mixin's, which mends
+some of them. Where a project's method answers in its place nothing is known, and nothing is said.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.apps import apps
+from django.core import checks
+from django.db.models.constants import LOOKUP_SEP
+
+from .. import relations
+from . import joins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..relations import Model
+    from .joins import Step
+
+PACKAGE = relations.__package__
+KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.admin"
+#: An option, what it names, and the JOIN that this asks for.
+Found: TypeAlias = "tuple[str, object, Step]"
+
+MIXIN = (
+    f"from {PACKAGE}.admin import CrossDatabaseAdminMixin;"
+    " class {name}(CrossDatabaseAdminMixin, ...)"
+)
+HINTS = {
+    "list_display": f"{MIXIN}. Or: list_select_related = ()",
+    "list_display, sorted": f"{MIXIN}. Or leave it out of: sortable_by = (...)",
+    "list_select_related": f"list_select_related without {{value!r}}; to fetch it, too: {MIXIN}",
+    "search_fields": f"search_fields without {{value!r}}; where it begins with the key: {MIXIN}",
+    "ordering": "A column of its own database in place of {value!r}: ordering = ('-pk',)",
+    "list_filter": "list_filter without {value!r}: a key can be a filter, what is behind it not",
+    "date_hierarchy": "date_hierarchy = None, or a date of its own database",
+}
+
+
+def joined(**_: Any) -> list[checks.CheckMessage]:
+    """W005: what an admin's list would JOIN, and no database can."""
+    if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
+        return []
+    return [
+        checks.Warning(
+            f"{_name(admin)}.{option.partition(',')[0]} names {value!r}: {step}, and no database"
+            " can JOIN them.",
+            hint=HINTS[option].format(name=type(admin).__name__, value=value),
+            obj=type(admin),
+            id="integrity.W005",
+        )
+        for admin in _registered()
+        for option, value, step in _found(admin)
+    ]
+
+
+def _registered() -> list[Any]:
+    """The ModelAdmin of each model; one of several sites counts once."""
+    from django.contrib.admin.sites import all_sites
+
+    found = {
+        (type(admin), model): admin
+        for site in sorted(all_sites, key=lambda each: each.name)
+        for model in apps.get_models()
+        if site.is_registered(model) and (admin := site.get_model_admin(model))
+    }
+    return list(found.values())
+
+
+def _found(admin: Any) -> Iterator[Found]:
+    for option in (_selected, _columns, _searched, _ordered, _filtered):
+        yield from option(admin)
+    if admin.date_hierarchy and (step := joins.crossing(admin.model, admin.date_hierarchy)):
+        yield "date_hierarchy", admin.date_hierarchy, step
+
+
+def _selected(admin: Any) -> Iterator[Found]:
+    """What Django's `ChangeList.apply_select_related` does with the two options."""
+    model, wanted = admin.model, admin.list_select_related
+    answers = _answers(admin, "get_list_select_related")
+    if answers == DJANGO and isinstance(wanted, bool):
+        shown = None if wanted else _shown_key(admin)
+        if (wanted or shown) and (step := joins.selecting_all(model)):
+            yield ("list_select_related", True, step) if wanted else ("list_display", shown, step)
+    elif answers in KNOWN and not isinstance(wanted, bool):
+        for path in _listed(wanted):
+            step = joins.selecting(model, path)
+            if step and not (answers == OURS and _begins_elsewhere(model, path)):
+                yield "list_select_related", path, step
+
+
+def _shown_key(admin: Any) -> str | None:
+    """The first column that makes Django JOIN all keys that are not null."""
+    if _answers(admin, "get_list_display") != DJANGO:
+        return None
+    for name in filter(_is_text, _listed(admin.list_display)):
+        field = joins.field_of(admin.model, name)
+        if getattr(field, "remote_field", None) and name != getattr(field, "attname", name):
+            return str(name)
+    return None
+
+
+def _columns(admin: Any) -> Iterator[Found]:
+    """What a click on the head of a column sorts by."""
+    answers, model = _answers(admin, "get_list_display"), admin.model
+    if answers not in KNOWN or _answers(admin, "get_sortable_by") != DJANGO:
+        return
+    columns = _listed(admin.list_display)
+    sortable = columns if admin.sortable_by is None else _listed(admin.sortable_by)
+    for column in columns:
+        path = _sorts_by(admin, column)
+        mended = answers == OURS and _is_text(column) and _begins_elsewhere(model, column)
+        if path and column in sortable and not mended and (step := joins.sorting(model, path)):
+            yield "list_display, sorted", column, step
+
+
+def _sorts_by(admin: Any, column: Any) -> str:
+    """The path that a column sorts by; "" where that is not one."""
+    if _is_text(column) and joins.field_of(admin.model, column.partition(LOOKUP_SEP)[0]):
+        return str(column)
+    method = column if callable(column) else getattr(admin, column, None)
+    order: Any = getattr(method or getattr(admin.model, column, None), "admin_order_field", "")
+    return next(iter(joins.ordered_by([order])), "") if order else ""
+
+
+def _searched(admin: Any) -> Iterator[Found]:
+    answers, model = _answers(admin, "get_search_results"), admin.model
+    if answers not in KNOWN or _answers(admin, "get_search_fields") != DJANGO:
+        return
+    for given in _listed(admin.search_fields):
+        start, path = model, str(given).lstrip("^=@")
+        if answers == OURS and _begins_elsewhere(model, path):
+            # The mixin asks the other database with the rest of the path.
+            first, _, path = path.partition(LOOKUP_SEP)
+            start = joins.field_of(model, first).related_model
+        if step := joins.crossing(start, path):
+            yield "search_fields", given, step
+
+
+def _ordered(admin: Any) -> Iterator[Found]:
+    if _answers(admin, "get_ordering") != DJANGO:
+        return
+    for given in _listed(admin.ordering):
+        for path in joins.ordered_by([given]):
+            step = (joins.sorting if _is_text(given) else joins.crossing)(admin.model, path)
+            if step:
+                yield "ordering", given, step
+
+
+def _filtered(admin: Any) -> Iterator[Found]:
+    from django.contrib.admin.filters import RelatedOnlyFieldListFilter
+
+    if _answers(admin, "get_list_filter") != DJANGO:
+        return
+    for given in _listed(admin.list_filter):
+        path, kind = given if isinstance(given, (list, tuple)) else (given, None)
+        if not _is_text(path):  # a filter of the project's own
+            continue
+        step = joins.crossing(admin.model, path)
+        if not step and isinstance(kind, type) and issubclass(kind, RelatedOnlyFieldListFilter):
+            # It takes the keys of this list as a subquery on the other table.
+            step = joins.selecting(admin.model, path)
+        if step:
+            yield "list_filter", path, step
+
+
+def _answers(admin: Any, method: str) -> str:
+    """The module of the method that reads an option. See Note [Who answers]."""
+    return str(getattr(getattr(type(admin), method), "__module__", ""))
+
+
+def _begins_elsewhere(model: Model, path: str) -> bool:
+    """Whether a path begins with a relation: those are the ones that the mixin mends."""
+    field = joins.field_of(model, path.partition(LOOKUP_SEP)[0])
+    return any(each.field is field for each in relations.catalogue().relations)
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """An option's value; what is no list is left to Django's checks, which name it."""
+    return given if isinstance(given, (list, tuple)) else ()
+
+
+def _is_text(given: object) -> bool:
+    return isinstance(given, str)
+
+
+def _name(admin: Any) -> str:
+    return f"{type(admin).__module__}.{type(admin).__qualname__}"
+
+
+CHECKS = (joined,)

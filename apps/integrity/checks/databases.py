@@ -1,0 +1,99 @@
+"""What lies in the databases: these query, and run for the databases that are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import connections
+from django.db.backends.utils import truncate_name
+
+from .. import relations, triggers
+from ..models import Deletion
+from .settings import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..relations import Model
+
+
+def captured(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E001: a trigger that the settings ask for is not there."""
+    return [
+        checks.Error(
+            f"Nothing records deletions of {parent} in {using!r}: its trigger is not there.",
+            hint=f"Run `manage.py integrity install-triggers --database {using}`, or `migrate`.",
+            obj=parent,
+            id="integrity.E001",
+        )
+        for using in triggers.databases()
+        if using in (databases or ())
+        for parent in triggers.missing(using)
+    ]
+
+
+def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W002: parents are deleted where no log is.
+
+    A warning, because `migrate` runs it first and stops at errors.
+    """
+    table, package = Deletion._meta.db_table, relations.__package__
+    return [
+        checks.Warning(
+            f"The deletion log is not in {using!r}: there is no table {table!r}, so deletes fail.",
+            hint=f"Run `manage.py migrate integrity --database {using}`. If it makes no table:"
+            f' DATABASE_ROUTERS = ["{package}.routers.LogRouter", *DATABASE_ROUTERS]',
+            obj=using,
+            id="integrity.W002",
+        )
+        for using in relations.catalogue().log_databases
+        if using in (databases or ())
+        if table not in connections[using].introspection.table_names()
+    ]
+
+
+def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W004: a table of one end of a relation lies in the database of the other end, too."""
+    wanted = dict.fromkeys(_ghosts())
+    there = {
+        alias: set(connections[alias].introspection.table_names())
+        for alias in dict.fromkeys(alias for alias, _, _ in wanted)
+        if alias in (databases or ())
+    }
+    return [
+        checks.Warning(
+            f"{model._meta.label} is in {home!r}, but {alias!r} has a table {table!r}, too: what"
+            " JOINs it or counts it there succeeds, and is wrong.",
+            hint=f"In your router's allow_migrate: return db == {home!r} if app_label =="
+            f" {model._meta.app_label!r}. Then look at what the table in {alias!r} holds, and drop"
+            " it if nothing needs it.",
+            obj=model,
+            id="integrity.W004",
+        )
+        for alias, model, home in wanted
+        if (table := _name_in(alias, model)) in there.get(alias, ())
+    ]
+
+
+def _ghosts() -> Iterator[tuple[str, Model, str]]:
+    """Where a table would be a ghost: alias, the model, and its home."""
+    for each in relations.catalogue().relations:
+        homes, elsewhere = each.parent_databases, each.child_databases
+        for model, its, others in ((each.parent, homes, elsewhere), (each.child, elsewhere, homes)):
+            places = {place(alias) for alias in its}
+            yield from (
+                (alias, model, its[0])
+                for alias in others
+                if alias not in its and not places & {place(alias), None}
+            )
+
+
+def _name_in(alias: str, model: Model) -> str:
+    """The table's name as the database lists it."""
+    connection = connections[alias]
+    name = truncate_name(model._meta.db_table, connection.ops.max_name_length())
+    return connection.introspection.identifier_converter(name)
+
+
+CHECKS = (captured, logged, haunted)

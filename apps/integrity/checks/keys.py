@@ -1,0 +1,132 @@
+"""What is wrong with one relation: its field, and what the routers answer about its two ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import models, router
+
+from .. import relations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..relations import Relation
+
+METHODS = ("db_for_read", "db_for_write")
+#: The policies that the database itself carries out, where Django has them (6.1).
+IN_DATABASE = ("DB_CASCADE", "DB_SET_NULL", "DB_SET_DEFAULT")
+#: A message names so many of a kind.
+SHOWN = 3
+
+
+def related(**_: Any) -> list[checks.CheckMessage]:
+    """What is wrong with each relation: see `problems`."""
+    return [found for each in relations.catalogue().relations for found in problems(each)]
+
+
+def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+    """E003 to E006, E011 and W001, of one relation. Asks the routers, and no database."""
+    yield from _field_problems(relation)
+    yield from _router_problems(relation)
+
+
+def _field_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+    field, label, made = relation.field, relation.label, type(relation.field).__name__
+    home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
+    if field.db_constraint:  # type: ignore[attr-defined]  # not in the stubs
+        yield checks.Error(
+            f"{label} has db_constraint=True: {elsewhere!r} cannot refer to rows in {home!r}.",
+            hint=f"In {label}: {made}(..., db_constraint=False)",
+            obj=field,
+            id="integrity.E003",
+        )
+    if name := in_database(relation.on_delete):
+        yield checks.Error(
+            f"{label} has on_delete={name}: the database of the parents, {home!r}, cannot carry it"
+            f" out in {elsewhere!r}.",
+            hint=f"In {label}: {made}(..., on_delete=models.{name.removeprefix('DB_')})",
+            obj=field,
+            id="integrity.E011",
+        )
+    if not relation.indexed:
+        yield checks.Warning(
+            f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
+            hint=f"In {label}: {made}(..., db_index=True)",
+            obj=field,
+            id="integrity.W001",
+        )
+
+
+def in_database(on_delete: object) -> str:
+    """The name of a policy that the database carries out without Django's knowing; else ""."""
+    known = ((name, getattr(models, name, None)) for name in IN_DATABASE)
+    return next((name for name, each in known if each is not None and each is on_delete), "")
+
+
+def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+    parent, label = relation.parent, relation.label
+    home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
+    rows = _row(parent, home), _row(relation.child, elsewhere)
+    for method in METHODS:
+        if _answer(method, parent) is None:
+            yield checks.Error(
+                f"{method}({parent._meta.label}) is None in every router: Django would look for"
+                f" the parents of {label} in {elsewhere!r}, where the child is.",
+                hint=f"At the end of your router's {method}: return {home!r}",
+                obj=relation.field,
+                id="integrity.E004",
+            )
+        yield from _followers(relation, method, *rows)
+    if not router.allow_relation(*rows):
+        yield checks.Error(
+            f"allow_relation() denies {label} ({elsewhere!r} to {home!r}): assigning raises.",
+            hint="In your router: def allow_relation(self, obj1, obj2, **hints): return True",
+            obj=relation.field,
+            id="integrity.E005",
+        )
+
+
+def _followers(
+    relation: Relation, method: str, parent: models.Model, child: models.Model
+) -> Iterator[checks.CheckMessage]:
+    """E006: beside a row of the one end, a router looks for the other end where that row is."""
+    homes, elsewhere = relation.parent_databases, relation.child_databases
+    for model, right, beside, wrong in (
+        (relation.parent, homes, child, elsewhere),
+        (relation.child, elsewhere, parent, homes),
+    ):
+        answer = _answer(method, model, instance=beside)
+        # Any other alias may be a replica.
+        if answer in wrong and answer not in right:
+            name, other = model._meta.label, beside._meta.label
+            yield checks.Error(
+                f"{method}({name}, instance=<{other} of {wrong[0]!r}>) is {answer!r}: a router"
+                f" follows the instance, but {name} is in {right[0]!r}.",
+                hint=f"In your router's {method}, before it looks at hints['instance']:"
+                f" if model._meta.label == {name!r}: return {right[0]!r}",
+                obj=relation.field,
+                id="integrity.E006",
+            )
+
+
+def _answer(method: str, model: relations.Model, **hints: Any) -> str | None:
+    """What the routers say themselves, without what Django falls back to."""
+    asked = (getattr(each, method, None) for each in router.routers)
+    return next((alias for ask in asked if ask and (alias := ask(model, **hints))), None)
+
+
+def _row(model: relations.Model, database: str) -> models.Model:
+    row = model()
+    row._state.db = database  # noqa: SLF001 (as Django does)
+    return row
+
+
+def some(labels: Sequence[str]) -> str:
+    """The first of many labels, and how many more there are."""
+    more = [f"{len(labels) - SHOWN} more"] if len(labels) > SHOWN else []
+    return ", ".join([*labels[:SHOWN], *more])
+
+
+CHECKS = (related,)

@@ -1,0 +1,171 @@
+"""What the settings name that is not there, and what they lack. Celery is not imported.
+
+Note [What settings tell of Celery]: they tell it under the prefix CELERY_, which is a convention
+(`config_from_object(..., namespace="CELERY")`). Without one such setting nothing can be told, and
+nothing is said; so where beat may keep its entries in a table. `integrity doctor` asks the running.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.db import connections
+
+from .. import conf, relations
+from ..routing import CONTROL, PERIODS, queue_for
+from .keys import some
+
+PACKAGE = relations.__package__
+#: Beat keeps its timetable in the settings where this is its scheduler.
+OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler"}
+#: The ports that servers have where the settings name none.
+PORTS = {"postgresql": "5432", "mysql": "3306", "oracle": "1521"}
+BROKERS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
+
+
+def named(**_: Any) -> list[checks.CheckMessage]:
+    """E002: the settings name a relation or a parent that is none: they do not do what they say."""
+    known, given = relations.catalogue(), conf.current()
+    subjects = {
+        "scan_policy": ("relation", [each.label for each in known.relations]),
+        "capture": ("parent", list(known.parents)),
+    }
+    return [
+        checks.Error(
+            f"INTEGRITY[{setting!r}] names {name!r}, which is no {what} of this project.",
+            hint=f"Known: {', '.join(labels) or 'none'}.",
+            obj=name,
+            id="integrity.E002",
+        )
+        for setting, (what, labels) in subjects.items()
+        if isinstance(names := getattr(given, setting), Mapping)
+        for name in names
+        if name not in labels
+    ]
+
+
+def timed(**_: Any) -> list[checks.CheckMessage]:
+    """W009: beat starts nothing of this app, or not all of it."""
+    if not _tells_of_celery() or _has_a_table():
+        return []
+    entries: Mapping[str, Any] = _celery("BEAT_SCHEDULE") or {}
+    if not (missing := sorted(PERIODS.keys() - {_task(each) for each in entries.values()})):
+        return []
+    return [
+        checks.Warning(
+            f"CELERY_BEAT_SCHEDULE has no entry for {', '.join(missing)}: what a lost message"
+            " leaves undone stays so.",
+            hint=f"from {PACKAGE}.routing import BEAT_SCHEDULE;"
+            f" CELERY_BEAT_SCHEDULE = {{{'**CELERY_BEAT_SCHEDULE, ' * bool(entries)}"
+            "**BEAT_SCHEDULE}",
+            obj="CELERY_BEAT_SCHEDULE",
+            id="integrity.W009",
+        )
+    ]
+
+
+def _has_a_table() -> bool:
+    return _celery("BEAT_SCHEDULER") not in OF_SETTINGS or apps.is_installed("django_celery_beat")
+
+
+def _task(entry: Any) -> Any:
+    return entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", None)
+
+
+def queued(**_: Any) -> list[checks.CheckMessage]:
+    """W010: Celery knows a fixed list of queues, and one that is published to is not among them."""
+    if not _tells_of_celery() or _celery("TASK_CREATE_MISSING_QUEUES") is not False:
+        return []
+    queues = _celery("TASK_QUEUES") or [_celery("TASK_DEFAULT_QUEUE") or "celery"]
+    names = {getattr(each, "name", each) for each in queues}
+    wanted = [CONTROL, *map(queue_for, relations.catalogue().child_databases)]
+    if not (missing := [name for name in wanted if name not in names]):
+        return []
+    kept = "*CELERY_TASK_QUEUES, " if _celery("TASK_QUEUES") else ""
+    return [
+        checks.Warning(
+            f"CELERY_TASK_QUEUES lacks {', '.join(missing)}, and CELERY_TASK_CREATE_MISSING_QUEUES"
+            " is False: no message gets there.",
+            hint="from kombu import Queue;"
+            f" CELERY_TASK_QUEUES = [{kept}{', '.join(f'Queue({name!r})' for name in missing)}]",
+            obj="CELERY_TASK_QUEUES",
+            id="integrity.W010",
+        )
+    ]
+
+
+def brokered(**_: Any) -> list[checks.CheckMessage]:
+    """W011: wake-ups are published, but no broker is named."""
+    if not _tells_of_celery() or not conf.current().wakeups:
+        return []
+    if any(getattr(settings, name, None) for name in BROKERS):
+        return []
+    return [
+        checks.Warning(
+            "No setting CELERY_BROKER_URL: each delete tries to wake workers by way of"
+            " amqp://localhost, Celery's default.",
+            hint='CELERY_BROKER_URL = "redis://localhost:6379/0", or without a broker'
+            ' INTEGRITY = {"wakeups": False} and `manage.py integrity drain --forever`.',
+            obj="CELERY_BROKER_URL",
+            id="integrity.W011",
+        )
+    ]
+
+
+def shared(**_: Any) -> list[checks.CheckMessage]:
+    """W007: a parent's and a child's alias name one physical database."""
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for each in relations.catalogue().relations:
+        for home, elsewhere in itertools.product(each.parent_databases, each.child_databases):
+            if home != elsewhere and place(home) is not None and place(home) == place(elsewhere):
+                pairs.setdefault((home, elsewhere), []).append(each.label)
+    return [
+        checks.Warning(
+            f"DATABASES[{home!r}] and DATABASES[{elsewhere!r}] are one database"
+            f" ({connections[home].settings_dict['NAME']!r}), so {some(labels)} needs no cascade,"
+            " and one alias does not see what the other has not committed.",
+            hint=f"In your routers: return {home!r} where they say {elsewhere!r}, and take"
+            f" DATABASES[{elsewhere!r}] out.",
+            obj=elsewhere,
+            id="integrity.W007",
+        )
+        for (home, elsewhere), labels in pairs.items()
+    ]
+
+
+def place(alias: str) -> tuple[str, ...] | None:
+    """What identifies the database behind an alias; None where the settings do not tell."""
+    connection = connections[alias]
+    settings, vendor = connection.settings_dict, connection.vendor
+    name, options = str(settings["NAME"] or ""), settings.get("OPTIONS", {})
+    if not name or ":memory:" in name or "mode=memory" in name:
+        return None
+    if vendor == "sqlite":
+        return (vendor, str(Path(name).resolve()))
+    host, port = settings["HOST"] or "", str(settings["PORT"] or PORTS.get(vendor, ""))
+    # Two schemas of one database hold different tables.
+    schema = str(options.get("options", "")) if "search_path" in str(options) else ""
+    return (vendor, host, port, name, schema)
+
+
+def _tells_of_celery() -> bool:
+    """Whether relations want workers, and the settings say which. See the Note above."""
+    if not relations.catalogue().relations or importlib.util.find_spec("celery") is None:
+        return False
+    if _celery("TASK_ALWAYS_EAGER"):
+        return False
+    return any(name.startswith("CELERY_") for name in dir(settings))
+
+
+def _celery(name: str) -> Any:
+    return getattr(settings, f"CELERY_{name}", None)
+
+
+CHECKS = (named, shared, timed, queued, brokered)

@@ -1,0 +1,230 @@
+"""What models of several databases cannot be, or had better not be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core import checks
+from django.db import connections
+
+from .. import conf, plan, relations
+from ..relations import databases_for, label
+from . import joins
+from .keys import in_database, some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..plan import Node
+    from ..relations import Field, Model
+
+
+def linked(**_: Any) -> list[checks.CheckMessage]:
+    """E007: a ManyToManyField whose two models and links are not in one database."""
+    return [
+        checks.Error(
+            f"{label(field)} is a ManyToManyField between databases ({_where(*models)}):"
+            " its .all() and .set() JOIN them.",
+            hint=_instead_of(field),
+            obj=field,
+            id="integrity.E007",
+        )
+        for model in _models()
+        for field in model._meta.local_many_to_many
+        if not isinstance(field.related_model, str)
+        if (models := (model, _through(field), field.related_model)) and _scattered(*models)
+    ]
+
+
+def _instead_of(field: Any) -> str:
+    here, there, through = field.model, field.related_model, _through(field)
+    if not through._meta.auto_created:
+        return f"Remove {label(field)}, and read {through._meta.label} with prefetch_related()."
+
+    def key(to: Model) -> str:
+        more = ", db_constraint=False" if _scattered(through, to) else ""
+        return f"models.ForeignKey({to._meta.label!r}, models.CASCADE{more})"
+
+    names = here._meta.model_name, there._meta.model_name
+    left, right = names if names[0] != names[1] else (f"from_{names[0]}", f"to_{names[1]}")
+    return f"In its place a model of its own, with {left} = {key(here)} and {right} = {key(there)}."
+
+
+def inherited(**_: Any) -> list[checks.CheckMessage]:
+    """E008: multi-table inheritance whose tables are not in one database."""
+    return [
+        checks.Error(
+            f"{model._meta.label} inherits from {base._meta.label}, which lives in another database"
+            f" ({_where(model, base)}): neither can be read or saved.",
+            hint=f"{model._meta.label}(models.Model) with"
+            f" {base._meta.model_name} = models.OneToOneField({base._meta.label!r},"
+            " models.CASCADE, primary_key=True, db_constraint=False)",
+            obj=model,
+            id="integrity.E008",
+        )
+        for model in _models()
+        for base, link in model._meta.parents.items()
+        if link and link.model is model and _scattered(model, base)
+    ]
+
+
+def reached_generically(**_: Any) -> list[checks.CheckMessage]:
+    """E009: a GenericRelation into another database, which Django would follow in a delete."""
+    return [
+        checks.Error(
+            f"{label(field)} is a GenericRelation into another database ({_where(model, there)}):"
+            f" deleting a {model._meta.label} looks for {there._meta.label} beside it, and fails.",
+            hint=f"Remove {label(field)}, and read {there._meta.label} by its object_id.",
+            obj=field,
+            id="integrity.E009",
+        )
+        for model in _models()
+        for field in model._meta.private_fields
+        if hasattr(field, "bulk_related_objects") and field.model is model
+        if not isinstance(there := field.related_model, str) and _scattered(model, there)
+    ]
+
+
+def pointing_anywhere(**_: Any) -> list[checks.CheckMessage]:
+    """W003: a GenericForeignKey that may point to a parent elsewhere; nothing follows it."""
+    return [
+        checks.Warning(
+            f"{label(field)} may point to {some(elsewhere)}, in other databases than"
+            f" {databases_for(model)[0]!r}: no deletion there cascades to it.",
+            hint=f"A ForeignKey(..., null=True, db_constraint=False) for each kind of parent in the"
+            f" place of {field.name}, or delete its rows in a receiver of `deletion_recorded`.",
+            obj=field,
+            id="integrity.W003",
+        )
+        for model in _models()
+        for field in model._meta.private_fields
+        if hasattr(field, "ct_field") and hasattr(field, "fk_field") and field.model is model
+        if (elsewhere := _parents_apart_from(model))
+    ]
+
+
+def _parents_apart_from(model: Model) -> list[str]:
+    parents = relations.catalogue().parents
+    return [name for name, parent in parents.items() if _scattered(model, parent)]
+
+
+def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:
+    """E010: a `Meta.ordering` that JOINs another database: not one row can be listed."""
+    return [
+        checks.Error(
+            f"{model._meta.label} has Meta.ordering by {path!r}: {step},"
+            " and no database can JOIN them.",
+            hint=f"In {model._meta.label}: class Meta: ordering = ['pk']",
+            obj=model,
+            id="integrity.E010",
+        )
+        for model in _models()
+        for path in joins.ordered_by(model._meta.ordering)
+        if (step := joins.sorting(model, path))
+    ]
+
+
+def unconstrained(**_: Any) -> list[checks.CheckMessage]:
+    """W006: db_constraint=False inside one database, where a constraint would work.
+
+    Silent with a single database: the project may have more of them elsewhere.
+    """
+    if len(list(connections)) == 1:
+        return []
+    return [
+        checks.Warning(
+            f"{label(field)} has db_constraint=False, but both its ends are in"
+            f" {databases_for(model)[0]!r}, which could keep orphans out by itself.",
+            hint=f"In {label(field)}: {type(field).__name__}(...) without db_constraint=False",
+            obj=field,
+            id="integrity.W006",
+        )
+        for model in _models()
+        if model._meta.managed
+        for field in (*model._meta.local_fields, *model._meta.local_many_to_many)
+        if _needless(field)
+    ]
+
+
+def _needless(field: Any) -> bool:
+    there = field.related_model
+    if not there or isinstance(there, str) or not there._meta.managed:
+        return False
+    flagged = field if hasattr(field, "db_constraint") else field.remote_field
+    return not getattr(flagged, "db_constraint", True) and not _scattered(field.model, there)
+
+
+def unsignalled(**_: Any) -> list[checks.CheckMessage]:
+    """W008: rows that the database itself removes, where Django's signals would be needed."""
+    silent = {field: name for field in _keys() if (name := in_database(_on_delete(field)))}
+    return [
+        checks.Warning(
+            f"{label(field)} has on_delete={silent[field]}: {consequence}",
+            hint=f"In {label(field)}: {type(field).__name__}(...,"
+            f" on_delete=models.{silent[field].removeprefix('DB_')}){remedy}",
+            obj=field,
+            id="integrity.W008",
+        )
+        for field, (consequence, remedy) in (_missed(silent) if silent else {}).items()
+    ]
+
+
+def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
+    """Of the keys whose policy sends no signal, those by which one is missed, and what to do."""
+    catalogue = relations.catalogue()
+    missed: dict[Any, tuple[str, str]] = {}
+    for relation in catalogue.relations:
+        if relation.policy is relations.Policy.CASCADE:
+            for node in _nodes(plan.plan(relation).root):
+                missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
+    for name, parent in catalogue.parents.items():
+        remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
+        for field in parent._meta.local_fields:
+            if silent.get(field) == "DB_CASCADE" and conf.current().capture_of(name) == "signal":
+                missed[field] = f"a {name} that goes this way is not recorded.", remedy
+    return {field: told for field, told in missed.items() if field in silent}
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    for each in node.below:
+        yield each
+        yield from _nodes(each)
+
+
+def _on_delete(field: Any) -> Any:
+    return getattr(field.remote_field, "on_delete", None)
+
+
+def _models() -> Iterator[Model]:
+    return (each for each in apps.get_models() if not each._meta.proxy)
+
+
+def _keys() -> Iterator[Field]:
+    return (each for model in _models() for each in model._meta.local_fields if each.remote_field)
+
+
+def _through(field: Any) -> Model:
+    through: Model = field.remote_field.through
+    return through
+
+
+def _scattered(*models: Model) -> bool:
+    """Whether they do not all have the same homes."""
+    return len({frozenset(databases_for(relations.concrete(each))) for each in models}) > 1
+
+
+def _where(*models: Model) -> str:
+    homes = {each._meta.label: ", ".join(databases_for(each)) for each in models}
+    return "; ".join(f"{name} in {aliases}" for name, aliases in homes.items())
+
+
+CHECKS = (
+    linked,
+    inherited,
+    reached_generically,
+    pointing_anywhere,
+    sorted_elsewhere,
+    unconstrained,
+    unsignalled,
+)
