@@ -7,8 +7,11 @@ moment ago, and 7, who vanished by raw SQL.
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,8 @@ from django.urls import include, path
 from django.utils.module_loading import import_string
 
 from apps.blog.models import Comment, Post
-from apps.integrity import checks, conf, relations
+from apps.integrity import conf, relations
+from apps.integrity.checks.settings import named
 from apps.integrity.relations import Catalogue
 from apps.shop.models import Order
 from tests import snippets
@@ -96,7 +100,7 @@ def in_force(names: dict[str, Any], settings: Settings) -> None:
     if given := names.pop("INTEGRITY", None):
         before, settings.INTEGRITY = settings.INTEGRITY, given
         assert conf.current()
-        assert checks.named() == []
+        assert named() == []
         settings.INTEGRITY = before
     for router in names["DATABASE_ROUTERS"]:
         import_string(router.replace(snippets.SHIPPED, snippets.HERE))
@@ -130,6 +134,14 @@ def typed(command: Command, block: Block, capsys: pytest.CaptureFixture[str]) ->
 
 
 def managed(words: list[str]) -> tuple[int, str]:
+    if words[0] == "check":  # of all models: not of those of other tests
+        argv = [sys.executable, "manage.py", *words]
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        done = subprocess.run(
+            argv, cwd=snippets.ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        sys.stdout.write(done.stdout)
+        return done.returncode, done.stderr
     try:
         call_command(*words)
     except CommandError as error:
