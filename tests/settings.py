@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from apps.integrity.declared import Relation
 from config.settings import *  # noqa: F403
 from config.settings import DATABASE_OPTIONS, DATABASE_ROUTERS, DATABASES, INSTALLED_APPS
 
@@ -35,6 +36,23 @@ DATABASES = {
 }
 
 # Tests that are about wake-ups switch them on.
-INTEGRITY = {"wakeups": False}
+INTEGRITY = {
+    "wakeups": False,
+    "relations": [
+        Relation("left.Event.station_key", "parents.Station"),
+        Relation("left.Event.station_text", "parents.Station"),
+        Relation("left.Event.beacon_key", "parents.Beacon"),
+        Relation("left.Event.beacon_text", "parents.Beacon"),
+        Relation("left.Event.station_code", "parents.StationProxy", to_field="code"),
+        Relation("left.Emptied.station_key", "parents.Station", "SET_NULL"),
+        Relation("left.Reset.station_key", "parents.Station", "SET_DEFAULT"),
+        Relation("left.Replaced.station_key", "parents.Station", "SET", value=901),
+        Relation("left.Kept.station_key", "parents.Station", "PROTECT"),
+        Relation("left.Reported.station_key", "parents.Station", "DO_NOTHING"),
+        Relation("lite.Reading.station_key", "parents.Station"),
+        Relation("lite.Reading.beacon_text", "parents.Beacon"),
+        Relation("lite.Limit.station_key", "parents.Station", "RESTRICT"),
+    ],
+}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

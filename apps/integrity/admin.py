@@ -256,7 +256,7 @@ def _counted(effect: Effect) -> str:
 
 def _remote(model: type[models.Model]) -> tuple[Any, ...]:
     """Fields of the model that point into another database."""
-    remote = {each.field for each in relations.catalogue().relations}
+    remote = {each.field for each in relations.catalogue().relations if each.field.is_relation}
     return tuple(each for each in model._meta.fields if each in remote)
 
 

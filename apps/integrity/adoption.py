@@ -7,17 +7,23 @@ Note [The Collector asks one database]: `Collector(using)` looks for children in
 database, whatever the routers say (django/db/models/deletion.py, `related_objects`). With a
 cross-database key this raises before `pre_delete` is sent, or after the remote rows are gone.
 `lazy_sub_objs` is Django's own way to be handed the query without running it.
+
+Note [A column's guard]: of a declared column the Collector knows nothing, so it does no harm, and
+asks nothing. Where the column's policy has to be asked, a `Guard` stands among the parent's private
+fields: "something like generic foreign key" (`Collector.collect`), which Django asks before the
+delete's transaction begins, and whose refusal the admin's pages know how to show.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from django.apps import apps
 from django.db import DatabaseError, connections, models
 
-from . import conf
+from . import conf, relations
 from .exceptions import ChildDatabaseUnavailable
-from .relations import declared_on_delete
+from .relations import Policy, declared_on_delete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +31,10 @@ if TYPE_CHECKING:
     from django.db.models.deletion import Collector
 
     from .relations import Catalogue, ForeignKey, Relation
+
+
+#: Parents of one question about a guarded column.
+GUARDED_KEYS = 450
 
 
 class AdoptedOnDelete:
@@ -51,20 +61,8 @@ class AdoptedOnDelete:
         """
         if self.relation.policy.checked_at_once:
             for database in self.relation.child_databases:
-                if rows := self._referring(sub_objs, database):
+                if rows := _referring(self.relation, sub_objs, database):
                     self.declared(collector, field, rows, using)
-
-    def _referring(self, sub_objs: models.QuerySet[Any], database: str) -> Sequence[models.Model]:
-        query = sub_objs.using(database).select_related(None)
-        try:
-            return list(query[: conf.current().protect_limit])
-        except DatabaseError as error:
-            connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
-            raise ChildDatabaseUnavailable(
-                f"{self.relation.label} is {self.relation.policy}, and {database!r} cannot be asked"
-                f" whether rows refer to what is being deleted: {error}. Nothing was deleted;"
-                f" try again when {database!r} answers."
-            ) from error
 
     def __eq__(self, other: object) -> bool:
         return bool(self.declared == getattr(other, "declared", other))
@@ -73,15 +71,96 @@ class AdoptedOnDelete:
         return hash(self.declared)
 
 
+class Guard:
+    """Refuses a parent's delete for a declared column. See Note [A column's guard].
+
+    To all but the Collector it looks like a GenericForeignKey: to many models, without a column.
+    """
+
+    is_relation = many_to_one = hidden = True
+    auto_created = concrete = editable = many_to_many = one_to_many = one_to_one = False
+    column = related_model = remote_field = None
+
+    def __init__(self, relation: Relation) -> None:
+        self.relation = relation
+        self.hurdle = f"{relation.label} is {relation.policy}"  # why a plan is no faster
+        self.name = f"integrity_guard_of_{relation.label.replace('.', '_').lower()}"
+
+    def bulk_related_objects(self, objs: Sequence[Any], using: str) -> list[Any]:  # noqa: ARG002
+        """Called by the Collector with parents. Nothing more to delete, or an error.
+
+        Raises what the declared policy raises, and `ChildDatabaseUnavailable`.
+        """
+        field, target = self.relation.field, self.relation.target
+        keys = [getattr(each, target.attname) for each in objs]
+        held = [relations.as_held(field, key) for key in keys if key is not None]
+        for database in self.relation.child_databases:
+            for start in range(0, len(held), GUARDED_KEYS):
+                some = {f"{field.attname}__in": held[start : start + GUARDED_KEYS]}
+                rows: models.QuerySet[Any] = models.QuerySet(model=field.model, using=database)
+                if found := _referring(self.relation, rows.filter(**some), database):
+                    self._refuse(found)
+        return []
+
+    def _refuse(self, rows: Sequence[models.Model]) -> None:
+        parent, label = self.relation.parent._meta.object_name, self.relation.label
+        protects = self.relation.policy is Policy.PROTECT
+        raise (models.ProtectedError if protects else models.RestrictedError)(
+            f"Cannot delete some instances of model {parent!r} because they are referenced through"
+            f" {label!r}, whose declared on_delete is {self.relation.policy}",
+            set(rows),
+        )
+
+    def is_cached(self, _instance: models.Model) -> bool:
+        """Never: it has no value."""
+        return False
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self  # for a model that inherits from the parent later
+
+
+def _referring(
+    relation: Relation, sub_objs: models.QuerySet[Any], database: str
+) -> Sequence[models.Model]:
+    """Some of the rows, from the child's database. Raises `ChildDatabaseUnavailable`."""
+    query = sub_objs.using(database).select_related(None)
+    try:
+        return list(query[: conf.current().protect_limit])
+    except DatabaseError as error:
+        connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
+        raise ChildDatabaseUnavailable(
+            f"{relation.label} is {relation.policy}, and {database!r} cannot be asked"
+            f" whether rows refer to what is being deleted: {error}. Nothing was deleted;"
+            f" try again when {database!r} answers."
+        ) from error
+
+
 def adopt(catalogue: Catalogue) -> None:
-    """Adopt every relation's field. Safe to repeat; DO_NOTHING fields need no adoption."""
+    """Adopt every relation's field, and guard the parents of declared columns that say so.
+
+    Safe to repeat; DO_NOTHING fields need no adoption.
+    """
     for relation in catalogue.relations:
         field = relation.field
+        if not field.is_relation:
+            _guard(relation)
+            continue
         if relation.on_delete is models.DO_NOTHING:
             continue
         if not isinstance(field.remote_field.on_delete, AdoptedOnDelete):
             field.__class__ = _adopted_class(type(field))
         field.remote_field.on_delete = AdoptedOnDelete(relation)
+
+
+def _guard(relation: Relation) -> None:
+    """Guard the parent, its proxies and its multi-table children, which take it along."""
+    if not relation.policy.checked_at_once:
+        return
+    for model in apps.get_models(include_auto_created=True):
+        if issubclass(model, relation.parent):
+            guard = Guard(relation)
+            others = [each for each in model._meta.private_fields if each.name != guard.name]
+            model._meta.private_fields[:] = [*others, guard]
 
 
 _adopted: dict[type[ForeignKey], type[ForeignKey]] = {}

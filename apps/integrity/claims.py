@@ -49,7 +49,7 @@ class Held:
         self._taken: dict[Field, set[Any]] = {}
 
     def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
-        """Key → cascade, for the keys of `relation` whose parent is gone now.
+        """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
 
         Cancels the deletions whose parent lives. Where the key holds another field than the
         primary key, a value that another parent took over is left out, too. Unless `again`, what
@@ -59,8 +59,11 @@ class Held:
         if again or target not in self._taken:
             self._cancel(self._living(relation, self.pk))
             self._taken[target] = set() if target == self.pk else self._living(relation, target)
-        taken, owners = self._taken[target], self._values(target)
-        return {value: owner for value, owner in owners.items() if value not in taken}
+        return {
+            relations.as_held(relation.field, value): owner
+            for value, owner in self._values(target).items()
+            if value not in self._taken[target]
+        }
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
         """Cascades for which some row is left along those relations; looks anew, once."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from .declared import Relation
 from .exceptions import InvalidSetting
 
 #: What may record the deletions of a parent.
@@ -23,6 +24,9 @@ SCAN_POLICIES = ("report", "repair")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Each key of `settings.INTEGRITY`, with its default. Units are in the names."""
+
+    relations: Sequence[Relation] = ()
+    """Columns that are no ForeignKey and hold keys of parents in another database (declared.py)."""
 
     capture: str | Mapping[str, str] = "signal"
     """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them
@@ -120,8 +124,9 @@ class Settings:
     def __post_init__(self) -> None:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
         _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
+        _refuse_undeclared(self.relations)
         for field in dataclasses.fields(self):
-            if field.name in {"capture", "scan_policy"}:
+            if field.name in {"capture", "scan_policy", "relations"}:
                 continue
             value, wanted = getattr(self, field.name), type(field.default)
             if wanted is float and type(value) is int:
@@ -148,6 +153,15 @@ def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: s
         raise InvalidSetting(
             f"INTEGRITY[{name!r}] is {value!r}; it takes one of {', '.join(known)},"
             f" or a dictionary of them by {subject}"
+        )
+
+
+def _refuse_undeclared(value: object) -> None:
+    given = value if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(each, Relation) for each in given):
+        raise InvalidSetting(
+            f"INTEGRITY['relations'] is {value!r}; it takes a list of {Relation.__module__}."
+            'Relation("analytics.Event.user_key", "auth.User")'
         )
 
 

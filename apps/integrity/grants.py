@@ -209,20 +209,21 @@ def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) 
     for table in (model, *model._meta.get_parent_list()):
         yield from _on(database, table, SELECT, DELETE)
         yield from _capture(table, database, found)
-    crossing = {each.field: each for each in found.relations}
+        yield from _asked_at_once(table, found)
+    crossing = {each.field for each in found.relations}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     for key in (each.field for each in referring):
         policy = Policy.of(relations.declared_on_delete(key))
-        if relation := crossing.get(key):
-            yield from _asked_at_once(relation)
-        elif policy is Policy.CASCADE:
+        if key in crossing:
+            continue
+        if policy is Policy.CASCADE:
             yield from _collected(key.model, database, found, seen)
         elif policy.checked_at_once:
             yield from _on(database, key.model, SELECT)
         elif policy is not Policy.DO_NOTHING:
             yield from _update(key, database)
     for field in model._meta.private_fields:
-        if hasattr(field, "bulk_related_objects"):
+        if hasattr(field, "bulk_related_objects") and field.remote_field:
             content_type = field.remote_field.model._meta.get_field(field.content_type_field_name)
             yield from _on(database, content_type.related_model, SELECT)
             yield from _collected(field.remote_field.model, database, found, seen)
@@ -239,8 +240,9 @@ def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
             yield Need(database, Deletion._meta.db_table, SELECT, column)
 
 
-def _asked_at_once(relation: Relation) -> Iterator[Need]:
+def _asked_at_once(parent: Model, found: Catalogue) -> Iterator[Need]:
     """PROTECT and RESTRICT look at the children before the delete."""
-    if relation.policy.checked_at_once:
-        for database in relation.child_databases:
-            yield from _on(database, relation.child, SELECT)
+    for relation in found.relations:
+        if relation.parent is relations.concrete(parent) and relation.policy.checked_at_once:
+            for database in relation.child_databases:
+                yield from _on(database, relation.child, SELECT)

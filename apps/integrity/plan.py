@@ -18,7 +18,15 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
 from .exceptions import UnusablePolicy
-from .relations import Policy, databases_for, declared_on_delete, label
+from .relations import (
+    Policy,
+    as_held,
+    databases_for,
+    declared_on_delete,
+    label,
+    parse_key,
+    writes_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,8 +93,9 @@ def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
         yield f"{name} has delete signal receivers"
     if any(model._meta.concrete_model._meta.parents.values()):  # type: ignore[union-attr]
         yield f"{name} inherits from another table"
-    if any(hasattr(each, "bulk_related_objects") for each in model._meta.private_fields):
-        yield f"{name} has a generic relation"
+    for each in model._meta.private_fields:
+        if hasattr(each, "bulk_related_objects"):
+            yield getattr(each, "hurdle", f"{name} has a generic relation")
     for key in _referring(model):
         policy = Policy.of(declared_on_delete(key))
         if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
@@ -149,4 +158,6 @@ def replacement(field: ForeignKey, using: str) -> Any:
             f"{label(field)}: its on_delete sets no value; use DO_NOTHING to keep rows"
         )
     value = updates.values[0]
-    return getattr(value, field.target_field.attname) if isinstance(value, models.Model) else value
+    if isinstance(value, models.Model):
+        value = as_held(field, getattr(value, field.target_field.attname))
+    return parse_key(field, value) if writes_text(field) else value

@@ -102,9 +102,10 @@ def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[
         if text is None:
             continue
         try:
-            yield relations.parse_key(relation.target, text)
+            key = relations.parse_key(relation.target, text)
         except InvalidKey:  # recorded before a migration made another field of it
             continue
+        yield relations.as_held(relation.field, key)
 
 
 def validate_on_save(*names: str) -> None:
@@ -150,8 +151,10 @@ def _validate(
     if value is None or hasattr(value, "resolve_expression"):
         return
     try:
-        key = relations.parse_key(relation.target, value)
+        key = relations.as_key(field, relations.parse_key(field, value))
     except InvalidKey:  # Django says so itself, when it writes
+        return
+    if key is None:  # a text that refers to nobody
         return
     if not suspects.held(relation.target, {key}, relation.parent_databases):
         raise MissingParent(relation.label, relations.format_key(relation.target, key))

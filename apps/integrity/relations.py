@@ -1,6 +1,7 @@
 """The catalogue: every foreign key whose parent and child live in different databases.
 
-Takes the models and the routers; gives frozen values. No queries.
+Takes the models, the routers and the relations that are declared for plain columns (columns.py);
+gives frozen values. No queries.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models, router
 
-from .exceptions import InvalidKey, UnknownName
+from .columns import Column, columns
+from .exceptions import InvalidKey, InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +85,7 @@ def databases_for(model: Model) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """One cross-database foreign key."""
+    """One cross-database foreign key, or a declared column that stands for one."""
 
     field: ForeignKey
     policy: Policy
@@ -225,9 +227,10 @@ def _unique(aliases: Iterator[str]) -> tuple[str, ...]:
 
 
 def discover() -> Catalogue:
-    """Read the models and the routers. Deterministic, no queries.
+    """Read the models, the routers and the settings. Deterministic, no queries.
 
-    A key to a model that is not there is left to Django's checks (fields.E300).
+    A key to a model that is not there is left to Django's checks (fields.E300). Raises
+    `InvalidSetting` for a declared relation that cannot be one.
     """
     found = [
         relation
@@ -238,6 +241,7 @@ def discover() -> Catalogue:
         if not isinstance(field.remote_field.model, str)
         if (relation := _relation(field)) is not None
     ]
+    found += [_declared(column) for column in columns()]
     return Catalogue(tuple(sorted(found, key=lambda each: each.label)))
 
 
@@ -251,6 +255,18 @@ def _relation(field: ForeignKey) -> Relation | None:
         policy=Policy.of(declared_on_delete(field)),
         parent_databases=parents,
         child_databases=children,
+    )
+
+
+def _declared(column: Column) -> Relation:
+    field = cast("ForeignKey", column)
+    if (relation := _relation(field)) is not None:
+        return relation
+    parent, homes = field.remote_field.model, ", ".join(databases_for(column.model))
+    raise InvalidSetting(
+        f"INTEGRITY['relations']: {label(column)} and {parent._meta.label} both live in {homes}:"
+        f' within a database, write models.ForeignKey("{parent._meta.label}",'
+        f' db_column="{column.column}", …) in the model, and declare nothing'
     )
 
 
@@ -304,6 +320,31 @@ def suspected(relation: Relation, key: str | None, targets: dict[str, str] | Non
         return None if text is None else parse_key(relation.target, text)
     except InvalidKey:
         return None
+
+
+def as_held(field: ForeignKey, key: Any) -> Any:
+    """What rows have in `field` that refer to the parent of that key."""
+    return format_key(field.target_field, key) if writes_text(field) else key
+
+
+def as_key(field: ForeignKey, value: Any) -> Any:
+    """The parent's key that `value` in a row's `field` is; None for a text that is none.
+
+    See Note [Canonical text].
+    """
+    if not writes_text(field):
+        return value
+    try:
+        key = parse_key(field.target_field, value)
+    except InvalidKey:
+        return None
+    fits = not isinstance(key, int) or -(2**63) <= key < 2**63
+    return key if fits and format_key(field.target_field, key) == value else None
+
+
+def writes_text(field: Field) -> bool:
+    """Whether rows hold keys of another type in it, as text."""
+    return isinstance(field, Column) and field.writes_text
 
 
 def format_key(field: Field, value: Any) -> str:

@@ -219,7 +219,9 @@ class _Pass:
     def __init__(self, relation: Relation, using: str, scanned: Scanned, mode: Mode) -> None:
         self.relation, self.using, self.scanned, self.mode = relation, using, scanned, mode
         self.database = scanned.database
-        self.form = form_for(self.database, relation.parent_databases[0])
+        self.form = form_for(
+            relation.field, child=self.database, parent=relation.parent_databases[0]
+        )
         self.token = uuid.uuid4()
         self.saved_at = time.monotonic()
         self.cursor: str | None = None
@@ -295,7 +297,7 @@ class _Pass:
     def _look(self, step: Step) -> None:
         """Which keys of the step have no parent on any of its primaries; see Note [Child first]."""
         target, (first, *others) = self.relation.target, self.relation.parent_databases
-        texts = self.form.missing(target, step, parent=first)
+        texts = self.form.missing(self.relation.field, step, parent=first)
         keys = [relations.parse_key(target, text) for text in texts]
         for home in others if keys else ():
             living = statements.on(home).keys_with_rows(target, keys, using=home)
@@ -356,7 +358,8 @@ class _Pass:
 
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field
-        values = [relations.parse_key(self.relation.target, key) for key in keys]
+        wanted = (relations.parse_key(self.relation.target, key) for key in keys)
+        values = [relations.as_held(field, key) for key in wanted]
         form = statements.on(self.database)
         return form.count_rows(field, values, using=self.database) if values else 0
 

@@ -193,9 +193,13 @@ def _update(
 
 
 def _lives(field: ForeignKey, value: Any) -> bool:
+    """Whether a parent has that key; a value that is none refers to nobody, and may stand."""
+    key = relations.as_key(field, value)
     target: Field = field.target_field
     homes = relations.databases_for(relations.concrete(field.remote_field.model))
-    return any(statements.on(home).keys_with_rows(target, [value], using=home) for home in homes)
+    return key is None or any(
+        statements.on(home).keys_with_rows(target, [key], using=home) for home in homes
+    )
 
 
 STEPS: dict[Way, Step] = {

@@ -26,7 +26,7 @@ class Look:
     """What became of a batch of suspects, by their ids in the log."""
 
     relation: Relation
-    #: Suspect → the value that its rows hold; without those that no row can hold any more.
+    #: Suspect → the missing parent's key; without those that no row can hold any more.
     keys: dict[int, Any]
     outdated: list[int]
     alive: list[int]
@@ -39,8 +39,9 @@ class Look:
 
     def rowless(self) -> list[int]:
         """Those missing whose rows are gone from every child database, by whatever way."""
-        wanted = {pk: self.keys[pk] for pk in self.missing}
-        kept = held(self.relation.field, set(wanted.values()), self.relation.child_databases)
+        field = self.relation.field
+        wanted = {pk: relations.as_held(field, self.keys[pk]) for pk in self.missing}
+        kept = held(field, set(wanted.values()), self.relation.child_databases)
         return [pk for pk, key in wanted.items() if key not in kept]
 
 

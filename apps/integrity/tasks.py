@@ -54,11 +54,12 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
     phases.reached(Phase.RECEIVED)
     for alias in [using] if using else control.answering_logs():
-        _, due = dispatch.sweep(alias)
+        number, due = dispatch.sweep(alias)
         phases.reached(Phase.DISPATCHED)
-        control.beat(str(self.request.hostname), using=alias)
         for database in sorted(due):
-            publish_cascade(database)
+            for _ in range(dispatch.hands(number)):
+                publish_cascade(database)
+        control.beat(str(self.request.hostname), using=alias)
 
 
 @shared_task(name="integrity.cascade", base=OfDatabase, ignore_result=True, bind=True)

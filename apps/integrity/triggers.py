@@ -28,14 +28,13 @@ from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
 from django.db.backends.utils import truncate_name
-from django.db.models import ForeignKey
 
-from . import conf, relations
+from . import columns, conf, relations
 from .exceptions import InvalidSetting
 from .models import Deletion
 
 if TYPE_CHECKING:
-    from .relations import Catalogue, Field, Model
+    from .relations import Catalogue, Model
 
 logger = logging.getLogger("integrity.triggers")
 
@@ -99,7 +98,7 @@ def require(catalogue: Catalogue) -> None:
                     f" ({connections[using].vendor}): only PostgreSQL has them. Give it 'signal'"
                 )
         for field in (relations.primary_key(model), *relations.targets(model)):
-            if _origin(field).get_internal_type() not in KEYS:
+            if columns.origin(field).get_internal_type() not in KEYS:
                 raise InvalidSetting(
                     f"INTEGRITY['capture'] asks for a trigger on {label}, but the text of"
                     f" {relations.label(field)} in PostgreSQL differs from Python's."
@@ -274,13 +273,6 @@ def _schema_of_the_log(using: str) -> str:
 def _function(label: str) -> str:
     # PostgreSQL cuts longer names, and two could become one.
     return truncate_name(f"{CAPTURE}_{label.replace('.', '_').lower()}", 63)
-
-
-def _origin(field: Field) -> Field:
-    """The field whose type a key has: that of a multi-table child's key is its parent's."""
-    while isinstance(field, ForeignKey):
-        field = field.target_field
-    return field
 
 
 def _quote(name: str | None, using: str) -> str:

@@ -420,7 +420,7 @@ class TestForms:
             with form.reading(alias):
                 while (step := form.ask(field, after, limit, child=alias)()) is not None:
                     steps.append((step.count, step.rows))
-                    missing += form.missing(field.target_field, step, parent=alias)
+                    missing += form.missing(field, step, parent=alias)
                     after = step.last
             child.objects.filter(**{f"{name}__in": gone})._raw_delete(alias)
         assert [int(key) for key in missing] == gone

@@ -90,6 +90,13 @@ class TestDispatch:
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
         assert taken("integrity") == []
 
+    def test_a_burst_wakes_a_worker_for_each_claim(self, tune: Tune) -> None:
+        tune(claim_keys=2)
+        users(5)
+        User.objects.all().delete()
+        run(tasks.dispatch_deletions, "default")
+        assert len(taken("integrity.blog_db")) == len(taken("integrity.shop_db")) == 3
+
     def test_it_wakes_for_work_that_an_earlier_message_was_lost_for(self) -> None:
         users(1)[0].delete()
         dispatch.sweep("default")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 HOMES = {
     "parents": ("default",),
     "left": ("test_left",),
+    "analytics": ("test_left",),
     "right": ("test_right",),
     "lite": ("test_lite",),
     "spread": ("test_left", "test_right"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import guards, listed, log, order, processes, request, scan, work
+from . import columns, guards, listed, log, order, processes, request, scan, work
 
 MUTATIONS = (
     *listed.MUTATIONS,
@@ -11,6 +11,7 @@ MUTATIONS = (
     *work.MUTATIONS,
     *scan.MUTATIONS,
     *guards.MUTATIONS,
+    *columns.MUTATIONS,
     *order.MUTATIONS,
     *processes.MUTATIONS,
 )

@@ -50,8 +50,8 @@ MUTATIONS = (
         "dispatch-wakes-nobody",
         "G1: cascades wait for the workers' own sweep",
         TASKS,
-        "for database in sorted(due):\n            publish_cascade(database)",
-        "pass",
+        "                publish_cascade(database)\n        control.beat",
+        "                pass\n        control.beat",
         (f"{T_TASKS}::TestDispatch::test_it_wakes_each_child_database_that_has_work",),
     ),
     Mutation(

@@ -53,7 +53,7 @@ MUTATIONS = (
         "taken-over-values",
         "G2: a parent that took a value over loses the rows that hold it",
         CLAIMS,
-        "if value not in taken",
+        "if value not in self._taken[target]",
         "if True",
         (f"{LIVING}::test_a_value_that_another_living_parent_took_over_keeps_its_rows",),
     ),

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from apps.integrity.relations import Relation
 
 RELATIONS = relations.catalogue().relations
-ADOPTED = [each for each in RELATIONS if each.policy is not relations.Policy.DO_NOTHING]
+ADOPTED = [
+    each
+    for each in RELATIONS
+    if each.field.is_relation and each.policy is not relations.Policy.DO_NOTHING
+]
 
 
 def by_label(relation: Relation) -> str:

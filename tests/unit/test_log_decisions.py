@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.integrity import conf, log
+from apps.integrity import conf, dispatch, log
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.pace import FEWEST, Pace
 
@@ -77,3 +77,10 @@ class TestPace:
         found = pace(7, 7)
         found.took(5.0)
         assert found.rows == 7
+
+
+@pytest.mark.parametrize(
+    ("dispatched", "hands"), [(0, 1), (1, 1), (500, 1), (501, 2), (10**6, dispatch.HANDS_MAX)]
+)
+def test_a_burst_wakes_more_workers_than_one_up_to_a_bound(dispatched: int, hands: int) -> None:
+    assert dispatch.hands(dispatched) == hands

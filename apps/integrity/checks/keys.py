@@ -28,11 +28,20 @@ def related(**_: Any) -> list[checks.CheckMessage]:
 
 def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
     """E003 to E006, E011 and W001, of one relation. Asks the routers, and no database."""
-    yield from _field_problems(relation)
-    yield from _router_problems(relation)
+    if relation.field.is_relation:  # else Django neither joins nor assigns through it
+        yield from _key_problems(relation)
+        yield from _router_problems(relation)
+    if not relation.indexed:
+        label, made = relation.label, type(relation.field).__name__
+        yield checks.Warning(
+            f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
+            hint=f"In {label}: {made}(..., db_index=True)",
+            obj=relation.field,
+            id="integrity.W001",
+        )
 
 
-def _field_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
     field, label, made = relation.field, relation.label, type(relation.field).__name__
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
     if field.db_constraint:  # type: ignore[attr-defined]  # not in the stubs
@@ -49,13 +58,6 @@ def _field_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
             hint=f"In {label}: {made}(..., on_delete=models.{name.removeprefix('DB_')})",
             obj=field,
             id="integrity.E011",
-        )
-    if not relation.indexed:
-        yield checks.Warning(
-            f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
-            hint=f"In {label}: {made}(..., db_index=True)",
-            obj=field,
-            id="integrity.W001",
         )
 
 

@@ -181,6 +181,7 @@ def _effects(
     most: int | None = None,
 ) -> Iterator[Effect]:
     key, policy = relation.field, relation.policy
+    values = [relations.as_held(key, value) for value in values]
     yield _effect(key, str(policy), Q(**{f"{key.attname}__in": values}), database, seen, most)
     if policy is relations.Policy.CASCADE:
         for node, path in _below(plan(relation).root, key.attname):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import connections, models, transaction
 from django.db.models import Count, QuerySet
 
-from ..relations import format_key, parse_key
+from ..relations import as_key, format_key, parse_key, writes_text
 from .postgresql import names_of, type_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from ..relations import Field
+    from ..relations import Field, ForeignKey
 
 #: Keys of one step, where each becomes a Python object.
 PORTABLE_STEP = 10_000
@@ -67,13 +67,15 @@ class Form(Protocol):
     ) -> Callable[[], Step | None]:
         """Ask for the keys after `after`; the result gives them, or None when there are no more."""
 
-    def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
-        """Those keys of `step` that no row's `target` holds."""
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        """Those keys of `step` that no parent has, as text."""
 
 
-def form_for(child: str, parent: str) -> Form:
+def form_for(field: ForeignKey, *, child: str, parent: str) -> Form:
     """The form for keys in one database that point into another one."""
     vendors = {connections[child].vendor, connections[parent].vendor}
+    if writes_text(field):
+        return PortableKeys()
     if vendors == {"postgresql"}:
         return PostgreSQLKeys()
     return SQLiteKeys() if vendors == {"sqlite"} else PortableKeys()
@@ -108,8 +110,9 @@ class PostgreSQLKeys:
         )
         return lambda: _step(cursor, limit)
 
-    def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
-        names, kind = names_of(target, parent), type_of(target, parent)
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        target = field.target_field
+        names, kind = names_of(target, parent), type_of(field, parent)
         bounds, params = "", []
         if isinstance(target, models.IntegerField | models.UUIDField):
             bounds = f" AND parent.{names['key']} BETWEEN %s::{kind} AND %s::{kind}"
@@ -190,8 +193,8 @@ class SQLiteKeys:
 
         return answer
 
-    def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
-        names = names_of(target, parent)
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        names = names_of(field.target_field, parent)
         with connections[parent].cursor() as cursor:
             # A join: SQLite runs NOT EXISTS as a program of its own for each key.
             cursor.execute(
@@ -238,13 +241,21 @@ class PortableKeys:
 
         return answer
 
-    def missing(self, target: Field, step: Step, *, parent: str) -> list[str]:
+    def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
+        target, keys = field.target_field, _keys(field, step.keys)
         parents: QuerySet[Any] = QuerySet(model=target.model, using=parent)
         parents = parents.order_by().values_list(target.attname)
-        absent = set(step.keys)
-        for present in _present(parents, target, step.keys):
+        absent = set(keys)
+        for present in _present(parents, target, keys) if keys else ():
             absent.difference_update(chain.from_iterable(present))
-        return [format_key(target, key) for key in step.keys if key in absent] if absent else []
+        return [format_key(target, key) for key in keys if key in absent] if absent else []
+
+
+def _keys(field: ForeignKey, values: Sequence[Any]) -> Sequence[Any]:
+    """The parents' keys that rows hold, in their order. See Note [Canonical text]."""
+    if not writes_text(field):
+        return values
+    return sorted(key for value in values if (key := as_key(field, value)) is not None)
 
 
 def _present(

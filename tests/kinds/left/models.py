@@ -231,3 +231,40 @@ class Book(models.Model):
 
 class Page(models.Model):
     book = models.ForeignKey(Book, models.CASCADE)
+
+
+# Plain columns that tests/settings.py declares: no ForeignKey, as in a table of events
+
+
+class Event(models.Model):
+    """Integers and UUIDs, of the keys' own types or as text."""
+
+    station_key = models.IntegerField(db_index=True, null=True)
+    station_text = models.CharField(max_length=40, db_index=True, default="")
+    beacon_key = models.UUIDField(db_column="beacon", db_index=True, null=True)
+    beacon_text = models.TextField(db_index=True, default="")
+    station_code = models.CharField(max_length=30, db_index=True, null=True)  # noqa: DJ001
+
+
+class EventNote(models.Model):
+    event = models.ForeignKey(Event, models.CASCADE)
+
+
+class Emptied(models.Model):
+    station_key = models.BigIntegerField(db_index=True, null=True)
+
+
+class Reset(models.Model):
+    station_key = models.CharField(max_length=20, db_index=True, default="nobody")
+
+
+class Replaced(models.Model):
+    station_key = models.CharField(max_length=20, db_index=True)
+
+
+class Kept(models.Model):
+    station_key = models.BigIntegerField(db_index=True)
+
+
+class Reported(models.Model):
+    station_key = models.BigIntegerField(db_index=True)

@@ -16,3 +16,17 @@ class Note(models.Model):
 
 class Line(models.Model):
     note = models.ForeignKey(Note, models.CASCADE)
+
+
+# Plain columns that tests/settings.py declares
+
+
+class Reading(models.Model):
+    station_key = models.IntegerField(db_index=True)
+    beacon_text = models.CharField(max_length=36, db_index=True, default="")
+
+
+class Limit(models.Model):
+    """What keeps stations that it names."""
+
+    station_key = models.CharField(max_length=20, db_index=True)

@@ -112,5 +112,26 @@ class Everywhere(models.Model):
     """Parent of rows that live in two databases."""
 
 
+class Station(models.Model):
+    """Parent of plain columns that are declared in the settings."""
+
+    code = models.CharField(max_length=20, unique=True, null=True)  # noqa: DJ001
+
+
+class Lighthouse(Station):
+    """A multi-table child, whose delete takes its station along."""
+
+
+class StationProxy(Station):
+    class Meta:
+        proxy = True
+
+
+class Beacon(models.Model):
+    """Parent, by UUID, of plain columns that are declared in the settings."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+
 class Mixed(models.Model):
     """Parent, on PostgreSQL, of rows on SQLite."""

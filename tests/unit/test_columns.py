@@ -1,0 +1,256 @@
+"""Declared relations: what may stand for a ForeignKey, and what is refused, with the remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.apps import apps
+from django.db import connections, models
+from django.db.migrations.state import ModelState
+
+from apps.integrity import adoption, checks, columns, plan, relations
+from apps.integrity.declared import Relation
+from apps.integrity.exceptions import InvalidSetting
+from apps.integrity.relations import Policy
+from tests.kinds.parents import models as parents
+
+if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
+
+    from tests.conftest import Tune
+
+CATALOGUE = relations.catalogue()
+BY_LABEL = {each.label: each for each in CATALOGUE.relations}
+PLAIN = ("left.Event.station_key", "parents.Station")
+
+
+@pytest.mark.parametrize(
+    ("label", "parent", "target", "policy"),
+    [
+        ("left.Event.station_key", parents.Station, "id", "CASCADE"),
+        ("left.Event.station_code", parents.Station, "code", "CASCADE"),  # of a proxy
+        ("left.Event.beacon_text", parents.Beacon, "id", "CASCADE"),
+        ("left.Emptied.station_key", parents.Station, "id", "SET_NULL"),
+        ("left.Reset.station_key", parents.Station, "id", "SET_DEFAULT"),
+        ("left.Replaced.station_key", parents.Station, "id", "SET"),
+        ("left.Kept.station_key", parents.Station, "id", "PROTECT"),
+        ("lite.Limit.station_key", parents.Station, "id", "RESTRICT"),
+        ("left.Reported.station_key", parents.Station, "id", "DO_NOTHING"),
+    ],
+)
+def test_a_declared_column_is_a_relation_like_any_other(
+    label: str, parent: type[models.Model], target: str, policy: str
+) -> None:
+    found = BY_LABEL[label]
+    assert (found.parent, found.target.name, found.policy) == (parent, target, policy)
+    assert found.parent_databases == ("default",)
+    assert found.child_databases == (f"test_{label.partition('.')[0]}",)
+
+
+def test_the_models_stay_as_they_are() -> None:
+    for each in CATALOGUE.relations:
+        if not each.field.is_relation:
+            own = each.child._meta.get_field(each.field.name)
+            assert type(own) is not type(each.field)
+            assert own.remote_field is None
+            assert (
+                dict(ModelState.from_model(each.child).fields)[own.name].deconstruct()[1:]
+                == (own.deconstruct()[1:])
+            )
+
+
+def test_the_settings_can_say_it_before_anything_is_loaded() -> None:
+    code = (
+        "import sys; from apps.integrity.declared import Relation;"
+        "Relation('a.B.c', 'd.E'); assert not [name for name in sys.modules if 'django' in name]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def refused(tune: Tune, *declared: Any) -> str:
+    tune(relations=declared)
+    with pytest.raises(InvalidSetting) as caught:
+        relations.discover()
+    text = str(caught.value)
+    assert "INTEGRITY['relations']" in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (("left.Event", "parents.Station"), ["'left.Event'", "analytics.Event.user_key"]),
+        ((["left"], "parents.Station"), ["['left']", "analytics.Event.user_key"]),
+        ((7, "parents.Station"), ["7 names no column"]),
+        (("lift.Event.station_key", "parents.Station"), ["lift.Event is of no", "left", "blog"]),
+        (("left.Evnt.station_key", "parents.Station"), ["no model 'Evnt'", "Event"]),
+        (("left.Event.station", "parents.Station"), ["no column 'station'", "station_key"]),
+        (("left.Event.station_key", "Station"), ["'Station' names no parent", "auth.User"]),
+        (("left.Event.station_key", 7), ["7 names no parent"]),
+        (("left.Event.station_key", "parents.Sttion"), ["no model 'Sttion'", "Station"]),
+        (("left.Membership.owner", "parents.Owner"), ["in its model already (ForeignKey)"]),
+        (("left.Profile.owner", "parents.Owner"), ["in its model already (OneToOneField)"]),
+        (("left.Group.members", "parents.Owner"), ["(ManyToManyField) is no column"]),
+        (("left.Derived.lineage", "parents.Lineage"), ["in its model already (ForeignKey)"]),
+        (("left.Tag.content_object", "parents.Station"), ["generic relation 'content_object'"]),
+        (("left.Tag.object_id", "parents.Station"), ["generic relation 'content_object'"]),
+        (("left.Picture.tags", "parents.Station"), ["generic relation 'tags'"]),
+        (
+            ("left.Event.station_key", "parents.Beacon"),
+            ["(IntegerField)", "UUIDField or CharField"],
+        ),
+        (
+            ("left.Event.beacon_key", "parents.Station"),
+            ["no row of left.Event.beacon_key (UUIDField) could hold"],
+        ),
+        (("left.Event.beacon_key", "parents.Word"), ["(CharField)", "of CharField or TextField"]),
+        (("left.Replaced.station_key", "parents.Beacon"), ["max_length=20", "UUIDField"]),
+        (("left.Event.station_key", "auth.User", "CASCAD"), ["'CASCAD'", "CASCADE, PROTECT"]),
+        (("left.Event.station_key", "auth.User", models.CASCADE), ["known: CASCADE, PROTECT"]),
+        (("left.Event.station_key", "auth.User", ["CASCADE"]), ["known: CASCADE, PROTECT"]),
+        (("left.Event.station_key", "auth.User", "SET"), ["needs a value", "SET_NULL"]),
+        (("left.Kept.station_key", "auth.User", "SET_NULL"), ["null=True"]),
+        (("left.Kept.station_key", "auth.User", "SET_DEFAULT"), ["a default"]),
+        (("parents.Person.number", "parents.Station"), ["DecimalField"]),
+        (("left.Book.id", "left.Shelf"), ["both live in test_left", 'ForeignKey("left.Shelf"']),
+    ],
+)
+def test_what_no_foreign_key_could_be_is_refused(
+    tune: Tune, declared: tuple[Any, ...], words: list[str]
+) -> None:
+    text = refused(tune, Relation(*declared))
+    for each in words:
+        assert each in text
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (Relation(*PLAIN, value=7), ["a value goes with", "'CASCADE'"]),
+        (Relation(*PLAIN, to_field="name"), ["no unique field 'name'", "known: id, code"]),
+        (Relation(*PLAIN, to_field=["id"]), ["no unique field ['id']"]),  # type: ignore[arg-type]
+        (Relation(*PLAIN, to_field="code"), ["(IntegerField)", "of CharField or TextField"]),
+        ("left.Event.station_key", ["'left.Event.station_key'", "Relation("]),
+        (BY_LABEL["left.Event.station_key"], ["it takes a list of"]),
+    ],
+)
+def test_unusable_options_are_refused(tune: Tune, declared: Any, words: list[str]) -> None:
+    text = refused(tune, declared)
+    for each in words:
+        assert each in text
+
+
+def test_a_column_has_one_parent(tune: Tune) -> None:
+    text = refused(tune, Relation(*PLAIN), Relation("left.event.station_key", "auth.User"))
+    assert "left.Event.station_key is declared twice" in text
+
+
+@pytest.mark.parametrize("value", [None, 7, Relation(*PLAIN), {}])
+def test_the_setting_is_a_list(tune: Tune, value: Any) -> None:
+    tune(relations=value)
+    with pytest.raises(InvalidSetting, match=r"INTEGRITY\['relations'\]"):
+        relations.discover()
+
+
+def test_a_column_of_a_parent_table_is_declared_there(tune: Tune) -> None:
+    assert "is a column of left.Base: declare it there" in refused(
+        tune, Relation("left.Derived.id", "parents.Station")
+    )
+
+
+def test_a_swapped_model_is_no_parent(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parents.Station._meta, "swapped", "auth.User")
+    with pytest.raises(InvalidSetting, match=r"parents.Station is not in use here.*'auth.User'"):
+        columns._parent("parents.Station")
+
+
+def test_discovery_asks_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    for alias in connections:
+        monkeypatch.setattr(connections[alias], "cursor", None)
+        monkeypatch.setattr(connections[alias], "connect", None)
+    assert [each.label for each in relations.discover().relations] == list(BY_LABEL)
+
+
+# Keys
+
+
+KEY, TEXT = BY_LABEL["left.Event.station_key"].field, BY_LABEL["left.Event.station_text"].field
+UUID_TEXT = BY_LABEL["left.Event.beacon_text"].field
+
+
+def test_a_text_column_holds_what_django_writes() -> None:
+    assert relations.as_held(TEXT, 7) == "7"
+    assert relations.as_key(TEXT, "7") == 7
+    assert relations.as_key(TEXT, "-7") == -7
+    assert relations.as_held(KEY, 7) == relations.as_key(KEY, 7) == 7
+
+
+@pytest.mark.parametrize(
+    "text", ["007", " 7", "7 ", "+7", "-0", "7.0", "1_0", "\u0667", "", "x", str(2**63), "9" * 5000]
+)
+def test_another_text_is_no_key(text: str) -> None:
+    assert relations.as_key(TEXT, text) is None
+
+
+def test_a_uuid_is_written_in_lower_case_with_hyphens() -> None:
+    text = "0b9c1f6e-7d5a-4c9b-8f00-aaaaaaaaaaaa"
+    key = relations.as_key(UUID_TEXT, text)
+    assert relations.as_held(UUID_TEXT, key) == text
+    for other in (text.upper(), text.replace("-", ""), f"{{{text}}}", f" {text}"):
+        assert relations.as_key(UUID_TEXT, other) is None
+
+
+# What else is said of them
+
+
+def test_a_plan_of_a_column() -> None:
+    found = plan.plan(BY_LABEL["left.Event.station_key"])
+    assert (found.way, found.root.label) == (plan.Way.SET_BASED, "left.Event.station_key")
+    assert [each.label for each in found.root.below] == ["left.EventNote.event"]
+
+
+def test_a_value_for_a_text_column_is_written_as_text() -> None:
+    assert plan.replacement(BY_LABEL["left.Replaced.station_key"].field, "test_left") == "901"
+
+
+def test_an_instance_gives_its_key_as_rows_hold_it(tune: Tune) -> None:
+    tune(
+        relations=[
+            Relation("left.Replaced.station_key", "parents.Station", "SET", value=lambda: station)
+        ]
+    )
+    station = parents.Station(pk=7)
+    [found] = [each for each in relations.discover().relations if not each.field.is_relation]
+    assert found.policy is Policy.SET
+    assert plan.replacement(found.field, "test_left") == "7"
+
+
+def test_a_column_is_checked_for_its_index_and_for_nothing_of_a_foreign_key(
+    settings: SettingsWrapper, tune: Tune
+) -> None:
+    tune(relations=[Relation("analytics.Event.name", "auth.User")])
+    [unindexed] = [each for each in relations.discover().relations if not each.field.is_relation]
+    assert not unindexed.indexed
+    settings.DATABASE_ROUTERS = []
+    assert list(checks.problems(BY_LABEL["left.Event.station_key"])) == []
+    [found] = checks.problems(unindexed)
+    assert found.id == "integrity.W001"
+    assert found.hint == "In analytics.Event.name: CharField(..., db_index=True)"
+
+
+def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
+    for _ in range(2):
+        adoption.adopt(relations.discover())
+    for model in (parents.Station, parents.StationProxy, parents.Lighthouse):
+        assert sorted(each.relation.label for each in model._meta.private_fields) == [
+            "left.Kept.station_key",
+            "lite.Limit.station_key",
+        ]
+    for model in apps.get_models():
+        if not issubclass(model, parents.Station):
+            assert not [
+                each for each in model._meta.private_fields if isinstance(each, adoption.Guard)
+            ]
