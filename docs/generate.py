@@ -40,6 +40,7 @@ NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, n
 API = {
     "capture": ("record",),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
+    "declared": ("Relation",),
     "signals": (
         *("deletion_recorded", "cascade_finished", "orphan_found"),
         *("alarm_raised", "alarm_cleared"),
