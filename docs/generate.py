@@ -179,10 +179,16 @@ def _entry(tree: ast.Module, source: str, name: str) -> Iterator[str]:
 
 
 def _signature(found: ast.ClassDef | ast.FunctionDef) -> str:
+    if isinstance(found, ast.ClassDef) and found.bases:
+        return f"({', '.join(map(ast.unparse, found.bases))})"
     if isinstance(found, ast.ClassDef):
-        return f"({', '.join(map(ast.unparse, found.bases))})" if found.bases else ""
-    given = f" -> {ast.unparse(found.returns)}" if found.returns else ""
-    taken = ast.unparse(found.args)
+        fields = (ast.unparse(each) for each in found.body if isinstance(each, ast.AnnAssign))
+        taken, given = ", ".join(fields).replace("_: KW_ONLY", "*"), ""
+    else:
+        taken = ast.unparse(found.args)
+        given = f" -> {ast.unparse(found.returns)}" if found.returns else ""
+    if not taken and isinstance(found, ast.ClassDef):
+        return ""
     if len(found.name + taken + given) > WIDTH:
         lines = "".join(f"    {each},\n" for each in _parts(taken))
         return f"(\n{lines}){given}"
