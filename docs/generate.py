@@ -47,6 +47,7 @@ API = {
     ),
     "routers": ("LogRouter", "AppLabelRouter"),
     "routing": ("BEAT_SCHEDULE", "beat_schedule", "route_task", "queue_for"),
+    "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
     "metrics": ("IntegrityCollector", "exposition"),
     "exceptions": (),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
     from pytest_django.fixtures import Settings
 
+pytest_plugins = ["apps.integrity.pytest_plugin"]
+
 #: Rows that migrations make and that no test writes.
 KEPT = {ContentType, Permission, Group}
 PROJECT = {"default", "blog_db", "shop_db"}
@@ -65,8 +67,12 @@ def django_db_setup(
 
 def _wants_everything(item: pytest.Item) -> bool:
     mark = item.get_closest_marker("django_db")
-    named = mark.kwargs.get("databases", ()) if mark else ()
-    return "committed" in getattr(item, "fixturenames", ()) or named == "__all__"
+    named = (
+        mark.kwargs.get("databases", ())
+        if mark
+        else getattr(getattr(item, "cls", None), "databases", ())
+    )
+    return "committed" in getattr(item, "fixturenames", ()) or not PROJECT.issuperset(named)
 
 
 @pytest.fixture

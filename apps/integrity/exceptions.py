@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Longer names are cut: they may come from a forged message.
 NAME_CHARS = 100
@@ -66,6 +66,14 @@ class DatabaseUnreachable(CrossDatabaseError):
         self.database = database
         self.reason = " ".join(str(error).split()) or type(error).__name__
         super().__init__(f"{database}: {self.reason}")
+
+
+class NotDrained(CrossDatabaseError):
+    """Cascades that a test waits for are not done; `reasons` says why, for each child database."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"{name}: {reason}" for name, reason in self.reasons.items()))
 
 
 class MissingParent(CrossDatabaseError, IntegrityError):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from .control import Away
     from .relations import Relation
-    from .statements.keys import Step
+    from .statements.keys import Form, Step
 
 logger = logging.getLogger("integrity.scan")
 
@@ -206,6 +206,17 @@ def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
     return Scanned(relation=relation.label, database=database, reason=reason)
 
 
+def absent(relation: Relation, form: Form, step: Step) -> list[Any]:
+    """The step's keys that have no parent on any of its primaries. See Note [Child first]."""
+    target, (first, *others) = relation.target, relation.parent_databases
+    texts = form.missing(relation.field, step, parent=first)
+    keys = [relations.parse_key(target, text) for text in texts]
+    for home in others if keys else ():
+        living = statements.on(home).keys_with_rows(target, keys, using=home)
+        keys = [key for key in keys if key not in living]
+    return keys
+
+
 class _End(enum.Enum):
     """What ended with a stretch of steps."""
 
@@ -295,13 +306,7 @@ class _Pass:
         return self.form.ask(self.relation.field, after, self.pace.rows, child=self.database)
 
     def _look(self, step: Step) -> None:
-        """Which keys of the step have no parent on any of its primaries; see Note [Child first]."""
-        target, (first, *others) = self.relation.target, self.relation.parent_databases
-        texts = self.form.missing(self.relation.field, step, parent=first)
-        keys = [relations.parse_key(target, text) for text in texts]
-        for home in others if keys else ():
-            living = statements.on(home).keys_with_rows(target, keys, using=home)
-            keys = [key for key in keys if key not in living]
+        keys = absent(self.relation, self.form, step)
         self.seen.add(step, keys)
         self.cursor = step.last
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import textwrap
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox.processes import eventually
-from tests import snippets
+from tests.acceptance import newcomer
+from tests.acceptance.newcomer import Project
 
-ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ROOT / "apps" / "integrity"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRODUCT = newcomer.ROOT / "apps" / "integrity"
 PATIENCE_SECONDS = 30
 
 #: Before the app: what a newcomer has.
@@ -38,16 +38,10 @@ DATABASE_ROUTERS = ["router.Router"]
 """
 
 #: What the README says, for a project without Celery: "leave out 1, 4 and 5".
-[FIVE] = [
-    block
-    for block in snippets.blocks(ROOT / "README.md", "python")
-    if block.heading == "Five lines"
-]
-LINES = "".join(
-    line for line in FIVE.text.splitlines(keepends=True) if not re.search(r"# [145]$", line)
-)
+LINES = re.sub(r"^.+# [145]\n", "", newcomer.FIVE_LINES, flags=re.MULTILINE)
 
 FILES = {
+    "settings.py": SETTINGS,
     "router.py": """
         class Router:
             def db_for_read(self, model, **hints):
@@ -79,6 +73,30 @@ FILES = {
                 settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False
             )
         """,
+    "library/tests.py": """
+        from django.test import TestCase
+
+        from crossdb_integrity.testing import CrossDatabaseTestMixin
+        from people.models import Person
+
+        from .models import Book
+
+
+        class Gone(CrossDatabaseTestMixin, TestCase):
+            def test_books_go_with_their_owner(self):
+                ada = Person.objects.create_user("ada")
+                Book.objects.create(owner=ada)
+                ada.delete()
+                self.assertEqual(self.drain(), {"library.Book.owner": 1})
+                self.assert_no_orphans()
+
+            def test_on_delete(self):
+                self.assert_cascades(
+                    "library.Book.owner",
+                    parent=lambda: Person.objects.create_user(f"{Person.objects.count()}"),
+                    child=lambda person: Book.objects.create(owner=person),
+                )
+        """,
     "manage.py": """
         import os
         import sys
@@ -101,62 +119,15 @@ DELETE = "from people.models import Person; Person.objects.get(username={!r}).de
 COUNT = "from library.models import Book; print('books', Book.objects.count())"
 
 
-class Project:
-    """A folder with a project, and a Python that has only what was installed into it."""
-
-    def __init__(self, folder: Path, python: Path) -> None:
-        self.folder, self.python = folder, python
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name in {"PATH", "HOME", "LANG", "TMPDIR"}
-            or name.startswith(("PIP_", "UV_", "SSL_"))
-        }
-        for name, text in {"settings.py": SETTINGS, **FILES}.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(textwrap.dedent(text))
-
-    def manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [self.python, "-W", "error", "manage.py", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def shell(self, code: str) -> str:
-        return self.manage("shell", "--verbosity=0", "-c", code)
-
-    def books(self) -> int:
-        return int(self.shell(COUNT).split()[-1])
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip(Path(sys.executable), "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT))
-    [built] = folder.glob("django_crossdb_integrity-*.whl")
-    return built
-
-
 @pytest.fixture
 def project(wheel: Path, tmp_path: Path) -> Project:
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    python = environment / "bin" / "python"
-    pip(python, "install", "--quiet", str(wheel))
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return Project(folder, python)
+    python = newcomer.environment(tmp_path / "environment")
+    newcomer.install(python, str(wheel))
+    return Project(tmp_path / "project", python, FILES)
 
 
-def pip(python: Path, *arguments: str) -> None:
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-    subprocess.run(command, check=True, cwd=python.parent)
+def books(project: Project) -> int:
+    return int(project.shell(COUNT).split()[-1])
 
 
 def test_the_wheel_holds_the_whole_product_and_nothing_else(wheel: Path) -> None:
@@ -180,12 +151,13 @@ def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
     project.manage("makemigrations", "--check", "--dry-run")
     both = ("--database=default", "--database=books")
     project.manage("check", "--fail-level=WARNING", *both)
+    project.manage("test", "--verbosity=0")
 
     key = project.shell("from people.models import Person; print(Person.objects.first().pk)")
     project.shell(DELETE.format("ada"))
-    assert project.books() == 6
+    assert books(project) == 6
     assert json.loads(project.manage("integrity", "drain", "--json"))["cascaded"] == 1
-    assert project.books() == 3
+    assert books(project) == 3
     project.manage("integrity", "scan")
     receipt = json.loads(
         project.manage("integrity", "receipt", "people.Person", key.strip(), "--json")
@@ -194,14 +166,15 @@ def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
     assert (cascade["database"], cascade["rows"]) == ("books", {"library.Book.owner": 3})
 
     forever(project)
-    assert project.books() == 0
+    assert books(project) == 0
 
     settings.write_text(SETTINGS)
-    pip(project.python, "uninstall", "--quiet", "--yes", "django-crossdb-integrity")
+    (project.folder / "library" / "tests.py").unlink()
+    newcomer.uninstall(project.python)
     project.manage("check")
     project.manage("makemigrations", "--check", "--dry-run")
     project.manage("migrate")
-    assert project.books() == 0
+    assert books(project) == 0
 
 
 def forever(project: Project) -> None:
@@ -215,7 +188,7 @@ def forever(project: Project) -> None:
     ) as process:
         try:
             project.shell(DELETE.format("bob"))
-            assert eventually(lambda: project.books() == 0, timeout=PATIENCE_SECONDS)
+            assert eventually(lambda: books(project) == 0, timeout=PATIENCE_SECONDS)
             status = json.loads(project.manage("integrity", "status", "--json"))
             assert status["beat"]["name"] == "beat"
             assert [each["name"].split("@")[0] for each in status["workers"]] == ["drain"]

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, dispatch
+from apps.integrity import capture, dispatch, report
 from apps.integrity.models import Audit, Cascade, ChildDatabase
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
@@ -85,6 +85,13 @@ class TestRelations:
         ]
         assert post["child_database"] == "blog_db"
         assert set(post) >= {"parent", "parent_database", "policy", "indexed", "last_full_scan"}
+
+    def test_mermaid(self, integrity: Run) -> None:
+        outcome = integrity("relations", "--format", "mermaid")
+        assert outcome.code == CLEAN
+        assert outcome.lines[0] == "flowchart LR"
+        assert sum("-->" in line for line in outcome.lines) == len(report.catalogue())
+        assert integrity("relations", "--format", "mermaid", "--json").code == USAGE
 
     def test_text(self, integrity: Run) -> None:
         outcome = integrity("relations")

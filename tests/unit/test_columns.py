@@ -235,8 +235,8 @@ def test_a_column_is_checked_for_its_index_and_for_nothing_of_a_foreign_key(
     [unindexed] = [each for each in relations.discover().relations if not each.field.is_relation]
     assert not unindexed.indexed
     settings.DATABASE_ROUTERS = []
-    assert list(checks.problems(BY_LABEL["left.Event.station_key"])) == []
-    [found] = checks.problems(unindexed)
+    assert list(checks.keys.problems(BY_LABEL["left.Event.station_key"])) == []
+    [found] = checks.keys.problems(unindexed)
     assert found.id == "integrity.W001"
     assert found.hint == "In analytics.Event.name: CharField(..., db_index=True)"
 

@@ -13,6 +13,7 @@ from apps.integrity.exceptions import (
     CrossDatabaseError,
     DatabaseUnreachable,
     MissingParent,
+    NotDrained,
     UnknownName,
 )
 
@@ -20,6 +21,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
     MissingParent: MissingParent("blog.Post.author", "42"),
+    NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),
 }
 KINDS = [
     each

@@ -81,7 +81,7 @@ def reached_generically(**_: Any) -> list[checks.CheckMessage]:
         )
         for model in _models()
         for field in model._meta.private_fields
-        if hasattr(field, "bulk_related_objects") and field.model is model
+        if hasattr(field, "bulk_related_objects") and getattr(field, "model", None) is model
         if not isinstance(there := field.related_model, str) and _scattered(model, there)
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
+from .. import report
 from .words import span
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ def bar(share: float | None) -> SafeString:
 
 def relation_map(rows: Sequence[RelationRow]) -> SafeString:
     """Parents' databases on the left, children's on the right, a line for each relation."""
-    parents = _column((row["parent_database"], row["parent"]) for row in rows)
-    children = _column((row["child_database"], row["relation"]) for row in rows)
+    parents, children = report.columns(rows)
     ends = {place[:2]: place[2] for place in _places(parents)}
     begins = {place[:2]: place[2] for place in _places(children)}
     right = _LEFT + _BOX + _GAP
@@ -101,14 +101,6 @@ def relation_map(rows: Sequence[RelationRow]) -> SafeString:
         left=_boxes(parents, _LEFT),
         right=_boxes(children, right),
     )
-
-
-def _column(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Database → what is in it that relations begin or end at."""
-    found: dict[str, dict[str, None]] = {}
-    for database, label in pairs:
-        found.setdefault(database, {})[label] = None
-    return {database: list(labels) for database, labels in found.items()}
 
 
 def _places(column: dict[str, list[str]]) -> Iterable[tuple[str, str, float]]:

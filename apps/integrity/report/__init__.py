@@ -14,7 +14,7 @@ from .cards import (
     overview,
     throughput,
 )
-from .effects import Effect, Elsewhere, RelationRow, catalogue, elsewhere, preview, repairs
+from .effects import Effect, Elsewhere, RelationRow, catalogue, columns, elsewhere, preview, repairs
 from .lists import (
     Page,
     Suspect,
@@ -34,6 +34,7 @@ from .progress import (
     of_log,
     scans,
     status,
+    unfinished,
     unproven,
 )
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
@@ -63,6 +64,7 @@ __all__ = [
     "audits",
     "blocked",
     "catalogue",
+    "columns",
     "delays",
     "deletion",
     "deletions",
@@ -79,5 +81,6 @@ __all__ = [
     "steps",
     "suspected",
     "throughput",
+    "unfinished",
     "unproven",
 ]

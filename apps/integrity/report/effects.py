@@ -15,7 +15,7 @@ from ..plan import plan
 from . import bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..plan import Node
     from ..relations import ForeignKey, Model, Relation
@@ -57,6 +57,20 @@ def _relation(relation: Relation, database: str) -> RelationRow:
         "why": way.reason if way else "",
         "last_full_scan": None,
     }
+
+
+def columns(rows: Sequence[RelationRow]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What a picture of the relations shows: the parents and the children, by their database."""
+    parents = _by_database((row["parent_database"], row["parent"]) for row in rows)
+    children = _by_database((row["child_database"], row["relation"]) for row in rows)
+    return parents, children
+
+
+def _by_database(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for database, label in pairs:
+        found.setdefault(database, {})[label] = None
+    return {database: list(labels) for database, labels in found.items()}
 
 
 class Effect(TypedDict):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: The window over which the rate of finished cascades is measured.
 RATE_SECONDS = 300
+#: So many reasons are told.
+REASONS = 20
 
 
 class DatabaseRow(TypedDict):
@@ -231,6 +233,32 @@ def unproven(databases: Sequence[str]) -> int:
         .count()
         for using in control.answering_logs()
     )
+
+
+def unfinished() -> dict[str, str]:
+    """What is left to do, and why, by database; a log that is away is one of them."""
+    found = dict[str, list[str]]()
+    logs = control.answering_logs()
+    for using in relations.catalogue().log_databases:
+        if using not in logs:
+            found[using] = ["the log cannot be reached"]
+            continue
+        for database, line in _unfinished(using):
+            found.setdefault(database, []).append(line)
+    return {database: "; ".join(lines) for database, lines in found.items()}
+
+
+def _unfinished(using: str) -> Iterator[tuple[str, str]]:
+    recorded = Deletion.objects.using(using).filter(
+        state=Deletion.State.RECORDED, parent__in=list(relations.catalogue().parents)
+    )
+    if number := recorded.count():
+        yield using, f"{number:,} deletions not dispatched"
+    cascades = Cascade.objects.using(using).filter(state__in=Cascade.OPEN)
+    groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
+    for database, state, reason, number in groups.annotate(Count("pk"))[:REASONS]:
+        why = "; ".join(dict(_hindrances(database, using)).values()) or reason
+        yield database, f"{number:,} {state}" + (f", {why}" if why else "")
 
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:

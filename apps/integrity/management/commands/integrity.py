@@ -30,6 +30,7 @@ from ..foreground import (
     standing,
 )
 from ..forever import Forever
+from ..mermaid import flowchart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +71,13 @@ class Command(BaseCommand):
         if code:
             sys.exit(code)
 
-    def _relations(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+    def _relations(self, *, form: str, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+        if json and form != "table":
+            raise CommandError("--json or --format, not both", returncode=Exit.USAGE)
         rows = report.catalogue()
+        if form == "mermaid":
+            self.stdout.write(flowchart(rows))
+            return {}, Exit.CLEAN
         with contextlib.suppress(DatabaseUnreachable):
             done = {(each["relation"], each["database"]): each for each in report.scans()}
             for row in rows:
@@ -356,6 +362,14 @@ _STEERED: dict[str, dict[str, Any]] = {
 
 #: Verb → flag → what argparse takes for it.
 _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "relations": {
+        "--format": {
+            "dest": "form",
+            "choices": ("table", "mermaid"),
+            "default": "table",
+            "help": "mermaid draws a flowchart where code hosts show Markdown",
+        },
+    },
     "preview": _PARENT,
     "receipt": _PARENT,
     "status": {"--watch": {"action": "store_true", "help": "show it anew until Ctrl-C"}},

@@ -1,0 +1,250 @@
+"""For the tests of a project: let deletions cascade in this process, and look at what is left.
+
+Works inside `TestCase`, whose transactions never commit, as well as in `TransactionTestCase`, and
+needs no worker and no broker. Under pytest the same comes as fixtures: pytest_plugin.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, cast
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import ProtectedError, QuerySet, RestrictedError
+from django.test.utils import override_settings
+
+from . import cascade, control, dispatch, log, plan, relations, report, scan, statements, suspects
+from .exceptions import NotDrained
+from .relations import Policy
+from .statements.keys import form_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from unittest import TestCase as Base
+
+    from django.db.models import Model
+
+    from .relations import Relation
+else:
+    Base = object
+
+#: Keys that a failure names.
+KEYS_SHOWN = 5
+#: Keys that `assert_no_orphans` looks at in one step.
+STEP_KEYS = 10_000
+#: A row of a relation's child, by database and primary key.
+Row = tuple[str, Any]
+
+
+def databases() -> frozenset[str]:
+    """The aliases that a test of cascades needs: those of parents, of children, and the default."""
+    known = relations.catalogue()
+    needed = {DEFAULT_DB_ALIAS, *known.log_databases, *known.child_databases}
+    # A project may leave its default database empty; Django puts a dummy there.
+    return frozenset(each for each in needed if connections[each].vendor != "unknown")
+
+
+def quiet(**changes: object) -> override_settings:
+    """A context without wake-ups: no test of a project should wait for a broker."""
+    given: Mapping[str, object] = getattr(settings, "INTEGRITY", {})
+    return override_settings(INTEGRITY={**given, "wakeups": False, **changes})
+
+
+def drain(*, seconds: float = 30.0) -> Counter[str]:
+    """Dispatch and cascade until nothing is due; gives the rows per relation, as in the receipt.
+
+    What failed before is tried once more, without its backoff. Raises `NotDrained`, with the
+    reasons, for what is left: blocked, failed, paused, unreachable or not done in `seconds`.
+    """
+    with quiet(probe_seconds=0.001):
+        for using in control.answering_logs():
+            log.hurry(using=using)
+        rows, away = _rounds(time.monotonic() + seconds)
+    if reasons := report.unfinished() | away:
+        raise NotDrained(reasons)
+    return rows
+
+
+def _rounds(ends: float) -> tuple[Counter[str], dict[str, str]]:
+    """Rounds, for deletions chain, until one changes nothing; gives rows and who is away."""
+    rows, away = Counter[str](), dict[str, str]()
+    progress = True
+    while progress and time.monotonic() < ends:
+        dispatched, due = dispatch.sweep_all()
+        progress = bool(dispatched)
+        for database in sorted(due - away.keys()):
+            done = cascade.drain(database, seconds=max(0.0, ends - time.monotonic()))
+            progress = progress or bool(done.finished or done.cancelled or done.rows)
+            rows += done.rows
+            if done.unreachable:
+                away[database] = f"cannot be reached: {done.unreachable}"
+    return rows, away
+
+
+def assert_no_orphans(*names: str) -> None:
+    """Fail where rows refer to a parent that does not exist; reads every key, writes nothing.
+
+    Looks at those relations, or at all but DO_NOTHING ones, whose rows are meant to stay. Raises
+    `AssertionError` naming relation, database, number and first keys; `UnknownName`, and
+    `DatabaseUnreachable` where a database does not answer.
+    """
+    known = relations.catalogue()
+    chosen = [known.relation(name) for name in names] or [
+        each for each in known.relations if each.policy is not Policy.DO_NOTHING
+    ]
+    found = [
+        line
+        for relation in chosen
+        for database in relation.child_databases
+        if (line := _orphans(relation, database))
+    ]
+    if found:
+        hint = (
+            "\nNot everything is cascaded yet: call drain() first." if report.unfinished() else ""
+        )
+        raise AssertionError("\n".join(found) + hint)
+
+
+def _orphans(relation: Relation, database: str) -> str:
+    """What the relation's rows in that database lack, in a line; or ""."""
+    for alias in (database, *relation.parent_databases):
+        control.reach(alias)
+    keys = list(_absent(relation, database))
+    if not keys:
+        return ""
+    rows = statements.on(database).count_rows(relation.field, keys, using=database)
+    first = ", ".join(relations.format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
+    more = ", …" if len(keys) > KEYS_SHOWN else ""
+    return (
+        f"{relation.label} in {database}: {rows:,} orphans of {len(keys):,} missing"
+        f" {relation.parent._meta.label}: {first}{more}"
+    )
+
+
+def _absent(relation: Relation, database: str) -> Iterator[Any]:
+    form = form_for(relation.field, child=database, parent=relation.parent_databases[0])
+    after: str | None = None
+    with form.reading(database):
+        while step := form.ask(relation.field, after, STEP_KEYS, child=database)():
+            yield from scan.absent(relation, form, step)
+            if step.end:
+                return
+            after = step.last
+
+
+def assert_cascades(
+    name: str, *, parent: Callable[[], Model], child: Callable[[Any], object]
+) -> None:
+    """Delete a parent and see that its rows, and only its rows, follow the relation's policy.
+
+    `parent()` saves a parent, another one each time; `child(parent)` saves at least one row of the
+    relation `name` that refers to it. Raises `AssertionError` where the rows do anything else, or
+    where the factories do; `UnknownName`; `NotDrained` where the policy cannot be carried out.
+    """
+    relation = relations.catalogue().relation(name)
+    gone, kept = parent(), parent()
+    key, other = (getattr(each, relation.target.attname) for each in (gone, kept))
+    if key == other:
+        raise AssertionError(f"parent() gave {_named(relation, key)} twice")
+    for each in (gone, kept):
+        child(each)
+    before = _rows(relation)
+    for value in (key, other):
+        if value not in before.values():
+            raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
+    _delete(gone, relation)
+    drain()
+    living = suspects.held(relation.target, {key, other}, relation.parent_databases)
+    if living != ({key, other} if relation.policy.checked_at_once else {other}):
+        raise AssertionError(f"parents left after deleting {_named(relation, key)}: {living}")
+    if wrong := _difference(_expected(relation, before, key), _rows(relation)):
+        raise AssertionError(
+            f"{name} is {relation.policy}; after deleting {_named(relation, key)}: {wrong}"
+        )
+
+
+def _named(relation: Relation, key: Any) -> str:
+    return f"{relation.parent._meta.label} {relations.format_key(relation.target, key)}"
+
+
+def _rows(relation: Relation) -> dict[Row, Any]:
+    """Each row of the child, and the key that it holds."""
+    return {
+        (alias, pk): key
+        for alias in relation.child_databases
+        for pk, key in QuerySet(model=relation.child, using=alias).values_list(
+            "pk", relation.field.attname
+        )
+    }
+
+
+def _delete(instance: Model, relation: Relation) -> None:
+    """Delete it; a relation that protects must refuse that."""
+    label = _named(relation, getattr(instance, relation.target.attname))
+    try:
+        instance.delete()
+    except (ProtectedError, RestrictedError) as error:
+        refused = (
+            error.protected_objects
+            if isinstance(error, ProtectedError)
+            else error.restricted_objects
+        )
+        if not relation.policy.checked_at_once or not any(
+            isinstance(each, relation.child) for each in refused
+        ):
+            raise
+    else:
+        if relation.policy.checked_at_once:
+            raise AssertionError(
+                f"{relation.label} is {relation.policy}, and {label} was deleted all the same"
+            )
+
+
+def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row, Any]:
+    """What the policy makes of the rows when the parent `key` is gone."""
+    if relation.policy.checked_at_once or relation.policy is Policy.DO_NOTHING:
+        return before
+    if relation.policy is Policy.CASCADE:
+        return {row: held for row, held in before.items() if held != key}
+    value = plan.replacement(relation.field, relation.child_databases[0])
+    value = relation.target.to_python(value)
+    return {row: value if held == key else held for row, held in before.items()}
+
+
+def _difference(wanted: dict[Row, Any], found: dict[Row, Any]) -> str:
+    """Which rows are not as wanted, in a line; or "". Pure."""
+    kinds = {
+        "still there": [row for row in found if row not in wanted],
+        "gone": [row for row in wanted if row not in found],
+        "with another key": [row for row in wanted if found.get(row, wanted[row]) != wanted[row]],
+    }
+    return "; ".join(
+        f"{len(rows):,} {kind} (" + ", ".join(f"{pk} in {db}" for db, pk in rows[:KEYS_SHOWN]) + ")"
+        for kind, rows in kinds.items()
+        if rows
+    )
+
+
+class _Databases:
+    """The `databases` of a test class, found when a test is run: the routers are ready then."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> frozenset[str]:
+        return databases()
+
+
+class CrossDatabaseTestMixin(Base):
+    """Put it before `TestCase` or `TransactionTestCase`: all databases are there, wake-ups off."""
+
+    databases = cast("frozenset[str]", _Databases())
+
+    drain = staticmethod(drain)
+    assert_no_orphans = staticmethod(assert_no_orphans)
+    assert_cascades = staticmethod(assert_cascades)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Switch wake-ups off for the tests of this class."""
+        super().setUpClass()
+        cls.enterClassContext(quiet())

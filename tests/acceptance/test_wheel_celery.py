@@ -1,0 +1,294 @@
+"""The wheel in a newcomer's project with Celery and three PostgreSQL databases.
+
+Its settings get the README's five lines as the README prints them, and lose them in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from psycopg.sql import SQL, Identifier
+
+from sandbox.environment import BROKER, VARIABLES
+from sandbox.processes import Process, eventually, stop_all
+from tests.acceptance import newcomer
+from tests.acceptance.newcomer import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PATIENCE_SECONDS = 60
+NAME = f"newcomer_{os.getpid()}"
+#: Of the session's broker, one that nobody else uses.
+BROKER_DATABASE = 9
+LINES = newcomer.FIVE_LINES
+
+FILES = {
+    "proj/__init__.py": """
+        from .celery import app as celery_app
+
+        __all__ = ("celery_app",)
+        """,
+    # As Django's chapter of Celery's documentation writes it.
+    "proj/celery.py": """
+        import os
+
+        from celery import Celery
+
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+
+        app = Celery("proj")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.autodiscover_tasks()
+        """,
+    "proj/router.py": """
+        HOMES = {"blog": "blog_db", "shop": "shop_db"}
+
+
+        class Router:
+            def db_for_read(self, model, **hints):
+                return HOMES.get(model._meta.app_label, "default")
+
+            db_for_write = db_for_read
+
+            def allow_relation(self, one, other, **hints):
+                return True
+
+            def allow_migrate(self, db, app_label, **hints):
+                return db == HOMES.get(app_label, "default")
+        """,
+    "blog/__init__.py": "",
+    "blog/models.py": """
+        from django.conf import settings
+        from django.db import models
+
+
+        class Post(models.Model):
+            author = models.ForeignKey(
+                settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False
+            )
+
+
+        class Tag(models.Model):
+            name = models.CharField(max_length=9)
+
+
+        class Tagging(models.Model):
+            tag = models.ForeignKey(Tag, on_delete=models.CASCADE)
+        """,
+    "shop/__init__.py": "",
+    "shop/models.py": """
+        from django.conf import settings
+        from django.db import models
+
+
+        class Order(models.Model):
+            customer = models.ForeignKey(
+                settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False
+            )
+        """,
+    "manage.py": """
+        import os
+        import sys
+
+        from django.core.management import execute_from_command_line
+
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+        execute_from_command_line(sys.argv)
+        """,
+}
+SETTINGS = """
+SECRET_KEY = "newcomer"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "blog", "shop"]
+DATABASES = {databases!r}
+DATABASE_ROUTERS = ["proj.router.Router"]
+CELERY_BROKER_URL = {broker!r}
+
+"""
+
+#: Prints what deleting rows to which nothing elsewhere points asks of each database.
+QUERIES = r"""
+    import json
+    import re
+    from blog.models import Tag, Tagging
+    from django.contrib.auth.models import Group
+    from django.db import connections
+    from django.db.models.deletion import Collector
+    from django.test.utils import CaptureQueriesContext
+
+    found = {"fast": Collector(using="blog_db").can_fast_delete(Tagging.objects.all())}
+    for alias, model in {"default": Group, "blog_db": Tag}.items():
+        row = model.objects.create(name="unrelated")
+        if model is Tag:
+            Tagging.objects.bulk_create(Tagging(tag=row) for _ in range(3))
+        with CaptureQueriesContext(connections[alias]) as captured:
+            row.delete()
+        found[alias] = [re.sub(r"\d+", "N", each["sql"]) for each in captured.captured_queries]
+    print(json.dumps(found))
+    """
+MIGRATE = """
+    from django.core.management import call_command
+    from django.db import connections
+
+    for alias in connections:
+        call_command("migrate", verbosity=0, database=alias)
+    """
+FILL = """
+    from blog.models import Post
+    from django.contrib.auth.models import User
+    from shop.models import Order
+
+    for name in ("ada", "bob"):
+        user = User.objects.create_user(name)
+        for model, key in ((Post, "author"), (Order, "customer")):
+            model.objects.bulk_create(model(**{key: user}) for _ in range(3))
+    """
+DELETE = """
+    from celery import current_app
+    from django.contrib.auth.models import User
+
+    ada = User.objects.get(username="ada")
+    print(ada.pk)
+    ada.delete()
+    for task in ("integrity.maintain", "integrity.scan"):  # beat's first ticks are a minute away
+        current_app.send_task(task)
+    """
+TABLES = {"blog_db": "blog_post", "shop_db": "shop_order"}
+
+
+@pytest.fixture
+def databases() -> Iterator[dict[str, str]]:
+    """URLs of three new databases, one on each of the session's servers."""
+    with ExitStack() as stack:
+        yield {
+            alias: stack.enter_context(_database(os.environ[variable]))
+            for alias, variable in VARIABLES.items()
+        }
+
+
+@contextmanager
+def _database(url: str) -> Iterator[str]:
+    name = Identifier(NAME)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(name))
+        try:
+            yield urlsplit(url)._replace(path=f"/{NAME}").geturl()
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    url = urlsplit(os.environ[BROKER])._replace(path=f"/{BROKER_DATABASE}").geturl()
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+@pytest.fixture
+def project(wheel: Path, tmp_path: Path, databases: dict[str, str], broker: str) -> Project:
+    python = newcomer.environment(tmp_path / "environment")
+    newcomer.install(python, f"{wheel}[celery]", "psycopg[binary]")
+    settings = SETTINGS.format(
+        databases={alias: configured(url) for alias, url in databases.items()}, broker=broker
+    )
+    return Project(tmp_path / "project", python, {**FILES, "proj/settings.py": settings})
+
+
+def configured(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": parts.username,
+        "PASSWORD": parts.password,
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+    }
+
+
+def number(url: str, table: str, condition: str = "true") -> int:
+    with psycopg.connect(url) as connection:
+        counted = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}")  # noqa: S608
+        return int(counted.fetchone()[0])
+
+
+@contextmanager
+def celery(project: Project) -> Iterator[Path]:
+    """A worker on all queues, and beat, whose log it gives."""
+    program = [project.python, "-m", "celery", "-A", "proj"]
+    queues = ",".join(["integrity", *(f"integrity.{alias}" for alias in TABLES)])
+    logs = {name: project.folder.parent / f"{name}.log" for name in ("worker", "beat")}
+    processes = [
+        Process([*program, *arguments], log=logs[name], env=project.environment, cwd=project.folder)
+        for name, arguments in {
+            "worker": ["worker", "-Q", queues, "--concurrency=1"],
+            "beat": ["beat", "--loglevel=INFO"],
+        }.items()
+    ]
+    try:
+        for each in processes:
+            each.start()
+        yield logs["beat"]
+        for each in processes:
+            each.check()
+    finally:
+        stop_all(processes)
+
+
+def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
+    project: Project, databases: dict[str, str]
+) -> None:
+    project.manage("makemigrations", "--verbosity=0", "blog", "shop")
+    unrelated = json.loads(project.shell(MIGRATE + FILL + QUERIES))
+    assert unrelated["fast"]
+    assert not any(sql.startswith("SELECT") for sql in unrelated["blog_db"])
+
+    settings = project.folder / "proj" / "settings.py"
+    before = settings.read_text()
+    settings.write_text(before + LINES)
+    for alias in VARIABLES:
+        project.manage("migrate", "--verbosity=0", f"--database={alias}")
+    every = [f"--database={alias}" for alias in VARIABLES]
+    project.manage("check", "--fail-level=WARNING", *every)
+    project.manage("makemigrations", "--check", "--dry-run")
+    assert json.loads(project.shell(QUERIES)) == unrelated
+
+    with celery(project) as beat_log:
+        key = project.shell(DELETE).strip()
+        for alias, table in TABLES.items():
+            url = databases[alias]
+            assert eventually(lambda u=url, t=table: number(u, t) == 3, timeout=PATIENCE_SECONDS)
+        receipt = json.loads(project.manage("integrity", "receipt", "auth.User", key, "--json"))
+        assert {each["database"]: each["rows"] for each in receipt["cascades"]} == {
+            "blog_db": {"blog.Post.author": 3},
+            "shop_db": {"shop.Order.customer": 3},
+        }
+        scanned = (databases["default"], "integrity_scan", "finished_at IS NOT NULL")
+        assert eventually(lambda: number(*scanned) == 2, timeout=PATIENCE_SECONDS)
+        assert eventually(
+            lambda: "due task integrity.dispatch" in beat_log.read_text(), timeout=PATIENCE_SECONDS
+        )
+        wrong = [
+            each
+            for each in json.loads(project.manage("integrity", "doctor", "--json"))["checks"]
+            if not each["ok"]
+        ]
+        assert wrong == []
+
+    settings.write_text(before)
+    newcomer.uninstall(project.python)
+    project.manage("makemigrations", "--check", "--dry-run")
+    project.manage("migrate", "--verbosity=0")
+    assert json.loads(project.shell(FILL.replace('"ada", "bob"', '"cid",') + QUERIES)) == unrelated
+    assert [number(databases[alias], table) for alias, table in TABLES.items()] == [6, 6]
