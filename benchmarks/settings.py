@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 from config.settings import *
-from config.settings import DATABASE_OPTIONS, DATABASE_ROUTING, DATABASES, INSTALLED_APPS
+from config.settings import DATABASE_OPTIONS, DATABASE_ROUTING_RULES, DATABASES, INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.parents", "benchmarks.children"]
-DATABASE_ROUTING = {**DATABASE_ROUTING, "children": "blog_db"}
+DATABASE_ROUTING_RULES = {**DATABASE_ROUTING_RULES, "children": "blog_db"}
 # No migrations: each benchmark makes its tables, and fills them before it makes their indexes.
 MIGRATION_MODULES = {"parents": None, "children": None}
 

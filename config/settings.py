@@ -134,8 +134,8 @@ DATABASES = {
     "blog_db": database("DATABASE_URL_BLOG_DB"),
     "shop_db": database("DATABASE_URL_SHOP_DB"),
 }
-DATABASE_ROUTING = {"blog": "blog_db", "shop": "shop_db"}
-DATABASE_ROUTERS = ["config.routers.AppLabelRouter"]
+DATABASE_ROUTING_RULES = {"blog": "blog_db", "shop": "shop_db"}
+DATABASE_ROUTERS = ["apps.integrity.routers.AppLabelRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The product. Every key and its default: apps/integrity/conf.py.
@@ -170,7 +170,7 @@ CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
 CELERY_TASK_PUBLISH_RETRY = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
 
-CELERY_TASK_QUEUES = queues.task_queues(sorted(set(DATABASE_ROUTING.values())))
+CELERY_TASK_QUEUES = queues.task_queues(sorted(set(DATABASE_ROUTING_RULES.values())))
 CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
 CELERY_TASK_ROUTES = ("apps.integrity.routing.route_task",)
 CELERY_TASK_CREATE_MISSING_QUEUES = False

@@ -162,7 +162,7 @@ def _queues() -> dict[str, str]:
     """Return the queue of each child database."""
     from django.conf import settings
 
-    return {alias: queue_for(alias) for alias in sorted(settings.DATABASE_ROUTING.values())}
+    return {alias: queue_for(alias) for alias in sorted(settings.DATABASE_ROUTING_RULES.values())}
 
 
 def _worker(name: str, queue: str) -> list[str]:

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class BlogConfig(AppConfig):
-    """Label `blog`, which `settings.DATABASE_ROUTING` sends to `blog_db`."""
+    """Label `blog`, which `settings.DATABASE_ROUTING_RULES` sends to `blog_db`."""
 
     name = "apps.blog"
     label = "blog"

@@ -27,7 +27,7 @@ def _restored(kind: type[CrossDatabaseError], args: tuple[Any, ...]) -> CrossDat
 
 
 class InvalidSetting(CrossDatabaseError, ImproperlyConfigured):
-    """A value of `settings.INTEGRITY` that cannot be used."""
+    """A value of the settings that cannot be used."""
 
 
 class UnknownName(CrossDatabaseError, LookupError):

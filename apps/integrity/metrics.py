@@ -37,17 +37,23 @@ class IntegrityCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The figures of now. Where no log answers, that, and nothing else."""
-        logs = relations.catalogue().log_databases
         try:
             status = report.status()
         except DatabaseUnreachable:
+            logs = relations.catalogue().log_databases
             yield _up("integrity_log_up", logs, down=logs)
             return
-        yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
-        yield from _of_deletions(status)
-        yield from _of_databases(status)
-        yield from _of_scans(status["scans"])
-        yield from _of_processes(status)
+        yield from families(status)
+
+
+def families(status: Status) -> Iterator[GaugeMetricFamily]:
+    """The metrics of that status; of an empty one their names and meanings, without a figure."""
+    logs = relations.catalogue().log_databases
+    yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
+    yield from _of_deletions(status)
+    yield from _of_databases(status)
+    yield from _of_scans(status["scans"])
+    yield from _of_processes(status)
 
 
 def exposition() -> bytes:

@@ -1,10 +1,22 @@
-"""Where this app's own tables go."""
+"""Where the tables of this app go, and those of a project that names its databases by app."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS
 
 from . import relations
+from .exceptions import InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from django.db.models import Model
 
 
 class LogRouter:
@@ -15,3 +27,74 @@ class LogRouter:
     ) -> bool | None:
         """Beside the parents, the log; beside the children, whose children they are."""
         return relations.holds(db, model_name) if app_label == "integrity" else None
+
+
+class AppLabelRouter(LogRouter):
+    """One home per app, by `settings.DATABASE_ROUTING_RULES`; apps without a rule: `default`.
+
+    The rules map app labels, or names of apps as in `INSTALLED_APPS`, to aliases. Needs no other
+    router, and is right at the end of several. Each method raises `InvalidSetting` where the rules
+    name an unknown app or database.
+
+    Note [Never None, never the hint]: for a router that answers None, Django follows
+    `instance._state.db`, so that `post.author` would look for its user in the post's database.
+    """
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str:
+        """The home of the model's app. See Note [Never None, never the hint]."""
+        return home(model._meta.app_label)
+
+    def db_for_write(self, model: type[Model], **_hints: Any) -> str:
+        """The home of the model's app: reads and writes go to the same database."""
+        return home(model._meta.app_label)
+
+    def allow_relation(self, _obj1: Model, _obj2: Model, **_hints: Any) -> bool:
+        """Relations may cross databases; keeping them whole is what this app is for."""
+        return True
+
+    def allow_migrate(
+        self, db: str, app_label: str, model_name: str | None = None, **_: Any
+    ) -> bool:
+        """Each app in its home only; this app as `LogRouter` says."""
+        own = super().allow_migrate(db, app_label, model_name)
+        return db == home(app_label) if own is None else own
+
+
+def home(app_label: str) -> str:
+    """The alias of the database in which the app's rows live. Raises as `AppLabelRouter`."""
+    return _rules().get(app_label, DEFAULT_DB_ALIAS)
+
+
+@functools.cache
+def _rules() -> Mapping[str, str]:
+    """App label → alias."""
+    given: Mapping[str, str] = getattr(settings, "DATABASE_ROUTING_RULES", {})
+    labels = {
+        name: each.label for each in apps.get_app_configs() for name in (each.name, each.label)
+    }
+    _refuse_unknown("app", given, labels)
+    _refuse_unknown("database", given.values(), settings.DATABASES)
+    rules: dict[str, str] = {}
+    for name, alias in given.items():
+        if rules.setdefault(labels[name], alias) != alias:
+            raise InvalidSetting(
+                f"DATABASE_ROUTING_RULES sends {labels[name]!r} to {rules[labels[name]]!r} and,"
+                f" as {name!r}, to {alias!r}: keep one of them"
+            )
+    return rules
+
+
+def _refuse_unknown(kind: str, names: Collection[str], known: Collection[str]) -> None:
+    if unknown := sorted({*names} - {*known}):
+        raise InvalidSetting(
+            f"DATABASE_ROUTING_RULES names the unknown {kind} {', '.join(map(repr, unknown))};"
+            f" known: {', '.join(sorted(known))}"
+        )
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in {"DATABASE_ROUTING_RULES", "DATABASES", "INSTALLED_APPS"}:
+        _rules.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="integrity.routers")

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class ShopConfig(AppConfig):
-    """Label `shop`, which `settings.DATABASE_ROUTING` sends to `shop_db`."""
+    """Label `shop`, which `settings.DATABASE_ROUTING_RULES` sends to `shop_db`."""
 
     name = "apps.shop"
     label = "shop"

@@ -11,10 +11,18 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import snippets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = snippets.ROOT
+#: As the README prints them.
+FIVE_LINES = next(
+    block.text
+    for block in snippets.blocks(ROOT / "README.md", "python")
+    if block.heading == "Five lines"
+)
 DISTRIBUTION = "django-crossdb-integrity"
 UV = shutil.which("uv")
 #: What a newcomer's shell has, and where packages are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import zipfile
@@ -36,11 +37,8 @@ DATABASES = {
 DATABASE_ROUTERS = ["router.Router"]
 """
 
-#: What the README says, for a project without Celery.
-LINES = """
-INSTALLED_APPS += ["crossdb_integrity"]
-DATABASE_ROUTERS = ["crossdb_integrity.routers.LogRouter", *DATABASE_ROUTERS]
-"""
+#: What the README says, for a project without Celery: "leave out 1, 4 and 5".
+LINES = re.sub(r"^.+# [145]\n", "", newcomer.FIVE_LINES, flags=re.MULTILINE)
 
 FILES = {
     "settings.py": SETTINGS,

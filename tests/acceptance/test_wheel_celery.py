@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -30,8 +29,7 @@ PATIENCE_SECONDS = 60
 NAME = f"newcomer_{os.getpid()}"
 #: Of the session's broker, one that nobody else uses.
 BROKER_DATABASE = 9
-README = (newcomer.ROOT / "README.md").read_text()
-[LINES] = re.findall(r"## Five lines\n+```python\n(.+?)```", README, re.DOTALL)
+LINES = newcomer.FIVE_LINES
 
 FILES = {
     "proj/__init__.py": """

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +20,7 @@ from apps.integrity.admin import CrossDatabaseAdminMixin
 from apps.integrity.exceptions import ChildDatabaseUnavailable, UnknownName
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.reading import alive, validate_on_save
+from tests import snippets
 from tests.kinds.analytics import models as analytics
 from tests.kinds.left.models import (
     Emptied,
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "declare-relations.md"
-SNIPPETS = re.findall(r"```python\n(.+?)```", GUIDE.read_text(), re.DOTALL)
+GUIDE = snippets.ROOT / "docs" / "how-to" / "declare-relations.md"
+SNIPPETS = snippets.blocks(GUIDE, "python")
 
 #: Texts that `int()` takes for 7, and that are not how Django writes it.
 NO_SEVEN = ("007", " 7", "7 ", "+7", "7_", "0x7", "7.0", "\u0667", "", "nobody")
@@ -510,9 +509,8 @@ class TestGuide:
 
     @pytest.fixture
     def declared(self, tune: Tune) -> Iterator[None]:
-        settings = next(each for each in SNIPPETS if "# settings.py" in each)
         names: dict[str, Any] = {}
-        exec(settings.replace("crossdb_integrity", "apps.integrity"), names)  # noqa: S102
+        snippets.run(next(each for each in SNIPPETS if "# settings.py" in each.text), names)
         tune(**names["INTEGRITY"])
         relations.catalogue.cache_clear()
         adoption.adopt(relations.catalogue())
@@ -521,7 +519,7 @@ class TestGuide:
         relations.catalogue.cache_clear()
 
     def test_the_model_is_the_one_that_it_shows(self) -> None:
-        shown = next(each for each in SNIPPETS if "# analytics/models.py" in each)
+        shown = next(each.text for each in SNIPPETS if "# analytics/models.py" in each.text)
         own = inspect.getsource(analytics.Event)
         assert [line.strip() for line in shown.splitlines() if " = " in line] == [
             line.strip() for line in own.splitlines() if " = " in line

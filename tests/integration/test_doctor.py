@@ -19,7 +19,7 @@ from django.utils import timezone
 from apps.integrity import control, doctor, relations, tasks
 from apps.integrity.management import foreground
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
-from config.routers import AppLabelRouter
+from apps.integrity.routers import AppLabelRouter
 from sandbox.processes import free_port
 from workers.celery import app
 

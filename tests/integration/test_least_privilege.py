@@ -24,6 +24,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import cascade, control, dispatch, grants, log, relations, verify
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 from apps.shop.models import Order
+from tests import snippets
 from tests.kinds.left import models as left
 from tests.kinds.lite.models import Note
 from tests.kinds.parents import models as parents
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "docs" / "how-to" / "least-privilege.md").read_text()
+GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"
 
 REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
@@ -498,23 +499,27 @@ class TestTheGuide:
     """docs/how-to/least-privilege.md is true."""
 
     def test_its_examples_print_what_it_says(self) -> None:
-        examples = re.findall(r"```console\n\$ python (.+)\n([^`]+)```", GUIDE)
+        examples = [
+            command
+            for block in snippets.blocks(GUIDE, "console")
+            for command in snippets.commands(block)
+        ]
         assert len(examples) == 2
-        for command, output in examples:
+        for command in examples:
             done = subprocess.run(
-                [sys.executable, *command.split()],
+                [sys.executable, *command.line.split()[1:]],
                 cwd=ROOT,
                 env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            assert (done.returncode, done.stdout) == (0, output), done.stderr
+            assert (done.returncode, done.stdout.splitlines()) == (0, [*command.output])
 
     def test_its_roles_can_be_created(self) -> None:
-        (statements,) = re.findall(r"```sql\n([^`]+)```", GUIDE)
+        [block] = snippets.blocks(GUIDE, "sql")
         suffix = secrets.token_hex(4)
-        named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", statements)
+        named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", block.text)
         with transaction.atomic(), connections["default"].cursor() as cursor:
             cursor.execute(named)
             cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"%_{suffix}"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,26 +12,27 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.db import IntegrityError, ProgrammingError, transaction
 from django.db.models import F
-from django.db.models.signals import post_save, pre_save
+from django.db.models.signals import pre_save
 
 from apps.blog.models import Comment, Post
 from apps.integrity import reading
 from apps.integrity.exceptions import MissingParent, UnknownName
 from apps.integrity.models import Deletion
 from apps.integrity.reading import AliveQuerySet, alive, validate_on_save
-from apps.integrity.signals import deletion_recorded
+from tests import snippets
 from tests.kinds.left.models import Badge, Invoice, Nulled, Optional
 from tests.kinds.parents.models import Giver, Owner, Person
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import Captured
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "read-across-databases.md"
+GUIDE = snippets.ROOT / "docs" / "how-to" / "read-across-databases.md"
 MISSING = 987_654
 
 
@@ -196,14 +195,11 @@ class TestGuide:
     def guide(self) -> Iterator[dict[str, Any]]:
         """What the snippets define, run one after the other."""
         names: dict[str, Any] = {"__name__": "guide"}
-        snippets = re.findall(r"```python\n(.+?)```", GUIDE.read_text(), re.DOTALL)
         cache.clear()
-        for each in snippets:
-            exec(each.replace("crossdb_integrity", "apps.integrity"), names)  # noqa: S102
-        yield names
-        deletion_recorded.disconnect(dispatch_uid="forget deleted authors")
-        post_save.disconnect(sender=User, dispatch_uid="forget changed authors")
-        pre_save.disconnect(sender=Post, dispatch_uid="integrity.validate_on_save.blog.Post.author")
+        with snippets.undone():
+            for block in snippets.blocks(GUIDE, "python"):
+                snippets.run(block, names)
+            yield names
         cache.clear()
 
     def test_prefetch_takes_two_queries_and_without_it_one_for_each(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
 import unittest
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +12,16 @@ from django.test import TestCase
 from apps.integrity import relations, signals
 from apps.integrity.relations import Catalogue
 from apps.integrity.testing import CrossDatabaseTestMixin
+from tests import snippets
 from tests.conftest import PROJECT
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "test-your-project.md"
-SNIPPETS = re.findall(r"```python\n(.+?)```", GUIDE.read_text(), re.DOTALL)
+GUIDE = snippets.ROOT / "docs" / "how-to" / "test-your-project.md"
 
 
 def defined() -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "guide"}
-    for each in SNIPPETS:
-        exec(each.replace("crossdb_integrity", "apps.integrity"), names)  # noqa: S102
+    for block in snippets.blocks(GUIDE, "python"):
+        snippets.run(block, names)
     return names
 
 

@@ -49,7 +49,6 @@ RECOVERY = "workers/recovery.py"
 SCHEDULE = "apps/integrity/routing.py"
 SWEEP = "workers/sweep.py"
 SETTINGS = "config/settings.py"
-ROUTERS = "config/routers.py"
 
 T_ALARMS = "tests/integration/test_alarms.py"
 T_ADOPTED = "tests/integration/test_adopted_fields.py"

@@ -16,12 +16,13 @@ from django.db import models
 from apps.blog.models import Post
 from apps.integrity import checks, relations
 from apps.integrity.checks import admin, databases, keys, settings, shapes
+from tests import snippets
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "reference" / "checks.md").read_text()
+PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
+PAGE = PATH.read_text()
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
 
@@ -41,10 +42,10 @@ class TestThePage:
         assert sections == [(each, each) for each in sorted(self.known)]
 
     def test_what_it_prints_can_be_pasted(self) -> None:
-        snippets = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-        assert snippets
-        for each in snippets:
-            ast.parse(each)
+        shown = snippets.blocks(PATH, "python")
+        assert shown
+        for each in shown:
+            ast.parse(each.text)
 
 
 class TestRegistered:

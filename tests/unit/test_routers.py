@@ -12,8 +12,8 @@ from django.db import router
 
 from apps.blog.models import Comment, Post
 from apps.integrity import relations
+from apps.integrity.routers import AppLabelRouter
 from apps.shop.models import Category, Order, Product
-from config.routers import AppLabelRouter
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -80,20 +80,38 @@ def test_a_child_database_remembers_its_parents_and_has_no_other_table() -> None
 
 
 def test_the_routing_is_read_from_the_settings(settings: Settings) -> None:
-    settings.DATABASE_ROUTING = {"blog": "shop_db"}
+    settings.DATABASE_ROUTING_RULES = {"blog": "shop_db"}
     assert router.db_for_read(Post) == "shop_db"
     assert router.db_for_read(Order) == "default"
 
 
 def test_an_unknown_app_label_is_refused_with_the_known_ones(settings: Settings) -> None:
-    settings.DATABASE_ROUTING = {"blogg": "blog_db"}
-    with pytest.raises(ImproperlyConfigured, match=r"app label 'blogg'.*Known: .*\bblog\b"):
+    settings.DATABASE_ROUTING_RULES = {"blogg": "blog_db"}
+    with pytest.raises(ImproperlyConfigured, match=r"unknown app 'blogg'; known: .*\bblog\b"):
         router.db_for_read(Post)
 
 
+def test_apps_may_be_named_as_they_are_installed(settings: Settings) -> None:
+    settings.DATABASE_ROUTING_RULES = {"apps.blog": "blog_db", "shop": "blog_db"}
+    assert router.db_for_read(Post) == router.db_for_read(Order) == "blog_db"
+
+
+def test_two_names_of_an_app_may_not_disagree(settings: Settings) -> None:
+    settings.DATABASE_ROUTING_RULES = {"apps.blog": "blog_db", "blog": "blog_db"}
+    assert router.db_for_read(Post) == "blog_db"
+    settings.DATABASE_ROUTING_RULES = {"apps.blog": "blog_db", "blog": "shop_db"}
+    with pytest.raises(ImproperlyConfigured, match="keep one of them"):
+        router.db_for_read(Post)
+
+
+def test_without_rules_everything_lives_in_default(settings: Settings) -> None:
+    del settings.DATABASE_ROUTING_RULES
+    assert router.db_for_read(Post) == "default"
+
+
 def test_an_unknown_database_is_refused_with_the_known_ones(settings: Settings) -> None:
-    settings.DATABASE_ROUTING = {"blog": "blogdb"}
+    settings.DATABASE_ROUTING_RULES = {"blog": "blogdb"}
     with pytest.raises(
-        ImproperlyConfigured, match=r"database 'blogdb'.*Known: blog_db, default, shop_db"
+        ImproperlyConfigured, match=r"database 'blogdb'; known: blog_db, default, shop_db"
     ):
         router.db_for_write(Post)

@@ -1,0 +1,1 @@
+"""The documentation; `./run docs` builds it."""

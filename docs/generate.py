@@ -1,0 +1,227 @@
+"""The pages of `docs/reference` that the code writes itself.
+
+Takes the source and what argparse and prometheus_client say; gives Markdown that is the same under
+every supported Python, on any terminal. `./run docs --write` writes it, and a test compares it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from django.core.management.base import CommandParser
+
+from apps.integrity import metrics
+from apps.integrity.management.commands import cleanup_orphaned, integrity
+from apps.integrity.management.foreground import Exit
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from django.core.management.base import BaseCommand
+
+    from apps.integrity.report import Status
+
+HERE = Path(__file__).resolve().parent
+PRODUCT = HERE.parent / "apps" / "integrity"
+PACKAGE = "crossdb_integrity"
+WIDTH = 88
+TERMINAL = {"COLUMNS": f"{WIDTH}", "NO_COLOR": "1"}
+NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, not this page. -->\n"
+
+#: What adopters may use, in the order of their needs: module → names, or all of its classes.
+API = {
+    "capture": ("record",),
+    "reading": ("alive", "AliveQuerySet", "validate_on_save"),
+    "declared": ("Relation",),
+    "signals": (
+        *("deletion_recorded", "cascade_finished", "orphan_found"),
+        *("alarm_raised", "alarm_cleared"),
+    ),
+    "routers": ("LogRouter", "AppLabelRouter"),
+    "routing": ("BEAT_SCHEDULE", "beat_schedule", "route_task", "queue_for"),
+    "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
+    "admin": ("CrossDatabaseAdminMixin",),
+    "metrics": ("IntegrityCollector", "exposition"),
+    "exceptions": (),
+}
+
+NOTHING: Status = {
+    "databases": [],
+    "deletions": {},
+    "unreachable_logs": [],
+    "scans": [],
+    "workers": [],
+    "beat": None,
+}
+
+
+def write() -> list[Path]:
+    """Write the pages; gives those that changed."""
+    changed = []
+    for name, text in pages().items():
+        path = HERE / "reference" / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            changed.append(path)
+    return changed
+
+
+def pages() -> dict[str, str]:
+    """File name → content."""
+    makers = {
+        "settings.md": _settings,
+        "commands.md": _commands,
+        "python.md": _python,
+        "metrics.md": _metrics,
+    }
+    return {name: "\n".join((NOTICE, *make())) + "\n" for name, make in makers.items()}
+
+
+# Settings
+
+
+def _settings() -> Iterator[str]:
+    yield "# Settings\n"
+    yield "One dictionary, `INTEGRITY`, of which every key has a default. Units are in the names:"
+    yield "`…_seconds`, `…_rows`, `…_keys`, `…_days`. An unknown key or an unusable value stops the"
+    yield "start and is named. Beside it, `AppLabelRouter` reads `DATABASE_ROUTING_RULES`"
+    yield "([routing](../how-to/routing.md)).\n"
+    source = PRODUCT.joinpath("conf.py").read_text()
+    body = _named(ast.parse(source), "Settings").body
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert field.value is not None
+            default = ast.get_source_segment(source, field.value)
+            kind = ast.unparse(field.annotation).replace("Mapping[str, str]", "dict")
+            yield f"## `{ast.unparse(field.target)}`\n"
+            yield f"`{kind}`, default `{default}`\n"
+            yield f"{inspect.cleandoc(ast.literal_eval(text.value))}\n"
+
+
+# Commands
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands\n"
+    yield "`manage.py integrity VERB` shows and steers; `manage.py cleanup_orphaned` scans and"
+    yield "repairs in one go. Results go to stdout, progress to stderr; with `--json` there is one"
+    yield "document on stdout ([JSON documents](json.md)). Django's own options (`--settings`,"
+    yield "`--no-color`, …) are left out here.\n"
+    yield "## Exit codes\n"
+    yield "The worst wins.\n"
+    yield "| code | `exit_reason` | means |"
+    yield "|---|---|---|"
+    for code, meaning in _exit_codes().items():
+        yield f"| {code} | `{Exit(code).name.lower()}` | {meaning} |"
+    yield ""
+    parser = _parser(integrity.Command(), "integrity")
+    verbs = next(action for action in parser._actions if action.dest == "verb")  # noqa: SLF001
+    assert isinstance(verbs.choices, dict)
+    for name, verb in verbs.choices.items():
+        yield from _help(f"integrity {name}", verb)
+    yield from _help("cleanup_orphaned", _parser(cleanup_orphaned.Command(), "cleanup_orphaned"))
+
+
+def _exit_codes() -> dict[int, str]:
+    """As the command's own docstring says, for each `Exit`."""
+    text = " ".join((integrity.__doc__ or "").split()).rpartition("wins: ")[2].rstrip(".")
+    codes = (each.strip().partition(" ") for each in text.split("·"))
+    found = {int(code): meaning for code, _, meaning in codes}
+    assert list(found) == [*Exit], "the docstring names other codes than Exit has"
+    return found
+
+
+def _parser(command: BaseCommand, name: str) -> CommandParser:
+    parser = CommandParser(prog=f"manage.py {name}", description=command.help)
+    command.add_arguments(parser)
+    return parser
+
+
+def _help(title: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    with patch.dict(os.environ, TERMINAL):
+        text = parser.format_help()
+    yield f"## {title}\n"
+    yield f"```text\n{text.rstrip()}\n```\n"
+
+
+# Python
+
+
+def _python() -> Iterator[str]:
+    yield "# Python\n"
+    yield "What may be imported, and stays. Errors have one base, `CrossDatabaseError`.\n"
+    for module, names in API.items():
+        source = PRODUCT.joinpath(f"{module}.py").read_text()
+        tree = ast.parse(source)
+        yield f"## {PACKAGE}.{module}\n"
+        yield f"{inspect.cleandoc(ast.get_docstring(tree) or '').partition(chr(10) * 2)[0]}\n"
+        classes = tuple(each.name for each in tree.body if isinstance(each, ast.ClassDef))
+        for name in names or classes:
+            yield f"### {name}\n"
+            yield from _entry(tree, source, name)
+
+
+def _entry(tree: ast.Module, source: str, name: str) -> Iterator[str]:
+    """A value with its comment; a function or class with its signature and docstring."""
+    if match := re.search(rf"((?:^#: .*\n)+)(?:^\w+ = .*\n)*{name} = ", source, re.MULTILINE):
+        yield match[1].replace("#: ", "")
+        return
+    found = _named(tree, name)
+    yield f"```text\n{name}{_signature(found)}\n```\n"
+    yield f"{ast.get_docstring(found)}\n"
+
+
+def _signature(found: ast.ClassDef | ast.FunctionDef) -> str:
+    if isinstance(found, ast.ClassDef) and found.bases:
+        return f"({', '.join(map(ast.unparse, found.bases))})"
+    if isinstance(found, ast.ClassDef):
+        fields = (ast.unparse(each) for each in found.body if isinstance(each, ast.AnnAssign))
+        taken, given = ", ".join(fields).replace("_: KW_ONLY", "*"), ""
+    else:
+        taken = ast.unparse(found.args)
+        given = f" -> {ast.unparse(found.returns)}" if found.returns else ""
+    if not taken and isinstance(found, ast.ClassDef):
+        return ""
+    if len(found.name + taken + given) > WIDTH:
+        lines = "".join(f"    {each},\n" for each in _parts(taken))
+        return f"(\n{lines}){given}"
+    return f"({taken}){given}"
+
+
+def _parts(arguments: str) -> list[str]:
+    """What stands between the commas outside of brackets."""
+    depth, parts = 0, [""]
+    for char in arguments:
+        depth += (char in "[(") - (char in "])")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [each.strip() for each in parts]
+
+
+def _named(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef:
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return next(each for each in tree.body if isinstance(each, kinds) and each.name == name)
+
+
+# Metrics
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield "`/integrity/metrics`, in Prometheus' text format, with the extra `metrics`"
+    yield "([runbook](../runbook.md)). All are gauges, read from the databases at each scrape.\n"
+    yield "| metric | labels | says |"
+    yield "|---|---|---|"
+    for each in metrics.families(NOTHING):
+        labels = ", ".join(f"`{label}`" for label in each._labelnames)  # noqa: SLF001
+        yield f"| `{each.name}` | {labels} | {each.documentation} |"
