@@ -42,7 +42,7 @@ MUTATIONS = (
         ENTRIES,
         "filter(state=Deletion.State.RECORDED, parent__in=known)",
         "filter(state=Deletion.State.RECORDED, parent__in=known, pk__gt=("
-        "_deletions(using).exclude(state=Deletion.State.RECORDED)"
+        "tables.deletions(using).exclude(state=Deletion.State.RECORDED)"
         ".aggregate(last=models.Max('pk'))['last'] or 0))",
         (f"{T_DISPATCH}::test_a_lower_id_that_commits_later_is_found",),
     ),

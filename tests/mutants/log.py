@@ -79,7 +79,7 @@ MUTATIONS = (
         "G8: one claim holds the whole backlog",
         CLAIMING,
         "list(tables.locked(first, using)[:limit])",
-        "list(_locked(first, using))",
+        "list(tables.locked(first, using))",
         (f"{T_BOUNDS}::test_a_claim_reads_and_locks_at_most_its_limit",),
     ),
     Mutation(
@@ -245,7 +245,7 @@ MUTATIONS = (
         "G4: what is over is cancelled once more",
         ENTRIES,
         '.filter(tables.among("pk", ids, using), state__in=Deletion.OPEN)',
-        '.filter(_among("pk", ids, using))',
+        '.filter(tables.among("pk", ids, using))',
         (f"{T_LOG}::TestCancel::test_the_second_time_it_changes_nothing",),
     ),
     Mutation(
