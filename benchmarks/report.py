@@ -99,16 +99,23 @@ def markdown(whole: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for each in whole["results"]:
-        sign = "≥" if each["at_least"] else "≤"
         samples, spread = each["samples"], ""
         if len(samples) > 1:
             spread = f" ({short(min(samples))}–{short(max(samples))})"
         lines.append(
             f"| {each['id']} | {each['title']} | {short(each['ratio'])}{spread} {each['unit']}"
-            f" | {sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
+            f" | {_target(each)}"
             f" | {each['run']['rows']:,} | {each['run']['load'][0]} |"
         )
     return "\n".join([*lines, ""])
+
+
+def _target(each: dict[str, Any]) -> str:
+    """The cells of the target and of the verdict."""
+    if each["target"] is None:
+        return "– | "
+    sign = "≥" if each["at_least"] else "≤"
+    return f"{sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
 
 
 def _benchmark(name: str) -> str:
