@@ -35,11 +35,9 @@ MOST = max(NUMBERS)
 SHARE = 0.8
 #: Which server each shard's database is on.
 SERVERS = {"shard_1": "blog_db", "shard_2": "shop_db", "shard_3": "blog_db", "shard_4": "shop_db"}
-WORKERS = {
-    "control": (CONTROL, 1),
-    "first": (queue_for("shard_1"), MOST),
-    **{alias: (queue_for(alias), 1) for alias in SHARDS[1:]},
-}
+#: One for each shard; those of the others may help with the first one.
+WORKERS = {"control": (CONTROL, 1), **{alias: (queue_for(alias), 1) for alias in SHARDS}}
+FIRST = queue_for(SHARDS[0])
 
 
 def run(stage: Stage) -> Iterator[Result]:
@@ -77,7 +75,7 @@ class Scaling:
 
     def warm_up(self) -> None:
         """Let every process import what it needs, and connect."""
-        for _ in range(MOST):
+        for _ in range(3):
             self._rate(MOST, 1, 100)
 
     def at(self, milliseconds: int, *, last: bool) -> Iterator[Result]:
@@ -121,7 +119,7 @@ class Scaling:
     def _rate(self, databases: int, workers: int, number: int) -> float:
         name = "1" if databases == workers == 1 else _way(databases, workers)
         before = self._answers()
-        with self._only(workers):
+        with self._together(workers):
             seconds: float = self.client.ask("shards.acts.cascaded", databases, number)
         rows = number * ITEMS * databases
         self.trips.setdefault(name, []).append((self._answers() - before) / rows * 1_000)
@@ -131,15 +129,16 @@ class Scaling:
         return sum(proxy.answers for proxy in self.proxies.values())
 
     @contextmanager
-    def _only(self, workers: int) -> Iterator[None]:
-        """So many processes for the first shard."""
-        if MOST - workers:
-            self.others.resize("first", workers - MOST)
+    def _together(self, workers: int) -> Iterator[None]:
+        """So many workers for the first shard."""
+        helpers = SHARDS[1:workers]
+        for name in helpers:
+            self.others.take(name, FIRST)
         try:
             yield
         finally:
-            if MOST - workers:
-                self.others.resize("first", MOST - workers)
+            for name in helpers:
+                self.others.leave(name, FIRST)
 
 
 def _way(databases: int, workers: int) -> str:

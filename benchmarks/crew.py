@@ -59,10 +59,6 @@ class Crew:
         """Let it take no more of them."""
         self._tell(name, "cancel_consumer", queue=queue)
 
-    def resize(self, name: str, by: int) -> None:
-        """Give a worker so many more processes, or fewer."""
-        self._tell(name, "pool_grow" if by > 0 else "pool_shrink", n=abs(by))
-
     def check(self) -> None:
         """Raise `ProcessError` when one of them has ended."""
         for member in self.members.values():

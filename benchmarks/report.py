@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import django
 import psycopg
 
+from . import plots
 from .result import Result, short
 
 if TYPE_CHECKING:
@@ -75,18 +76,20 @@ def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
 
 
 def save(new: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Merge into `latest.json`, and write `latest.md` from it."""
+    """Merge into `latest.json`, and write the pictures and `latest.md` from it."""
     folder.mkdir(exist_ok=True)
     path = folder / "latest.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     whole = merged(new, old)
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-    (folder / "latest.md").write_text(markdown(whole))
+    plots.draw(whole, folder)
+    pictures = sorted(each.name for each in folder.glob("*.svg"))
+    (folder / "latest.md").write_text(markdown(whole, pictures))
     return path
 
 
-def markdown(whole: dict[str, Any]) -> str:
-    """The table for people."""
+def markdown(whole: dict[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The table for people, and the pictures below it."""
     where = whole["machine"]
     programs = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
     lines = [
@@ -95,7 +98,7 @@ def markdown(whole: dict[str, Any]) -> str:
         f"{where['processors']} × {where['processor']}, {where['memory_gb']} GB, {programs}.",
         "Median of the rounds (least–most). `./run bench` measures them again.",
         "",
-        "| id | what | measured | target | | rows | load |",
+        "| id | what | measured | target | | run | load |",
         "|---|---|---|---|---|---|---|",
     ]
     for each in whole["results"]:
@@ -105,8 +108,10 @@ def markdown(whole: dict[str, Any]) -> str:
         lines.append(
             f"| {each['id']} | {each['title']} | {short(each['ratio'])}{spread} {each['unit']}"
             f" | {_target(each)}"
-            f" | {each['run']['rows']:,} | {each['run']['load'][0]} |"
+            f" | {each['run']['scale']} | {each['run']['load'][0]} |"
         )
+    for name in pictures:
+        lines += ["", f"![{name.removesuffix('.svg')}]({name})"]
     return "\n".join([*lines, ""])
 
 

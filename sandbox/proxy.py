@@ -38,6 +38,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         #: Nobody else holds them.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[StreamWriter] = set()
         #: Connections of an earlier one are silent.
         self._generation = 0
         self._word = b""
@@ -74,11 +75,17 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """End the silent ones, too."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        await asyncio.sleep(0)  # a transport is closed by the loop's next turn
 
     async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         try:
@@ -86,6 +93,8 @@ class Proxy:
         except OSError:
             to_client.close()
             return
+        self._writers = {each for each in self._writers if not each.is_closing()}
+        self._writers |= {to_client, to_server}
         link = _Link(self, self._generation)
         said: Line = asyncio.Queue()
         for way in (
