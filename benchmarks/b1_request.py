@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import rows
@@ -62,22 +63,21 @@ def _size(
         key = FIRST[way] + place
         if way == "handler":
             _give(key, size)
-        took = clients[way].ask("deletes.delete", key, 1 if way == "handler" else DELETES)
+        times = 1 if way == "handler" else DELETES
+        took: list[float] = clients[way].ask("deletes.delete", key, times)
         every[way] += took
         return statistics.median(took)
 
     stage.tell(f"{size:,} dependants, milliseconds")
-    interleaved(stage.scale.rounds, {way: lambda way=way: measure(way) for way in WAYS}, stage.tell)
+    interleaved(stage.scale.rounds, {way: partial(measure, way) for way in WAYS}, stage.tell)
     return every
 
 
 def _results(stage: Stage, took: dict[tuple[str, int], list[float]]) -> Iterator[Result]:
     sizes = stage.scale.dependants
     for size in sizes:
-        ours, floor = _rounds(took["ours", size]), _rounds(took["floor", size])
-        pairs = ratios(
-            [statistics.median(each) for each in ours], list(map(statistics.median, floor))
-        )
+        ours, floor = _medians(took["ours", size]), _medians(took["floor", size])
+        pairs = ratios(ours, floor)
         detail = {way: spread(took[way, size]) for way in WAYS}
         detail["p95"] = {way: percentile(took[way, size]) for way in ("ours", "floor")}
         title = f"user.delete() of a user with {size:,} dependants beside one without relations"
@@ -92,13 +92,17 @@ def _results(stage: Stage, took: dict[tuple[str, int], list[float]]) -> Iterator
     title = "p95 of all these beside that of the floor"
     yield Result.of("B1.p95", title, ratios(tails["ours"], tails["floor"]), 1.15)
     for size in sizes:
-        floor = [statistics.median(each) for each in _rounds(took["floor", size])]
+        floor = _medians(took["floor", size])
         title = f"the handler that deletes {size:,} dependants at once beside the floor"
         yield Result.of(f"B1.handler.{size}", title, ratios(took["handler", size], floor), None)
 
 
 def _rounds(took: list[float]) -> list[list[float]]:
     return [took[start : start + DELETES] for start in range(0, len(took), DELETES)]
+
+
+def _medians(took: list[float]) -> list[float]:
+    return [statistics.median(each) for each in _rounds(took)]
 
 
 def _name(size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from apps.integrity.models import Deletion
@@ -45,12 +46,7 @@ def _beside(stage: Stage, name: str, clients: dict[str, Client]) -> Result:
     before = Deletion.objects.count()
     took = interleaved(
         stage.scale.rounds,
-        {
-            each: lambda each=each: percentile(
-                clients[each].ask("deletes.delete", FIRST[each], DELETES)
-            )
-            for each in clients
-        },
+        {each: partial(_p95, client, FIRST[each]) for each, client in clients.items()},
         stage.tell,
     )
     logged = Deletion.objects.count() - before
@@ -61,3 +57,7 @@ def _beside(stage: Stage, name: str, clients: dict[str, Client]) -> Result:
     title = f"what a broker that is {name} adds to the p95 of user.delete()"
     result_id = "B2" if name == ILL[0] else f"B2.{name}"
     return Result.of(result_id, title, added, 20, unit="ms", detail=detail)
+
+
+def _p95(client: Client, user: int) -> float:
+    return percentile(client.ask("deletes.delete", user, DELETES))

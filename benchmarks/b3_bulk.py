@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from apps.integrity.models import Deletion
@@ -36,8 +37,8 @@ def run(stage: Stage) -> Iterator[Result]:
         took = interleaved(
             stage.scale.rounds,
             {
-                way: lambda way=way: clients[way].ask("deletes.delete_all", 1, parents)
-                for way in WAYS
+                way: partial(client.ask, "deletes.delete_all", 1, parents)
+                for way, client in clients.items()
             },
             stage.tell,
         )

@@ -9,6 +9,7 @@ import socket
 import statistics
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -51,7 +52,7 @@ def run(stage: Stage) -> Iterator[Result]:
     with crew(stage.folder(), workers), _listening() as gone, _port() as begun:
 
         def measure(name: str) -> float:
-            act = (lambda: _delete(gone)) if name == "ours" else (lambda: _publish(begun))
+            act = partial(_delete, gone) if name == "ours" else partial(_publish, begun)
             took = [act() for _ in range(TIMES)]
             every[name] += took
             return statistics.median(took)
@@ -61,7 +62,7 @@ def run(stage: Stage) -> Iterator[Result]:
         every = {name: [] for name in every}
         took = interleaved(
             stage.scale.rounds,
-            {name: lambda name=name: measure(name) for name in every},
+            {name: partial(measure, name) for name in every},
             stage.tell,
         )
     detail = {

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.faults.watch import Watch
@@ -73,7 +74,7 @@ def _grown(
 
     took = interleaved(
         stage.scale.rounds,
-        {str(times): lambda times=times: measure(times) for times in TIMES},
+        {str(times): partial(measure, times) for times in TIMES},
         stage.tell,
     )
     yield from _results(name, title, took, memory)

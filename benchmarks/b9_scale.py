@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -86,10 +87,10 @@ class Scaling:
         real = _ping(self.proxies["default"])
         self.stage.tell(f"servers {milliseconds} ms away, SELECT 1 takes {short(real)} ms: rows/s")
         number = self.stage.scale.scaled
-        ways: dict[str, Any] = {"1": lambda: self._rate(1, 1, number)}
+        ways = {"1": partial(self._rate, 1, 1, number)}
         for each in NUMBERS[1:]:
-            ways[f"{each} workers"] = lambda each=each: self._rate(1, each, number)
-            ways[f"{each} databases"] = lambda each=each: self._rate(each, 1, number)
+            ways[f"{each} workers"] = partial(self._rate, 1, each, number)
+            ways[f"{each} databases"] = partial(self._rate, each, 1, number)
         took = interleaved(self.stage.scale.rounds, ways, self.stage.tell)
         for way in ways:
             if way == "1":

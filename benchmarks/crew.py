@@ -71,7 +71,7 @@ class Crew:
         replies = app.control.broadcast(
             order, arguments=what, destination=[node], reply=True, timeout=ANSWER_SECONDS
         )
-        if not any("ok" in answer for reply in replies for answer in reply.values()):
+        if not any("ok" in answer for reply in replies or () for answer in reply.values()):
             raise ProcessError(f"{name} did not {order} {what}: {replies}")
 
     def _start(self, name: str, *argv: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import User
@@ -28,10 +29,10 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "due", lambda: log.due_databases(using=USING)
     for database in DATABASES:
         held = list[log.Claim]()
-        yield "claim", lambda database=database, held=held: held.append(_claim(database))
+        yield "claim", partial(_claim, database, held)
         yield "status", report.status
         yield "overview", report.overview
-        yield "finish", lambda held=held: _finish(held[0])
+        yield "finish", partial(_finish, held)
     yield "settle", lambda: log.settle(using=USING)
 
 
@@ -75,17 +76,18 @@ def _record() -> None:
         log.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
 
 
-def _claim(database: str) -> log.Claim:
+def _claim(database: str, held: list[log.Claim]) -> None:
     settings = conf.current()
     claim = log.claim(
         database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
     )
     assert claim is not None, f"nothing is due for {database}"
     assert len(claim.cascades) == len(KEYS), claim
-    return claim
+    held.append(claim)
 
 
-def _finish(claim: log.Claim) -> None:
+def _finish(held: list[log.Claim]) -> None:
+    (claim,) = held
     log.finish(claim, {each.id: {"blog.Post.author": 1} for each in claim.cascades}, barrier=None)
 
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -151,7 +151,7 @@ def _axes(figure: Figure, title: str, x: str, y: str) -> Axes:
 
 def _line(
     axes: Axes,
-    points: list[tuple[int, Mapping[str, float]]],
+    points: Sequence[tuple[int, Mapping[str, float]]],
     name: str,
     colour: str,
     style: str = "-",
@@ -174,7 +174,7 @@ def _bars(
     axes = _axes(figure, title, unit, "")
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-    names = list(reversed(figures))
+    names = [*figures][::-1]
     middle = [figures[name]["median"] for name in names]
     spread = [
         [figures[name]["median"] - figures[name]["min"] for name in names],

@@ -70,10 +70,10 @@ class Scale:
     #: B5: users with a little content each.
     users: int = 10_000
     #: B8: the smallest sizes: posts of one user, users, rows of a scan.
-    growth: tuple[int, int, int] = (60_000, 5_000, 500_000)
+    growth: tuple[int, int, int] = (30_000, 2_500, 500_000)
     #: B9: milliseconds that each server is away, and users of one run.
     latencies: tuple[int, ...] = (1, 5, 20)
-    scaled: int = 4_000
+    scaled: int = 2_000
     #: B10: finished deletions in the log.
     deletions: int = 10_000_000
 
@@ -86,14 +86,14 @@ class Scale:
 FULL = Scale(name="full", rows=5_000_000)
 QUICK = Scale(
     name="quick",
-    rows=500_000,
+    rows=400_000,
     dependants=(0, 100, 1_000, 10_000),
     parents=2_000,
-    posts=50_000,
-    users=2_000,
-    growth=(5_000, 500, 50_000),
+    posts=25_000,
+    users=1_000,
+    growth=(4_000, 250, 50_000),
     latencies=(5,),
-    scaled=2_000,
+    scaled=1_000,
     deletions=1_000_000,
 )
 
