@@ -92,7 +92,8 @@ class Giant:
         self._restore()
         with self._reads() as alone:
             time.sleep(ALONE_SECONDS)
-        with Watch(self.crew, DATABASE, [DATABASE]) as watch, self._reads() as beside:  # type: ignore[arg-type]
+        watched = Watch(self.crew.members, DATABASE, [DATABASE])
+        with watched as watch, self._reads() as beside:
             rate = self._cascade()
         self.alone.append(alone.p95)
         self.beside.append(beside.p95)

@@ -67,7 +67,7 @@ def _grown(
     memory: dict[int, list[float]] = {times: [] for times in TIMES}
 
     def measure(times: int) -> float:
-        with Watch(others, "default", [DATABASE]) as watch:  # type: ignore[arg-type]
+        with Watch(others.members, "default", [DATABASE]) as watch:
             seconds = act(times)
         memory[times].append(watch.growth)
         return seconds
