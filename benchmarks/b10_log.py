@@ -81,8 +81,8 @@ def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
         for name in sorted(clients, reverse=bool(number % 2)):
             found = [clients[name].ask("logs.measure") for _ in range(TIMES)]
             for step in TITLES:
-                best = sorted(each[step] for each in found)[TIMES // 2]
-                took[name].setdefault(step, []).append(best)
+                middle = sorted(each[step] for each in found)[TIMES // 2]
+                took[name].setdefault(step, []).append(middle)
         said = ", ".join(
             f"{step} {'/'.join(short(took[name][step][-1]) for name in clients)}" for step in TITLES
         )

@@ -21,7 +21,7 @@ from config.settings import (
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.parents", "benchmarks.children", "benchmarks.today"]
 DATABASE_ROUTING = {**DATABASE_ROUTING, "children": "blog_db"}
-# No migrations: each benchmark makes its tables, and fills them before it makes their indexes.
+# No migrations: a benchmark makes its tables anew, and fills them before it makes their indexes.
 MIGRATION_MODULES = {"parents": None, "children": None}
 
 CELERY_TASK_QUEUES = (*CELERY_TASK_QUEUES, Queue("today.blog_db"), Queue("today.shop_db"))

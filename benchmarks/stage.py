@@ -111,7 +111,7 @@ class Stage:
         """Make the project's tables, and let our own connections take their time."""
         connection_created.connect(_take_time)
         for alias in environment.DATABASES:
-            call_command("migrate", verbosity=0, database=alias)
+            call_command("migrate", verbosity=0, database=alias, run_syncdb=True)
 
     def clear(self) -> None:
         """Empty the tables of the project and the queues of the broker."""
