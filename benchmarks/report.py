@@ -68,9 +68,10 @@ def document(
 
 
 def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """`new`, with the results of `old` that belong to other benchmarks."""
+    """`new`, with the results of `old` that belong to other benchmarks, if on the same machine."""
     measured = {_benchmark(each["id"]) for each in new["results"]}
-    kept = [each for each in old.get("results", []) if _benchmark(each["id"]) not in measured]
+    there = old.get("results", []) if old.get("machine") == new["machine"] else []
+    kept = [each for each in there if _benchmark(each["id"]) not in measured]
     results = sorted([*kept, *new["results"]], key=lambda each: _order(each["id"]))
     return {**new, "results": results}
 

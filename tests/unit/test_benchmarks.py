@@ -75,6 +75,11 @@ def test_results_of_other_benchmarks_are_kept_in_their_order():
     assert list(found.items()) == [("B2", 7.0), ("B10", 2.0)]
 
 
+def test_results_of_another_machine_are_not_kept():
+    old = document(result("B10")) | {"machine": {"processor": "another"}}
+    assert [each["id"] for each in report.merged(document(result("B2")), old)["results"]] == ["B2"]
+
+
 def test_the_table_shows_a_miss_and_what_has_no_target():
     rows = report.markdown(document(result("B1", target=1.5), result("B1.seed", target=None)))
     missed, shown = rows.splitlines()[-2:]
