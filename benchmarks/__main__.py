@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 #: "B7" → the module that measures it.
 BENCHMARKS = {
     path.stem.partition("_")[0].upper(): path.stem
-    for path in sorted(Path(__file__).parent.glob("b[0-9]*_*.py"))
+    for path in sorted(
+        Path(__file__).parent.glob("b[0-9]*_*.py"),
+        key=lambda path: int(path.stem.partition("_")[0][1:]),
+    )
 }
 BROKE_OFF, MISSED = 1, 3
 
@@ -55,8 +58,9 @@ def main() -> int:
             except Exception:  # noqa: BLE001 (the others go on, and the summary comes last)
                 traceback.print_exc()
                 broken.append(name)
+        results = [each for each in results if each.benchmark not in broken]
         document = report.document(results, stage.scale, postgresql, began)
-    if results and not (broken or options.rows):
+    if results and not options.rows:
         progress(f"written: {report.save(document).relative_to(Path.cwd())}")
     say(json.dumps(document, ensure_ascii=False) if options.json else _summary(results, broken))
     return BROKE_OFF if broken else 0 if all(each.ok for each in results) else MISSED
@@ -124,7 +128,8 @@ def _version() -> str:
 
 def _summary(results: list[Result], broken: list[str]) -> str:
     missed = [each.id for each in results if not each.ok]
-    line = f"bench: {len(results) - len(missed)} of {len(results)} targets reached"
+    targets = sum(each.target is not None for each in results)
+    line = f"bench: {targets - len(missed)} of {targets} targets reached"
     line += f"; missed: {', '.join(missed)}" if missed else ""
     return line + (f"; broke off: {', '.join(broken)}" if broken else "")
 

@@ -70,6 +70,7 @@ def _make(model: type[Model], alias: str, rows: str) -> None:
     """The editor makes the index of the key at the end, when the rows are there."""
     connection = connections[alias]
     with connection.schema_editor() as editor, connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {model._meta.db_table}")
         editor.create_model(model)
         cursor.execute(f"INSERT INTO {model._meta.db_table} {rows}")
     with connection.cursor() as cursor:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import django
 import psycopg
 
+from . import plots
 from .result import Result, short
 
 if TYPE_CHECKING:
@@ -67,26 +68,29 @@ def document(
 
 
 def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """`new`, with the results of `old` that belong to other benchmarks."""
+    """`new`, with the results of `old` that belong to other benchmarks, if on the same machine."""
     measured = {_benchmark(each["id"]) for each in new["results"]}
-    kept = [each for each in old.get("results", []) if _benchmark(each["id"]) not in measured]
+    there = old.get("results", []) if old.get("machine") == new["machine"] else []
+    kept = [each for each in there if _benchmark(each["id"]) not in measured]
     results = sorted([*kept, *new["results"]], key=lambda each: _order(each["id"]))
     return {**new, "results": results}
 
 
 def save(new: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Merge into `latest.json`, and write `latest.md` from it."""
+    """Merge into `latest.json`, and write the pictures and `latest.md` from it."""
     folder.mkdir(exist_ok=True)
     path = folder / "latest.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     whole = merged(new, old)
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-    (folder / "latest.md").write_text(markdown(whole))
+    plots.draw(whole, folder)
+    pictures = sorted(each.name for each in folder.glob("*.svg"))
+    (folder / "latest.md").write_text(markdown(whole, pictures))
     return path
 
 
-def markdown(whole: dict[str, Any]) -> str:
-    """The table for people."""
+def markdown(whole: dict[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The table for people, and the pictures below it."""
     where = whole["machine"]
     programs = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
     lines = [
@@ -95,20 +99,29 @@ def markdown(whole: dict[str, Any]) -> str:
         f"{where['processors']} × {where['processor']}, {where['memory_gb']} GB, {programs}.",
         "Median of the rounds (least–most). `./run bench` measures them again.",
         "",
-        "| id | what | measured | target | | rows | load |",
+        "| id | what | measured | target | | run | load |",
         "|---|---|---|---|---|---|---|",
     ]
     for each in whole["results"]:
-        sign = "≥" if each["at_least"] else "≤"
         samples, spread = each["samples"], ""
         if len(samples) > 1:
             spread = f" ({short(min(samples))}–{short(max(samples))})"
         lines.append(
             f"| {each['id']} | {each['title']} | {short(each['ratio'])}{spread} {each['unit']}"
-            f" | {sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
-            f" | {each['run']['rows']:,} | {each['run']['load'][0]} |"
+            f" | {_target(each)}"
+            f" | {each['run']['scale']} | {each['run']['load'][0]} |"
         )
+    for name in pictures:
+        lines += ["", f"![{name.removesuffix('.svg')}]({name})"]
     return "\n".join([*lines, ""])
+
+
+def _target(each: dict[str, Any]) -> str:
+    """The cells of the target and of the verdict."""
+    if each["target"] is None:
+        return "– | "
+    sign = "≥" if each["at_least"] else "≤"
+    return f"{sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
 
 
 def _benchmark(name: str) -> str:

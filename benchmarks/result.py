@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 class Result:
     """A figure and its target. Most are ratios; the others say what they count in `unit`.
 
-    `samples` has the figure of each round, `detail` whatever explains it.
+    `samples` has the figure of each round, `detail` whatever explains it. A figure without a
+    target is there to compare with.
     """
 
     id: str
     title: str
     ratio: float
-    target: float
+    target: float | None
     samples: tuple[float, ...]
     unit: str = "×"
     at_least: bool = False
@@ -30,7 +31,7 @@ class Result:
 
     @classmethod
     def of(
-        cls, name: str, title: str, samples: Iterable[float], target: float, **more: Any
+        cls, name: str, title: str, samples: Iterable[float], target: float | None, **more: Any
     ) -> Result:
         """The median of the rounds."""
         kept = tuple(samples)
@@ -45,14 +46,18 @@ class Result:
     @property
     def ok(self) -> bool:
         """Whether the target was reached."""
+        if self.target is None:
+            return True
         return self.ratio >= self.target if self.at_least else self.ratio <= self.target
 
     def __str__(self) -> str:
-        sign, verdict = "≥" if self.at_least else "≤", "ok" if self.ok else "MISSED"
         spread = ""
         if len(self.samples) > 1:
             spread = f" ({short(min(self.samples))}–{short(max(self.samples))})"
         figure = f"{short(self.ratio)}{spread} {self.unit}"
+        if self.target is None:
+            return f"       {self.id:<14} {self.title}: {figure}"
+        sign, verdict = "≥" if self.at_least else "≤", "ok" if self.ok else "MISSED"
         return f"{verdict:<6} {self.id:<14} {self.title}: {figure}, target {sign} {self.target:g}"
 
     def document(self) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class Result:
             "id": self.id,
             "title": self.title,
             "ratio": round(self.ratio, 4),
-            "target": round(self.target, 4),
+            "target": None if self.target is None else round(self.target, 4),
             "ok": self.ok,
             "unit": self.unit,
             "at_least": self.at_least,

@@ -7,13 +7,28 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from config.settings import *
-from config.settings import DATABASE_OPTIONS, DATABASE_ROUTING_RULES, DATABASES, INSTALLED_APPS
+from kombu import Queue
 
-INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.parents", "benchmarks.children"]
+from config.settings import *
+from config.settings import (
+    CELERY_BEAT_SCHEDULE,
+    CELERY_TASK_QUEUES,
+    DATABASE_OPTIONS,
+    DATABASE_ROUTING_RULES,
+    DATABASES,
+    INSTALLED_APPS,
+)
+
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.parents", "benchmarks.children", "benchmarks.today"]
 DATABASE_ROUTING_RULES = {**DATABASE_ROUTING_RULES, "children": "blog_db"}
-# No migrations: each benchmark makes its tables, and fills them before it makes their indexes.
+# No migrations: a benchmark makes its tables anew, and fills them before it makes their indexes.
 MIGRATION_MODULES = {"parents": None, "children": None}
+
+CELERY_TASK_QUEUES = (*CELERY_TASK_QUEUES, Queue("today.blog_db"), Queue("today.shop_db"))
+# What is measured is the cascade: scans, verification and purge are due at other times.
+CELERY_BEAT_SCHEDULE = {
+    name: entry for name, entry in CELERY_BEAT_SCHEDULE.items() if name == "integrity.dispatch"
+}
 
 # Homes of no model: files that a probe takes for its `default` and `blog_db`.
 SQLITE = "django.db.backends.sqlite3"

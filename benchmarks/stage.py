@@ -5,35 +5,77 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from sandbox import environment
 from sandbox.processes import Process
 
+from . import clients
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from sandbox.servers import Sandbox
 
 #: PostgreSQL as a small production server has it. They go on the command line of each server:
 #: what stands there wins over ALTER SYSTEM.
-POSTGRESQL_SETTINGS = {"shared_buffers": "1GB", "jit": "off", "max_wal_size": "8GB"}
+POSTGRESQL_SETTINGS = {
+    "shared_buffers": "1GB",
+    "jit": "off",
+    "max_wal_size": "8GB",
+    # Commits reach the disk: else many small ones would cost as little as a giant one.
+    "fsync": "on",
+    "full_page_writes": "on",
+}
 #: The database of no home: for parents and children side by side.
 TOGETHER = "shop_db"
 LIMIT_SECONDS = 1_800
+#: What `clear` empties; with the users goes what refers to them in their own database.
+TABLES = {
+    "default": (
+        "auth_user",
+        "integrity_deletion",
+        "integrity_scan",
+        "integrity_childdatabase",
+        "integrity_heartbeat",
+    ),
+    "blog_db": ("blog_post", "blog_comment"),
+    "shop_db": ("shop_order",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How large a run is."""
+    """How large a run is: `rows` are those that a scan reads."""
 
     name: str
     rows: int
     rounds: int = 5
+    #: B1: what hangs on the user.
+    dependants: tuple[int, ...] = (0, 100, 1_000, 10_000, 100_000)
+    #: B3: users that are deleted at once.
+    parents: int = 10_000
+    #: B4: posts of one user, with three comments under each.
+    posts: int = 1_000_000
+    #: B5: users with a little content each.
+    users: int = 10_000
+    #: B8: the smallest sizes: posts of one user, users, rows of a scan.
+    growth: tuple[int, int, int] = (30_000, 2_500, 500_000)
+    #: B9: milliseconds that each server is away, and users of one run.
+    latencies: tuple[int, ...] = (1, 5, 20)
+    scaled: int = 2_000
+    #: B10: finished deletions in the log.
+    deletions: int = 10_000_000
 
     @property
     def quick(self) -> bool:
@@ -42,7 +84,18 @@ class Scale:
 
 
 FULL = Scale(name="full", rows=5_000_000)
-QUICK = Scale(name="quick", rows=1_000_000)
+QUICK = Scale(
+    name="quick",
+    rows=400_000,
+    dependants=(0, 100, 1_000, 10_000),
+    parents=2_000,
+    posts=25_000,
+    users=1_000,
+    growth=(4_000, 250, 50_000),
+    latencies=(5,),
+    scaled=1_000,
+    deletions=1_000_000,
+)
 
 
 @dataclass(slots=True)
@@ -56,10 +109,33 @@ class Stage:
 
     def prepare(self) -> None:
         """Make the project's tables, and let our own connections take their time."""
+        connection_created.connect(_take_time)
         for alias in environment.DATABASES:
-            call_command("migrate", verbosity=0, database=alias)
+            call_command("migrate", verbosity=0, database=alias, run_syncdb=True)
+
+    def clear(self) -> None:
+        """Empty the tables of the project and the queues of the broker."""
+        for alias, tables in TABLES.items():
             with connections[alias].cursor() as cursor:
-                cursor.execute("SET statement_timeout = 0")
+                cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        self.forget_messages()
+
+    def forget_messages(self) -> None:
+        """Empty the queues, and leave what the workers know of them."""
+        with redis.Redis.from_url(self.sandbox.environment[environment.BROKER]) as broker:
+            for queue in settings.CELERY_TASK_QUEUES:
+                broker.delete(queue.name)
+
+    def folder(self) -> Path:
+        """A new one, below the sandbox's."""
+        return Path(tempfile.mkdtemp(dir=self.sandbox.directory))
+
+    def client(
+        self, settings: str = "benchmarks.settings", env: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[clients.Client]:
+        """A client with those settings, for the length of a block."""
+        variables = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
+        return clients.client(self.folder() / "client.log", variables)
 
     def probe(
         self, name: str, *given: Any, env: Mapping[str, str] | None = None, **named: Any
@@ -77,3 +153,10 @@ class Stage:
         log = self.sandbox.directory / f"probe-{self._probes}-{name}.log"
         argv = [sys.executable, "-m", "benchmarks.probes", name, json.dumps([given, named])]
         return Process(argv, log=log, env={**os.environ, **(env or {})}).start()
+
+
+def _take_time(connection: Any, **_: Any) -> None:
+    """The project's timeout is for people who wait."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")

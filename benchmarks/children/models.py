@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import models
 
-from benchmarks.parents.models import Account, FewMember, Guest, Member
+from benchmarks.parents.models import Account, FewMember, Guest, HalfMember, Member
 
 
 def across(to: type[models.Model]) -> Any:
@@ -23,6 +23,11 @@ class Post(models.Model):
 
 class FewPost(models.Model):
     parent = across(FewMember)
+    title = models.TextField()
+
+
+class HalfPost(models.Model):
+    parent = across(HalfMember)
     title = models.TextField()
 
 

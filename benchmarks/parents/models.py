@@ -19,6 +19,12 @@ class FewMember(models.Model):
     name = models.TextField()
 
 
+class HalfMember(models.Model):
+    """One in between."""
+
+    name = models.TextField()
+
+
 class Account(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid4)
     name = models.TextField()

@@ -50,7 +50,7 @@ def run(stage: Stage) -> Iterator[Bound | Figure]:
         people.delete_steadily(before, scale.small_per_second)
         _end(stage)
         workers = [name for name, queue in WORKERS.items() if queue.endswith(DATABASE)]
-        with Watch(crew, DATABASE, workers) as watch:
+        with Watch(crew.members, DATABASE, workers) as watch:
             stage.say(f"the giant, and {scale.small} small users after it")
             people.delete([giant])
             people.delete_steadily(during, scale.small_per_second)

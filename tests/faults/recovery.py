@@ -17,13 +17,13 @@ from apps.integrity.models import Cascade
 from apps.integrity.routing import CONTROL, queue_for
 from sandbox import environment
 from sandbox.processes import ProcessError, send
+from sandbox.proxy import Proxy
 from tests.storm.checker import open_work
 from tests.storm.plan import WORKERS
 from workers.schedule import PERIODS
 
 from . import people
 from .bounds import Bound, Figure
-from .half_open import HalfOpen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def run(stage: Stage) -> Iterator[Bound | Figure]:
             name = f"Redis back after {outage:.0f} s"
             yield from recovery.of(name, REDIS_SECONDS, partial(recovery.redis, outage), times=1)
         yield from recovery.of("Redis flushed", FLUSH_SECONDS, partial(recovery.flush, crew))
-    with HalfOpen(stage.redis.port) as proxy:
+    with Proxy(stage.redis.port) as proxy:
         url = stage.redis.url.replace(str(stage.redis.port), str(proxy.port))
         with stage.crew({environment.BROKER: url}):
             name, fault = "half-open connections", partial(recovery.half_open, proxy)
@@ -163,10 +163,10 @@ class Recovery:
             time.sleep(0.02)
         return False
 
-    def half_open(self, proxy: HalfOpen) -> float:
+    def half_open(self, proxy: Proxy) -> float:
         """Connections between workers and broker go dead; deletes follow at once."""
         users = people.born(USERS)
-        proxy.stall()
+        proxy.silence()
         begin = time.monotonic()
         people.delete(users)
         self.stage.until_done(WATCHED_SECONDS)

@@ -11,9 +11,9 @@ from django.db import connections
 from sandbox.processes import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from tests.storm.crew import Crew
+    from sandbox.processes import Process
 
 PERIOD_SECONDS = 0.05
 #: The list of all processes is longer than that of all transactions.
@@ -31,8 +31,10 @@ ORDER BY xact_start LIMIT 1
 class Watch:
     """The longest transaction in one database, and how much memory each worker has come to use."""
 
-    def __init__(self, crew: Crew, database: str, workers: Iterable[str]) -> None:
-        self.crew, self.database, self.workers = crew, database, list(workers)
+    def __init__(
+        self, members: Mapping[str, Process], database: str, workers: Iterable[str]
+    ) -> None:
+        self.members, self.database, self.workers = members, database, list(workers)
         self.longest_seconds, self.longest_query = 0.0, ""
         self.before = self._memory()
         self.peak = dict(self.before)
@@ -70,9 +72,7 @@ class Watch:
             connections.close_all()
 
     def _memory(self) -> dict[str, float]:
-        return {
-            name: sum(map(_resident, tree(self.crew.members[name].pid))) for name in self.workers
-        }
+        return {name: sum(map(_resident, tree(self.members[name].pid))) for name in self.workers}
 
 
 def _resident(pid: int) -> float:

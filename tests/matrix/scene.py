@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import django
 
 from sandbox import binaries, environment, servers
+from sandbox.proxy import Proxy
 
 from .acts import all_acts
 from .cells import NAMED, Scene
-from .proxy import Proxy
 
 if TYPE_CHECKING:
     from .acts.act import Act

@@ -34,9 +34,8 @@ from .truth import Truth
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from sandbox.proxy import Proxy
     from sandbox.servers import PostgreSQL, Redis
-
-    from .proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUES = "integrity,integrity.blog_db,integrity.shop_db"

@@ -1,0 +1,122 @@
+"""B10: a log that holds very many finished deletions, beside an empty one.
+
+Deletions take each step in both logs by turns; whatever is slower in the full one tells its plan.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from apps.integrity.models import Cascade, Deletion
+from sandbox.environment import VARIABLES
+
+from .originals import Original
+from .result import Result, ratios, short, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .clients import Client
+    from .stage import Stage
+
+TARGET = 1.2
+#: Deletions that go all the way in one round.
+TIMES = 3
+TITLES = {
+    "claim": "two claims of 500 cascades",
+    "dispatch": "dispatch of 500 deletions",
+    "status": "status, twice",
+    "overview": "the dashboard's overview, twice",
+    "settle": "settle() of every open deletion",
+    "record": "recording 500 deletions",
+    "due": "asking which databases have work",
+    "finish": "finishing 1,000 cascades",
+}
+#: A month of them, as long as the log keeps them, each with cascades into two databases.
+DELETIONS = """
+INSERT INTO integrity_deletion
+    (parent, key, source, state, recorded_at, dispatched_at, cascaded_at, verified_at)
+SELECT 'auth.User', number::text, 'signal', 'verified', moment, moment + interval '0.1 s',
+       moment + interval '0.3 s', moment + interval '61 s'
+FROM generate_series(1, %(number)s) AS number,
+     LATERAL (SELECT now() - interval '30 days' * (1 - number / %(number)s::float)) AS at (moment)
+"""
+CASCADES = """
+INSERT INTO integrity_cascade
+    (deletion_id, database, state, due_at, recorded_at, attempts, rows, barrier, done_at,
+     verified_at)
+SELECT id, alias, 'verified', verified_at, recorded_at, 1, '{"blog.Post.author": 3}', 1,
+       cascaded_at, verified_at
+FROM integrity_deletion, unnest(array['blog_db', 'shop_db']) AS alias
+"""
+INDEXES = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique
+"""
+
+
+def run(stage: Stage) -> Iterator[Result]:
+    """All of B10."""
+    stage.clear()
+    empty = Original.of("default")
+    url = stage.sandbox.environment[VARIABLES["default"]]
+    _fill(stage, stage.scale.deletions)
+    with (
+        stage.client() as full,
+        stage.client(env={VARIABLES["default"]: f"{url}_kept"}) as other,
+    ):
+        yield from _compared(stage, {"full": full, "empty": other})
+    empty.restore()
+    empty.drop()
+
+
+def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
+    took: dict[str, dict[str, list[float]]] = {name: {} for name in clients}
+    for client in clients.values():
+        client.ask("logs.measure")
+    for number in range(stage.scale.rounds):
+        for name in sorted(clients, reverse=bool(number % 2)):
+            found = [clients[name].ask("logs.measure") for _ in range(TIMES)]
+            for step in TITLES:
+                middle = sorted(each[step] for each in found)[TIMES // 2]
+                took[name].setdefault(step, []).append(middle)
+        said = ", ".join(
+            f"{step} {'/'.join(short(took[name][step][-1]) for name in clients)}" for step in TITLES
+        )
+        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {said} ms")
+    for step, title in TITLES.items():
+        detail = {f"{name}_ms": spread(took[name][step]) for name in clients}
+        result = Result.of(
+            "B10" if step == "claim" else f"B10.{step}",
+            f"{title}: {stage.scale.deletions:,} finished deletions beside an empty log",
+            ratios(took["full"][step], took["empty"][step]),
+            TARGET,
+            detail=detail,
+        )
+        if not result.ok:
+            detail.update(clients["full"].ask("logs.explain", step))
+        yield result
+
+
+def _fill(stage: Stage, number: int) -> None:
+    """The indexes are made when the rows are there, which is quicker and leaves the same."""
+    started = time.monotonic()
+    tables = [Deletion._meta.db_table, Cascade._meta.db_table]
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET maintenance_work_mem = '1GB'; SET session_replication_role = replica")
+        cursor.execute(INDEXES, [tables])
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f"DROP INDEX {name}")
+        cursor.execute(DELETIONS, {"number": number})
+        cursor.execute(CASCADES)
+        for _, definition in indexes:
+            cursor.execute(definition)
+        for table in tables:
+            cursor.execute(f"VACUUM (ANALYZE) {table}")
+        cursor.execute("RESET maintenance_work_mem; RESET session_replication_role")
+    took = time.monotonic() - started
+    stage.tell(f"a log of {number:,} finished deletions was made in {took:.0f} s")

@@ -1,0 +1,54 @@
+"""B3: `queryset.delete()` of many users at once, and what recording each of them costs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from apps.integrity.models import Deletion
+
+from .result import Result, interleaved, ratios, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .stage import Stage
+
+#: Way → settings, and what the client does first.
+WAYS = {
+    "ours": ("benchmarks.settings", ""),
+    "no-op": ("benchmarks.bare", "deletes.listen_to_nothing"),
+    "insert": ("benchmarks.bare", "deletes.insert_for_each"),
+}
+
+
+def run(stage: Stage) -> Iterator[Result]:
+    """All of B3."""
+    stage.clear()
+    parents = stage.scale.parents
+    with ExitStack() as stack:
+        clients = {way: stack.enter_context(stage.client(WAYS[way][0])) for way in WAYS}
+        for way, client in clients.items():
+            if first := WAYS[way][1]:
+                client.ask(first)
+            client.ask("deletes.delete_all", 1, 100)
+        before = Deletion.objects.count()
+        took = interleaved(
+            stage.scale.rounds,
+            {
+                way: partial(client.ask, "deletes.delete_all", 1, parents)
+                for way, client in clients.items()
+            },
+            stage.tell,
+        )
+    recorded = Deletion.objects.count() - before
+    if recorded != 2 * parents * stage.scale.rounds:
+        raise AssertionError(f"{recorded:,} deletions were recorded")
+    detail = {"seconds": {way: spread(each) for way, each in took.items()}}
+    title = (
+        f"queryset.delete() of {parents:,} users beside the same with a receiver that does nothing"
+    )
+    yield Result.of("B3", title, ratios(took["ours"], took["no-op"]), 1.25, detail=detail)
+    title = "the same with one INSERT for each user"
+    yield Result.of("B3.insert", title, ratios(took["insert"], took["no-op"]), None)

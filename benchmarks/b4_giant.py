@@ -1,0 +1,175 @@
+"""B4: one user with very many posts, and three comments under each.
+
+Beside it: one giant DELETE in SQL, which is the limit and holds everything up, and Django's own
+`queryset.delete()`, on a tenth of the rows: it loads every post.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from apps.integrity.routing import queue_for
+from tests.faults.watch import Watch
+
+from . import rows, work
+from .crew import ONE_EACH, Crew, crew
+from .originals import Original
+from .reads import Reads
+from .result import Result, interleaved, ratios, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .clients import Client
+    from .stage import Stage
+
+DATABASE = "blog_db"
+QUEUE = queue_for(DATABASE)
+COMMENTS = 3
+GIANT, STRANGER, TENTH, WARM = (range(key, key + 1) for key in (1, 2, 3, 4))
+ALONE_SECONDS = 2.0
+
+#: The rows of all three lie mixed, as they do where people write at the same time.
+POSTS = """
+INSERT INTO blog_post (author_id, title, content, created_at)
+SELECT author, 'Post ' || number, %s, now()
+FROM generate_series(1, %s) AS number, generate_series(1, 3) AS author
+WHERE author = 1 OR number %% 10 = 0
+"""
+
+
+def run(stage: Stage) -> Iterator[Result]:
+    """All of B4."""
+    stage.clear()
+    giant = Giant(stage)
+    workers = {**ONE_EACH, "second": (QUEUE, 1)}
+    with stage.client("benchmarks.unkept") as today, crew(stage.folder(), workers) as others:
+        giant.crew, giant.today = others, today
+        giant.warm_up()
+        others.leave("second", QUEUE)
+        took = interleaved(
+            stage.scale.rounds,
+            {
+                "one worker": giant.one,
+                "two workers": giant.two,
+                "giant DELETE": giant.limit,
+                "queryset.delete()": giant.django,
+            },
+            stage.tell,
+        )
+    giant.original.restore()
+    giant.original.drop()
+    yield from _results(giant, took)
+
+
+class Giant:
+    """Each way to remove the giant's rows; gives rows a second."""
+
+    crew: Crew
+    today: Client
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.posts = stage, stage.scale.posts
+        self.alone: list[float] = []
+        self.beside: list[float] = []
+        self.longest: list[float] = []
+        self.growth: list[float] = []
+        self.query = ""
+        _load(stage, self.posts)
+        self.original = Original.of(DATABASE)
+        self.strangers = _posts_of(STRANGER)
+
+    def warm_up(self) -> None:
+        """Let every worker import what it needs, and connect."""
+        for _ in range(4):
+            work.cascaded(rows.users(WARM[0]), self.crew, databases=[DATABASE])
+
+    def one(self) -> float:
+        """One worker for this database, while somebody reads."""
+        self._restore()
+        with self._reads() as alone:
+            time.sleep(ALONE_SECONDS)
+        watched = Watch(self.crew.members, DATABASE, [DATABASE])
+        with watched as watch, self._reads() as beside:
+            rate = self._cascade()
+        self.alone.append(alone.p95)
+        self.beside.append(beside.p95)
+        self.longest.append(watch.longest_seconds * 1_000)
+        self.growth.append(watch.growth)
+        self.query = watch.longest_query[:300]
+        return rate
+
+    def two(self) -> float:
+        """Two workers for this database."""
+        self._restore()
+        self.crew.take("second", QUEUE)
+        try:
+            return self._cascade()
+        finally:
+            self.crew.leave("second", QUEUE)
+
+    def limit(self) -> float:
+        """One transaction, two statements."""
+        self._restore()
+        return self._number / work.giant(GIANT, DATABASE)
+
+    def django(self) -> float:
+        """Django's own, on a tenth of the rows."""
+        self._restore()
+        seconds: float = self.today.ask("deletes.remove_posts", TENTH[0])
+        return self._number / 10 / seconds
+
+    @property
+    def _number(self) -> int:
+        return self.posts * (1 + COMMENTS)
+
+    def _restore(self) -> None:
+        self.original.restore()
+        work.forget()
+
+    def _cascade(self) -> float:
+        rows.users(GIANT[0])
+        return self._number / work.cascaded(GIANT, self.crew, databases=[DATABASE])
+
+    def _reads(self) -> Reads:
+        return Reads(DATABASE, "blog_post", self.strangers)
+
+
+def _results(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
+    number = giant.posts * (1 + COMMENTS)
+    limit = took["giant DELETE"]
+    detail = {"rows": number, "rows_per_second": {way: spread(each) for way, each in took.items()}}
+    more = {"at_least": True}
+    title = f"cascade of one user with {number:,} rows beside one giant DELETE, rows/s"
+    yield Result.of("B4", title, ratios(took["one worker"], limit), 0.6, detail=detail, **more)
+    title = "the same with two workers"
+    yield Result.of("B4.two", title, ratios(took["two workers"], limit), 0.95, **more)
+    title = "with one worker beside Django's queryset.delete(), rows/s"
+    orm = ratios(took["one worker"], took["queryset.delete()"])
+    yield Result.of("B4.orm", title, orm, 2.5, **more)
+    title, detail = "longest transaction", {"query": giant.query}
+    yield Result.of("B4.transaction", title, giant.longest, 250, unit="ms", detail=detail)
+    detail = {"alone_ms": spread(giant.alone), "beside_ms": spread(giant.beside)}
+    title = "p95 of somebody else's point reads"
+    yield Result.of("B4.reads", title, ratios(giant.beside, giant.alone), 1.3, detail=detail)
+    title = "memory that the worker gained"
+    yield Result.of("B4.memory", title, giant.growth, 15, unit="MB")
+
+
+def _load(stage: Stage, posts: int) -> None:
+    started = time.monotonic()
+    with connections[DATABASE].cursor() as cursor:
+        cursor.execute(POSTS, [rows.TEXT, posts])
+        cursor.execute(rows.COMMENTS, [rows.TEXT, COMMENTS, GIANT[0], TENTH[0]])
+    rows.analyze()
+    took = time.monotonic() - started
+    stage.tell(f"loaded {posts:,} posts with {COMMENTS} comments each: {took:.0f} s")
+
+
+def _posts_of(keys: range) -> list[int]:
+    with connections[DATABASE].cursor() as cursor:
+        cursor.execute("SELECT id FROM blog_post WHERE author_id = %s LIMIT 1000", [keys[0]])
+        return [key for (key,) in cursor.fetchall()]

@@ -1,0 +1,117 @@
+"""B5: many users with a little content each, from the commit until every database is done.
+
+One worker process for each of the two databases, ours and today's: a task for each user and
+database, whose messages lie ready before its clock starts. The limit is one DELETE for each table,
+in both databases at once.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from sandbox.processes import ProcessError, eventually
+
+from . import rows, work
+from .crew import ONE_EACH, crew
+from .result import Result, interleaved, ratios, spread
+from .today.tasks import TASKS, queue_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .crew import Crew
+    from .stage import Stage
+
+POSTS, COMMENTS, ORDERS = 5, 2, 2
+#: Today's way has a tenth of the users: it takes as long for each, however many there are.
+SHARE = 10
+FIRST = {"ours": 100_001, "limit": 200_001, "today": 300_001}
+#: Way → how the results call it.
+NAMES = {"ours": "ours", "limit": "giant DELETEs", "today": "a task for each user and database"}
+
+
+def run(stage: Stage) -> Iterator[Result]:
+    """All of B5."""
+    stage.clear()
+    number = stage.scale.users
+    workers = {
+        name: (",".join(filter(None, (queues, _today(name)))), processes)
+        for name, (queues, processes) in ONE_EACH.items()
+    }
+    with crew(stage.folder(), workers) as others:
+        for name in TASKS:
+            others.leave(name, queue_of(name))
+        measures = {
+            NAMES["ours"]: lambda: number / ours(number, others),
+            NAMES["limit"]: lambda: number / _limit(number),
+            NAMES["today"]: lambda: number // SHARE / _one_by_one(number // SHARE, others),
+        }
+        ours(number // SHARE, others)  # the first one of a worker imports and connects
+        took = interleaved(stage.scale.rounds, measures, stage.tell)
+    yield from _results(number, took)
+
+
+def _results(number: int, took: dict[str, list[float]]) -> Iterator[Result]:
+    mine, limit, today = (took[NAMES[way]] for way in ("ours", "limit", "today"))
+    detail = {"users_per_second": {way: spread(each) for way, each in took.items()}}
+    content = f"{POSTS} posts, {POSTS * COMMENTS} comments, {ORDERS} orders"
+    title = f"{number:,} users ({content} each) beside a task for each user and database, users/s"
+    yield Result.of("B5", title, ratios(mine, today), 40, at_least=True, detail=detail)
+    title = "the same beside giant DELETEs in both databases at once"
+    yield Result.of("B5.limit", title, ratios(mine, limit), 0.6, at_least=True)
+
+
+def ours(number: int, others: Crew) -> float:
+    """Seconds from the commit until the last cascade is done."""
+    keys = rows.users(FIRST["ours"], number)
+    _fill(keys)
+    seconds = work.cascaded(keys, others)
+    work.forget()
+    return seconds
+
+
+def _limit(number: int) -> float:
+    keys = range(FIRST["limit"], FIRST["limit"] + number)
+    _fill(keys)
+
+    def remove(alias: str) -> float:
+        try:
+            return work.giant(keys, alias)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(work.CONTENT)) as pool:
+        return max(pool.map(remove, work.CONTENT))
+
+
+def _one_by_one(number: int, others: Crew) -> float:
+    keys = range(FIRST["today"], FIRST["today"] + number)
+    _fill(keys)
+    for key in keys:
+        for database, task in TASKS.items():
+            task.apply_async(args=(key,), queue=queue_of(database))
+    started = time.perf_counter()
+    for database in TASKS:
+        others.take(database, queue_of(database))
+    # Each queue has one process, which takes the last user last.
+    last = keys[-1:]
+    over = eventually(lambda: not rows.left(last), timeout=work.LIMIT_SECONDS)
+    seconds = time.perf_counter() - started
+    for database in TASKS:
+        others.leave(database, queue_of(database))
+    if not over or rows.left(keys):
+        raise ProcessError("today's tasks left rows")
+    return seconds
+
+
+def _fill(keys: range) -> None:
+    rows.content(keys, posts=POSTS, comments=COMMENTS, orders=ORDERS)
+    rows.analyze()
+
+
+def _today(name: str) -> str:
+    return queue_of(name) if name in TASKS else ""

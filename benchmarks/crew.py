@@ -1,0 +1,107 @@
+"""The project's own processes at work: Celery's workers, each with its queues, and beat."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import redis
+from celery.utils.nodenames import gethostname
+
+from apps.integrity.routing import CONTROL, queue_for
+from sandbox.processes import Process, ProcessError, eventually, stop_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+START_SECONDS = 120.0
+ANSWER_SECONDS = 10.0
+BEAT = "beat"
+#: One process for each queue of the project.
+ONE_EACH = {
+    "control": (CONTROL, 1),
+    "blog_db": (queue_for("blog_db"), 1),
+    "shop_db": (queue_for("shop_db"), 1),
+}
+
+
+@dataclass
+class Crew:
+    """Workers by name; `environment` is theirs besides ours."""
+
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    members: dict[str, Process] = field(default_factory=dict)
+
+    def start(self, workers: Mapping[str, tuple[str, int]]) -> None:
+        """Start those workers, name → queues and processes, and wait until they answer."""
+        for name, (queues, processes) in workers.items():
+            options = ["-Q", queues, "-n", f"{name}@%h", f"--concurrency={processes}"]
+            quiet = ["--without-gossip", "--without-mingle", "--loglevel=WARNING"]
+            self._start(name, "celery", "-A", "workers", "worker", *options, *quiet)
+        if not eventually(lambda: set(workers) <= _answering(), timeout=START_SECONDS):
+            tails = "\n".join(self.members[name].tail() for name in workers)
+            raise ProcessError(f"the workers did not start\n{tails}")
+
+    def start_beat(self) -> None:
+        """Start the timetable of the settings."""
+        self._start(BEAT, "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=WARNING")
+
+    def take(self, name: str, queue: str) -> None:
+        """Let a worker take messages of one more queue."""
+        self._tell(name, "add_consumer", queue=queue)
+
+    def leave(self, name: str, queue: str) -> None:
+        """Let it take no more of them."""
+        self._tell(name, "cancel_consumer", queue=queue)
+
+    def check(self) -> None:
+        """Raise `ProcessError` when one of them has ended."""
+        for member in self.members.values():
+            member.check()
+
+    def _tell(self, name: str, order: str, **what: object) -> None:
+        from workers.celery import app
+
+        node = f"{name}@{gethostname()}"
+        replies = app.control.broadcast(
+            order, arguments=what, destination=[node], reply=True, timeout=ANSWER_SECONDS
+        )
+        if not any("ok" in answer for reply in replies or () for answer in reply.values()):
+            raise ProcessError(f"{name} did not {order} {what}: {replies}")
+
+    def _start(self, name: str, *argv: str) -> None:
+        log = self.directory / f"{name}.log"
+        command = [sys.executable, "-m", *argv]
+        member = Process(command, log=log, env={**os.environ, **self.environment})
+        self.members[name] = member.start()
+
+
+@contextmanager
+def crew(
+    directory: Path,
+    workers: Mapping[str, tuple[str, int]],
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Crew]:
+    """Those workers and beat, for the length of the block."""
+    found = Crew(directory, environment or {})
+    try:
+        found.start(workers)
+        found.start_beat()
+        yield found
+    finally:
+        stop_all(found.members.values())
+
+
+def _answering() -> set[str]:
+    """Names of the workers that answer."""
+    from workers.celery import app
+
+    with suppress(redis.RedisError, OSError), app.connection_for_write() as connection:
+        nodes = app.control.inspect(timeout=1, connection=connection).ping() or {}
+        return {str(node).partition("@")[0] for node in nodes}
+    return set()

@@ -1,0 +1,102 @@
+"""What a client does with a deletion log: each step of the way of some deletions. See `clients`."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from apps.integrity import conf, log, report
+from apps.integrity.models import Cascade, Deletion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+USING = "default"
+#: As many as a worker claims at once, with keys that no user has.
+KEYS = range(2_000_000_000, 2_000_000_500)
+DATABASES = ("blog_db", "shop_db")
+PLANNED = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
+
+
+def steps() -> Iterator[tuple[str, Callable[[], object]]]:
+    """The way of some deletions through the log, and what looks at it meanwhile, in order."""
+    yield "record", _record
+    yield "dispatch", lambda: log.dispatch(using=USING, limit=conf.current().dispatch_keys)
+    yield "due", lambda: log.due_databases(using=USING)
+    for database in DATABASES:
+        held = list[log.Claim]()
+        yield "claim", partial(_claim, database, held)
+        yield "status", report.status
+        yield "overview", report.overview
+        yield "finish", partial(_finish, held)
+    yield "settle", lambda: log.settle(using=USING)
+
+
+def measure() -> dict[str, float]:
+    """Milliseconds of each step; of those that come twice, of both."""
+    took: dict[str, float] = {}
+    for name, act in steps():
+        started = time.perf_counter()
+        act()
+        took[name] = took.get(name, 0.0) + (time.perf_counter() - started) * 1_000
+    _forget()
+    return took
+
+
+def explain(wanted: str) -> dict[str, Any]:
+    """The statements of a step, and the server's plan of the slowest one."""
+    found: dict[str, Any] = {}
+    for name, act in steps():
+        with CaptureQueriesContext(connection) as context:
+            act()
+        if name == wanted:
+            # Not BEGIN and COMMIT, which have no plan.
+            queries = [each for each in context.captured_queries if PLANNED.match(each["sql"])]
+            slowest = max(queries, key=lambda each: float(each["time"]))["sql"]
+            found = {"statements": len(queries), "slowest": slowest[:600], "plan": _plan(slowest)}
+    _forget()
+    return found
+
+
+def _plan(statement: str) -> list[str]:
+    """With its times where the statement only reads."""
+    reads = statement.startswith("SELECT") and "FOR UPDATE" not in statement
+    analyze = "(ANALYZE, BUFFERS) " if reads else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {analyze}{statement}")
+        return [line for (line,) in cursor.fetchall()]
+
+
+def _record() -> None:
+    with transaction.atomic(using=USING):
+        targets = [None] * len(KEYS)
+        log.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
+
+
+def _claim(database: str, held: list[log.Claim]) -> None:
+    settings = conf.current()
+    claim = log.claim(
+        database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
+    )
+    assert claim is not None, f"nothing is due for {database}"
+    assert len(claim.cascades) == len(KEYS), claim
+    held.append(claim)
+
+
+def _finish(held: list[log.Claim]) -> None:
+    (claim,) = held
+    log.finish(claim, {each.id: {"blog.Post.author": 1} for each in claim.cascades}, barrier=None)
+
+
+def _forget() -> None:
+    """Remove those deletions again."""
+    ours = Deletion.objects.filter(parent="auth.User", key__in=[str(key) for key in KEYS])
+    ids = list(ours.values_list("pk", flat=True))
+    Cascade.objects.filter(deletion__in=ids)._raw_delete(USING)
+    Deletion.objects.filter(pk__in=ids)._raw_delete(USING)

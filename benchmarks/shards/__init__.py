@@ -1,0 +1,1 @@
+"""Owners in `default`, and items in one, two or four further databases: for B9 alone."""

@@ -1,0 +1,29 @@
+"""Where the models of `benchmarks.shards` live; all others are left to the project's router."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import Model
+
+SHARDS = ("shard_1", "shard_2", "shard_3", "shard_4")
+
+
+class ShardRouter:
+    """Items of `Item2` are in two shards, and so on."""
+
+    def databases_for(self, model: type[Model]) -> Sequence[str]:
+        """Every home of a model, the first one for reads and writes."""
+        if model._meta.app_label != "shards":
+            return ()
+        kind, number = model.__name__[:-1], int(model.__name__[-1])
+        return SHARDS[:number] if kind == "Item" else ("default",)
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
+        """The first home."""
+        return next(iter(self.databases_for(model)), None)
+
+    db_for_write = db_for_read

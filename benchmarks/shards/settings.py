@@ -1,0 +1,24 @@
+"""The benchmarks' settings, with four more databases."""
+
+# ruff: noqa: F403 - the usual form of Django settings that change others
+
+from __future__ import annotations
+
+from benchmarks.settings import *
+from benchmarks.settings import (
+    CELERY_TASK_QUEUES,
+    DATABASE_ROUTERS,
+    DATABASES,
+    INSTALLED_APPS,
+    MIGRATION_MODULES,
+)
+from config.settings import database
+from workers import queues
+
+from .router import SHARDS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.shards"]
+MIGRATION_MODULES = {**MIGRATION_MODULES, "shards": None}
+DATABASES = {**DATABASES, **{each: database(f"DATABASE_URL_{each.upper()}") for each in SHARDS}}
+DATABASE_ROUTERS = ["benchmarks.shards.router.ShardRouter", *DATABASE_ROUTERS]
+CELERY_TASK_QUEUES = (*CELERY_TASK_QUEUES, *queues.task_queues(SHARDS)[1:])

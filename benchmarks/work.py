@@ -1,0 +1,72 @@
+"""A delete, and what the project's workers make of it: how long, and how many rows a second.
+
+Times are those of one machine's clock, which its servers share: from the moment of the commit to
+the `done_at` of the last cascade, so that nothing depends on how often somebody looks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import User
+from django.db import connections, transaction
+from django.db.models import Max
+
+from apps.integrity.models import Cascade, Deletion
+from sandbox.processes import ProcessError, eventually
+
+from . import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .crew import Crew
+
+LIMIT_SECONDS = 600.0
+PAUSE_SECONDS = 0.02
+CONTENT = ("blog_db", "shop_db")
+
+
+def cascaded(keys: range, crew: Crew, *, databases: Sequence[str] = CONTENT) -> float:
+    """Delete those users in one transaction; seconds from its commit until all is cascaded.
+
+    Raises `ProcessError` when that never happens, and `AssertionError` when a row is left.
+    """
+    committed = list[float]()
+    with transaction.atomic():
+        # Before the product's own: what follows the commit is part of the time.
+        transaction.on_commit(lambda: committed.append(time.time()))
+        User.objects.filter(pk__in=keys).delete()
+
+    def is_over() -> bool:
+        crew.check()
+        return not is_open()
+
+    if not eventually(is_over, timeout=LIMIT_SECONDS, pause=PAUSE_SECONDS):
+        raise ProcessError(f"{len(keys)} deletions were not cascaded in {LIMIT_SECONDS:g} s")
+    if left := rows.left(keys):
+        raise AssertionError(f"{left} rows are left of users that were cascaded")
+    done = Cascade.objects.filter(database__in=databases).aggregate(last=Max("done_at"))["last"]
+    return float(done.timestamp() - committed[0])
+
+
+def is_open() -> bool:
+    """Whether a deletion is not cascaded yet."""
+    states = [Deletion.State.RECORDED, Deletion.State.DISPATCHED]
+    return Deletion.objects.filter(state__in=states).exists()
+
+
+def forget() -> None:
+    """Empty the log, and what it knows of databases that were away meanwhile."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("TRUNCATE integrity_cascade, integrity_deletion, integrity_childdatabase")
+
+
+def giant(keys: range, alias: str) -> float:
+    """Seconds of the statements that delete the same in one transaction, without a look."""
+    started = time.perf_counter()
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        for statement in rows.GIANT[alias]:
+            cursor.execute(statement, [keys[0], keys[-1]])
+    return time.perf_counter() - started
