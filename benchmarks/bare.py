@@ -13,5 +13,5 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
 ]
-DATABASE_ROUTING: dict[str, str] = {}
+DATABASE_ROUTING_RULES: dict[str, str] = {}
 MIGRATION_MODULES: dict[str, None] = {}

@@ -8,4 +8,4 @@ from . import bare
 from .bare import *
 
 INSTALLED_APPS = [*bare.INSTALLED_APPS, "apps.blog", "apps.shop"]
-DATABASE_ROUTING = {"blog": "blog_db", "shop": "shop_db"}
+DATABASE_ROUTING_RULES = {"blog": "blog_db", "shop": "shop_db"}

@@ -43,7 +43,7 @@ MUTATIONS = (
         "filter(state=Deletion.State.RECORDED, parent__in=known)",
         "filter(state=Deletion.State.RECORDED, parent__in=known, pk__gt=("
         "tables.deletions(using).exclude(state=Deletion.State.RECORDED)"
-        ".aggregate(last=models.Max('pk'))['last'] or 0))",
+        ".order_by('-pk').values_list('pk', flat=True).first() or 0))",
         (f"{T_DISPATCH}::test_a_lower_id_that_commits_later_is_found",),
     ),
     Mutation(
