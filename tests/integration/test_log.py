@@ -178,7 +178,7 @@ class TestRelease:
         log.release(held, {held.cascades[0].id: {}}, reason="locked")
         row = cascade()
         assert (row.state, row.reason, row.attempts) == ("waiting", "locked", 0)
-        assert 0 < seconds_until_due(row) <= log.MOMENT_SECONDS
+        assert 0 < seconds_until_due(row) <= log.outcomes.MOMENT_SECONDS
 
 
 class TestPostpone:

@@ -20,7 +20,6 @@ from tests.kinds.lite.models import Line, Note
 from tests.kinds.parents.models import Mixed, Root
 
 if TYPE_CHECKING:
-
     from apps.integrity.plan import Plan
     from apps.integrity.relations import Relation
     from tests.conftest import Tune

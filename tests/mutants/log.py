@@ -132,8 +132,8 @@ MUTATIONS = (
         "finish-without-the-claim",
         "G4: who lost the claim marks another's work as done",
         POSTGRESQL,
-        "held.claim = %s AND",
-        "(held.claim = %s OR true) AND",
+        'AND cascade.claim = %s"',
+        'AND (cascade.claim = %s OR true)"',
         (
             (
                 f"{T_STATEMENTS}::TestFinishCascades"

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
-#: Cascades that a claim holds at work, each found by its key: a join of ids and cascades may read
-#: all that is open. Parameters: ids, the `rows` of each, the claim.
+#: Cascades that a claim holds at work, by their keys alone: for a state that an index knows, or
+#: for a join, planners read all that is open. Parameters: ids, the claim.
 HELD = (
-    "FROM unnest(%s::bigint[], %s::text[]) AS result (id, rows) CROSS JOIN LATERAL"
-    " (SELECT held.ctid AS place FROM integrity_cascade AS held WHERE held.id = result.id"
-    " AND held.claim = %s AND held.state = 'running' FOR NO KEY UPDATE) AS found"
-    " WHERE cascade.ctid = found.place"
+    "WHERE cascade.id = ANY(%s::bigint[]) AND cascade.claim = %s"
+    " AND cascade.state || '' = 'running'"
 )
+#: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
+ITS_ROWS = "%s::jsonb -> cascade.id::text"
 
 
 class PostgreSQL:
@@ -144,24 +144,18 @@ class PostgreSQL:
         finished = _fetch(
             using,
             "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
-            " done_at = statement_timestamp(), rows = result.rows::jsonb, barrier = %s,"
+            f" done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
             f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
             " RETURNING cascade.deletion_id",
-            [
-                barrier,
-                grace_seconds,
-                need(list(rows)),
-                [json.dumps(each) for each in rows.values()],
-                claim,
-            ],
+            [json.dumps(rows), barrier, grace_seconds, list(need(list(rows))), claim],
         )
         return [deletion for (deletion,) in finished]
 
     def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(
-                f"UPDATE integrity_cascade AS cascade SET rows = result.rows::jsonb {HELD}",
-                [list(need(list(rows))), [json.dumps(each) for each in rows.values()], claim],
+                f"UPDATE integrity_cascade AS cascade SET rows = {ITS_ROWS} {HELD}",
+                [json.dumps(rows), list(need(list(rows))), claim],
             )
 
     def lock_rows(
