@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("integrity.wakeup")
 
+#: Between two rounds. What is woken meanwhile is merged: publishing takes more of a processor than
+#: a delete does, and in one process they share it.
+REST_SECONDS = 0.05
+
 
 class Publisher:
     """A thread that calls `publish(alias)` for each alias woken since its last round."""
@@ -70,6 +74,8 @@ class Publisher:
             if not aliases:
                 return
             self._round(aliases)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, REST_SECONDS)
 
     def _round(self, aliases: list[str]) -> None:
         """Publish each; after a failure keep the rest and pause: let a dead broker be."""

@@ -253,8 +253,8 @@ class TestUnreachable:
         assert hindrance == control.Hindrance("refused", unreachable=True)
         assert control.hindrance("shop_db", using="default") is None
         ChildDatabase.objects.update(probe_at=timezone.now())
-        admitted = at_once(*[lambda: control.hindrance(DATABASE, using="default") is None] * 4)
-        assert sorted(admitted) == [False, False, False, True]
+        found = at_once(*[lambda: control.hindrance(DATABASE, using="default")] * 4)
+        assert sorted(each.probe for each in found) == [False, False, False, True]
 
     def test_it_keeps_since_when_and_the_latest_reason(self) -> None:
         for text in ("first", "second"):
