@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .stage import Scale
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+#: Between these lines of the README stand the first figure of each benchmark, and these.
+BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
+HEADLINES = {"B1.10000", "B4.two", "B4.orm", "B5.limit", "B7.merge", "B10.status"}
 SCHEMA_VERSION = 1
 
 
@@ -76,8 +80,8 @@ def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     return {**new, "results": results}
 
 
-def save(new: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Merge into `latest.json`, and write the pictures and `latest.md` from it."""
+def save(new: dict[str, Any], folder: Path = RESULTS, readme: Path = README) -> Path:
+    """Merge into `latest.json`; write the pictures, `latest.md` and the README's table from it."""
     folder.mkdir(exist_ok=True)
     path = folder / "latest.json"
     old = json.loads(path.read_text()) if path.exists() else {}
@@ -86,7 +90,19 @@ def save(new: dict[str, Any], folder: Path = RESULTS) -> Path:
     plots.draw(whole, folder)
     pictures = sorted(each.name for each in folder.glob("*.svg"))
     (folder / "latest.md").write_text(markdown(whole, pictures))
+    before, _, rest = readme.read_text().partition(BEGIN)
+    readme.write_text(before + BEGIN + headlines(whole) + END + rest.partition(END)[2])
     return path
+
+
+def headlines(whole: dict[str, Any]) -> str:
+    """The README's table: of each benchmark what it is about, also where a target was missed."""
+    lines = ["| | measured | target | |", "|---|---|---|---|"]
+    for each in whole["results"]:
+        if each["id"] == _benchmark(each["id"]) or each["id"] in HEADLINES:
+            figure = f"{short(each['ratio'])} {each['unit']}"
+            lines.append(f"| {each['title']} ({each['id']}) | {figure} | {_target(each)} |")
+    return "\n".join([*lines, ""])
 
 
 def markdown(whole: dict[str, Any], pictures: Sequence[str] = ()) -> str:

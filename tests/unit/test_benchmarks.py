@@ -107,14 +107,20 @@ def whole():
 
 
 def test_pictures_are_drawn_of_what_was_measured_and_the_table_shows_them(tmp_path):
-    report.save(document(result("B2")), tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    report.save(document(result("B2")), tmp_path, readme)
     assert not list(tmp_path.glob("*.svg"))
-    report.save(whole(), tmp_path)
+    report.save(whole(), tmp_path, readme)
     drawn = {path.stem for path in tmp_path.glob("*.svg")}
     assert drawn == set(plots.PICTURES)
     page = (tmp_path / "latest.md").read_text()
     assert all(f"![{name}]({name}.svg)" in page for name in drawn)
     assert len(json.loads((tmp_path / "latest.json").read_text())["results"]) == 10
+    told = readme.read_text()
+    assert told.startswith(f"before\n{report.BEGIN}| | measured |")
+    assert told.endswith(f"{report.END}after\n")
+    assert "old" not in told
 
 
 def test_a_picture_of_the_same_figures_is_the_same_file(tmp_path):
