@@ -110,7 +110,10 @@ def trigger(alias: str, missing: Collection[str]) -> Check:
 def broker(found: Broker | None) -> Check:
     """Whether the broker can be reached."""
     if found is None:
-        detail = "Celery is not installed: run `integrity drain` and `integrity scan` from a timer"
+        detail = (
+            "Celery is not installed: run `integrity drain --forever`,"
+            " or `integrity drain` and `integrity scan` from a timer"
+        )
         return Check(name="broker", ok=True, detail=detail)
     detail = "answers"
     if found.unreachable:
@@ -176,7 +179,10 @@ def scan(row: ScanRow, period: float) -> Check:
     detail = "no scan is finished" if age == NEVER else f"covers all up to {age:,.0f} s ago"
     label, alias = row["relation"], row["database"]
     if not ok:
-        detail += f". Start beat, or run `manage.py integrity scan --relation {label}`"
+        detail += (
+            ". Start beat or `manage.py integrity drain --forever`,"
+            f" or run `manage.py integrity scan --relation {label}`"
+        )
     return Check(name=f"scan {label} in {alias}", ok=ok, detail=detail)
 
 
@@ -191,8 +197,7 @@ def brake(relation: str, reason: str) -> Check:
 def examine(said: Broker | None) -> list[Check]:
     """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
     found = relations.catalogue()
-    logs = found.log_databases
-    aliases = tuple(dict.fromkeys((*logs, *found.child_databases)))
+    logs, aliases = found.log_databases, _aliases()
     reasons = {alias: _unreachable(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [database(alias, reason) for alias, reason in reasons.items()]
@@ -214,6 +219,21 @@ def examine(said: Broker | None) -> list[Check]:
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
         checks += _figures(celery=said is not None)
     return checks
+
+
+def broken() -> Check | None:
+    """The first database that does not answer or lacks a table of ours; None if there is none."""
+    for alias in _aliases():
+        check = database(alias, _unreachable(alias))
+        check = _tables(alias) if check.ok else check
+        if not check.ok:
+            return check
+    return None
+
+
+def _aliases() -> tuple[str, ...]:
+    found = relations.catalogue()
+    return tuple(dict.fromkeys((*found.log_databases, *found.child_databases)))
 
 
 def _figures(*, celery: bool) -> Iterator[Check]:
