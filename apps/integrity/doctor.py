@@ -61,6 +61,19 @@ def database(alias: str, unreachable: str) -> Check:
     return Check(name=f"database {alias}", ok=not unreachable, detail=detail)
 
 
+def crossing(number: int, aliases: Collection[str]) -> Check:
+    """Whether any key crosses databases, where there are several."""
+    lost = not number and len(aliases) > 1
+    detail = f"keys between databases: {number}"
+    if lost:
+        detail = (
+            f"no key crosses databases, though there are {', '.join(aliases)}: the routers answer"
+            " the same one for both ends. Let db_for_write answer each model's own, or name it in"
+            " DATABASE_ROUTING_RULES for AppLabelRouter"
+        )
+    return Check(name="relations", ok=not lost, detail=detail)
+
+
 def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
     """Whether the tables of this app are where they have to be."""
     missing = sorted(set(wanted) - set(there))
@@ -201,6 +214,7 @@ def examine(said: Broker | None) -> list[Check]:
     reasons = {alias: _unreachable(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [database(alias, reason) for alias, reason in reasons.items()]
+    checks.append(crossing(len(found.relations), tuple(connections)))
     checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
     checks += [migration(alias, _denied(alias)) for alias in aliases]
     checks += (there := [_tables(alias) for alias in up])

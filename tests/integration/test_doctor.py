@@ -133,6 +133,12 @@ class TestRouters:
         assert "integrity_deletion" in found["router default"]
         assert found["router blog_db"].startswith("allow_migrate keeps integrity_identity out")
 
+    def test_one_that_answers_one_database_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+            assert "DATABASE_ROUTING_RULES" in wrong()["relations"]
+        assert doctor.crossing(0, ["default"]).ok
+
     def test_one_that_follows_the_row(self, settings: Settings) -> None:
         settings.DATABASE_ROUTERS = [f"{__name__}._Following"]
         assert "never None" in wrong()[f"router {AUTHOR}"]
