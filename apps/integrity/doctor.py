@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import connections, router
+from django.db import Error, connections, router
+from django.db.models import QuerySet
 
-from . import conf, control, identity, relations, report, triggers
+from . import claims, conf, control, identity, relations, report, triggers
 from .exceptions import DatabaseUnreachable
 from .models import Identity
 from .routing import CONTROL, queue_for
@@ -20,7 +21,7 @@ from .routing import CONTROL, queue_for
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .relations import Relation
+    from .relations import Model, Relation
     from .report import DatabaseRow, Pulse, ScanRow
 
 #: A guarantee older than so many periods is stale.
@@ -81,6 +82,17 @@ def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
     if missing:
         detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
     return Check(name=f"tables {alias}", ok=not missing, detail=detail)
+
+
+def readable(model: str, alias: str, error: str) -> Check:
+    """Whether the rows of one end of a relation can be read."""
+    detail = "can be read"
+    if error:
+        detail = (
+            f"cannot be read: {error}. Run `manage.py migrate --database {alias}`, or look at the"
+            " privileges (`manage.py integrity grants`)"
+        )
+    return Check(name=f"rows {model} in {alias}", ok=not error, detail=detail)
 
 
 def migration(alias: str, denied: Collection[str]) -> Check:
@@ -218,6 +230,7 @@ def examine(said: Broker | None) -> list[Check]:
     checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
     checks += [migration(alias, _denied(alias)) for alias in aliases]
     checks += (there := [_tables(alias) for alias in up])
+    checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
     checks.append(broker(said))
     if said and not said.unreachable:
         names = (CONTROL, *map(queue_for, found.child_databases))
@@ -236,13 +249,32 @@ def examine(said: Broker | None) -> list[Check]:
 
 
 def broken() -> Check | None:
-    """The first database that does not answer or lacks a table of ours; None if there is none."""
+    """The first database that does not answer or lacks a table; None if there is none."""
     for alias in _aliases():
         check = database(alias, _unreachable(alias))
         check = _tables(alias) if check.ok else check
         if not check.ok:
             return check
-    return None
+    ends = (_readable(model, alias) for model, alias in _ends())
+    return next((each for each in ends if not each.ok), None)
+
+
+def _ends() -> list[tuple[Model, str]]:
+    """Both ends of each relation: the model, and a database that holds rows of it."""
+    pairs: dict[tuple[Model, str], None] = {}
+    for each in relations.catalogue().relations:
+        pairs |= {(each.parent, home): None for home in each.parent_databases}
+        pairs |= {(each.child, alias): None for alias in each.child_databases}
+    return list(pairs)
+
+
+def _readable(model: Model, alias: str) -> Check:
+    error = ""
+    try:
+        QuerySet(model=model, using=alias).order_by().exists()
+    except Error as raised:
+        error = claims.reason_of(raised)
+    return readable(model._meta.label, alias, error)
 
 
 def _aliases() -> tuple[str, ...]:

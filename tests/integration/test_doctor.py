@@ -97,6 +97,14 @@ class TestDatabases:
         with _renamed("blog_db", "integrity_identity"):
             assert "--database blog_db" in wrong()["tables blog_db"]
 
+    def test_a_table_of_the_project_that_is_not_there(self) -> None:
+        with _renamed("shop_db", "shop_order"):
+            found = wrong()
+            assert (broken := doctor.broken()) is not None
+        assert "shop_order" in found[broken.name]
+        assert "migrate --database shop_db" in found["rows shop.Order in shop_db"]
+        assert doctor.broken() is None
+
     def test_a_missing_trigger(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
