@@ -175,7 +175,9 @@ def current() -> Settings:
 
     Raises `InvalidSetting` (an `ImproperlyConfigured`) for an unknown key or an unusable value.
     """
-    given: dict[str, Any] = dict(getattr(settings, "INTEGRITY", {}))
+    given: dict[str, Any] = getattr(settings, "INTEGRITY", {})
+    if not isinstance(given, Mapping):
+        raise InvalidSetting(f"INTEGRITY is {given!r}; it takes a dictionary")
     known = [field.name for field in dataclasses.fields(Settings)]
     for name in given:
         if name not in known:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import connections, router
+from django.db import Error, connections, router
+from django.db.models import QuerySet
 
-from . import conf, control, identity, relations, report, triggers
+from . import claims, conf, control, identity, relations, report, triggers
 from .exceptions import DatabaseUnreachable
 from .models import Identity
 from .routing import CONTROL, queue_for
@@ -20,7 +21,7 @@ from .routing import CONTROL, queue_for
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .relations import Relation
+    from .relations import Model, Relation
     from .report import DatabaseRow, Pulse, ScanRow
 
 #: A guarantee older than so many periods is stale.
@@ -61,6 +62,19 @@ def database(alias: str, unreachable: str) -> Check:
     return Check(name=f"database {alias}", ok=not unreachable, detail=detail)
 
 
+def crossing(number: int, aliases: Collection[str]) -> Check:
+    """Whether any key crosses databases, where there are several."""
+    lost = not number and len(aliases) > 1
+    detail = f"keys between databases: {number}"
+    if lost:
+        detail = (
+            f"no key crosses databases, though there are {', '.join(aliases)}: the routers answer"
+            " the same one for both ends. Let db_for_write answer each model's own, or name it in"
+            " DATABASE_ROUTING_RULES for AppLabelRouter"
+        )
+    return Check(name="relations", ok=not lost, detail=detail)
+
+
 def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
     """Whether the tables of this app are where they have to be."""
     missing = sorted(set(wanted) - set(there))
@@ -68,6 +82,17 @@ def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
     if missing:
         detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
     return Check(name=f"tables {alias}", ok=not missing, detail=detail)
+
+
+def readable(model: str, alias: str, error: str) -> Check:
+    """Whether the rows of one end of a relation can be read."""
+    detail = "can be read"
+    if error:
+        detail = (
+            f"cannot be read: {error}. Run `manage.py migrate --database {alias}`, or look at the"
+            " privileges (`manage.py integrity grants`)"
+        )
+    return Check(name=f"rows {model} in {alias}", ok=not error, detail=detail)
 
 
 def migration(alias: str, denied: Collection[str]) -> Check:
@@ -110,7 +135,10 @@ def trigger(alias: str, missing: Collection[str]) -> Check:
 def broker(found: Broker | None) -> Check:
     """Whether the broker can be reached."""
     if found is None:
-        detail = "Celery is not installed: run `integrity drain` and `integrity scan` from a timer"
+        detail = (
+            "Celery is not installed: run `integrity drain --forever`,"
+            " or `integrity drain` and `integrity scan` from a timer"
+        )
         return Check(name="broker", ok=True, detail=detail)
     detail = "answers"
     if found.unreachable:
@@ -176,7 +204,10 @@ def scan(row: ScanRow, period: float) -> Check:
     detail = "no scan is finished" if age == NEVER else f"covers all up to {age:,.0f} s ago"
     label, alias = row["relation"], row["database"]
     if not ok:
-        detail += f". Start beat, or run `manage.py integrity scan --relation {label}`"
+        detail += (
+            ". Start beat or `manage.py integrity drain --forever`,"
+            f" or run `manage.py integrity scan --relation {label}`"
+        )
     return Check(name=f"scan {label} in {alias}", ok=ok, detail=detail)
 
 
@@ -191,14 +222,15 @@ def brake(relation: str, reason: str) -> Check:
 def examine(said: Broker | None) -> list[Check]:
     """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
     found = relations.catalogue()
-    logs = found.log_databases
-    aliases = tuple(dict.fromkeys((*logs, *found.child_databases)))
+    logs, aliases = found.log_databases, _aliases()
     reasons = {alias: _unreachable(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [database(alias, reason) for alias, reason in reasons.items()]
+    checks.append(crossing(len(found.relations), tuple(connections)))
     checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
     checks += [migration(alias, _denied(alias)) for alias in aliases]
     checks += (there := [_tables(alias) for alias in up])
+    checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
     checks.append(broker(said))
     if said and not said.unreachable:
         names = (CONTROL, *map(queue_for, found.child_databases))
@@ -214,6 +246,40 @@ def examine(said: Broker | None) -> list[Check]:
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
         checks += _figures(celery=said is not None)
     return checks
+
+
+def broken() -> Check | None:
+    """The first database that does not answer or lacks a table; None if there is none."""
+    for alias in _aliases():
+        check = database(alias, _unreachable(alias))
+        check = _tables(alias) if check.ok else check
+        if not check.ok:
+            return check
+    ends = (_readable(model, alias) for model, alias in _ends())
+    return next((each for each in ends if not each.ok), None)
+
+
+def _ends() -> list[tuple[Model, str]]:
+    """Both ends of each relation: the model, and a database that holds rows of it."""
+    pairs: dict[tuple[Model, str], None] = {}
+    for each in relations.catalogue().relations:
+        pairs |= {(each.parent, home): None for home in each.parent_databases}
+        pairs |= {(each.child, alias): None for alias in each.child_databases}
+    return list(pairs)
+
+
+def _readable(model: Model, alias: str) -> Check:
+    error = ""
+    try:
+        QuerySet(model=model, using=alias).order_by().exists()
+    except Error as raised:
+        error = claims.reason_of(raised)
+    return readable(model._meta.label, alias, error)
+
+
+def _aliases() -> tuple[str, ...]:
+    found = relations.catalogue()
+    return tuple(dict.fromkeys((*found.log_databases, *found.child_databases)))
 
 
 def _figures(*, celery: bool) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import capture, dispatch, report
+from apps.integrity.management.commands.integrity import Command
 from apps.integrity.models import Audit, Cascade, ChildDatabase
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
@@ -140,6 +141,7 @@ class TestPreview:
         with refuse("blog_db"):
             outcome = integrity("preview", "auth.User", "1")
         assert outcome.code == UNREACHABLE
+        assert "blog_db: cannot be reached" in outcome.err
         assert "refused" in outcome.err
         assert "Traceback" not in outcome.err
 
@@ -298,6 +300,7 @@ class TestVerify:
         outcome = integrity("drain", "--json", "--verify", "--timeout", "0.5")
         assert outcome.code == INCOMPLETE
         assert (outcome.document["pending"], outcome.document["verified"]) == (0, 0)
+        assert "2 not verified yet: a cascade is, 600 s after its end" in outcome.err
 
 
 class TestOperator:
@@ -318,6 +321,11 @@ class TestOperator:
         outcome = integrity("retry", str(blocked), "--json")
         assert (outcome.code, outcome.document["changed"]) == (CLEAN, 2)
         assert set(Cascade.objects.filter(state="pending").values_list("deletion")) == {(blocked,)}
+
+    def test_retry_of_nothing_says_so(self, integrity: Run) -> None:
+        assert "0 cascades will be tried again: none of them is blocked" in (
+            integrity("retry", "999").out
+        )
 
     @pytest.mark.parametrize("arguments", [[], ["1", "--all"]])
     def test_retry_wants_deletions_or_all(self, integrity: Run, arguments: list[str]) -> None:
@@ -388,6 +396,16 @@ class TestReceipt:
         outcome = integrity("receipt", "auth.User", "1")
         assert outcome.code == ERROR
         assert "no deletion of auth.User 1 is in the log" in outcome.err
+
+
+def test_options_of_django_may_follow_the_verb_and_keep_their_place_before_it(
+    integrity: Run,
+) -> None:
+    options = ["--settings", "tests.settings", "--no-color", "-v", "2"]
+    assert integrity("relations", "--json", *options).code == CLEAN
+    parser = Command().create_parser("manage.py", "integrity")
+    before = parser.parse_args(["--settings", "x", "-v", "2", "relations"])
+    assert (before.settings, before.verbosity) == ("x", 2)
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["preview"], ["preview", "auth.User"]])

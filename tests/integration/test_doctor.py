@@ -97,6 +97,14 @@ class TestDatabases:
         with _renamed("blog_db", "integrity_identity"):
             assert "--database blog_db" in wrong()["tables blog_db"]
 
+    def test_a_table_of_the_project_that_is_not_there(self) -> None:
+        with _renamed("shop_db", "shop_order"):
+            found = wrong()
+            assert (broken := doctor.broken()) is not None
+        assert "shop_order" in found[broken.name]
+        assert "migrate --database shop_db" in found["rows shop.Order in shop_db"]
+        assert doctor.broken() is None
+
     def test_a_missing_trigger(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
@@ -132,6 +140,12 @@ class TestRouters:
         found = wrong()
         assert "integrity_deletion" in found["router default"]
         assert found["router blog_db"].startswith("allow_migrate keeps integrity_identity out")
+
+    def test_one_that_answers_one_database_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+            assert "DATABASE_ROUTING_RULES" in wrong()["relations"]
+        assert doctor.crossing(0, ["default"]).ok
 
     def test_one_that_follows_the_row(self, settings: Settings) -> None:
         settings.DATABASE_ROUTERS = [f"{__name__}._Following"]

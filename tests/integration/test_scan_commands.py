@@ -263,6 +263,8 @@ class TestScan:
         assert (outcome.code, outcome.reason) == (UNREACHABLE, "unreachable")
         assert "blog_db cannot be reached: " in outcome.err
         assert outcome.of(LEAF)["suspects"] == 3
+        with refuse("blog_db"):
+            assert integrity("scan", "--database", "blog_db").out == "Nothing was scanned.\n"
 
     def test_a_database_that_is_down_and_has_no_part_in_it_is_nobody_s_concern(
         self, integrity: Run, refuse: Callable[[str], Any]
@@ -299,7 +301,7 @@ class TestScan:
         with renamed("default", "integrity_scan"):
             outcome = integrity("scan")
         assert outcome.code == ERROR
-        assert "integrity_scan" in outcome.err
+        assert "missing: integrity_scan. Run `manage.py migrate --database default`" in outcome.err
 
 
 @contextmanager
@@ -403,7 +405,16 @@ class TestRepair:
         outcome = integrity("repair", "--apply", "--json")
         assert (outcome.code, outcome.reason) == (INCOMPLETE, "incomplete")
         assert (outcome.document["confirmed"], outcome.document["waiting"]) == (0, 3)
+        assert "looked for again 60 s after its scan" in outcome.err
         assert Leaf.objects.count() == 6
+
+    def test_a_dry_run_that_could_not_count_is_not_called_clean(
+        self, integrity: Run, refuse: Callable[[str], Any]
+    ) -> None:
+        with refuse("test_right"):
+            outcome = integrity("repair", "--relation", LEAF, "--json")
+        assert (outcome.code, outcome.reason) == (UNREACHABLE, "unreachable")
+        assert f"{LEAF}: its rows cannot be counted, test_right: " in outcome.err
 
     @pytest.mark.parametrize("apply", [True, False])
     def test_the_brake_refuses_and_says_why_and_how_to_go_on(

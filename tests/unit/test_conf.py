@@ -39,6 +39,12 @@ def test_an_unknown_key_is_refused_with_the_known_ones(settings: SettingsWrapper
         conf.current()
 
 
+def test_what_is_no_dictionary_is_refused(settings: SettingsWrapper) -> None:
+    settings.INTEGRITY = ["wakeups"]
+    with pytest.raises(InvalidSetting, match=r"\['wakeups'\]; it takes a dictionary"):
+        conf.current()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wants"),
     [

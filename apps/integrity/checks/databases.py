@@ -65,9 +65,9 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
         checks.Warning(
             f"{model._meta.label} is in {home!r}, but {alias!r} has a table {table!r}, too: what"
             " JOINs it or counts it there succeeds, and is wrong.",
-            hint=f"In your router's allow_migrate: return db == {home!r} if app_label =="
-            f" {model._meta.app_label!r}. Then look at what the table in {alias!r} holds, and drop"
-            " it if nothing needs it.",
+            hint=f"In your router's allow_migrate: if app_label == {model._meta.app_label!r}:"
+            f" return db == {home!r}. Then look at what the table in {alias!r} holds, and drop it"
+            " if nothing needs it.",
             obj=model,
             id="integrity.W004",
         )

@@ -26,8 +26,33 @@ def related(**_: Any) -> list[checks.CheckMessage]:
     return [found for each in relations.catalogue().relations for found in problems(each)]
 
 
+def unanswered(**_: Any) -> list[checks.CheckMessage]:
+    """E004: the routers do not say where the parents are. Once for each of them."""
+    children: dict[relations.Model, list[Relation]] = {}
+    for each in relations.catalogue().relations:
+        if each.field.is_relation:
+            children.setdefault(each.parent, []).append(each)
+    return [
+        _unanswered(method, each)
+        for parent, each in children.items()
+        for method in METHODS
+        if _answer(method, parent) is None
+    ]
+
+
+def _unanswered(method: str, children: Sequence[Relation]) -> checks.CheckMessage:
+    first, labels = children[0], some([each.label for each in children])
+    return checks.Error(
+        f"{method}({first.parent._meta.label}) is None in every router: Django would look for the"
+        f" parents of {labels} where the child is.",
+        hint=f"At the end of your router's {method}: return {first.parent_databases[0]!r}",
+        obj=first.parent,
+        id="integrity.E004",
+    )
+
+
 def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
-    """E003 to E006, E011 and W001, of one relation. Asks the routers, and no database."""
+    """E003, E005, E006, E011 and W001, of one relation. Asks the routers, and no database."""
     if relation.field.is_relation:  # else Django neither joins nor assigns through it
         yield from _key_problems(relation)
         yield from _router_problems(relation)
@@ -68,18 +93,10 @@ def in_database(on_delete: object) -> str:
 
 
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
-    parent, label = relation.parent, relation.label
+    label = relation.label
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
-    rows = _row(parent, home), _row(relation.child, elsewhere)
+    rows = _row(relation.parent, home), _row(relation.child, elsewhere)
     for method in METHODS:
-        if _answer(method, parent) is None:
-            yield checks.Error(
-                f"{method}({parent._meta.label}) is None in every router: Django would look for"
-                f" the parents of {label} in {elsewhere!r}, where the child is.",
-                hint=f"At the end of your router's {method}: return {home!r}",
-                obj=relation.field,
-                id="integrity.E004",
-            )
         yield from _followers(relation, method, *rows)
     if not router.allow_relation(*rows):
         yield checks.Error(
@@ -131,4 +148,4 @@ def some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:SHOWN], *more])
 
 
-CHECKS = (related,)
+CHECKS = (unanswered, related)

@@ -136,7 +136,8 @@ def unconstrained(**_: Any) -> list[checks.CheckMessage]:
         checks.Warning(
             f"{label(field)} has db_constraint=False, but both its ends are in"
             f" {databases_for(model)[0]!r}, which could keep orphans out by itself.",
-            hint=f"In {label(field)}: {type(field).__name__}(...) without db_constraint=False",
+            hint=f"In {label(field)}: {type(field).__name__}(...) without db_constraint=False. If"
+            " its ends should live apart, no router says so yet.",
             obj=field,
             id="integrity.W006",
         )

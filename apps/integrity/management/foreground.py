@@ -11,11 +11,29 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade, conf, control, dispatch, doctor, identity, log, repair, report, scan, verify
+from django.core.management.base import CommandError
+from django.db import Error, OperationalError
+
+from .. import (
+    cascade,
+    claims,
+    conf,
+    control,
+    dispatch,
+    doctor,
+    identity,
+    log,
+    repair,
+    report,
+    scan,
+    verify,
+)
+from ..exceptions import DatabaseUnreachable, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ..exceptions import CrossDatabaseError
     from ..relations import Relation
     from ..repair import Repaired
     from ..report import DatabaseRow
@@ -42,6 +60,23 @@ def actor() -> str:
         return f"command line: {getpass.getuser()}"
     except (KeyError, OSError):
         return "command line"
+
+
+def failure(error: CrossDatabaseError | Error) -> CommandError:
+    """What the command ends with: one line that says what to do, and the exit code.
+
+    An error of a database may come of tables that are not there, or of a server that is away:
+    SQLite calls both an `OperationalError`. So look.
+    """
+    if isinstance(error, UnknownName | InvalidKey):
+        return CommandError(str(error), returncode=Exit.USAGE)
+    if isinstance(error, DatabaseUnreachable):
+        return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
+    if isinstance(error, Error) and (broken := doctor.broken()):
+        code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
+        return CommandError(f"{broken.name}: {broken.detail}", returncode=code)
+    code = Exit.UNREACHABLE if isinstance(error, OperationalError) else Exit.ERROR
+    return CommandError(claims.reason_of(error), returncode=code)
 
 
 def broker() -> doctor.Broker | None:
@@ -141,18 +176,26 @@ def repair_all(
     if not apply:
         done = [repair.outlook(each) for each in cascading]
         found = _repaired(done, effects, tell) | {"applied": False, "rows": {}}
-        _tell_unreachable(unreachable, tell)
         waits = Exit.FINDINGS if found["waiting"] else Exit.CLEAN
-        return found, max(waits, _repaired_code(done))
+        return found, max(waits, _repaired_code(done), _uncounted(unreachable, tell))
     done = repair.repair(cascading, override=override, actor=actor())
     aliases = sorted({alias for each in cascading for alias in each.child_databases})
     run = Drain(aliases, float("inf"), verify=False, tell=tell)
     if any(each.confirmed for each in done):
         run.to_the_end()
     found = _repaired(done, effects, tell) | {"applied": True, "rows": dict(run.rows)}
-    _tell_unreachable({**unreachable, **run.unreachable}, tell)
-    waits = Exit.INCOMPLETE if found["waiting"] else Exit.CLEAN
-    return found, max(waits, _repaired_code(done), run.code(backlog(aliases)))
+    _tell_unreachable(run.unreachable, tell)
+    if found["waiting"]:
+        grace = conf.current().grace_seconds
+        tell(f"what waits is looked for again {grace:g} s after its scan: repair it then")
+    codes = _repaired_code(done), _uncounted(unreachable, tell), run.code(backlog(aliases))
+    return found, max(Exit.INCOMPLETE if found["waiting"] else Exit.CLEAN, *codes)
+
+
+def _uncounted(unreachable: Mapping[str, str], tell: Tell) -> Exit:
+    for relation, reason in unreachable.items():
+        tell(f"{relation}: its rows cannot be counted, {reason}")
+    return Exit.UNREACHABLE if unreachable else Exit.CLEAN
 
 
 def _repaired(done: Sequence[Repaired], effects: Sequence[Any], tell: Tell) -> dict[str, Any]:
@@ -206,11 +249,14 @@ class Drain:
                 log.settle(using=using)
             self.unproven = report.unproven(self.chosen) if self.verify else 0
             if time.monotonic() >= self.ends:
-                return
+                break
             if not progress:
                 if not self.unproven or self.unreachable:
-                    return
+                    break
                 time.sleep(0.2)
+        if self.unproven:
+            after = f"{conf.current().grace_seconds:g} s after its end"
+            self.tell(f"{self.unproven:,} not verified yet: a cascade is, {after}")
 
     def document(self) -> dict[str, Any]:
         """The figures."""

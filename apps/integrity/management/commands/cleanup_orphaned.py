@@ -7,12 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, OperationalError
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error
 
 from ... import conf, relations
-from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
-from ..foreground import Exit, repair_all, scan_all
+from ...exceptions import CrossDatabaseError, UnknownName
+from ..foreground import Exit, failure, repair_all, scan_all
 from .integrity import SCHEMA_VERSION, reasoned
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ class Command(BaseCommand):
         """Exit codes as of `integrity`, the worst of both parts."""
         try:
             result, code = self._clean(app, apply=apply, override=reasoned(override_brake))
-        except UnknownName as error:
-            raise CommandError(str(error), returncode=Exit.USAGE) from error
-        except (OperationalError, DatabaseUnreachable) as error:
-            raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
         except (CrossDatabaseError, Error) as error:
-            raise CommandError(f"{type(error).__name__}: {error}") from error
+            raise failure(error) from error
         if json:
             frame = {"schema_version": SCHEMA_VERSION, "exit_reason": code.name.lower()}
             self.stdout.write(jsonlib.dumps({**frame, **result}))
@@ -55,7 +51,7 @@ class Command(BaseCommand):
         known = relations.catalogue().relations
         labels = {each.child._meta.app_label for each in known}
         if app is not None and app not in labels:
-            raise UnknownName("app with keys into another database", app, sorted(labels))
+            raise UnknownName("app of children", app, sorted(labels))
         chosen = [each for each in known if app in {None, each.child._meta.app_label}]
         found, code = scan_all(
             chosen,
@@ -79,6 +75,8 @@ class Command(BaseCommand):
         for effect in result["effects"]:
             self.stdout.write("{rows:,} {relation} in {database}".format(**effect))
         for row in result["relations"]:
+            if row["reason"]:
+                self.stdout.write("{relation} in {database} not scanned: {reason}".format(**row))
             if row["kept"]:
                 self.stdout.write("{kept:,} {relation} in {database} stay, by policy".format(**row))
         if result["applied"]:

@@ -6,6 +6,7 @@ Results go to stdout, progress to stderr. Exit codes, the worst wins: 0 clean an
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -17,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
 from ... import control, doctor, grants, relations, report, scan, triggers
-from ...exceptions import CrossDatabaseError, DatabaseUnreachable, InvalidKey, UnknownName
+from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
 from ..foreground import (
     Drain,
     Exit,
@@ -25,6 +26,7 @@ from ..foreground import (
     backlog,
     broker,
     diagnosis,
+    failure,
     repair_all,
     scan_all,
     standing,
@@ -52,6 +54,9 @@ class Command(BaseCommand):
         for name, text in _VERBS.items():
             verb = verbs.add_parser(name, help=text, description=text)
             verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
+            for flags, options in _DJANGOS.items():
+                hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+                verb.add_argument(*flags.split(), **hidden, **options)
             for flag, options in _ARGUMENTS.get(name, {}).items():
                 verb.add_argument(flag, **options)
 
@@ -59,12 +64,8 @@ class Command(BaseCommand):
         """Run the verb; an error of ours becomes one line that says what to do."""
         try:
             document, code = getattr(self, f"_{verb.replace('-', '_')}")(**options)
-        except (UnknownName, InvalidKey) as error:
-            raise CommandError(str(error), returncode=Exit.USAGE) from error
-        except (OperationalError, DatabaseUnreachable) as error:
-            raise CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE) from error
         except (CrossDatabaseError, Error) as error:
-            raise CommandError(f"{type(error).__name__}: {error}") from error
+            raise failure(error) from error
         if options["json"]:
             frame = {"schema_version": SCHEMA_VERSION, "exit_reason": code.name.lower()}
             self.stdout.write(json.dumps({**frame, **document}, default=str))
@@ -210,7 +211,7 @@ class Command(BaseCommand):
         rows = [dataclasses.asdict(each) for each in found]
         if not json:
             columns = tuple(field.name for field in dataclasses.fields(scan.Scanned))
-            self._table(columns, rows, empty="No relation crosses databases.")
+            self._table(columns, rows, empty="Nothing was scanned.")
         return {"relations": rows}, code
 
     def _repair(
@@ -245,7 +246,8 @@ class Command(BaseCommand):
             for using in relations.catalogue().log_databases
         )
         if not json:
-            self.stdout.write(f"{changed:,} cascades will be tried again")
+            why = "" if changed else ": none of them is blocked"
+            self.stdout.write(f"{changed:,} cascades will be tried again{why}")
         return {"changed": changed}, Exit.CLEAN
 
     def _pause(
@@ -287,6 +289,8 @@ class Command(BaseCommand):
         act = triggers.change if dry_run else triggers.install
         changes = [act(using) for using in ([database] if database else known)]
         if not json:
+            if not changes:
+                self.stderr.write("no deletion log is in a PostgreSQL database: nothing to install")
             for each in changes:
                 if dry_run:
                     self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
@@ -347,6 +351,17 @@ _VERBS = {
     "doctor": "What is wrong with the installation, and what to do about it.",
     "install-triggers": "Bring the triggers that record deletions into line with the settings.",
     "grants": "GRANT statements for a role that may do no more than its work.",
+}
+
+#: Django's own options, which may follow the verb, too: there they set nothing unless given.
+_DJANGOS: dict[str, dict[str, Any]] = {
+    "-v --verbosity": {"type": int, "choices": range(4)},
+    "--settings": {},
+    "--pythonpath": {},
+    "--traceback": {"action": "store_true"},
+    "--no-color": {"action": "store_true"},
+    "--force-color": {"action": "store_true"},
+    "--skip-checks": {"action": "store_true"},
 }
 
 _PARENT: dict[str, dict[str, Any]] = {
