@@ -95,7 +95,7 @@ def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
     """
     if deletions is not None:
         # Of most only one database has arrived: those need no lock.
-        arrived = _arrived(sorted(deletions), Cascade.OPEN, using)
+        arrived = _arrived(sorted(deletions), Cascade.OPEN, _states(deletions, using))
         return _settle(arrived, using, patient=True) if arrived else 0
     moved, last = 0, 0
     unsettled = tables.deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
@@ -110,25 +110,27 @@ def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
         rows = tables.deletions(using).filter(tables.among("pk", pks, using), state__in=[*_NEXT])
         locked = tables.locked(rows.order_by("pk"), using, patient=patient)
         standing = dict(locked.values_list("pk", "state"))
+        found = _states(list(standing), using)
         for state, (following, moment, short_of) in _NEXT.items():
             there = [pk for pk, now in standing.items() if now == state]
-            if arrived := _arrived(there, short_of, using):
-                changes = {"state": following, moment: Now()}
-                moved += (
-                    tables.deletions(using)
-                    .filter(tables.among("pk", arrived, using))
-                    .update(**changes)
-                )
+            if arrived := _arrived(there, short_of, found):
+                rows = tables.deletions(using).filter(tables.among("pk", arrived, using))
+                moved += rows.update(**{"state": following, moment: Now()})
                 standing |= dict.fromkeys(arrived, following)
     return moved
 
 
-def _arrived(pks: Sequence[int], short_of: Sequence[Cascade.State], using: str) -> list[int]:
-    """Those deletions of which no cascade is in one of those states."""
-    if not pks:
-        return []
-    cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
-    short = {pk for pk, state in cascades.values_list("deletion_id", "state") if state in short_of}
+def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
+    """The state of each cascade, with its deletion."""
+    cascades = tables.cascades(using).filter(tables.among("deletion_id", deletions, using))
+    return list(cascades.values_list("deletion_id", "state"))
+
+
+def _arrived(
+    pks: Sequence[int], short_of: Sequence[Cascade.State], found: Sequence[tuple[int, str]]
+) -> list[int]:
+    """Those deletions of which no cascade is in one of those states. Pure."""
+    short = {pk for pk, state in found if state in short_of}
     return [pk for pk in pks if pk not in short]
 
 

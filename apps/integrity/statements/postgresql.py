@@ -316,5 +316,7 @@ def type_of(field: Field, using: str) -> str:
 
 
 def _prepared(field: Field, values: Sequence[Any], using: str) -> list[Any]:
+    if {*map(type, values)} == {int}:  # no field changes those, and there are many
+        return list(values)
     connection = connections[using]
     return [field.get_db_prep_value(value, connection) for value in values]
