@@ -145,7 +145,7 @@ class TestRouters:
         with monkeypatch.context() as patch:
             patch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
             assert "DATABASE_ROUTING_RULES" in wrong()["relations"]
-        assert doctor.crossing(0, ["default"]).ok
+        assert doctor.verdicts.crossing(0, ["default"]).ok
 
     def test_one_that_follows_the_row(self, settings: Settings) -> None:
         settings.DATABASE_ROUTERS = [f"{__name__}._Following"]

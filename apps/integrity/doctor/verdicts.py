@@ -1,28 +1,17 @@
-"""What is wrong with an installation, each with its remedy.
-
-The decisions are pure: they take what was observed and give a `Check`. `examine` observes, and
-changes nothing. What the broker says is handed in, for only the tasks know Celery.
-"""
+"""What was observed → a `Check`, with the remedy where something is wrong. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.apps import apps
-from django.db import Error, connections, router
-from django.db.models import QuerySet
-
-from . import claims, conf, control, identity, relations, report, triggers
-from .exceptions import DatabaseUnreachable
-from .models import Identity
-from .routing import CONTROL, queue_for
+from .. import report
+from ..routing import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .relations import Model, Relation
-    from .report import DatabaseRow, Pulse, ScanRow
+    from ..report import DatabaseRow, Pulse, ScanRow
 
 #: A guarantee older than so many periods is stale.
 STALE_PERIODS = 2
@@ -217,136 +206,3 @@ def brake(relation: str, reason: str) -> Check:
     if reason:
         detail = f"holds: {reason}. Look at both databases; see `manage.py integrity repair`"
     return Check(name=f"brake {relation}", ok=not reason, detail=detail)
-
-
-def examine(said: Broker | None) -> list[Check]:
-    """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
-    found = relations.catalogue()
-    logs, aliases = found.log_databases, _aliases()
-    reasons = {alias: _unreachable(alias) for alias in aliases}
-    up = [alias for alias in aliases if not reasons[alias]]
-    checks = [database(alias, reason) for alias, reason in reasons.items()]
-    checks.append(crossing(len(found.relations), tuple(connections)))
-    checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
-    checks += [migration(alias, _denied(alias)) for alias in aliases]
-    checks += (there := [_tables(alias) for alias in up])
-    checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
-    checks.append(broker(said))
-    if said and not said.unreachable:
-        names = (CONTROL, *map(queue_for, found.child_databases))
-        checks += [queue(name, said.consumers) for name in names]
-    sound = {each.name.partition(" ")[2] for each in there if each.ok}
-    checks += [trigger(a, triggers.missing(a)) for a in triggers.databases() if a in sound]
-    checks += [
-        stranger(alias, _stranger(alias, home))
-        for alias in found.child_databases
-        for home in logs
-        if {alias, home} <= sound and home in _homes(alias)
-    ]
-    if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
-        checks += _figures(celery=said is not None)
-    return checks
-
-
-def broken() -> Check | None:
-    """The first database that does not answer or lacks a table; None if there is none."""
-    for alias in _aliases():
-        check = database(alias, _unreachable(alias))
-        check = _tables(alias) if check.ok else check
-        if not check.ok:
-            return check
-    ends = (_readable(model, alias) for model, alias in _ends())
-    return next((each for each in ends if not each.ok), None)
-
-
-def _ends() -> list[tuple[Model, str]]:
-    """Both ends of each relation: the model, and a database that holds rows of it."""
-    pairs: dict[tuple[Model, str], None] = {}
-    for each in relations.catalogue().relations:
-        pairs |= {(each.parent, home): None for home in each.parent_databases}
-        pairs |= {(each.child, alias): None for alias in each.child_databases}
-    return list(pairs)
-
-
-def _readable(model: Model, alias: str) -> Check:
-    error = ""
-    try:
-        QuerySet(model=model, using=alias).order_by().exists()
-    except Error as raised:
-        error = claims.reason_of(raised)
-    return readable(model._meta.label, alias, error)
-
-
-def _aliases() -> tuple[str, ...]:
-    found = relations.catalogue()
-    return tuple(dict.fromkeys((*found.log_databases, *found.child_databases)))
-
-
-def _figures(*, celery: bool) -> Iterator[Check]:
-    status, period = report.status(), conf.current().scan_period_seconds
-    if celery:
-        yield workers(status["workers"])
-        yield beat(status["beat"])
-    for row in status["databases"]:
-        yield from work(row)
-    for each in status["scans"]:
-        yield scan(each, period)
-    for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():
-        yield brake(label, reason)
-
-
-def _unreachable(alias: str) -> str:
-    try:
-        control.reach(alias)
-    except DatabaseUnreachable as error:
-        return error.reason
-    return ""
-
-
-def _wanted(alias: str) -> dict[str, str]:
-    """Model name → table, of what has to be in that database."""
-    return {
-        str(model._meta.model_name): model._meta.db_table
-        for model in apps.get_app_config("integrity").get_models()
-        if not model._meta.proxy and relations.holds(alias, model._meta.model_name)
-    }
-
-
-def _tables(alias: str) -> Check:
-    return tables(alias, _wanted(alias).values(), connections[alias].introspection.table_names())
-
-
-def _denied(alias: str) -> list[str]:
-    return [
-        table
-        for name, table in _wanted(alias).items()
-        if not router.allow_migrate(alias, "integrity", model_name=name)
-    ]
-
-
-def _routes(relation: Relation, child: str) -> Check:
-    row, parent = relation.child(), relation.parent()
-    row._state.db, parent._state.db = child, relation.parent_databases[0]  # noqa: SLF001
-    return route(
-        relation.label,
-        child=child,
-        homes=relation.parent_databases,
-        reads=router.db_for_read(relation.parent, instance=row),
-        allowed=bool(router.allow_relation(parent, row)),
-    )
-
-
-def _homes(alias: str) -> set[str]:
-    found = relations.catalogue().relations
-    return {home for r in found if alias in r.child_databases for home in r.parent_databases}
-
-
-def _stranger(alias: str, home: str) -> str:
-    known = Identity.objects.using(alias).filter(alias=home).first()
-    own = Identity.objects.using(home).filter(alias=home).first()
-    if known is None or own is None or known.uuid == own.uuid:
-        return ""
-    return (
-        f"{identity.STRANGER}: it knows another {home!r}. Check that both aliases point where they"
-        f" should, then `manage.py integrity resume --database {alias}`"
-    )

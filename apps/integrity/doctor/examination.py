@@ -1,0 +1,155 @@
+"""Looks at everything, and hands what it saw to the verdicts. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import Error, connections, router
+from django.db.models import QuerySet
+
+from .. import claims, conf, control, identity, relations, report, triggers
+from ..exceptions import DatabaseUnreachable
+from ..models import Identity
+from ..routing import CONTROL, queue_for
+from . import verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..relations import Model, Relation
+
+
+def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
+    """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
+    found = relations.catalogue()
+    logs, aliases = found.log_databases, _aliases()
+    reasons = {alias: _unreachable(alias) for alias in aliases}
+    up = [alias for alias in aliases if not reasons[alias]]
+    checks = [verdicts.database(alias, reason) for alias, reason in reasons.items()]
+    checks.append(verdicts.crossing(len(found.relations), tuple(connections)))
+    checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
+    checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
+    checks += (there := [_tables(alias) for alias in up])
+    checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
+    checks.append(verdicts.broker(said))
+    if said and not said.unreachable:
+        names = (CONTROL, *map(queue_for, found.child_databases))
+        checks += [verdicts.queue(name, said.consumers) for name in names]
+    sound = {each.name.partition(" ")[2] for each in there if each.ok}
+    checks += [verdicts.trigger(a, triggers.missing(a)) for a in triggers.databases() if a in sound]
+    checks += [
+        verdicts.stranger(alias, _stranger(alias, home))
+        for alias in found.child_databases
+        for home in logs
+        if {alias, home} <= sound and home in _homes(alias)
+    ]
+    if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
+        checks += _figures(celery=said is not None)
+    return checks
+
+
+def broken() -> verdicts.Check | None:
+    """The first database that does not answer or lacks a table; None if there is none."""
+    for alias in _aliases():
+        check = verdicts.database(alias, _unreachable(alias))
+        check = _tables(alias) if check.ok else check
+        if not check.ok:
+            return check
+    ends = (_readable(model, alias) for model, alias in _ends())
+    return next((each for each in ends if not each.ok), None)
+
+
+def _ends() -> list[tuple[Model, str]]:
+    """Both ends of each relation: the model, and a database that holds rows of it."""
+    pairs: dict[tuple[Model, str], None] = {}
+    for each in relations.catalogue().relations:
+        pairs |= {(each.parent, home): None for home in each.parent_databases}
+        pairs |= {(each.child, alias): None for alias in each.child_databases}
+    return list(pairs)
+
+
+def _readable(model: Model, alias: str) -> verdicts.Check:
+    error = ""
+    try:
+        QuerySet(model=model, using=alias).order_by().exists()
+    except Error as raised:
+        error = claims.reason_of(raised)
+    return verdicts.readable(model._meta.label, alias, error)
+
+
+def _aliases() -> tuple[str, ...]:
+    found = relations.catalogue()
+    return tuple(dict.fromkeys((*found.log_databases, *found.child_databases)))
+
+
+def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
+    status, period = report.status(), conf.current().scan_period_seconds
+    if celery:
+        yield verdicts.workers(status["workers"])
+        yield verdicts.beat(status["beat"])
+    for row in status["databases"]:
+        yield from verdicts.work(row)
+    for each in status["scans"]:
+        yield verdicts.scan(each, period)
+    for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():
+        yield verdicts.brake(label, reason)
+
+
+def _unreachable(alias: str) -> str:
+    try:
+        control.reach(alias)
+    except DatabaseUnreachable as error:
+        return error.reason
+    return ""
+
+
+def _wanted(alias: str) -> dict[str, str]:
+    """Model name → table, of what has to be in that database."""
+    return {
+        str(model._meta.model_name): model._meta.db_table
+        for model in apps.get_app_config("integrity").get_models()
+        if not model._meta.proxy and relations.holds(alias, model._meta.model_name)
+    }
+
+
+def _tables(alias: str) -> verdicts.Check:
+    return verdicts.tables(
+        alias, _wanted(alias).values(), connections[alias].introspection.table_names()
+    )
+
+
+def _denied(alias: str) -> list[str]:
+    return [
+        table
+        for name, table in _wanted(alias).items()
+        if not router.allow_migrate(alias, "integrity", model_name=name)
+    ]
+
+
+def _routes(relation: Relation, child: str) -> verdicts.Check:
+    row, parent = relation.child(), relation.parent()
+    row._state.db, parent._state.db = child, relation.parent_databases[0]  # noqa: SLF001
+    return verdicts.route(
+        relation.label,
+        child=child,
+        homes=relation.parent_databases,
+        reads=router.db_for_read(relation.parent, instance=row),
+        allowed=bool(router.allow_relation(parent, row)),
+    )
+
+
+def _homes(alias: str) -> set[str]:
+    found = relations.catalogue().relations
+    return {home for r in found if alias in r.child_databases for home in r.parent_databases}
+
+
+def _stranger(alias: str, home: str) -> str:
+    known = Identity.objects.using(alias).filter(alias=home).first()
+    own = Identity.objects.using(home).filter(alias=home).first()
+    if known is None or own is None or known.uuid == own.uuid:
+        return ""
+    return (
+        f"{identity.STRANGER}: it knows another {home!r}. Check that both aliases point where they"
+        f" should, then `manage.py integrity resume --database {alias}`"
+    )
