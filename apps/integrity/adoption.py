@@ -42,7 +42,8 @@ class AdoptedOnDelete:
 
     Without side effects, because the admin's confirmation page collects too: PROTECT and RESTRICT
     look into the child's databases, every other policy is left to the cascade.
-    Equality and the name keep Django's checks of the declared policy alive (fields.E320, E321).
+    Equality and the name keep Django's checks of the declared policy alive (fields.E320, E321). To
+    the Collector, what is left to the cascade is equal to DO_NOTHING: it makes no queryset then.
     """
 
     lazy_sub_objs: ClassVar[bool] = True
@@ -65,6 +66,8 @@ class AdoptedOnDelete:
                     self.declared(collector, field, rows, using)
 
     def __eq__(self, other: object) -> bool:
+        if other is models.DO_NOTHING:
+            return not self.relation.policy.checked_at_once
         return bool(self.declared == getattr(other, "declared", other))
 
     def __hash__(self) -> int:

@@ -1,8 +1,9 @@
 """Claimed cascades of one database → bounded statements per relation → counts.
 
 Takes what `log.claim` gives; gives rows removed per relation back to the log. Each step is one
-short transaction in the child's database, and before and after it the parents are looked up on
-their primary: a living one cancels its deletion and keeps every row (`claims.Held`).
+short transaction in the child's database. The parents are looked up on their primary before the
+first one and before each commit: a living one cancels its deletion and keeps every row
+(`claims.Held`).
 
 Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
 and gets new rows, which the statement then sees. So the parents are looked up once more after the

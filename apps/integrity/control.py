@@ -30,10 +30,11 @@ Away: TypeAlias = tuple[type[Exception], ...]
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """Why no work on a child database may start now."""
+    """Why no work on a child database may start now; or may, to `probe` whether it is back."""
 
     reason: str
     unreachable: bool
+    probe: bool = False
 
 
 def hindrance(database: str, *, using: str) -> Hindrance | None:
@@ -48,9 +49,8 @@ def hindrance(database: str, *, using: str) -> Hindrance | None:
     if known.paused_at is not None:
         return Hindrance(known.paused_reason, unreachable=False)
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    if rows.filter(probe_at__lte=Now()).update(probe_at=again):
-        return None
-    return Hindrance(known.reason, unreachable=True)
+    probe = bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
+    return Hindrance(known.reason, unreachable=True, probe=probe)
 
 
 #: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
@@ -65,12 +65,13 @@ def in_each_log(database: str, work: Callable[[str], None], away: Away = AWAY) -
     """
     logs = answering_logs()
     found = {using: hindrance(database, using=using) for using in logs}
-    if all(found.values()):
+    if all(each and not each.probe for each in found.values()):
         return next((each.reason for each in found.values() if each and each.unreachable), "")
     try:
         reach(database)
-        for using in logs:
-            reachable(database, using=using)
+        for using, each in found.items():
+            if each and each.unreachable:
+                reachable(database, using=using)
         for using, each in found.items():
             if (each is None or each.unreachable) and not _refused(database, using=using):
                 work(using)

@@ -15,7 +15,6 @@ import importlib.util
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from . import conf
@@ -26,20 +25,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("integrity.wakeup")
 
+#: Between two rounds. What is woken meanwhile is merged: publishing takes more of a processor than
+#: a delete does, and in one process they share it.
+REST_SECONDS = 0.05
+
 
 class Publisher:
     """A thread that calls `publish(alias)` for each alias woken since its last round."""
 
     def __init__(self, publish: Callable[[str], None]) -> None:
         self._publish = publish
-        self._closing = False
         self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         """A forked process has none of its parent's threads, and must not trust its locks."""
-        self._changed = threading.Condition()
+        self._changed, self._closing = threading.Condition(), threading.Event()
         self._pending: dict[str, None] = {}
         self._thread: threading.Thread | None = None
 
@@ -47,7 +49,7 @@ class Publisher:
         """Ask for a message; returns at once, whatever the broker does."""
         with self._changed:
             self._pending[alias] = None
-            if self._thread is None and not self._closing:
+            if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(
                     target=self._run, name="integrity-wakeup", daemon=True
                 )
@@ -56,8 +58,8 @@ class Publisher:
 
     def close(self, timeout_seconds: float) -> None:
         """Publish what is pending, for so long at most; what remains is left to beat."""
+        self._closing.set()
         with self._changed:
-            self._closing = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
@@ -65,11 +67,12 @@ class Publisher:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closing)
+                self._changed.wait_for(lambda: self._pending or self._closing.is_set())
                 aliases, self._pending = list(self._pending), {}
             if not aliases:
                 return
             self._round(aliases)
+            self._closing.wait(REST_SECONDS)  # not woken by each delete
 
     def _round(self, aliases: list[str]) -> None:
         """Publish each; after a failure keep the rest and pause: let a dead broker be."""
@@ -82,11 +85,10 @@ class Publisher:
                 return
 
     def _pause(self, unpublished: list[str]) -> None:
-        until = time.monotonic() + conf.current().wakeup_retry_seconds
         with self._changed:
             self._pending = dict.fromkeys(unpublished) | self._pending
-            self._changed.wait_for(lambda: self._closing, until - time.monotonic())
-            if self._closing:
+        if self._closing.wait(conf.current().wakeup_retry_seconds):
+            with self._changed:
                 self._pending = {}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import capture, dispatch, log
@@ -201,6 +201,20 @@ class TestProgress:
         ]
         (again,) = claimed("blog_db").cascades
         assert again.rows == {"x": 5}
+
+    def test_who_finishes_while_it_is_taken_over_has_finished(self) -> None:
+        """A live run whose message came again: the row that it marks has just been written."""
+        dispatched(1)
+        held = log.claim("blog_db", using="default", limit=1, lease_seconds=10, owner="run")
+        assert held is not None
+        with transaction.atomic():
+            assert log.take_over("blog_db", owner="run", using="default") == 1
+            other = elsewhere(lambda: log.finish(held, {ids(held)[0]: {"x": 5}}, barrier=None))
+            other.join(0.3)
+            assert other.is_alive()
+        other.join()
+        row = Cascade.objects.get(database="blog_db")
+        assert (row.state, row.rows) == ("done", {"x": 5})
 
 
 class TestDispatch:

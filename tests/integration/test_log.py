@@ -178,7 +178,7 @@ class TestRelease:
         log.release(held, {held.cascades[0].id: {}}, reason="locked")
         row = cascade()
         assert (row.state, row.reason, row.attempts) == ("waiting", "locked", 0)
-        assert 0 < seconds_until_due(row) <= log.MOMENT_SECONDS
+        assert 0 < seconds_until_due(row) <= log.outcomes.MOMENT_SECONDS
 
 
 class TestPostpone:
@@ -253,8 +253,8 @@ class TestUnreachable:
         assert hindrance == control.Hindrance("refused", unreachable=True)
         assert control.hindrance("shop_db", using="default") is None
         ChildDatabase.objects.update(probe_at=timezone.now())
-        admitted = at_once(*[lambda: control.hindrance(DATABASE, using="default") is None] * 4)
-        assert sorted(admitted) == [False, False, False, True]
+        found = at_once(*[lambda: control.hindrance(DATABASE, using="default")] * 4)
+        assert sorted(each.probe for each in found) == [False, False, False, True]
 
     def test_it_keeps_since_when_and_the_latest_reason(self) -> None:
         for text in ("first", "second"):

@@ -1057,10 +1057,10 @@ class TestMisfortune:
         orphaned(1)
         asked = PostgreSQLKeys.missing
 
-        def fail(form: Any, target: Any, step: Any, *, parent: str) -> list[str]:
-            if target.model is Owner:
+        def fail(form: Any, field: Any, step: Any, *, parent: str) -> list[str]:
+            if field.remote_field.model is Owner:
                 raise OperationalError("canceling statement due to statement timeout")
-            return asked(form, target, step, parent=parent)
+            return asked(form, field, step, parent=parent)
 
         monkeypatch.setattr(PostgreSQLKeys, "missing", fail)
         due = scan.due("test_right", using="default")

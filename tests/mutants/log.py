@@ -141,13 +141,14 @@ MUTATIONS = (
         "finish-without-the-claim",
         "G4: who lost the claim marks another's work as done",
         POSTGRESQL,
-        "held.claim = %s AND",
-        "(held.claim = %s OR true) AND",
+        'AND cascade.claim = %s"',
+        'AND (cascade.claim = %s OR true)"',
         (
             (
                 f"{T_STATEMENTS}::TestFinishCascades"
                 "::test_it_marks_what_the_claim_holds_and_nothing_else"
             ),
+            f"{T_ATTACKS_LOG}::TestProgress",
             LEASE,
         ),
     ),
@@ -269,14 +270,6 @@ MUTATIONS = (
                 "::test_a_database_that_is_verified_while_another_one_settles_waits_for_it"
             ),
         ),
-    ),
-    Mutation(
-        "rows-without-the-claim",
-        "G4: who lost the claim writes over the rows of who has it",
-        POSTGRESQL,
-        "held.claim = %s AND held.state = 'running'",
-        "(held.claim = %s OR true)",
-        (f"{T_ATTACKS_LOG}::TestProgress",),
     ),
     Mutation(
         "cancel-leaves-done",

@@ -277,8 +277,8 @@ MUTATIONS = (
         "no-pause-after-a-failure",
         "G5: a dead broker is asked without a pause",
         WAKEUP,
-        "+ conf.current().wakeup_retry_seconds",
-        "",
+        "self._closing.wait(conf.current().wakeup_retry_seconds)",
+        "self._closing.is_set()",
         (f"{T_WAKEUP}::test_a_dead_broker_is_asked_once_per_pause_however_many_deletes_there_are",),
     ),
     Mutation(

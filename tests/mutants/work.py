@@ -414,8 +414,8 @@ MUTATIONS = (
         "no-breaker",
         "G6: everybody asks a database that is away, all the time",
         CONTROL,
-        "if rows.filter(probe_at__lte=Now()).update(probe_at=again):",
-        "if rows.update(probe_at=again):",
+        "probe = bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))",
+        "probe = bool(rows.update(probe_at=again))",
         (
             f"{T_LOG}::TestUnreachable::test_one_caller_per_interval_may_probe",
             f"{AWAY}::test_it_waits_with_the_reason_burns_no_attempt_and_touches_no_other",

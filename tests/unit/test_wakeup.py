@@ -111,6 +111,19 @@ def test_wake_ups_of_one_log_are_merged_while_the_broker_is_busy(
     assert broker.taken.empty()
 
 
+def test_wake_ups_of_many_deletes_are_merged_though_the_broker_is_quick(
+    broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "REST_SECONDS", 0.3)
+    publisher.wake("default")
+    assert broker.take(1) == ["default"]  # the first one waits for nobody
+    for _ in range(50):
+        publisher.wake("default")
+    assert broker.take(1) == ["default"]
+    publisher.close(SOON)
+    assert broker.taken.empty()
+
+
 def test_after_a_failure_it_pauses_and_then_publishes_what_was_kept(
     tune: Tune, broker: Broker, publisher: Publisher
 ) -> None:
