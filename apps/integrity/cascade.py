@@ -27,6 +27,7 @@ from django.db import OperationalError, ProgrammingError, transaction
 
 from . import claims, conf, control, log, phases, relations, statements
 from .claims import Held
+from .exceptions import InvalidKey
 from .pace import Pace
 from .phases import Phase
 from .plan import plan
@@ -108,11 +109,7 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
             return
         phases.reached(Phase.CLAIMED)
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
-        try:
-            _work(claim, turn, pace, done, away)
-        except away:
-            log.hand_back(claim)  # the halves that were not begun
-            raise
+        _work(claim, turn, pace, done, away)
         done.more = time.monotonic() >= deadline
 
 
@@ -126,10 +123,18 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> 
         log.hand_back(log.with_rows(claim, removed))
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-        claim = log.with_rows(claim, removed)
+        _narrow_down(error, log.with_rows(claim, removed), until, pace, done, away)
+
+
+def _narrow_down(
+    error: Exception, claim: Claim, until: float, pace: Pace, done: Drained, away: Away
+) -> None:
+    """Postpone the cascade that fails; of several, try each half."""
+    try:
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
             reason = claims.reason_of(error)
-            logger.error(  # noqa: TRY400 (a traceback ends with the error's text, which may quote rows)
+            # No traceback of the logger's: it ends with the error's text, which may quote rows.
+            logger.error(
                 "cascades into %s failed: %s\n%s", claim.database, reason, claims.where(error)
             )
             log.postpone(claim, reason)
@@ -138,6 +143,9 @@ def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> 
         middle = len(claim.cascades) // 2
         for half in (claim.cascades[:middle], claim.cascades[middle:]):
             _work(dataclasses.replace(claim, cascades=half), until, pace, done, away)
+    except away:
+        log.hand_back(claim)  # the half that was not begun, with what it had lost before
+        raise
 
 
 class _CameBack(Exception):
@@ -198,7 +206,10 @@ class _Turn:
             return self._attempt(relation, way, keys)
 
     def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
-        """See Note [Look last, then commit]. Raises `_CameBack`, with nothing changed."""
+        """See Note [Look last, then commit].
+
+        Raises, with nothing changed, `_CameBack`; and `InvalidKey` where rows hold other keys.
+        """
         step, database = STEPS[way.way], self.held.claim.database
         began = time.monotonic()
         with transaction.atomic(using=database), control.given_up(database, self.away):
@@ -206,6 +217,7 @@ class _Turn:
             counts, more = step(way.root, keys, allowed, database, patient=self.patient)
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
+            _require_asked(relation, touched, keys)
             if touched and touched - self.held.owners(relation).keys():
                 raise _CameBack
             phases.reached(Phase.REMOVED)
@@ -233,6 +245,15 @@ class _Turn:
                 using=claim.using,
                 deletions=tuple(deletions),
             )
+
+
+def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:
+    """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
+    if not touched <= set(keys):
+        raise InvalidKey(
+            f"{relation.label}: rows hold keys that only the column's collation takes for those of"
+            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
+        )
 
 
 def is_lock_failure(error: OperationalError) -> bool:

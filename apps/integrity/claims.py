@@ -53,32 +53,36 @@ class Held:
 
         Cancels the deletions whose parent lives. Where the key holds another field than the
         primary key, a value that another parent took over is left out, too. Unless `again`, what
-        the last look at the same field saw is good enough.
+        the last look at the same field saw is good enough. One owns what was deleted repeatedly.
         """
-        target = relation.target
-        if again or target not in self._taken:
-            self._cancel(self._living(relation, self.pk))
-            self._taken[target] = set() if target == self.pk else self._living(relation, target)
-        return {
-            relations.as_held(relation.field, value): owner
-            for value, owner in self._values(target).items()
-            if value not in self._taken[target]
-        }
+        return {key: owner for owner, key in self._gone(relation, again=again).items()}
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
         """Cascades for which some row is left along those relations; looks anew, once."""
         database, unfinished = self.claim.database, set[int]()
         self._taken.clear()
         for relation in wanted:
-            if owners := self.owners(relation, again=False):
+            if gone := self._gone(relation, again=False):
                 held = statements.on(database).keys_with_rows(
-                    relation.field, list(owners), using=database
+                    relation.field, [*dict.fromkeys(gone.values())], using=database
                 )
-                unfinished |= {owners[key] for key in held}
+                unfinished |= {owner for owner, key in gone.items() if key in held}
         return unfinished & self.cascades.keys()
 
-    def _values(self, target: Field) -> dict[Any, int]:
-        """Value of `target` → cascade, of those that are not cancelled."""
+    def _gone(self, relation: Relation, *, again: bool) -> dict[int, Any]:
+        """Cascade → key, as rows hold it; as `owners`, but for each of a key's deletions."""
+        target = relation.target
+        if again or target not in self._taken:
+            self._cancel(self._living(relation, self.pk))
+            self._taken[target] = set() if target == self.pk else self._living(relation, target)
+        return {
+            owner: relations.as_held(relation.field, value)
+            for owner, value in self._values(target).items()
+            if value not in self._taken[target]
+        }
+
+    def _values(self, target: Field) -> dict[int, Any]:
+        """Cascade → value of `target`, of those that are not cancelled."""
         if target not in self._known:
             texts = {
                 each.id: each.key if target == self.pk else each.targets.get(target.name)
@@ -90,11 +94,11 @@ class Held:
                 if text is not None
             }
         found = self._known[target].items()
-        return {value: owner for owner, value in found if owner in self.cascades}
+        return {owner: value for owner, value in found if owner in self.cascades}
 
     def _living(self, relation: Relation, target: Field) -> set[Any]:
         """Values of `target` that a parent holds now; see Note [The live check]."""
-        values = list(self._values(target))
+        values = [*dict.fromkeys(self._values(target).values())]
         living: set[Any] = set()
         for home in relation.parent_databases if values else ():
             living |= statements.on(home).keys_with_rows(target, values, using=home)

@@ -152,14 +152,15 @@ def assert_cascades(
         child(each)
     before = _rows(relation)
     for value in (key, other):
-        if value not in before.values():
+        if relations.as_held(relation.field, value) not in before.values():
             raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
     _delete(gone, relation)
     drain()
+    held = relations.as_held(relation.field, key)
     living = suspects.held(relation.target, {key, other}, relation.parent_databases)
     if living != ({key, other} if relation.policy.checked_at_once else {other}):
         raise AssertionError(f"parents left after deleting {_named(relation, key)}: {living}")
-    if wrong := _difference(_expected(relation, before, key), _rows(relation)):
+    if wrong := _difference(_expected(relation, before, held), _rows(relation)):
         raise AssertionError(
             f"{name} is {relation.policy}; after deleting {_named(relation, key)}: {wrong}"
         )
@@ -209,7 +210,7 @@ def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row,
     if relation.policy is Policy.CASCADE:
         return {row: held for row, held in before.items() if held != key}
     value = plan.replacement(relation.field, relation.child_databases[0])
-    value = relation.target.to_python(value)
+    value = relation.field.to_python(value)
     return {row: value if held == key else held for row, held in before.items()}
 
 

@@ -31,10 +31,19 @@ from tests.kinds.left.models import (
     Badge,
     Book,
     Collected,
+    Event,
     Quote,
 )
 from tests.kinds.lite.models import Author, Note
-from tests.kinds.parents.models import Giver, Library, Mixed, Person, Stubborn
+from tests.kinds.parents.models import (
+    Beacon,
+    Giver,
+    Library,
+    Mixed,
+    Person,
+    Station,
+    Stubborn,
+)
 from tests.kinds.right.models import BookNote
 
 if TYPE_CHECKING:
@@ -341,6 +350,14 @@ class TestAssertCascades:
             testing.assert_cascades("blog.Post.author", **{**self.POST, "parent": lambda: user})
         with pytest.raises(AssertionError, match=r"child\(\) saved no blog\.Post\.author with"):
             testing.assert_cascades("blog.Post.author", **{**self.POST, "child": lambda _: None})
+
+    def test_columns_that_hold_keys_as_text(self) -> None:
+        for label, model in (("station_text", Station), ("beacon_text", Beacon)):
+            testing.assert_cascades(
+                f"left.Event.{label}",
+                parent=model.objects.create,
+                child=lambda each, label=label: Event.objects.create(**{label: each.pk}),
+            )
 
     def test_an_unknown_relation(self) -> None:
         with pytest.raises(UnknownName, match=r"blog\.Post\.writer"):

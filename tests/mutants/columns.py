@@ -53,8 +53,8 @@ MUTATIONS = (
         "text-is-asked-for-as-a-number",
         "G1: rows that hold the key as text stay",
         CLAIMS,
-        "relations.as_held(relation.field, value): owner",
-        "value: owner",
+        "owner: relations.as_held(relation.field, value)",
+        "owner: value",
         (f"{T_DECLARED}::TestText::test_integers",),
     ),
     Mutation(

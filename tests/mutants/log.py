@@ -8,6 +8,7 @@ from .paths import (
     ENTRIES,
     OUTCOMES,
     POSTGRESQL,
+    T_ATTACKS_LOG,
     T_BOUNDS,
     T_CASCADE,
     T_COMMAND,
@@ -45,6 +46,14 @@ MUTATIONS = (
                 "::test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does"
             ),
         ),
+    ),
+    Mutation(
+        "dispatch-half-a-batch",
+        "G4: a death in a batch leaves some of it dispatched and some not",
+        ENTRIES,
+        "known = list(relations.catalogue().parents)\n    with transaction.atomic(using=using):",
+        "known = list(relations.catalogue().parents)\n    if True:",
+        (f"{T_ATTACKS_LOG}::TestDispatch",),
     ),
     # Claims
     Mutation(
@@ -139,6 +148,7 @@ MUTATIONS = (
                 f"{T_STATEMENTS}::TestFinishCascades"
                 "::test_it_marks_what_the_claim_holds_and_nothing_else"
             ),
+            f"{T_ATTACKS_LOG}::TestProgress",
             LEASE,
         ),
     ),
@@ -231,6 +241,35 @@ MUTATIONS = (
         "state=Deletion.State.DISPATCHED, cascaded_at=None",
         "reason=reason",
         (f"{T_VERIFY}::test_a_deletion_is_cascaded_no_more_once_rows_came_late",),
+    ),
+    Mutation(
+        "reopened-while-it-is-settled",
+        "G11: a deletion is complete although rows came late while it was settled",
+        OUTCOMES,
+        '        list(locked.values_list("pk"))\n',
+        "",
+        (f"{T_ATTACKS_LOG}::TestSettling::test_reopened_between_the_decision_and_the_move",),
+    ),
+    Mutation(
+        "settle-by-an-old-look",
+        "G11: what is reopened before the lock counts as complete",
+        ENTRIES,
+        "if arrived := _arrived(there, short_of, using):",
+        "if arrived := there:",
+        (f"{T_ATTACKS_LOG}::TestSettling::test_reopened_between_the_look_and_the_lock",),
+    ),
+    Mutation(
+        "settle-past-who-settles",
+        "G4: of two databases that are verified at once neither completes the deletion",
+        ENTRIES,
+        "_settle(arrived, using, patient=True)",
+        "_settle(arrived, using, patient=False)",
+        (
+            (
+                f"{T_ATTACKS_LOG}::TestSettling"
+                "::test_a_database_that_is_verified_while_another_one_settles_waits_for_it"
+            ),
+        ),
     ),
     Mutation(
         "cancel-leaves-done",

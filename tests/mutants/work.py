@@ -15,6 +15,7 @@ from .paths import (
     REPORT,
     STATEMENTS,
     STEPS,
+    T_ATTACKS,
     T_CAME_BACK,
     T_CASCADE,
     T_COLLECTOR,
@@ -69,11 +70,43 @@ MUTATIONS = (
         "nothing-is-ever-left",
         "G1: locked rows are passed over and forgotten",
         CLAIMS,
-        "unfinished |= {owners[key] for key in held}",
+        "unfinished |= {owner for owner, key in gone.items() if key in held}",
         "pass",
         (HELD,),
     ),
+    Mutation(
+        "proof-of-a-key-deleted-twice",
+        "G9: of two deletions of one key, one is proven while rows are left",
+        CLAIMS,
+        "unfinished |= {owner for owner, key in gone.items() if key in held}",
+        "unfinished |= {{key: owner for owner, key in gone.items()}[key] for key in held}",
+        (f"{T_ATTACKS}::TestAKeyDeletedTwice",),
+    ),
+    Mutation(
+        "finish-by-an-old-look",
+        "G2: a parent that came back after the last step is told to be gone",
+        CLAIMS,
+        "self._taken.clear()",
+        "pass",
+        (f"{T_ATTACKS}::test_a_parent_that_comes_back_after_the_last_step",),
+    ),
     # The turn
+    Mutation(
+        "no-last-look-between-steps",
+        "G2: a parent that comes back between two steps loses its rows",
+        CASCADE,
+        "raise _CameBack",
+        "pass",
+        (f"{T_ATTACKS}::test_a_parent_that_comes_back_between_two_steps",),
+    ),
+    Mutation(
+        "texts-of-a-collation",
+        "G11: rows that only a collation takes for a key are tried for ever, and nobody is told",
+        CASCADE,
+        "if not touched <= set(keys):",
+        "if False:",
+        (f"{T_ATTACKS}::test_texts_that_only_a_collation_takes_for_a_key_are_kept_and_told",),
+    ),
     Mutation(
         "no-last-look",
         "G2: a parent that comes back before the commit loses its new rows",
@@ -129,6 +162,19 @@ MUTATIONS = (
         "log.hand_back(log.with_rows(claim, removed))",
         "pass",
         (f"{T_INTERRUPTED}::test_rows_of_the_turn_that_was_cut_off_are_counted",),
+    ),
+    Mutation(
+        "halves-forget-what-was-removed",
+        "G4: rows that went before a failure are missing in the receipt when an outage follows",
+        CASCADE,
+        "_narrow_down(error, log.with_rows(claim, removed), until",
+        "_narrow_down(error, claim, until",
+        (
+            (
+                f"{T_ATTACKS}"
+                "::test_rows_counted_before_a_failure_are_kept_for_the_half_that_was_not_begun"
+            ),
+        ),
     ),
     Mutation(
         "outage-keeps-the-claim",

@@ -61,6 +61,10 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
     wanted = set(cascades)
     ids = [each.deletion for each in claim.cascades if each.id in wanted]
     with transaction.atomic(using=claim.using):
+        # First, as in `cancel`: who settles them has moved them by then, or sees what follows.
+        deletions = tables.deletions(claim.using).filter(tables.among("pk", ids, claim.using))
+        locked = tables.locked(deletions.order_by("pk"), claim.using, patient=True)
+        list(locked.values_list("pk"))
         changed = _held(claim, cascades).update(
             state=Cascade.State.PENDING,
             claim=None,
@@ -68,9 +72,9 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
             due_at=Now(),
             reason=reason,
         )
-        tables.deletions(claim.using).filter(
-            tables.among("pk", ids, claim.using), state=Deletion.State.CASCADED
-        ).update(state=Deletion.State.DISPATCHED, cascaded_at=None)
+        deletions.filter(state=Deletion.State.CASCADED).update(
+            state=Deletion.State.DISPATCHED, cascaded_at=None
+        )
     return changed
 
 
