@@ -254,7 +254,7 @@ MUTATIONS = (
         "settle-by-an-old-look",
         "G11: what is reopened before the lock counts as complete",
         ENTRIES,
-        "if arrived := _arrived(there, short_of, using):",
+        "if arrived := _arrived(there, short_of, found):",
         "if arrived := there:",
         (f"{T_ATTACKS_LOG}::TestSettling::test_reopened_between_the_look_and_the_lock",),
     ),
