@@ -75,6 +75,12 @@ class Entry:
     purged: bool = False
     cascades: dict[str, Cascade] = field(default_factory=dict)
 
+    @property
+    def over(self) -> bool:
+        """Whether it may be purged; a death may have come before it was settled, as it is now."""
+        proven = {each.state for each in self.cascades.values()} == {"verified"}
+        return self.state in {"verified", "cancelled"} or (self.state != "recorded" and proven)
+
 
 class Violation(AssertionError):
     """An invariant does not hold."""
@@ -244,7 +250,7 @@ class Truth:
             raise Violation(f"deletions without a log row: {missing}")
         for log_id, entry in self.log.items():
             if log_id not in seen and not entry.purged:
-                if log_id not in self.old or entry.state not in {"verified", "cancelled"}:
+                if log_id not in self.old or not entry.over:
                     raise Violation(f"a log row is lost: {log_id} {entry}")
                 entry.purged = True
 
