@@ -63,7 +63,7 @@ def scan(label: str, *, form: str = "") -> dict[str, Any]:
     from apps.integrity.statements import keys
 
     if form:
-        product.form_for = lambda *_: getattr(keys, form)()
+        product.form_for = lambda *_, **__: getattr(keys, form)()
     _connect()
     with _counted() as counts:
         idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
@@ -110,7 +110,7 @@ def plans(label: str) -> dict[str, Any]:
         first = form.ask(relation.field, None, size, child="blog_db")()
         assert first is not None
         step = form.ask(relation.field, first.last, size, child="blog_db")() or first
-        form.missing(relation.target, step, parent="default")
+        form.missing(relation.field, step, parent="default")
     found = {}
     for alias, (sql, params) in heard.items():
         with transaction.atomic(using=alias), packed.cursor(alias, "bigint") as cursor:
