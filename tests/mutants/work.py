@@ -311,10 +311,7 @@ MUTATIONS = (
         " AND picked.key IS NOT NULL",
         (
             f"{T_MOVED}::test_it_is_left_alone",
-            (
-                f"{T_STATEMENTS}::TestDeleteRows"
-                "::test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key"
-            ),
+            (f"{T_STATEMENTS}::TestUpdateRows::test_it_sets_the_value_and_counts_by_the_old_key"),
         ),
     ),
     Mutation(
