@@ -199,10 +199,10 @@ def _scan(
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason = claims.reason_of(error)
-    logger.error(
-        "scan of %s in %s failed: %s\n%s", relation.label, database, reason, claims.where(error)
-    )
+    reason, where = claims.reason_of(error), f"\n{claims.where(error)}"
+    if isinstance(error, Error) and (missing := claims.missing_table(relation)):
+        reason, where = missing, ""
+    logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, where)
     return Scanned(relation=relation.label, database=database, reason=reason)
 
 

@@ -427,7 +427,7 @@ class TestRepair:
         outcome = integrity(*arguments, "--json")
         assert (outcome.code, outcome.reason) == (BRAKE, "brake")
         assert outcome.document["brakes"] == {LEAF: "the parent's table is empty"}
-        assert f"{LEAF}: refused by the brake, the parent's table is empty" in outcome.err
+        assert f"{LEAF}: repair refused by the brake: the parent's table is empty" in outcome.err
         assert '--override-brake "why this is right"' in outcome.err
         assert Leaf.objects.count() == 6
         assert integrity(*arguments).code == BRAKE
@@ -580,7 +580,7 @@ class TestCleanup:
         assert outcome.code == BRAKE
         assert Leaf.objects.count() == 6
         assert "6 orphans repaired" not in outcome.out
-        assert "refused by the brake, the parent's table is empty" in outcome.err
+        assert "repair refused by the brake: the parent's table is empty" in outcome.err
 
     def test_it_says_how_many_were_repaired(self, cleanup: Run) -> None:
         orphaned()

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.db import connections
-from django.db.backends.utils import truncate_name
 
-from .. import relations, triggers
+from .. import missing, relations, triggers
 from ..models import Deletion
 from .settings import place
 
@@ -72,7 +71,7 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
             id="integrity.W004",
         )
         for alias, model, home in wanted
-        if (table := _name_in(alias, model)) in there.get(alias, ())
+        if (table := missing.name_in(model, using=alias)) in there.get(alias, ())
     ]
 
 
@@ -87,13 +86,6 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
                 for alias in others
                 if alias not in its and not places & {place(alias), None}
             )
-
-
-def _name_in(alias: str, model: Model) -> str:
-    """The table's name as the database lists it."""
-    connection = connections[alias]
-    name = truncate_name(model._meta.db_table, connection.ops.max_name_length())
-    return connection.introspection.identifier_converter(name)
 
 
 CHECKS = (captured, logged, haunted)

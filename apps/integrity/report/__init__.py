@@ -14,7 +14,17 @@ from .cards import (
     overview,
     throughput,
 )
-from .effects import Effect, Elsewhere, RelationRow, catalogue, columns, elsewhere, preview, repairs
+from .effects import (
+    Effect,
+    Elsewhere,
+    RelationRow,
+    Uncounted,
+    catalogue,
+    columns,
+    elsewhere,
+    preview,
+    repairs,
+)
 from .lists import (
     Page,
     Suspect,
@@ -61,6 +71,7 @@ __all__ = [
     "Suspect",
     "Suspects",
     "Throughput",
+    "Uncounted",
     "audits",
     "blocked",
     "catalogue",

@@ -109,22 +109,39 @@ def _target_value(relation: Relation, pk: Any) -> Any:
     return row.values_list(target.attname, flat=True).first()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncounted:
+    """Why nobody can tell what a repair of a relation would touch."""
+
+    reason: str
+    unreachable: bool = False
+
+
 def repairs(
     chosen: Sequence[Relation], *, suspects_max: int | None = None
-) -> tuple[list[Effect], dict[str, str]]:
+) -> tuple[list[Effect], dict[str, Uncounted]]:
     """What repairing the suspects of those relations would touch, and what could not be asked.
 
-    The latter by relation, with the reason. With `suspects_max`, the first suspects of a relation
-    stand for all of them (in whole batches).
+    The latter by relation. With `suspects_max`, the first suspects of a relation stand for all of
+    them (in whole batches).
     """
     effects: list[Effect] = []
-    unreachable: dict[str, str] = {}
+    uncounted: dict[str, Uncounted] = {}
     for relation in chosen:
         try:
             effects += _repairs(relation, suspects_max)
-        except (DatabaseUnreachable, OperationalError) as error:
-            unreachable[relation.label] = str(error)
-    return effects, unreachable
+        except DatabaseUnreachable as error:
+            uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
+        except Error as error:
+            # SQLite calls a table that is not there an `OperationalError`, too. So look.
+            if reason := claims.missing_table(relation):
+                uncounted[relation.label] = Uncounted(reason=reason)
+            elif isinstance(error, OperationalError):
+                reason = claims.reason_of(error)
+                uncounted[relation.label] = Uncounted(reason=reason, unreachable=True)
+            else:
+                raise
+    return effects, uncounted
 
 
 def _repairs(relation: Relation, suspects_max: int | None) -> list[Effect]:

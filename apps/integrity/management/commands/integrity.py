@@ -33,9 +33,12 @@ from ..foreground import (
 )
 from ..forever import Forever
 from ..mermaid import flowchart
+from ..voice import one_voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from ..voice import Tell
 
 SCHEMA_VERSION = 1
 WATCH_SECONDS = 2.0
@@ -62,8 +65,10 @@ class Command(BaseCommand):
 
     def handle(self, *, verb: str, **options: Any) -> None:
         """Run the verb; an error of ours becomes one line that says what to do."""
+        act = getattr(self, f"_{verb.replace('-', '_')}")
         try:
-            document, code = getattr(self, f"_{verb.replace('-', '_')}")(**options)
+            with one_voice(self.stderr.write) as tell:
+                document, code = act(tell=tell, **options)
         except (CrossDatabaseError, Error) as error:
             raise failure(error) from error
         if options["json"]:
@@ -166,14 +171,15 @@ class Command(BaseCommand):
         verify: bool,
         forever: bool,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.database(database)] if database else list(known.child_databases)
         if forever:
-            return {}, Forever(chosen, tell=self.stderr.write).run()
+            return {}, Forever(chosen, tell=tell).run()
         ends = time.monotonic() + timeout if timeout is not None else float("inf")
-        run = Drain(chosen, ends, verify=verify, tell=self.stderr.write)
+        run = Drain(chosen, ends, verify=verify, tell=tell)
         run.to_the_end()
         left = backlog(chosen)
         result = run.document() | {"pending": sum(row["backlog"] for row in left)}
@@ -183,7 +189,7 @@ class Command(BaseCommand):
             for label, number in sorted(result["rows"].items()):
                 self.stdout.write(f"  {number:,} {label}")
             for name, reason in run.unreachable.items():
-                self.stderr.write(f"{name} cannot be reached: {reason}")
+                tell(f"{name} cannot be reached: {reason}")
         return result, run.code(left)
 
     def _scan(
@@ -194,6 +200,7 @@ class Command(BaseCommand):
         full: bool,
         max_runtime: float | None,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
@@ -206,7 +213,7 @@ class Command(BaseCommand):
             [database] if database else aliases,
             ends=time.monotonic() + (float("inf") if max_runtime is None else max_runtime),
             full=full,
-            tell=self.stderr.write,
+            tell=tell,
         )
         rows = [dataclasses.asdict(each) for each in found]
         if not json:
@@ -221,13 +228,12 @@ class Command(BaseCommand):
         apply: bool,
         override_brake: str | None,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.relation(relation)] if relation else list(known.relations)
-        result, code = repair_all(
-            chosen, apply=apply, override=reasoned(override_brake), tell=self.stderr.write
-        )
+        result, code = repair_all(chosen, apply=apply, override=reasoned(override_brake), tell=tell)
         if not json:
             columns = ("relation", "database", "policy", "rows")
             self._table(columns, result["effects"], empty="No suspects.")
@@ -281,7 +287,7 @@ class Command(BaseCommand):
         return {"checks": [dataclasses.asdict(each) for each in checks]}, diagnosis(checks)
 
     def _install_triggers(
-        self, *, database: str | None, dry_run: bool, json: bool, **_: object
+        self, *, database: str | None, dry_run: bool, json: bool, tell: Tell, **_: object
     ) -> tuple[dict[str, Any], Exit]:
         known = triggers.databases()
         if database is not None and database not in known:
@@ -290,13 +296,13 @@ class Command(BaseCommand):
         changes = [act(using) for using in ([database] if database else known)]
         if not json:
             if not changes:
-                self.stderr.write("no deletion log is in a PostgreSQL database: nothing to install")
+                tell("no deletion log is in a PostgreSQL database: nothing to install")
             for each in changes:
                 if dry_run:
                     self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
                 counts = f"{len(each.installed)} installed, {len(each.removed)} removed"
                 counts += f", {len(each.unchanged)} unchanged"
-                self.stderr.write(f"{each.database}: {'would be ' * dry_run}{counts}")
+                tell(f"{each.database}: {'would be ' * dry_run}{counts}")
         return {
             "databases": [dataclasses.asdict(each) for each in changes],
             "applied": not dry_run,
