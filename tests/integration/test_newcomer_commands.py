@@ -145,3 +145,9 @@ class TestATableThatIsNotThere:
         done = project.manage("integrity", "repair")
         assert done.returncode == INCOMPLETE
         assert lines_of(done) == [f"{POST}: its rows cannot be counted, {REMEDY}"]
+
+
+def test_check_says_which_database_is_away(project: Project) -> None:
+    done = project.manage("check", "--database", "default", "--database", "blog_db", away="blog_db")
+    assert done.returncode == ERROR
+    assert "(integrity.E012) 'blog_db' cannot be reached" in "".join(lines_of(done))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import connections
 
-from .. import missing, relations, triggers
+from .. import control, missing, relations, triggers
+from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from .settings import place
 
@@ -88,4 +89,29 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
             )
 
 
-CHECKS = (captured, logged, haunted)
+def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E012: a database that is named does not answer; of those that do, all of the above."""
+    found, answering = list[checks.CheckMessage](), list[str]()
+    known = relations.catalogue()
+    for alias in dict.fromkeys((*known.log_databases, *known.child_databases)):
+        if alias not in (databases or ()):
+            continue
+        try:
+            control.reach(alias)
+        except DatabaseUnreachable as error:
+            found.append(_unreachable(error))
+        else:
+            answering.append(alias)
+    return [*found, *(each for look in (captured, logged, haunted) for each in look(answering))]
+
+
+def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
+    return checks.Error(
+        f"{error.database!r} cannot be reached, so nothing was looked for in it: {error.reason}",
+        hint=f"See to the server, or to DATABASES[{error.database!r}]; then run this again.",
+        obj=error.database,
+        id="integrity.E012",
+    )
+
+
+CHECKS = (asked,)
