@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from django.apps import apps
 from django.db import DatabaseError, connections, models
 
-from . import conf, relations
+from . import conf, missing, relations
 from .exceptions import ChildDatabaseUnavailable
 from .relations import Policy, declared_on_delete
 
@@ -131,10 +131,12 @@ def _referring(
         return list(query[: conf.current().protect_limit])
     except DatabaseError as error:
         connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
+        answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
+        if reason := missing.table(relation.child, using=database):
+            answer = f"{reason}, and delete again. Nothing was deleted"
         raise ChildDatabaseUnavailable(
             f"{relation.label} is {relation.policy}, and {database!r} cannot be asked"
-            f" whether rows refer to what is being deleted: {error}. Nothing was deleted;"
-            f" try again when {database!r} answers."
+            f" whether rows refer to what is being deleted: {answer}."
         ) from error
 
 

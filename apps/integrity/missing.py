@@ -1,6 +1,6 @@
 """Tables that are not there: what to say of them, instead of the error that each server words anew.
 
-For after an error only: it asks the database, which then may not answer either.
+For after an error only. It asks through a connection that is still open, and waits for no other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def table(model: type[Model], *, using: str) -> str:
     """Which table of the model is not in `using`, and the remedy; "" where it is, or no answer."""
     connection, named = connections[using], model._meta.db_table
+    if connection.connection is None:
+        return ""
     try:
         there = connection.introspection.table_names(include_views=True)
     except Error:
