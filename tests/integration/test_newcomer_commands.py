@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -145,6 +146,17 @@ class TestATableThatIsNotThere:
         done = project.manage("integrity", "repair")
         assert done.returncode == INCOMPLETE
         assert lines_of(done) == [f"{POST}: its rows cannot be counted, {REMEDY}"]
+
+
+def test_a_scan_without_statistics_expects_no_number_of_rows(project: Project) -> None:
+    """Then the last pass is what it expects."""
+    expected = []
+    for _ in range(2):
+        done = project.manage("integrity", "scan", "--relation", POST, "--json")
+        [row] = json.loads(done.stdout)["relations"]
+        assert row["complete"]
+        expected.append(row["expected_rows"])
+    assert expected == [None, 2]
 
 
 def test_check_says_which_database_is_away(project: Project) -> None:

@@ -122,7 +122,7 @@ class Progress:
             return
         self.told = now
         rate = scanned.rows_scanned / max(now - self.began, 0.001)
-        left = scanned.expected_rows - scanned.rows_scanned
+        left = (scanned.expected_rows or 0) - scanned.rows_scanned
         eta = f", {left / rate:,.0f} s left" if rate and left > 0 else ""
         self.write(
             f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
