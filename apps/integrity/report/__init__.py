@@ -22,6 +22,7 @@ from .effects import (
     catalogue,
     columns,
     elsewhere,
+    exists,
     preview,
     repairs,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "deletion",
     "deletions",
     "elsewhere",
+    "exists",
     "newest",
     "of_log",
     "overview",

@@ -100,6 +100,19 @@ def preview(model: str, key: str) -> list[Effect]:
     return effects
 
 
+def exists(model: str, key: str) -> bool:
+    """Whether any primary of that parent has a row with that key. Raises as `preview`.
+
+    And `DatabaseUnreachable`, where one of them cannot be asked.
+    """
+    parent = relations.catalogue().parent(model)
+    pk = relations.primary_key(parent)
+    value, homes = relations.parse_key(pk, key), relations.databases_for(parent)
+    for home in homes:
+        control.reach(home)
+    return bool(suspects.held(pk, {value}, homes))
+
+
 def _target_value(relation: Relation, pk: Any) -> Any:
     target = relation.target
     if target.primary_key:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 WATCH_SECONDS = 2.0
+#: What the log's column of ids can hold.
+BIGGEST_ID = 2**63 - 1
 #: Clears a terminal and goes to its first line.
 CLEAR = "\033[2J\033[H"
 
@@ -96,14 +99,22 @@ class Command(BaseCommand):
         return {"relations": rows}, Exit.CLEAN
 
     def _preview(
-        self, *, model: str, key: str, json: bool, **_: object
+        self, *, model: str, key: str, json: bool, tell: Tell, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        effects = report.preview(model, key)
+        effects, exists = report.preview(model, key), report.exists(model, key)
         total = sum(effect["rows"] for effect in effects)
         if not json:
             self._table(("relation", "database", "policy", "rows"), effects, empty="Nothing.")
             self.stdout.write(f"total {total:,}")
-        return {"effects": effects, "total": total}, Exit.CLEAN
+        if not exists:
+            them = (
+                f"; {total:,} rows refer to it all the same"
+                if total
+                else ", and no row refers to it"
+            )
+            tell(f"there is no {relations.catalogue().parent(model)._meta.label} {key}{them}")
+        document = {"effects": effects, "total": total, "exists": exists}
+        return document, Exit.CLEAN if exists else Exit.FINDINGS
 
     def _status(self, *, json: bool, watch: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         if watch:
@@ -370,6 +381,22 @@ _DJANGOS: dict[str, dict[str, Any]] = {
     "--skip-checks": {"action": "store_true"},
 }
 
+
+def seconds(text: str) -> float:
+    """A time for argparse. Raises `ArgumentTypeError`."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
+
+
+def identifier(text: str) -> int:
+    """The id of a deletion for argparse. Raises `ArgumentTypeError`."""
+    if text.isascii() and text.isdigit() and 0 < (number := int(text)) <= BIGGEST_ID:
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no id of a deletion: a number above 0")
+
+
 _PARENT: dict[str, dict[str, Any]] = {
     "model": {"metavar": "MODEL", "help": 'the parent, as in "auth.User"'},
     "key": {"metavar": "KEY", "help": "its primary key"},
@@ -396,7 +423,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "status": {"--watch": {"action": "store_true", "help": "show it anew until Ctrl-C"}},
     "drain": {
         **_DATABASE,
-        "--timeout": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+        "--timeout": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
         "--verify": {"action": "store_true", "help": "wait for the proof that no row is left"},
         "--forever": {"action": "store_true", "help": "until SIGTERM; with verification and scans"},
     },
@@ -404,7 +431,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         **_RELATION,
         **_DATABASE,
         "--full": {"action": "store_true", "help": "begin each pass anew"},
-        "--max-runtime": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+        "--max-runtime": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
     },
     "repair": {
         **_RELATION,
@@ -415,7 +442,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "retry": {
-        "ids": {"nargs": "*", "type": int, "metavar": "ID", "help": "deletions"},
+        "ids": {"nargs": "*", "type": identifier, "metavar": "ID", "help": "deletions"},
         "--all": {"action": "store_true", "dest": "everything", "help": "all that are blocked"},
     },
     "pause": _STEERED,
