@@ -122,7 +122,7 @@ class Command(BaseCommand):
                 reason = "--watch is for a terminal, and without --json"
                 raise CommandError(reason, returncode=Exit.USAGE)
             return self._watch()
-        status = report.status()
+        status = report.status(look=True)
         if not json:
             self._show(status)
         return dict(status), standing(status)
@@ -132,7 +132,7 @@ class Command(BaseCommand):
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 try:
-                    status = report.status()
+                    status = report.status(look=True)
                 except (OperationalError, DatabaseUnreachable) as error:
                     self.stdout.write(f"{CLEAR}unreachable: {error}")
                 else:
