@@ -51,8 +51,8 @@ MUTATIONS = (
         "dispatch-half-a-batch",
         "G4: a death in a batch leaves some of it dispatched and some not",
         ENTRIES,
-        "known = list(relations.catalogue().parents)\n    with transaction.atomic(using=using):",
-        "known = list(relations.catalogue().parents)\n    if True:",
+        "frozenset[str]()\n    with transaction.atomic(using=using):",
+        "frozenset[str]()\n    if True:",
         (f"{T_ATTACKS_LOG}::TestDispatch",),
     ),
     # Claims
