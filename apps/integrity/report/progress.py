@@ -116,12 +116,9 @@ def _looked_at(rows: list[DatabaseRow]) -> list[DatabaseRow]:
         silent = dict(zip(unknown, threads.map(_silent, unknown), strict=True))
     for row in rows:
         if reason := silent.get(row["database"]):
-            row.update(
-                state=state_of(row["backlog"], row["blocked"], {"unreachable": reason}),
-                reason=f"cannot be reached: {reason}",
-                unreachable=True,
-                eta_seconds=None,
-            )
+            row["state"] = state_of(row["backlog"], row["blocked"], {"unreachable": reason})
+            row["reason"], row["unreachable"] = f"cannot be reached: {reason}", True
+            row["eta_seconds"] = None
     return rows
 
 
