@@ -1,7 +1,7 @@
 """What a command says on stderr: its progress, and what the engine logs meanwhile.
 
 Note [One voice]: where a project gives this app's log no handler, Python's last resort prints each
-warning, besides what the command tells of the same. So a command takes them, and says a line once.
+warning besides what the command tells of the same. So a command takes them, and says a line once.
 Where the project has a handler, the log goes there, and the command tells its own.
 """
 
@@ -19,28 +19,37 @@ if TYPE_CHECKING:
 
 #: The log of this app.
 LOGGER = logging.getLogger("integrity")
-#: A command that runs on may say the same line again after so long.
+#: What the log repeats within this time is not said again.
 AGAIN_SECONDS = 60.0
 
 
 class Voice(logging.Handler):
-    """Says what it is told, or finds in the log, each line once. See Note [One voice]."""
+    """Says what it is told and what it finds in the log, but not the same twice: Note [One voice].
+
+    A command may run for months, so it forgets.
+    """
 
     def __init__(self, write: Tell) -> None:
         super().__init__(logging.WARNING)
         self.write = write
-        self.said: dict[str, float] = {}
+        self.heard: dict[str, float] = {}
 
     def __call__(self, line: str) -> None:
-        """Say it, unless it was said a moment ago."""
-        now = time.monotonic()
-        if now - self.said.get(line, -AGAIN_SECONDS) >= AGAIN_SECONDS:
-            self.said[line] = now
+        """Say what the command tells, unless the log has just said it."""
+        if not self._was_heard(line):
             self.write(line)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say a line of the log."""
-        self(self.format(record))
+        """Say a line of the log, unless it has just said it."""
+        line = self.format(record)
+        if not self._was_heard(line):
+            self.heard[line] = time.monotonic()
+            self.write(line)
+
+    def _was_heard(self, line: str) -> bool:
+        long_ago = time.monotonic() - AGAIN_SECONDS
+        self.heard = {said: at for said, at in self.heard.items() if at > long_ago}
+        return line in self.heard
 
 
 @contextlib.contextmanager
