@@ -290,7 +290,7 @@ def test_the_command_line_works_as_the_worker(
 ) -> None:
     ann = scene[0]
     key = str(ann.pk)
-    person = parents.Person.objects.create(code="p")
+    person = parents.Person.objects.create(code="q")
     with log_in("worker"):
         for arguments in (
             ["preview", "auth.User", key],
