@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from .cards import (
-    BARS,
     BEAT_SILENT_SECONDS,
     BEHIND_SECONDS,
-    DAY_SECONDS,
     WORKER_SILENT_SECONDS,
     Card,
     Overview,
-    Throughput,
     overview,
-    throughput,
 )
 from .effects import (
     Effect,
@@ -49,6 +45,7 @@ from .progress import (
     unproven,
 )
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
+from .throughput import BARS, DAY_SECONDS, Throughput, throughput
 
 __all__ = [
     "BARS",
