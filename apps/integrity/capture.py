@@ -63,8 +63,6 @@ def gather(
     sender: Model, instance: models.Model, using: str, origin: object = None, **_: object
 ) -> None:
     """`pre_delete`: remember what is about to go."""
-    if not is_home(relations.concrete(sender), using):
-        return
     operation = _operation(using)
     if operation is not None:
         # Rows that a queryset or a cascade loaded are as they were saved; the one that `delete()`
@@ -78,7 +76,7 @@ def flush(sender: Model, using: str, **_: object) -> None:
     """The model's first `post_delete`: log what was gathered for it. Later ones find nothing."""
     operation = _operation(using)
     found = _gathered.get(operation, {}).pop(sender, None) if operation is not None else None
-    if found:
+    if found and is_home(relations.concrete(sender), using):
         _insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)
 
 

@@ -150,8 +150,8 @@ MUTATIONS = (
         "record-copies",
         "G2: deleting a copy condemns the original",
         CAPTURE,
-        "if not is_home(relations.concrete(sender), using):",
-        "if False:",
+        "if found and is_home(relations.concrete(sender), using):",
+        "if found:",
         (f"{EVERY_WAY}::test_deleting_a_copy_on_another_alias_records_nothing",),
     ),
     Mutation(
