@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from . import log, relations, statements
+from .generic import narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +35,19 @@ def where(error: Exception) -> str:
 
 
 class Held:
-    """The cascades of a claim that still have to be dealt with."""
+    """The cascades of a claim that still have to be dealt with.
+
+    Each asks the content types of generic relations anew, and raises what `narrowed` does.
+    """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = relations.primary_key(self.parent)
-        self.relations = relations.catalogue().children_of(
+        children = relations.catalogue().children_of(
             self.parent._meta.label, claim.database, claim.cascades[0].relation
         )
+        self.relations = tuple(map(narrowed, children))
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
         self._known: dict[Field, dict[int, Any]] = {}

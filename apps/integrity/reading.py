@@ -16,7 +16,9 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_save
 
 from . import relations, suspects
+from .columns import columns_of
 from .exceptions import InvalidKey, MissingParent
+from .generic import condition, lookups, narrowed
 from .models import Deletion
 from .relations import Policy
 
@@ -68,7 +70,8 @@ def alive(rows: Rows) -> Rows:
     deletions = [each for alias in logs for each in _open_deletions(alias)]
     for relation in cascading:
         if gone := set(_held_keys(relation, deletions)):
-            rows = rows.exclude(**{f"{relation.field.attname}__in": gone})
+            field = narrowed(relation).field
+            rows = rows.exclude(**{f"{field.attname}__in": gone}, **lookups(field))
     return rows
 
 
@@ -144,9 +147,12 @@ def _validate(
     **_: object,
 ) -> None:
     """`pre_save`: raise `MissingParent` where the key that is about to be written has no parent."""
-    field = relation.field
-    if raw or (update_fields is not None and not {field.name, field.attname} & {*update_fields}):
+    names = {name for each in columns_of(relation.field) for name in (each.name, each.attname)}
+    if raw or (update_fields is not None and not names & {*update_fields}):
         return
+    field = narrowed(relation).field
+    if any(getattr(instance, each.attname) != held for each, held in condition(field).items()):
+        return  # it refers to a row of another model
     value = getattr(instance, field.attname)
     if value is None or hasattr(value, "resolve_expression"):
         return
