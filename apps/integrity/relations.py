@@ -276,11 +276,13 @@ def _declared(column: Column) -> Relation:
     if (relation := _relation(field)) is not None:
         _require_its_content_types(relation)
         return relation
-    parent, homes = field.remote_field.model, ", ".join(databases_for(column.model))
+    parent, homes = field.remote_field.model._meta.label, ", ".join(databases_for(column.model))
+    remedy = f'models.ForeignKey("{parent}", db_column="{column.column}", …) in the model'
+    if column.generic:
+        remedy = f'GenericRelation("{column.model._meta.label}", …) in {parent}'
     raise InvalidSetting(
-        f"INTEGRITY['relations']: {label(column)} and {parent._meta.label} both live in {homes}:"
-        f' within a database, write models.ForeignKey("{parent._meta.label}",'
-        f' db_column="{column.column}", …) in the model, and declare nothing'
+        f"INTEGRITY['relations']: {label(column)} and {parent} both live in {homes}:"
+        f" within a database, write {remedy}, and declare nothing"
     )
 
 
@@ -295,7 +297,7 @@ def _require_its_content_types(relation: Relation) -> None:
             f"INTEGRITY['relations']: {relation.label}: content_types is {generic.content_types!r},"
             f" and parents and children are in {', '.join(ends)}: name one of these"
         )
-    own = _relation(cast("ForeignKey", generic.column))
+    own = _relation(generic.column)
     if own and own.policy.cascades and generic.content_types not in own.parent_databases:
         raise InvalidSetting(
             f"INTEGRITY['relations']: {own.label} is {own.policy}, and refers to content types in"

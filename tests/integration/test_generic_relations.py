@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,9 @@ from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.plan import Way, plan
 from apps.integrity.reading import alive, validate_on_save
+from apps.integrity.statements import portable
+from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
+from apps.integrity.statements.postgresql import PostgreSQL
 from apps.integrity.testing import assert_cascades, assert_no_orphans
 from tests.kinds.left.models import Chisel, Fence, Note, NoteReply, Sticker
 from tests.kinds.lite.models import Leaf, Vein
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
     from apps.integrity.plan import Plan
     from apps.integrity.relations import Relation
+    from apps.integrity.statements import Statements
+    from apps.integrity.statements.keys import Form
     from tests.conftest import Captured, Tune
 
     Converge = Callable[[], Counter[str]]
@@ -249,11 +255,6 @@ class TestContentTypes:
             weed.delete()
         assert Weed.objects.exists()
 
-    def test_no_statement_takes_a_relation_that_is_not_narrowed(self) -> None:
-        relation = relations.catalogue().relation(PLANTS)
-        with pytest.raises(ValueError, match="without its content type"):
-            generic.condition(relation.field)
-
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:
         relation = relations.catalogue().relation("blog.Post.author")
         with captured:
@@ -436,8 +437,83 @@ class TestSurfaces:
             "test_left", web=False
         )
         assert 'SELECT ON "left_fence"' in granted("test_left", web=True)
-        assert types in granted("default", web=True)
-        assert "django_content_type" not in granted("test_left", web=True)
+        asked = {*grants._asked_at_once(Weed, relations.catalogue())}
+        assert {each.column for each in asked if each.table == "django_content_type"} == {
+            "id", "app_label", "model"
+        }  # fmt: skip
+
+
+class TestStatements:
+    """Each form, by itself. See Note [Narrowed]."""
+
+    @pytest.mark.parametrize(
+        ("form", "label", "row"),
+        [
+            (PostgreSQLKeys(), PLANTS, note),
+            (PortableKeys(), PLANTS, note),
+            (SQLiteKeys(), LEAVES, leaf),
+            (PortableKeys(), LEAVES, leaf),
+        ],
+    )
+    def test_a_step_has_keys_of_that_model_alone(
+        self, form: Form, label: str, row: Callable[[type, int], Any]
+    ) -> None:
+        relation = generic.narrowed(relations.catalogue().relation(label))
+        [child] = relation.child_databases
+        for model, key in ((Plant, 1), (Weed, 2), (Plant, 3), (Plant, 3), (Weed, 4), (Weed, 3)):
+            row(model, key)
+        with form.reading(child):
+            step = form.ask(relation.field, None, 9, child=child)()
+            assert step is not None
+            assert (step.first, step.last, step.count, step.rows) == ("1", "3", 2, 3)
+            rest = form.ask(relation.field, "1", 9, child=child)()
+            assert rest is not None
+            assert (rest.first, rest.count, rest.rows) == ("3", 1, 2)
+
+    def test_a_row_that_moved_to_another_model_where_none_can_be_locked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        field = generic.narrowed(relations.catalogue().relation(LEAVES)).field
+        moved, _ = leaf(Plant, 7), leaf(Plant, 7)
+        find = portable._referring
+
+        def find_then_move(*args: Any, **kwargs: Any) -> Any:
+            found = find(*args, **kwargs)
+            Leaf.objects.filter(pk=moved.pk).update(content_type_id=id_of(Weed))
+            return found
+
+        monkeypatch.setattr(portable, "_referring", find_then_move)
+        portable.Portable().delete_rows(field, ["7"], 9, using="test_lite", patient=True)
+        assert left(moved)
+
+    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
+    def test_each_counts_locks_and_finds_rows_of_that_model_alone(self, form: Statements) -> None:
+        field = generic.narrowed(relations.catalogue().relation(PLANTS)).field
+        mine = note(Plant, 7)
+        for key in (7, 8):
+            note(Weed, key)
+        with transaction.atomic(using="test_left"):
+            assert form.lock_rows(field, [7, 8], 9, using="test_left") == {mine.pk: 7}
+        assert form.keys_with_rows(field, [7, 8], using="test_left") == {7}
+        assert form.count_rows(field, [7, 8], using="test_left") == 1
+
+    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
+    def test_none_runs_before_the_content_type_is_known(self, form: Statements) -> None:
+        field, options = relations.catalogue().relation(PLANTS).field, {"using": "test_left"}
+        row = note(Plant, 7)
+        for statement in (
+            partial(form.delete_rows, field, [7], 9, patient=True),
+            partial(form.update_rows, field, [7], None, 9, patient=True),
+            partial(form.lock_rows, field, [7], 9),
+            partial(form.keys_with_rows, field, [7]),
+            partial(form.count_rows, field, [7]),
+        ):
+            with (
+                pytest.raises(ValueError, match="without its content type"),
+                transaction.atomic(using="test_left"),
+            ):
+                statement(**options)
+        assert left(row)
 
 
 def explained(alias: str, sql: str) -> str:
@@ -456,8 +532,6 @@ def test_the_index_leads_to_the_rows_of_each_key(captured: Captured, *, analyzed
         with connections["test_left"].cursor() as cursor:
             cursor.execute("ANALYZE left_note")
     relation = generic.narrowed(relations.catalogue().relation(PLANTS))
-    from apps.integrity.statements.postgresql import PostgreSQL
-
     form = PostgreSQL()
     with transaction.atomic(using="test_left"):
         with captured:

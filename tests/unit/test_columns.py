@@ -155,7 +155,7 @@ def test_what_no_foreign_key_could_be_is_refused(
         ),
         (
             Relation("left.Tag.content_object", "left.Shelf", content_types="test_left"),
-            ["both live in test_left"],
+            ["both live in test_left", 'GenericRelation("left.Tag", …) in left.Shelf'],
         ),
         ("left.Event.station_key", ["'left.Event.station_key'", "Relation("]),
         (BY_LABEL["left.Event.station_key"], ["it takes a list of"]),
