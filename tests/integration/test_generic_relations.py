@@ -151,6 +151,18 @@ class TestCascade:
         assert converge() == {STUCK_TO_STONES: 1, "lite.Leaf.content_object@parents.Stone": 1}
         assert left(*others, *also)
 
+    def test_rows_of_other_models_stand_in_nobody_s_way(
+        self, converge: Converge, tune: Tune
+    ) -> None:
+        tune(statement_rows=1, statement_rows_max=1)
+        plant = Plant.objects.create(pk=7)
+        others = [sticker(Weed, 7) for _ in range(3)]
+        for _ in range(2):
+            sticker(Plant, 7)
+        plant.delete()
+        assert converge() == {STUCK: 2}
+        assert left(*others)
+
     def test_on_sqlite(self, converge: Converge) -> None:
         plant = Plant.objects.create(pk=7)
         gone, *others = leaf(Plant, 7), leaf(Weed, 7), leaf(Stone, 7), leaf(Plant, 70)
@@ -204,8 +216,11 @@ class TestContentTypes:
     """The id is what the named database says now. See Note [Asked anew]."""
 
     def test_one_that_was_made_anew_before_the_cascade(self, converge: Converge) -> None:
-        plant = Plant.objects.create(pk=7)
-        before = note(Plant, 7)  # Django remembers the content type from now on
+        plant, other = (Plant.objects.create(pk=pk) for pk in (7, 8))
+        note(Plant, 8)
+        other.delete()
+        assert converge() == {PLANTS: 1}  # whoever remembers the id has it from now on
+        before = note(Plant, 7)
         plant.delete()
         with without_content_type(Plant):
             ContentType.objects.create(pk=NOBODY, app_label="parents", model="plant")

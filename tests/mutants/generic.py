@@ -16,7 +16,6 @@ from .paths import (
     RELATIONS,
     T_COLUMNS,
     T_GENERIC,
-    T_MOVED,
 )
 
 CASCADE = f"{T_GENERIC}::TestCascade"
@@ -24,7 +23,6 @@ CONTENT_TYPES = f"{T_GENERIC}::TestContentTypes"
 STATEMENTS = f"{T_GENERIC}::TestStatements"
 SURFACES = f"{T_GENERIC}::TestSurfaces"
 PROPERTY = f"{T_GENERIC}::test_whatever_the_rows_hold_only_those_of_the_parent_go"
-MOVED = f"{T_MOVED}::test_so_is_one_that_moves_to_a_parent_of_another_model"
 ONE_MODEL = f"{STATEMENTS}::test_a_step_has_keys_of_that_model_alone"
 
 MUTATIONS = (
@@ -41,20 +39,12 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "delete-narrowed-nowhere",
-        "G2: a DELETE takes rows of another model",
+        "sql-of-all-models",
+        "G2: a DELETE takes rows of another model (PostgreSQL)",
         POSTGRESQL,
-        "ANY(%s::{kind}[]){also(field, 'child', using)}",
-        "ANY(%s::{kind}[])",
-        (MOVED,),
-    ),
-    Mutation(
-        "change-narrowed-once",
-        "G2: a row that moved to another model meanwhile is changed",
-        POSTGRESQL,
-        """f"{also(field, 'child', using)} RETURNING""",
-        'f" RETURNING',
-        (MOVED,),
+        "in condition(field).items()",
+        "in {each: 0 for each in ()}.items()",
+        (f"{CASCADE}::test_rows_of_another_model_with_the_same_key_stay", PROPERTY),
     ),
     Mutation(
         "picked-of-any-model",
@@ -62,7 +52,7 @@ MUTATIONS = (
         POSTGRESQL,
         """f"{also(field, 'one', using)} LIMIT""",
         'f" LIMIT',
-        (PROPERTY,),
+        (f"{CASCADE}::test_rows_of_other_models_stand_in_nobody_s_way",),
     ),
     Mutation(
         "locked-of-any-model",
@@ -189,7 +179,7 @@ MUTATIONS = (
         "G2: a content type deleted in one database takes rows of another model",
         RELATIONS,
         "if own and own.policy.cascades and",
-        "if own and not own.policy.cascades and",
+        "if own and not own.policy and",
         (f"{T_COLUMNS}::test_a_key_to_the_content_type_that_contradicts_is_refused",),
     ),
 )
