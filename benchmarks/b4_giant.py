@@ -54,6 +54,7 @@ def run(stage: Stage) -> Iterator[Result]:
             stage.scale.rounds,
             {
                 "one worker": giant.one,
+                "one worker, watched": giant.watched,
                 "two workers": giant.two,
                 "giant DELETE": giant.limit,
                 "queryset.delete()": giant.django,
@@ -88,7 +89,12 @@ class Giant:
             work.cascaded(rows.users(WARM[0]), self.crew, databases=[DATABASE])
 
     def one(self) -> float:
-        """One worker for this database, while somebody reads."""
+        """One worker for this database."""
+        self._restore()
+        return self._cascade()
+
+    def watched(self) -> float:
+        """The same while somebody reads, and somebody looks how long its transactions are."""
         self._restore()
         with self._reads() as alone:
             time.sleep(ALONE_SECONDS)

@@ -10,6 +10,14 @@ DATABASES = {"default": "main", "blog_db": "blog", "shop_db": "shop"}
 VARIABLES = {alias: f"DATABASE_URL_{alias.upper()}" for alias in DATABASES}
 VARIABLES["default"] = "DATABASE_URL"
 BROKER = "BROKER_URL"
+#: Where nobody listens.
+NOWHERE = {
+    **{
+        VARIABLES[alias]: f"postgresql://nobody@127.0.0.1:1/{database}"
+        for alias, database in DATABASES.items()
+    },
+    BROKER: "redis://127.0.0.1:1/0",
+}
 
 
 def given(*names: str) -> dict[str, str]:
@@ -29,12 +37,11 @@ def for_django(*, debug: bool) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in values.items()}
 
 
+def inherited() -> list[str]:
+    """Return which variables hold but a placeholder, from the process that started this one."""
+    return [name for name, value in NOWHERE.items() if os.environ.get(name) == value]
+
+
 def placeholders() -> dict[str, str]:
     """Return URLs with which settings load although nothing runs: whoever connects is refused."""
-    names = [*VARIABLES.values(), BROKER]
-    values = {
-        VARIABLES[alias]: f"postgresql://nobody@127.0.0.1:1/{database}"
-        for alias, database in DATABASES.items()
-    }
-    values[BROKER] = "redis://127.0.0.1:1/0"
-    return {name: os.environ.get(name) or values[name] for name in names}
+    return {name: os.environ.get(name) or value for name, value in NOWHERE.items()}

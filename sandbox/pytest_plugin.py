@@ -1,11 +1,13 @@
 """Starts the servers before pytest-django reads the settings, and stops them at the end.
 
 Nothing is started for what the environment names already, for a run that only shows
-something (--collect-only, --help, ...), and for one that asks for unit tests alone.
+something (--collect-only, --help, ...), and for one that asks for unit tests alone. Of a run that
+is spread over processes (`-n 2`), each process has servers of its own.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +34,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     """Put the servers' URLs into the environment until pytest is done."""
     stack = ExitStack()
     early_config.add_cleanup(stack.close)
-    values = environment.for_django(debug=False) | _urls(early_config, stack)
     patch = stack.enter_context(pytest.MonkeyPatch.context())
+    for name in environment.inherited():
+        patch.delenv(name)
+    values = environment.for_django(debug=False) | _urls(early_config, stack)
     for name, value in values.items():
         patch.setenv(name, value)
     yield
@@ -54,9 +58,10 @@ def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
 
 
 def _needs_none(config: pytest.Config) -> bool:
-    """Whether the run only shows something, or asks for tests/unit and nothing else."""
+    """Whether the run only shows something, spreads, or asks for tests/unit and nothing else."""
     options = config.known_args_namespace
-    if any(getattr(options, name, False) for name in SHOWS):
+    spreads = getattr(options, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
+    if spreads or any(getattr(options, name, False) for name in SHOWS):
         return True
     unit = config.rootpath / "tests" / "unit"
     asked = [Path(str(argument).split("::")[0]).resolve() for argument in options.file_or_dir]

@@ -39,6 +39,11 @@ hypothesis.settings.register_profile("long", max_examples=3_000, print_blob=True
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Each process has servers of its own, so the databases need no names of their own."""
+
+
+@pytest.fixture(scope="session")
 def django_db_setup(
     request: pytest.FixtureRequest,
     django_test_environment: None,

@@ -222,9 +222,8 @@ class _Turn:
                 raise _CameBack
             phases.reached(Phase.REMOVED)
             looks -= time.monotonic()
-        # A statement each for the roots and for what hangs on them. Not the looks: a slow database
-        # of parents must not make more steps of the work here.
-        self.pace.took((time.monotonic() - began + looks) / (1 + bool(way.root.below)))
+        # Not the looks: a slow database of parents must not make more steps of the work here.
+        self.pace.took(time.monotonic() - began + looks)
         phases.reached(Phase.REMOVAL_COMMITTED)
         return counts, more
 

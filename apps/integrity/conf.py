@@ -42,7 +42,8 @@ class Settings:
     """No statement touches more rows than this."""
 
     statement_seconds: float = 0.1
-    """The time that a statement should take; slower halves its rows, much faster doubles them."""
+    """The time that a transaction of a cascade should take; slower halves its rows, much faster
+    doubles them."""
 
     turn_seconds: float = 1.0
     """How long one claim may work before the deletions behind it get their turn."""

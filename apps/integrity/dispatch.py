@@ -11,20 +11,30 @@ from . import conf, control, log, relations
 HANDS_MAX = 8
 
 
-def sweep(using: str) -> tuple[int, frozenset[str]]:
-    """Dispatch all recorded deletions of one log, and block cascades that kill their workers.
+def fan_out(using: str) -> tuple[int, frozenset[str]]:
+    """Dispatch all recorded deletions of one log; gives their number, and where there is work now.
 
-    Gives the number dispatched and the child databases that have due cascades now. Several
-    sweeps at once share the work. Raises `UnknownName` for a database without a log.
+    Several at once share the work. Raises `UnknownName` for a database without a log.
     """
     using = relations.log_database(using)
-    limit, total = conf.current().dispatch_keys, 0
-    number = limit
+    limit = conf.current().dispatch_keys
+    number, total, reached = limit, 0, frozenset[str]()
     while number == limit:  # less is all that was there: what came since has its own wake-up
-        number = log.dispatch(using=using, limit=limit)
-        total += number
+        number, databases = log.dispatch(using=using, limit=limit)
+        total, reached = total + number, reached | databases
+    return total, reached
+
+
+def overdue(using: str) -> frozenset[str]:
+    """Child databases with due cascades, once those that kill their workers are blocked."""
     log.block_lost(using=using)
-    return total, log.due_databases(using=using)
+    return log.due_databases(using=using)
+
+
+def sweep(using: str) -> tuple[int, frozenset[str]]:
+    """`fan_out` one log; gives the number dispatched and every child database with due cascades."""
+    number, _ = fan_out(using)
+    return number, overdue(relations.log_database(using))
 
 
 def hands(dispatched: int) -> int:

@@ -54,11 +54,13 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
     phases.reached(Phase.RECEIVED)
     for alias in [using] if using else control.answering_logs():
-        number, due = dispatch.sweep(alias)
+        number, fresh = dispatch.fan_out(alias)
         phases.reached(Phase.DISPATCHED)
-        for database in sorted(due):
+        for database in sorted(fresh):
             for _ in range(dispatch.hands(number)):
                 publish_cascade(database)
+        for database in sorted(dispatch.overdue(alias) - fresh):
+            publish_cascade(database)
         control.beat(str(self.request.hostname), using=alias)
 
 

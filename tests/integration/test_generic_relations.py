@@ -151,6 +151,18 @@ class TestCascade:
         assert converge() == {STUCK_TO_STONES: 1, "lite.Leaf.content_object@parents.Stone": 1}
         assert left(*others, *also)
 
+    @pytest.mark.parametrize("rows", [1, 1_000])
+    def test_several_parents_of_one_delete(self, converge: Converge, tune: Tune, rows: int) -> None:
+        tune(statement_rows=rows, statement_rows_max=rows)
+        Plant.objects.bulk_create(Plant(pk=pk) for pk in (7, 8, 9))
+        for key in (7, 7, 8, 9):
+            note(Plant, key)
+            sticker(Plant, key)
+        others = [row(Weed, key) for row in (note, sticker) for key in (7, 8, 9)]
+        Plant.objects.all().delete()
+        assert converge() == {PLANTS: 4, STUCK: 4}
+        assert left(*others)
+
     def test_rows_of_other_models_stand_in_nobody_s_way(
         self, converge: Converge, tune: Tune
     ) -> None:
@@ -502,15 +514,16 @@ class TestStatements:
         assert left(moved)
 
     @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
-    def test_each_counts_locks_and_finds_rows_of_that_model_alone(self, form: Statements) -> None:
+    def test_each_sees_and_deletes_rows_of_that_model_alone(self, form: Statements) -> None:
         field = generic.narrowed(relations.catalogue().relation(PLANTS)).field
         mine = note(Plant, 7)
-        for key in (7, 8):
-            note(Weed, key)
+        others = [note(Weed, key) for key in (7, 8)]
         with transaction.atomic(using="test_left"):
             assert form.lock_rows(field, [7, 8], 9, using="test_left") == {mine.pk: 7}
         assert form.keys_with_rows(field, [7, 8], using="test_left") == {7}
         assert form.count_rows(field, [7, 8], using="test_left") == 1
+        assert form.delete_rows(field, [7, 8], 9, using="test_left", patient=True) == {7: 1}
+        assert left(*others)
 
     @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
     def test_none_runs_before_the_content_type_is_known(self, form: Statements) -> None:

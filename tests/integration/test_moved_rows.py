@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-GONE, LIVING, VALUE = 1, 2, 3
+GONE, LIVING, VALUE, OTHER = 1, 2, 3, 4
 KEY: Any = Leaf._meta.get_field("owner")
 
 
 def delete(field: Any, key: Any, using: str) -> Counter[Any]:
+    """One key alone: see Note [All or some] in postgresql.py."""
     return statements.on(using).delete_rows(field, [key], 9, using=using, patient=True)
+
+
+def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
+    keys = [key, OTHER]
+    return statements.on(using).delete_rows(field, keys, 9, using=using, patient=True)
 
 
 def update(field: Any, key: Any, using: str) -> Counter[Any]:
@@ -66,7 +72,7 @@ def left_alone(change: Callable[[], Counter[Any]], move: str, using: str) -> Cou
     return found[0]
 
 
-@pytest.mark.parametrize("change", [delete, update])
+@pytest.mark.parametrize("change", [delete, delete_of_several, update])
 def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
     moved, stays = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
     move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608
@@ -80,6 +86,7 @@ def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
     ("change", "model", "label"),
     [
         (delete, Note, "left.Note.content_object@parents.Plant"),
+        (delete_of_several, Note, "left.Note.content_object@parents.Plant"),
         (delete, Fence, "left.Fence.content_object@parents.Weed"),  # by text
         (update, Chisel, "left.Chisel.content_object@parents.Stone"),
     ],

@@ -16,12 +16,14 @@ from .paths import (
     RELATIONS,
     T_COLUMNS,
     T_GENERIC,
+    T_MOVED,
 )
 
 CASCADE = f"{T_GENERIC}::TestCascade"
 CONTENT_TYPES = f"{T_GENERIC}::TestContentTypes"
 STATEMENTS = f"{T_GENERIC}::TestStatements"
 SURFACES = f"{T_GENERIC}::TestSurfaces"
+ALONE = f"{STATEMENTS}::test_each_sees_and_deletes_rows_of_that_model_alone"
 PROPERTY = f"{T_GENERIC}::test_whatever_the_rows_hold_only_those_of_the_parent_go"
 ONE_MODEL = f"{STATEMENTS}::test_a_step_has_keys_of_that_model_alone"
 
@@ -47,6 +49,14 @@ MUTATIONS = (
         (f"{CASCADE}::test_rows_of_another_model_with_the_same_key_stay", PROPERTY),
     ),
     Mutation(
+        "all-rows-of-all-models",
+        "G2: a row that moved to another model meanwhile is deleted with those that fit",
+        POSTGRESQL,
+        """ANY(%s::{kind}[])"\n        f"{also(field, 'child', using)}\"""",
+        'ANY(%s::{kind}[])"',
+        (f"{T_MOVED}::test_so_is_one_that_moves_to_a_parent_of_another_model", ALONE),
+    ),
+    Mutation(
         "picked-of-any-model",
         "G1: rows of another model stand in the way of those that have to go",
         POSTGRESQL,
@@ -60,7 +70,7 @@ MUTATIONS = (
         POSTGRESQL,
         """f"{also(field, 'child', using)} LIMIT %s FOR""",
         'f" LIMIT %s FOR',
-        (f"{STATEMENTS}::test_each_counts_locks_and_finds_rows_of_that_model_alone", PROPERTY),
+        (ALONE, PROPERTY),
     ),
     Mutation(
         "moved-where-none-can-be-locked",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from apps.integrity import conf, dispatch, log
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.log.claiming import Claimed
 from apps.integrity.pace import FEWEST, Pace
+
+ids = itertools.count(1)
 
 
 @pytest.mark.parametrize(
@@ -20,8 +24,17 @@ def test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter(
     assert seconds * 1.15 < max(waits) <= seconds * 1.25
 
 
-def row(parent: str, attempts: int = 0) -> Cascade:
-    return Cascade(deletion=Deletion(parent=parent), attempts=attempts)
+def row(parent: str, attempts: int = 0, **rows: int) -> Claimed:
+    return Claimed(
+        id=next(ids),
+        deletion=1,
+        parent=parent,
+        relation="",
+        key="1",
+        targets={},
+        attempts=attempts,
+        rows=rows,
+    )
 
 
 def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
@@ -40,8 +53,7 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
 
 
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
-    giant, other, new = row("x.A"), row("x.A"), row("x.A")
-    giant.rows = other.rows = {"y.B.a": 5_000}
+    giant, other, new = row("x.A", comments=5_000), row("x.A", comments=2), row("x.A")
     assert log.claiming._of_one_kind([giant, new, other], 10) == [giant, other]
     assert log.claiming._of_one_kind([new, giant], 10) == [new]
 

@@ -128,24 +128,16 @@ def _due(database: str, using: str) -> QuerySet[Cascade]:
     return tables.cascades(using).filter(database=database, due_at__lte=Now())
 
 
-#: What a worker has to know of a cascade, and of its deletion.
-_CLAIMED = (
-    *("deletion_id", "attempts", "rows"),
-    *(f"deletion__{name}" for name in ("parent", "relation", "key", "targets")),
-)
-
-
 def _claim(
     due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
 ) -> Claim | None:
     using = claim.using
     with transaction.atomic(using=using):
-        first = due.select_related("deletion").only(*_CLAIMED).order_by("due_at", "pk")
-        picked = _of_one_kind(list(tables.locked(first, using)[:limit]), limit)
+        picked = _of_one_kind(_candidates(due, limit, using), limit)
         # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
         locks = connections[using].features.has_select_for_update
         mine = tables.cascades(using) if locks else due
-        changed = mine.filter(tables.among("pk", [each.pk for each in picked], using)).update(
+        changed = mine.filter(tables.among("pk", [each.id for each in picked], using)).update(
             state=claim.state,
             claim=claim.token,
             due_at=Now() + dt.timedelta(seconds=lease_seconds),
@@ -153,38 +145,47 @@ def _claim(
         )
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
         won = set(tables.cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
-        picked = [each for each in picked if each.pk in won]
+        picked = [each for each in picked if each.id in won]
     if not picked:
         return None
     counted = 1 if changes else 0
-    held = tuple(_claimed(cascade, cascade.attempts + counted) for cascade in picked)
-    return dataclasses.replace(claim, cascades=held)
+    held = (dataclasses.replace(each, attempts=each.attempts + counted) for each in picked)
+    return dataclasses.replace(claim, cascades=tuple(held))
 
 
-def _of_one_kind(rows: list[Cascade], limit: int) -> list[Cascade]:
-    """The first row's companions: along the same keys, and fewer the more often it failed.
+def _candidates(due: QuerySet[Cascade], limit: int, using: str) -> list[Claimed]:
+    """The longest due, locked; the attempts as they were.
+
+    Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
+    """
+    columns = ("pk", "deletion_id", "attempts", "rows")
+    rows = due.order_by("due_at", "pk").values_list(*columns)
+    locked = list(tables.locked(rows, using)[:limit])
+    named = tables.among("pk", list({deletion for _, deletion, _, _ in locked}), using)
+    of_deletion = ("pk", "parent", "relation", "key", "targets")
+    recorded = {
+        pk: {"parent": parent, "relation": relation, "key": key, "targets": targets or {}}
+        for pk, parent, relation, key, targets in tables.deletions(using)
+        .filter(named)
+        .values_list(*of_deletion)
+    }
+    return [
+        Claimed(id=pk, deletion=deletion, attempts=attempts, rows=done or {}, **recorded[deletion])
+        for pk, deletion, attempts, done in locked
+    ]
+
+
+def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
+    """The first one's companions: along the same keys, and fewer the more often it failed.
 
     One that is half done has many rows: it takes none that are new into its turn.
     """
-    if not rows:
+    if not candidates:
         return []
-    first = rows[0]
-    same = [each for each in rows if _kind(each) == _kind(first)]
+    first = candidates[0]
+    same = [each for each in candidates if _kind(each) == _kind(first)]
     return same[: max(1, limit >> first.attempts)]
 
 
-def _kind(cascade: Cascade) -> tuple[str, str, bool]:
-    return cascade.deletion.parent, cascade.deletion.relation, bool(cascade.rows)
-
-
-def _claimed(cascade: Cascade, attempts: int) -> Claimed:
-    return Claimed(
-        id=cascade.pk,
-        deletion=cascade.deletion_id,
-        parent=cascade.deletion.parent,
-        relation=cascade.deletion.relation,
-        key=cascade.deletion.key,
-        targets=cascade.deletion.targets or {},
-        attempts=attempts,
-        rows=cascade.rows or {},
-    )
+def _kind(cascade: Claimed) -> tuple[str, str, bool]:
+    return cascade.parent, cascade.relation, bool(cascade.rows)

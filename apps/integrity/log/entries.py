@@ -46,14 +46,14 @@ def record(
     return [*sorted(there), *logged]
 
 
-def dispatch(*, using: str, limit: int) -> int:
+def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     """Give recorded deletions their cascades, one per child database.
 
-    One transaction for at most `limit` deletions, whose number it gives; several dispatchers share
-    the work. Deletions of a model that this process does not know stay recorded: in a rolling
-    deploy another one does.
+    One transaction for at most `limit` deletions, whose number it gives, with the databases of
+    their cascades; several dispatchers share the work. Deletions of a model that this process does
+    not know stay recorded: in a rolling deploy another one does.
     """
-    known = list(relations.catalogue().parents)
+    known, reached = list(relations.catalogue().parents), frozenset[str]()
     with transaction.atomic(using=using):
         rows = tables.deletions(using).filter(state=Deletion.State.RECORDED, parent__in=known)
         recorded = tables.locked(rows.order_by("pk"), using)
@@ -61,6 +61,7 @@ def dispatch(*, using: str, limit: int) -> int:
         for parent, relation in {(parent, relation) for _, parent, relation in picked}:
             found = [pk for pk, *about in picked if about == [parent, relation]]
             databases = relations.catalogue().databases_of(parent, relation)
+            reached |= frozenset(databases)
             if databases:
                 statements.on(using).insert_cascades(found, databases, using=using)
             tables.deletions(using).filter(tables.among("pk", found, using)).update(
@@ -69,7 +70,7 @@ def dispatch(*, using: str, limit: int) -> int:
                 dispatched_at=Now(),
                 cascaded_at=None if databases else Now(),
             )
-    return len(picked)
+    return len(picked), reached
 
 
 #: What follows when no cascade of a deletion is in one of those states any more, and when.

@@ -5,6 +5,10 @@ stale or skewed (GitLab, merge request 235721). `unnest … CROSS JOIN LATERAL (
 the planner one look for each key, and `walk_indexes` says which: a key that half of the table
 holds makes it read the table from its start, over the rows that earlier steps have deleted.
 
+Note [All or some]: to pick rows one by one, so that a statement touches no more than its limit,
+costs twice of what `DELETE … WHERE fk = ANY(keys)` does. So the rows are counted first, as far as
+the limit, in the same statement and its snapshot, and only of more some are picked.
+
 Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
 key's condition, so that a row which moved to another parent meanwhile is left alone.
 
@@ -192,6 +196,10 @@ class PostgreSQL:
         if kind not in EXACT:
             delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
             return _change(field, keys, limit, delete, using=using, patient=patient)
+        if patient and len(keys) > 1:  # one alone that has rows may have very many
+            found = _delete_all(field, keys, limit, using)
+            if found is not None:
+                return found
         names, prepared = names_of(field, using), _prepared(field, need(keys), using)
         picked = _picked(field, kind, using, patient=patient)
         sql = (
@@ -285,6 +293,32 @@ def also(field: Field, row: str, using: str) -> str:
         f" AND {row}.{names_of(column, using)['key']} = {int(held)}"
         for column, held in condition(field).items()
     )
+
+
+def _delete_all(field: Field, keys: Sequence[Any], limit: int, using: str) -> Counter[Any] | None:
+    """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
+
+    See Note [All or some]. A unique field needs no counting.
+    """
+    names, kind = names_of(field, using), type_of(field, using)
+    prepared = _prepared(field, need(keys), using)
+    delete = (
+        f"DELETE FROM {names['table']} AS child WHERE child.{names['key']} = ANY(%s::{kind}[])"
+        f"{also(field, 'child', using)}"
+    )
+    returning = f" RETURNING child.{names['key']} AS key"
+    if field.unique and len(keys) <= limit:
+        return Counter(key for (key,) in _fetch(using, delete + returning, [prepared]))
+    sql = (
+        "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM"
+        f" (SELECT {_picked(field, kind, using, patient=True)}) AS picked),"
+        f" gone AS ({delete} AND (SELECT number FROM few) <= %s{returning})"
+        " SELECT key, count(*) FROM gone GROUP BY key"
+        " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
+    )
+    most = limit + 1
+    found = dict(_fetch(using, sql, [prepared, most, most, prepared, limit, limit]))
+    return None if None in found else Counter(found)
 
 
 def _change(
