@@ -298,7 +298,7 @@ class NoteReply(models.Model):
 class Sticker(models.Model):
     """Keys of any kind, as text; its content types are those of its own database."""
 
-    kind = content_type(db_column="of", db_index=False)
+    kind = content_type(db_column="of")
     key = models.CharField(max_length=40, db_column="stuck_to")
     stuck_to = GenericForeignKey("kind", "key")
 
