@@ -51,7 +51,8 @@ def alive(rows: Rows) -> Rows:
     of their model with the policy CASCADE. Not hidden is what a deletion keeps (SET_NULL and the
     others), what only a scan suspects, and what merely refers to a hidden row of its own database.
 
-    Two bounded queries in each log of the parents, when it is called, and none to the parents. It
+    Two bounded queries in each log of the parents, when it is called, and none to the parents (for
+    a generic relation with open deletions, one for its content type). It
     gives an ordinary queryset of the child's database, to filter, count, slice and page: a
     `NOT IN` of keys. Call it anew for each request, and before slicing.
 
@@ -117,7 +118,7 @@ def validate_on_save(*names: str) -> None:
     Without names: along all of them. Call it once, in an `AppConfig.ready()`. From then on each
     `save()` that writes the key asks the parents' primary database, past all managers: one query
     for each relation (and database, where parents live in several), also when the key has not
-    changed. It runs before the INSERT or UPDATE and raises `MissingParent`, an `IntegrityError`,
+    changed, and for a generic relation one more, for its content type. It runs before the INSERT or UPDATE and raises `MissingParent`, an `IntegrityError`,
     or the errors of the parents' database.
 
     It narrows the window and does not close it: the parent may go between the question and the

@@ -22,7 +22,7 @@ from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.plan import Way, plan
 from apps.integrity.reading import alive, validate_on_save
-from apps.integrity.statements import portable
+from apps.integrity.statements import keys, portable
 from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
 from apps.integrity.statements.postgresql import PostgreSQL
 from apps.integrity.testing import assert_cascades, assert_no_orphans
@@ -551,7 +551,9 @@ def explained(alias: str, sql: str) -> str:
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-def test_the_index_leads_to_the_rows_of_each_key(captured: Captured, *, analyzed: bool) -> None:
+def test_the_index_leads_to_the_rows_of_each_key(
+    captured: Captured, monkeypatch: pytest.MonkeyPatch, *, analyzed: bool
+) -> None:
     Note.objects.bulk_create(
         Note(content_type_id=id_of(Plant if n % 2 else Weed), object_id=n // 10)
         for n in range(5_000)
@@ -566,12 +568,18 @@ def test_the_index_leads_to_the_rows_of_each_key(captured: Captured, *, analyzed
             form.delete_rows(relation.field, [2, 3], 900, using="test_left", patient=True)
             form.keys_with_rows(relation.field, [2, 3], using="test_left")
             form.count_rows(relation.field, [2, 3], using="test_left")
+            form.lock_rows(relation.field, [2, 3], 9, using="test_left")
         transaction.set_rollback(True, using="test_left")
-    for sql in captured["test_left"]:
-        if "content_type_id" in sql:
-            found = explained("test_left", sql)
-            assert "Seq Scan" not in found
-            assert "Index Cond: ((content_type_id = " in found
+    monkeypatch.setattr(keys, "_cursor", lambda *_: (connections["test_left"].cursor(), "keys"))
+    asked = [sql for sql in captured["test_left"] if "content_type_id" in sql]
+    with transaction.atomic(using="test_left"), captured:
+        assert PostgreSQLKeys().ask(relation.field, "20", 99, child="test_left")() is not None
+    asked += [sql for sql in captured["test_left"] if "content_type_id" in sql]
+    assert len(asked) == 5
+    for sql in asked:
+        found = explained("test_left", sql)
+        assert "Seq Scan" not in found
+        assert "Index Cond: ((content_type_id = " in found
 
 
 @pytest.mark.parametrize("rows", [1, 1_000])
