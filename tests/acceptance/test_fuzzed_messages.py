@@ -1,6 +1,6 @@
 """Messages are not authority: thousands of forged ones for a real worker change nothing.
 
-The seed is printed; `FUZZ_SEED=n` replays another one.
+The seed is printed; `FUZZ_SEED=n` replays another one, `FUZZ_MESSAGES=10000` sends more.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
-MESSAGES = 10_000
-PATIENCE_SECONDS = 240
+MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "3000"))
+PATIENCE_SECONDS = 600
 
 TASKS = tuple(
     f"integrity.{name}" for name in ("dispatch", "cascade", "verify", "maintain", "scan", "repair")
@@ -380,7 +380,7 @@ def a_real_deletion_is_cascaded(worker: Worker, user: User) -> None:
         assert not rows.exists()
 
 
-def test_ten_thousand_forged_messages_change_nothing(
+def test_thousands_of_forged_messages_change_nothing(
     worker: Worker, victims: list[User], tmp_path: Path
 ) -> None:
     print(f"FUZZ_SEED={SEED}")  # noqa: T201

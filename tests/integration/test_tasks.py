@@ -62,6 +62,12 @@ def empty_queues() -> Iterator[None]:
         taken(queue)
 
 
+@pytest.fixture
+def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "WAKE_UPS_MAX", 5)
+    monkeypatch.setattr(tasks, "MESSAGES_MAX", 10)
+
+
 def run(task: Any, *args: Any) -> None:
     """As a worker would, in this process; raises what the task raises."""
     task.apply(args=args, throw=True)
@@ -103,6 +109,7 @@ class TestDispatch:
         run(tasks.dispatch_deletions, "default")
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
 
+    @pytest.mark.usefixtures("few_messages")
     def test_messages_that_nobody_takes_are_not_piled_up(self) -> None:
         users(1)[0].delete()
         for _ in range(2 * tasks.WAKE_UPS_MAX):
@@ -113,7 +120,9 @@ class TestDispatch:
         assert taken("integrity.blog_db") == everywhere[:1]
         assert taken("integrity.shop_db") == everywhere[1:] * tasks.WAKE_UPS_MAX
 
-    def test_a_full_queue_has_room_for_verification(self, converge: Converge) -> None:
+    def test_a_full_queue_has_room_for_verification(
+        self, few_messages: None, converge: Converge
+    ) -> None:
         users(1)[0].delete()
         converge()
         all_due()
