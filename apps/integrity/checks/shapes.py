@@ -106,7 +106,7 @@ def pointing_anywhere(**_: Any) -> list[checks.CheckMessage]:
         for model in _models()
         for field in model._meta.private_fields
         if points_anywhere(field) and field.model is model and not _is_declared(field)
-        if (elsewhere := _parents_apart_from(model))
+        if (elsewhere := _parents_apart_from(model, but=field.ct_field))
     ]
 
 
@@ -127,9 +127,15 @@ def _setting(child: Model, fk_field: str, parent: Model) -> str:
     )
 
 
-def _parents_apart_from(model: Model) -> list[str]:
+def _parents_apart_from(model: Model, *, but: str) -> list[str]:
+    """The tracked parents elsewhere, without those that the field `but` points to."""
+    known = {each.name: each.related_model for each in model._meta.fields}
     parents = relations.catalogue().parents
-    return [name for name, parent in parents.items() if _scattered(model, parent)]
+    return [
+        name
+        for name, parent in parents.items()
+        if parent is not known.get(but) and _scattered(model, parent)
+    ]
 
 
 def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:
