@@ -232,3 +232,21 @@ def refuse() -> Callable[[str], Any]:
         connection.close()
 
     return refusing
+
+
+@pytest.fixture
+def renamed() -> Callable[[str, str], Any]:
+    """Let a database be without a table for the length of a block, as before `migrate`."""
+
+    @contextmanager
+    def renaming(alias: str, table: str) -> Iterator[None]:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME TO hidden_for_a_moment")
+        try:
+            yield
+        finally:
+            connections[alias].close()
+            with connections[alias].cursor() as cursor:
+                cursor.execute(f"ALTER TABLE hidden_for_a_moment RENAME TO {table}")
+
+    return renaming

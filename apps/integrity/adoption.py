@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from django.apps import apps
 from django.db import DatabaseError, connections, models
 
-from . import conf, relations
-from .exceptions import ChildDatabaseUnavailable
+from . import conf, missing, relations
+from .columns import generic_of
+from .exceptions import ChildDatabaseUnavailable, MissingContentType
 from .generic import narrowed, rows_of
 from .relations import Policy, declared_on_delete
 
@@ -111,8 +112,14 @@ class Guard:
         """The relation, of a GenericForeignKey with the content type that its rows hold now."""
         try:
             return narrowed(self.relation)
+        except MissingContentType as error:
+            text = f"{self.relation.policy}, and nobody can tell which rows refer: {error}"
+            raise ChildDatabaseUnavailable(text) from error
         except DatabaseError as error:
-            raise _unavailable(self.relation, "its content types", error) from error
+            generic = generic_of(self.relation.field)
+            assert generic is not None  # nothing else is asked about
+            table = generic.column.remote_field.model
+            raise _unavailable(self.relation, table, generic.content_types, error) from error
 
     def _refuse(self, rows: Sequence[models.Model]) -> None:
         parent, label = self.relation.parent._meta.object_name, self.relation.label
@@ -140,14 +147,18 @@ def _referring(
         return list(query[: conf.current().protect_limit])
     except DatabaseError as error:
         connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
-        raise _unavailable(relation, repr(database), error) from error
+        raise _unavailable(relation, relation.child, database, error) from error
 
 
-def _unavailable(relation: Relation, what: str, error: DatabaseError) -> ChildDatabaseUnavailable:
+def _unavailable(
+    relation: Relation, asked: relations.Model, database: str, error: DatabaseError
+) -> ChildDatabaseUnavailable:
+    answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
+    if reason := missing.table(asked, using=database):
+        answer = f"{reason}, and delete again. Nothing was deleted"
     return ChildDatabaseUnavailable(
-        f"{relation.label} is {relation.policy}, and {what} cannot be asked"
-        f" whether rows refer to what is being deleted: {error}. Nothing was deleted;"
-        f" try again when {what} answers."
+        f"{relation.label} is {relation.policy}, and {database!r} cannot be asked"
+        f" whether rows refer to what is being deleted: {answer}."
     )
 
 

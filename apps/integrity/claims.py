@@ -12,8 +12,10 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from . import log, relations, statements
+from . import log, missing, relations, statements
+from .columns import generic_of
 from .generic import narrowed
+from .plan import nodes, plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,21 @@ def reason_of(error: Exception) -> str:
     text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""
     first = next(iter(text.strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def missing_table(relation: Relation) -> str:
+    """Which table of parents, of children or below them is not there, and the remedy; or "".
+
+    Or of content types, where a generic relation needs them.
+    """
+    children = [relation.child]
+    if relation.policy.cascades:
+        children = [each.field.model for each in nodes(plan(relation).root)]
+    wanted = [(model, alias) for alias in relation.child_databases for model in children]
+    wanted += [(relation.parent, home) for home in relation.parent_databases]
+    if generic := generic_of(relation.field):
+        wanted.append((generic.column.remote_field.model, generic.content_types))
+    return next(filter(None, (missing.table(model, using=alias) for model, alias in wanted)), "")
 
 
 def where(error: Exception) -> str:

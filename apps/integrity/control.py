@@ -127,12 +127,13 @@ def answering_logs() -> tuple[str, ...]:
         try:
             reach(using)
         except DatabaseUnreachable as error:
-            logger.warning("a deletion log cannot be reached: %s", error)
             silent.append(error)
         else:
             answering.append(using)
     if silent and not answering:
         raise silent[0]
+    for each in silent:
+        logger.warning("a deletion log cannot be reached: %s", each)
     return tuple(answering)
 
 

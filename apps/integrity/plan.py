@@ -59,11 +59,16 @@ class Node:
         return label(self.field)
 
 
+def nodes(node: Node) -> Iterator[Node]:
+    """All nodes of a tree, its root first."""
+    yield node
+    for sub in node.below:
+        yield from nodes(sub)
+
+
 def labels(node: Node) -> Iterator[str]:
     """The names of all keys of a tree, its root's first."""
-    yield node.label
-    for sub in node.below:
-        yield from labels(sub)
+    return (each.label for each in nodes(node))
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,8 @@ def validate_on_save(*names: str) -> None:
     Without names: along all of them. Call it once, in an `AppConfig.ready()`. From then on each
     `save()` that writes the key asks the parents' primary database, past all managers: one query
     for each relation (and database, where parents live in several), also when the key has not
-    changed, and for a generic relation one more, for its content type. It runs before the INSERT or UPDATE and raises `MissingParent`, an `IntegrityError`,
-    or the errors of the parents' database.
+    changed, and for a generic relation one more, for its content type. It runs before the INSERT
+    or UPDATE and raises `MissingParent`, an `IntegrityError`, or the errors of those databases.
 
     It narrows the window and does not close it: the parent may go between the question and the
     commit. What calls no `save()` is not asked about: `bulk_create`, `update()`, `add()` of

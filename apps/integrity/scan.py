@@ -60,12 +60,13 @@ FIGURES = ("keys", "rows", "missing", "orphans")
 class Scanned:
     """What a run saw of one relation in one child database.
 
-    `orphans_of_pass` counts the runs before, too, where this one ended the pass.
+    `orphans_of_pass` counts the runs before, too, where this one ended the pass. Nobody expects a
+    number of rows (`None`) before the first pass has ended, where the database keeps no statistics.
     """
 
     relation: str
     database: str
-    expected_rows: int = 0
+    expected_rows: int | None = None
     rows_scanned: int = 0
     keys_scanned: int = 0
     suspects: int = 0
@@ -200,10 +201,10 @@ def _scan(
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason = claims.reason_of(error)
-    logger.error(
-        "scan of %s in %s failed: %s\n%s", relation.label, database, reason, claims.where(error)
-    )
+    reason, where = claims.reason_of(error), f"\n{claims.where(error)}"
+    if isinstance(error, Error) and (missing := claims.missing_table(relation)):
+        reason, where = missing, ""
+    logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, where)
     return Scanned(relation=relation.label, database=database, reason=reason)
 
 
@@ -250,7 +251,8 @@ class _Pass:
         if row.began_at is None or self.mode.full:
             self._begin(row.last_rows)
         else:
-            self.cursor, self.scanned.expected_rows = row.cursor, max(row.expected - row.rows, 0)
+            self.cursor = row.cursor
+            self.scanned.expected_rows = max(row.expected - row.rows, 0) if row.expected else None
         settings = conf.current()
         self.pace = Pace(
             row.step_keys or FIRST_KEYS,
@@ -265,7 +267,7 @@ class _Pass:
         self._mine().update(
             **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected
         )
-        self.scanned.expected_rows = expected
+        self.scanned.expected_rows = expected or None
 
     def walk(self, deadline: float, away: Away) -> None:
         """Stretch by stretch, until there are no more keys or time is up.

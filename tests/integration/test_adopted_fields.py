@@ -110,6 +110,20 @@ class TestProtect:
         assert Guarded.objects.get() == guarded
         assert Deletion.objects.count() == 0
 
+    def test_a_table_that_is_not_there_is_named_with_the_remedy(
+        self, guarded: Guarded, renamed: Callable[[str, str], Any]
+    ) -> None:
+        with (
+            renamed("test_left", "left_protecting"),
+            pytest.raises(ChildDatabaseUnavailable) as caught,
+        ):
+            guarded.delete()
+        said = str(caught.value)
+        assert "no table 'left_protecting' in 'test_left'" in said
+        assert "Run `manage.py migrate --database test_left`, and delete again" in said
+        assert "when 'test_left' answers" not in said
+        assert Guarded.objects.get() == guarded
+
     def test_other_policies_need_no_answer(self, refuse: Callable[[str], Any]) -> None:
         owner = Owner.objects.create()
         with refuse("test_left"), refuse("test_right"):

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -169,6 +170,33 @@ class TestSettling:
         others[0].join()
         assert state_in("blog_db") == "pending"
         assert state() == "dispatched"
+
+
+class TestReopening:
+    def test_whoever_lost_the_lease_reopens_neither_cascade_nor_deletion(self) -> None:
+        """Another verifier holds it, and then has verified it; one database is still to come."""
+        dispatched(1)
+        for database in DATABASES:
+            finish(claimed(database))
+        lost, held = done("blog_db"), done("blog_db")
+        before = Deletion.objects.values().get()
+        assert log.reopen(lost, ids(lost), "late") == 0
+        assert Deletion.objects.values().get() == before
+        assert log.verify(held, ids(held)) == 1
+        assert log.reopen(lost, ids(lost), "late") == 0
+        assert Deletion.objects.values().get() == before
+        assert state_in("blog_db") == "verified"
+
+    def test_of_a_claim_that_was_lost_in_part_the_rest_is_reopened(self) -> None:
+        dispatched(1, 2)
+        for database in DATABASES:
+            finish(claimed(database))
+        held = done("blog_db")
+        one, two = held.cascades
+        Cascade.objects.filter(pk=one.id).update(claim=uuid4())
+        assert log.reopen(held, ids(held), "late") == 1
+        states = dict(Deletion.objects.values_list("pk", "state"))
+        assert states == {one.deletion: "cascaded", two.deletion: "dispatched"}
 
 
 class TestProgress:

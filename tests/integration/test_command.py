@@ -118,6 +118,19 @@ class TestPreview:
         assert outcome.code == CLEAN
         assert outcome.lines[-1] == "total 3"
 
+    def test_a_parent_that_is_not_there_is_a_finding_with_what_refers_to_it(
+        self, integrity: Run, ann: User
+    ) -> None:
+        User.objects.filter(pk=ann.pk)._raw_delete("default")
+        outcome = integrity("preview", "auth.User", str(ann.pk), "--json")
+        assert (outcome.code, outcome.document["exit_reason"]) == (FINDINGS, "findings")
+        assert (outcome.document["exists"], outcome.document["total"]) == (False, 3)
+        said = f"there is no auth.User {ann.pk}; 3 rows refer to it all the same"
+        assert integrity("preview", "auth.user", str(ann.pk)).err == f"{said}\n"
+        assert integrity("preview", "auth.User", "999").err.startswith(
+            "there is no auth.User 999, and no row refers to it"
+        )
+
     @pytest.mark.parametrize("verb", ["preview", "receipt"])
     def test_an_unknown_model_is_a_usage_error_that_lists_the_known(
         self, integrity: Run, verb: str
@@ -363,6 +376,19 @@ class TestOperator:
             ("retry", "all", "4 cascades"),
         ]
         assert all(Audit.objects.values_list("actor", flat=True))
+
+    @pytest.mark.parametrize("number", ["-1", "0", "1.5", "x", "9" * 19])
+    def test_an_id_that_is_none_is_refused_by_name(self, integrity: Run, number: str) -> None:
+        assert f"{number!r} is no id of a deletion" in integrity("retry", number).err
+
+    @pytest.mark.parametrize("option", ["drain --timeout", "scan --max-runtime"])
+    @pytest.mark.parametrize("number", ["-1", "nan", "inf", "1e999", "soon", ""])
+    def test_a_time_that_is_none_is_refused_by_name(
+        self, integrity: Run, option: str, number: str
+    ) -> None:
+        outcome = integrity(*option.split(), number)
+        assert outcome.code in {ERROR, USAGE}  # Django's own, for a call from Python
+        assert f"{number!r} is no number of seconds" in outcome.err
 
     @pytest.mark.parametrize("verb", ["pause", "resume"])
     def test_an_unknown_database_is_a_usage_error(self, integrity: Run, verb: str) -> None:

@@ -17,7 +17,19 @@ from django.db.models.signals import pre_save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.integrity import cascade, dispatch, generic, grants, relations, report, scan, verify
+from apps.integrity import (
+    adoption,
+    cascade,
+    claims,
+    dispatch,
+    generic,
+    grants,
+    relations,
+    report,
+    scan,
+    verify,
+)
+from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.plan import Way, plan
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from apps.integrity.plan import Plan
-    from apps.integrity.relations import Relation
     from apps.integrity.statements import Statements
     from apps.integrity.statements.keys import Form
     from tests.conftest import Captured, Tune
@@ -282,6 +293,17 @@ class TestContentTypes:
             weed.delete()
         assert Weed.objects.exists()
 
+    def test_a_database_without_a_table_of_them(self, tune: Tune) -> None:
+        declared = Relation(
+            "lite.Leaf.content_object", "parents.Plant", "PROTECT", content_types="test_lite"
+        )
+        tune(relations=[declared])
+        [relation] = [each for each in relations.discover().relations if each.label == LEAVES]
+        needed = "there is no table 'django_content_type' in 'test_lite'"
+        with pytest.raises(ChildDatabaseUnavailable, match=needed):
+            adoption.Guard(relation).bulk_related_objects([Plant(pk=7)], "default")
+        assert claims.missing_table(relation).startswith(needed)
+
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:
         relation = relations.catalogue().relation("blog.Post.author")
         with captured:
@@ -343,9 +365,9 @@ class TestScan:
         assert (seen.keys_scanned, seen.rows_scanned) == (4, 5)
         assert (seen.suspects, seen.orphans) == (2, 3)
         assert scanned(label) == ["10", "3"]
-        effects, unreachable = report.repairs([relations.catalogue().relation(label)])
+        effects, uncounted = report.repairs([relations.catalogue().relation(label)])
         assert {each["relation"]: each["rows"] for each in effects}[label] == 3
-        assert not unreachable
+        assert not uncounted
         call_command("integrity", "repair", "--relation", label, "--apply")
         assert converge() == {}
         assert sum(each.rows[label] for each in Cascade.objects.exclude(rows={})) == 3
@@ -373,9 +395,10 @@ class TestScan:
         delete_raw(plant)
         assert scanned(PLANTS) == ["7"]
         with without_content_type(Plant):
-            effects, unreachable = report.repairs([relations.catalogue().relation(PLANTS)])
+            effects, uncounted = report.repairs([relations.catalogue().relation(PLANTS)])
         assert effects == []
-        assert "has no content type" in unreachable[PLANTS]
+        assert "has no content type" in uncounted[PLANTS].reason
+        assert not uncounted[PLANTS].unreachable
 
 
 class TestSurfaces:
@@ -590,7 +613,7 @@ def test_whatever_the_rows_hold_only_those_of_the_parent_go(
     tune(statement_rows=rows, statement_rows_max=rows)
     monkeypatch.setattr(cascade.log.outcomes, "MOMENT_SECONDS", 0.0)
 
-    def planned(relation: Relation) -> Plan:
+    def planned(relation: relations.Relation) -> Plan:
         return dataclasses.replace(plan(relation), way=way)
 
     monkeypatch.setattr(cascade, "plan", planned)

@@ -290,10 +290,11 @@ def test_the_command_line_works_as_the_worker(
 ) -> None:
     ann = scene[0]
     key = str(ann.pk)
+    person = parents.Person.objects.create(code="q")
     with log_in("worker"):
         for arguments in (
             ["preview", "auth.User", key],
-            ["preview", "parents.Person", "1"],
+            ["preview", "parents.Person", str(person.pk)],
             ["pause", "--database", "test_left", "--reason", "maintenance"],
             ["resume", "--database", "test_left"],
             ["retry", "--all"],

@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connections
 from django.db.models import QuerySet
 
 from apps.blog.models import Post
@@ -297,24 +296,13 @@ class TestScan:
         assert outcome.code == INCOMPLETE
         assert outcome.of(LEAF)["reason"] == "another scan is at work on it"
 
-    def test_a_table_that_is_not_there_is_an_error_in_one_line(self, integrity: Run) -> None:
+    def test_a_table_that_is_not_there_is_an_error_in_one_line(
+        self, integrity: Run, renamed: Callable[[str, str], Any]
+    ) -> None:
         with renamed("default", "integrity_scan"):
             outcome = integrity("scan")
         assert outcome.code == ERROR
         assert "missing: integrity_scan. Run `manage.py migrate --database default`" in outcome.err
-
-
-@contextmanager
-def renamed(alias: str, table: str) -> Iterator[None]:
-    """As before `migrate`."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {table} RENAME TO hidden_for_a_moment")
-    try:
-        yield
-    finally:
-        connections[alias].close()
-        with connections[alias].cursor() as cursor:
-            cursor.execute(f"ALTER TABLE hidden_for_a_moment RENAME TO {table}")
 
 
 class TestRepair:
@@ -427,7 +415,7 @@ class TestRepair:
         outcome = integrity(*arguments, "--json")
         assert (outcome.code, outcome.reason) == (BRAKE, "brake")
         assert outcome.document["brakes"] == {LEAF: "the parent's table is empty"}
-        assert f"{LEAF}: refused by the brake, the parent's table is empty" in outcome.err
+        assert f"{LEAF}: repair refused by the brake: the parent's table is empty" in outcome.err
         assert '--override-brake "why this is right"' in outcome.err
         assert Leaf.objects.count() == 6
         assert integrity(*arguments).code == BRAKE
@@ -580,7 +568,7 @@ class TestCleanup:
         assert outcome.code == BRAKE
         assert Leaf.objects.count() == 6
         assert "6 orphans repaired" not in outcome.out
-        assert "refused by the brake, the parent's table is empty" in outcome.err
+        assert "repair refused by the brake: the parent's table is empty" in outcome.err
 
     def test_it_says_how_many_were_repaired(self, cleanup: Run) -> None:
         orphaned()
@@ -637,7 +625,9 @@ class TestCleanup:
                 )
         assert Post.objects.count() == 1
 
-    def test_a_table_that_is_not_there_is_an_error_in_one_line(self, cleanup: Run) -> None:
+    def test_a_table_that_is_not_there_is_an_error_in_one_line(
+        self, cleanup: Run, renamed: Callable[[str, str], Any]
+    ) -> None:
         with renamed("default", "integrity_scan"):
             outcome = cleanup()
         assert outcome.code == ERROR

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import io
+import json
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.color import color_style
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from apps.integrity import control
+from apps.integrity import control, relations, report
+from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.commands import integrity
 from apps.integrity.models import Cascade, Deletion
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Captured
+
 pytestmark = pytest.mark.usefixtures("committed")
 
-USAGE, FINDINGS = 2, 3
+USAGE, FINDINGS, UNREACHABLE = 2, 3, 5
 
 
 class Terminal(io.StringIO):
@@ -45,6 +55,54 @@ def test_it_shows_scans_the_brake_workers_and_beat() -> None:
     assert post.endswith("the parent's table is empty")
     assert "workers: never seen" in lines
     assert "beat: last seen 0 s ago" in lines
+
+
+class TestADatabaseThatIsAway:
+    def test_it_shows_before_any_work_was_tried(self, refuse: Callable[[str], Any]) -> None:
+        out = io.StringIO()
+        with refuse("blog_db"), pytest.raises(SystemExit) as ended:
+            call_command("integrity", "status", "--json", stdout=out)
+        assert ended.value.code == UNREACHABLE
+        rows = {row["database"]: row for row in json.loads(out.getvalue())["databases"]}
+        assert (rows["blog_db"]["state"], rows["blog_db"]["unreachable"]) == ("waiting", True)
+        assert "cannot be reached: connection failed" in rows["blog_db"]["reason"]
+        assert rows["shop_db"]["state"] == "idle"
+
+    def test_each_is_asked_once_and_what_is_known_to_be_away_is_not(
+        self, captured: Captured
+    ) -> None:
+        """A look costs a connection, which no query of the status waits for."""
+        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        asked = list[str]()
+        note = lambda connection, **_: asked.append(connection.alias)  # noqa: E731
+        with captured:
+            report.status()
+            queries = {alias: len(captured[alias]) for alias in captured}
+        connection_created.connect(note)
+        try:
+            with captured:
+                status = report.status(look=True)
+        finally:
+            connection_created.disconnect(note)
+        assert {alias: len(captured[alias]) for alias in captured} == queries
+        children = {row["database"] for row in status["databases"]}
+        assert sorted(asked) == sorted(children - {"blog_db"})
+        [blog] = [row for row in status["databases"] if row["database"] == "blog_db"]
+        assert blog["reason"] == "cannot be reached: no route"
+
+    def test_several_are_asked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ten that do not answer take one connect timeout, and not ten."""
+        number = len(relations.catalogue().child_databases)
+        barrier, reach = threading.Barrier(number), control.reach
+
+        def together(alias: str) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                barrier.wait(20)
+            reach(alias)
+
+        monkeypatch.setattr(control, "reach", together)
+        assert number > 1
+        assert not any(row["reason"] for row in report.status(look=True)["databases"])
 
 
 @pytest.mark.parametrize("colours", [True, False])

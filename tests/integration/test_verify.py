@@ -11,8 +11,10 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import cascade, dispatch, log, verify
+from apps.blog.models import Comment, Post
+from apps.integrity import cascade, dispatch, log, relations, verify
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.relations import Catalogue
 from sandbox.processes import eventually
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
@@ -109,6 +111,29 @@ def test_a_deletion_is_cascaded_no_more_once_rows_came_late(converge: Converge) 
     row = Cascade.objects.get(database="test_right")
     assert (row.state, row.claim, row.reason) == ("pending", None, "rows came after the cascade")
     assert dispatch.sweep("default") == (0, frozenset({"test_right"}))
+
+
+def test_a_relation_that_the_worker_did_not_know_yet_is_found_by_one_that_does(
+    converge: Converge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rolling deploy: the old release cascades, and the new one has one more relation there."""
+    ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+    post = Post.objects.create(title="t", content="c", author=bob)
+    Post.objects.create(title="t", content="c", author=ann)
+    Comment.objects.create(post=post, author=ann, content="c")
+    new = relations.catalogue()
+    old = Catalogue(tuple(each for each in new.relations if each.label != "blog.Comment.author"))
+    with monkeypatch.context() as release:
+        release.setattr(relations, "catalogue", lambda: old)
+        ann.delete()
+        assert converge() == {"blog.Post.author": 1}
+        assert Deletion.objects.get().state == "cascaded"
+    all_due()
+    assert eventually(lambda: verify.verify("blog_db").reopened == 1, timeout=30)
+    assert converge() == {"blog.Comment.author": 1}
+    assert list(Post.objects.all()) == [post]
+    rows = Cascade.objects.get(database="blog_db").rows
+    assert rows == {"blog.Post.author": 1, "blog.Comment.author": 1}
 
 
 def test_an_open_transaction_holds_up_what_ended_after_it_began_and_nothing_else(

@@ -251,6 +251,19 @@ MUTATIONS = (
         (f"{T_ATTACKS_LOG}::TestSettling::test_reopened_between_the_decision_and_the_move",),
     ),
     Mutation(
+        "reopened-by-who-lost-it",
+        "G4: a verifier that lost its lease takes a complete deletion back",
+        OUTCOMES,
+        "[*held.values()]",
+        "ids",
+        (
+            (
+                f"{T_ATTACKS_LOG}::TestReopening"
+                "::test_whoever_lost_the_lease_reopens_neither_cascade_nor_deletion"
+            ),
+        ),
+    ),
+    Mutation(
         "settle-by-an-old-look",
         "G11: what is reopened before the lock counts as complete",
         ENTRIES,

@@ -172,29 +172,7 @@ def test_the_core_of_a_reason(reason: str, core: str) -> None:
     assert words.brief(reason) == core
 
 
-def at(*ages: float) -> list[dt.datetime]:
-    return [NOW - dt.timedelta(seconds=age) for age in ages]
-
-
-def test_the_throughput_of_a_day() -> None:
-    speed = report.throughput(at(1, 200, 299, 301, 3_601, 86_399), NOW)
-    assert speed.rate == 3 / report.RATE_SECONDS
-    assert speed.seconds == report.DAY_SECONDS
-    assert speed.bars[-2:] == (1, 4)
-    assert speed.bars[0] == 1
-
-
-def test_the_throughput_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The latest ones alone tell the speed, over the time that they took."""
-    monkeypatch.setattr(report.bounds, "COUNT_MAX", 100)
-    speed = report.throughput(at(*(n / 10 for n in range(1, 102))), NOW)
-    assert speed.seconds == pytest.approx(10)
-    assert speed.rate == pytest.approx(10)
-    assert sum(speed.bars) == 100
-
-
 def test_no_throughput() -> None:
-    assert report.throughput([], NOW) == IDLE
     assert "0 cascades finished in the last 1 d" in pictures.sparkline(IDLE)
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.db import connections
-from django.db.backends.utils import truncate_name
 
-from .. import relations, triggers
+from .. import control, missing, relations, triggers
+from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from .settings import place
 
@@ -72,7 +72,7 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
             id="integrity.W004",
         )
         for alias, model, home in wanted
-        if (table := _name_in(alias, model)) in there.get(alias, ())
+        if (table := missing.name_in(model, using=alias)) in there.get(alias, ())
     ]
 
 
@@ -89,11 +89,29 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
             )
 
 
-def _name_in(alias: str, model: Model) -> str:
-    """The table's name as the database lists it."""
-    connection = connections[alias]
-    name = truncate_name(model._meta.db_table, connection.ops.max_name_length())
-    return connection.introspection.identifier_converter(name)
+def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E012: a database that is named does not answer; of those that do, all of the above."""
+    found, answering = list[checks.CheckMessage](), list[str]()
+    known = relations.catalogue()
+    for alias in dict.fromkeys((*known.log_databases, *known.child_databases)):
+        if alias not in (databases or ()):
+            continue
+        try:
+            control.reach(alias)
+        except DatabaseUnreachable as error:
+            found.append(_unreachable(error))
+        else:
+            answering.append(alias)
+    return [*found, *(each for look in (captured, logged, haunted) for each in look(answering))]
 
 
-CHECKS = (captured, logged, haunted)
+def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
+    return checks.Error(
+        f"{error.database!r} cannot be reached, so nothing was looked for in it: {error.reason}",
+        hint=f"See to the server, or to DATABASES[{error.database!r}]; then run this again.",
+        obj=error.database,
+        id="integrity.E012",
+    )
+
+
+CHECKS = (asked,)

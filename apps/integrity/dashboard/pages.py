@@ -226,7 +226,7 @@ def repair_page(
     done: repair.Repaired | None = None,
 ) -> HttpResponse:
     """The preview, and the form that applies it or says why it was not."""
-    effects, unreachable = report.repairs([relation], suspects_max=PREVIEW_SUSPECTS)
+    effects, uncounted = report.repairs([relation], suspects_max=PREVIEW_SUSPECTS)
     outlook = repair.outlook(relation)
     return _page(
         request,
@@ -236,7 +236,7 @@ def repair_page(
         relation=relation,
         form=form,
         effects=effects,
-        unreachable=unreachable,
+        uncounted=uncounted,
         outlook=outlook,
         done=done,
         part=PREVIEW_SUSPECTS if outlook.waiting > PREVIEW_SUSPECTS else 0,

@@ -57,24 +57,32 @@ def verify(claim: Claim, cascades: Sequence[int]) -> int:
 
 
 def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
-    """Send done cascades back to work, which `reason` explains. Gives their number."""
+    """Send done cascades back to work, which `reason` explains. Gives their number.
+
+    What the claim no longer holds is left alone, and so is its deletion: another verifier has it.
+    """
+    if not cascades:
+        return 0
     wanted = set(cascades)
     ids = [each.deletion for each in claim.cascades if each.id in wanted]
     with transaction.atomic(using=claim.using):
         # First, as in `cancel`: who settles them has moved them by then, or sees what follows.
-        deletions = tables.deletions(claim.using).filter(tables.among("pk", ids, claim.using))
-        locked = tables.locked(deletions.order_by("pk"), claim.using, patient=True)
+        rows = tables.deletions(claim.using).filter(tables.among("pk", ids, claim.using))
+        locked = tables.locked(rows.order_by("pk"), claim.using, patient=True)
         list(locked.values_list("pk"))
-        changed = _held(claim, cascades).update(
+        mine = tables.locked(_held(claim, cascades), claim.using, patient=True)
+        held = dict(mine.values_list("pk", "deletion_id"))
+        changed = _held(claim, list(held)).update(
             state=Cascade.State.PENDING,
             claim=None,
             attempts=0,
             due_at=Now(),
             reason=reason,
         )
-        deletions.filter(state=Deletion.State.CASCADED).update(
-            state=Deletion.State.DISPATCHED, cascaded_at=None
+        again = tables.deletions(claim.using).filter(
+            tables.among("pk", [*held.values()], claim.using), state=Deletion.State.CASCADED
         )
+        again.update(state=Deletion.State.DISPATCHED, cascaded_at=None)
     return changed
 
 

@@ -31,15 +31,14 @@ from .. import (
 from ..exceptions import DatabaseUnreachable, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..exceptions import CrossDatabaseError
     from ..relations import Relation
     from ..repair import Repaired
-    from ..report import DatabaseRow
+    from ..report import DatabaseRow, Uncounted
     from ..scan import Scanned
-
-    Tell = Callable[[str], object]
+    from .voice import Tell
 
 
 class Exit(enum.IntEnum):
@@ -123,7 +122,7 @@ class Progress:
             return
         self.told = now
         rate = scanned.rows_scanned / max(now - self.began, 0.001)
-        left = scanned.expected_rows - scanned.rows_scanned
+        left = (scanned.expected_rows or 0) - scanned.rows_scanned
         eta = f", {left / rate:,.0f} s left" if rate and left > 0 else ""
         self.write(
             f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
@@ -172,12 +171,12 @@ def repair_all(
 ) -> tuple[dict[str, Any], Exit]:
     """Show what a repair of those relations would do, or do it and cascade it here."""
     cascading = [each for each in chosen if each.policy.cascades]
-    effects, unreachable = report.repairs(cascading)
+    effects, uncounted = report.repairs(cascading)
     if not apply:
         done = [repair.outlook(each) for each in cascading]
         found = _repaired(done, effects, tell) | {"applied": False, "rows": {}}
         waits = Exit.FINDINGS if found["waiting"] else Exit.CLEAN
-        return found, max(waits, _repaired_code(done), _uncounted(unreachable, tell))
+        return found, max(waits, _repaired_code(done), _uncounted_code(uncounted, found, tell))
     done = repair.repair(cascading, override=override, actor=actor())
     aliases = sorted({alias for each in cascading for alias in each.child_databases})
     run = Drain(aliases, float("inf"), verify=False, tell=tell)
@@ -188,23 +187,33 @@ def repair_all(
     if found["waiting"]:
         grace = conf.current().grace_seconds
         tell(f"what waits is looked for again {grace:g} s after its scan: repair it then")
-    codes = _repaired_code(done), _uncounted(unreachable, tell), run.code(backlog(aliases))
+    codes = (
+        _repaired_code(done),
+        _uncounted_code(uncounted, found, tell),
+        run.code(backlog(aliases)),
+    )
     return found, max(Exit.INCOMPLETE if found["waiting"] else Exit.CLEAN, *codes)
 
 
-def _uncounted(unreachable: Mapping[str, str], tell: Tell) -> Exit:
-    for relation, reason in unreachable.items():
-        tell(f"{relation}: its rows cannot be counted, {reason}")
-    return Exit.UNREACHABLE if unreachable else Exit.CLEAN
+def _uncounted_code(
+    uncounted: Mapping[str, Uncounted], found: Mapping[str, Any], tell: Tell
+) -> Exit:
+    for relation, each in uncounted.items():
+        if relation not in found["failed"]:  # or it was told
+            tell(f"{relation}: its rows cannot be counted, {each.reason}")
+    codes = (
+        Exit.UNREACHABLE if each.unreachable else Exit.INCOMPLETE for each in uncounted.values()
+    )
+    return max(codes, default=Exit.CLEAN)
 
 
 def _repaired(done: Sequence[Repaired], effects: Sequence[Any], tell: Tell) -> dict[str, Any]:
     for each in done:
         if each.brake:
-            tell(f"{each.relation}: refused by the brake, {each.brake}. Look at both databases")
-            tell('and, if it is right, --override-brake "why this is right"')
-        elif each.reason and not each.unreachable:
-            tell(f"{each.relation}: not repaired, {each.reason}")
+            tell(f"{each.relation}: repair refused by the brake: {each.brake}")
+            tell('look at both databases and, if it is right, --override-brake "why this is right"')
+        elif each.reason:
+            tell(f"{each.relation}: not repaired: {each.reason}")
     return {
         "effects": list(effects),
         "confirmed": sum(len(each.confirmed) for each in done),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from .foreground import Tell
+    from .voice import Tell
 
 #: The pause after a round that found nothing to do.
 IDLE_SECONDS = 1.0

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from .cards import (
-    BARS,
     BEAT_SILENT_SECONDS,
     BEHIND_SECONDS,
-    DAY_SECONDS,
     WORKER_SILENT_SECONDS,
     Card,
     Overview,
-    Throughput,
     overview,
-    throughput,
 )
-from .effects import Effect, Elsewhere, RelationRow, catalogue, columns, elsewhere, preview, repairs
+from .effects import (
+    Effect,
+    Elsewhere,
+    RelationRow,
+    Uncounted,
+    catalogue,
+    columns,
+    elsewhere,
+    exists,
+    preview,
+    repairs,
+)
 from .lists import (
     Page,
     Suspect,
@@ -38,6 +45,7 @@ from .progress import (
     unproven,
 )
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
+from .throughput import BARS, DAY_SECONDS, Throughput, throughput
 
 __all__ = [
     "BARS",
@@ -61,6 +69,7 @@ __all__ = [
     "Suspect",
     "Suspects",
     "Throughput",
+    "Uncounted",
     "audits",
     "blocked",
     "catalogue",
@@ -69,6 +78,7 @@ __all__ = [
     "deletion",
     "deletions",
     "elsewhere",
+    "exists",
     "newest",
     "of_log",
     "overview",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from .. import brake, conf, control, relations
@@ -15,7 +13,6 @@ from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
 from .lists import capped
 from .progress import (
-    RATE_SECONDS,
     Pulse,
     age_of,
     hindrances_of,
@@ -23,15 +20,11 @@ from .progress import (
     pulses,
     state_of,
 )
+from .throughput import Throughput, throughput
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
-
-    from django.db.models import QuerySet
-
-
-#: What a picture of the throughput covers, and its bars.
-DAY_SECONDS, BARS = 86_400, 24
 
 
 #: Beat tends the log each minute; after this it counts as silent.
@@ -44,18 +37,6 @@ WORKER_SILENT_SECONDS = 60
 
 #: A backlog younger than this is work, not a delay.
 BEHIND_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
-    """Cascades finished lately: `rate` per second, and bars of equal length up to now.
-
-    The bars cover `seconds`: a day, or less where more were finished than are counted.
-    """
-
-    rate: float
-    bars: tuple[int, ...]
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +172,7 @@ def _card(
     backlog = sum(each["backlog"] for each in sums) + len(waiting)
     blocked = sum(each["blocked"] for each in sums)
     oldest = [each["oldest"] for each in sums if each["oldest"]] + waiting[:1]
-    moments = [moment for each in cascades for moment in _finished(each)]
-    speed = throughput(moments, timezone.now())
+    speed = throughput(cascades, timezone.now())
     known = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
     return Card(
         database=alias,
@@ -208,25 +188,3 @@ def _card(
         eta_seconds=backlog / speed.rate if backlog and known else None,
         throughput=speed,
     )
-
-
-def _finished(cascades: QuerySet[Cascade]) -> list[dt.datetime]:
-    since = Now() - dt.timedelta(seconds=DAY_SECONDS)
-    rows = cascades.filter(done_at__gte=since).order_by("-done_at")
-    moments = rows.values_list("done_at", flat=True)[: bounds.COUNT_MAX + 1]
-    return [moment for moment in moments if moment is not None]
-
-
-def throughput(moments: Sequence[dt.datetime], now: dt.datetime) -> Throughput:
-    """The speed by when cascades were finished, of the latest up to the bound. Pure."""
-    ages = sorted(max((now - moment).total_seconds(), 0.0) for moment in moments)[
-        : bounds.COUNT_MAX
-    ]
-    all_of_them = len(moments) <= bounds.COUNT_MAX
-    window = RATE_SECONDS if all_of_them else min(RATE_SECONDS, max(ages[-1], 1.0))
-    seconds = DAY_SECONDS if all_of_them else max(ages[-1], 1.0)
-    bars = [0] * BARS
-    for age in ages:
-        bars[BARS - 1 - min(int(age / seconds * BARS), BARS - 1)] += 1
-    lately = sum(1 for age in ages if age <= window)
-    return Throughput(rate=lately / window, bars=tuple(bars), seconds=seconds)

@@ -101,6 +101,19 @@ def preview(model: str, key: str) -> list[Effect]:
     return effects
 
 
+def exists(model: str, key: str) -> bool:
+    """Whether any primary of that parent has a row with that key. Raises as `preview`.
+
+    And `DatabaseUnreachable`, where one of them cannot be asked.
+    """
+    parent = relations.catalogue().parent(model)
+    pk = relations.primary_key(parent)
+    value, homes = relations.parse_key(pk, key), relations.databases_for(parent)
+    for home in homes:
+        control.reach(home)
+    return bool(suspects.held(pk, {value}, homes))
+
+
 def _target_value(relation: Relation, pk: Any) -> Any:
     target = relation.target
     if target.primary_key:
@@ -110,22 +123,41 @@ def _target_value(relation: Relation, pk: Any) -> Any:
     return row.values_list(target.attname, flat=True).first()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncounted:
+    """Why nobody can tell what a repair of a relation would touch."""
+
+    reason: str
+    unreachable: bool = False
+
+
 def repairs(
     chosen: Sequence[Relation], *, suspects_max: int | None = None
-) -> tuple[list[Effect], dict[str, str]]:
+) -> tuple[list[Effect], dict[str, Uncounted]]:
     """What repairing the suspects of those relations would touch, and what could not be asked.
 
-    The latter by relation, with the reason. With `suspects_max`, the first suspects of a relation
-    stand for all of them (in whole batches).
+    The latter by relation. With `suspects_max`, the first suspects of a relation stand for all of
+    them (in whole batches).
     """
     effects: list[Effect] = []
-    unreachable: dict[str, str] = {}
+    uncounted: dict[str, Uncounted] = {}
     for relation in chosen:
         try:
             effects += _repairs(relation, suspects_max)
-        except (DatabaseUnreachable, MissingContentType, OperationalError) as error:
-            unreachable[relation.label] = str(error)
-    return effects, unreachable
+        except DatabaseUnreachable as error:
+            uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
+        except MissingContentType as error:
+            uncounted[relation.label] = Uncounted(reason=str(error))
+        except Error as error:
+            # SQLite calls a table that is not there an `OperationalError`, too. So look.
+            if reason := claims.missing_table(relation):
+                uncounted[relation.label] = Uncounted(reason=reason)
+            elif isinstance(error, OperationalError):
+                reason = claims.reason_of(error)
+                uncounted[relation.label] = Uncounted(reason=reason, unreachable=True)
+            else:
+                raise
+    return effects, uncounted
 
 
 def _repairs(relation: Relation, suspects_max: int | None) -> list[Effect]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db import Error
+from django.db import Error, connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from .. import brake, claims, control, log, relations, statements
+from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from . import bounds
 from .proofs import iso
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 RATE_SECONDS = 300
 #: So many reasons are told.
 REASONS = 20
+#: Databases that are asked at once whether they answer.
+LOOKS = 16
 
 
 class DatabaseRow(TypedDict):
@@ -86,21 +90,51 @@ class Status(TypedDict):
     beat: Pulse | None
 
 
-def status() -> Status:
+def status(*, look: bool = False) -> Status:
     """Backlog, lag and signs of life, summed over the logs that answer.
 
-    Raises `DatabaseUnreachable` where none does.
+    With `look`, the child databases that nobody has found away are asked whether they answer.
+    Raises `DatabaseUnreachable` where no log does.
     """
     found, logs = relations.catalogue(), control.answering_logs()
     beats = [pulse for using in logs for pulse in pulses(using)]
+    rows = [_database(alias, logs) for alias in found.child_databases]
     return {
-        "databases": [_database(alias, logs) for alias in found.child_databases],
+        "databases": _looked_at(rows) if look else rows,
         "deletions": _deletions(logs),
         "unreachable_logs": [using for using in found.log_databases if using not in logs],
         "scans": scans(),
         "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
         "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
     }
+
+
+def _looked_at(rows: list[DatabaseRow]) -> list[DatabaseRow]:
+    """The same, with what does not answer although nobody has noted it."""
+    unknown = [row["database"] for row in rows if not row["reason"]]
+    with ThreadPoolExecutor(LOOKS) as threads:
+        silent = dict(zip(unknown, threads.map(_silent, unknown), strict=True))
+    for row in rows:
+        if reason := silent.get(row["database"]):
+            row["state"] = state_of(row["backlog"], row["blocked"], {"unreachable": reason})
+            row["reason"], row["unreachable"] = f"cannot be reached: {reason}", True
+            row["eta_seconds"] = None
+    return rows
+
+
+def _silent(alias: str) -> str:
+    """Why that database does not answer, or "".
+
+    In a thread of its own, so on a new connection: the connect timeout bounds it, where a statement
+    on one that is open may wait for ever; and several that are away cost no more than one.
+    """
+    try:
+        control.reach(alias)
+    except DatabaseUnreachable as error:
+        return error.reason
+    finally:
+        connections[alias].close()
+    return ""
 
 
 def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:

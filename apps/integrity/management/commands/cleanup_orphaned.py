@@ -13,10 +13,12 @@ from django.db import Error
 from ... import conf, relations
 from ...exceptions import CrossDatabaseError, UnknownName
 from ..foreground import Exit, failure, repair_all, scan_all
+from ..voice import one_voice
 from .integrity import SCHEMA_VERSION, reasoned
 
 if TYPE_CHECKING:
     from ...scan import Scanned
+    from ..voice import Tell
 
 
 class Command(BaseCommand):
@@ -36,7 +38,9 @@ class Command(BaseCommand):
     ) -> None:
         """Exit codes as of `integrity`, the worst of both parts."""
         try:
-            result, code = self._clean(app, apply=apply, override=reasoned(override_brake))
+            with one_voice(self.stderr.write) as tell:
+                override = reasoned(override_brake)
+                result, code = self._clean(app, apply=apply, override=override, tell=tell)
         except (CrossDatabaseError, Error) as error:
             raise failure(error) from error
         if json:
@@ -47,7 +51,9 @@ class Command(BaseCommand):
         if code:
             sys.exit(code)
 
-    def _clean(self, app: str | None, *, apply: bool, override: str) -> tuple[dict[str, Any], Exit]:
+    def _clean(
+        self, app: str | None, *, apply: bool, override: str, tell: Tell
+    ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue().relations
         labels = {each.child._meta.app_label for each in known}
         if app is not None and app not in labels:
@@ -58,13 +64,11 @@ class Command(BaseCommand):
             dict.fromkeys(alias for each in chosen for alias in each.child_databases),
             ends=float("inf"),
             full=True,
-            tell=self.stderr.write,
+            tell=tell,
         )
         if apply and any(each.suspects for each in found):
-            self._wait()
-        result, repaired = repair_all(
-            chosen, apply=apply, override=override, tell=self.stderr.write
-        )
+            _wait(tell)
+        result, repaired = repair_all(chosen, apply=apply, override=override, tell=tell)
         kept = {each.label for each in chosen if not each.policy.cascades}
         rows = [_row(each, kept=each.relation in kept) for each in found]
         if apply and code is Exit.FINDINGS and not any(row["kept"] for row in rows):
@@ -85,11 +89,12 @@ class Command(BaseCommand):
             rows = sum(effect["rows"] for effect in result["effects"])
             self.stdout.write(f"{rows:,} orphans found (dry run: --apply repairs)")
 
-    def _wait(self) -> None:
-        """The second look comes no sooner than the grace period after the first."""
-        seconds = conf.current().grace_seconds
-        self.stderr.write(f"second look in {seconds:g} s")
-        time.sleep(seconds)
+
+def _wait(tell: Tell) -> None:
+    """The second look comes no sooner than the grace period after the first."""
+    seconds = conf.current().grace_seconds
+    tell(f"second look in {seconds:g} s")
+    time.sleep(seconds)
 
 
 def _row(scanned: Scanned, *, kept: bool) -> dict[str, Any]:

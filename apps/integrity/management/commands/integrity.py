@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,17 @@ from ..foreground import (
 )
 from ..forever import Forever
 from ..mermaid import flowchart
+from ..voice import one_voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ..voice import Tell
+
 SCHEMA_VERSION = 1
 WATCH_SECONDS = 2.0
+#: What the log's column of ids can hold.
+BIGGEST_ID = 2**63 - 1
 #: Clears a terminal and goes to its first line.
 CLEAR = "\033[2J\033[H"
 
@@ -62,8 +68,10 @@ class Command(BaseCommand):
 
     def handle(self, *, verb: str, **options: Any) -> None:
         """Run the verb; an error of ours becomes one line that says what to do."""
+        act = getattr(self, f"_{verb.replace('-', '_')}")
         try:
-            document, code = getattr(self, f"_{verb.replace('-', '_')}")(**options)
+            with one_voice(self.stderr.write) as tell:
+                document, code = act(tell=tell, **options)
         except (CrossDatabaseError, Error) as error:
             raise failure(error) from error
         if options["json"]:
@@ -91,14 +99,22 @@ class Command(BaseCommand):
         return {"relations": rows}, Exit.CLEAN
 
     def _preview(
-        self, *, model: str, key: str, json: bool, **_: object
+        self, *, model: str, key: str, json: bool, tell: Tell, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        effects = report.preview(model, key)
+        effects, exists = report.preview(model, key), report.exists(model, key)
         total = sum(effect["rows"] for effect in effects)
         if not json:
             self._table(("relation", "database", "policy", "rows"), effects, empty="Nothing.")
             self.stdout.write(f"total {total:,}")
-        return {"effects": effects, "total": total}, Exit.CLEAN
+        if not exists:
+            them = (
+                f"; {total:,} rows refer to it all the same"
+                if total
+                else ", and no row refers to it"
+            )
+            tell(f"there is no {relations.catalogue().parent(model)._meta.label} {key}{them}")
+        document = {"effects": effects, "total": total, "exists": exists}
+        return document, Exit.CLEAN if exists else Exit.FINDINGS
 
     def _status(self, *, json: bool, watch: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         if watch:
@@ -106,7 +122,7 @@ class Command(BaseCommand):
                 reason = "--watch is for a terminal, and without --json"
                 raise CommandError(reason, returncode=Exit.USAGE)
             return self._watch()
-        status = report.status()
+        status = report.status(look=True)
         if not json:
             self._show(status)
         return dict(status), standing(status)
@@ -116,7 +132,7 @@ class Command(BaseCommand):
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 try:
-                    status = report.status()
+                    status = report.status(look=True)
                 except (OperationalError, DatabaseUnreachable) as error:
                     self.stdout.write(f"{CLEAR}unreachable: {error}")
                 else:
@@ -166,14 +182,15 @@ class Command(BaseCommand):
         verify: bool,
         forever: bool,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.database(database)] if database else list(known.child_databases)
         if forever:
-            return {}, Forever(chosen, tell=self.stderr.write).run()
+            return {}, Forever(chosen, tell=tell).run()
         ends = time.monotonic() + timeout if timeout is not None else float("inf")
-        run = Drain(chosen, ends, verify=verify, tell=self.stderr.write)
+        run = Drain(chosen, ends, verify=verify, tell=tell)
         run.to_the_end()
         left = backlog(chosen)
         result = run.document() | {"pending": sum(row["backlog"] for row in left)}
@@ -183,7 +200,7 @@ class Command(BaseCommand):
             for label, number in sorted(result["rows"].items()):
                 self.stdout.write(f"  {number:,} {label}")
             for name, reason in run.unreachable.items():
-                self.stderr.write(f"{name} cannot be reached: {reason}")
+                tell(f"{name} cannot be reached: {reason}")
         return result, run.code(left)
 
     def _scan(
@@ -194,6 +211,7 @@ class Command(BaseCommand):
         full: bool,
         max_runtime: float | None,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
@@ -206,7 +224,7 @@ class Command(BaseCommand):
             [database] if database else aliases,
             ends=time.monotonic() + (float("inf") if max_runtime is None else max_runtime),
             full=full,
-            tell=self.stderr.write,
+            tell=tell,
         )
         rows = [dataclasses.asdict(each) for each in found]
         if not json:
@@ -221,13 +239,12 @@ class Command(BaseCommand):
         apply: bool,
         override_brake: str | None,
         json: bool,
+        tell: Tell,
         **_: object,
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.relation(relation)] if relation else list(known.relations)
-        result, code = repair_all(
-            chosen, apply=apply, override=reasoned(override_brake), tell=self.stderr.write
-        )
+        result, code = repair_all(chosen, apply=apply, override=reasoned(override_brake), tell=tell)
         if not json:
             columns = ("relation", "database", "policy", "rows")
             self._table(columns, result["effects"], empty="No suspects.")
@@ -281,7 +298,7 @@ class Command(BaseCommand):
         return {"checks": [dataclasses.asdict(each) for each in checks]}, diagnosis(checks)
 
     def _install_triggers(
-        self, *, database: str | None, dry_run: bool, json: bool, **_: object
+        self, *, database: str | None, dry_run: bool, json: bool, tell: Tell, **_: object
     ) -> tuple[dict[str, Any], Exit]:
         known = triggers.databases()
         if database is not None and database not in known:
@@ -290,13 +307,13 @@ class Command(BaseCommand):
         changes = [act(using) for using in ([database] if database else known)]
         if not json:
             if not changes:
-                self.stderr.write("no deletion log is in a PostgreSQL database: nothing to install")
+                tell("no deletion log is in a PostgreSQL database: nothing to install")
             for each in changes:
                 if dry_run:
                     self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
                 counts = f"{len(each.installed)} installed, {len(each.removed)} removed"
                 counts += f", {len(each.unchanged)} unchanged"
-                self.stderr.write(f"{each.database}: {'would be ' * dry_run}{counts}")
+                tell(f"{each.database}: {'would be ' * dry_run}{counts}")
         return {
             "databases": [dataclasses.asdict(each) for each in changes],
             "applied": not dry_run,
@@ -364,6 +381,22 @@ _DJANGOS: dict[str, dict[str, Any]] = {
     "--skip-checks": {"action": "store_true"},
 }
 
+
+def seconds(text: str) -> float:
+    """A time for argparse. Raises `ArgumentTypeError`."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
+
+
+def identifier(text: str) -> int:
+    """The id of a deletion for argparse. Raises `ArgumentTypeError`."""
+    if text.isascii() and text.isdigit() and 0 < (number := int(text)) <= BIGGEST_ID:
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no id of a deletion: a number above 0")
+
+
 _PARENT: dict[str, dict[str, Any]] = {
     "model": {"metavar": "MODEL", "help": 'the parent, as in "auth.User"'},
     "key": {"metavar": "KEY", "help": "its primary key"},
@@ -390,7 +423,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "status": {"--watch": {"action": "store_true", "help": "show it anew until Ctrl-C"}},
     "drain": {
         **_DATABASE,
-        "--timeout": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+        "--timeout": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
         "--verify": {"action": "store_true", "help": "wait for the proof that no row is left"},
         "--forever": {"action": "store_true", "help": "until SIGTERM; with verification and scans"},
     },
@@ -398,7 +431,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         **_RELATION,
         **_DATABASE,
         "--full": {"action": "store_true", "help": "begin each pass anew"},
-        "--max-runtime": {"type": float, "metavar": "S", "help": "stop after so many seconds"},
+        "--max-runtime": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
     },
     "repair": {
         **_RELATION,
@@ -409,7 +442,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "retry": {
-        "ids": {"nargs": "*", "type": int, "metavar": "ID", "help": "deletions"},
+        "ids": {"nargs": "*", "type": identifier, "metavar": "ID", "help": "deletions"},
         "--all": {"action": "store_true", "dest": "everything", "help": "all that are blocked"},
     },
     "pause": _STEERED,

@@ -1,0 +1,165 @@
+"""What somebody sees who has just begun: SQLite, no `LOGGING`, and not everything migrated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CLEAN, ERROR, USAGE, FINDINGS, INCOMPLETE, UNREACHABLE, BRAKE = range(7)
+POST, COMMENT = "blog.Post.author", "blog.Comment.author"
+REMEDY = "there is no table 'blog_comment' in 'blog_db'. Run `manage.py migrate --database blog_db`"
+USER = "from django.contrib.auth.models import User; User"
+DROP = "from django.db import connections as c; c['blog_db'].cursor().execute('DROP TABLE {}')"
+
+SETTINGS = """
+import os
+from pathlib import Path
+
+SECRET_KEY = "newcomer"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes", "django.contrib.auth", "apps.blog", "apps.integrity",
+]
+HERE = Path(__file__).parent
+DATABASES = {
+    alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": HERE / f"{alias}.sqlite3"}
+    for alias in ("default", "blog_db")
+}
+if alias := os.environ.get("AWAY"):
+    DATABASES[alias]["NAME"] = HERE / "nowhere" / "at_all.sqlite3"
+DATABASE_ROUTING_RULES = {"blog": "blog_db"}
+DATABASE_ROUTERS = ["apps.integrity.routers.LogRouter", "apps.integrity.routers.AppLabelRouter"]
+INTEGRITY = {"wakeups": False, "grace_seconds": 0.001}
+"""
+
+FILL = """
+from django.contrib.auth.models import User
+from apps.blog.models import Post
+
+ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+Post.objects.bulk_create(Post(title="t", content="c", author=each) for each in (ann, bob))
+ann.delete()
+User.objects.filter(pk=bob.pk)._raw_delete("default")
+User.objects.create(username="eve")
+"""
+MIGRATE = """
+from django.core.management import call_command
+
+for alias in ("default", "blog_db"):
+    call_command("migrate", database=alias, verbosity=0)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with settings and two SQLite files."""
+
+    folder: Path
+
+    def manage(self, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
+        return self._run("-m", "django", *words, away=away)
+
+    def run(self, code: str) -> None:
+        done = self._run("-c", f"import django; django.setup()\n{code}")
+        assert done.returncode == 0, done.stderr
+
+    def _run(self, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "AWAY": away,
+            "DJANGO_SETTINGS_MODULE": "newcomer_settings",
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
+        }
+        argv = [sys.executable, *words]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """User 1 was deleted and is in the log, 2 vanished and is not, 3 lives; each had a post."""
+    project = Project(tmp_path_factory.mktemp("newcomer"))
+    (project.folder / "newcomer_settings.py").write_text(SETTINGS)
+    project.run(MIGRATE + FILL)
+    return project.folder
+
+
+@pytest.fixture
+def project(migrated: Path, tmp_path: Path) -> Project:
+    return Project(Path(shutil.copytree(migrated, tmp_path / "project")))
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()
+
+
+class TestOneVoice:
+    def test_a_database_that_is_away_is_told_once(self, project: Project) -> None:
+        done = project.manage("integrity", "drain", away="blog_db")
+        assert done.returncode == UNREACHABLE
+        assert lines_of(done) == ["blog_db cannot be reached: unable to open database file"]
+
+    def test_a_log_that_is_away_is_told_once(self, project: Project) -> None:
+        done = project.manage("integrity", "status", away="default")
+        assert done.returncode == UNREACHABLE
+        [line] = lines_of(done)
+        assert line.startswith("CommandError: unreachable: default: ")
+
+    def test_the_brake_is_told_once(self, project: Project) -> None:
+        project.run(f"{USER}.objects.all()._raw_delete('default')")
+        assert project.manage("integrity", "scan").returncode == FINDINGS
+        done = project.manage("integrity", "repair", "--apply")
+        assert done.returncode == BRAKE
+        told, remedy, _ = lines_of(done)
+        assert told == f"{POST}: repair refused by the brake: the parent's table is empty"
+        assert "--override-brake" in remedy
+
+    def test_what_only_the_log_tells_is_not_lost(self, project: Project) -> None:
+        project.run(DROP.format("integrity_identity"))
+        first, *_ = lines_of(project.manage("integrity", "drain"))
+        assert first.startswith("blog_db does not remember its parents' database: run ")
+
+
+class TestATableThatIsNotThere:
+    def test_scan_says_so_in_a_line_and_scans_the_others(self, project: Project) -> None:
+        project.run(DROP.format("blog_comment"))
+        done = project.manage("integrity", "scan")
+        assert done.returncode == INCOMPLETE
+        failed, _progress = lines_of(done)
+        assert failed == f"scan of {COMMENT} in blog_db failed: {REMEDY}"
+        [post] = [line for line in done.stdout.splitlines() if line.startswith(POST)]
+        assert "True" in post
+
+    def test_repair_says_so_and_it_is_no_outage(self, project: Project) -> None:
+        """The table is below that of the relation whose suspect is to be repaired."""
+        assert project.manage("integrity", "scan").returncode == FINDINGS
+        project.run(DROP.format("blog_comment"))
+        done = project.manage("integrity", "repair")
+        assert done.returncode == INCOMPLETE
+        assert lines_of(done) == [f"{POST}: its rows cannot be counted, {REMEDY}"]
+
+
+def test_a_scan_without_statistics_expects_no_number_of_rows(project: Project) -> None:
+    """Then the last pass is what it expects."""
+    expected = []
+    for _ in range(2):
+        done = project.manage("integrity", "scan", "--relation", POST, "--json")
+        [row] = json.loads(done.stdout)["relations"]
+        assert row["complete"]
+        expected.append(row["expected_rows"])
+    assert expected == [None, 2]
+
+
+def test_check_says_which_database_is_away(project: Project) -> None:
+    done = project.manage("check", "--database", "default", "--database", "blog_db", away="blog_db")
+    assert done.returncode == ERROR
+    assert "(integrity.E012) 'blog_db' cannot be reached" in "".join(lines_of(done))

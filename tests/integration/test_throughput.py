@@ -1,0 +1,86 @@
+"""How many cascades were finished lately, as the databases of the logs count them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from apps.integrity import report
+from apps.integrity.models import Cascade, Deletion
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+NOW = dt.datetime(2030, 1, 2, tzinfo=dt.UTC)
+LOGS = ("default", "test_lite")
+
+
+def done(*ages: float, using: str) -> None:
+    """Cascades that were done so many seconds ago."""
+    deletion = Deletion.objects.using(using).create(parent="auth.User", key="1")
+    Cascade.objects.using(using).bulk_create(
+        Cascade(
+            deletion=deletion,
+            database=f"{number}",
+            recorded_at=NOW,
+            done_at=NOW - dt.timedelta(seconds=age),
+            state=Cascade.State.DONE,
+        )
+        for number, age in enumerate(ages)
+    )
+
+
+def throughput(*logs: str) -> report.Throughput:
+    return report.throughput([Cascade.objects.using(each) for each in logs], NOW)
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_of_a_day(log: str) -> None:
+    done(1, 200, 299, 301, 3_601, 86_399, 86_401, using=log)
+    speed = throughput(log)
+    assert speed.rate == 3 / report.RATE_SECONDS
+    assert speed.seconds == report.DAY_SECONDS
+    assert speed.bars == (1, *[0] * 21, 1, 4)
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch, log: str) -> None:
+    """The latest ones alone tell the speed, over the time that they took."""
+    monkeypatch.setattr(report.bounds, "COUNT_MAX", 100)
+    done(*(n / 10 for n in range(1, 102)), using=log)
+    speed = throughput(log)
+    assert speed.seconds == pytest.approx(10.1)
+    assert speed.rate == pytest.approx(100 / 10.1)
+    assert sum(speed.bars) == 100
+    assert max(speed.bars) <= 5
+
+
+def test_of_exactly_as_many_as_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
+    done(1, 2, 7_000, using="default")
+    assert throughput("default").seconds == report.DAY_SECONDS
+
+
+def test_of_two_logs_it_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the time that both of them are counted for."""
+    monkeypatch.setattr(report.bounds, "COUNT_MAX", 2)
+    done(1, 10, 20, using="default")
+    done(5, 15, using="test_lite")
+    speed = throughput(*LOGS)
+    assert speed.seconds == pytest.approx(20)
+    assert sum(speed.bars) == 4
+
+
+def test_of_a_clock_that_is_ahead() -> None:
+    """A database's clock may be ahead of this process."""
+    done(-3, using="default")
+    speed = throughput("default")
+    assert (speed.bars[-1], sum(speed.bars)) == (1, 1)
+    assert speed.rate == 1 / report.RATE_SECONDS
+
+
+def test_of_nothing() -> None:
+    assert throughput("default") == report.Throughput(
+        rate=0.0, bars=(0,) * report.BARS, seconds=report.DAY_SECONDS
+    )
+    assert throughput() == throughput("default")
