@@ -19,7 +19,7 @@ from django.core.management.base import CommandParser
 
 from apps.integrity import metrics
 from apps.integrity.management.commands import cleanup_orphaned, integrity
-from apps.integrity.management.foreground import Exit
+from apps.integrity.management.exits import Exit
 
 if TYPE_CHECKING:
     import argparse

@@ -17,7 +17,7 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.integrity import control, doctor, relations, tasks
-from apps.integrity.management import foreground
+from apps.integrity.management import exits
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
 from apps.integrity.routers import AppLabelRouter
 from sandbox.processes import free_port
@@ -113,7 +113,7 @@ class TestDatabases:
         Identity.objects.using("default").create(alias="default")
         Identity.objects.using("blog_db").create(alias="default", uuid=uuid4())
         assert "resume --database blog_db" in wrong()["identity blog_db"]
-        assert foreground.diagnosis(doctor.examine(BUSY)) == BRAKE
+        assert exits.diagnosis(doctor.examine(BUSY)) == BRAKE
 
 
 class _Denying(AppLabelRouter):
@@ -192,7 +192,7 @@ class TestWork:
             parent="auth.User", key="1", relation=AUTHOR, state="suspect", source="scan"
         )
         assert "the parent's table is empty" in wrong()[f"brake {AUTHOR}"]
-        assert foreground.diagnosis(doctor.examine(BUSY)) == BRAKE
+        assert exits.diagnosis(doctor.examine(BUSY)) == BRAKE
 
 
 class TestBroker:

@@ -7,7 +7,7 @@ from .paths import (
     CASCADE,
     CLAIMS,
     CONTROL,
-    FOREGROUND,
+    EXITS,
     GENERIC,
     PACE,
     PLAN,
@@ -496,7 +496,7 @@ MUTATIONS = (
     Mutation(
         "blocked-exits-clean",
         "G11: a script does not hear of blocked cascades",
-        FOREGROUND,
+        EXITS,
         'return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN',
         "return Exit.CLEAN",
         (f"{T_COMMAND}::TestStatus::test_only_blocked_cascades_are_findings",),

@@ -5,18 +5,13 @@ Takes what the command was asked for; gives the figures of a `--json` document a
 
 from __future__ import annotations
 
-import enum
 import getpass
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import CommandError
-from django.db import Error, OperationalError
-
 from .. import (
     cascade,
-    claims,
     conf,
     control,
     dispatch,
@@ -28,29 +23,16 @@ from .. import (
     scan,
     verify,
 )
-from ..exceptions import DatabaseUnreachable, InvalidKey, UnknownName
+from .exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..exceptions import CrossDatabaseError
     from ..relations import Relation
     from ..repair import Repaired
     from ..report import DatabaseRow, Uncounted
     from ..scan import Scanned
     from .voice import Tell
-
-
-class Exit(enum.IntEnum):
-    """Exit codes; the worst wins. 1 and 2 are Django's own (CommandError, argparse)."""
-
-    CLEAN = 0
-    ERROR = 1
-    USAGE = 2
-    FINDINGS = 3
-    INCOMPLETE = 4
-    UNREACHABLE = 5
-    BRAKE = 6
 
 
 def actor() -> str:
@@ -59,23 +41,6 @@ def actor() -> str:
         return f"command line: {getpass.getuser()}"
     except (KeyError, OSError):
         return "command line"
-
-
-def failure(error: CrossDatabaseError | Error) -> CommandError:
-    """What the command ends with: one line that says what to do, and the exit code.
-
-    An error of a database may come of tables that are not there, or of a server that is away:
-    SQLite calls both an `OperationalError`. So look.
-    """
-    if isinstance(error, UnknownName | InvalidKey):
-        return CommandError(str(error), returncode=Exit.USAGE)
-    if isinstance(error, DatabaseUnreachable):
-        return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
-    if isinstance(error, Error) and (broken := doctor.broken()):
-        code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
-        return CommandError(f"{broken.name}: {broken.detail}", returncode=code)
-    code = Exit.UNREACHABLE if isinstance(error, OperationalError) else Exit.ERROR
-    return CommandError(claims.reason_of(error), returncode=code)
 
 
 def broker() -> doctor.Broker | None:
@@ -87,23 +52,6 @@ def broker() -> doctor.Broker | None:
             raise
         return None
     return tasks.ask_broker()
-
-
-def diagnosis(checks: Iterable[doctor.Check]) -> Exit:
-    """The exit code of what was found wrong. Pure."""
-    codes = {"database": Exit.UNREACHABLE, "brake": Exit.BRAKE, "identity": Exit.BRAKE}
-    wrong = (codes.get(each.kind, Exit.FINDINGS) for each in checks if not each.ok)
-    return max(wrong, default=Exit.CLEAN)
-
-
-def standing(status: report.Status) -> Exit:
-    """The exit code of that status. Pure."""
-    rows = status["databases"]
-    if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
-        return Exit.UNREACHABLE
-    if any(row["backlog"] > row["blocked"] for row in rows):
-        return Exit.INCOMPLETE
-    return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN
 
 
 class Progress:

@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections
 
 from .. import cascade, control, dispatch, maintenance, routing, scan, verify
 from ..exceptions import DatabaseUnreachable
-from .foreground import Exit
+from .exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,9 +12,11 @@ from django.db import Error
 
 from ... import conf, relations
 from ...exceptions import CrossDatabaseError, UnknownName
-from ..foreground import Exit, failure, repair_all, scan_all
+from ..arguments import reasoned
+from ..exits import Exit, failure
+from ..foreground import repair_all, scan_all
 from ..voice import one_voice
-from .integrity import SCHEMA_VERSION, reasoned
+from .integrity import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from ...scan import Scanned

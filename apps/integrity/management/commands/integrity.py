@@ -6,11 +6,9 @@ Results go to stdout, progress to stderr. Exit codes, the worst wins: 0 clean an
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
-import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,18 +18,9 @@ from django.db import Error, OperationalError
 
 from ... import control, doctor, grants, relations, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
-from ..foreground import (
-    Drain,
-    Exit,
-    actor,
-    backlog,
-    broker,
-    diagnosis,
-    failure,
-    repair_all,
-    scan_all,
-    standing,
-)
+from .. import arguments, table
+from ..exits import Exit, diagnosis, failure, standing
+from ..foreground import Drain, actor, backlog, broker, repair_all, scan_all
 from ..forever import Forever
 from ..mermaid import flowchart
 from ..voice import one_voice
@@ -43,8 +32,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 WATCH_SECONDS = 2.0
-#: What the log's column of ids can hold.
-BIGGEST_ID = 2**63 - 1
 #: Clears a terminal and goes to its first line.
 CLEAR = "\033[2J\033[H"
 
@@ -56,15 +43,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One sub-command for each verb, each with `--json`."""
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        for name, text in _VERBS.items():
-            verb = verbs.add_parser(name, help=text, description=text)
-            verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
-            for flags, options in _DJANGOS.items():
-                hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-                verb.add_argument(*flags.split(), **hidden, **options)
-            for flag, options in _ARGUMENTS.get(name, {}).items():
-                verb.add_argument(flag, **options)
+        arguments.add(parser)
 
     def handle(self, *, verb: str, **options: Any) -> None:
         """Run the verb; an error of ours becomes one line that says what to do."""
@@ -244,7 +223,8 @@ class Command(BaseCommand):
     ) -> tuple[dict[str, Any], Exit]:
         known = relations.catalogue()
         chosen = [known.relation(relation)] if relation else list(known.relations)
-        result, code = repair_all(chosen, apply=apply, override=reasoned(override_brake), tell=tell)
+        reason = arguments.reasoned(override_brake)
+        result, code = repair_all(chosen, apply=apply, override=reason, tell=tell)
         if not json:
             columns = ("relation", "database", "policy", "rows")
             self._table(columns, result["effects"], empty="No suspects.")
@@ -336,143 +316,9 @@ class Command(BaseCommand):
     def _table(
         self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str
     ) -> None:
-        cells = [[name.upper() for name in columns]]
-        cells += [[_cell(row[name]) for name in columns] for row in rows]
-        if len(cells) == 1:
-            self.stdout.write(empty)
-            return
-        widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-        paints = [self.style.MIGRATE_HEADING, *map(self._paint, rows)]
-        for line, paint in zip(cells, paints, strict=True):
-            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            self.stdout.write(paint("  ".join(padded).rstrip()))
-
-    def _paint(self, row: Mapping[str, Any]) -> Callable[[str], str]:
-        """Colours what asks for attention; on a terminal only, as all styles."""
-        if row.get("blocked") or row.get("brake"):
-            return self.style.ERROR
-        return self.style.WARNING if row.get("state") == "waiting" else str
-
-
-_VERBS = {
-    "relations": "The catalogue: every foreign key between databases.",
-    "preview": "What deleting a parent would touch in the child databases.",
-    "status": "Backlog and lag of each child database.",
-    "drain": "Dispatch, cascade and verify in this process; no Celery needed.",
-    "scan": "Find rows whose parent is gone; never writes to a scanned table.",
-    "repair": "Confirm what scans found, and cascade it. A dry run without --apply.",
-    "retry": "Put blocked cascades back to work.",
-    "pause": "Stop work on a child database.",
-    "resume": "Let work on a child database go on.",
-    "receipt": "What is known of one deletion.",
-    "doctor": "What is wrong with the installation, and what to do about it.",
-    "install-triggers": "Bring the triggers that record deletions into line with the settings.",
-    "grants": "GRANT statements for a role that may do no more than its work.",
-}
-
-#: Django's own options, which may follow the verb, too: there they set nothing unless given.
-_DJANGOS: dict[str, dict[str, Any]] = {
-    "-v --verbosity": {"type": int, "choices": range(4)},
-    "--settings": {},
-    "--pythonpath": {},
-    "--traceback": {"action": "store_true"},
-    "--no-color": {"action": "store_true"},
-    "--force-color": {"action": "store_true"},
-    "--skip-checks": {"action": "store_true"},
-}
-
-
-def seconds(text: str) -> float:
-    """A time for argparse. Raises `ArgumentTypeError`."""
-    with contextlib.suppress(ValueError):
-        if 0 <= (number := float(text)) < math.inf:
-            return number
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
-
-
-def identifier(text: str) -> int:
-    """The id of a deletion for argparse. Raises `ArgumentTypeError`."""
-    if text.isascii() and text.isdigit() and 0 < (number := int(text)) <= BIGGEST_ID:
-        return number
-    raise argparse.ArgumentTypeError(f"{text!r} is no id of a deletion: a number above 0")
-
-
-_PARENT: dict[str, dict[str, Any]] = {
-    "model": {"metavar": "MODEL", "help": 'the parent, as in "auth.User"'},
-    "key": {"metavar": "KEY", "help": "its primary key"},
-}
-_DATABASE = {"--database": {"metavar": "D", "help": "one database only"}}
-_RELATION = {"--relation": {"metavar": "R", "help": 'one only, as in "blog.Post.author"'}}
-_STEERED: dict[str, dict[str, Any]] = {
-    "--database": {"metavar": "D", "required": True},
-    "--reason": {"default": "", "metavar": "TEXT", "help": "for the audit"},
-}
-
-#: Verb → flag → what argparse takes for it.
-_ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
-    "relations": {
-        "--format": {
-            "dest": "form",
-            "choices": ("table", "mermaid"),
-            "default": "table",
-            "help": "mermaid draws a flowchart where code hosts show Markdown",
-        },
-    },
-    "preview": _PARENT,
-    "receipt": _PARENT,
-    "status": {"--watch": {"action": "store_true", "help": "show it anew until Ctrl-C"}},
-    "drain": {
-        **_DATABASE,
-        "--timeout": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
-        "--verify": {"action": "store_true", "help": "wait for the proof that no row is left"},
-        "--forever": {"action": "store_true", "help": "until SIGTERM; with verification and scans"},
-    },
-    "scan": {
-        **_RELATION,
-        **_DATABASE,
-        "--full": {"action": "store_true", "help": "begin each pass anew"},
-        "--max-runtime": {"type": seconds, "metavar": "S", "help": "stop after so many seconds"},
-    },
-    "repair": {
-        **_RELATION,
-        "--apply": {"action": "store_true", "help": "not a dry run"},
-        "--override-brake": {
-            "metavar": "REASON",
-            "help": "repair absurd figures, too; the reason is audited",
-        },
-    },
-    "retry": {
-        "ids": {"nargs": "*", "type": identifier, "metavar": "ID", "help": "deletions"},
-        "--all": {"action": "store_true", "dest": "everything", "help": "all that are blocked"},
-    },
-    "pause": _STEERED,
-    "resume": _STEERED,
-    "install-triggers": {
-        **_DATABASE,
-        "--dry-run": {"action": "store_true", "help": "show the SQL and change nothing"},
-    },
-    "grants": {
-        "role": {"metavar": "ROLE", "help": "who the privileges are for"},
-        "--web": {"action": "store_true", "help": "what the site needs, not the workers"},
-        **_DATABASE,
-    },
-}
-
-
-def reasoned(override: str | None) -> str:
-    """The reason for an override, "" without one. Raises `CommandError` for one without words."""
-    if override is not None and not override.strip():
-        raise CommandError("--override-brake takes the reason, in words", returncode=Exit.USAGE)
-    return (override or "").strip()
+        for line in table.lines(columns, rows, self.style, empty=empty):
+            self.stdout.write(line)
 
 
 def _skipped(each: grants.Grants) -> str:
     return f": skipped, {each.skipped}" if each.skipped else ""
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

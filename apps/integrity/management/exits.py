@@ -1,0 +1,64 @@
+"""What a command ends with."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from django.core.management.base import CommandError
+from django.db import Error, OperationalError
+
+from .. import claims, doctor
+from ..exceptions import DatabaseUnreachable, InvalidKey, UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .. import report
+    from ..exceptions import CrossDatabaseError
+
+
+class Exit(enum.IntEnum):
+    """Exit codes; the worst wins. 1 and 2 are Django's own (CommandError, argparse)."""
+
+    CLEAN = 0
+    ERROR = 1
+    USAGE = 2
+    FINDINGS = 3
+    INCOMPLETE = 4
+    UNREACHABLE = 5
+    BRAKE = 6
+
+
+def failure(error: CrossDatabaseError | Error) -> CommandError:
+    """What the command ends with: one line that says what to do, and the exit code.
+
+    An error of a database may come of tables that are not there, or of a server that is away:
+    SQLite calls both an `OperationalError`. So look.
+    """
+    if isinstance(error, UnknownName | InvalidKey):
+        return CommandError(str(error), returncode=Exit.USAGE)
+    if isinstance(error, DatabaseUnreachable):
+        return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
+    if isinstance(error, Error) and (broken := doctor.broken()):
+        code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
+        return CommandError(f"{broken.name}: {broken.detail}", returncode=code)
+    code = Exit.UNREACHABLE if isinstance(error, OperationalError) else Exit.ERROR
+    return CommandError(claims.reason_of(error), returncode=code)
+
+
+def diagnosis(checks: Iterable[doctor.Check]) -> Exit:
+    """The exit code of what was found wrong. Pure."""
+    codes = {"database": Exit.UNREACHABLE, "brake": Exit.BRAKE, "identity": Exit.BRAKE}
+    wrong = (codes.get(each.kind, Exit.FINDINGS) for each in checks if not each.ok)
+    return max(wrong, default=Exit.CLEAN)
+
+
+def standing(status: report.Status) -> Exit:
+    """The exit code of that status. Pure."""
+    rows = status["databases"]
+    if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
+        return Exit.UNREACHABLE
+    if any(row["backlog"] > row["blocked"] for row in rows):
+        return Exit.INCOMPLETE
+    return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN
