@@ -52,6 +52,16 @@ INTEGRITY = {
         Relation("lite.Reading.station_key", "parents.Station"),
         Relation("lite.Reading.beacon_text", "parents.Beacon"),
         Relation("lite.Limit.station_key", "parents.Station", "RESTRICT"),
+        Relation("left.Note.content_object", "parents.Plant", content_types="default"),
+        Relation("left.Note.content_object", "parents.Weed", content_types="default"),
+        Relation("left.Sticker.stuck_to", "parents.PlantProxy", content_types="test_left"),
+        Relation("left.Sticker.stuck_to", "parents.Stone", content_types="test_left"),
+        Relation(
+            "left.Chisel.content_object", "parents.Stone", "SET_NULL", content_types="default"
+        ),
+        Relation("left.Fence.content_object", "parents.Weed", "PROTECT", content_types="default"),
+        Relation("lite.Leaf.content_object", "parents.Plant", content_types="default"),
+        Relation("lite.Leaf.content_object", "parents.Stone", content_types="default"),
     ],
 }
 

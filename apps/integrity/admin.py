@@ -249,7 +249,8 @@ def _told(found: Elsewhere) -> str:
 
 
 def _counted(effect: Effect) -> str:
-    meta = apps.get_model(effect["relation"].rpartition(".")[0])._meta
+    app, model, _ = effect["relation"].split(".", 2)
+    meta = apps.get_model(app, model)._meta
     name = meta.verbose_name if effect["rows"] == 1 else meta.verbose_name_plural
     return f"{words.count(effect['rows'])} {name}"
 

@@ -16,13 +16,16 @@ delete's transaction begins, and whose refusal the admin's pages know how to sho
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.apps import apps
 from django.db import DatabaseError, connections, models
 
 from . import conf, missing, relations
-from .exceptions import ChildDatabaseUnavailable
+from .columns import generic_of
+from .exceptions import ChildDatabaseUnavailable, MissingContentType
+from .generic import narrowed, rows_of
 from .relations import Policy, declared_on_delete
 
 if TYPE_CHECKING:
@@ -87,23 +90,36 @@ class Guard:
     def __init__(self, relation: Relation) -> None:
         self.relation = relation
         self.hurdle = f"{relation.label} is {relation.policy}"  # why a plan is no faster
-        self.name = f"integrity_guard_of_{relation.label.replace('.', '_').lower()}"
+        self.name = f"integrity_guard_of_{re.sub(r'[.@]', '_', relation.label).lower()}"
 
     def bulk_related_objects(self, objs: Sequence[Any], using: str) -> list[Any]:  # noqa: ARG002
         """Called by the Collector with parents. Nothing more to delete, or an error.
 
         Raises what the declared policy raises, and `ChildDatabaseUnavailable`.
         """
-        field, target = self.relation.field, self.relation.target
+        relation, target = self._narrowed(), self.relation.target
         keys = [getattr(each, target.attname) for each in objs]
-        held = [relations.as_held(field, key) for key in keys if key is not None]
-        for database in self.relation.child_databases:
+        held = [relations.as_held(relation.field, key) for key in keys if key is not None]
+        for database in relation.child_databases:
             for start in range(0, len(held), GUARDED_KEYS):
-                some = {f"{field.attname}__in": held[start : start + GUARDED_KEYS]}
-                rows: models.QuerySet[Any] = models.QuerySet(model=field.model, using=database)
-                if found := _referring(self.relation, rows.filter(**some), database):
+                some = {f"{relation.field.attname}__in": held[start : start + GUARDED_KEYS]}
+                rows = rows_of(relation.field, database).filter(**some)
+                if found := _referring(relation, rows, database):
                     self._refuse(found)
         return []
+
+    def _narrowed(self) -> Relation:
+        """The relation, of a GenericForeignKey with the content type that its rows hold now."""
+        try:
+            return narrowed(self.relation)
+        except MissingContentType as error:
+            text = f"{self.relation.policy}, and nobody can tell which rows refer: {error}"
+            raise ChildDatabaseUnavailable(text) from error
+        except DatabaseError as error:
+            generic = generic_of(self.relation.field)
+            assert generic is not None  # nothing else is asked about
+            table = generic.column.remote_field.model
+            raise _unavailable(self.relation, table, generic.content_types, error) from error
 
     def _refuse(self, rows: Sequence[models.Model]) -> None:
         parent, label = self.relation.parent._meta.object_name, self.relation.label
@@ -131,13 +147,19 @@ def _referring(
         return list(query[: conf.current().protect_limit])
     except DatabaseError as error:
         connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
-        answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
-        if reason := missing.table(relation.child, using=database):
-            answer = f"{reason}, and delete again. Nothing was deleted"
-        raise ChildDatabaseUnavailable(
-            f"{relation.label} is {relation.policy}, and {database!r} cannot be asked"
-            f" whether rows refer to what is being deleted: {answer}."
-        ) from error
+        raise _unavailable(relation, relation.child, database, error) from error
+
+
+def _unavailable(
+    relation: Relation, asked: relations.Model, database: str, error: DatabaseError
+) -> ChildDatabaseUnavailable:
+    answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
+    if reason := missing.table(asked, using=database):
+        answer = f"{reason}, and delete again. Nothing was deleted"
+    return ChildDatabaseUnavailable(
+        f"{relation.label} is {relation.policy}, and {database!r} cannot be asked"
+        f" whether rows refer to what is being deleted: {answer}."
+    )
 
 
 def adopt(catalogue: Catalogue) -> None:

@@ -13,6 +13,8 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from . import log, missing, relations, statements
+from .columns import generic_of
+from .generic import narrowed
 from .plan import nodes, plan
 
 if TYPE_CHECKING:
@@ -30,12 +32,17 @@ def reason_of(error: Exception) -> str:
 
 
 def missing_table(relation: Relation) -> str:
-    """Which table of parents, of children or below them is not there, and the remedy; or ""."""
+    """Which table of parents, of children or below them is not there, and the remedy; or "".
+
+    Or of content types, where a generic relation needs them.
+    """
     children = [relation.child]
     if relation.policy.cascades:
         children = [each.field.model for each in nodes(plan(relation).root)]
     wanted = [(model, alias) for alias in relation.child_databases for model in children]
     wanted += [(relation.parent, home) for home in relation.parent_databases]
+    if generic := generic_of(relation.field):
+        wanted.append((generic.column.remote_field.model, generic.content_types))
     return next(filter(None, (missing.table(model, using=alias) for model, alias in wanted)), "")
 
 
@@ -45,15 +52,19 @@ def where(error: Exception) -> str:
 
 
 class Held:
-    """The cascades of a claim that still have to be dealt with."""
+    """The cascades of a claim that still have to be dealt with.
+
+    Each asks the content types of generic relations anew, and raises what `narrowed` does.
+    """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = relations.primary_key(self.parent)
-        self.relations = relations.catalogue().children_of(
+        children = relations.catalogue().children_of(
             self.parent._meta.label, claim.database, claim.cascades[0].relation
         )
+        self.relations = tuple(map(narrowed, children))
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
         self._known: dict[Field, dict[int, Any]] = {}

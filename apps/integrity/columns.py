@@ -1,7 +1,8 @@
 """Declared relations → keys that the engine takes for the ForeignKeys they could have been.
 
-Takes `INTEGRITY["relations"]`; gives a copy of each column that knows its parent. The models, and
-so their migrations, stay as they are. No queries.
+Takes `INTEGRITY["relations"]`; gives a copy of each column that knows its parent, and where it is
+the `object_id` of a GenericForeignKey, which rows are of that parent. The models, and so their
+migrations, stay as they are. No queries.
 
 Note [Canonical text]: a text column may hold the keys of parents whose keys are no text. Only the
 text that Django itself would write (`7`, a UUID in lower case with hyphens) is a key. `007`, ` 7`
@@ -11,17 +12,15 @@ or `anonymous` refer to nobody: such rows are never touched, and are no orphans 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist
-from django.db import models
+from django.db import connections, models
 
-from . import conf, declared
-from .exceptions import InvalidSetting
+from . import conf, declared, naming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -46,6 +45,21 @@ POLICIES: dict[str, Callable[..., None]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generic:
+    """Which rows of a GenericForeignKey are of one parent: those whose `column` holds an id.
+
+    It is that of `model`'s content type, as the database `content_types` has it; None until
+    somebody has asked (generic.py).
+    """
+
+    name: str
+    column: models.ForeignKey[Any, Any]
+    model: Model
+    content_types: str
+    id: int | None = None
+
+
 class Column(PlainField):
     """A model's own field, copied, with what the engine asks a ForeignKey for.
 
@@ -56,6 +70,9 @@ class Column(PlainField):
     db_constraint = False
     target_field: Field
     writes_text: bool
+    #: The relation's name.
+    label: str
+    generic: Generic | None = None
 
     def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         """The type to compare keys in."""
@@ -86,28 +103,45 @@ def columns() -> list[Column]:
     found: dict[str, Column] = {}
     for each in conf.current().relations:
         column = _column(each)
-        label = _label(column)
-        if label in found:
-            raise _invalid(f"{label} is declared twice; a column has one parent")
-        found[label] = column
+        if column.label in found:
+            only = "" if column.generic else "; a column has one parent"
+            raise naming.invalid(f"{column.label} is declared twice{only}")
+        found[column.label] = column
     return list(found.values())
 
 
+def generic_of(field: Field) -> Generic | None:
+    """Which rows are of the parent, where `field` is that of a declared GenericForeignKey."""
+    return field.generic if isinstance(field, Column) else None
+
+
+def columns_of(field: Field) -> tuple[Field, ...]:
+    """The columns by which a row refers through `field`: of a GenericForeignKey, two."""
+    generic = generic_of(field)
+    return (field,) if generic is None else (generic.column, field)
+
+
 def _column(given: declared.Relation) -> Column:
-    field, parent = _field(given.field), _parent(given.parent)
-    target = _target(parent, given.to_field)
+    named, parent = naming.field_of(given.field), naming.parent_of(given.parent)
+    generic = _generic(named, parent, given) if naming.points_anywhere(named) else None
+    field = named if generic is None else naming.own_column(named.model, named.fk_field)
+    if generic is None and given.content_types:
+        raise naming.invalid(f"{given.field}: content_types is for a GenericForeignKey only")
+    target = naming.target_of(parent, given.to_field)
     _require_type(field, target)
     column = copy.copy(field)
     column.__class__ = _class_of(type(field))
     assert isinstance(column, Column)
-    column.target_field = target
+    column.target_field, column.generic, column.label = target, generic, naming.label_of(field)
+    if generic is not None:
+        column.label = f"{naming.label_of(named)}@{generic.model._meta.label}"
     column.writes_text = isinstance(field, TEXT) and not isinstance(origin(target), TEXT)
     column.remote_field = models.ManyToOneRel(
         cast("models.ForeignKey[Any, Any]", column),
         parent,
         target.name,
         related_name="+",
-        on_delete=_on_delete(given, field),
+        on_delete=_on_delete(given, columns_of(column)),
     )
     return column
 
@@ -119,78 +153,27 @@ def _class_of(kind: type[Field]) -> type[Column]:
     return _classes[kind]
 
 
-def _field(name: object) -> Field:
-    if not isinstance(name, str) or name.count(".") != 2:  # noqa: PLR2004
-        raise _invalid(f'{name!r} names no column; write it as in "analytics.Event.user_key"')
-    label, _, field_name = name.rpartition(".")
-    model = _model(label)
-    try:
-        field = model._meta.get_field(field_name)
-    except FieldDoesNotExist:
-        known = _listed(each.name for each in model._meta.concrete_fields)
-        raise _invalid(f"{label} has no column {field_name!r}; known: {known}") from None
-    if generic := _generic(model, field_name):
-        raise _invalid(
-            f"{name} is of the generic relation {generic!r}, whose rows refer to several models:"
-            " as keys of one parent, rows of all would go. Only a column that holds keys of one"
-            " parent can be declared; for this one, listen to the signal deletion_recorded"
+def _generic(named: Any, parent: Model, given: declared.Relation) -> Generic:
+    """A proxy has the content type of its model, unless the GenericForeignKey says otherwise."""
+    if given.content_types not in connections:
+        raise naming.invalid(
+            f"{given.field} is a GenericForeignKey, and content_types is {given.content_types!r}:"
+            " name the database whose content types its rows hold the ids of. Django writes those"
+            f" of the parent's database; known: {naming.listed(connections)}"
         )
-    if field not in model._meta.concrete_fields:
-        raise _invalid(f"{name} ({type(field).__name__}) is no column of the model's table")
-    if field.is_relation:
-        raise _invalid(
-            f"{name} is declared in its model already ({type(field).__name__}): remove it here."
-            " It is in the catalogue when the routers give its parent another database"
+    if given.to_field:
+        raise naming.invalid(
+            f"{given.field}: a GenericForeignKey holds primary keys, so no to_field"
         )
-    if field.model is not model:
-        raise _invalid(f"{name} is a column of {field.model._meta.label}: declare it there")
-    return cast("Field", field)
-
-
-def _generic(model: Model, name: str) -> str:
-    """The generic relation that it is, or is the column of; "" for none."""
-    for each in model._meta.private_fields:
-        if name in {each.name, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
-            return str(each.name)
-    return ""
-
-
-def _parent(name: object) -> Model:
-    if not isinstance(name, str) or name.count(".") != 1:
-        raise _invalid(f'{name!r} names no parent; write it as in "auth.User"')
-    model = _model(name)
-    if swapped := model._meta.swapped:
-        raise _invalid(f"{name} is not in use here: name {swapped!r}, or settings.AUTH_USER_MODEL")
-    return model
-
-
-def _model(label: str) -> Model:
-    app, _, name = label.partition(".")
-    try:
-        models_of = apps.get_app_config(app)
-    except LookupError:
-        known = _listed(each.label for each in apps.get_app_configs())
-        raise _invalid(f"{label} is of no installed app; known: {known}") from None
-    try:
-        return models_of.get_model(name)
-    except LookupError:
-        known = _listed(each._meta.object_name for each in models_of.get_models())
-        raise _invalid(f"{app} has no model {name!r}; known: {known}") from None
-
-
-def _target(parent: Model, to_field: object) -> Field:
-    concrete = parent._meta.concrete_model
-    assert concrete is not None, f"{parent._meta.label} is abstract"
-    if not to_field and concrete._meta.pk is not None:
-        return concrete._meta.pk
-    known = {each.name: each for each in concrete._meta.local_concrete_fields if each.unique}
-    try:
-        return known[cast("str", to_field)]
-    except (KeyError, TypeError):
-        raise _invalid(
-            f"{parent._meta.label} has no unique field {to_field!r} for to_field;"
-            f" known: {_listed(known)}"
-        ) from None
+    column: Any = naming.own_column(named.model, named.ct_field)
+    if not column.is_relation or column.related_model._meta.label != "contenttypes.ContentType":
+        raise naming.invalid(f"{naming.label_of(column)} is no ForeignKey to ContentType")
+    return Generic(
+        name=named.name,
+        column=column,
+        model=(parent._meta.concrete_model or parent) if named.for_concrete_model else parent,
+        content_types=given.content_types,
+    )
 
 
 def _require_type(field: Field, target: Field) -> None:
@@ -205,15 +188,15 @@ def _require_type(field: Field, target: Field) -> None:
         wanted = (models.UUIDField, *TEXT)
     names = " or ".join(each.__name__ for each in wanted)
     if not isinstance(field, wanted):
-        raise _invalid(
-            f"no row of {_label(field)} ({type(field).__name__}) could hold a key of"
-            f" {_label(target)} ({type(kind).__name__}): declare a column of {names}"
+        raise naming.invalid(
+            f"no row of {naming.label_of(field)} ({type(field).__name__}) could hold a key of"
+            f" {naming.label_of(target)} ({type(kind).__name__}): declare a column of {names}"
         )
     longest = field.max_length if isinstance(field, TEXT) else None
     if isinstance(kind, models.UUIDField) and longest is not None and longest < UUID_CHARS:
-        raise _invalid(
-            f"{_label(field)} has max_length={longest}, and the text of a UUID {UUID_CHARS}"
-            " characters, with hyphens: no row could hold it. Make it a UUIDField"
+        raise naming.invalid(
+            f"{naming.label_of(field)} has max_length={longest}, and the text of a UUID"
+            f" {UUID_CHARS} characters, with hyphens: no row could hold it. Make it a UUIDField"
         )
 
 
@@ -224,30 +207,30 @@ def origin(target: Field) -> Field:
     return target
 
 
-def _on_delete(given: declared.Relation, field: Field) -> Callable[..., None]:
-    name, label = given.on_delete, _label(field)
+def _on_delete(given: declared.Relation, columns: tuple[Field, ...]) -> Callable[..., None]:
+    name, label, field = given.on_delete, given.field, columns[-1]
+    if len(columns) > 1 and name in ("SET", "SET_DEFAULT"):
+        raise naming.invalid(
+            f"{label}: on_delete={name!r} would put a key in place and leave whose it is;"
+            ' a GenericForeignKey takes CASCADE, PROTECT, RESTRICT, "SET_NULL" or DO_NOTHING'
+        )
     if name == "SET":
         if given.value is None:
-            raise _invalid(f'{label}: on_delete="SET" needs a value; for none, use "SET_NULL"')
+            raise naming.invalid(
+                f'{label}: on_delete="SET" needs a value; for none, use "SET_NULL"'
+            )
         return models.SET(given.value)
     if given.value is not None:
-        raise _invalid(f'{label}: a value goes with on_delete="SET", and not with {name!r}')
+        raise naming.invalid(f'{label}: a value goes with on_delete="SET", and not with {name!r}')
     if not isinstance(name, str) or name not in POLICIES:
-        raise _invalid(f"{label}: on_delete is {name!r}; known: {_listed([*POLICIES, 'SET'])}")
-    if name == "SET_NULL" and not field.null:
-        raise _invalid(f'{label}: on_delete="SET_NULL" needs a column with null=True')
+        raise naming.invalid(
+            f"{label}: on_delete is {name!r}; known: {naming.listed([*POLICIES, 'SET'])}"
+        )
+    for each in columns:
+        if name == "SET_NULL" and not each.null:
+            raise naming.invalid(
+                f'{label}: on_delete="SET_NULL" needs a column with null=True: {each.name}'
+            )
     if name == "SET_DEFAULT" and not field.has_default():
-        raise _invalid(f'{label}: on_delete="SET_DEFAULT" needs a column with a default')
+        raise naming.invalid(f'{label}: on_delete="SET_DEFAULT" needs a column with a default')
     return POLICIES[name]
-
-
-def _label(field: Field) -> str:
-    return f"{field.model._meta.label}.{field.name}"
-
-
-def _listed(names: Iterable[str | None]) -> str:
-    return ", ".join(str(each) for each in names) or "none"
-
-
-def _invalid(text: str) -> InvalidSetting:
-    return InvalidSetting(f"INTEGRITY['relations']: {text}")

@@ -26,7 +26,8 @@ class Settings:
     """Each key of `settings.INTEGRITY`, with its default. Units are in the names."""
 
     relations: Sequence[Relation] = ()
-    """Columns that are no ForeignKey and hold keys of parents in another database (declared.py)."""
+    """Columns that are no ForeignKey and hold keys of parents in another database, and
+    GenericForeignKeys with such parents (declared.py)."""
 
     capture: str | Mapping[str, str] = "signal"
     """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them

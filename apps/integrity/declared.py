@@ -10,6 +10,10 @@ from typing import Any
 class Relation:
     """A plain column that holds the keys of parents in another database, as a ForeignKey would.
 
+    Or a GenericForeignKey: `Relation("notes.Note.content_object", "auth.User",
+    content_types="default")`, once for each model that it may point to. `content_types` names the
+    database whose content types its rows hold the ids of: two databases have different ones.
+
     `field` and `parent` are labels: `Relation("analytics.Event.user_key", "auth.User")`.
     `on_delete` is the name of Django's: "CASCADE", "PROTECT", "RESTRICT", "SET_NULL",
     "SET_DEFAULT", "SET" (with its `value`, or a callable that gives it) or "DO_NOTHING".
@@ -24,3 +28,4 @@ class Relation:
     _: KW_ONLY
     value: Any = None
     to_field: str = ""
+    content_types: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError
+from django.db import IntegrityError, ProgrammingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,6 +57,21 @@ class ChildDatabaseUnavailable(CrossDatabaseError):
 
 class UnusablePolicy(CrossDatabaseError):
     """An `on_delete` that cannot be carried out in the child's database."""
+
+
+class MissingContentType(CrossDatabaseError, ProgrammingError):
+    """The database that a declared GenericForeignKey names does not know the parent's content type.
+
+    As with a missing table: each `migrate` makes it, so that nothing can be told without it.
+    """
+
+    def __init__(self, relation: str, model: str, database: str) -> None:
+        self.relation, self.model, self.database = relation, model, database
+        super().__init__(
+            f"{relation}: {database!r} has no content type of {model}. Nothing was changed; run"
+            f" `manage.py migrate --database {database}`, or name the database whose ids the rows"
+            " hold as content_types"
+        )
 
 
 class DatabaseUnreachable(CrossDatabaseError):

@@ -19,6 +19,7 @@ from django.db import connections, router
 from django.db.models.deletion import get_candidate_relations_to_delete
 
 from . import conf, relations
+from .columns import columns_of, generic_of
 from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
 from .relations import Policy
@@ -159,9 +160,18 @@ def _scan(relation: Relation) -> Iterator[Need]:
         yield _column(home, relations.primary_key(relation.parent), SELECT)
         yield _column(home, relation.target, SELECT)
     for database in relation.child_databases:
-        yield _column(database, relation.field, SELECT)
+        for column in columns_of(relation.field):
+            yield _column(database, column, SELECT)
+    yield from _content_types(relation)
     if relation.policy.cascades:
         yield from _on(relation.parent_databases[0], Deletion, INSERT)  # suspects
+
+
+def _content_types(relation: Relation) -> Iterator[Need]:
+    """What tells which rows of a generic relation are of its parent."""
+    if generic := generic_of(relation.field):
+        for field in generic.column.remote_field.model._meta.concrete_fields:
+            yield _column(generic.content_types, field, SELECT)
 
 
 def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
@@ -186,7 +196,8 @@ def _set_based(node: Node, database: str) -> Iterator[Need]:
 
 def _update(key: ForeignKey, database: str) -> Iterator[Need]:
     yield from _on(database, key.model, SELECT)
-    yield _column(database, key, UPDATE)
+    for column in columns_of(key):
+        yield _column(database, column, UPDATE)
 
 
 # The web
@@ -244,5 +255,6 @@ def _asked_at_once(parent: Model, found: Catalogue) -> Iterator[Need]:
     """PROTECT and RESTRICT look at the children before the delete."""
     for relation in found.relations:
         if relation.parent is relations.concrete(parent) and relation.policy.checked_at_once:
+            yield from _content_types(relation)
             for database in relation.child_databases:
                 yield from _on(database, relation.child, SELECT)

@@ -16,7 +16,9 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_save
 
 from . import relations, suspects
+from .columns import columns_of
 from .exceptions import InvalidKey, MissingParent
+from .generic import condition, lookups, narrowed
 from .models import Deletion
 from .relations import Policy
 
@@ -49,7 +51,8 @@ def alive(rows: Rows) -> Rows:
     of their model with the policy CASCADE. Not hidden is what a deletion keeps (SET_NULL and the
     others), what only a scan suspects, and what merely refers to a hidden row of its own database.
 
-    Two bounded queries in each log of the parents, when it is called, and none to the parents. It
+    Two bounded queries in each log of the parents, when it is called, and none to the parents (for
+    a generic relation with open deletions, one for its content type). It
     gives an ordinary queryset of the child's database, to filter, count, slice and page: a
     `NOT IN` of keys. Call it anew for each request, and before slicing.
 
@@ -68,7 +71,8 @@ def alive(rows: Rows) -> Rows:
     deletions = [each for alias in logs for each in _open_deletions(alias)]
     for relation in cascading:
         if gone := set(_held_keys(relation, deletions)):
-            rows = rows.exclude(**{f"{relation.field.attname}__in": gone})
+            field = narrowed(relation).field
+            rows = rows.exclude(**{f"{field.attname}__in": gone}, **lookups(field))
     return rows
 
 
@@ -114,8 +118,8 @@ def validate_on_save(*names: str) -> None:
     Without names: along all of them. Call it once, in an `AppConfig.ready()`. From then on each
     `save()` that writes the key asks the parents' primary database, past all managers: one query
     for each relation (and database, where parents live in several), also when the key has not
-    changed. It runs before the INSERT or UPDATE and raises `MissingParent`, an `IntegrityError`,
-    or the errors of the parents' database.
+    changed, and for a generic relation one more, for its content type. It runs before the INSERT
+    or UPDATE and raises `MissingParent`, an `IntegrityError`, or the errors of those databases.
 
     It narrows the window and does not close it: the parent may go between the question and the
     commit. What calls no `save()` is not asked about: `bulk_create`, `update()`, `add()` of
@@ -144,9 +148,12 @@ def _validate(
     **_: object,
 ) -> None:
     """`pre_save`: raise `MissingParent` where the key that is about to be written has no parent."""
-    field = relation.field
-    if raw or (update_fields is not None and not {field.name, field.attname} & {*update_fields}):
+    names = {name for each in columns_of(relation.field) for name in (each.name, each.attname)}
+    if raw or (update_fields is not None and not names & {*update_fields}):
         return
+    field = narrowed(relation).field
+    if any(getattr(instance, each.attname) != held for each, held in condition(field).items()):
+        return  # it refers to a row of another model
     value = getattr(instance, field.attname)
     if value is None or hasattr(value, "resolve_expression"):
         return

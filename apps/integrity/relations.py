@@ -16,11 +16,11 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models, router
 
-from .columns import Column, columns
+from .columns import Column, columns, columns_of, generic_of
 from .exceptions import InvalidKey, InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Model: TypeAlias = type[models.Model]
 ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
@@ -59,7 +59,9 @@ class Policy(enum.StrEnum):
 
 
 def label(field: Field) -> str:
-    """A field's name, as in "blog.Post.author"."""
+    """A field's name, as in "blog.Post.author"; see `Relation.label`."""
+    if isinstance(field, Column):
+        return field.label
     return f"{field.model._meta.label}.{field.name}"
 
 
@@ -94,7 +96,10 @@ class Relation:
 
     @property
     def label(self) -> str:
-        """The relation's name, as in "blog.Post.author"."""
+        """The relation's name, as in "blog.Post.author".
+
+        One of a GenericForeignKey names the parent, too: "notes.Note.content_object@auth.User".
+        """
         return label(self.field)
 
     @property
@@ -120,14 +125,22 @@ class Relation:
 
     @property
     def indexed(self) -> bool:
-        """Whether an index of the child's table begins with the key."""
-        return next(_leading_columns(self.field), None) is not None
+        """Whether an index of the child's table begins with the key.
+
+        For a GenericForeignKey, with its two columns in either order.
+        """
+        wanted = {each.name for each in columns_of(self.field)}
+        return any(
+            {name.lstrip("-") for name in names[: len(wanted)]} == wanted
+            for names in _indexed(self.field)
+        )
 
 
-def _leading_columns(field: ForeignKey) -> Iterator[str]:
+def _indexed(field: ForeignKey) -> Iterator[Sequence[str]]:
+    """The columns of each index that may lead to the rows of a key."""
     meta = field.model._meta
     if getattr(field, "db_index", False) or field.unique:
-        yield field.name
+        yield [field.name]
     groups = [index.fields for index in meta.indexes if index.condition is None]
     groups += [list(names) for names in meta.unique_together]
     groups += [
@@ -135,7 +148,7 @@ def _leading_columns(field: ForeignKey) -> Iterator[str]:
         for constraint in meta.constraints
         if isinstance(constraint, models.UniqueConstraint) and constraint.condition is None
     ]
-    yield from (names[0] for names in groups if names and names[0].lstrip("-") == field.name)
+    yield from groups
 
 
 def concrete(model: Model) -> Model:
@@ -261,13 +274,37 @@ def _relation(field: ForeignKey) -> Relation | None:
 def _declared(column: Column) -> Relation:
     field = cast("ForeignKey", column)
     if (relation := _relation(field)) is not None:
+        _require_its_content_types(relation)
         return relation
-    parent, homes = field.remote_field.model, ", ".join(databases_for(column.model))
+    parent, homes = field.remote_field.model._meta.label, ", ".join(databases_for(column.model))
+    remedy = f'models.ForeignKey("{parent}", db_column="{column.column}", …) in the model'
+    if column.generic:
+        remedy = f'GenericRelation("{column.model._meta.label}", …) in {parent}'
     raise InvalidSetting(
-        f"INTEGRITY['relations']: {label(column)} and {parent._meta.label} both live in {homes}:"
-        f' within a database, write models.ForeignKey("{parent._meta.label}",'
-        f' db_column="{column.column}", …) in the model, and declare nothing'
+        f"INTEGRITY['relations']: {label(column)} and {parent} both live in {homes}:"
+        f" within a database, write {remedy}, and declare nothing"
     )
+
+
+def _require_its_content_types(relation: Relation) -> None:
+    """Refuse ids of a database that is neither end's, or that the rows' own key contradicts."""
+    generic = generic_of(relation.field)
+    if generic is None:
+        return
+    ends = _unique(iter((*relation.parent_databases, *relation.child_databases)))
+    if generic.content_types not in ends:
+        raise InvalidSetting(
+            f"INTEGRITY['relations']: {relation.label}: content_types is {generic.content_types!r},"
+            f" and parents and children are in {', '.join(ends)}: name one of these"
+        )
+    own = _relation(generic.column)
+    if own and own.policy.cascades and generic.content_types not in own.parent_databases:
+        raise InvalidSetting(
+            f"INTEGRITY['relations']: {own.label} is {own.policy}, and refers to content types in"
+            f" {', '.join(own.parent_databases)}; {relation.label} says that the ids are those of"
+            f" {generic.content_types!r}. A content type deleted in the one would take rows of"
+            " another model: give the key on_delete=DO_NOTHING, or name the other database"
+        )
 
 
 @functools.cache

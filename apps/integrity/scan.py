@@ -30,6 +30,7 @@ from django.db.models.functions import Now
 
 from . import claims, conf, control, log, relations, statements, suspects
 from .exceptions import DatabaseUnreachable
+from .generic import narrowed
 from .models import Scan
 from .pace import Pace
 from .signals import orphan_found
@@ -274,6 +275,7 @@ class _Pass:
         What a stretch saw is saved after its transaction: no lock on the child's table outlives it,
         and a log in the same database is written outside of it.
         """
+        self.relation = narrowed(self.relation)
         end = None
         while end is None:
             end = self._stretch(deadline, away)

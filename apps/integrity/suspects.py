@@ -38,7 +38,10 @@ class Look:
         return [pk for pk in self.keys if pk not in alive]
 
     def rowless(self) -> list[int]:
-        """Those missing whose rows are gone from every child database, by whatever way."""
+        """Those missing whose rows are gone from every child database, by whatever way.
+
+        The relation of the look has to be narrowed (generic.py).
+        """
         field = self.relation.field
         wanted = {pk: relations.as_held(field, self.keys[pk]) for pk in self.missing}
         kept = held(field, set(wanted.values()), self.relation.child_databases)

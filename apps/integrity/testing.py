@@ -17,6 +17,7 @@ from django.test.utils import override_settings
 
 from . import cascade, control, dispatch, log, plan, relations, report, scan, statements, suspects
 from .exceptions import NotDrained
+from .generic import condition, narrowed
 from .relations import Policy
 from .statements.keys import form_for
 
@@ -111,6 +112,7 @@ def _orphans(relation: Relation, database: str) -> str:
     """What the relation's rows in that database lack, in a line; or ""."""
     for alias in (database, *relation.parent_databases):
         control.reach(alias)
+    relation = narrowed(relation)
     keys = list(_absent(relation, database))
     if not keys:
         return ""
@@ -143,7 +145,7 @@ def assert_cascades(
     relation `name` that refers to it. Raises `AssertionError` where the rows do anything else, or
     where the factories do; `UnknownName`; `NotDrained` where the policy cannot be carried out.
     """
-    relation = relations.catalogue().relation(name)
+    relation = narrowed(relations.catalogue().relation(name))
     gone, kept = parent(), parent()
     key, other = (getattr(each, relation.target.attname) for each in (gone, kept))
     if key == other:
@@ -171,13 +173,13 @@ def _named(relation: Relation, key: Any) -> str:
 
 
 def _rows(relation: Relation) -> dict[Row, Any]:
-    """Each row of the child, and the key that it holds."""
+    """Each row of the child, and the key that it holds; None where that is of another model."""
+    besides = condition(relation.field)
+    names = [each.attname for each in (relation.field, *besides)]
     return {
-        (alias, pk): key
+        (alias, pk): key if held == [*besides.values()] else None
         for alias in relation.child_databases
-        for pk, key in QuerySet(model=relation.child, using=alias).values_list(
-            "pk", relation.field.attname
-        )
+        for pk, key, *held in QuerySet(model=relation.child, using=alias).values_list("pk", *names)
     }
 
 

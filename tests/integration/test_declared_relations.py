@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
@@ -510,17 +510,23 @@ class TestGuide:
     @pytest.fixture
     def declared(self, tune: Tune) -> Iterator[None]:
         names: dict[str, Any] = {}
-        snippets.run(next(each for each in SNIPPETS if "# settings.py" in each.text), names)
-        tune(**names["INTEGRITY"])
+        shown: list[Any] = []
+        for each in SNIPPETS:
+            if "# settings.py" in each.text:
+                snippets.run(each, names)
+                shown += names["INTEGRITY"]["relations"]
+        tune(relations=shown)
         relations.catalogue.cache_clear()
         adoption.adopt(relations.catalogue())
         yield
         tune()
         relations.catalogue.cache_clear()
+        Group._meta.private_fields.clear()  # the guard
 
-    def test_the_model_is_the_one_that_it_shows(self) -> None:
-        shown = next(each.text for each in SNIPPETS if "# analytics/models.py" in each.text)
-        own = inspect.getsource(analytics.Event)
+    @pytest.mark.parametrize("model", [analytics.Event, analytics.Note])
+    def test_the_model_is_the_one_that_it_shows(self, model: type) -> None:
+        shown = next(each.text for each in SNIPPETS if f"class {model.__name__}(" in each.text)
+        own = inspect.getsource(model)
         assert [line.strip() for line in shown.splitlines() if " = " in line] == [
             line.strip() for line in own.splitlines() if " = " in line
         ]
@@ -534,6 +540,21 @@ class TestGuide:
         assert converge() == {"analytics.Event.user_key": 1, "analytics.Event.editor_key": 1}
         left = analytics.Event.objects.order_by("pk").values_list("user_key", "editor_key")
         assert [*left] == [("anonymous", None), (str(kept.pk), None), ("anonymous", kept.pk)]
+
+    def test_its_generic_relations_do_what_it_says(
+        self, declared: None, converge: Converge
+    ) -> None:
+        user, group = User.objects.create(pk=7, username="gone"), Group.objects.create(pk=7)
+        for each in (user, group):
+            analytics.Note.objects.create(content_object=each)
+        user.delete()
+        assert converge() == {"analytics.Note.content_object@auth.User": 1}
+        note = analytics.Note.objects.get()
+        assert (note.content_type.model, note.object_id) == ("group", "7")
+        with pytest.raises(ProtectedError, match=r"analytics.Note.content_object@auth.Group"):
+            group.delete()
+        note.delete()
+        group.delete()
 
     def test_a_declaration_that_is_removed_ends_what_is_open(
         self, declared: None, converge: Converge, tune: Tune

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connections
 
-from apps.integrity import statements
+from apps.integrity import generic, relations, statements
 from sandbox.processes import eventually
+from tests.kinds.left.models import Chisel, Fence, Note
 from tests.kinds.right.models import Leaf
 
 if TYPE_CHECKING:
@@ -18,52 +21,94 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-GONE, LIVING, VALUE = 1, 2, 3
-ALIAS = "test_right"
-KEY = Leaf._meta.get_field("owner")
+GONE, LIVING, VALUE, OTHER = 1, 2, 3, 4
+KEY: Any = Leaf._meta.get_field("owner")
 
 
-def delete() -> Counter[Any]:
-    return statements.on(ALIAS).delete_rows(KEY, [GONE], 9, using=ALIAS, patient=True)
+def delete(field: Any, key: Any, using: str) -> Counter[Any]:
+    """One key alone: see Note [All or some] in postgresql.py."""
+    return statements.on(using).delete_rows(field, [key], 9, using=using, patient=True)
 
 
-def update() -> Counter[Any]:
-    return statements.on(ALIAS).update_rows(KEY, [GONE], VALUE, 9, using=ALIAS, patient=True)
+def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
+    keys = [key, OTHER]
+    return statements.on(using).delete_rows(field, keys, 9, using=using, patient=True)
 
 
-@pytest.mark.parametrize("change", [delete, update])
-def test_it_is_left_alone(change: Callable[[], Counter[Any]]) -> None:
-    moved, stays = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
+def update(field: Any, key: Any, using: str) -> Counter[Any]:
+    value = VALUE if field is KEY else None
+    return statements.on(using).update_rows(field, [key], value, 9, using=using, patient=True)
+
+
+def generic_key(label: str) -> Any:
+    return generic.narrowed(relations.catalogue().relation(label)).field
+
+
+def left_alone(change: Callable[[], Counter[Any]], move: str, using: str) -> Counter[Any]:
+    """What `change` does while another session moves a row and commits."""
     found: list[Counter[Any]] = []
 
     def work() -> None:
         try:
             # Past the usual limit, because this machine may be slow.
-            with connections[ALIAS].cursor() as cursor:
+            with connections[using].cursor() as cursor:
                 cursor.execute("SET lock_timeout = '30s'")
             found.append(change())
         finally:
             connections.close_all()
 
-    other = connections[ALIAS].copy()
+    other = connections[using].copy()
     thread = threading.Thread(target=work)
     try:
         other.set_autocommit(False)
         with other.cursor() as cursor:
-            cursor.execute("UPDATE right_leaf SET owner_id = %s WHERE id = %s", [LIVING, moved.pk])
+            cursor.execute(move)
             thread.start()
-            assert eventually(somebody_waits, timeout=30)
+            assert eventually(lambda: somebody_waits(using), timeout=30)
             other.commit()
     finally:
         other.close()
         thread.join()
-    assert found == [{GONE: 1}]
+    return found[0]
+
+
+@pytest.mark.parametrize("change", [delete, delete_of_several, update])
+def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
+    moved, stays = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
+    move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608
+    work = partial(change, KEY, GONE, "test_right")
+    assert left_alone(work, move, "test_right") == {GONE: 1}
     assert Leaf.objects.get(pk=moved.pk).owner_id == LIVING
     assert not Leaf.objects.filter(pk=stays.pk, owner_id=GONE).exists()
 
 
-def somebody_waits() -> bool:
-    with connections[ALIAS].cursor() as cursor:
+@pytest.mark.parametrize(
+    ("change", "model", "label"),
+    [
+        (delete, Note, "left.Note.content_object@parents.Plant"),
+        (delete_of_several, Note, "left.Note.content_object@parents.Plant"),
+        (delete, Fence, "left.Fence.content_object@parents.Weed"),  # by text
+        (update, Chisel, "left.Chisel.content_object@parents.Stone"),
+    ],
+)
+def test_so_is_one_that_moves_to_a_parent_of_another_model(
+    change: Callable[..., Counter[Any]], model: Any, label: str
+) -> None:
+    field = generic_key(label)
+    [(_, own)] = generic.condition(field).items()
+    key: Any = {Note: 7, Fence: "7", Chisel: uuid.uuid4()}[model]
+    moved, _ = (model.objects.create(content_type_id=own, object_id=key) for _ in range(2))
+    table = model._meta.db_table
+    move = f"UPDATE {table} SET content_type_id = {own + 1} WHERE id = {moved.pk}"  # noqa: S608
+    work = partial(change, field, key, "test_left")
+    assert left_alone(work, move, "test_left") == {key: 1}
+    moved.refresh_from_db()
+    assert (moved.content_type_id, moved.object_id) == (own + 1, key)
+    assert not model.objects.filter(content_type_id=own).exists()
+
+
+def somebody_waits(using: str) -> bool:
+    with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"

@@ -10,6 +10,7 @@ from .paths import (
     COLUMNS,
     GRANTS,
     KEYS,
+    NAMING,
     RELATIONS,
     STEPS,
     SUSPECTS,
@@ -36,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "generic-rows-are-all-of-one-parent",
         "G2: an object_id is a user's key in one row and a post's in the next",
-        COLUMNS,
+        NAMING,
         "return str(each.name)",
         'return ""',
         (REFUSED,),
@@ -45,7 +46,8 @@ MUTATIONS = (
         "declared-inside-one-database",
         "a declared relation that nobody carries out",
         RELATIONS,
-        "if (relation := _relation(field)) is not None:\n        return relation",
+        "if (relation := _relation(field)) is not None:\n"
+        "        _require_its_content_types(relation)\n        return relation",
         "if True:\n        return _relation(field)",
         (REFUSED,),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import columns, guards, listed, log, order, processes, request, scan, work
+from . import columns, generic, guards, listed, log, order, processes, request, scan, work
 
 MUTATIONS = (
     *listed.MUTATIONS,
@@ -12,6 +12,7 @@ MUTATIONS = (
     *scan.MUTATIONS,
     *guards.MUTATIONS,
     *columns.MUTATIONS,
+    *generic.MUTATIONS,
     *order.MUTATIONS,
     *processes.MUTATIONS,
 )

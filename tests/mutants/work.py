@@ -8,6 +8,7 @@ from .paths import (
     CLAIMS,
     CONTROL,
     EXITS,
+    GENERIC,
     PACE,
     PLAN,
     PORTABLE,
@@ -326,8 +327,8 @@ MUTATIONS = (
         "found-and-not-locked",
         "G2: rows above go on moving while those below are removed",
         POSTGRESQL,
-        '" LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"',
-        '" LIMIT %s) AS found LIMIT %s"',
+        "LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s",
+        "LIMIT %s) AS found LIMIT %s",
         (f"{T_STATEMENTS}::TestLockRows::test_rows_that_somebody_else_holds_are_passed_over",),
     ),
     Mutation(
@@ -363,9 +364,9 @@ MUTATIONS = (
     Mutation(
         "managers-hide-the-living",
         "G2: a parent that a manager hides counts as gone",
-        PORTABLE,
-        "return QuerySet(model=model, using=using)",
-        "return model._base_manager.using(using)",
+        GENERIC,
+        "= QuerySet(model=field.model, using=using)",
+        "= field.model._base_manager.using(using)",
         (f"{LIVING}::test_a_parent_hidden_by_its_managers_is_alive",),
     ),
     Mutation(

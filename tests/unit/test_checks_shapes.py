@@ -16,7 +16,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import plan, relations
 from apps.integrity.checks import shapes
 from apps.shop.models import Order, Product
-from tests.kinds.left.models import Box, Group, Picture, Shelf, Tag, Team
+from tests.kinds.left.models import Box, Group, Note, Picture, Shelf, Tag, Team
 from tests.kinds.parents.models import Account, Owner, OwnerProxy, Place, Restaurant
 
 if TYPE_CHECKING:
@@ -118,7 +118,10 @@ class TestE009:
         [found] = ask(shapes.reached_generically, Film)
         assert found.id == "integrity.E009"
         assert "parents.Film.tags" in found.msg
-        assert "Remove parents.Film.tags" in found.hint
+        assert found.hint == (
+            'Remove parents.Film.tags, and declare the relation: INTEGRITY = {"relations":'
+            ' [Relation("left.Tag.content_object", "parents.Film", content_types="default")]}'
+        )
 
     def test_one_inside_its_database(self, ask: Ask) -> None:
         assert ask(shapes.reached_generically, Picture) == []
@@ -130,7 +133,10 @@ class TestW003:
         assert found.id == "integrity.W003"
         assert "left.Tag.content_object may point to " in found.msg
         assert " more, in other databases than 'test_left'" in found.msg
-        assert "deletion_recorded" in found.hint
+        assert 'Relation("left.Tag.content_object", "auth.User", content_types=' in found.hint
+
+    def test_one_that_is_declared(self, ask: Ask) -> None:
+        assert ask(shapes.pointing_anywhere, Note) == []
 
     def test_one_beside_all_parents(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         author = relations.catalogue().relation("blog.Post.author")

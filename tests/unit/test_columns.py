@@ -11,10 +11,11 @@ from django.apps import apps
 from django.db import connections, models
 from django.db.migrations.state import ModelState
 
-from apps.integrity import adoption, checks, columns, plan, relations
+from apps.integrity import adoption, checks, columns, naming, plan, relations
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import InvalidSetting
 from apps.integrity.relations import Policy
+from tests.kinds.left import models as left
 from tests.kinds.parents import models as parents
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CATALOGUE = relations.catalogue()
 BY_LABEL = {each.label: each for each in CATALOGUE.relations}
 PLAIN = ("left.Event.station_key", "parents.Station")
+GENERIC = ("left.Tag.content_object", "parents.Station")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,11 @@ PLAIN = ("left.Event.station_key", "parents.Station")
         ("left.Kept.station_key", parents.Station, "id", "PROTECT"),
         ("lite.Limit.station_key", parents.Station, "id", "RESTRICT"),
         ("left.Reported.station_key", parents.Station, "id", "DO_NOTHING"),
+        ("left.Note.content_object@parents.Plant", parents.Plant, "id", "CASCADE"),
+        ("left.Note.content_object@parents.Weed", parents.Weed, "id", "CASCADE"),
+        ("left.Sticker.stuck_to@parents.Plant", parents.Plant, "id", "CASCADE"),  # of a proxy
+        ("left.Chisel.content_object@parents.Stone", parents.Stone, "id", "SET_NULL"),
+        ("left.Fence.content_object@parents.Weed", parents.Weed, "id", "PROTECT"),
     ],
 )
 def test_a_declared_column_is_a_relation_like_any_other(
@@ -95,8 +102,9 @@ def refused(tune: Tune, *declared: Any) -> str:
         (("left.Profile.owner", "parents.Owner"), ["in its model already (OneToOneField)"]),
         (("left.Group.members", "parents.Owner"), ["(ManyToManyField) is no column"]),
         (("left.Derived.lineage", "parents.Lineage"), ["in its model already (ForeignKey)"]),
-        (("left.Tag.content_object", "parents.Station"), ["generic relation 'content_object'"]),
-        (("left.Tag.object_id", "parents.Station"), ["generic relation 'content_object'"]),
+        (("left.Tag.content_object", "parents.Station"), ["a GenericForeignKey", "known: default"]),
+        (("left.Tag.object_id", "parents.Station"), ["'content_object'", "content_types="]),
+        (("left.Tag.content_type", "parents.Station"), ["'content_object'", "content_types="]),
         (("left.Picture.tags", "parents.Station"), ["generic relation 'tags'"]),
         (
             ("left.Event.station_key", "parents.Beacon"),
@@ -133,6 +141,22 @@ def test_what_no_foreign_key_could_be_is_refused(
         (Relation(*PLAIN, to_field="name"), ["no unique field 'name'", "known: id, code"]),
         (Relation(*PLAIN, to_field=["id"]), ["no unique field ['id']"]),  # type: ignore[arg-type]
         (Relation(*PLAIN, to_field="code"), ["(IntegerField)", "of CharField or TextField"]),
+        (Relation(*PLAIN, content_types="default"), ["is for a GenericForeignKey only"]),
+        (Relation(*GENERIC, content_types="defualt"), ["'defualt'", "known: default"]),
+        (Relation(*GENERIC, content_types=["default"]), ["content_types is ['default']"]),  # type: ignore[arg-type]
+        (Relation(*GENERIC, content_types="shop_db"), ["'shop_db'", "default, test_left"]),
+        (Relation(*GENERIC, content_types="default", to_field="id"), ["so no to_field"]),
+        (Relation(*GENERIC, "SET_NULL", content_types="default"), ["null=True: content_type"]),
+        (Relation(*GENERIC, "SET", value=7, content_types="default"), ["'SET'", "leave whose"]),
+        (Relation(*GENERIC, "SET_DEFAULT", content_types="default"), ["leave whose it is"]),
+        (
+            Relation("left.Tag.content_object", "parents.Beacon", content_types="default"),
+            ["left.Tag.object_id (PositiveBigIntegerField) could hold"],
+        ),
+        (
+            Relation("left.Tag.content_object", "left.Shelf", content_types="test_left"),
+            ["both live in test_left", 'GenericRelation("left.Tag", …) in left.Shelf'],
+        ),
         ("left.Event.station_key", ["'left.Event.station_key'", "Relation("]),
         (BY_LABEL["left.Event.station_key"], ["it takes a list of"]),
     ],
@@ -146,6 +170,67 @@ def test_unusable_options_are_refused(tune: Tune, declared: Any, words: list[str
 def test_a_column_has_one_parent(tune: Tune) -> None:
     text = refused(tune, Relation(*PLAIN), Relation("left.event.station_key", "auth.User"))
     assert "left.Event.station_key is declared twice" in text
+
+
+def test_a_generic_relation_has_each_parent_once(tune: Tune) -> None:
+    """A proxy has the content type of its model."""
+    plants = [
+        Relation("left.Note.content_object", each, content_types="default")
+        for each in ("parents.Plant", "parents.PlantProxy")
+    ]
+    text = refused(tune, *plants)
+    assert text.endswith("left.Note.content_object@parents.Plant is declared twice")
+
+
+def test_unless_its_proxies_have_content_types_of_their_own(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [pointer] = left.Note._meta.private_fields
+    monkeypatch.setattr(pointer, "for_concrete_model", False)
+    tune(
+        relations=[
+            Relation("left.Note.content_object", each, content_types="default")
+            for each in ("parents.Plant", "parents.PlantProxy")
+        ]
+    )
+    found = [each for each in relations.discover().relations if columns.generic_of(each.field)]
+    assert [each.label for each in found] == [
+        "left.Note.content_object@parents.Plant",
+        "left.Note.content_object@parents.PlantProxy",
+    ]
+    assert {each.parent for each in found} == {parents.Plant}
+
+
+def test_a_key_to_the_content_type_that_contradicts_is_refused(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a content type deleted in the one database takes rows of another's."""
+    key = left.Note._meta.get_field("content_type")
+    monkeypatch.setattr(key.remote_field, "on_delete", models.CASCADE)
+    text = refused(
+        tune, Relation("left.Note.content_object", "parents.Plant", content_types="test_left")
+    )
+    assert "left.Note.content_type is CASCADE" in text
+    assert "on_delete=DO_NOTHING" in text
+
+
+@pytest.mark.parametrize("missing", ["ct_field", "fk_field"])
+def test_a_generic_key_without_its_columns_is_refused(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    [pointer] = left.Note._meta.private_fields
+    monkeypatch.setattr(pointer, missing, "nothing")
+    declared = Relation("left.Note.content_object", "parents.Plant", content_types="default")
+    assert "no column 'nothing'; known: id, content_type" in refused(tune, declared)
+
+
+def test_a_content_type_that_is_none_is_refused(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [pointer] = left.Note._meta.private_fields
+    monkeypatch.setattr(pointer, "ct_field", "object_id")
+    declared = Relation("left.Note.content_object", "parents.Plant", content_types="default")
+    assert "object_id is no ForeignKey to ContentType" in refused(tune, declared)
 
 
 @pytest.mark.parametrize("value", [None, 7, Relation(*PLAIN), {}])
@@ -164,7 +249,7 @@ def test_a_column_of_a_parent_table_is_declared_there(tune: Tune) -> None:
 def test_a_swapped_model_is_no_parent(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parents.Station._meta, "swapped", "auth.User")
     with pytest.raises(InvalidSetting, match=r"parents.Station is not in use here.*'auth.User'"):
-        columns._parent("parents.Station")
+        naming.parent_of("parents.Station")
 
 
 def test_discovery_asks_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,16 +326,30 @@ def test_a_column_is_checked_for_its_index_and_for_nothing_of_a_foreign_key(
     assert found.hint == "In analytics.Event.name: CharField(..., db_index=True)"
 
 
+def test_an_index_of_a_generic_relation_begins_with_both_columns(tune: Tune) -> None:
+    assert BY_LABEL["left.Note.content_object@parents.Plant"].indexed
+    assert BY_LABEL["left.Sticker.stuck_to@parents.Plant"].indexed  # the other way round
+    tune(relations=[Relation(*GENERIC, content_types="default")])
+    [unindexed] = [each for each in relations.discover().relations if not each.field.is_relation]
+    [found] = checks.keys.problems(unindexed)
+    assert found.id == "integrity.W001"
+    assert found.hint == (
+        "In left.Tag: class Meta: indexes = [models.Index(fields=['content_type', 'object_id'])]"
+    )
+
+
 def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
     for _ in range(2):
         adoption.adopt(relations.discover())
+    [guard] = parents.Weed._meta.private_fields
+    assert guard.name == "integrity_guard_of_left_fence_content_object_parents_weed"
     for model in (parents.Station, parents.StationProxy, parents.Lighthouse):
         assert sorted(each.relation.label for each in model._meta.private_fields) == [
             "left.Kept.station_key",
             "lite.Limit.station_key",
         ]
     for model in apps.get_models():
-        if not issubclass(model, parents.Station):
+        if not issubclass(model, parents.Station | parents.Weed):
             assert not [
                 each for each in model._meta.private_fields if isinstance(each, adoption.Guard)
             ]

@@ -12,6 +12,7 @@ from apps.integrity import exceptions
 from apps.integrity.exceptions import (
     CrossDatabaseError,
     DatabaseUnreachable,
+    MissingContentType,
     MissingParent,
     NotDrained,
     UnknownName,
@@ -21,6 +22,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
     MissingParent: MissingParent("blog.Post.author", "42"),
+    MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
     NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),
 }
 KINDS = [

@@ -52,8 +52,9 @@ class Chart:
             elif found := NODE.fullmatch(line):
                 assert inside
                 assert found[1] not in self.nodes
-                self.nodes[found[1]] = (inside[1], found[2])
-                self.boxes[inside[0]].append(found[2])
+                name = found[2].replace("#64;", "@")  # as Mermaid shows it
+                self.nodes[found[1]] = (inside[1], name)
+                self.boxes[inside[0]].append(name)
             else:
                 found = EDGE.fullmatch(line)
                 assert found, line

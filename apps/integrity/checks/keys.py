@@ -8,6 +8,7 @@ from django.core import checks
 from django.db import models, router
 
 from .. import relations
+from ..columns import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,9 +59,13 @@ def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
         yield from _router_problems(relation)
     if not relation.indexed:
         label, made = relation.label, type(relation.field).__name__
+        columns = [each.name for each in columns_of(relation.field)]
         yield checks.Warning(
             f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
-            hint=f"In {label}: {made}(..., db_index=True)",
+            hint=f"In {label}: {made}(..., db_index=True)"
+            if len(columns) == 1
+            else f"In {relation.child._meta.label}: class Meta: indexes ="
+            f" [models.Index(fields={columns})]",
             obj=relation.field,
             id="integrity.W001",
         )

@@ -9,6 +9,8 @@ from django.core import checks
 from django.db import connections
 
 from .. import conf, plan, relations
+from ..columns import generic_of
+from ..naming import points_anywhere
 from ..relations import databases_for, label
 from . import joins
 from .keys import in_database, some
@@ -75,7 +77,8 @@ def reached_generically(**_: Any) -> list[checks.CheckMessage]:
         checks.Error(
             f"{label(field)} is a GenericRelation into another database ({_where(model, there)}):"
             f" deleting a {model._meta.label} looks for {there._meta.label} beside it, and fails.",
-            hint=f"Remove {label(field)}, and read {there._meta.label} by its object_id.",
+            hint=f"Remove {label(field)}, and declare the relation:"
+            f" {_setting(there, field.object_id_field_name, model)}",
             obj=field,
             id="integrity.E009",
         )
@@ -87,26 +90,52 @@ def reached_generically(**_: Any) -> list[checks.CheckMessage]:
 
 
 def pointing_anywhere(**_: Any) -> list[checks.CheckMessage]:
-    """W003: a GenericForeignKey that may point to a parent elsewhere; nothing follows it."""
+    """W003: a GenericForeignKey that may point to a parent elsewhere; nothing follows it.
+
+    Silent once one of its parents is declared: its author has thought of them.
+    """
     return [
         checks.Warning(
             f"{label(field)} may point to {some(elsewhere)}, in other databases than"
             f" {databases_for(model)[0]!r}: no deletion there cascades to it.",
-            hint=f"A ForeignKey(..., null=True, db_constraint=False) for each kind of parent in the"
-            f" place of {field.name}, or delete its rows in a receiver of `deletion_recorded`.",
+            hint="For each model that it points to, as in:"
+            f" {_setting(model, field.fk_field, relations.catalogue().parents[elsewhere[0]])}",
             obj=field,
             id="integrity.W003",
         )
         for model in _models()
         for field in model._meta.private_fields
-        if hasattr(field, "ct_field") and hasattr(field, "fk_field") and field.model is model
-        if (elsewhere := _parents_apart_from(model))
+        if points_anywhere(field) and field.model is model and not _is_declared(field)
+        if (elsewhere := _parents_apart_from(model, but=field.ct_field))
     ]
 
 
-def _parents_apart_from(model: Model) -> list[str]:
+def _is_declared(field: Any) -> bool:
+    declared = (each for each in relations.catalogue().relations if each.child is field.model)
+    return any(
+        generic.name == field.name for each in declared if (generic := generic_of(each.field))
+    )
+
+
+def _setting(child: Model, fk_field: str, parent: Model) -> str:
+    """What goes into the settings, for a GenericForeignKey with that column."""
+    pointers = (each for each in child._meta.private_fields if points_anywhere(each))
+    names = [each.name for each in pointers if each.fk_field == fk_field] or ["content_object"]
+    return (
+        f'INTEGRITY = {{"relations": [Relation("{child._meta.label}.{names[0]}",'
+        f' "{parent._meta.label}", content_types="{databases_for(parent)[0]}")]}}'
+    )
+
+
+def _parents_apart_from(model: Model, *, but: str) -> list[str]:
+    """The tracked parents elsewhere, without those that the field `but` points to."""
+    known = {each.name: each.related_model for each in model._meta.fields}
     parents = relations.catalogue().parents
-    return [name for name, parent in parents.items() if _scattered(model, parent)]
+    return [
+        name
+        for name, parent in parents.items()
+        if parent is not known.get(but) and _scattered(model, parent)
+    ]
 
 
 def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:

@@ -10,7 +10,8 @@ from django.db import Error, OperationalError, router
 from django.db.models import Q, QuerySet
 
 from .. import claims, control, log, relations, suspects
-from ..exceptions import DatabaseUnreachable
+from ..exceptions import DatabaseUnreachable, MissingContentType
+from ..generic import lookups, narrowed
 from ..plan import plan
 from . import bounds
 
@@ -145,6 +146,8 @@ def repairs(
             effects += _repairs(relation, suspects_max)
         except DatabaseUnreachable as error:
             uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
+        except MissingContentType as error:
+            uncounted[relation.label] = Uncounted(reason=str(error))
         except Error as error:
             # SQLite calls a table that is not there an `OperationalError`, too. So look.
             if reason := claims.missing_table(relation):
@@ -224,14 +227,21 @@ def _effects(
     seen: dict[tuple[Model, str], Q],
     most: int | None = None,
 ) -> Iterator[Effect]:
+    relation = narrowed(relation)
     key, policy = relation.field, relation.policy
     values = [relations.as_held(key, value) for value in values]
-    yield _effect(key, str(policy), Q(**{f"{key.attname}__in": values}), database, seen, most)
+    rows = _referring(key, values)
+    yield _effect(key, str(policy), rows, database, seen, most)
     if policy is relations.Policy.CASCADE:
-        for node, path in _below(plan(relation).root, key.attname):
+        for node, path in _below(plan(relation).root, ""):
             below = relations.Policy.of(relations.declared_on_delete(node.field))
-            rows = Q(**{f"{path}__in": values})
+            rows = _referring(key, values, path)
             yield _effect(node.field, str(below), rows, database, seen, most)
+
+
+def _referring(key: ForeignKey, values: list[Any], path: str = "") -> Q:
+    """Rows that refer to parents through `key`, or from which `path` leads to such rows."""
+    return Q(**{f"{path}{key.attname}__in": values}, **lookups(key, path))
 
 
 def _below(node: Node, path: str) -> Iterator[tuple[Node, str]]:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import connections, models, transaction
 from django.db.models import Count, QuerySet
 
+from ..generic import rows_of
 from ..relations import as_key, format_key, parse_key, writes_text
-from .postgresql import names_of, type_of
+from .postgresql import also, names_of, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -105,7 +106,8 @@ class PostgreSQLKeys:
             f" cardinality(keys), rows"
             f" FROM (SELECT array_agg(key)::{kind}[] AS keys, sum(number)::bigint AS rows FROM"
             f" (SELECT {names['key']} AS key, count(*) AS number FROM {names['table']}"
-            f" WHERE {names['key']} {where} GROUP BY 1 ORDER BY 1 LIMIT %s) AS step) AS packed",
+            f" WHERE {names['key']} {where}{also(field, names['table'], child)}"
+            " GROUP BY 1 ORDER BY 1 LIMIT %s) AS step) AS packed",
             [*params, limit],
         )
         return lambda: _step(cursor, limit)
@@ -176,7 +178,8 @@ class SQLiteKeys:
                 cursor.execute(
                     "SELECT json_group_array(key), min(key), max(key), count(*), sum(number) FROM"
                     f" (SELECT {names['key']} AS key, count(*) AS number FROM {names['table']}"
-                    f" WHERE {names['key']} {where} GROUP BY 1 ORDER BY 1 LIMIT %s)",
+                    f" WHERE {names['key']} {where}{also(field, names['table'], child)}"
+                    " GROUP BY 1 ORDER BY 1 LIMIT %s)",
                     [*params, limit],
                 )
                 keys, first, last, count, rows = cursor.fetchone()
@@ -214,8 +217,7 @@ class PortableKeys:
     def ask(
         self, field: Field, after: str | None, limit: int, *, child: str
     ) -> Callable[[], Step | None]:
-        rows: QuerySet[Any] = QuerySet(model=field.model, using=child)
-        name = field.attname
+        rows, name = rows_of(field, child), field.attname
         rows = (
             rows.exclude(**{name: None})
             if after is None

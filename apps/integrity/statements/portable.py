@@ -7,15 +7,19 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 
+from ..columns import columns_of
+from ..generic import rows_of
 from ..relations import format_key, primary_key
 from . import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
+
+    from django.db.models import QuerySet
 
     from ..relations import Field, Model, Relation
 
@@ -37,7 +41,7 @@ class Portable:
         pk = primary_key(parent)
         alive: set[Any] = set()
         for chunk in _chunks(need(keys)):
-            alive |= set(_rows(parent, using).filter(pk__in=chunk).values_list("pk", flat=True))
+            alive |= set(rows_of(pk, using).filter(pk__in=chunk).values_list("pk", flat=True))
         new = [
             Deletion(
                 parent=parent._meta.label,
@@ -168,26 +172,29 @@ class Portable:
         with transaction.atomic(using=using):
             found = _referring(field, keys, limit, using, patient=patient)
             for chunk in _chunks(list(found)):
-                _still(field, found, chunk, using).update(**{field.name: value})
+                put = {each.name: value for each in columns_of(field)}
+                _still(field, found, chunk, using).update(**put)
         return Counter(found.values())
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        name, rows = field.attname, _rows(field.model, using)
+        name, referring = field.attname, rows_of(field, using)
         found = set[Any]()
         if field.unique:  # else a list would read all rows of a key that has a million
             for chunk in _chunks(need(keys)):
-                present = rows.filter(**{f"{name}__in": chunk})
+                present = referring.filter(**{f"{name}__in": chunk})
                 found.update(present.values_list(name, flat=True))
         # The database may take texts for equal that Python does not: the rest one by one.
         held = set(keys) & found
         if not (field.unique and isinstance(field, models.IntegerField | models.UUIDField)):
-            held |= {key for key in set(need(keys)) - held if rows.filter(**{name: key}).exists()}
+            rest = set(need(keys)) - held
+            held |= {key for key in rest if referring.filter(**{name: key}).exists()}
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
-        rows = _rows(field.model, using)
+        referring = rows_of(field, using)
         return sum(
-            rows.filter(**{f"{field.attname}__in": chunk}).count() for chunk in _chunks(need(keys))
+            referring.filter(**{f"{field.attname}__in": chunk}).count()
+            for chunk in _chunks(need(keys))
         )
 
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
@@ -200,20 +207,15 @@ class Portable:
         return None
 
 
-def _rows(model: Model, using: str) -> QuerySet[Any]:
-    """All rows: a project's managers may hide some, and hidden rows are alive."""
-    return QuerySet(model=model, using=using)
-
-
 def _referring(
     field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
 ) -> dict[Any, Any]:
     """Primary key → key of at most `limit` rows, locked where the backend can lock."""
     can_skip = connections[using].features.has_select_for_update_skip_locked
-    rows = _rows(field.model, using).select_for_update(skip_locked=can_skip and not patient)
+    locked = rows_of(field, using).select_for_update(skip_locked=can_skip and not patient)
     found: dict[Any, Any] = {}
     for chunk in _chunks(need(keys)):
-        pairs = rows.filter(**{f"{field.attname}__in": chunk}).values_list("pk", field.attname)
+        pairs = locked.filter(**{f"{field.attname}__in": chunk}).values_list("pk", field.attname)
         found.update(pairs[: limit - len(found)])
         if len(found) >= limit:
             break
@@ -223,7 +225,7 @@ def _referring(
 def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> QuerySet[Any]:
     """Those rows, as long as they hold the key that they were found by."""
     keys = {found[pk] for pk in pks}
-    return _rows(field.model, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
+    return rows_of(field, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

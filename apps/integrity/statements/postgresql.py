@@ -11,6 +11,8 @@ the limit, in the same statement and its snapshot, and only of more some are pic
 
 Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
 key's condition, so that a row which moved to another parent meanwhile is left alone.
+
+`also` is the rest of a key's condition: of a generic relation, the content type.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.models import BooleanField, F, Func, Q, Value
 
+from ..columns import columns_of
+from ..generic import condition
 from ..relations import format_key, primary_key
 from . import need
 
@@ -174,7 +178,7 @@ class PostgreSQL:
             f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk"
             f" FROM {names['table']} AS child WHERE child.{names['key']} = wanted.key"
-            " LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
+            f"{also(field, 'child', using)} LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
         )
         return dict(_fetch(using, sql, [_prepared(field, need(keys), using), limit, limit]))
 
@@ -197,10 +201,12 @@ class PostgreSQL:
             if found is not None:
                 return found
         names, prepared = names_of(field, using), _prepared(field, need(keys), using)
+        picked = _picked(field, kind, using, patient=patient)
         sql = (
             f"WITH gone AS (DELETE FROM {names['table']} AS child"
-            f" WHERE child.ctid = ANY(ARRAY(SELECT found.row {_picked(names, kind, patient)}))"
-            f" AND child.{names['key']} = ANY(%s::{kind}[]) RETURNING child.{names['key']} AS key)"
+            f" WHERE child.ctid = ANY(ARRAY(SELECT found.row {picked}))"
+            f" AND child.{names['key']} = ANY(%s::{kind}[]){also(field, 'child', using)}"
+            f" RETURNING child.{names['key']} AS key)"
             " SELECT key, count(*) FROM gone GROUP BY key"
         )
         return Counter(dict(_fetch(using, sql, [prepared, limit, limit, prepared])))
@@ -215,9 +221,10 @@ class PostgreSQL:
         using: str,
         patient: bool,
     ) -> Counter[Any]:
-        names = names_of(field, using)
-        update = f"UPDATE {names['table']} AS child SET {names['key']} = %s FROM picked"
-        values = _prepared(field, [value], using)
+        columns = columns_of(field)
+        put = ", ".join(f"{names_of(each, using)['key']} = %s" for each in columns)
+        update = f"UPDATE {names_of(field, using)['table']} AS child SET {put} FROM picked"
+        values = [_prepared(each, [value], using)[0] for each in columns]
         return _change(field, keys, limit, update, *values, using=using, patient=patient)
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
@@ -226,7 +233,8 @@ class PostgreSQL:
             using,
             f"SELECT wanted.key FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" WHERE child.{names['key']} = wanted.key LIMIT 1) AS present",
+            f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} LIMIT 1)"
+            " AS present",
             [_prepared(field, need(keys), using)],
         )
         return {key for (key,) in found}
@@ -237,7 +245,8 @@ class PostgreSQL:
             using,
             f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" WHERE child.{names['key']} = wanted.key OFFSET 0) AS present",
+            f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
+            " AS present",
             [_prepared(field, need(keys), using)],
         )
         return int(number)
@@ -278,6 +287,14 @@ def names_of(field: Field, using: str) -> _Names:
     return _Names(using, table=field.model._meta.db_table, key=field.column)
 
 
+def also(field: Field, row: str, using: str) -> str:
+    """What else `row` must hold to refer through `field`, after the condition on its key."""
+    return "".join(
+        f" AND {row}.{names_of(column, using)['key']} = {int(held)}"
+        for column, held in condition(field).items()
+    )
+
+
 def _delete_all(field: Field, keys: Sequence[Any], limit: int, using: str) -> Counter[Any] | None:
     """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
 
@@ -285,13 +302,16 @@ def _delete_all(field: Field, keys: Sequence[Any], limit: int, using: str) -> Co
     """
     names, kind = names_of(field, using), type_of(field, using)
     prepared = _prepared(field, need(keys), using)
-    delete = f"DELETE FROM {names['table']} AS child WHERE child.{names['key']} = ANY(%s::{kind}[])"
+    delete = (
+        f"DELETE FROM {names['table']} AS child WHERE child.{names['key']} = ANY(%s::{kind}[])"
+        f"{also(field, 'child', using)}"
+    )
     returning = f" RETURNING child.{names['key']} AS key"
     if field.unique and len(keys) <= limit:
         return Counter(key for (key,) in _fetch(using, delete + returning, [prepared]))
     sql = (
         "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM"
-        f" (SELECT {_picked(names, kind, patient=True)}) AS picked),"
+        f" (SELECT {_picked(field, kind, using, patient=True)}) AS picked),"
         f" gone AS ({delete} AND (SELECT number FROM few) <= %s{returning})"
         " SELECT key, count(*) FROM gone GROUP BY key"
         " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
@@ -312,24 +332,26 @@ def _change(
 ) -> Counter[Any]:
     """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
     names = names_of(field, using)
-    picked = _picked(names, type_of(field, using), patient)
+    picked = _picked(field, type_of(field, using), using, patient=patient)
     sql = (
         f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
         f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"
-        " RETURNING picked.key)"
+        f"{also(field, 'child', using)} RETURNING picked.key)"
         " SELECT key, count(*) FROM changed GROUP BY key"
     )
     prepared = _prepared(field, need(keys), using)
     return Counter(dict(_fetch(using, sql, [prepared, limit, limit, *params])))
 
 
-def _picked(names: _Names, kind: str, patient: bool) -> str:  # noqa: FBT001 (called twice, here)
+def _picked(field: Field, kind: str, using: str, *, patient: bool) -> str:
     """The rows to change; its parameters are the keys, and twice the limit."""
+    names = names_of(field, using)
     lock = "" if patient else " FOR UPDATE SKIP LOCKED"
     return (
         f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
-        f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key LIMIT %s{lock})"
+        f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key"
+        f"{also(field, 'one', using)} LIMIT %s{lock})"
         " AS found LIMIT %s"
     )
 

@@ -268,3 +268,61 @@ class Kept(models.Model):
 
 class Reported(models.Model):
     station_key = models.BigIntegerField(db_index=True)
+
+
+# GenericForeignKeys that tests/settings.py declares
+
+
+def content_type(**options: Any) -> Any:
+    """A key to a content type, of whatever database."""
+    return models.ForeignKey(
+        ContentType, models.DO_NOTHING, db_constraint=False, related_name="+", **options
+    )
+
+
+class Note(models.Model):
+    """Its content types are those of the parents' database."""
+
+    content_type = content_type()
+    object_id = models.PositiveBigIntegerField()
+    content_object = GenericForeignKey()
+
+    class Meta:
+        indexes = (models.Index(fields=["content_type", "object_id"]),)
+
+
+class NoteReply(models.Model):
+    note = models.ForeignKey(Note, models.CASCADE)
+
+
+class Sticker(models.Model):
+    """Keys of any kind, as text; its content types are those of its own database."""
+
+    kind = content_type(db_column="of")
+    key = models.CharField(max_length=40, db_column="stuck_to")
+    stuck_to = GenericForeignKey("kind", "key")
+
+    class Meta:
+        indexes = (models.Index(fields=["key", "kind"]),)
+
+
+class Chisel(models.Model):
+    """UUIDs, which are taken away."""
+
+    content_type = content_type(null=True)
+    object_id = models.UUIDField(null=True)
+    content_object = GenericForeignKey()
+
+    class Meta:
+        indexes = (models.Index(fields=["content_type", "object_id"]),)
+
+
+class Fence(models.Model):
+    """What keeps the plants that it is around."""
+
+    content_type = content_type()
+    object_id = models.CharField(max_length=20)
+    content_object = GenericForeignKey()
+
+    class Meta:
+        indexes = (models.Index(fields=["content_type", "object_id"]),)

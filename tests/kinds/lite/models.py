@@ -1,6 +1,8 @@
 # ruff: noqa: DJ008 (nobody looks at these rows)
 from __future__ import annotations
 
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from tests.kinds.parents.models import Mixed
@@ -30,3 +32,20 @@ class Limit(models.Model):
     """What keeps stations that it names."""
 
     station_key = models.CharField(max_length=20, db_index=True)
+
+
+class Leaf(models.Model):
+    """A GenericForeignKey that tests/settings.py declares."""
+
+    content_type = models.ForeignKey(
+        ContentType, models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    object_id = models.TextField()
+    content_object = GenericForeignKey()
+
+    class Meta:
+        indexes = (models.Index(fields=["content_type", "object_id"]),)
+
+
+class Vein(models.Model):
+    leaf = models.ForeignKey(Leaf, models.CASCADE)

@@ -135,3 +135,27 @@ class Beacon(models.Model):
 
 class Mixed(models.Model):
     """Parent, on PostgreSQL, of rows on SQLite."""
+
+
+# What the GenericForeignKeys that tests/settings.py declares point to
+
+
+class Plant(models.Model):
+    pass
+
+
+class PlantProxy(Plant):
+    class Meta:
+        proxy = True
+
+
+class Tree(Plant):
+    """A multi-table child."""
+
+
+class Weed(models.Model):
+    """Its keys are those of plants, too."""
+
+
+class Stone(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)

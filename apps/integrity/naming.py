@@ -1,0 +1,133 @@
+"""What the settings name → models and fields, or an error that names the value and the remedy.
+
+For `INTEGRITY["relations"]`. Raises `InvalidSetting`. No queries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+
+from .exceptions import InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Model: TypeAlias = type[models.Model]
+Field: TypeAlias = "models.Field[Any, Any]"
+
+
+def points_anywhere(field: object) -> bool:
+    """Whether it is a GenericForeignKey. Not by its class: its app may not be installed."""
+    return hasattr(field, "ct_field") and hasattr(field, "fk_field")
+
+
+def own_column(model: Model, name: str) -> Field:
+    """A column of the model's own table."""
+    field = _named(model, name)
+    if field.model is not model:
+        raise invalid(
+            f"{label_of(field)} is a column of {field.model._meta.label}: declare it there"
+        )
+    return cast("Field", field)
+
+
+def _named(model: Model, name: str) -> Any:
+    try:
+        return model._meta.get_field(name)
+    except FieldDoesNotExist:
+        known = listed(each.name for each in model._meta.concrete_fields)
+        raise invalid(f"{model._meta.label} has no column {name!r}; known: {known}") from None
+
+
+def field_of(name: object) -> Any:
+    """The column, or the GenericForeignKey, of that name."""
+    if not isinstance(name, str) or name.count(".") != 2:  # noqa: PLR2004
+        raise invalid(f'{name!r} names no column; write it as in "analytics.Event.user_key"')
+    label, _, field_name = name.rpartition(".")
+    model = model_of(label)
+    field = _named(model, field_name)
+    if generic := _generic_with(model, field_name):
+        raise invalid(
+            f"{name} is of the generic relation {generic!r}, whose rows refer to several models:"
+            " as keys of one parent, rows of all would go. Declare the GenericForeignKey, as in"
+            ' Relation("notes.Note.content_object", "auth.User", content_types="default")'
+        )
+    if points_anywhere(field):
+        return field
+    if field not in model._meta.concrete_fields:
+        raise invalid(f"{name} ({type(field).__name__}) is no column of the model's table")
+    if field.is_relation:
+        raise invalid(
+            f"{name} is declared in its model already ({type(field).__name__}): remove it here."
+            " It is in the catalogue when the routers give its parent another database"
+        )
+    return own_column(model, field_name)
+
+
+def _generic_with(model: Model, name: str) -> str:
+    """The GenericForeignKey that it is a column of, or the GenericRelation that it is; else ""."""
+    for each in model._meta.private_fields:
+        its_own = "" if points_anywhere(each) else each.name
+        if name in {its_own, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
+            return str(each.name)
+    return ""
+
+
+def parent_of(name: object) -> Model:
+    """The model of that label that is in use."""
+    if not isinstance(name, str) or name.count(".") != 1:
+        raise invalid(f'{name!r} names no parent; write it as in "auth.User"')
+    model = model_of(name)
+    if swapped := model._meta.swapped:
+        raise invalid(f"{name} is not in use here: name {swapped!r}, or settings.AUTH_USER_MODEL")
+    return model
+
+
+def model_of(label: str) -> Model:
+    """The model of that label."""
+    app, _, name = label.partition(".")
+    try:
+        models_of = apps.get_app_config(app)
+    except LookupError:
+        known = listed(each.label for each in apps.get_app_configs())
+        raise invalid(f"{label} is of no installed app; known: {known}") from None
+    try:
+        return models_of.get_model(name)
+    except LookupError:
+        known = listed(each._meta.object_name for each in models_of.get_models())
+        raise invalid(f"{app} has no model {name!r}; known: {known}") from None
+
+
+def target_of(parent: Model, to_field: object) -> Field:
+    """The field of the parent whose values rows hold."""
+    concrete = parent._meta.concrete_model
+    assert concrete is not None, f"{parent._meta.label} is abstract"
+    if not to_field and concrete._meta.pk is not None:
+        return concrete._meta.pk
+    known = {each.name: each for each in concrete._meta.local_concrete_fields if each.unique}
+    try:
+        return known[cast("str", to_field)]
+    except (KeyError, TypeError):
+        raise invalid(
+            f"{parent._meta.label} has no unique field {to_field!r} for to_field;"
+            f" known: {listed(known)}"
+        ) from None
+
+
+def label_of(field: Field) -> str:
+    """A field's name, as in "analytics.Event.user_key"."""
+    return f"{field.model._meta.label}.{field.name}"
+
+
+def listed(names: Iterable[str | None]) -> str:
+    """Names in a line."""
+    return ", ".join(str(each) for each in names) or "none"
+
+
+def invalid(text: str) -> InvalidSetting:
+    """The error, to be raised."""
+    return InvalidSetting(f"INTEGRITY['relations']: {text}")
