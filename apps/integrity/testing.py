@@ -15,7 +15,18 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.test.utils import override_settings
 
-from . import cascade, control, dispatch, log, plan, relations, report, scan, statements, suspects
+from . import (
+    cascade,
+    control,
+    dispatch,
+    log,
+    passes,
+    plan,
+    relations,
+    report,
+    statements,
+    suspects,
+)
 from .exceptions import NotDrained
 from .generic import condition, narrowed
 from .relations import Policy
@@ -130,7 +141,7 @@ def _absent(relation: Relation, database: str) -> Iterator[Any]:
     after: str | None = None
     with form.reading(database):
         while step := form.ask(relation.field, after, STEP_KEYS, child=database)():
-            yield from scan.absent(relation, form, step)
+            yield from passes.absent(relation, form, step)
             if step.end:
                 return
             after = step.last

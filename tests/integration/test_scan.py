@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connections, models, transaction
 from django.utils import timezone
 
-from apps.integrity import relations, repair, report, scan
+from apps.integrity import passes, relations, repair, report, scan
 from apps.integrity.models import Audit, Deletion, Scan
 from apps.integrity.signals import orphan_found
 from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
@@ -139,8 +139,8 @@ class TestPasses:
     ) -> None:
         tune(scan_step_keys_max=2)
         keys = orphaned(6)
-        monkeypatch.setattr(scan, "SAVE_SECONDS", 0.0)
-        saved = scan._Pass._save
+        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
+        saved = passes.Pass._save
         calls: list[int] = []
 
         def die(one: Any) -> bool:
@@ -149,10 +149,10 @@ class TestPasses:
                 raise KeyboardInterrupt
             return saved(one)
 
-        monkeypatch.setattr(scan._Pass, "_save", die)
+        monkeypatch.setattr(passes.Pass, "_save", die)
         with pytest.raises(KeyboardInterrupt):
             run()
-        monkeypatch.setattr(scan._Pass, "_save", saved)
+        monkeypatch.setattr(passes.Pass, "_save", saved)
         assert run()[LEAF].reason == "another scan is at work on it"
         Scan.objects.update(due_at=timezone.now())
         assert run()[LEAF].complete
@@ -161,13 +161,13 @@ class TestPasses:
 
     def test_one_that_was_taken_over_saves_nothing_more(self, monkeypatch: Any) -> None:
         orphaned()
-        looked = scan._Pass._look
+        looked = passes.Pass._look
 
         def lose(one: Any, step: Any) -> None:
             looked(one, step)
             Scan.objects.update(claim=uuid.uuid4())
 
-        monkeypatch.setattr(scan._Pass, "_look", lose)
+        monkeypatch.setattr(passes.Pass, "_look", lose)
         assert run()[LEAF].reason == "another scan took it over"
         assert suspects() == []
 
@@ -192,7 +192,7 @@ class TestPasses:
             raise OperationalError("canceling statement due to statement timeout")
 
         with monkeypatch.context() as broken:
-            broken.setattr(scan._Pass, "_look", fail)
+            broken.setattr(passes.Pass, "_look", fail)
             assert "statement timeout" in run()[LEAF].reason
         row = Scan.objects.get(relation=LEAF)
         assert (row.step_keys, row.claim, row.cursor) == (200, None, None)

@@ -19,6 +19,7 @@ from apps.integrity import (
     control,
     dispatch,
     log,
+    passes,
     relations,
     repair,
     report,
@@ -135,7 +136,7 @@ def orphaned(number: int = 3) -> list[int]:
 def fence_of(alias: str) -> int:
     """What a suspect of now would wait for, with parents in that database."""
     one = dataclasses.replace(relation(), parent_databases=(alias,))
-    made = scan._Pass(one, alias, scan.Scanned(relation=LEAF, database="test_right"), scan.Mode())
+    made = passes.Pass(one, alias, scan.Scanned(relation=LEAF, database="test_right"), scan.Mode())
     return made._fence()[alias]
 
 
@@ -219,13 +220,13 @@ class TestInFlight:
     ) -> None:
         key = Owner.objects.latest("pk").pk + 1_000
         Leaf.objects.create(owner_id=key)
-        looked = scan._Pass._look
+        looked = passes.Pass._look
 
         def meanwhile(self: Any, step: Any) -> None:
             Owner.objects.get_or_create(pk=key)
             looked(self, step)
 
-        monkeypatch.setattr(scan._Pass, "_look", meanwhile)
+        monkeypatch.setattr(passes.Pass, "_look", meanwhile)
         assert run()[LEAF].suspects == 0
         assert suspects() == set()
 
@@ -235,7 +236,7 @@ class TestInFlight:
         """The stress of nested `atomic` blocks, one pair for each step."""
         tune(grace_seconds=0.001, scan_step_keys_max=1)
         Leaf.objects.bulk_create(Leaf(owner=Owner.objects.create()) for _ in range(8))
-        looked, pairs = scan._Pass._look, list[Any]()
+        looked, pairs = passes.Pass._look, list[Any]()
         with ExitStack() as stack:
 
             def meanwhile(self: Any, step: Any) -> None:
@@ -244,7 +245,7 @@ class TestInFlight:
                     Leaf.objects.create(owner_id=insert_owner(pairs[-1]))
                 looked(self, step)
 
-            monkeypatch.setattr(scan._Pass, "_look", meanwhile)
+            monkeypatch.setattr(passes.Pass, "_look", meanwhile)
             assert run()[LEAF].suspects > 0
             for cursor in pairs:
                 assert second_look().confirmed == []
@@ -837,7 +838,7 @@ class TestOneDatabaseForBoth:
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tune(grace_seconds=0.001, scan_step_keys_max=1)
-        monkeypatch.setattr(scan, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
         Optional.objects.bulk_create(Optional(owner_id=1_000 + key) for key in range(4))
         saved: list[str | None] = []
         with another_session("test_left") as cursor:
@@ -861,7 +862,7 @@ class TestMisfortune:
     @pytest.fixture(autouse=True)
     def small(self, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
         tune(grace_seconds=0.001, scan_step_keys_max=1)
-        monkeypatch.setattr(scan, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
 
     @contextmanager
     def at_step(
@@ -1124,14 +1125,14 @@ class TestBrake:
         for _ in range(2):
             run(seconds=0, labels=[LEAF])  # a bad one, cut short
         assert second_look().brake
-        begun = scan._Pass._begin
+        begun = passes.Pass._begin
         done: list[repair.Repaired] = []
 
         def repair_meanwhile(one: Any, last_rows: int) -> None:
             begun(one, last_rows)
             done.append(second_look())
 
-        monkeypatch.setattr(scan._Pass, "_begin", repair_meanwhile)
+        monkeypatch.setattr(passes.Pass, "_begin", repair_meanwhile)
         run(full=True, labels=[LEAF])
         assert [each.confirmed for each in done] == [[]]
         assert done[0].brake

@@ -35,7 +35,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from apps.integrity import cascade, dispatch, relations, repair, scan, verify
+from apps.integrity import cascade, dispatch, passes, relations, repair, scan, verify
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
 from tests.kinds.left import models as left
 from tests.kinds.lite import models as lite
@@ -497,7 +497,7 @@ class ScanMachine(RuleBasedStateMachine):
         alias = kind.aliases[shard % len(kind.aliases)]
         full = how["full"] and not how["gentle"]
         self.rig.tune(**TUNED, scan_step_keys_max=size)
-        scan.SAVE_SECONDS = 0.0 if how["eager"] else 3_600.0
+        passes.SAVE_SECONDS = 0.0 if how["eager"] else 3_600.0
         played = [KINDS[label] for label in self.rig.labels if alias in KINDS[label].aliases]
         before = self._scans(played, alias)
         self.begun = {(each.label, alias): self.orphans(each.label, alias) for each in played}
@@ -655,7 +655,7 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     tune(**TUNED)
     connections.close_all()
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    monkeypatch.setattr(scan, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
     rig = Rig(tune)
     monkeypatch.setattr(relations, "catalogue", rig.catalogue)
     yield rig

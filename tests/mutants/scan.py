@@ -7,6 +7,7 @@ from .paths import (
     BRAKE,
     CLAIMS,
     LOGGED_SUSPECTS,
+    PASSES,
     RELATIONS,
     REPAIR,
     SCAN,
@@ -17,7 +18,7 @@ from .paths import (
 )
 
 SECOND_LOOK = f"{T_SCAN}::TestSecondLook"
-PASSES = f"{T_SCAN}::TestPasses"
+IN_PASSES = f"{T_SCAN}::TestPasses"
 
 MUTATIONS = (
     Mutation(
@@ -71,7 +72,7 @@ MUTATIONS = (
     Mutation(
         "scan-in-one-home-only",
         "G2: parents in their second database are suspects",
-        SCAN,
+        PASSES,
         "for home in others if keys else ():",
         "for home in ():",
         (f"{T_PRIMARIES}::test_a_parent_that_lives_in_another_of_its_homes_is_no_suspect",),
@@ -79,18 +80,18 @@ MUTATIONS = (
     Mutation(
         "two-scans-at-once",
         "G4: a scan that was taken over saves its cursor over the other's",
-        SCAN,
+        PASSES,
         "if not self._mine().update(due_at=_lease()):",
         "if False:",
-        (f"{PASSES}::test_one_that_was_taken_over_saves_nothing_more",),
+        (f"{IN_PASSES}::test_one_that_was_taken_over_saves_nothing_more",),
     ),
     Mutation(
         "steps-forgotten",
         "each run begins its pass anew, and none is ever finished",
-        SCAN,
+        PASSES,
         "if row.began_at is None or self.mode.full:",
         "if True:",
-        (f"{PASSES}::test_a_pass_goes_on_where_the_last_run_stopped",),
+        (f"{IN_PASSES}::test_a_pass_goes_on_where_the_last_run_stopped",),
     ),
     Mutation(
         "scan-without-an-index",
@@ -98,7 +99,7 @@ MUTATIONS = (
         SCAN,
         "if not relation.indexed:",
         "if False:",
-        (f"{PASSES}::test_a_key_without_an_index_is_refused_with_the_reason",),
+        (f"{IN_PASSES}::test_a_key_without_an_index_is_refused_with_the_reason",),
     ),
     Mutation(
         "suspects-twice",
@@ -176,7 +177,7 @@ MUTATIONS = (
     Mutation(
         "suspects-for-ever",
         "a parent that came back stays a suspect where nobody repairs",
-        SCAN,
+        PASSES,
         'log.cancel(seen.alive, "the parent is alive", using=self.using)',
         "pass",
         (f"{T_SCAN_ATTACKS}::TestCameBack::test_it_is_no_suspect_any_more_after_the_next_pass",),
@@ -184,7 +185,7 @@ MUTATIONS = (
     Mutation(
         "one-transaction-for-all",
         "a scan of an hour holds its table's lock for an hour",
-        SCAN,
+        PASSES,
         "last = late or self._is_time_to_save()",
         "last = late",
         (
