@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .data import Accounts
     from .stage import Stage
 
-LIMIT = 1.3
+#: Times as long as without rows: less is a busy machine; to touch the rows would take hundreds.
+LIMIT = 2
 BESIDE = 3
 ADMIN_ACTION_USERS = 500
 OUTAGE_USERS = 50
@@ -119,7 +120,7 @@ def measure_request(story: Story, accounts: Accounts) -> None:
         f" {figures['giant_milliseconds']:,.1f} ms, an account with none"
         f" {figures['empty_milliseconds']:,.1f} ms (median of {figures['pairs']})."
     )
-    claim = f"at its fastest, the request takes at most {LIMIT} times that of an empty account"
+    claim = f"the request takes at most {LIMIT} times that of an empty account"
     story.prove(Proof(claim=claim, held=figures["ratio"] <= LIMIT, figure=figures["ratio"]))
 
 
