@@ -72,13 +72,14 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     for alias in ALIASES:
         options = connections[alias].settings_dict["OPTIONS"]
         monkeypatch.setitem(options, "options", f"{options['options']} {LOCK_TIMEOUT}")
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     rig, catalogue = Rig(), played()
     monkeypatch.setattr(tasks, "_publish", rig.broker.publish)
     monkeypatch.setattr(wakeup.Publisher, "wake", rig.broker.wake)
     monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 3600.0)
     monkeypatch.setattr(relations, "catalogue", lambda: catalogue)
     yield rig
+    logging.disable(logging.NOTSET)  # as a call: loggers remember whether they are enabled
     rig.close()
     connections.close_all()
 
