@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import capture, dispatch, log
+from apps.integrity import capture, dispatch, log, statements
 from apps.integrity.models import Cascade, Deletion
 from sandbox.processes import eventually
 
@@ -255,6 +255,24 @@ class TestDispatch:
             assert dispatch.sweep("default")[0] == 7
         assert dispatch.sweep("default")[0] == 3
         assert Cascade.objects.count() == 20
+
+    def test_no_deletion_is_dispatched_without_its_cascades(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A dispatcher that dies as it makes them has dispatched nothing, or all of it."""
+        capture.record((User, [1]), using="default")
+
+        def die(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        form = type(statements.on("default"))
+        with monkeypatch.context() as broken:
+            broken.setattr(form, "insert_cascades", die)
+            with pytest.raises(KeyboardInterrupt):
+                dispatch.sweep("default")
+        assert Deletion.objects.get().state == "recorded"
+        assert dispatch.sweep("default")[0] == 1
+        assert Cascade.objects.count() == 2
 
     def test_a_dispatcher_that_dies_in_its_batch_leaves_it_to_the_next(self, tune: Tune) -> None:
         tune(dispatch_keys=4)

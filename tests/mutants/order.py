@@ -1,9 +1,9 @@
-"""Mutations of order and time that no single scene shows: the state machine finds them."""
+"""Mutations of order: what happens one after the other instead of at once."""
 
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import ENTRIES, T_MACHINE
+from .paths import ENTRIES, T_ATTACKS_LOG
 
 MUTATIONS = (
     Mutation(
@@ -17,6 +17,6 @@ MUTATIONS = (
         "                    ).insert_cascades(ids, into, using=using),\n"
         "                    using=using,\n"
         "                )",
-        (f"{T_MACHINE}::test_no_order_of_events_breaks_an_invariant",),
+        (f"{T_ATTACKS_LOG}::TestDispatch::test_no_deletion_is_dispatched_without_its_cascades",),
     ),
 )

@@ -116,7 +116,7 @@ MUTATIONS = (
         ADOPTION,
         "lazy_sub_objs: ClassVar[bool] = True",
         "lazy_sub_objs: ClassVar[bool] = False",
-        (f"{T_ADOPTED}::test_collecting_has_no_effect_and_asks_nobody_elsewhere",),
+        (f"{T_ADOPTION}::test_every_relation_is_adopted_and_still_declares_its_policy",),
     ),
     # Capture
     Mutation(
