@@ -23,7 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, ProgrammingError, transaction
+from django.db import OperationalError, ProgrammingError, connections, transaction
 
 from . import claims, conf, control, log, phases, relations, statements
 from .claims import Held
@@ -35,6 +35,8 @@ from .signals import cascade_finished
 from .steps import STEPS, allowance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .control import Away
     from .log import Claim
     from .plan import Plan
@@ -212,7 +214,11 @@ class _Turn:
         """
         step, database = STEPS[way.way], self.held.claim.database
         began = time.monotonic()
-        with transaction.atomic(using=database), control.given_up(database, self.away):
+        with (
+            transaction.atomic(using=database),
+            connections[database].execute_wrapper(self._timed),
+            control.given_up(database, self.away),
+        ):
             allowed = allowance(way.root, self.pace.rows, self.done.rows)
             counts, more = step(way.root, keys, allowed, database, patient=self.patient)
             looks = time.monotonic()
@@ -226,6 +232,14 @@ class _Turn:
         self.pace.took(time.monotonic() - began + looks)
         phases.reached(Phase.REMOVAL_COMMITTED)
         return counts, more
+
+    def _timed(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        """Around each statement of a step, as Django's `execute_wrapper` calls it."""
+        began = time.monotonic()
+        try:
+            return execute(*arguments)
+        finally:
+            self.pace.served(time.monotonic() - began)
 
     def _settle(self, unfinished: set[int], reason: str) -> None:
         """Finish what has no rows left, put the rest back."""
