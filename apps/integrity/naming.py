@@ -45,7 +45,7 @@ def _named(model: Model, name: str) -> Any:
 
 def field_of(name: object) -> Any:
     """The column, or the GenericForeignKey, of that name."""
-    if not isinstance(name, str) or name.count(".") != 2:  # noqa: PLR2004
+    if not isinstance(name, str) or name.count(".") != 2:  # noqa: PLR2004 (app.Model.field)
         raise invalid(f'{name!r} names no column; write it as in "analytics.Event.user_key"')
     label, _, field_name = name.rpartition(".")
     model = model_of(label)

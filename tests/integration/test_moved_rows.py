@@ -75,7 +75,7 @@ def left_alone(change: Callable[[], Counter[Any]], move: str, using: str) -> Cou
 @pytest.mark.parametrize("change", [delete, delete_of_several, update])
 def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
     moved, stays = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
-    move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608
+    move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608 (ours)
     work = partial(change, KEY, GONE, "test_right")
     assert left_alone(work, move, "test_right") == {GONE: 1}
     assert Leaf.objects.get(pk=moved.pk).owner_id == LIVING
@@ -99,7 +99,7 @@ def test_so_is_one_that_moves_to_a_parent_of_another_model(
     key: Any = {Note: 7, Fence: "7", Chisel: uuid.uuid4()}[model]
     moved, _ = (model.objects.create(content_type_id=own, object_id=key) for _ in range(2))
     table = model._meta.db_table
-    move = f"UPDATE {table} SET content_type_id = {own + 1} WHERE id = {moved.pk}"  # noqa: S608
+    move = f"UPDATE {table} SET content_type_id = {own + 1} WHERE id = {moved.pk}"  # noqa: S608 (ours)
     work = partial(change, field, key, "test_left")
     assert left_alone(work, move, "test_left") == {key: 1}
     moved.refresh_from_db()

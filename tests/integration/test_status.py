@@ -74,7 +74,10 @@ class TestADatabaseThatIsAway:
         """A look costs a connection, which no query of the status waits for."""
         control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
         asked = list[str]()
-        note = lambda connection, **_: asked.append(connection.alias)  # noqa: E731
+
+        def note(connection: Any, **_: object) -> None:
+            asked.append(connection.alias)
+
         with captured:
             report.status()
             queries = {alias: len(captured[alias]) for alias in captured}

@@ -52,6 +52,14 @@ OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all
 MUTATIONS = (
     # Claims at hand
     Mutation(
+        "all-however-many",
+        "G8: a statement takes all rows of its keys, beyond its limit",
+        POSTGRESQL,
+        "(SELECT number FROM few) <= %s{returning}",
+        "(SELECT number FROM few) >= 0 * %s{returning}",
+        ("tests/integration/test_statements.py::TestDeleteRows",),
+    ),
+    Mutation(
         "taken-over-values",
         "G2: a parent that took a value over loses the rows that hold it",
         CLAIMS,

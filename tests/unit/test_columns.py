@@ -143,7 +143,7 @@ def test_what_no_foreign_key_could_be_is_refused(
         (Relation(*PLAIN, to_field="code"), ["(IntegerField)", "of CharField or TextField"]),
         (Relation(*PLAIN, content_types="default"), ["is for a GenericForeignKey only"]),
         (Relation(*GENERIC, content_types="defualt"), ["'defualt'", "known: default"]),
-        (Relation(*GENERIC, content_types=["default"]), ["content_types is ['default']"]),  # type: ignore[arg-type]
+        (Relation(*GENERIC, content_types=["default"]), ["content_types is ['default']"]),
         (Relation(*GENERIC, content_types="shop_db"), ["'shop_db'", "default, test_left"]),
         (Relation(*GENERIC, content_types="default", to_field="id"), ["so no to_field"]),
         (Relation(*GENERIC, "SET_NULL", content_types="default"), ["null=True: content_type"]),
