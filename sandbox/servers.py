@@ -7,6 +7,7 @@ them end with us, and their data with them.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import signal
@@ -35,6 +36,9 @@ POSTGRESQL_SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
 }
+
+#: How many ports a server tries: between asking for a free one and listening, others listen too.
+PORTS_TRIED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,32 @@ class Installation:
         return processes.Process(argv, log=log, env=env, cwd=self.place, mode=self.mode)
 
 
-class PostgreSQL(processes.Process):
+class Server(processes.Process):
+    """A process that listens on the loopback port that `listen_on` was told last."""
+
+    def listen_on(self, port: int) -> None:
+        """Take `port` for the next start."""
+        raise NotImplementedError
+
+    def await_first_start(self) -> None:
+        """Wait until a server that was just started is ready, on another port if its own is taken.
+
+        Raises ProcessError when it ends for another reason, or after PORTS_TRIED ports.
+        """
+        for _ in range(PORTS_TRIED - 1):
+            try:
+                self.wait_until_ready()
+            except processes.ProcessError as error:
+                if os.strerror(errno.EADDRINUSE) not in str(error):
+                    raise
+                self.listen_on(processes.free_port())
+                self.start()
+            else:
+                return
+        self.wait_until_ready()
+
+
+class PostgreSQL(Server):
     """One PostgreSQL server with the database of one alias, reached through `url`."""
 
     def __init__(self, installation: Installation, *, alias: str) -> None:
@@ -81,19 +110,23 @@ class PostgreSQL(processes.Process):
         self.installation = installation
         self.data = installation.place / alias
         self.database = DATABASES[alias]
-        self.port = processes.free_port()
-        login = f"{USER}:{installation.password}"
-        self.url = f"postgresql://{login}@{LOOPBACK}:{self.port}/{self.database}"
-        settings = [f"-c{name}={value}" for name, value in POSTGRESQL_SETTINGS.items()]
-        # No Unix socket: the length limit of its path bites in deep folders.
-        address = ["-h", LOOPBACK, "-p", str(self.port), "-k", ""]
         super().__init__(
-            [installation.program, "-D", self.data, *address, *settings],
+            [],
             log=installation.logs / f"postgresql-{alias}.log",
             cwd=installation.place,
             stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
             mode=installation.mode,
         )
+        self.listen_on(processes.free_port())
+
+    def listen_on(self, port: int) -> None:
+        """Take `port` for the next start."""
+        shared, self.port = self.installation, port
+        self.url = f"postgresql://{USER}:{shared.password}@{LOOPBACK}:{port}/{self.database}"
+        settings = [f"-c{name}={value}" for name, value in POSTGRESQL_SETTINGS.items()]
+        # No Unix socket: the length limit of its path bites in deep folders.
+        address = ["-h", LOOPBACK, "-p", str(port), "-k", ""]
+        self.argv = [shared.program, "-D", self.data, *address, *settings]
 
     def ready(self) -> bool:
         """Whether the server accepts connections, as it says itself in its pid file."""
@@ -117,20 +150,24 @@ class PostgreSQL(processes.Process):
         )
 
 
-class Redis(processes.Process):
+class Redis(Server):
     """One Valkey or Redis server that keeps its data over a restart, reached through `url`."""
 
     def __init__(self, program: Path, *, data: Path, log: Path) -> None:
         """Make `data` and the configuration in it; starts nothing."""
         self.password = secrets.token_hex(16)
-        self.port = processes.free_port()
-        self.url = f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
         data.mkdir()
         # In a file, because everybody may read a command line.
-        configuration = data / "redis.conf"
-        configuration.touch(mode=0o600)
-        configuration.write_text(self._configuration())
-        super().__init__([program, configuration], log=log, cwd=data)
+        self.configuration = data / "redis.conf"
+        self.configuration.touch(mode=0o600)
+        super().__init__([program, self.configuration], log=log, cwd=data)
+        self.listen_on(processes.free_port())
+
+    def listen_on(self, port: int) -> None:
+        """Take `port` for the next start."""
+        self.port = port
+        self.url = f"redis://:{self.password}@{LOOPBACK}:{port}/0"
+        self.configuration.write_text(self._configuration())
 
     def _configuration(self) -> str:
         settings = {
@@ -186,10 +223,11 @@ def running(home: Path = runs.HOME, *, keep: bool = False) -> Iterator[Sandbox]:
         known = given(*VARIABLES.values())
         postgres = {} if known else _postgresql(directory, stack)
         urls = {VARIABLES[alias]: server.url for alias, server in postgres.items()}
-        broker = redis.wait_until_ready().url if redis else os.environ[BROKER]
+        if redis:
+            redis.await_first_start()
         yield Sandbox(
             directory=directory,
-            environment={**known, **urls, BROKER: broker},
+            environment={**known, **urls, BROKER: redis.url if redis else os.environ[BROKER]},
             postgres=postgres,
             redis=redis,
         )
@@ -211,7 +249,7 @@ def _postgresql(directory: Path, stack: ExitStack) -> dict[str, PostgreSQL]:
     for server in servers.values():
         server.start()
     for server in servers.values():
-        server.wait_until_ready()
+        server.await_first_start()
     processes.finish_all(server.create_database() for server in servers.values())
     return servers
 

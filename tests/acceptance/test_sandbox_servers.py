@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sandbox import binaries, environment, privileges, processes, runs, servers
-from sandbox.processes import Record
+from sandbox.processes import ProcessError, Record
 
 OWNER = """
 import json, select, signal, sys
@@ -117,6 +118,31 @@ def test_root_without_user_namespaces_drops_to_nobody(monkeypatch, home):
         outside = sandbox.directory.joinpath("postgresql").readlink()
         assert outside.stat().st_uid == nobody.pw_uid
     assert not outside.exists()
+
+
+def test_servers_whose_ports_were_taken_meanwhile_listen_on_others(monkeypatch, home):
+    find = processes.free_port
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        ports = [listener.getsockname()[1] for listener in taken]
+        given = list(ports)
+        monkeypatch.setattr(processes, "free_port", lambda: given.pop() if given else find())
+        with servers.running(home) as sandbox:
+            assert works(sandbox)
+            mine = {sandbox.redis.port, *(server.port for server in sandbox.postgres.values())}
+    assert not given
+    assert len(mine) == 4
+    assert not mine & set(ports)
+
+
+def test_server_that_finds_no_port_says_so(monkeypatch, home):
+    for name in environment.VARIABLES.values():
+        monkeypatch.setenv(name, "postgresql://elsewhere")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(processes, "free_port", lambda: taken.getsockname()[1])
+        with pytest.raises(ProcessError, match="Address already in use"), servers.running(home):
+            pass
+    assert not list(home.glob("run-*"))
 
 
 @pytest.fixture(scope="module")
