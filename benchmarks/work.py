@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .crew import Crew
 
 LIMIT_SECONDS = 600.0
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
 CONTENT = ("blog_db", "shop_db")
 
 

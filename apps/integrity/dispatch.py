@@ -5,24 +5,29 @@ Found by state, never by `id > last`: a lower id may commit later.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import conf, control, log, relations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Workers of one child database that a burst of deletions wakes at once.
 HANDS_MAX = 8
 
 
-def fan_out(using: str) -> tuple[int, frozenset[str]]:
-    """Dispatch all recorded deletions of one log; gives their number, and where there is work now.
+def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
+    """Dispatch all recorded deletions of one log, a transaction at a time.
 
-    Several at once share the work. Raises `UnknownName` for a database without a log.
+    Gives after each how many it dispatched and where there is work now, so that the work may begin
+    while the rest is dispatched. Several at once share it. Raises `UnknownName` for a database
+    without a log.
     """
     using = relations.log_database(using)
-    limit = conf.current().dispatch_keys
-    number, total, reached = limit, 0, frozenset[str]()
+    number = limit = conf.current().dispatch_keys
     while number == limit:  # less is all that was there: what came since has its own wake-up
         number, databases = log.dispatch(using=using, limit=limit)
-        total, reached = total + number, reached | databases
-    return total, reached
+        yield number, databases
 
 
 def overdue(using: str) -> frozenset[str]:
@@ -33,7 +38,7 @@ def overdue(using: str) -> frozenset[str]:
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
     """`fan_out` one log; gives the number dispatched and every child database with due cascades."""
-    number, _ = fan_out(using)
+    number = sum(dispatched for dispatched, _ in fan_out(using))
     return number, overdue(relations.log_database(using))
 
 

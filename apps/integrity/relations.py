@@ -137,11 +137,12 @@ class Relation:
 
 
 def _indexed(field: ForeignKey) -> Iterator[Sequence[str]]:
-    """The columns of each index that may lead to the rows of a key."""
+    """The columns of each index that may lead to the rows of a key: those that keep an order."""
     meta = field.model._meta
     if getattr(field, "db_index", False) or field.unique:
         yield [field.name]
-    groups = [index.fields for index in meta.indexes if index.condition is None]
+    ordered = [index for index in meta.indexes if index.suffix in {"idx", "btree"}]
+    groups = [index.fields for index in ordered if index.condition is None]
     groups += [list(names) for names in meta.unique_together]
     groups += [
         list(constraint.fields)

@@ -150,8 +150,9 @@ class _Tree:
 
     def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
         self.allowance -= changed.total()
+        counted = self.counts[node.label]
         for pk, number in changed.items():
-            self.counts[node.label][roots[pk]] += number
+            counted[roots[pk]] += number
 
 
 def _collector(

@@ -54,12 +54,14 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
     phases.reached(Phase.RECEIVED)
     for alias in [using] if using else control.answering_logs():
-        number, fresh = dispatch.fan_out(alias)
-        phases.reached(Phase.DISPATCHED)
-        for database in sorted(fresh):
-            for _ in range(dispatch.hands(number)):
-                publish_cascade(database)
-        for database in sorted(dispatch.overdue(alias) - fresh):
+        woken = frozenset[str]()
+        for number, fresh in dispatch.fan_out(alias):
+            phases.reached(Phase.DISPATCHED)
+            for database in sorted(fresh):
+                for _ in range(dispatch.hands(number)):
+                    publish_cascade(database)
+            woken |= fresh
+        for database in sorted(dispatch.overdue(alias) - woken):
             publish_cascade(database)
         control.beat(str(self.request.hostname), using=alias)
 

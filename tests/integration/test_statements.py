@@ -296,6 +296,21 @@ class TestInsertDeletions:
         ]
         assert all(row.recorded_at for row in rows)
 
+    def test_so_it_does_with_one_alone(self, form: Form) -> None:
+        one, two, alive = self.keys(form)
+        form.parent(pk=alive).save(force_insert=True)
+        given = [
+            self.insert(form, [one]),
+            self.insert(form, [alive]),
+            self.insert(form, [two], [{"code": 'a "b"'}]),
+        ]
+        assert given == [[str(one)], [], [str(two)]]
+        rows = Deletion.objects.using(form.log).order_by("pk")
+        assert list(rows.values_list("key", "targets", "source", "state")) == [
+            (str(one), None, "signal", "recorded"),
+            (str(two), {"code": 'a "b"'}, "signal", "recorded"),
+        ]
+
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
         with pytest.raises(ValueError, match="without keys"):
             self.insert(form, [])
@@ -410,5 +425,30 @@ def test_so_it_does_where_most_of_the_table_holds_one_key(captured: Captured) ->
         cursor.execute("ANALYZE left_shelf")
     assert "Seq Scan" in planned(captured, [1], walking=False)
     plan = planned(captured, [1])
+    assert "Seq Scan" not in plan
+    assert "Bitmap" not in plan
+
+
+@pytest.mark.parametrize("keys", [[1], list(range(2, 502))], ids=["the one", "five hundred"])
+@pytest.mark.parametrize("look", ["keys_with_rows", "count_rows", "lock_rows"])
+def test_so_does_a_look_which_forbids_its_transaction_nothing(
+    captured: Captured, keys: list[int], look: str
+) -> None:
+    """To see that nothing is left must not mean to read all that was deleted."""
+    Shelf.objects.bulk_create(Shelf(root_id=1) for _ in range(5_000))
+    field, form = Shelf._meta.get_field("root"), PostgreSQL()
+    with transaction.atomic(using="test_left"), connections["test_left"].cursor() as cursor:
+        cursor.execute("ANALYZE left_shelf")
+        cursor.execute("EXPLAIN SELECT 1 FROM left_shelf WHERE root_id = 1 LIMIT 1")
+        assert "Seq Scan" in str(cursor.fetchall())
+        with captured:
+            if look == "lock_rows":
+                form.lock_rows(field, keys, 100, using="test_left")
+            else:
+                getattr(form, look)(field, keys, using="test_left")
+        (sql,) = [sql for sql in captured["test_left"] if "unnest" in sql]
+        cursor.execute(f"EXPLAIN {sql}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "left_shelf_root" in plan
     assert "Seq Scan" not in plan
     assert "Bitmap" not in plan

@@ -68,8 +68,8 @@ MUTATIONS = (
         "locked-of-any-model",
         "G2: rows of another model are taken for roots and deleted by their primary key",
         POSTGRESQL,
-        """f"{also(field, 'child', using)} LIMIT %s FOR""",
-        'f" LIMIT %s FOR',
+        "AND wanted.key{rest} ORDER",
+        "AND wanted.key ORDER",
         (ALONE, PROPERTY),
     ),
     Mutation(

@@ -111,7 +111,7 @@ MUTATIONS = (
         "poison-in-company",
         "G1: a cascade that kills its worker is never found among its companions",
         CLAIMING,
-        "max(1, limit >> first.attempts)",
+        "max(1, limit >> max(0, first.attempts - 1))",
         "limit",
         (f"{T_DECISIONS}::test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it",),
     ),

@@ -50,8 +50,8 @@ MUTATIONS = (
         "dispatch-wakes-nobody",
         "G1: cascades wait for the workers' own sweep",
         TASKS,
-        "                publish_cascade(database)\n        for",
-        "                pass\n        for",
+        "                    publish_cascade(database)\n            woken",
+        "                    pass\n            woken",
         (f"{T_TASKS}::TestDispatch::test_it_wakes_each_child_database_that_has_work",),
     ),
     Mutation(

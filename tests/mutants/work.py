@@ -52,10 +52,23 @@ OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all
 MUTATIONS = (
     # Claims at hand
     Mutation(
+        "a-look-reads-the-table",
+        "G8: to see that nothing is left, it reads all that was deleted",
+        POSTGRESQL,
+        "BETWEEN wanted.key AND wanted.key{rest} ORDER BY {key}",
+        "= wanted.key{rest}",
+        (
+            (
+                "tests/integration/test_statements.py"
+                "::test_so_does_a_look_which_forbids_its_transaction_nothing"
+            ),
+        ),
+    ),
+    Mutation(
         "all-however-many",
         "G8: a statement takes all rows of its keys, beyond its limit",
         POSTGRESQL,
-        "(SELECT number FROM few) <= %s{returning}",
+        "(SELECT number FROM few) BETWEEN 1 AND %s{returning}",
         "(SELECT number FROM few) >= 0 * %s{returning}",
         ("tests/integration/test_statements.py::TestDeleteRows",),
     ),
@@ -335,8 +348,8 @@ MUTATIONS = (
         "found-and-not-locked",
         "G2: rows above go on moving while those below are removed",
         POSTGRESQL,
-        "LIMIT %s FOR UPDATE SKIP LOCKED) AS found LIMIT %s",
-        "LIMIT %s) AS found LIMIT %s",
+        " FOR UPDATE SKIP LOCKED) AS found LIMIT %s",
+        ") AS found LIMIT %s",
         (f"{T_STATEMENTS}::TestLockRows::test_rows_that_somebody_else_holds_are_passed_over",),
     ),
     Mutation(

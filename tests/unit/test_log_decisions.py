@@ -44,7 +44,7 @@ def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
     assert log.claiming._of_one_kind([], 10) == []
 
 
-@pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
+@pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 8), (2, 4), (3, 2), (4, 1), (9, 1)])
 def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.postgres.indexes import BTreeIndex, HashIndex
 from django.db import models
 from django.test.utils import isolate_apps
 from hypothesis import given
@@ -178,6 +179,9 @@ def test_policies_are_told_apart_by_when_they_act() -> None:
         ({"db_index": False}, {"indexes": [models.Index(fields=["key"], name="a")]}, True),
         ({"db_index": False}, {"indexes": [models.Index(fields=["-key", "n"], name="a")]}, True),
         ({"db_index": False}, {"indexes": [models.Index(fields=["n", "key"], name="a")]}, False),
+        ({"db_index": False}, {"indexes": [BTreeIndex(fields=["key"], name="a")]}, True),
+        # It has no order, which looks and scans need.
+        ({"db_index": False}, {"indexes": [HashIndex(fields=["key"], name="a")]}, False),
         (
             {"db_index": False},
             {"indexes": [models.Index(fields=["key"], name="a", condition=models.Q(n=1))]},

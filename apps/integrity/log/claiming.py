@@ -133,7 +133,7 @@ def _claim(
 ) -> Claim | None:
     using = claim.using
     with transaction.atomic(using=using):
-        picked = _of_one_kind(_candidates(due, limit, using), limit)
+        picked = _of_one_kind(_candidates(due, limit, using, 1 if changes else 0), limit)
         # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
         locks = connections[using].features.has_select_for_update
         mine = tables.cascades(using) if locks else due
@@ -146,15 +146,11 @@ def _claim(
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
         won = set(tables.cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
         picked = [each for each in picked if each.id in won]
-    if not picked:
-        return None
-    counted = 1 if changes else 0
-    held = (dataclasses.replace(each, attempts=each.attempts + counted) for each in picked)
-    return dataclasses.replace(claim, cascades=tuple(held))
+    return dataclasses.replace(claim, cascades=tuple(picked)) if picked else None
 
 
-def _candidates(due: QuerySet[Cascade], limit: int, using: str) -> list[Claimed]:
-    """The longest due, locked; the attempts as they were.
+def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> list[Claimed]:
+    """The longest due, locked; of each so many attempts more, which begin now.
 
     Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
     """
@@ -170,7 +166,13 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str) -> list[Claimed]
         .values_list(*of_deletion)
     }
     return [
-        Claimed(id=pk, deletion=deletion, attempts=attempts, rows=done or {}, **recorded[deletion])
+        Claimed(
+            id=pk,
+            deletion=deletion,
+            attempts=attempts + begun,
+            rows=done or {},
+            **recorded[deletion],
+        )
         for pk, deletion, attempts, done in locked
     ]
 
@@ -184,7 +186,7 @@ def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
         return []
     first = candidates[0]
     same = [each for each in candidates if _kind(each) == _kind(first)]
-    return same[: max(1, limit >> first.attempts)]
+    return same[: max(1, limit >> max(0, first.attempts - 1))]
 
 
 def _kind(cascade: Claimed) -> tuple[str, str, bool]:
