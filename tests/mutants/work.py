@@ -52,6 +52,19 @@ OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all
 MUTATIONS = (
     # Claims at hand
     Mutation(
+        "a-claim-reads-the-log",
+        "G8: to name hundreds of rows, statements read the whole log",
+        POSTGRESQL,
+        "deletion.id = ANY((SELECT %s)::bigint[]) ORDER",
+        "deletion.id = ANY(%s::bigint[]) ORDER",
+        (
+            (
+                "tests/integration/test_log_bounds.py"
+                "::test_no_statement_of_a_claim_reads_the_whole_log"
+            ),
+        ),
+    ),
+    Mutation(
         "a-look-reads-the-table",
         "G8: to see that nothing is left, it reads all that was deleted",
         POSTGRESQL,

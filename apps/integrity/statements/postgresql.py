@@ -46,9 +46,10 @@ EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
 #: Cascades that a claim holds at work, by their keys alone: for a state that an index knows, or
-#: for a join, planners read all that is open. Parameters: ids, the claim.
+#: for a join, planners read all that is open; for an array that they see, they may read all there
+#: is, so it is a subquery's. Parameters: ids, the claim.
 HELD = (
-    "WHERE cascade.id = ANY(%s::bigint[]) AND cascade.claim = %s"
+    "WHERE cascade.id = ANY((SELECT %s)::bigint[]) AND cascade.claim = %s"
     " AND cascade.state || '' = 'running'"
 )
 #: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
@@ -65,8 +66,8 @@ class PostgreSQL:
         return Func(
             F(name),
             Value(_array(ids)),
-            template="%(expressions)s::bigint[])",
-            arg_joiner=" = ANY(",
+            template="%(expressions)s)::bigint[])",
+            arg_joiner=" = ANY((SELECT ",
             output_field=BooleanField(),
         )
 
@@ -144,7 +145,7 @@ class PostgreSQL:
                 "INSERT INTO integrity_cascade (deletion_id, database, recorded_at)"
                 " SELECT deletion.id, database, deletion.recorded_at"
                 " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
-                " WHERE deletion.id = ANY(%s::bigint[]) ORDER BY deletion.id"
+                " WHERE deletion.id = ANY((SELECT %s)::bigint[]) ORDER BY deletion.id"
                 " ON CONFLICT (deletion_id, database) DO NOTHING",
                 [list(databases), _array(need(deletions))],
             )
