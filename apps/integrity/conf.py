@@ -33,7 +33,7 @@ class Settings:
     """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them
     by parent, as in {"auth.User": "both"}, where all others keep to "signal"."""
 
-    claim_keys: int = 500
+    claim_keys: int = 1_000
     """Most cascades that a worker claims at once: so many keys share each statement."""
 
     statement_rows: int = 1_000
