@@ -21,6 +21,7 @@ key's condition, so that a row which moved to another parent meanwhile is left a
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -376,6 +377,7 @@ def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
+@functools.lru_cache(maxsize=1_024)
 def type_of(field: Field, using: str) -> str:
     """The key's type, without a length: a cast to one would cut a longer value to a wrong key."""
     plain = re.sub(r"\(.*\)", "", str(field.rel_db_type(connections[using]))).replace("%", "%%")
