@@ -55,8 +55,8 @@ MUTATIONS = (
         "a-claim-reads-the-log",
         "G8: to name hundreds of rows, statements read the whole log",
         POSTGRESQL,
-        "deletion.id = ANY((SELECT %s)::bigint[]) ORDER",
-        "deletion.id = ANY(%s::bigint[]) ORDER",
+        'IDS = "(SELECT %s::text)::bigint[]"',
+        'IDS = "%s::bigint[]"',
         (
             (
                 "tests/integration/test_log_bounds.py"

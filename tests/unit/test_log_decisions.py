@@ -108,7 +108,7 @@ class TestPace:
 
 
 @pytest.mark.parametrize(
-    ("dispatched", "hands"), [(0, 1), (1, 1), (500, 1), (501, 2), (10**6, dispatch.HANDS_MAX)]
+    ("dispatched", "hands"), [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (10**6, dispatch.HANDS_MAX)]
 )
 def test_a_burst_wakes_more_workers_than_one_up_to_a_bound(dispatched: int, hands: int) -> None:
     assert dispatch.hands(dispatched) == hands

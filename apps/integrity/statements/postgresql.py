@@ -46,13 +46,11 @@ if TYPE_CHECKING:
 EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
+#: Ids, for ANY. Of hundreds that they see, planners think that reading the whole log costs less.
+IDS = "(SELECT %s::text)::bigint[]"
 #: Cascades that a claim holds at work, by their keys alone: for a state that an index knows, or
-#: for a join, planners read all that is open; for an array that they see, they may read all there
-#: is, so it is a subquery's. Parameters: ids, the claim.
-HELD = (
-    "WHERE cascade.id = ANY((SELECT %s)::bigint[]) AND cascade.claim = %s"
-    " AND cascade.state || '' = 'running'"
-)
+#: for a join, planners read all that is open. Parameters: ids, the claim.
+HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
 #: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "%s::jsonb -> cascade.id::text"
 
@@ -64,11 +62,12 @@ class PostgreSQL:
         # One parameter: the ORM's list of hundreds takes longer to write than to answer.
         if not ids:
             return Q(pk__in=())  # the ORM knows that this is empty, and asks nobody
+        before, after = IDS.split("%s")
         return Func(
             F(name),
             Value(_array(ids)),
-            template="%(expressions)s)::bigint[])",
-            arg_joiner=" = ANY((SELECT ",
+            template=f"%(expressions)s{after})",
+            arg_joiner=f" = ANY({before}",
             output_field=BooleanField(),
         )
 
@@ -146,7 +145,7 @@ class PostgreSQL:
                 "INSERT INTO integrity_cascade (deletion_id, database, recorded_at)"
                 " SELECT deletion.id, database, deletion.recorded_at"
                 " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
-                " WHERE deletion.id = ANY((SELECT %s)::bigint[]) ORDER BY deletion.id"
+                f" WHERE deletion.id = ANY({IDS}) ORDER BY deletion.id"
                 " ON CONFLICT (deletion_id, database) DO NOTHING",
                 [list(databases), _array(need(deletions))],
             )
@@ -253,7 +252,8 @@ class PostgreSQL:
             using,
             f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" {_sought(field, using)} OFFSET 0) AS present",
+            f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
+            " AS present",
             [_prepared(field, need(keys), using)],
         )
         return int(number)
