@@ -99,7 +99,8 @@ def _homes(database: str, using: str) -> Iterator[str]:
     """The databases of parents that answer: one that does not condemns nobody either."""
     for home in relations.catalogue().homes(database, using):
         with contextlib.suppress(DatabaseUnreachable):
-            reach(home)
+            if home != using:  # that one has just answered
+                reach(home)
             yield home
 
 

@@ -141,8 +141,8 @@ MUTATIONS = (
         "finish-without-the-claim",
         "G4: who lost the claim marks another's work as done",
         POSTGRESQL,
-        'AND cascade.claim = %s"',
-        'AND (cascade.claim = %s OR true)"',
+        "AND cascade.claim = %s AND cascade",
+        "AND (cascade.claim = %s OR true) AND cascade",
         (
             (
                 f"{T_STATEMENTS}::TestFinishCascades"
