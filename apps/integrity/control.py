@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("integrity.control")
 
+#: Between two notes of one process that it is alive.
+BEAT_SECONDS = 5
+
 #: Types of exceptions, as an `except` takes them.
 Away: TypeAlias = tuple[type[Exception], ...]
 
@@ -246,9 +249,11 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
 
 
 def beat(name: str, *, using: str) -> None:
-    """Note that the process `name` is alive and tends this log."""
-    rows = Heartbeat.objects.using(using)
-    if not rows.filter(name=name).update(seen_at=Now()):
+    """Note that the process `name` is alive and tends this log; once a moment is enough."""
+    rows = Heartbeat.objects.using(using).filter(name=name)
+    if rows.filter(seen_at__gt=Now() - dt.timedelta(seconds=BEAT_SECONDS)).exists():
+        return  # a commit for each small task would cost more than the task
+    if not rows.update(seen_at=Now()):
         rows.bulk_create([Heartbeat(name=name)], ignore_conflicts=True)
 
 

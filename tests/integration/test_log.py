@@ -282,4 +282,8 @@ def test_a_sign_of_life_is_one_row_per_name() -> None:
     assert sorted(Heartbeat.objects.values_list("name", flat=True)) == ["beat", "worker"]
     before = Heartbeat.objects.get(name="beat").seen_at
     control.beat("beat", using="default")
+    assert Heartbeat.objects.get(name="beat").seen_at == before  # a moment ago is now
+    Heartbeat.objects.update(seen_at=before - dt.timedelta(seconds=control.BEAT_SECONDS + 1))
+    control.beat("beat", using="default")
     assert Heartbeat.objects.get(name="beat").seen_at > before
+    assert Heartbeat.objects.get(name="worker").seen_at < before
