@@ -73,7 +73,7 @@ class Scale:
     growth: tuple[int, int, int] = (30_000, 2_500, 500_000)
     #: B9: milliseconds that each server is away, and users of one run.
     latencies: tuple[int, ...] = (1, 5, 20)
-    scaled: int = 6_000
+    scaled: int = 12_000
     #: B10: finished deletions in the log.
     deletions: int = 10_000_000
 

@@ -102,7 +102,7 @@ class Settings:
     purge_keys: int = 5_000
     """Most deletions that one transaction purges."""
 
-    dispatch_keys: int = 1_000
+    dispatch_keys: int = 5_000
     """Most deletions that one transaction dispatches."""
 
     wakeups: bool = True

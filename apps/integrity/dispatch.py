@@ -19,15 +19,17 @@ HANDS_MAX = 8
 def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     """Dispatch all recorded deletions of one log, a transaction at a time.
 
-    Gives after each how many it dispatched and where there is work now, so that the work may begin
-    while the rest is dispatched. Several at once share it. Raises `UnknownName` for a database
-    without a log.
+    Gives after each how many it dispatched and where there is work now. The first one is a claim's
+    worth, each next one twice as much: the work begins while the rest is dispatched. Several at
+    once share it. Raises `UnknownName` for a database without a log.
     """
-    using = relations.log_database(using)
-    number = limit = conf.current().dispatch_keys
+    using, settings = relations.log_database(using), conf.current()
+    number = limit = min(settings.claim_keys, settings.dispatch_keys)
     while number == limit:  # less is all that was there: what came since has its own wake-up
         number, databases = log.dispatch(using=using, limit=limit)
         yield number, databases
+        if number == limit:
+            number = limit = min(2 * limit, settings.dispatch_keys)
 
 
 def overdue(using: str) -> frozenset[str]:

@@ -104,6 +104,22 @@ def test_one_transaction_dispatches_at_most_the_limit(
     assert len([sql for sql in captured.inserts() if "integrity_cascade" in sql]) == -(-7 // limit)
 
 
+def test_the_first_transaction_is_a_claims_worth_and_each_next_one_twice_as_much(
+    tune: Tune,
+) -> None:
+    """So the work on the first begins at once, and many do not make many transactions."""
+    tune(claim_keys=2, dispatch_keys=7)
+    record(User, *range(1, 22))
+    everywhere = frozenset({"blog_db", "shop_db"})
+    assert list(dispatch.fan_out("default")) == [
+        (2, everywhere),
+        (4, everywhere),
+        (7, everywhere),
+        (7, everywhere),
+        (1, everywhere),
+    ]
+
+
 def test_the_number_of_statements_does_not_grow_with_the_number_of_deletions(
     captured: Captured,
 ) -> None:
