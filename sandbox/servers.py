@@ -13,6 +13,7 @@ import secrets
 import signal
 import socket
 import threading
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -77,12 +78,12 @@ class Installation:
         return processes.Process(argv, log=log, env=env, cwd=self.place, mode=self.mode)
 
 
-class Server(processes.Process):
+class Server(processes.Process, ABC):
     """A process that listens on the loopback port that `listen_on` was told last."""
 
+    @abstractmethod
     def listen_on(self, port: int) -> None:
         """Take `port` for the next start."""
-        raise NotImplementedError
 
     def await_first_start(self) -> None:
         """Wait until a server that was just started is ready, on another port if its own is taken.

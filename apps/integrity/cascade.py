@@ -99,8 +99,7 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
         most=settings.statement_rows_max,
         seconds=settings.statement_seconds,
     )
-    paused = False  # whoever called asked a moment ago
-    while not (done.more or paused):
+    while not done.more:
         claim = log.claim(
             done.database,
             using=using,
@@ -114,7 +113,8 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
         _work(claim, turn, pace, done, away)
         done.more = time.monotonic() >= deadline
-        paused = control.is_paused(done.database, using=using)
+        if control.is_paused(done.database, using=using):  # before the first claim, others asked
+            return
 
 
 def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> None:

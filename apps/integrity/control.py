@@ -102,8 +102,7 @@ def _homes(database: str, using: str) -> Iterator[str]:
     """The databases of parents that answer: one that does not condemns nobody either."""
     for home in relations.catalogue().homes(database, using):
         with contextlib.suppress(DatabaseUnreachable):
-            if home != using:  # that one has just answered
-                reach(home)
+            reach(home)
             yield home
 
 
@@ -251,7 +250,8 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
 def beat(name: str, *, using: str) -> None:
     """Note that the process `name` is alive and tends this log; once a moment is enough."""
     rows = Heartbeat.objects.using(using).filter(name=name)
-    if rows.filter(seen_at__gt=Now() - dt.timedelta(seconds=BEAT_SECONDS)).exists():
+    a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
+    if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
         return  # a commit for each small task would cost more than the task
     if not rows.update(seen_at=Now()):
         rows.bulk_create([Heartbeat(name=name)], ignore_conflicts=True)

@@ -82,7 +82,7 @@ class PostgreSQL:
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         if len(keys) == 1:  # the usual request: planned in half the time
             values = f"%s, %s::jsonb, %s, 'recorded' WHERE NOT EXISTS ({alive} %s::{kind})"
-            value = pk.get_db_prep_value(need(keys)[0], connections[using])
+            value = pk.get_db_prep_value(keys[0], connections[using])
             params = [*texts, *packed, source, value]
         else:
             values = (
