@@ -65,6 +65,14 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "locks-beyond-the-key",
+        "G2: rows of every later key are locked as this one's, and deleted by their primary key",
+        POSTGRESQL,
+        "BETWEEN wanted.key AND wanted.key{rest}",
+        ">= wanted.key{rest}",
+        (f"{T_STATEMENTS}::TestLockRows::test_it_gives_rows_with_their_keys_up_to_the_limit",),
+    ),
+    Mutation(
         "a-look-reads-the-table",
         "G8: to see that nothing is left, it reads all that was deleted",
         POSTGRESQL,
