@@ -21,6 +21,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError, ProgrammingError, connections, transaction
@@ -28,7 +29,7 @@ from django.db import OperationalError, ProgrammingError, connections, transacti
 from . import claims, conf, control, log, phases, relations, statements
 from .claims import Held
 from .exceptions import InvalidKey
-from .pace import Pace
+from .pace import Paces
 from .phases import Phase
 from .plan import plan
 from .signals import cascade_finished
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from .control import Away
     from .log import Claim
+    from .pace import Pace
     from .plan import Plan
     from .relations import Relation
     from .steps import Stepped
@@ -94,7 +96,7 @@ def drain(
 
 def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Away) -> None:
     settings = conf.current()
-    pace = Pace(
+    paces = Paces(
         settings.statement_rows,
         most=settings.statement_rows_max,
         seconds=settings.statement_seconds,
@@ -111,27 +113,27 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
             return
         phases.reached(Phase.CLAIMED)
         turn = min(deadline, time.monotonic() + settings.turn_seconds)
-        _work(claim, turn, pace, done, away)
+        _work(claim, turn, paces, done, away)
         done.more = time.monotonic() >= deadline
         if control.is_paused(done.database, using=using):  # before the first claim, others asked
             return
 
 
-def _work(claim: Claim, until: float, pace: Pace, done: Drained, away: Away) -> None:
+def _work(claim: Claim, until: float, paces: Paces, done: Drained, away: Away) -> None:
     """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
     removed: dict[int, Counter[str]] = {}
     try:
         with control.watched(claim.database):
-            _Turn(claim, until, pace, done, removed, away).run()
+            _Turn(claim, until, paces, done, removed, away).run()
     except away:
         log.hand_back(log.with_rows(claim, removed))
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-        _narrow_down(error, log.with_rows(claim, removed), until, pace, done, away)
+        _narrow_down(error, log.with_rows(claim, removed), until, paces, done, away)
 
 
 def _narrow_down(
-    error: Exception, claim: Claim, until: float, pace: Pace, done: Drained, away: Away
+    error: Exception, claim: Claim, until: float, paces: Paces, done: Drained, away: Away
 ) -> None:
     """Postpone the cascade that fails; of several, try each half."""
     try:
@@ -146,7 +148,7 @@ def _narrow_down(
             return
         middle = len(claim.cascades) // 2
         for half in (claim.cascades[:middle], claim.cascades[middle:]):
-            _work(dataclasses.replace(claim, cascades=half), until, pace, done, away)
+            _work(dataclasses.replace(claim, cascades=half), until, paces, done, away)
     except away:
         log.hand_back(claim)  # the half that was not begun, with what it had lost before
         raise
@@ -163,12 +165,12 @@ class _Turn:
         self,
         claim: Claim,
         until: float,
-        pace: Pace,
+        paces: Paces,
         done: Drained,
         removed: dict[int, Counter[str]],
         away: Away,
     ) -> None:
-        self.held, self.until, self.pace, self.done = Held(claim), until, pace, done
+        self.held, self.until, self.paces, self.done = Held(claim), until, paces, done
         self.removed, self.away = removed, away
         self.removed.update((each.id, Counter(each.rows)) for each in claim.cascades)
         self.patient = True
@@ -215,13 +217,13 @@ class _Turn:
         Raises, with nothing changed, `_CameBack`; and `InvalidKey` where rows hold other keys.
         """
         step, database = STEPS[way.way], self.held.claim.database
-        began = time.monotonic()
+        pace, began = self.paces[relation.label], time.monotonic()
         with (
             transaction.atomic(using=database),
-            connections[database].execute_wrapper(self._timed),
+            connections[database].execute_wrapper(partial(_timed, pace)),
             control.given_up(database, self.away),
         ):
-            allowed = allowance(way.root, self.pace.rows, self.done.rows)
+            allowed = allowance(way.root, pace.rows, self.done.rows)
             counts, more = step(way.root, keys, allowed, database, patient=self.patient)
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
@@ -231,17 +233,9 @@ class _Turn:
             phases.reached(Phase.REMOVED)
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
-        self.pace.took(time.monotonic() - began + looks)
+        pace.took(time.monotonic() - began + looks, full=more)
         phases.reached(Phase.REMOVAL_COMMITTED)
         return counts, more
-
-    def _timed(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        """Around each statement of a step, as Django's `execute_wrapper` calls it."""
-        began = time.monotonic()
-        try:
-            return execute(*arguments)
-        finally:
-            self.pace.served(time.monotonic() - began)
 
     def _settle(self, unfinished: set[int], reason: str) -> None:
         """Finish what has no rows left, put the rest back."""
@@ -260,6 +254,15 @@ class _Turn:
                 using=claim.using,
                 deletions=tuple(deletions),
             )
+
+
+def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:
+    """Around each statement of a step, as Django's `execute_wrapper` calls it."""
+    began = time.monotonic()
+    try:
+        return execute(*arguments)
+    finally:
+        pace.served(time.monotonic() - began)
 
 
 def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:

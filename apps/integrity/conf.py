@@ -39,7 +39,7 @@ class Settings:
     statement_rows: int = 1_000
     """Rows of the first statement on a table; the pace adapts from there."""
 
-    statement_rows_max: int = 10_000
+    statement_rows_max: int = 40_000
     """No statement touches more rows than this."""
 
     statement_seconds: float = 0.1

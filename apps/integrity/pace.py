@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: The fewest rows or keys that a slow database shrinks a statement to.
 FEWEST = 50
+#: A new pace begins at most so many times above the first rows, however quick the others are.
+HEAD_START = 10
 
 
 class Pace:
@@ -23,12 +25,33 @@ class Pace:
         self.fastest = min(self.fastest, seconds)
         self.served_now += 1
 
-    def took(self, seconds: float) -> None:
-        """Adapt to the time of the last step. See Note [The way to the server]."""
+    def took(self, seconds: float, *, full: bool = True) -> None:
+        """Adapt to the time of the last step; see Note [The way to the server].
+
+        One that was not `full` had fewer rows than it might, and proves nothing for more of them.
+        """
         if self.served_now:
             seconds -= self.fastest * (self.served_now + 2)
             self.served_now = 0
         if seconds > self.seconds:
             self.rows = max(min(FEWEST, self.rows), self.rows // 2)
-        elif seconds < self.seconds / 2:
+        elif full and seconds < self.seconds / 2:
             self.rows = min(self.most, self.rows * 2)
+
+
+class Paces(dict[str, Pace]):
+    """A pace for each relation, by its label: a row of one takes longer than a row of another.
+
+    A new one begins where the slowest of the others is: far from a server, to begin with few rows
+    again would take longer than the rows do.
+    """
+
+    def __init__(self, rows: int, *, most: int, seconds: float) -> None:
+        super().__init__()
+        self._rows, self._most, self._seconds = rows, most, seconds
+
+    def __missing__(self, label: str) -> Pace:
+        slowest = min((each.rows for each in self.values()), default=self._rows)
+        rows = min(slowest, self._rows * HEAD_START)
+        pace = self[label] = Pace(rows, most=self._most, seconds=self._seconds)
+        return pace

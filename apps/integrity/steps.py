@@ -128,10 +128,7 @@ class _Tree:
             )
             self._count(sub, roots, changed)
         elif not sub.below:
-            changed = self.on.delete_rows(
-                sub.field, pks, before, using=self.using, patient=self.patient
-            )
-            self._count(sub, roots, changed)
+            self._remove(sub, sub.field, roots, before, patient=self.patient)
         else:
             above = self.on.lock_rows(sub.field, pks, before, using=self.using)
             inner = {pk: roots[pk_above] for pk, pk_above in above.items()}
@@ -145,8 +142,19 @@ class _Tree:
         """Delete rows whose leaves are gone and that this transaction has locked."""
         if roots:
             pk = relations.primary_key(node.field.model)
-            gone = self.on.delete_rows(pk, list(roots), len(roots), using=self.using, patient=True)
+            self._remove(node, pk, roots, len(roots), patient=True)
+
+    def _remove(
+        self, node: Node, field: Field, roots: dict[Any, Any], limit: int, *, patient: bool
+    ) -> None:
+        """Delete the node's rows whose `field` holds one of `roots`, and count them."""
+        pks, first, *others = list(roots), *{*roots.values()}
+        if others:
+            gone = self.on.delete_rows(field, pks, limit, using=self.using, patient=patient)
             self._count(node, roots, gone)
+        else:  # all for one key: the sum is enough
+            number = self.on.delete_number(field, pks, limit, using=self.using, patient=patient)
+            self._count(node, {first: first}, Counter({first: number} if number else {}))
 
     def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
         self.allowance -= changed.total()

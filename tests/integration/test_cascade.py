@@ -17,6 +17,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import capture, cascade, control, dispatch, log, report, statements, verify
 from apps.integrity.exceptions import UnknownName
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.pace import Pace
 from apps.integrity.signals import cascade_finished
 from apps.integrity.statements.portable import Portable
 from apps.integrity.steps import COLLECTOR_ROWS
@@ -323,14 +324,14 @@ class TestLivingParents:
         Leaf.objects.bulk_create(Leaf(owner=owner) for _ in range(7))
         key = owner.pk
         owner.delete()
-        took = cascade.Pace.took
+        took = Pace.took
 
-        def come_back(pace: cascade.Pace, seconds: float) -> None:
+        def come_back(pace: Pace, seconds: float, *, full: bool) -> None:
             if Leaf.objects.count() < 7:
                 Owner(pk=key).save()
-            took(pace, seconds)
+            took(pace, seconds, full=full)
 
-        monkeypatch.setattr(cascade.Pace, "took", come_back)
+        monkeypatch.setattr(Pace, "took", come_back)
         assert converge() == {"right.Leaf.owner": 2}
         assert Leaf.objects.count() == 5
         assert Deletion.objects.get().state == "cancelled"

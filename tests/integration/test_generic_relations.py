@@ -7,6 +7,7 @@ import json
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -547,6 +548,16 @@ class TestStatements:
         assert form.count_rows(field, [7, 8], using="test_left") == 1
         assert form.delete_rows(field, [7, 8], 9, using="test_left", patient=True) == {7: 1}
         assert left(*others)
+
+    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
+    def test_rows_of_other_models_take_no_place_of_those_to_empty(self, form: Statements) -> None:
+        relation = relations.catalogue().relation("left.Chisel.content_object@parents.Stone")
+        key = uuid4()
+        for model in (Weed, Weed, Stone):
+            Chisel.objects.create(content_type_id=id_of(model), object_id=key)
+        field = generic.narrowed(relation).field
+        found = form.update_rows(field, [key], None, 1, using="test_left", patient=True)
+        assert found == {key: 1}
 
     @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
     def test_none_runs_before_the_content_type_is_known(self, form: Statements) -> None:

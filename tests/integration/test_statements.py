@@ -96,6 +96,12 @@ class TestDeleteRows:
         assert [each.total() for each in found] == [4, 2]
         assert found[0] + found[1] == {1: 3, 2: 3}
 
+    def test_of_one_key_as_well(self, form: Form) -> None:
+        form.rows(k1=5, k2=1)
+        found = [self.delete(form, [1], limit=2) for _ in range(4)]
+        assert found == [{1: 2}, {1: 2}, {1: 1}, {}]
+        assert form.left() == {2: 1}
+
     def test_where_all_fit_one_more_does_not(self, form: Form) -> None:
         form.rows(k1=2, k2=2)
         assert self.delete(form, [1, 2], limit=4) == {1: 2, 2: 2}
@@ -136,6 +142,33 @@ class TestDeleteRows:
         assert form.left() == {1: 2}
 
 
+class TestDeleteNumber:
+    def delete(self, form: Form, keys: list[Any], limit: int = 100) -> int:
+        return form.on.delete_number(form.key, keys, limit, using=form.alias, patient=True)
+
+    def test_it_deletes_the_rows_of_the_keys_and_gives_their_sum(self, form: Form) -> None:
+        form.rows(k1=3, k2=1, k3=2)
+        assert [self.delete(form, [1, 2, 99]), self.delete(form, [1, 2])] == [4, 0]
+        assert form.left() == {3: 2}
+
+    @pytest.mark.parametrize("keys", [[1], [1, 2]])
+    def test_it_touches_at_most_the_limit(self, form: Form, keys: list[int]) -> None:
+        form.rows(k1=5)
+        assert [self.delete(form, keys, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        form.rows(k1=2)
+        with pytest.raises(ValueError, match="without keys"):
+            self.delete(form, [])
+        assert form.left() == {1: 2}
+
+    def test_of_keys_that_are_text(self, on: Statements) -> None:
+        WordUse.objects.bulk_create(WordUse(word_id=each) for each in ("a", "a", "b"))
+        field = WordUse._meta.get_field("word")
+        assert on.delete_number(field, ["a", "c"], 9, using="test_left", patient=True) == 2
+        assert WordUse.objects.count() == 1
+
+
 class TestTheKeyIsCheckedTwice:
     """A row that moved to another parent between being found and being changed is left alone."""
 
@@ -174,6 +207,11 @@ class TestUpdateRows:
     def test_it_touches_at_most_the_limit(self, form: Form) -> None:
         form.rows(k1=5)
         assert [self.update(form, [1], 7, limit=2).total() for _ in range(4)] == [2, 2, 1, 0]
+
+    def test_of_several_keys_as_well(self, form: Form) -> None:
+        form.rows(k1=3, k2=3)
+        found = [self.update(form, [1, 2], 7, limit=4) for _ in range(2)]
+        assert [each.total() for each in found] == [4, 2]
 
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
         form.rows(k1=1)
@@ -396,7 +434,7 @@ def planned(captured: Captured, keys: list[int], *, walking: bool = True) -> str
             form.delete_rows(field, keys, 900, using="test_left", patient=True)
         plan = list[str]()
         for sql in captured["test_left"]:
-            if sql.startswith("WITH"):
+            if sql.startswith(("WITH", "DELETE")):
                 with connections["test_left"].cursor() as cursor:
                     cursor.execute(f"EXPLAIN {sql}")
                     plan += (line for (line,) in cursor.fetchall())

@@ -52,8 +52,8 @@ MUTATIONS = (
         "all-rows-of-all-models",
         "G2: a row that moved to another model meanwhile is deleted with those that fit",
         POSTGRESQL,
-        """ANY(%s::{kind}[])"\n        f"{also(field, 'child', using)}\"""",
-        'ANY(%s::{kind}[])"',
+        "{also(field, row, using)}",
+        "",
         (f"{T_MOVED}::test_so_is_one_that_moves_to_a_parent_of_another_model", ALONE),
     ),
     Mutation(
@@ -62,7 +62,7 @@ MUTATIONS = (
         POSTGRESQL,
         """f"{also(field, 'one', using)} LIMIT""",
         'f" LIMIT',
-        (f"{CASCADE}::test_rows_of_other_models_stand_in_nobody_s_way",),
+        (f"{STATEMENTS}::test_rows_of_other_models_take_no_place_of_those_to_empty",),
     ),
     Mutation(
         "locked-of-any-model",

@@ -55,7 +55,7 @@ MUTATIONS = (
         "a-claim-reads-the-log",
         "G8: to name hundreds of rows, statements read the whole log",
         POSTGRESQL,
-        'IDS = "(SELECT %s::text)::bigint[]"',
+        'IDS = hidden("bigint")',
         'IDS = "%s::bigint[]"',
         (
             (
@@ -89,8 +89,8 @@ MUTATIONS = (
         "all-however-many",
         "G8: a statement takes all rows of its keys, beyond its limit",
         POSTGRESQL,
-        "(SELECT number FROM few) BETWEEN 1 AND %s{returning}",
-        "(SELECT number FROM few) >= 0 * %s{returning}",
+        "(SELECT number FROM few) BETWEEN 1 AND %s {counts}",
+        "(SELECT number FROM few) >= 0 * %s {counts}",
         ("tests/integration/test_statements.py::TestDeleteRows",),
     ),
     Mutation(
@@ -247,6 +247,24 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "pace-by-an-easy-step",
+        "G8: steps that found few rows make those that find many longer than they may take",
+        PACE,
+        "elif full and seconds",
+        "elif seconds",
+        (
+            f"{T_DECISIONS}::TestPace::test_one_that_had_fewer_rows_than_it_might_proves_nothing_for_more",
+        ),
+    ),
+    Mutation(
+        "head-start-without-end",
+        "G8: what was quick for leaves is tried at once on rows that take ten times as long",
+        PACE,
+        "min(slowest, self._rows * HEAD_START)",
+        "slowest",
+        (f"{T_DECISIONS}::TestPaces",),
+    ),
+    Mutation(
         "no-barrier-noted",
         "G9: the cascade forgets which transactions were open",
         CASCADE,
@@ -334,9 +352,20 @@ MUTATIONS = (
         "delete-without-a-limit",
         "G8: one DELETE takes every row of its keys",
         POSTGRESQL,
+        "LIMIT %s{_skipping(patient=patient)})) AND",
+        "OFFSET 0 * %s{_skipping(patient=patient)})) AND",
+        (
+            f"{T_STATEMENTS}::TestDeleteRows::test_it_touches_at_most_the_limit",
+            f"{T_STATEMENTS}::TestDeleteNumber::test_it_touches_at_most_the_limit",
+        ),
+    ),
+    Mutation(
+        "update-without-a-limit",
+        "G8: one UPDATE takes every row of its keys",
+        POSTGRESQL,
         '" AS found LIMIT %s"\n    )',
         '" AS found OFFSET 0 * %s"\n    )',
-        (f"{T_STATEMENTS}::TestDeleteRows::test_it_touches_at_most_the_limit",),
+        (f"{T_STATEMENTS}::TestUpdateRows::test_of_several_keys_as_well",),
     ),
     Mutation(
         "delete-without-skipping",

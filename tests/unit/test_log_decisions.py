@@ -8,7 +8,7 @@ import pytest
 
 from apps.integrity import conf, dispatch, log
 from apps.integrity.log.claiming import Claimed
-from apps.integrity.pace import FEWEST, Pace
+from apps.integrity.pace import FEWEST, HEAD_START, Pace, Paces
 
 ids = itertools.count(1)
 
@@ -96,6 +96,13 @@ class TestPace:
             found.took(0.01)
         assert found.rows == 1000
 
+    def test_one_that_had_fewer_rows_than_it_might_proves_nothing_for_more(self) -> None:
+        found = pace(400, 1000)
+        found.took(0.01, full=False)
+        assert found.rows == 400
+        found.took(0.2, full=False)
+        assert found.rows == 200
+
     def test_a_statement_in_time_leaves_it(self) -> None:
         found = pace(400, 1000)
         found.took(0.08)
@@ -105,6 +112,24 @@ class TestPace:
         found = pace(7, 7)
         found.took(5.0)
         assert found.rows == 7
+
+
+class TestPaces:
+    def test_each_relation_has_its_own(self) -> None:
+        paces = Paces(1_000, most=40_000, seconds=0.1)
+        paces["quick"].took(0.01)
+        assert paces["slow"].rows == 2_000
+        paces["slow"].took(0.2)
+        assert (paces["quick"].rows, paces["slow"].rows) == (2_000, 1_000)
+
+    def test_a_new_one_begins_where_the_slowest_is_and_not_far_above_the_first_rows(self) -> None:
+        paces = Paces(1_000, most=40_000, seconds=0.1)
+        for _ in range(6):
+            paces["quick"].took(0.01)
+        assert paces["quick"].rows == 40_000
+        assert paces["new"].rows == 1_000 * HEAD_START
+        paces["new"].took(0.2)
+        assert paces["newer"].rows == 500 * HEAD_START
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,11 @@ class Portable:
                 _still(field, found, chunk, using)._raw_delete(using)
         return Counter(found.values())
 
+    def delete_number(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    ) -> int:
+        return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
+
     def update_rows(
         self,
         field: Field,

@@ -46,8 +46,18 @@ if TYPE_CHECKING:
 EXACT = {"smallint", "integer", "bigint", "uuid"}
 
 
-#: Ids, for ANY. Of hundreds that they see, planners think that reading the whole log costs less.
-IDS = "(SELECT %s::text)::bigint[]"
+def hidden(kind: str) -> str:
+    """A parameter with many keys, for ANY, that planners don't look into.
+
+    Of hundreds that they see, they think that reading a whole table costs less, and judge each.
+    """
+    return f"(SELECT %s::text)::{kind}[]"
+
+
+#: The end of a statement whose rows that are `gone` are counted.
+PER_KEY = "SELECT key, count(*) FROM gone GROUP BY key"
+#: Ids of the log.
+IDS = hidden("bigint")
 #: Cascades that a claim holds at work, by their keys alone: for a state that an index knows, or
 #: for a join, planners read all that is open. Parameters: ids, the claim.
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
@@ -204,20 +214,30 @@ class PostgreSQL:
         if kind not in EXACT:
             delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
             return _change(field, keys, limit, delete, using=using, patient=patient)
+        if len(keys) == 1:
+            number = self.delete_number(field, keys, limit, using=using, patient=patient)
+            return Counter({keys[0]: number} if number else {})
+        key = f"child.{names_of(field, using)['key']}"
+        found = _delete_all(field, keys, limit, key, using) if patient else None
+        if found is not None:
+            return found
+        some, params = _delete_some(field, keys, limit, using, patient=patient)
+        sql = f"WITH gone AS ({some} RETURNING {key} AS key) {PER_KEY}"
+        return Counter(dict(_fetch(using, sql, params)))
+
+    def delete_number(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    ) -> int:
+        if type_of(field, using) not in EXACT:
+            return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
+        found = None
         if patient and len(keys) > 1:  # one alone that has rows may have very many
-            found = _delete_all(field, keys, limit, using)
-            if found is not None:
-                return found
-        names, prepared = names_of(field, using), _prepared(field, need(keys), using)
-        picked = _picked(field, kind, using, patient=patient)
-        sql = (
-            f"WITH gone AS (DELETE FROM {names['table']} AS child"
-            f" WHERE child.ctid = ANY(ARRAY(SELECT found.row {picked}))"
-            f" AND child.{names['key']} = ANY(%s::{kind}[]){also(field, 'child', using)}"
-            f" RETURNING child.{names['key']} AS key)"
-            " SELECT key, count(*) FROM gone GROUP BY key"
-        )
-        return Counter(dict(_fetch(using, sql, [prepared, limit, limit, prepared])))
+            found = _delete_all(field, keys, limit, "0", using)
+        if found is not None:
+            return found.total()
+        with connections[using].cursor() as cursor:
+            cursor.execute(*_delete_some(field, keys, limit, using, patient=patient))
+            return int(cursor.rowcount)
 
     def update_rows(
         self,
@@ -310,30 +330,51 @@ def _sought(field: Field, using: str) -> str:
     return f"WHERE {key} BETWEEN wanted.key AND wanted.key{rest} ORDER BY {key}"
 
 
-def _delete_all(field: Field, keys: Sequence[Any], limit: int, using: str) -> Counter[Any] | None:
+def _of_keys(field: Field, row: str, using: str) -> str:
+    """The condition that `row` holds one of the keys: one parameter, see Note [One text]."""
+    key = f"{row}.{names_of(field, using)['key']}"
+    return f"{key} = ANY({hidden(type_of(field, using))}){also(field, row, using)}"
+
+
+def _delete_all(
+    field: Field, keys: Sequence[Any], limit: int, by: str, using: str
+) -> Counter[Any] | None:
     """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
 
-    See Note [All or some]. A unique field needs no counting.
+    Counts them for each value of `by`. See Note [All or some]. A unique field needs no counting
+    before.
     """
-    names, kind = names_of(field, using), type_of(field, using)
-    prepared = _prepared(field, need(keys), using)
-    delete = (
-        f"DELETE FROM {names['table']} AS child WHERE child.{names['key']} = ANY(%s::{kind}[])"
-        f"{also(field, 'child', using)}"
-    )
-    returning = f" RETURNING child.{names['key']} AS key"
+    table, prepared = names_of(field, using)["table"], _prepared(field, need(keys), using)
+    gone = f"gone AS (DELETE FROM {table} AS child WHERE {_of_keys(field, 'child', using)}"
+    counts = f"RETURNING {by} AS key) {PER_KEY}"
     if field.unique and len(keys) <= limit:
-        return Counter(key for (key,) in _fetch(using, delete + returning, [prepared]))
+        return Counter(dict(_fetch(using, f"WITH {gone} {counts}", [prepared])))
     sql = (
-        "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM"
-        f" (SELECT {_picked(field, kind, using, patient=True)}) AS picked),"
-        f" gone AS ({delete} AND (SELECT number FROM few) BETWEEN 1 AND %s{returning})"
-        " SELECT key, count(*) FROM gone GROUP BY key"
+        "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM (SELECT"
+        f" FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s) AS picked),"
+        f" {gone} AND (SELECT number FROM few) BETWEEN 1 AND %s {counts}"
         " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
     )
-    most = limit + 1
-    found = dict(_fetch(using, sql, [prepared, most, most, prepared, limit, limit]))
+    found = dict(_fetch(using, sql, [prepared, limit + 1, prepared, limit, limit]))
     return None if None in found else Counter(found)
+
+
+def _delete_some(
+    field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
+) -> tuple[str, list[Any]]:
+    """The statement that deletes at most `limit` rows of `keys`, and its parameters.
+
+    See Note [The key is checked twice]: the second time against keys that the server sees, or it
+    would compare each row with one after the other.
+    """
+    names, prepared = names_of(field, using), _prepared(field, need(keys), using)
+    again = f"child.{names['key']} = ANY(%s::{type_of(field, using)}[])"
+    sql = (
+        f"DELETE FROM {names['table']} AS child WHERE child.ctid = ANY(ARRAY(SELECT one.ctid"
+        f" FROM {names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
+        f" LIMIT %s{_skipping(patient=patient)})) AND {again}{also(field, 'child', using)}"
+    )
+    return sql, [prepared, limit, prepared]
 
 
 def _change(
@@ -362,13 +403,16 @@ def _change(
 def _picked(field: Field, kind: str, using: str, *, patient: bool) -> str:
     """The rows to change; its parameters are the keys, and twice the limit."""
     names = names_of(field, using)
-    lock = "" if patient else " FOR UPDATE SKIP LOCKED"
     return (
         f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
         f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key"
-        f"{also(field, 'one', using)} LIMIT %s{lock})"
+        f"{also(field, 'one', using)} LIMIT %s{_skipping(patient=patient)})"
         " AS found LIMIT %s"
     )
+
+
+def _skipping(*, patient: bool) -> str:
+    return "" if patient else " FOR UPDATE SKIP LOCKED"
 
 
 def _fetch(using: str, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
