@@ -138,11 +138,9 @@ def _narrow_down(
     """Postpone the cascade that fails; of several, try each half."""
     try:
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
-            reason = claims.reason_of(error)
+            reason, code = claims.failure(error, claims.relations_of(claim))
             # No traceback of the logger's: it ends with the error's text, which may quote rows.
-            logger.error(
-                "cascades into %s failed: %s\n%s", claim.database, reason, claims.where(error)
-            )
+            logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
             log.postpone(claim, reason)
             done.failed += len(claim.cascades)
             return

@@ -12,13 +12,15 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from django.db import OperationalError, ProgrammingError
+
 from . import log, missing, relations, statements
 from .columns import generic_of
 from .generic import narrowed
 from .plan import nodes, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from .log import Claim
     from .relations import Field, Relation
@@ -46,9 +48,23 @@ def missing_table(relation: Relation) -> str:
     return next(filter(None, (missing.table(model, using=alias) for model, alias in wanted)), "")
 
 
-def where(error: Exception) -> str:
-    """The lines of code that an error came through, without its text."""
-    return "".join(traceback.format_tb(error.__traceback__)).rstrip()
+def failure(error: Exception, along: Iterable[Relation]) -> tuple[str, str]:
+    """What to say of an error of work along those relations, and the code that it came through.
+
+    Of a table that is not there it says which and the remedy, and no code is to blame. The code
+    comes without the error's text, for a log: that may quote rows.
+    """
+    if isinstance(error, ProgrammingError | OperationalError) and (
+        missing := next(filter(None, map(missing_table, along)), "")
+    ):
+        return missing, ""
+    return reason_of(error), "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
+
+
+def relations_of(claim: Claim) -> tuple[Relation, ...]:
+    """The relations that its cascades go along."""
+    one = claim.cascades[0]
+    return relations.catalogue().children_of(one.parent, claim.database, one.relation)
 
 
 class Held:
@@ -61,10 +77,7 @@ class Held:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = relations.primary_key(self.parent)
-        children = relations.catalogue().children_of(
-            self.parent._meta.label, claim.database, claim.cascades[0].relation
-        )
-        self.relations = tuple(map(narrowed, children))
+        self.relations = tuple(map(narrowed, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
         self._known: dict[Field, dict[int, Any]] = {}
@@ -97,11 +110,12 @@ class Held:
         if again or target not in self._taken:
             self._cancel(self._living(relation, self.pk))
             self._taken[target] = set() if target == self.pk else self._living(relation, target)
-        return {
-            owner: relations.as_held(relation.field, value)
-            for owner, value in self._values(target).items()
-            if value not in self._taken[target]
-        }
+        values = self._values(target)
+        if taken := self._taken[target]:
+            values = {owner: value for owner, value in values.items() if value not in taken}
+        if relations.writes_text(relation.field):
+            return {owner: relations.as_held(relation.field, v) for owner, v in values.items()}
+        return values
 
     def _values(self, target: Field) -> dict[int, Any]:
         """Cascade → value of `target`, of those that are not cancelled."""

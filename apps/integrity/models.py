@@ -108,6 +108,8 @@ class Cascade(models.Model):
     CLAIMABLE: ClassVar = (State.PENDING, State.RUNNING, State.WAITING)
     #: States that count as backlog.
     OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
+    #: Whether a cascade does, as the index of the backlog knows it.
+    IN_BACKLOG: ClassVar = models.Q(state__in=OPEN, verified_at__isnull=True)
 
     id = models.BigAutoField(primary_key=True)
     # The index of the constraint below begins with it.
@@ -145,10 +147,14 @@ class Cascade(models.Model):
                 name="integrity_cascade_unverified",
                 condition=models.Q(state="done"),
             ),
+            # What is open is not verified. Only who says so gets this index: a claim does not, or
+            # planners, whose statistics of a log are stale, would read and sort all that is open.
             models.Index(
                 fields=["database", "recorded_at"],
                 name="integrity_cascade_backlog",
-                condition=models.Q(state__in=["pending", "running", "waiting", "blocked"]),
+                condition=models.Q(
+                    state__in=["pending", "running", "waiting", "blocked"], verified_at__isnull=True
+                ),
             ),
             # Those that failed before: few, and none of them is written by who succeeds.
             models.Index(

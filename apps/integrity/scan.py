@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from django.db import Error, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
@@ -143,8 +143,6 @@ def _scan(
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason, where = claims.reason_of(error), f"\n{claims.where(error)}"
-    if isinstance(error, Error) and (missing := claims.missing_table(relation)):
-        reason, where = missing, ""
-    logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, where)
+    reason, code = claims.failure(error, [relation])
+    logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, code)
     return Scanned(relation=relation.label, database=database, reason=reason)

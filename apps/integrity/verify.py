@@ -79,10 +79,9 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         except away:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            reason = f"verification failed: {claims.reason_of(error)}"
-            logger.error(  # noqa: TRY400 (as in cascade.py)
-                "%s in %s\n%s", reason, claim.database, claims.where(error)
-            )
+            why, code = claims.failure(error, claims.relations_of(claim))
+            reason = f"verification failed: {why}"
+            logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400 (as in cascade.py)
             done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
         done.more = time.monotonic() >= deadline
 

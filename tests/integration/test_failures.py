@@ -174,8 +174,9 @@ class TestPoison:
             converge()
         assert claims.count("test_right") == 1
         rows = Cascade.objects.filter(database="test_right")
+        remedy = "Run `manage.py migrate --database test_right`"
         assert set(rows.values_list("state", "attempts", "reason")) == {
-            ("waiting", 1, 'ProgrammingError: relation "right_leaf" does not exist')
+            ("waiting", 1, f"there is no table 'right_leaf' in 'test_right'. {remedy}")
         }
         assert states(database="test_left") == {"done": 50}
         all_due()

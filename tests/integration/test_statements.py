@@ -490,3 +490,18 @@ def test_so_does_a_look_which_forbids_its_transaction_nothing(
     assert "left_shelf_root" in plan
     assert "Seq Scan" not in plan
     assert "Bitmap" not in plan
+
+
+@pytest.mark.parametrize("keys", [[1], list(range(4_001, 4_501))], ids=["one", "five hundred"])
+def test_so_does_a_look_for_parents(captured: Captured, keys: list[int]) -> None:
+    Shelf.objects.bulk_create(Shelf(root_id=1) for _ in range(5_000))
+    pk, form = Shelf._meta.pk, PostgreSQL()
+    with transaction.atomic(using="test_left"), connections["test_left"].cursor() as cursor:
+        cursor.execute("ANALYZE left_shelf")
+        with captured:
+            form.keys_with_rows(pk, keys, using="test_left")
+        (sql,) = captured["test_left"]
+        cursor.execute(f"EXPLAIN {sql}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "left_shelf_pkey" in plan
+    assert "Seq Scan" not in plan

@@ -55,8 +55,8 @@ MUTATIONS = (
         "text-is-asked-for-as-a-number",
         "G1: rows that hold the key as text stay",
         CLAIMS,
-        "owner: relations.as_held(relation.field, value)",
-        "owner: value",
+        "owner: relations.as_held(relation.field, v)",
+        "owner: v",
         (f"{T_DECLARED}::TestText::test_integers",),
     ),
     Mutation(

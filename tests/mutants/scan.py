@@ -121,8 +121,8 @@ MUTATIONS = (
         "all-relations-of-a-suspect",
         "G2: rows that are only to be reported go with those that are to be repaired",
         CLAIMS,
-        "claim.cascades[0].relation",
-        '""',
+        "claim.database, one.relation)",
+        'claim.database, "")',
         (
             f"{T_SCAN_ATTACKS}::TestPolicy::test_nor_does_another_relation_of_the_same_database_lose_any",
         ),

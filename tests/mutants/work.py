@@ -14,6 +14,8 @@ from .paths import (
     PORTABLE,
     POSTGRESQL,
     REPORT,
+    ROWS,
+    SQL,
     STATEMENTS,
     STEPS,
     T_ATTACKS,
@@ -67,7 +69,7 @@ MUTATIONS = (
     Mutation(
         "locks-beyond-the-key",
         "G2: rows of every later key are locked as this one's, and deleted by their primary key",
-        POSTGRESQL,
+        ROWS,
         "BETWEEN wanted.key AND wanted.key{rest}",
         ">= wanted.key{rest}",
         (f"{T_STATEMENTS}::TestLockRows::test_it_gives_rows_with_their_keys_up_to_the_limit",),
@@ -75,7 +77,7 @@ MUTATIONS = (
     Mutation(
         "a-look-reads-the-table",
         "G8: to see that nothing is left, it reads all that was deleted",
-        POSTGRESQL,
+        ROWS,
         "BETWEEN wanted.key AND wanted.key{rest} ORDER BY {key}",
         "= wanted.key{rest}",
         (
@@ -86,9 +88,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "a-look-at-parents-reads-all-of-them",
+        "G8: to see that hundreds of parents are gone, it reads all that are there",
+        ROWS,
+        "= ANY({hidden(type_of(field, using))})",
+        "= ANY(%s::{type_of(field, using)}[])",
+        (f"{T_STATEMENTS}::test_so_does_a_look_for_parents",),
+    ),
+    Mutation(
         "all-however-many",
         "G8: a statement takes all rows of its keys, beyond its limit",
-        POSTGRESQL,
+        ROWS,
         "(SELECT number FROM few) BETWEEN 1 AND %s {counts}",
         "(SELECT number FROM few) >= 0 * %s {counts}",
         ("tests/integration/test_statements.py::TestDeleteRows",),
@@ -97,8 +107,8 @@ MUTATIONS = (
         "taken-over-values",
         "G2: a parent that took a value over loses the rows that hold it",
         CLAIMS,
-        "if value not in self._taken[target]",
-        "if True",
+        "if taken := self._taken[target]:",
+        "if (taken := self._taken[target]) is None:",
         (f"{LIVING}::test_a_value_that_another_living_parent_took_over_keeps_its_rows",),
     ),
     Mutation(
@@ -351,7 +361,7 @@ MUTATIONS = (
     Mutation(
         "delete-without-a-limit",
         "G8: one DELETE takes every row of its keys",
-        POSTGRESQL,
+        ROWS,
         "LIMIT %s{_skipping(patient=patient)})) AND",
         "OFFSET 0 * %s{_skipping(patient=patient)})) AND",
         (
@@ -362,7 +372,7 @@ MUTATIONS = (
     Mutation(
         "update-without-a-limit",
         "G8: one UPDATE takes every row of its keys",
-        POSTGRESQL,
+        ROWS,
         '" AS found LIMIT %s"\n    )',
         '" AS found OFFSET 0 * %s"\n    )',
         (f"{T_STATEMENTS}::TestUpdateRows::test_of_several_keys_as_well",),
@@ -370,7 +380,7 @@ MUTATIONS = (
     Mutation(
         "delete-without-skipping",
         "G4: a hurried DELETE waits for somebody's lock",
-        POSTGRESQL,
+        ROWS,
         '"" if patient else " FOR UPDATE SKIP LOCKED"',
         '""',
         (HELD,),
@@ -378,7 +388,7 @@ MUTATIONS = (
     Mutation(
         "row-and-key-unchecked",
         "G2: rows are deleted on account of another's key",
-        POSTGRESQL,
+        ROWS,
         " AND child.ctid = picked.row AND child.{names['key']} = picked.key",
         " AND picked.key IS NOT NULL",
         (
@@ -397,7 +407,7 @@ MUTATIONS = (
     Mutation(
         "found-and-not-locked",
         "G2: rows above go on moving while those below are removed",
-        POSTGRESQL,
+        ROWS,
         " FOR UPDATE SKIP LOCKED) AS found LIMIT %s",
         ") AS found LIMIT %s",
         (f"{T_STATEMENTS}::TestLockRows::test_rows_that_somebody_else_holds_are_passed_over",),
@@ -405,7 +415,7 @@ MUTATIONS = (
     Mutation(
         "lock-without-a-limit",
         "G8: all rows of the keys are locked at once",
-        POSTGRESQL,
+        ROWS,
         "SKIP LOCKED) AS found LIMIT %s",
         "SKIP LOCKED) AS found OFFSET 0 * %s",
         (f"{T_STATEMENTS}::TestLockRows::test_it_gives_rows_with_their_keys_up_to_the_limit",),
@@ -421,7 +431,7 @@ MUTATIONS = (
     Mutation(
         "keys-cut-short",
         "G2: a key that is too long stands for another",
-        POSTGRESQL,
+        SQL,
         'plain = re.sub(r"\\(.*\\)", "", ',
         'plain = re.sub(r"never", "", ',
         (
@@ -443,7 +453,7 @@ MUTATIONS = (
     Mutation(
         "unquoted-names",
         "a name with a blank or a keyword in it is no name",
-        POSTGRESQL,
+        SQL,
         'quote(str(name)).replace("%", "%%")',
         "str(name)",
         (f"{T_HOSTILE}::test_every_way_of_a_cascade",),

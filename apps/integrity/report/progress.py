@@ -288,7 +288,7 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
     )
     if number := recorded.count():
         yield using, f"{number:,} deletions not dispatched"
-    cascades = Cascade.objects.using(using).filter(state__in=Cascade.OPEN)
+    cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
     groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
     for database, state, reason, number in groups.annotate(Count("pk"))[:REASONS]:
         why = "; ".join(dict(_hindrances(database, using)).values()) or reason
@@ -297,7 +297,7 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
     """Backlog, blocked, the oldest and why of cascades that are not done; of `most` of them."""
-    return cascades.filter(state__in=Cascade.OPEN)[:most].aggregate(
+    return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
         backlog=Count("pk"),
         blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
         oldest=Min("recorded_at"),

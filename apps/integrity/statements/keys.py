@@ -26,7 +26,7 @@ from django.db.models import Count, QuerySet
 
 from ..generic import rows_of
 from ..relations import as_key, format_key, parse_key, writes_text
-from .postgresql import also, names_of, type_of
+from .sql import also, names_of, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,0 +1,230 @@
+"""PostgreSQL's statements on rows of the project: keys travel as one array, counts come per key.
+
+Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan when statistics are
+stale or skewed (GitLab, merge request 235721), and so does `fk = key LIMIT 1` for a key that half
+of the table holds: it reads the table from its start, over all the rows that were deleted. Steps
+keep their transaction from that (`walk_indexes`). A look may have no transaction, so it asks for
+what lies between the key and itself, in order, which nothing but an index has ready.
+
+Note [All or some]: to pick rows one by one, so that a statement touches no more than its limit,
+costs twice of what `DELETE … WHERE fk = ANY(keys)` does. So the rows are counted first, as far as
+the limit, in the same statement and its snapshot, and only of more some are picked.
+
+Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
+key's condition, so that a row which moved to another parent meanwhile is left alone.
+
+`also` is the rest of a key's condition: of a generic relation, the content type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from ..columns import columns_of
+from ..relations import primary_key
+from . import need
+from .sql import EXACT, Names, also, as_array, fetch, hidden, names_of, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..relations import Field
+
+#: The end of a statement whose rows that are `gone` are counted.
+PER_KEY = "SELECT key, count(*) FROM gone GROUP BY key"
+
+
+class Rows:
+    """Their part of `Statements`."""
+
+    def lock_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        pk = primary_key(field.model)
+        names = Names(using, table=field.model._meta.db_table, key=field.column, pk=pk.column)
+        sql = (
+            "SELECT found.pk, wanted.key"
+            f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk"
+            f" FROM {names['table']} AS child {_sought(field, using)} LIMIT %s"
+            " FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
+        )
+        return dict(fetch(using, sql, [as_array(field, need(keys), using), limit, limit]))
+
+    def walk_indexes(self, *, using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('enable_seqscan', 'off', true),"
+                " set_config('enable_bitmapscan', 'off', true)"
+            )
+
+    def delete_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    ) -> Counter[Any]:
+        kind = type_of(field, using)
+        if kind not in EXACT:
+            delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
+            return _change(field, keys, limit, delete, using=using, patient=patient)
+        if len(keys) == 1:
+            number = self.delete_number(field, keys, limit, using=using, patient=patient)
+            return Counter({keys[0]: number} if number else {})
+        key = f"child.{names_of(field, using)['key']}"
+        found = _delete_all(field, keys, limit, key, using) if patient else None
+        if found is not None:
+            return found
+        some, params = _delete_some(field, keys, limit, using, patient=patient)
+        sql = f"WITH gone AS ({some} RETURNING {key} AS key) {PER_KEY}"
+        return Counter(dict(fetch(using, sql, params)))
+
+    def delete_number(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    ) -> int:
+        if type_of(field, using) not in EXACT:
+            return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
+        found = None
+        if patient and len(keys) > 1:  # one alone that has rows may have very many
+            found = _delete_all(field, keys, limit, "0", using)
+        if found is not None:
+            return found.total()
+        with connections[using].cursor() as cursor:
+            cursor.execute(*_delete_some(field, keys, limit, using, patient=patient))
+            return int(cursor.rowcount)
+
+    def update_rows(
+        self,
+        field: Field,
+        keys: Sequence[Any],
+        value: Any,
+        limit: int,
+        *,
+        using: str,
+        patient: bool,
+    ) -> Counter[Any]:
+        columns = columns_of(field)
+        put = ", ".join(f"{names_of(each, using)['key']} = %s" for each in columns)
+        update = f"UPDATE {names_of(field, using)['table']} AS child SET {put} FROM picked"
+        values = [each.get_db_prep_value(value, connections[using]) for each in columns]
+        return _change(field, keys, limit, update, *values, using=using, patient=patient)
+
+    def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
+        names = names_of(field, using)
+        if field.unique and type_of(field, using) in EXACT:
+            one = f"{names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
+            params: list[Any] = [as_array(field, need(keys), using)]
+            return {key for (key,) in fetch(using, f"SELECT one.{names['key']} FROM {one}", params)}
+        found = fetch(
+            using,
+            f"SELECT wanted.key FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+            f" {_sought(field, using)} LIMIT 1) AS present",
+            [as_array(field, need(keys), using)],
+        )
+        return {key for (key,) in found}
+
+    def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
+        names = names_of(field, using)
+        ((number,),) = fetch(
+            using,
+            f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+            f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
+            " AS present",
+            [as_array(field, need(keys), using)],
+        )
+        return int(number)
+
+
+def _sought(field: Field, using: str) -> str:
+    """The rows of `wanted.key`, as the index has them. See Note [One index seek per key]."""
+    key, rest = f"child.{names_of(field, using)['key']}", also(field, "child", using)
+    if field.unique:
+        return f"WHERE {key} = wanted.key{rest}"
+    return f"WHERE {key} BETWEEN wanted.key AND wanted.key{rest} ORDER BY {key}"
+
+
+def _of_keys(field: Field, row: str, using: str) -> str:
+    """The condition that `row` holds one of the keys: one parameter, see Note [One text]."""
+    key = f"{row}.{names_of(field, using)['key']}"
+    return f"{key} = ANY({hidden(type_of(field, using))}){also(field, row, using)}"
+
+
+def _delete_all(
+    field: Field, keys: Sequence[Any], limit: int, by: str, using: str
+) -> Counter[Any] | None:
+    """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
+
+    Counts them for each value of `by`. See Note [All or some]. A unique field needs no counting
+    before.
+    """
+    table, prepared = names_of(field, using)["table"], as_array(field, need(keys), using)
+    gone = f"gone AS (DELETE FROM {table} AS child WHERE {_of_keys(field, 'child', using)}"
+    counts = f"RETURNING {by} AS key) {PER_KEY}"
+    if field.unique and len(keys) <= limit:
+        return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
+    sql = (
+        "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM (SELECT"
+        f" FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s) AS picked),"
+        f" {gone} AND (SELECT number FROM few) BETWEEN 1 AND %s {counts}"
+        " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
+    )
+    found = dict(fetch(using, sql, [prepared, limit + 1, prepared, limit, limit]))
+    return None if None in found else Counter(found)
+
+
+def _delete_some(
+    field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
+) -> tuple[str, list[Any]]:
+    """The statement that deletes at most `limit` rows of `keys`, and its parameters.
+
+    See Note [The key is checked twice]: the second time against keys that the server sees, or it
+    would compare each row with one after the other.
+    """
+    names, prepared = names_of(field, using), as_array(field, need(keys), using)
+    again = f"child.{names['key']} = ANY(%s::{type_of(field, using)}[])"
+    sql = (
+        f"DELETE FROM {names['table']} AS child WHERE child.ctid = ANY(ARRAY(SELECT one.ctid"
+        f" FROM {names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
+        f" LIMIT %s{_skipping(patient=patient)})) AND {again}{also(field, 'child', using)}"
+    )
+    return sql, [prepared, limit, prepared]
+
+
+def _change(
+    field: Field,
+    keys: Sequence[Any],
+    limit: int,
+    change: str,
+    *params: Any,
+    using: str,
+    patient: bool,
+) -> Counter[Any]:
+    """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
+    names = names_of(field, using)
+    picked = _picked(field, type_of(field, using), using, patient=patient)
+    sql = (
+        f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
+        " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
+        f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"
+        f"{also(field, 'child', using)} RETURNING picked.key)"
+        " SELECT key, count(*) FROM changed GROUP BY key"
+    )
+    prepared = as_array(field, need(keys), using)
+    return Counter(dict(fetch(using, sql, [prepared, limit, limit, *params])))
+
+
+def _picked(field: Field, kind: str, using: str, *, patient: bool) -> str:
+    """The rows to change; its parameters are the keys, and twice the limit."""
+    names = names_of(field, using)
+    return (
+        f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
+        f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key"
+        f"{also(field, 'one', using)} LIMIT %s{_skipping(patient=patient)})"
+        " AS found LIMIT %s"
+    )
+
+
+def _skipping(*, patient: bool) -> str:
+    return "" if patient else " FOR UPDATE SKIP LOCKED"
