@@ -44,8 +44,8 @@ class Settings:
     """No statement touches more rows than this."""
 
     statement_seconds: float = 0.1
-    """The time that a transaction of a cascade should take; slower halves its rows, much faster
-    doubles them."""
+    """The time that a transaction of a cascade should take; a slower one halves the rows of the
+    next, one that took less than half of it lets it have as many as fit."""
 
     turn_seconds: float = 1.0
     """How long one claim may work before the deletions behind it get their turn."""
@@ -89,7 +89,7 @@ class Settings:
     """Most distinct keys of one step of a scan."""
 
     scan_step_seconds: float = 0.25
-    """The time that a step should take; slower halves its keys, much faster doubles them."""
+    """The time that a step should take; as `statement_seconds`, of keys."""
 
     brake_share: float = 0.01
     """Repair nothing when more than this share of a relation's keys misses its parent."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 #: The fewest rows or keys that a slow database shrinks a statement to.
 FEWEST = 50
+#: After a quick step, the next one takes on so much of the time, and at most so many times as much.
+AIM, LEAP = 0.8, 8
 #: A new pace begins at most so many times above the first rows, however quick the others are.
 HEAD_START = 10
 
 
 class Pace:
-    """Rows (or keys) of the next step: halved after a slow one, doubled after a quick one.
+    """Rows (or keys) of the next step: half after a slow one, as many as fit after a quick one.
 
     Note [The way to the server]: where it is far away, a step of few rows takes as long as one of
     many, and to halve it would only make more of them. So the time of its fastest statement, which
@@ -36,7 +38,8 @@ class Pace:
         if seconds > self.seconds:
             self.rows = max(min(FEWEST, self.rows), self.rows // 2)
         elif full and seconds < self.seconds / 2:
-            self.rows = min(self.most, self.rows * 2)
+            times = min(AIM * self.seconds / max(seconds, 1e-9), LEAP)
+            self.rows = min(self.most, int(self.rows * times))
 
 
 class Paces(dict[str, Pace]):

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from apps.integrity import statements
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.statements import portable
-from apps.integrity.statements.portable import PARAMETERS, Portable
+from apps.integrity.statements.portable import PARAMETERS, ROWS_SEEN, Portable
 from apps.integrity.statements.postgresql import PostgreSQL
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
@@ -267,6 +267,16 @@ class TestKeysWithRows:
     def test_it_gives_the_keys_that_some_row_holds(self, form: Form) -> None:
         form.rows(k1=3, k3=1)
         assert form.on.keys_with_rows(form.key, [1, 2, 3], using=form.alias) == {1, 3}
+
+    def test_one_that_has_very_many_hides_no_other(self, form: Form) -> None:
+        form.rows(k1=ROWS_SEEN + 1, k2=1)
+        assert form.on.keys_with_rows(form.key, [1, 2, 3], using=form.alias) == {1, 2}
+
+    def test_it_is_no_query_for_each_key(self, form: Form, captured: Captured) -> None:
+        form.rows(k1=3, k3=1)
+        with captured:
+            form.on.keys_with_rows(form.key, list(range(2 * PARAMETERS)), using=form.alias)
+        assert len(captured[form.alias]) <= 2
 
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
         with pytest.raises(ValueError, match="without keys"):

@@ -249,12 +249,20 @@ MUTATIONS = (
         "reckless-pace",
         "G8: a quick database gets statements without a bound",
         PACE,
-        "self.rows = min(self.most, self.rows * 2)",
-        "self.rows = self.rows * 2",
+        "self.rows = min(self.most, int(self.rows * times))",
+        "self.rows = int(self.rows * times)",
         (
-            f"{T_DECISIONS}::TestPace::test_a_quick_statement_doubles_it_but_not_above_the_most",
+            f"{T_DECISIONS}::TestPace::test_after_a_quick_statement_as_many_as_fit_but_not_above_the_most",
             f"{BOUNDS}::test_the_limit_holds_for_a_leaf_by_what_the_server_says",
         ),
+    ),
+    Mutation(
+        "pace-without-measure",
+        "G8: one quick step, and the next one takes all that may be taken",
+        PACE,
+        "self.seconds / max(seconds, 1e-9), LEAP)",
+        "self.seconds / max(seconds, 1e-9), 1e9)",
+        (f"{T_DECISIONS}::TestPace::test_no_more_at_once_than_a_leap",),
     ),
     Mutation(
         "pace-by-an-easy-step",
@@ -403,6 +411,14 @@ MUTATIONS = (
         'filter(**{"pk__in": pks, f"{field.attname}__in": keys})',
         "filter(pk__in=pks)",
         (f"{T_STATEMENTS}::TestTheKeyIsCheckedTwice::test_where_rows_cannot_be_locked",),
+    ),
+    Mutation(
+        "hidden-behind-many",
+        "G9: a key with very many rows hides that another one has some (not on PostgreSQL)",
+        PORTABLE,
+        "if len(present) == ROWS_SEEN or not exact:",
+        "if not exact:",
+        (f"{T_STATEMENTS}::TestKeysWithRows::test_one_that_has_very_many_hides_no_other",),
     ),
     Mutation(
         "found-and-not-locked",

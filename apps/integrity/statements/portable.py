@@ -10,7 +10,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from ..columns import columns_of
+from ..columns import columns_of, origin
 from ..generic import rows_of
 from ..relations import format_key, primary_key
 from . import need
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Values in one list: two lists stay under the lowest limit of parameters (SQLite's old 999).
 PARAMETERS = 450
+#: Rows of one list's keys that are looked at, before the keys without one are asked for singly.
+ROWS_SEEN = 2 * PARAMETERS
 
 
 class Portable:
@@ -183,16 +185,16 @@ class Portable:
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         name, referring = field.attname, rows_of(field, using)
-        found = set[Any]()
-        if field.unique:  # else a list would read all rows of a key that has a million
-            for chunk in _chunks(need(keys)):
-                present = referring.filter(**{f"{name}__in": chunk})
-                found.update(present.values_list(name, flat=True))
-        # The database may take texts for equal that Python does not: the rest one by one.
-        held = set(keys) & found
-        if not (field.unique and isinstance(field, models.IntegerField | models.UUIDField)):
-            rest = set(need(keys)) - held
-            held |= {key for key in rest if referring.filter(**{name: key}).exists()}
+        # A database may take texts for equal that Python does not.
+        exact = isinstance(origin(field), models.IntegerField | models.UUIDField)
+        held = set[Any]()
+        for chunk in _chunks(need(keys)):
+            rows = referring.filter(**{f"{name}__in": chunk}).values_list(name, flat=True)
+            present = list(rows[:ROWS_SEEN])  # a key may have a million
+            held |= {*present} & {*chunk}
+            if len(present) == ROWS_SEEN or not exact:
+                rest = {*chunk} - held
+                held |= {key for key in rest if referring.filter(**{name: key}).exists()}
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:

@@ -4,7 +4,8 @@ Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan wh
 stale or skewed (GitLab, merge request 235721), and so does `fk = key LIMIT 1` for a key that half
 of the table holds: it reads the table from its start, over all the rows that were deleted. Steps
 keep their transaction from that (`walk_indexes`). A look may have no transaction, so it asks for
-what lies between the key and itself, in order, which nothing but an index has ready.
+what lies between the key and itself, in order, which nothing but an index has ready; of parents,
+whose keys have one row each, for those keys (`hidden`).
 
 Note [All or some]: to pick rows one by one, so that a statement touches no more than its limit,
 costs twice of what `DELETE … WHERE fk = ANY(keys)` does. So the rows are counted first, as far as
