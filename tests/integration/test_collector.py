@@ -27,6 +27,6 @@ def test_it_starts_from_no_more_rows_than_a_statement_may_touch(
     forest.delete()
     with captured:
         assert converge() == {"left.Node.forest": 20}
-    locks = [sql for sql in captured["test_left"] if "FOR UPDATE SKIP LOCKED" in sql]
+    locks = [sql for sql in captured["test_left"] if "FOR UPDATE OF child SKIP LOCKED" in sql]
     assert len(locks) >= 3  # 7 + 7 + 6
     assert all("LIMIT 7" in sql for sql in locks)

@@ -44,14 +44,17 @@ class Rows:
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
-        pk = primary_key(field.model)
-        names = Names(using, table=field.model._meta.db_table, key=field.column, pk=pk.column)
+        pk, kind = primary_key(field.model), type_of(field, using)
+        names = Names(using, table=field.model._meta.db_table, pk=pk.column)
+        rows = f"SELECT child.{names['pk']} AS pk FROM {names['table']} AS child"
+        lock = " LIMIT %s FOR UPDATE OF child SKIP LOCKED"
+        if len(keys) == 1 and kind in EXACT:  # it may have very many rows
+            key = field.get_db_prep_value(keys[0], connections[using])
+            sql = f"{rows}, (SELECT %s::{kind} AS key) AS wanted {_sought(field, using)}{lock}"
+            return dict.fromkeys((row for (row,) in fetch(using, sql, [key, limit])), keys[0])
         sql = (
-            "SELECT found.pk, wanted.key"
-            f" FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
-            f" CROSS JOIN LATERAL (SELECT child.{names['pk']} AS pk"
-            f" FROM {names['table']} AS child {_sought(field, using)} LIMIT %s"
-            " FOR UPDATE SKIP LOCKED) AS found LIMIT %s"
+            f"SELECT found.pk, wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL ({rows} {_sought(field, using)}{lock}) AS found LIMIT %s"
         )
         return dict(fetch(using, sql, [as_array(field, need(keys), using), limit, limit]))
 
@@ -85,14 +88,14 @@ class Rows:
     ) -> int:
         if type_of(field, using) not in EXACT:
             return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
+        if patient and field.unique and len(keys) <= limit:
+            return _number(_delete(field, using), [as_array(field, need(keys), using)], using)
         found = None
         if patient and len(keys) > 1:  # one alone that has rows may have very many
             found = _delete_all(field, keys, limit, "0", using)
         if found is not None:
             return found.total()
-        with connections[using].cursor() as cursor:
-            cursor.execute(*_delete_some(field, keys, limit, using, patient=patient))
-            return int(cursor.rowcount)
+        return _number(*_delete_some(field, keys, limit, using, patient=patient), using)
 
     def update_rows(
         self,
@@ -152,6 +155,19 @@ def _of_keys(field: Field, row: str, using: str) -> str:
     return f"{key} = ANY({hidden(type_of(field, using))}){also(field, row, using)}"
 
 
+def _delete(field: Field, using: str) -> str:
+    """The statement that deletes all rows of keys, which are its parameter."""
+    table = names_of(field, using)["table"]
+    return f"DELETE FROM {table} AS child WHERE {_of_keys(field, 'child', using)}"
+
+
+def _number(sql: str, params: list[Any], using: str) -> int:
+    """How many rows a statement changes."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
+
+
 def _delete_all(
     field: Field, keys: Sequence[Any], limit: int, by: str, using: str
 ) -> Counter[Any] | None:
@@ -161,8 +177,7 @@ def _delete_all(
     before.
     """
     table, prepared = names_of(field, using)["table"], as_array(field, need(keys), using)
-    gone = f"gone AS (DELETE FROM {table} AS child WHERE {_of_keys(field, 'child', using)}"
-    counts = f"RETURNING {by} AS key) {PER_KEY}"
+    gone, counts = f"gone AS ({_delete(field, using)}", f"RETURNING {by} AS key) {PER_KEY}"
     if field.unique and len(keys) <= limit:
         return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
     sql = (
