@@ -31,9 +31,9 @@ from .claims import Held
 from .exceptions import InvalidKey
 from .pace import Paces
 from .phases import Phase
-from .plan import plan
+from .plan import Way, plan
 from .signals import cascade_finished
-from .steps import STEPS, allowance
+from .steps import COLLECTOR_ROWS, STEPS, allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,7 @@ def _narrow_down(
     """Postpone the cascade that fails; of several, try each half."""
     try:
         if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
-            reason, code = claims.failure(error, claims.relations_of(claim))
+            reason, code = claims.failure(error, claims.relations_of(claim), claim.database)
             # No traceback of the logger's: it ends with the error's text, which may quote rows.
             logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
             log.postpone(claim, reason)
@@ -221,6 +221,8 @@ class _Turn:
             connections[database].execute_wrapper(partial(_timed, pace)),
             control.given_up(database, self.away),
         ):
+            if way.way is Way.COLLECTOR:  # more rows than it begins with prove nothing
+                pace.rows = min(pace.rows, COLLECTOR_ROWS)
             allowed = allowance(way.root, pace.rows, self.done.rows)
             counts, more = step(way.root, keys, allowed, database, patient=self.patient)
             looks = time.monotonic()

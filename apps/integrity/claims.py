@@ -12,7 +12,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, ProgrammingError
+from django.db import Error
 
 from . import log, missing, relations, statements
 from .columns import generic_of
@@ -33,30 +33,31 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def missing_table(relation: Relation) -> str:
+def missing_table(relation: Relation, database: str | None = None) -> str:
     """Which table of parents, of children or below them is not there, and the remedy; or "".
 
-    Or of content types, where a generic relation needs them.
+    Or of content types, where a generic relation needs them. Of children those in `database`, if
+    that is given.
     """
     children = [relation.child]
     if relation.policy.cascades:
         children = [each.field.model for each in nodes(plan(relation).root)]
-    wanted = [(model, alias) for alias in relation.child_databases for model in children]
+    aliases = [database] if database else relation.child_databases
+    wanted = [(model, alias) for alias in aliases for model in children]
     wanted += [(relation.parent, home) for home in relation.parent_databases]
     if generic := generic_of(relation.field):
         wanted.append((generic.column.remote_field.model, generic.content_types))
     return next(filter(None, (missing.table(model, using=alias) for model, alias in wanted)), "")
 
 
-def failure(error: Exception, along: Iterable[Relation]) -> tuple[str, str]:
-    """What to say of an error of work along those relations, and the code that it came through.
+def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, str]:
+    """What to say of an error of work in `database`, and the code that it came through.
 
     Of a table that is not there it says which and the remedy, and no code is to blame. The code
     comes without the error's text, for a log: that may quote rows.
     """
-    if isinstance(error, ProgrammingError | OperationalError) and (
-        missing := next(filter(None, map(missing_table, along)), "")
-    ):
+    reasons = (missing_table(each, database) for each in along)
+    if isinstance(error, Error) and (missing := next(filter(None, reasons), "")):
         return missing, ""
     return reason_of(error), "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
 

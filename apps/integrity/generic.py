@@ -71,6 +71,9 @@ def lookups(field: Field, path: str = "") -> dict[str, int]:
 
 
 def rows_of(field: Field, using: str) -> QuerySet[Any]:
-    """Rows that may refer through `field`: a project's managers may hide some, which are alive."""
+    """Rows that may refer through `field`: a project's managers may hide some, which are alive.
+
+    In no order: that of the model would sort all rows to give the first.
+    """
     found: QuerySet[Any] = QuerySet(model=field.model, using=using)
-    return found.filter(**lookups(field))
+    return found.filter(**lookups(field)).order_by()

@@ -143,6 +143,6 @@ def _scan(
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason, code = claims.failure(error, [relation])
+    reason, code = claims.failure(error, [relation], database)
     logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, code)
     return Scanned(relation=relation.label, database=database, reason=reason)

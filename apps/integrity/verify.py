@@ -79,7 +79,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         except away:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            why, code = claims.failure(error, claims.relations_of(claim))
+            why, code = claims.failure(error, claims.relations_of(claim), claim.database)
             reason = f"verification failed: {why}"
             logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400 (as in cascade.py)
             done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)

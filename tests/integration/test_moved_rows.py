@@ -26,7 +26,7 @@ KEY: Any = Leaf._meta.get_field("owner")
 
 
 def delete(field: Any, key: Any, using: str) -> Counter[Any]:
-    """One key alone: see Note [All or some] in postgresql.py."""
+    """One key alone: see Note [All or some] in statements/rows.py."""
     return statements.on(using).delete_rows(field, [key], 9, using=using, patient=True)
 
 

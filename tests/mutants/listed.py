@@ -10,6 +10,7 @@ from .paths import (
     CLAIMING,
     CLAIMS,
     ENTRIES,
+    POSTGRESQL,
     REPAIR,
     ROUTING,
     SCHEDULE,
@@ -203,7 +204,7 @@ MUTATIONS = (
     Mutation(
         "verify-without-grace",
         "G9: proven at once, before late rows have landed",
-        "apps/integrity/statements/postgresql.py",
+        POSTGRESQL,
         "statement_timestamp() + %s * interval '1 second'",
         "statement_timestamp() + 0 * %s * interval '1 second'",
         (f"{T_VERIFY}::test_nothing_is_proven_before_the_grace_period_is_over",),

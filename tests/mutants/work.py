@@ -96,6 +96,14 @@ MUTATIONS = (
         (f"{T_STATEMENTS}::test_so_does_a_look_for_parents",),
     ),
     Mutation(
+        "all-of-a-giant-for-each-step",
+        "G8: to find the rows that were picked, a step walks all rows of the key",
+        ROWS,
+        "{also(field, 'child', using)}) IS TRUE\"",
+        "{also(field, 'child', using)})\"",
+        (f"{T_STATEMENTS}::test_a_giant_that_nobody_has_counted_is_not_walked_for_each_step",),
+    ),
+    Mutation(
         "all-however-many",
         "G8: a statement takes all rows of its keys, beyond its limit",
         ROWS,
@@ -370,8 +378,8 @@ MUTATIONS = (
         "delete-without-a-limit",
         "G8: one DELETE takes every row of its keys",
         ROWS,
-        "LIMIT %s{_skipping(patient=patient)})) AND",
-        "OFFSET 0 * %s{_skipping(patient=patient)})) AND",
+        "{_of_keys(field, 'one', using)} LIMIT %s",
+        "{_of_keys(field, 'one', using)} OFFSET 0 * %s",
         (
             f"{T_STATEMENTS}::TestDeleteRows::test_it_touches_at_most_the_limit",
             f"{T_STATEMENTS}::TestDeleteNumber::test_it_touches_at_most_the_limit",

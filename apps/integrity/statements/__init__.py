@@ -100,7 +100,7 @@ class Statements(Protocol):
         """Set `field` to `value` where it holds one of `keys`; else as `delete_rows`."""
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        """Those of `keys` that some row's `field` still holds, by one index probe each."""
+        """Those of `keys` that some row's `field` still holds, whatever number of rows do."""
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         """Rows whose `field` holds one of `keys`, through the field's index."""

@@ -50,7 +50,9 @@ class Rows:
         lock = " LIMIT %s FOR UPDATE OF child SKIP LOCKED"
         if len(keys) == 1 and kind in EXACT:  # it may have very many rows
             key = field.get_db_prep_value(keys[0], connections[using])
-            sql = f"{rows}, (SELECT %s::{kind} AS key) AS wanted {_sought(field, using)}{lock}"
+            # Twice SELECT: else planners see the key, and judge by what they last knew of it.
+            wanted = f"(SELECT (SELECT %s::{kind}) AS key) AS wanted"
+            sql = f"{rows}, {wanted} {_sought(field, using)}{lock}"
             return dict.fromkeys((row for (row,) in fetch(using, sql, [key, limit])), keys[0])
         sql = (
             f"SELECT found.pk, wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
@@ -150,7 +152,7 @@ def _sought(field: Field, using: str) -> str:
 
 
 def _of_keys(field: Field, row: str, using: str) -> str:
-    """The condition that `row` holds one of the keys: one parameter, see Note [One text]."""
+    """The condition that `row` holds one of the keys, which are its parameter (sql.py)."""
     key = f"{row}.{names_of(field, using)['key']}"
     return f"{key} = ANY({hidden(type_of(field, using))}){also(field, row, using)}"
 
@@ -176,17 +178,17 @@ def _delete_all(
     Counts them for each value of `by`. See Note [All or some]. A unique field needs no counting
     before.
     """
-    table, prepared = names_of(field, using)["table"], as_array(field, need(keys), using)
+    prepared = as_array(field, need(keys), using)
     gone, counts = f"gone AS ({_delete(field, using)}", f"RETURNING {by} AS key) {PER_KEY}"
     if field.unique and len(keys) <= limit:
         return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
+    picked, params = _some(field, prepared, limit + 1, using, patient=True)
     sql = (
-        "WITH few AS MATERIALIZED (SELECT count(*) AS number FROM (SELECT"
-        f" FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s) AS picked),"
+        f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
         f" {gone} AND (SELECT number FROM few) BETWEEN 1 AND %s {counts}"
         " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
     )
-    found = dict(fetch(using, sql, [prepared, limit + 1, prepared, limit, limit]))
+    found = dict(fetch(using, sql, [*params, prepared, limit, limit]))
     return None if None in found else Counter(found)
 
 
@@ -196,16 +198,36 @@ def _delete_some(
     """The statement that deletes at most `limit` rows of `keys`, and its parameters.
 
     See Note [The key is checked twice]: the second time against keys that the server sees, or it
-    would compare each row with one after the other.
+    would compare each row with one after the other; and no index serves what IS TRUE, or it might
+    walk all rows of the keys to find those picked.
     """
     names, prepared = names_of(field, using), as_array(field, need(keys), using)
+    picked, params = _some(field, prepared, limit, using, patient=patient)
     again = f"child.{names['key']} = ANY(%s::{type_of(field, using)}[])"
     sql = (
-        f"DELETE FROM {names['table']} AS child WHERE child.ctid = ANY(ARRAY(SELECT one.ctid"
-        f" FROM {names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
-        f" LIMIT %s{_skipping(patient=patient)})) AND {again}{also(field, 'child', using)}"
+        f"DELETE FROM {names['table']} AS child WHERE child.ctid = ANY(ARRAY({picked}))"
+        f" AND ({again}{also(field, 'child', using)}) IS TRUE"
     )
-    return sql, [prepared, limit, prepared]
+    return sql, [*params, prepared]
+
+
+def _some(
+    field: Field, prepared: Any, limit: int, using: str, *, patient: bool
+) -> tuple[str, list[Any]]:
+    """The rows of keys, at most `limit`, by their ctid; and the parameters.
+
+    Of a generic relation key by key: for several at once, planners may take the index of the
+    content type, and walk all rows of it.
+    """
+    if also(field, "one", using):
+        return f"SELECT found.row {_picked(field, using, patient=patient)}", [
+            prepared,
+            limit,
+            limit,
+        ]
+    table, skipping = names_of(field, using)["table"], _skipping(patient=patient)
+    sql = f"SELECT one.ctid FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s"
+    return f"{sql}{skipping}", [prepared, limit]
 
 
 def _change(
@@ -217,9 +239,9 @@ def _change(
     using: str,
     patient: bool,
 ) -> Counter[Any]:
-    """Run `change` on at most `limit` rows of `keys`; see both Notes above."""
+    """Run `change` on at most `limit` rows of `keys`; see Note [The key is checked twice]."""
     names = names_of(field, using)
-    picked = _picked(field, type_of(field, using), using, patient=patient)
+    picked = _picked(field, using, patient=patient)
     sql = (
         f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
@@ -231,9 +253,9 @@ def _change(
     return Counter(dict(fetch(using, sql, [prepared, limit, limit, *params])))
 
 
-def _picked(field: Field, kind: str, using: str, *, patient: bool) -> str:
+def _picked(field: Field, using: str, *, patient: bool) -> str:
     """The rows to change; its parameters are the keys, and twice the limit."""
-    names = names_of(field, using)
+    names, kind = names_of(field, using), type_of(field, using)
     return (
         f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
         f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key"

@@ -26,9 +26,10 @@ EXACT = {"smallint", "integer", "bigint", "uuid"}
 def hidden(kind: str) -> str:
     """A parameter with many keys, for ANY, that planners don't look into.
 
-    Of hundreds that they see, they think that reading a whole table costs less, and judge each.
+    Of hundreds that they see, they think that reading a whole table costs less, and judge each. The
+    outer cast does nothing, but without it ANY would take the array for rows.
     """
-    return f"(SELECT %s::text)::{kind}[]"
+    return f"(SELECT %s::{kind}[])::{kind}[]"
 
 
 class Names(dict[str, str]):
