@@ -173,7 +173,7 @@ def _collector(
 ) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     counts: Counts = defaultdict(Counter)
-    model, most = node.field.model, min(allowed.rows, COLLECTOR_ROWS)
+    model, most = node.field.model, allowed.rows
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(

@@ -326,17 +326,17 @@ MUTATIONS = (
     Mutation(
         "collector-loads-all",
         "G8: Django's Collector loads a whole table",
-        STEPS,
-        "min(allowed.rows, COLLECTOR_ROWS)",
-        "allowed.rows",
+        CASCADE,
+        "pace.rows = min(pace.rows, COLLECTOR_ROWS)",
+        "pass",
         (f"{BOUNDS}::test_a_collector_loads_a_bounded_batch",),
     ),
     Mutation(
         "collector-without-a-limit",
         "G8: Django's Collector takes more rows than a statement may",
         STEPS,
-        "min(allowed.rows, COLLECTOR_ROWS)",
-        "COLLECTOR_ROWS",
+        "node.field.model, allowed.rows",
+        "node.field.model, COLLECTOR_ROWS",
         (f"{T_COLLECTOR}::test_it_starts_from_no_more_rows_than_a_statement_may_touch",),
     ),
     Mutation(
