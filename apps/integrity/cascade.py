@@ -221,7 +221,7 @@ class _Turn:
             connections[database].execute_wrapper(partial(_timed, pace)),
             control.given_up(database, self.away),
         ):
-            if way.way is Way.COLLECTOR:
+            if way.way is Way.COLLECTOR:  # it loads each row, and what hangs on it
                 pace.rows = min(pace.rows, COLLECTOR_ROWS)
             allowed = allowance(way.root, pace.rows, self.done.rows)
             counts, more = step(way.root, keys, allowed, database, patient=self.patient)

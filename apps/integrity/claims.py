@@ -12,7 +12,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error
+from django.db import DataError, Error, IntegrityError
 
 from . import log, missing, relations, statements
 from .columns import generic_of
@@ -56,9 +56,11 @@ def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple
     Of a table that is not there it says which and the remedy, and no code is to blame. The code
     comes without the error's text, for a log: that may quote rows.
     """
-    reasons = (missing_table(each, database) for each in along)
-    if isinstance(error, Error) and (missing := next(filter(None, reasons), "")):
-        return missing, ""
+    # Rows that are refused are in tables that are there, and may be very many: none is looked up.
+    if isinstance(error, Error) and not isinstance(error, IntegrityError | DataError):
+        reasons = (missing_table(each, database) for each in along)
+        if missing := next(filter(None, reasons), ""):
+            return missing, ""
     return reason_of(error), "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
@@ -114,7 +116,7 @@ class Held:
         values = self._values(target)
         if taken := self._taken[target]:
             values = {owner: value for owner, value in values.items() if value not in taken}
-        if relations.writes_text(relation.field):
+        if relations.writes_text(relation.field):  # else the rows hold what the parents do
             return {owner: relations.as_held(relation.field, v) for owner, v in values.items()}
         return values
 

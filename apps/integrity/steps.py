@@ -148,13 +148,14 @@ class _Tree:
         self, node: Node, field: Field, roots: dict[Any, Any], limit: int, *, patient: bool
     ) -> None:
         """Delete the node's rows whose `field` holds one of `roots`, and count them."""
-        pks, first, *others = list(roots), *{*roots.values()}
-        if others:
+        pks, keys = list(roots), {*roots.values()}
+        if len(keys) > 1:
             gone = self.on.delete_rows(field, pks, limit, using=self.using, patient=patient)
             self._count(node, roots, gone)
-        else:  # all for one key: the sum is enough
-            number = self.on.delete_number(field, pks, limit, using=self.using, patient=patient)
-            self._count(node, {first: first}, Counter({first: number} if number else {}))
+            return
+        (key,) = keys  # all for one: the sum is enough
+        number = self.on.delete_number(field, pks, limit, using=self.using, patient=patient)
+        self._count(node, {key: key}, Counter({key: number} if number else {}))
 
     def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
         self.allowance -= changed.total()

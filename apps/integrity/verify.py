@@ -81,7 +81,8 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             why, code = claims.failure(error, claims.relations_of(claim), claim.database)
             reason = f"verification failed: {why}"
-            logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400 (as in cascade.py)
+            # Not `exception`: it ends with the error's text, which may quote rows.
+            logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400
             done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
         done.more = time.monotonic() >= deadline
 

@@ -15,7 +15,7 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, dispatch, report, statements, verify
+from apps.integrity import cascade, claims, dispatch, report, statements, verify
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.shop.models import Order
 from sandbox.processes import eventually
@@ -165,14 +165,14 @@ class TestPoison:
     ) -> None:
         Owner.objects.bulk_create(Owner() for _ in range(50))
         Owner.objects.all().delete()
-        claims = []
+        claimed = []
         plain = cascade._work
         monkeypatch.setattr(
-            cascade, "_work", lambda *args: (claims.append(args[0].database), plain(*args))
+            cascade, "_work", lambda *args: (claimed.append(args[0].database), plain(*args))
         )
         with without_table("test_right", "right_leaf"):
             converge()
-        assert claims.count("test_right") == 1
+        assert claimed.count("test_right") == 1
         rows = Cascade.objects.filter(database="test_right")
         remedy = "Run `manage.py migrate --database test_right`"
         assert set(rows.values_list("state", "attempts", "reason")) == {
@@ -182,6 +182,18 @@ class TestPoison:
         all_due()
         converge()
         assert states() == {"done": 100}
+
+    def test_rows_that_are_refused_are_no_reason_to_look_for_tables(
+        self, converge: Converge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks = list[Any]()
+        monkeypatch.setattr(claims, "missing_table", lambda *args: looks.append(args) or "")
+        for _ in range(3):
+            Vault.objects.create(safe=Safe.objects.create()).seal_set.create()
+        Safe.objects.all().delete()
+        converge()
+        assert states(database="test_left") == {"waiting": 3}
+        assert not looks
 
     def test_a_protected_row_is_retried_and_blocks_nothing_else(self, converge: Converge) -> None:
         good = Safe.objects.create()

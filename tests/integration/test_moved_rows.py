@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 from apps.integrity import generic, relations, statements
 from sandbox.processes import eventually
@@ -16,7 +17,6 @@ from tests.kinds.left.models import Chisel, Fence, Note
 from tests.kinds.right.models import Leaf
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -33,6 +33,17 @@ def delete(field: Any, key: Any, using: str) -> Counter[Any]:
 def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
     keys = [key, OTHER]
     return statements.on(using).delete_rows(field, keys, 9, using=using, patient=True)
+
+
+def lock(field: Any, key: Any, using: str) -> Counter[Any]:
+    """As if the other session committed between the look and the lock: waits, and looks again."""
+
+    def wait(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        return execute(sql.replace(" SKIP LOCKED", ""), *rest)
+
+    with transaction.atomic(using=using), connections[using].execute_wrapper(wait):
+        found = statements.on(using).lock_rows(field, [key], 9, using=using)
+    return Counter(found.values())
 
 
 def update(field: Any, key: Any, using: str) -> Counter[Any]:
@@ -70,6 +81,12 @@ def left_alone(change: Callable[[], Counter[Any]], move: str, using: str) -> Cou
         other.close()
         thread.join()
     return found[0]
+
+
+def test_it_is_not_locked_for_its_old_parent() -> None:
+    moved, _ = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
+    move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608 (ours)
+    assert left_alone(partial(lock, KEY, GONE, "test_right"), move, "test_right") == {GONE: 1}
 
 
 @pytest.mark.parametrize("change", [delete, delete_of_several, update])

@@ -291,6 +291,19 @@ MUTATIONS = (
         (f"{T_DECISIONS}::TestPaces",),
     ),
     Mutation(
+        "tables-for-each-refusal",
+        "G8: for each of many refused rows, all tables of its databases are listed",
+        CLAIMS,
+        " and not isinstance(error, IntegrityError | DataError)",
+        "",
+        (
+            (
+                "tests/integration/test_failures.py::TestPoison"
+                "::test_rows_that_are_refused_are_no_reason_to_look_for_tables"
+            ),
+        ),
+    ),
+    Mutation(
         "no-barrier-noted",
         "G9: the cascade forgets which transactions were open",
         CASCADE,

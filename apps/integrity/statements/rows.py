@@ -220,11 +220,8 @@ def _some(
     content type, and walk all rows of it.
     """
     if also(field, "one", using):
-        return f"SELECT found.row {_picked(field, using, patient=patient)}", [
-            prepared,
-            limit,
-            limit,
-        ]
+        sql = f"SELECT found.row {_picked(field, using, patient=patient)}"
+        return sql, [prepared, limit, limit]
     table, skipping = names_of(field, using)["table"], _skipping(patient=patient)
     sql = f"SELECT one.ctid FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s"
     return f"{sql}{skipping}", [prepared, limit]
