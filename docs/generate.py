@@ -18,6 +18,7 @@ from unittest.mock import patch
 from django.core.management.base import CommandParser
 
 from apps.integrity import metrics
+from apps.integrity.backends import codes
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exits import Exit
 
@@ -62,6 +63,23 @@ NOTHING: Status = {
     "beat": None,
 }
 
+ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
+#: What becomes of the work, for each trouble.
+ERRORS = {
+    codes.Trouble.HINDERED: "The whole database waits and is asked again every `probe_seconds`; no"
+    " attempt is counted, other databases go on. Connections that are refused or lost, without a"
+    " code, belong here.",
+    codes.Trouble.CONTENTION: "Locked rows are passed over; soon again, uncounted.",
+    codes.Trouble.TOO_LARGE: "Half as many rows in the next step; an attempt is counted only where"
+    " a single row was too much. A task's soft time limit and `MemoryError` belong here.",
+    codes.Trouble.SCHEMA: "A table or a column of the relation is missing, or the server hides rows"
+    " from the role: it waits, uncounted, and the reason names the remedy.",
+    codes.Trouble.REFUSED: "Halved until the row is found that is refused; counted, later each"
+    " time, blocked after `attempts`. Any other code that a server gives belongs here.",
+    codes.Trouble.BUG: "An error that no server gave, such as one of a receiver. As refused, and"
+    " the log says where it came from.",
+}
+
 
 def write() -> list[Path]:
     """Write the pages; gives those that changed."""
@@ -81,6 +99,7 @@ def pages() -> dict[str, str]:
         "commands.md": _commands,
         "python.md": _python,
         "metrics.md": _metrics,
+        "errors.md": _errors,
     }
     return {name: "\n".join((NOTICE, *make())) + "\n" for name, make in makers.items()}
 
@@ -225,3 +244,20 @@ def _metrics() -> Iterator[str]:
     for each in metrics.families(NOTHING):
         labels = ", ".join(f"`{label}`" for label in each._labelnames)  # noqa: SLF001
         yield f"| `{each.name}` | {labels} | {each.documentation} |"
+
+
+def _errors() -> Iterator[str]:
+    yield "# What an error means\n"
+    yield "The server's code decides what happens to the work, not the class of the exception"
+    yield "(`apps/integrity/backends/errors.py`). A code stands for all that begin with it, unless"
+    yield "a longer one is listed.\n"
+    yield "| trouble | what happens |"
+    yield "|---|---|"
+    for trouble, text in ERRORS.items():
+        yield f"| {trouble} | {text} |"
+    for vendor, table in codes.OF_VENDOR.items():
+        yield f"\n## {ENGINES[vendor]}\n"
+        yield "| code | trouble | what is said of the database |"
+        yield "|---|---|---|"
+        for code, each in table.items():
+            yield f"| `{code}` | {each.trouble} | {each.words} |"

@@ -74,13 +74,41 @@ class MissingContentType(CrossDatabaseError, ProgrammingError):
         )
 
 
-class DatabaseUnreachable(CrossDatabaseError):
-    """A database refused, lost or never answered the connection."""
+class FilteredRead(CrossDatabaseError, ProgrammingError):
+    """Rows may be hidden from this role, so "not there" would prove nothing. Nothing was changed.
 
-    def __init__(self, database: str, error: BaseException) -> None:
+    As with a missing table, an operator has to act: no row can be told from any other until then.
+    """
+
+    def __init__(self, table: str, database: str) -> None:
+        self.table, self.database = table, database
+        super().__init__(
+            f"{database!r} hides rows of {table!r} from this role, or it is a view. Give the role"
+            " BYPASSRLS or a policy that shows it every row, and let the model name a table"
+        )
+
+
+class DatabaseHindered(CrossDatabaseError):
+    """A database cannot be worked on now, and heals without us: read-only, full, shutting down."""
+
+    #: How a sentence about the database goes on before the reason.
+    PREDICATE = "cannot be worked on"
+
+    def __init__(self, database: str, error: BaseException | str) -> None:
         self.database = database
         self.reason = " ".join(str(error).split()) or type(error).__name__
         super().__init__(f"{database}: {self.reason}")
+
+    @property
+    def sentence(self) -> str:
+        """What is said of the database after its name, with the reason."""
+        return f"{self.PREDICATE}: {self.reason}"
+
+
+class DatabaseUnreachable(DatabaseHindered):
+    """A database refused, lost or never answered the connection."""
+
+    PREDICATE = "cannot be reached"
 
 
 class NotDrained(CrossDatabaseError):

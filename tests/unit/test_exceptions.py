@@ -11,7 +11,9 @@ import pytest
 from apps.integrity import exceptions
 from apps.integrity.exceptions import (
     CrossDatabaseError,
+    DatabaseHindered,
     DatabaseUnreachable,
+    FilteredRead,
     MissingContentType,
     MissingParent,
     NotDrained,
@@ -20,6 +22,8 @@ from apps.integrity.exceptions import (
 
 SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
+    DatabaseHindered: DatabaseHindered("blog_db", "it is read-only (25006)"),
+    FilteredRead: FilteredRead("blog_post", "blog_db"),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
     MissingParent: MissingParent("blog.Post.author", "42"),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
