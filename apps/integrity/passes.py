@@ -61,6 +61,8 @@ class Scanned:
 
     `orphans_of_pass` counts the runs before, too, where this one ended the pass. Nobody expects a
     number of rows (`None`) before the first pass has ended, where the database keeps no statistics.
+    `blocked` counts keys whose deletion is in the log and blocked: their rows are orphans until
+    `retry`, and no suspects.
     """
 
     relation: str
@@ -69,6 +71,7 @@ class Scanned:
     rows_scanned: int = 0
     keys_scanned: int = 0
     suspects: int = 0
+    blocked: int = 0
     orphans: int = 0
     orphans_of_pass: int = 0
     complete: bool = False
@@ -211,8 +214,9 @@ class Pass:
             if not self._mine().update(due_at=_lease()):
                 self.scanned.reason = "another scan took it over"
                 return False
-            missing = self._suspect(seen.missing, fence)
-            orphans = self._rows(missing)
+            entered = self._suspect(seen.missing, fence)
+            missing = entered.suspects
+            orphans = self._rows([*missing, *entered.blocked])
             self._mine().update(
                 cursor=seen.last,
                 keys=F("keys") + seen.keys,
@@ -224,6 +228,7 @@ class Pass:
         self.scanned.keys_scanned += seen.keys
         self.scanned.rows_scanned += seen.rows
         self.scanned.suspects += len(missing)
+        self.scanned.blocked += len(entered.blocked)
         self.scanned.orphans += orphans
         if missing:
             self._announce(missing)
@@ -238,12 +243,12 @@ class Pass:
         }
         return {home: number for home, number in following.items() if number is not None}
 
-    def _suspect(self, keys: list[Any], fence: dict[str, int]) -> list[str]:
+    def _suspect(self, keys: list[Any], fence: dict[str, int]) -> log.Entered:
         """Enter them into the log; those of a relation that nothing would repair are counted."""
         texts = [relations.format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):
-            return texts
-        return log.suspect(self.relation, texts, fence, using=self.using)
+            return log.Entered(suspects=texts, blocked=[])
+        return log.suspect(self.relation, texts, fence, database=self.database, using=self.using)
 
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field

@@ -15,6 +15,7 @@ from .paths import (
     T_PRIMARIES,
     T_SCAN,
     T_SCAN_ATTACKS,
+    T_SCAN_BUSY,
 )
 
 SECOND_LOOK = f"{T_SCAN}::TestSecondLook"
@@ -113,9 +114,38 @@ MUTATIONS = (
         "suspect-what-is-under-way",
         "G4: what is being cascaded is a suspect as well",
         LOGGED_SUSPECTS,
-        "busy.add(text)",
-        "pass",
+        "if found is wanted}",
+        "if found is None}",
         (f"{T_SCAN}::TestScan::test_what_the_log_is_about_already_is_no_suspect",),
+    ),
+    Mutation(
+        "busy-in-any-database",
+        "G9: what is blocked in one database hides the orphans of another",
+        LOGGED_SUSPECTS,
+        """tables.among("deletion_id", ids, using), database=database""",
+        """tables.among("deletion_id", ids, using)""",
+        (f"{T_SCAN_BUSY}::TestAnotherDatabase::test_what_is_blocked_there_hides_nothing_here",),
+    ),
+    Mutation(
+        "blocked-is-busy",
+        "G11: orphans of a blocked deletion are counted by nobody",
+        LOGGED_SUSPECTS,
+        "return _Standing.BLOCKED if",
+        "return _Standing.REMOVES if",
+        (
+            (
+                f"{T_SCAN_BUSY}::TestTheSameRelation"
+                "::test_rows_of_what_is_blocked_are_orphans_and_no_suspects"
+            ),
+        ),
+    ),
+    Mutation(
+        "done-is-busy-for-ever",
+        "G9: what is never verified hides later rows from every scan",
+        LOGGED_SUSPECTS,
+        "if state == Cascade.State.DONE and not late:",
+        "if state == Cascade.State.DONE:",
+        (f"{T_SCAN_BUSY}::TestTheSameRelation::test_but_not_for_ever",),
     ),
     Mutation(
         "all-relations-of-a-suspect",

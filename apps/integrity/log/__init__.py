@@ -29,6 +29,7 @@ from .outcomes import (
     with_rows,
 )
 from .suspects import (
+    Entered,
     confirm,
     number_of_suspects,
     suspect,
@@ -39,6 +40,7 @@ from .suspects import (
 __all__ = [
     "Claim",
     "Claimed",
+    "Entered",
     "backoff",
     "block_lost",
     "cancel",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import connections, models
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import relations, statements
-from ..models import Deletion
+from .. import conf, relations, statements
+from ..models import Cascade, Deletion
 from . import tables
 
 if TYPE_CHECKING:
@@ -20,29 +23,77 @@ if TYPE_CHECKING:
 
 #: Suspects that are entered, or looked at, at once.
 SUSPECTS = 2_000
+#: States of deletions that have cascades which may not be over.
+_WITH_CASCADES = (Deletion.State.DISPATCHED, Deletion.State.CASCADED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """What the log made of keys, as text, that a scan found no parent for."""
+
+    suspects: list[str]
+    #: Keys whose cascade into the scanned database is blocked: no suspects, and orphans all the
+    #: same, for nothing removes their rows before an operator acts.
+    blocked: list[str]
+
+
+class _Standing(enum.Enum):
+    """What an open deletion does about rows of one relation in one database."""
+
+    REMOVES = enum.auto()
+    BLOCKED = enum.auto()
+    NOTHING = enum.auto()
 
 
 def suspect(
-    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], *, using: str
-) -> list[str]:
-    """Enter keys (as text) that a scan of `relation` found no parent for; gives the suspects.
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], *, database: str, using: str
+) -> Entered:
+    """Enter keys (as text) that a scan of `relation` in `database` found no parent for.
 
-    What an open deletion is about already is no suspect; what is one already gets the new fence.
-    Call it in the transaction that saves the scan's cursor.
+    A key that a deletion is about to cascade into this database along this relation is no suspect;
+    what is one already gets the new fence. Call it in the transaction that saves the scan's cursor.
     """
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
-    found: list[str] = []
+    entered = Entered(suspects=[], blocked=[])
     for start in range(0, len(keys), size):
-        found += _suspect(relation, keys[start : start + size], fence, using)
-    return found
+        found = _suspect(relation, keys[start : start + size], fence, database, using)
+        entered.suspects.extend(found.suspects)
+        entered.blocked.extend(found.blocked)
+    return entered
 
 
 def _suspect(
-    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], using: str
-) -> list[str]:
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], database: str, using: str
+) -> Entered:
     """`suspect` for one list of parameters."""
-    name, by_key = relation.target.name, relation.target == relations.primary_key(relation.parent)
-    busy, there = set[str](), dict[str, int]()
+    target = None if _by_key(relation) else relation.target.name
+    known = _open_deletions(relation, keys, using)
+    there = {text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT}
+    # Who is missed again is waited for again: a new parent of that key may be on its way now.
+    again = tables.among("pk", list(there.values()), using)
+    tables.deletions(using).filter(again).update(fence=dict(fence))
+    standings = _standings(known, database, using)
+    removed, blocked = (
+        {text for text, found in standings if found is wanted}
+        for wanted in (_Standing.REMOVES, _Standing.BLOCKED)
+    )
+    found = [each for each in keys if each not in removed | blocked]
+    if new := [each for each in found if each not in there]:
+        statements.on(using).insert_suspects(relation, new, target=target, fence=fence, using=using)
+    stuck = [each for each in keys if each in blocked - removed]
+    return Entered(suspects=found, blocked=stuck)
+
+
+def _by_key(relation: Relation) -> bool:
+    return relation.target == relations.primary_key(relation.parent)
+
+
+def _open_deletions(
+    relation: Relation, keys: Sequence[str], using: str
+) -> dict[int, tuple[str, str]]:
+    """Id → key and state of the open deletions of those keys that go along the relation."""
+    name, by_key = relation.target.name, _by_key(relation)
+    found: dict[int, tuple[str, str]] = {}
     # Only keys have an index; what holds another field is found through those of the states.
     for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
         rows = tables.deletions(using).filter(
@@ -52,20 +103,38 @@ def _suspect(
             state__in=states,
         )
         for row in rows.only("key", "targets", "state"):
-            text = str(row.key if by_key else (row.targets or {})[name])
-            if row.state == Deletion.State.SUSPECT:
-                there[text] = row.pk
-            else:
-                busy.add(text)
-    # Who is missed again is waited for again: a new parent of that key may be on its way now.
-    known = tables.among("pk", list(there.values()), using)
-    tables.deletions(using).filter(known).update(fence=dict(fence))
-    found = [each for each in keys if each not in busy]
-    if new := [each for each in found if each not in there]:
-        statements.on(using).insert_suspects(
-            relation, new, target=None if by_key else name, fence=fence, using=using
-        )
+            found[row.pk] = (str(row.key if by_key else (row.targets or {})[name]), row.state)
     return found
+
+
+def _standings(
+    known: Mapping[int, tuple[str, str]], database: str, using: str
+) -> list[tuple[str, _Standing]]:
+    """Key and standing in `database` of each deletion; Note [By key alone] in entries.py."""
+    waiting = [text for text, state in known.values() if state == Deletion.State.RECORDED]
+    found = [(text, _Standing.REMOVES) for text in waiting]
+    ids = [pk for pk, (_, state) in known.items() if state in _WITH_CASCADES]
+    if not ids:
+        return found
+    late = Q(due_at__lt=Now() - dt.timedelta(seconds=conf.current().stalled_seconds))
+    cascades = tables.cascades(using).filter(
+        tables.among("deletion_id", ids, using), database=database
+    )
+    rows = cascades.values_list("deletion_id", "state", ExpressionWrapper(late, BooleanField()))
+    return [*found, *((known[pk][0], _standing(state, late)) for pk, state, late in rows)]
+
+
+def _standing(state: str, late: bool) -> _Standing:  # noqa: FBT001 (a column of a row)
+    """What a cascade in that state does about the rows. Pure.
+
+    One that is done has its verification before it, which finds rows that came since; unless that
+    is `late`: then the scan is the one that sees them.
+    """
+    if state in Cascade.CLAIMABLE:
+        return _Standing.REMOVES
+    if state == Cascade.State.DONE and not late:
+        return _Standing.REMOVES
+    return _Standing.BLOCKED if state == Cascade.State.BLOCKED else _Standing.NOTHING
 
 
 def suspects(
