@@ -26,10 +26,10 @@ from . import conf, missing, relations
 from .columns import generic_of
 from .exceptions import ChildDatabaseUnavailable, MissingContentType
 from .generic import narrowed, rows_of
-from .relations import Policy, declared_on_delete
+from .policies import Policy, require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.db.models.deletion import Collector
 
@@ -55,26 +55,33 @@ class AdoptedOnDelete:
         self.relation = relation
         self.declared = relation.on_delete
         self.__name__ = getattr(self.declared, "__name__", type(self.declared).__name__)
+        #: Whether the Collector has nothing to ask.
+        self.passed_over = relation.plain and not relation.policy.checked_at_once
 
     def __call__(
         self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str
     ) -> None:
         """Called by the Collector. Raises what the declared policy raises, for rows elsewhere.
 
-        Raises `ChildDatabaseUnavailable` where a PROTECT or RESTRICT cannot be answered.
+        Raises `ChildDatabaseUnavailable` where a PROTECT or RESTRICT cannot be answered, and
+        `UnusablePolicy` for an `on_delete` that the workers could not carry out.
         """
-        if self.relation.policy.checked_at_once:
-            for database in self.relation.child_databases:
-                if rows := _referring(self.relation, sub_objs, database):
-                    self.declared(collector, field, rows, using)
+        relation = self.relation
+        require_usable(field, relation.label, relation.child_databases[0])
+        if relation.policy.checked_at_once:
+            ask: Callable[..., None] = getattr(models, relation.policy)  # and no wrapper of it
+            for database in relation.child_databases:
+                if rows := _referring(relation, sub_objs, database):
+                    ask(collector, field, rows, using)
 
     def __eq__(self, other: object) -> bool:
-        if other is models.DO_NOTHING:
-            return not self.relation.policy.checked_at_once
+        if not isinstance(other, AdoptedOnDelete) and other == models.DO_NOTHING:
+            return self.passed_over
         return bool(self.declared == getattr(other, "declared", other))
 
     def __hash__(self) -> int:
-        return hash(self.declared)
+        # Django 6.1 looks for it in a set of the policies that it passes over.
+        return hash(models.DO_NOTHING if self.passed_over else self.declared)
 
 
 class Guard:
@@ -198,7 +205,8 @@ def _adopted_class(declared: type[ForeignKey]) -> type[ForeignKey]:
 
     def deconstruct(self: Any) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, path, args, kwargs = declared.deconstruct(self)
-        return name, path, args, {**kwargs, "on_delete": declared_on_delete(self)}
+        given = kwargs["on_delete"]  # a subclass may write another one than it has
+        return name, path, args, {**kwargs, "on_delete": getattr(given, "declared", given)}
 
     if declared not in _adopted:
         same_name = {"__module__": declared.__module__, "__qualname__": declared.__qualname__}

@@ -22,7 +22,7 @@ from . import conf, relations
 from .columns import columns_of, generic_of
 from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
-from .relations import Policy
+from .policies import Policy, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,7 +224,7 @@ def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) 
     crossing = {each.field for each in found.relations}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     for key in (each.field for each in referring):
-        policy = Policy.of(relations.declared_on_delete(key))
+        policy = policy_of(key)
         if key in crossing:
             continue
         if policy is Policy.CASCADE:

@@ -18,18 +18,11 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
 from .exceptions import UnusablePolicy
-from .relations import (
-    Policy,
-    as_held,
-    databases_for,
-    declared_on_delete,
-    label,
-    parse_key,
-    writes_text,
-)
+from .policies import Policy, declared_on_delete, is_plain, policy_of, tried, value_set
+from .relations import as_held, databases_for, label, parse_key, writes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from .relations import ForeignKey, Model, Relation
 
@@ -102,22 +95,31 @@ def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
         if hasattr(each, "bulk_related_objects"):
             yield getattr(each, "hurdle", f"{name} has a generic relation")
     for key in _referring(model):
-        policy = Policy.of(declared_on_delete(key))
-        if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
-            yield f"{label(key)} holds another field than the primary key"
-        elif policy.checked_at_once or policy is Policy.CUSTOM:
-            yield f"{label(key)} is {policy}"
-        elif policy is Policy.CASCADE and key.model in path:
-            yield f"{label(key)} closes a circle"
+        policy = policy_of(key)
+        if hurdle := _hurdle(key, policy, path):
+            yield hurdle
         elif policy is Policy.CASCADE:
             yield from _hurdles(key, (*path, key.model))
+
+
+def _hurdle(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
+    """Why the key itself makes Django load the rows that it refers to; "" where it does not."""
+    if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
+        return f"{label(key)} holds another field than the primary key"
+    if policy.checked_at_once or policy is Policy.CUSTOM:
+        return f"{label(key)} is {policy}"
+    if not is_plain(key):
+        return f"the on_delete of {label(key)} is a wrapper of {policy}"
+    if policy is Policy.CASCADE and key.model in path:
+        return f"{label(key)} closes a circle"
+    return ""
 
 
 def _node(field: ForeignKey, path: tuple[Model, ...]) -> Node:
     """The tree below `field`, inside its own database; a circle is followed once."""
     below = []
     for key in _referring(field.model):
-        policy = Policy.of(declared_on_delete(key))
+        policy = policy_of(key)
         if policy is Policy.DO_NOTHING or databases_for(key.model) != databases_for(field.model):
             continue
         if policy is Policy.CASCADE and key.model not in path:
@@ -133,36 +135,18 @@ def _referring(model: Model) -> list[ForeignKey]:
     return [each.field for each in found]
 
 
-class _Updates:
-    """Stands in for a Collector and keeps what an `on_delete` asks it to set."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-
-    def add_field_update(self, field: ForeignKey, value: Any, objs: object) -> None:  # noqa: ARG002 (the Collector's signature)
-        self.values.append(value)
-
-
 def replacement(field: ForeignKey, using: str) -> Any:
     """The key value that the field's policy puts in place of a parent that is gone.
 
     A callable of `SET(…)` is called anew each time, as Django does; an instance gives its key.
     Raises `UnusablePolicy` where the `on_delete` does anything but set a value.
     """
-    on_delete: Callable[..., None] = declared_on_delete(field)
-    updates = _Updates()
     try:
-        on_delete(updates, field, models.QuerySet(model=field.model).none(), using)
-    except AttributeError as error:
+        value = value_set(tried(declared_on_delete(field), field, using))
+    except UnusablePolicy as error:
         raise UnusablePolicy(
-            f"{label(field)}: its on_delete uses more of the Collector than `add_field_update`"
-            f" ({error}); across databases it can only set a value"
+            f"{label(field)}: across databases its on_delete can only set a value, and {error}"
         ) from error
-    if len(updates.values) != 1:
-        raise UnusablePolicy(
-            f"{label(field)}: its on_delete sets no value; use DO_NOTHING to keep rows"
-        )
-    value = updates.values[0]
     if isinstance(value, models.Model):
         value = as_held(field, getattr(value, field.target_field.attname))
     return parse_key(field, value) if writes_text(field) else value

@@ -6,7 +6,6 @@ gives frozen values. No queries.
 
 from __future__ import annotations
 
-import enum
 import functools
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,6 +17,8 @@ from django.db import DEFAULT_DB_ALIAS, models, router
 
 from .columns import Column, columns, columns_of, generic_of
 from .exceptions import InvalidKey, InvalidSetting, UnknownName
+from .policies import Policy as Policy  # noqa: PLC0414 (a stable name of this module)
+from .policies import declared_on_delete, is_plain, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,49 +28,11 @@ ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
 Field: TypeAlias = "models.Field[Any, Any]"
 
 
-class Policy(enum.StrEnum):
-    """A relation's `on_delete`, under Django's names."""
-
-    CASCADE = "CASCADE"
-    PROTECT = "PROTECT"
-    RESTRICT = "RESTRICT"
-    SET_NULL = "SET_NULL"
-    SET_DEFAULT = "SET_DEFAULT"
-    SET = "SET"
-    DO_NOTHING = "DO_NOTHING"
-    CUSTOM = "CUSTOM"
-
-    @classmethod
-    def of(cls, on_delete: Callable[..., None]) -> Policy:
-        """The policy of an `on_delete` callable; `CUSTOM` for a project's own."""
-        for policy in cls:
-            if on_delete is getattr(models, policy, None):
-                return policy
-        return cls.SET if hasattr(on_delete, "deconstruct") else cls.CUSTOM
-
-    @property
-    def checked_at_once(self) -> bool:
-        """Whether the policy answers inside the parent's delete, not after it."""
-        return self in {Policy.PROTECT, Policy.RESTRICT}
-
-    @property
-    def cascades(self) -> bool:
-        """Whether the policy leaves work in the child's database after the parent's delete."""
-        return not (self.checked_at_once or self is Policy.DO_NOTHING)
-
-
 def label(field: Field) -> str:
     """A field's name, as in "blog.Post.author"; see `Relation.label`."""
     if isinstance(field, Column):
         return field.label
     return f"{field.model._meta.label}.{field.name}"
-
-
-def declared_on_delete(field: ForeignKey) -> Callable[..., None]:
-    """What the field's author wrote, also after the field was adopted."""
-    on_delete: Any = field.remote_field.on_delete
-    declared: Callable[..., None] = getattr(on_delete, "declared", on_delete)
-    return declared
 
 
 def databases_for(model: Model) -> tuple[str, ...]:
@@ -122,6 +85,11 @@ class Relation:
     def on_delete(self) -> Callable[..., None]:
         """The declared `on_delete`."""
         return declared_on_delete(self.field)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the `on_delete` is Django's own, and so nothing but its policy."""
+        return is_plain(self.field)
 
     @property
     def indexed(self) -> bool:
@@ -266,7 +234,7 @@ def _relation(field: ForeignKey) -> Relation | None:
         return None
     return Relation(
         field=field,
-        policy=Policy.of(declared_on_delete(field)),
+        policy=policy_of(field),
         parent_databases=parents,
         child_databases=children,
     )

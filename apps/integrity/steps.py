@@ -17,6 +17,7 @@ from django.db.models.deletion import Collector
 from . import relations, statements
 from .exceptions import UnusablePolicy
 from .plan import Way, labels, replacement
+from .policies import require_usable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,7 @@ def _set_based(
     Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
     row from moving to a living parent in between, and its foreign key keeps new leaves out.
     """
+    require_usable(node.field, node.label, using)
     on = statements.on(using)
     on.walk_indexes(using=using)
     if not node.below:
@@ -173,6 +175,7 @@ def _collector(
     patient: bool,  # noqa: ARG001 (it never waits for a locked row)
 ) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
+    require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
     model, most = node.field.model, allowed.rows
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
@@ -191,6 +194,7 @@ def _update(
     node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
 ) -> Stepped:
     """Put the policy's value in place of `keys`."""
+    require_usable(node.field, node.label, using)
     value = replacement(node.field, using)
     on = statements.on(using)
     if value is not None and not _lives(node.field, value):

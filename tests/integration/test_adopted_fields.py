@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models.deletion import Collector, ProtectedError, RestrictedError
 
 from apps.blog.models import Post
-from apps.integrity.exceptions import ChildDatabaseUnavailable, CrossDatabaseError
+from apps.integrity.exceptions import ChildDatabaseUnavailable, CrossDatabaseError, UnusablePolicy
 from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from tests.kinds.left.models import Collected, Protecting
@@ -157,11 +157,13 @@ def test_collecting_has_no_effect_and_asks_nobody_elsewhere(captured: Captured) 
     assert Deletion.objects.count() == 0
 
 
-def test_a_custom_on_delete_is_not_called_in_the_request() -> None:
+def test_an_on_delete_that_cannot_be_carried_out_refuses_the_delete() -> None:
     stubborn = Stubborn.objects.create()
     Collected.objects.create(stubborn=stubborn)
-    stubborn.delete()
-    assert Collected.objects.count() == 1
+    with pytest.raises(UnusablePolicy, match=r"^left\.Collected\.stubborn: its on_delete"):
+        stubborn.delete()
+    assert Stubborn.objects.get() == Collected.objects.get().stubborn
+    assert Deletion.objects.count() == 0
 
 
 def test_accessors_still_ask_the_right_database(captured: Captured) -> None:

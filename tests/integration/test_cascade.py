@@ -273,7 +273,8 @@ class TestPolicies:
     ) -> None:
         stubborn = left.Stubborn.objects.create()
         left.Collected.objects.create(stubborn=stubborn)
-        stubborn.delete()
+        left.Stubborn.objects.filter(pk=stubborn.pk)._raw_delete("default")
+        capture.record((left.Stubborn, [stubborn.pk]), using="default")
         assert converge() == {}
         [row] = Cascade.objects.all()
         assert row.state == "waiting"

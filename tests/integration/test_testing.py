@@ -17,7 +17,7 @@ from django.test import TestCase, TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
 from apps.blog.models import Post
-from apps.integrity import conf, control, relations, testing
+from apps.integrity import capture, conf, control, relations, testing
 from apps.integrity.exceptions import DatabaseUnreachable, NotDrained, UnknownName
 from apps.integrity.models import Cascade, Deletion, Identity
 from apps.integrity.testing import CrossDatabaseTestMixin
@@ -185,7 +185,8 @@ class InTestCase(Basics, TestCase):
     def test_a_blocked_cascade_is_an_error_that_says_why(self) -> None:
         stubborn = Stubborn.objects.create()
         Collected.objects.create(stubborn=stubborn)
-        stubborn.delete()
+        Stubborn.objects.filter(pk=stubborn.pk)._raw_delete("default")  # `delete()` is refused
+        capture.record((Stubborn, [stubborn.pk]), using="default")
         with self.settings(INTEGRITY={"attempts": 1}):
             with self.assertLogs("integrity.cascade"), pytest.raises(NotDrained) as caught:
                 self.drain()

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import columns, generic, guards, listed, log, order, processes, request, scan, work
+from . import (
+    catalogue,
+    columns,
+    generic,
+    guards,
+    listed,
+    log,
+    order,
+    processes,
+    request,
+    scan,
+    work,
+)
 
 MUTATIONS = (
     *listed.MUTATIONS,
@@ -13,6 +25,7 @@ MUTATIONS = (
     *guards.MUTATIONS,
     *columns.MUTATIONS,
     *generic.MUTATIONS,
+    *catalogue.MUTATIONS,
     *order.MUTATIONS,
     *processes.MUTATIONS,
 )

@@ -72,7 +72,7 @@ MUTATIONS = (
         "protect-unchecked",
         "PROTECT and RESTRICT let the parent go",
         ADOPTION,
-        "if self.relation.policy.checked_at_once:",
+        "if relation.policy.checked_at_once:",
         "if False:",
         (f"{PROTECT}::test_it_raises_djangos_own_error_with_the_objects",),
     ),
@@ -104,7 +104,7 @@ MUTATIONS = (
         "deconstruct-leak",
         "migrations see the stand-in in place of what was declared",
         ADOPTION,
-        '{**kwargs, "on_delete": declared_on_delete(self)}',
+        '{**kwargs, "on_delete": getattr(given, "declared", given)}',
         "kwargs",
         (
             f"{T_ADOPTION}::test_an_adopted_field_deconstructs_to_what_was_declared[blog.Post.author]",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import models, router
 
-from .. import relations
+from .. import policies, relations
 from ..columns import columns_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _unanswered(method: str, children: Sequence[Relation]) -> checks.CheckMessag
 
 
 def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
-    """E003, E005, E006, E011 and W001, of one relation. Asks the routers, and no database."""
+    """E003, E005, E006, E011, E015 and W001, of one relation. Asks the routers, and no database."""
     if relation.field.is_relation:  # else Django neither joins nor assigns through it
         yield from _key_problems(relation)
         yield from _router_problems(relation)
@@ -89,12 +89,27 @@ def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
             obj=field,
             id="integrity.E011",
         )
+    else:
+        yield from _unusable(relation)
+
+
+def _unusable(relation: Relation) -> Iterator[checks.CheckMessage]:
+    """E015: nobody can tell what the policy is, so every delete of the parent is refused."""
+    if reason := policies.unusable(relation.field, relation.child_databases[0]):
+        yield checks.Error(
+            f"{relation.label}: {reason}. Every delete of a {relation.parent._meta.label} is"
+            " refused.",
+            hint=f"{policies.REMEDY}.",
+            obj=relation.field,
+            id="integrity.E015",
+        )
 
 
 def in_database(on_delete: object) -> str:
     """The name of a policy that the database carries out without Django's knowing; else ""."""
     known = ((name, getattr(models, name, None)) for name in IN_DATABASE)
-    return next((name for name, each in known if each is not None and each is on_delete), "")
+    found = [name for name, each in known if each is not None and each == on_delete]
+    return found[0] if len(found) == 1 else ""
 
 
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:

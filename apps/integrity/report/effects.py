@@ -13,6 +13,7 @@ from .. import claims, control, log, relations, suspects
 from ..exceptions import DatabaseUnreachable, MissingContentType
 from ..generic import lookups, narrowed
 from ..plan import plan
+from ..policies import policy_of
 from . import bounds
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _effects(
     yield _effect(key, str(policy), rows, database, seen, most)
     if policy is relations.Policy.CASCADE:
         for node, path in _below(plan(relation).root, ""):
-            below = relations.Policy.of(relations.declared_on_delete(node.field))
+            below = policy_of(node.field)
             rows = _referring(key, values, path)
             yield _effect(node.field, str(below), rows, database, seen, most)
 

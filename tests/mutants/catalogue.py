@@ -1,0 +1,80 @@
+"""Mutations of what a relation is: its policy."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import ADOPTION, STEPS
+
+POLICIES = "apps/integrity/policies.py"
+T_POLICIES = "tests/unit/test_policies.py"
+T_WRAPPED = "tests/integration/test_wrapped_policies.py"
+
+MUTATIONS = (
+    # Policies
+    Mutation(
+        "policy-by-identity",
+        "a wrapped PROTECT protects nothing, where its wrapper equals it",
+        POLICIES,
+        "policy is not None and bool(on_delete == policy)",
+        "policy is not None and on_delete is policy",
+        (f"{T_POLICIES}::test_only_what_equals_djangos_own_does_nothing_else",),
+    ),
+    Mutation(
+        "policy-equal-to-all",
+        "G2: what equals every policy, as a mock does, is taken for CASCADE",
+        POLICIES,
+        "if len(found) == 1 else None",
+        "if found else None",
+        (f"{T_WRAPPED}::TestUnknown",),
+    ),
+    Mutation(
+        "policy-unwrapped-never",
+        "a decorated policy refuses every delete",
+        POLICIES,
+        "return None if bound else on_delete.func",
+        "return None",
+        (f"{T_POLICIES}::test_a_wrapper_is_what_it_wraps",),
+    ),
+    Mutation(
+        "policy-unknown-deletes",
+        "G2: a delete goes through though nobody knows what becomes of the rows",
+        ADOPTION,
+        "        require_usable(field, relation.label, relation.child_databases[0])\n",
+        "",
+        (f"{T_WRAPPED}::TestUnknown",),
+    ),
+    Mutation(
+        "policy-unknown-cascades",
+        "G2: a scan's or a trigger's deletion takes rows that a wrapper keeps",
+        STEPS,
+        "    require_usable(node.field, node.label, using)\n    on = statements.on(using)",
+        "    on = statements.on(using)",
+        (f"{T_WRAPPED}::TestUnknown",),
+    ),
+    Mutation(
+        "policy-chooses-rows",
+        "G2: a wrapper that keeps some of the rows is taken for what it wraps",
+        POLICIES,
+        "if objs is not self.rows:",
+        "if False:",
+        (f"{T_POLICIES}::test_what_cannot_be_carried_out_is_refused_with_the_remedy",),
+    ),
+    Mutation(
+        "policy-tried-on-data",
+        "a check asks databases, and runs what a project does to find a value",
+        POLICIES,
+        "            connection.ensure_connection = refuse\n",
+        "            connection.ensure_connection = connection.ensure_connection\n",
+        (f"{T_POLICIES}::test_a_trial_asks_no_database_and_leaves_the_connections_as_they_were",),
+    ),
+    Mutation(
+        "policy-hashed-as-declared",
+        "Django 6.1 makes a queryset for each relation of a delete",
+        ADOPTION,
+        "hash(models.DO_NOTHING if self.passed_over else self.declared)",
+        "hash(self.declared)",
+        (
+            "tests/unit/test_adoption.py::test_the_collector_passes_over_what_is_left_to_the_cascade",
+        ),
+    ),
+)
