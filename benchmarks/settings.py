@@ -7,12 +7,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from kombu import Queue
-
+from apps.integrity import routing
 from config.settings import *
 from config.settings import (
-    CELERY_BEAT_SCHEDULE,
-    CELERY_TASK_QUEUES,
     DATABASE_OPTIONS,
     DATABASE_ROUTING_RULES,
     DATABASES,
@@ -24,11 +21,12 @@ DATABASE_ROUTING_RULES = {**DATABASE_ROUTING_RULES, "children": "blog_db"}
 # No migrations: a benchmark makes its tables anew, and fills them before it makes their indexes.
 MIGRATION_MODULES = {"parents": None, "children": None}
 
-CELERY_TASK_QUEUES = (*CELERY_TASK_QUEUES, Queue("today.blog_db"), Queue("today.shop_db"))
-# What is measured is the cascade: scans, verification and purge are due at other times.
-CELERY_BEAT_SCHEDULE = {
-    name: entry for name, entry in CELERY_BEAT_SCHEDULE.items() if name == "integrity.dispatch"
+CELERY_TASK_QUEUES = {
+    **routing.task_queues(["blog_db", "shop_db"]),
+    **routing.own_exchange("today.blog_db", "today.shop_db"),
 }
+# What is measured is the cascade: scans, verification and purge are due at other times.
+CELERY_BEAT_SCHEDULE = {"integrity.dispatch": routing.BEAT_SCHEDULE["integrity.dispatch"]}
 
 # Homes of no model: files that a probe takes for its `default` and `blog_db`.
 SQLITE = "django.db.backends.sqlite3"

@@ -124,7 +124,7 @@ class Stage:
         """Empty the queues, and leave what the workers know of them."""
         with redis.Redis.from_url(self.sandbox.environment[environment.BROKER]) as broker:
             for queue in settings.CELERY_TASK_QUEUES:
-                broker.delete(queue.name)
+                broker.delete(queue)
 
     def folder(self) -> Path:
         """A new one, below the sandbox's."""

@@ -12,7 +12,6 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.integrity import routing
-from workers import queues, schedule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -143,7 +142,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Beat's scans heal by themselves here; what an adopter gets without a word is "report".
 INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}
 
-# Celery
+# Celery. What the promises rest on is on the tasks themselves: apps/integrity/tasks.py.
 
 CELERY_BROKER_URL = required("BROKER_URL")
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -157,30 +156,22 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_start": 0,
     "interval_step": 0,
     "interval_max": 0,
-    # Twice the hard time limit; looked after every 5 s instead of every 100 s.
+    # Twice the hard time limit of the tasks; looked after every 5 s instead of every 100 s.
     "visibility_timeout": 120,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
 }
 CELERY_VISIBILITY_TIMEOUT = 120
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_POOL_LIMIT = 10
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
 CELERY_TASK_PUBLISH_RETRY = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
 
-CELERY_TASK_QUEUES = queues.task_queues(sorted(set(DATABASE_ROUTING_RULES.values())))
-CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
-CELERY_TASK_ROUTES = ("apps.integrity.routing.route_task",)
+# A message to a queue that nobody has is an error of the caller.
 CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
 
 CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
-CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_TASK_SOFT_TIME_LIMIT = 45
-CELERY_TASK_TIME_LIMIT = 60
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
 CELERY_WORKER_ETA_TASK_LIMIT = 100
@@ -188,7 +179,6 @@ CELERY_WORKER_ETA_TASK_LIMIT = 100
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 
-CELERY_TASK_IGNORE_RESULT = True
 # Else beat would install a clean-up of results, on a queue that nobody has.
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_SERIALIZER = "json"
@@ -197,7 +187,6 @@ CELERY_RESULT_ACCEPT_CONTENT = ["json"]
 
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
-CELERY_BEAT_SCHEDULE = schedule.beat_schedule()
 CELERY_BEAT_SCHEDULER = "workers.beat:CreateOnlyScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 
@@ -208,6 +197,9 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 
 # Connections survive a task; workers/celery.py checks them before the next one.
 CELERY_DB_REUSE_MAX = 1000
+
+# Routes, queues and the timetable, as in any other project.
+vars().update(routing.celery_settings(vars()))
 
 # Users
 

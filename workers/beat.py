@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+from django_celery_beat.schedulers import DatabaseScheduler
 
 from . import health
 
@@ -17,21 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ExpiringEntry(ModelEntry):  # type: ignore[misc]  # untyped library
-    """Keeps `expires`, which the stock entry drops: its column has another name."""
-
-    @classmethod
-    def _unpack_options(cls, expires: float | None = None, **options: Any) -> dict[str, Any]:
-        if expires is not None:
-            options["expire_seconds"] = round(expires)
-        unpacked: dict[str, Any] = super()._unpack_options(**options)
-        return unpacked
-
-
 class CreateOnlyScheduler(DatabaseScheduler):  # type: ignore[misc]  # untyped library
     """Adds what the timetable has and the database lacks; changes nothing that is there."""
-
-    Entry = ExpiringEntry
 
     def update_from_dict(self, mapping: Mapping[str, Any]) -> None:
         """Called at the start, with the timetable."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import bootsteps
 
 from apps.integrity.routing import CONTROL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 #: Well above beat's period, so that it only matters when beat is silent.
 PERIOD_SECONDS = 15.0
@@ -18,13 +15,21 @@ PERIOD_SECONDS = 15.0
 FIRST_SECONDS = 1.0
 
 
-def messages(queues: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Task, arguments and queue of the wake-ups for those queues."""
-    for queue in queues:
-        control, _, database = queue.partition(".")
-        if control == CONTROL:
-            task = "integrity.cascade" if database else "integrity.dispatch"
-            yield task, (database,) if database else (), queue
+def publish(queue: str) -> None:
+    """Publish a wake-up for what that queue is about, unless enough of them wait there.
+
+    Without an expiry: that would be a moment by this machine's clock.
+    """
+    from apps.integrity import relations, tasks  # models, which are there once Celery has begun
+
+    control, _, database = queue.partition(".")
+    if control != CONTROL:
+        return
+    if database:
+        tasks.publish_cascade(database)
+    else:
+        for using in relations.log_databases():
+            tasks.publish_dispatch(using)
 
 
 class Sweep(bootsteps.StartStopStep):
@@ -52,5 +57,5 @@ class Sweep(bootsteps.StartStopStep):
 
     def ask(self, parent: Any) -> None:
         """Publish a wake-up for each of the worker's queues; the timer logs what goes wrong."""
-        for task, arguments, queue in messages(parent.app.amqp.queues.consume_from):
-            parent.app.send_task(task, arguments, queue=queue, expires=PERIOD_SECONDS)
+        for queue in parent.app.amqp.queues.consume_from:
+            publish(queue)

@@ -7,6 +7,7 @@ makes good for any lost one, and a forged one has no victim.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from typing import Any
 
@@ -29,17 +30,36 @@ from . import (
 )
 from .exceptions import UnknownName
 from .phases import Phase
-from .routing import CONTROL, PER_DATABASE, queue_for
+from .routing import (
+    CONTROL,
+    PER_DATABASE,
+    SOFT_TIME_LIMIT_SECONDS,
+    TIME_LIMIT_SECONDS,
+    queue_for,
+)
 
 logger = logging.getLogger("integrity.tasks")
 
 #: See Note [Enough messages].
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
+#: See Note [A pile of ticks].
+TICK_SECONDS_MIN = 1.0
 
 
-class OfDatabase(Task[..., None]):
-    """A task that is told a database. One that is not there is worth a line, not a traceback."""
+class Bounded(Task[..., None]):
+    """A task of this app. A database that is not there is worth a line, not a traceback.
 
+    Note [Options of our tasks]: what the promises rest on is set here, so that it holds in any
+    project, whatever its `task_acks_late` and limits are. A message is acknowledged when its task
+    has ended, and given out again when the process that ran it was killed; a task is asked to hand
+    over before it is killed. `task_annotations` override these: checks/celery.py names that.
+    """
+
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = True
+    soft_time_limit = SOFT_TIME_LIMIT_SECONDS
+    time_limit = TIME_LIMIT_SECONDS
     throws = (UnknownName,)
 
     def on_failure(self, exc: Exception, *args: Any) -> None:
@@ -49,10 +69,38 @@ class OfDatabase(Task[..., None]):
         super().on_failure(exc, *args)
 
 
-@shared_task(name="integrity.dispatch", base=OfDatabase, ignore_result=True, bind=True)
-def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
+class Tick(Bounded):
+    """A task that beat starts, with no argument.
+
+    Note [A pile of ticks]: a worker that was stopped finds every tick of the meantime. Each would
+    do the same work, so a process passes over those that it takes within a second of the last one
+    that it worked on. Its own clock tells that, and not beat's.
+    """
+
+    begun_at: float | None = None
+
+    def is_repeated(self) -> bool:
+        """Return whether this process began the same tick a moment ago; if not, it begins now."""
+        if self.request.called_directly or self.request.is_eager:
+            return False
+        now = time.monotonic()
+        if self.begun_at is not None and now - self.begun_at < TICK_SECONDS_MIN:
+            return True
+        self.begun_at = now
+        return False
+
+    def on_failure(self, exc: Exception, *args: Any) -> None:
+        """Let the next one try again at once."""
+        self.begun_at = None
+        super().on_failure(exc, *args)
+
+
+@shared_task(name="integrity.dispatch", base=Tick, bind=True)
+def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
     phases.reached(Phase.RECEIVED)
+    if using is None and self.is_repeated():
+        return
     for alias in [using] if using else control.answering_logs():
         woken = frozenset[str]()
         for number, fresh in dispatch.fan_out(alias):
@@ -66,7 +114,7 @@ def dispatch_deletions(self: Task[..., None], using: str | None = None) -> None:
         control.beat(str(self.request.hostname), using=alias)
 
 
-@shared_task(name="integrity.cascade", base=OfDatabase, ignore_result=True, bind=True)
+@shared_task(name="integrity.cascade", base=Bounded, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
     phases.reached(Phase.RECEIVED)
@@ -82,7 +130,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
         publish_cascade(database)
 
 
-@shared_task(name="integrity.verify", base=OfDatabase, ignore_result=True)
+@shared_task(name="integrity.verify", base=Bounded)
 def verify_in(database: str) -> None:
     """Probe finished cascades of one child database; wake it again if rows came late."""
     done = verify.verify(database, interruptions=(SoftTimeLimitExceeded,))
@@ -92,10 +140,12 @@ def verify_in(database: str) -> None:
         _publish(verify_in, database)
 
 
-@shared_task(name="integrity.scan", base=OfDatabase, ignore_result=True)
-def scan_for_orphans(database: str | None = None) -> None:
+@shared_task(name="integrity.scan", base=Tick, bind=True)
+def scan_for_orphans(self: Tick, database: str | None = None) -> None:
     """Go on scanning one child database for a moment; without one, wake each that is due."""
     if database is None:
+        if self.is_repeated():
+            return
         logs = control.answering_logs()
         for each in relations.catalogue().child_databases:
             if any(scan.due(each, using=using) for using in logs):
@@ -104,9 +154,11 @@ def scan_for_orphans(database: str | None = None) -> None:
     scan.scan(database, mode=scan.Mode(gentle=True), interruptions=(SoftTimeLimitExceeded,))
 
 
-@shared_task(name="integrity.maintain", ignore_result=True)
-def maintain() -> None:
+@shared_task(name="integrity.maintain", base=Tick, bind=True)
+def maintain(self: Tick) -> None:
     """Tend each log, and wake verification where it is due."""
+    if self.is_repeated():
+        return
     for using in control.answering_logs():
         for database in sorted(maintenance.maintain(using)):
             _publish(verify_in, database)

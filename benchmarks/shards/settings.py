@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from apps.integrity import routing
 from benchmarks.settings import *
 from benchmarks.settings import (
     CELERY_TASK_QUEUES,
@@ -13,7 +14,6 @@ from benchmarks.settings import (
     MIGRATION_MODULES,
 )
 from config.settings import database
-from workers import queues
 
 from .router import SHARDS
 
@@ -21,4 +21,4 @@ INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.shards"]
 MIGRATION_MODULES = {**MIGRATION_MODULES, "shards": None}
 DATABASES = {**DATABASES, **{each: database(f"DATABASE_URL_{each.upper()}") for each in SHARDS}}
 DATABASE_ROUTERS = ["benchmarks.shards.router.ShardRouter", *DATABASE_ROUTERS]
-CELERY_TASK_QUEUES = (*CELERY_TASK_QUEUES, *queues.task_queues(SHARDS)[1:])
+CELERY_TASK_QUEUES = {**CELERY_TASK_QUEUES, **routing.task_queues(SHARDS)}

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 ROOT = snippets.ROOT
 #: As the README prints them.
-FIVE_LINES = next(
+FOUR_LINES = next(
     block.text
     for block in snippets.blocks(ROOT / "README.md", "python")
-    if block.heading == "Five lines"
+    if block.heading == "Four lines"
 )
 DISTRIBUTION = "django-crossdb-integrity"
 UV = shutil.which("uv")

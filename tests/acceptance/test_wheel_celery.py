@@ -1,12 +1,13 @@
 """The wheel in a newcomer's project with Celery and three PostgreSQL databases.
 
-Its settings get the README's five lines as the README prints them, and lose them in the end.
+Its settings get the README's four lines as the README prints them, and lose them in the end.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ import redis
 from psycopg.sql import SQL, Identifier
 
 from sandbox.environment import BROKER, VARIABLES
-from sandbox.processes import Process, eventually, stop_all
+from sandbox.processes import Process, eventually, stop_all, tree
 from tests.acceptance import newcomer
 from tests.acceptance.newcomer import Project
 
@@ -29,7 +30,7 @@ PATIENCE_SECONDS = 60
 NAME = f"newcomer_{os.getpid()}"
 #: Of the session's broker, one that nobody else uses.
 BROKER_DATABASE = 9
-LINES = newcomer.FIVE_LINES
+LINES = newcomer.FOUR_LINES
 
 FILES = {
     "proj/__init__.py": """
@@ -37,15 +38,23 @@ FILES = {
 
         __all__ = ("celery_app",)
         """,
-    # As Django's chapter of Celery's documentation writes it.
+    # As Django's chapter of Celery's documentation writes it, with a clock that may be wrong.
     "proj/celery.py": """
+        import datetime
         import os
 
         from celery import Celery
 
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
 
-        app = Celery("proj")
+
+        class Project(Celery):
+            def now(self):
+                behind = float(os.environ.get("BEHIND_SECONDS", "0"))
+                return super().now() - datetime.timedelta(seconds=behind)
+
+
+        app = Project("proj")
         app.config_from_object("django.conf:settings", namespace="CELERY")
         app.autodiscover_tasks()
         """,
@@ -223,23 +232,33 @@ def number(url: str, table: str, condition: str = "true") -> int:
         return int(counted.fetchone()[0])
 
 
-@contextmanager
-def celery(project: Project) -> Iterator[Path]:
-    """A worker on all queues, and beat, whose log it gives."""
-    program = [project.python, "-m", "celery", "-A", "proj"]
+def process(project: Project, name: str, *arguments: str, **environment: str) -> Process:
+    """One of Celery's, to be started, with a log of that name."""
+    return Process(
+        [project.python, "-m", "celery", "-A", "proj", *arguments],
+        log=project.folder.parent / f"{name}.log",
+        env={**project.environment, **environment},
+        cwd=project.folder,
+    )
+
+
+def worker(project: Project, name: str = "worker") -> Process:
+    """A worker on all queues."""
     queues = ",".join(["integrity", *(f"integrity.{alias}" for alias in TABLES)])
-    logs = {name: project.folder.parent / f"{name}.log" for name in ("worker", "beat")}
-    processes = [
-        Process([*program, *arguments], log=logs[name], env=project.environment, cwd=project.folder)
-        for name, arguments in {
-            "worker": ["worker", "-Q", queues, "--concurrency=1"],
-            "beat": ["beat", "--loglevel=INFO"],
-        }.items()
-    ]
+    return process(project, name, "worker", "-n", name, "-Q", queues, "--concurrency=1")
+
+
+def beat(project: Project, **environment: str) -> Process:
+    return process(project, "beat", "beat", "--loglevel=INFO", **environment)
+
+
+@contextmanager
+def running(*processes: Process) -> Iterator[None]:
+    """Run these for the length of the block; each must have run until its end."""
     try:
         for each in processes:
             each.start()
-        yield logs["beat"]
+        yield
         for each in processes:
             each.check()
     finally:
@@ -264,7 +283,8 @@ def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
     project.manage("makemigrations", "--check", "--dry-run")
     assert json.loads(project.shell(QUERIES)) == unrelated
 
-    with celery(project) as beat_log:
+    ticks = beat(project)
+    with running(worker(project), ticks):
         key = project.shell(DELETE).strip()
         for alias, table in TABLES.items():
             url = databases[alias]
@@ -277,7 +297,7 @@ def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
         scanned = (databases["default"], "integrity_scan", "finished_at IS NOT NULL")
         assert eventually(lambda: number(*scanned) == 2, timeout=PATIENCE_SECONDS)
         assert eventually(
-            lambda: "due task integrity.dispatch" in beat_log.read_text(), timeout=PATIENCE_SECONDS
+            lambda: "due task integrity.dispatch" in ticks.log.read_text(), timeout=PATIENCE_SECONDS
         )
         wrong = [
             each
@@ -292,3 +312,54 @@ def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
     project.manage("migrate", "--verbosity=0")
     assert json.loads(project.shell(FILL.replace('"ada", "bob"', '"cid",') + QUERIES)) == unrelated
     assert [number(databases[alias], table) for alias, table in TABLES.items()] == [6, 6]
+
+
+#: Takes longer than it takes to see it and to kill whoever waits.
+SLOW = """
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
+CREATE TRIGGER slow BEFORE DELETE ON blog_post FOR EACH STATEMENT EXECUTE FUNCTION dawdle();
+"""
+IN_A_DELETE = "datname = current_database() AND query LIKE '%DELETE%' AND wait_event = 'PgSleep'"
+DELETE_ONE = "from django.contrib.auth.models import User; User.objects.get(username={!r}).delete()"
+
+
+@pytest.fixture
+def adopted(project: Project, databases: dict[str, str]) -> Project:
+    """With the README's lines, users with rows, and a server that takes its time to delete."""
+    project.manage("makemigrations", "--verbosity=0", "blog", "shop")
+    settings = project.folder / "proj" / "settings.py"
+    settings.write_text(settings.read_text() + LINES)
+    project.shell(MIGRATE + FILL)
+    with psycopg.connect(databases["blog_db"], autocommit=True) as connection:
+        connection.execute(SLOW)
+    return project
+
+
+def test_a_worker_that_is_killed_loses_nothing_in_a_project_with_those_lines_alone(
+    adopted: Project, databases: dict[str, str]
+) -> None:
+    blog = databases["blog_db"]
+
+    def is_deleting() -> bool:
+        return number(blog, "pg_stat_activity", IN_A_DELETE) > 0
+
+    def rows(left: int) -> bool:
+        return all(number(databases[alias], table) == left for alias, table in TABLES.items())
+
+    # A process of the pool, while no beat runs: the message comes back.
+    one = worker(adopted, "one")
+    with running(one):
+        assert eventually(lambda: len(tree(one.pid)) > 1, timeout=PATIENCE_SECONDS)
+        adopted.shell(DELETE_ONE.format("ada"))
+        assert eventually(is_deleting, timeout=PATIENCE_SECONDS)
+        os.kill(tree(one.pid)[-1], signal.SIGKILL)
+        assert eventually(lambda: rows(3), timeout=PATIENCE_SECONDS)
+        # All of the worker. Its message returns in an hour; beat's tick finds the work, by a clock
+        # that is ten minutes behind.
+        adopted.shell(DELETE_ONE.format("bob"))
+        assert eventually(is_deleting, timeout=PATIENCE_SECONDS)
+        one.kill()
+        with running(worker(adopted, "two"), beat(adopted, BEHIND_SECONDS="600")):
+            assert eventually(lambda: rows(0), timeout=PATIENCE_SECONDS)
+        one.start()  # as a supervisor would

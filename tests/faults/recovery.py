@@ -14,13 +14,12 @@ from django.db import transaction
 
 from apps.blog.models import Comment
 from apps.integrity.models import Cascade
-from apps.integrity.routing import CONTROL, queue_for
+from apps.integrity.routing import CONTROL, PERIODS, queue_for
 from sandbox import environment
 from sandbox.processes import ProcessError, send
 from sandbox.proxy import Proxy
 from tests.storm.checker import open_work
 from tests.storm.plan import WORKERS
-from workers.schedule import PERIODS
 
 from . import people
 from .bounds import Bound, Figure

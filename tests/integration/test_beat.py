@@ -42,9 +42,9 @@ def timetable() -> dict[str, tuple[object, ...]]:
 
 
 FROM_CODE = {
-    "integrity.dispatch": ("integrity.dispatch", 5, "seconds", "integrity", 5, True),
-    "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", 60, True),
-    "integrity.scan": ("integrity.scan", 60, "seconds", "integrity", 60, True),
+    "integrity.dispatch": ("integrity.dispatch", 5, "seconds", "integrity", None, True),
+    "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", None, True),
+    "integrity.scan": ("integrity.scan", 60, "seconds", "integrity", None, True),
 }
 
 
@@ -78,7 +78,7 @@ def test_what_an_operator_changed_survives_a_restart() -> None:
 
     assert timetable() == {
         "integrity.dispatch": ("integrity.dispatch", 7, "minutes", "integrity", 400, True),
-        "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", 60, False),
+        "integrity.maintain": ("integrity.maintain", 60, "seconds", "integrity", None, False),
         "integrity.scan": FROM_CODE["integrity.scan"],
     }
     assert set(scheduler.schedule) == {"integrity.dispatch", "integrity.scan"}
@@ -94,11 +94,11 @@ def test_an_entry_that_is_new_in_the_code_joins_the_changed_ones() -> None:
     assert timetable()["integrity.dispatch"][-1] is False
 
 
-def test_a_tick_is_sent_to_the_queue_and_expires_with_its_period() -> None:
+def test_a_tick_is_sent_to_the_queue_and_does_not_expire() -> None:
     options = start().schedule["integrity.dispatch"].options
     assert options is not None
     assert options["queue"] == "integrity"
-    assert options["expires"] == 5
+    assert options.get("expires") is None
 
 
 def test_a_tick_shows_that_beat_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

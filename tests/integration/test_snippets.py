@@ -69,6 +69,7 @@ def stage(
             "models": models,
             "User": User,
             "INSTALLED_APPS": [*project.INSTALLED_APPS],
+            "DATABASES": {alias: {} for alias in ("default", "blog_db", "shop_db", "notes_db")},
             "DATABASE_ROUTERS": [*project.DATABASE_ROUTERS],
             "urlpatterns": [],
             "path": path,

@@ -13,7 +13,6 @@ from .paths import (
     POSTGRESQL,
     REPAIR,
     ROUTING,
-    SCHEDULE,
     SETTINGS,
     STEPS,
     T_CAPTURE,
@@ -26,16 +25,17 @@ from .paths import (
     T_VERIFY,
     T_WORKERS,
     TABLES,
+    TASKS,
 )
 
 MUTATIONS = (
     Mutation(
         "no-sweep",
         "G1: beat never looks for what no message told",
-        SCHEDULE,
+        ROUTING,
         '"integrity.dispatch": 5.0, ',
         "",
-        (f"{T_WORKERS}::test_the_timetable_expires_each_tick_after_its_period",),
+        (f"{T_WORKERS}::test_no_tick_of_the_timetable_expires_by_the_clock_of_beat",),
     ),
     Mutation(
         "dispatch-by-id",
@@ -50,10 +50,10 @@ MUTATIONS = (
     Mutation(
         "early-ack",
         "G1: a message is gone before its work is done",
-        SETTINGS,
-        "CELERY_TASK_ACKS_LATE = True",
-        "CELERY_TASK_ACKS_LATE = False",
-        (f"{T_WORKERS}::test_celery_is_set_up_to_lose_nothing",),
+        TASKS,
+        "    acks_late = True\n",
+        "",
+        (f"{T_WORKERS}::test_in_any_project_a_task_loses_no_message_and_ends_in_time",),
     ),
     Mutation(
         "on-commit-of-default",

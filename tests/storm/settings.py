@@ -2,8 +2,8 @@
 
 # ruff: noqa: F403 - the usual form of Django settings that change others
 
+from apps.integrity.routing import PERIODS, beat_schedule
 from config.settings import *
-from workers.schedule import PERIODS, beat_schedule
 
 INTEGRITY = {
     "grace_seconds": 3.0,

@@ -16,7 +16,7 @@ from django.db import models
 
 from apps.blog.models import Post
 from apps.integrity import checks, relations
-from apps.integrity.checks import admin, databases, keys, settings, shapes
+from apps.integrity.checks import admin, celery, databases, keys, settings, shapes, waits
 from tests import snippets
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
 PAGE = PATH.read_text()
+PLAIN = (
+    *(*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS),
+    *(*celery.CHECKS, *waits.CHECKS, *waits.DEPLOYED),
+)
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
 
@@ -53,18 +57,17 @@ class TestRegistered:
     def test_each_check_is_and_only_those_that_query_wait_for_a_database(self) -> None:
         ours = {
             each: set(each.tags)
-            for each in registry.registry.get_checks()
+            for each in registry.registry.get_checks(include_deployment_checks=True)
             if each.__module__.startswith(checks.__name__)
         }
-        plain = (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS)
         assert ours == {
-            **{each: set() for each in plain},
+            **{each: set() for each in PLAIN},
             **{each: {Tags.database} for each in databases.CHECKS},
         }
 
     def test_they_query_nothing_without_a_database(self) -> None:
         # No mark of pytest-django: a query would raise here.
-        for each in (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS):
+        for each in PLAIN:
             each()
         for asking in databases.CHECKS:
             assert asking(databases=None) == []

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from celery import Celery
 from django.conf import settings as django_settings
 from django.db import connections
+from kombu import Exchange, Queue
 
 from apps.integrity import relations, routing
+from apps.integrity.checks import celery, waits
 from apps.integrity.checks import settings as checks
 
 if TYPE_CHECKING:
@@ -101,7 +106,10 @@ class TestW007:
 
 
 @pytest.fixture
-def project(settings: SettingsWrapper, tune: Tune) -> SettingsWrapper:
+def project(
+    settings: SettingsWrapper, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> SettingsWrapper:
+    monkeypatch.setattr(celery, "project_app", lambda: None)  # that of the sample project
     for name in dir(django_settings):
         if name.startswith("CELERY_"):
             delattr(settings, name)
@@ -112,7 +120,8 @@ def project(settings: SettingsWrapper, tune: Tune) -> SettingsWrapper:
 
 
 def told() -> list[str | None]:
-    return [each.id for check in (checks.timed, checks.queued, checks.brokered) for each in check()]
+    asked = (checks.timed, checks.queued, checks.brokered, *celery.CHECKS)
+    return [each.id for check in asked for each in check()]
 
 
 class TestCelery:
@@ -129,11 +138,33 @@ class TestCelery:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         assert told() == []
 
-    def test_a_project_that_calls_tasks_in_place_has_no_workers(
+    def test_a_developer_s_project_that_calls_tasks_in_place_has_no_workers(
         self, project: SettingsWrapper
     ) -> None:
-        project.CELERY_TASK_ALWAYS_EAGER = True
+        project.CELERY_TASK_ALWAYS_EAGER = project.DEBUG = True
         assert told() == []
+
+    def test_a_celery_app_tells_what_the_settings_do_not(
+        self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        del project.CELERY_TIMEZONE
+        app = Celery("proj", broker="redis://", set_as_current=False)
+        app.conf.update(
+            beat_schedule=routing.BEAT_SCHEDULE,
+            task_annotations={"integrity.cascade": {"acks_late": False}},
+        )
+        monkeypatch.setattr(celery, "project_app", lambda: app)
+        assert told() == ["integrity.W015"]
+
+    def test_an_app_that_celery_made_up_tells_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert celery.project_app().main == "workers"
+        nobodys = SimpleNamespace(current_app=Celery("default", set_as_current=False))
+        monkeypatch.setitem(sys.modules, "celery", nobodys)
+        assert celery.project_app() is None
+        monkeypatch.delitem(sys.modules, "celery")
+        assert celery.project_app() is None
 
     def test_a_project_without_relations_needs_none(
         self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
@@ -194,8 +225,8 @@ class TestW010:
         assert "integrity.shop_db" in lacks
         assert not {"integrity", "integrity.blog_db"} & set(lacks)
         hint = str(found.hint)
-        assert "CELERY_TASK_QUEUES = [*CELERY_TASK_QUEUES, Queue(" in hint
-        assert all(f"Queue({name!r})" in hint for name in lacks)
+        assert "vars().update(celery_settings(vars()))" in hint
+        assert f"Queue({lacks[0]!r}, Exchange({lacks[0]!r})" in hint
 
     def test_no_list_means_one_queue(self, project: SettingsWrapper) -> None:
         project.CELERY_TASK_CREATE_MISSING_QUEUES = False
@@ -203,15 +234,10 @@ class TestW010:
         [found] = checks.queued()
         assert "lacks integrity, " not in found.msg
         assert "integrity.blog_db" in found.msg
-        assert "CELERY_TASK_QUEUES = [Queue(" in str(found.hint)
 
-    def test_a_list_with_ours(
-        self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from workers.queues import task_queues
-
+    def test_a_list_with_ours(self, project: SettingsWrapper) -> None:
         project.CELERY_TASK_CREATE_MISSING_QUEUES = False
-        project.CELERY_TASK_QUEUES = task_queues(relations.catalogue().child_databases)
+        project.CELERY_TASK_QUEUES = routing.task_queues(relations.catalogue().child_databases)
         assert checks.queued() == []
 
 
@@ -230,3 +256,212 @@ class TestW011:
     def test_nobody_is_woken(self, project: SettingsWrapper, tune: Tune) -> None:
         tune(wakeups=False)
         assert checks.brokered() == []
+
+
+class TestW014:
+    @pytest.mark.parametrize("seconds", [5, 60, 60.0])
+    @pytest.mark.parametrize("broker", [None, "redis://r", "sentinel://s", "sqs://"])
+    def test_a_message_that_is_given_out_again_before_its_task_ends(
+        self, project: SettingsWrapper, seconds: float, broker: str | None
+    ) -> None:
+        project.CELERY_BROKER_URL = broker
+        project.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
+        [found] = celery.given_out_again()
+        assert found.id == "integrity.W014"
+        assert f"{seconds} s, and a task may run for 60 s" in found.msg
+        assert '"visibility_timeout": 120' in str(found.hint)
+
+    def test_a_limit_that_the_project_raises_needs_more(self, project: SettingsWrapper) -> None:
+        project.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120}
+        assert celery.given_out_again() == []
+        project.CELERY_TASK_ANNOTATIONS = {"integrity.scan": {"time_limit": 600}}
+        [found] = celery.given_out_again()
+        assert "may run for 600 s" in found.msg
+
+    def test_brokers_that_wait_for_an_acknowledgement_and_celery_s_hour(
+        self, project: SettingsWrapper
+    ) -> None:
+        project.CELERY_BROKER_URL = "amqp://rabbit"
+        project.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 5}
+        assert celery.given_out_again() == []
+        project.CELERY_BROKER_URL = "redis://r"
+        project.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+        assert celery.given_out_again() == []
+
+
+class TestW015:
+    @pytest.mark.parametrize(
+        ("option", "value", "harm"),
+        [
+            ("acks_late", False, "takes the message along"),
+            ("reject_on_worker_lost", None, "takes the message along"),
+            ("expires", 5, "drops every message"),
+            ("time_limit", None, "for ever"),
+            ("time_limit", 45, "killed before it is asked"),
+            ("soft_time_limit", 60, "killed before it is asked"),
+            ("soft_time_limit", None, "killed before it is asked"),
+            ("soft_time_limit", 20, "run_seconds"),
+        ],
+    )
+    def test_an_option_of_our_tasks_is_overridden(
+        self, project: SettingsWrapper, option: str, value: object, harm: str
+    ) -> None:
+        project.CELERY_TASK_ANNOTATIONS = {"integrity.cascade": {option: value}}
+        [found] = celery.overridden()
+        assert found.id == "integrity.W015"
+        assert "for integrity.cascade:" in found.msg
+        assert harm in found.msg
+
+    @pytest.mark.parametrize(
+        "annotations",
+        [
+            {"*": {"acks_late": False}},
+            [{"*": {"acks_late": False}}],
+            ({"*": {"acks_late": True}}, object(), {"*": {"acks_late": False}}),
+        ],
+    )
+    def test_of_all_tasks_at_once(self, project: SettingsWrapper, annotations: object) -> None:
+        project.CELERY_TASK_ANNOTATIONS = annotations
+        [found] = celery.overridden()
+        assert all(task in found.msg for task in celery.TASKS)
+
+    def test_the_last_word_counts(self, project: SettingsWrapper) -> None:
+        ours = {task: {"acks_late": True} for task in celery.TASKS}
+        project.CELERY_TASK_ANNOTATIONS = {"*": {"acks_late": False}, **ours}
+        assert celery.overridden() == []
+
+    def test_what_is_set_for_all_tasks_does_not_reach_ours(self, project: SettingsWrapper) -> None:
+        project.CELERY_TASK_ACKS_LATE = False
+        project.CELERY_TASK_TIME_LIMIT = 5
+        project.CELERY_TASK_ANNOTATIONS = {"proj.mail": {"acks_late": False}, "*": {"priority": 3}}
+        assert celery.overridden() == []
+
+    def test_a_tick_that_expires_by_the_clock_of_beat(self, project: SettingsWrapper) -> None:
+        entry = {**routing.BEAT_SCHEDULE["integrity.dispatch"], "options": {"expires": 5.0}}
+        project.CELERY_BEAT_SCHEDULE = {"mine": entry}
+        [found] = celery.overridden()
+        assert "expires is 5.0 for integrity.dispatch" in found.msg
+
+    def test_a_task_that_works_longer_than_its_limit(
+        self, project: SettingsWrapper, tune: Tune
+    ) -> None:
+        tune(run_seconds=120)
+        [found] = celery.overridden()
+        assert "INTEGRITY['run_seconds'] (120)" in found.msg
+
+
+class TestW016:
+    def test_ticks_without_a_queue_and_routes(self, project: SettingsWrapper) -> None:
+        project.CELERY_BEAT_SCHEDULE = {"mine": {"task": "integrity.dispatch", "schedule": 5}}
+        [found] = celery.routed()
+        assert found.id == "integrity.W016"
+        assert "integrity.dispatch to the queue 'celery'" in found.msg
+        assert routing.ROUTER in str(found.hint)
+
+    @pytest.mark.parametrize(
+        "routes",
+        [
+            routing.ROUTER,
+            (routing.ROUTER,),
+            [{"proj.*": "mail"}, routing.route_task],
+            {"integrity.*": {"queue": "integrity"}},
+        ],
+    )
+    def test_routes_say_where(self, project: SettingsWrapper, routes: object) -> None:
+        project.CELERY_BEAT_SCHEDULE = {"mine": {"task": "integrity.dispatch", "schedule": 5}}
+        project.CELERY_TASK_ROUTES = routes
+        assert celery.routed() == []
+
+    def test_a_pattern_of_the_project_takes_them_elsewhere(self, project: SettingsWrapper) -> None:
+        project.CELERY_BEAT_SCHEDULE = {"mine": {"task": "integrity.dispatch", "schedule": 5}}
+        project.CELERY_TASK_ROUTES = ({"*": "bulk"}, routing.ROUTER)
+        [found] = celery.routed()
+        assert "'bulk'" in found.msg
+
+    def test_our_own_timetable_names_the_queue(self, project: SettingsWrapper) -> None:
+        project.CELERY_BEAT_SCHEDULE = routing.BEAT_SCHEDULE
+        assert celery.routed() == []
+
+    def test_a_table_of_ticks_may_hold_some_without(self, project: SettingsWrapper) -> None:
+        project.CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+        assert [each.id for each in celery.routed()] == ["integrity.W016"]
+        project.CELERY_TASK_DEFAULT_QUEUE = "integrity"
+        assert celery.routed() == []
+
+
+class TestW017:
+    def test_tasks_in_place_in_production(self, project: SettingsWrapper) -> None:
+        assert celery.in_place() == []
+        project.CELERY_TASK_ALWAYS_EAGER = True
+        [found] = celery.in_place()
+        assert (found.id, found.obj) == ("integrity.W017", "CELERY_TASK_ALWAYS_EAGER")
+        assert "integrity.W009" in told()  # silences nothing else
+        project.DEBUG = True
+        assert celery.in_place() == []
+
+
+class TestE019:
+    def test_queues_without_an_exchange_get_each_other_s_messages(
+        self, project: SettingsWrapper
+    ) -> None:
+        project.CELERY_TASK_QUEUES = [Queue("celery"), Queue("integrity"), Queue("integrity.x")]
+        [found] = celery.mixed()
+        assert found.id == "integrity.E019"
+        assert "celery, integrity, integrity.x to one exchange ('celery')" in found.msg
+        assert "Exchange('celery')" in str(found.hint)
+
+    def test_a_fanout_reaches_all_whatever_the_key(self, project: SettingsWrapper) -> None:
+        all_of = Exchange("all", type="fanout")
+        project.CELERY_TASK_QUEUES = [
+            Queue(name, all_of, routing_key=name) for name in ("integrity", "integrity.blog_db")
+        ]
+        assert [each.id for each in celery.mixed()] == ["integrity.E019"]
+
+    def test_one_exchange_with_a_key_for_each(self, project: SettingsWrapper) -> None:
+        project.CELERY_TASK_QUEUES = [
+            Queue(name, Exchange("all"), routing_key=name)
+            for name in ("integrity", "integrity.blog_db")
+        ]
+        assert celery.mixed() == []
+
+    def test_ours_beside_a_project_s(self, project: SettingsWrapper) -> None:
+        project.CELERY_TASK_QUEUES = {
+            **routing.task_queues(["blog_db", "shop_db"]), "mail": {}, "bulk": Queue("bulk"),
+            "more": Queue("more"),
+        }  # fmt: skip
+        assert celery.mixed() == []  # bulk and more share theirs, which is not our business
+
+
+class TestW018:
+    def test_a_child_that_is_sqlite_with_two_writers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for options in ({}, {"timeout": 20}, {"transaction_mode": "IMMEDIATE"}):
+            put(monkeypatch, "test_lite", OPTIONS=options)
+            [found] = waits.locked()
+            assert (found.id, found.obj) == ("integrity.W018", "test_lite")
+            assert '"transaction_mode": "IMMEDIATE"' in str(found.hint)
+
+    @pytest.mark.parametrize("mode", ["IMMEDIATE", "exclusive"])
+    def test_writers_wait_for_their_turn(self, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+        put(monkeypatch, "test_lite", OPTIONS={"transaction_mode": mode, "timeout": 5})
+        assert waits.locked() == []
+
+    def test_sqlite_without_children_is_nobody_s_business(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+        put(monkeypatch, "test_lite", OPTIONS={})
+        assert waits.locked() == []
+
+
+class TestW021:
+    def test_a_silent_server_is_waited_for_in_vain(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for alias in ("default", "blog_db", "shop_db", "test_left", "test_right"):
+            put(monkeypatch, alias, OPTIONS={"connect_timeout": 3, "tcp_user_timeout": 9_000})
+        assert waits.unbounded() == []
+        put(monkeypatch, "blog_db", OPTIONS={"connect_timeout": 3})
+        put(monkeypatch, "default", OPTIONS={})
+        put(monkeypatch, "shop_db", OPTIONS={"service": "shop"})  # may say it
+        blog, default = waits.unbounded()
+        assert {blog.id, default.id} == {"integrity.W021"}
+        assert "has no tcp_user_timeout" in blog.msg
+        assert "'connect_timeout': 3, 'tcp_user_timeout'" in str(default.hint)

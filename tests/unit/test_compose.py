@@ -51,7 +51,7 @@ def test_the_services_are_those_of_the_system() -> None:
 
 def test_there_is_one_worker_per_queue() -> None:
     consumed = [option(name, "-Q") for name in WORKERS]
-    assert sorted(consumed) == sorted(queue.name for queue in settings.CELERY_TASK_QUEUES)
+    assert sorted(consumed) == sorted(settings.CELERY_TASK_QUEUES)
 
 
 def test_there_is_exactly_one_beat() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workers import schedule, sweep
+from apps.integrity import relations, routing, tasks
 from workers.celery import app
 from workers.sweep import Sweep
 
@@ -30,48 +30,48 @@ class Timer:
         return SimpleNamespace(cancel=lambda: self.entries.remove(entry))
 
 
-class Sent(list[Any]):
-    def send_task(self, task: str, args: tuple[str, ...], **options: Any) -> None:
-        self.append((task, args, options))
-
-
 def worker(*queues: str) -> Any:
-    sent = Sent()
-    sent.amqp = SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(queues)))
-    return SimpleNamespace(app=sent, timer=Timer())
+    app = SimpleNamespace(
+        amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(queues)))
+    )
+    return SimpleNamespace(app=app, timer=Timer())
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is published: the task and its argument."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(tasks, "_publish", lambda task, alias: found.append((task.name, alias)))
+    return found
 
 
 def test_workers_carry_the_step() -> None:
     assert Sweep in app.steps["worker"]
 
 
-def test_a_database_is_asked_about_on_its_own_queue_and_the_rest_on_the_other() -> None:
-    queues = ["integrity", "integrity.blog_db", "somebody.elses", "celery"]
-    assert list(sweep.messages(queues)) == [
-        ("integrity.dispatch", (), "integrity"),
-        ("integrity.cascade", ("blog_db",), "integrity.blog_db"),
+def test_a_database_is_asked_about_on_its_own_queue_and_the_logs_on_the_other(
+    sent: list[tuple[str, str]],
+) -> None:
+    one = worker("integrity", "integrity.blog_db", "somebody.elses", "celery")
+    Sweep(one).ask(one)
+    assert sent == [
+        *(("integrity.dispatch", using) for using in relations.log_databases()),
+        ("integrity.cascade", "blog_db"),
     ]
 
 
-def test_a_worker_asks_soon_after_its_start_and_then_regularly() -> None:
+def test_a_worker_asks_soon_after_its_start_and_then_regularly(
+    sent: list[tuple[str, str]],
+) -> None:
     one = worker("integrity.blog_db")
     Sweep(one).start(one)
     [(first, soon, ask), (then, period, ask_again)] = one.timer.entries
     assert (first, then) == ("once", "again and again")
+    assert routing.PERIODS["integrity.dispatch"] < period
     assert soon < period
     for call in (ask, ask_again):
         call()
-    assert [(task, args, options["queue"]) for task, args, options in one.app] == [
-        ("integrity.cascade", ("blog_db",), "integrity.blog_db")
-    ] * 2
-
-
-def test_what_nobody_took_before_the_next_one_expires() -> None:
-    one = worker("integrity")
-    Sweep(one).ask(one)
-    [(_, _, options)] = one.app
-    assert options["expires"] == sweep.PERIOD_SECONDS
-    assert schedule.PERIODS["integrity.dispatch"] < sweep.PERIOD_SECONDS
+    assert sent == [("integrity.cascade", "blog_db")] * 2
 
 
 @pytest.mark.parametrize("ending", ["stop", "terminate"])

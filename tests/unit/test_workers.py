@@ -12,13 +12,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from celery import Celery
+from celery.app.trace import build_tracer
 from celery.exceptions import QueueNotFound
 from celery.signals import task_prerun
 from django.db import connections
 
 import config
+from apps.integrity import control, routing, tasks
 from workers import celery as celery_module
-from workers import health, queues, schedule
+from workers import health
 from workers.celery import app
 from workers.liveness import Liveness
 
@@ -30,7 +33,7 @@ QUEUES = ["integrity", "integrity.blog_db", "integrity.shop_db"]
 
 
 def test_there_is_one_queue_per_database_and_one_for_the_rest() -> None:
-    assert [queue.name for queue in queues.task_queues(["blog_db", "shop_db"])] == QUEUES
+    assert list(routing.task_queues(["blog_db", "shop_db"])) == QUEUES
     assert sorted(app.amqp.queues) == QUEUES
 
 
@@ -63,8 +66,8 @@ def test_a_queue_that_nobody_has_is_an_error_of_the_caller() -> None:
         app.amqp.router.route({}, "integrity.cascade", args=("mistyped",), kwargs={})
 
 
-def test_the_timetable_expires_each_tick_after_its_period() -> None:
-    entries = schedule.beat_schedule()
+def test_no_tick_of_the_timetable_expires_by_the_clock_of_beat() -> None:
+    entries = routing.beat_schedule()
     assert {name: entry["schedule"] for name, entry in entries.items()} == {
         "integrity.dispatch": 5.0,
         "integrity.maintain": 60.0,
@@ -72,7 +75,7 @@ def test_the_timetable_expires_each_tick_after_its_period() -> None:
     }
     for name, entry in entries.items():
         assert entry["task"] == name
-        assert entry["options"] == {"queue": "integrity", "expires": entry["schedule"]}
+        assert entry["options"] == {"queue": "integrity"}
 
 
 def test_producers_of_the_project_use_our_app() -> None:
@@ -84,19 +87,14 @@ def test_producers_of_the_project_use_our_app() -> None:
     ("setting", "value"),
     [
         ("worker_consumer", "workers.consumer:Consumer"),
-        ("task_acks_late", True),
-        ("task_reject_on_worker_lost", True),
         ("task_create_missing_queues", False),
         ("task_default_queue", "integrity"),
-        ("task_ignore_result", True),
         ("result_backend", None),
         ("result_expires", None),
         ("task_serializer", "json"),
         ("accept_content", ["json"]),
         ("task_publish_retry", True),
         ("task_publish_retry_policy", {"max_retries": 0}),
-        ("task_soft_time_limit", 45),
-        ("task_time_limit", 60),
         ("worker_prefetch_multiplier", 1),
         ("worker_soft_shutdown_timeout", 10),
         ("worker_send_task_events", True),
@@ -111,10 +109,70 @@ def test_celery_is_set_up_to_lose_nothing(setting: str, value: object) -> None:
     assert app.conf.get(setting) == value
 
 
+OF_OURS = ("dispatch", "cascade", "verify", "scan", "maintain")
+
+
+@pytest.mark.parametrize("name", OF_OURS)
+def test_in_any_project_a_task_loses_no_message_and_ends_in_time(name: str) -> None:
+    plain = Celery("somebodys", broker="memory://", set_as_current=False)
+    plain.conf.update(task_acks_late=False, task_reject_on_worker_lost=None, task_time_limit=None)
+    task = plain.tasks[f"integrity.{name}"]
+    assert task.acks_late
+    assert task.reject_on_worker_lost
+    assert task.ignore_result
+    assert task.expires is None
+    assert (task.soft_time_limit, task.time_limit) == (45, 60)
+
+
+class TestPileOfTicks:
+    @pytest.fixture
+    def done(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What a worker that takes a message goes on to do."""
+        begun: list[str] = []
+        monkeypatch.setattr(control, "answering_logs", lambda: begun.append("worked") or ())
+        for each in (tasks.dispatch_deletions, tasks.scan_for_orphans, tasks.maintain):
+            monkeypatch.setattr(each, "begun_at", None)
+        return begun
+
+    @pytest.mark.parametrize("name", ["dispatch", "scan", "maintain"])
+    def test_a_worker_passes_over_the_ticks_of_the_meantime(
+        self, done: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        now = [100.0]
+        monkeypatch.setattr(tasks.time, "monotonic", lambda: now[0])
+        task = app.tasks[f"integrity.{name}"]
+        for _ in range(500):
+            taken(task)
+        assert done == ["worked"]
+        now[0] += 2 * tasks.TICK_SECONDS_MIN
+        taken(task)
+        assert done == ["worked"] * 2
+
+    def test_after_one_that_failed_the_next_is_worked_on(
+        self, done: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(control, "answering_logs", lambda: done.append("failed") or 1 / 0)
+        for _ in range(2):
+            taken(tasks.dispatch_deletions)
+        assert done == ["failed"] * 2
+
+    def test_a_call_in_place_is_worked_on(self, done: list[str]) -> None:
+        for _ in range(2):
+            tasks.dispatch_deletions()
+            tasks.maintain.apply()
+        assert done == ["worked"] * 4
+
+
+def taken(task: Any, *arguments: str) -> None:
+    """Run a task as a worker's process does."""
+    request = {"id": "1", "is_eager": False, "called_directly": False, "hostname": "a@b"}
+    build_tracer(task.name, task, app=app)("1", arguments, {}, request)
+
+
 def test_a_message_comes_back_soon_after_its_worker_died() -> None:
     options = app.conf.broker_transport_options
     assert options["visibility_timeout"] == app.conf.visibility_timeout
-    assert options["visibility_timeout"] >= 2 * app.conf.task_time_limit
+    assert options["visibility_timeout"] >= 2 * routing.TIME_LIMIT_SECONDS
     assert (options["unacked_restore_interval"], options["unacked_restore_throttle"]) == (5, 1)
 
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from django.core import checks
 
-from . import admin, databases, keys, settings, shapes
+from . import admin, celery, databases, keys, settings, shapes, waits
 
 
 def connect() -> None:
     """Register the checks."""
-    for each in (*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS):
+    for each in (
+        *(*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+        *(*settings.CHECKS, *celery.CHECKS, *waits.CHECKS),
+    ):
         checks.register(each)
+    for late in waits.DEPLOYED:
+        checks.register(late, deploy=True)
     for asking in databases.CHECKS:
         checks.register(asking, checks.Tags.database)

@@ -1,33 +1,23 @@
-"""What the settings name that is not there, and what they lack. Celery is not imported.
-
-Note [What settings tell of Celery]: they tell it under the prefix CELERY_, which is a convention
-(`config_from_object(..., namespace="CELERY")`). Without one such setting nothing can be told, and
-nothing is said; so where beat may keep its entries in a table. `integrity doctor` asks the running.
-"""
+"""What the settings name that is not there, and what they lack."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.db import connections
 
 from .. import conf, relations
 from ..routing import CONTROL, PERIODS, queue_for
+from .celery import ONE_LINE, PACKAGE, entries, has_table, is_told, option
 from .keys import some
 
-PACKAGE = relations.__package__
-#: Beat keeps its timetable in the settings where this is its scheduler.
-OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler"}
 #: The ports that servers have where the settings name none.
 PORTS = {"postgresql": "5432", "mysql": "3306", "oracle": "1521"}
-BROKERS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
 
 
 def named(**_: Any) -> list[checks.CheckMessage]:
@@ -53,48 +43,38 @@ def named(**_: Any) -> list[checks.CheckMessage]:
 
 def timed(**_: Any) -> list[checks.CheckMessage]:
     """W009: beat starts nothing of this app, or not all of it."""
-    if not _tells_of_celery() or _has_a_table():
+    if not is_told() or has_table():
         return []
-    entries: Mapping[str, Any] = _celery("BEAT_SCHEDULE") or {}
-    if not (missing := sorted(PERIODS.keys() - {_task(each) for each in entries.values()})):
+    if not (missing := sorted(PERIODS.keys() - {task for _, task, _ in entries()})):
         return []
+    kept = "**CELERY_BEAT_SCHEDULE, " if option("BEAT_SCHEDULE") else ""
     return [
         checks.Warning(
             f"CELERY_BEAT_SCHEDULE has no entry for {', '.join(missing)}: what a lost message"
             " leaves undone stays so.",
             hint=f"from {PACKAGE}.routing import BEAT_SCHEDULE;"
-            f" CELERY_BEAT_SCHEDULE = {{{'**CELERY_BEAT_SCHEDULE, ' * bool(entries)}"
-            "**BEAT_SCHEDULE}",
+            f" CELERY_BEAT_SCHEDULE = {{{kept}**BEAT_SCHEDULE}}",
             obj="CELERY_BEAT_SCHEDULE",
             id="integrity.W009",
         )
     ]
 
 
-def _has_a_table() -> bool:
-    return _celery("BEAT_SCHEDULER") not in OF_SETTINGS or apps.is_installed("django_celery_beat")
-
-
-def _task(entry: Any) -> Any:
-    return entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", None)
-
-
 def queued(**_: Any) -> list[checks.CheckMessage]:
     """W010: Celery knows a fixed list of queues, and one that is published to is not among them."""
-    if not _tells_of_celery() or _celery("TASK_CREATE_MISSING_QUEUES") is not False:
+    if not is_told() or option("TASK_CREATE_MISSING_QUEUES") is not False:
         return []
-    queues = _celery("TASK_QUEUES") or [_celery("TASK_DEFAULT_QUEUE") or "celery"]
+    queues = option("TASK_QUEUES") or [option("TASK_DEFAULT_QUEUE") or "celery"]
     names = {getattr(each, "name", each) for each in queues}
     wanted = [CONTROL, *map(queue_for, relations.catalogue().child_databases)]
     if not (missing := [name for name in wanted if name not in names]):
         return []
-    kept = "*CELERY_TASK_QUEUES, " if _celery("TASK_QUEUES") else ""
     return [
         checks.Warning(
             f"CELERY_TASK_QUEUES lacks {', '.join(missing)}, and CELERY_TASK_CREATE_MISSING_QUEUES"
             " is False: no message gets there.",
-            hint="from kombu import Queue;"
-            f" CELERY_TASK_QUEUES = [{kept}{', '.join(f'Queue({name!r})' for name in missing)}]",
+            hint=f"{ONE_LINE}. Or add Queue({missing[0]!r}, Exchange({missing[0]!r}),"
+            f" routing_key={missing[0]!r}), each with an exchange of its own.",
             obj="CELERY_TASK_QUEUES",
             id="integrity.W010",
         )
@@ -103,9 +83,9 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
 
 def brokered(**_: Any) -> list[checks.CheckMessage]:
     """W011: wake-ups are published, but no broker is named."""
-    if not _tells_of_celery() or not conf.current().wakeups:
+    if not is_told() or not conf.current().wakeups:
         return []
-    if any(getattr(settings, name, None) for name in BROKERS):
+    if getattr(settings, "BROKER_URL", None) or option("BROKER_URL") or option("BROKER_WRITE_URL"):
         return []
     return [
         checks.Warning(
@@ -153,19 +133,6 @@ def place(alias: str) -> tuple[str, ...] | None:
     # Two schemas of one database hold different tables.
     schema = str(options.get("options", "")) if "search_path" in str(options) else ""
     return (vendor, host, port, name, schema)
-
-
-def _tells_of_celery() -> bool:
-    """Whether relations want workers, and the settings say which. See the Note above."""
-    if not relations.catalogue().relations or importlib.util.find_spec("celery") is None:
-        return False
-    if _celery("TASK_ALWAYS_EAGER"):
-        return False
-    return any(name.startswith("CELERY_") for name in dir(settings))
-
-
-def _celery(name: str) -> Any:
-    return getattr(settings, f"CELERY_{name}", None)
 
 
 CHECKS = (named, shared, timed, queued, brokered)

@@ -1,0 +1,74 @@
+"""How long a connection may wait, by what `DATABASES` says. No connection is opened.
+
+What a statement waits for is bounded by this app itself, in its own transactions. These are the
+options that apply before a transaction has begun, or to everybody who writes there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import connections
+
+from .. import relations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Modes in which a transaction waits for its turn when it begins, and not when it writes.
+WAITING = {"IMMEDIATE", "EXCLUSIVE"}
+BOUNDS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
+
+
+def locked(**_: Any) -> list[checks.CheckMessage]:
+    """W018: two writers of a SQLite file: one gets "database is locked"."""
+    found: list[checks.CheckMessage] = []
+    for alias, options in _options("sqlite", relations.catalogue().child_databases):
+        mode = str(options.get("transaction_mode") or "DEFERRED").upper()
+        if mode in WAITING and options.get("timeout"):
+            continue
+        found.append(
+            checks.Warning(
+                f"DATABASES[{alias!r}] is SQLite without a transaction_mode and a timeout: where"
+                ' two processes write, one of them gets "database is locked" at once.',
+                hint=f"DATABASES[{alias!r}]['OPTIONS'] ="
+                ' {"transaction_mode": "IMMEDIATE", "timeout": 20}',
+                obj=alias,
+                id="integrity.W018",
+            )
+        )
+    return found
+
+
+def unbounded(**_: Any) -> list[checks.CheckMessage]:
+    """W021, of `check --deploy`: nothing ends a wait for a PostgreSQL server that is silent."""
+    known = relations.catalogue()
+    found: list[checks.CheckMessage] = []
+    for alias, options in _options("postgresql", {*known.child_databases, *known.log_databases}):
+        missing = {name: value for name, value in BOUNDS.items() if not options.get(name)}
+        if not missing or "service" in options:  # which says the rest
+            continue
+        found.append(
+            checks.Warning(
+                f"DATABASES[{alias!r}] has no {' and no '.join(missing)}: a process waits for a"
+                " server that does not answer as long as the operating system does, which is"
+                " minutes.",
+                hint=f"DATABASES[{alias!r}]['OPTIONS'] = {missing!r}, beside what is there.",
+                obj=alias,
+                id="integrity.W021",
+            )
+        )
+    return found
+
+
+def _options(vendor: str, aliases: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The OPTIONS of those databases that are of this vendor."""
+    for alias in sorted(aliases):
+        connection = connections[alias]
+        if connection.vendor == vendor:
+            yield alias, connection.settings_dict.get("OPTIONS") or {}
+
+
+CHECKS = (locked,)
+DEPLOYED = (unbounded,)
