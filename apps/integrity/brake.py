@@ -11,17 +11,18 @@ those of the whole look better.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from . import conf, control, identity
+from .backends import visibility
 from .models import Scan
 
 if TYPE_CHECKING:
     from .conf import Settings
-    from .relations import Relation
+    from .relations import Model, Relation
 
 #: The second look and the first one disagree when it finds more than this share alive.
 ALIVE_SHARE = 0.1
@@ -71,10 +72,19 @@ def refusal(relation: Relation, waiting: int) -> str:
 
 
 def is_empty(relation: Relation) -> bool:
-    """Whether no parent is left in any of the parents' databases."""
-    return not any(
-        QuerySet(model=relation.parent, using=home).exists() for home in relation.parent_databases
-    )
+    """Whether no parent is left in any of the parents' databases.
+
+    Raises `FilteredRead` where none is seen and some may be hidden.
+    """
+    return not any(_has_rows(relation.parent, home) for home in relation.parent_databases)
+
+
+def _has_rows(parent: Model, home: str) -> bool:
+    rows: QuerySet[Any] = QuerySet(model=parent, using=home)
+    if rows.exists():
+        return True
+    with visibility.whole(home, parent):
+        return rows.exists()
 
 
 def _sights(relation: Relation, waiting: int) -> tuple[Sight, ...]:

@@ -10,12 +10,15 @@ every primary it may live on, asked past all managers and replicas. A parent tha
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError, Error, IntegrityError
+from django.db import DataError, Error, IntegrityError, connections
 
 from . import log, missing, relations, statements
+from .backends import visibility
 from .columns import generic_of
+from .exceptions import FilteredRead
 from .generic import narrowed
 from .plan import nodes, plan
 
@@ -23,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .log import Claim
-    from .relations import Field, Relation
+    from .relations import Field, Model, Relation
 
 
 def reason_of(error: Exception) -> str:
     """An error in a line, without its details: those may quote rows."""
+    if isinstance(error, FilteredRead):
+        return str(error)
     text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""
     first = next(iter(text.strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -36,18 +41,36 @@ def reason_of(error: Exception) -> str:
 def missing_table(relation: Relation, database: str | None = None) -> str:
     """Which table of parents, of children or below them is not there, and the remedy; or "".
 
-    Or of content types, where a generic relation needs them. Of children those in `database`, if
-    that is given.
+    Or shows only a part of its rows. Or of content types, where a generic relation needs them. Of
+    children those in `database`, if that is given.
+    """
+    wanted = tables(relation, database)
+    if generic := generic_of(relation.field):
+        wanted.append((generic.column.remote_field.model, generic.content_types))
+    reasons = (missing.table(model, using=alias) for model, alias in wanted)
+    return next(filter(None, reasons), "") or _hidden(wanted)
+
+
+def _hidden(wanted: Iterable[tuple[Model, str]]) -> str:
+    """Return which of those tables shows only a part of its rows, why, and the remedy; or ""."""
+    for model, alias in wanted:
+        with suppress(Error):  # the first error is what counts
+            if connections[alias].connection and (why := visibility.reason(model, alias)):
+                return str(FilteredRead(model._meta.db_table, alias, why))
+    return ""
+
+
+def tables(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
+    """Return the tables of a relation: children and what is below them, then parents.
+
+    Each as a model and an alias; of children those in `database`, if that is given.
     """
     children = [relation.child]
     if relation.policy.cascades:
         children = [each.field.model for each in nodes(plan(relation).root)]
     aliases = [database] if database else relation.child_databases
-    wanted = [(model, alias) for alias in aliases for model in children]
-    wanted += [(relation.parent, home) for home in relation.parent_databases]
-    if generic := generic_of(relation.field):
-        wanted.append((generic.column.remote_field.model, generic.content_types))
-    return next(filter(None, (missing.table(model, using=alias) for model, alias in wanted)), "")
+    found = [(model, alias) for alias in aliases for model in children]
+    return [*found, *((relation.parent, home) for home in relation.parent_databases)]
 
 
 def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, str]:
@@ -56,6 +79,8 @@ def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple
     Of a table that is not there it says which and the remedy, and no code is to blame. The code
     comes without the error's text, for a log: that may quote rows.
     """
+    if isinstance(error, FilteredRead):
+        return str(error), ""
     # Rows that are refused are in tables that are there, and may be very many: none is looked up.
     if isinstance(error, Error) and not isinstance(error, IntegrityError | DataError):
         reasons = (missing_table(each, database) for each in along)

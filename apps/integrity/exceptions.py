@@ -80,12 +80,15 @@ class FilteredRead(CrossDatabaseError, ProgrammingError):
     As with a missing table, an operator has to act: no row can be told from any other until then.
     """
 
-    def __init__(self, table: str, database: str) -> None:
+    #: For a reason that nobody has looked up.
+    UNKNOWN = (
+        "row level security hides rows from this role, or it is a view. Give the role BYPASSRLS,"
+        " and let the model name a table"
+    )
+
+    def __init__(self, table: str, database: str, why: str = UNKNOWN) -> None:
         self.table, self.database = table, database
-        super().__init__(
-            f"{database!r} hides rows of {table!r} from this role, or it is a view. Give the role"
-            " BYPASSRLS or a policy that shows it every row, and let the model name a table"
-        )
+        super().__init__(f"{table!r} in {database!r}: {why}")
 
 
 class DatabaseHindered(CrossDatabaseError):

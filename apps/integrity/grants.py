@@ -1,8 +1,8 @@
 """The privileges that each database role needs, and no more: the catalogue → GRANT statements.
 
-Takes the catalogue and its plans; gives statements per database. Pure: no queries. The *worker*
-role dispatches, cascades, verifies, scans, purges, and serves the command line; the *web* role
-deletes parents and logs it. Tables belong to a third role, the one that migrates.
+Takes the catalogue and its plans; gives statements per database. Only `advice` queries. The
+*worker* role dispatches, cascades, verifies, scans, purges, and serves the command line; the *web*
+role deletes parents and logs it. Tables belong to a third role, the one that migrates.
 
 Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`) that may update some column of
 them. Where rows are locked to be deleted, that is the primary key: changing it is refused for
@@ -15,10 +15,11 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, router
+from django.db import Error, connections, router
 from django.db.models.deletion import get_candidate_relations_to_delete
 
-from . import conf, relations
+from . import claims, conf, relations
+from .backends import visibility
 from .columns import columns_of, generic_of
 from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
@@ -88,15 +89,37 @@ def grants(role: str, *, web: bool = False) -> tuple[Grants, ...]:
     )
 
 
+def advice(alias: str, role: str) -> str:
+    """Return what a superuser has to do besides, where tables have row security; or "".
+
+    Asks the database, which may be away: then there is no advice.
+    """
+    found = relations.catalogue().relations
+    models = {model for each in found for model, home in claims.tables(each) if home == alias}
+    try:
+        tables = visibility.secured(models, alias)
+    except Error:
+        return ""
+    if not tables:
+        return ""
+    return (
+        f"-- Row level security is on for {', '.join(tables)}. The worker has to see all rows:\n"
+        f"-- as a superuser, ALTER ROLE {_quoted(role)} BYPASSRLS;"
+    )
+
+
+def _quoted(role: str) -> str:
+    # Not by `quote_name`, which lets a quoted name pass: a role is no name of a model.
+    return '"{}"'.format(role.replace('"', '""'))
+
+
 def _in_database(alias: str, role: str, needs: set[Need]) -> Grants:
     vendor = connections[alias].vendor
     if vendor != "postgresql":
         return Grants(alias, (), f"{vendor}: grants are made for PostgreSQL only")
     quote = connections[alias].ops.quote_name
-    # Not by `quote_name`, which lets a quoted name pass: a role is no name of a model.
-    to = '"{}"'.format(role.replace('"', '""'))
     statements = (
-        f"GRANT {_privileges(needs, table, quote)} ON {quote(table)} TO {to};"
+        f"GRANT {_privileges(needs, table, quote)} ON {quote(table)} TO {_quoted(role)};"
         for table in sorted({each.table for each in needs})
     )
     return Grants(alias, tuple(statements))

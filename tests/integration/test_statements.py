@@ -285,7 +285,9 @@ class TestKeysWithRows:
         form.rows(k1=3, k3=1)
         with captured:
             form.on.keys_with_rows(form.key, list(range(2 * PARAMETERS)), using=form.alias)
-        assert len(captured[form.alias]) <= 2
+        table = form.above._meta.db_table
+        asked = [sql for sql in captured[form.alias] if f'FROM "{table}"' in sql]
+        assert 1 <= len(asked) <= 2
 
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
         with pytest.raises(ValueError, match="without keys"):

@@ -11,6 +11,7 @@ from . import (
     log,
     order,
     processes,
+    reads,
     request,
     scan,
     work,
@@ -28,4 +29,5 @@ MUTATIONS = (
     *catalogue.MUTATIONS,
     *order.MUTATIONS,
     *processes.MUTATIONS,
+    *reads.MUTATIONS,
 )

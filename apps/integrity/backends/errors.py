@@ -27,11 +27,19 @@ from .codes import Meaning, Trouble, meaning
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Trouble", "code_of", "database_of", "may_be_missing", "trouble_of", "words_of"]
+__all__ = [
+    "Trouble",
+    "code_of",
+    "database_of",
+    "is_row_security",
+    "may_be_missing",
+    "trouble_of",
+    "words_of",
+]
 
-#: Codes that a table or a column of our own gives when it is missing; a trigger's code gives them
-#: too, so somebody has to look.
-MISSING = frozenset({"42P01", "42703", "3F000", "1146", "1054", "SQLITE_ERROR"})
+#: Codes that a table or a column of our own gives when it is missing, or when it is a view; a
+#: trigger's code gives them too, so somebody has to look.
+MISSING = frozenset({"42P01", "42703", "42809", "3F000", "1146", "1054", "SQLITE_ERROR"})
 #: Engines whose drivers give no code when the connection is gone.
 SILENT_WHEN_GONE = frozenset({"postgresql", "mysql"})
 
@@ -50,7 +58,7 @@ def trouble_of(
     """
     if isinstance(error, DatabaseHindered):
         return Trouble.HINDERED
-    if isinstance(error, FilteredRead | MissingContentType):
+    if isinstance(error, FilteredRead | MissingContentType) or is_row_security(error):
         return Trouble.SCHEMA
     if isinstance(error, (*interruptions, MemoryError)):
         return Trouble.TOO_LARGE
@@ -79,6 +87,17 @@ def may_be_missing(error: BaseException, vendor: str) -> bool:
     code = code_of(error)
     unknown = not code and vendor not in SILENT_WHEN_GONE and isinstance(error, Error)
     return code in MISSING or unknown
+
+
+def is_row_security(error: BaseException) -> bool:
+    """Return whether PostgreSQL refused a statement of whose rows it would have hidden some.
+
+    That is what `row_security = off` asks for. The code alone means any missing right, and the
+    text is in the server's language; the function that raised it has one name.
+    """
+    diagnosis = getattr(error.__cause__, "diag", None)
+    raised_by = getattr(diagnosis, "source_function", None)
+    return code_of(error) == "42501" and raised_by == "check_enable_rls"
 
 
 def code_of(error: BaseException) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core import checks
 from django.db import connections
 
-from .. import control, missing, relations, triggers
+from .. import claims, control, missing, relations, triggers
+from ..backends import visibility
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from .settings import place
@@ -89,6 +91,53 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
             )
 
 
+def shown(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E013, E014: rows that decide over others may be hidden from the role that runs this."""
+    return [
+        _hidden(model, alias, cause, f"{model._meta.label} in {alias!r}: {why}.")
+        for alias, models in _concerned().items()
+        if alias in (databases or ())
+        for model, (cause, why) in visibility.causes(models, alias).items()
+    ]
+
+
+def _hidden(model: Model, alias: str, cause: str, text: str) -> checks.CheckMessage:
+    wait = f"Until then, work in {alias!r} that needs the table {model._meta.db_table!r} waits."
+    if cause in visibility.ONLY_HIDES:
+        hint = f"{wait} Run this with the settings of the workers: another role may see less."
+        return checks.Error(text, hint=hint, obj=model, id="integrity.E013")
+    return checks.Error(text, hint=wait, obj=model, id="integrity.E014")
+
+
+def ruled(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W012: a rule rewrites what is deleted from a table, or changed in it."""
+    return [
+        checks.Warning(
+            f"{model._meta.label} in {alias!r} has the rule {rule!r} for DELETE or UPDATE: the"
+            " server does something else in place of it, or besides, and counts no rows.",
+            hint=f"Make a trigger of it, then: DROP RULE {rule} ON {model._meta.db_table}.",
+            obj=model,
+            id="integrity.W012",
+        )
+        for alias, models in _concerned().items()
+        if alias in (databases or ())
+        for model, rule in visibility.rules(models, alias)
+    ]
+
+
+def _concerned() -> dict[str, list[Model]]:
+    """By alias, the tables of the relations' ends and below, and our own that have to be there."""
+    found: dict[str, dict[Model, None]] = {}
+    for each in relations.catalogue().relations:
+        for model, alias in claims.tables(each):
+            found.setdefault(alias, {})[model] = None
+    own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
+    return {
+        alias: [*models, *(each for each in own if relations.holds(alias, each._meta.model_name))]
+        for alias, models in found.items()
+    }
+
+
 def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
     """E012: a database that is named does not answer; of those that do, all of the above."""
     found, answering = list[checks.CheckMessage](), list[str]()
@@ -102,7 +151,7 @@ def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
             found.append(_unreachable(error))
         else:
             answering.append(alias)
-    return [*found, *(each for look in (captured, logged, haunted) for each in look(answering))]
+    return [*found, *(each for look in LOOKS for each in look(answering))]
 
 
 def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
@@ -114,4 +163,5 @@ def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
     )
 
 
+LOOKS = (captured, logged, haunted, shown, ruled)
 CHECKS = (asked,)

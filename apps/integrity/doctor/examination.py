@@ -9,6 +9,7 @@ from django.db import Error, connections, router
 from django.db.models import QuerySet
 
 from .. import claims, conf, control, identity, relations, report, triggers
+from ..backends import visibility
 from ..exceptions import DatabaseUnreachable
 from ..models import Identity
 from ..routing import CONTROL, queue_for
@@ -32,6 +33,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
     checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
     checks += (there := [_tables(alias) for alias in up])
     checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
+    checks += [each for alias in up for each in _hidden(alias)]
     checks.append(verdicts.broker(said))
     if said and not said.unreachable:
         names = (CONTROL, *map(queue_for, found.child_databases))
@@ -70,12 +72,27 @@ def _ends() -> list[tuple[Model, str]]:
 
 
 def _readable(model: Model, alias: str) -> verdicts.Check:
-    error = ""
+    error = hidden = ""
     try:
         QuerySet(model=model, using=alias).order_by().exists()
+        hidden = visibility.reason(model, alias)
     except Error as raised:
         error = claims.reason_of(raised)
-    return verdicts.readable(model._meta.label, alias, error)
+    return verdicts.readable(model._meta.label, alias, error, hidden)
+
+
+def _hidden(alias: str) -> Iterator[verdicts.Check]:
+    """Tables below the children, and our own, of which only a part is shown in that database."""
+    ends = {model for model, home in _ends() if home == alias}
+    below = [
+        model
+        for each in relations.catalogue().relations
+        for model, home in claims.tables(each)
+        if home == alias
+    ]
+    own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
+    for model, (_, hidden) in visibility.causes({*below, *own} - ends, alias).items():
+        yield verdicts.readable(model._meta.label, alias, "", hidden)
 
 
 def _aliases() -> tuple[str, ...]:

@@ -73,15 +73,15 @@ def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
     return Check(name=f"tables {alias}", ok=not missing, detail=detail)
 
 
-def readable(model: str, alias: str, error: str) -> Check:
-    """Whether the rows of one end of a relation can be read."""
-    detail = "can be read"
+def readable(model: str, alias: str, error: str, hidden: str = "") -> Check:
+    """Whether the rows of one end of a relation can be read, and all of them."""
+    detail = f"not all can be read: {hidden}" if hidden else "can be read"
     if error:
         detail = (
             f"cannot be read: {error}. Run `manage.py migrate --database {alias}`, or look at the"
             " privileges (`manage.py integrity grants`)"
         )
-    return Check(name=f"rows {model} in {alias}", ok=not error, detail=detail)
+    return Check(name=f"rows {model} in {alias}", ok=not (error or hidden), detail=detail)
 
 
 def migration(alias: str, denied: Collection[str]) -> Check:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.db import Error, OperationalError
 
 from .. import claims, doctor
-from ..exceptions import DatabaseUnreachable, InvalidKey, UnknownName
+from ..exceptions import DatabaseUnreachable, FilteredRead, InvalidKey, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +40,8 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
         return CommandError(str(error), returncode=Exit.USAGE)
     if isinstance(error, DatabaseUnreachable):
         return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
+    if isinstance(error, FilteredRead):
+        return CommandError(str(error), returncode=Exit.ERROR)
     if isinstance(error, Error) and (broken := doctor.broken()):
         code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
         return CommandError(f"{broken.name}: {broken.detail}", returncode=code)

@@ -10,7 +10,8 @@ from django.db import Error, OperationalError, router
 from django.db.models import Q, QuerySet
 
 from .. import claims, control, log, relations, suspects
-from ..exceptions import DatabaseUnreachable, MissingContentType
+from ..backends import visibility
+from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..generic import lookups, narrowed
 from ..plan import plan
 from ..policies import policy_of
@@ -121,7 +122,8 @@ def _target_value(relation: Relation, pk: Any) -> Any:
         return pk
     home = router.db_for_write(relation.parent)
     row: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk=pk)
-    return row.values_list(target.attname, flat=True).first()
+    with visibility.whole(home, relation.parent):
+        return row.values_list(target.attname, flat=True).first()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ def repairs(
             effects += _repairs(relation, suspects_max)
         except DatabaseUnreachable as error:
             uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
-        except MissingContentType as error:
+        except (FilteredRead, MissingContentType) as error:
             uncounted[relation.label] = Uncounted(reason=str(error))
         except Error as error:
             # SQLite calls a table that is not there an `OperationalError`, too. So look.
@@ -200,14 +202,15 @@ def elsewhere(parent: Model, keys: Sequence[Any]) -> list[Elsewhere]:
         unreachable = ""
         try:
             control.reach(database)
-            for relation in aimed:
-                if database in relation.child_databases:
-                    values = _target_values(relation, keys)
-                    effects += _effects(relation, database, values, seen, bounds.COUNT_MAX + 1)
+            with visibility.whole(database):  # one transaction for all counts
+                for relation in aimed:
+                    if database in relation.child_databases:
+                        values = _target_values(relation, keys)
+                        effects += _effects(relation, database, values, seen, bounds.COUNT_MAX + 1)
         except DatabaseUnreachable as error:
             unreachable = error.reason
         except Error as error:
-            unreachable = claims.reason_of(error)
+            unreachable, effects = claims.reason_of(error), []
         found.append(Elsewhere(database=database, effects=effects, unreachable=unreachable))
     return found
 
@@ -217,7 +220,8 @@ def _target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
         return list(keys)
     home = router.db_for_write(relation.parent)
     rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk__in=keys)
-    values = rows.values_list(relation.target.attname, flat=True)
+    with visibility.whole(home, relation.parent):
+        values = list(rows.values_list(relation.target.attname, flat=True))
     return [value for value in values if value is not None]
 
 
@@ -264,7 +268,8 @@ def _effect(
     model = key.model
     counted = seen.get((model, database))
     found: QuerySet[Any] = QuerySet(model=model, using=database).filter(rows)
-    number = (found.exclude(counted) if counted else found).order_by()[:most].count()
+    with visibility.whole(database, model):  # an unknown number is not 0
+        number = (found.exclude(counted) if counted else found).order_by()[:most].count()
     seen[model, database] = counted | rows if counted else rows
     return {
         "relation": relations.label(key),

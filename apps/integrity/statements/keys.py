@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import connections, models, transaction
 from django.db.models import Count, QuerySet
 
+from ..backends import visibility
 from ..generic import rows_of
 from ..relations import as_key, format_key, parse_key, writes_text
 from .sql import also, names_of, type_of
@@ -100,17 +101,18 @@ class PostgreSQLKeys:
         where, params = "IS NOT NULL", []
         if after is not None:
             where, params = f"> %s::{kind}", [after]
+        hidden, table = visibility.cause_for(field.model, child)
         cursor, keys = _cursor(child, kind)
         cursor.execute(
-            f"SELECT {keys}, {_text('keys[1]')}, {_text('keys[cardinality(keys)]')},"
+            f"SELECT {hidden}, {keys}, {_text('keys[1]')}, {_text('keys[cardinality(keys)]')},"
             f" cardinality(keys), rows"
             f" FROM (SELECT array_agg(key)::{kind}[] AS keys, sum(number)::bigint AS rows FROM"
             f" (SELECT {names['key']} AS key, count(*) AS number FROM {names['table']}"
             f" WHERE {names['key']} {where}{also(field, names['table'], child)}"
             " GROUP BY 1 ORDER BY 1 LIMIT %s) AS step) AS packed",
-            [*params, limit],
+            [table, *params, limit],
         )
-        return lambda: _step(cursor, limit)
+        return lambda: _step(cursor, limit, field, child)
 
     def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
         target = field.target_field
@@ -119,15 +121,18 @@ class PostgreSQLKeys:
         if isinstance(target, models.IntegerField | models.UUIDField):
             bounds = f" AND parent.{names['key']} BETWEEN %s::{kind} AND %s::{kind}"
             params = [step.first, step.last]
+        guard, table = visibility.guard(target.model, parent)
         cursor, _ = _cursor(parent, kind)
         with cursor:
             cursor.execute(
-                f"SELECT {_text('wanted.key')} FROM unnest(%s::{kind}[]) AS wanted (key)"
+                f"(SELECT {_text('wanted.key')} FROM unnest(%s::{kind}[]) AS wanted (key)"
                 f" WHERE NOT EXISTS (SELECT FROM {names['table']} AS parent"
-                f" WHERE parent.{names['key']} = wanted.key{bounds}) ORDER BY wanted.key",
-                [step.keys, *params],
+                f" WHERE parent.{names['key']} = wanted.key{bounds}) ORDER BY wanted.key){guard}",
+                [step.keys, *params, table],
             )
-            return [key for (key,) in cursor.fetchall()]
+            absent = [key for (key,) in cursor.fetchall()]
+        # None missing: each parent was seen, whatever else is hidden.
+        return visibility.without_guard(absent, target.model, parent, every=0)
 
 
 def _pipeline(using: str) -> AbstractContextManager[object]:
@@ -174,7 +179,7 @@ class SQLiteKeys:
         where, params = ("IS NOT NULL", []) if after is None else ("> %s", [after])
 
         def answer() -> Step | None:
-            with connections[child].cursor() as cursor:
+            with visibility.whole(child, field.model), connections[child].cursor() as cursor:
                 cursor.execute(
                     "SELECT json_group_array(key), min(key), max(key), count(*), sum(number) FROM"
                     f" (SELECT {names['key']} AS key, count(*) AS number FROM {names['table']}"
@@ -197,8 +202,9 @@ class SQLiteKeys:
         return answer
 
     def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
-        names = names_of(field.target_field, parent)
-        with connections[parent].cursor() as cursor:
+        target = field.target_field
+        names = names_of(target, parent)
+        with visibility.whole(parent, target.model), connections[parent].cursor() as cursor:
             # A join: SQLite runs NOT EXISTS as a program of its own for each key.
             cursor.execute(
                 f"SELECT value FROM json_each(%s) LEFT JOIN {names['table']} AS parent"
@@ -228,7 +234,8 @@ class PortableKeys:
 
         def answer() -> Step | None:
             most = min(limit, PORTABLE_STEP)
-            found = list(grouped[:most])
+            with visibility.whole(child, field.model):
+                found = list(grouped[:most])
             if not found:
                 return None
             keys, numbers = zip(*found, strict=True)
@@ -248,8 +255,9 @@ class PortableKeys:
         parents: QuerySet[Any] = QuerySet(model=target.model, using=parent)
         parents = parents.order_by().values_list(target.attname)
         absent = set(keys)
-        for present in _present(parents, target, keys) if keys else ():
-            absent.difference_update(chain.from_iterable(present))
+        with visibility.whole(parent, target.model):
+            for present in _present(parents, target, keys) if keys else ():
+                absent.difference_update(chain.from_iterable(present))
         return [format_key(target, key) for key in keys if key in absent] if absent else []
 
 
@@ -274,9 +282,11 @@ def _present(
         yield parents.filter(**{f"{name}__in": keys[start : start + PARAMETERS]})
 
 
-def _step(cursor: Any, limit: int) -> Step | None:
+def _step(cursor: Any, limit: int, field: Field, child: str) -> Step | None:
     with cursor:
-        keys, first, last, count, rows = cursor.fetchone()
+        hidden, keys, first, last, count, rows = cursor.fetchone()
+    if hidden:
+        raise visibility.refusal(field.model, child)
     if keys is None:
         return None
     return Step(keys=keys, first=first, last=last, count=count, rows=rows, end=count < limit)

@@ -10,6 +10,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from ..backends import visibility
 from ..columns import columns_of, origin
 from ..generic import rows_of
 from ..relations import format_key, primary_key
@@ -188,21 +189,23 @@ class Portable:
         # A database may take texts for equal that Python does not.
         exact = isinstance(origin(field), models.IntegerField | models.UUIDField)
         held = set[Any]()
-        for chunk in _chunks(need(keys)):
-            rows = referring.filter(**{f"{name}__in": chunk}).values_list(name, flat=True)
-            present = list(rows[:ROWS_SEEN])  # a key may have a million
-            held |= {*present} & {*chunk}
-            if len(present) == ROWS_SEEN or not exact:
-                rest = {*chunk} - held
-                held |= {key for key in rest if referring.filter(**{name: key}).exists()}
+        with visibility.whole(using, field.model):
+            for chunk in _chunks(need(keys)):
+                rows = referring.filter(**{f"{name}__in": chunk}).values_list(name, flat=True)
+                present = list(rows[:ROWS_SEEN])  # a key may have a million
+                held |= {*present} & {*chunk}
+                if len(present) == ROWS_SEEN or not exact:
+                    rest = {*chunk} - held
+                    held |= {key for key in rest if referring.filter(**{name: key}).exists()}
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
-        return sum(
-            referring.filter(**{f"{field.attname}__in": chunk}).count()
-            for chunk in _chunks(need(keys))
-        )
+        with visibility.whole(using, field.model):
+            return sum(
+                referring.filter(**{f"{field.attname}__in": chunk}).count()
+                for chunk in _chunks(need(keys))
+            )
 
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from ..backends import visibility
 from ..columns import columns_of
 from ..relations import primary_key
 from . import need
@@ -116,31 +117,35 @@ class Rows:
         return _change(field, keys, limit, update, *values, using=using, patient=patient)
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        names = names_of(field, using)
-        if field.unique and type_of(field, using) in EXACT:
+        names, kind = names_of(field, using), type_of(field, using)
+        if field.unique and kind in EXACT:
             one = f"{names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
-            params: list[Any] = [as_array(field, need(keys), using)]
-            return {key for (key,) in fetch(using, f"SELECT one.{names['key']} FROM {one}", params)}
-        found = fetch(
-            using,
-            f"SELECT wanted.key FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
-            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" {_sought(field, using)} LIMIT 1) AS present",
-            [as_array(field, need(keys), using)],
-        )
-        return {key for (key,) in found}
+            sql = f"SELECT one.{names['key']} FROM {one}"
+        else:
+            sql = (
+                f"SELECT wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
+                f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+                f" {_sought(field, using)} LIMIT 1) AS present"
+            )
+        guard, table = visibility.guard(field.model, using)
+        found = fetch(using, f"{sql}{guard}", [as_array(field, need(keys), using), table])
+        held = [key for (key,) in found]
+        return {*visibility.without_guard(held, field.model, using, every=len({*keys}))}
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         names = names_of(field, using)
-        ((number,),) = fetch(
+        guard, table = visibility.guard(field.model, using)
+        number, *hidden = fetch(
             using,
             f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
             f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
-            " AS present",
-            [as_array(field, need(keys), using)],
+            f" AS present{guard}",
+            [as_array(field, need(keys), using), table],
         )
-        return int(number)
+        if hidden:
+            raise visibility.refusal(field.model, using)
+        return int(number[0])
 
 
 def _sought(field: Field, using: str) -> str:

@@ -308,9 +308,10 @@ class Command(BaseCommand):
         chosen = [each for each in found if database in {None, each.database}]
         if not json:
             for each in chosen:
-                self.stdout.write(
-                    "\n".join([f"-- {each.database}{_skipped(each)}", *each.statements])
-                )
+                lines = [f"-- {each.database}{_skipped(each)}", *each.statements]
+                if not web and (advice := grants.advice(each.database, role)):
+                    lines.append(advice)
+                self.stdout.write("\n".join(lines))
         return {"grants": [dataclasses.asdict(each) for each in chosen]}, Exit.CLEAN
 
     def _table(

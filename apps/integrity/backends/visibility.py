@@ -1,0 +1,226 @@
+"""Whether a read sees every row of a table. What a filtered read does not show may be alive.
+
+Note [Filtered reads]: a row that is seen is there. A row that is not seen is gone only where the
+server would have shown it. Row level security hides rows without an error; so does a view, a
+temporary table of the same name, or a standby that is behind. Where a read decides over rows, the
+server says in the same statement whether any of these applies, and then nothing is concluded:
+`FilteredRead`.
+
+Note [In the same statement]: row security can be switched on between two statements, and a pooler
+may run them in two sessions. A statement that has begun holds a lock on its table which keeps both
+from changing. Queries of the ORM have no room for that question, so they run in a transaction
+(`whole`): their lock lasts until the question that follows them is answered.
+
+Foreign tables count as tables: what their server hides from us cannot be seen from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+
+from ..exceptions import FilteredRead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from django.db.models import Model
+
+#: Tables, partitioned tables and foreign tables.
+KINDS = "('r', 'p', 'f')"
+#: Why PostgreSQL may hide rows of the relation `shown` from this session; NULL where it does not.
+CAUSE = (
+    "CASE WHEN shown.relpersistence = 't' THEN 'temporary'"
+    f" WHEN shown.relkind NOT IN {KINDS} THEN 'view'"
+    " WHEN pg_catalog.row_security_active(shown.oid) THEN 'row security'"
+    " WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' END"
+)
+SHOWN = "pg_catalog.pg_class AS shown WHERE shown.oid"
+
+#: What to say of each cause, after the table's name. Takes the role.
+WORDS = {
+    "row security": (
+        "row level security hides rows from the role {role}. Nothing was concluded from what it"
+        " does not show. As a superuser: ALTER ROLE {role} BYPASSRLS; or let the role own the"
+        " table, without FORCE ROW LEVEL SECURITY. No policy will do, not even USING (true)"
+    ),
+    "view": (
+        "it is a view, which may hide rows. Nothing was concluded from what it does not show. Let"
+        " the model name the table itself (Meta.db_table)"
+    ),
+    "temporary": (
+        "a temporary table of that name hides it. Drop it, and give sessions that make temporary"
+        " tables a pool of their own"
+    ),
+    "standby": "the server is a standby, which may be behind. Let the alias point to the primary",
+}
+#: Causes for which a row that is seen is still there for certain.
+ONLY_HIDES = frozenset({"row security", "standby"})
+
+#: How long the list of a server's views is taken for true, where asking costs a round trip.
+LISTED_SECONDS = 60.0
+_listed: dict[str, tuple[float, frozenset[str]]] = {}
+
+
+def cause_for(model: type[Model], using: str) -> tuple[str, str]:
+    """Return a column of PostgreSQL's that is NULL where all rows show, and its parameter."""
+    return f"(SELECT {CAUSE} FROM {SHOWN} = %s::regclass)", _quoted(model, using)
+
+
+def guard(model: type[Model], using: str) -> tuple[str, str]:
+    """Return what ends a statement of one column, and its parameter: see `without_guard`."""
+    return (
+        f" UNION ALL SELECT NULL FROM {SHOWN} = %s::regclass AND {CAUSE} IS NOT NULL",
+        _quoted(model, using),
+    )
+
+
+def without_guard(
+    found: list[Any], model: type[Model], using: str, *, every: int | None = None
+) -> list[Any]:
+    """Return what a statement with a `guard` found, whose own values are never NULL.
+
+    Raises `FilteredRead` where rows may be hidden. Not where `every` one that was sought is among
+    those found, by a server that hides rows and never makes them up.
+    """
+    if None not in found:
+        return found
+    seen = [each for each in found if each is not None]
+    cause, role = _cause(model, using)
+    if len(seen) != every or cause not in ONLY_HIDES:
+        raise refusal(model, using, cause, role)
+    return seen
+
+
+def refusal(
+    model: type[Model], using: str, cause: str | None = None, role: str = ""
+) -> FilteredRead:
+    """Return the error for a table of which a read saw only a part."""
+    if not role:
+        cause, role = _cause(model, using)
+    # None: what hid them has just been taken away.
+    why = WORDS[cause or "row security"].format(role=role)
+    return FilteredRead(model._meta.db_table, using, why)
+
+
+def reason(model: type[Model], using: str) -> str:
+    """Return why rows of the model's table may be hidden in `using`, and the remedy; or ""."""
+    cause, role = _cause(model, using)
+    return WORDS[cause].format(role=role) if cause else ""
+
+
+def causes(models: Iterable[type[Model]], using: str) -> dict[type[Model], tuple[str, str]]:
+    """Return those of `models` of which rows may be hidden: the cause, and `reason`. One query."""
+    tables = {_quoted(each, using): each for each in models}
+    found: list[tuple[str, str, str | None]]
+    if connections[using].vendor == "postgresql":
+        found = _ask(list(tables), using)
+    else:
+        found = [("itself", each, "view") for each in tables if _is_view(tables[each], using)]
+    return {
+        tables[name]: (cause, WORDS[cause].format(role=role))
+        for role, name, cause in found
+        if cause
+    }
+
+
+def secured(models: Iterable[type[Model]], using: str) -> list[str]:
+    """Return the tables that have row security, whomever it applies to. PostgreSQL only."""
+    if connections[using].vendor != "postgresql":
+        return []
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT shown.relname FROM {SHOWN} = ANY(SELECT pg_catalog.to_regclass(name)::oid"
+            " FROM unnest(%s::text[]) AS wanted (name)) AND shown.relrowsecurity ORDER BY 1",
+            [[_quoted(each, using) for each in models]],
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def rules(models: Iterable[type[Model]], using: str) -> list[tuple[type[Model], str]]:
+    """Return the rules for DELETE or UPDATE of those tables, each with its model."""
+    tables = {_quoted(each, using): each for each in models}
+    if connections[using].vendor != "postgresql":
+        return []
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT wanted.name, pg_catalog.quote_ident(rulename) FROM pg_catalog.pg_rewrite,"
+            " unnest(%s::text[]) AS wanted (name) WHERE ev_type IN ('2', '4') AND ev_enabled <> 'D'"
+            " AND ev_class = pg_catalog.to_regclass(wanted.name) ORDER BY 1, 2",
+            [list(tables)],
+        )
+        return [(tables[name], rule) for name, rule in cursor.fetchall()]
+
+
+@contextlib.contextmanager
+def whole(using: str, *models: type[Model]) -> Iterator[None]:
+    """Refuse what is read inside, with the ORM, where rows of those models may be hidden.
+
+    Raises `FilteredRead` at the end. See Note [In the same statement].
+    """
+    connection = connections[using]
+    begin = connection.vendor == "postgresql" and not connection.in_atomic_block
+    with transaction.atomic(using=using) if begin else contextlib.nullcontext():
+        yield
+        for model in models:
+            cause, role = _cause(model, using)
+            if cause:
+                raise refusal(model, using, cause, role)
+
+
+def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
+    """Return the cause for which rows may be hidden, None for none, and the role."""
+    if connections[using].vendor == "postgresql":
+        role, _, cause = next(iter(_ask([_quoted(model, using)], using)), ("", "", None))
+        return cause, role
+    return "view" if _is_view(model, using) else None, "itself"
+
+
+def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
+    """Return the role, the table and the cause, of tables that are there. PostgreSQL only."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT pg_catalog.quote_ident(current_user), wanted.name, {CAUSE}"
+            f" FROM unnest(%s::text[]) AS wanted (name), {SHOWN}"
+            " = pg_catalog.to_regclass(wanted.name)",
+            [tables],
+        )
+        return list(cursor.fetchall())
+
+
+def _is_view(model: type[Model], using: str) -> bool:
+    if connections[using].vendor != "sqlite":
+        return _name(model, using) in _views(using)
+    with connections[using].cursor() as cursor:  # each time, as it costs no round trip
+        cursor.execute(
+            "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
+            " SELECT 1 FROM sqlite_master WHERE name = %s COLLATE NOCASE AND type = 'view'",
+            [_name(model, using)] * 2,
+        )
+        return cursor.fetchone() is not None
+
+
+def _views(using: str) -> frozenset[str]:
+    """Return the views that another kind of server lists, asked once in `LISTED_SECONDS`."""
+    until, found = _listed.get(using, (0.0, frozenset[str]()))
+    if time.monotonic() >= until:
+        connection = connections[using]
+        with connection.cursor() as cursor:
+            tables = connection.introspection.get_table_list(cursor)
+        convert = connection.introspection.identifier_converter
+        found = frozenset(convert(each.name) for each in tables if each.type == "v")
+        _listed[using] = (time.monotonic() + LISTED_SECONDS, found)
+    return found
+
+
+def _name(model: type[Model], using: str) -> str:
+    named = connections[using].introspection.identifier_converter(model._meta.db_table)
+    return str(named).strip('"')
+
+
+def _quoted(model: type[Model], using: str) -> str:
+    """Return the table's name as SQL has it, for a cast to regclass."""
+    return str(connections[using].ops.quote_name(model._meta.db_table))
