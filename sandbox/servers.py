@@ -35,6 +35,7 @@ POSTGRESQL_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
+    "max_prepared_transactions": "8",  # for tests of one that was forgotten
     "shared_buffers": "64MB",
 }
 

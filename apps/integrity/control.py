@@ -193,6 +193,14 @@ def reachable(database: str, *, using: str) -> None:
     ).update(unreachable_since=None, probe_at=None, reason="")
 
 
+def held(database: str, reason: str, *, using: str) -> None:
+    """Note what verification in a child database waits for, or that it waits for nothing."""
+    rows = ChildDatabase.objects.using(using)
+    if reason:
+        rows.get_or_create(alias=database)
+    rows.filter(alias=database).exclude(held_reason=reason).update(held_reason=reason)
+
+
 def paused_reason(database: str, *, using: str) -> str:
     """Why nothing is done in that child database, or "" where it is not paused."""
     row = ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).first()

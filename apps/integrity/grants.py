@@ -44,7 +44,7 @@ class Privilege(enum.StrEnum):
 SELECT, INSERT, UPDATE, DELETE = Privilege
 
 #: What a row of the log is about: no worker may change it, so none can re-aim a deletion.
-FIXED = {"parent", "key", "targets", "source", "relation", "fence", "deletion", "database"}
+FIXED = {"parent", "key", "targets", "source", "relation", "deletion", "database"}
 
 #: What the worker does with each table of the log; UPDATE means the columns outside `FIXED`.
 LOG: dict[Model, tuple[Privilege, ...]] = {

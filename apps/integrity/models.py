@@ -45,7 +45,7 @@ class Deletion(models.Model):
     key = models.TextField(null=True)  # noqa: DJ001
     targets = models.JSONField(null=True, blank=True)
     #: Of what a scan found: the one relation that it cascades along, and per database of the parent
-    #: the first transaction that had not begun when it was not there.
+    #: the barrier behind all transactions that were open when it was not there.
     relation = models.CharField(max_length=200, blank=True, default="", db_default="")
     fence = models.JSONField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)
@@ -122,7 +122,9 @@ class Cascade(models.Model):
     claim = models.UUIDField(null=True, blank=True)
     owner = models.CharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
+    #: Until which transaction of which server it waits: statements/barriers.py.
     barrier = models.BigIntegerField(null=True, blank=True)
+    barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = models.TextField(blank=True, default="", db_default="")
     rows = models.JSONField(null=True, blank=True)
     recorded_at = models.DateTimeField()
@@ -239,6 +241,8 @@ class ChildDatabase(models.Model):
     reason = models.TextField(blank=True, default="", db_default="")
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_reason = models.TextField(blank=True, default="", db_default="")
+    #: What verification waited for when it was tried last, beyond the grace period.
+    held_reason = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = _("child database")
@@ -266,6 +270,7 @@ class Alarm(models.Model):
         STALLED = "stalled", _("stalled")
         BLOCKED = "blocked", _("blocked")
         BRAKE = "brake", _("brake")
+        UNPROVEN = "unproven", _("unproven")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)

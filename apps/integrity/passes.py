@@ -9,8 +9,8 @@ finished. Suspects and the cursor are saved in one transaction, so a step is cov
 again; a row that moves to a key which was passed already is the next pass's.
 
 Note [Child first]: a parent that was committed before its child is found, for the child was seen
-first. One that is committed after its child is not; so a suspect carries a fence (the next
-transaction of the parent's database) and is looked for again once every older one has ended, and
+first. One that is committed after its child is not; so a suspect carries a fence (the barrier of
+the parent's database) and is looked for again once every older one has ended, and
 the grace period is over (repair.py).
 """
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from .control import Away
     from .relations import Relation
+    from .statements.barriers import Barrier
     from .statements.keys import Form, Step
 
 logger = logging.getLogger("integrity.scan")
@@ -100,6 +101,14 @@ def absent(relation: Relation, form: Form, step: Step) -> list[Any]:
         living = statements.on(home).keys_with_rows(target, keys, using=home)
         keys = [key for key in keys if key not in living]
     return keys
+
+
+def fence_of(relation: Relation) -> dict[str, Barrier]:
+    """Return the barrier of each of the parents' databases. See Note [Child first]."""
+    barriers = {
+        home: statements.on(home).next_transaction(using=home) for home in relation.parent_databases
+    }
+    return {home: barrier for home, barrier in barriers.items() if barrier is not None}
 
 
 class _End(enum.Enum):
@@ -209,7 +218,7 @@ class Pass:
         seen, self.seen, self.saved_at = self.seen, Seen(), time.monotonic()
         if seen.last is None:
             return True
-        fence = self._fence() if seen.missing else {}
+        fence = fence_of(self.relation) if seen.missing else {}
         with transaction.atomic(using=self.using):
             if not self._mine().update(due_at=_lease()):
                 self.scanned.reason = "another scan took it over"
@@ -235,15 +244,7 @@ class Pass:
         self.mode.tell(self.scanned)
         return True
 
-    def _fence(self) -> dict[str, int]:
-        """The next transaction of each of the parents' databases. See Note [Child first]."""
-        following = {
-            home: statements.on(home).next_transaction(using=home)
-            for home in self.relation.parent_databases
-        }
-        return {home: number for home, number in following.items() if number is not None}
-
-    def _suspect(self, keys: list[Any], fence: dict[str, int]) -> log.Entered:
+    def _suspect(self, keys: list[Any], fence: dict[str, Barrier]) -> log.Entered:
         """Enter them into the log; those of a relation that nothing would repair are counted."""
         texts = [relations.format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):

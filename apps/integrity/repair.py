@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import brake, claims, conf, control, log, relations, statements, suspects
+from . import brake, claims, conf, control, log, passes, relations, statements, suspects
 from .exceptions import DatabaseUnreachable
+from .statements.barriers import Standing, standing_of_all, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,11 +129,7 @@ def _second_look(
 ) -> None:
     """See the Notes above. A suspect whose fence still stands is left for later."""
     using = relation.parent_databases[0]
-    oldest = {
-        home: statements.on(home).oldest_transaction(using=home)
-        for home in relation.parent_databases
-    }
-    look = suspects.look(relation, [each for each in batch if _passed(each, oldest)])
+    look = suspects.look(relation, _passed(relation, batch))
     done.cancelled += log.cancel(look.alive, "the parent is alive", using=using)
     log.cancel(look.outdated, suspects.OUTDATED, using=using)
     doubt = brake.disagreement(len(look.keys), len(look.alive), conf.current())
@@ -152,7 +149,18 @@ def _drop(relation: Relation, reason: str) -> None:
         log.cancel([each.pk for each in batch], reason, using=using)
 
 
-def _passed(suspect: Deletion, oldest: dict[str, int | None]) -> bool:
-    """Whether every transaction that was open when the parent was not there has ended."""
-    fence = suspect.fence or {}
-    return all(now is None or now >= fence.get(home, 0) for home, now in oldest.items())
+def _passed(relation: Relation, batch: list[Deletion]) -> list[Deletion]:
+    """Return those behind whose fence every transaction has ended.
+
+    Those whose fence is of another server are fenced anew, and wait.
+    """
+    now = {
+        home: statements.on(home).oldest_transaction(using=home)
+        for home in relation.parent_databases
+    }
+    standings = {each.pk: standing_of_all(unpacked(each.fence), now) for each in batch}
+    if foreign := [pk for pk, each in standings.items() if each is Standing.FOREIGN]:
+        fence = passes.fence_of(relation)
+        log.fence_anew(foreign, fence, using=relation.parent_databases[0])
+        logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
+    return [each for each in batch if standings[each.pk] is Standing.PASSED]

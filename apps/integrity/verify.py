@@ -6,7 +6,8 @@ Note [The barrier]: a child row may be inserted by a transaction that began befo
 delete and commits after the cascade. The cascade noted the child database's next transaction when
 it looked for the last time; once every transaction before that one has ended, what was invisible
 then is visible or gone. (A transaction that had not written yet has no number: the scan finds what
-it leaves.) PostgreSQL only; elsewhere the grace period stands alone.
+it leaves.) PostgreSQL only; elsewhere the grace period stands alone. A barrier of another server is
+taken anew, and the grace period with it (Note [Numbers of one server] in statements/barriers.py).
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.db import Error
+
 from . import claims, conf, control, log, phases, relations, statements
 from .phases import Phase
+from .statements.barriers import Standing, standing, words
 
 if TYPE_CHECKING:
     from .control import Away
     from .log import Claim
+    from .statements.barriers import Horizon
 
 
 logger = logging.getLogger("integrity.verify")
@@ -36,6 +41,8 @@ class Verified:
     reopened: int = 0
     cancelled: int = 0
     more: bool = False
+    #: What done cascades wait for, beyond their grace period.
+    held: str = ""
     unreachable: str = ""
 
 
@@ -62,16 +69,18 @@ def verify(
 def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
     settings = conf.current()
     with control.watched(done.database):
-        oldest = statements.on(done.database).oldest_transaction(using=done.database)
+        now = statements.on(done.database).oldest_transaction(using=done.database)
+        _renew_barriers(done.database, now, using)
     while not done.more:
         claim = log.claim_done(
             done.database,
-            oldest=oldest,
+            now=now,
             using=using,
             limit=settings.claim_keys,
             lease_seconds=settings.lease_seconds,
         )
         if claim is None:
+            done.held = _name_what_holds(done.database, now, using) or done.held
             return
         try:
             with control.watched(done.database):
@@ -85,6 +94,37 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
             logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400
             done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
         done.more = time.monotonic() >= deadline
+
+
+def _renew_barriers(database: str, now: Horizon | None, using: str) -> None:
+    """Take the barriers of another server anew, as long as some are due."""
+    limit = conf.current().claim_keys
+    while now is not None:
+        due = log.due_barriers(database, using=using, limit=limit)
+        foreign = [pk for pk, each in due.items() if standing(each, now) is Standing.FOREIGN]
+        barrier = statements.on(database).next_transaction(using=database) if foreign else None
+        if barrier is None or not log.renew_barriers(database, foreign, barrier, using=using):
+            return
+        logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
+
+
+def _name_what_holds(database: str, now: Horizon | None, using: str) -> str:
+    """Return what due cascades wait for, or ""; and note it in the log, for those who look."""
+    due = log.due_barriers(database, using=using, limit=conf.current().claim_keys) if now else {}
+    held = [each.number for each in due.values() if each and standing(each, now) is Standing.HELD]
+    reason = _what_holds(database, max(held)) if held else ""
+    control.held(database, reason, using=using)
+    return reason
+
+
+def _what_holds(database: str, number: int) -> str:
+    """Return in words what holds a barrier with that number; "" where it has ended by now."""
+    try:
+        with control.watched(database):
+            blocker = statements.on(database).blocker(using=database)
+    except Error as error:
+        return f"waits for an older transaction, which cannot be seen: {claims.reason_of(error)}"
+    return words(blocker) if blocker and blocker.number < number else ""
 
 
 def _probe(claim: Claim, done: Verified) -> None:

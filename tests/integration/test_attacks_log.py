@@ -44,7 +44,7 @@ def finish(claim: log.Claim) -> list[int]:
 
 def done(database: str) -> log.Claim:
     Cascade.objects.filter(state="done").update(due_at=timezone.now() - dt.timedelta(seconds=1))
-    found = log.claim_done(database, oldest=None, using="default", limit=100, lease_seconds=10)
+    found = log.claim_done(database, now=None, using="default", limit=100, lease_seconds=10)
     assert found is not None
     return found
 

@@ -436,8 +436,8 @@ class TestTheStatements:
             each for each in self.of("default", "integrity") if '"integrity_deletion"' in each
         ]
         assert found == (
-            'GRANT SELECT, INSERT, UPDATE ("cascaded_at", "dispatched_at", "reason", "recorded_at",'
-            ' "state", "verified_at"), DELETE ON "integrity_deletion"'
+            'GRANT SELECT, INSERT, UPDATE ("cascaded_at", "dispatched_at", "fence", "reason",'
+            ' "recorded_at", "state", "verified_at"), DELETE ON "integrity_deletion"'
         )
 
     def test_what_is_only_reported_is_seen_by_its_key(self) -> None:

@@ -136,8 +136,7 @@ def orphaned(number: int = 3) -> list[int]:
 def fence_of(alias: str) -> int:
     """What a suspect of now would wait for, with parents in that database."""
     one = dataclasses.replace(relation(), parent_databases=(alias,))
-    made = passes.Pass(one, alias, scan.Scanned(relation=LEAF, database="test_right"), scan.Mode())
-    return made._fence()[alias]
+    return passes.fence_of(one)[alias].number
 
 
 def keys_of_leaves() -> set[int]:

@@ -184,8 +184,8 @@ MUTATIONS = (
         "scan-without-barrier",
         "G2: a parent that is being inserted is condemned",
         REPAIR,
-        "now is None or now >= fence.get(home, 0)",
-        "True",
+        "if standings[each.pk] is Standing.PASSED]",
+        "]",
         (
             (
                 f"{T_SCAN}::TestSecondLook::test_a_parent_of_a_transaction_that_was_open_at_the_first"
@@ -197,7 +197,7 @@ MUTATIONS = (
         "verify-without-barrier",
         "G9: proven while a transaction from before is still open",
         CLAIMING,
-        "if oldest is not None:",
+        "if now is not None:",
         "if False:",
         (f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found",),
     ),

@@ -161,7 +161,7 @@ MUTATIONS = (
         "fence-of-yesterday",
         "G2: an old suspicion condemns a pair that came later",
         LOGGED_SUSPECTS,
-        ".update(fence=dict(fence))",
+        ".filter(again).update(fence=packed(fence))",
         "",
         (
             (

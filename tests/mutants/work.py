@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
+    BARRIERS,
     CASCADE,
+    CLAIMING,
     CLAIMS,
     CONTROL,
     EXITS,
@@ -13,12 +15,14 @@ from .paths import (
     PLAN,
     PORTABLE,
     POSTGRESQL,
+    PROOFS,
     REPORT,
     ROWS,
     SQL,
     STATEMENTS,
     STEPS,
     T_ATTACKS,
+    T_BARRIERS,
     T_CAME_BACK,
     T_CASCADE,
     T_COLLECTOR,
@@ -49,6 +53,7 @@ BELOW_HELD = (
     f"{AT_ONCE}::test_a_row_below_that_somebody_holds_keeps_what_is_above_it_and_nothing_else"
 )
 HELD = f"{AT_ONCE}::test_rows_that_somebody_holds_are_done_when_they_are_let_go"
+TAKEN_ANEW = "TestAnotherServer::test_the_barrier_is_taken_anew_and_the_grace_period_begins_again"
 OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found"
 
 MUTATIONS = (
@@ -507,11 +512,67 @@ MUTATIONS = (
         "barrier-too-young",
         "G9: the oldest open transaction is taken for the next one",
         POSTGRESQL,
-        "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
-        "SELECT pg_current_xact_id()::text::bigint",
+        "SELECT pg_snapshot_xmin(now)::text::bigint,",
+        "SELECT pg_current_xact_id()::text::bigint,",
         (OPEN_ALL_THE_WHILE,),
     ),
     # Verification
+    Mutation(
+        "barrier-of-any-server",
+        "G9: a number of another server is believed",
+        CLAIMING,
+        "due.filter(barrier_server=now.server, barrier__lte=now.oldest)",
+        "due.filter(barrier__lte=now.oldest)",
+        (f"{T_BARRIERS}::{TAKEN_ANEW}",),
+    ),
+    Mutation(
+        "barrier-of-another-server-waited-for",
+        "G11: after a restored dump, nothing is ever verified, and nobody is told",
+        BARRIERS,
+        "noted.server != now.server or ",
+        "",
+        (f"{T_BARRIERS}::{TAKEN_ANEW}", "tests/unit/test_barriers.py::test_how_a_barrier_stands"),
+    ),
+    Mutation(
+        "barrier-above-all-numbers-waited-for",
+        "G11: a barrier that the server has not reached for months is waited for",
+        BARRIERS,
+        " or noted.number > now.following",
+        "",
+        (f"{T_BARRIERS}::{TAKEN_ANEW}", "tests/unit/test_barriers.py::test_how_a_barrier_stands"),
+    ),
+    Mutation(
+        "barrier-anew-without-grace",
+        "G9: a barrier that was taken anew is passed at once, before late rows have landed",
+        PROOFS,
+        "due_at=Now() + dt.timedelta(seconds=conf.current().grace_seconds),",
+        "due_at=Now(),",
+        (f"{T_BARRIERS}::{TAKEN_ANEW}",),
+    ),
+    Mutation(
+        "blocker-unnamed",
+        "G11: what holds verification is not told",
+        VERIFY,
+        'return words(blocker) if blocker and blocker.number < number else ""',
+        'return ""',
+        (f"{T_BARRIERS}::TestWhatHolds::test_it_is_named",),
+    ),
+    Mutation(
+        "blockers-of-one-database",
+        "G11: a transaction in another database of the server holds verification unnamed",
+        POSTGRESQL,
+        "ON session.backend_xid = oldest.number::xid",
+        "ON session.backend_xid = oldest.number::xid AND session.datname = current_database()",
+        (f"{T_BARRIERS}::TestWhatHolds::test_it_is_named",),
+    ),
+    Mutation(
+        "prepared-unnamed",
+        "G11: a forgotten prepared transaction holds verification unnamed",
+        POSTGRESQL,
+        "ON prepared.transaction = oldest.number::xid",
+        "ON false",
+        (f"{T_BARRIERS}::TestWhatHolds::test_it_is_named",),
+    ),
     Mutation(
         "proof-without-a-look",
         "G9: verified without counting",

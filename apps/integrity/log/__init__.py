@@ -28,9 +28,11 @@ from .outcomes import (
     verify,
     with_rows,
 )
+from .proofs import due_barriers, renew_barriers
 from .suspects import (
     Entered,
     confirm,
+    fence_anew,
     number_of_suspects,
     suspect,
     suspects,
@@ -48,7 +50,9 @@ __all__ = [
     "claim_done",
     "confirm",
     "dispatch",
+    "due_barriers",
     "due_databases",
+    "fence_anew",
     "finish",
     "hand_back",
     "hurry",
@@ -57,6 +61,7 @@ __all__ = [
     "purge",
     "record",
     "release",
+    "renew_barriers",
     "reopen",
     "retry",
     "settle",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, relations
@@ -23,6 +23,8 @@ from . import tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from ..statements.barriers import Horizon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +110,16 @@ def take_over(database: str, *, owner: str, using: str) -> int:
 
 
 def claim_done(
-    database: str, *, oldest: int | None, using: str, limit: int, lease_seconds: float
+    database: str, *, now: Horizon | None, using: str, limit: int, lease_seconds: float
 ) -> Claim | None:
     """Claim done cascades whose grace period is over, to verify them; None when there is none.
 
-    `oldest` is the oldest transaction open in the child's database now: a cascade that ended
-    while an older one was still open is not due yet (Note [The barrier] in verify.py).
+    `now` says which transactions of the child's database have ended: a cascade whose barrier has
+    not passed, or is foreign, is not due yet (Note [The barrier] in verify.py).
     """
     due = _due(database, using).filter(state=Cascade.State.DONE)
-    if oldest is not None:
-        due = due.filter(Q(barrier__isnull=True) | Q(barrier__lte=oldest))
+    if now is not None:
+        due = due.filter(barrier_server=now.server, barrier__lte=now.oldest)
     held = Claim(
         token=uuid.uuid4(), using=using, database=database, cascades=(), state=Cascade.State.DONE
     )

@@ -18,6 +18,7 @@ from . import entries, tables
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..statements.barriers import Barrier
     from .claiming import Claim
 
 
@@ -26,12 +27,12 @@ MOMENT_SECONDS = 1.0
 
 
 def finish(
-    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: int | None
+    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: Barrier | None
 ) -> list[int]:
     """Mark cascades done, with the rows removed for each; then their deletions, where complete.
 
-    `barrier` is the first transaction of the child's database that had not begun when the last
-    row was looked for. Gives the deletions' ids. What the claim no longer holds is left alone.
+    `barrier` is behind every transaction of the child's database that was open when the last row
+    was looked for. Gives the deletions' ids. What the claim no longer holds is left alone.
     """
     if not rows:
         return []

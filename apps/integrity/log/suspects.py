@@ -13,12 +13,14 @@ from django.db.models.functions import Now
 
 from .. import conf, relations, statements
 from ..models import Cascade, Deletion
+from ..statements.barriers import packed
 from . import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..relations import Relation
+    from ..statements.barriers import Barrier
 
 
 #: Suspects that are entered, or looked at, at once.
@@ -46,7 +48,12 @@ class _Standing(enum.Enum):
 
 
 def suspect(
-    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], *, database: str, using: str
+    relation: Relation,
+    keys: Sequence[str],
+    fence: Mapping[str, Barrier],
+    *,
+    database: str,
+    using: str,
 ) -> Entered:
     """Enter keys (as text) that a scan of `relation` in `database` found no parent for.
 
@@ -63,7 +70,7 @@ def suspect(
 
 
 def _suspect(
-    relation: Relation, keys: Sequence[str], fence: Mapping[str, int], database: str, using: str
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, Barrier], database: str, using: str
 ) -> Entered:
     """`suspect` for one list of parameters."""
     target = None if _by_key(relation) else relation.target.name
@@ -71,7 +78,7 @@ def _suspect(
     there = {text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT}
     # Who is missed again is waited for again: a new parent of that key may be on its way now.
     again = tables.among("pk", list(there.values()), using)
-    tables.deletions(using).filter(again).update(fence=dict(fence))
+    tables.deletions(using).filter(again).update(fence=packed(fence))
     standings = _standings(known, database, using)
     removed, blocked = (
         {text for text, found in standings if found is wanted}
@@ -160,6 +167,14 @@ def suspects_by_relation(*, using: str) -> dict[str, int]:
     """How many suspects each relation has; those without any are left out."""
     rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT).values_list("relation")
     return dict(rows.annotate(models.Count("pk")).order_by())
+
+
+def fence_anew(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
+    """Let suspects wait for another fence; theirs is of another server. Returns their number."""
+    rows = tables.deletions(using).filter(
+        tables.among("pk", deletions, using), state=Deletion.State.SUSPECT
+    )
+    return rows.update(fence=packed(fence))
 
 
 def confirm(deletions: Sequence[int], *, using: str) -> int:

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='Alarm',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake')], max_length=10)),
+                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven')], max_length=10)),
                 ('subject', models.CharField(max_length=200)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('raised_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('paused_at', models.DateTimeField(blank=True, null=True)),
                 ('paused_reason', models.TextField(blank=True, db_default='', default='')),
+                ('held_reason', models.TextField(blank=True, db_default='', default='')),
             ],
             options={
                 'verbose_name': 'child database',
@@ -144,6 +145,7 @@ class Migration(migrations.Migration):
                 ('owner', models.CharField(blank=True, db_default='', default='', max_length=100)),
                 ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('barrier', models.BigIntegerField(blank=True, null=True)),
+                ('barrier_server', models.CharField(blank=True, db_default='', default='', max_length=100)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('rows', models.JSONField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField()),

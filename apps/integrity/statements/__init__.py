@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..relations import Field, Model, Relation
+    from .barriers import Barrier, Blocker, Horizon
 
 
 class Statements(Protocol):
@@ -39,7 +40,7 @@ class Statements(Protocol):
         keys: Sequence[str],
         *,
         target: str | None,
-        fence: Mapping[str, int],
+        fence: Mapping[str, Barrier],
         using: str,
     ) -> None:
         """Log suspects: of keys, or of values of the parent's field `target`."""
@@ -54,7 +55,7 @@ class Statements(Protocol):
         claim: UUID,
         rows: Mapping[int, Mapping[str, int]],
         *,
-        barrier: int | None,
+        barrier: Barrier | None,
         grace_seconds: float,
         using: str,
     ) -> list[int]:
@@ -108,16 +109,19 @@ class Statements(Protocol):
     def estimate_rows(self, model: Model, *, using: str) -> int:
         """How many rows the table has, as far as the backend can tell at once; 0: it cannot."""
 
-    def oldest_transaction(self, *, using: str) -> int | None:
-        """Every writing transaction below it has ended; None where there is no such thing."""
+    def oldest_transaction(self, *, using: str) -> Horizon | None:
+        """Return which transactions have ended, and on which server; None: it has no barriers."""
 
-    def next_transaction(self, *, using: str) -> int | None:
-        """Every transaction that has begun to write is below it; None as above.
+    def next_transaction(self, *, using: str) -> Barrier | None:
+        """Return the barrier behind every transaction that has begun to write; None as above.
 
         It takes a number of its own, so call it outside of transactions. Not PostgreSQL's
         `pg_snapshot_xmax`: that is one past the last transaction that has *ended*, and one that is
         open may be above it.
         """
+
+    def blocker(self, *, using: str) -> Blocker | None:
+        """Return the oldest open transaction that writes; None where there is none, or as above."""
 
 
 def on(alias: str) -> Statements:

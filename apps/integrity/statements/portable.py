@@ -15,6 +15,7 @@ from ..columns import columns_of, origin
 from ..generic import rows_of
 from ..relations import format_key, primary_key
 from . import need
+from .barriers import packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from ..relations import Field, Model, Relation
+    from .barriers import Barrier, Blocker, Horizon
 
 #: Values in one list: two lists stay under the lowest limit of parameters (SQLite's old 999).
 PARAMETERS = 450
@@ -67,7 +69,7 @@ class Portable:
         keys: Sequence[str],
         *,
         target: str | None,
-        fence: Mapping[str, int],
+        fence: Mapping[str, Barrier],
         using: str,
     ) -> None:
         from ..models import Deletion
@@ -79,7 +81,7 @@ class Portable:
                     key=key if target is None else None,
                     targets=None if target is None else {target: key},
                     relation=relation.label,
-                    fence=dict(fence),
+                    fence=packed(fence),
                     source=Deletion.Source.SCAN,
                     state=Deletion.State.SUSPECT,
                 )
@@ -112,7 +114,7 @@ class Portable:
         claim: UUID,
         rows: Mapping[int, Mapping[str, int]],
         *,
-        barrier: int | None,
+        barrier: Barrier | None,
         grace_seconds: float,
         using: str,
     ) -> list[int]:
@@ -129,7 +131,8 @@ class Portable:
                         state=Cascade.State.DONE,
                         done_at=Now(),
                         due_at=Now() + dt.timedelta(seconds=grace_seconds),
-                        barrier=barrier,
+                        barrier=barrier.number if barrier else None,
+                        barrier_server=barrier.server if barrier else "",
                         claim=None,
                         reason="",
                         rows=dict(rows[cascade.pk]),
@@ -210,10 +213,13 @@ class Portable:
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0
 
-    def oldest_transaction(self, *, using: str) -> int | None:  # noqa: ARG002 (the protocol's)
+    def oldest_transaction(self, *, using: str) -> Horizon | None:  # noqa: ARG002 (the protocol's)
         return None
 
-    def next_transaction(self, *, using: str) -> int | None:  # noqa: ARG002 (the protocol's)
+    def next_transaction(self, *, using: str) -> Barrier | None:  # noqa: ARG002 (the protocol's)
+        return None
+
+    def blocker(self, *, using: str) -> Blocker | None:  # noqa: ARG002 (the protocol's)
         return None
 
 

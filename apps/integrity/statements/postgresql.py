@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import DatabaseError, connections, transaction
 from django.db.models import BooleanField, F, Func, Q, Value
 
 from ..relations import format_key, primary_key
 from . import need
+from .barriers import Barrier, Blocker, Holder, Horizon, packed
 from .rows import Rows
 from .sql import Names, array, as_array, fetch, hidden, type_of
 
@@ -26,6 +28,38 @@ IDS = hidden("bigint")
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
 #: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "%s::jsonb -> cascade.id::text"
+
+#: Who a server is. A dump that is restored, an upgrade and a promotion change it; a copy of the
+#: files does so by its port alone. A restart does not, or nothing would ever be verified on a
+#: server that is started for each look.
+CONTROL_FILE = (
+    "(SELECT system_identifier FROM pg_control_system()) || '/' ||"
+    " (SELECT timeline_id FROM pg_control_checkpoint()) || '/' || current_setting('port')"
+)
+STARTED_AT = "'started ' || extract(epoch FROM pg_postmaster_start_time())"
+#: Insufficient privilege, undefined function, feature not supported.
+NO_CONTROL_FILE = {"42501", "42883", "0A000"}
+#: Numbers of transactions: the oldest that is open, and one past all that have ended. A transaction
+#: that asks for itself counts as ended.
+HORIZON = (
+    "SELECT pg_snapshot_xmin(now)::text::bigint,"
+    " greatest(pg_snapshot_xmax(now), pg_current_xact_id_if_assigned())::text::bigint, {server}"
+    " FROM pg_current_snapshot() AS now"
+)
+#: Only what has a number holds snapshots back: a transaction that has written, in any database of
+#: the server, and a prepared one. Readers, replication slots and standbys do not.
+BLOCKER = (
+    "SELECT oldest.number::text::bigint, oldest.following::text::bigint, session.pid,"
+    " coalesce(nullif(session.application_name, ''), session.backend_type),"
+    " coalesce(prepared.database, session.datname), prepared.owner, session.state, prepared.gid,"
+    " to_char(coalesce(prepared.prepared, session.xact_start) AT TIME ZONE 'UTC',"
+    " 'YYYY-MM-DD HH24:MI:SS \"UTC\"')"
+    " FROM (SELECT pg_snapshot_xmin(now) AS number, pg_snapshot_xmax(now) AS following"
+    " FROM pg_current_snapshot() AS now) AS oldest"
+    " LEFT JOIN pg_stat_activity AS session ON session.backend_xid = oldest.number::xid"
+    " LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = oldest.number::xid"
+    " LIMIT 1"
+)
 
 
 class PostgreSQL(Rows):
@@ -89,7 +123,7 @@ class PostgreSQL(Rows):
         keys: Sequence[str],
         *,
         target: str | None,
-        fence: Mapping[str, int],
+        fence: Mapping[str, Barrier],
         using: str,
     ) -> None:
         value = "missing.key, NULL::jsonb"
@@ -105,7 +139,7 @@ class PostgreSQL(Rows):
                     *([] if target is None else [target]),
                     relation.parent._meta.label,
                     relation.label,
-                    json.dumps(dict(fence)),
+                    json.dumps(packed(fence)),
                     list(need(keys)),
                 ],
             )
@@ -128,7 +162,7 @@ class PostgreSQL(Rows):
         claim: UUID,
         rows: Mapping[int, Mapping[str, int]],
         *,
-        barrier: int | None,
+        barrier: Barrier | None,
         grace_seconds: float,
         using: str,
     ) -> list[int]:
@@ -136,9 +170,17 @@ class PostgreSQL(Rows):
             using,
             "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
             f" done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
+            " barrier_server = %s,"
             f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
             " RETURNING cascade.deletion_id",
-            [json.dumps(rows), barrier, grace_seconds, array(need(list(rows))), claim],
+            [
+                json.dumps(rows),
+                barrier.number if barrier else None,
+                barrier.server if barrier else "",
+                grace_seconds,
+                array(need(list(rows))),
+                claim,
+            ],
         )
         return [deletion for (deletion,) in finished]
 
@@ -159,12 +201,47 @@ class PostgreSQL(Rows):
         )
         return int(number)
 
-    def oldest_transaction(self, *, using: str) -> int | None:
-        ((oldest,),) = fetch(
-            using, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", []
-        )
-        return int(oldest)
+    def oldest_transaction(self, *, using: str) -> Horizon | None:
+        oldest, following, server = _with_server(using, HORIZON)
+        return Horizon(oldest=oldest, following=following, server=server)
 
-    def next_transaction(self, *, using: str) -> int | None:
-        ((own,),) = fetch(using, "SELECT pg_current_xact_id()::text::bigint", [])
-        return int(own)
+    def next_transaction(self, *, using: str) -> Barrier | None:
+        number, server = _with_server(using, "SELECT pg_current_xact_id()::text::bigint, {server}")
+        return Barrier(number=number, server=server)
+
+    def blocker(self, *, using: str) -> Blocker | None:
+        ((number, following, pid, application, database, owner, state, gid, since),) = fetch(
+            using, BLOCKER, []
+        )
+        if gid is None and pid is None and number >= following:
+            return None
+        kind = Holder.UNSEEN if pid is None else Holder.SESSION
+        kind = kind if gid is None else Holder.PREPARED
+        return Blocker(
+            number=number,
+            kind=kind,
+            pid=pid,
+            application=application or "",
+            database=database or "",
+            owner=owner or "",
+            state=state or "",
+            gid=gid or "",
+            since=since or "",
+        )
+
+
+def _with_server(using: str, sql: str) -> tuple[Any, ...]:
+    """Return the one row of a statement that ends with the server's identity.
+
+    Where the role may not read the control file, or the server has none, the server's start stands
+    for its identity: barriers are then taken anew after each restart.
+    """
+    connection = connections[using]
+    try:
+        with transaction.atomic(using=using) if connection.in_atomic_block else nullcontext():
+            (row,) = fetch(using, sql.format(server=CONTROL_FILE), [])
+    except DatabaseError as error:
+        if getattr(error.__cause__, "sqlstate", "") not in NO_CONTROL_FILE:
+            raise
+        (row,) = fetch(using, sql.format(server=STARTED_AT), [])
+    return row
