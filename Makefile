@@ -1,5 +1,5 @@
 # Every target is `./run` of the same name; `make demo ONCE=1` ends after the last step.
-TARGETS := demo test lint bench storm faults mutants docs up down clean lock test-all
+TARGETS := demo test lint bench storm faults mutants differential docs up down clean lock test-all
 
 .PHONY: help $(TARGETS)
 

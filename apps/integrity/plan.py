@@ -149,4 +149,7 @@ def replacement(field: ForeignKey, using: str) -> Any:
         ) from error
     if isinstance(value, models.Model):
         value = as_held(field, getattr(value, field.target_field.attname))
-    return parse_key(field, value) if writes_text(field) else value
+    if writes_text(field):
+        return parse_key(field, value)
+    # As rows hold it: a UUID may be declared as its text.
+    return None if value is None else field.target_field.to_python(value)

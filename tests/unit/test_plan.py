@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -118,6 +119,21 @@ def test_the_replacement_is_the_key_that_the_policy_sets(
 ) -> None:
     field: Any = model._meta.get_field("giver")
     assert plan.replacement(field, "test_left") == value
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "held"),
+    [
+        ("left.TokenUse.token", str(uuid.UUID(int=7)), uuid.UUID(int=7)),
+        ("left.TokenUse.token", uuid.UUID(int=7).hex, uuid.UUID(int=7)),
+        ("left.Called.giver", "7", 7),
+    ],
+)
+def test_a_replacement_is_as_rows_hold_it(
+    key: str, given: str, held: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "declared_on_delete", lambda _: models.SET(given))
+    assert plan.replacement(BY_LABEL[key].field, "test_left") == held
 
 
 def test_a_callable_is_called_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

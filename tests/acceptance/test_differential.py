@@ -1,0 +1,54 @@
+"""`./run differential`: rows are those of one database, and where they are not, the test sees it.
+
+Each side is processes of its own, with settings of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.differential import planted
+from tests.differential.play import Differs, play
+from tests.differential.sides import Sides
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 280
+#: With this seed, some of the first deletes are refused.
+SEED = 4
+
+
+@pytest.mark.parametrize(("database", "operations"), [("sqlite", 2_000), ("postgresql", 500)])
+def test_rows_are_those_of_one_database(database, operations):
+    command = ["--seed", str(SEED), "--operations", str(operations), "--database", database]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.differential", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4_000:]
+    assert f"nothing differs in {operations} operations" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ("lost_row", "only in one database: "),
+        ("kept_row", "only when spread:     Top [999]"),
+        ("changed_key", "only when spread:     "),
+        ("swallowed_error", "spread:          done"),
+    ],
+)
+def test_a_planted_difference_is_seen(fault, seen, monkeypatch):
+    monkeypatch.setenv(planted.PLANTED, fault)
+    sides = Sides(SEED, "sqlite", program="tests.differential.planted.Faulty")
+    with sides, pytest.raises(Differs) as found:
+        play(sides, 1_000)
+    assert seen in str(found.value)
+    assert found.value.operation > planted.SOUND

@@ -1,0 +1,1 @@
+"""The differential test: one random history on one database and on three, row by row."""

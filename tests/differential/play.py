@@ -1,0 +1,136 @@
+"""Histories against both sides: operation by operation, until a difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import differences
+from .history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .differences import Answer, Different
+    from .history import Operation
+    from .kinds import Rows
+    from .sides import Sides
+
+#: Deletes of one history, before the next one begins with other models.
+DELETES = 12
+
+
+@dataclass
+class Played:
+    """What was seen: deletes by outcome, documented differences by name."""
+
+    operations: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    documented: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Played) -> None:
+        """Count what another one saw, too."""
+        self.operations += other.operations
+        self.outcomes += other.outcomes
+        self.documented += other.documented
+
+
+class Differs(Exception):
+    """The sides differ after the last operation of `history`."""
+
+    def __init__(self, history: list[Operation], operation: int, found: Different) -> None:
+        super().__init__(str(found))
+        self.history, self.operation, self.found = history, operation, found
+
+
+def play(sides: Sides, operations: int) -> Played:
+    """Play so many deletes, history after history. Raises `Differs`."""
+    played, number = Played(), 0
+    while played.operations < operations:
+        number += 1
+        play_history(sides, number, operations, played)
+    return played
+
+
+def play_history(sides: Sides, number: int, operations: int, played: Played) -> None:
+    """Play the history of that number, until there are so many operations. Raises `Differs`."""
+    sides.reset()
+    drawn = History(sides.kinds, f"{sides.seed} {number}", sides.features)
+    done: list[Operation] = []
+    rows = _step(sides, drawn.keepers(), done, played)
+    rows = _step(sides, drawn.first_rows(rows), done, played)
+    for _ in range(DELETES):
+        delete = drawn.delete(rows)
+        if delete is None or played.operations >= operations:
+            return
+        rows = _step(sides, delete, done, played)
+        rows = _step(sides, drawn.more_rows(rows), done, played)
+
+
+def _step(sides: Sides, operation: Operation, done: list[Operation], played: Played) -> Rows:
+    done.append(operation)
+    one, spread = _answers(sides, operation)
+    if operation[0] == "delete":
+        played.operations += 1
+        played.outcomes[one["outcome"]] += 1
+    if found := differences.difference(one, spread):
+        name = differences.documented(one, spread)
+        if not name:
+            raise Differs(done, played.operations, found)
+        played.documented[name] += 1
+    rows: Rows = one["rows"]
+    return rows
+
+
+def replay(sides: Sides, history: Sequence[Operation]) -> Different | None:
+    """What differs first when a history is played again, as far as its rows can be there."""
+    sides.reset()
+    rows: Rows = {}
+    for operation in history:
+        one, spread = _answers(sides, fitted(sides, operation, rows))
+        found = differences.difference(one, spread)
+        if found and not differences.documented(one, spread):
+            return found
+        rows = one["rows"]
+    return None
+
+
+def _answers(sides: Sides, operation: Operation) -> tuple[Answer, Answer]:
+    """Both. Where rows differ, work may be left: its reason becomes the spread side's outcome."""
+    one, spread = sides.play(operation)
+    if one["outcome"] == spread["outcome"] and one["rows"] != spread["rows"]:
+        spread = sides.settle()
+    return one, spread
+
+
+def fitted(sides: Sides, operation: Operation, rows: Rows) -> Operation:
+    """The operation without what refers to rows that are not there. Pure."""
+    if operation[0] != "rows":
+        return operation
+    known = {name: [list(row) for row in held] for name, held in rows.items()}
+    made = []
+    for name, values in operation[1]["rows"]:
+        fit = _fitted(sides, name, values, known)
+        if fit is not None:
+            made.append((name, fit))
+            sides.kinds[name].remember(sides.kinds, fit, known)
+    return "rows", {"rows": made}
+
+
+def _fitted(
+    sides: Sides, name: str, values: dict[str, object], rows: Rows
+) -> dict[str, object] | None:
+    kind, fit = sides.kinds[name], dict(values)
+    for key in kind.keys:
+        held = fit.get(key.name)
+        if held is None or held in sides.kinds[key.parent].held(rows, key.target):
+            continue
+        if not key.null:
+            return None
+        del fit[key.name]
+    if kind.generic:
+        parent = sides.kinds[str(values["content_type_id"])]
+        if str(values["object_id"]) not in {str(key[0]) for key in parent.primary_keys(rows)}:
+            return None
+    return fit

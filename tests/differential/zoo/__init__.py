@@ -1,0 +1,1 @@
+"""Models of every relation kind, each with every policy."""
