@@ -1,54 +1,47 @@
-"""Claimed cascades of one database → bounded statements per relation → counts.
+"""Claimed cascades of one database → bounded steps per relation → counts.
 
-Takes what `log.claim` gives; gives rows removed per relation back to the log. Each step is one
-short transaction in the child's database. The parents are looked up on their primary before the
-first one and before each commit: a living one cancels its deletion and keeps every row
-(`claims.Held`).
+Takes what `log.claim` gives; works on each claim for a time slice (time_slice.py), and gives rows
+removed per relation back to the log. What failed is sorted by what the error means: put back soon,
+put back until an operator has seen to it, or halved until the cascade is found that fails.
 
-Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
-and gets new rows, which the statement then sees. So the parents are looked up once more after the
-statement and before its commit: a new row that it saw was committed after its parent was, so this
-look finds the parent, and the transaction is rolled back.
-
-Note [Turns]: a claim works for `turn_seconds`. Keys that still have rows then go to the end of the
-queue with their progress, so a deletion with millions of rows never holds up the one behind it.
+Note [Time slices]: a claim works for `turn_seconds`. Keys that still have rows then go to the end
+of the queue with their progress, so a deletion with millions of rows never holds up the one behind
+it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import enum
 import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import OperationalError, ProgrammingError, connections, transaction
+from django.db import Error
 
-from . import claims, conf, control, log, phases, relations, statements
-from .claims import Held
-from .exceptions import InvalidKey
+from . import claims, conf, control, leases, log, phases, relations
+from .backends.errors import Trouble
+from .exceptions import DatabaseHindered
 from .pace import Paces
 from .phases import Phase
-from .plan import Way, plan
-from .signals import cascade_finished
-from .steps import COLLECTOR_ROWS, STEPS, allowance
+from .time_slice import Obstacle, TimeSlice, obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection, Mapping, Sequence
 
     from .control import Away
-    from .log import Claim
-    from .pace import Pace
-    from .plan import Plan
-    from .relations import Relation
-    from .steps import Stepped
+    from .log import Claim, Claimed
 
 logger = logging.getLogger("integrity.cascade")
 
-#: Why cascades are put back although nobody stopped the turn.
-LOCKED = "rows are locked by somebody else"
+#: Halving a claim that fails goes on for so long after its time slice. What is left by then is
+#: tried again after others had their turn.
+HALVING_SECONDS = 5.0
+#: A reason names so many relations.
+LABELS = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,180 +93,177 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
         settings.statement_rows,
         most=settings.statement_rows_max,
         seconds=settings.statement_seconds,
+        ceilings=(remembered := control.step_rows(done.database, using=using)),
     )
-    while not done.more:
-        claim = log.claim(
-            done.database,
-            using=using,
-            limit=settings.claim_keys,
-            lease_seconds=settings.lease_seconds,
-            owner=owner,
-        )
-        if claim is None:
-            return
-        phases.reached(Phase.CLAIMED)
-        turn = min(deadline, time.monotonic() + settings.turn_seconds)
-        _work(claim, turn, paces, done, away)
-        done.more = time.monotonic() >= deadline
-        if control.is_paused(done.database, using=using):  # before the first claim, others asked
-            return
-
-
-def _work(claim: Claim, until: float, paces: Paces, done: Drained, away: Away) -> None:
-    """Carry a claim out. A failure is narrowed down by halves to the cascade that causes it."""
-    removed: dict[int, Counter[str]] = {}
     try:
-        with control.watched(claim.database):
-            _Turn(claim, until, paces, done, removed, away).run()
-    except away:
-        log.hand_back(log.with_rows(claim, removed))
-        raise
-    except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-        _narrow_down(error, log.with_rows(claim, removed), until, paces, done, away)
-
-
-def _narrow_down(
-    error: Exception, claim: Claim, until: float, paces: Paces, done: Drained, away: Away
-) -> None:
-    """Postpone the cascade that fails; of several, try each half."""
-    try:
-        if len(claim.cascades) == 1 or isinstance(error, ProgrammingError):
-            reason, code = claims.failure(error, claims.relations_of(claim), claim.database)
-            # No traceback of the logger's: it ends with the error's text, which may quote rows.
-            logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
-            log.postpone(claim, reason)
-            done.failed += len(claim.cascades)
-            return
-        middle = len(claim.cascades) // 2
-        for half in (claim.cascades[:middle], claim.cascades[middle:]):
-            _work(dataclasses.replace(claim, cascades=half), until, paces, done, away)
-    except away:
-        log.hand_back(claim)  # the half that was not begun, with what it had lost before
-        raise
-
-
-class _CameBack(Exception):
-    """A parent came back while its rows were being removed; the transaction is rolled back."""
-
-
-class _Turn:
-    """One claim at work: what was removed for whom, and who is still to do."""
-
-    def __init__(
-        self,
-        claim: Claim,
-        until: float,
-        paces: Paces,
-        done: Drained,
-        removed: dict[int, Counter[str]],
-        away: Away,
-    ) -> None:
-        self.held, self.until, self.paces, self.done = Held(claim), until, paces, done
-        self.removed, self.away = removed, away
-        self.removed.update((each.id, Counter(each.rows)) for each in claim.cascades)
-        self.patient = True
-
-    def run(self) -> None:
-        """Relation by relation until each has no rows left, or the turn is over."""
-        for position, relation in enumerate(self.held.relations):
-            way = plan(relation)
-            while self._step(relation, way):
-                if time.monotonic() >= self.until:
-                    self._settle(self.held.with_rows(self.held.relations[position:]), reason="")
-                    return
-        self._settle(self.held.with_rows(self.held.relations), reason=LOCKED)
-
-    def _step(self, relation: Relation, way: Plan) -> bool:
-        """One bounded transaction; False when it left nothing."""
-        # The look before the last commit is as good as a new one: another one follows below.
-        owners = self.held.owners(relation, again=False)
-        if not owners:
-            return False
-        try:
-            counts, more = self._change(relation, way, list(owners))
-        except _CameBack:
-            return True
-        for label, per_key in counts.items():
-            for key, number in per_key.items():
-                self.removed[owners[key]][label] += number
-                self.done.rows[label] += number
-        return more and any(counts.values())
-
-    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
-        """Wait for rows that others lock only once: then pass them over, and come back later."""
-        try:
-            return self._attempt(relation, way, keys)
-        except OperationalError as error:
-            if not (self.patient and is_lock_failure(error)):
-                raise
-            self.patient = False
-            return self._attempt(relation, way, keys)
-
-    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
-        """See Note [Look last, then commit].
-
-        Raises, with nothing changed, `_CameBack`; and `InvalidKey` where rows hold other keys.
-        """
-        step, database = STEPS[way.way], self.held.claim.database
-        pace, began = self.paces[relation.label], time.monotonic()
-        with (
-            transaction.atomic(using=database),
-            connections[database].execute_wrapper(partial(_timed, pace)),
-            control.given_up(database, self.away),
-        ):
-            if way.way is Way.COLLECTOR:  # it loads each row, and what hangs on it
-                pace.rows = min(pace.rows, COLLECTOR_ROWS)
-            allowed = allowance(way.root, pace.rows, self.done.rows)
-            counts, more = step(way.root, keys, allowed, database, patient=self.patient)
-            looks = time.monotonic()
-            touched = {key for per_key in counts.values() for key in per_key}
-            _require_asked(relation, touched, keys)
-            if touched and touched - self.held.owners(relation).keys():
-                raise _CameBack
-            phases.reached(Phase.REMOVED)
-            looks -= time.monotonic()
-        # Not the looks: a slow database of parents must not make more steps of the work here.
-        pace.took(time.monotonic() - began + looks, full=more)
-        phases.reached(Phase.REMOVAL_COMMITTED)
-        return counts, more
-
-    def _settle(self, unfinished: set[int], reason: str) -> None:
-        """Finish what has no rows left, put the rest back."""
-        claim = self.held.claim
-        complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
-        barrier = statements.on(claim.database).next_transaction(using=claim.database)
-        deletions = log.finish(claim, complete, barrier=barrier)
-        phases.reached(Phase.FINISHED)
-        log.release(claim, {pk: self.removed[pk] for pk in unfinished}, reason=reason)
-        self.done.finished += len(deletions)
-        self.done.cancelled += self.held.cancelled
-        if deletions:
-            cascade_finished.send_robust(
-                sender=None,
-                database=claim.database,
-                using=claim.using,
-                deletions=tuple(deletions),
+        while not done.more:
+            claim = log.claim(
+                done.database,
+                using=using,
+                limit=settings.claim_keys,
+                lease_seconds=settings.lease_seconds,
+                owner=owner,
             )
-
-
-def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:
-    """Around each statement of a step, as Django's `execute_wrapper` calls it."""
-    began = time.monotonic()
-    try:
-        return execute(*arguments)
+            if claim is None:
+                return
+            phases.reached(Phase.CLAIMED)
+            until = min(deadline, time.monotonic() + settings.turn_seconds)
+            with leases.renewed(claim, lease_seconds=settings.lease_seconds):
+                _Run(paces, done, until, away).work(claim)
+            done.more = time.monotonic() >= deadline
+            # Before the first claim, others have asked.
+            if control.is_paused(done.database, using=using):
+                return
     finally:
-        pace.served(time.monotonic() - began)
+        if (ceilings := paces.ceilings()) != remembered:
+            with contextlib.suppress(Error):  # the next run learns it anew
+                control.remember_step_rows(done.database, ceilings, using=using)
 
 
-def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:
-    """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
-    if not touched <= set(keys):
-        raise InvalidKey(
-            f"{relation.label}: rows hold keys that only the column's collation takes for those of"
-            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
-        )
+class Fate(enum.Enum):
+    """What becomes of a cascade that is stuck."""
+
+    #: Put back, to be claimed again in a moment. Not counted.
+    SOON = enum.auto()
+    #: Put back until somebody has had time to see to the cause. Not counted.
+    WAIT = enum.auto()
+    #: Tried again with fewer others. Not counted.
+    APART = enum.auto()
+    #: The same; a failed attempt where it is alone.
+    COUNT = enum.auto()
 
 
-def is_lock_failure(error: OperationalError) -> bool:
-    """Whether somebody else's lock was in the way: a lock timeout or a deadlock (PostgreSQL)."""
-    return getattr(error.__cause__, "sqlstate", "") in {"55P03", "40P01"}
+#: What each trouble means for one cascade; the worst of several counts.
+FATES = {
+    Trouble.HINDERED: Fate.SOON,
+    Trouble.CONTENTION: Fate.SOON,
+    Trouble.SCHEMA: Fate.WAIT,
+    Trouble.TOO_LARGE: Fate.COUNT,
+    Trouble.REFUSED: Fate.COUNT,
+    Trouble.BUG: Fate.COUNT,
+}
+
+
+def fate(obstacles: Collection[Obstacle]) -> Fate:
+    """Return what becomes of a cascade that those obstacles keep from being finished. Pure."""
+    found = {Fate.APART if each.apart else FATES[each.trouble] for each in obstacles}
+    return max(found, key=lambda each: each.value)
+
+
+def reason_of(obstacles: Collection[Obstacle]) -> str:
+    """Return why a cascade is stuck, in a line that names the relations. Pure."""
+    labels: dict[str, list[str]] = {}
+    for each in obstacles:
+        labels.setdefault(each.reason, []).append(each.relation)
+    return "; ".join(_named(found, reason) for reason, found in labels.items())
+
+
+def _named(labels: Sequence[str], reason: str) -> str:
+    if any(each in reason for each in labels):  # which "" always is
+        return reason
+    more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
+    return f"{', '.join(labels[:LABELS])}{more}: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One claim at work, and the parts that it is halved into."""
+
+    paces: Paces
+    done: Drained
+    until: float
+    away: Away
+
+    def work(self, claim: Claim, *, patient: bool = True) -> None:
+        """Work on the claim for its time slice, and put back what is stuck."""
+        removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        try:
+            stuck = self._time_slice(claim, removed, patient=patient)
+        except self.away as raised:
+            self._interrupted(log.with_rows(claim, removed), raised)
+            raise
+        claim = log.with_rows(claim, removed)
+        if stuck:
+            held = tuple(each for each in claim.cascades if each.id in stuck)
+            self._put_back(dataclasses.replace(claim, cascades=held), stuck)
+
+    def _time_slice(
+        self, claim: Claim, removed: dict[int, Counter[str]], *, patient: bool
+    ) -> Mapping[int, tuple[Obstacle, ...]]:
+        try:
+            with control.watched(claim.database):
+                time_slice = TimeSlice(
+                    claim,
+                    self.until,
+                    self.paces,
+                    self.done.rows,
+                    removed,
+                    away=self.away,
+                    patient=patient,
+                )
+                stuck = time_slice.run()
+        except self.away:
+            raise
+        except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
+            found = obstacle(error, claims.relations_of(claim), claim.database)
+            return dict.fromkeys((each.id for each in claim.cascades), (found,))
+        self.done.finished += time_slice.finished
+        self.done.cancelled += time_slice.cancelled
+        return stuck
+
+    def _interrupted(self, claim: Claim, raised: Exception) -> None:
+        """Put the claim back; its log may be what is away, and then the lease ends by itself."""
+        too_large = not isinstance(raised, DatabaseHindered) and self.paces.exhausted
+        with contextlib.suppress(Error, DatabaseHindered):
+            if too_large:
+                log.postpone(claim, "a single row takes longer than the time limit", {})
+            else:
+                log.hand_back(claim)
+
+    def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Obstacle, ...]]) -> None:
+        """Put each back by its fate; of several that fail, try each half."""
+        fates = {each.id: fate(stuck[each.id]) for each in claim.cascades}
+        parts = [each for each in claim.cascades if fates[each.id] in {Fate.APART, Fate.COUNT}]
+        if len(parts) > 1 and time.monotonic() >= self.until + HALVING_SECONDS:
+            fates |= dict.fromkeys((each.id for each in parts), Fate.SOON)
+            parts = []
+        for wanted in (Fate.SOON, Fate.WAIT):
+            self._release(claim, [pk for pk, found in fates.items() if found is wanted], stuck)
+        if len(parts) == 1:
+            self._postpone(claim, parts[0], stuck[parts[0].id])
+        elif parts:
+            patient = all(fates[each.id] is Fate.COUNT for each in parts)
+            self._halve(dataclasses.replace(claim, cascades=tuple(parts)), patient=patient)
+
+    def _release(
+        self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Obstacle, ...]]
+    ) -> None:
+        """Put cascades back uncounted, those with the same obstacles at once."""
+        rows = {each.id: each.rows for each in claim.cascades}
+        groups: dict[tuple[Obstacle, ...], list[int]] = {}
+        for pk in cascades:
+            groups.setdefault(stuck[pk], []).append(pk)
+        for obstacles, group in groups.items():
+            waits, reason = fate(obstacles) is Fate.WAIT, reason_of(obstacles)
+            log.release(claim, {pk: rows[pk] for pk in group}, reason=reason, waits=waits)
+            if waits:
+                logger.error("cascades into %s wait: %s", claim.database, reason)
+
+    def _postpone(self, claim: Claim, cascade: Claimed, obstacles: tuple[Obstacle, ...]) -> None:
+        """Count a failed attempt."""
+        alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(obstacles)
+        # No traceback of the logger's: it ends with the error's text, which may quote rows.
+        code = "".join(dict.fromkeys(each.code for each in obstacles))
+        logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
+        log.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
+        self.done.failed += 1
+
+    def _halve(self, claim: Claim, *, patient: bool) -> None:
+        middle = len(claim.cascades) // 2
+        try:
+            for half in (claim.cascades[:middle], claim.cascades[middle:]):
+                self.work(dataclasses.replace(claim, cascades=half), patient=patient)
+        except self.away:
+            with contextlib.suppress(Error, DatabaseHindered):
+                log.hand_back(claim)  # the half that was not begun, with what it had lost before
+            raise

@@ -122,15 +122,23 @@ class Held:
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
         """Cascades for which some row is left along those relations; looks anew, once."""
-        database, unfinished = self.claim.database, set[int]()
+        self.forget_looks()
+        unfinished = set[int]().union(*map(self.left_along, wanted))
+        return unfinished & self.cascades.keys()  # a later look may have cancelled some
+
+    def forget_looks(self) -> None:
+        """Look for the parents anew the next time that somebody asks for their rows."""
         self._taken.clear()
-        for relation in wanted:
-            if gone := self._gone(relation, again=False):
-                held = statements.on(database).keys_with_rows(
-                    relation.field, [*dict.fromkeys(gone.values())], using=database
-                )
-                unfinished |= {owner for owner, key in gone.items() if key in held}
-        return unfinished & self.cascades.keys()
+
+    def left_along(self, relation: Relation) -> set[int]:
+        """Return the cascades for which some row is left along that relation."""
+        gone = self._gone(relation, again=False)
+        if not gone:
+            return set()
+        held = statements.on(self.claim.database).keys_with_rows(
+            relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
+        )
+        return {owner for owner, key in gone.items() if key in held}
 
     def _gone(self, relation: Relation, *, again: bool) -> dict[int, Any]:
         """Cascade → key, as rows hold it; as `owners`, but for each of a key's deletions."""

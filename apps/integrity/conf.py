@@ -47,6 +47,10 @@ class Settings:
     """The time that a transaction of a cascade should take; a slower one halves the rows of the
     next, one that took less than half of it lets it have as many as fit."""
 
+    lock_seconds: float = 2.0
+    """How long a step waits for a row that another transaction holds, before it passes it over; and
+    how long a question of PROTECT or RESTRICT waits for a table."""
+
     turn_seconds: float = 1.0
     """How long one claim may work before the deletions behind it get their turn."""
 

@@ -20,7 +20,7 @@ from .exceptions import DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 logger = logging.getLogger("integrity.control")
 
@@ -199,6 +199,19 @@ def held(database: str, reason: str, *, using: str) -> None:
     if reason:
         rows.get_or_create(alias=database)
     rows.filter(alias=database).exclude(held_reason=reason).update(held_reason=reason)
+
+
+def step_rows(database: str, *, using: str) -> dict[str, int]:
+    """Return relation → the most rows that one step may take, where more have been too many."""
+    known = ChildDatabase.objects.using(using).filter(alias=database)
+    return known.values_list("step_rows", flat=True).first() or {}
+
+
+def remember_step_rows(database: str, rows: Mapping[str, int], *, using: str) -> None:
+    """Note for the next run what `step_rows` returns."""
+    known = ChildDatabase.objects.using(using)
+    known.get_or_create(alias=database)
+    known.filter(alias=database).update(step_rows=dict(rows) or None)
 
 
 def paused_reason(database: str, *, using: str) -> str:

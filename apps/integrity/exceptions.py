@@ -59,6 +59,20 @@ class UnusablePolicy(CrossDatabaseError):
     """An `on_delete` that cannot be carried out in the child's database."""
 
 
+class RowsKept(CrossDatabaseError):
+    """Rows of a gone parent are still there after the statement that should have changed them.
+
+    Nobody had locked them, and no error was raised: something in the database keeps them.
+    """
+
+    def __init__(self, relation: str, database: str) -> None:
+        self.relation, self.database = relation, database
+        super().__init__(
+            f"{database!r} keeps rows of {relation} although nothing has locked them: look for a"
+            " trigger or a rule on the table that skips the change"
+        )
+
+
 class MissingContentType(CrossDatabaseError, ProgrammingError):
     """The database that a declared GenericForeignKey names does not know the parent's content type.
 

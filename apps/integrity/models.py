@@ -126,6 +126,8 @@ class Cascade(models.Model):
     barrier = models.BigIntegerField(null=True, blank=True)
     barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = models.TextField(blank=True, default="", db_default="")
+    #: Relation → why its rows are left, of the last attempt that failed; null: none did.
+    failing = models.JSONField(null=True, blank=True)
     rows = models.JSONField(null=True, blank=True)
     recorded_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
@@ -243,6 +245,8 @@ class ChildDatabase(models.Model):
     paused_reason = models.TextField(blank=True, default="", db_default="")
     #: What verification waited for when it was tried last, beyond the grace period.
     held_reason = models.TextField(blank=True, default="", db_default="")
+    #: Relation → the most rows that one step may take there, where more have been too many.
+    step_rows = models.JSONField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("child database")

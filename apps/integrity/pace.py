@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 #: The fewest rows or keys that a slow database shrinks a statement to.
 FEWEST = 50
 #: After a quick step, the next one takes on so much of the time, and at most so many times as much.
 AIM, LEAP = 0.8, 8
+#: After a quick step at the ceiling, the ceiling rises so many times.
+RAISE = 1.25
 #: A new pace begins at most so many times above the first rows, however quick the others are.
 HEAD_START = 10
 
@@ -18,8 +25,11 @@ class Pace:
     hardly worked, is taken off for each statement that was served, and for BEGIN and COMMIT.
     """
 
-    def __init__(self, rows: int, *, most: int, seconds: float) -> None:
-        self.rows, self.most, self.seconds = min(rows, most), most, seconds
+    def __init__(self, rows: int, *, most: int, seconds: float, ceiling: int | None = None) -> None:
+        """`ceiling` is what earlier steps have shown to be too many, if any did."""
+        self.most, self.seconds = most, seconds
+        self.ceiling = most if ceiling is None else min(most, ceiling)
+        self.rows = min(rows, self.ceiling)
         self.fastest, self.served_now = seconds, 0
 
     def served(self, seconds: float) -> None:
@@ -39,7 +49,17 @@ class Pace:
             self.rows = max(min(FEWEST, self.rows), self.rows // 2)
         elif full and seconds < self.seconds / 2:
             times = min(AIM * self.seconds / max(seconds, 1e-9), LEAP)
-            self.rows = min(self.most, int(self.rows * times))
+            if self.rows == self.ceiling:  # it was in time: so may a few more be
+                self.ceiling = min(self.most, int(self.ceiling * RAISE) + 1)
+            self.rows = min(self.ceiling, int(self.rows * times))
+
+    def shrink(self) -> bool:
+        """Halve the rows after a step that was too large; return False where it had just one."""
+        if self.rows <= 1:
+            return False
+        self.rows = self.ceiling = self.rows // 2
+        self.served_now = 0
+        return True
 
 
 class Paces(dict[str, Pace]):
@@ -49,12 +69,25 @@ class Paces(dict[str, Pace]):
     again would take longer than the rows do.
     """
 
-    def __init__(self, rows: int, *, most: int, seconds: float) -> None:
+    def __init__(
+        self, rows: int, *, most: int, seconds: float, ceilings: Mapping[str, int] | None = None
+    ) -> None:
+        """`ceilings` are those that were remembered, by relation."""
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
+        self._ceilings = dict(ceilings or {})
+        #: Whether a step of a single row was too large.
+        self.exhausted = False
 
     def __missing__(self, label: str) -> Pace:
         slowest = min((each.rows for each in self.values()), default=self._rows)
         rows = min(slowest, self._rows * HEAD_START)
-        pace = self[label] = Pace(rows, most=self._most, seconds=self._seconds)
+        pace = self[label] = Pace(
+            rows, most=self._most, seconds=self._seconds, ceiling=self._ceilings.get(label)
+        )
         return pace
+
+    def ceilings(self) -> dict[str, int]:
+        """Return the ceilings to remember: those below what any statement may touch."""
+        known = self._ceilings | {label: pace.ceiling for label, pace in self.items()}
+        return {label: rows for label, rows in known.items() if rows < self._most}

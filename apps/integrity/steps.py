@@ -8,15 +8,16 @@ decides whether a parent is gone: see `claims.Held`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models.deletion import Collector
 
 from . import relations, statements
-from .exceptions import UnusablePolicy
-from .plan import Way, labels, replacement
+from .exceptions import RowsKept, UnusablePolicy
+from .plan import Way, labels, nodes, replacement
 from .policies import require_usable
 
 if TYPE_CHECKING:
@@ -27,37 +28,56 @@ if TYPE_CHECKING:
 
 #: Rows changed, for each label and key.
 Counts = dict[str, Counter[Any]]
-#: That, and whether the allowance was spent, so that there may be more.
+#: That, and whether there may be more.
 Stepped = tuple[Counts, bool]
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
 COLLECTOR_ROWS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What one step may change: so many rows in all, roots and what hangs on them.
+class TooManyLeaves(Exception):
+    """More rows refer to the `roots` of a step than it may change. Nothing may be committed."""
 
-    `each` is the rows that go with one root, itself included, as far as known.
+    def __init__(self, roots: int) -> None:
+        self.roots = roots
+        super().__init__(f"too many rows refer to {roots} rows")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What one step may change.
+
+    `rows` is what it should change in all, roots and what hangs on them; `each` the rows that go
+    with one root, itself included, as far as known. No statement changes more than `statement`
+    rows. `roots_most` is less where a step had begun with too many, and 0 where one root alone has
+    too many leaves: they go first, in parts.
     """
 
     rows: int
+    statement: int
     each: float = 0.0
+    roots_most: int | None = None
 
     def roots(self, node: Node) -> int:
-        """How many roots a step begins with, so that it gets done with them."""
-        return max(1, int(self.rows / (self.each or 1 + len(node.below))))
+        """Return how many roots a step begins with, so that it gets done with them."""
+        most = max(1, int(self.rows / (self.each or 1 + len(node.below))))
+        return most if self.roots_most is None else min(most, max(1, self.roots_most))
+
+    @property
+    def in_parts(self) -> bool:
+        """Return whether the leaves of one root may go before it, in several transactions."""
+        return self.roots_most == 0
 
 
 #: Roots that the first guess weighs as much as.
 GUESSED_ROOTS = 200
 
 
-def allowance(node: Node, rows: int, changed: Mapping[str, int]) -> Allowance:
-    """The next step's, by what the steps before it have changed, per label. Pure."""
+def each_of(node: Node, changed: Mapping[str, int]) -> float:
+    """Return the rows that go with one root, by what the steps before have changed. Pure."""
     below = sum(changed.get(label, 0) for label in labels(node)) - changed.get(node.label, 0)
     roots = changed.get(node.label, 0) + GUESSED_ROOTS
-    return Allowance(rows, 1 + (below + GUESSED_ROOTS * len(node.below)) / roots)
+    return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
 
 
 class Step(Protocol):
@@ -76,94 +96,178 @@ class Step(Protocol):
 def _set_based(
     node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
 ) -> Stepped:
-    """Delete rows of `keys`, leaf first; the rows above stay locked meanwhile.
+    """Delete rows of `keys`, and what refers to them.
 
-    Note [Locked above, then below]: a leaf goes because the row above it goes. The lock keeps that
-    row from moving to a living parent in between, and its foreign key keeps new leaves out.
+    Note [Whole rows]: a row that moves to a living parent must keep all its leaves. So a step
+    changes nothing, or finishes the roots that it begins with. Roots go first where the database
+    checks their foreign keys at the commit: the DELETE is the lock, and the leaves are looked for
+    afterwards, by a statement that sees what was committed meanwhile. Elsewhere, and where somebody
+    holds rows, the roots are locked and go last. Only the leaves of one root that has more of them
+    than a statement may touch go in parts.
     """
     require_usable(node.field, node.label, using)
     on = statements.on(using)
-    on.walk_indexes(using=using)
     if not node.below:
         gone = on.delete_rows(node.field, keys, allowed.rows, using=using, patient=patient)
         return {node.label: gone}, gone.total() >= allowed.rows
-    work, most = _Tree(using, allowed.rows, patient=patient), allowed.roots(node)
-    roots = on.lock_rows(node.field, keys, most, using=using)
-    more = len(roots) >= most
-    if roots:
-        if work.clear_below(node, roots):
-            work.delete(node, roots)
-        else:
-            more = True
-    return work.counts, more
+    leaves = (sub.field for top in nodes(node) for sub in top.below)
+    if patient and not allowed.in_parts and all(on.goes_first(f, using=using) for f in leaves):
+        return _RootsFirst(using, allowed).step(node, keys)
+    return _LeavesFirst(using, allowed, patient=patient).step(node, keys)
 
 
 class _Tree:
-    """One way through a tree of rows, leaf first, with an allowance of rows."""
+    """The rows of some roots, with all that refers to them, in one transaction."""
 
-    def __init__(self, using: str, limit: int, *, patient: bool) -> None:
-        self.using, self.allowance, self.patient = using, limit, patient
+    def __init__(self, using: str, allowed: Allowance, *, patient: bool = True) -> None:
+        self.using, self.allowed, self.patient = using, allowed, patient
         self.on = statements.on(using)
         self.counts: Counts = defaultdict(Counter)
+        self.roots = self.changed = 0
 
-    def clear_below(self, node: Node, roots: dict[Any, Any]) -> bool:
-        """Clear what refers to `roots` (primary key → key); False when the allowance ran out.
-
-        Roots that somebody's locked row still refers to are taken out of `roots`.
-        """
-        for sub in node.below:
-            if self.allowance <= 0 or not self._clear(sub, roots):
-                return False
-            if not self.patient and roots:
-                for pk in self.on.keys_with_rows(sub.field, list(roots), using=self.using):
-                    del roots[pk]
-        return True
-
-    def _clear(self, sub: Node, roots: dict[Any, Any]) -> bool:
-        pks, before = list(roots), self.allowance
-        if not pks:
-            return True
-        if sub.update:
-            value = replacement(sub.field, self.using)
-            changed = self.on.update_rows(
-                sub.field, pks, value, before, using=self.using, patient=self.patient
-            )
-            self._count(sub, roots, changed)
-        elif not sub.below:
-            self._remove(sub, sub.field, roots, before, patient=self.patient)
+    def _remove(self, node: Node, field: Field, owners: dict[Any, Any]) -> bool:
+        """Delete the node's rows whose `field` holds one of `owners`; return whether all went."""
+        pks, limit, using = list(owners), self.allowed.statement, self.using
+        if len({*owners.values()}) == 1:  # all for one: the sum is enough
+            number = self.on.delete_number(field, pks, limit, using=using, patient=self.patient)
+            gone = Counter({pks[0]: number} if number else {})
         else:
-            above = self.on.lock_rows(sub.field, pks, before, using=self.using)
-            inner = {pk: roots[pk_above] for pk, pk_above in above.items()}
-            if inner and not self.clear_below(sub, inner):
-                return False
-            self.delete(sub, inner)
-            return len(above) < before
-        return self.allowance > 0
+            gone = self.on.delete_rows(field, pks, limit, using=using, patient=self.patient)
+        self._count(node, owners, gone)
+        return gone.total() < limit
 
-    def delete(self, node: Node, roots: dict[Any, Any]) -> None:
-        """Delete rows whose leaves are gone and that this transaction has locked."""
-        if roots:
-            pk = relations.primary_key(node.field.model)
-            self._remove(node, pk, roots, len(roots), patient=True)
+    def _replace(self, node: Node, owners: dict[Any, Any]) -> bool:
+        """Put the policy's value in place of `owners`; return whether in all rows."""
+        changed = self.on.update_rows(
+            node.field,
+            list(owners),
+            replacement(node.field, self.using),
+            self.allowed.statement,
+            using=self.using,
+            patient=self.patient,
+        )
+        self._count(node, owners, changed)
+        return changed.total() < self.allowed.statement
 
-    def _remove(
-        self, node: Node, field: Field, roots: dict[Any, Any], limit: int, *, patient: bool
-    ) -> None:
-        """Delete the node's rows whose `field` holds one of `roots`, and count them."""
-        pks, keys = list(roots), {*roots.values()}
-        if len(keys) > 1:
-            gone = self.on.delete_rows(field, pks, limit, using=self.using, patient=patient)
-            self._count(node, roots, gone)
-            return
-        (key,) = keys  # all for one: the sum is enough
-        number = self.on.delete_number(field, pks, limit, using=self.using, patient=patient)
-        self._count(node, {key: key}, Counter({key: number} if number else {}))
-
-    def _count(self, node: Node, roots: dict[Any, Any], changed: Counter[Any]) -> None:
-        self.allowance -= changed.total()
+    def _count(self, node: Node, owners: Mapping[Any, Any], changed: Counter[Any]) -> None:
+        self.changed += changed.total()
         counted = self.counts[node.label]
         for pk, number in changed.items():
-            counted[roots[pk]] += number
+            counted[owners[pk]] += number
+
+    def _go_on(self) -> None:
+        """Raise `TooManyLeaves`, unless one root alone may take another statement."""
+        if self.roots > 1 or self.changed > self.allowed.statement:
+            raise TooManyLeaves(self.roots)
+
+
+class _HeldBelow(Exception):
+    """Somebody holds rows that refer to rows of this step."""
+
+
+class _RootsFirst(_Tree):
+    """See Note [Whole rows]."""
+
+    def step(self, node: Node, keys: list[Any]) -> Stepped:
+        most = self.allowed.roots(node)
+        roots = self._take(node, {key: key for key in keys}, most)
+        self.roots = len(roots)
+        self._clear_below(node, roots)
+        return self.counts, len(roots) >= most
+
+    def _take(self, node: Node, owners: Mapping[Any, Any], limit: int) -> dict[Any, Any]:
+        """Delete rows of a level that has leaves; return their primary keys → key."""
+        taken = self.on.take_rows(node.field, list(owners), limit, using=self.using)
+        self._count(node, owners, Counter(taken.values()))
+        return {pk: owners[above] for pk, above in taken.items()}
+
+    def _clear_below(self, node: Node, owners: dict[Any, Any]) -> None:
+        for sub in node.below if owners else ():
+            while not self._clear(sub, owners):
+                self._go_on()
+            if not self.on.is_constrained(sub.field, using=self.using):
+                self._require_none(sub, owners)
+
+    def _clear(self, sub: Node, owners: dict[Any, Any]) -> bool:
+        if sub.update:
+            return self._replace(sub, owners)
+        if not sub.below:
+            return self._remove(sub, sub.field, owners)
+        taken = self._take(sub, owners, self.allowed.statement)
+        self._clear_below(sub, taken)
+        return len(taken) < self.allowed.statement
+
+    def _require_none(self, sub: Node, owners: dict[Any, Any]) -> None:
+        """Without a constraint, nobody else notices a row that a trigger has kept."""
+        if self.on.keys_with_rows(sub.field, list(owners), using=self.using):
+            raise RowsKept(sub.label, self.using)
+
+
+class _LeavesFirst(_Tree):
+    """The roots stay locked meanwhile, so that they don't move and take no new leaves."""
+
+    def step(self, node: Node, keys: list[Any]) -> Stepped:
+        most = self.allowed.roots(node)
+        roots = self.on.lock_rows(node.field, keys, most, using=self.using)
+        more = len(roots) >= most
+        while roots:
+            self.roots, self.changed = len(roots), 0
+            self.counts.clear()
+            whole = dict(roots)
+            try:
+                return self.counts, not self._clear_whole(node, roots) or more
+            except _HeldBelow:
+                roots = {pk: key for pk, key in whole.items() if pk in roots}
+        return {}, False
+
+    def _clear_whole(self, node: Node, roots: dict[Any, Any]) -> bool:
+        """Delete the roots with all their leaves; return whether no part of them is left.
+
+        Raises `_HeldBelow`, with nothing changed, where somebody holds leaves of some of them;
+        those are taken out of `roots`.
+        """
+        number = len(roots)
+        # Without skipped rows none is held: then the savepoint's two round trips are spared.
+        with nullcontext() if self.patient else transaction.atomic(using=self.using):
+            cleared = self._clear_below(node, roots)
+            if len(roots) < number and not self.allowed.in_parts:
+                raise _HeldBelow
+            if cleared:
+                self._delete(node, roots)
+        return cleared
+
+    def _clear_below(self, node: Node, owners: dict[Any, Any]) -> bool:
+        """Clear what refers to `owners` (primary key → key); False where a part of it is left.
+
+        Rows that somebody's locked row still refers to are taken out of `owners`.
+        """
+        for sub in node.below:
+            while owners and not self._clear(sub, owners):
+                if self.allowed.in_parts:
+                    return False
+                self._go_on()
+            if not self.patient and owners:
+                for pk in self.on.keys_with_rows(sub.field, list(owners), using=self.using):
+                    del owners[pk]
+        return True
+
+    def _clear(self, sub: Node, owners: dict[Any, Any]) -> bool:
+        if sub.update:
+            return self._replace(sub, owners)
+        if not sub.below:
+            return self._remove(sub, sub.field, owners)
+        limit = self.allowed.statement
+        above = self.on.lock_rows(sub.field, list(owners), limit, using=self.using)
+        inner = {pk: owners[pk_above] for pk, pk_above in above.items()}
+        if inner and not self._clear_below(sub, inner):
+            return False
+        self._delete(sub, inner)
+        return len(above) < limit
+
+    def _delete(self, node: Node, owners: dict[Any, Any]) -> None:
+        """Delete rows whose leaves are gone and that this transaction has locked."""
+        if owners:
+            self._remove(node, relations.primary_key(node.field.model), owners)
 
 
 def _collector(
@@ -177,8 +281,10 @@ def _collector(
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
-    model, most = node.field.model, allowed.rows
+    model, most = node.field.model, min(allowed.rows, COLLECTOR_ROWS)
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
+    if roots:
+        statements.on(using).end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             pk__in=[pk for pk, each in roots.items() if each == key]
@@ -201,7 +307,6 @@ def _update(
         if not on.keys_with_rows(node.field, keys, using=using):
             return {}, False
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
-    on.walk_indexes(using=using)
     changed = on.update_rows(node.field, keys, value, allowed.rows, using=using, patient=patient)
     return {node.label: changed}, changed.total() >= allowed.rows
 

@@ -146,7 +146,7 @@ class TestBelowACascade:
         assert Vault.objects.get() == sealed
         assert states() == ["done", "waiting"]
         row = Cascade.objects.get(state="waiting")
-        assert row.reason.startswith("ProtectedError: ")
+        assert row.reason.startswith("left.Vault.safe: ProtectedError: ")
         assert "Seal.vault" in row.reason
         Seal.objects.all().delete()
         Cascade.objects.update(due_at=timezone.now())
@@ -406,7 +406,7 @@ class TestLivingParents:
         assert Order.objects.get().order_number == "bob"
         row = Cascade.objects.get(deletion__key="not a number", database="shop_db")
         assert row.state == "waiting"
-        assert row.reason.startswith("InvalidKey: ")
+        assert row.reason.startswith("shop.Order.customer: InvalidKey: ")
 
     def test_random_deletes_take_what_is_theirs_and_nothing_else(
         self, converge: Converge, form: str
@@ -539,12 +539,12 @@ class TestAgainAndAtOnce:
             assert converge() == {"right.Leaf.owner": 2}
             row = Cascade.objects.get(deletion__key=str(keys[0]), database="test_right")
             assert (row.state, row.attempts) == ("waiting", 0)
-            assert row.reason == "rows are locked by somebody else"
+            assert row.reason == "right.Leaf.owner: rows are locked by another transaction"
         Cascade.objects.update(due_at=timezone.now())
         assert converge() == {"right.Leaf.owner": 1}
         assert not Leaf.objects.exists()
 
-    def test_a_row_below_that_somebody_holds_keeps_what_is_above_it_and_nothing_else(
+    def test_a_row_below_that_somebody_holds_keeps_its_whole_tree_and_no_other(
         self, converge: Converge, locked: Any
     ) -> None:
         held, free = Root.objects.create(), Root.objects.create()
@@ -555,9 +555,8 @@ class TestAgainAndAtOnce:
         with locked(Item.objects.filter(pk=item.pk)):
             Root.objects.all().delete()
             converge()
-            assert Item.objects.get() == item
-            assert Box.objects.get() == item.box
             assert Shelf.objects.get() == item.box.shelf
+            assert (Box.objects.count(), Item.objects.count()) == (2, 4)
             assert Cascade.objects.get(state="waiting").deletion.key == key
             assert states() == ["done", "waiting"]
         Cascade.objects.update(due_at=timezone.now())
@@ -714,7 +713,8 @@ class TestBounds:
             converge()
         steps = "\n".join(captured["test_left"]).split("BEGIN")[1:]
         assert len(steps) > 3
-        assert all(step.count("COMMIT") == 1 for step in steps)
+        # One that had begun with too many roots was rolled back.
+        assert all(step.count("COMMIT") + step.count("ROLLBACK") == 1 for step in steps)
         outside = captured["test_left"][0 : captured["test_left"].index("BEGIN")]
         assert not [sql for sql in outside if "DELETE" in sql]
 

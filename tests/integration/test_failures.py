@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connections
+from django.db import connections
 from django.db.models.signals import pre_delete
 from django.utils import timezone
 
@@ -81,7 +81,7 @@ class TestPoison:
         assert states() == {"done": 19, "waiting": 1}
         row = Cascade.objects.get(state="waiting")
         assert row.deletion.key == str(bad)
-        assert row.reason == f"Poison: shelf of root {bad}"
+        assert row.reason == f"left.Shelf.root: Poison: shelf of root {bad}"
         assert Shelf.objects.get().root_id == bad
 
     def test_its_attempts_are_counted_until_it_is_blocked_with_the_error(
@@ -98,7 +98,8 @@ class TestPoison:
             seen.append((row.state, row.attempts))
             all_due()
         assert seen == [("waiting", 1), ("waiting", 2), ("blocked", 3), ("blocked", 3)]
-        assert row.reason.startswith("Poison: ")
+        assert row.reason.startswith("left.Shelf.root: Poison: ")
+        assert row.failing == {"left.Shelf.root": row.reason.removeprefix("left.Shelf.root: ")}
         assert Deletion.objects.get().state == "dispatched"
 
     def test_it_is_done_once_the_cause_is_gone(
@@ -160,15 +161,15 @@ class TestPoison:
             keys[3]: {"blog.Comment.author": 1, "blog.Post.author": 1},
         }
 
-    def test_a_missing_table_postpones_the_whole_claim_in_one_go(
+    def test_a_missing_table_lets_the_whole_claim_wait_in_one_go_and_uncounted(
         self, converge: Converge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         Owner.objects.bulk_create(Owner() for _ in range(50))
         Owner.objects.all().delete()
         claimed = []
-        plain = cascade._work
+        plain = cascade._Run.work
         monkeypatch.setattr(
-            cascade, "_work", lambda *args: (claimed.append(args[0].database), plain(*args))
+            cascade._Run, "work", lambda *args: (claimed.append(args[1].database), plain(*args))
         )
         with without_table("test_right", "right_leaf"):
             converge()
@@ -176,7 +177,11 @@ class TestPoison:
         rows = Cascade.objects.filter(database="test_right")
         remedy = "Run `manage.py migrate --database test_right`"
         assert set(rows.values_list("state", "attempts", "reason")) == {
-            ("waiting", 1, f"there is no table 'right_leaf' in 'test_right'. {remedy}")
+            (
+                "waiting",
+                0,
+                f"right.Leaf.owner: there is no table 'right_leaf' in 'test_right'. {remedy}",
+            )
         }
         assert states(database="test_left") == {"done": 50}
         all_due()
@@ -310,7 +315,7 @@ class TestUnreachable:
             if using == "shop_db":
                 calls.append(using)
                 if len(calls) == 1:
-                    raise OperationalError("a failure of the whole claim")
+                    raise Poison("a failure of the whole claim")
                 if len(calls) == 2:
                     lost.__enter__()
             return plain(self, *args, using=using, **kwargs)

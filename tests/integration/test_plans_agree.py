@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.blog.models import Comment, Post
-from apps.integrity import capture, cascade, dispatch, relations
+from apps.integrity import capture, cascade, dispatch, log, relations, time_slice
 from apps.integrity.plan import Way, plan
 from tests.kinds.left.models import Box, Item, Label, Shelf
 from tests.kinds.lite.models import Line, Note
@@ -105,7 +105,7 @@ def test_both_ways_leave_the_same(
     tree: str, rows: int, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune(statement_rows=rows, statement_rows_max=rows)
-    monkeypatch.setattr(cascade.log.outcomes, "MOMENT_SECONDS", 0.0)
+    monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 0.0)
 
     def collected(relation: Relation) -> Plan:
         found = plan(relation)
@@ -118,7 +118,7 @@ def test_both_ways_leave_the_same(
     def agree(data: Picks, gone: list[int]) -> None:
         set_based = cascaded(tree, data, gone)
         with monkeypatch.context() as patch:
-            patch.setattr(cascade, "plan", collected)
+            patch.setattr(time_slice, "plan", collected)
             assert cascaded(tree, data, gone) == set_based
         roots = set_based[TREES[tree][1][0][0].__name__]
         assert not {row[1] for row in roots} & set(gone)
@@ -136,7 +136,7 @@ def test_the_set_based_way_is_what_is_compared(monkeypatch: pytest.MonkeyPatch) 
         ways.append(plan(relation).way)
         return plan(relation)
 
-    monkeypatch.setattr(cascade, "plan", seen)
+    monkeypatch.setattr(time_slice, "plan", seen)
     for tree in TREES:
         cascaded(tree, [[0, 1], [0, 1], [0], [0]], [1])
     assert ways

@@ -450,7 +450,7 @@ def planned(captured: Captured, keys: list[int], *, walking: bool = True) -> str
     field, form = Shelf._meta.get_field("root"), PostgreSQL()
     with transaction.atomic(using="test_left"):
         if walking:
-            form.walk_indexes(using="test_left")
+            form.begin_step(lock_seconds=2.0, using="test_left")
         with captured:
             form.delete_rows(field, keys, 900, using="test_left", patient=True)
         plan = list[str]()

@@ -49,9 +49,7 @@ BOUNDS = f"{T_CASCADE}::TestBounds"
 AT_ONCE = f"{T_CASCADE}::TestAgainAndAtOnce"
 POISON = f"{T_FAILURES}::TestPoison"
 AWAY = f"{T_FAILURES}::TestUnreachable"
-BELOW_HELD = (
-    f"{AT_ONCE}::test_a_row_below_that_somebody_holds_keeps_what_is_above_it_and_nothing_else"
-)
+BELOW_HELD = f"{AT_ONCE}::test_a_row_below_that_somebody_holds_keeps_its_whole_tree_and_no_other"
 HELD = f"{AT_ONCE}::test_rows_that_somebody_holds_are_done_when_they_are_let_go"
 TAKEN_ANEW = "TestAnotherServer::test_the_barrier_is_taken_anew_and_the_grace_period_begins_again"
 OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found"

@@ -96,14 +96,18 @@ def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
     return dataclasses.replace(claim, cascades=cascades)
 
 
-def release(claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str) -> None:
+def release(
+    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str, waits: bool = False
+) -> None:
     """Put unfinished cascades at the end of the queue, with the rows removed so far.
 
-    No failure: the attempt is not counted. With a reason they wait for a moment first.
+    No failure: the attempt is not counted. With a reason they wait for a moment first; where the
+    cause `waits` for an operator, as long as a database that cannot be worked on.
     """
     if rows:
         _keep_rows(claim, rows)
-        _held(claim, list(rows)).update(**_uncounted(reason))
+        seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
+        _held(claim, list(rows)).update(**_uncounted(reason, seconds))
 
 
 def hand_back(claim: Claim) -> None:
@@ -120,28 +124,39 @@ def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
         statements.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
 
 
-def _uncounted(reason: str) -> dict[str, Any]:
+def _uncounted(reason: str, seconds: float = MOMENT_SECONDS) -> dict[str, Any]:
     return {
         "state": Cascade.State.WAITING if reason else Cascade.State.PENDING,
         "claim": None,
         "attempts": Greatest(F("attempts") - 1, 0),
-        "due_at": Now() + dt.timedelta(seconds=MOMENT_SECONDS) if reason else Now(),
+        "due_at": Now() + dt.timedelta(seconds=seconds) if reason else Now(),
         "reason": reason,
+        "failing": None,
     }
 
 
-def postpone(claim: Claim, reason: str) -> None:
-    """Let failed cascades wait, longer each time; block those that had their last attempt."""
+def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None) -> None:
+    """Let failed cascades wait, longer each time; block those that had their last attempt.
+
+    `failing` is why, for each relation whose rows are left; the others' are gone.
+    """
     settings = conf.current()
     _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
+    said = {"claim": None, "reason": reason, "failing": dict(failing) if failing else None}
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
-    _held(claim, spent).update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
+    _held(claim, spent).update(state=Cascade.State.BLOCKED, **said)
     for attempts in {each.attempts for each in again}:
         wait = dt.timedelta(seconds=backoff(attempts, settings))
         _held(claim, [each.id for each in again if each.attempts == attempts]).update(
-            state=Cascade.State.WAITING, claim=None, due_at=Now() + wait, reason=reason
+            state=Cascade.State.WAITING, due_at=Now() + wait, **said
         )
+
+
+def renew(claim: Claim, *, lease_seconds: float) -> int:
+    """Let what the claim still holds at work be held for longer; return the number."""
+    held = _held(claim, [each.id for each in claim.cascades])
+    return held.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
 
 
 def retry(deletions: Sequence[int] | None, *, using: str) -> int:

@@ -48,6 +48,7 @@ class Migration(migrations.Migration):
                 ('paused_at', models.DateTimeField(blank=True, null=True)),
                 ('paused_reason', models.TextField(blank=True, db_default='', default='')),
                 ('held_reason', models.TextField(blank=True, db_default='', default='')),
+                ('step_rows', models.JSONField(blank=True, null=True)),
             ],
             options={
                 'verbose_name': 'child database',
@@ -147,6 +148,7 @@ class Migration(migrations.Migration):
                 ('barrier', models.BigIntegerField(blank=True, null=True)),
                 ('barrier_server', models.CharField(blank=True, db_default='', default='', max_length=100)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
+                ('failing', models.JSONField(blank=True, null=True)),
                 ('rows', models.JSONField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField()),
                 ('done_at', models.DateTimeField(blank=True, null=True)),

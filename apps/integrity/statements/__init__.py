@@ -72,8 +72,29 @@ class Statements(Protocol):
         Call it inside a transaction. Rows that somebody else holds are passed over.
         """
 
-    def walk_indexes(self, *, using: str) -> None:
-        """Let this transaction find rows through indexes, whatever else seems cheap."""
+    def take_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        """Delete at most `limit` rows whose `field` holds one of `keys`; return primary key → key.
+
+        It waits for rows that somebody else holds. Only where `goes_first` says so.
+        """
+
+    def goes_first(self, leaf: Field, *, using: str) -> bool:
+        """Return whether rows may be deleted before the rows that refer to them through `leaf`."""
+
+    def is_constrained(self, leaf: Field, *, using: str) -> bool:
+        """Return whether the database refuses a commit that leaves a reference without its row."""
+
+    def begin_step(self, *, lock_seconds: float, using: str) -> None:
+        """Set up the transaction of a step. Call it first.
+
+        From here on it waits no longer than `lock_seconds` for a row that somebody holds, it finds
+        rows through indexes, and the server refuses to hide rows from it.
+        """
+
+    def end_step_reads(self, *, using: str) -> None:
+        """Let row security work as the project set it up: its receivers run from here on."""
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
@@ -98,7 +119,10 @@ class Statements(Protocol):
         using: str,
         patient: bool,
     ) -> Counter[Any]:
-        """Set `field` to `value` where it holds one of `keys`; else as `delete_rows`."""
+        """Set `field` to `value` where it holds one of `keys`; else as `delete_rows`.
+
+        A row that a trigger lets keep its key does not count as changed.
+        """
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         """Those of `keys` that some row's `field` still holds, whatever number of rows do."""

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models, transaction
+from django.db import NotSupportedError, connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -135,6 +135,7 @@ class Portable:
                         barrier_server=barrier.server if barrier else "",
                         claim=None,
                         reason="",
+                        failing=None,
                         rows=dict(rows[cascade.pk]),
                     )
                     finished += [cascade.deletion_id] * changed
@@ -153,8 +154,31 @@ class Portable:
     ) -> dict[Any, Any]:
         return _referring(field, keys, limit, using, patient=False)
 
-    def walk_indexes(self, *, using: str) -> None:
-        pass  # no such planner here
+    def take_rows(  # goes_first() is False everywhere
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        keys: Sequence[Any],  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+        *,
+        using: str,
+    ) -> dict[Any, Any]:
+        raise NotSupportedError(f"{using}: rows go after those that refer to them")
+
+    def goes_first(self, leaf: Field, *, using: str) -> bool:  # noqa: ARG002 (the protocol's)
+        return False
+
+    def is_constrained(self, leaf: Field, *, using: str) -> bool:
+        declared: bool = getattr(leaf, "db_constraint", False)
+        return declared and connections[using].features.supports_foreign_keys
+
+    def begin_step(self, *, lock_seconds: float, using: str) -> None:
+        if connections[using].vendor == "mysql":
+            with connections[using].cursor() as cursor:
+                seconds = max(1, round(lock_seconds))
+                cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
+
+    def end_step_reads(self, *, using: str) -> None:
+        pass  # no row security here
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool

@@ -169,7 +169,7 @@ class PostgreSQL(Rows):
         finished = fetch(
             using,
             "UPDATE integrity_cascade AS cascade SET state = 'done', claim = NULL, reason = '',"
-            f" done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
+            f" failing = NULL, done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
             " barrier_server = %s,"
             f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
             " RETURNING cascade.deletion_id",

@@ -3,7 +3,7 @@
 Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan when statistics are
 stale or skewed (GitLab, merge request 235721), and so does `fk = key LIMIT 1` for a key that half
 of the table holds: it reads the table from its start, over all the rows that were deleted. Steps
-keep their transaction from that (`walk_indexes`). A look may have no transaction, so it asks for
+keep their transaction from that (`begin_step`). A look may have no transaction, so it asks for
 what lies between the key and itself, in order, which nothing but an index has ready; of parents,
 whose keys have one row each, for those keys (`hidden`).
 
@@ -26,8 +26,8 @@ from django.db import connections
 
 from ..backends import visibility
 from ..columns import columns_of
-from ..relations import primary_key
 from . import need
+from .constraints import deferred_constraints
 from .sql import EXACT, Names, also, as_array, fetch, hidden, names_of, type_of
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ class Rows:
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
-        pk, kind = primary_key(field.model), type_of(field, using)
-        names = Names(using, table=field.model._meta.db_table, pk=pk.column)
-        rows = f"SELECT child.{names['pk']} AS pk FROM {names['table']} AS child"
+        kind, table = type_of(field, using), names_of(field, using)["table"]
+        rows = f"SELECT {_pk_of(field, using)} AS pk FROM {table} AS child"
         lock = " LIMIT %s FOR UPDATE OF child SKIP LOCKED"
         if len(keys) == 1 and kind in EXACT:  # it may have very many rows
             key = field.get_db_prep_value(keys[0], connections[using])
@@ -61,12 +60,41 @@ class Rows:
         )
         return dict(fetch(using, sql, [as_array(field, need(keys), using), limit, limit]))
 
-    def walk_indexes(self, *, using: str) -> None:
+    def take_rows(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        kind, table = type_of(field, using), names_of(field, using)["table"]
+        pk, key = _pk_of(field, using), f"child.{names_of(field, using)['key']}"
+        if kind not in EXACT:
+            delete = f"DELETE FROM {table} AS child USING picked"
+            sql, params = _picking(field, keys, limit, delete, using=using, patient=True)
+            sql += f" RETURNING {pk} AS pk, picked.key) SELECT pk, key FROM changed"
+            return dict(fetch(using, sql, params))
+        if len(keys) > 1:
+            found = _take_all(field, keys, limit, f"{pk}, {key}", using)
+            if found is not None:
+                return found
+        sql, params = _delete_some(field, keys, limit, using, patient=True)
+        return dict(fetch(using, f"{sql} RETURNING {pk}, {key}", params))
+
+    def goes_first(self, leaf: Field, *, using: str) -> bool:
+        return all(deferred_constraints(leaf, using))
+
+    def is_constrained(self, leaf: Field, *, using: str) -> bool:
+        return bool(deferred_constraints(leaf, using))
+
+    def begin_step(self, *, lock_seconds: float, using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(
                 "SELECT set_config('enable_seqscan', 'off', true),"
-                " set_config('enable_bitmapscan', 'off', true)"
+                " set_config('enable_bitmapscan', 'off', true),"
+                " set_config('row_security', 'off', true), set_config('lock_timeout', %s, true)",
+                [f"{max(1, round(lock_seconds * 1000))}ms"],
             )
+
+    def end_step_reads(self, *, using: str) -> None:
+        with connections[using].cursor() as cursor:
+            cursor.execute("SET LOCAL row_security TO DEFAULT")
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
@@ -114,7 +142,10 @@ class Rows:
         put = ", ".join(f"{names_of(each, using)['key']} = %s" for each in columns)
         update = f"UPDATE {names_of(field, using)['table']} AS child SET {put} FROM picked"
         values = [each.get_db_prep_value(value, connections[using]) for each in columns]
-        return _change(field, keys, limit, update, *values, using=using, patient=patient)
+        changed = f"child.{names_of(field, using)['key']} IS DISTINCT FROM picked.key"
+        return _change(
+            field, keys, limit, update, *values, changed=changed, using=using, patient=patient
+        )
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         names, kind = names_of(field, using), type_of(field, using)
@@ -146,6 +177,13 @@ class Rows:
         if hidden:
             raise visibility.refusal(field.model, using)
         return int(number[0])
+
+
+def _pk_of(field: Field, using: str) -> str:
+    """The primary key of a row `child`; of a composite one, a record of its columns."""
+    columns = Names(using, **{each.name: each.column for each in field.model._meta.pk_fields})
+    found = [f"child.{column}" for column in columns.values()]
+    return found[0] if len(found) == 1 else f"ROW({', '.join(found)})"
 
 
 def _sought(field: Field, using: str) -> str:
@@ -197,6 +235,25 @@ def _delete_all(
     return None if None in found else Counter(found)
 
 
+def _take_all(
+    field: Field, keys: Sequence[Any], limit: int, returning: str, using: str
+) -> dict[Any, Any] | None:
+    """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
+
+    Return primary key → key. See Note [All or some].
+    """
+    prepared = as_array(field, need(keys), using)
+    picked, params = _some(field, prepared, limit + 1, using, patient=True)
+    sql = (
+        f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
+        f" gone AS ({_delete(field, using)} AND (SELECT number FROM few) BETWEEN 1 AND %s"
+        f" RETURNING {returning})"
+        " SELECT * FROM gone UNION ALL SELECT NULL, NULL FROM few WHERE number > %s"
+    )
+    found = dict(fetch(using, sql, [*params, prepared, limit, limit]))
+    return None if None in found else found
+
+
 def _delete_some(
     field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
 ) -> tuple[str, list[Any]]:
@@ -238,21 +295,35 @@ def _change(
     limit: int,
     change: str,
     *params: Any,
+    changed: str = "",
     using: str,
     patient: bool,
 ) -> Counter[Any]:
-    """Run `change` on at most `limit` rows of `keys`; see Note [The key is checked twice]."""
-    names = names_of(field, using)
+    """Run `change` on at most `limit` rows of `keys`; return the number for each key.
+
+    Only rows of which `changed` is true afterwards count.
+    """
+    sql, before = _picking(field, keys, limit, change, using=using, patient=patient)
+    sql += f" RETURNING picked.key, {changed or 'true'} AS changed)"
+    sql += " SELECT key, count(*) FROM changed WHERE changed GROUP BY key"
+    return Counter(dict(fetch(using, sql, [*before, *params])))
+
+
+def _picking(
+    field: Field, keys: Sequence[Any], limit: int, change: str, *, using: str, patient: bool
+) -> tuple[str, list[Any]]:
+    """The beginning of a statement that runs `change`, and its parameters so far.
+
+    See Note [The key is checked twice].
+    """
+    key = f"child.{names_of(field, using)['key']}"
     picked = _picked(field, using, patient=patient)
     sql = (
         f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
-        f" AND child.ctid = picked.row AND child.{names['key']} = picked.key"
-        f"{also(field, 'child', using)} RETURNING picked.key)"
-        " SELECT key, count(*) FROM changed GROUP BY key"
+        f" AND child.ctid = picked.row AND {key} = picked.key{also(field, 'child', using)}"
     )
-    prepared = as_array(field, need(keys), using)
-    return Counter(dict(fetch(using, sql, [prepared, limit, limit, *params])))
+    return sql, [as_array(field, need(keys), using), limit, limit]
 
 
 def _picked(field: Field, using: str, *, patient: bool) -> str:

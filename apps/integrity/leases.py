@@ -1,0 +1,52 @@
+"""Keeps a claim while a step of it lasts longer than its lease.
+
+Takes a claim; renews it by a connection of its own, which it opens only where a third of the lease
+is over. A worker that died or is frozen renews nothing, so others take its cascades over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.db import Error, connections
+
+from . import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .log import Claim
+
+logger = logging.getLogger("integrity.cascade")
+
+#: A lease is renewed after this share of it, so that one renewal may fail.
+SHARE = 1 / 3
+
+
+@contextmanager
+def renewed(claim: Claim, *, lease_seconds: float) -> Iterator[None]:
+    """Renew the claim's lease in the background while the block runs."""
+    over = threading.Event()
+    arguments = (claim, lease_seconds, over)
+    thread = threading.Thread(target=_renew, args=arguments, name="integrity-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _renew(claim: Claim, lease_seconds: float, over: threading.Event) -> None:
+    try:
+        while not over.wait(lease_seconds * SHARE):
+            try:
+                log.renew(claim, lease_seconds=lease_seconds)
+            except Error as error:
+                # Whoever takes the claim over does no harm: each step checks what it removes.
+                logger.warning("a lease was not renewed: %s", type(error).__name__)
+                connections[claim.using].close()
+    finally:
+        connections.close_all()

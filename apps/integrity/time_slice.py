@@ -1,0 +1,343 @@
+"""One claim at work in a child database: bounded steps per relation, until its time is up.
+
+Takes a claim and the batch sizes of its relations; finishes the cascades that have no rows left,
+and returns what keeps the others from it. Each step is one short transaction in the child's
+database. The parents are looked up on their primary before the first step and before each commit:
+a living one cancels its deletion and keeps every row (`claims.Held`).
+
+Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
+and gets new rows, which the statement then sees. So the parents are looked up once more after the
+statement and before its commit: a new row that it saw was committed after its parent was, so this
+look finds the parent, and the transaction is rolled back.
+
+Note [Each relation by itself]: a relation that fails does not keep the others from their rows. It
+is tried again as long as others remove rows, because these may be what it fails for: a RESTRICT, or
+a trigger.
+
+Note [Rows that stay]: rows that are left although nothing failed were inserted meanwhile, are held
+by somebody, or are kept by a trigger. One more step that waits for locks tells which: it changes
+something, it gives up waiting, or it changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+
+from . import claims, conf, control, log, phases, statements
+from .backends.errors import Trouble, trouble_of
+from .claims import Held
+from .exceptions import DatabaseHindered, InvalidKey, RowsKept
+from .phases import Phase
+from .plan import Way, plan
+from .signals import cascade_finished
+from .steps import COLLECTOR_ROWS, STEPS, Allowance, TooManyLeaves, each_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Collection, Mapping
+
+    from .control import Away
+    from .log import Claim
+    from .pace import Pace, Paces
+    from .plan import Plan
+    from .relations import Relation
+    from .steps import Stepped
+
+#: Why cascades are put back where another transaction was in the way.
+LOCKED = "rows are locked by another transaction"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """What keeps a relation's rows where they are.
+
+    `apart` says that the cascades behind it are better tried by fewer at once.
+    """
+
+    relation: str
+    trouble: Trouble
+    reason: str
+    code: str = ""
+    apart: bool = False
+
+
+class _CameBack(Exception):
+    """A parent came back while its rows were being removed; the transaction is rolled back."""
+
+
+class TimeSlice:
+    """What was removed for whom, and who is still to do.
+
+    `rows` counts what all claims of this run have changed, per relation; `removed` what was changed
+    for each cascade, and is filled while the slice lasts: it counts whatever ends it.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        until: float,
+        paces: Paces,
+        rows: Counter[str],
+        removed: dict[int, Counter[str]],
+        *,
+        away: Away,
+        patient: bool = True,
+    ) -> None:
+        self.claim, self.until, self.paces, self.rows = claim, until, paces, rows
+        self.removed, self.away, self.patient = removed, away, patient
+        self.held = Held(claim)
+        self.obstacles: dict[str, Obstacle] = {}
+        self.roots_most: dict[str, int] = {}
+        self.changed, self.late = 0, False
+        self.finished = self.cancelled = 0
+
+    @property
+    def database(self) -> str:
+        """The child database."""
+        return self.claim.database
+
+    def run(self) -> dict[int, tuple[Obstacle, ...]]:
+        """Work until nothing is left or time is up; return the obstacles of each cascade stuck.
+
+        What is not stuck was finished, cancelled, or put back to be claimed again.
+        """
+        todo = [(each, plan(each)) for each in self.held.relations]
+        before = -1
+        while todo and self.changed > before and not self.late:
+            before = self.changed
+            todo = [each for each in todo if self.late or not self._exhaust(*each)]
+        left = self._rows_left()
+        for relation in self.held.relations if not self.late else ():
+            if left[relation.label] and relation.label not in self.obstacles:
+                self._explain(relation, left[relation.label])
+        return self._settle(left)
+
+    def _rows_left(self) -> dict[str, set[int]]:
+        """Return, for each relation, the cascades with rows; all, where it cannot be asked."""
+        self.held.forget_looks()
+        return {each.label: self._left_along(each) for each in self.held.relations}
+
+    def _left_along(self, relation: Relation) -> set[int]:
+        try:
+            with control.watched(self.database):
+                return self.held.left_along(relation)
+        except self.away:
+            raise
+        except Exception as error:  # noqa: BLE001 (as in _exhaust)
+            self.obstacles[relation.label] = self._obstacle(relation, error)
+            return set(self.held.cascades)
+
+    def _exhaust(self, relation: Relation, way: Plan) -> bool:
+        """Take steps until no row is left or time is up; return whether none of them failed."""
+        self.obstacles.pop(relation.label, None)
+        try:
+            with control.watched(self.database):
+                while self._step(relation, way):
+                    if time.monotonic() >= self.until:
+                        self.late = True
+                        break
+        except self.away:
+            raise
+        except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
+            self.obstacles[relation.label] = self._obstacle(relation, error)
+            return False
+        return True
+
+    def _step(self, relation: Relation, way: Plan, only: Collection[int] | None = None) -> bool:
+        """One bounded transaction, for all cascades or some; False when it left nothing."""
+        # The look before the last commit is as good as a new one: another one follows below.
+        owners = self.held.owners(relation, again=False)
+        if only is not None:
+            owners = {key: owner for key, owner in owners.items() if owner in only}
+        if not owners:
+            return False
+        try:
+            counts, more = self._change(relation, way, list(owners))
+        except _CameBack:
+            return True
+        for label, per_key in counts.items():
+            for key, number in per_key.items():
+                self.removed[owners[key]][label] += number
+                self.rows[label] += number
+                self.changed += number
+        return more and any(counts.values())
+
+    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
+        """Try, with less each time that it was too much, and past rows that somebody holds."""
+        while True:
+            try:
+                return self._attempt(relation, way, keys)
+            except TooManyLeaves as error:
+                self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
+            except self.away as raised:
+                if not isinstance(raised, DatabaseHindered):  # the caller's time limit
+                    self.paces.exhausted = not self.paces[relation.label].shrink()
+                raise
+            except Exception as error:
+                if not self._adapted(relation, error):
+                    raise
+
+    def _adapted(self, relation: Relation, error: Exception) -> bool:
+        """Return whether another attempt may succeed where this one failed."""
+        trouble = trouble_of(error, connections[self.database].vendor)
+        if trouble is Trouble.CONTENTION and self.patient:
+            self.patient = False
+            return True
+        return trouble is Trouble.TOO_LARGE and self.paces[relation.label].shrink()
+
+    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
+        """See Note [Look last, then commit].
+
+        Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
+        the step raises.
+        """
+        database, pace = self.database, self.paces[relation.label]
+        began, allowed = time.monotonic(), self._allowance(relation, way, pace)
+        with (
+            transaction.atomic(using=database),
+            connections[database].execute_wrapper(partial(_timed, pace)),
+            control.given_up(database, self.away),
+        ):
+            statements.on(database).begin_step(
+                lock_seconds=conf.current().lock_seconds, using=database
+            )
+            counts, more = STEPS[way.way](way.root, keys, allowed, database, patient=self.patient)
+            looks = time.monotonic()
+            touched = {key for per_key in counts.values() for key in per_key}
+            _require_asked(relation, touched, keys)
+            if touched and touched - self.held.owners(relation).keys():
+                raise _CameBack
+            phases.reached(Phase.REMOVED)
+            looks -= time.monotonic()
+        # Not the looks: a slow database of parents must not make more steps of the work here.
+        pace.took(time.monotonic() - began + looks, full=more)
+        self._grow(relation, done=bool(counts.get(way.root.label)))
+        phases.reached(Phase.REMOVAL_COMMITTED)
+        return counts, more
+
+    def _allowance(self, relation: Relation, way: Plan, pace: Pace) -> Allowance:
+        if way.way is Way.COLLECTOR:  # it loads each row, and what hangs on it
+            pace.rows = min(pace.rows, COLLECTOR_ROWS)
+        most = self.roots_most.get(relation.label)
+        return Allowance(
+            rows=pace.rows,
+            statement=pace.rows if most == 0 else pace.ceiling,
+            each=each_of(way.root, self.rows),
+            roots_most=most,
+        )
+
+    def _grow(self, relation: Relation, *, done: bool) -> None:
+        """After a step that finished roots, the next one may begin with more of them."""
+        most = self.roots_most.get(relation.label)
+        if most is not None and done:
+            self.roots_most[relation.label] = max(1, 2 * most)
+
+    def _explain(self, relation: Relation, cascades: set[int]) -> None:
+        """Find out why rows are left. See Note [Rows that stay]."""
+        if not self.patient:
+            free = self._lockable(relation)
+            alone = len(cascades) == 1
+            if not (alone and free):
+                apart = free and not alone and not self.changed
+                self._note(relation, Trouble.CONTENTION, LOCKED, apart=apart)
+                return
+            self.patient = True
+        before = self.changed
+        try:
+            with control.watched(self.database):
+                more = self._step(relation, plan(relation), cascades)
+                if not more and self.changed == before and self.patient:
+                    self._require_gone(relation, cascades)
+        except self.away:
+            raise
+        except Exception as error:  # noqa: BLE001 (as in _exhaust)
+            self.obstacles[relation.label] = self._obstacle(relation, error)
+        else:
+            if self.changed == before and not self.patient:
+                self._note(relation, Trouble.CONTENTION, LOCKED)
+
+    def _require_gone(self, relation: Relation, cascades: set[int]) -> None:
+        """Raise `RowsKept` where a step that waited for every lock has left rows as they were."""
+        self.held.forget_looks()
+        if self.held.left_along(relation) & cascades:
+            raise RowsKept(relation.label, self.database)
+
+    def _lockable(self, relation: Relation) -> bool:
+        """Return whether some row of the gone parents is held by nobody."""
+        keys, on = list(self.held.owners(relation, again=False)), statements.on(self.database)
+        with transaction.atomic(using=self.database):
+            on.begin_step(lock_seconds=conf.current().lock_seconds, using=self.database)
+            return bool(keys and on.lock_rows(relation.field, keys, 1, using=self.database))
+
+    def _obstacle(self, relation: Relation, error: Exception) -> Obstacle:
+        return obstacle(error, [relation], self.database, relation=relation.label)
+
+    def _note(
+        self, relation: Relation, trouble: Trouble, reason: str, *, apart: bool = False
+    ) -> None:
+        self.obstacles[relation.label] = Obstacle(
+            relation=relation.label, trouble=trouble, reason=reason, apart=apart
+        )
+
+    def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Obstacle, ...]]:
+        """Finish what has no rows left, put back what only needs more time; return the rest."""
+        claim = self.claim
+        unfinished = set[int]().union(*left.values()) & self.held.cascades.keys()
+        complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
+        with control.watched(claim.database):
+            barrier = statements.on(claim.database).next_transaction(using=claim.database)
+        deletions = log.finish(claim, complete, barrier=barrier)
+        phases.reached(Phase.FINISHED)
+        stuck = {
+            pk: tuple(each for label, each in self.obstacles.items() if pk in left[label])
+            for pk in unfinished
+        }
+        stuck = {pk: found for pk, found in stuck.items() if found}
+        again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
+        log.release(claim, again, reason="")
+        self.finished, self.cancelled = len(deletions), self.held.cancelled
+        if deletions:
+            cascade_finished.send_robust(
+                sender=None,
+                database=claim.database,
+                using=claim.using,
+                deletions=tuple(deletions),
+            )
+        return stuck
+
+
+def obstacle(
+    error: Exception, along: Collection[Relation], database: str, *, relation: str = ""
+) -> Obstacle:
+    """Return what `error` means for cascades along those relations; `relation` is the one at work.
+
+    It asks which tables are missing, where that may be the cause.
+    """
+    reason, code = claims.failure(error, along, database)
+    trouble = trouble_of(error, connections[database].vendor, missing=not code)
+    if trouble is Trouble.CONTENTION:
+        reason = LOCKED
+    return Obstacle(relation=relation, trouble=trouble, reason=reason, code=code)
+
+
+def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:
+    """Around each statement of a step, as Django's `execute_wrapper` calls it."""
+    began = time.monotonic()
+    try:
+        return execute(*arguments)
+    finally:
+        pace.served(time.monotonic() - began)
+
+
+def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:
+    """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
+    if not touched <= set(keys):
+        raise InvalidKey(
+            f"{relation.label}: rows hold keys that only the column's collation takes for those of"
+            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
+        )
