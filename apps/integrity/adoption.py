@@ -26,13 +26,14 @@ from . import conf, missing, relations
 from .columns import generic_of
 from .exceptions import ChildDatabaseUnavailable, MissingContentType
 from .generic import narrowed, rows_of
-from .policies import Policy, require_usable
+from .policies import Policy, declared_on_delete, require_usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django.db.models.deletion import Collector
 
+    from .content_types import UnknownHome
     from .relations import Catalogue, ForeignKey, Relation
 
 
@@ -40,8 +41,30 @@ if TYPE_CHECKING:
 GUARDED_KEYS = 450
 
 
-class AdoptedOnDelete:
-    """Stands in for a relation's `on_delete`; equal to the declared one.
+class StandIn:
+    """Stands in for the `on_delete` of a key; equal to the declared one."""
+
+    lazy_sub_objs: ClassVar[bool] = True
+
+    def __init__(self, field: ForeignKey) -> None:
+        self.declared = declared_on_delete(field)
+        self.__name__ = getattr(self.declared, "__name__", type(self.declared).__name__)
+
+    def __call__(
+        self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str
+    ) -> None:
+        """Called by the Collector with rows that it has not asked for yet."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.declared == getattr(other, "declared", other))
+
+    def __hash__(self) -> int:
+        return hash(self.declared)
+
+
+class AdoptedOnDelete(StandIn):
+    """Stands in for a relation's `on_delete`.
 
     Without side effects, because the admin's confirmation page collects too: PROTECT and RESTRICT
     look into the child's databases, every other policy is left to the cascade.
@@ -49,12 +72,9 @@ class AdoptedOnDelete:
     the Collector, what is left to the cascade is equal to DO_NOTHING: it makes no queryset then.
     """
 
-    lazy_sub_objs: ClassVar[bool] = True
-
     def __init__(self, relation: Relation) -> None:
+        super().__init__(relation.field)
         self.relation = relation
-        self.declared = relation.on_delete
-        self.__name__ = getattr(self.declared, "__name__", type(self.declared).__name__)
         #: Whether the Collector has nothing to ask.
         self.passed_over = relation.plain and not relation.policy.checked_at_once
 
@@ -77,11 +97,30 @@ class AdoptedOnDelete:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AdoptedOnDelete) and other == models.DO_NOTHING:
             return self.passed_over
-        return bool(self.declared == getattr(other, "declared", other))
+        return super().__eq__(other)
 
     def __hash__(self) -> int:
         # Django 6.1 looks for it in a set of the policies that it passes over.
-        return hash(models.DO_NOTHING if self.passed_over else self.declared)
+        return hash(models.DO_NOTHING) if self.passed_over else super().__hash__()
+
+
+class LocalOnDelete(StandIn):
+    """Stands in for the `on_delete` of a key to content types of an unknown database.
+
+    Where a content type is deleted in the rows' own database, it is the declared one; elsewhere, it
+    does nothing (content_types.py).
+    """
+
+    def __init__(self, key: UnknownHome) -> None:
+        super().__init__(key.field)
+        self.key = key
+
+    def __call__(
+        self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str
+    ) -> None:
+        """Called by the Collector."""
+        if using in self.key.child_databases and sub_objs:
+            self.declared(collector, field, sub_objs, using)
 
 
 class Guard:
@@ -174,6 +213,9 @@ def adopt(catalogue: Catalogue) -> None:
 
     Safe to repeat; DO_NOTHING fields need no adoption.
     """
+    for key in catalogue.unknown_homes:
+        if declared_on_delete(key.field) is not models.DO_NOTHING:
+            _stand_in(key.field, LocalOnDelete(key))
     for relation in catalogue.relations:
         field = relation.field
         if not field.is_relation:
@@ -181,9 +223,13 @@ def adopt(catalogue: Catalogue) -> None:
             continue
         if relation.on_delete is models.DO_NOTHING:
             continue
-        if not isinstance(field.remote_field.on_delete, AdoptedOnDelete):
-            field.__class__ = _adopted_class(type(field))
-        field.remote_field.on_delete = AdoptedOnDelete(relation)
+        _stand_in(field, AdoptedOnDelete(relation))
+
+
+def _stand_in(field: Any, on_delete: StandIn) -> None:
+    if not isinstance(field.remote_field.on_delete, StandIn):
+        field.__class__ = _adopted_class(type(field))
+    field.remote_field.on_delete = on_delete
 
 
 def _guard(relation: Relation) -> None:

@@ -245,6 +245,7 @@ def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) 
         yield from _capture(table, database, found)
         yield from _asked_at_once(table, found)
     crossing = {each.field for each in found.relations}
+    crossing |= {each.field for each in found.unknown_homes}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     for key in (each.field for each in referring):
         policy = policy_of(key)

@@ -16,12 +16,13 @@ from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models, router
 
 from .columns import Column, columns, columns_of, generic_of
+from .content_types import ContentTypeKeys, UnknownHome
 from .exceptions import InvalidKey, InvalidSetting, UnknownName
 from .policies import Policy as Policy  # noqa: PLC0414 (a stable name of this module)
 from .policies import declared_on_delete, is_plain, policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Model: TypeAlias = type[models.Model]
 ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
@@ -132,6 +133,8 @@ class Catalogue:
     """All relations of the project, in the order of their labels."""
 
     relations: tuple[Relation, ...]
+    #: Keys to content types that are no relations: nobody can tell whose ids their rows hold.
+    unknown_homes: tuple[UnknownHome, ...] = ()
 
     @property
     def parents(self) -> dict[str, Model]:
@@ -214,17 +217,30 @@ def discover() -> Catalogue:
     A key to a model that is not there is left to Django's checks (fields.E300). Raises
     `InvalidSetting` for a declared relation that cannot be one.
     """
-    found = [
-        relation
-        for model in apps.get_models(include_auto_created=True)
-        if not model._meta.proxy
-        for field in model._meta.local_fields
-        if isinstance(field, models.ForeignKey) and not field.remote_field.parent_link
-        if not isinstance(field.remote_field.model, str)
-        if (relation := _relation(field)) is not None
-    ]
-    found += [_declared(column) for column in columns()]
-    return Catalogue(tuple(sorted(found, key=lambda each: each.label)))
+    declared, every = columns(), apps.get_models(include_auto_created=True)
+    known = ContentTypeKeys(every, declared)
+    found, unknown = [_declared(column) for column in declared], []
+    for field in _keys(every):
+        if (relation := _relation(field)) is None:
+            continue
+        homes = relation.parent_databases, relation.child_databases
+        if key := known.unknown(field, *homes):
+            unknown.append(key)
+        else:
+            found.append(relation)
+    return Catalogue(
+        tuple(sorted(found, key=lambda each: each.label)),
+        tuple(sorted(unknown, key=lambda each: each.label)),
+    )
+
+
+def _keys(every: Iterable[Model]) -> Iterator[ForeignKey]:
+    for model in every:
+        for field in () if model._meta.proxy else model._meta.local_fields:
+            if not isinstance(field, models.ForeignKey) or field.remote_field.parent_link:
+                continue
+            if not isinstance(field.remote_field.model, str):
+                yield field
 
 
 def _relation(field: ForeignKey) -> Relation | None:
@@ -256,7 +272,7 @@ def _declared(column: Column) -> Relation:
 
 
 def _require_its_content_types(relation: Relation) -> None:
-    """Refuse ids of a database that is neither end's, or that the rows' own key contradicts."""
+    """Refuse ids of a database that is neither end's."""
     generic = generic_of(relation.field)
     if generic is None:
         return
@@ -265,14 +281,6 @@ def _require_its_content_types(relation: Relation) -> None:
         raise InvalidSetting(
             f"INTEGRITY['relations']: {relation.label}: content_types is {generic.content_types!r},"
             f" and parents and children are in {', '.join(ends)}: name one of these"
-        )
-    own = _relation(generic.column)
-    if own and own.policy.cascades and generic.content_types not in own.parent_databases:
-        raise InvalidSetting(
-            f"INTEGRITY['relations']: {own.label} is {own.policy}, and refers to content types in"
-            f" {', '.join(own.parent_databases)}; {relation.label} says that the ids are those of"
-            f" {generic.content_types!r}. A content type deleted in the one would take rows of"
-            " another model: give the key on_delete=DO_NOTHING, or name the other database"
         )
 
 

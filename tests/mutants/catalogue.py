@@ -9,7 +9,43 @@ POLICIES = "apps/integrity/policies.py"
 T_POLICIES = "tests/unit/test_policies.py"
 T_WRAPPED = "tests/integration/test_wrapped_policies.py"
 
+CONTENT_TYPES = "apps/integrity/content_types.py"
+T_CONTENT_TYPES = "tests/integration/test_content_type_keys.py"
+
 MUTATIONS = (
+    # Keys to content types
+    Mutation(
+        "content-type-ids-of-any-database",
+        "G2: a content type deleted in one database takes rows of another one's",
+        CONTENT_TYPES,
+        "said = not pointers or (bool(named) and named <= set(parents))",
+        "said = True",
+        ("tests/unit/test_content_types.py::test_a_pointers_key_is_found_on_each_kind_of_model",),
+    ),
+    Mutation(
+        "content-types-of-its-own",
+        "G2: a declared key follows a content type of the same number in another database",
+        CONTENT_TYPES,
+        "if said and not any(_has_content_types(each, field) for each in children):",
+        "if said:",
+        (f"{T_CONTENT_TYPES}::test_declared_the_key_cascades_where_it_can_mean_only_one_database",),
+    ),
+    Mutation(
+        "content-type-keys-unadopted",
+        "a content type cannot be deleted: Django looks for rows where their table is not",
+        ADOPTION,
+        "_stand_in(key.field, LocalOnDelete(key))",
+        "pass",
+        (f"{T_CONTENT_TYPES}::test_deleting_a_content_type_elsewhere_leaves_the_rows",),
+    ),
+    Mutation(
+        "content-type-keys-always-local",
+        "G2: the rows' own policy acts for a content type of another database",
+        ADOPTION,
+        "if using in self.key.child_databases and sub_objs:",
+        "if sub_objs:",
+        (f"{T_CONTENT_TYPES}::test_deleting_a_content_type_elsewhere_leaves_the_rows",),
+    ),
     # Policies
     Mutation(
         "policy-by-identity",
@@ -71,8 +107,8 @@ MUTATIONS = (
         "policy-hashed-as-declared",
         "Django 6.1 makes a queryset for each relation of a delete",
         ADOPTION,
-        "hash(models.DO_NOTHING if self.passed_over else self.declared)",
-        "hash(self.declared)",
+        "hash(models.DO_NOTHING) if self.passed_over else super().__hash__()",
+        "super().__hash__()",
         (
             "tests/unit/test_adoption.py::test_the_collector_passes_over_what_is_left_to_the_cascade",
         ),

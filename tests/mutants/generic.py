@@ -12,7 +12,6 @@ from .paths import (
     KEYS,
     PORTABLE,
     READING,
-    RELATIONS,
     ROWS,
     SQL,
     T_COLUMNS,
@@ -184,13 +183,5 @@ MUTATIONS = (
         "(parent._meta.concrete_model or parent) if named.for_concrete_model else parent",
         "parent._meta.concrete_model or parent",
         (f"{T_COLUMNS}::test_unless_its_proxies_have_content_types_of_their_own",),
-    ),
-    Mutation(
-        "two-keys-that-contradict",
-        "G2: a content type deleted in one database takes rows of another model",
-        RELATIONS,
-        "if own and own.policy.cascades and",
-        "if own and not own.policy and",
-        (f"{T_COLUMNS}::test_a_key_to_the_content_type_that_contradicts_is_refused",),
     ),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core import checks
-from django.db import models, router
+from django.db import DEFAULT_DB_ALIAS, models, router
 
 from .. import policies, relations
 from ..columns import columns_of
@@ -13,6 +14,7 @@ from ..columns import columns_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..content_types import UnknownHome
     from ..relations import Relation
 
 METHODS = ("db_for_read", "db_for_write")
@@ -25,6 +27,46 @@ SHOWN = 3
 def related(**_: Any) -> list[checks.CheckMessage]:
     """What is wrong with each relation: see `problems`."""
     return [found for each in relations.catalogue().relations for found in problems(each)]
+
+
+def numbered_anew(**_: Any) -> list[checks.CheckMessage]:
+    """W013: nobody can tell which database's content types a key holds the ids of."""
+    return [
+        checks.Warning(
+            f"{key.label} holds ids of content types, and {_doubt(key)}: deleting a content type"
+            " in another database leaves its rows alone, and no scan reads the key.",
+            hint=f"{_remedy(key)} on_delete=DO_NOTHING on {key.label} says that this is right.",
+            obj=key.field,
+            id="integrity.W013",
+        )
+        for key in relations.catalogue().unknown_homes
+        if policies.policy_of(key.field) is not policies.Policy.DO_NOTHING
+        if not (key.pointers and key.declared)
+    ]
+
+
+def _doubt(key: UnknownHome) -> str:
+    if key.pointers:
+        return f"nobody has said of which database (it belongs to {some(key.pointers)})"
+    return f"{key.child_databases[0]!r} may have content types of its own, with other ids"
+
+
+def _remedy(key: UnknownHome) -> str:
+    if not key.pointers:
+        return (
+            "Keep one table of them, in your router's allow_migrate: if app_label =="
+            f" 'contenttypes': return db != {key.child_databases[0]!r}."
+        )
+    tracked = relations.catalogue().parents.values()
+    apart = (each for each in tracked if relations.databases_for(each) != key.child_databases)
+    parent = next(apart, None)
+    name = parent._meta.label if parent else settings.AUTH_USER_MODEL
+    home = relations.databases_for(parent)[0] if parent else DEFAULT_DB_ALIAS
+    return (
+        "For each parent in another database, name the database whose ids the rows hold:"
+        f' INTEGRITY = {{"relations": [Relation("{key.pointers[0]}", "{name}",'
+        f' content_types="{home}")]}}.'
+    )
 
 
 def unanswered(**_: Any) -> list[checks.CheckMessage]:
@@ -168,4 +210,4 @@ def some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:SHOWN], *more])
 
 
-CHECKS = (unanswered, related)
+CHECKS = (unanswered, related, numbered_anew)
