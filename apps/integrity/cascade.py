@@ -30,7 +30,7 @@ from .phases import Phase
 from .time_slice import Obstacle, TimeSlice, obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .control import Away
     from .log import Claim, Claimed
@@ -78,16 +78,24 @@ def drain(
     away = (*control.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
 
-    def work(using: str) -> None:
+    def work(using: str, healed: Callable[[], None]) -> None:
         if again:
             log.take_over(done.database, owner=owner, using=using)
-        _drain_log(using, owner, deadline, done, away)
+        _drain_log(using, owner, deadline, done, away, healed)
 
-    done.unreachable = control.in_each_log(database, work, away)
+    hindered = control.in_each_log(database, work, away, writes=True)
+    done.unreachable = hindered or done.unreachable
     return done
 
 
-def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Away) -> None:
+def _drain_log(
+    using: str,
+    owner: str,
+    deadline: float,
+    done: Drained,
+    away: Away,
+    healed: Callable[[], None],
+) -> None:
     settings = conf.current()
     paces = Paces(
         settings.statement_rows,
@@ -110,6 +118,7 @@ def _drain_log(using: str, owner: str, deadline: float, done: Drained, away: Awa
             until = min(deadline, time.monotonic() + settings.turn_seconds)
             with leases.renewed(claim, lease_seconds=settings.lease_seconds):
                 _Run(paces, done, until, away).work(claim)
+            healed()
             done.more = time.monotonic() >= deadline
             # Before the first claim, others have asked.
             if control.is_paused(done.database, using=using):
@@ -180,7 +189,10 @@ class _Run:
         try:
             stuck = self._time_slice(claim, removed, patient=patient)
         except self.away as raised:
-            self._interrupted(log.with_rows(claim, removed), raised)
+            claim = log.with_rows(claim, removed)
+            if self._waits(claim, raised):
+                return
+            self._interrupted(claim, raised)
             raise
         claim = log.with_rows(claim, removed)
         if stuck:
@@ -210,6 +222,16 @@ class _Run:
         self.done.finished += time_slice.finished
         self.done.cancelled += time_slice.cancelled
         return stuck
+
+    def _waits(self, claim: Claim, raised: Exception) -> bool:
+        """Let a claim wait where only a database of its parents is hindered: others may not."""
+        here = {claim.database, claim.using}
+        if not isinstance(raised, DatabaseHindered) or raised.database in here:
+            return False
+        self.done.unreachable = reason = control.waits_for(claim.database, raised)
+        rows = {each.id: each.rows for each in claim.cascades}
+        log.release(claim, rows, reason=reason, waits=True)
+        return True
 
     def _interrupted(self, claim: Claim, raised: Exception) -> None:
         """Put the claim back; its log may be what is away, and then the lease ends by itself."""

@@ -86,7 +86,12 @@ def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple
         reasons = (missing_table(each, database) for each in along)
         if missing := next(filter(None, reasons), ""):
             return missing, ""
-    return reason_of(error), "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    return reason_of(error), origin_of(error)
+
+
+def origin_of(error: Exception) -> str:
+    """The code that an error came through, without its text: for a log."""
+    return "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:

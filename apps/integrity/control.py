@@ -2,6 +2,10 @@
 
 The only writer of `ChildDatabase`, `Heartbeat` and `Audit`. What an operator does is audited in the
 same transaction.
+
+Note [Healed]: a server that is read-only or full answers as well as ever. So one that was hindered
+counts as healed only when a write went through and some work on it succeeded, or none was due.
+Until then `unreachable_since` stays, and a probe that fails keeps it.
 """
 
 from __future__ import annotations
@@ -10,25 +14,27 @@ import contextlib
 import datetime as dt
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
 from . import conf, identity, log, relations
-from .exceptions import DatabaseUnreachable
+from .backends.connections import AWAY, Away, given_up, is_alive, reach, watched
+from .backends.errors import database_of, words_of
+from .exceptions import DatabaseHindered, DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+#: Defined elsewhere, and part of this module for its callers.
+__all__ = ["AWAY", "Away", "given_up", "reach", "watched"]
+
 logger = logging.getLogger("integrity.control")
 
 #: Between two notes of one process that it is alive.
 BEAT_SECONDS = 5
-
-#: Types of exceptions, as an `except` takes them.
-Away: TypeAlias = tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,11 @@ class Hindrance:
     probe: bool = False
 
 
-def hindrance(database: str, *, using: str) -> Hindrance | None:
-    """What keeps work on `database` from starting: paused, or unreachable and not yet due again.
+def hindrance(database: str, *, using: str, writes: bool = True) -> Hindrance | None:
+    """What keeps work on `database` from starting: paused, or hindered and not yet due again.
 
-    While it cannot be reached, one caller per interval is let through to probe.
+    While it is hindered, one caller per interval is let through to probe; one that only reads, not
+    before those that write: its success would not prove that they can.
     """
     rows = ChildDatabase.objects.using(using).filter(alias=database)
     known = rows.first()
@@ -51,47 +58,101 @@ def hindrance(database: str, *, using: str) -> Hindrance | None:
         return None
     if known.paused_at is not None:
         return Hindrance(known.paused_reason, unreachable=False)
+    if not writes and database in log.due_databases(using=using):
+        return Hindrance(known.reason, unreachable=True)
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     probe = bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
     return Hindrance(known.reason, unreachable=True, probe=probe)
 
 
-#: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
-AWAY: Away = (DatabaseUnreachable,)
+class Work(Protocol):
+    """Work on a child database, as one log knows it."""
+
+    def __call__(self, using: str, healed: Callable[[], None], /) -> object:
+        """Do it; call `healed` as soon as some of it succeeded."""
 
 
-def in_each_log(database: str, work: Callable[[str], None], away: Away = AWAY) -> str:
-    """Call `work(using)` for each log whose work on `database` may start now.
+def in_each_log(database: str, work: Work, away: Away = AWAY, *, writes: bool = False) -> str:
+    """Call `work` for each log whose work on `database` may start now.
 
-    Not while an operator paused it, nor before the next probe is due. Gives why the database
-    cannot be reached, or "". What is found is noted in every log that answers.
+    Not while an operator paused it, nor before the next probe is due. Return why the database
+    cannot be worked on, as a sentence without its subject, or "". What is found is noted in every
+    log that answers. A log, or a parents' database that one needs, hinders no other log.
+    `writes` says that the work writes into the database.
     """
-    logs = answering_logs()
-    found = {using: hindrance(database, using=using) for using in logs}
-    if all(each and not each.probe for each in found.values()):
-        return next((each.reason for each in found.values() if each and each.unreachable), "")
+    logs, hinders = answering_logs(), list[str]()
+    found: dict[str, Hindrance | None] = {}
     try:
+        for using in logs:
+            with _waiting(database, hinders), watched(using):
+                found[using] = hindrance(database, using=using, writes=writes)
+        if all(each and not each.probe for each in found.values()):
+            hinders += [each.reason for each in found.values() if each and each.unreachable]
+            return next(iter(hinders), "")
         reach(database)
+        if any(each and each.unreachable for each in found.values()):
+            with contextlib.suppress(Error), watched(database):  # any other, the work will meet
+                identity.touch(database)
         for using, each in found.items():
-            if each and each.unreachable:
-                reachable(database, using=using)
-        for using, each in found.items():
-            if (each is None or each.unreachable) and not _refused(database, using=using):
-                work(using)
+            if each is None or each.unreachable:
+                with _waiting(database, hinders), watched(using):
+                    _work(database, using, work, hindered=each is not None)
     except away as raised:
         return lost(database, raised)
-    return ""
+    return next(iter(hinders), "")
+
+
+def _work(database: str, using: str, work: Work, *, hindered: bool) -> None:
+    """See Note [Healed] in this module's docstring."""
+    noted = not hindered
+
+    def healed() -> None:
+        nonlocal noted
+        if not noted:
+            noted = True
+            reachable(database, using=using)
+
+    if not _refused(database, using=using):
+        work(using, healed)
+    healed()
+
+
+@contextlib.contextmanager
+def _waiting(database: str, hinders: list[str]) -> Iterator[None]:
+    """Note that the work waits for another database than the child's, and go on."""
+    try:
+        yield
+    except DatabaseHindered as raised:
+        if raised.database == database:
+            raise
+        hinders.append(waits_for(database, raised))
+
+
+def waits_for(database: str, raised: DatabaseHindered) -> str:
+    """Return, and log, why work on `database` has to wait for another one."""
+    sentence = f"waits for {raised.database}, which {raised.sentence}"
+    logger.warning("%s %s", database, sentence)
+    return sentence
 
 
 def _refused(database: str, *, using: str) -> bool:
-    """Pause work on a database that belongs to other parents; see identity.py."""
-    with watched(database):
-        reason = next(
-            filter(
-                None, (identity.stranger(database, using=home) for home in _homes(database, using))
-            ),
-            "",
-        )
+    """Pause work on a database that belongs to other parents; see identity.py.
+
+    One that cannot be asked is hindered, whatever the error: nothing is done in a stranger.
+    """
+    try:
+        with watched(database):
+            reason = next(
+                filter(
+                    None,
+                    (identity.stranger(database, using=home) for home in _homes(database, using)),
+                ),
+                "",
+            )
+    except Error as error:
+        alias = database_of(error) or database
+        words = words_of(error, connections[alias].vendor)
+        raise DatabaseHindered(alias, f"its identity cannot be told, {words}") from error
     if reason:
         logger.error("%s: %s", database, reason)
         pause(database, actor="integrity", reason=reason, using=using)
@@ -107,17 +168,29 @@ def _homes(database: str, using: str) -> Iterator[str]:
 
 
 def lost(database: str, raised: Exception) -> str:
-    """Note in every log that the database went away; gives the reason.
+    """Note in every log that the database is hindered; return the reason, as a sentence.
 
-    An interruption (a time limit) means that it did not answer: its connection is given up.
+    After an interruption (a time limit) the connection that was waited for is given up. Only where
+    its database does not answer a new one, either, it counts as away. Where that was a log or a
+    parents' database, nothing is noted of the child's.
     """
-    if not isinstance(raised, DatabaseUnreachable):
-        connections[database].close()
-        raised = DatabaseUnreachable(database, TimeoutError("no answer within the time limit"))
+    if not isinstance(raised, DatabaseHindered):
+        silent = database_of(raised) or database
+        connections[silent].close()
+        if is_alive(silent):  # it works, and slowly: that is no outage
+            logger.warning("%s answers; work on %s met the time limit", silent, database)
+            return ""
+        raised = DatabaseUnreachable(silent, TimeoutError("no answer within the time limit"))
+    if raised.database != database:
+        return waits_for(database, raised)
     for using in answering_logs():
-        unreachable(raised, using=using)
-    logger.warning("%s cannot be reached: %s", database, raised.reason)
-    return raised.reason
+        try:
+            unreachable(raised, using=using)
+        except Error as error:  # a log that is read-only, say: the others are told all the same
+            words = words_of(error, connections[using].vendor)
+            logger.warning("%s: the log in %s cannot note it: %s", database, using, words)
+    logger.warning("%s %s", database, raised.sentence)
+    return raised.sentence
 
 
 def answering_logs() -> tuple[str, ...]:
@@ -140,54 +213,17 @@ def answering_logs() -> tuple[str, ...]:
     return tuple(answering)
 
 
-def reach(database: str) -> None:
-    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
-    connection = connections[database]
-    try:
-        connection.ensure_connection()
-        if connection.in_atomic_block or connection.is_usable():
-            return
-        connection.close()
-        connection.ensure_connection()
-    except Error as error:
-        connection.close()
-        raise DatabaseUnreachable(database, error) from error
-
-
-@contextlib.contextmanager
-def given_up(database: str, away: Away) -> Iterator[None]:
-    """Within a transaction of `database`: close the connection on one of `away`.
-
-    A rollback would wait for a database that does not answer, past every time limit.
-    """
-    try:
-        yield
-    except away:
-        connections[database].close()
-        raise
-
-
-@contextlib.contextmanager
-def watched(database: str) -> Iterator[None]:
-    """Tell errors of a database that is away (`DatabaseUnreachable`) from all others."""
-    try:
-        yield
-    except Error:
-        reach(database)
-        raise
-
-
-def unreachable(error: DatabaseUnreachable, *, using: str) -> None:
-    """Note that a child database cannot be reached, and why; others are not concerned."""
+def unreachable(error: DatabaseHindered, *, using: str) -> None:
+    """Note that a child database is hindered, and why; others are not concerned."""
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     rows = ChildDatabase.objects.using(using)
     rows.get_or_create(alias=error.database)
-    rows.filter(alias=error.database).update(reason=error.reason, probe_at=again)
+    rows.filter(alias=error.database).update(reason=error.sentence, probe_at=again)
     rows.filter(alias=error.database, unreachable_since=None).update(unreachable_since=Now())
 
 
 def reachable(database: str, *, using: str) -> None:
-    """Note that a child database answers again."""
+    """Note that a child database can be worked on again."""
     ChildDatabase.objects.using(using).filter(
         alias=database, unreachable_since__isnull=False
     ).update(unreachable_since=None, probe_at=None, reason="")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import conf, control, log, relations
+from .backends.connections import tolerated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ def sweep_all() -> tuple[int, frozenset[str]]:
     """`sweep` over every log of the project that answers."""
     total, due = 0, frozenset[str]()
     for using in control.answering_logs():
-        number, databases = sweep(using)
-        total, due = total + number, due | databases
+        with tolerated(using):
+            number, databases = sweep(using)
+            total, due = total + number, due | databases
     return total, due

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 
 from django.db import connections
+from django.db.models import F
 
 from .models import Identity
 
@@ -47,6 +48,15 @@ def accept(database: str, *, using: str) -> None:
     """Let the child database take the parents' database as it is now."""
     own = _identity(using, of=using)
     Identity.objects.using(database).filter(alias=using).update(uuid=own.uuid)
+
+
+def touch(database: str) -> None:
+    """Write into the child database and change nothing.
+
+    Raises what keeps writes from it. Without its table nothing is told.
+    """
+    if _has_table(database):
+        Identity.objects.using(database).update(uuid=F("uuid"))
 
 
 def _identity(database: str, *, of: str, new: Identity | None = None) -> Identity:

@@ -29,6 +29,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from . import claims, conf, control, log, relations, statements, suspects
+from .exceptions import DatabaseHindered
 from .generic import narrowed
 from .models import Scan
 from .pace import Pace
@@ -77,6 +78,8 @@ class Scanned:
     orphans_of_pass: int = 0
     complete: bool = False
     reason: str = ""
+    #: Where a database of the parents is hindered: which, and why.
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +177,7 @@ class Pass:
             if not self._save():
                 return
         if end is _End.PASS:
-            self._finish(away)
+            self._finish()
 
     def _stretch(self, deadline: float, away: Away) -> _End | None:
         """Steps until it is time to save; what ended with it, if anything did."""
@@ -267,9 +270,9 @@ class Pass:
             using=self.using,
         )
 
-    def _finish(self, away: Away) -> None:
+    def _finish(self) -> None:
         """The pass is over: what it promises holds from now on."""
-        self._forget(away)
+        self._forget()
         mine = self._mine()
         self.scanned.orphans_of_pass = mine.values_list("orphans", flat=True)[0]
         mine.update(
@@ -281,19 +284,24 @@ class Pass:
         )
         self.scanned.complete = True
 
-    def _forget(self, away: Away) -> None:
+    def _forget(self) -> None:
         """Suspects whose parent is there again, or whose rows are gone, are none any more."""
         try:
-            for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):
-                seen = suspects.look(self.relation, batch)
-                log.cancel(seen.alive, "the parent is alive", using=self.using)
-                log.cancel(seen.outdated, suspects.OUTDATED, using=self.using)
-                log.cancel(seen.rowless(), "its rows are gone", using=self.using)
-        except away:
-            raise
-        except Error as error:  # another shard is away: the pass is over all the same
-            control.reach(self.database)
+            with control.watched(self.database):
+                self._forget_each()
+        except DatabaseHindered as error:  # another shard: the pass is over all the same
+            if error.database in {self.database, self.using}:
+                raise
+            control.waits_for(self.database, error)
+        except Error as error:
             logger.warning("suspects of %s stay: %s", self.relation.label, claims.reason_of(error))
+
+    def _forget_each(self) -> None:
+        for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):
+            seen = suspects.look(self.relation, batch)
+            log.cancel(seen.alive, "the parent is alive", using=self.using)
+            log.cancel(seen.outdated, suspects.OUTDATED, using=self.using)
+            log.cancel(seen.rowless(), "its rows are gone", using=self.using)
 
     def give_back(self, reason: str = "") -> None:
         """Let the next tick go on."""

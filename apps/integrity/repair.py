@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from . import brake, claims, conf, control, log, passes, relations, statements, suspects
-from .exceptions import DatabaseUnreachable
+from .exceptions import DatabaseHindered
 from .statements.barriers import Standing, standing_of_all, unpacked
 
 if TYPE_CHECKING:
@@ -115,9 +115,10 @@ def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> Non
     try:
         for home in relation.parent_databases:
             control.reach(home)
-        work()
-    except DatabaseUnreachable as error:
-        done.reason, done.unreachable = str(error), True
+        with control.watched(relation.parent_databases[0]):
+            work()
+    except DatabaseHindered as error:
+        done.reason, done.unreachable = f"{error.database} {error.sentence}", True
     except Error as error:
         done.reason = claims.reason_of(error)
     if done.reason:

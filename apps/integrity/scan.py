@@ -11,17 +11,18 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from . import claims, conf, control, relations
-from .exceptions import DatabaseUnreachable
+from .backends.errors import Trouble, database_of, trouble_of
+from .exceptions import DatabaseHindered
 from .models import Scan
 from .passes import Mode, Pass, Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from .control import Away
     from .relations import Relation
@@ -49,22 +50,31 @@ def scan(
     deadline, found = time.monotonic() + seconds, list[Scanned]()
     away = (*control.AWAY, *interruptions)
 
-    def work(using: str) -> None:
+    def work(using: str, _healed: Callable[[], None]) -> None:
         for relation in _chosen(database, labels, using, mode):
             if found and time.monotonic() >= deadline:
                 return
             try:
-                found.append(_scan(relation, database, using, deadline, mode, away))
-            except (OperationalError, InterfaceError) as error:  # the log went away
-                connections[using].close()
-                found.append(_failed(relation, database, error))
+                with control.watched(using):
+                    found.append(_scan(relation, database, using, deadline, mode, away))
+            except DatabaseHindered as raised:
+                if raised.database == database:
+                    raise
+                found.append(_waiting(relation, database, raised))
+                if raised.database == using:  # nothing that this log keeps can go on
+                    return
 
     unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
     if not (unreachable or mode.gentle):
         seen = {each.relation for each in found}
         left_out, unreachable = _left_out(database, labels, seen)
         found += left_out
-    return found, unreachable
+    return found, unreachable or next((each.waits for each in found if each.waits), "")
+
+
+def _waiting(relation: Relation, database: str, raised: DatabaseHindered) -> Scanned:
+    waits = control.waits_for(database, raised)
+    return Scanned(relation=relation.label, database=database, reason=waits, waits=waits)
 
 
 def _left_out(
@@ -79,8 +89,8 @@ def _left_out(
         try:
             control.reach(using)
             reason = control.paused_reason(database, using=using) or "no time was left"
-        except DatabaseUnreachable as error:
-            reason = unreachable = str(error)
+        except DatabaseHindered as error:
+            reason = unreachable = control.waits_for(database, error)
         left_out += [
             Scanned(relation=each.label, database=database, reason=reason) for each in missed
         ]
@@ -132,14 +142,25 @@ def _scan(
     try:
         with control.watched(database):
             run.walk(deadline, away)
-    except away:
-        run.give_back("interrupted")
+    except away as raised:
+        if isinstance(raised, DatabaseHindered):
+            run.give_back(f"{raised.database} {raised.sentence}")
+        else:
+            _halve(run)
+            run.give_back("interrupted")
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
         scanned.reason = _failed(relation, database, error).reason
-        run.pace.took(float("inf"))  # it may have been too much for one statement
+        vendor = connections[database_of(error) or database].vendor
+        if trouble_of(error, vendor) not in {Trouble.CONTENTION, Trouble.SCHEMA}:
+            _halve(run)  # it may have been too much for one statement
     run.give_back(scanned.reason)
     return scanned
+
+
+def _halve(run: Pass) -> None:
+    """Take half as many keys next time, down to a single one; `give_back` remembers it."""
+    run.pace.rows = max(1, run.pace.rows // 2)
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:

@@ -28,6 +28,7 @@ from . import (
     scan,
     verify,
 )
+from .backends.connections import tolerated
 from .exceptions import UnknownName
 from .phases import Phase
 from .routing import (
@@ -102,16 +103,21 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     if using is None and self.is_repeated():
         return
     for alias in [using] if using else control.answering_logs():
-        woken = frozenset[str]()
-        for number, fresh in dispatch.fan_out(alias):
-            phases.reached(Phase.DISPATCHED)
-            for database in sorted(fresh):
-                for _ in range(dispatch.hands(number)):
-                    publish_cascade(database)
-            woken |= fresh
-        for database in sorted(dispatch.overdue(alias) - woken):
-            publish_cascade(database)
-        control.beat(str(self.request.hostname), using=alias)
+        with tolerated(alias):
+            _dispatch(alias)
+            control.beat(str(self.request.hostname), using=alias)
+
+
+def _dispatch(using: str) -> None:
+    woken = frozenset[str]()
+    for number, fresh in dispatch.fan_out(using):
+        phases.reached(Phase.DISPATCHED)
+        for database in sorted(fresh):
+            for _ in range(dispatch.hands(number)):
+                publish_cascade(database)
+        woken |= fresh
+    for database in sorted(dispatch.overdue(using) - woken):
+        publish_cascade(database)
 
 
 @shared_task(name="integrity.cascade", base=Bounded, bind=True)
@@ -125,7 +131,8 @@ def cascade_into(self: Task[..., None], database: str) -> None:
         again=bool((self.request.delivery_info or {}).get("redelivered")),
     )
     for using in control.answering_logs():
-        control.beat(str(self.request.hostname), using=using)
+        with tolerated(using):
+            control.beat(str(self.request.hostname), using=using)
     if done.more:
         publish_cascade(database)
 
@@ -160,8 +167,9 @@ def maintain(self: Tick) -> None:
     if self.is_repeated():
         return
     for using in control.answering_logs():
-        for database in sorted(maintenance.maintain(using)):
-            _publish(verify_in, database)
+        with tolerated(using):
+            for database in sorted(maintenance.maintain(using)):
+                _publish(verify_in, database)
 
 
 def publish_dispatch(using: str) -> None:

@@ -91,7 +91,7 @@ def _rounds(ends: float) -> tuple[Counter[str], dict[str, str]]:
             progress = progress or bool(done.finished or done.cancelled or done.rows)
             rows += done.rows
             if done.unreachable:
-                away[database] = f"cannot be reached: {done.unreachable}"
+                away[database] = done.unreachable
     return rows, away
 
 

@@ -17,9 +17,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import Error
+from django.db import Error, connections
 
 from . import claims, conf, control, log, phases, relations, statements
+from .backends.errors import Trouble, database_of, trouble_of, words_of
+from .exceptions import DatabaseHindered
 from .phases import Phase
 from .statements.barriers import Standing, standing, words
 
@@ -55,13 +57,14 @@ def verify(
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
     Arguments as for `cascade.drain`. Cascades whose probe fails go back to work: there the same
-    probe fails visibly, one by one, and each waits or is blocked with the reason.
+    probe fails visibly, one by one, and each waits or is blocked with the reason. A probe that met
+    a lock is made again soon, and one that took too long again for half as many.
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     away = (*control.AWAY, *interruptions)
     done.unreachable = control.in_each_log(
-        database, lambda using: _verify_log(using, deadline, done, away), away
+        database, lambda using, _: _verify_log(using, deadline, done, away), away
     )
     return done
 
@@ -85,14 +88,13 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         try:
             with control.watched(done.database):
                 _probe(claim, done)
-        except away:
+        except away as raised:
+            slow = not isinstance(raised, DatabaseHindered)
+            if slow and database_of(raised) != claim.using:
+                log.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            why, code = claims.failure(error, claims.relations_of(claim), claim.database)
-            reason = f"verification failed: {why}"
-            # Not `exception`: it ends with the error's text, which may quote rows.
-            logger.error("%s in %s%s", reason, claim.database, code)  # noqa: TRY400
-            done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
+            _failed(error, claim, done)
         done.more = time.monotonic() >= deadline
 
 
@@ -125,6 +127,21 @@ def _what_holds(database: str, number: int) -> str:
     except Error as error:
         return f"waits for an older transaction, which cannot be seen: {claims.reason_of(error)}"
     return words(blocker) if blocker and blocker.number < number else ""
+
+
+def _failed(error: Exception, claim: Claim, done: Verified) -> None:
+    """Probe again what only met a lock or was too much at once; send the rest back to work."""
+    vendor = connections[database_of(error) or claim.database].vendor
+    trouble = trouble_of(error, vendor)
+    halved = trouble is Trouble.TOO_LARGE and len(claim.cascades) > 1
+    if halved or trouble is Trouble.CONTENTION:
+        logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
+        log.delay(claim, halved=halved)
+        return
+    why, code = claims.failure(error, claims.relations_of(claim), claim.database)
+    reason = f"verification failed: {why}"
+    logger.error("%s in %s%s", reason, claim.database, code)
+    done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
 def _probe(claim: Claim, done: Verified) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Converge = Callable[[], Counter[str]]
 
+DOWN = "cannot be reached: connection failed: Down <now>"
+
 pytestmark = pytest.mark.usefixtures("committed")
 
 ACTS = {
@@ -188,9 +190,7 @@ class TestOverview:
         gone()
         long_ago = timezone.now() - dt.timedelta(minutes=12, seconds=8)
         Deletion.objects.update(recorded_at=long_ago)
-        ChildDatabase.objects.create(
-            alias="blog_db", unreachable_since=long_ago, reason="connection failed: Down <now>"
-        )
+        ChildDatabase.objects.create(alias="blog_db", unreachable_since=long_ago, reason=DOWN)
         page = text(viewer, "changelist")
         assert "blog_db is 12 min behind: Down &lt;now&gt;." in page
         assert "cannot be reached: connection failed: Down &lt;now&gt;" in page

@@ -45,7 +45,7 @@ def test_rows_of_the_turn_that_was_cut_off_are_counted(
 
     with connections["test_right"].execute_wrapper(strike):
         done = cascade.drain("test_right", interruptions=(TimeLimit,))
-    assert "time limit" in done.unreachable
+    assert done.unreachable == ""  # it is slow, and not away
     row = Cascade.objects.get(database="test_right")
     assert (row.state, row.attempts, row.claim) == ("pending", 0, None)
     assert row.rows == {"right.Leaf.owner": 2}

@@ -250,7 +250,7 @@ class TestUnreachable:
         assert control.hindrance(DATABASE, using="default") is None
         control.unreachable(DatabaseUnreachable(DATABASE, OSError("refused")), using="default")
         hindrance = control.hindrance(DATABASE, using="default")
-        assert hindrance == control.Hindrance("refused", unreachable=True)
+        assert hindrance == control.Hindrance("cannot be reached: refused", unreachable=True)
         assert control.hindrance("shop_db", using="default") is None
         ChildDatabase.objects.update(probe_at=timezone.now())
         found = at_once(*[lambda: control.hindrance(DATABASE, using="default")] * 4)
@@ -260,7 +260,7 @@ class TestUnreachable:
         for text in ("first", "second"):
             control.unreachable(DatabaseUnreachable(DATABASE, OSError(text)), using="default")
             row = ChildDatabase.objects.get()
-            assert row.reason == text
+            assert row.reason == f"cannot be reached: {text}"
             since = row.unreachable_since
         assert ChildDatabase.objects.get().unreachable_since == since
         control.reachable(DATABASE, using="default")

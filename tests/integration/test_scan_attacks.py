@@ -967,7 +967,7 @@ class TestMisfortune:
             _, unreachable = scan.scan(
                 "test_right", labels=[LEAF], seconds=60, interruptions=(SoftTimeLimitExceeded,)
             )
-        assert "time limit" in unreachable
+        assert unreachable == ""  # it is slow, and not away
         assert Scan.objects.get(relation=LEAF).claim is None
         control.ChildDatabase.objects.update(probe_at=timezone.now())
         assert run()[LEAF].complete

@@ -8,6 +8,7 @@ from .paths import (
     CASCADE,
     CLAIMING,
     CLAIMS,
+    CONNECTIONS,
     CONTROL,
     EXITS,
     GENERIC,
@@ -29,6 +30,7 @@ from .paths import (
     T_COMMAND,
     T_DECISIONS,
     T_FAILURES,
+    T_HINDERED,
     T_HOSTILE,
     T_INTERRUPTED,
     T_KINDS,
@@ -50,6 +52,7 @@ AT_ONCE = f"{T_CASCADE}::TestAgainAndAtOnce"
 POISON = f"{T_FAILURES}::TestPoison"
 AWAY = f"{T_FAILURES}::TestUnreachable"
 BELOW_HELD = f"{AT_ONCE}::test_a_row_below_that_somebody_holds_keeps_its_whole_tree_and_no_other"
+WAITS_ALONE = f"{T_HINDERED}::test_it_waits_alone_uncounted_with_its_reason_and_heals_by_itself"
 HELD = f"{AT_ONCE}::test_rows_that_somebody_holds_are_done_when_they_are_let_go"
 TAKEN_ANEW = "TestAnotherServer::test_the_barrier_is_taken_anew_and_the_grace_period_begins_again"
 OPEN_ALL_THE_WHILE = f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found"
@@ -631,10 +634,13 @@ MUTATIONS = (
     Mutation(
         "outage-is-a-failure",
         "G6: a connection that breaks counts as an attempt",
-        CONTROL,
-        "    except Error:\n        reach(database)",
-        "    except Error:\n        pass",
-        (f"{AWAY}::test_a_database_lost_in_the_middle_of_a_claim_burns_no_attempt",),
+        CONNECTIONS,
+        "        if trouble_of(error, connections[alias].vendor) is Trouble.HINDERED:",
+        "        if False:",
+        (
+            f"{AWAY}::test_a_database_lost_in_the_middle_of_a_claim_burns_no_attempt",
+            f"{WAITS_ALONE}[read_only-cannot be worked on: it is read-only (25006)-]",
+        ),
     ),
     Mutation(
         "outage-untold",
@@ -655,7 +661,7 @@ MUTATIONS = (
     Mutation(
         "rollback-into-the-void",
         "G6: a rollback waits for a database that froze",
-        CONTROL,
+        CONNECTIONS,
         "    except away:\n        connections[database].close()",
         "    except away:\n        pass",
         (f"{AWAY}::test_one_that_freezes_within_a_transaction_is_given_up_at_the_time_limit",),

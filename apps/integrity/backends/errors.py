@@ -122,6 +122,8 @@ def words_of(error: BaseException, vendor: str) -> str:
     """
     code = code_of(error)
     known: Meaning | None = meaning(code, vendor) if code else None
+    if known is None and not code and trouble_of(error, vendor) is Trouble.HINDERED:
+        return "its connection was lost"
     if known is None:
         return f"{type(error).__name__} {code}".rstrip()
     return f"{known.words} ({code})"

@@ -104,7 +104,7 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
-        messages.error(request, f"Database {database} cannot be reached: {unreachable}")
+        messages.error(request, f"Database {database} {unreachable}")
     for each in seen:
         level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
         messages.add_message(request, level, _told(each))

@@ -91,7 +91,8 @@ def _behind(card: Card) -> str:
 def brief(reason: str) -> str:
     """The core of a reason: "Connection refused", of what a driver says in three lines."""
     core = reason.rpartition(" failed: ")[2].removeprefix("FATAL: ").partition(" Is the server")[0]
-    core = core.removeprefix("cannot be reached: ").strip().rstrip(".")
+    core = core.removeprefix("cannot be reached: ").removeprefix("cannot be worked on: ")
+    core = core.strip().rstrip(".")
     return f"{core[:BRIEF]}\u2026" if len(core) > BRIEF else core
 
 

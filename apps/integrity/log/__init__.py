@@ -18,6 +18,7 @@ from .entries import cancel, dispatch, purge, record, settle
 from .outcomes import (
     backoff,
     block_lost,
+    delay,
     finish,
     hand_back,
     hurry,
@@ -50,6 +51,7 @@ __all__ = [
     "claim",
     "claim_done",
     "confirm",
+    "delay",
     "dispatch",
     "due_barriers",
     "due_databases",

@@ -47,6 +47,18 @@ def finish(
     return finished
 
 
+def delay(claim: Claim, *, halved: bool = False) -> None:
+    """Leave done cascades for a later probe; if `halved`, each at once with half its companions.
+
+    So many attempts, as a claim counts them, leave no more than half: see `claiming`.
+    """
+    again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
+    half = max(1, len(claim.cascades) // 2)
+    times = (conf.current().claim_keys // half).bit_length() + 1
+    held = _held(claim, [each.id for each in claim.cascades])
+    held.update(claim=None, due_at=again, **({"attempts": times} if halved else {}))
+
+
 def verify(claim: Claim, cascades: Sequence[int]) -> int:
     """Mark done cascades verified: no row was left. Gives their number."""
     changed = _held(claim, cascades).update(

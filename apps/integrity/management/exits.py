@@ -6,10 +6,17 @@ import enum
 from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError
-from django.db import Error, OperationalError
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from .. import claims, doctor
-from ..exceptions import DatabaseUnreachable, FilteredRead, InvalidKey, UnknownName
+from ..backends.errors import Trouble, database_of, trouble_of
+from ..exceptions import (
+    DatabaseHindered,
+    DatabaseUnreachable,
+    FilteredRead,
+    InvalidKey,
+    UnknownName,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,11 +49,20 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
         return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
     if isinstance(error, FilteredRead):
         return CommandError(str(error), returncode=Exit.ERROR)
+    if isinstance(error, DatabaseHindered):
+        return CommandError(f"{error.database} {error.sentence}", returncode=Exit.UNREACHABLE)
     if isinstance(error, Error) and (broken := doctor.broken()):
         code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
         return CommandError(f"{broken.name}: {broken.detail}", returncode=code)
-    code = Exit.UNREACHABLE if isinstance(error, OperationalError) else Exit.ERROR
+    hindered = isinstance(error, Error) and hinders(error)
+    code = Exit.UNREACHABLE if hindered else Exit.ERROR
     return CommandError(claims.reason_of(error), returncode=code)
+
+
+def hinders(error: Error) -> bool:
+    """Return whether the error says that a database cannot be worked on now."""
+    vendor = connections[database_of(error) or DEFAULT_DB_ALIAS].vendor
+    return trouble_of(error, vendor) is Trouble.HINDERED
 
 
 def diagnosis(checks: Iterable[doctor.Check]) -> Exit:

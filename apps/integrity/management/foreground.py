@@ -10,8 +10,11 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from django.db import Error
+
 from .. import (
     cascade,
+    claims,
     conf,
     control,
     dispatch,
@@ -23,6 +26,8 @@ from .. import (
     scan,
     verify,
 )
+from ..backends.connections import tolerated
+from ..exceptions import CrossDatabaseError
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -197,13 +202,19 @@ class Drain:
         self.rows = Counter[str]()
         self.unreachable: dict[str, str] = {}
         self.unproven = 0
+        self.errors: dict[str, Exception] = {}
 
     def to_the_end(self) -> None:
-        """Until a round finds nothing more to do, or time is up."""
+        """Until a round finds nothing more to do, or time is up.
+
+        A database whose work ends with an error keeps no other waiting: the first error is raised
+        at the end.
+        """
         while True:
             progress = self._round()
             for using in control.answering_logs():
-                log.settle(using=using)
+                with tolerated(using):
+                    log.settle(using=using)
             self.unproven = report.unproven(self.chosen) if self.verify else 0
             if time.monotonic() >= self.ends:
                 break
@@ -214,6 +225,8 @@ class Drain:
         if self.unproven:
             after = f"{conf.current().grace_seconds:g} s after its end"
             self.tell(f"{self.unproven:,} not verified yet: a cascade is, {after}")
+        for error in self.errors.values():
+            raise error
 
     def document(self) -> dict[str, Any]:
         """The figures."""
@@ -233,9 +246,16 @@ class Drain:
     def _round(self) -> int:
         dispatched, _ = dispatch.sweep_all()
         self.totals["dispatched"] += dispatched
-        return dispatched + sum(
-            self._work_on(alias) for alias in self.chosen if alias not in self.unreachable
-        )
+        left_out = {*self.unreachable, *self.errors}
+        return dispatched + sum(self._try(alias) for alias in self.chosen if alias not in left_out)
+
+    def _try(self, alias: str) -> int:
+        try:
+            return self._work_on(alias)
+        except (Error, CrossDatabaseError) as error:
+            self.errors[alias] = error
+            self.tell(f"{alias}: {claims.reason_of(error)}")
+            return 0
 
     def _work_on(self, alias: str) -> int:
         done = cascade.drain(alias, seconds=self._left())
@@ -260,4 +280,4 @@ class Drain:
 
 def _tell_unreachable(unreachable: Mapping[str, str], tell: Tell) -> None:
     for name, reason in unreachable.items():
-        tell(f"{name} cannot be reached: {reason}")
+        tell(f"{name} {reason}")

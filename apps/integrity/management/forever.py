@@ -1,21 +1,26 @@
 """What workers and beat do, in one process of a project without Celery, until it is told to end.
 
 The timetable is that of beat; a round without work costs one look at each log. A database that is
-away is told of, keeps no other waiting, and is asked again.
+away is told of, keeps no other waiting, and is asked again. So is whatever else goes wrong: nothing
+but a signal ends the process.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import signal
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
-from .. import cascade, control, dispatch, maintenance, routing, scan, verify
-from ..exceptions import DatabaseUnreachable
+from .. import cascade, claims, control, dispatch, maintenance, routing, scan, verify
+from ..backends.connections import tolerated
+from ..exceptions import DatabaseHindered
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from .voice import Tell
+
+logger = logging.getLogger("integrity.forever")
 
 #: The pause after a round that found nothing to do.
 IDLE_SECONDS = 1.0
@@ -49,7 +56,7 @@ class Forever:
     def run(self) -> Exit:
         """Until SIGTERM or SIGINT; the turn at work then is finished first. Main thread only."""
         before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
-        self.tell(f"at work on {', '.join(self.chosen) or 'nothing'}")
+        self._tell(f"at work on {', '.join(self.chosen) or 'nothing'}")
         due_at = dict.fromkeys(self.timetable, 0.0)
         try:
             while not self.stopping.is_set():
@@ -62,51 +69,74 @@ class Forever:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
-        self.tell("stopped")
+        self._tell("stopped")
         return Exit.CLEAN
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.stopping.set()
 
-    def _try(self, act: Callable[[], None]) -> None:
+    def _try(self, act: Callable[[], None], name: str = "a log") -> None:
         try:
             act()
-        except (OperationalError, InterfaceError, DatabaseUnreachable) as error:
-            connections.close_all()
-            self._note("a log", str(error))
+        except DatabaseHindered as error:
+            self._note(error.database, error.sentence)
+        except Exception as error:  # noqa: BLE001 (nothing but a signal ends the process)
+            with contextlib.suppress(Exception):
+                connections.close_all()
+            self._note(name, f"failed: {claims.reason_of(error)}")
+            # Not `exception`: it ends with the error's text, which may quote rows.
+            logger.error("%s failed%s", name, claims.origin_of(error))  # noqa: TRY400
 
     def _dispatch(self) -> None:
         _, due = dispatch.sweep_all()
         for alias in self._turns(due):
-            done = cascade.drain(alias, seconds=TURN_SECONDS)
-            self._note(alias, done.unreachable)
-            self.more = self.more or done.more
-            if done.rows:
-                self.tell(f"{alias}: {done.rows.total():,} rows, {done.finished:,} cascades")
+            self._try(partial(self._cascade, alias), alias)
+
+    def _cascade(self, alias: str) -> None:
+        done = cascade.drain(alias, seconds=TURN_SECONDS)
+        self._note(alias, done.unreachable)
+        self.more = self.more or done.more
+        if done.rows:
+            self._tell(f"{alias}: {done.rows.total():,} rows, {done.finished:,} cascades")
 
     def _beat(self) -> None:
         for using in control.answering_logs():
-            control.beat(self.name, using=using)
+            with tolerated(using):
+                control.beat(self.name, using=using)
 
     def _maintain(self) -> None:
         """Tend each log, and verify what is due."""
         for using in control.answering_logs():
-            for alias in self._turns(maintenance.maintain(using)):
-                self._note(alias, verify.verify(alias, seconds=TURN_SECONDS).unreachable)
+            due = frozenset[str]()
+            with tolerated(using):
+                due = maintenance.maintain(using)
+            for alias in self._turns(due):
+                self._try(partial(self._verify, alias), alias)
+
+    def _verify(self, alias: str) -> None:
+        self._note(alias, verify.verify(alias, seconds=TURN_SECONDS).unreachable)
 
     def _scan(self) -> None:
         logs = control.answering_logs()
         due = {each for each in self.chosen if any(scan.due(each, using=using) for using in logs)}
         for alias in self._turns(due):
-            _, unreachable = scan.scan(alias, mode=scan.Mode(gentle=True))
-            self._note(alias, unreachable)
+            self._try(partial(self._scan_one, alias), alias)
+
+    def _scan_one(self, alias: str) -> None:
+        _, unreachable = scan.scan(alias, mode=scan.Mode(gentle=True))
+        self._note(alias, unreachable)
 
     def _turns(self, due: set[str] | frozenset[str]) -> list[str]:
         """The databases to work on now: none when it is time to end."""
         return [] if self.stopping.is_set() else [each for each in self.chosen if each in due]
 
     def _note(self, name: str, reason: str) -> None:
-        """Tell of what cannot be reached once, not in each round."""
+        """Tell of what keeps a database from work once, not in each round."""
         if reason and self.away.get(name) != reason:
-            self.tell(f"{name} cannot be reached: {reason}")
+            self._tell(f"{name} {reason}")
         self.away[name] = reason
+
+    def _tell(self, line: str) -> None:
+        """Who reads it may have gone, or not know its characters: the work goes on."""
+        with contextlib.suppress(OSError, ValueError):
+            self.tell(line)

@@ -117,7 +117,7 @@ def _looked_at(rows: list[DatabaseRow]) -> list[DatabaseRow]:
     for row in rows:
         if reason := silent.get(row["database"]):
             row["state"] = state_of(row["backlog"], row["blocked"], {"unreachable": reason})
-            row["reason"], row["unreachable"] = f"cannot be reached: {reason}", True
+            row["reason"], row["unreachable"] = reason, True
             row["eta_seconds"] = None
     return rows
 
@@ -131,7 +131,7 @@ def _silent(alias: str) -> str:
     try:
         control.reach(alias)
     except DatabaseUnreachable as error:
-        return error.reason
+        return error.sentence
     finally:
         connections[alias].close()
     return ""
@@ -327,7 +327,7 @@ def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
     if row.paused_at is not None:
         yield "paused", f"paused: {row.paused_reason or 'no reason given'}"
     if row.unreachable_since is not None:
-        yield "unreachable", f"cannot be reached: {row.reason}"
+        yield "unreachable", row.reason
 
 
 def state_of(backlog: int, blocked: int, hindrances: dict[str, str]) -> str:

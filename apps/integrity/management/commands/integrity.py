@@ -178,8 +178,8 @@ class Command(BaseCommand):
             self.stdout.write((line + "pending {pending:,}").format(**result))
             for label, number in sorted(result["rows"].items()):
                 self.stdout.write(f"  {number:,} {label}")
-            for name, reason in run.unreachable.items():
-                tell(f"{name} cannot be reached: {reason}")
+        for name, reason in run.unreachable.items():
+            tell(f"{name} {reason}")
         return result, run.code(left)
 
     def _scan(

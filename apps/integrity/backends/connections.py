@@ -1,0 +1,119 @@
+"""Connections that are refused, lost or useless now → `DatabaseHindered`, with the right name.
+
+Takes an alias and the work on it; tells a database that is hindered from every other error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+from django.db import Error, connections
+
+from ..exceptions import DatabaseHindered, DatabaseUnreachable
+from .errors import Trouble, code_of, database_of, trouble_of, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger("integrity.control")
+
+#: How long a database that was waited for in vain gets to show that it is alive.
+ALIVE_SECONDS = 2.0
+
+#: Types of exceptions, as an `except` takes them.
+Away: TypeAlias = tuple[type[Exception], ...]
+
+#: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
+AWAY: Away = (DatabaseHindered,)
+
+
+def reach(database: str) -> None:
+    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
+    connection = connections[database]
+    try:
+        connection.ensure_connection()
+        if connection.in_atomic_block or connection.is_usable():
+            return
+        connection.close()
+        connection.ensure_connection()
+    except Error as error:
+        connection.close()
+        raise DatabaseUnreachable(database, error) from error
+
+
+@contextlib.contextmanager
+def given_up(database: str, away: Away) -> Iterator[None]:
+    """Within a transaction of `database`: close the connection on one of `away`.
+
+    A rollback would wait for a database that does not answer, past every time limit.
+    """
+    try:
+        yield
+    except away:
+        connections[database].close()
+        raise
+
+
+@contextlib.contextmanager
+def watched(database: str) -> Iterator[None]:
+    """Raise `DatabaseHindered` in place of an error that says that a database is hindered.
+
+    It names the database whose connection raised the error: work on `database` asks the parents'
+    databases and the log, too. Every other error passes.
+    """
+    try:
+        yield
+    except Error as error:
+        alias = database_of(error) or database
+        if trouble_of(error, connections[alias].vendor) is Trouble.HINDERED:
+            _require_connection(alias, error)
+        elif not code_of(error):
+            reach(alias)
+        raise
+
+
+@contextlib.contextmanager
+def tolerated(using: str) -> Iterator[None]:
+    """Work on one log of several: where it is hindered, log that and go on with the others."""
+    try:
+        with watched(using):
+            yield
+    except DatabaseHindered as raised:
+        logger.warning("a deletion log: %s %s", raised.database, raised.sentence)
+
+
+def is_alive(database: str) -> bool:
+    """Return whether a new connection to `database` is answered soon.
+
+    In a thread: a frozen server accepts a connection and never answers, which no option of the
+    project need bound. The thread ends with its own connection attempt, or with the process.
+    """
+    answered = threading.Event()
+
+    def look() -> None:
+        with contextlib.suppress(Exception):
+            reach(database)
+            answered.set()
+        connections[database].close()
+
+    threading.Thread(target=look, daemon=True).start()
+    return answered.wait(ALIVE_SECONDS)
+
+
+def _require_connection(alias: str, error: Error) -> None:
+    """Raise `DatabaseHindered`, unless the connection works and the server named no trouble.
+
+    Note [Stale sessions]: a session keeps what the server was when it began: read-only by a setting
+    of its database, or open to a server that another one has replaced since. So the connection is
+    closed, and the next probe sees what the server is then.
+    """
+    connection = connections[alias]
+    working = connection.in_atomic_block or connection.is_usable() if connection.connection else 0
+    reach(alias)
+    if code_of(error) or not working:
+        if not connection.in_atomic_block:
+            connection.close()
+        raise DatabaseHindered(alias, words_of(error, connection.vendor)) from error
