@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models, router
+from django.db import models
+
+from .homes import allows_migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,7 +81,7 @@ def _is_content_type(model: Model) -> bool:
 
 def _has_content_types(database: str, field: ForeignKey) -> bool:
     model = field.remote_field.model
-    return bool(router.allow_migrate_model(database, model._meta.concrete_model or model))
+    return allows_migrate(database, model._meta.concrete_model or model)
 
 
 def _pointers(models: Iterable[Model]) -> Mapping[ForeignKey, Sequence[str]]:

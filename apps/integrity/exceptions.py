@@ -30,6 +30,20 @@ class InvalidSetting(CrossDatabaseError, ImproperlyConfigured):
     """A value of the settings that cannot be used."""
 
 
+class RouterFailed(CrossDatabaseError, ImproperlyConfigured):
+    """A router of the project raised when it was asked for a model."""
+
+    def __init__(self, router: object, method: str, model: str, error: BaseException) -> None:
+        kind = type(router)
+        self.router, self.method = f"{kind.__module__}.{kind.__qualname__}", method
+        self.model, self.cause, self.text = model, type(error).__name__, str(error)
+        super().__init__(
+            f"DATABASE_ROUTERS: {self.router}.{method}() raises {self.cause} for {model}"
+            f" ({self.text}): let it answer for each model of the project, or None where it has no"
+            " answer"
+        )
+
+
 class UnknownName(CrossDatabaseError, LookupError):
     """A model, relation or database that the catalogue does not know."""
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import DEFAULT_DB_ALIAS, models, router
+from django.db import DEFAULT_DB_ALIAS, models
 
 from .columns import Column, columns, columns_of, generic_of
 from .content_types import ContentTypeKeys, UnknownHome
 from .exceptions import InvalidKey, InvalidSetting, UnknownName
+from .homes import databases_for as databases_for  # noqa: PLC0414 (a stable name of this module)
 from .policies import Policy as Policy  # noqa: PLC0414 (a stable name of this module)
 from .policies import declared_on_delete, is_plain, policy_of
 
@@ -34,19 +35,6 @@ def label(field: Field) -> str:
     if isinstance(field, Column):
         return field.label
     return f"{field.model._meta.label}.{field.name}"
-
-
-def databases_for(model: Model) -> tuple[str, ...]:
-    """Aliases of the databases in which the model's rows live.
-
-    A router may declare several (shards) by a method `databases_for(model)`; else the model has
-    one home, `router.db_for_write(model)`.
-    """
-    for each in router.routers:
-        method = getattr(each, "databases_for", None)
-        if method is not None and (aliases := tuple(method(model) or ())):
-            return aliases
-    return (router.db_for_write(model),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from .mutation import Mutation
 from .paths import ADOPTION, STEPS
 
 POLICIES = "apps/integrity/policies.py"
+T_HOMES = "tests/unit/test_homes.py"
 T_POLICIES = "tests/unit/test_policies.py"
 T_WRAPPED = "tests/integration/test_wrapped_policies.py"
 
@@ -45,6 +46,39 @@ MUTATIONS = (
         "if using in self.key.child_databases and sub_objs:",
         "if sub_objs:",
         (f"{T_CONTENT_TYPES}::test_deleting_a_content_type_elsewhere_leaves_the_rows",),
+    ),
+    # What is asked of routers
+    Mutation(
+        "an-instance-for-routers",
+        "a check runs the defaults of fields, which ask a database that is not there yet",
+        "apps/integrity/homes.py",
+        "row: models.Model = object.__new__(model)",
+        "row: models.Model = model()",
+        (f"{T_HOMES}::TestNoInstance",),
+    ),
+    Mutation(
+        "a-router-stops-the-check",
+        "a router that reads a row's values ends `check` with a traceback",
+        "apps/integrity/checks/keys.py",
+        "answer = homes.answer_beside(method, model, beside)",
+        "answer = homes.answer(method, model, instance=beside)",
+        (f"{T_HOMES}::test_a_router_that_wants_values_of_a_row_stops_neither_check_nor_doctor",),
+    ),
+    Mutation(
+        "a-router-unnamed",
+        "a router that raises ends the start with a bare traceback",
+        "apps/integrity/homes.py",
+        "raise RouterFailed(asked, method, of._meta.label, error) from error",
+        "raise",
+        (f"{T_HOMES}::TestARouterThatRaises",),
+    ),
+    Mutation(
+        "checks-of-all-apps",
+        "`manage.py check blog` is red for another app",
+        "apps/integrity/checks/scope.py",
+        "return [each for each in found if concerns(each.obj, app_configs)]",
+        "return found",
+        (f"{T_HOMES}::TestSomeApps",),
     ),
     # Policies
     Mutation(

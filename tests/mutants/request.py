@@ -43,9 +43,9 @@ MUTATIONS = (
     Mutation(
         "one-home-for-all",
         "G1: rows in a second shard are never reached",
-        RELATIONS,
-        "if method is not None and (aliases := tuple(method(model) or ())):",
-        "if method is not None and (aliases := tuple(method(model) or ())[:1]):",
+        "apps/integrity/homes.py",
+        "if several := tuple(aliases or ()):",
+        "if several := tuple(aliases or ())[:1]:",
         (f"{T_DISPATCH}::test_it_goes_into_every_home_of_a_child_not_those_believed_concerned",),
     ),
     Mutation(

@@ -17,6 +17,8 @@ from apps.integrity.exceptions import (
     MissingContentType,
     MissingParent,
     NotDrained,
+    RouterFailed,
+    RowsKept,
     UnknownName,
 )
 
@@ -25,6 +27,8 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     DatabaseHindered: DatabaseHindered("blog_db", "it is read-only (25006)"),
     FilteredRead: FilteredRead("blog_post", "blog_db"),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
+    RouterFailed: RouterFailed(object(), "db_for_read", "blog.Post", KeyError("blog")),
+    RowsKept: RowsKept("blog.Post.author", "blog_db"),
     MissingParent: MissingParent("blog.Post.author", "42"),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
     NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),

@@ -14,9 +14,12 @@ from django.db.models.constants import LOOKUP_SEP
 
 from .. import relations
 from . import joins
+from .scope import concerns, scoped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+
+    from django.apps import AppConfig
 
     from ..relations import Model
     from .joins import Step
@@ -41,7 +44,7 @@ HINTS = {
 }
 
 
-def joined(**_: Any) -> list[checks.CheckMessage]:
+def joined(app_configs: Collection[AppConfig] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """W005: what an admin's list would JOIN, and no database can."""
     if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
         return []
@@ -54,6 +57,7 @@ def joined(**_: Any) -> list[checks.CheckMessage]:
             id="integrity.W005",
         )
         for admin in _registered()
+        if concerns(admin.model, app_configs)
         for option, value, step in _found(admin)
     ]
 
@@ -192,4 +196,4 @@ def _name(admin: Any) -> str:
     return f"{type(admin).__module__}.{type(admin).__qualname__}"
 
 
-CHECKS = (joined,)
+CHECKS = scoped(joined)

@@ -12,6 +12,7 @@ from .. import claims, control, missing, relations, triggers
 from ..backends import visibility
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
+from .scope import scoped
 from .settings import place
 
 if TYPE_CHECKING:
@@ -164,4 +165,4 @@ def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
 
 
 LOOKS = (captured, logged, haunted, shown, ruled)
-CHECKS = (asked,)
+CHECKS = scoped(asked)

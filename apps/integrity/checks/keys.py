@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, models, router
+from django.db import DEFAULT_DB_ALIAS, models
 
-from .. import policies, relations
+from .. import homes, policies, relations
 from ..columns import columns_of
+from .scope import scoped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +80,7 @@ def unanswered(**_: Any) -> list[checks.CheckMessage]:
         _unanswered(method, each)
         for parent, each in children.items()
         for method in METHODS
-        if _answer(method, parent) is None
+        if homes.answer(method, parent) is None
     ]
 
 
@@ -157,10 +158,10 @@ def in_database(on_delete: object) -> str:
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
     label = relation.label
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
-    rows = _row(relation.parent, home), _row(relation.child, elsewhere)
+    rows = homes.hint(relation.parent, home), homes.hint(relation.child, elsewhere)
     for method in METHODS:
         yield from _followers(relation, method, *rows)
-    if not router.allow_relation(*rows):
+    if not homes.allows_relation(*rows):
         yield checks.Error(
             f"allow_relation() denies {label} ({elsewhere!r} to {home!r}): assigning raises.",
             hint="In your router: def allow_relation(self, obj1, obj2, **hints): return True",
@@ -173,12 +174,12 @@ def _followers(
     relation: Relation, method: str, parent: models.Model, child: models.Model
 ) -> Iterator[checks.CheckMessage]:
     """E006: beside a row of the one end, a router looks for the other end where that row is."""
-    homes, elsewhere = relation.parent_databases, relation.child_databases
+    there, elsewhere = relation.parent_databases, relation.child_databases
     for model, right, beside, wrong in (
-        (relation.parent, homes, child, elsewhere),
-        (relation.child, elsewhere, parent, homes),
+        (relation.parent, there, child, elsewhere),
+        (relation.child, elsewhere, parent, there),
     ):
-        answer = _answer(method, model, instance=beside)
+        answer = homes.answer_beside(method, model, beside)
         # Any other alias may be a replica.
         if answer in wrong and answer not in right:
             name, other = model._meta.label, beside._meta.label
@@ -192,22 +193,10 @@ def _followers(
             )
 
 
-def _answer(method: str, model: relations.Model, **hints: Any) -> str | None:
-    """What the routers say themselves, without what Django falls back to."""
-    asked = (getattr(each, method, None) for each in router.routers)
-    return next((alias for ask in asked if ask and (alias := ask(model, **hints))), None)
-
-
-def _row(model: relations.Model, database: str) -> models.Model:
-    row = model()
-    row._state.db = database  # noqa: SLF001 (as Django does)
-    return row
-
-
 def some(labels: Sequence[str]) -> str:
     """The first of many labels, and how many more there are."""
     more = [f"{len(labels) - SHOWN} more"] if len(labels) > SHOWN else []
     return ", ".join([*labels[:SHOWN], *more])
 
 
-CHECKS = (unanswered, related, numbered_anew)
+CHECKS = scoped(unanswered, related, numbered_anew)

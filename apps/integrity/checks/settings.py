@@ -15,6 +15,7 @@ from .. import conf, relations
 from ..routing import CONTROL, PERIODS, queue_for
 from .celery import ONE_LINE, PACKAGE, entries, has_table, is_told, option
 from .keys import some
+from .scope import scoped
 
 #: The ports that servers have where the settings name none.
 PORTS = {"postgresql": "5432", "mysql": "3306", "oracle": "1521"}
@@ -135,4 +136,4 @@ def place(alias: str) -> tuple[str, ...] | None:
     return (vendor, host, port, name, schema)
 
 
-CHECKS = (named, shared, timed, queued, brokered)
+CHECKS = scoped(named, shared, timed, queued, brokered)

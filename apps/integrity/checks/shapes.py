@@ -14,6 +14,7 @@ from ..naming import points_anywhere
 from ..relations import databases_for, label
 from . import joins
 from .keys import in_database, some
+from .scope import scoped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -249,7 +250,7 @@ def _where(*models: Model) -> str:
     return "; ".join(f"{name} in {aliases}" for name, aliases in homes.items())
 
 
-CHECKS = (
+CHECKS = scoped(
     linked,
     inherited,
     reached_generically,

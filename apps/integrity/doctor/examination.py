@@ -8,9 +8,9 @@ from django.apps import apps
 from django.db import Error, connections, router
 from django.db.models import QuerySet
 
-from .. import claims, conf, control, identity, relations, report, triggers
+from .. import claims, conf, control, homes, identity, relations, report, triggers
 from ..backends import visibility
-from ..exceptions import DatabaseUnreachable
+from ..exceptions import DatabaseUnreachable, RouterFailed
 from ..models import Identity
 from ..routing import CONTROL, queue_for
 from . import verdicts
@@ -145,14 +145,22 @@ def _denied(alias: str) -> list[str]:
 
 
 def _routes(relation: Relation, child: str) -> verdicts.Check:
-    row, parent = relation.child(), relation.parent()
-    row._state.db, parent._state.db = child, relation.parent_databases[0]  # noqa: SLF001
+    row = homes.hint(relation.child, child)
+    parent = homes.hint(relation.parent, relation.parent_databases[0])
+    try:
+        alone = homes.answer("db_for_read", relation.parent)
+    except RouterFailed as error:
+        return verdicts.Check(name=f"router {relation.label}", ok=False, detail=str(error))
+    try:
+        beside = homes.answer("db_for_read", relation.parent, instance=row)
+    except RouterFailed:  # it wants values of the row
+        beside = alone
     return verdicts.route(
         relation.label,
         child=child,
         homes=relation.parent_databases,
-        reads=router.db_for_read(relation.parent, instance=row),
-        allowed=bool(router.allow_relation(parent, row)),
+        reads=beside or child,  # where Django looks if nobody answers
+        allowed=homes.allows_relation(parent, row),
     )
 
 
