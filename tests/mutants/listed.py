@@ -142,7 +142,7 @@ MUTATIONS = (
         "G1: a statement that removes fewer rows than it may is taken for the last",
         STEPS,
         "more = len(roots) >= most",
-        "more = len(roots) >= allowed.rows",
+        "more = len(roots) >= self.allowed.rows",
         (f"{T_CASCADE}::TestBounds::test_no_statement_touches_more_rows_than_the_limit",),
     ),
     Mutation(
