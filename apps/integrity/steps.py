@@ -281,7 +281,7 @@ def _collector(
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
-    model, most = node.field.model, min(allowed.rows, COLLECTOR_ROWS)
+    model, most = node.field.model, allowed.rows
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
     if roots:
         statements.on(using).end_step_reads(using=using)
