@@ -1,4 +1,4 @@
-"""What somebody has to hear of: work that stalls, cascades that are blocked, a brake that holds.
+"""What somebody has to hear of: work that stalls, is blocked or not verified; a held brake.
 
 Takes the figures of one log; sends `alarm_raised` when one begins and `alarm_cleared` when it is
 over, and remembers in between. The only writer of `Alarm`.
@@ -70,6 +70,11 @@ def wrongs(
         if open_ and lag > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
             found[Alarm.Kind.STALLED, alias] = f"the oldest waits since {lag:,.0f} s: {why}"
+        if row["overdue"]:
+            late = (
+                f"{row['unproven']:,} not verified, done since {row['waits_seconds'] or 0:,.0f} s"
+            )
+            found[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
             found[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
     brakes = {each["relation"]: each["brake"] for each in scans if each["brake"]}

@@ -79,6 +79,10 @@ class Settings:
     """How long after its end a cascade is verified, and after its first sighting a missing parent
     is looked for again: late inserts have landed by then."""
 
+    unproven_seconds: float = 900.0
+    """What is done and not verified for so long beyond its grace period raises the alarm
+    "unproven"."""
+
     scan_policy: str | Mapping[str, str] = "report"
     """What follows when a scan finds orphans: "report", or "repair"; or a dictionary of them by
     relation, as in {"blog.Post.author": "repair"}, where all others keep to "report"."""

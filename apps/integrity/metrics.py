@@ -86,6 +86,11 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         "integrity_cascade_backlog": ("Cascades that are not done.", "backlog"),
         "integrity_cascade_blocked": ("Cascades that wait for an operator.", "blocked"),
         "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0: none.", "lag"),
+        "integrity_cascade_unproven": ("Cascades that are done and not verified.", "unproven"),
+        "integrity_cascade_unproven_seconds": (
+            "Age of the oldest deletion that is done and not verified; 0: none.",
+            "unproven_seconds",
+        ),
         "integrity_cascade_rate": ("Cascades finished per second, lately.", "rate"),
         "integrity_paused": ("1 where an operator or a guard stopped work.", "paused"),
     }
@@ -96,6 +101,8 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
                 "backlog": row["backlog"],
                 "blocked": row["blocked"],
                 "lag": row["lag_seconds"] or 0.0,
+                "unproven": row["unproven"],
+                "unproven_seconds": row["unproven_seconds"] or 0.0,
                 "rate": row["rate"],
                 "paused": row["paused"],
             }

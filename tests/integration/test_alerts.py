@@ -176,6 +176,7 @@ BLOG, HERE = {"database": "blog_db"}, {"relation": AUTHOR}
 CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "IntegrityBehind": (lambda: cascade("pending", 1000), BLOG),
     "IntegrityBlocked": (lambda: cascade("blocked"), BLOG),
+    "IntegrityUnproven": (lambda: cascade("done", 1000), BLOG),
     "IntegrityUnreachable": (away, BLOG),
     "IntegrityPausedTooLong": (
         lambda: control.pause("blog_db", actor="op", reason="", using="default"),

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from apps.integrity import (
     cascade,
+    log,
     relations,
     repair,
     report,
@@ -229,6 +230,15 @@ class TestAnotherServer:
         )
         all_due()
         assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+
+    def test_no_claim_takes_one_before_its_barrier_is_taken_anew(
+        self, done: Callable[[], None]
+    ) -> None:
+        done()
+        _of_another_server()
+        now = statements.on(RIGHT).oldest_transaction(using=RIGHT)
+        claim = log.claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
+        assert claim is None
 
     def test_one_taken_anew_waits_for_the_transactions_of_the_new_server(
         self, done: Callable[[], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
+    ALARMS,
     BARRIERS,
     CASCADE,
     CLAIMING,
@@ -18,6 +19,7 @@ from .paths import (
     PORTABLE,
     POSTGRESQL,
     PROOFS,
+    PROVING,
     REPORT,
     ROWS,
     SQL,
@@ -44,6 +46,7 @@ from .paths import (
     T_STATEMENTS,
     T_STUCK,
     T_TASKS,
+    T_UNPROVEN,
     T_VERIFY,
     T_WHOLE,
     TIME_SLICE,
@@ -612,12 +615,49 @@ MUTATIONS = (
     ),
     # Verification
     Mutation(
+        "unproven-not-alarmed",
+        "G11: what is done and never verified raises no alarm",
+        ALARMS,
+        'if row["overdue"]:',
+        "if False:",
+        (f"{T_UNPROVEN}::TestWhatHoldsIt::test_an_alarm_is_raised_once_and_cleared_once",),
+    ),
+    Mutation(
+        "unproven-is-clean",
+        "G11: status ends with 0 while nothing is verified",
+        EXITS,
+        'row["blocked"] or row["overdue"]',
+        'row["blocked"]',
+        (f"{T_UNPROVEN}::TestStatus::test_the_exit_code_is_that_of_a_finding",),
+    ),
+    Mutation(
+        "unproven-has-no-age",
+        "G11: no clock runs for what is done",
+        PROVING,
+        "overdue=waited > settings.grace_seconds + settings.unproven_seconds,",
+        "overdue=False,",
+        (f"{T_UNPROVEN}::TestStatus::test_the_settings_say_how_long_is_too_long",),
+    ),
+    Mutation(
+        "late-is-overdue",
+        "an alarm for each cascade that was late when it was done",
+        PROVING,
+        'done=Min(Coalesce("done_at", "recorded_at")),',
+        'done=Min("recorded_at"),',
+        (f"{T_UNPROVEN}::TestStatus::test_what_was_late_when_it_was_done_has_its_grace_period",),
+    ),
+    Mutation(
         "barrier-of-any-server",
         "G9: a number of another server is believed",
         CLAIMING,
         "due.filter(barrier_server=now.server, barrier__lte=now.oldest)",
         "due.filter(barrier__lte=now.oldest)",
-        (f"{T_BARRIERS}::{TAKEN_ANEW}",),
+        (
+            (
+                f"{T_BARRIERS}::TestAnotherServer"
+                "::test_no_claim_takes_one_before_its_barrier_is_taken_anew"
+            ),
+        ),
     ),
     Mutation(
         "barrier-of-another-server-waited-for",
@@ -781,7 +821,7 @@ MUTATIONS = (
         "blocked-exits-clean",
         "G11: a script does not hear of blocked cascades",
         EXITS,
-        'return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN',
+        "return Exit.FINDINGS if found else Exit.CLEAN",
         "return Exit.CLEAN",
         (f"{T_COMMAND}::TestStatus::test_only_blocked_cascades_are_findings",),
     ),

@@ -90,6 +90,19 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
             "blog_db is 12 min behind: paused: index build.",
         ),
         (
+            overview(
+                card(
+                    state="unproven",
+                    unverified=3,
+                    unverified_seconds=1_230.0,
+                    unverified_reason="waits for transaction 7 of pid 9",
+                    overdue=True,
+                )
+            ),
+            "attention",
+            "3 done in blog_db and not verified for 20 min: waits for transaction 7 of pid 9.",
+        ),
+        (
             overview(card(paused=True, reason="paused: index build")),
             "attention",
             "blog_db is not behind, but stands still: paused: index build.",

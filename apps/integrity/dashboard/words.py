@@ -67,6 +67,9 @@ def _stands_still(card: Card, level: str) -> Iterator[str]:
     elif level == "trouble" and card.blocked:
         why = brief(card.blocked_reason) or "no reason was kept"
         yield f"{count(card.blocked)} blocked in {card.database}: {why}."
+    elif level == "attention" and card.overdue and not card.paused:
+        late = f"{count(card.unverified)} done in {card.database} and not verified"
+        yield f"{late} for {span(card.unverified_seconds or 0)}: {brief(card.unverified_reason)}."
     elif level == "attention" and card.paused:
         yield f"{_behind(card)}: {brief(card.reason)}."
 

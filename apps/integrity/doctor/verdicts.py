@@ -179,6 +179,13 @@ def work(row: DatabaseRow) -> Iterator[Check]:
             f"{blocked:,} are blocked. See to the cause, then `manage.py integrity retry --all`"
         )
     yield Check(name=f"cascades {alias}", ok=not blocked, detail=detail)
+    detail = "none waits too long to be verified"
+    if row["overdue"]:
+        detail = (
+            f"{row['unproven']:,} not verified, done since {row['waits_seconds'] or 0:,.0f} s:"
+            f" {row['unproven_reason']}"
+        )
+    yield Check(name=f"unproven {alias}", ok=not row["overdue"], detail=detail)
 
 
 def stranger(alias: str, reason: str) -> Check:

@@ -79,4 +79,5 @@ def standing(status: report.Status) -> Exit:
         return Exit.UNREACHABLE
     if any(row["backlog"] > row["blocked"] for row in rows):
         return Exit.INCOMPLETE
-    return Exit.FINDINGS if any(row["blocked"] for row in rows) else Exit.CLEAN
+    found = any(row["blocked"] or row["overdue"] for row in rows)
+    return Exit.FINDINGS if found else Exit.CLEAN

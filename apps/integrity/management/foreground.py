@@ -203,6 +203,7 @@ class Drain:
         self.unreachable: dict[str, str] = {}
         self.unproven = 0
         self.errors: dict[str, Exception] = {}
+        self.held: dict[str, str] = {}
 
     def to_the_end(self) -> None:
         """Until a round finds nothing more to do, or time is up.
@@ -223,14 +224,17 @@ class Drain:
                     break
                 time.sleep(0.2)
         if self.unproven:
-            after = f"{conf.current().grace_seconds:g} s after its end"
-            self.tell(f"{self.unproven:,} not verified yet: a cascade is, {after}")
+            why = f"a cascade is, {conf.current().grace_seconds:g} s after its end"
+            if self.held:
+                why = "; ".join(f"{alias} {reason}" for alias, reason in self.held.items())
+            self.tell(f"{self.unproven:,} not verified yet: {why}")
         for error in self.errors.values():
             raise error
 
     def document(self) -> dict[str, Any]:
         """The figures."""
-        return {**self.totals, "rows": dict(self.rows)}
+        figures = {"unproven": self.unproven, "held": dict(self.held)} if self.verify else {}
+        return {**self.totals, "rows": dict(self.rows), **figures}
 
     def code(self, left: Sequence[DatabaseRow]) -> Exit:
         """The exit code, with that much left to do."""
@@ -269,10 +273,18 @@ class Drain:
             proof = verify.verify(alias, seconds=self._left())
             self.totals["verified"] += proof.verified
             progress += proof.verified + proof.reopened + proof.cancelled
+            self._note_held(alias, proof.held)
             unreachable = proof.unreachable
         if unreachable:
             self.unreachable[alias] = unreachable
         return progress
+
+    def _note_held(self, alias: str, reason: str) -> None:
+        """Tell of what holds verification as soon as it is known: it may take long."""
+        if reason and self.held.get(alias) != reason:
+            self.tell(f"{alias}: not verified yet: {reason}")
+        self.held = {each: why for each, why in self.held.items() if each != alias}
+        self.held |= {alias: reason} if reason else {}
 
     def _left(self) -> float:
         return max(0.0, min(self.ends - time.monotonic(), conf.current().run_seconds))

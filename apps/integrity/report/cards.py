@@ -11,15 +11,14 @@ from django.utils import timezone
 from .. import brake, conf, control, relations
 from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
-from .lists import capped
 from .progress import (
     Pulse,
-    age_of,
     hindrances_of,
     open_cascades,
     pulses,
     state_of,
 )
+from .proving import age_of, done_cascades, held_of, unproven_of
 from .throughput import Throughput, throughput
 
 if TYPE_CHECKING:
@@ -55,6 +54,9 @@ class Card:
     lag_seconds: float | None
     eta_seconds: float | None
     throughput: Throughput
+    unverified_seconds: float | None = None
+    unverified_reason: str = ""
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +94,7 @@ def overview() -> Overview:
     """
     found, logs = relations.catalogue(), control.answering_logs()
     undispatched = [each for using in logs for each in _recorded(using)]
-    hindrances = [
-        (row.alias, *each)
-        for using in logs
-        for row in ChildDatabase.objects.using(using)
-        for each in hindrances_of(row)
-    ]
+    known = [row for using in logs for row in ChildDatabase.objects.using(using)]
     beats = [pulse for using in logs for pulse in pulses(using)]
     scanned = [row for using in logs for row in Scan.objects.using(using)]
     suspected = Counter(label for using in logs for label in _suspected(using))
@@ -105,7 +102,7 @@ def overview() -> Overview:
     return Overview(
         at=timezone.now(),
         cards=tuple(
-            _card(alias, logs, undispatched, {s: r for a, s, r in hindrances if a == alias})
+            _card(alias, logs, undispatched, [row for row in known if row.alias == alias])
             for alias in found.child_databases
         ),
         workers=tuple(each for each in beats if each["name"] != "beat"),
@@ -163,8 +160,9 @@ def _card(
     alias: str,
     logs: Sequence[str],
     undispatched: Sequence[tuple[str, dt.datetime]],
-    hindrances: dict[str, str],
+    known: Sequence[ChildDatabase],
 ) -> Card:
+    hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
     databases_of = relations.catalogue().databases_of
     waiting = [moment for parent, moment in undispatched if alias in databases_of(parent)]
@@ -173,18 +171,23 @@ def _card(
     blocked = sum(each["blocked"] for each in sums)
     oldest = [each["oldest"] for each in sums if each["oldest"]] + waiting[:1]
     speed = throughput(cascades, timezone.now())
-    known = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
+    can_tell = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
+    done = [done_cascades(each, bounds.COUNT_MAX + 1) for each in cascades]
+    unproven = unproven_of(done, "; ".join(hindrances.values()), held_of(known))
     return Card(
         database=alias,
-        state=state_of(backlog, blocked, hindrances),
+        state=state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
         reason="; ".join(hindrances.values()),
         paused="paused" in hindrances,
         unreachable="unreachable" in hindrances,
         backlog=min(backlog, bounds.COUNT_MAX + 1),
         blocked=blocked,
         blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),
-        unverified=sum(capped(each.filter(state=Cascade.State.DONE)) for each in cascades),
+        unverified=unproven.number,
+        unverified_seconds=unproven.waits_seconds,
+        unverified_reason=unproven.reason,
+        overdue=unproven.overdue,
         lag_seconds=age_of(min(oldest)) if oldest else None,
-        eta_seconds=backlog / speed.rate if backlog and known else None,
+        eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,
     )

@@ -11,7 +11,7 @@ from .. import relations
 from ..exceptions import InvalidKey
 from ..models import Audit, Cascade, Deletion
 from . import bounds
-from .progress import age_of
+from .proving import age_of
 
 if TYPE_CHECKING:
     import datetime as dt

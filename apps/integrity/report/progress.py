@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.db import Error, connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from .. import brake, claims, control, log, relations, statements
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from . import bounds
 from .proofs import iso
+from .proving import age_of, done_cascades, held_of, unproven_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,12 @@ LOOKS = 16
 
 
 class DatabaseRow(TypedDict):
-    """How far one child database is behind."""
+    """How far one child database is behind.
+
+    `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
+    their deletions. One has been done for `waits_seconds`, which is `overdue` or not, and
+    `unproven_reason` says why (proving.py).
+    """
 
     database: str
     state: str
@@ -42,6 +47,11 @@ class DatabaseRow(TypedDict):
     backlog: int
     blocked: int
     lag_seconds: float | None
+    unproven: int
+    unproven_seconds: float | None
+    unproven_reason: str
+    waits_seconds: float | None
+    overdue: bool
     rate: float
     eta_seconds: float | None
 
@@ -217,26 +227,36 @@ def _deletions(logs: Sequence[str]) -> dict[str, int]:
 def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     backlog = blocked = recently = 0
     oldest: list[dt.datetime] = []
-    hindrances: dict[str, str] = {}
+    done: list[dict[str, Any]] = []
+    known: list[ChildDatabase] = []
     for using in logs:
         cascades = Cascade.objects.using(using).filter(database=alias)
         for found in (open_cascades(cascades), _undispatched(alias, using)):
             backlog += found["backlog"]
             blocked += found["blocked"]
             oldest += [found["oldest"]] if found["oldest"] else []
+        done.append(done_cascades(cascades))
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
         recently += cascades.filter(done_at__gte=since).count()
-        hindrances.update(_hindrances(alias, using))
+        known += ChildDatabase.objects.using(using).filter(alias=alias)
+    hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
+    hindrance = "; ".join(hindrances.values())
+    unproven = unproven_of(done, hindrance, held_of(known))
     rate = recently / RATE_SECONDS
     return {
         "database": alias,
-        "state": state_of(backlog, blocked, hindrances),
-        "reason": "; ".join(hindrances.values()),
+        "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
+        "reason": hindrance,
         "unreachable": "unreachable" in hindrances,
         "paused": "paused" in hindrances,
         "backlog": backlog,
         "blocked": blocked,
         "lag_seconds": age_of(min(oldest)) if oldest else None,
+        "unproven": unproven.number,
+        "unproven_seconds": unproven.seconds,
+        "unproven_reason": unproven.reason,
+        "waits_seconds": unproven.waits_seconds,
+        "overdue": unproven.overdue,
         "rate": rate,
         "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
     }
@@ -330,18 +350,17 @@ def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
         yield "unreachable", row.reason
 
 
-def state_of(backlog: int, blocked: int, hindrances: dict[str, str]) -> str:
+def state_of(
+    backlog: int, blocked: int, hindrances: dict[str, str], *, overdue: bool = False
+) -> str:
     """One word for a child database. Pure."""
     if hindrances:
         return "waiting"
     if blocked:
         return "blocked"
+    if overdue:
+        return "unproven"
     return "working" if backlog else "idle"
-
-
-def age_of(moment: dt.datetime) -> float:
-    """Seconds since then."""
-    return max(0.0, (timezone.now() - moment).total_seconds())
 
 
 def pulses(using: str) -> Iterator[Pulse]:

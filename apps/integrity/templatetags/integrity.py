@@ -27,7 +27,9 @@ LOOKS = {
         ("working", "running", "busy", "recorded", "dispatched", "cascaded", "pending", "done"),
         "busy",
     ),
-    **dict.fromkeys(("waiting", "paused", "attention", "suspect", "missing"), "attention"),
+    **dict.fromkeys(
+        ("waiting", "paused", "attention", "suspect", "missing", "unproven"), "attention"
+    ),
     **dict.fromkeys(("blocked", "unreachable", "trouble", "silent", "engaged"), "trouble"),
 }
 

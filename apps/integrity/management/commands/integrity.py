@@ -121,8 +121,16 @@ class Command(BaseCommand):
         return {}, Exit.CLEAN
 
     def _show(self, status: report.Status) -> None:
-        columns = ("database", "state", "backlog", "blocked", "lag_seconds", "rate", "reason")
+        columns = (
+            *("database", "state", "backlog", "blocked", "lag_seconds"),
+            *("unproven", "unproven_seconds", "rate", "reason"),
+        )
         self._table(columns, status["databases"], empty="No relation crosses databases.")
+        for row in status["databases"]:
+            if row["unproven_reason"]:
+                number, waited = row["unproven"], row["waits_seconds"] or 0
+                told = f"{number:,} not verified, done since {waited:,.0f} s"
+                self.stdout.write(f"{row['database']}: {told}: {row['unproven_reason']}")
         if scans := status["scans"]:
             self.stdout.write("")
             names = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")

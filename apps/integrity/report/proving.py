@@ -1,0 +1,83 @@
+"""How long cascades into a child database have been done and not verified, and why.
+
+Note [Two clocks]: the age is that of the deletion, as the lag's is: it runs from the record until
+the verification. Whether that is overdue counts from when the cascade was done, or everything that
+was late when it was done would raise an alarm before its grace period is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Count, Min
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from .. import conf
+from ..models import Cascade
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+
+    from django.db.models import QuerySet
+
+    from ..models import ChildDatabase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unproven:
+    """Cascades that are done and not verified: how many, and the age of the oldest deletion.
+
+    `waits_seconds` is how long one has been done. It is `overdue` when that is more than the grace
+    period and the setting `unproven_seconds`; `reason` says why, once the grace period is over.
+    """
+
+    number: int
+    seconds: float | None
+    waits_seconds: float | None
+    overdue: bool
+    reason: str
+
+
+def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
+    """Return number and oldest moments of cascades that are done and not verified; of `most`."""
+    done = cascades.filter(state=Cascade.State.DONE)
+    if most is not None:
+        done = done.order_by("due_at", "pk")[:most]
+    found: dict[str, Any] = done.aggregate(
+        number=Count("pk"),
+        recorded=Min("recorded_at"),
+        done=Min(Coalesce("done_at", "recorded_at")),
+    )
+    return found
+
+
+def held_of(known: Iterable[ChildDatabase]) -> str:
+    """Return what verification waited for when it was tried last, by what the logs know. Pure."""
+    return next((row.held_reason for row in known if row.held_reason), "")
+
+
+def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Unproven:
+    """Return what is unproven in several logs, and why.
+
+    The reason is what hinders the database, or what holds verification.
+    """
+    settings = conf.current()
+    ages = [age_of(each["recorded"]) for each in done if each["recorded"]]
+    waits = [age_of(each["done"]) for each in done if each["done"]]
+    waited = max(waits, default=0.0)
+    reason = hindrance or held or "no worker has verified it"
+    return Unproven(
+        number=sum(each["number"] for each in done),
+        seconds=max(ages, default=None),
+        waits_seconds=max(waits, default=None),
+        overdue=waited > settings.grace_seconds + settings.unproven_seconds,
+        reason=reason if waited > settings.grace_seconds else "",
+    )
+
+
+def age_of(moment: dt.datetime) -> float:
+    """Return the seconds since then."""
+    return max(0.0, (timezone.now() - moment).total_seconds())
