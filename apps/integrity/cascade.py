@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import logging
 import time
 from collections import Counter
@@ -23,14 +22,14 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from . import claims, conf, control, leases, log, phases, relations
-from .backends.errors import Trouble
 from .exceptions import DatabaseHindered
+from .obstacles import Fate, Obstacle, fate, obstacle, reason_of
 from .pace import Paces
 from .phases import Phase
-from .time_slice import Obstacle, TimeSlice, obstacle
+from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .control import Away
     from .log import Claim, Claimed
@@ -40,8 +39,6 @@ logger = logging.getLogger("integrity.cascade")
 #: Halving a claim that fails goes on for so long after its time slice. What is left by then is
 #: tried again after others had their turn.
 HALVING_SECONDS = 5.0
-#: A reason names so many relations.
-LABELS = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,51 +126,6 @@ def _drain_log(
                 control.remember_step_rows(done.database, ceilings, using=using)
 
 
-class Fate(enum.Enum):
-    """What becomes of a cascade that is stuck."""
-
-    #: Put back, to be claimed again in a moment. Not counted.
-    SOON = enum.auto()
-    #: Put back until somebody has had time to see to the cause. Not counted.
-    WAIT = enum.auto()
-    #: Tried again with fewer others. Not counted.
-    APART = enum.auto()
-    #: The same; a failed attempt where it is alone.
-    COUNT = enum.auto()
-
-
-#: What each trouble means for one cascade; the worst of several counts.
-FATES = {
-    Trouble.HINDERED: Fate.SOON,
-    Trouble.CONTENTION: Fate.SOON,
-    Trouble.SCHEMA: Fate.WAIT,
-    Trouble.TOO_LARGE: Fate.COUNT,
-    Trouble.REFUSED: Fate.COUNT,
-    Trouble.BUG: Fate.COUNT,
-}
-
-
-def fate(obstacles: Collection[Obstacle]) -> Fate:
-    """Return what becomes of a cascade that those obstacles keep from being finished. Pure."""
-    found = {Fate.APART if each.apart else FATES[each.trouble] for each in obstacles}
-    return max(found, key=lambda each: each.value)
-
-
-def reason_of(obstacles: Collection[Obstacle]) -> str:
-    """Return why a cascade is stuck, in a line that names the relations. Pure."""
-    labels: dict[str, list[str]] = {}
-    for each in obstacles:
-        labels.setdefault(each.reason, []).append(each.relation)
-    return "; ".join(_named(found, reason) for reason, found in labels.items())
-
-
-def _named(labels: Sequence[str], reason: str) -> str:
-    if any(each in reason for each in labels):  # which "" always is
-        return reason
-    more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
-    return f"{', '.join(labels[:LABELS])}{more}: {reason}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One claim at work, and the parts that it is halved into."""
@@ -186,15 +138,16 @@ class _Run:
     def work(self, claim: Claim, *, patient: bool = True) -> None:
         """Work on the claim for its time slice, and put back what is stuck."""
         removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        stuck: Mapping[int, tuple[Obstacle, ...]] = {}
+        interruption: Exception | None = None
         try:
             stuck = self._time_slice(claim, removed, patient=patient)
         except self.away as raised:
-            claim = log.with_rows(claim, removed)
-            if self._waits(claim, raised):
-                return
-            self._interrupted(claim, raised)
-            raise
+            interruption = raised
         claim = log.with_rows(claim, removed)
+        if interruption is not None and not self._waits(claim, interruption):
+            self._interrupted(claim, interruption)
+            raise interruption
         if stuck:
             held = tuple(each for each in claim.cascades if each.id in stuck)
             self._put_back(dataclasses.replace(claim, cascades=held), stuck)

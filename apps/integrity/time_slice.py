@@ -1,9 +1,8 @@
 """One claim at work in a child database: bounded steps per relation, until its time is up.
 
-Takes a claim and the batch sizes of its relations; finishes the cascades that have no rows left,
-and returns what keeps the others from it. Each step is one short transaction in the child's
-database. The parents are looked up on their primary before the first step and before each commit:
-a living one cancels its deletion and keeps every row (`claims.Held`).
+Finishes the cascades that have no rows left, and returns what keeps the others from it. Each step
+is one short transaction in the child's database. The parents are looked up on their primary before
+the first step and before each commit: a living one keeps every row (`claims.Held`).
 
 Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
 and gets new rows, which the statement then sees. So the parents are looked up once more after the
@@ -22,20 +21,21 @@ something, it gives up waiting, or it changes nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from . import claims, conf, control, log, phases, statements
+from . import conf, control, log, phases, statements
 from .backends.errors import Trouble, trouble_of
 from .claims import Held
 from .exceptions import DatabaseHindered, InvalidKey, RowsKept
+from .obstacles import LOCKED, Obstacle, failed
 from .phases import Phase
 from .plan import Way, plan
 from .signals import cascade_finished
-from .steps import COLLECTOR_ROWS, STEPS, Allowance, TooManyLeaves, each_of
+from .steps import COLLECTOR_ROWS, STEPS, each_of
+from .trees import Allowance, TooManyLeaves
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,24 +46,7 @@ if TYPE_CHECKING:
     from .pace import Pace, Paces
     from .plan import Plan
     from .relations import Relation
-    from .steps import Stepped
-
-#: Why cascades are put back where another transaction was in the way.
-LOCKED = "rows are locked by another transaction"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
-    """What keeps a relation's rows where they are.
-
-    `apart` says that the cascades behind it are better tried by fewer at once.
-    """
-
-    relation: str
-    trouble: Trouble
-    reason: str
-    code: str = ""
-    apart: bool = False
+    from .trees import Stepped
 
 
 class _CameBack(Exception):
@@ -89,17 +72,13 @@ class TimeSlice:
         patient: bool = True,
     ) -> None:
         self.claim, self.until, self.paces, self.rows = claim, until, paces, rows
+        self.database = claim.database
         self.removed, self.away, self.patient = removed, away, patient
         self.held = Held(claim)
         self.obstacles: dict[str, Obstacle] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
         self.finished = self.cancelled = 0
-
-    @property
-    def database(self) -> str:
-        """The child database."""
-        return self.claim.database
 
     def run(self) -> dict[int, tuple[Obstacle, ...]]:
         """Work until nothing is left or time is up; return the obstacles of each cascade stuck.
@@ -129,7 +108,7 @@ class TimeSlice:
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
-            self.obstacles[relation.label] = self._obstacle(relation, error)
+            self.obstacles[relation.label] = failed(error, relation, self.database)
             return set(self.held.cascades)
 
     def _exhaust(self, relation: Relation, way: Plan) -> bool:
@@ -144,7 +123,7 @@ class TimeSlice:
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
-            self.obstacles[relation.label] = self._obstacle(relation, error)
+            self.obstacles[relation.label] = failed(error, relation, self.database)
             return False
         return True
 
@@ -168,7 +147,7 @@ class TimeSlice:
         return more and any(counts.values())
 
     def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
-        """Try, with less each time that it was too much, and past rows that somebody holds."""
+        """Try, with less where it was too much, and past rows that somebody holds."""
         while True:
             try:
                 return self._attempt(relation, way, keys)
@@ -256,7 +235,7 @@ class TimeSlice:
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
-            self.obstacles[relation.label] = self._obstacle(relation, error)
+            self.obstacles[relation.label] = failed(error, relation, self.database)
         else:
             if self.changed == before and not self.patient:
                 self._note(relation, Trouble.CONTENTION, LOCKED)
@@ -273,9 +252,6 @@ class TimeSlice:
         with transaction.atomic(using=self.database):
             on.begin_step(lock_seconds=conf.current().lock_seconds, using=self.database)
             return bool(keys and on.lock_rows(relation.field, keys, 1, using=self.database))
-
-    def _obstacle(self, relation: Relation, error: Exception) -> Obstacle:
-        return obstacle(error, [relation], self.database, relation=relation.label)
 
     def _note(
         self, relation: Relation, trouble: Trouble, reason: str, *, apart: bool = False
@@ -309,20 +285,6 @@ class TimeSlice:
                 deletions=tuple(deletions),
             )
         return stuck
-
-
-def obstacle(
-    error: Exception, along: Collection[Relation], database: str, *, relation: str = ""
-) -> Obstacle:
-    """Return what `error` means for cascades along those relations; `relation` is the one at work.
-
-    It asks which tables are missing, where that may be the cause.
-    """
-    reason, code = claims.failure(error, along, database)
-    trouble = trouble_of(error, connections[database].vendor, missing=not code)
-    if trouble is Trouble.CONTENTION:
-        reason = LOCKED
-    return Obstacle(relation=relation, trouble=trouble, reason=reason, code=code)
 
 
 def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:

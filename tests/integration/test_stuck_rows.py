@@ -18,11 +18,10 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch, log, statements, time_slice
+from apps.integrity import cascade, dispatch, log, statements
 from apps.integrity.backends.errors import Trouble
-from apps.integrity.cascade import Fate, fate, reason_of
 from apps.integrity.models import Cascade, ChildDatabase
-from apps.integrity.time_slice import Obstacle
+from apps.integrity.obstacles import LOCKED, Fate, Obstacle, fate, reason_of
 from tests.kinds.left.models import Item, Nulled, Shelf
 from tests.kinds.parents.models import Giver, Owner, Root
 from tests.kinds.right.models import Leaf
@@ -175,7 +174,7 @@ class TestKeptByTheDatabase:
             for _ in range(3):
                 all_due()
                 converge()
-            assert of(keys[0]).reason == f"right.Leaf.owner: {time_slice.LOCKED}"
+            assert of(keys[0]).reason == f"right.Leaf.owner: {LOCKED}"
             assert of(keys[0]).attempts == 0
             assert of(keys[1]).reason.startswith(KEPT)
             assert of(keys[1]).attempts > 0

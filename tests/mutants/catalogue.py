@@ -117,8 +117,8 @@ MUTATIONS = (
         "policy-unknown-cascades",
         "G2: a scan's or a trigger's deletion takes rows that a wrapper keeps",
         STEPS,
-        "    require_usable(node.field, node.label, using)\n    on = statements.on(using)",
-        "    on = statements.on(using)",
+        "    require_usable(node.field, node.label, using)\n    if node.below:",
+        "    if node.below:",
         (f"{T_WRAPPED}::TestUnknown",),
     ),
     Mutation(

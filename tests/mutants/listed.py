@@ -14,7 +14,6 @@ from .paths import (
     REPAIR,
     ROUTING,
     SETTINGS,
-    STEPS,
     T_CAPTURE,
     T_CASCADE,
     T_DISPATCH,
@@ -26,6 +25,7 @@ from .paths import (
     T_WORKERS,
     TABLES,
     TASKS,
+    TREES,
 )
 
 MUTATIONS = (
@@ -140,7 +140,7 @@ MUTATIONS = (
     Mutation(
         "fewer-than-the-limit-is-the-end",
         "G1: a statement that removes fewer rows than it may is taken for the last",
-        STEPS,
+        TREES,
         "more = len(roots) >= most",
         "more = len(roots) >= self.allowed.rows",
         (f"{T_CASCADE}::TestBounds::test_no_statement_touches_more_rows_than_the_limit",),

@@ -1,0 +1,104 @@
+"""What keeps cascades from being finished, and what becomes of them. Decisions only.
+
+Takes errors and what they mean (backends/errors.py); gives obstacles, and the fate of a cascade
+that has some.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from . import claims
+from .backends.errors import Trouble, trouble_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .relations import Relation
+
+#: A reason names so many relations.
+LABELS = 3
+#: Why cascades are put back where another transaction was in the way.
+LOCKED = "rows are locked by another transaction"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """What keeps a relation's rows where they are.
+
+    `apart` says that the cascades behind it are better tried by fewer at once.
+    """
+
+    relation: str
+    trouble: Trouble
+    reason: str
+    code: str = ""
+    apart: bool = False
+
+
+def failed(error: Exception, relation: Relation, database: str) -> Obstacle:
+    """Return what `error`, met while working on one relation, means for it."""
+    return obstacle(error, [relation], database, relation=relation.label)
+
+
+def obstacle(
+    error: Exception, along: Collection[Relation], database: str, *, relation: str = ""
+) -> Obstacle:
+    """Return what `error` means for cascades along those relations.
+
+    It asks which tables are missing, where that may be the cause.
+    """
+    reason, code = claims.failure(error, along, database)
+    trouble = trouble_of(error, connections[database].vendor, missing=not code)
+    if trouble is Trouble.CONTENTION:
+        reason = LOCKED
+    return Obstacle(relation=relation, trouble=trouble, reason=reason, code=code)
+
+
+class Fate(enum.Enum):
+    """What becomes of a cascade that is stuck."""
+
+    #: Put back, to be claimed again in a moment. Not counted.
+    SOON = enum.auto()
+    #: Put back until somebody has had time to see to the cause. Not counted.
+    WAIT = enum.auto()
+    #: Tried again with fewer others. Not counted.
+    APART = enum.auto()
+    #: The same; a failed attempt where it is alone.
+    COUNT = enum.auto()
+
+
+#: What each trouble means for one cascade; the worst of several counts.
+FATES = {
+    Trouble.HINDERED: Fate.SOON,
+    Trouble.CONTENTION: Fate.SOON,
+    Trouble.SCHEMA: Fate.WAIT,
+    Trouble.TOO_LARGE: Fate.COUNT,
+    Trouble.REFUSED: Fate.COUNT,
+    Trouble.BUG: Fate.COUNT,
+}
+
+
+def fate(obstacles: Collection[Obstacle]) -> Fate:
+    """Return what becomes of a cascade that those obstacles keep from being finished. Pure."""
+    found = {Fate.APART if each.apart else FATES[each.trouble] for each in obstacles}
+    return max(found, key=lambda each: each.value)
+
+
+def reason_of(obstacles: Collection[Obstacle]) -> str:
+    """Return why a cascade is stuck, in a line that names the relations. Pure."""
+    labels: dict[str, list[str]] = {}
+    for each in obstacles:
+        labels.setdefault(each.reason, []).append(each.relation)
+    return "; ".join(_named(found, reason) for reason, found in labels.items())
+
+
+def _named(labels: Sequence[str], reason: str) -> str:
+    if any(each in reason for each in labels):  # which "" always is
+        return reason
+    more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
+    return f"{', '.join(labels[:LABELS])}{more}: {reason}"
