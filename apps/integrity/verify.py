@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 
 from . import claims, conf, control, log, phases, relations, statements
 from .backends.errors import Trouble, database_of, trouble_of, words_of
@@ -87,7 +87,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
             return
         try:
             with control.watched(done.database):
-                _probe(claim, done)
+                _probe(claim, done, away)
         except away as raised:
             slow = not isinstance(raised, DatabaseHindered)
             if slow and database_of(raised) != claim.using:
@@ -144,10 +144,24 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
     done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
-def _probe(claim: Claim, done: Verified) -> None:
+def _probe(claim: Claim, done: Verified, away: Away) -> None:
     held = claims.Held(claim)
-    leftover = held.with_rows(held.relations)
+    leftover = _left(held, away)
     phases.reached(Phase.PROBED)
     done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
     done.verified += log.verify(claim, [pk for pk in held.cascades if pk not in leftover])
     done.cancelled += held.cancelled
+
+
+def _left(held: claims.Held, away: Away) -> set[int]:
+    """Return the cascades that have rows left. It waits `lock_seconds` at most for a table.
+
+    Where nothing can be locked (SQLite), a transaction could take the write lock, so there is none.
+    """
+    database = held.claim.database
+    if not connections[database].features.has_select_for_update:
+        return held.with_rows(held.relations)
+    with transaction.atomic(using=database), control.given_up(database, away):
+        seconds = conf.current().lock_seconds
+        statements.on(database).begin_step(lock_seconds=seconds, using=database)
+        return held.with_rows(held.relations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -340,9 +341,9 @@ def test_a_probe_that_takes_too_long_is_made_again_for_fewer(
     done_cascades(converge)
     sizes, plain, reopened = list[int](), verify._probe, 0
 
-    def probe(claim: Any, done: Any) -> None:
+    def probe(claim: Any, *rest: Any) -> None:
         sizes.append(len(claim.cascades))
-        plain(claim, done)
+        plain(claim, *rest)
 
     monkeypatch.setattr(verify, "_probe", probe)
     cascades = Cascade.objects.filter(database="blog_db")
@@ -357,18 +358,31 @@ def test_a_probe_that_takes_too_long_is_made_again_for_fewer(
     assert (sizes[0], sizes[-5:], reopened) == (5, [1, 1, 1, 1, 1], 0)
 
 
-def test_a_probe_that_meets_a_lock_is_made_again(users: list[User], converge: Converge) -> None:
-    done_cascades(converge)
-    other = connections["blog_db"].copy()
+@contextmanager
+def locked_table(alias: str, table: str) -> Iterator[None]:
+    """As by a migration that does not end, where the project's own connections wait for good."""
+    other = connections[alias].copy()
+    connections[alias].close()
     try:
         other.set_autocommit(False)
-        with other.cursor() as cursor, connections["blog_db"].cursor() as mine:
-            mine.execute("SET lock_timeout = 50")
-            cursor.execute("LOCK TABLE blog_post IN ACCESS EXCLUSIVE MODE")
-            done = verify.verify("blog_db")
+        with other.cursor() as cursor, connections[alias].cursor() as mine:
+            mine.execute("SET lock_timeout = 0")
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
     finally:
         other.close()
-        connections["blog_db"].close()
+        connections[alias].close()
+
+
+def test_a_probe_that_meets_a_lock_is_made_again(
+    users: list[User], converge: Converge, tune: Tune
+) -> None:
+    done_cascades(converge)
+    tune(lock_seconds=0.1, grace_seconds=0.001)
+    began = time.monotonic()
+    with locked_table("blog_db", "blog_post"):
+        done = verify.verify("blog_db")
+    assert time.monotonic() - began < 5
     assert (done.verified, done.reopened, done.unreachable) == (0, 0, "")
     assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
     Cascade.objects.update(due_at=timezone.now())
@@ -389,6 +403,19 @@ def test_a_step_that_takes_too_long_is_halved_down_to_one_and_remembered(
     assert seen == [4, 2, 1, 1, 1]
     [found], _ = scan.scan("blog_db", labels=[label], seconds=20)
     assert (found.complete, found.orphans) == (True, 1)
+
+
+def test_a_scan_waits_for_a_locked_table_no_longer_than_it_may(
+    tune: Tune, users: list[User]
+) -> None:
+    tune(lock_seconds=0.1)
+    began = time.monotonic()
+    with locked_table("blog_db", "blog_post"):
+        [found], unreachable = scan.scan("blog_db", labels=["blog.Post.author"], seconds=5)
+    assert time.monotonic() - began < 5
+    assert (found.complete, unreachable) == (False, "")
+    assert "LockNotAvailable" in found.reason or "lock timeout" in found.reason
+    assert Scan.objects.get(relation="blog.Post.author").step_keys >= 50  # not its size
 
 
 def test_an_odd_error_of_one_database_keeps_a_drain_from_no_other(

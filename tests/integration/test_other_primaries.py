@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connections, transaction
+from django.utils import timezone
 
-from apps.integrity import capture, relations, scan
-from apps.integrity.models import Deletion
+from apps.integrity import capture, cascade, dispatch, relations, scan
+from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.signals import deletion_recorded
 from tests.kinds.left.models import Book
-from tests.kinds.parents.models import Owner
-from tests.kinds.right.models import Leaf
+from tests.kinds.parents.models import Owner, Person
+from tests.kinds.right.models import Leaf, Locker
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -114,6 +115,32 @@ def test_a_parent_that_lives_in_another_of_its_homes_is_no_suspect(moved: int) -
     Leaf.objects.create(owner_id=moved + 1)
     found, _ = scan.scan("test_right", labels=["right.Leaf.owner"], seconds=60)
     assert [(each.keys_scanned, each.suspects) for each in found] == [(2, 1)]
+
+
+def test_only_what_needs_a_parents_database_waits_for_it(
+    sharded: None, converge: Callable[[], Counter[str]], refuse: Callable[[str], Any]
+) -> None:
+    """G6: owners may live in `test_left`, and persons may not."""
+    owner, person = Owner.objects.create(), Person.objects.create()
+    Leaf.objects.create(owner=owner)
+    Locker.objects.create(person=person)
+    with transaction.atomic("default"):
+        owner.delete()
+        person.delete()
+    dispatch.sweep("default")
+    with refuse("test_left"):
+        done = cascade.drain("test_right")
+        assert done.unreachable.startswith("waits for test_left, which cannot be reached: ")
+        assert (Leaf.objects.count(), Locker.objects.count()) == (1, 0)
+        rows = Cascade.objects.filter(database="test_right", deletion__parent="parents.Owner")
+        assert list(rows.values_list("state", "attempts", "reason")) == [
+            ("waiting", 0, done.unreachable)
+        ]
+    assert not ChildDatabase.objects.filter(alias="test_right").exists()
+    Cascade.objects.update(due_at=timezone.now())
+    converge()
+    assert not Leaf.objects.exists()
+    assert set(rows.values_list("state", "attempts")) == {("done", 1)}
 
 
 class Lying:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
+    CASCADE,
     CODES,
     CONNECTIONS,
     CONTROL,
     FOREGROUND,
     FOREVER,
+    KEYS,
     SCAN,
     T_HINDERED,
+    T_PRIMARIES,
     T_TASKS,
     VERIFY,
 )
@@ -144,5 +147,29 @@ MUTATIONS = (
                 "::test_a_process_goes_on_with_the_others_and_finishes_when_it_is_healed"
             ),
         ),
+    ),
+    Mutation(
+        "a-probe-waits-for-good",
+        "G6: verification waits for a locked table as long as the lock lasts",
+        VERIFY,
+        "        statements.on(database).begin_step(lock_seconds=seconds, using=database)\n",
+        "",
+        (f"{T_HINDERED}::test_a_probe_that_meets_a_lock_is_made_again",),
+    ),
+    Mutation(
+        "a-scan-waits-for-good",
+        "G6: a scan waits for a locked table as long as the lock lasts",
+        KEYS,
+        " set_config('lock_timeout', %s, true)\",",
+        ' %s",',
+        (f"{T_HINDERED}::test_a_scan_waits_for_a_locked_table_no_longer_than_it_may",),
+    ),
+    Mutation(
+        "a-shard-that-is-away-stops-its-neighbours",
+        "G6: a parents' database that is away keeps claims that do not need it",
+        CASCADE,
+        " and not self._waits(claim, interruption)",
+        "",
+        (f"{T_PRIMARIES}::test_only_what_needs_a_parents_database_waits_for_it",),
     ),
 )

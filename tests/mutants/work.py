@@ -705,7 +705,7 @@ MUTATIONS = (
         "proof-without-a-look",
         "G9: verified without counting",
         VERIFY,
-        "leftover = held.with_rows(held.relations)",
+        "leftover = _left(held, away)",
         "leftover: set[int] = set()",
         (f"{T_CASCADE}::TestLateRows::test_it_is_removed_before_the_proof_is_given",),
     ),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import connections, models, transaction
 from django.db.models import Count, QuerySet
 
+from .. import conf
 from ..backends import visibility
 from ..generic import rows_of
 from ..relations import as_key, format_key, parse_key, writes_text
@@ -90,7 +91,11 @@ class PostgreSQLKeys:
     def reading(self, child: str) -> Iterator[None]:
         with transaction.atomic(using=child), connections[child].cursor() as cursor:
             # A parallel plan reads past the LIMIT in each step.
-            cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+            cursor.execute(
+                "SELECT set_config('max_parallel_workers_per_gather', '0', true),"
+                " set_config('lock_timeout', %s, true)",
+                [f"{max(1, round(conf.current().lock_seconds * 1000))}ms"],
+            )
             with _pipeline(child):
                 yield
 
