@@ -136,7 +136,9 @@ class History:
     def _spared(self, key: Key) -> bool:
         """Whether the key stays empty, for a feature that is left out."""
         refuses, parent = key.policy in {"PROTECT", "RESTRICT"}, self.kinds[key.parent]
-        falls = parent.above or any(each.policy == "CASCADE" for each in parent.keys)
+        falls = (
+            parent.above or parent.generic or any(each.policy == "CASCADE" for each in parent.keys)
+        )
         noted = any(key.parent in each.generic for each in self.kinds.values())
         restricts = key.policy == "RESTRICT"  # another key of the row may take it
         return "below" not in self.features and refuses and bool(falls or noted or restricts)

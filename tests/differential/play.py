@@ -123,14 +123,15 @@ def _fitted(
 ) -> dict[str, object] | None:
     kind, fit = sides.kinds[name], dict(values)
     for key in kind.keys:
-        held = fit.get(key.name)
-        if held is None or held in sides.kinds[key.parent].held(rows, key.target):
+        if fit.get(key.name) in sides.kinds[key.parent].held(rows, key.target):
             continue
         if not key.null:
             return None
-        del fit[key.name]
+        fit.pop(key.name, None)
     if kind.generic:
-        parent = sides.kinds[str(values["content_type_id"])]
-        if str(values["object_id"]) not in {str(key[0]) for key in parent.primary_keys(rows)}:
+        parent = sides.kinds.get(str(values.get("content_type_id")))
+        if parent is None or str(values.get("object_id")) not in {
+            str(key[0]) for key in parent.primary_keys(rows)
+        }:
             return None
     return fit
