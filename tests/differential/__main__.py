@@ -65,6 +65,7 @@ def _all(seed: int, given: argparse.Namespace) -> int:
     outcomes = ", ".join(f"{name} {number}" for name, number in sorted(played.outcomes.items()))
     say(f"  outcomes: {outcomes}")
     say(f"  documented differences: {dict(played.documented) or 'none'}")
+    say(f"  keys at work: {len(played.worked)} of {len(played.known)}")
     verdict = f"{len(wrong)} seeds differ" if wrong else "nothing differs"
     took = time.monotonic() - started
     seeds = f"seeds {seed} to {seed + parts - 1}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .differences import Answer, Different
     from .history import Operation
-    from .kinds import Rows
+    from .kinds import Key, Kind, Rows
     from .sides import Sides
 
 #: Deletes of one history, before the next one begins with other models.
@@ -23,17 +23,25 @@ DELETES = 12
 
 @dataclass
 class Played:
-    """What was seen: deletes by outcome, documented differences by name."""
+    """What was seen: deletes by outcome, documented differences by name.
+
+    `worked` are the keys ("OfPlain.cascade") whose rows a delete took, changed or left behind, or
+    that refused one; `known` are all that there were.
+    """
 
     operations: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     documented: Counter[str] = field(default_factory=Counter)
+    worked: Counter[str] = field(default_factory=Counter)
+    known: set[str] = field(default_factory=set)
 
     def add(self, other: Played) -> None:
         """Count what another one saw, too."""
         self.operations += other.operations
         self.outcomes += other.outcomes
         self.documented += other.documented
+        self.worked += other.worked
+        self.known |= other.known
 
 
 class Differs(Exception):
@@ -47,6 +55,7 @@ class Differs(Exception):
 def play(sides: Sides, operations: int) -> Played:
     """Play so many deletes, history after history. Raises `Differs`."""
     played, number = Played(), 0
+    played.known |= {_name(kind, key) for kind in sides.kinds.values() for key in kind.keys}
     while played.operations < operations:
         number += 1
         play_history(sides, number, operations, played)
@@ -58,22 +67,25 @@ def play_history(sides: Sides, number: int, operations: int, played: Played) -> 
     sides.reset()
     drawn = History(sides.kinds, f"{sides.seed} {number}", sides.features)
     done: list[Operation] = []
-    rows = _step(sides, drawn.keepers(), done, played)
-    rows = _step(sides, drawn.first_rows(rows), done, played)
+    rows = _step(sides, drawn.keepers(), {}, done, played)
+    rows = _step(sides, drawn.first_rows(rows), rows, done, played)
     for _ in range(DELETES):
         delete = drawn.delete(rows)
         if delete is None or played.operations >= operations:
             return
-        rows = _step(sides, delete, done, played)
-        rows = _step(sides, drawn.more_rows(rows), done, played)
+        rows = _step(sides, delete, rows, done, played)
+        rows = _step(sides, drawn.more_rows(rows), rows, done, played)
 
 
-def _step(sides: Sides, operation: Operation, done: list[Operation], played: Played) -> Rows:
+def _step(
+    sides: Sides, operation: Operation, before: Rows, done: list[Operation], played: Played
+) -> Rows:
     done.append(operation)
     one, spread = _answers(sides, operation)
     if operation[0] == "delete":
         played.operations += 1
         played.outcomes[one["outcome"]] += 1
+        played.worked.update(at_work(sides.kinds, before, one))
     if found := differences.difference(one, spread):
         name = differences.documented(one, spread)
         if not name:
@@ -81,6 +93,23 @@ def _step(sides: Sides, operation: Operation, done: list[Operation], played: Pla
         played.documented[name] += 1
     rows: Rows = one["rows"]
     return rows
+
+
+def at_work(kinds: dict[str, Kind], before: Rows, one: Answer) -> set[str]:
+    """The keys that a delete was about: whose parents are gone, or that refused it. Pure."""
+    after, found = one["rows"], {*one["by"]}
+    for name in before:
+        for key in kinds[name].keys if after != before else ():
+            if key.name in kinds[name].columns:
+                parent = kinds[key.parent]
+                held = {*parent.held(before, key.target)} - {*parent.held(after, key.target)}
+                if held & {*kinds[name].held(before, key.name)}:
+                    found.add(_name(kinds[name], key))
+    return found
+
+
+def _name(kind: Kind, key: Key) -> str:
+    return f"{kind.name}.{key.name.removesuffix('_id')}"
 
 
 def replay(sides: Sides, history: Sequence[Operation]) -> Different | None:

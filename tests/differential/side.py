@@ -7,6 +7,8 @@ Each command answers with what became of it and with all rows of all tables.
 
 from __future__ import annotations
 
+import re
+
 from django.apps import apps
 from django.db import IntegrityError, connections, models, transaction
 
@@ -42,8 +44,9 @@ class Side:
 
     def delete(self, model, how, keys, *, tries=False):
         """Delete them; where it only `tries`, tell whether that would be refused at once."""
+        self.refused_by = []
         outcome = self._delete(self.models[model], how, keys, tries=tries)
-        return {"outcome": outcome, "rows": self.tables.rows()}
+        return {"outcome": outcome, "rows": self.tables.rows(), "by": self.refused_by}
 
     def _models(self):
         yield from describe.zoo()
@@ -63,6 +66,7 @@ class Side:
                     connections[using].check_constraints()
                     transaction.set_rollback(True, using=using)
         except REFUSALS as error:
+            self.refused_by = re.findall(r"'(\w+\.\w+)'", str(error.args[0]))
             return _name(error)
         except Exception as error:
             return f"{type(error).__name__}: {error}"

@@ -36,6 +36,8 @@ TOGETHER: Mapping[str, str] = {
 #: Models that have a receiver of their own, in one seed out of three: then Django's Collector works
 #: where a set-based statement would.
 HEARD_SHARE = 1 / 3
+#: Keys that a model has, of those that it has in some seed.
+KEPT_SHARE = 0.45
 #: Rows of a step; a small one makes several steps of a few rows.
 STEP_ROWS = (1, 2, 1_000)
 
@@ -67,6 +69,10 @@ class Spread:
     def declared(self, child: str, parent: str) -> bool:
         """Whether `child` holds plain columns that `INTEGRITY` declares, where others have keys."""
         return self.side == SPREAD and not self.together(child, parent)
+
+    def keeps(self, child: str, prefix: str, policy: str) -> bool:
+        """Whether the model has its key of that policy. Each key costs every delete a look."""
+        return self._random("key", child, prefix, policy).random() < KEPT_SHARE
 
     def heard(self, model: str) -> bool:
         """Whether the model has a receiver of `post_delete`."""

@@ -10,6 +10,8 @@ def declared(drawn):
     for child, parent, to_field, value in DECLARED:
         if drawn.declared(child, parent):
             for policy, name in POLICY_NAMES.items():
+                if not drawn.keeps(child, "", policy):
+                    continue
                 more = {"to_field": to_field} if to_field else {}
                 more |= {"value": VALUES[policy](value)} if policy in VALUES else {}
                 yield (f"zoo.{child}.{policy}_id", f"zoo.{parent}", name), more

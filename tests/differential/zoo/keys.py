@@ -54,7 +54,7 @@ def _default(policy, keeper):
 
 
 def every(child, parent, *, prefix="", **options):
-    """An abstract model with a nullable key to `parent` for each policy.
+    """An abstract model with a nullable key to `parent` for each policy that the seed keeps.
 
     Of a `declared` kind, the attribute is the column: `cascade_id`, where keys have `cascade`.
     """
@@ -62,6 +62,7 @@ def every(child, parent, *, prefix="", **options):
     keys = {
         f"{prefix}{policy}{'_id' if plain else ''}": key(child, parent, policy, **options)
         for policy in POLICIES
+        if current().keeps(child, prefix, policy)
     }
     return abstract(f"{child}{prefix}Keys", keys)
 
