@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     catalogue,
     columns,
+    differential,
     generic,
     guards,
     hindered,
@@ -29,6 +30,7 @@ MUTATIONS = (
     *columns.MUTATIONS,
     *generic.MUTATIONS,
     *catalogue.MUTATIONS,
+    *differential.MUTATIONS,
     *order.MUTATIONS,
     *processes.MUTATIONS,
     *reads.MUTATIONS,

@@ -1,0 +1,44 @@
+"""Mutations of the differential test itself, and of what it has found."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import T_PLAN
+
+DIFFERENCES = "tests/differential/differences.py"
+T_DIFFERENTIAL = "tests/unit/test_differential.py"
+
+MUTATIONS = (
+    Mutation(
+        "rows-are-not-compared",
+        "G13: only what became of a delete is compared, and not the rows",
+        DIFFERENCES,
+        'if one["outcome"] == spread["outcome"] and one["rows"] == spread["rows"]:',
+        'if one["outcome"] == spread["outcome"]:',
+        (f"{T_DIFFERENTIAL}::test_any_difference_is_one",),
+    ),
+    Mutation(
+        "outcomes-are-not-compared",
+        "G13: only rows are compared, and not the refusals",
+        DIFFERENCES,
+        'if one["outcome"] == spread["outcome"] and one["rows"] == spread["rows"]:',
+        'if one["rows"] == spread["rows"]:',
+        (f"{T_DIFFERENTIAL}::test_any_difference_is_one",),
+    ),
+    Mutation(
+        "documented-is-wider",
+        "G13: whatever one database refuses for a constraint counts as documented",
+        DIFFERENCES,
+        'refused = one["outcome"] == "IntegrityError" and spread["outcome"] == "goes"',
+        'refused = one["outcome"] == "IntegrityError"',
+        (f"{T_DIFFERENTIAL}::test_what_is_documented_is_nothing_wider",),
+    ),
+    Mutation(
+        "a-uuid-stays-text",
+        "G13: SET to a UUID that is declared as text ends blocked",
+        "apps/integrity/plan.py",
+        "return None if value is None else field.target_field.to_python(value)",
+        "return value",
+        (f"{T_PLAN}::test_a_replacement_is_as_rows_hold_it",),
+    ),
+)
