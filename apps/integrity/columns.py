@@ -74,6 +74,11 @@ class Column(PlainField):
     label: str
     generic: Generic | None = None
 
+    @property
+    def foreign_related_fields(self) -> tuple[Field, ...]:
+        """What the Collector has to load of the parents."""
+        return (self.target_field,)
+
     def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         """The type to compare keys in."""
         if isinstance(self, models.IntegerField):

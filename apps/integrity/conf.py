@@ -132,6 +132,11 @@ class Settings:
     protect_limit: int = 100
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
 
+    protect_keys: int = 100_000
+    """Most keys that such a check carries from one database to another, or around a circle of
+    relations, and most restricted rows of which it looks up whether they go too. A delete that
+    needs more is refused."""
+
     def __post_init__(self) -> None:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
         _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")

@@ -69,6 +69,18 @@ class ChildDatabaseUnavailable(CrossDatabaseError):
     """A child database could not be asked, and its policy needs an answer before the delete."""
 
 
+class TooManyKeys(ChildDatabaseUnavailable):
+    """PROTECT or RESTRICT below a delete would need more keys than `protect_keys`."""
+
+    def __init__(self, relation: str, database: str, most: int) -> None:
+        self.relation, self.database, self.most = relation, database, most
+        super().__init__(
+            f"{relation}: more than {most:,} keys in {database!r} would have to be looked at, to"
+            " tell whether rows refer to what is being deleted. Nothing was deleted; delete fewer"
+            " rows at once, or raise INTEGRITY['protect_keys']."
+        )
+
+
 class UnusablePolicy(CrossDatabaseError):
     """An `on_delete` that cannot be carried out in the child's database."""
 

@@ -93,7 +93,7 @@ def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
         yield f"{name} inherits from another table"
     for each in model._meta.private_fields:
         if hasattr(each, "bulk_related_objects"):
-            yield getattr(each, "hurdle", f"{name} has a generic relation")
+            yield f"{name} has a generic relation"
     for key in _referring(model):
         policy = policy_of(key)
         if hurdle := _hurdle(key, policy, path):

@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.integrity import (
-    adoption,
     cascade,
     claims,
     dispatch,
@@ -36,6 +35,8 @@ from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.plan import Way, plan
+from apps.integrity.protection import reading
+from apps.integrity.protection.graph import _of_relation
 from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.statements import keys, portable
 from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
@@ -304,7 +305,7 @@ class TestContentTypes:
         [relation] = [each for each in relations.discover().relations if each.label == LEAVES]
         needed = "there is no table 'django_content_type' in 'test_lite'"
         with pytest.raises(ChildDatabaseUnavailable, match=needed):
-            adoption.Guard(relation).bulk_related_objects([Plant(pk=7)], "default")
+            reading.referring(_of_relation(relation), [7], "test_lite")
         assert claims.missing_table(relation).startswith(needed)
 
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:

@@ -1,0 +1,114 @@
+"""Reads of the request: none waits long for a lock, and none is filtered by the server unseen.
+
+PostgreSQL alone needs more than its driver's settings. The session is left as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+
+from ..exceptions import FilteredRead
+from . import visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Model
+
+#: For the transaction alone: `true` is LOCAL.
+_SET = "set_config('lock_timeout', '{wait}', true), set_config('row_security', '{rls}', true)"
+_NOW = "current_setting('lock_timeout'), current_setting('row_security')"
+#: Why rows of one of the tables may be hidden; NULL where none are.
+_CAUSE = (
+    f"(SELECT min({visibility.CAUSE}) FROM unnest(%s::text[]) AS wanted (name),"
+    f" {visibility.SHOWN} = pg_catalog.to_regclass(wanted.name))"
+)
+
+
+class _Hidden(Exception):
+    """The server may hide rows of a table that is read."""
+
+
+@contextmanager
+def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Iterator[None]:
+    """Read tables of `models` within the block as said above. Raises `FilteredRead`.
+
+    Outside a transaction each statement costs no round trip more: settings and question go with it,
+    and a message of two statements is one transaction to PostgreSQL. Inside one they come before
+    the block and are taken back after it, and an error leaves the caller's transaction usable.
+    """
+    connection = connections[alias]
+    try:
+        if connection.vendor != "postgresql":
+            _refuse_hidden(models, alias)
+            yield
+        elif _takes_two_statements(connection):
+            prefix = functools.partial(_prefixed, _settings(lock_seconds), _names(models, alias))
+            with connection.execute_wrapper(prefix):
+                yield
+        else:
+            with transaction.atomic(using=alias), _set_for_now(connection, lock_seconds, models):
+                yield
+    except _Hidden:
+        _refuse_hidden(models, alias)
+        raise visibility.refusal(models[0], alias) from None  # it was just taken away
+
+
+def _refuse_hidden(models: tuple[type[Model], ...], alias: str) -> None:
+    for model in models:
+        if why := visibility.reason(model, alias):
+            raise FilteredRead(model._meta.db_table, alias, why)
+
+
+def _takes_two_statements(connection: BaseDatabaseWrapper) -> bool:
+    options = connection.settings_dict.get("OPTIONS", {})
+    return connection.get_autocommit() and not options.get("server_side_binding")
+
+
+def _settings(lock_seconds: float) -> str:
+    wait = max(1, round(lock_seconds * 1000))
+    return _SET.format(wait=f"{wait}ms", rls="off")
+
+
+def _names(models: tuple[type[Model], ...], alias: str) -> list[str]:
+    quote = connections[alias].ops.quote_name
+    return [quote(model._meta.db_table) for model in models]
+
+
+@contextmanager
+def _set_for_now(
+    connection: BaseDatabaseWrapper, lock_seconds: float, models: tuple[type[Model], ...]
+) -> Iterator[None]:
+    names = _names(models, connection.alias)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_NOW}, {_CAUSE}, {_settings(lock_seconds)}", [names])
+        wait, rls, cause, *_ = cursor.fetchone()
+        if cause:
+            raise _Hidden
+        yield
+        cursor.execute(f"SELECT {_SET.format(wait=wait, rls=rls)}")
+
+
+def _prefixed(
+    settings: str,
+    names: list[str],
+    execute: Callable[..., Any],
+    sql: str,
+    params: Any,
+    many: bool,  # noqa: FBT001 (Django's signature)
+    context: dict[str, Any],
+) -> Any:
+    given = (names, *(params or ()))
+    own = sql if params else sql.replace("%", "%%")
+    result = execute(f"SELECT {settings}, {_CAUSE}; {own}", given, many, context)
+    if context["connection"].Database.__name__ == "psycopg":  # psycopg2 gives the last answer alone
+        cursor = context["cursor"]
+        if cursor.fetchone()[-1]:
+            raise _Hidden
+        cursor.nextset()
+    return result

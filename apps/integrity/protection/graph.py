@@ -1,0 +1,228 @@
+"""What a delete reaches: models, and the keys that lead from each to the next.
+
+Takes the catalogue and Django's models; gives a `Graph` that says which keys ask PROTECT or
+RESTRICT, and which lead to one that does. Pure: no queries.
+
+Note [Carried]: inside one database a path is a nested subquery, and the server walks it. Where a
+path leaves its database, closes a circle or follows a GenericRelation, keys are read and carried.
+
+Note [Parent links]: a row of a multi-table child takes its parent's row along, and the parent's
+takes the child's. So a link is an edge in either direction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import models
+
+from .. import relations
+from ..policies import Policy, policy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ..relations import Catalogue, Model, Relation
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Edge:
+    """Rows of `child` that hold in `key` what a row of `parent` has in `source`."""
+
+    parent: Model
+    source: str
+    child: Model
+    key: str
+    policy: Policy
+    #: As in "blog.Post.author".
+    label: str
+    #: Model and field, as Django's errors name them.
+    names: tuple[str, str]
+    #: None where parent and child are in one database.
+    relation: Relation | None = None
+    #: The GenericRelation that it is, if it is one.
+    generic: Any = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether rows along it may refuse the delete."""
+        return self.policy.checked_at_once
+
+    def databases(self, parents: str) -> tuple[str, ...]:
+        """Where the rows may be that refer to a parent in the database `parents`."""
+        return (parents,) if self.relation is None else self.relation.child_databases
+
+    def parent_databases(self, children: str) -> tuple[str, ...]:
+        """Where the parents may be to which rows in the database `children` refer."""
+        return (children,) if self.relation is None else self.relation.parent_databases
+
+
+class Graph:
+    """The edges of PROTECT, RESTRICT and CASCADE, and where they lead."""
+
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self.below: dict[Model, list[Edge]] = defaultdict(list)
+        #: Only those that take rows along.
+        self.above: dict[Model, list[Edge]] = defaultdict(list)
+        asked = []
+        for edge in edges:
+            self.below[edge.parent].append(edge)
+            if edge.asked:
+                asked.append(edge)
+            else:
+                self.above[edge.child].append(edge)
+        #: Models whose delete asks something, themselves or further down.
+        self.asking = self._over(edge.parent for edge in asked)
+        restricted = (edge.child for edge in asked if edge.policy is Policy.RESTRICT)
+        #: And those whose delete takes rows along that may then be restricted no more.
+        self.leading = self.asking | self._over(restricted)
+        self._circular = {edge for edge in self._cascades() if self._returns(edge)}
+
+    def asks(self, relation: Relation) -> bool:
+        """Whether a delete of the relation's parent has something to ask because of it."""
+        policy = relation.policy
+        return policy.checked_at_once or (
+            policy is Policy.CASCADE and relation.child in self.leading
+        )
+
+    def follow(self, model: Model) -> list[Edge]:
+        """The edges that lead from the model to something that is asked."""
+        return [edge for edge in self.below[model] if edge.asked or edge.child in self.asking]
+
+    def leaving(self, model: Model) -> list[Edge]:
+        """Those into other databases that matter to the delete of a row that Django collected."""
+        return [
+            edge
+            for edge in self.below[model]
+            if edge.relation is not None and (edge.asked or edge.child in self.leading)
+        ]
+
+    def nested(self, edge: Edge) -> bool:
+        """Whether the server can follow it by itself; see Note [Carried]."""
+        return edge.relation is None and edge.generic is None and edge not in self._circular
+
+    def beyond(self, collected: Iterable[Model]) -> set[Model]:
+        """The models of which rows may go along a path through another database."""
+        near = self._under(collected)
+        crossing = (edge for model in near for edge in self.below[model] if edge.relation)
+        return self._under(edge.child for edge in crossing if not edge.asked)
+
+    def _cascades(self) -> Iterator[Edge]:
+        return (edge for model in self.leading for edge in self.above[model])
+
+    def _returns(self, edge: Edge) -> bool:
+        return edge.parent in self._under([edge.child])
+
+    def _over(self, found: Iterable[Model]) -> set[Model]:
+        return _closure(found, lambda model: (edge.parent for edge in self.above[model]))
+
+    def _under(self, found: Iterable[Model]) -> set[Model]:
+        return _closure(
+            found, lambda model: (edge.child for edge in self.below[model] if not edge.asked)
+        )
+
+
+def _closure(found: Iterable[Model], step: Callable[[Model], Iterable[Model]]) -> set[Model]:
+    seen: set[Model] = set()
+    waiting = [*found]
+    while waiting:
+        model = waiting.pop()
+        if model not in seen:
+            seen.add(model)
+            waiting += step(model)
+    return seen
+
+
+_built: list[tuple[Catalogue, Graph]] = []
+
+
+def graph_of(catalogue: Catalogue) -> Graph:
+    """The graph of a catalogue; built once for the one that was asked for last."""
+    if not _built or _built[0][0] is not catalogue:
+        _built[:] = [(catalogue, Graph(_edges(catalogue)))]
+    return _built[0][1]
+
+
+def _edges(catalogue: Catalogue) -> Iterator[Edge]:
+    crossing = {each.label for each in catalogue.relations}
+    for relation in catalogue.relations:
+        if relation.policy.checked_at_once or relation.policy is Policy.CASCADE:
+            yield _of_relation(relation)
+    for model in apps.get_models(include_auto_created=True):
+        if not model._meta.proxy:
+            for field in _keys(model):
+                if relations.label(field) not in crossing:
+                    yield from _of_key(field)
+            for generic in model._meta.private_fields:
+                yield from _of_generic(model, generic)
+
+
+def _keys(model: Model) -> Iterator[models.ForeignKey[Any, Any]]:
+    """Its own keys; one to a model that is not there is left to Django's checks."""
+    for field in model._meta.local_fields:
+        if isinstance(field, models.ForeignKey) and not isinstance(field.remote_field.model, str):
+            yield field
+
+
+def _of_relation(relation: Relation) -> Edge:
+    model, _, name = relation.label.rpartition(".")
+    if relation.field.is_relation:
+        model, name = relation.child.__name__, relation.field.name
+    return Edge(
+        parent=relation.parent,
+        source=relation.target.attname,
+        child=relations.concrete(relation.child),
+        key=relation.field.attname,
+        policy=relation.policy,
+        label=relation.label,
+        names=(model, name),
+        relation=relation,
+    )
+
+
+def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
+    policy = policy_of(field)
+    label, names = relations.label(field), (field.model.__name__, field.name)
+    parent, child = relations.concrete(field.remote_field.model), relations.concrete(field.model)
+    target: str = field.target_field.attname
+    if policy.checked_at_once or policy is Policy.CASCADE:
+        yield Edge(
+            parent=parent,
+            source=target,
+            child=child,
+            key=field.attname,
+            policy=policy,
+            label=label,
+            names=names,
+        )
+    if field.remote_field.parent_link:
+        yield Edge(
+            parent=child,
+            source=field.attname,
+            child=parent,
+            key=target,
+            policy=Policy.CASCADE,
+            label=label,
+            names=names,
+        )
+
+
+def _of_generic(model: Model, field: Any) -> Iterator[Edge]:
+    """A GenericRelation into the model's own database: its rows go with the model's."""
+    if not hasattr(field, "bulk_related_objects") or not hasattr(field, "object_id_field_name"):
+        return
+    child = relations.concrete(field.remote_field.model)
+    if relations.databases_for(child) == relations.databases_for(model):
+        yield Edge(
+            parent=relations.concrete(model),
+            source=relations.primary_key(model).attname,
+            child=child,
+            key=field.object_id_field_name,
+            policy=Policy.CASCADE,
+            label=f"{model._meta.label}.{field.name}",
+            names=(model.__name__, field.name),
+            generic=field,
+        )

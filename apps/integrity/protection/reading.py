@@ -1,0 +1,159 @@
+"""Reads along an edge, in one database; what cannot be read refuses the delete.
+
+Takes edges of the graph; gives conditions, querysets and values. Every error of a database becomes
+`ChildDatabaseUnavailable`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.db import Error, connections
+from django.db.models import Q, QuerySet
+
+from .. import conf, generic, missing, relations
+from ..backends.bounded import bounded_read
+from ..columns import generic_of
+from ..exceptions import ChildDatabaseUnavailable, FilteredRead, InvalidKey, MissingContentType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ..relations import Model
+    from .graph import Edge
+
+Rows: TypeAlias = "QuerySet[Any, Any]"
+#: Keys of one condition.
+KEYS = 1_000
+
+
+def rows(model: Model, database: str) -> Rows:
+    """All rows past the project's managers, which may hide some; in no order."""
+    found: Rows = QuerySet(model=model, using=database)
+    return found.order_by()
+
+
+def referring(edge: Edge, values: Sequence[Any], database: str) -> Q:
+    """The rows of the edge's child that refer to parents with those values."""
+    if edge.relation is None:
+        return Q(**{f"{edge.key}__in": values}, **_content_type(edge, database))
+    field = edge.relation.field
+    held = [relations.as_held(field, value) for value in values]
+    return Q(**{f"{edge.key}__in": held}, **_lookups(edge))
+
+
+def nested(edge: Edge, parents: Rows) -> Q:
+    """The rows of the edge's child that refer to `parents`, in their database."""
+    known = parents.filter(**{f"{edge.source}__isnull": False})  # NOT IN (…, NULL) is never true
+    return Q(**{f"{edge.key}__in": known.values(edge.source)})
+
+
+def carried(edge: Edge, parents: Rows, models: Iterable[Model], most: int) -> list[Any]:
+    """The values of parents that rows along the edge hold, `most` at most.
+
+    `models` are those that the query of the parents reads.
+    """
+    with reading(edge, parents.db, *models):
+        known = parents.filter(**{f"{edge.source}__isnull": False})
+        return [*known.values_list(edge.source, flat=True).distinct()[:most]]
+
+
+def parents_of(edge: Edge, children: Iterable[Any], database: str) -> dict[Any, Any]:
+    """Primary key of the child → value of the parent that it refers to along the edge."""
+    more = {**_lookups(edge), **_content_type(edge, database)}
+    with reading(edge, database, edge.child):
+        found = rows(edge.child, database).filter(pk__in=children, **more)
+        held = dict(found.values_list("pk", edge.key))
+    known = {pk: _value(edge, value) for pk, value in held.items() if value is not None}
+    return {pk: value for pk, value in known.items() if value is not None}
+
+
+def _value(edge: Edge, held: Any) -> Any:
+    """The parent's value that a row holds; None for a text that is none."""
+    if edge.relation is not None:
+        return relations.as_key(edge.relation.field, held)
+    if edge.generic is None:
+        return held
+    try:
+        return relations.parse_key(relations.primary_key(edge.parent), str(held))
+    except InvalidKey:
+        return None
+
+
+def keys_of(edge: Edge, values: Sequence[Any], database: str) -> dict[Any, Any]:
+    """Value → primary key of the parent that has it, in one of the parents' databases."""
+    with reading(edge, database, edge.parent):
+        found = rows(edge.parent, database).filter(**{f"{edge.source}__in": values})
+        return {value: pk for pk, value in found.values_list("pk", edge.source)}
+
+
+def in_parts(values: Iterable[Any]) -> Iterator[list[Any]]:
+    """The values, so many at a time as a condition takes."""
+    known = [*values]
+    return (known[start : start + KEYS] for start in range(0, len(known), KEYS))
+
+
+@contextmanager
+def reading(edge: Edge, database: str, *models: Model) -> Iterator[None]:
+    """Read tables of `models` within the block.
+
+    Raises `ChildDatabaseUnavailable` for what cannot be read, or not whole.
+    """
+    try:
+        with bounded_read(database, conf.current().lock_seconds, *models):
+            yield
+    except MissingContentType as error:
+        text = f"{edge.label} is {edge.policy}, and nobody can tell which rows refer: {error}"
+        raise ChildDatabaseUnavailable(text) from error
+    except Error as error:
+        told = _told(edge, database, error)
+        if not connections[database].in_atomic_block:  # a caller's goes on
+            connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
+        raise ChildDatabaseUnavailable(told) from error
+
+
+def _told(edge: Edge, database: str, error: Error) -> str:
+    if isinstance(error, FilteredRead):
+        return (
+            f"{edge.label} is {edge.policy}, and nobody can tell whether rows refer to what is"
+            f" being deleted: {error}. Nothing was deleted."
+        )
+    answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
+    wanted: list[Model] = [edge.child, edge.parent]
+    if edge.relation and (declared := generic_of(edge.relation.field)):
+        wanted.append(declared.column.remote_field.model)
+    if reason := _absent(database, wanted):
+        answer = f"{reason}, and delete again. Nothing was deleted"
+    return (
+        f"{edge.label} is {edge.policy}, and {database!r} cannot be asked"
+        f" whether rows refer to what is being deleted: {answer}."
+    )
+
+
+def _absent(database: str, wanted: list[Model]) -> str:
+    """Which of the tables that belong there are not there."""
+    homes = {model: relations.databases_for(model) for model in wanted[:2]}
+    there = [model for model in wanted if database in homes.get(model, (database,))]
+    return next(filter(None, (missing.table(model, using=database) for model in there)), "")
+
+
+def _lookups(edge: Edge) -> dict[str, Any]:
+    """What a row of a declared GenericForeignKey holds beside the key, as it is now."""
+    if edge.relation is None or (declared := generic_of(edge.relation.field)) is None:
+        return {}
+    with reading(edge, declared.content_types, declared.column.remote_field.model):
+        return generic.lookups(generic.narrowed(edge.relation).field)
+
+
+def _content_type(edge: Edge, database: str) -> dict[str, Any]:
+    """The same of a GenericRelation, whose content type its own database knows."""
+    if edge.generic is None:
+        return {}
+    column: Any = edge.child._meta.get_field(edge.generic.content_type_field_name)
+    model = edge.parent if edge.generic.for_concrete_model else edge.generic.model
+    with reading(edge, database, column.remote_field.model):
+        known = rows(column.remote_field.model, database).filter(
+            app_label=model._meta.app_label, model=model._meta.model_name
+        )
+        return {f"{column.attname}__in": [*known.values_list("pk", flat=True)]}
