@@ -72,18 +72,13 @@ class AdoptedOnDelete(StandIn):
         #: Whether the Collector has nothing to ask.
         self.passed_over = relation.plain and not asks
 
-    def __call__(
-        self,
-        collector: Collector,
-        field: ForeignKey,
-        sub_objs: models.QuerySet[Any],
-        using: str,  # noqa: ARG002 (Django's signature)
-    ) -> None:
+    def __call__(self, collector: Collector, field: ForeignKey, *_: Any) -> None:
         """Called by the Collector, which raises what other databases refuse when it is complete.
 
         Raises `UnusablePolicy` for an `on_delete` that the workers could not carry out.
         """
-        require_usable(field, self.relation.label, self.relation.child_databases[0])
+        relation = self.relation
+        require_usable(field, relation.label, relation.child_databases[0])
         if self.asks:
             protection.ask(collector)
 

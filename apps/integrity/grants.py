@@ -24,11 +24,13 @@ from .columns import columns_of, generic_of
 from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
 from .policies import Policy, policy_of
+from .protection import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .plan import Node, Plan
+    from .protection.graph import Edge, Graph
     from .relations import Catalogue, Field, ForeignKey, Model, Relation
 
 
@@ -243,7 +245,7 @@ def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) 
     for table in (model, *model._meta.get_parent_list()):
         yield from _on(database, table, SELECT, DELETE)
         yield from _capture(table, database, found)
-        yield from _asked_at_once(table, found)
+        yield from _asked_at_once(table, database, found)
     crossing = {each.field for each in found.relations}
     crossing |= {each.field for each in found.unknown_homes}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
@@ -275,10 +277,33 @@ def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
             yield Need(database, Deletion._meta.db_table, SELECT, column)
 
 
-def _asked_at_once(parent: Model, found: Catalogue) -> Iterator[Need]:
-    """PROTECT and RESTRICT look at the children before the delete."""
-    for relation in found.relations:
-        if relation.parent is relations.concrete(parent) and relation.policy.checked_at_once:
-            yield from _content_types(relation)
-            for database in relation.child_databases:
-                yield from _on(database, relation.child, SELECT)
+def _asked_at_once(parent: Model, home: str, found: Catalogue) -> Iterator[Need]:
+    """PROTECT and RESTRICT look before the delete, as far down as its cascades lead."""
+    graph = graph_of(found)
+    beyond = graph.beyond([relations.concrete(parent)])
+    seen: set[tuple[Edge, str]] = set()
+    waiting = [(edge, home) for edge in graph.leaving(relations.concrete(parent))]
+    while waiting:
+        edge, parents = waiting.pop()
+        if edge.relation is not None:
+            yield from _content_types(edge.relation)
+        for database in edge.databases(parents):
+            yield from _on(database, edge.child, SELECT)
+            if edge.generic is not None:
+                column: Any = edge.child._meta.get_field(edge.generic.content_type_field_name)
+                yield from _on(database, column.remote_field.model, SELECT)
+            if (edge, database) not in seen and not edge.asked:
+                seen.add((edge, database))
+                waiting += ((below, database) for below in graph.towards(edge.child))
+            if edge.policy is Policy.RESTRICT:
+                yield from _looked_up(graph, edge.child, database, beyond)
+
+
+def _looked_up(graph: Graph, model: Model, database: str, beyond: set[Model]) -> Iterator[Need]:
+    """Above a restricted row, what may take it along."""
+    for edge in graph.above[model]:
+        if edge.parent in beyond:
+            beyond = beyond - {edge.parent}
+            for home in edge.parent_databases(database):
+                yield from _on(home, edge.parent, SELECT)
+                yield from _looked_up(graph, edge.parent, home, beyond)

@@ -491,7 +491,7 @@ class TestSurfaces:
             "test_left", web=False
         )
         assert 'SELECT ON "left_fence"' in granted("test_left", web=True)
-        asked = {*grants._asked_at_once(Weed, relations.catalogue())}
+        asked = {*grants._asked_at_once(Weed, "default", relations.catalogue())}
         assert {each.column for each in asked if each.table == "django_content_type"} == {
             "id", "app_label", "model"
         }  # fmt: skip

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
-    ADOPTION,
     CLAIMS,
     COLUMNS,
     EFFECTS,
     GENERIC,
     KEYS,
     PORTABLE,
+    PROTECTED_READS,
     READING,
     ROWS,
     SQL,
@@ -147,9 +147,9 @@ MUTATIONS = (
     Mutation(
         "another-model-protects",
         "a parent is kept by rows of another model",
-        ADOPTION,
-        "rows = rows_of(relation.field, database)",
-        "rows = models.QuerySet(model=relation.child, using=database)",
+        PROTECTED_READS,
+        '"{edge.key}__in": held}, **_lookups(edge))',
+        '"{edge.key}__in": held})',
         (f"{T_GENERIC}::TestProtection::test_rows_of_that_model_protect_their_parent",),
     ),
     Mutation(

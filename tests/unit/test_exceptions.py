@@ -19,6 +19,7 @@ from apps.integrity.exceptions import (
     NotDrained,
     RouterFailed,
     RowsKept,
+    TooManyKeys,
     UnknownName,
 )
 
@@ -30,6 +31,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     RouterFailed: RouterFailed(object(), "db_for_read", "blog.Post", KeyError("blog")),
     RowsKept: RowsKept("blog.Post.author", "blog_db"),
     MissingParent: MissingParent("blog.Post.author", "42"),
+    TooManyKeys: TooManyKeys("a.B.c", "blog_db", 5),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
     NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),
 }

@@ -9,10 +9,11 @@ import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 
 from ..exceptions import FilteredRead
 from . import visibility
+from .errors import is_row_security
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,9 +55,11 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
         else:
             with transaction.atomic(using=alias), _set_for_now(connection, lock_seconds, models):
                 yield
-    except _Hidden:
+    except (_Hidden, Error) as error:
+        if isinstance(error, Error) and not is_row_security(error):
+            raise
         _refuse_hidden(models, alias)
-        raise visibility.refusal(models[0], alias) from None  # it was just taken away
+        raise visibility.refusal(models[0], alias) from error  # what hid them was just taken away
 
 
 def _refuse_hidden(models: tuple[type[Model], ...], alias: str) -> None:

@@ -94,11 +94,11 @@ class Graph:
 
     def leaving(self, model: Model) -> list[Edge]:
         """Those into other databases that matter to the delete of a row that Django collected."""
-        return [
-            edge
-            for edge in self.below[model]
-            if edge.relation is not None and (edge.asked or edge.child in self.leading)
-        ]
+        return [edge for edge in self.towards(model) if edge.relation is not None]
+
+    def towards(self, model: Model) -> list[Edge]:
+        """The edges of the model along which rows are looked at."""
+        return [edge for edge in self.below[model] if edge.asked or edge.child in self.leading]
 
     def nested(self, edge: Edge) -> bool:
         """Whether the server can follow it by itself; see Note [Carried]."""
@@ -187,6 +187,8 @@ def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
     policy = policy_of(field)
     label, names = relations.label(field), (field.model.__name__, field.name)
     parent, child = relations.concrete(field.remote_field.model), relations.concrete(field.model)
+    if set(relations.databases_for(parent)) != set(relations.databases_for(child)):
+        return  # to content types of an unknown database
     target: str = field.target_field.attname
     if policy.checked_at_once or policy is Policy.CASCADE:
         yield Edge(

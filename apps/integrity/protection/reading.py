@@ -108,9 +108,16 @@ def reading(edge: Edge, database: str, *models: Model) -> Iterator[None]:
         raise ChildDatabaseUnavailable(text) from error
     except Error as error:
         told = _told(edge, database, error)
-        if not connections[database].in_atomic_block:  # a caller's goes on
-            connections[database].close_if_unusable_or_obsolete()  # or no try would succeed again
+        _close_if_broken(database)
         raise ChildDatabaseUnavailable(told) from error
+
+
+def _close_if_broken(database: str) -> None:
+    """Let the next try connect anew. A caller's transaction goes on, or ends by itself."""
+    connection = connections[database]
+    if connection.connection is None or connection.in_atomic_block or connection.is_usable():
+        return
+    connection.close()
 
 
 def _told(edge: Edge, database: str, error: Error) -> str:
