@@ -57,12 +57,14 @@ API = {
     ),
     "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
+    "operations": ("RenameTracked",),
     "metrics": ("IntegrityCollector", "exposition"),
     "exceptions": (),
 }
 
 NOTHING: Status = {
     "databases": [],
+    "unknown": [],
     "deletions": {},
     "unreachable_logs": [],
     "scans": [],

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
     from .conf import Settings
-    from .report import DatabaseRow, ScanRow
+    from .renaming import Renaming
+    from .report import DatabaseRow, ScanRow, Unknown
 
 logger = logging.getLogger("integrity.alarms")
 
-#: What is wrong, with what: a child database, or a relation for the brake.
+#: What is wrong, with what: a child database, a relation for the brake, or an unknown name.
 Subject = tuple[Alarm.Kind, str]
 
 
@@ -44,7 +45,7 @@ def watch(using: str) -> None:
 
 
 def _watch(using: str) -> None:
-    wrong = wrongs(*report.of_log(using), conf.current())
+    wrong = wrongs(*report.of_log(using), conf.current()) | nameless(report.unknown([using]))
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(each.kind), each.subject): each for each in alarms.all()}
     for (kind, subject), reason in wrong.items():
@@ -65,7 +66,8 @@ def wrongs(
     """What is wrong, and why. Pure."""
     found: dict[Subject, str] = {}
     for row in databases:
-        alias, open_, blocked = row["database"], row["backlog"] - row["blocked"], row["blocked"]
+        alias, blocked = row["database"], row["blocked"]
+        open_ = row["backlog"] - blocked - row["unknown"]
         lag = row["lag_seconds"] or 0.0
         if open_ and lag > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
@@ -81,7 +83,27 @@ def wrongs(
     return found | {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
 
 
+def nameless(unknown: Iterable[Unknown]) -> dict[Subject, str]:
+    """Open work under names that nobody knows, and what to do about it. Pure."""
+    return {(Alarm.Kind.UNKNOWN, each["name"]): each["reason"] for each in unknown}
+
+
 def _tell(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:
     word = "raised" if signal is alarm_raised else "cleared"
     logger.warning("alarm %s: %s %s: %s", word, kind, subject, reason)
     signal.send_robust(sender=Alarm, kind=str(kind), subject=subject, reason=reason, using=using)
+
+
+def rename(change: Renaming, *, using: str, apply: bool) -> int:
+    """Let what was told under the old name be over, or go on, under the new one."""
+    alarms, changed = Alarm.objects.using(using), 0
+    for row in alarms.exclude(kind=Alarm.Kind.UNKNOWN):
+        new = change.alias(row.subject) if "." not in row.subject else change.relation(row.subject)
+        if new == row.subject:
+            continue
+        changed += 1
+        if apply and alarms.filter(kind=row.kind, subject=new).exists():
+            alarms.filter(pk=row.pk).delete()
+        elif apply:
+            alarms.filter(pk=row.pk).update(subject=new)
+    return changed

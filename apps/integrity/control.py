@@ -28,6 +28,8 @@ from .models import Audit, ChildDatabase, Heartbeat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from .renaming import Renaming
+
 #: Defined elsewhere, and part of this module for its callers.
 __all__ = ["AWAY", "Away", "given_up", "reach", "watched"]
 
@@ -317,3 +319,24 @@ def beat(name: str, *, using: str) -> None:
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
     """Note what an operator did, to what, and why."""
     Audit.objects.using(using).create(actor=actor, verb=verb, target=target[:200], reason=reason)
+
+
+def rename(change: Renaming, *, using: str, apply: bool) -> int:
+    """Let what is known of a child database go with its new alias: a pause, above all."""
+    rows = ChildDatabase.objects.using(using)
+    if change.alias(change.old) == change.old or not (old := rows.filter(alias=change.old).first()):
+        return 0
+    if apply:
+        with transaction.atomic(using=using):
+            rows.get_or_create(alias=change.new)
+            if old.paused_at is not None:
+                new = rows.filter(alias=change.new, paused_at=None)
+                new.update(paused_at=old.paused_at, paused_reason=old.paused_reason)
+            rows.filter(alias=change.old).delete()
+    return 1
+
+
+def forget(alias: str, *, using: str, apply: bool) -> int:
+    """Forget a database that nobody knows any more."""
+    rows = ChildDatabase.objects.using(using).filter(alias=alias)
+    return rows.delete()[0] if apply else rows.count()

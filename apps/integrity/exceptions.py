@@ -53,6 +53,10 @@ class UnknownName(CrossDatabaseError, LookupError):
         super().__init__(f"unknown {kind} {self.name!r}; known: {listed}")
 
 
+class InvalidName(CrossDatabaseError, ValueError):
+    """A name that cannot be renamed so. Says what the catalogue knows."""
+
+
 class InvalidKey(CrossDatabaseError, ValueError):
     """A parent key that its field cannot hold. Names the field and never the key: see Note [Text].
 

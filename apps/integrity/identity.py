@@ -11,11 +11,19 @@ that it is right. A copy has the identity of its original and is not told from i
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import F
 
+from . import relations
 from .models import Identity
+from .renaming import Kind
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from .renaming import Renaming
 
 logger = logging.getLogger("integrity.identity")
 
@@ -81,3 +89,44 @@ def _has_table(database: str) -> bool:
             return False
         _migrated.add(database)
     return True
+
+
+def rename(change: Renaming, *, apply: bool) -> int:
+    """Let databases that know an alias of parents by its old name know it by the new one.
+
+    A child that knew another database by the old name knows another one still: what is refused
+    stays refused. Gives the number of rows; changes nothing unless `apply`.
+    """
+    if change.kind is not Kind.ALIAS or change.new not in relations.catalogue().log_databases:
+        return 0
+    own = _row(change.new, change.old)
+    mine = _row(change.new, change.new) or own
+    changed = 0
+    for database in _aliases(last=change.new):
+        if (known := _row(database, change.old)) is None:
+            continue
+        changed += 1
+        if apply:
+            right = own is not None and mine is not None and known.uuid == own.uuid
+            _learn(database, change, mine.uuid if right and mine else known.uuid)
+    return changed
+
+
+def _learn(database: str, change: Renaming, uuid: UUID) -> None:
+    rows = Identity.objects.using(database)
+    with transaction.atomic(using=database):
+        if not rows.filter(alias=change.new).exists():
+            rows.create(alias=change.new, uuid=uuid)
+        rows.filter(alias=change.old).delete()
+
+
+def _row(database: str, alias: str) -> Identity | None:
+    rows = Identity.objects.using(database).filter(alias=alias)
+    return rows.first() if _has_table(database) else None
+
+
+def _aliases(*, last: str) -> tuple[str, ...]:
+    """All that may know it; `last` its own database, by which the others are judged."""
+    found = relations.catalogue()
+    aliases = dict.fromkeys([*found.child_databases, *found.log_databases])
+    return (*(each for each in aliases if each != last), last)

@@ -52,6 +52,7 @@ def families(status: Status) -> Iterator[GaugeMetricFamily]:
     yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
     yield from _of_deletions(status)
     yield from _of_databases(status)
+    yield _of_names(status)
     yield from _of_scans(status["scans"])
     yield from _of_processes(status)
 
@@ -119,8 +120,21 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             value = delays[min(int(quantile * len(delays)), len(delays) - 1)]
             delay.add_metric([row["database"], str(quantile)], value)
     yield delay
-    down = [row["database"] for row in rows if row["unreachable"]]
-    yield _up("integrity_database_up", [row["database"] for row in rows], down=down)
+    known = [row for row in rows if row["state"] != "unknown"]
+    down = [row["database"] for row in known if row["unreachable"]]
+    yield _up("integrity_database_up", [row["database"] for row in known], down=down)
+
+
+def _of_names(status: Status) -> GaugeMetricFamily:
+    found = GaugeMetricFamily(
+        "integrity_unknown_work",
+        "Names with open work that the catalogue does not know: nobody does it.",
+        labels=["kind"],
+    )
+    kinds = [each["kind"] for each in status["unknown"]]
+    for kind in report.Kind:
+        found.add_metric([str(kind)], kinds.count(kind))
+    return found
 
 
 def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:

@@ -39,6 +39,10 @@ class Deletion(models.Model):
     #: States that are followed by another one.
     OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED, State.CASCADED)
 
+    #: Whether it is open, as the index of the names in open work knows it. Only who asks for names
+    #: says so: planners would take that index elsewhere, and sort.
+    UNDER_A_NAME: ClassVar = models.Q(state__in=OPEN, verified_at__isnull=True)
+
     id = models.BigAutoField(primary_key=True)
     parent = models.CharField(max_length=200)
     #: Null where a scan knows only the value that a key holds, which is in `targets` then.
@@ -78,6 +82,14 @@ class Deletion(models.Model):
                 fields=["id"],
                 name="integrity_deletion_cancelled",
                 condition=models.Q(state="cancelled"),
+            ),
+            models.Index(
+                fields=["parent", "relation"],
+                name="integrity_deletion_names",
+                condition=models.Q(
+                    state__in=["suspect", "recorded", "dispatched", "cascaded"],
+                    verified_at__isnull=True,
+                ),
             ),
             models.Index(
                 fields=["recorded_at"],
@@ -275,10 +287,11 @@ class Alarm(models.Model):
         BLOCKED = "blocked", _("blocked")
         BRAKE = "brake", _("brake")
         UNPROVEN = "unproven", _("unproven")
+        UNKNOWN = "unknown", _("unknown")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    #: A child database; for the brake, a relation.
+    #: A child database; for the brake, a relation; for what is unknown, the name.
     subject = models.CharField(max_length=200)
     reason = models.TextField(blank=True, default="", db_default="")
     raised_at = models.DateTimeField(db_default=Now())

@@ -33,6 +33,7 @@ from .exceptions import DatabaseHindered
 from .generic import narrowed
 from .models import Scan
 from .pace import Pace
+from .renaming import Kind, Renaming
 from .signals import orphan_found
 from .statements.keys import form_for
 
@@ -331,3 +332,30 @@ class Seen:
 
 def _lease() -> Any:
     return Now() + dt.timedelta(seconds=LEASE_SECONDS)
+
+
+def rename(change: Renaming, *, using: str, apply: bool) -> int:
+    """Let each scan go on under its new name; one that is there under it stays as it is."""
+    rows, changed = Scan.objects.using(using), 0
+    for row in rows.order_by("pk"):
+        relation, database = change.relation(row.relation), change.alias(row.database)
+        if (relation, database) == (row.relation, row.database):
+            continue
+        changed += 1
+        if apply and rows.filter(relation=relation, database=database).exists():
+            rows.filter(pk=row.pk).delete()
+        elif apply:
+            rows.filter(pk=row.pk).update(relation=relation, database=database)
+    return changed
+
+
+def forget(kind: Kind, name: str, *, using: str, apply: bool) -> int:
+    """Forget the scans of an alias, a model or a relation that nobody knows any more."""
+    gone = Renaming(kind=kind, old=name, new="")
+    rows = Scan.objects.using(using)
+    pks = [
+        row.pk
+        for row in rows
+        if (gone.relation(row.relation), gone.alias(row.database)) != (row.relation, row.database)
+    ]
+    return rows.filter(pk__in=pks).delete()[0] if apply else len(pks)

@@ -155,6 +155,19 @@ class Catalogue:
             and relation in {"", each.label}
         )
 
+    def knows(self, parent: str, database: str | None = None, relation: str = "") -> bool:
+        """Whether a relation of those names is there at all (into `database`), whatever its policy.
+
+        Labels and aliases of the log are those of the day on which it was written. Where none is
+        there by these names, nothing can be said of the rows, and least of all that there are none.
+        """
+        return any(
+            each.parent._meta.label == parent
+            and database in {None, *each.child_databases}
+            and relation in {"", each.label}
+            for each in self.relations
+        )
+
     def databases_of(self, parent: str, relation: str = "") -> tuple[str, ...]:
         """The child databases that a deletion of `parent` fans out to; as for `children_of`."""
         found = self.children_of(parent, relation=relation)

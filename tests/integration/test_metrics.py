@@ -13,7 +13,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.blog.models import Post
-from apps.integrity import control, dispatch, relations
+from apps.integrity import control, dispatch, relations, report
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
 from apps.shop.models import Order
 
@@ -157,7 +157,7 @@ class TestMetrics:
         Heartbeat.objects.create(name="worker@secret-host")
         catalogue = relations.catalogue()
         known = {*catalogue.log_databases, *catalogue.child_databases, *Deletion.State.values}
-        known |= {each.label for each in catalogue.relations}
+        known |= {each.label for each in catalogue.relations} | {*report.Kind}
         assert {label for _, *labels in scrape() for label in labels} <= known
 
 

@@ -41,8 +41,8 @@ MUTATIONS = (
         "dispatch-by-id",
         "G1: a lower id that commits later is passed over for ever",
         ENTRIES,
-        "filter(state=Deletion.State.RECORDED, parent__in=known)",
-        "filter(state=Deletion.State.RECORDED, parent__in=known, pk__gt=("
+        "filter(leading(), state=Deletion.State.RECORDED)",
+        "filter(leading(), state=Deletion.State.RECORDED, pk__gt=("
         "tables.deletions(using).exclude(state=Deletion.State.RECORDED)"
         ".order_by('-pk').values_list('pk', flat=True).first() or 0))",
         (f"{T_DISPATCH}::test_a_lower_id_that_commits_later_is_found",),

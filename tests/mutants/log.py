@@ -38,8 +38,8 @@ MUTATIONS = (
         "close-what-is-unknown",
         "G1: a process of yesterday closes deletions of a model that it does not know",
         ENTRIES,
-        ", parent__in=known)",
-        ")",
+        "filter(leading(), state=",
+        "filter(state=",
         (
             (
                 f"{T_DISPATCH}"

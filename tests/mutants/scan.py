@@ -127,6 +127,19 @@ MUTATIONS = (
         (f"{T_SCAN_BUSY}::TestAnotherDatabase::test_what_is_blocked_there_hides_nothing_here",),
     ),
     Mutation(
+        "busy-along-any-relation",
+        "G9: what fails along one relation hides later rows of another",
+        LOGGED_SUSPECTS,
+        "not failing or label in failing",
+        "True",
+        (
+            (
+                f"{T_SCAN_BUSY}::TestTheSameRelation"
+                "::test_what_fails_along_another_relation_hides_no_rows"
+            ),
+        ),
+    ),
+    Mutation(
         "blocked-is-busy",
         "G11: orphans of a blocked deletion are counted by nobody",
         LOGGED_SUSPECTS,

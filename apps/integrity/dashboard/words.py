@@ -47,6 +47,8 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
     """What is wrong, the worst first."""
     for using in seen.unreachable_logs:
         yield "trouble", f"The deletion log in {using} cannot be reached."
+    for each in seen.unknown:
+        yield "trouble", f"{each['name']}: {each['reason']}."
     cards = sorted(seen.cards, key=lambda card: card.lag_seconds or 0, reverse=True)
     for level in ("trouble", "attention"):
         yield from ((level, told) for card in cards for told in _stands_still(card, level))

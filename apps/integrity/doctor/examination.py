@@ -107,6 +107,7 @@ def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
         yield verdicts.beat(status["beat"])
     for row in status["databases"]:
         yield from verdicts.work(row)
+    yield from verdicts.names(status["unknown"])
     for each in status["scans"]:
         yield verdicts.scan(each, period)
     for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():

@@ -11,7 +11,7 @@ from ..routing import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ..report import DatabaseRow, Pulse, ScanRow
+    from ..report import DatabaseRow, Pulse, ScanRow, Unknown
 
 #: A guarantee older than so many periods is stale.
 STALE_PERIODS = 2
@@ -191,6 +191,14 @@ def work(row: DatabaseRow) -> Iterator[Check]:
 def stranger(alias: str, reason: str) -> Check:
     """Whether a child database belongs to the parents that it is worked on for."""
     return Check(name=f"identity {alias}", ok=not reason, detail=reason or "knows its parents")
+
+
+def names(unknown: Collection[Unknown]) -> Iterator[Check]:
+    """Whether everything that is open has names that the catalogue knows."""
+    for each in unknown:
+        yield Check(name=f"name {each['name']}", ok=False, detail=each["reason"])
+    if not unknown:
+        yield Check(name="names", ok=True, detail="whatever is open has names of today")
 
 
 def scan(row: ScanRow, period: float) -> Check:

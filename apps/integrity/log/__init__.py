@@ -14,7 +14,8 @@ from .claiming import (
     take_over,
     unverified_databases,
 )
-from .entries import cancel, dispatch, purge, record, settle
+from .entries import cancel, dispatch, leading, purge, record, settle
+from .names import open_databases, open_deletions, open_names, waiting_under
 from .outcomes import (
     backoff,
     block_lost,
@@ -31,6 +32,7 @@ from .outcomes import (
     with_rows,
 )
 from .proofs import due_barriers, renew_barriers
+from .renames import close_database, close_names, rename, rename_history
 from .suspects import (
     Entered,
     confirm,
@@ -50,6 +52,8 @@ __all__ = [
     "cancel",
     "claim",
     "claim_done",
+    "close_database",
+    "close_names",
     "confirm",
     "delay",
     "dispatch",
@@ -59,11 +63,17 @@ __all__ = [
     "finish",
     "hand_back",
     "hurry",
+    "leading",
     "number_of_suspects",
+    "open_databases",
+    "open_deletions",
+    "open_names",
     "postpone",
     "purge",
     "record",
     "release",
+    "rename",
+    "rename_history",
     "renew",
     "renew_barriers",
     "reopen",
@@ -75,5 +85,6 @@ __all__ = [
     "take_over",
     "unverified_databases",
     "verify",
+    "waiting_under",
     "with_rows",
 ]

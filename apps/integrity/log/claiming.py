@@ -3,6 +3,11 @@
 Note [One column says when]: `due_at` is when a cascade may be claimed: at once while pending,
 after the backoff while waiting, after the lease while running. So one condition and one index
 serve all three, and a worker that died gives its claim back by doing nothing.
+
+Note [Only what is known]: a cascade whose parent or relation this process's catalogue does not
+know is work of another release, or under a name of the past. It is set aside, uncounted, for a
+quarter of the time that it has waited: it keeps nobody else waiting, and whoever knows it finds it
+due before long.
 """
 
 from __future__ import annotations
@@ -27,6 +32,12 @@ if TYPE_CHECKING:
     from ..statements.barriers import Horizon
 
 
+#: What is set aside is due again after so many seconds, at the earliest and at the latest.
+ASIDE_SECONDS = (5.0, 300.0)
+#: Batches that one claim sets aside, before it leaves the rest to the next one.
+ASIDE_ROUNDS = 10
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """A cascade that this worker holds until its lease ends."""
@@ -40,6 +51,8 @@ class Claimed:
     targets: Mapping[str, str]
     attempts: int
     rows: Mapping[str, int]
+    #: How long it had waited when it became due.
+    waited: dt.timedelta = dt.timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,8 @@ def claim(
     database: str, *, using: str, limit: int, lease_seconds: float, owner: str = ""
 ) -> Claim | None:
     """Claim up to `limit` due cascades of `database`, of one parent model; None when none is due.
+
+    See Note [Only what is known].
 
     The attempt is counted and committed before the work. A cascade that failed before is claimed
     in a smaller company, so that the one that kills its worker is found. `owner` is the task that
@@ -133,22 +148,77 @@ def _due(database: str, using: str) -> QuerySet[Cascade]:
 def _claim(
     due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
 ) -> Claim | None:
+    for _ in range(ASIDE_ROUNDS):
+        with transaction.atomic(using=claim.using):
+            candidates = _candidates(due, limit, claim.using, 1 if changes else 0)
+            known, unknown = _apart(candidates, claim.database)
+            _set_aside(unknown, claim)
+            if known or not unknown:
+                return _hold(_of_one_kind(known, limit), due, claim, lease_seconds, **changes)
+    return None
+
+
+def _hold(
+    picked: list[Claimed],
+    due: QuerySet[Cascade],
+    claim: Claim,
+    lease_seconds: float,
+    **changes: Any,
+) -> Claim | None:
     using = claim.using
-    with transaction.atomic(using=using):
-        picked = _of_one_kind(_candidates(due, limit, using, 1 if changes else 0), limit)
-        # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
-        locks = connections[using].features.has_select_for_update
-        mine = tables.cascades(using) if locks else due
-        changed = mine.filter(tables.among("pk", [each.id for each in picked], using)).update(
-            state=claim.state,
-            claim=claim.token,
-            due_at=Now() + dt.timedelta(seconds=lease_seconds),
-            **changes,
-        )
+    # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
+    locks = connections[using].features.has_select_for_update
+    mine = tables.cascades(using) if locks else due
+    changed = mine.filter(tables.among("pk", [each.id for each in picked], using)).update(
+        state=claim.state,
+        claim=claim.token,
+        due_at=Now() + dt.timedelta(seconds=lease_seconds),
+        **changes,
+    )
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
         won = set(tables.cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
         picked = [each for each in picked if each.id in won]
     return dataclasses.replace(claim, cascades=tuple(picked)) if picked else None
+
+
+def _apart(candidates: list[Claimed], database: str) -> tuple[list[Claimed], list[Claimed]]:
+    """Those that this process knows, and those that it does not."""
+    knows = relations.catalogue().knows
+    kinds = {(each.parent, each.relation) for each in candidates}
+    known = {kind for kind in kinds if knows(kind[0], database, kind[1])}
+    return (
+        [each for each in candidates if (each.parent, each.relation) in known],
+        [each for each in candidates if (each.parent, each.relation) not in known],
+    )
+
+
+def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
+    """See Note [Only what is known]. Their attempts, and the rows removed so far, stay."""
+    waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
+    for reason in sorted({_unknown(each, claim.database) for each in unknown}):
+        these = [each for each in unknown if _unknown(each, claim.database) == reason]
+        wait = min(each.waited for each in these) / 4
+        least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
+        rows = tables.cascades(claim.using).filter(
+            tables.among("pk", [each.id for each in these], claim.using)
+        )
+        if not connections[claim.using].features.has_select_for_update:
+            rows = rows.filter(due_at__lte=Now())  # or somebody was faster
+        rows.update(
+            **waiting, claim=None, due_at=Now() + min(max(wait, least), most), reason=reason
+        )
+
+
+def _unknown(cascade: Claimed, database: str) -> str:
+    """What of the cascade this process does not know. Pure but for the catalogue."""
+    found = relations.catalogue()
+    if not found.knows(cascade.parent):
+        return f"no parent model is named {cascade.parent} here"
+    if not found.knows(cascade.parent, None, cascade.relation):
+        return f"no relation to {cascade.parent} is named {cascade.relation} here"
+    if cascade.relation:
+        return f"{cascade.relation} does not lead into {database} here"
+    return f"no relation to {cascade.parent} leads into {database} here"
 
 
 def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> list[Claimed]:
@@ -156,10 +226,10 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
 
     Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
     """
-    columns = ("pk", "deletion_id", "attempts", "rows")
+    columns = ("pk", "deletion_id", "attempts", "rows", "due_at", "recorded_at")
     rows = due.order_by("due_at", "pk").values_list(*columns)
     locked = list(tables.locked(rows, using)[:limit])
-    named = tables.among("pk", list({deletion for _, deletion, _, _ in locked}), using)
+    named = tables.among("pk", list({deletion for _, deletion, *_ in locked}), using)
     of_deletion = ("pk", "parent", "relation", "key", "targets")
     recorded = {
         pk: {"parent": parent, "relation": relation, "key": key, "targets": targets or {}}
@@ -173,9 +243,10 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
             deletion=deletion,
             attempts=attempts + begun,
             rows=done or {},
+            waited=due_at - recorded_at,
             **recorded[deletion],
         )
-        for pk, deletion, attempts, done in locked
+        for pk, deletion, attempts, done, due_at, recorded_at in locked
     ]
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import operator
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from .. import conf, relations, statements
@@ -50,12 +53,12 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     """Give recorded deletions their cascades, one per child database.
 
     One transaction for at most `limit` deletions, whose number it gives, with the databases of
-    their cascades; several dispatchers share the work. Deletions of a model that this process does
-    not know stay recorded: in a rolling deploy another one does.
+    their cascades; several dispatchers share the work. Deletions of a model, or along a relation,
+    that this process does not know stay recorded: in a rolling deploy another one does.
     """
-    known, reached = list(relations.catalogue().parents), frozenset[str]()
+    reached = frozenset[str]()
     with transaction.atomic(using=using):
-        rows = tables.deletions(using).filter(state=Deletion.State.RECORDED, parent__in=known)
+        rows = tables.deletions(using).filter(leading(), state=Deletion.State.RECORDED)
         recorded = tables.locked(rows.order_by("pk"), using)
         picked = list(recorded.values_list("pk", "parent", "relation")[:limit])
         for parent, relation in {(parent, relation) for _, parent, relation in picked}:
@@ -71,6 +74,20 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
                 cascaded_at=None if databases else Now(),
             )
     return len(picked), reached
+
+
+def leading(database: str | None = None) -> Q:
+    """Which deletions are of parents, and along relations, that the catalogue knows.
+
+    With `database`, those of them that cascade into it.
+    """
+    labels: dict[str, list[str]] = {}
+    for each in relations.catalogue().relations:
+        if database is None or (each.policy.cascades and database in each.child_databases):
+            labels.setdefault(each.parent._meta.label, []).append(each.label)
+    of_scans = (Q(parent=parent, relation__in=found) for parent, found in labels.items())
+    # An empty list is no condition: then nothing is known.
+    return functools.reduce(operator.or_, of_scans, Q(parent__in=[*labels], relation=""))
 
 
 #: What follows when no cascade of a deletion is in one of those states any more, and when.

@@ -79,7 +79,7 @@ def _suspect(
     # Who is missed again is waited for again: a new parent of that key may be on its way now.
     again = tables.among("pk", list(there.values()), using)
     tables.deletions(using).filter(again).update(fence=packed(fence))
-    standings = _standings(known, database, using)
+    standings = _standings(known, relation.label, database, using)
     removed, blocked = (
         {text for text, found in standings if found is wanted}
         for wanted in (_Standing.REMOVES, _Standing.BLOCKED)
@@ -115,9 +115,12 @@ def _open_deletions(
 
 
 def _standings(
-    known: Mapping[int, tuple[str, str]], database: str, using: str
+    known: Mapping[int, tuple[str, str]], label: str, database: str, using: str
 ) -> list[tuple[str, _Standing]]:
-    """Key and standing in `database` of each deletion; Note [By key alone] in entries.py."""
+    """Key and standing of each deletion along a relation, in `database`.
+
+    Note [By key alone] in entries.py.
+    """
     waiting = [text for text, state in known.values() if state == Deletion.State.RECORDED]
     found = [(text, _Standing.REMOVES) for text in waiting]
     ids = [pk for pk, (_, state) in known.items() if state in _WITH_CASCADES]
@@ -127,16 +130,26 @@ def _standings(
     cascades = tables.cascades(using).filter(
         tables.among("deletion_id", ids, using), database=database
     )
-    rows = cascades.values_list("deletion_id", "state", ExpressionWrapper(late, BooleanField()))
-    return [*found, *((known[pk][0], _standing(state, late)) for pk, state, late in rows)]
+    is_late = ExpressionWrapper(late, BooleanField())
+    rows = cascades.values_list("deletion_id", "state", "failing", is_late)
+    return [
+        *found,
+        *(
+            (known[pk][0], _standing(state, not failing or label in failing, late))
+            for pk, state, failing, late in rows
+        ),
+    ]
 
 
-def _standing(state: str, late: bool) -> _Standing:  # noqa: FBT001 (a column of a row)
-    """What a cascade in that state does about the rows. Pure.
+def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FBT001 (of a row)
+    """What a cascade in that state does about the rows of a relation. Pure.
 
+    One that failed has done the relations that are not `concerned`: rows along those came later.
     One that is done has its verification before it, which finds rows that came since; unless that
     is `late`: then the scan is the one that sees them.
     """
+    if state in {Cascade.State.WAITING, Cascade.State.BLOCKED} and not concerned:
+        return _Standing.NOTHING
     if state in Cascade.CLAIMABLE:
         return _Standing.REMOVES
     if state == Cascade.State.DONE and not late:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
+from ..renaming import Kind
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ VERBS = {
     "retry": "Put blocked cascades back to work.",
     "pause": "Stop work on a child database.",
     "resume": "Let work on a child database go on.",
+    "rename": "Give open work its new name, after a rename of an alias, a model or a field. A dry"
+    " run without --apply.",
     "receipt": "What is known of one deletion.",
     "doctor": "What is wrong with the installation, and what to do about it.",
     "install-triggers": "Bring the triggers that record deletions into line with the settings.",
@@ -124,6 +127,29 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "pause": _STEERED,
     "resume": _STEERED,
+    "rename": {
+        "old": {"metavar": "OLD", "help": "the name in the log, as `status` shows it"},
+        "new": {"metavar": "NEW", "nargs": "?", "help": "the name of today"},
+        **{
+            f"--{kind}": {
+                "dest": "kind",
+                "action": "store_const",
+                "const": str(kind),
+                "help": f"what they name; without it, what they look like ({example})",
+            }
+            for kind, example in (
+                (Kind.ALIAS, "blog_db"),
+                (Kind.MODEL, "auth.User"),
+                (Kind.RELATION, "blog.Post.author"),
+            )
+        },
+        "--apply": {"action": "store_true", "help": "not a dry run"},
+        "--force": {"action": "store_true", "help": "although the old name is one of today"},
+        "--close": {
+            "metavar": "REASON",
+            "help": "give the work under OLD up, in place of a new name; the reason is audited",
+        },
+    },
     "install-triggers": {
         **_DATABASE,
         "--dry-run": {"action": "store_true", "help": "show the SQL and change nothing"},

@@ -15,6 +15,7 @@ from ..exceptions import (
     DatabaseUnreachable,
     FilteredRead,
     InvalidKey,
+    InvalidName,
     UnknownName,
 )
 
@@ -43,7 +44,7 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
     An error of a database may come of tables that are not there, or of a server that is away:
     SQLite calls both an `OperationalError`. So look.
     """
-    if isinstance(error, UnknownName | InvalidKey):
+    if isinstance(error, UnknownName | InvalidKey | InvalidName):
         return CommandError(str(error), returncode=Exit.USAGE)
     if isinstance(error, DatabaseUnreachable):
         return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
@@ -77,7 +78,7 @@ def standing(status: report.Status) -> Exit:
     rows = status["databases"]
     if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
         return Exit.UNREACHABLE
-    if any(row["backlog"] > row["blocked"] for row in rows):
+    if any(row["backlog"] > row["blocked"] + row["unknown"] for row in rows):
         return Exit.INCOMPLETE
-    found = any(row["blocked"] or row["overdue"] for row in rows)
+    found = status["unknown"] or any(row["blocked"] or row["overdue"] for row in rows)
     return Exit.FINDINGS if found else Exit.CLEAN

@@ -103,7 +103,7 @@ def scan_all(
         if reason:
             unreachable[alias] = reason
     _tell_unreachable(unreachable, tell)
-    return found, _scanned_code(found, unreachable)
+    return found, max(_scanned_code(found, unreachable), nameless(tell))
 
 
 def _scanned_code(found: Sequence[Scanned], unreachable: Mapping[str, str]) -> Exit:
@@ -128,7 +128,7 @@ def repair_all(
     if not apply:
         done = [repair.outlook(each) for each in cascading]
         found = _repaired(done, effects, tell) | {"applied": False, "rows": {}}
-        waits = Exit.FINDINGS if found["waiting"] else Exit.CLEAN
+        waits = Exit.FINDINGS if found["waiting"] else nameless(tell)
         return found, max(waits, _repaired_code(done), _uncounted_code(uncounted, found, tell))
     done = repair.repair(cascading, override=override, actor=actor())
     aliases = sorted({alias for each in cascading for alias in each.child_databases})
@@ -144,6 +144,7 @@ def repair_all(
         _repaired_code(done),
         _uncounted_code(uncounted, found, tell),
         run.code(backlog(aliases)),
+        nameless(tell),
     )
     return found, max(Exit.INCOMPLETE if found["waiting"] else Exit.CLEAN, *codes)
 
@@ -186,6 +187,14 @@ def _repaired_code(done: Sequence[Repaired]) -> Exit:
     if any(each.brake for each in done):
         codes.append(Exit.BRAKE)
     return max(codes)
+
+
+def nameless(tell: Tell) -> Exit:
+    """Tell of open work under names that the catalogue does not know: it is a finding."""
+    unknown = report.unknown(control.answering_logs())
+    for each in unknown:
+        tell(f"{each['name']}: {each['reason']}")
+    return Exit.FINDINGS if unknown else Exit.CLEAN
 
 
 def backlog(aliases: Sequence[str]) -> list[DatabaseRow]:
@@ -241,7 +250,8 @@ class Drain:
         codes = [Exit.CLEAN]
         if any(row["blocked"] for row in left):
             codes.append(Exit.FINDINGS)
-        if self.unproven or any(row["backlog"] > row["blocked"] for row in left):
+        waits = any(row["backlog"] > row["blocked"] + row["unknown"] for row in left)
+        if self.unproven or waits:
             codes.append(Exit.INCOMPLETE)
         if self.unreachable:
             codes.append(Exit.UNREACHABLE)

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='Alarm',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven')], max_length=10)),
+                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven'), ('unknown', 'unknown')], max_length=10)),
                 ('subject', models.CharField(max_length=200)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('raised_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='integrity_deletion_cancelled'), models.Index(condition=models.Q(('state__in', ['verified', 'cancelled'])), fields=['recorded_at'], name='integrity_deletion_ended')],
+                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='integrity_deletion_cancelled'), models.Index(condition=models.Q(('state__in', ['suspect', 'recorded', 'dispatched', 'cascaded']), ('verified_at__isnull', True)), fields=['parent', 'relation'], name='integrity_deletion_names'), models.Index(condition=models.Q(('state__in', ['verified', 'cancelled'])), fields=['recorded_at'], name='integrity_deletion_ended')],
             },
         ),
         migrations.CreateModel(

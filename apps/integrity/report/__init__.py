@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..renaming import Kind
 from .cards import (
     BEAT_SILENT_SECONDS,
     BEHIND_SECONDS,
@@ -31,6 +32,7 @@ from .lists import (
     deletions,
     suspected,
 )
+from .names import Unknown, under, unknown
 from .progress import (
     RATE_SECONDS,
     DatabaseRow,
@@ -58,6 +60,7 @@ __all__ = [
     "DatabaseRow",
     "Effect",
     "Elsewhere",
+    "Kind",
     "Overview",
     "Page",
     "Pulse",
@@ -70,6 +73,7 @@ __all__ = [
     "Suspects",
     "Throughput",
     "Uncounted",
+    "Unknown",
     "audits",
     "blocked",
     "catalogue",
@@ -91,6 +95,8 @@ __all__ = [
     "steps",
     "suspected",
     "throughput",
+    "under",
     "unfinished",
+    "unknown",
     "unproven",
 ]

@@ -11,6 +11,7 @@ from django.utils import timezone
 from .. import brake, conf, control, relations
 from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
+from .names import Unknown, unknown_in
 from .progress import (
     Pulse,
     hindrances_of,
@@ -73,6 +74,8 @@ class Overview:
     orphan_age_seconds: float | None
     unscanned: int
     unreachable_logs: tuple[str, ...]
+    #: Open work under names that nobody knows.
+    unknown: tuple[Unknown, ...] = ()
 
     @property
     def beat_is_silent(self) -> bool:
@@ -94,9 +97,11 @@ def overview() -> Overview:
     """
     found, logs = relations.catalogue(), control.answering_logs()
     undispatched = [each for using in logs for each in _recorded(using)]
-    known = [row for using in logs for row in ChildDatabase.objects.using(using)]
+    children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
+    known = [row for rows in children.values() for row in rows]
     beats = [pulse for using in logs for pulse in pulses(using)]
-    scanned = [row for using in logs for row in Scan.objects.using(using)]
+    scans = {using: list(Scan.objects.using(using)) for using in logs}
+    scanned = [row for rows in scans.values() for row in rows]
     suspected = Counter(label for using in logs for label in _suspected(using))
     ages = _orphan_ages(scanned, logs)
     return Overview(
@@ -112,13 +117,20 @@ def overview() -> Overview:
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
         unreachable_logs=tuple(using for using in found.log_databases if using not in logs),
+        unknown=tuple(
+            each for using in logs for each in unknown_in(using, scans[using], children[using])
+        ),
     )
 
 
-def _recorded(using: str) -> list[tuple[str, dt.datetime]]:
-    """Parent and time of deletions that have no cascades yet, the oldest first."""
+#: Parent, relation and time of a deletion.
+Recorded = tuple[str, str, "dt.datetime"]
+
+
+def _recorded(using: str) -> list[Recorded]:
+    """Deletions that have no cascades yet, the oldest first."""
     rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
-    return list(rows.values_list("parent", "recorded_at")[: bounds.COUNT_MAX + 1])
+    return list(rows.values_list("parent", "relation", "recorded_at")[: bounds.COUNT_MAX + 1])
 
 
 def _suspected(using: str) -> list[str]:
@@ -159,13 +171,15 @@ def _brakes(scanned: Sequence[Scan], suspected: Counter[str]) -> dict[str, str]:
 def _card(
     alias: str,
     logs: Sequence[str],
-    undispatched: Sequence[tuple[str, dt.datetime]],
+    undispatched: Sequence[Recorded],
     known: Sequence[ChildDatabase],
 ) -> Card:
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
     databases_of = relations.catalogue().databases_of
-    waiting = [moment for parent, moment in undispatched if alias in databases_of(parent)]
+    names = {(parent, relation) for parent, relation, _ in undispatched}
+    leading = {name for name in names if alias in databases_of(*name)}
+    waiting = [moment for *name, moment in undispatched if tuple(name) in leading]
     sums = [open_cascades(each.order_by("recorded_at"), bounds.COUNT_MAX + 1) for each in cascades]
     backlog = sum(each["backlog"] for each in sums) + len(waiting)
     blocked = sum(each["blocked"] for each in sums)

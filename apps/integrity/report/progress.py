@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from .. import brake, claims, control, log, relations, statements
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
-from . import bounds
+from ..renaming import Kind
+from . import bounds, names
 from .proofs import iso
 from .proving import age_of, done_cascades, held_of, unproven_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..relations import Relation
+    from .names import Unknown
 
 #: The window over which the rate of finished cascades is measured.
 RATE_SECONDS = 300
@@ -37,6 +39,8 @@ class DatabaseRow(TypedDict):
     `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
     their deletions. One has been done for `waits_seconds`, which is `overdue` or not, and
     `unproven_reason` says why (proving.py).
+    `unknown` counts what is in the backlog under names that the catalogue does not know: no worker
+    does it, and it is not blocked.
     """
 
     database: str
@@ -46,6 +50,7 @@ class DatabaseRow(TypedDict):
     paused: bool
     backlog: int
     blocked: int
+    unknown: int
     lag_seconds: float | None
     unproven: int
     unproven_seconds: float | None
@@ -93,6 +98,7 @@ class Status(TypedDict):
     """The whole picture."""
 
     databases: list[DatabaseRow]
+    unknown: list[Unknown]
     deletions: dict[str, int]
     unreachable_logs: list[str]
     scans: list[ScanRow]
@@ -108,15 +114,31 @@ def status(*, look: bool = False) -> Status:
     """
     found, logs = relations.catalogue(), control.answering_logs()
     beats = [pulse for using in logs for pulse in pulses(using)]
-    rows = [_database(alias, logs) for alias in found.child_databases]
+    rows, unknown = _databases(logs)
     return {
         "databases": _looked_at(rows) if look else rows,
+        "unknown": unknown,
         "deletions": _deletions(logs),
         "unreachable_logs": [using for using in found.log_databases if using not in logs],
         "scans": scans(),
         "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
         "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
     }
+
+
+def _databases(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
+    """Each child database of the catalogue, and each of the past that work is open in."""
+    told = names.unknown(logs)
+    reasons = {each["name"]: each["reason"] for each in told if each["kind"] == Kind.ALIAS}
+    aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
+    rows = [_database(alias, logs) for alias in aliases]
+    waiting = names.waiting(logs, told, Cascade.CLAIMABLE)
+    for row in rows:
+        row["unknown"] = waiting[row["database"]]
+        if reason := reasons.get(row["database"]):
+            row["state"], row["reason"], row["eta_seconds"] = "unknown", reason, None
+            row["unknown"] = row["backlog"] - row["blocked"]
+    return rows, told
 
 
 def _looked_at(rows: list[DatabaseRow]) -> list[DatabaseRow]:
@@ -149,8 +171,8 @@ def _silent(alias: str) -> str:
 
 def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
     """The same of one log alone: each child database, and each scan that it keeps."""
-    aliases = relations.catalogue().child_databases
-    return [_database(alias, [using]) for alias in aliases], list(_scans(using))
+    rows, _ = _databases([using])
+    return rows, list(_scans(using))
 
 
 def scans() -> list[ScanRow]:
@@ -251,6 +273,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "paused": "paused" in hindrances,
         "backlog": backlog,
         "blocked": blocked,
+        "unknown": 0,
         "lag_seconds": age_of(min(oldest)) if oldest else None,
         "unproven": unproven.number,
         "unproven_seconds": unproven.seconds,
@@ -280,13 +303,22 @@ def delays(alias: str) -> list[float]:
 
 
 def unproven(databases: Sequence[str]) -> int:
-    """Cascades into those databases that are done and not verified yet."""
-    return sum(
+    """Cascades into those databases that are done and that a worker will verify."""
+    logs = control.answering_logs()
+    number = sum(
         Cascade.objects.using(using)
         .filter(database__in=databases, state=Cascade.State.DONE)
         .count()
-        for using in control.answering_logs()
+        for using in logs
     )
+    if not number:
+        return 0
+    told = names.unknown(logs)
+    nobodys = names.waiting(logs, told, [Cascade.State.DONE])
+    for each in told:  # a database into which nothing leads any more
+        if each["name"] in databases:
+            nobodys[each["name"]] += each["work"]
+    return max(number - sum(nobodys[alias] for alias in databases), 0)
 
 
 def unfinished() -> dict[str, str]:
@@ -303,9 +335,7 @@ def unfinished() -> dict[str, str]:
 
 
 def _unfinished(using: str) -> Iterator[tuple[str, str]]:
-    recorded = Deletion.objects.using(using).filter(
-        state=Deletion.State.RECORDED, parent__in=list(relations.catalogue().parents)
-    )
+    recorded = Deletion.objects.using(using).filter(log.leading(), state=Deletion.State.RECORDED)
     if number := recorded.count():
         yield using, f"{number:,} deletions not dispatched"
     cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
@@ -327,10 +357,8 @@ def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[
 
 def _undispatched(alias: str, using: str) -> dict[str, Any]:
     """Recorded deletions that will fan out to `alias`: they are behind, too."""
-    found = relations.catalogue()
-    parents = [label for label in found.parents if alias in found.databases_of(label)]
     recorded = Deletion.objects.using(using).filter(
-        state=Deletion.State.RECORDED, parent__in=parents
+        log.leading(alias), state=Deletion.State.RECORDED
     )
     counts = recorded.aggregate(backlog=Count("pk"), oldest=Min("recorded_at"))
     return {**counts, "blocked": 0}

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import control, doctor, grants, relations, report, scan, triggers
+from ... import control, doctor, grants, relations, renames, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
+from ...renaming import Kind, Renaming
 from .. import arguments, table
 from ..exits import Exit, diagnosis, failure, standing
-from ..foreground import Drain, actor, backlog, broker, repair_all, scan_all
+from ..foreground import Drain, actor, backlog, broker, nameless, repair_all, scan_all
 from ..forever import Forever
 from ..mermaid import flowchart
 from ..voice import one_voice
@@ -136,6 +137,8 @@ class Command(BaseCommand):
             names = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
             self._table(names, scans, empty="")
         self.stdout.write("")
+        for each in status["unknown"]:
+            self.stdout.write(self.style.ERROR(f"{each['name']}: {each['reason']}"))
         for using in status["unreachable_logs"]:
             self.stdout.write(self.style.ERROR(f"the log in {using} cannot be reached"))
         beat = [status["beat"]] if status["beat"] else []
@@ -188,7 +191,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {number:,} {label}")
         for name, reason in run.unreachable.items():
             tell(f"{name} {reason}")
-        return result, run.code(left)
+        return result, max(run.code(left), nameless(tell))
 
     def _scan(
         self,
@@ -276,6 +279,37 @@ class Command(BaseCommand):
         if not json:
             self.stdout.write(f"{database}: {word if changed else f'was {word} before'}")
         return {"changed": changed}, Exit.CLEAN
+
+    def _rename(
+        self,
+        *,
+        old: str,
+        new: str | None,
+        kind: str | None,
+        apply: bool,
+        force: bool,
+        close: str | None,
+        json: bool,
+        **_: object,
+    ) -> tuple[dict[str, Any], Exit]:
+        if (new is None) == (close is None or not close.strip()):
+            reason = "give the new name, or --close and the reason in words"
+            raise CommandError(reason, returncode=Exit.USAGE)
+        of = Kind(kind) if kind else Kind.of(old)
+        if new is None:
+            reason = (close or "").strip()
+            tables = renames.close(of, old, reason=reason, actor=actor(), apply=apply)
+        else:
+            change = Renaming(kind=of, old=old, new=new)
+            renames.require(change, force=force)
+            tables = renames.rename(change, actor=actor(), apply=apply)
+        changed = sum(tables.values())
+        if not json:
+            listed = ", ".join(f"{number:,} {name}" for name, number in tables.items())
+            word = "changed" if apply else "rows would change (dry run: --apply changes them)"
+            self.stdout.write(f"{changed:,} {word}" + (f": {listed}" if listed else ""))
+        waits = Exit.FINDINGS if changed and not apply else Exit.CLEAN
+        return {"changed": changed, "tables": tables, "applied": apply}, waits
 
     def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         checks = doctor.examine(broker())

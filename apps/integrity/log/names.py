@@ -1,0 +1,61 @@
+"""The names in open work: aliases, parents and relations, as they were when it was written.
+
+Bounded by the number of names, whatever the length of the log: Note [From value to value].
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ..models import Cascade, Deletion
+from ..statements.distinct import distinct
+from . import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+
+#: Conditions as the indexes know them.
+_OPEN = "state IN ('suspect', 'recorded', 'dispatched', 'cascaded') AND verified_at IS NULL"
+_IN_BACKLOG = "state IN ('pending', 'running', 'waiting', 'blocked') AND verified_at IS NULL"
+_UNPROVEN = "state = 'done'"
+
+
+def open_databases(*, using: str) -> list[str]:
+    """Child databases with cascades that are not done, or done and not verified."""
+    found = distinct(Cascade, ["database"], [_IN_BACKLOG, _UNPROVEN], using=using)
+    return sorted(database for (database,) in found)
+
+
+def open_names(*, using: str) -> list[tuple[str, str]]:
+    """Parent and relation ("" for all of its relations) of deletions that are not over."""
+    found = distinct(Deletion, ["parent", "relation"], [_OPEN], using=using)
+    return sorted((parent, relation) for parent, relation in found)
+
+
+def open_deletions(parent: str, relation: str, *, using: str) -> QuerySet[Deletion]:
+    """The deletions of those names that are not over, as the index of the names knows them."""
+    return tables.deletions(using).filter(Deletion.UNDER_A_NAME, parent=parent, relation=relation)
+
+
+def waiting_under(
+    names: Sequence[tuple[str, str]], states: Sequence[Cascade.State], *, most: int, using: str
+) -> Counter[str]:
+    """Database → cascades in those states, of open deletions of those names.
+
+    Of each name the first `most` are looked at.
+    """
+    found = Counter[str]()
+    for parent, relation in names:
+        rows = open_deletions(parent, relation, using=using)
+        for pks in _chunks(list(rows.values_list("pk", flat=True)[:most])):
+            cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+            states_of = cascades.values_list("database", "state")
+            found.update(database for database, state in states_of if state in states)
+    return found
+
+
+def _chunks(pks: list[int]) -> list[list[int]]:
+    return [pks[start : start + 500] for start in range(0, len(pks), 500)]

@@ -1,0 +1,81 @@
+"""For migrations of a project: what the deletion log calls a model or a relation follows a rename.
+
+operations = [
+    migrations.RenameModel("Customer", "Client"),
+    RenameTracked("shop.Customer", "shop.Client"),
+]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.migrations.operations.base import Operation
+
+from . import renames
+from .renaming import Kind, Renaming
+
+if TYPE_CHECKING:
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.state import ProjectState
+
+
+class RenameTracked(Operation):
+    """Open work in the log of the migrated database gets the new name, in the same transaction.
+
+    Takes labels of models ("shop.Customer") or relations ("blog.Post.author"). Put it beside
+    `RenameModel` or `RenameField`. Does nothing in a database without a log. What is over keeps the
+    old name: `manage.py integrity rename` renames that, too.
+    """
+
+    reduces_to_sql = False
+    reversible = True
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+        if Kind.ALIAS in {Kind.of(old), Kind.of(new)} or Kind.of(old) is not Kind.of(new):
+            raise ValueError(
+                f"RenameTracked({old!r}, {new!r}): give two labels of models, as in"
+                ' "shop.Customer", or two of relations, as in "blog.Post.author"'
+            )
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Nothing: models are renamed by Django's own operations."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,  # noqa: ARG002 (Django's signature)
+        to_state: ProjectState,  # noqa: ARG002 (Django's signature)
+    ) -> None:
+        """Rename in the log of this database, if it has one."""
+        self._rename(app_label, schema_editor, self.old, self.new)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,  # noqa: ARG002 (Django's signature)
+        to_state: ProjectState,  # noqa: ARG002 (Django's signature)
+    ) -> None:
+        """The other way round."""
+        self._rename(app_label, schema_editor, self.new, self.old)
+
+    def describe(self) -> str:
+        """What `migrate --plan` shows."""
+        return f"Rename {self.old} to {self.new} in the deletion log"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        """What `makemigrations` calls a migration after it."""
+        return f"rename_tracked_{self.new.replace('.', '_').lower()}"
+
+    def _rename(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, old: str, new: str
+    ) -> None:
+        using = schema_editor.connection.alias
+        if renames.has_log(using):
+            change = Renaming(kind=Kind.of(old), old=old, new=new)
+            actor = f"migration of {app_label}"
+            renames.rename_in(change, using=using, actor=actor, apply=True, history=False)

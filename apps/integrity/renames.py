@@ -1,0 +1,124 @@
+"""What was open under an old name goes on under today's: for the command, and for migrations.
+
+Takes the old name and the new one; gives the number of rows that changed, by table. Each table is
+changed by its writer. Audited; running it again finds what is left, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from . import alarms, control, identity, log, passes, relations, report
+from .exceptions import InvalidName
+from .models import Audit, Deletion
+from .renaming import Kind, Renaming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Rows by table.
+Changed = dict[str, int]
+
+
+def require(change: Renaming, *, force: bool = False) -> None:
+    """Refuse a new name that the catalogue does not know, and an old one that it knows.
+
+    Raises `InvalidName`. With `force`, the old name may be in use.
+    """
+    known = _known()[change.kind]
+    if change.new not in known:
+        listed = ", ".join(known) or "none"
+        raise InvalidName(f"{change.new!r} is no {change.kind} of the catalogue; known: {listed}")
+    if change.old == change.new:
+        raise InvalidName(f"{change.old!r} is the old name and the new one")
+    if change.old in known and not force:
+        raise InvalidName(
+            f"{change.old!r} is a {change.kind} of today: its work is done under this name."
+            " Where all of it shall get the new name, add --force"
+        )
+
+
+def rename(change: Renaming, *, actor: str, apply: bool) -> Changed:
+    """Rename in every log that answers, and in the children's memory of their parents."""
+    total: Changed = {}
+    for using in control.answering_logs():
+        _add(total, rename_in(change, using=using, actor=actor, apply=apply))
+    _add(total, {"identity": identity.rename(change, apply=apply)})
+    return {table: number for table, number in total.items() if number}
+
+
+def rename_in(
+    change: Renaming, *, using: str, actor: str, apply: bool, history: bool = True
+) -> Changed:
+    """Rename in one log; what is over only with `history`."""
+    writers: dict[str, Callable[..., int]] = {
+        "log": log.rename,
+        **({"history": log.rename_history} if history else {}),
+        "scans": passes.rename,
+        "databases": control.rename,
+        "alarms": alarms.rename,
+    }
+    found = {name: act(change, using=using, apply=False) for name, act in writers.items()}
+    if not apply or not any(found.values()):
+        return found
+    rows = f"{sum(found.values()):,} rows"
+    control.audit("rename", str(change), actor=actor, reason=rows, using=using)
+    return {name: act(change, using=using, apply=True) for name, act in writers.items()}
+
+
+def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Changed:
+    """Give up what is open under a name that nobody knows. Raises `InvalidName` for one of today.
+
+    Rows that refer to those parents stay: the scan of a relation that is there finds them.
+    """
+    if name in _known()[kind]:
+        raise InvalidName(f"{name!r} is a {kind} of today: its work is done, and not given up")
+    total: Changed = {}
+    for using in control.answering_logs():
+        _add(total, _close(kind, name, using, reason=reason, actor=actor, apply=apply))
+    return {table: number for table, number in total.items() if number}
+
+
+def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply: bool) -> Changed:
+    why = f"given up by an operator: {reason}"
+
+    def give_up(*, apply: bool) -> Changed:
+        if kind is Kind.ALIAS:
+            number = log.close_database(name, why, using=using, apply=apply)
+        else:
+            pairs = report.under(kind, name, using=using)
+            number = log.close_names(pairs, why, using=using, apply=apply)
+        return {
+            "log": number,
+            "scans": passes.forget(kind, name, using=using, apply=apply),
+            "databases": control.forget(name, using=using, apply=apply),
+        }
+
+    found = give_up(apply=False)
+    if not apply or not any(found.values()):
+        return found
+    control.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
+    return give_up(apply=True)
+
+
+def has_log(using: str) -> bool:
+    """Whether the log's tables are in that database: not before the app's own migration."""
+    there = connections[using].introspection.table_names()
+    return {Deletion._meta.db_table, Audit._meta.db_table} <= set(there)
+
+
+def _known() -> dict[Kind, list[str]]:
+    found = relations.catalogue()
+    children = [each.child._meta.label for each in found.relations]
+    return {
+        Kind.ALIAS: list(dict.fromkeys([*found.child_databases, *found.log_databases])),
+        Kind.MODEL: list(dict.fromkeys([*found.parents, *children])),
+        Kind.RELATION: [each.label for each in found.relations],
+    }
+
+
+def _add(total: Changed, more: Changed) -> None:
+    for table, number in more.items():
+        total[table] = total.get(table, 0) + number
