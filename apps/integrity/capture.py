@@ -12,6 +12,7 @@ What is gathered belongs to that `Atomic` and disappears with it, whatever goes 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,8 @@ from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
 from . import conf, log, phases, relations
-from .exceptions import InvalidKey, ParentStillExists
+from .backends import schemas
+from .exceptions import InvalidKey, NotTheParents, ParentStillExists
 from .models import Deletion
 from .phases import Phase
 from .signals import deletion_recorded
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
 
     from .relations import Catalogue, Model
 
+logger = logging.getLogger("integrity.capture")
+
 #: Keys of one INSERT.
 BATCH = 2_000
 
 Gathered = dict["Model", list[tuple[Any, "Mapping[str, str] | None"]]]
 _gathered: WeakKeyDictionary[Atomic, Gathered] = WeakKeyDictionary()
+#: What this process has said of deletes that are not recorded: model, alias, schemas.
+_told: set[tuple[Model, str, tuple[str, str]]] = set()
 
 
 def connect(catalogue: Catalogue) -> None:
@@ -90,14 +96,17 @@ def record(
     on. Call it in the transaction of the delete: it joins it.
 
     Gives the keys as text. Raises `UnknownName` for a model that no relation points to,
-    `InvalidKey` for a key that its field cannot hold, and `ParentStillExists`, which rolls the
-    caller's block back, when one of them still has a row.
+    `InvalidKey` for a key that its field cannot hold; and `ParentStillExists`, when one of them
+    still has a row, or `NotTheParents`, when the connection leads to another schema's table: both
+    roll the caller's block back.
     """
     recorded: list[str] = []
     with transaction.atomic(using=using):
         for model, found in _by_model(parents).items():
             logged = _insert(model, found, source=Deletion.Source.API, using=using)
             if len(logged) < len(found):
+                if found_elsewhere := schemas.elsewhere(model, using):
+                    raise NotTheParents(model._meta.label, using, *found_elsewhere)
                 text = {relations.format_key(relations.primary_key(model), pk) for pk, _ in found}
                 alive = ", ".join(sorted(text - set(logged)))
                 raise ParentStillExists(
@@ -168,6 +177,8 @@ def _insert(
         keys, targets = zip(*batch, strict=True)
         logged += log.record(parent, keys, targets, source=source, using=using)
     phases.reached(Phase.RECORDED)
+    if not logged and source == Deletion.Source.SIGNAL:
+        _tell_elsewhere(parent, using)
     if logged:
         # A function, no partial: Django asks a robust callback that fails for its __qualname__.
         def announce() -> None:
@@ -178,6 +189,14 @@ def _insert(
 
         transaction.on_commit(announce, using=using, robust=True)
     return logged
+
+
+def _tell_elsewhere(parent: Model, using: str) -> None:
+    """Say once in a process that deletes of a schema's rows are not recorded."""
+    found = schemas.elsewhere(parent, using)
+    if found and (parent, using, found) not in _told:
+        _told.add((parent, using, found))
+        logger.warning("%s", NotTheParents(parent._meta.label, using, *found))
 
 
 def _operation(using: str) -> Atomic | None:

@@ -69,6 +69,18 @@ class ParentStillExists(CrossDatabaseError):
     """A deletion was to be recorded for parents that are still there."""
 
 
+class NotTheParents(CrossDatabaseError):
+    """A deletion was to be recorded for rows of a table that is not the parents' own."""
+
+    def __init__(self, parent: str, database: str, schema: str, log: str) -> None:
+        self.parent, self.database, self.schema = parent, database, schema
+        super().__init__(
+            f"{parent} in {database!r}: the table is in the schema {schema!r}, and the deletion log"
+            f" in {log!r}. Nothing was recorded, and nothing will be cascaded: parents are the rows"
+            " of the table beside the log"
+        )
+
+
 class ChildDatabaseUnavailable(CrossDatabaseError):
     """A child database could not be asked, and its policy needs an answer before the delete."""
 

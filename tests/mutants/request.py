@@ -40,6 +40,14 @@ PROTECT = f"{T_ADOPTED}::TestProtect"
 LOGGED_WITH_THE_GONE = "_insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL"
 
 MUTATIONS = (
+    Mutation(
+        "a-tenants-row-is-a-parent",
+        "G2: a user of one schema is deleted, and rows of another one's living user go",
+        POSTGRESQL,
+        "{values} AND {ours} RETURNING key",
+        "{values} AND %s <> '' RETURNING key",
+        ("tests/integration/test_schemas.py::test_a_tenants_own_row_is_no_parent",),
+    ),
     # The catalogue
     Mutation(
         "no-automatic-links",

@@ -12,6 +12,7 @@ from .. import claims, control, missing, relations, triggers
 from ..backends import visibility
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
+from . import schemas
 from .scope import scoped
 from .settings import place
 
@@ -164,5 +165,5 @@ def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
     )
 
 
-LOOKS = (captured, logged, haunted, shown, ruled)
+LOOKS = (captured, logged, haunted, shown, ruled, *schemas.LOOKS)
 CHECKS = scoped(asked)

@@ -29,7 +29,11 @@ class Statements(Protocol):
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
     ) -> list[str]:
-        """Log those keys of `parent` that have no row any more; gives them back as text."""
+        """Log those keys of `parent` that have no row any more; gives them back as text.
+
+        None, where the table that a delete goes to is another one than the parents' own: another
+        schema's, behind the same alias (backends/schemas.py).
+        """
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Those of `keys` (as text) that a trigger has logged in this transaction."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, connections, transaction
 from django.db.models import BooleanField, F, Func, Q, Value
 
+from ..backends.schemas import beside_log
 from ..relations import format_key, primary_key
 from . import need
 from .barriers import Barrier, Blocker, Holder, Horizon, packed
@@ -87,10 +88,11 @@ class PostgreSQL(Rows):
         texts = [format_key(pk, key) for key in keys]
         packed = [None if target is None else json.dumps(target) for target in targets]
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
+        ours, table = beside_log(parent, using)
         if len(keys) == 1:  # the usual request: planned in half the time
             values = f"%s, %s::jsonb, %s, 'recorded' WHERE NOT EXISTS ({alive} %s::{kind})"
             value = pk.get_db_prep_value(keys[0], connections[using])
-            params = [*texts, *packed, source, value]
+            params = [*texts, *packed, source, value, table]
         else:
             values = (
                 "gone.text, gone.target::jsonb, %s, 'recorded'"
@@ -98,11 +100,11 @@ class PostgreSQL(Rows):
                 f" WHERE NOT EXISTS ({alive} gone.key)"
             )
             known = packed if any(packed) else None
-            params = [source, as_array(pk, need(keys), using), texts, known]
+            params = [source, as_array(pk, need(keys), using), texts, known, table]
         rows = fetch(
             using,
             "INSERT INTO integrity_deletion (parent, key, targets, source, state)"
-            f" SELECT %s, {values} RETURNING key",
+            f" SELECT %s, {values} AND {ours} RETURNING key",
             [parent._meta.label, *params],
         )
         return [key for (key,) in rows]
