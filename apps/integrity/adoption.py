@@ -126,7 +126,10 @@ class Guard:
     def __init__(self, relation: Relation) -> None:
         self.relation, self.field, self.model = relation, relation.field, relation.parent
         self.related_model = Nobody(relation)
-        self.name = f"integrity_guard_of_{re.sub(r'[.@]', '_', relation.label).lower()}"
+        # Django's checks of a model ask each relation with a model for its `attname`.
+        self.name = self.attname = (
+            f"integrity_guard_of_{re.sub(r'[.@]', '_', relation.label).lower()}"
+        )
 
     def is_cached(self, _instance: models.Model) -> bool:
         """Never: it has no value."""
