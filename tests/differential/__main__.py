@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from sandbox import environment, servers
 
 from . import report, shrink
-from .history import FEATURES, KNOWN
 from .play import Differs, Played, play, replay
 from .sides import Sides
 
@@ -56,9 +55,7 @@ def _all(seed: int, given: argparse.Namespace) -> int:
     sizes = [min(OPERATIONS_EACH, given.operations - n * OPERATIONS_EACH) for n in range(parts)]
     with ThreadPoolExecutor(given.jobs) as threads:
         seeds = range(seed, seed + parts)
-        features = KNOWN if given.all else FEATURES
-        more = [given.database] * parts, [features] * parts
-        for seen, problem in threads.map(_one, seeds, sizes, *more):
+        for seen, problem in threads.map(_one, seeds, sizes, [given.database] * parts):
             played.add(seen)
             wrong += [problem] if problem else []
             say(problem) if problem else None
@@ -73,9 +70,9 @@ def _all(seed: int, given: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _one(seed: int, operations: int, vendor: str, features: frozenset[str]) -> tuple[Played, str]:
+def _one(seed: int, operations: int, vendor: str) -> tuple[Played, str]:
     """Play one seed; what was seen, and the report of a difference or ""."""
-    with Sides(seed, vendor, features) as sides:
+    with Sides(seed, vendor) as sides:
         try:
             return play(sides, operations), ""
         except Differs as error:
@@ -102,7 +99,6 @@ def _given() -> argparse.Namespace:
     parser.add_argument("--operations", type=int, default=OPERATIONS, metavar="M")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--jobs", type=int, default=2, help="seeds that are played at once")
-    parser.add_argument("--all", action="store_true", help="histories that are left out, too")
     parser.add_argument("--replay", metavar="JSON", help="a history that a difference reported")
     return parser.parse_args()
 

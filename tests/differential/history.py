@@ -22,21 +22,14 @@ Operation = tuple[str, dict[str, Any]]
 #: refuse each delete.
 SET_SHARE = {"CASCADE": 0.45, "PROTECT": 0.06, "RESTRICT": 0.1, "DO_NOTHING": 0.1}
 OTHER_SHARE = 0.15
-#: Kinds of histories that can be left out: `below`, PROTECT and RESTRICT of rows that a cascade
-#: would take.
-KNOWN = frozenset({"below"})
-#: Those that are played.
-FEATURES: frozenset[str] = frozenset()
 MODELS, ROWS, MORE_ROWS, KEYS = (2, 6), (8, 24), (0, 4), (2, 5)
 
 
 class History:
     """Draws operations on a few of `kinds`."""
 
-    def __init__(
-        self, kinds: dict[str, Kind], seed: str, features: frozenset[str] = FEATURES
-    ) -> None:
-        self.kinds, self.features = kinds, features
+    def __init__(self, kinds: dict[str, Kind], seed: str) -> None:
+        self.kinds = kinds
         self.random = random.Random(seed)  # noqa: S311 (no secret)
         self.chosen = self._models()
         self.counters: Counter[str] = Counter()
@@ -117,7 +110,7 @@ class History:
         """A row; None where one that it cannot do without is missing."""
         values: dict[str, Any] = {}
         for key in kind.keys:
-            free = [] if self._spared(key) else self._free(kind, key, rows)
+            free = self._free(kind, key, rows)
             if not free and not key.null:
                 return None
             sets = not key.null or self._sets(key)
@@ -132,16 +125,6 @@ class History:
             for name, type_ in kind.values.items()
             if name not in values
         }
-
-    def _spared(self, key: Key) -> bool:
-        """Whether the key stays empty, for a feature that is left out."""
-        refuses, parent = key.policy in {"PROTECT", "RESTRICT"}, self.kinds[key.parent]
-        falls = (
-            parent.above or parent.generic or any(each.policy == "CASCADE" for each in parent.keys)
-        )
-        noted = any(key.parent in each.generic for each in self.kinds.values())
-        restricts = key.policy == "RESTRICT"  # another key of the row may take it
-        return "below" not in self.features and refuses and bool(falls or noted or restricts)
 
     def _sets(self, key: Key) -> bool:
         if key.policy in {"SET", "SET_DEFAULT"} and not _may_keep(self.kinds[key.parent]):

@@ -65,7 +65,7 @@ def play(sides: Sides, operations: int) -> Played:
 def play_history(sides: Sides, number: int, operations: int, played: Played) -> None:
     """Play the history of that number, until there are so many operations. Raises `Differs`."""
     sides.reset()
-    drawn = History(sides.kinds, f"{sides.seed} {number}", sides.features)
+    drawn = History(sides.kinds, f"{sides.seed} {number}")
     done: list[Operation] = []
     rows = _step(sides, drawn.keepers(), {}, done, played)
     rows = _step(sides, drawn.first_rows(rows), rows, done, played)

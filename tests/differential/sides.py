@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .history import FEATURES
 from .kinds import Kind
 from .spread import ONE, SEED, SIDE, SPREAD, VENDOR
 
@@ -74,11 +73,10 @@ class Sides:
         self,
         seed: int,
         vendor: str,
-        features: frozenset[str] = FEATURES,
         program: str = PROGRAM,
     ) -> None:
         """`program` is the class of the spread side: another one plants differences."""
-        self.seed, self.vendor, self.features = seed, vendor, features
+        self.seed, self.vendor = seed, vendor
         self.one = Process(ONE, seed=seed, vendor=vendor, program=PROGRAM)
         self.spread = Process(SPREAD, seed=seed, vendor=vendor, program=program)
 

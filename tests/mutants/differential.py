@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import T_PLAN
+from .paths import ADOPTION, T_COLUMNS, T_PLAN
 
 DIFFERENCES = "tests/differential/differences.py"
 T_DIFFERENTIAL = "tests/unit/test_differential.py"
@@ -40,5 +40,13 @@ MUTATIONS = (
         "return None if value is None else field.target_field.to_python(value)",
         "return value",
         (f"{T_PLAN}::test_a_replacement_is_as_rows_hold_it",),
+    ),
+    Mutation(
+        "a-guard-without-an-attribute",
+        "G11: `check` ends in a traceback where a declared column protects its parent",
+        ADOPTION,
+        "self.name = self.attname = (",
+        "self.name = self.label = (",
+        (f"{T_COLUMNS}::test_django_checks_a_guarded_parent",),
     ),
 )

@@ -355,3 +355,11 @@ def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
             assert not [
                 each for each in model._meta.private_fields if isinstance(each, adoption.Guard)
             ]
+
+
+@pytest.mark.parametrize(
+    "model", [parents.Station, parents.StationProxy, parents.Lighthouse, parents.Weed]
+)
+def test_django_checks_a_guarded_parent(model: type[models.Model]) -> None:
+    assert [each for each in model._meta.private_fields if isinstance(each, adoption.Guard)]
+    assert model.check(databases=None) == []
