@@ -21,7 +21,7 @@ from django.db import Error
 
 from . import brake, claims, conf, control, log, passes, relations, statements, suspects
 from .exceptions import DatabaseHindered
-from .statements.barriers import Standing, standing_of_all, unpacked
+from .statements.barriers import Standing, standing_of_all, unpacked, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,8 @@ logger = logging.getLogger("integrity.repair")
 class Repaired:
     """What became of the suspects of one relation. Counts are of keys.
 
-    `reason` says why it could not go on: a database that is away, an error.
+    `reason` says why it could not go on: a database that is away, an error. `held` names the
+    transaction that keeps suspects waiting beyond their grace period.
     """
 
     relation: str
@@ -45,6 +46,7 @@ class Repaired:
     waiting: int = 0
     brake: str = ""
     reason: str = ""
+    held: str = ""
     unreachable: bool = False
 
 
@@ -130,7 +132,7 @@ def _second_look(
 ) -> None:
     """See the Notes above. A suspect whose fence still stands is left for later."""
     using = relation.parent_databases[0]
-    look = suspects.look(relation, _passed(relation, batch))
+    look = suspects.look(relation, _passed(relation, batch, done))
     done.cancelled += log.cancel(look.alive, "the parent is alive", using=using)
     log.cancel(look.outdated, suspects.OUTDATED, using=using)
     doubt = brake.disagreement(len(look.keys), len(look.alive), conf.current())
@@ -150,10 +152,11 @@ def _drop(relation: Relation, reason: str) -> None:
         log.cancel([each.pk for each in batch], reason, using=using)
 
 
-def _passed(relation: Relation, batch: list[Deletion]) -> list[Deletion]:
+def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[Deletion]:
     """Return those behind whose fence every transaction has ended.
 
-    Those whose fence is of another server are fenced anew, and wait.
+    Those whose fence is of another server are fenced anew, and wait. What the others wait for is
+    noted in `done`.
     """
     now = {
         home: statements.on(home).oldest_transaction(using=home)
@@ -164,4 +167,7 @@ def _passed(relation: Relation, batch: list[Deletion]) -> list[Deletion]:
         fence = passes.fence_of(relation)
         log.fence_anew(foreign, fence, using=relation.parent_databases[0])
         logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
+    if Standing.HELD in standings.values():
+        blockers = (statements.on(home).blocker(using=home) for home in now)
+        done.held = next((words(each) for each in blockers if each), "")
     return [each for each in batch if standings[each.pk] is Standing.PASSED]

@@ -26,9 +26,11 @@ from .phases import Phase
 from .statements.barriers import Standing, standing, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .control import Away
     from .log import Claim
-    from .statements.barriers import Horizon
+    from .statements.barriers import Barrier, Horizon
 
 
 logger = logging.getLogger("integrity.verify")
@@ -73,7 +75,6 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
     settings = conf.current()
     with control.watched(done.database):
         now = statements.on(done.database).oldest_transaction(using=done.database)
-        _renew_barriers(done.database, now, using)
     while not done.more:
         claim = log.claim_done(
             done.database,
@@ -83,7 +84,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
             lease_seconds=settings.lease_seconds,
         )
         if claim is None:
-            done.held = _name_what_holds(done.database, now, using) or done.held
+            done.held = _left_behind(done.database, now, using) or done.held
             return
         try:
             with control.watched(done.database):
@@ -98,25 +99,29 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         done.more = time.monotonic() >= deadline
 
 
-def _renew_barriers(database: str, now: Horizon | None, using: str) -> None:
-    """Take the barriers of another server anew, as long as some are due."""
-    limit = conf.current().claim_keys
-    while now is not None:
-        due = log.due_barriers(database, using=using, limit=limit)
-        foreign = [pk for pk, each in due.items() if standing(each, now) is Standing.FOREIGN]
-        barrier = statements.on(database).next_transaction(using=database) if foreign else None
+def _left_behind(database: str, now: Horizon | None, using: str) -> str:
+    """See to due cascades that no claim took: what they wait for, or "", is returned and noted.
+
+    Barriers of another server are taken anew, as long as some are due.
+    """
+    due = _due_barriers(database, now, using)
+    while foreign := [pk for pk, each in due.items() if standing(each, now) is Standing.FOREIGN]:
+        with control.watched(database):
+            barrier = statements.on(database).next_transaction(using=database)
         if barrier is None or not log.renew_barriers(database, foreign, barrier, using=using):
-            return
+            break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
-
-
-def _name_what_holds(database: str, now: Horizon | None, using: str) -> str:
-    """Return what due cascades wait for, or ""; and note it in the log, for those who look."""
-    due = log.due_barriers(database, using=using, limit=conf.current().claim_keys) if now else {}
+        due = _due_barriers(database, now, using)
     held = [each.number for each in due.values() if each and standing(each, now) is Standing.HELD]
     reason = _what_holds(database, max(held)) if held else ""
     control.held(database, reason, using=using)
     return reason
+
+
+def _due_barriers(database: str, now: Horizon | None, using: str) -> Mapping[int, Barrier | None]:
+    if now is None:
+        return {}
+    return log.due_barriers(database, using=using, limit=conf.current().claim_keys)
 
 
 def _what_holds(database: str, number: int) -> str:

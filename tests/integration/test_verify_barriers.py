@@ -285,6 +285,7 @@ class TestAnotherServer:
                 for _ in range(2):
                     [seen] = repair.repair([relations.catalogue().relation(LEAF)])
                     assert (seen.confirmed, seen.waiting) == ([], 1)
+                assert "night report" in seen.held
             fence = unpacked(Deletion.objects.get().fence)
             assert fence["default"].server != there.server
             assert fence["default"].number > 1

@@ -168,6 +168,8 @@ def _repaired(done: Sequence[Repaired], effects: Sequence[Any], tell: Tell) -> d
             tell('look at both databases and, if it is right, --override-brake "why this is right"')
         elif each.reason:
             tell(f"{each.relation}: not repaired: {each.reason}")
+        elif each.held and each.waiting:
+            tell(f"{each.relation}: the second look {each.held}")
     return {
         "effects": list(effects),
         "confirmed": sum(len(each.confirmed) for each in done),
