@@ -20,7 +20,7 @@ from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
 from . import conf, identity, log, relations
-from .backends.connections import AWAY, Away, given_up, is_alive, reach, watched
+from .backends.connections import AWAY, Away, given_up, is_alive, reach, warn_once, watched
 from .backends.errors import database_of, words_of
 from .exceptions import DatabaseHindered, DatabaseUnreachable
 from .models import Audit, ChildDatabase, Heartbeat
@@ -133,7 +133,7 @@ def _waiting(database: str, hinders: list[str]) -> Iterator[None]:
 def waits_for(database: str, raised: DatabaseHindered) -> str:
     """Return, and log, why work on `database` has to wait for another one."""
     sentence = f"waits for {raised.database}, which {raised.sentence}"
-    logger.warning("%s %s", database, sentence)
+    warn_once(f"{database} {sentence}")
     return sentence
 
 

@@ -65,8 +65,9 @@ def exposition() -> bytes:
 
 
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
-    what = "deletion log" if name == "integrity_log_up" else "child database"
-    found = GaugeMetricFamily(name, f"1 where the {what} can be reached.", labels=["database"])
+    of_log = name == "integrity_log_up"
+    what = "deletion log can be reached" if of_log else "child database can be worked on"
+    found = GaugeMetricFamily(name, f"1 where the {what}.", labels=["database"])
     for alias in aliases:
         found.add_metric([alias], alias not in down)
     return found

@@ -16,7 +16,7 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, dispatch, log, maintenance, report, scan, verify
+from apps.integrity import cascade, dispatch, doctor, log, maintenance, report, scan, verify
 from apps.integrity.management.forever import Forever
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.shop.models import Order
@@ -281,6 +281,19 @@ def test_an_identity_that_cannot_be_told_is_no_end_of_the_drain(
     assert attempts() == {0}
     probe_due()
     assert converge() == {"blog.Post.author": 5, "shop.Order.customer": 5}
+
+
+@pytest.mark.parametrize("alias", ["blog_db", "default"])
+def test_the_doctor_says_what_takes_no_writes(
+    users: list[User], converge: Converge, alias: str
+) -> None:
+    users.pop().delete()
+    converge()
+    with read_only(alias):
+        checks = {each.name: each for each in doctor.examine(None)}
+    [wrong] = [each for each in checks.values() if each.kind == "database" and not each.ok]
+    assert wrong.name == f"database {alias}"
+    assert "cannot be worked on: it is read-only (25006)" in wrong.detail
 
 
 class TestTheLog:

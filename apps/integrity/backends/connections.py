@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from django.db import Error, connections
@@ -22,6 +23,10 @@ logger = logging.getLogger("integrity.control")
 
 #: How long a database that was waited for in vain gets to show that it is alive.
 ALIVE_SECONDS = 2.0
+
+#: What was warned of is not said again within this time.
+AGAIN_SECONDS = 60.0
+_warned: dict[str, float] = {}
 
 #: Types of exceptions, as an `except` takes them.
 Away: TypeAlias = tuple[type[Exception], ...]
@@ -82,7 +87,17 @@ def tolerated(using: str) -> Iterator[None]:
         with watched(using):
             yield
     except DatabaseHindered as raised:
-        logger.warning("a deletion log: %s %s", raised.database, raised.sentence)
+        warn_once(f"a deletion log: {raised.database} {raised.sentence}")
+
+
+def warn_once(line: str) -> None:
+    """Log a warning, unless this process said the same lately: work is tried again each second."""
+    now = time.monotonic()
+    if now - _warned.get(line, -AGAIN_SECONDS) >= AGAIN_SECONDS:
+        _warned[line] = now
+        logger.warning(line)
+    for old in [each for each, at in _warned.items() if now - at > AGAIN_SECONDS]:
+        del _warned[old]
 
 
 def is_alive(database: str) -> bool:

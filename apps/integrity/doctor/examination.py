@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -10,7 +11,7 @@ from django.db.models import QuerySet
 
 from .. import claims, conf, control, homes, identity, relations, report, triggers
 from ..backends import visibility
-from ..exceptions import DatabaseUnreachable, RouterFailed
+from ..exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
 from ..models import Identity
 from ..routing import CONTROL, queue_for
 from . import verdicts
@@ -27,7 +28,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
     logs, aliases = found.log_databases, _aliases()
     reasons = {alias: _unreachable(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
-    checks = [verdicts.database(alias, reason) for alias, reason in reasons.items()]
+    checks = [verdicts.database(alias, reasons[alias] or _unwritable(alias)) for alias in aliases]
     checks.append(verdicts.crossing(len(found.relations), tuple(connections)))
     checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
     checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
@@ -54,7 +55,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
 def broken() -> verdicts.Check | None:
     """The first database that does not answer or lacks a table; None if there is none."""
     for alias in _aliases():
-        check = verdicts.database(alias, _unreachable(alias))
+        check = verdicts.database(alias, _unreachable(alias) or _unwritable(alias))
         check = _tables(alias) if check.ok else check
         if not check.ok:
             return check
@@ -118,7 +119,17 @@ def _unreachable(alias: str) -> str:
     try:
         control.reach(alias)
     except DatabaseUnreachable as error:
-        return error.reason
+        return error.sentence
+    return ""
+
+
+def _unwritable(alias: str) -> str:
+    """Why a database that answers takes no writes now, or ""; changes nothing in it."""
+    try:
+        with contextlib.suppress(Error), control.watched(alias):  # others, other checks find
+            identity.touch(alias)
+    except DatabaseHindered as error:
+        return error.sentence
     return ""
 
 

@@ -43,12 +43,12 @@ class Broker:
     consumers: Mapping[str, int] | None = None
 
 
-def database(alias: str, unreachable: str) -> Check:
-    """Whether a database answers."""
+def database(alias: str, hindered: str) -> Check:
+    """Whether a database answers and takes writes; `hindered` is a sentence that says why not."""
     detail = "answers"
-    if unreachable:
-        detail = f"cannot be reached: {unreachable}. See to the server, or to DATABASES[{alias!r}]"
-    return Check(name=f"database {alias}", ok=not unreachable, detail=detail)
+    if hindered:
+        detail = f"{hindered}. See to the server, or to DATABASES[{alias!r}]"
+    return Check(name=f"database {alias}", ok=not hindered, detail=detail)
 
 
 def crossing(number: int, aliases: Collection[str]) -> Check:
