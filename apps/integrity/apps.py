@@ -17,7 +17,7 @@ class IntegrityConfig(AppConfig):
 
     def ready(self) -> None:
         """No queries and no connections here: it runs in every process, also before a fork."""
-        from . import adoption, capture, checks, relations, triggers, wakeup
+        from . import adoption, capture, checks, relations, renames, triggers, wakeup
 
         catalogue = relations.catalogue()
         triggers.require(catalogue)
@@ -27,3 +27,5 @@ class IntegrityConfig(AppConfig):
         checks.connect()
         uid = "integrity.triggers"
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid=uid)
+        uid = "integrity.renames"
+        post_migrate.connect(renames.after_migrate, sender=self, dispatch_uid=uid)

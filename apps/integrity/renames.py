@@ -6,9 +6,11 @@ changed by its writer. Audited; running it again finds what is left, and nothing
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import Error, connections
 
 from . import alarms, control, identity, log, passes, relations, report
 from .exceptions import InvalidName
@@ -16,7 +18,9 @@ from .models import Audit, Deletion
 from .renaming import Kind, Renaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+logger = logging.getLogger("integrity.renames")
 
 #: Rows by table.
 Changed = dict[str, int]
@@ -45,8 +49,17 @@ def rename(change: Renaming, *, actor: str, apply: bool) -> Changed:
     total: Changed = {}
     for using in control.answering_logs():
         _add(total, rename_in(change, using=using, actor=actor, apply=apply))
-    _add(total, {"identity": identity.rename(change, apply=apply)})
+    _add(total, {"identity": _identities(change, actor=actor, apply=apply)})
     return {table: number for table, number in total.items() if number}
+
+
+def _identities(change: Renaming, *, actor: str, apply: bool) -> int:
+    number = identity.rename(change, apply=False)
+    if not (apply and number):
+        return number
+    reason = f"{number:,} databases that know their parents' by it"
+    control.audit("rename", str(change), actor=actor, reason=reason, using=change.new)
+    return identity.rename(change, apply=True)
 
 
 def rename_in(
@@ -101,6 +114,18 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
         return found
     control.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
     return give_up(apply=True)
+
+
+def after_migrate(using: str, plan: Sequence[object] = (), **_: object) -> None:
+    """`post_migrate`: say what is open under names that this release does not know any more.
+
+    A migration that renamed a model or a field without `RenameTracked` is noticed here first.
+    """
+    if not plan or using not in relations.log_databases() or not has_log(using):
+        return
+    with contextlib.suppress(Error):  # of a log that is half migrated: `status` tells it later
+        for each in report.unknown([using]):
+            logger.warning("%s: %s", each["name"], each["reason"])
 
 
 def has_log(using: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.core.management.sql import emit_post_migrate_signal
 from django.db import connections, migrations
 from django.db.migrations.state import ProjectState
 from django.utils import timezone
@@ -49,6 +50,8 @@ from tests.integration.test_names import (
     unproven,
     waiting,
 )
+from tests.kinds.left.models import Quote
+from tests.kinds.lite.models import Author
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,6 +175,25 @@ class TestTheWorkIsDone:
         states = dict(Cascade.objects.values_list("database", "state"))
         assert states == {"blog_db": "verified", "shop_db": "verified", OLD_ALIAS: "cancelled"}
 
+    def test_a_log_in_sqlite_is_renamed_by_the_same_command(self, run: Run) -> None:
+        author = Author.objects.create()
+        Quote.objects.create(author=author)
+        author.delete()
+        dispatch.sweep_all()
+        cascades, deletions = (
+            Cascade.objects.using("test_lite"),
+            Deletion.objects.using("test_lite"),
+        )
+        cascades.update(database="quotes_of_old")
+        deletions.update(parent="lite.Writer")
+        names = {(each["name"], each["log"]) for each in run("status").document["unknown"]}
+        assert names == {("quotes_of_old", "test_lite"), ("lite.Writer", "test_lite")}
+        assert run("rename", "quotes_of_old", "test_left", "--apply").document["changed"] == 1
+        assert run("rename", "lite.Writer", "lite.Author", "--apply").document["changed"] == 1
+        drained(run)
+        assert not Quote.objects.exists()
+        assert deletions.get().state == "verified"
+
     def test_an_old_release_beside_a_new_one(self, run: Run) -> None:
         """It records under the old name after the rename: a finding again, and renamed again."""
         recorded()
@@ -233,6 +255,7 @@ class TestWhatElseHasTheName:
         run("rename", "main", "default", "--apply")
         assert not Identity.objects.using("blog_db").filter(alias="main").exists()
         assert not identity.stranger("blog_db", using="default")
+        assert Audit.objects.get().target == "alias main → default"
         if not met:
             assert Identity.objects.using("default").get(alias="default").uuid == own
 
@@ -395,6 +418,28 @@ class TestMigration:
     def test_names_of_two_kinds_are_refused(self, names: tuple[str, str]) -> None:
         with pytest.raises(ValueError, match="give two labels of models"):
             RenameTracked(*names)
+
+
+class TestNoticed:
+    """A migration that renamed something, and nobody thought of the log."""
+
+    def notice(self, caplog: pytest.LogCaptureFixture, *plan: Any) -> str:
+        caplog.clear()
+        emit_post_migrate_signal(0, interactive=False, db="default", plan=list(plan))
+        return "\n".join(each.getMessage() for each in caplog.records)
+
+    def test_it_is_told_after_the_migration(self, caplog: pytest.LogCaptureFixture) -> None:
+        recorded()
+        of_old_parent()
+        renamed = (_migration(migrations.RenameModel("Customer", "User")), False)
+        assert "`manage.py integrity rename auth.Customer " in self.notice(caplog, renamed)
+        assert self.notice(caplog) == "", "nothing was migrated"
+
+    def test_and_not_where_the_migration_thought_of_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        recorded()
+        assert self.notice(caplog, (_migration(), False)) == ""
 
 
 class TestGuess:

@@ -25,7 +25,7 @@ MUTATIONS = (
         CLAIMING,
         "known = {kind for kind in kinds if knows(kind[0], database, kind[1])}",
         "known = kinds",
-        (f"{NOTHING}::test_under_a_name_that_nobody_knows",),
+        (f"{NOTHING}::test_under_a_name_that_nobody_knows[of_old_field-dispatched]",),
     ),
     Mutation(
         "unknown-keeps-others-waiting",
@@ -49,7 +49,7 @@ MUTATIONS = (
         "apps/integrity/log/names.py",
         "[_IN_BACKLOG, _UNPROVEN]",
         "[_IN_BACKLOG]",
-        (f"{T_NAMES}::TestItIsAFinding::test_an_alias_of_the_past",),
+        (f"{T_NAMES}::TestItIsAFinding::test_an_alias_of_the_past[unproven]",),
     ),
     Mutation(
         "unknown-parents-untold",
@@ -57,7 +57,7 @@ MUTATIONS = (
         NAMES_REPORT,
         "    if parent and not found.knows(parent):",
         "    if False:",
-        (f"{T_NAMES}::TestItIsAFinding::test_in_every_place",),
+        (f"{T_NAMES}::TestItIsAFinding::test_in_every_place[of_old_parent-model-auth.Customer]",),
     ),
     Mutation(
         "rename-without-audit",

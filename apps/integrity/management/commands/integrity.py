@@ -308,8 +308,10 @@ class Command(BaseCommand):
             listed = ", ".join(f"{number:,} {name}" for name, number in tables.items())
             word = "changed" if apply else "rows would change (dry run: --apply changes them)"
             self.stdout.write(f"{changed:,} {word}" + (f": {listed}" if listed else ""))
+        away = {*relations.catalogue().log_databases} - {*control.answering_logs()}
         waits = Exit.FINDINGS if changed and not apply else Exit.CLEAN
-        return {"changed": changed, "tables": tables, "applied": apply}, waits
+        document = {"changed": changed, "tables": tables, "applied": apply}
+        return document, Exit.UNREACHABLE if away else waits
 
     def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         checks = doctor.examine(broker())
