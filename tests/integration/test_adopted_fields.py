@@ -16,8 +16,8 @@ from apps.blog.models import Post
 from apps.integrity.exceptions import ChildDatabaseUnavailable, CrossDatabaseError, UnusablePolicy
 from apps.integrity.models import Deletion
 from apps.shop.models import Order
-from tests.kinds.left.models import Collected, Protecting
-from tests.kinds.parents.models import Guarded, Owner, Stubborn
+from tests.kinds.left.models import Collected, Protecting, Seal, Vault
+from tests.kinds.parents.models import Guarded, Owner, Safe, Stubborn
 from tests.kinds.right.models import Restricting
 
 if TYPE_CHECKING:
@@ -123,6 +123,16 @@ class TestProtect:
         assert "Run `manage.py migrate --database test_left`, and delete again" in said
         assert "when 'test_left' answers" not in said
         assert Guarded.objects.get() == guarded
+
+    def test_it_is_asked_below_a_parent_that_nothing_protects_directly(self) -> None:
+        safe, other = Safe.objects.create(), Safe.objects.create()
+        Vault.objects.create(safe=other)
+        seal = Seal.objects.create(vault=Vault.objects.create(safe=safe))
+        other.delete()
+        with pytest.raises(ProtectedError, match=r"'Seal\.vault'") as caught:
+            safe.delete()
+        assert caught.value.protected_objects == {seal}
+        assert Safe.objects.get() == safe
 
     def test_other_policies_need_no_answer(self, refuse: Callable[[str], Any]) -> None:
         owner = Owner.objects.create()

@@ -331,6 +331,9 @@ class TestProtection:
     def test_the_guard_is_no_field_to_anybody_else(self) -> None:
         assert {each.name for each in Station._meta.fields} == {"id", "code"}
         assert {each.name for each in Station._meta.get_fields() if each.concrete} == {"id", "code"}
+        for model in (Station, StationProxy, Lighthouse):
+            assert model.check() == []
+            assert "guard" not in repr([*model._meta.fields, *model._meta.many_to_many])
         [child] = StationProxy._meta.related_objects
         assert child.related_model is Lighthouse
         station, _ = two()

@@ -123,7 +123,7 @@ MUTATIONS = (
         PROTECTED_GRAPH,
         "policy is Policy.CASCADE and relation.child in self.leading",
         "False",
-        (f"{ANSWER}[an_invoice_two_levels_down-apart]",),
+        (f"{PROTECT}::test_it_is_asked_below_a_parent_that_nothing_protects_directly",),
     ),
     Mutation(
         "protect-asked-in-one-database-below",
