@@ -12,11 +12,12 @@ from config.settings import DATABASE_OPTIONS, DATABASE_ROUTERS, DATABASES, INSTA
 
 from .kinds.router import HOMES
 
-KINDS = (*HOMES, "hostile")
+KINDS = (*HOMES, "hostile", "coded")
 INSTALLED_APPS = [*INSTALLED_APPS, *(f"tests.kinds.{label}" for label in KINDS)]
 MIGRATION_MODULES = dict.fromkeys(KINDS)
 DATABASE_ROUTERS = [
     "tests.kinds.hostile.router.HostileRouter",
+    "tests.kinds.coded.router.CodedRouter",
     "tests.kinds.router.KindsRouter",
     *DATABASE_ROUTERS,
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DataError, Error, IntegrityError, connections
 
-from . import log, missing, relations, statements
+from . import log, missing, relations, statements, stored
 from .backends import visibility
 from .columns import generic_of
 from .exceptions import FilteredRead
@@ -114,7 +114,8 @@ class Held:
         self.cascades = {each.id: each for each in claim.cascades}
         self.cancelled = 0
         self._known: dict[Field, dict[int, Any]] = {}
-        self._taken: dict[Field, set[Any]] = {}
+        self._prepared: dict[tuple[Field, str], dict[int, Any]] = {}
+        self._taken: dict[Field, set[int]] = {}
 
     def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
         """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
@@ -151,15 +152,12 @@ class Held:
         if again or target not in self._taken:
             self._cancel(self._living(relation, self.pk))
             self._taken[target] = set() if target == self.pk else self._living(relation, target)
-        values = self._values(target)
-        if taken := self._taken[target]:
-            values = {owner: value for owner, value in values.items() if value not in taken}
-        if relations.writes_text(relation.field):  # else the rows hold what the parents do
-            return {owner: relations.as_held(relation.field, v) for owner, v in values.items()}
-        return values
+        taken, held = self._taken[target], self._held(relation)
+        still = self.cascades.keys() - taken if taken else self.cascades.keys()
+        return {owner: key for owner, key in held.items() if owner in still}
 
     def _values(self, target: Field) -> dict[int, Any]:
-        """Cascade → value of `target`, of those that are not cancelled."""
+        """Cascade → value of `target`."""
         if target not in self._known:
             texts = {
                 each.id: each.key if target == self.pk else each.targets.get(target.name)
@@ -170,22 +168,40 @@ class Held:
                 for owner, text in texts.items()
                 if text is not None
             }
-        found = self._known[target].items()
-        return {owner: value for owner, value in found if owner in self.cascades}
+        return self._known[target]
 
-    def _living(self, relation: Relation, target: Field) -> set[Any]:
-        """Values of `target` that a parent holds now; see Note [The live check]."""
-        values = [*dict.fromkeys(self._values(target).values())]
-        living: set[Any] = set()
-        for home in relation.parent_databases if values else ():
-            living |= statements.on(home).keys_with_rows(target, values, using=home)
+    def _held(self, relation: Relation) -> dict[int, Any]:
+        """Cascade → what the rows hold that refer to the parent. Note [Prepared once] (stored.py).
+
+        A text that holds a key of another type is written anew; else rows hold what parents do.
+        """
+        values, field = self._values(relation.target), relation.field
+        if relations.writes_text(field):
+            values = {owner: relations.as_held(field, value) for owner, value in values.items()}
+        return self._prepare(field, values, self.claim.database)
+
+    def _prepare(self, field: Field, values: dict[int, Any], using: str) -> dict[int, Any]:
+        found = self._prepared.get((field, using))
+        if found is None:
+            prepared = stored.prepare_all(field, values.values(), using)
+            found = self._prepared[field, using] = dict(zip(values, prepared, strict=True))
+        return found
+
+    def _living(self, relation: Relation, target: Field) -> set[int]:
+        """Cascades whose value of `target` a parent holds now; see Note [The live check]."""
+        living = set[int]()
+        for home in relation.parent_databases:
+            keys = self._prepare(target, self._values(target), home)
+            wanted = [*dict.fromkeys(key for owner, key in keys.items() if owner in self.cascades)]
+            there = wanted and statements.on(home).keys_with_rows(target, wanted, using=home)
+            if there:
+                living |= {owner for owner, key in keys.items() if key in there}
         return living
 
-    def _cancel(self, living: set[Any]) -> None:
-        if not living:
+    def _cancel(self, living: set[int]) -> None:
+        alive = [each for each in self.cascades.values() if each.id in living]
+        if not alive:
             return
-        keys = self._known[self.pk]
-        alive = [each for each in self.cascades.values() if keys.get(each.id) in living]
         removed = any(each.rows for each in alive)
         log.cancel(
             [each.deletion for each in alive],

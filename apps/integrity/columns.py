@@ -93,7 +93,8 @@ class Column(PlainField):
     ) -> Any:
         """A value of that type."""
         if isinstance(self, models.IntegerField):
-            return models.BigIntegerField().get_db_prep_value(value, connection, prepared)
+            value = value if prepared else self.get_prep_value(value)
+            return models.BigIntegerField().get_db_prep_value(value, connection, prepared=True)
         return super().get_db_prep_value(value, connection, prepared)
 
 

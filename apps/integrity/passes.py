@@ -28,7 +28,7 @@ from django.db import Error, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from . import claims, conf, control, log, relations, statements, suspects
+from . import claims, conf, control, log, relations, statements, stored, suspects
 from .exceptions import DatabaseHindered
 from .generic import narrowed
 from .models import Scan
@@ -101,10 +101,8 @@ def absent(relation: Relation, form: Form, step: Step) -> list[Any]:
     target, (first, *others) = relation.target, relation.parent_databases
     texts = form.missing(relation.field, step, parent=first)
     keys = [relations.parse_key(target, text) for text in texts]
-    for home in others if keys else ():
-        living = statements.on(home).keys_with_rows(target, keys, using=home)
-        keys = [key for key in keys if key not in living]
-    return keys
+    living = suspects.held(target, dict(enumerate(keys)), others)
+    return [key for at, key in enumerate(keys) if at not in living]
 
 
 def fence_of(relation: Relation) -> dict[str, Barrier]:
@@ -258,7 +256,8 @@ class Pass:
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field
         wanted = (relations.parse_key(self.relation.target, key) for key in keys)
-        values = [relations.as_held(field, key) for key in wanted]
+        held = [relations.as_held(field, key) for key in wanted]
+        values = stored.prepare_all(field, held, self.database)
         form = statements.on(self.database)
         return form.count_rows(field, values, using=self.database) if values else 0
 

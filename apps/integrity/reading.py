@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_save
 
-from . import relations, suspects
+from . import relations, stored, suspects
 from .columns import columns_of
 from .exceptions import InvalidKey, MissingParent
 from .generic import condition, lookups, narrowed
@@ -70,9 +70,9 @@ def alive(rows: Rows) -> Rows:
     logs = dict.fromkeys(alias for each in cascading for alias in each.parent_databases)
     deletions = [each for alias in logs for each in _open_deletions(alias)]
     for relation in cascading:
-        if gone := set(_held_keys(relation, deletions)):
+        if gone := list(_held_keys(relation, deletions)):
             field = narrowed(relation).field
-            rows = rows.exclude(**{f"{field.attname}__in": gone}, **lookups(field))
+            rows = rows.exclude(stored.referring(field, gone, rows.db), **lookups(field))
     return rows
 
 
@@ -163,5 +163,5 @@ def _validate(
         return
     if key is None:  # a text that refers to nobody
         return
-    if not suspects.held(relation.target, {key}, relation.parent_databases):
+    if not suspects.held(relation.target, {0: key}, relation.parent_databases):
         raise MissingParent(relation.label, relations.format_key(relation.target, key))

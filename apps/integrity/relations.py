@@ -15,7 +15,8 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, models
 
-from .columns import Column, columns, columns_of, generic_of
+from . import stored
+from .columns import Column, columns, columns_of, generic_of, origin
 from .content_types import ContentTypeKeys, UnknownHome
 from .exceptions import InvalidKey, InvalidSetting, UnknownName
 from .homes import databases_for as databases_for  # noqa: PLC0414 (a stable name of this module)
@@ -363,8 +364,33 @@ def writes_text(field: Field) -> bool:
 
 
 def format_key(field: Field, value: Any) -> str:
-    """The text form of a parent's key, which `parse_key` takes back."""
-    return field.value_to_string(cast("models.Model", SimpleNamespace(**{field.attname: value})))
+    """The text form of a parent's key, which `parse_key` takes back.
+
+    Raises `InvalidKey`, naming the field, where it would be taken for another key. Only fields of a
+    project's own can do that.
+    """
+    kind, text = origin(field), text_of(field, value)
+    if not (stored.is_plain(kind) or _is_read_back(kind, value, text)):
+        raise InvalidKey(
+            f"{label(field)}: its value_to_string() writes a key of which to_python() and"
+            " get_prep_value() make another one, or none. See `manage.py check`"
+        )
+    return text
+
+
+def text_of(field: Field, value: Any) -> str:
+    """Return what the field itself writes of a key; see `format_key`."""
+    kind = origin(field)
+    return kind.value_to_string(cast("models.Model", SimpleNamespace(**{kind.attname: value})))
+
+
+def _is_read_back(field: Field, value: Any, text: str) -> bool:
+    using = databases_for(field.model)[0]
+    try:
+        read = stored.prepare(field, parse_key(field, text), using)
+    except InvalidKey:
+        return False
+    return bool(read == stored.prepare(field, value, using))
 
 
 def parse_key(field: Field, text: str) -> Any:

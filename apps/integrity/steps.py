@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import models
+from django.db.models import F
 from django.db.models.deletion import Collector
 
-from . import relations, statements
+from . import relations, statements, stored
 from .exceptions import UnusablePolicy
 from .plan import Way, labels, replacement
 from .policies import require_usable
+from .stored import StoredIn
 from .trees import delete_trees
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def _collector(
         statements.on(using).end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-            pk__in=[pk for pk, each in roots.items() if each == key]
+            StoredIn(F("pk"), [pk for pk, each in roots.items() if each == key])
         )
         collector = Collector(using=using, origin=rows)
         collector.collect(rows)
@@ -114,7 +116,8 @@ def _lives(field: ForeignKey, value: Any) -> bool:
     target: Field = field.target_field
     homes = relations.databases_for(relations.concrete(field.remote_field.model))
     return key is None or any(
-        statements.on(home).keys_with_rows(target, [key], using=home) for home in homes
+        statements.on(home).keys_with_rows(target, [stored.prepare(target, key, home)], using=home)
+        for home in homes
     )
 
 

@@ -25,6 +25,7 @@ from . import (
     relations,
     report,
     statements,
+    stored,
     suspects,
 )
 from .exceptions import NotDrained
@@ -127,7 +128,9 @@ def _orphans(relation: Relation, database: str) -> str:
     keys = list(_absent(relation, database))
     if not keys:
         return ""
-    rows = statements.on(database).count_rows(relation.field, keys, using=database)
+    held = [relations.as_held(relation.field, key) for key in keys]
+    values = stored.prepare_all(relation.field, held, database)
+    rows = statements.on(database).count_rows(relation.field, values, using=database)
     first = ", ".join(relations.format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
     more = ", …" if len(keys) > KEYS_SHOWN else ""
     return (
@@ -164,15 +167,16 @@ def assert_cascades(
     for each in (gone, kept):
         child(each)
     before = _rows(relation)
-    for value in (key, other):
-        if relations.as_held(relation.field, value) not in before.values():
+    held, kept_key = _prepared(relation, [key, other])
+    for value, stored_key in ((key, held), (other, kept_key)):
+        if stored_key not in before.values():
             raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
     _delete(gone, relation)
     drain()
-    held = relations.as_held(relation.field, key)
-    living = suspects.held(relation.target, {key, other}, relation.parent_databases)
-    if living != ({key, other} if relation.policy.checked_at_once else {other}):
-        raise AssertionError(f"parents left after deleting {_named(relation, key)}: {living}")
+    living = suspects.held(relation.target, {0: key, 1: other}, relation.parent_databases)
+    if living != ({0, 1} if relation.policy.checked_at_once else {1}):
+        left = [str((key, other)[each]) for each in sorted(living)]
+        raise AssertionError(f"parents left after deleting {_named(relation, key)}: {left}")
     if wrong := _difference(_expected(relation, before, held), _rows(relation)):
         raise AssertionError(
             f"{name} is {relation.policy}; after deleting {_named(relation, key)}: {wrong}"
@@ -188,10 +192,18 @@ def _rows(relation: Relation) -> dict[Row, Any]:
     besides = condition(relation.field)
     names = [each.attname for each in (relation.field, *besides)]
     return {
-        (alias, pk): key if held == [*besides.values()] else None
+        (alias, pk): stored.prepare(relation.field, key, alias)
+        if held == [*besides.values()]
+        else None
         for alias in relation.child_databases
         for pk, key, *held in QuerySet(model=relation.child, using=alias).values_list("pk", *names)
     }
+
+
+def _prepared(relation: Relation, keys: list[Any]) -> list[Any]:
+    """What the rows hold that refer to parents of those keys, as `_rows` returns it."""
+    held = [relations.as_held(relation.field, key) for key in keys]
+    return stored.prepare_all(relation.field, held, relation.child_databases[0])
 
 
 def _delete(instance: Model, relation: Relation) -> None:
@@ -223,7 +235,7 @@ def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row,
     if relation.policy is Policy.CASCADE:
         return {row: held for row, held in before.items() if held != key}
     value = plan.replacement(relation.field, relation.child_databases[0])
-    value = relation.field.to_python(value)
+    value = stored.prepare(relation.field, value, relation.child_databases[0])
     return {row: value if held == key else held for row, held in before.items()}
 
 

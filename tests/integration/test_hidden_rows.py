@@ -16,19 +16,21 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
-from apps.blog.models import Post
+from apps.blog.models import Comment, Post
 from apps.integrity import (
     brake,
     cascade,
     dispatch,
     doctor,
     log,
+    passes,
     relations,
     repair,
     report,
     scan,
     statements,
     testing,
+    time_slice,
     verify,
 )
 from apps.integrity.checks import databases
@@ -200,7 +202,7 @@ class TestHiddenParents:
     ) -> None:
         relation = relations.catalogue().relation(AUTHOR)
         keys = [str(each.pk) for each in users[:HIDDEN]]
-        log.suspect(relation, keys, {}, database="blog_db", using="default")
+        log.suspect(relation, keys, passes.fence_of(relation), database="blog_db", using="default")
         with parents_hidden(), as_worker():
             (done,) = repair.repair([relation])
             told(done.reason, "auth_user", "default")
@@ -220,6 +222,7 @@ class TestHiddenParents:
         with parents_hidden(), as_worker():
             work()
             told(Cascade.objects.filter(database="blog_db")[0].reason, "auth_user", "default")
+            assert {*Cascade.objects.values_list("attempts", flat=True)} == {0}
         assert Post.objects.count() == Order.objects.count() == USERS
         assert not Cascade.objects.filter(state__in=["done", "verified"]).exists()
         Cascade.objects.update(state="pending", attempts=0, due_at="2000-01-01T00:00Z")
@@ -306,11 +309,11 @@ class TestHiddenParents:
         with as_worker():
             entered = WAYS["row security"]()
 
-            def switch(claim: Any, init: Any = cascade.Held) -> Any:
+            def switch(claim: Any, init: Any = time_slice.Held) -> Any:
                 entered.__enter__()
                 return init(claim)
 
-            monkeypatch.setattr(cascade, "Held", switch)
+            monkeypatch.setattr(time_slice, "Held", switch)
             # The policy is made as a superuser, on a session of its own.
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(f"{__name__}.run", as_superuser)
@@ -363,6 +366,7 @@ class TestHiddenChildren:
             waiting = Cascade.objects.filter(database="blog_db")
             assert not waiting.filter(state__in=["done", "verified"]).exists()
             told(waiting[0].reason, "blog_post", "blog_db")
+            assert {*waiting.values_list("attempts", flat=True)} == {0}
             (scanned,), _ = scan.scan("blog_db", labels=[AUTHOR])
             assert not scanned.complete
             told(scanned.reason, "blog_post", "blog_db")
@@ -392,6 +396,19 @@ class TestHiddenChildren:
             assert not Cascade.objects.filter(state="verified").exists()
             told(Cascade.objects.get(database="blog_db").reason, "blog_post", "blog_db")
         assert Post.objects.filter(pk=late.pk).exists()
+
+    def test_rows_below_them_are_not_left_behind(
+        self, users: list[User], as_worker: AsWorker
+    ) -> None:
+        post = Post.objects.get(author=users[0])
+        Comment.objects.create(post=post, author=users[1], content="c")
+        users[0].delete()
+        with row_security("blog_db", "blog_comment", "false"), as_worker():
+            work()
+            assert not Cascade.objects.filter(database="blog_db", state="done").exists()
+            told(Cascade.objects.get(database="blog_db").reason, "blog_comment", "blog_db")
+            assert not Cascade.objects.filter(attempts__gt=0).exclude(state="verified").exists()
+        assert Post.objects.filter(pk=post.pk).exists()
 
 
 class TestOnSQLite:

@@ -55,8 +55,8 @@ MUTATIONS = (
         "text-is-asked-for-as-a-number",
         "G1: rows that hold the key as text stay",
         CLAIMS,
-        "owner: relations.as_held(relation.field, v)",
-        "owner: v",
+        "owner: relations.as_held(field, value)",
+        "owner: value",
         (f"{T_DECLARED}::TestText::test_integers",),
     ),
     Mutation(
@@ -71,8 +71,8 @@ MUTATIONS = (
         "texts-in-their-own-order",
         "G2: a parent between two bounds in the wrong order is not seen",
         KEYS,
-        "return sorted(key for value in values if (key := as_key(field, value)) is not None)",
-        "return [key for value in values if (key := as_key(field, value)) is not None]",
+        "keys = sorted(key for value in values if (key := as_key(field, value)) is not None)",
+        "keys = [key for value in values if (key := as_key(field, value)) is not None]",
         (f"{T_DECLARED}::TestText::test_keys_that_sort_otherwise_as_text",),
     ),
     Mutation(

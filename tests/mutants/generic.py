@@ -76,8 +76,8 @@ MUTATIONS = (
         "moved-where-none-can-be-locked",
         "G2: a row that moved to another model meanwhile is deleted (not on PostgreSQL)",
         PORTABLE,
-        "return rows_of(field, using).filter(**{",
-        "return field.model._base_manager.using(using).filter(**{",
+        'rows = rows_of(field, using).filter(StoredIn(F("pk"), pks))',
+        'rows = field.model._base_manager.using(using).filter(StoredIn(F("pk"), pks))',
         (f"{STATEMENTS}::test_a_row_that_moved_to_another_model_where_none_can_be_locked",),
     ),
     Mutation(
@@ -156,8 +156,8 @@ MUTATIONS = (
         "effects-on-all-models",
         "a preview counts rows that stay",
         EFFECTS,
-        ", **lookups(key, path))",
-        ")",
+        " & Q(**lookups(key, path))",
+        "",
         (f"{SURFACES}::test_preview_counts_rows_of_that_model_and_what_hangs_on_them",),
     ),
     Mutation(

@@ -110,9 +110,9 @@ MUTATIONS = (
         "live-check-on-the-replica",
         "G10: a replica that lags condemns the living",
         CLAIMS,
-        "for home in relation.parent_databases if values else ():",
+        "for home in relation.parent_databases:\n            keys",
         "from django.db import router\n"
-        "        for home in [router.db_for_read(relation.parent)] if values else ():",
+        "        for home in [router.db_for_read(relation.parent)]:\n            keys",
         (f"{T_PRIMARIES}::test_a_parent_is_looked_up_on_its_primary_whatever_the_reader_says",),
     ),
     Mutation(

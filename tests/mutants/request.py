@@ -319,7 +319,7 @@ MUTATIONS = (
         "log-the-living-elsewhere",
         "G2: the same, on other databases than PostgreSQL",
         PORTABLE,
-        "if key not in alive",
+        "if stored not in alive",
         "if True",
         (f"{T_STATEMENTS}::TestInsertDeletions::test_it_logs_the_gone_and_leaves_out_the_living",),
     ),

@@ -16,7 +16,17 @@ from django.db import models
 
 from apps.blog.models import Post
 from apps.integrity import checks, relations
-from apps.integrity.checks import admin, celery, databases, keys, schemas, settings, shapes, waits
+from apps.integrity.checks import (
+    admin,
+    celery,
+    databases,
+    keys,
+    round_trips,
+    schemas,
+    settings,
+    shapes,
+    waits,
+)
 from tests import snippets
 
 if TYPE_CHECKING:
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
 PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
 PAGE = PATH.read_text()
 PLAIN = (
-    *(*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS),
+    *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS),
     *(*celery.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
 )
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))

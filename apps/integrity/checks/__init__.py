@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from django.core import checks
 
-from . import admin, celery, databases, keys, schemas, settings, shapes, waits
+from . import admin, celery, databases, keys, round_trips, schemas, settings, shapes, waits
 
 
 def connect() -> None:
     """Register the checks."""
     for each in (
-        *(*keys.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+        *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.db import Error, OperationalError, router
 from django.db.models import Q, QuerySet
 
-from .. import claims, control, log, relations, suspects
+from .. import claims, control, log, relations, stored, suspects
 from ..backends import visibility
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..generic import lookups, narrowed
@@ -113,7 +113,7 @@ def exists(model: str, key: str) -> bool:
     value, homes = relations.parse_key(pk, key), relations.databases_for(parent)
     for home in homes:
         control.reach(home)
-    return bool(suspects.held(pk, {value}, homes))
+    return bool(suspects.held(pk, {0: value}, homes))
 
 
 def _target_value(relation: Relation, pk: Any) -> Any:
@@ -235,18 +235,18 @@ def _effects(
     relation = narrowed(relation)
     key, policy = relation.field, relation.policy
     values = [relations.as_held(key, value) for value in values]
-    rows = _referring(key, values)
+    rows = _referring(key, values, database)
     yield _effect(key, str(policy), rows, database, seen, most)
     if policy is relations.Policy.CASCADE:
         for node, path in _below(plan(relation).root, ""):
             below = policy_of(node.field)
-            rows = _referring(key, values, path)
+            rows = _referring(key, values, database, path)
             yield _effect(node.field, str(below), rows, database, seen, most)
 
 
-def _referring(key: ForeignKey, values: list[Any], path: str = "") -> Q:
+def _referring(key: ForeignKey, values: list[Any], database: str, path: str = "") -> Q:
     """Rows that refer to parents through `key`, or from which `path` leads to such rows."""
-    return Q(**{f"{path}{key.attname}__in": values}, **lookups(key, path))
+    return stored.referring(key, values, database, path) & Q(**lookups(key, path))
 
 
 def _below(node: Node, path: str) -> Iterator[tuple[Node, str]]:

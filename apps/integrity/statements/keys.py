@@ -18,16 +18,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections, models, transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet
 
 from .. import conf
 from ..backends import visibility
 from ..generic import rows_of
 from ..relations import as_key, format_key, parse_key, writes_text
+from ..stored import StoredAfter, StoredIn, is_plain, prepare, prepare_all
 from .sql import also, names_of, type_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Form(Protocol):
 def form_for(field: ForeignKey, *, child: str, parent: str) -> Form:
     """The form for keys in one database that point into another one."""
     vendors = {connections[child].vendor, connections[parent].vendor}
-    if writes_text(field):
+    if writes_text(field) or not (is_plain(field) and is_plain(field.target_field)):
         return PortableKeys()
     if vendors == {"postgresql"}:
         return PostgreSQLKeys()
@@ -232,7 +232,7 @@ class PortableKeys:
         rows = (
             rows.exclude(**{name: None})
             if after is None
-            else rows.filter(**{f"{name}__gt": parse_key(field, after)})
+            else rows.filter(StoredAfter(F(name), prepare(field, parse_key(field, after), child)))
         )
         # Of rows, not of their keys: that would read the table besides the index.
         grouped = rows.order_by(name).values_list(name).annotate(integrity_rows=Count("*"))
@@ -256,35 +256,39 @@ class PortableKeys:
         return answer
 
     def missing(self, field: ForeignKey, step: Step, *, parent: str) -> list[str]:
-        target, keys = field.target_field, _keys(field, step.keys)
+        target = field.target_field
+        keys = _keys(field, step.keys, parent)
         parents: QuerySet[Any] = QuerySet(model=target.model, using=parent)
-        parents = parents.order_by().values_list(target.attname)
-        absent = set(keys)
+        parents = parents.order_by().values_list(target.attname, flat=True)
+        absent = dict(keys)
         with visibility.whole(parent, target.model):
-            for present in _present(parents, target, keys) if keys else ():
-                absent.difference_update(chain.from_iterable(present))
-        return [format_key(target, key) for key in keys if key in absent] if absent else []
+            for present in _present(parents, target, [*keys]) if keys else ():
+                for key in prepare_all(target, present, parent):
+                    absent.pop(key, None)
+        return [format_key(target, key) for key in absent.values()]
 
 
-def _keys(field: ForeignKey, values: Sequence[Any]) -> Sequence[Any]:
-    """The parents' keys that rows hold, in their order. See Note [Canonical text]."""
-    if not writes_text(field):
-        return values
-    return sorted(key for value in values if (key := as_key(field, value)) is not None)
+def _keys(field: ForeignKey, values: Sequence[Any], parent: str) -> dict[Any, Any]:
+    """The parents' keys that rows hold, in their order, by what a parent's row would hold.
+
+    See Note [Canonical text], and Note [Prepared once] in stored.py.
+    """
+    keys = values
+    if writes_text(field):
+        keys = sorted(key for value in values if (key := as_key(field, value)) is not None)
+    return dict(zip(prepare_all(field.target_field, keys, parent), keys, strict=True))
 
 
-def _present(
-    parents: QuerySet[Any], target: Field, keys: Sequence[Any]
-) -> Iterator[Iterable[tuple[Any]]]:
+def _present(parents: QuerySet[Any], target: Field, keys: Sequence[Any]) -> Iterator[Iterable[Any]]:
     """Keys that have a parent. A range is one query, where it holds few parents besides."""
     name = target.attname
-    dense = isinstance(target, models.IntegerField) and keys[-1] - keys[0] <= 10 * len(keys)
-    if dense:
+    whole_numbers = isinstance(target, models.IntegerField) and is_plain(target)
+    if whole_numbers and keys[-1] - keys[0] <= 10 * len(keys):
         within = parents.filter(**{f"{name}__range": (keys[0], keys[-1])})
         yield within.iterator(chunk_size=PORTABLE_STEP)
         return
     for start in range(0, len(keys), PARAMETERS):
-        yield parents.filter(**{f"{name}__in": keys[start : start + PARAMETERS]})
+        yield parents.filter(StoredIn(F(name), keys[start : start + PARAMETERS]))
 
 
 def _step(cursor: Any, limit: int, field: Field, child: str) -> Step | None:

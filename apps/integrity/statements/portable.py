@@ -7,13 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError, connections, models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from ..backends import visibility
 from ..columns import columns_of, origin
 from ..generic import rows_of
 from ..relations import format_key, primary_key
+from ..stored import StoredIn, prepare_all
 from . import need
 from .barriers import packed
 
@@ -44,9 +45,10 @@ class Portable:
         from ..models import Deletion
 
         pk = primary_key(parent)
-        alive: set[Any] = set()
-        for chunk in _chunks(need(keys)):
-            alive |= set(rows_of(pk, using).filter(pk__in=chunk).values_list("pk", flat=True))
+        alive, prepared = set[Any](), prepare_all(pk, need(keys), using)
+        for chunk in _chunks(prepared):
+            rows = rows_of(pk, using).filter(StoredIn(F("pk"), chunk))
+            alive |= {*prepare_all(pk, rows.values_list("pk", flat=True), using)}
         new = [
             Deletion(
                 parent=parent._meta.label,
@@ -54,8 +56,8 @@ class Portable:
                 targets=target,
                 source=source,
             )
-            for key, target in zip(keys, targets, strict=True)
-            if key not in alive
+            for key, stored, target in zip(keys, prepared, targets, strict=True)
+            if stored not in alive
         ]
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
         return [str(deletion.key) for deletion in new]
@@ -212,25 +214,25 @@ class Portable:
         return Counter(found.values())
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        name, referring = field.attname, rows_of(field, using)
+        name, referring = F(field.attname), rows_of(field, using)
         # A database may take texts for equal that Python does not.
         exact = isinstance(origin(field), models.IntegerField | models.UUIDField)
         held = set[Any]()
         with visibility.whole(using, field.model):
             for chunk in _chunks(need(keys)):
-                rows = referring.filter(**{f"{name}__in": chunk}).values_list(name, flat=True)
+                rows = referring.filter(StoredIn(name, chunk)).values_list(field.attname, flat=True)
                 present = list(rows[:ROWS_SEEN])  # a key may have a million
-                held |= {*present} & {*chunk}
+                held |= {*prepare_all(field, present, using)} & {*chunk}
                 if len(present) == ROWS_SEEN or not exact:
                     rest = {*chunk} - held
-                    held |= {key for key in rest if referring.filter(**{name: key}).exists()}
+                    held |= {k for k in rest if referring.filter(StoredIn(name, [k])).exists()}
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
         with visibility.whole(using, field.model):
             return sum(
-                referring.filter(**{f"{field.attname}__in": chunk}).count()
+                referring.filter(StoredIn(F(field.attname), chunk)).count()
                 for chunk in _chunks(need(keys))
             )
 
@@ -253,10 +255,12 @@ def _referring(
     """Primary key → key of at most `limit` rows, locked where the backend can lock."""
     can_skip = connections[using].features.has_select_for_update_skip_locked
     locked = rows_of(field, using).select_for_update(skip_locked=can_skip and not patient)
-    found: dict[Any, Any] = {}
+    pk, found = primary_key(field.model), dict[Any, Any]()
     for chunk in _chunks(need(keys)):
-        pairs = locked.filter(**{f"{field.attname}__in": chunk}).values_list("pk", field.attname)
-        found.update(pairs[: limit - len(found)])
+        rows = locked.filter(StoredIn(F(field.attname), chunk))
+        pairs = list(rows.values_list("pk", field.attname)[: limit - len(found)])
+        pks = prepare_all(pk, (each for each, _ in pairs), using)
+        found.update(zip(pks, prepare_all(field, (key for _, key in pairs), using), strict=True))
         if len(found) >= limit:
             break
     return found
@@ -264,8 +268,9 @@ def _referring(
 
 def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> QuerySet[Any]:
     """Those rows, as long as they hold the key that they were found by."""
-    keys = {found[pk] for pk in pks}
-    return rows_of(field, using).filter(**{"pk__in": pks, f"{field.attname}__in": keys})
+    keys = [*{found[pk] for pk in pks}]
+    rows = rows_of(field, using).filter(StoredIn(F("pk"), pks))
+    return rows.filter(StoredIn(F(field.attname), keys))
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

@@ -11,6 +11,7 @@ from django.db.models import BooleanField, F, Func, Q, Value
 
 from ..backends.schemas import beside_log
 from ..relations import format_key, primary_key
+from ..stored import prepare, prepare_all
 from . import need
 from .barriers import Barrier, Blocker, Holder, Horizon, packed
 from .rows import Rows
@@ -91,8 +92,7 @@ class PostgreSQL(Rows):
         ours, table = beside_log(parent, using)
         if len(keys) == 1:  # the usual request: planned in half the time
             values = f"%s, %s::jsonb, %s, 'recorded' WHERE NOT EXISTS ({alive} %s::{kind})"
-            value = pk.get_db_prep_value(keys[0], connections[using])
-            params = [*texts, *packed, source, value, table]
+            params = [*texts, *packed, source, prepare(pk, keys[0], using), table]
         else:
             values = (
                 "gone.text, gone.target::jsonb, %s, 'recorded'"
@@ -100,7 +100,7 @@ class PostgreSQL(Rows):
                 f" WHERE NOT EXISTS ({alive} gone.key)"
             )
             known = packed if any(packed) else None
-            params = [source, as_array(pk, need(keys), using), texts, known, table]
+            params = [source, as_array(prepare_all(pk, need(keys), using)), texts, known, table]
         rows = fetch(
             using,
             "INSERT INTO integrity_deletion (parent, key, targets, source, state)"

@@ -26,6 +26,8 @@ from django.db import connections
 
 from ..backends import visibility
 from ..columns import columns_of
+from ..exceptions import InvalidKey
+from ..relations import label
 from . import need
 from .constraints import deferred_constraints
 from .sql import EXACT, Names, also, as_array, fetch, hidden, names_of, type_of
@@ -49,16 +51,15 @@ class Rows:
         rows = f"SELECT {_pk_of(field, using)} AS pk FROM {table} AS child"
         lock = " LIMIT %s FOR UPDATE OF child SKIP LOCKED"
         if len(keys) == 1 and kind in EXACT:  # it may have very many rows
-            key = field.get_db_prep_value(keys[0], connections[using])
             # Twice SELECT: else planners see the key, and judge by what they last knew of it.
             wanted = f"(SELECT (SELECT %s::{kind}) AS key) AS wanted"
             sql = f"{rows}, {wanted} {_sought(field, using)}{lock}"
-            return dict.fromkeys((row for (row,) in fetch(using, sql, [key, limit])), keys[0])
+            return dict.fromkeys((row for (row,) in fetch(using, sql, [keys[0], limit])), keys[0])
         sql = (
             f"SELECT found.pk, wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL ({rows} {_sought(field, using)}{lock}) AS found LIMIT %s"
         )
-        return dict(fetch(using, sql, [as_array(field, need(keys), using), limit, limit]))
+        return dict(fetch(using, sql, [as_array(need(keys)), limit, limit]))
 
     def take_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
@@ -120,7 +121,7 @@ class Rows:
         if type_of(field, using) not in EXACT:
             return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
         if patient and field.unique and len(keys) <= limit:
-            return _number(_delete(field, using), [as_array(field, need(keys), using)], using)
+            return _number(_delete(field, using), [as_array(need(keys))], using)
         found = None
         if patient and len(keys) > 1:  # one alone that has rows may have very many
             found = _delete_all(field, keys, limit, "0", using)
@@ -159,9 +160,15 @@ class Rows:
                 f" {_sought(field, using)} LIMIT 1) AS present"
             )
         guard, table = visibility.guard(field.model, using)
-        found = fetch(using, f"{sql}{guard}", [as_array(field, need(keys), using), table])
-        held = [key for (key,) in found]
-        return {*visibility.without_guard(held, field.model, using, every=len({*keys}))}
+        found = fetch(using, f"{sql}{guard}", [as_array(need(keys)), table])
+        values, wanted = [key for (key,) in found], {*keys}
+        held = {*visibility.without_guard(values, field.model, using, every=len(wanted))}
+        if not held <= wanted:  # what is there would look gone
+            raise InvalidKey(
+                f"{label(field)}: the server returns keys in another form than the field's"
+                " get_db_prep_value() makes of them. Nothing was concluded from that"
+            )
+        return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         names = names_of(field, using)
@@ -172,7 +179,7 @@ class Rows:
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
             f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
             f" AS present{guard}",
-            [as_array(field, need(keys), using), table],
+            [as_array(need(keys)), table],
         )
         if hidden:
             raise visibility.refusal(field.model, using)
@@ -221,7 +228,7 @@ def _delete_all(
     Counts them for each value of `by`. See Note [All or some]. A unique field needs no counting
     before.
     """
-    prepared = as_array(field, need(keys), using)
+    prepared = as_array(need(keys))
     gone, counts = f"gone AS ({_delete(field, using)}", f"RETURNING {by} AS key) {PER_KEY}"
     if field.unique and len(keys) <= limit:
         return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
@@ -242,7 +249,7 @@ def _take_all(
 
     Return primary key → key. See Note [All or some].
     """
-    prepared = as_array(field, need(keys), using)
+    prepared = as_array(need(keys))
     picked, params = _some(field, prepared, limit + 1, using, patient=True)
     sql = (
         f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
@@ -263,7 +270,7 @@ def _delete_some(
     would compare each row with one after the other; and no index serves what IS TRUE, or it might
     walk all rows of the keys to find those picked.
     """
-    names, prepared = names_of(field, using), as_array(field, need(keys), using)
+    names, prepared = names_of(field, using), as_array(need(keys))
     picked, params = _some(field, prepared, limit, using, patient=patient)
     again = f"child.{names['key']} = ANY(%s::{type_of(field, using)}[])"
     sql = (
@@ -323,7 +330,7 @@ def _picking(
         " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
         f" AND child.ctid = picked.row AND {key} = picked.key{also(field, 'child', using)}"
     )
-    return sql, [as_array(field, need(keys), using), limit, limit]
+    return sql, [as_array(need(keys)), limit, limit]
 
 
 def _picked(field: Field, using: str, *, patient: bool) -> str:

@@ -69,12 +69,10 @@ def type_of(field: Field, using: str) -> str:
     return {"char": "bpchar", "bit": "varbit"}.get(plain, plain)
 
 
-def as_array(field: Field, values: Sequence[Any], using: str) -> str | list[Any]:
-    """The values as one parameter, for a cast to an array."""
-    if {*map(type, values)} == {int}:  # no field changes those, and there are many
-        return array(values)
-    connection = connections[using]
-    return [field.get_db_prep_value(value, connection) for value in values]
+def as_array(values: Sequence[Any]) -> str | list[Any]:
+    """Prepared values (stored.py) as one parameter, for a cast to an array."""
+    whole = {*map(type, values)} == {int}  # there are many
+    return array(values) if whole else list(values)
 
 
 def array(numbers: Sequence[int]) -> str:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
-LABEL = "hostile"
-
 
 class HostileRouter:
-    """Answers for this app only."""
+    """Answers for one app only."""
+
+    label = "hostile"
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
         return next(iter(self.databases_for(model)), None)
@@ -23,11 +23,11 @@ class HostileRouter:
     db_for_write = db_for_read
 
     def databases_for(self, model: type[Model]) -> Sequence[str]:
-        return (model.home,) if model._meta.app_label == LABEL else ()
+        return (model.home,) if model._meta.app_label == self.label else ()
 
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **_hints: Any
     ) -> bool | None:
-        if app_label != LABEL or model_name is None:
+        if app_label != self.label or model_name is None:
             return None
-        return db == apps.get_model(LABEL, model_name).home
+        return db == apps.get_model(self.label, model_name).home

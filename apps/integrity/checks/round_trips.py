@@ -1,0 +1,142 @@
+"""Keys that do not come back from the text which the deletion log keeps of them.
+
+Tries sample values on the fields alone: no query, and no instance of a model.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import connections
+
+from .. import conf, relations, stored
+from ..columns import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ..relations import Field, Relation
+
+#: Keys as a database may hold them. Those that a field does not take tell nothing.
+NUMBERS = (1, 2, 42, 1_000_003)
+TEXTS = ("1", "42", "7f", "abc", "A-1")
+UUIDS = tuple(uuid.uuid5(uuid.NAMESPACE_OID, text) for text in TEXTS)
+SAMPLES: tuple[Any, ...] = (*NUMBERS, *TEXTS, *UUIDS, *(each.hex for each in UUIDS))
+
+
+def returning(**_: Any) -> list[checks.CheckMessage]:
+    """E020: a field of a key whose values would be taken for other ones."""
+    found: dict[Field, checks.CheckMessage] = {}
+    for relation in relations.catalogue().relations:
+        for field, alias in _fields(relation):
+            triggers = conf.current().capture_of(relation.parent._meta.label) != "signal"
+            if field not in found and (message := _problem(field, alias, triggers=triggers)):
+                found[field] = message
+    return list(found.values())
+
+
+def _fields(relation: Relation) -> Iterator[tuple[Field, str]]:
+    """The fields of the relation's keys, each with an alias where its values are."""
+    home = relation.parent_databases[0]
+    yield origin(relations.primary_key(relation.parent)), home
+    yield origin(relation.target), home
+    yield origin(relation.field), relation.child_databases[0]
+
+
+def _problem(field: Field, alias: str, *, triggers: bool) -> checks.CheckMessage | None:
+    if stored.is_plain(field):
+        return None
+    for held, value in _loaded(field, alias):
+        text = _text(field, value)
+        if (read := _read(field, text, alias)) != held:
+            return _error(
+                field, f"the key {held!r} is logged as {text!r}, and read back as {read!r}",
+                hint="Let value_to_string() return what to_python() takes for the same key, and"
+                " get_prep_value() return what the column holds.",
+            )  # fmt: skip
+        if triggers and (read := _read(field, str(held), alias)) != held:
+            return _error(
+                field,
+                f"a trigger logs the key {held!r} as the column holds it, and to_python() with"
+                f" get_prep_value() make {read!r} of that",
+                hint=f'INTEGRITY = {{"capture": {{{field.model._meta.label!r}: "signal"}}}}',
+            )
+    return None
+
+
+def _error(field: Field, text: str, *, hint: str) -> checks.CheckMessage:
+    name = relations.label(field)
+    return checks.Error(
+        f"{name} ({type(field).__name__}): {text}. Deletions would be carried out for other keys.",
+        hint=hint,
+        obj=field,
+        id="integrity.E020",
+    )
+
+
+def _loaded(field: Field, alias: str) -> Iterator[tuple[Any, Any]]:
+    """What a column may hold, and what the field makes of it. Where it fits nothing: of its own."""
+    found = False
+    for held in SAMPLES:
+        for value in _load(field, held, alias):
+            if _prepared(field, value, alias) == held and _of_type(field, held, alias):
+                found = True
+                yield held, value
+    for seed in () if found else SAMPLES:
+        held = _read(field, str(seed), alias)
+        for value in _load(field, held, alias) if held is not None else ():
+            yield held, value
+
+
+def _of_type(field: Field, held: Any, alias: str) -> bool:
+    """Whether the column's type takes such a value."""
+    kind = (field.rel_db_type(connections[alias]) or "").lower()
+    wanted: Sequence[str] = ("char", "text", "citext")
+    if isinstance(held, int):
+        wanted = ("int", "numeric", "serial")
+    elif isinstance(held, uuid.UUID):
+        wanted = ("uuid",)
+    return any(each in kind for each in wanted)
+
+
+def _load(field: Field, held: Any, alias: str) -> list[Any]:
+    """The value that the ORM makes of `held`; none where it cannot."""
+    connection, value = connections[alias], held
+    column = field.get_col(field.model._meta.db_table)
+    try:
+        converters: Iterable[Any] = (
+            *connection.ops.get_db_converters(column),
+            *column.get_db_converters(connection),
+        )
+        for convert in converters:
+            value = convert(value, column, connection)
+    except Exception:  # noqa: BLE001 (a project's code, given a value that it may not expect)
+        return []
+    return [] if value is None else [value]
+
+
+def _text(field: Field, value: Any) -> str | None:
+    try:
+        return relations.text_of(field, value)
+    except Exception:  # noqa: BLE001 (as above)
+        return None
+
+
+def _read(field: Field, text: str | None, alias: str) -> Any:
+    """What is looked for in the database when the log says `text`; None where nothing can be."""
+    try:
+        return None if text is None else _prepared(field, field.to_python(text), alias)
+    except Exception:  # noqa: BLE001 (as above)
+        return None
+
+
+def _prepared(field: Field, value: Any, alias: str) -> Any:
+    try:
+        return stored.prepare(field, value, alias)
+    except Exception:  # noqa: BLE001 (as above)
+        return None
+
+
+CHECKS = (returning,)
