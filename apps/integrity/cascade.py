@@ -17,6 +17,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import Error
@@ -98,7 +99,7 @@ def _drain_log(
         settings.statement_rows,
         most=settings.statement_rows_max,
         seconds=settings.statement_seconds,
-        ceilings=(remembered := control.step_rows(done.database, using=using)),
+        recall=partial(control.step_rows, done.database, using=using),
     )
     try:
         while not done.more:
@@ -121,9 +122,9 @@ def _drain_log(
             if control.is_paused(done.database, using=using):
                 return
     finally:
-        if (ceilings := paces.ceilings()) != remembered:
-            with contextlib.suppress(Error):  # the next run learns it anew
-                control.remember_step_rows(done.database, ceilings, using=using)
+        if (learned := paces.learned()) is not None:
+            with contextlib.suppress(Error):  # else the next run learns it anew
+                control.remember_step_rows(done.database, learned, using=using)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: The fewest rows or keys that a slow database shrinks a statement to.
 FEWEST = 50
@@ -70,12 +71,17 @@ class Paces(dict[str, Pace]):
     """
 
     def __init__(
-        self, rows: int, *, most: int, seconds: float, ceilings: Mapping[str, int] | None = None
+        self,
+        rows: int,
+        *,
+        most: int,
+        seconds: float,
+        recall: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """`ceilings` are those that were remembered, by relation."""
+        """`recall` returns the ceilings that were remembered, by relation; asked when needed."""
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
-        self._ceilings = dict(ceilings or {})
+        self._recall = recall
         #: Whether a step of a single row was too large.
         self.exhausted = False
 
@@ -83,11 +89,18 @@ class Paces(dict[str, Pace]):
         slowest = min((each.rows for each in self.values()), default=self._rows)
         rows = min(slowest, self._rows * HEAD_START)
         pace = self[label] = Pace(
-            rows, most=self._most, seconds=self._seconds, ceiling=self._ceilings.get(label)
+            rows, most=self._most, seconds=self._seconds, ceiling=self._remembered.get(label)
         )
         return pace
 
-    def ceilings(self) -> dict[str, int]:
-        """Return the ceilings to remember: those below what any statement may touch."""
-        known = self._ceilings | {label: pace.ceiling for label, pace in self.items()}
-        return {label: rows for label, rows in known.items() if rows < self._most}
+    @functools.cached_property
+    def _remembered(self) -> dict[str, int]:
+        return dict(self._recall())
+
+    def learned(self) -> dict[str, int] | None:
+        """Return the ceilings to remember, those below the most rows; None where none changed."""
+        known = {label: pace.ceiling for label, pace in self.items()}
+        if not known:
+            return None
+        low = {at: rows for at, rows in (self._remembered | known).items() if rows < self._most}
+        return None if low == self._remembered else low

@@ -371,8 +371,8 @@ MUTATIONS = (
         "too-large-is-forgotten",
         "G1: each run begins with the size that was too large for the last one",
         CASCADE,
-        "ceilings=(remembered := control.step_rows(done.database, using=using)),",
-        "ceilings=(remembered := {}),",
+        "recall=partial(control.step_rows, done.database, using=using),",
+        "",
         (f"{T_STUCK}::TestTooLarge::test_what_was_remembered_is_where_the_next_run_begins",),
     ),
     Mutation(
