@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Deletes of one history, before the next one begins with other models.
 DELETES = 12
+#: The end of a history: no work may be left, whatever rows say.
+SETTLE: Operation = ("settle", {})
 
 
 @dataclass
@@ -72,9 +74,10 @@ def play_history(sides: Sides, number: int, operations: int, played: Played) -> 
     for _ in range(DELETES):
         delete = drawn.delete(rows)
         if delete is None or played.operations >= operations:
-            return
+            break
         rows = _step(sides, delete, rows, done, played)
         rows = _step(sides, drawn.more_rows(rows), rows, done, played)
+    _step(sides, SETTLE, rows, done, played)
 
 
 def _step(

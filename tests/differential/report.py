@@ -34,8 +34,7 @@ def described(operation: Operation) -> Iterator[str]:
     name, arguments = operation
     if name == "delete":
         yield f"delete {arguments['how']} {arguments['model']} {arguments['keys']}"
-        return
-    for model, values in arguments["rows"]:
+    for model, values in arguments.get("rows", ()):
         held = ", ".join(f"{key}={value!r}" for key, value in values.items())
         yield f"insert {model}({held})"
 

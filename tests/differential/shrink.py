@@ -83,6 +83,7 @@ def _smaller(history: list[Operation], place: int) -> Iterator[list[Operation]]:
             yield _with(
                 history, place, keys=[each for each in _keys(history, place) if each != key]
             )
+    if name != "rows":
         return
     ((model, values),) = arguments["rows"]
     for attribute in values:
