@@ -420,6 +420,12 @@ class TestCost:
             Artist.objects.all().delete()
             assert not Artist.objects.exists()
 
+    def test_a_circle_is_followed_once(self, spread: Spread, tune: Tune) -> None:
+        tune(protect_keys=10)
+        spread(INSIDE)
+        a_circle_without_a_shelf().delete()
+        assert Artist.objects.count() == 1
+
     def test_more_keys_than_the_limit_refuse(self, spread: Spread, tune: Tune) -> None:
         tune(protect_keys=5)
         spread(APART)

@@ -147,7 +147,7 @@ MUTATIONS = (
         PROTECTED_WALK,
         "new = [value for value in values if value not in seen]",
         "new = values",
-        (f"{ANSWER}[a_circle_without_a_shelf-inside]",),
+        (f"{T_PROTECTION}::TestCost::test_a_circle_is_followed_once",),
     ),
     Mutation(
         "restrict-without-its-exception",
