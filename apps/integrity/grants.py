@@ -202,10 +202,16 @@ def _content_types(relation: Relation) -> Iterator[Need]:
 def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
     if way.way is Way.COLLECTOR:
         model = way.root.field.model
-        yield _column(database, relations.primary_key(model), UPDATE)  # Note [Row locks]
+        yield from _lock(model, database)
         yield from _collected(model, database, found, set())
     else:
         yield from _set_based(way.root, database)
+
+
+def _lock(model: Model, database: str) -> Iterator[Need]:
+    """See Note [Row locks]."""
+    for column in relations.pk_fields(model):
+        yield _column(database, column, UPDATE)
 
 
 def _set_based(node: Node, database: str) -> Iterator[Need]:
@@ -214,7 +220,7 @@ def _set_based(node: Node, database: str) -> Iterator[Need]:
         yield from _update(node.field, database)
         return
     yield from _on(database, model, SELECT, DELETE)
-    yield _column(database, relations.primary_key(model), UPDATE)  # Note [Row locks]
+    yield from _lock(model, database)
     for sub in node.below:
         yield from _set_based(sub, database)
 

@@ -318,6 +318,11 @@ def primary_key(model: Model) -> Field:
     return pk
 
 
+def pk_fields(model: Model) -> tuple[Field, ...]:
+    """Return the columns of the model's primary key: several, where it is composite."""
+    return tuple(concrete(model)._meta.pk_fields)
+
+
 @functools.cache
 def targets(parent: Model) -> tuple[Field, ...]:
     """The fields of `parent`, other than its primary key, that keys elsewhere hold (`to_field`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import ADOPTION, STEPS
+from .paths import ADOPTION, GRANTS, STEPS
 
 POLICIES = "apps/integrity/policies.py"
 T_HOMES = "tests/unit/test_homes.py"
@@ -79,6 +79,14 @@ MUTATIONS = (
         "return [each for each in found if concerns(each.obj, app_configs)]",
         "return found",
         (f"{T_HOMES}::TestSomeApps",),
+    ),
+    Mutation(
+        "composite-keys-ungranted",
+        "a worker may not lock rows whose primary key is composite",
+        GRANTS,
+        "for column in relations.pk_fields(model):",
+        "for column in [relations.primary_key(model)]:",
+        ("tests/integration/test_composite_keys.py::test_grants_name_each_column_of_the_key",),
     ),
     # Policies
     Mutation(

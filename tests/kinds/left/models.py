@@ -15,6 +15,7 @@ from tests.kinds.parents.models import (
     Forest,
     Giver,
     Guarded,
+    Hall,
     Hidden,
     Library,
     Lineage,
@@ -326,3 +327,21 @@ class Fence(models.Model):
 
     class Meta:
         indexes = (models.Index(fields=["content_type", "object_id"]),)
+
+
+# Composite primary keys
+
+
+class Seat(models.Model):
+    pk = models.CompositePrimaryKey("row", "number")
+    row = models.CharField(max_length=3)
+    number = models.IntegerField()
+    hall = across(Hall)
+
+
+class Ticket(models.Model):
+    """The key is a part of the primary key."""
+
+    pk = models.CompositePrimaryKey("hall_id", "number")
+    hall = across(Hall)
+    number = models.UUIDField()

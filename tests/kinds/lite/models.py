@@ -5,7 +5,7 @@ from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
-from tests.kinds.parents.models import Mixed
+from tests.kinds.parents.models import Hall, Mixed
 
 
 class Author(models.Model):
@@ -49,3 +49,12 @@ class Leaf(models.Model):
 
 class Vein(models.Model):
     leaf = models.ForeignKey(Leaf, models.CASCADE)
+
+
+class Seat(models.Model):
+    """Its primary key is composite."""
+
+    pk = models.CompositePrimaryKey("row", "number")
+    row = models.CharField(max_length=3)
+    number = models.IntegerField()
+    hall = models.ForeignKey(Hall, models.CASCADE, db_constraint=False, related_name="+")

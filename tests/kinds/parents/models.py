@@ -159,3 +159,7 @@ class Weed(models.Model):
 
 class Stone(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+
+class Hall(models.Model):
+    """Parent of rows whose primary key is composite."""
