@@ -183,6 +183,19 @@ def _stand_in(field: Any, on_delete: StandIn) -> None:
     field.remote_field.on_delete = on_delete
 
 
+def release(catalogue: Catalogue) -> None:
+    """Undo what was done for a catalogue: its fields are as their authors wrote them."""
+    adopted = [each.field for each in catalogue.relations]
+    for field in (*adopted, *(each.field for each in catalogue.unknown_homes)):
+        if field.is_relation and isinstance(field.remote_field.on_delete, StandIn):
+            field.remote_field.on_delete = declared_on_delete(field)
+            field.__class__ = _declared.get(type(field), type(field))
+    for model in apps.get_models(include_auto_created=True):
+        if any(isinstance(each, Guard) for each in model._meta.private_fields):
+            kept = [each for each in model._meta.private_fields if not isinstance(each, Guard)]
+            model._meta.private_fields[:] = kept
+
+
 def _guard(relation: Relation) -> None:
     """Guard the parent, its proxies and its multi-table children, which take it along."""
     for model in apps.get_models(include_auto_created=True):
@@ -195,6 +208,7 @@ def _guard(relation: Relation) -> None:
 
 
 _adopted: dict[type[ForeignKey], type[ForeignKey]] = {}
+_declared: dict[type[ForeignKey], type[ForeignKey]] = {}
 
 
 def _adopted_class(declared: type[ForeignKey]) -> type[ForeignKey]:
@@ -209,4 +223,5 @@ def _adopted_class(declared: type[ForeignKey]) -> type[ForeignKey]:
         same_name = {"__module__": declared.__module__, "__qualname__": declared.__qualname__}
         members = {"deconstruct": deconstruct, **same_name}
         _adopted[declared] = type(declared.__name__, (declared,), members)
+        _declared[_adopted[declared]] = declared
     return _adopted[declared]

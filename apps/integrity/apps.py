@@ -17,12 +17,9 @@ class IntegrityConfig(AppConfig):
 
     def ready(self) -> None:
         """No queries and no connections here: it runs in every process, also before a fork."""
-        from . import adoption, capture, checks, relations, renames, triggers, wakeup
+        from . import checks, installation, renames, triggers, wakeup
 
-        catalogue = relations.catalogue()
-        triggers.require(catalogue)
-        adoption.adopt(catalogue)
-        capture.connect(catalogue)
+        installation.install()
         wakeup.connect()
         checks.connect()
         uid = "integrity.triggers"

@@ -63,6 +63,19 @@ def connect(catalogue: Catalogue) -> None:
             uid = f"integrity.capture.{model._meta.label}"
             pre_delete.connect(gather, sender=model, dispatch_uid=uid)
             post_delete.connect(flush, sender=model, dispatch_uid=uid)
+            _connected[uid] = model
+
+
+#: What is listened to: uid → model.
+_connected: dict[str, Model] = {}
+
+
+def disconnect() -> None:
+    """Listen to no model any more."""
+    while _connected:
+        uid, model = _connected.popitem()
+        pre_delete.disconnect(sender=model, dispatch_uid=uid)
+        post_delete.disconnect(sender=model, dispatch_uid=uid)
 
 
 def gather(

@@ -117,7 +117,7 @@ def concrete(model: Model) -> Model:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalogue:
     """All relations of the project, in the order of their labels."""
 
@@ -129,6 +129,15 @@ class Catalogue:
     def parents(self) -> dict[str, Model]:
         """Label → tracked parent model."""
         return {each.parent._meta.label: each.parent for each in self.relations}
+
+    @functools.cached_property
+    def targets(self) -> dict[Model, tuple[Field, ...]]:
+        """Parent → its fields, other than the primary key, that are held by keys that cascade."""
+        found: dict[Model, dict[Field, None]] = {}
+        for each in self.relations:
+            if each.policy.cascades and each.target != primary_key(each.parent):
+                found.setdefault(each.parent, {})[each.target] = None
+        return {parent: tuple(fields) for parent, fields in found.items()}
 
     @property
     def log_databases(self) -> tuple[str, ...]:
@@ -286,10 +295,35 @@ def _require_its_content_types(relation: Relation) -> None:
         )
 
 
-@functools.cache
+#: Called with each catalogue that is discovered, before anybody gets it.
+followers: list[Callable[[Catalogue], None]] = []
+#: The catalogue of this process, or nothing yet.
+_known: list[Catalogue] = []
+
+
 def catalogue() -> Catalogue:
-    """The catalogue of this process, discovered once when the apps are ready."""
-    return discover()
+    """The catalogue of this process, discovered when the apps are ready.
+
+    And anew after settings or models changed that it was read from (installation.py).
+    """
+    if not _known:
+        replace(discover())
+    return _known[0]
+
+
+def replace(found: Catalogue) -> None:
+    """Let this be the catalogue of the process."""
+    for follow in followers:
+        follow(found)
+    _known[:] = [found]
+
+
+def forget() -> None:
+    """Let the catalogue be discovered anew."""
+    _known.clear()
+
+
+catalogue.cache_clear = forget  # type: ignore[attr-defined]  # a function has no such attribute
 
 
 def log_databases() -> tuple[str, ...]:
@@ -323,12 +357,9 @@ def pk_fields(model: Model) -> tuple[Field, ...]:
     return tuple(concrete(model)._meta.pk_fields)
 
 
-@functools.cache
 def targets(parent: Model) -> tuple[Field, ...]:
     """The fields of `parent`, other than its primary key, that keys elsewhere hold (`to_field`)."""
-    pk = primary_key(parent)
-    children = catalogue().children_of(parent._meta.label)
-    return tuple(dict.fromkeys(each.target for each in children if each.target != pk))
+    return catalogue().targets.get(parent, ())
 
 
 def suspected(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:

@@ -62,13 +62,14 @@ class AppLabelRouter(LogRouter):
 
 def home(app_label: str) -> str:
     """The alias of the database in which the app's rows live. Raises as `AppLabelRouter`."""
-    return _rules().get(app_label, DEFAULT_DB_ALIAS)
-
-
-@functools.cache
-def _rules() -> Mapping[str, str]:
-    """App label → alias."""
     given: Mapping[str, str] = getattr(settings, "DATABASE_ROUTING_RULES", {})
+    return _rules(*given.items()).get(app_label, DEFAULT_DB_ALIAS)
+
+
+@functools.lru_cache(maxsize=8)
+def _rules(*written: tuple[str, str]) -> Mapping[str, str]:
+    """App label → alias."""
+    given = dict(written)
     labels = {
         name: each.label for each in apps.get_app_configs() for name in (each.name, each.label)
     }
@@ -92,9 +93,14 @@ def _refuse_unknown(kind: str, names: Collection[str], known: Collection[str]) -
         )
 
 
+def forget() -> None:
+    """Let the rules be read anew."""
+    _rules.cache_clear()
+
+
 def _forget(*, setting: str, **_: object) -> None:
     if setting in {"DATABASE_ROUTING_RULES", "DATABASES", "INSTALLED_APPS"}:
-        _rules.cache_clear()
+        forget()
 
 
 setting_changed.connect(_forget, dispatch_uid="integrity.routers")
