@@ -23,6 +23,7 @@ from django.db.models.signals import post_delete, pre_delete
 
 from . import conf, log, phases, relations
 from .backends import schemas
+from .backends.addresses import address
 from .exceptions import InvalidKey, NotTheParents, ParentStillExists
 from .models import Deletion
 from .phases import Phase
@@ -136,12 +137,7 @@ def is_home(parent: Model, using: str) -> bool:
     Another alias of the same physical database counts (a second route, a test mirror).
     """
     homes = relations.databases_for(parent)
-    return using in homes or _address(using) in {_address(home) for home in homes}
-
-
-def _address(alias: str) -> tuple[Any, ...]:
-    settings = connections[alias].settings_dict
-    return tuple(settings.get(part) for part in ("ENGINE", "HOST", "PORT", "NAME"))
+    return using in homes or address(using) in {address(home) for home in homes} - {None}
 
 
 def _by_model(

@@ -6,6 +6,7 @@ from .mutation import Mutation
 from .paths import ADOPTION, GRANTS, STEPS
 
 POLICIES = "apps/integrity/policies.py"
+T_INSTALLATION = "tests/unit/test_installation.py"
 T_HOMES = "tests/unit/test_homes.py"
 T_POLICIES = "tests/unit/test_policies.py"
 T_WRAPPED = "tests/integration/test_wrapped_policies.py"
@@ -87,6 +88,30 @@ MUTATIONS = (
         "for column in relations.pk_fields(model):",
         "for column in [relations.primary_key(model)]:",
         ("tests/integration/test_composite_keys.py::test_grants_name_each_column_of_the_key",),
+    ),
+    Mutation(
+        "an-address-without-its-schema",
+        "G2: a delete in another schema is taken for one of the parent",
+        "apps/integrity/backends/addresses.py",
+        "return (vendor, *server, name, _schema(options))",
+        "return (vendor, *server, name)",
+        ("tests/unit/test_addresses.py::TestIsHome",),
+    ),
+    Mutation(
+        "a-catalogue-for-ever",
+        "tests that swap routers see relations of others",
+        "apps/integrity/installation.py",
+        "relations.replace(relations.discover() if here else relations.Catalogue(()))",
+        "pass",
+        (f"{T_INSTALLATION}::test_routers_that_a_test_swaps",),
+    ),
+    Mutation(
+        "stand-ins-for-ever",
+        "a key within one database is left to cascades that never come",
+        "apps/integrity/installation.py",
+        "adoption.release(before)",
+        "pass",
+        (f"{T_INSTALLATION}::test_routers_that_a_test_swaps",),
     ),
     # Policies
     Mutation(

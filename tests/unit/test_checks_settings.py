@@ -91,16 +91,6 @@ class TestW007:
         put(monkeypatch, "blog_db", **values)
         assert checks.shared() == []
 
-    def test_databases_in_memory_are_never_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        put(monkeypatch, "test_lite", NAME=":memory:")
-        assert checks.place("test_lite") is None
-
-    def test_a_file_is_one_by_whatever_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        put(monkeypatch, "test_lite", NAME="some/../file.sqlite3")
-        by_detour = checks.place("test_lite")
-        put(monkeypatch, "test_lite", NAME="file.sqlite3")
-        assert by_detour == checks.place("test_lite") is not None
-
 
 # Celery's settings. A project that has one of them, and nothing else.
 

@@ -10,11 +10,11 @@ from django.db import connections
 
 from .. import claims, control, missing, relations, triggers
 from ..backends import visibility
+from ..backends.addresses import address
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from . import schemas
 from .scope import scoped
-from .settings import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,11 +85,11 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
     for each in relations.catalogue().relations:
         homes, elsewhere = each.parent_databases, each.child_databases
         for model, its, others in ((each.parent, homes, elsewhere), (each.child, elsewhere, homes)):
-            places = {place(alias) for alias in its}
+            places = {address(alias) for alias in its}
             yield from (
                 (alias, model, its[0])
                 for alias in others
-                if alias not in its and not places & {place(alias), None}
+                if alias not in its and not places & {address(alias), None}
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -12,13 +11,11 @@ from django.core import checks
 from django.db import connections
 
 from .. import conf, relations
+from ..backends.addresses import address as place
 from ..routing import CONTROL, PERIODS, queue_for
 from .celery import ONE_LINE, PACKAGE, entries, has_table, is_told, option
 from .keys import some
 from .scope import scoped
-
-#: The ports that servers have where the settings name none.
-PORTS = {"postgresql": "5432", "mysql": "3306", "oracle": "1521"}
 
 
 def named(**_: Any) -> list[checks.CheckMessage]:
@@ -119,21 +116,6 @@ def shared(**_: Any) -> list[checks.CheckMessage]:
         )
         for (home, elsewhere), labels in pairs.items()
     ]
-
-
-def place(alias: str) -> tuple[str, ...] | None:
-    """What identifies the database behind an alias; None where the settings do not tell."""
-    connection = connections[alias]
-    settings, vendor = connection.settings_dict, connection.vendor
-    name, options = str(settings["NAME"] or ""), settings.get("OPTIONS", {})
-    if not name or ":memory:" in name or "mode=memory" in name:
-        return None
-    if vendor == "sqlite":
-        return (vendor, str(Path(name).resolve()))
-    host, port = settings["HOST"] or "", str(settings["PORT"] or PORTS.get(vendor, ""))
-    # Two schemas of one database hold different tables.
-    schema = str(options.get("options", "")) if "search_path" in str(options) else ""
-    return (vendor, host, port, name, schema)
 
 
 CHECKS = scoped(named, shared, timed, queued, brokered)
