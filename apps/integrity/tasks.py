@@ -182,12 +182,20 @@ def publish_cascade(database: str) -> None:
     _publish(cascade_into, database)
 
 
+def is_eager() -> bool:
+    """Whether Celery is to call tasks in place: then there is no broker to ask or to tell."""
+    return bool(current_app.conf.task_always_eager)
+
+
 def _publish(task: Task[..., None], alias: str) -> None:
-    """Publish through a private pool whose sockets give up early.
+    """Publish through a private pool whose sockets give up early; call an eager task in place.
 
     Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
     Redis; `retry=False` alone waits six seconds in the connection's own retries.
     """
+    if is_eager():
+        task.apply(args=(alias,))
+        return
     seconds = conf.current().wakeup_timeout_seconds
     connection = _impatient(seconds)
     queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL

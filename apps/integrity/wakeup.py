@@ -6,6 +6,10 @@ may be lost or come twice: the state is in the database, and beat finds what nob
 Note [Never in the request]: publishing costs a millisecond when the broker is well, and up to the
 socket timeout when it hangs, so it happens in a thread that starts with the first wake-up of the
 process (never before a fork) and retries after a pause.
+
+Note [In place]: with CELERY_TASK_ALWAYS_EAGER tasks run in the thread that has committed, before
+its delete returns. A thread of ours would keep a connection to each database open, and no test
+could drop them.
 """
 
 from __future__ import annotations
@@ -92,17 +96,41 @@ class Publisher:
                 self._pending = {}
 
 
+class InPlace:
+    """Calls `publish(alias)` in the thread that wakes, where Celery calls tasks in place.
+
+    What is woken meanwhile, by deletes of the tasks themselves, comes after it and not inside it.
+    """
+
+    def __init__(self, publish: Callable[[str], None]) -> None:
+        self._publish = publish
+        self._state = threading.local()
+
+    def wake(self, alias: str) -> None:
+        """Do the work now. Raises what the tasks raise, if Celery lets them."""
+        pending: dict[str, None] | None = getattr(self._state, "pending", None)
+        if pending is not None:
+            pending[alias] = None
+            return
+        self._state.pending = pending = {alias: None}
+        try:
+            while pending:
+                self._publish(pending.popitem()[0])
+        finally:
+            self._state.pending = None
+
+
 def connect() -> None:
     """Publish a wake-up after each recorded deletion, if the project has Celery."""
     if importlib.util.find_spec("celery") is None:
         return
-    from .tasks import publish_dispatch
+    from .tasks import is_eager, publish_dispatch
 
-    publisher = Publisher(publish_dispatch)
+    publisher, in_place = Publisher(publish_dispatch), InPlace(publish_dispatch)
     atexit.register(publisher.close, timeout_seconds=1.0)
 
     def wake(using: str, **_: object) -> None:
         if conf.current().wakeups:
-            publisher.wake(using)
+            (in_place if is_eager() else publisher).wake(using)
 
     deletion_recorded.connect(wake, weak=False, dispatch_uid="integrity.wakeup")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import ADOPTION, GRANTS, STEPS
+from .paths import ADOPTION, GRANTS, STEPS, TASKS, WAKEUP
 
 POLICIES = "apps/integrity/policies.py"
 T_INSTALLATION = "tests/unit/test_installation.py"
+T_EAGER = "tests/integration/test_eager.py"
 T_HOMES = "tests/unit/test_homes.py"
 T_POLICIES = "tests/unit/test_policies.py"
 T_WRAPPED = "tests/integration/test_wrapped_policies.py"
@@ -112,6 +113,22 @@ MUTATIONS = (
         "adoption.release(before)",
         "pass",
         (f"{T_INSTALLATION}::test_routers_that_a_test_swaps",),
+    ),
+    Mutation(
+        "eager-asks-a-broker",
+        "in eager mode a delete waits for a broker that is not there",
+        TASKS,
+        "    if is_eager():\n        task.apply",
+        "    if False:\n        task.apply",
+        (f"{T_EAGER}::test_rows_elsewhere_are_gone_when_the_delete_returns",),
+    ),
+    Mutation(
+        "eager-in-a-thread",
+        "in eager mode a thread keeps connections open, and no test can drop its databases",
+        WAKEUP,
+        "(in_place if is_eager() else publisher).wake(using)",
+        "publisher.wake(using)",
+        (f"{T_EAGER}::test_no_thread_is_started_and_none_keeps_a_connection",),
     ),
     # Policies
     Mutation(
