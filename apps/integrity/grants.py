@@ -210,8 +210,8 @@ def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
 
 def _lock(model: Model, database: str) -> Iterator[Need]:
     """See Note [Row locks]."""
-    for column in relations.pk_fields(model):
-        yield _column(database, column, UPDATE)
+    for part in relations.pk_fields(model):
+        yield _column(database, part, UPDATE)
 
 
 def _set_based(node: Node, database: str) -> Iterator[Need]:

@@ -135,7 +135,8 @@ class Catalogue:
         """Parent → its fields, other than the primary key, that are held by keys that cascade."""
         found: dict[Model, dict[Field, None]] = {}
         for each in self.relations:
-            if each.policy.cascades and each.target != primary_key(each.parent):
+            pk = primary_key(each.parent)
+            if each.target != pk and each.policy.cascades:
                 found.setdefault(each.parent, {})[each.target] = None
         return {parent: tuple(fields) for parent, fields in found.items()}
 

@@ -86,8 +86,8 @@ MUTATIONS = (
         "composite-keys-ungranted",
         "a worker may not lock rows whose primary key is composite",
         GRANTS,
-        "for column in relations.pk_fields(model):",
-        "for column in [relations.primary_key(model)]:",
+        "for part in relations.pk_fields(model):",
+        "for part in [relations.primary_key(model)]:",
         ("tests/integration/test_composite_keys.py::test_grants_name_each_column_of_the_key",),
     ),
     Mutation(

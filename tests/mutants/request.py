@@ -374,8 +374,8 @@ MUTATIONS = (
         "publish-in-the-request",
         "G5: the request waits for the broker",
         WAKEUP,
-        "            publisher.wake(using)",
-        "            publish_dispatch(using)",
+        "(in_place if is_eager() else publisher).wake(using)",
+        "publish_dispatch(using)",
         (f"{T_WAKEUP}::TestConnected::test_a_recorded_deletion_wakes_its_log",),
     ),
     Mutation(
