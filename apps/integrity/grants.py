@@ -24,13 +24,12 @@ from .columns import columns_of, generic_of
 from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .plan import Way, plan
 from .policies import Policy, policy_of
-from .protection import graph_of
+from .protection import graph_of, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .plan import Node, Plan
-    from .protection.graph import Edge, Graph
     from .relations import Catalogue, Field, ForeignKey, Model, Relation
 
 
@@ -285,31 +284,7 @@ def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
 
 def _asked_at_once(parent: Model, home: str, found: Catalogue) -> Iterator[Need]:
     """PROTECT and RESTRICT look before the delete, as far down as its cascades lead."""
-    graph = graph_of(found)
-    beyond = graph.beyond([relations.concrete(parent)])
-    seen: set[tuple[Edge, str]] = set()
-    waiting = [(edge, home) for edge in graph.leaving(relations.concrete(parent))]
-    while waiting:
-        edge, parents = waiting.pop()
+    for edge, table, database in tables_of(graph_of(found), relations.concrete(parent), home):
         if edge.relation is not None:
             yield from _content_types(edge.relation)
-        for database in edge.databases(parents):
-            yield from _on(database, edge.child, SELECT)
-            if edge.generic is not None:
-                column: Any = edge.child._meta.get_field(edge.generic.content_type_field_name)
-                yield from _on(database, column.remote_field.model, SELECT)
-            if (edge, database) not in seen and not edge.asked:
-                seen.add((edge, database))
-                waiting += ((below, database) for below in graph.towards(edge.child))
-            if edge.policy is Policy.RESTRICT:
-                yield from _looked_up(graph, edge.child, database, beyond)
-
-
-def _looked_up(graph: Graph, model: Model, database: str, beyond: set[Model]) -> Iterator[Need]:
-    """Above a restricted row, what may take it along."""
-    for edge in graph.above[model]:
-        if edge.parent in beyond:
-            beyond = beyond - {edge.parent}
-            for home in edge.parent_databases(database):
-                yield from _on(home, edge.parent, SELECT)
-                yield from _looked_up(graph, edge.parent, home, beyond)
+        yield from _on(database, table, SELECT)

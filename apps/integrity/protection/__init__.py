@@ -11,5 +11,6 @@ from __future__ import annotations
 
 from .graph import graph_of
 from .question import ask
+from .tables import tables_of
 
-__all__ = ["ask", "graph_of"]
+__all__ = ["ask", "graph_of", "tables_of"]
