@@ -63,8 +63,8 @@ MUTATIONS = (
         "rename-without-audit",
         "nobody knows who renamed what",
         RENAMES,
-        """control.audit("rename",""",
-        """dict[str, str]().get("rename",""",
+        '    control.audit("rename", str(change), actor=actor, reason=rows, using=using)\n',
+        "",
         (f"{OPERATOR}::test_it_is_audited_and_the_second_run_changes_nothing",),
     ),
     Mutation(
