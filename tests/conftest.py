@@ -19,6 +19,7 @@ from django.test.utils import CaptureQueriesContext, setup_databases, teardown_d
 
 from apps.integrity import cascade, dispatch
 from apps.integrity.models import Identity
+from config.settings import DATABASE_OPTIONS
 from sandbox.processes import free_port
 
 if TYPE_CHECKING:
@@ -233,6 +234,26 @@ def refuse() -> Callable[[str], Any]:
         connection.close()
 
     return refusing
+
+
+@pytest.fixture
+def sample_options() -> Callable[[str], Any]:
+    """Give a database the sample project's options for the length of a block.
+
+    For what only an option can do: nothing else ends a wait for a connection to a frozen server.
+    """
+
+    @contextmanager
+    def given(alias: str) -> Iterator[None]:
+        connection = connections[alias]
+        connection.close()
+        options = DATABASE_OPTIONS[connection.settings_dict["ENGINE"]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(connection.settings_dict, "OPTIONS", options)
+            yield
+        connection.close()
+
+    return given
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ class Settings:
     """How long one claim may work before the deletions behind it get their turn."""
 
     run_seconds: float = 20.0
-    """How long one task works before it hands over to the next message."""
+    """How long one task works before it hands over to the next message; less than the 45 s after
+    which Celery stops it."""
 
     lease_seconds: float = 8.0
     """A claim that is not renewed for so long may be claimed by another worker."""

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.utils import NestedObjects
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import ProgrammingError, connection, models
+from django.db import ProgrammingError, connection, connections, models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.deletion import Collector, ProtectedError, RestrictedError
 
@@ -110,9 +110,16 @@ class TestProtect:
         assert Guarded.objects.get() == guarded
         assert Deletion.objects.count() == 0
 
+    @pytest.mark.parametrize("kept_seconds", [0, 60])
     def test_a_table_that_is_not_there_is_named_with_the_remedy(
-        self, guarded: Guarded, renamed: Callable[[str, str], Any]
+        self,
+        guarded: Guarded,
+        renamed: Callable[[str, str], Any],
+        monkeypatch: pytest.MonkeyPatch,
+        kept_seconds: int,
     ) -> None:
+        monkeypatch.setitem(connections["test_left"].settings_dict, "CONN_MAX_AGE", kept_seconds)
+        connections["test_left"].close()
         with (
             renamed("test_left", "left_protecting"),
             pytest.raises(ChildDatabaseUnavailable) as caught,

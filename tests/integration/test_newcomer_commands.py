@@ -31,7 +31,11 @@ INSTALLED_APPS = [
 ]
 HERE = Path(__file__).parent
 DATABASES = {
-    alias: {"ENGINE": "django.db.backends.sqlite3", "NAME": HERE / f"{alias}.sqlite3"}
+    alias: {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": HERE / f"{alias}.sqlite3",
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+    }
     for alias in ("default", "blog_db")
 }
 if alias := os.environ.get("AWAY"):

@@ -70,8 +70,8 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     tune(**TUNED)
     connections.close_all()
     for alias in ALIASES:
-        options = connections[alias].settings_dict["OPTIONS"]
-        monkeypatch.setitem(options, "options", f"{options['options']} {LOCK_TIMEOUT}")
+        options = {**connections[alias].settings_dict["OPTIONS"], "options": LOCK_TIMEOUT}
+        monkeypatch.setitem(connections[alias].settings_dict, "OPTIONS", options)
     logging.disable(logging.CRITICAL)
     rig, catalogue = Rig(), played()
     monkeypatch.setattr(tasks, "_publish", rig.broker.publish)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 #: Time stands still but for the rules, and every batch is small.
 TUNED = {
     "attempts": 2,
+    "lock_seconds": 0.25,
     "backoff_seconds": 3600.0,
     "backoff_seconds_max": 7200.0,
     "claim_keys": 4,
