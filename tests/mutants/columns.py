@@ -6,14 +6,12 @@ from .mutation import Mutation
 from .paths import (
     ADMIN,
     ADOPTION,
-    CLAIMS,
     COLUMNS,
     GRANTS,
     KEYS,
     NAMING,
     RELATIONS,
     STEPS,
-    SUSPECTS,
     T_COLUMNS,
     T_DECLARED,
 )
@@ -50,22 +48,6 @@ MUTATIONS = (
         "        _require_its_content_types(relation)\n        return relation",
         "if True:\n        return _relation(field)",
         (REFUSED,),
-    ),
-    Mutation(
-        "text-is-asked-for-as-a-number",
-        "G1: rows that hold the key as text stay",
-        CLAIMS,
-        "owner: relations.as_held(field, value)",
-        "owner: value",
-        (f"{T_DECLARED}::TestText::test_integers",),
-    ),
-    Mutation(
-        "suspects-of-text-look-rowless",
-        "G1: an orphan of a text column is forgotten at the end of the pass",
-        SUSPECTS,
-        "relations.as_held(field, self.keys[pk])",
-        "self.keys[pk]",
-        (f"{T_DECLARED}::TestText::test_a_scan_takes_no_other_text_for_a_key",),
     ),
     Mutation(
         "texts-in-their-own-order",
