@@ -86,7 +86,7 @@ MUTATIONS = (
         "PROTECT of a column lets go what a multi-table child takes along",
         ADOPTION,
         "if issubclass(model, relation.parent):",
-        "if relations.concrete(model) is relation.parent:",
+        "if model._meta.concrete_model is relation.parent:",
         (f"{PROTECTION}::test_refuses_for_what_a_multi_table_child_takes_along",),
     ),
     Mutation(
