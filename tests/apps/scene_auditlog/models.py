@@ -1,0 +1,13 @@
+# ruff: noqa: DJ008 (nobody looks at these rows)
+from __future__ import annotations
+
+from auditlog.registry import auditlog
+from django.contrib.auth.models import User
+from django.db import models
+
+
+class Note(models.Model):
+    author = models.ForeignKey(User, models.CASCADE, db_constraint=False)
+
+
+auditlog.register(Note)
