@@ -11,14 +11,13 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import models
-from django.db.models import F
 from django.db.models.deletion import Collector
 
 from . import relations, statements, stored
 from .exceptions import UnusablePolicy
 from .plan import Way, labels, replacement
 from .policies import require_usable
-from .stored import StoredIn
+from .stored import with_keys
 from .trees import delete_trees
 
 if TYPE_CHECKING:
@@ -81,12 +80,13 @@ def _collector(
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
     model, most = node.field.model, allowed.rows
+    pk = relations.primary_key(model)
     roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
     if roots:
         statements.on(using).end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-            StoredIn(F("pk"), [pk for pk, each in roots.items() if each == key])
+            with_keys(pk, [pk for pk, each in roots.items() if each == key])
         )
         collector = Collector(using=using, origin=rows)
         collector.collect(rows)

@@ -71,6 +71,16 @@ def referring(field: Field, values: Sequence[Any], using: str, path: str = "") -
     return Q(held, **{f"{name}__isnull": False})  # or exclude() would leave rows without a key out
 
 
+def with_keys(pk: Field, keys: Sequence[Any]) -> Q:
+    """Return the condition that rows have one of those prepared primary keys.
+
+    No column holds a composite one: its parts are as Python has them, and the ORM prepares them.
+    """
+    if isinstance(pk, models.CompositePrimaryKey):
+        return Q(pk__in=keys)
+    return Q(StoredIn(F("pk"), keys))
+
+
 class StoredIn(In):
     """The ORM's `column IN values`, with values that are prepared: `StoredIn(F("pk"), values)`."""
 

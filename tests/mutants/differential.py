@@ -49,4 +49,12 @@ MUTATIONS = (
         "self.name = self.label = (",
         (f"{T_COLUMNS}::test_django_checks_a_guarded_parent",),
     ),
+    Mutation(
+        "a-composite-key-is-one-column",
+        "G1: rows with a composite primary key are never removed",
+        "apps/integrity/stored.py",
+        "if isinstance(pk, models.CompositePrimaryKey):",
+        "if False:",
+        ("tests/integration/test_composite_keys.py::test_their_rows_go_and_each_is_counted",),
+    ),
 )

@@ -76,8 +76,8 @@ MUTATIONS = (
         "moved-where-none-can-be-locked",
         "G2: a row that moved to another model meanwhile is deleted (not on PostgreSQL)",
         PORTABLE,
-        'rows = rows_of(field, using).filter(StoredIn(F("pk"), pks))',
-        'rows = field.model._base_manager.using(using).filter(StoredIn(F("pk"), pks))',
+        "rows = rows_of(field, using).filter(with_keys(",
+        "rows = field.model._base_manager.using(using).filter(with_keys(",
         (f"{STATEMENTS}::test_a_row_that_moved_to_another_model_where_none_can_be_locked",),
     ),
     Mutation(

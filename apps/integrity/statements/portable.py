@@ -14,7 +14,7 @@ from ..backends import visibility
 from ..columns import columns_of, origin
 from ..generic import rows_of
 from ..relations import format_key, primary_key
-from ..stored import StoredIn, prepare_all
+from ..stored import StoredIn, prepare_all, with_keys
 from . import need
 from .barriers import packed
 
@@ -269,7 +269,7 @@ def _referring(
 def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> QuerySet[Any]:
     """Those rows, as long as they hold the key that they were found by."""
     keys = [*{found[pk] for pk in pks}]
-    rows = rows_of(field, using).filter(StoredIn(F("pk"), pks))
+    rows = rows_of(field, using).filter(with_keys(primary_key(field.model), pks))
     return rows.filter(StoredIn(F(field.attname), keys))
 
 
