@@ -86,7 +86,7 @@ def _collector(
         statements.on(using).end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-            with_keys(pk, [pk for pk, each in roots.items() if each == key])
+            with_keys(pk, [root for root, each in roots.items() if each == key])
         )
         collector = Collector(using=using, origin=rows)
         collector.collect(rows)

@@ -208,8 +208,8 @@ MUTATIONS = (
         "the-collector-prepares-again",
         "G2: Django's Collector begins with the rows of other keys",
         STEPS,
-        "with_keys(pk, [one for one, each in roots.items() if each == key])",
-        "pk__in=[one for one, each in roots.items() if each == key]",
+        "with_keys(pk, [root for root, each in roots.items() if each == key])",
+        "pk__in=[root for root, each in roots.items() if each == key]",
         (f"{T_CODED}::test_rows_whose_own_keys_are_masked",),
     ),
     Mutation(
