@@ -145,9 +145,9 @@ class Nobody:
     def __init__(self, relation: Relation) -> None:
         self._meta = relation.child._meta
         self._base_manager = self
-        self._none: models.QuerySet[Any] = (
-            models.QuerySet(model=relation.child).none().select_related()
-        )
+        self._none: models.QuerySet[Any] = models.QuerySet(model=relation.child).none()
+        # The Collector defers no column then. Not by its method: without fields it is deprecated.
+        self._none.query.select_related = True
 
     def using(self, _alias: str) -> Self:
         """Whatever the database."""

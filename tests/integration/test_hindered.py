@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -16,7 +17,19 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, dispatch, doctor, log, maintenance, report, scan, verify
+from apps.integrity import (
+    cascade,
+    control,
+    dispatch,
+    doctor,
+    log,
+    maintenance,
+    report,
+    scan,
+    verify,
+)
+from apps.integrity.backends import connections as reached
+from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.forever import Forever
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.shop.models import Order
@@ -517,3 +530,23 @@ def end_sessions(alias: str) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
+
+
+def test_a_server_that_accepts_and_never_answers_is_not_waited_for_without_end() -> None:
+    """Although DATABASES names no timeout; one that it names is the project's own affair."""
+    connection = connections["test_right"]
+    connection.close()
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as silent:
+        patch.setattr(reached, "CONNECT_SECONDS", 2)
+        where = {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1]), "OPTIONS": {}}
+        given = connection.settings_dict | where
+        patch.setattr(connection, "settings_dict", given)
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnreachable, match="timeout"):
+            control.reach("test_right")
+        assert time.monotonic() - began < 30  # twice 2 s, on a busy machine as well
+        assert connection.settings_dict is given
+        given["OPTIONS"] = {"connect_timeout": 9}
+        with reached._soon(connection):
+            assert connection.settings_dict is given
+    connection.close()

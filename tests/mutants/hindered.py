@@ -22,6 +22,16 @@ WAITS_ALONE = f"{T_HINDERED}::test_it_waits_alone_uncounted_with_its_reason_and_
 
 MUTATIONS = (
     Mutation(
+        "connects-for-minutes",
+        "G6: a server that accepts and never answers holds up who asks whether it does",
+        CONNECTIONS,
+        '"connect_timeout": CONNECT_SECONDS',
+        '"connect_timeout": 40',
+        (
+            f"{T_HINDERED}::test_a_server_that_accepts_and_never_answers_is_not_waited_for_without_end",
+        ),
+    ),
+    Mutation(
         "a-full-disk-is-a-failure",
         "G6: a disk that is full burns the attempts of everything",
         CODES,

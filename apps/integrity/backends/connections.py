@@ -19,7 +19,12 @@ from .errors import Trouble, code_of, database_of, trouble_of, words_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
 logger = logging.getLogger("integrity.control")
+
+#: How long a new connection may take, where the project does not say.
+CONNECT_SECONDS = 5
 
 #: How long a database that was waited for in vain gets to show that it is alive.
 ALIVE_SECONDS = 2.0
@@ -36,17 +41,38 @@ AWAY: Away = (DatabaseHindered,)
 
 
 def reach(database: str) -> None:
-    """Make sure that `database` answers. Raises `DatabaseUnreachable`."""
+    """Make sure that `database` answers. Raises `DatabaseUnreachable`.
+
+    A new connection to PostgreSQL is waited for `CONNECT_SECONDS`, unless the project says how
+    long: by itself, the driver would wait for minutes.
+    """
     connection = connections[database]
     try:
-        connection.ensure_connection()
-        if connection.in_atomic_block or connection.is_usable():
-            return
-        connection.close()
-        connection.ensure_connection()
+        with _soon(connection):
+            connection.ensure_connection()
+            if connection.in_atomic_block or connection.is_usable():
+                return
+            connection.close()
+            connection.ensure_connection()
     except Error as error:
         connection.close()
         raise DatabaseUnreachable(database, error) from error
+
+
+@contextlib.contextmanager
+def _soon(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Bound the time that a connection made within may take."""
+    given = connection.settings_dict
+    options = given.get("OPTIONS", {})
+    # A pool keeps the options that it was made with, for other threads as well.
+    ours = connection.vendor == "postgresql" and not {"connect_timeout", "pool"} & {*options}
+    if ours and connection.connection is None:
+        options = {**options, "connect_timeout": CONNECT_SECONDS}
+        connection.settings_dict = {**given, "OPTIONS": options}
+    try:
+        yield
+    finally:
+        connection.settings_dict = given
 
 
 @contextlib.contextmanager
