@@ -24,7 +24,7 @@ from django.db import Error
 
 from . import claims, conf, control, leases, log, phases, relations
 from .exceptions import DatabaseHindered
-from .obstacles import Fate, Obstacle, fate, obstacle, reason_of
+from .obstacles import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .pace import Paces
 from .phases import Phase
 from .time_slice import TimeSlice
@@ -115,7 +115,7 @@ def _drain_log(
             phases.reached(Phase.CLAIMED)
             until = min(deadline, time.monotonic() + settings.turn_seconds)
             with leases.renewed(claim, lease_seconds=settings.lease_seconds):
-                _Run(paces, done, until, away).work(claim)
+                _Run(paces, done, until, away).work(claim, patient=not were_locked(claim))
             healed()
             done.more = time.monotonic() >= deadline
             # Before the first claim, others have asked.
@@ -221,7 +221,9 @@ class _Run:
             groups.setdefault(stuck[pk], []).append(pk)
         for obstacles, group in groups.items():
             waits, reason = fate(obstacles) is Fate.WAIT, reason_of(obstacles)
-            log.release(claim, {pk: rows[pk] for pk in group}, reason=reason, waits=waits)
+            failing = {each.relation: each.reason for each in obstacles}
+            kept = {pk: rows[pk] for pk in group}
+            log.release(claim, kept, reason=reason, failing=failing, waits=waits)
             if waits:
                 logger.error("cascades into %s wait: %s", claim.database, reason)
 

@@ -18,6 +18,7 @@ from .backends.errors import Trouble, trouble_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from .log import Claim
     from .relations import Relation
 
 #: A reason names so many relations.
@@ -87,6 +88,14 @@ def fate(obstacles: Collection[Obstacle]) -> Fate:
     """Return what becomes of a cascade that those obstacles keep from being finished. Pure."""
     found = {Fate.APART if each.apart else FATES[each.trouble] for each in obstacles}
     return max(found, key=lambda each: each.value)
+
+
+def were_locked(claim: Claim) -> bool:
+    """Return whether rows of the claim were locked when it was put back. Pure.
+
+    They are not waited for again: a lock of an hour would hold up all that is claimed with them.
+    """
+    return any(LOCKED in each.failing.values() for each in claim.cascades)
 
 
 def reason_of(obstacles: Collection[Obstacle]) -> str:

@@ -247,6 +247,32 @@ class TestInTheWay:
         finally:
             connections["test_right"].close()
 
+    def test_a_row_that_was_locked_is_waited_for_only_once(
+        self, tune: Tune, converge: Converge, locked: Any
+    ) -> None:
+        """Else a lock of an hour would hold up all that is claimed with it, each time."""
+        tune(lock_seconds=0.1)
+        held, *_ = owners(2)
+        statements_of_the_second_run: list[str] = []
+
+        def look(execute: Any, sql: str, *rest: Any) -> Any:
+            statements_of_the_second_run.append(sql)
+            return execute(sql, *rest)
+
+        with locked(Leaf.objects.filter(owner=held)):
+            Owner.objects.all().delete()
+            converge()
+            all_due()
+            owners(1)
+            Owner.objects.all().delete()
+            with connections["test_right"].execute_wrapper(look):
+                assert converge() == {"right.Leaf.owner": 1}
+            deletes = [sql for sql in statements_of_the_second_run if "DELETE FROM" in sql]
+            assert deletes
+            assert all("SKIP LOCKED" in sql for sql in deletes)
+        all_due()
+        assert converge() == {"right.Leaf.owner": 1}
+
 
 class TestTooLarge:
     """A statement that is cancelled is tried with half of it, and that is remembered."""

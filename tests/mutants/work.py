@@ -415,6 +415,14 @@ MUTATIONS = (
         "%s",
         (f"{T_STUCK}::TestInTheWay::test_a_step_waits_no_longer_than_its_own_limit",),
     ),
+    Mutation(
+        "waits-for-a-lock-each-time",
+        "G7: a row that is locked for an hour holds up all that is claimed with it",
+        CASCADE,
+        "patient=not were_locked(claim)",
+        "patient=True",
+        (f"{T_STUCK}::TestInTheWay::test_a_row_that_was_locked_is_waited_for_only_once",),
+    ),
     # Steps
     Mutation(
         "delete-above-a-held-leaf",

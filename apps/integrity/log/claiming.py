@@ -51,6 +51,8 @@ class Claimed:
     targets: Mapping[str, str]
     attempts: int
     rows: Mapping[str, int]
+    #: Why rows of each relation were left, when it was put back.
+    failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: How long it had waited when it became due.
     waited: dt.timedelta = dt.timedelta()
 
@@ -226,7 +228,7 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
 
     Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
     """
-    columns = ("pk", "deletion_id", "attempts", "rows", "due_at", "recorded_at")
+    columns = ("pk", "deletion_id", "attempts", "rows", "failing", "due_at", "recorded_at")
     rows = due.order_by("due_at", "pk").values_list(*columns)
     locked = list(tables.locked(rows, using)[:limit])
     named = tables.among("pk", list({deletion for _, deletion, *_ in locked}), using)
@@ -243,10 +245,11 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
             deletion=deletion,
             attempts=attempts + begun,
             rows=done or {},
+            failing=failing or {},
             waited=due_at - recorded_at,
             **recorded[deletion],
         )
-        for pk, deletion, attempts, done, due_at, recorded_at in locked
+        for pk, deletion, attempts, done, failing, due_at, recorded_at in locked
     ]
 
 

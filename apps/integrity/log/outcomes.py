@@ -109,17 +109,23 @@ def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
 
 
 def release(
-    claim: Claim, rows: Mapping[int, Mapping[str, int]], *, reason: str, waits: bool = False
+    claim: Claim,
+    rows: Mapping[int, Mapping[str, int]],
+    *,
+    reason: str,
+    failing: Mapping[str, str] | None = None,
+    waits: bool = False,
 ) -> None:
     """Put unfinished cascades at the end of the queue, with the rows removed so far.
 
     No failure: the attempt is not counted. With a reason they wait for a moment first; where the
-    cause `waits` for an operator, as long as a database that cannot be worked on.
+    cause `waits` for an operator, as long as a database that cannot be worked on. `failing` as for
+    `postpone`.
     """
     if rows:
         _keep_rows(claim, rows)
         seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-        _held(claim, list(rows)).update(**_uncounted(reason, seconds))
+        _held(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
 
 
 def hand_back(claim: Claim) -> None:
@@ -136,14 +142,16 @@ def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
         statements.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
 
 
-def _uncounted(reason: str, seconds: float = MOMENT_SECONDS) -> dict[str, Any]:
+def _uncounted(
+    reason: str, seconds: float = MOMENT_SECONDS, failing: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     return {
         "state": Cascade.State.WAITING if reason else Cascade.State.PENDING,
         "claim": None,
         "attempts": Greatest(F("attempts") - 1, 0),
         "due_at": Now() + dt.timedelta(seconds=seconds) if reason else Now(),
         "reason": reason,
-        "failing": None,
+        "failing": dict(failing) if failing else None,
     }
 
 
