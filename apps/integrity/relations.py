@@ -324,9 +324,6 @@ def forget() -> None:
     _known.clear()
 
 
-catalogue.cache_clear = forget  # type: ignore[attr-defined]  # a function has no such attribute
-
-
 def log_databases() -> tuple[str, ...]:
     """Where the deletion log is."""
     return catalogue().log_databases or (DEFAULT_DB_ALIAS,)

@@ -520,11 +520,11 @@ class TestGuide:
                 snippets.run(each, names)
                 shown += names["INTEGRITY"]["relations"]
         tune(relations=shown)
-        relations.catalogue.cache_clear()
+        relations.forget()
         adoption.adopt(relations.catalogue())
         yield
         tune()
-        relations.catalogue.cache_clear()
+        relations.forget()
         Group._meta.private_fields.clear()  # the guard
         Group._meta._expire_cache()
 
@@ -569,7 +569,7 @@ class TestGuide:
         gone.delete()
         dispatch.sweep_all()
         tune()
-        relations.catalogue.cache_clear()
+        relations.forget()
         assert converge() == {}
         assert analytics.Event.objects.count() == 1
         assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}

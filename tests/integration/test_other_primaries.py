@@ -86,10 +86,10 @@ def sharded(settings: Settings) -> Iterator[None]:
     with connections["test_left"].schema_editor() as editor:
         editor.create_model(Owner)
     settings.DATABASE_ROUTERS = [f"{__name__}.Sharded", *routers]
-    relations.catalogue.cache_clear()
+    relations.forget()
     yield
     settings.DATABASE_ROUTERS = routers
-    relations.catalogue.cache_clear()
+    relations.forget()
     with connections["test_left"].schema_editor() as editor:
         editor.delete_model(Owner)
 

@@ -13,11 +13,10 @@ from django.contrib.admin.utils import NestedObjects
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, transaction
-from django.db.models import ForeignKey, ProtectedError, QuerySet, RestrictedError
+from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.db.models.deletion import Collector
-from django.db.models.signals import post_delete, pre_delete
 
-from apps.integrity import adoption, capture, relations
+from apps.integrity import relations
 from apps.integrity.exceptions import ChildDatabaseUnavailable, TooManyKeys
 from apps.integrity.models import Deletion
 from apps.integrity.protection import reading, walk
@@ -83,30 +82,14 @@ PLACED = {
 @pytest.fixture
 def spread(committed: None) -> Iterator[Spread]:
     def to(places: dict[str, str]) -> None:
-        _forget()
         PLACES.clear()
         PLACES.update(places)
-        adoption.adopt(relations.catalogue())
-        capture.connect(relations.catalogue())
+        relations.forget()
+        relations.catalogue()
 
     yield to
-    PLACES.clear()
-    _forget()
-    adoption.adopt(relations.catalogue())
+    to({})
     _empty()
-
-
-def _forget() -> None:
-    """As before this app was started."""
-    relations.catalogue.cache_clear()
-    relations.targets.cache_clear()
-    for model in MODELS:
-        uid = f"integrity.capture.{model._meta.label}"
-        for signal in (pre_delete, post_delete):
-            signal.disconnect(sender=model, dispatch_uid=uid)
-        for field in model._meta.local_fields:
-            if isinstance(field, ForeignKey):
-                field.remote_field.on_delete = relations.declared_on_delete(field)
 
 
 def _empty() -> None:
