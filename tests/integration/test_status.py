@@ -108,6 +108,70 @@ class TestADatabaseThatIsAway:
         assert not any(row["reason"] for row in report.status(look=True)["databases"])
 
 
+def stuck(reason: str, *, state: str = "waiting", database: str = "blog_db") -> None:
+    deletion = Deletion.objects.create(
+        parent="auth.User", key="1", source="api", state="dispatched"
+    )
+    Cascade.objects.create(
+        deletion=deletion,
+        database=database,
+        state=state,
+        reason=reason,
+        recorded_at=timezone.now(),
+    )
+
+
+class TestWorkThatWaits:
+    """G11: work into a database that answers waits all the same, and the row says why."""
+
+    @staticmethod
+    def row(database: str = "blog_db", *, look: bool = False) -> report.DatabaseRow:
+        rows = report.status(look=look)["databases"]
+        return next(row for row in rows if row["database"] == database)
+
+    def test_the_row_says_why_and_how_often(self) -> None:
+        stuck("rows are locked")
+        stuck("a table is hidden")
+        stuck("a table is hidden", state="running")  # and was put back with that the last time
+        stuck("another one", database="shop_db")
+        stuck("", state="pending")
+        assert self.row()["reason"] == "2 waiting: a table is hidden; 1 waiting: rows are locked"
+        assert (self.row()["state"], self.row()["unreachable"]) == ("working", False)
+        assert self.row("shop_db")["reason"] == "1 waiting: another one"
+
+    def test_what_is_blocked_says_why(self) -> None:
+        stuck("a trigger raised an error", state="blocked")
+        assert self.row()["reason"] == "1 waiting: a trigger raised an error"
+        assert self.row()["state"] == "blocked"
+
+    def test_of_many_reasons_it_tells_the_most_frequent(self) -> None:
+        for number in range(6):
+            for _ in range(number):
+                stuck(f"reason {number}")
+        assert self.row()["reason"] == (
+            "5 waiting: reason 5; 4 waiting: reason 4; 3 waiting: reason 3; and others"
+        )
+
+    def test_what_is_over_or_was_sent_back_says_nothing(self) -> None:
+        stuck("rows came after the cascade", state="pending")
+        stuck("given up", state="cancelled")
+        stuck("", state="waiting")
+        assert self.row()["reason"] == ""
+
+    def test_a_database_that_is_away_says_only_that(self) -> None:
+        stuck("rows are locked")
+        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        assert self.row()["reason"] == "cannot be reached: no route"
+
+    def test_it_is_asked_whether_it_answers_all_the_same(
+        self, refuse: Callable[[str], Any]
+    ) -> None:
+        stuck("rows are locked")
+        with refuse("blog_db"):
+            assert self.row(look=True)["unreachable"]
+            assert "cannot be reached" in self.row(look=True)["reason"]
+
+
 @pytest.mark.parametrize("colours", [True, False])
 def test_colours_only_where_they_are_wanted(*, colours: bool) -> None:
     blocked()

@@ -17,6 +17,7 @@ from . import (
     reads,
     request,
     scan,
+    stuck,
     work,
 )
 
@@ -36,4 +37,5 @@ MUTATIONS = (
     *order.MUTATIONS,
     *processes.MUTATIONS,
     *reads.MUTATIONS,
+    *stuck.MUTATIONS,
 )

@@ -14,7 +14,7 @@ from apps.integrity.models import Cascade, Deletion
 
 from . import journal, population
 from . import scene as scenes
-from .plan import DELETERS
+from .plan import CHILD_DATABASES, DELETERS, RENAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -220,9 +220,44 @@ class Checker:
         ended = {Deletion.State.VERIFIED, Deletion.State.CANCELLED}
         self._note("restored, but open", (key for key in back if set(logged.get(key, ())) - ended))
         self._note("receipt that contradicts itself", _bad_receipts())
+        self._note("receipt that counts more rows than were removed", self._overcounted())
         accounted, removed = self.accounts()
         if not removed * LEAST_ACCOUNTED <= accounted <= removed:
             self._note("receipts that account for too few rows, or too many", [accounted, removed])
+
+    def _overcounted(self) -> Iterator[int]:
+        """Users whose receipts count more rows of a kind than are gone: of theirs, or under theirs.
+
+        Only more: see `accounts`.
+        """
+        gone = {kind: self._gone(kind) for kind in CHILDREN}
+        counted: dict[int, Counter[str]] = {}
+        found = Cascade.objects.exclude(rows=None).values_list("deletion__key", "rows")
+        for key, rows in found:
+            for relation, number in (rows or {}).items():
+                counted.setdefault(int(key), Counter())[relation.split(".")[1].lower()] += number
+        for key, counts in counted.items():
+            if any(number > gone[kind][key] for kind, number in counts.items()):
+                yield key
+
+    def _gone(self, kind: str) -> Counter[int]:
+        """User → rows of that kind that are gone, of the user's or under the user's posts."""
+        found: Counter[int] = Counter()
+        posts = self._expected("post")
+        for key, row in self._expected(kind).items():
+            if key not in self.rows[kind]:
+                above = [posts[row[2]][1]] if kind == "comment" and row[2] in posts else []
+                found.update({row[1], *above})
+        return found
+
+    def kept(self) -> set[int]:
+        """Users that were deleted, came back, and kept rows that they had before."""
+        return {
+            row[1]
+            for kind in ("post", "order")
+            for key, row in self.rows[kind].items()
+            if key in self.original[kind] and self.back(row[1])
+        }
 
     def accounts(self) -> tuple[int, int]:
         """Rows that the receipts account for, and rows that are gone.
@@ -293,13 +328,18 @@ def _bad_receipts() -> Iterator[str]:
     for each in Deletion.objects.prefetch_related("cascades").iterator(chunk_size=1_000):
         cascades = list(each.cascades.all())
         states = {cascade.state for cascade in cascades}
-        complete = {cascade.database for cascade in cascades} == {"blog_db", "shop_db"}
+        complete = {_alias(cascade.database) for cascade in cascades} == {*CHILD_DATABASES}
         fits = {
             Deletion.State.VERIFIED: complete and states == {verified},
             Deletion.State.CANCELLED: states <= {verified, cancelled},
         }.get(Deletion.State(each.state), False)
         if not (fits and all(map(_in_order, cascades))):
             yield f"{each.pk} (user {each.key}, {each.state}: {', '.join(sorted(states))})"
+
+
+def _alias(name: str) -> str:
+    """What is verified keeps the alias that it was verified under."""
+    return "blog_db" if name == RENAMED else name
 
 
 def _in_order(cascade: Cascade) -> bool:

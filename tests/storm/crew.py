@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apps.integrity.routing import queue_for
 from sandbox.processes import Process, Record, send, stop_all, tree
 
 from . import scene as scenes
-from .plan import BEAT, DELETERS, WORKERS
+from .plan import ALIAS, BEAT, DELETERS, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +29,10 @@ class Crew:
 
     directory: Path
     environment: Mapping[str, str]
+    #: The workers' beside it: the role that they log in with, an alias of another name.
+    of_workers: dict[str, str] = field(default_factory=dict)
+    #: Child database → the alias under which the workers know it.
+    aliases: dict[str, str] = field(default_factory=dict)
     members: dict[str, Process] = field(default_factory=dict)
     #: When those that are down are to come back.
     back_at: dict[str, float] = field(default_factory=dict)
@@ -38,7 +43,9 @@ class Crew:
 
     def start_workers(self) -> None:
         """Start a worker for each queue, two for blog_db, and beat."""
-        for name, queue in WORKERS.items():
+        renamed = {queue_for(alias): queue_for(new) for alias, new in self.aliases.items()}
+        for name, known in WORKERS.items():
+            queue = renamed.get(known, known)
             options = ["-Q", queue, "-n", f"{name}@%h", "--concurrency=2", "--loglevel=INFO"]
             self._start(
                 name,
@@ -49,8 +56,21 @@ class Crew:
                 *options,
                 "--without-gossip",
                 "--without-mingle",
+                environment=self.of_workers,
             )
-        self._start(BEAT, "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
+        beat = ("celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
+        self._start(BEAT, *beat, environment=self.of_beat)
+
+    @property
+    def of_beat(self) -> dict[str, str]:
+        """Beat's environment: its own tables are no business of the workers' role."""
+        return {name: self.of_workers[name] for name in (ALIAS,) if name in self.of_workers}
+
+    def kill_workers(self) -> None:
+        """Kill workers and beat for good: who starts them again does so with other settings."""
+        for name in (*WORKERS, BEAT):
+            self.members[name].kill()
+            self.back_at.pop(name, None)
 
     def start_writers(self) -> None:
         """Start those that delete, insert and restore; they wait for the beginning."""
@@ -62,10 +82,11 @@ class Crew:
     def _start_part(self, name: str, module: str) -> None:
         self._start(name, f"tests.storm.{module}", str(self.directory), name)
 
-    def _start(self, name: str, *argv: str) -> None:
+    def _start(self, name: str, *argv: str, environment: Mapping[str, str] | None = None) -> None:
         log = self.directory / f"{name}.log"
         command = [sys.executable, "-m", *argv]
-        member = Process(command, log=log, env={**os.environ, **self.environment}, cwd=ROOT)
+        env = {**os.environ, **self.environment, **(environment or {})}
+        member = Process(command, log=log, env=env, cwd=ROOT)
         self.members[name] = member.start()
         self._started[name] = time.monotonic()
 

@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import psycopg
 import redis
 
+from apps.integrity.routing import queue_for
 from sandbox.processes import send, tree
 
-from .plan import BEAT, WORKERS
+from .plan import BEAT, TROUBLES, WORKERS
+from .shown import Shown
+from .troubles import HINDERING, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,12 +32,20 @@ if TYPE_CHECKING:
 
     from .crew import Crew
     from .plan import Fault, Plan
+    from .states import Window
 
 #: How long a kill waits for a victim that is just starting, each time.
 AGAIN_SECONDS = 0.3
 TICK_SECONDS = 0.02
+REDIS = "redis"
+#: Parents that are hidden with their children are hidden for so long.
+PARENTS_SECONDS = 4.0
+#: So long after its return a database may still be taken for away.
+AFTER_SECONDS = 6.0
 #: After so long a worker has started its children, on a busy machine as well.
 SETTLED_SECONDS = 8.0
+#: Rows are held of users whose deletes come within so many seconds.
+HELD_SECONDS = 6.0
 
 
 @dataclass
@@ -45,12 +57,18 @@ class Nemesis:
     crew: Crew
     kills: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    #: When each database could not be worked on, whatever a worker did.
+    windows: list[Window] = field(default_factory=list)
+    #: Servers that are stopped or frozen now, and since when.
+    away: dict[str, float] = field(default_factory=dict)
+    _begun: float = 0.0
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     def rage(self) -> None:
         """All faults before the tail; every server runs again afterwards."""
-        begin = time.monotonic()
+        self.shown = Shown(self._can_work)
+        begin = self._begun = time.monotonic()
         for fault in self.plan.faults:
             self._at(begin + fault.at, partial(self._strike, fault))
         while self._agenda:
@@ -59,6 +77,8 @@ class Nemesis:
                 heapq.heappop(self._agenda)
                 action()
             self.crew.tend()
+            if "default" not in self.away:
+                self.shown.look()
             time.sleep(TICK_SECONDS)
 
     def _at(self, moment: float, action: Callable[[], None]) -> None:
@@ -71,6 +91,8 @@ class Nemesis:
             self.flush()
         elif fault.kind in {"stop", "freeze"}:
             self._take_away_database(fault)
+        elif fault.kind in TROUBLES:
+            self._trouble(fault)
         else:
             self._take_away_redis(fault)
 
@@ -115,24 +137,86 @@ class Nemesis:
     def _take_away_redis(self, fault: Fault) -> None:
         server = self.sandbox.redis
         assert server is not None
+        self._leaves(REDIS)
         if fault.kind == "redis-kill":
             server.kill()
         else:
             server.stop()
         self.faults["Redis killed" if fault.kind == "redis-kill" else "Redis stopped"] += 1
-        self._at(time.monotonic() + fault.seconds, partial(_start, server))
+        self._at(time.monotonic() + fault.seconds, partial(self._returns, REDIS, server))
 
     def _take_away_database(self, fault: Fault) -> None:
         server = self.sandbox.postgres[fault.target]
+        self._leaves(fault.target)
         if fault.kind == "freeze":
             server.freeze()
-            end: Callable[[], None] = server.thaw
         else:
             server.stop()
-            end = partial(_start, server)
         what = "frozen" if fault.kind == "freeze" else "stopped"
         self.faults[f"{fault.target} {what}"] += 1
-        self._at(time.monotonic() + fault.seconds, end)
+        self._at(time.monotonic() + fault.seconds, partial(self._returns, fault.target, server))
+
+    def _leaves(self, name: str) -> None:
+        self.away[name] = time.time()
+
+    def _returns(self, name: str, server: Process) -> None:
+        """Let a server that is frozen or stopped go on."""
+        if server.running:
+            server.thaw()
+        else:
+            server.start().wait_until_ready()
+        self.windows.append((name, self.away.pop(name), time.time() + AFTER_SECONDS))
+
+    def _trouble(self, fault: Fault) -> None:
+        """Let a trouble begin; a moment later when something is in the way."""
+        now = time.monotonic() - self._begun
+        keys = self.plan.due(now, now + HELD_SECONDS)
+        if fault.kind == "idle":  # a living user's: nobody waits for the rows
+            keys = tuple(self.plan.bystanders[:1])
+        trouble = Trouble(fault, self.sandbox.postgres, keys)
+        begun = time.time()
+        try:
+            if self.away.keys() & {fault.target, "default"} or not keys:
+                raise psycopg.OperationalError
+            trouble.begin()
+        except psycopg.Error:
+            self._heal(trouble)
+            self._at(time.monotonic() + AGAIN_SECONDS, partial(self._trouble, fault))
+            return
+        self.faults[trouble.name] += 1
+        self.shown.began(trouble)
+        self._at(time.monotonic() + fault.seconds, partial(self._end, trouble, begun))
+        if trouble.hides_parents:
+            self._at(time.monotonic() + PARENTS_SECONDS, partial(self._show_parents, trouble))
+
+    def _show_parents(self, trouble: Trouble) -> None:
+        """Before the end: what the other database has is to be shown as well."""
+        try:
+            trouble.show_parents()
+        except psycopg.Error:
+            self._at(time.monotonic() + AGAIN_SECONDS, partial(self._show_parents, trouble))
+
+    def _end(self, trouble: Trouble, begun: float) -> None:
+        """Let a trouble end; tried until it does."""
+        self.shown.ended(trouble)
+        if not self._heal(trouble):
+            again = partial(self._end, trouble, begun)
+            self._at(time.monotonic() + AGAIN_SECONDS, again)
+        elif trouble.fault.kind in HINDERING:
+            self.windows.append((trouble.alias, begun, time.time() + AFTER_SECONDS))
+
+    def _heal(self, trouble: Trouble) -> bool:
+        try:
+            trouble.end()
+        except psycopg.Error:
+            return False
+        return True
+
+    def _can_work(self, alias: str) -> bool:
+        """Whether a worker of that database could work now."""
+        names = [name for name, queue in WORKERS.items() if queue == queue_for(alias)]
+        up = any(self.crew.age(each) > SETTLED_SECONDS for each in self.crew.running(names))
+        return up and not self.away.keys() & {alias, "default", REDIS}
 
     def silence_workers(self) -> None:
         """Nobody works and nobody listens to Redis, until `end_silence`."""
@@ -160,7 +244,3 @@ class Nemesis:
         for name in names:
             self.crew.members[name].thaw()
         self.crew.bring_back(names)
-
-
-def _start(server: Process) -> None:
-    server.start().wait_until_ready()

@@ -29,9 +29,34 @@ WORKERS = {
     "shop_db": "integrity.shop_db",
 }
 
+#: What takes the place of an outage that a storm leaves out.
+INSTEAD = {
+    "redis-kill": "redis-stop",
+    "redis-stop": "redis-kill",
+    "stop": "freeze",
+    "freeze": "stop",
+}
+
 How = Literal["instance", "queryset", "raw"]
 Fate = Literal["committed", "exception", "savepoint"]
 Target = Literal["child", "worker", "deleter", "beat"]
+Kind = Literal[
+    *("kill", "redis-kill", "redis-stop", "flush", "stop", "freeze"),
+    *("read-only", "full", "locked", "idle", "hidden", "narrow"),
+]
+
+#: What a child database can have that answers all the same: see troubles.py.
+TROUBLES: tuple[Kind, ...] = ("read-only", "full", "locked", "idle", "hidden", "narrow")
+#: So many of them one storm leaves out.
+SPARED = 2
+#: A trouble has so much time for itself, in each child database; and lasts so long.
+SLOT_SECONDS, TROUBLE_SECONDS = 15.0, (11.5, 13.0)
+
+#: The variable with another alias for blog_db, for who is deployed with it, and that alias.
+ALIAS, RENAMED = "STORM_BLOG_ALIAS", "press_db"
+
+#: The workers' own role: no superuser, and granted what `integrity grants` prints.
+WORKER_ROLE = "storm_worker"
 
 #: Shares of all kills.
 TARGETS: dict[Target, int] = {"child": 45, "worker": 25, "deleter": 22, "beat": 8}
@@ -71,7 +96,7 @@ class Fault:
     """Something bad at a moment: what, to whom, for how long; `pick` chooses among candidates."""
 
     at: float
-    kind: Literal["kill", "redis-kill", "redis-stop", "flush", "stop", "freeze"]
+    kind: Kind
     target: str = ""
     seconds: float = 0.0
     pick: float = 0.0
@@ -98,9 +123,49 @@ class Plan:
         (directory / "plan.json").write_text(json.dumps(dataclasses.asdict(self)))
 
     @property
+    def outage_seconds(self) -> float:
+        """How long servers come and go."""
+        return 15 + 1.1 * self.kills if self.both_outages else 8 + 0.7 * self.kills
+
+    @property
     def seconds(self) -> float:
-        """How long faults go on before the tail."""
-        return 15 + 1.1 * self.kills
+        """How long faults go on before the tail: first outages, then troubles; kills all along."""
+        return self.outage_seconds + SLOT_SECONDS * max(map(len, self._lanes))
+
+    @functools.cached_property
+    def troubles(self) -> tuple[Kind, ...]:
+        """Kinds of trouble in this storm, drawn from the seed: combinations vary."""
+        draw = self.draw("swarm", "troubles")
+        return tuple(draw.sample(TROUBLES, len(TROUBLES) - SPARED))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Kinds of fault that this storm leaves out."""
+        spared = [each for each in TROUBLES if each not in self.troubles]
+        return tuple(filter(None, (*spared, self._outage_left_out, self._target_left_out)))
+
+    @property
+    def renames(self) -> bool:
+        """Whether a child database has another alias for a while."""
+        return self.draw("swarm", "rename").random() < 0.5
+
+    @property
+    def _outage_left_out(self) -> str:
+        """Another kind of outage, of the same server, takes its place."""
+        return self.draw("swarm", "outages").choice(("", *INSTEAD))
+
+    @property
+    def _target_left_out(self) -> str:
+        """Who is spared; workers are what a storm is about."""
+        return self.draw("swarm", "targets").choice(("", "deleter", "beat"))
+
+    @functools.cached_property
+    def _lanes(self) -> list[list[Kind]]:
+        """The troubles of each child database, one after the other; a quick storm shares them."""
+        draw, kinds = self.draw("lanes"), list(self.troubles)
+        if self.both_outages:
+            return [draw.sample(kinds, len(kinds)) for _ in CHILD_DATABASES]
+        return [kinds[number :: len(CHILD_DATABASES)] for number in range(len(CHILD_DATABASES))]
 
     def draw(self, *subject: object) -> random.Random:
         """The source of decisions about one subject."""
@@ -163,16 +228,40 @@ class Plan:
     @property
     def tail_kills(self) -> bool:
         """Whether workers are killed for the last deletes; else they are suspended."""
-        return self.draw("tail").random() < 0.5
+        return self.renames or self.draw("tail").random() < 0.5
 
     @functools.cached_property
     def faults(self) -> list[Fault]:
         """All faults before the tail, by their time."""
         draw = self.draw("faults")
-        return sorted((*self._kills(draw), *self._outages(draw)), key=lambda fault: fault.at)
+        found = (*self._kills(draw), *self._outages(draw), *self._troubles())
+        return sorted(found, key=lambda fault: fault.at)
+
+    def due(self, begin: float, end: float) -> tuple[int, ...]:
+        """Keys whose deletes are planned for that time, and are meant to commit."""
+        return tuple(
+            key
+            for batches in self.batches
+            for batch in batches
+            if begin <= batch.at < end and not batch.tail and batch.fate == "committed"
+            for key in batch.doomed
+        )
+
+    def _troubles(self) -> Iterator[Fault]:
+        draw = self.draw("troubles")
+        for alias, kinds in zip(CHILD_DATABASES, self._lanes, strict=True):
+            for position, kind in enumerate(kinds):
+                yield Fault(
+                    at=self.outage_seconds + SLOT_SECONDS * position + draw.uniform(0, 1.5),
+                    kind=kind,
+                    target=alias,
+                    seconds=draw.uniform(*TROUBLE_SECONDS),
+                    pick=draw.random(),
+                )
 
     def _kills(self, draw: random.Random) -> Iterator[Fault]:
-        names, weights = list(TARGETS), list(TARGETS.values())
+        shares = {each: TARGETS[each] for each in TARGETS if each != self._target_left_out}
+        names, weights = list(shares), list(shares.values())
         # Each kind at least once, however few there are.
         targets = [*names, *draw.choices(names, weights, k=max(0, self.kills - len(names)))]
         for target in targets[: self.kills]:
@@ -186,7 +275,9 @@ class Plan:
             kinds = ("stop", "freeze") if self.both_outages else (("stop", "freeze")[position % 2],)
             outages += [(kind, alias) for kind in kinds]
         draw.shuffle(outages)
-        slot = (self.seconds - 3) / len(outages)
+        left_out = self._outage_left_out
+        outages = [(INSTEAD[k] if k == left_out else k, target) for k, target in outages]
+        slot = (self.outage_seconds - 3) / len(outages)
         for position, (kind, target) in enumerate(outages):
             # One after the other, so that each has its own time; kills go on meanwhile.
             length = draw.uniform(1, min(6, slot * 0.7)) if slot > 2 else 1.0

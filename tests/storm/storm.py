@@ -15,19 +15,22 @@ from django.core.management import call_command
 from django.db import Error, connections
 from redis import RedisError
 
+from apps.integrity import grants
 from apps.integrity.routing import queue_for
 from sandbox.processes import ProcessError, eventually
 
-from . import checker, population
+from . import checker, population, states
 from . import scene as scenes
 from .checker import SAVEPOINTS, Checker
 from .crew import Crew
 from .nemesis import Nemesis
-from .plan import BEAT, CHILD_DATABASES, DATABASES, WORKERS
+from .plan import ALIAS, BEAT, CHILD_DATABASES, DATABASES, RENAMED, WORKER_ROLE, WORKERS
+from .renaming import rename
 from .scene import Scene
+from .troubles import create_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sandbox.servers import Sandbox
 
@@ -57,6 +60,9 @@ class Storm:
         self.nemesis = Nemesis(plan, sandbox, self.crew)
         self.failures: list[str] = []
         self.cut_off = 0
+        self.sandbox = sandbox
+        #: The rare states that occurred, each with its number.
+        self.states: Counter[str] = Counter()
 
     def run(self) -> list[str]:
         """All of it; gives the failures."""
@@ -66,9 +72,14 @@ class Storm:
         connections.close_all()  # their servers have been away
         self._tail()
         self._ambush()
+        if self.plan.renames:
+            self._rename("blog_db")
+        self.calm_since = time.monotonic()
         self._converge()
         self._end()
+        self.failures += [f"not shown in time: {it}" for it in self.nemesis.shown.verdicts()]
         self.failures += self._too_mild()
+        self.states = states.seen(self.nemesis.windows, self.checker.kept())
         self._report()
         return self.failures
 
@@ -76,14 +87,26 @@ class Storm:
         self.plan.write(self.scene.directory)
         for alias in DATABASES:
             call_command("migrate", database=alias, verbosity=0)
+            create_role(self.sandbox.postgres[alias])
+        self._grant()
+        states.note()
         self.checker = Checker(self.plan, self.scene)
         population.load(self.checker.original)
         rows = sum(map(len, self.checker.original.values())) - self.plan.users
         self.say(f"  {self.plan.users} users with {rows} rows; {len(self.plan.faults)} faults")
+        self.say(f"  left out: {', '.join(self.plan.left_out)}; renamed: {self.plan.renames}")
         self.crew.start_workers()
         self.crew.start_writers()
         if not self._until(self._all_answer):
             raise ProcessError("the workers did not start")
+
+    @staticmethod
+    def _grant() -> None:
+        """What the workers' role may do is what the command prints, and no more."""
+        for each in grants.grants(WORKER_ROLE):
+            with connections[each.database].cursor() as cursor:
+                for statement in each.statements:
+                    cursor.execute(statement)
 
     def _until(
         self,
@@ -123,19 +146,34 @@ class Storm:
             self.failures.append("the last deletes did not end")
         lost = checker.undispatched()
         self.nemesis.flush()
-        self.nemesis.end_silence()
+        if self.plan.renames:
+            self._rename(RENAMED)
+        else:
+            self.nemesis.end_silence()
         how = "killed" if self.plan.tail_kills else "suspended"
         self.say(f"  last FLUSHALL with {lost} deletions that no worker had seen, workers {how}")
         if not lost:
             self.failures.append("too mild: nothing was pending at the last FLUSHALL")
 
+    def _rename(self, new: str) -> None:
+        """The workers come back with another alias for blog_db, in the middle of their work."""
+        old = self.crew.aliases.get("blog_db", "blog_db")
+        self.crew.aliases = {} if new == "blog_db" else {"blog_db": new}
+        self.crew.of_workers[ALIAS] = self.crew.aliases.get("blog_db", "")
+        self.crew.kill_workers()
+        changed = rename(old, new, {ALIAS: self.crew.of_workers[ALIAS]})
+        self.crew.start_workers()
+        self.nemesis.faults[f"{old} renamed {new}"] += 1
+        self.say(f"  {old} is {new} now: {changed} rows of the log renamed")
+
     def _ambush(self) -> None:
         """Kill the workers of each child database in the middle of their work: the last faults."""
-        left = set(CHILD_DATABASES)
+        left = {self.crew.aliases.get(alias, alias) for alias in CHILD_DATABASES}
+        queues = {alias: queue_for(old) for alias, old in self._old_names(left)}
 
         def over() -> bool:
             for alias in left & checker.running().keys():
-                names = [name for name, queue in WORKERS.items() if queue == queue_for(alias)]
+                names = [name for name, queue in WORKERS.items() if queue == queues[alias]]
                 self.nemesis.kill_workers(names)
                 if caught := checker.running()[alias]:
                     left.remove(alias)
@@ -144,8 +182,12 @@ class Storm:
             return not (left and checker.open_work())
 
         self._until(over, AMBUSH_SECONDS, pause=0.001)
-        self.calm_since = time.monotonic()
         self.say(f"  {self.cut_off} cascades were running when their workers were killed")
+
+    def _old_names(self, aliases: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Alias of now → alias as `WORKERS` has it."""
+        old = {new: each for each, new in self.crew.aliases.items()}
+        return ((alias, old.get(alias, alias)) for alias in aliases)
 
     def _restored(self) -> bool:
         known = checker.Known.of(self.scene)
@@ -188,6 +230,7 @@ class Storm:
             ),
             "rollbacks": (counts["deletes rolled back"] + counts[SAVEPOINTS], 1),
             "users inserted again": (counts["users inserted again"], 1),
+            "troubles": (len(self.nemesis.shown.clocks), len(self.plan.troubles)),
         }
         for what, (number, wanted) in done.items():
             if number < wanted:
@@ -199,6 +242,9 @@ class Storm:
         kills = self.nemesis.kills
         self.say(f"  {kills.total()} kills: {_listed(kills)}")
         self.say(f"  other faults: {_listed(self.nemesis.faults)}")
+        for line in self.nemesis.shown.lines():
+            self.say(f"  {line}")
+        self.say(f"  rare states: {_listed(self.states) or 'none'}")
         self.say(f"  {gone} users gone for good; {_listed(known.counts)}")
         self.say(f"  ended by themselves and started again: {_listed(self.crew.ended) or 'none'}")
         self.say("  receipts account for {} of {} removed rows".format(*self.checker.accounts()))

@@ -15,7 +15,7 @@ from .. import brake, claims, control, log, relations, statements
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from ..renaming import Kind
-from . import bounds, names
+from . import bounds, names, stuck
 from .proofs import iso
 from .proving import age_of, done_cascades, held_of, unproven_of
 
@@ -36,6 +36,7 @@ LOOKS = 16
 class DatabaseRow(TypedDict):
     """How far one child database is behind.
 
+    `reason` is what hinders the database; or else why cascades into it wait or are blocked.
     `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
     their deletions. One has been done for `waits_seconds`, which is `overdue` or not, and
     `unproven_reason` says why (proving.py).
@@ -143,7 +144,7 @@ def _databases(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
 
 def _looked_at(rows: list[DatabaseRow]) -> list[DatabaseRow]:
     """The same, with what does not answer although nobody has noted it."""
-    unknown = [row["database"] for row in rows if not row["reason"]]
+    unknown = [row["database"] for row in rows if row["state"] not in {"waiting", "unknown"}]
     with ThreadPoolExecutor(LOOKS) as threads:
         silent = dict(zip(unknown, threads.map(_silent, unknown), strict=True))
     for row in rows:
@@ -251,6 +252,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     oldest: list[dt.datetime] = []
     done: list[dict[str, Any]] = []
     known: list[ChildDatabase] = []
+    open_in_logs: list[QuerySet[Cascade]] = []
     for using in logs:
         cascades = Cascade.objects.using(using).filter(database=alias)
         for found in (open_cascades(cascades), _undispatched(alias, using)):
@@ -258,6 +260,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
             blocked += found["blocked"]
             oldest += [found["oldest"]] if found["oldest"] else []
         done.append(done_cascades(cascades))
+        open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
         recently += cascades.filter(done_at__gte=since).count()
         known += ChildDatabase.objects.using(using).filter(alias=alias)
@@ -268,7 +271,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     return {
         "database": alias,
         "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
-        "reason": hindrance,
+        "reason": hindrance or (stuck.reasons_of(open_in_logs) if backlog else ""),
         "unreachable": "unreachable" in hindrances,
         "paused": "paused" in hindrances,
         "backlog": backlog,

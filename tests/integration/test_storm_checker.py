@@ -1,0 +1,222 @@
+"""What `./run storm` rests on: one row turns its checker red, and one silence its clocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from apps.blog.models import Post
+from apps.integrity import report, verify
+from apps.integrity.models import Cascade, Deletion
+from apps.shop.models import Order
+from tests.storm import population, states
+from tests.storm.checker import Checker
+from tests.storm.deleter import remove
+from tests.storm.journal import Journal
+from tests.storm.plan import TROUBLES, Fault, Plan
+from tests.storm.scene import Scene, deleter
+from tests.storm.shown import SHOWN_SECONDS, Clock
+from tests.storm.troubles import WORDS, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PLAN = Plan(seed=3, users=12, kills=20, redis_restarts=2, both_outages=False)
+DOOMED, LIVING = [1, 2, 3], 7
+
+
+@pytest.fixture
+def checker(tmp_path: Path, converge: Callable[[], Counter[str]]) -> Checker:
+    """A storm is over: some users are deleted, their rows are gone, and verified."""
+    scene = Scene(tmp_path)
+    population.load(population.rows(PLAN))
+    journal = Journal(scene.journal(deleter(0)))
+    name = journal.intend("delete", batch=0, doomed=DOOMED, spared=[])
+    remove(DOOMED, "queryset")
+    journal.end(name)
+    converge()
+    Cascade.objects.update(due_at=timezone.now())
+    for alias in ("blog_db", "shop_db"):
+        assert verify.verify(alias).verified == len(DOOMED)
+    return Checker(PLAN, scene)
+
+
+def test_it_finds_nothing_where_every_promise_was_kept(checker: Checker) -> None:
+    assert checker.differences() == []
+    assert checker.converged()
+
+
+@pytest.mark.parametrize("kind", ["post", "order", "comment"])
+def test_one_row_that_was_left(checker: Checker, kind: str) -> None:
+    rows = checker.original[kind].values()
+    posts = population.stored("post")
+    lost = next(
+        row for row in rows if row[1] == DOOMED[0] and (kind != "comment" or row[2] in posts)
+    )
+    population.insert(kind, lost)
+    assert not checker.converged()
+    found = checker.differences()
+    assert f"1 x orphans of {kind}: {lost[0]}" in found
+    assert f"1 x {kind} of a deleted user or post left: {lost[0]}" in found
+
+
+def test_one_row_of_a_living_user_that_is_gone(checker: Checker) -> None:
+    [row, *_] = Order.objects.filter(customer_id=LIVING).values_list("pk", flat=True)
+    Order.objects.filter(pk=row)._raw_delete("shop_db")
+    assert checker.differences() == [f"1 x living order gone: {row}"]
+
+
+def test_a_living_user_that_is_gone_with_all_rows(
+    checker: Checker, converge: Callable[[], Counter[str]]
+) -> None:
+    User.objects.filter(pk=LIVING).delete()
+    converge()
+    assert f"1 x living user gone: {LIVING}" in checker.differences()
+
+
+def test_one_row_of_a_living_user_that_was_changed(checker: Checker) -> None:
+    [row, *_] = Post.objects.filter(author_id=LIVING).values_list("pk", flat=True)
+    Post.objects.filter(pk=row).update(title="Another one")
+    assert checker.differences() == [f"1 x post changed: {row}"]
+
+
+class TestAFalseReceipt:
+    def test_of_a_cascade_that_is_not_verified(self, checker: Checker) -> None:
+        cascade = Cascade.objects.filter(deletion__key=str(DOOMED[0])).order_by("pk")[0]
+        Cascade.objects.filter(pk=cascade.pk).update(state="done")
+        [found] = checker.differences()
+        assert found.startswith("1 x receipt that contradicts itself")
+
+    def test_of_a_database_that_it_does_not_speak_for(self, checker: Checker) -> None:
+        Cascade.objects.filter(deletion__key=str(DOOMED[0]), database="shop_db").delete()
+        found = checker.differences()
+        assert any(line.startswith("1 x receipt that contradicts itself") for line in found)
+
+    @pytest.mark.parametrize("relation", ["blog.Post.author", "shop.Order.customer"])
+    def test_of_one_row_too_many(self, checker: Checker, relation: str) -> None:
+        """Even where other receipts count too few, as those of killed workers do."""
+        database = "blog_db" if relation.startswith("blog") else "shop_db"
+        Cascade.objects.filter(deletion__key=str(DOOMED[1])).update(rows=None)
+        cascade = Cascade.objects.get(deletion__key=str(DOOMED[0]), database=database)
+        rows = {**(cascade.rows or {})}
+        rows[relation] += 1
+        Cascade.objects.filter(pk=cascade.pk).update(rows=rows)
+        assert f"1 x receipt that counts more rows than were removed: {DOOMED[0]}" in (
+            checker.differences()
+        )
+
+    def test_of_a_user_who_was_never_deleted(self, checker: Checker) -> None:
+        Deletion.objects.create(parent="auth.User", key=str(LIVING), source="api")
+        [found, *_] = checker.differences()
+        assert found == f"1 x logged, although its delete was rolled back: {LIVING}"
+
+
+class TestWhatIsShown:
+    """A trouble that lasts and that the status does not name turns the verdict red."""
+
+    @staticmethod
+    def clock(kind: Any) -> Clock:
+        return Clock(Trouble(Fault(at=0, kind=kind, target="blog_db", pick=1.0), {}))
+
+    @staticmethod
+    def row(reason: str = "", unproven: str = "") -> report.DatabaseRow:
+        row: Any = {"reason": reason, "unproven_reason": unproven}
+        return row
+
+    @pytest.mark.parametrize("kind", list(WORDS))
+    def test_in_time(self, kind: str) -> None:
+        clock, said = self.clock(kind), f"1 waiting: {WORDS[kind]}"
+        clock.look(self.row(), 1.0)
+        clock.look(self.row(said) if kind != "idle" else self.row(unproven=said), 1.0)
+        clock.look(self.row(), 20.0)
+        assert (clock.told, clock.verdict) == (2.0, "")
+
+    @pytest.mark.parametrize("kind", list(WORDS))
+    def test_never(self, kind: str) -> None:
+        clock = self.clock(kind)
+        clock.look(self.row("something else"), SHOWN_SECONDS)
+        assert clock.verdict == ""
+        clock.look(self.row("something else"), 1.0)
+        assert clock.verdict == (
+            f"blog_db {kind}: not shown in 11.0 s; the status said 'something else'"
+        )
+
+    def test_too_late(self) -> None:
+        clock = self.clock("full")
+        clock.look(self.row(), SHOWN_SECONDS)
+        clock.look(self.row(WORDS["full"]), 1.0)
+        assert "shown only after 11.0 s" in clock.verdict
+
+
+class TestRareStates:
+    def test_what_never_occurred_is_too_mild(self) -> None:
+        found = Counter({each: 1 for each in states.ALL if each != states.LEASE})
+        assert states.too_mild(found, states.ALL) == [f"too mild: never a {states.LEASE}"]
+
+    def test_only_what_the_faults_of_a_seed_lead_to_is_expected(self) -> None:
+        for seed in range(20):
+            plan = Plan(seed=seed, users=60, kills=9, redis_restarts=2, both_outages=False)
+            assert (states.HELD in states.expected(plan)) == ("idle" in plan.troubles)
+            assert (states.HALVED in states.expected(plan)) == ("narrow" in plan.troubles)
+            assert {states.LEASE, states.BACK, states.HANDED} <= {*states.expected(plan)}
+
+    def test_what_was_put_back_while_its_database_was_away_is_no_time_slice(self) -> None:
+        rows = [(states.HANDED, "blog_db", None, at) for at in (1.0, 5.0)]
+        windows = [("blog_db", 4.0, 6.0), ("shop_db", 0.0, 2.0)]
+        assert states.counted(rows, windows, ()) == {states.HANDED: 1}
+
+    def test_who_came_back_and_lost_everything_is_not_counted(self) -> None:
+        rows = [(states.BACK, "blog_db", key, 1.0) for key in ("1", "2")]
+        assert states.counted(rows, (), {2}) == {states.BACK: 1}
+
+
+class TestTheSwarm:
+    def plans(self) -> list[Plan]:
+        return [
+            Plan(seed=seed, users=60, kills=9, redis_restarts=2, both_outages=bool(seed % 2))
+            for seed in range(40)
+        ]
+
+    def test_a_seed_makes_the_same_decisions_again(self) -> None:
+        for plan, again in zip(self.plans(), self.plans(), strict=True):
+            assert plan.faults == again.faults
+            assert (plan.left_out, plan.renames) == (again.left_out, again.renames)
+
+    def test_each_leaves_something_out_and_together_they_leave_out_nothing(self) -> None:
+        plans = self.plans()
+        kinds = [{fault.kind for fault in plan.faults} for plan in plans]
+        assert all({*TROUBLES} - found for found in kinds)
+        assert set().union(*kinds) >= {*TROUBLES, "stop", "freeze", "redis-kill", "redis-stop"}
+        assert len({frozenset(plan.left_out) for plan in plans}) > len(plans) // 3
+        assert {plan.renames for plan in plans} == {True, False}
+
+    def test_what_is_left_out_does_not_happen(self) -> None:
+        for plan in self.plans():
+            happens = {fault.kind for fault in plan.faults} | {
+                fault.target for fault in plan.faults if fault.kind == "kill"
+            }
+            assert not happens & {*plan.left_out}
+
+    def test_a_trouble_ends_before_the_next_one_and_before_the_tail(self) -> None:
+        for plan in self.plans():
+            for alias in ("blog_db", "shop_db"):
+                found = [
+                    fault
+                    for fault in plan.faults
+                    if fault.kind in TROUBLES and fault.target == alias
+                ]
+                ends = [fault.at + fault.seconds for fault in found]
+                assert all(fault.seconds > SHOWN_SECONDS for fault in found)
+                assert all(end < each.at for end, each in zip(ends, found[1:], strict=False))
+                assert ends[-1] <= plan.seconds
+
+
+def test_a_trouble_of_the_parents_holds_up_both_databases() -> None:
+    fault: Any = SimpleNamespace(kind="hidden", target="blog_db", pick=0.1)
+    assert Trouble(fault, {}).hides_parents
