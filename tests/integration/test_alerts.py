@@ -142,12 +142,12 @@ def sound() -> None:
             )
 
 
-def cascade(state: str, seconds: float = 0) -> None:
+def cascade(state: str, seconds: float = 0, database: str = "blog_db") -> None:
     moment = timezone.now() - dt.timedelta(seconds=seconds)
     deletion = Deletion.objects.create(
         parent="auth.User", key="1", source="api", state="dispatched"
     )
-    Cascade.objects.create(deletion=deletion, database="blog_db", state=state, recorded_at=moment)
+    Cascade.objects.create(deletion=deletion, database=database, state=state, recorded_at=moment)
 
 
 def away() -> None:
@@ -177,6 +177,7 @@ CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "IntegrityBehind": (lambda: cascade("pending", 1000), BLOG),
     "IntegrityBlocked": (lambda: cascade("blocked"), BLOG),
     "IntegrityUnproven": (lambda: cascade("done", 1000), BLOG),
+    "IntegrityUnknownWork": (lambda: cascade("pending", database="old_db"), {"kind": "alias"}),
     "IntegrityUnreachable": (away, BLOG),
     "IntegrityPausedTooLong": (
         lambda: control.pause("blog_db", actor="op", reason="", using="default"),

@@ -19,7 +19,7 @@ from apps.integrity import cascade, claims, dispatch, report, statements, verify
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.shop.models import Order
 from sandbox.processes import eventually
-from tests.kinds.left.models import Box, Shelf, Vault
+from tests.kinds.left.models import Box, Seal, Shelf, Vault
 from tests.kinds.parents.models import Owner, Root, Safe
 
 if TYPE_CHECKING:
@@ -194,8 +194,9 @@ class TestPoison:
         looks = list[Any]()
         monkeypatch.setattr(claims, "missing_table", lambda *args: looks.append(args) or "")
         for _ in range(3):
-            Vault.objects.create(safe=Safe.objects.create()).seal_set.create()
+            Vault.objects.create(safe=Safe.objects.create())
         Safe.objects.all().delete()
+        Seal.objects.bulk_create(Seal(vault=each) for each in Vault.objects.all())
         converge()
         assert states(database="test_left") == {"waiting": 3}
         assert not looks
@@ -203,9 +204,9 @@ class TestPoison:
     def test_a_protected_row_is_retried_and_blocks_nothing_else(self, converge: Converge) -> None:
         good = Safe.objects.create()
         Vault.objects.create(safe=good)
-        bad = Safe.objects.create()
-        Vault.objects.create(safe=bad).seal_set.create()
+        bad = Vault.objects.create(safe=Safe.objects.create())
         Safe.objects.all().delete()
+        Seal.objects.create(vault=bad)
         assert converge() == {"left.Vault.safe": 1}
         assert states() == {"done": 1, "waiting": 1}
 

@@ -6,7 +6,7 @@ from .mutation import Mutation
 from .paths import ADOPTION, T_COLUMNS, T_PLAN
 
 DIFFERENCES = "tests/differential/differences.py"
-T_DIFFERENTIAL = "tests/unit/test_differential.py"
+T_DIFFERENTIAL = "tests/unit/test_random_histories.py"
 
 MUTATIONS = (
     Mutation(
