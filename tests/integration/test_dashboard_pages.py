@@ -211,8 +211,11 @@ class TestOverview:
         control.pause("shop_db", actor="x", reason="why", using="default")
         seen, status = report.overview(), report.status()
         for card, row in zip(seen.cards, status["databases"], strict=True):
-            for name in ("database", "state", "reason", "backlog", "blocked"):
+            for name in ("database", "state", "backlog", "blocked"):
                 assert getattr(card, name) == row[name]
+            told = (card.reason, card.waiting_reason, card.blocked_reason)
+            assert all(each in row["reason"] for each in told)
+            assert bool(row["reason"]) == any(told)
             assert card.throughput.rate == row["rate"]
             assert card.lag_seconds == pytest.approx(row["lag_seconds"], abs=1)
 

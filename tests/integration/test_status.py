@@ -139,6 +139,23 @@ class TestWorkThatWaits:
         assert (self.row()["state"], self.row()["unreachable"]) == ("working", False)
         assert self.row("shop_db")["reason"] == "1 waiting: another one"
 
+    def test_the_first_page_says_why_as_well(self) -> None:
+        stuck("rows are locked")
+        stuck("a trigger raised an error", state="blocked")
+        stuck("", state="pending", database="shop_db")
+        blog, shop = report.overview().cards[:2]
+        assert (blog.waiting_reason, blog.blocked_reason) == (
+            "rows are locked",
+            "a trigger raised an error",
+        )
+        assert shop.waiting_reason == ""
+
+    def test_on_the_first_page_a_database_that_is_away_says_only_that(self) -> None:
+        stuck("rows are locked")
+        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        card = report.overview().cards[0]
+        assert (card.reason, card.waiting_reason) == ("cannot be reached: no route", "")
+
     def test_what_is_blocked_says_why(self) -> None:
         stuck("a trigger raised an error", state="blocked")
         assert self.row()["reason"] == "1 waiting: a trigger raised an error"

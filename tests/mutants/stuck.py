@@ -18,6 +18,14 @@ MUTATIONS = (
         (f"{WAITS}::test_the_row_says_why_and_how_often",),
     ),
     Mutation(
+        "what-waits-is-not-on-its-card",
+        "G11: work waits for a cause, and the first page calls it at work",
+        "apps/integrity/report/cards.py",
+        'waiting_reason="" if hindrances else',
+        'waiting_reason="" if True else',
+        (f"{WAITS}::test_the_first_page_says_why_as_well",),
+    ),
+    Mutation(
         "what-waits-is-not-asked",
         "G11: a database with work that waits is away, and nobody looks",
         PROGRESS,
@@ -29,8 +37,8 @@ MUTATIONS = (
         "blocked-without-a-reason",
         "G11: the status counts what is blocked and does not say why",
         STUCK,
-        ", Cascade.State.RUNNING, Cascade.State.BLOCKED)",
-        ", Cascade.State.RUNNING)",
+        "STUCK = (*TRIED, Cascade.State.BLOCKED)",
+        "STUCK = TRIED",
         (f"{WAITS}::test_what_is_blocked_says_why",),
     ),
 )

@@ -20,7 +20,7 @@ import redis
 from apps.integrity.routing import queue_for
 from sandbox.processes import send, tree
 
-from .plan import BEAT, TROUBLES, WORKERS
+from .plan import BEAT, CHILD_DATABASES, TROUBLES, WORKERS
 from .shown import Shown
 from .troubles import HINDERING, Trouble
 
@@ -184,7 +184,8 @@ class Nemesis:
             self._at(time.monotonic() + AGAIN_SECONDS, partial(self._trouble, fault))
             return
         self.faults[trouble.name] += 1
-        self.shown.began(trouble)
+        if trouble.alias in CHILD_DATABASES:  # the parents' has no row in the status
+            self.shown.began(trouble)
         self._at(time.monotonic() + fault.seconds, partial(self._end, trouble, begun))
         if trouble.hides_parents:
             self._at(time.monotonic() + PARENTS_SECONDS, partial(self._show_parents, trouble))

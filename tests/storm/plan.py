@@ -272,7 +272,11 @@ class Plan:
         restarts = [("redis-kill", ""), ("redis-stop", "")] * self.redis_restarts
         outages: list[tuple[Any, str]] = [*restarts[: self.redis_restarts], ("flush", "")]
         for position, alias in enumerate(draw.sample(DATABASES, len(DATABASES))):
-            kinds = ("stop", "freeze") if self.both_outages else (("stop", "freeze")[position % 2],)
+            kinds: Sequence[Kind] = ("stop", "freeze")
+            if not self.both_outages:
+                kinds = (kinds[position % 2],)
+            if alias == "default" and "read-only" in self.troubles:
+                kinds = (*kinds[1:], "read-only")
             outages += [(kind, alias) for kind in kinds]
         draw.shuffle(outages)
         left_out = self._outage_left_out

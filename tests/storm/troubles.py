@@ -89,7 +89,7 @@ class Trouble:
 
     def begin(self) -> None:
         """Let it happen. Raises `psycopg.Error` when something was in the way."""
-        table, column = TABLES[self.alias]
+        table, column = TABLES.get(self.alias, ("", ""))
         match self.fault.kind:
             case "read-only":
                 self._run(f"ALTER DATABASE {self._database} SET default_transaction_read_only = on")
@@ -125,7 +125,7 @@ class Trouble:
 
     def end(self) -> None:
         """Heal it. Raises `psycopg.Error` when something was in the way."""
-        table, _ = TABLES[self.alias]
+        table, _ = TABLES.get(self.alias, ("", ""))
         match self.fault.kind:
             case "read-only":
                 self._run(f"ALTER DATABASE {self._database} RESET default_transaction_read_only")

@@ -80,6 +80,11 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
             "blog_db is 12 min behind and at work.",
         ),
         (
+            overview(card(**{**BEHIND, "state": "working"}, waiting_reason="rows are locked")),
+            "attention",
+            "blog_db is 12 min behind: rows are locked.",
+        ),
+        (
             overview(card(**BEHIND, unreachable=True, reason="cannot be reached: Refused")),
             "trouble",
             "blog_db is 12 min behind: Refused.",

@@ -56,7 +56,8 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
             yield from ((level, told) for told in _silences(seen))
     for card in cards:
         if (card.lag_seconds or 0) >= BEHIND_SECONDS:
-            yield "attention", f"{_behind(card)} and at work."
+            why = f": {brief(card.waiting_reason)}" if card.waiting_reason else " and at work"
+            yield "attention", f"{_behind(card)}{why}."
     if seen.suspects:
         keys = count(seen.suspects)
         yield "attention", f"{keys} missing parents were found by scans and wait for repair."

@@ -58,6 +58,8 @@ class Card:
     unverified_seconds: float | None = None
     unverified_reason: str = ""
     overdue: bool = False
+    #: Why work that was tried waits, although the database can be worked on.
+    waiting_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +198,7 @@ def _card(
         unreachable="unreachable" in hindrances,
         backlog=min(backlog, bounds.COUNT_MAX + 1),
         blocked=blocked,
+        waiting_reason="" if hindrances else next(filter(None, (it["waits"] for it in sums)), ""),
         blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),
         unverified=unproven.number,
         unverified_seconds=unproven.waits_seconds,

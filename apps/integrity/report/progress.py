@@ -349,11 +349,16 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
 
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Backlog, blocked, the oldest and why of cascades that are not done; of `most` of them."""
+    """Backlog, blocked and the oldest of cascades that are not done, or of `most` of them.
+
+    And one reason of those that are blocked, and of those that wait.
+    """
     return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
         backlog=Count("pk"),
         blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
         oldest=Min("recorded_at"),
+        waits=Min("reason", filter=Q(state__in=stuck.TRIED) & ~Q(reason="")),
+        # The last one: from here on, its name hides the column.
         reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
     )
 

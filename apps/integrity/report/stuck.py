@@ -19,19 +19,16 @@ if TYPE_CHECKING:
 
 #: A sentence tells so many reasons.
 TOLD = 3
-#: One that runs was put back with its reason the last time.
-STUCK = (Cascade.State.WAITING, Cascade.State.RUNNING, Cascade.State.BLOCKED)
+#: Tried before; one that runs was put back with its reason the last time.
+TRIED = (Cascade.State.WAITING, Cascade.State.RUNNING)
+STUCK = (*TRIED, Cascade.State.BLOCKED)
 
 
-def reasons_of(logs: Iterable[QuerySet[Cascade]], most: int | None = None) -> str:
-    """Return why cascades of several logs wait or are blocked, or ""; by `most` of each."""
+def reasons_of(logs: Iterable[QuerySet[Cascade]]) -> str:
+    """Return why cascades of several logs wait or are blocked, or ""."""
     found: Counter[str] = Counter()
     for cascades in logs:
         stuck = cascades.filter(Cascade.IN_BACKLOG, state__in=STUCK).exclude(reason="")
-        if most is not None:
-            some = stuck.order_by("recorded_at").values_list("reason", flat=True)[:most]
-            found.update(some)
-            continue
         groups = stuck.order_by().values_list("reason").annotate(number=Count("pk"))
         found.update(dict(groups.order_by("-number", "reason")[: TOLD + 1]))
     return told(found)
