@@ -20,7 +20,7 @@ from tests.storm.deleter import remove
 from tests.storm.journal import Journal
 from tests.storm.plan import TROUBLES, Fault, Plan
 from tests.storm.scene import Scene, deleter
-from tests.storm.shown import SHOWN_SECONDS, Clock
+from tests.storm.shown import SHOWN_SECONDS, Clock, Shown
 from tests.storm.troubles import WORDS, Trouble
 
 if TYPE_CHECKING:
@@ -146,6 +146,14 @@ class TestWhatIsShown:
         assert clock.verdict == (
             f"blog_db {kind}: not shown in 11.0 s; the status said 'something else'"
         )
+
+    def test_of_most_troubles_nothing_was_felt(self) -> None:
+        clocks = [self.clock(kind) for kind in ("full", "hidden", "narrow")]
+        shown = Shown(lambda _: True, clocks)
+        clocks[0].look(self.row(WORDS["full"]), 1.0)
+        assert list(shown.too_mild()) == ["too mild: only 1 of 2 troubles were shown"]
+        clocks[1].look(self.row(WORDS["hidden"]), 1.0)
+        assert list(shown.too_mild()) == []
 
     def test_too_late(self) -> None:
         clock = self.clock("full")

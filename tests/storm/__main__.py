@@ -1,7 +1,8 @@
 """`python -m tests.storm [--quick] [--seed N] [--users N] [--kills N]`: deletes under faults.
 
-Three storms, each with a seed of its own; one with `--seed` or `--quick`. The last line of standard
-output is the verdict; exit code 0 only when every promise was kept.
+Three storms, each with a seed of its own, that together leave no kind of trouble out; one with
+`--seed` or `--quick`. The last line of standard output is the verdict; exit code 0 only when every
+promise was kept and, over all of them, every rare state occurred.
 Servers and processes are its own; a seed makes the same decisions again, at nearly the same times.
 """
 

@@ -130,6 +130,13 @@ class Shown:
         """What was not told in time."""
         yield from filter(None, (each.verdict for each in self.clocks))
 
+    def too_mild(self) -> Iterator[str]:
+        """That most troubles held nothing up, or not for long enough to be told."""
+        wanted = [each for each in self.clocks if each.trouble.fault.kind in WORDS]
+        told = [each for each in wanted if each.told is not None]
+        if 2 * len(told) <= len(wanted):
+            yield f"too mild: only {len(told)} of {len(wanted)} troubles were shown"
+
     def lines(self) -> Iterator[str]:
         """When each was told."""
         for each in self.clocks:

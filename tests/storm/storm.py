@@ -235,6 +235,7 @@ class Storm:
         for what, (number, wanted) in done.items():
             if number < wanted:
                 yield f"too mild: {number} {what} instead of {wanted}"
+        yield from self.nemesis.shown.too_mild()
 
     def _report(self) -> None:
         known = self.checker.known
