@@ -169,7 +169,9 @@ class TestPoison:
         claimed = []
         plain = cascade._Run.work
         monkeypatch.setattr(
-            cascade._Run, "work", lambda *args: (claimed.append(args[1].database), plain(*args))
+            cascade._Run,
+            "work",
+            lambda *args, **options: (claimed.append(args[1].database), plain(*args, **options)),
         )
         with without_table("test_right", "right_leaf"):
             converge()

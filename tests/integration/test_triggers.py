@@ -353,7 +353,7 @@ class TestSettings:
             (None, "one of signal, trigger, both"),
             ({"auth.User": "no"}, "one of signal, trigger, both"),
             ({"auth.user": "both"}, "names 'auth.user'; parents: .*auth.User"),
-            ("both", "lives in 'test_lite' .sqlite.: only PostgreSQL"),
+            ({"lite.Author": "both"}, "lives in 'test_lite' .sqlite.: only PostgreSQL"),
         ],
     )
     def test_what_cannot_be_carried_out_is_refused_at_the_start(
