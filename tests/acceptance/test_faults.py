@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.integrity import conf
 from sandbox import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,6 @@ def test_a_process_with_a_sick_broker_exits(deletes, broker):
 def test_a_giant_is_removed_in_bounded_statements_and_bounded_memory(measured):
     giant = measured["giant"]
     assert giant["rows of the giant that are left"] == 0
-    assert giant["rows of the largest statement"] <= 10_000
+    assert giant["rows of the largest statement"] <= conf.current().statement_rows_max
     assert giant["memory that a worker gained"] <= 50
     assert giant["longest transaction"] < 10
