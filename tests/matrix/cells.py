@@ -45,6 +45,7 @@ class Fault(StrEnum):
     FLUSH = "flush"
     HALF_OPEN = "half-open"
     CHILD_DOWN = "child-down"
+    CHILD_READ_ONLY = "child-read-only"
     DEFAULT_DOWN = "default-down"
     DEADLOCK = "deadlock"
     LOCK_TIMEOUT = "lock-timeout"
@@ -65,6 +66,7 @@ FAULTS = {
     Fault.FLUSH: "FLUSHALL",
     Fault.HALF_OPEN: "connections to Redis fall silent (half-open TCP)",
     Fault.CHILD_DOWN: "a child database is stopped",
+    Fault.CHILD_READ_ONLY: "a child database is read-only",
     Fault.DEFAULT_DOWN: "`default` is stopped",
     Fault.DEADLOCK: "deadlock",
     Fault.LOCK_TIMEOUT: "lock timeout",
@@ -216,6 +218,19 @@ CELLS: tuple[Cell, ...] = (
         ("e", 20, "redo", "nothing removed twice"),
         ("f", 20, "redo", "the log keeps the first end, attempt and rows"),
         ("g", 20, "reconnects", "a delete after it, with nothing else to do"),
+    ),
+    *_cells(
+        Scene.DATABASES,
+        Fault.CHILD_READ_ONLY,
+        ("c", 15, "breaker", "no attempt burnt, and the other child database done meanwhile"),
+        ("d", 15, "breaker", "no attempt burnt, and the other child database done meanwhile"),
+        ("e", 15, "retried later", "no attempt burnt, and the other child database done meanwhile"),
+        (
+            "g",
+            None,
+            "says so",
+            "status names the database and the reason, and nothing when it writes again",
+        ),
     ),
     *_cells(
         Scene.DATABASES,

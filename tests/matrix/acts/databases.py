@@ -17,6 +17,8 @@ from .act import Act, proves
 from .company import Company
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg import Connection
 
     from ..stage import Stage
@@ -27,6 +29,39 @@ TRIES = 5
 
 @proves("child-down-c", "child-down-d", "child-down-e", "child-down-g")
 def child_down(stage: Stage) -> None:
+    server = stage.postgres["shop_db"]
+
+    def start() -> None:
+        server.start().wait_until_ready()
+
+    _waits_alone(stage, "child-down", server.stop, start, "cannot be reached: ")
+
+
+@proves(*(f"child-read-only-{moment}" for moment in "cdeg"))
+def child_read_only(stage: Stage) -> None:
+    words = "cannot be worked on: it is read-only"
+    _waits_alone(
+        stage, "child-read-only", lambda: _read_only("on"), lambda: _read_only("off"), words
+    )
+
+
+def _read_only(value: str) -> None:
+    """As before and after a failover; whoever is connected is thrown out."""
+    connection = connections["shop_db"].copy()
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def _waits_alone(
+    stage: Stage, fault: str, begin: Callable[[], Any], end: Callable[[], Any], words: str
+) -> None:
+    """A child database takes no work, at three moments of three deletions, and is well again."""
     removing, received, queued = stage.take(2), stage.take(), stage.take()
     everybody = [*removing, *received, *queued]
     held = stage.traps.arm("shop_db", Phase.REMOVED, "wait")
@@ -35,8 +70,7 @@ def child_down(stage: Stage) -> None:
     message = stage.traps.arm("shop_db", Phase.RECEIVED, "wait")
     stage.delete(received)
     stage.until(lambda: message.sprung, "a message held at d")
-    server = stage.postgres["shop_db"]
-    server.stop()
+    begin()
     held.release()
     message.release()
     stage.delete(queued)
@@ -46,20 +80,20 @@ def child_down(stage: Stage) -> None:
         seconds=15,
     )
     stage.until(lambda: _shop()["unreachable"], "status says so", seconds=15)
-    insist(_shop()["reason"].startswith("cannot be reached: "), _shop()["reason"])
+    insist(_shop()["reason"].startswith(words), _shop()["reason"])
     stage.until(
         lambda: all(stage.cascade(user, "shop_db").attempts == 0 for user in everybody),
         "no attempt is burnt",
         about=everybody,
     )
-    server.start().wait_until_ready()
+    end()
     back = now()
     connections["shop_db"].close()
-    stage.cascaded("child-down-c", queued, back)
-    stage.cascaded("child-down-d", received, back)
-    stage.cascaded("child-down-e", removing, back)
+    stage.cascaded(f"{fault}-c", queued, back)
+    stage.cascaded(f"{fault}-d", received, back)
+    stage.cascaded(f"{fault}-e", removing, back)
     insist(not _shop()["unreachable"], "status still says so")
-    stage.prove("child-down-g")
+    stage.prove(f"{fault}-g")
     for user in everybody:
         cascade = stage.cascade(user, "shop_db")
         insist(cascade.attempts == 1, f"{cascade.attempts} attempts")
@@ -203,4 +237,11 @@ def locked_log(stage: Stage) -> None:
     insist(not shop.rows or shop.rows == {"shop.Order.customer": 2}, f"{shop.rows}")
 
 
-ACTS: tuple[Act, ...] = (child_down, default_down, deadlock, locked_row, locked_log)
+ACTS: tuple[Act, ...] = (
+    child_down,
+    child_read_only,
+    default_down,
+    deadlock,
+    locked_row,
+    locked_log,
+)
