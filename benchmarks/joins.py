@@ -81,7 +81,9 @@ def merge_plan(tables: Tables, using: str) -> list[str]:
 
 
 def nodes(plan: dict[str, Any]) -> list[str]:
-    """The names of a plan's nodes, from the top."""
+    """The names of a plan's nodes, from the top; not those that ask the server's own catalogue."""
+    if plan.get("Relation Name") == "pg_class":  # whether rows would be hidden: one row of it
+        return []
     below = [name for each in plan.get("Plans", ()) for name in nodes(each)]
     return [f"{plan['Node Type']}{_kind(plan)}", *below]
 
