@@ -16,6 +16,7 @@ which `get_fields()` lists with the relations: Django takes it for one, and call
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .relations import Catalogue, ForeignKey, Relation
 
 
-class StandIn:
+class StandIn(ABC):
     """Stands in for the `on_delete` of a key; equal to the declared one."""
 
     lazy_sub_objs: ClassVar[bool] = True
@@ -43,11 +44,11 @@ class StandIn:
         self.declared = declared_on_delete(field)
         self.__name__ = getattr(self.declared, "__name__", type(self.declared).__name__)
 
+    @abstractmethod
     def __call__(
         self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str
     ) -> None:
         """Called by the Collector with rows that it has not asked for yet."""
-        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return bool(self.declared == getattr(other, "declared", other))

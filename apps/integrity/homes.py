@@ -79,7 +79,7 @@ def hint(model: Model, database: str) -> models.Model:
     row: models.Model = object.__new__(model)
     row.__dict__.update({field.attname: None for field in model._meta.concrete_fields})
     row._state = ModelState()  # noqa: SLF001 (as Django does)
-    row._state.db, row._state.adding = database, False  # noqa: SLF001
+    row._state.db, row._state.adding = database, False  # noqa: SLF001 (as above)
     return row
 
 
