@@ -193,5 +193,5 @@ def test_run_lists_every_command_once():
     done = subprocess.run([ROOT / "run"], capture_output=True, text=True, check=True)
     names = [line.split()[0] for line in done.stdout.splitlines()[2:]]
     wanted = "demo test lint bench storm faults mutants differential docs up down clean lock"
-    wanted += " test-all test-apps"
+    wanted += " test-all test-apps audit"
     assert names == wanted.split()

@@ -1,0 +1,1 @@
+"""`./run audit`: what a security engineer would run over this repository first."""
