@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, ProgrammingError
@@ -16,6 +16,9 @@ NAME_CHARS = 100
 
 class CrossDatabaseError(Exception):
     """Base of the app's errors; do not raise it directly."""
+
+    #: Its text is this app's own: names and ids, and no rows. So a reason may quote it: plain.py.
+    own_words: ClassVar[bool] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as it is: `__init__` may take something else than the message."""

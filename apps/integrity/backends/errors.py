@@ -22,6 +22,7 @@ from ..exceptions import (
     MissingContentType,
     UnusablePolicy,
 )
+from ..plain import code_of
 from .codes import Meaning, Trouble, meaning
 
 if TYPE_CHECKING:
@@ -98,21 +99,6 @@ def is_row_security(error: BaseException) -> bool:
     diagnosis = getattr(error.__cause__, "diag", None)
     raised_by = getattr(diagnosis, "source_function", None)
     return code_of(error) == "42501" and raised_by == "check_enable_rls"
-
-
-def code_of(error: BaseException) -> str:
-    """Return the code that the server or the driver gave: SQLSTATE, number or name; or ""."""
-    driver = error.__cause__ if isinstance(error, Error) and error.__cause__ else error
-    for name in ("sqlstate", "pgcode", "sqlite_errorname"):
-        if isinstance(code := getattr(driver, name, None), str):
-            return code
-    first = driver.args[0] if driver.args else None
-    is_number = isinstance(first, int) and not isinstance(driver, OSError | KeyError)
-    return str(first) if is_number and type(driver).__module__.startswith(MYSQL_DRIVERS) else ""
-
-
-#: Drivers whose errors begin with the server's number.
-MYSQL_DRIVERS = ("MySQLdb", "pymysql", "mysql.connector")
 
 
 def words_of(error: BaseException, vendor: str) -> str:

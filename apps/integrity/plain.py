@@ -1,0 +1,180 @@
+"""Text of others → one printable line; a foreign exception → what may be said of it. Pure.
+
+Errors, names and keys come from servers, from receivers of signals, from people and from messages.
+Before they are stored, logged, shown or printed they pass through here: `plain` lets no control
+character through and bounds the length, and `reason_of_error` quotes no row.
+
+Note [No prose]: what a server or a receiver says of an error may quote rows ("Key (email)=(…)
+already exists"). So nothing of its text is used, only what identifies the error: its class, its
+code, and the names of table, column and constraint.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING, Any
+
+from django.db import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+#: The most characters of a line.
+LIMIT = 500
+ELLIPSIS = "…"
+#: So many characters are looked at for each one that is returned: spaces and escapes differ.
+SAMPLE = 4
+#: What a foreign `__str__` may raise. Not KeyboardInterrupt: somebody presses that key.
+RAISED = (Exception, SystemExit, GeneratorExit)
+#: Letters and marks that Python calls printable, and that show nothing.
+INVISIBLE = frozenset(
+    map(
+        chr,
+        (
+            *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
+#: Drivers whose errors begin with the server's number.
+MYSQL_DRIVERS = ("MySQLdb", "pymysql", "mysql.connector")
+#: Modules whose exceptions are known by their short names.
+WELL_KNOWN = ("builtins", "django.db.utils", "psycopg", "sqlite3", *MYSQL_DRIVERS)
+#: Causes of an error that its reason names.
+CAUSES = 2
+#: Members of an exception group that its reason names.
+MEMBERS = 3
+_bounded = reprlib.Repr()
+
+
+def plain(text: object, limit: int = LIMIT) -> str:
+    r"""Return `text` in one line of at most `limit` characters, all of which are printable.
+
+    Each run of white space becomes a space; any other character that shows nothing or steers a
+    terminal is written as an escape ("\x1b"). What is cut ends with an ellipsis. Never raises.
+    """
+    if limit < 1:
+        return ""
+    whole = _text_of(text)
+    sample = whole[: limit * SAMPLE]
+    if not (sample.isascii() and sample.isprintable()):
+        sample = "".join(map(_visible, sample))
+    line = " ".join(sample.split())
+    if len(line) <= limit and len(whole) <= limit * SAMPLE:
+        return line
+    return line[: limit - 1].rstrip() + ELLIPSIS
+
+
+def _text_of(value: object) -> str:
+    """Return `value` as exactly a `str`, whatever its own methods do."""
+    try:
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value[: LIMIT * SAMPLE]).decode(errors="backslashreplace")
+        if isinstance(value, list | tuple | dict | set | frozenset):
+            return _bounded.repr(value)
+        return str.__str__(str(value))
+    except RAISED:
+        return f"<{_class_name(value)}>"
+
+
+def _visible(character: str) -> str:
+    if character.isspace():
+        return " "
+    if character.isprintable() and character not in INVISIBLE:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def reason_of_error(error: BaseException) -> str:
+    """Return what may be said of `error` in one line. See Note [No prose]. Never raises.
+
+    Of an error of this app it is the text, which is its own; of any other one the class, the code
+    and the names of table, column and constraint, the receiver of a signal that raised it, and the
+    same of its cause.
+    """
+    try:
+        return plain(_own_words(error) or _description(error))
+    except RAISED:
+        return f"<{_class_name(error)}>"
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code that the server or the driver gave: SQLSTATE, number or name; or ""."""
+    driver = error.__cause__ if isinstance(error, Error) and error.__cause__ else error
+    for name in ("sqlstate", "pgcode", "sqlite_errorname"):
+        if isinstance(code := getattr(driver, name, None), str):
+            return plain(code, 40)
+    first = driver.args[0] if driver.args else None
+    is_number = isinstance(first, int) and not isinstance(driver, OSError | KeyError)
+    return str(first) if is_number and type(driver).__module__.startswith(MYSQL_DRIVERS) else ""
+
+
+def _own_words(error: BaseException) -> str:
+    return _text_of(error) if getattr(type(error), "own_words", False) else ""
+
+
+def _description(error: BaseException) -> str:
+    words = _identified(error)
+    if receiver := _receiver(error.__traceback__):
+        words += f" in receiver {receiver}"
+    causes = [_own_words(cause) or _identified(cause) for cause in _causes(error)]
+    return ", from ".join((words, *causes))
+
+
+def _identified(error: BaseException) -> str:
+    """Return the class of `error`, its code, and the names that the server gave."""
+    words = [_class_name(error), code_of(error)]
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        words.append(f"errno {error.errno}")
+    if isinstance(error, BaseExceptionGroup):
+        words.append(f"of {len(error.exceptions)}:")
+        words.append(", ".join(map(_class_name, error.exceptions[:MEMBERS])))
+    if names := ", ".join(_names(error)):
+        words.append(f"({names})")
+    return " ".join(filter(None, words))
+
+
+def _names(error: BaseException) -> Iterator[str]:
+    diagnosis = getattr(error, "diag", None) or getattr(error.__cause__, "diag", None)
+    for what in ("table", "column", "constraint"):
+        if name := getattr(diagnosis, f"{what}_name", None):
+            yield f"{what} {plain(name, 100)}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what `error` was raised from; not the driver's error below Django's own."""
+    for _ in range(CAUSES):
+        cause = error.__cause__
+        if cause is None or isinstance(error, Error):
+            return
+        yield cause
+        error = cause
+
+
+def _receiver(step: TracebackType | None) -> str:
+    """Return the dotted path of the innermost receiver of a signal on a traceback, or ""."""
+    found, sends = "", False
+    while step is not None:
+        frame = step.tb_frame
+        module = str(frame.f_globals.get("__name__", ""))
+        was_sent, sends = sends, module == "django.dispatch.dispatcher"
+        if was_sent and not sends:
+            found = f"{module}.{frame.f_code.co_qualname}"
+        step = step.tb_next
+    return found
+
+
+def _class_name(value: Any) -> str:
+    """Return the name of the value's class, with its module unless everybody knows it."""
+    try:
+        kind = type(value)
+        module, name = str(kind.__module__), str(kind.__qualname__)
+        is_known = module.split(".", maxsplit=1)[0] in WELL_KNOWN or module in WELL_KNOWN
+        return plain(name if is_known else f"{module}.{name}", 200)
+    except RAISED:
+        return "object"
