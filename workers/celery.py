@@ -11,6 +11,9 @@ from celery.signals import celeryd_init, setup_logging, task_prerun
 from django.conf import settings
 from django.db import connections
 
+from apps.integrity.queues.celery_answers import mask_answers
+from apps.integrity.routing import CeleryConfig
+
 from .liveness import Liveness
 from .recovery import AMQP, Children, Places
 from .sweep import Sweep
@@ -23,8 +26,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 WORKER_SOCKET_TIMEOUT_SECONDS = 2
 
 app = Celery("workers", amqp=AMQP)
-app.config_from_object("django.conf:settings", namespace="CELERY")
+app.config_from_object(CeleryConfig(settings))
 app.autodiscover_tasks()
+mask_answers()
 app.steps["worker"].update({Children, Liveness, Places, Sweep})
 
 

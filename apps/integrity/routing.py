@@ -1,17 +1,19 @@
-"""What Celery has to know of this app: queues, routes, timetable, limits. Settings may import this.
+"""What Celery has to know: of this app, and of Django's settings. Settings may import this.
 
-Pure, without Celery and Django. Intervals only, no crontab: those stumble over daylight saving
-time. No tick expires: an expiry is a moment by beat's clock, and a worker whose clock is ahead
-would drop every one. What a stopped worker finds is bounded otherwise: see tasks.py.
+Queues, routes, timetable, limits, and the configuration of a project's Celery app. Pure, without
+Celery and Django. Intervals only, no crontab: those stumble over daylight saving time. No tick
+expires: an expiry is a moment by beat's clock, and a worker whose clock is ahead would drop every
+one. What a stopped worker finds is bounded otherwise: see tasks.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
 #: Queue of what concerns no single child database.
 CONTROL = "integrity"
@@ -152,3 +154,81 @@ def _by_name(queues: Any) -> Mapping[str, Any]:
 def _children(given: Mapping[str, Any]) -> list[str]:
     rules: Mapping[str, str] = given.get("DATABASE_ROUTING_RULES") or {}
     return sorted(set(rules.values()) or given.get("DATABASES") or {})
+
+
+#: Settings that Celery still reads by an old name, and the one of Django's that it reads.
+OLD_NAMES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_", "TIME_ZONE")
+#: Celery masks the passwords of the addresses that these hold.
+MASKED_BY_CELERY = re.compile(r"broker_(read_|write_)?url|.*backend.*")
+HIDDEN = re.compile(r"API|TOKEN|KEY|SECRET|PASS", re.IGNORECASE)
+MASK = "********"
+#: The user and password of an address.
+CREDENTIALS = re.compile(r"(?<=://)[^\s/?#]\S*@")
+_MISSING = object()
+
+
+class CeleryConfig(Mapping[str, Any]):
+    """Celery's settings out of Django's, under Celery's own names, and no other setting.
+
+    `app.config_from_object(CeleryConfig(settings))` replaces
+    `app.config_from_object("django.conf:settings", namespace="CELERY")`. That gives Celery all of
+    Django's settings, and anyone who may ask a worker (`inspect conf`, `inspect report`, Flower)
+    sees them: the broker's password, because Celery masks `broker_url` but not CELERY_BROKER_URL,
+    and whatever CACHES or SENTRY_DSN hold. Settings are read when Celery asks for them.
+
+    Note [Listed settings]: Celery shows what it finds by iterating, and uses what it finds by
+    name. So a setting whose password Celery would not mask is found by its name and not listed.
+    """
+
+    def __init__(self, settings: Any, namespace: str = "CELERY") -> None:
+        self._settings, self._prefix = settings, f"{namespace}_"
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a setting by its new name (`broker_url`) or by one that Celery knows from before.
+
+        Celery asks for a setting by each of its names, the new one first.
+        """
+        name = key if key.startswith(OLD_NAMES) else self._prefix + key.upper()
+        value = getattr(self._settings, name, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names that may be shown. See Note [Listed settings]."""
+        for name in dir(self._settings):
+            if name.startswith(self._prefix) and name.isupper():
+                key = name.removeprefix(self._prefix).lower()
+                if not shows_password(key, self[key]):
+                    yield key
+
+    def __len__(self) -> int:
+        """Return how many names may be shown."""
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        """Return True: Celery ignores a source that is false, and this one may list nothing."""
+        return True
+
+
+def shows_password(name: str, value: Any) -> bool:
+    """Return whether Celery would show the password of an address in `value`."""
+    if isinstance(value, str):
+        return not MASKED_BY_CELERY.fullmatch(name) and CREDENTIALS.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(shows_password("", each) for each in value.values())
+    return isinstance(value, list | tuple) and any(shows_password("", each) for each in value)
+
+
+def masked(value: Any) -> Any:
+    """Return `value` without its passwords: those under a name like "password", and in addresses.
+
+    Looks into mappings, lists and tuples; anything else that is not a string stays as it is.
+    """
+    if isinstance(value, str):
+        return CREDENTIALS.sub(f"{MASK}@", value)
+    if isinstance(value, Mapping):
+        return {
+            name: MASK if HIDDEN.search(str(name)) else masked(each) for name, each in value.items()
+        }
+    return [masked(each) for each in value] if isinstance(value, list | tuple) else value

@@ -18,6 +18,7 @@ from . import (
     reads,
     request,
     scan,
+    secrets,
     stuck,
     work,
 )
@@ -39,5 +40,6 @@ MUTATIONS = (
     *order.MUTATIONS,
     *processes.MUTATIONS,
     *reads.MUTATIONS,
+    *secrets.MUTATIONS,
     *stuck.MUTATIONS,
 )

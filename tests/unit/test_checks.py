@@ -20,6 +20,7 @@ from apps.integrity.checks import (
     admin,
     celery,
     databases,
+    exposure,
     keys,
     round_trips,
     schemas,
@@ -37,6 +38,7 @@ PAGE = PATH.read_text()
 PLAIN = (
     *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS),
     *(*celery.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
+    *exposure.DEPLOYED,
 )
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from django.core import checks
 
-from . import admin, celery, databases, keys, round_trips, schemas, settings, shapes, waits
+from . import (
+    admin,
+    celery,
+    databases,
+    exposure,
+    keys,
+    round_trips,
+    schemas,
+    settings,
+    shapes,
+    waits,
+)
 
 
 def connect() -> None:
@@ -18,7 +29,7 @@ def connect() -> None:
         *(*settings.CHECKS, *celery.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)
-    for late in waits.DEPLOYED:
+    for late in (*waits.DEPLOYED, *exposure.DEPLOYED):
         checks.register(late, deploy=True)
     for asking in databases.CHECKS:
         checks.register(asking, checks.Tags.database)

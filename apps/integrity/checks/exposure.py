@@ -1,0 +1,35 @@
+"""What workers show of the project's settings to those who may ask. Celery is not imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+
+from .. import relations
+from .celery import PACKAGE, project_app
+
+#: A setting of Django's that every project has, and that is none of Celery's.
+OF_DJANGO = "INSTALLED_APPS"
+
+
+def shown(**_: Any) -> list[checks.CheckMessage]:
+    """W023, of `check --deploy`: the Celery app was given all of Django's settings."""
+    app = project_app()
+    if app is None or app.conf.get(OF_DJANGO) is None or not relations.catalogue().relations:
+        return []
+    return [
+        checks.Warning(
+            f"The Celery app {app.main!r} was given all of Django's settings: whoever may ask a"
+            " worker (Flower, `celery inspect conf`) reads the broker's password in"
+            " CELERY_BROKER_URL, and what CACHES or SENTRY_DSN hold.",
+            hint=f"from {PACKAGE}.routing import CeleryConfig, and"
+            " app.config_from_object(CeleryConfig(settings)) in place of"
+            ' app.config_from_object("django.conf:settings", namespace="CELERY").',
+            obj=app.main,
+            id="integrity.W023",
+        )
+    ]
+
+
+DEPLOYED = (shown,)
