@@ -48,6 +48,7 @@ API = {
     ),
     "routers": ("LogRouter", "AppLabelRouter"),
     "routing": (
+        "CeleryConfig",
         "celery_settings",
         "task_queues",
         "BEAT_SCHEDULE",
