@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from django.db.models import Value
 
 from apps.integrity import report
 from apps.integrity.models import Cascade, Deletion
@@ -31,7 +32,7 @@ def done(*ages: float, using: str) -> None:
 
 
 def throughput(*logs: str) -> report.Throughput:
-    return report.throughput([Cascade.objects.using(each) for each in logs], NOW)
+    return report.throughput([Cascade.objects.using(each) for each in logs], Value(NOW))
 
 
 @pytest.mark.parametrize("log", LOGS)

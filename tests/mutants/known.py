@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     catalogue,
+    clocks,
     columns,
     differential,
     foreign_text,
@@ -34,6 +35,7 @@ MUTATIONS = (
     *columns.MUTATIONS,
     *generic.MUTATIONS,
     *catalogue.MUTATIONS,
+    *clocks.MUTATIONS,
     *differential.MUTATIONS,
     *foreign_text.MUTATIONS,
     *names.MUTATIONS,

@@ -644,8 +644,8 @@ MUTATIONS = (
         "late-is-overdue",
         "an alarm for each cascade that was late when it was done",
         PROVING,
-        'done=Min(Coalesce("done_at", "recorded_at")),',
-        'done=Min("recorded_at"),',
+        'done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),',
+        'done=clocks.age(Min("recorded_at")),',
         (f"{T_UNPROVEN}::TestStatus::test_what_was_late_when_it_was_done_has_its_grace_period",),
     ),
     Mutation(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
 
 from apps.integrity import report
 from apps.integrity.dashboard import pictures, words
 
-NOW = dt.datetime(2030, 1, 2, tzinfo=dt.UTC)
 IDLE = report.Throughput(rate=0.0, bars=(0,) * report.BARS, seconds=report.DAY_SECONDS)
 
 
@@ -33,7 +30,6 @@ def card(**changes: object) -> report.Card:
 
 def overview(*cards: report.Card, **changes: object) -> report.Overview:
     well = {
-        "at": NOW,
         "workers": ({"name": "w", "seconds_ago": 4.0},),
         "beat": {"name": "beat", "seconds_ago": 11.0},
         "suspects": 0,

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.utils import timezone
-
 from .. import brake, conf, control, relations
+from ..backends import clocks
 from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
 from .names import Unknown, unknown_in
@@ -19,7 +18,7 @@ from .progress import (
     pulses,
     state_of,
 )
-from .proving import age_of, done_cascades, held_of, unproven_of
+from .proving import done_cascades, held_of, oldest, unproven_of
 from .throughput import Throughput, throughput
 
 if TYPE_CHECKING:
@@ -66,7 +65,6 @@ class Card:
 class Overview:
     """Everything that the first page shows."""
 
-    at: dt.datetime
     cards: tuple[Card, ...]
     workers: tuple[Pulse, ...]
     beat: Pulse | None
@@ -102,12 +100,12 @@ def overview() -> Overview:
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
     beats = [pulse for using in logs for pulse in pulses(using)]
-    scans = {using: list(Scan.objects.using(using)) for using in logs}
+    aged = {"age": clocks.age("covers_at")}
+    scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
     scanned = [row for rows in scans.values() for row in rows]
     suspected = Counter(label for using in logs for label in _suspected(using))
     ages = _orphan_ages(scanned, logs)
     return Overview(
-        at=timezone.now(),
         cards=tuple(
             _card(alias, logs, undispatched, [row for row in known if row.alias == alias])
             for alias in found.child_databases
@@ -125,14 +123,15 @@ def overview() -> Overview:
     )
 
 
-#: Parent, relation and time of a deletion.
-Recorded = tuple[str, str, "dt.datetime"]
+#: Parent, relation and age of a deletion.
+Recorded = tuple[str, str, "dt.timedelta"]
 
 
 def _recorded(using: str) -> list[Recorded]:
     """Deletions that have no cascades yet, the oldest first."""
     rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
-    return list(rows.values_list("parent", "relation", "recorded_at")[: bounds.COUNT_MAX + 1])
+    aged = rows.annotate(age=clocks.age("recorded_at"))
+    return list(aged.values_list("parent", "relation", "age")[: bounds.COUNT_MAX + 1])
 
 
 def _suspected(using: str) -> list[str]:
@@ -144,14 +143,13 @@ def _suspected(using: str) -> list[str]:
 
 def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
     """For each relation and child database: how long ago the last finished pass began."""
-    covers = {(row.relation, row.database): row.covers_at for row in scanned}
-    moments = [
-        covers.get((relation.label, database))
+    ages = {(row.relation, row.database): clocks.age_of(row) for row in scanned}
+    return [
+        ages.get((relation.label, database))
         for relation in relations.catalogue().relations
         for database in relation.child_databases
         if relation.parent_databases[0] in logs and relation.policy.cascades
     ]
-    return [age_of(moment) if moment else None for moment in moments]
 
 
 def _brakes(scanned: Sequence[Scan], suspected: Counter[str]) -> dict[str, str]:
@@ -181,12 +179,11 @@ def _card(
     databases_of = relations.catalogue().databases_of
     names = {(parent, relation) for parent, relation, _ in undispatched}
     leading = {name for name in names if alias in databases_of(*name)}
-    waiting = [moment for *name, moment in undispatched if tuple(name) in leading]
+    waiting = [age for *name, age in undispatched if tuple(name) in leading]
     sums = [open_cascades(each.order_by("recorded_at"), bounds.COUNT_MAX + 1) for each in cascades]
     backlog = sum(each["backlog"] for each in sums) + len(waiting)
     blocked = sum(each["blocked"] for each in sums)
-    oldest = [each["oldest"] for each in sums if each["oldest"]] + waiting[:1]
-    speed = throughput(cascades, timezone.now())
+    speed = throughput(cascades)
     can_tell = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
     done = [done_cascades(each, bounds.COUNT_MAX + 1) for each in cascades]
     unproven = unproven_of(done, "; ".join(hindrances.values()), held_of(known))
@@ -204,7 +201,7 @@ def _card(
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
-        lag_seconds=age_of(min(oldest)) if oldest else None,
+        lag_seconds=oldest([*(each["age"] for each in sums), *waiting]),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,
     )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import Max, Q, QuerySet
 
 from .. import relations
+from ..backends import clocks
 from ..exceptions import InvalidKey
 from ..models import Audit, Cascade, Deletion
 from . import bounds
-from .proving import age_of
-
-if TYPE_CHECKING:
-    import datetime as dt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +90,11 @@ def blocked(database: str, *, using: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A key without a parent, and since when that is known."""
+    """A key without a parent, and for how long that is known."""
 
     id: int
     key: str
-    seen_at: dt.datetime
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +119,10 @@ def suspected() -> list[Suspects]:
             state=Deletion.State.SUSPECT, relation=relation.label
         )
         first = [
-            Suspect(id=row.pk, key=_key_of(row), seen_at=row.recorded_at)
-            for row in rows.order_by("pk")[: bounds.SUSPECTS_SHOWN]
+            Suspect(id=row.pk, key=_key_of(row), seconds=clocks.age_of(row) or 0.0)
+            for row in rows.annotate(age=clocks.age("recorded_at")).order_by("pk")[
+                : bounds.SUSPECTS_SHOWN
+            ]
         ]
         if first:
             found.append(
@@ -133,7 +132,7 @@ def suspected() -> list[Suspects]:
                     parent=relation.parent._meta.label,
                     using=using,
                     number=capped(rows),
-                    oldest_seconds=age_of(min(each.seen_at for each in first)),
+                    oldest_seconds=max(each.seconds for each in first),
                     first=first,
                 )
             )

@@ -12,12 +12,13 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import brake, claims, control, log, relations, statements
+from ..backends import clocks
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from ..renaming import Kind
 from . import bounds, names, stuck
 from .proofs import iso
-from .proving import age_of, done_cascades, held_of, unproven_of
+from .proving import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,7 +183,8 @@ def scans() -> list[ScanRow]:
 
 
 def _scans(using: str) -> Iterator[ScanRow]:
-    rows = {(row.relation, row.database): row for row in Scan.objects.using(using)}
+    ages = {"lasts": clocks.age("began_at"), "age": clocks.age("covers_at")}
+    rows = {(row.relation, row.database): row for row in Scan.objects.using(using).annotate(**ages)}
     waiting = log.suspects_by_relation(using=using)
     for relation in relations.catalogue().relations:
         if relation.parent_databases[0] != using:
@@ -208,7 +210,7 @@ def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: st
     if row.began_at is not None:
         coverage = min(row.rows / row.expected, 1.0) if row.expected else None
         if coverage:
-            eta = age_of(row.began_at) * (1 / coverage - 1)
+            eta = (clocks.age_of(row, "lasts") or 0.0) * (1 / coverage - 1)
     return {
         "relation": relation,
         "database": database,
@@ -216,7 +218,7 @@ def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: st
         "eta_seconds": eta,
         "last_full_scan": iso(row.finished_at),
         "covers_at": iso(row.covers_at),
-        "age_seconds": age_of(row.covers_at) if row.covers_at else None,
+        "age_seconds": clocks.age_of(row),
         "keys_scanned": row.keys if under_way else row.last_keys,
         "rows_scanned": row.rows if under_way else row.last_rows,
         "suspects": row.missing if under_way else row.last_missing,
@@ -249,7 +251,7 @@ def _deletions(logs: Sequence[str]) -> dict[str, int]:
 
 def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     backlog = blocked = recently = 0
-    oldest: list[dt.datetime] = []
+    ages: list[dt.timedelta | None] = []
     done: list[dict[str, Any]] = []
     known: list[ChildDatabase] = []
     open_in_logs: list[QuerySet[Cascade]] = []
@@ -258,7 +260,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         for found in (open_cascades(cascades), _undispatched(alias, using)):
             backlog += found["backlog"]
             blocked += found["blocked"]
-            oldest += [found["oldest"]] if found["oldest"] else []
+            ages.append(found["age"])
         done.append(done_cascades(cascades))
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
@@ -277,7 +279,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "backlog": backlog,
         "blocked": blocked,
         "unknown": 0,
-        "lag_seconds": age_of(min(oldest)) if oldest else None,
+        "lag_seconds": oldest(ages),
         "unproven": unproven.number,
         "unproven_seconds": unproven.seconds,
         "unproven_reason": unproven.reason,
@@ -349,14 +351,14 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
 
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Backlog, blocked and the oldest of cascades that are not done, or of `most` of them.
+    """Backlog, blocked and the greatest age of cascades that are not done, or of `most` of them.
 
     And one reason of those that are blocked, and of those that wait.
     """
     return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
         backlog=Count("pk"),
         blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
-        oldest=Min("recorded_at"),
+        age=clocks.age(Min("recorded_at")),
         waits=Min("reason", filter=Q(state__in=stuck.TRIED) & ~Q(reason="")),
         # The last one: from here on, its name hides the column.
         reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
@@ -368,7 +370,7 @@ def _undispatched(alias: str, using: str) -> dict[str, Any]:
     recorded = Deletion.objects.using(using).filter(
         log.leading(alias), state=Deletion.State.RECORDED
     )
-    counts = recorded.aggregate(backlog=Count("pk"), oldest=Min("recorded_at"))
+    counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
     return {**counts, "blocked": 0}
 
 
@@ -401,5 +403,6 @@ def state_of(
 
 def pulses(using: str) -> Iterator[Pulse]:
     """When each process was last seen by that log."""
-    for row in Heartbeat.objects.using(using).order_by("name"):
-        yield {"name": row.name, "seconds_ago": age_of(row.seen_at)}
+    rows = Heartbeat.objects.using(using).annotate(age=clocks.age("seen_at")).order_by("name")
+    for name, age in rows.values_list("name", "age"):
+        yield {"name": name, "seconds_ago": clocks.seconds(age) or 0.0}

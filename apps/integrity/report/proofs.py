@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.db.models import Q
 
 from .. import relations
+from ..backends import clocks
 from ..models import Cascade, Deletion
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def receipts(model: str, key: str) -> list[Receipt]:
         for using in relations.databases_for(parent)
         for deletion in Deletion.objects.using(using)
         .filter(_of(parent, key), parent=parent._meta.label)
+        .annotate(age=clocks.age("recorded_at"))
         .prefetch_related("cascades")
     ]
-    found.sort(key=lambda each: each.recorded_at, reverse=True)
+    found.sort(key=lambda each: clocks.age_of(each) or 0.0)  # each by the clock of its own log
     return [_receipt(deletion) for deletion in found]
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Min
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from .. import conf
+from ..backends import clocks
 from ..models import Cascade
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class Unproven:
 
 
 def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Return number and oldest moments of cascades that are done and not verified; of `most`."""
+    """Return number and greatest ages of cascades that are done and not verified; of `most`."""
     done = cascades.filter(state=Cascade.State.DONE)
     if most is not None:
         done = done.order_by("due_at", "pk")[:most]
     found: dict[str, Any] = done.aggregate(
         number=Count("pk"),
-        recorded=Min("recorded_at"),
-        done=Min(Coalesce("done_at", "recorded_at")),
+        recorded=clocks.age(Min("recorded_at")),
+        done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
     )
     return found
 
@@ -65,19 +65,18 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
     The reason is what hinders the database, or what holds verification.
     """
     settings = conf.current()
-    ages = [age_of(each["recorded"]) for each in done if each["recorded"]]
-    waits = [age_of(each["done"]) for each in done if each["done"]]
-    waited = max(waits, default=0.0)
+    age, waits = (oldest(each[name] for each in done) for name in ("recorded", "done"))
+    waited = waits or 0.0
     reason = hindrance or held or "no worker has verified it"
     return Unproven(
         number=sum(each["number"] for each in done),
-        seconds=max(ages, default=None),
-        waits_seconds=max(waits, default=None),
+        seconds=age,
+        waits_seconds=waits,
         overdue=waited > settings.grace_seconds + settings.unproven_seconds,
         reason=reason if waited > settings.grace_seconds else "",
     )
 
 
-def age_of(moment: dt.datetime) -> float:
-    """Return the seconds since then."""
-    return max(0.0, (timezone.now() - moment).total_seconds())
+def oldest(ages: Iterable[dt.timedelta | None]) -> float | None:
+    """Return the greatest of several logs' ages in seconds, None where there is none. Pure."""
+    return clocks.seconds(max((each for each in ages if each is not None), default=None))

@@ -59,12 +59,6 @@ def span(seconds: float | None) -> str:
 
 
 @register.filter
-def since(moment: dt.datetime | None) -> str:
-    """How long ago that was."""
-    return DASH if moment is None else words.span((timezone.now() - moment).total_seconds())
-
-
-@register.filter
 def moment(value: dt.datetime | str | None) -> str | SafeString:
     """A point in time, to the second; a dash for none."""
     if not value:

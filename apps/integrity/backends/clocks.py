@@ -1,0 +1,74 @@
+"""The clocks of the database servers. Nothing is decided, and no age is told, by another clock.
+
+A moment in a table is compared with the clock of the server that wrote it: in a statement, by
+`age`, or with a reading of that server. The clock of this process, and that of another server, may
+be minutes off.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.db.models import Aggregate
+
+#: Seconds since 1970 by the server's clock, as each kind of database tells them.
+EPOCH = {
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+    "mysql": "SELECT unix_timestamp(now(6))",
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a server's clock said.
+
+    This process's clock is `ahead_seconds` of it, give or take `within_seconds`.
+    """
+
+    at: dt.datetime
+    ahead_seconds: float
+    within_seconds: float
+
+
+def read(using: str) -> Reading:
+    """Ask that server what time it is."""
+    connection = connections[using]
+    connection.ensure_connection()  # it may take long, and is no part of the round trip
+    own, begun = time.time(), time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(EPOCH[connection.vendor])
+        theirs = float(cursor.fetchone()[0])
+    half = (time.monotonic() - begun) / 2
+    at = dt.datetime.fromtimestamp(theirs, tz=dt.UTC)
+    return Reading(
+        at=at if settings.USE_TZ else timezone.make_naive(at, timezone.get_default_timezone()),
+        ahead_seconds=own + half - theirs,
+        within_seconds=half,
+    )
+
+
+def age(moment: str | Aggregate) -> ExpressionWrapper[Any]:
+    """Return an expression: how long ago that column's moment is, by the clock of its server."""
+    since = F(moment) if isinstance(moment, str) else moment
+    return ExpressionWrapper(Now() - since, output_field=DurationField())
+
+
+def age_of(row: object, name: str = "age") -> float | None:
+    """Return what a row was annotated with by `age`, in seconds; None for no moment. Pure."""
+    return seconds(getattr(row, name, None))
+
+
+def seconds(length: dt.timedelta | None) -> float | None:
+    """Return what `age` gave, in seconds; a moment that is yet to come is no time ago. Pure."""
+    return None if length is None else max(0.0, length.total_seconds())

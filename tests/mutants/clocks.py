@@ -1,0 +1,30 @@
+"""Mutations of what is told and decided by clocks."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+
+CLOCKS = "apps/integrity/backends/clocks.py"
+T_CLOCKS = "tests/integration/test_clocks.py"
+AGES = f"{T_CLOCKS}::test_ages_are_right_whatever_the_clock_of_the_reader_says"
+
+MUTATIONS = (
+    Mutation(
+        "ages-by-the-clock-of-the-reader",
+        "G11: a reader whose clock is behind sees no lag, and beat and workers alive",
+        CLOCKS,
+        "return ExpressionWrapper(Now() - since, output_field=DurationField())",
+        "from django.db.models import Value\n\n    return ExpressionWrapper("
+        "Value(timezone.now()) - since, output_field=DurationField())",
+        (AGES,),
+    ),
+    Mutation(
+        "throughput-by-the-clock-of-the-reader",
+        "G11: a reader whose clock is ahead sees nothing that was finished lately",
+        "apps/integrity/report/throughput.py",
+        "    seconds = float(DAY_SECONDS)\n",
+        "    from django.db.models import Value\n    from django.utils import timezone\n\n"
+        "    now = Value(timezone.now())\n    seconds = float(DAY_SECONDS)\n",
+        (f"{T_CLOCKS}::test_what_ended_lately_did_so_by_the_clock_of_the_log",),
+    ),
+)
