@@ -10,6 +10,8 @@ DATABASES = {"default": "main", "blog_db": "blog", "shop_db": "shop"}
 VARIABLES = {alias: f"DATABASE_URL_{alias.upper()}" for alias in DATABASES}
 VARIABLES["default"] = "DATABASE_URL"
 BROKER = "BROKER_URL"
+#: Where the sandbox's superuser logs in: for tests that need one, never for the product.
+SUPERUSERS = {alias: f"SUPERUSER_{variable}" for alias, variable in VARIABLES.items()}
 #: Where nobody listens.
 NOWHERE = {
     **{

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
-from . import conf, identity, log, relations
+from . import conf, identity, log, relations, statements
 from .backends.connections import AWAY, Away, given_up, is_alive, reach, warn_once, watched
 from .backends.errors import database_of, words_of
 from .exceptions import DatabaseHindered, DatabaseUnreachable
-from .models import Audit, ChildDatabase, Heartbeat
+from .models import ChildDatabase, Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -318,7 +318,8 @@ def beat(name: str, *, using: str) -> None:
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
     """Note what an operator did, to what, and why."""
-    Audit.objects.using(using).create(actor=actor, verb=verb, target=target[:200], reason=reason)
+    entry = {"actor": actor, "verb": verb, "target": target[:200], "reason": reason}
+    statements.on(using).insert_audit(entry, using=using)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:

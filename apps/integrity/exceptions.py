@@ -60,6 +60,17 @@ class InvalidName(CrossDatabaseError, ValueError):
     """A name that cannot be renamed so. Says what the catalogue knows."""
 
 
+class InvalidRole(CrossDatabaseError, ValueError):
+    """A name that no privileges are granted to. Says why."""
+
+    def __init__(self, role: str, why: str) -> None:
+        self.role = role
+        super().__init__(
+            f"no privileges are granted to {role[:NAME_CHARS]!r}: {why}. Name a role of its own,"
+            " which one kind of process logs in with"
+        )
+
+
 class InvalidKey(CrossDatabaseError, ValueError):
     """A parent key that its field cannot hold. Names the field and never the key: see Note [Text].
 

@@ -1,73 +1,51 @@
 """The privileges that each database role needs, and no more: the catalogue → GRANT statements.
 
-Takes the catalogue and its plans; gives statements per database. Only `advice` queries. The
-*worker* role dispatches, cascades, verifies, scans, purges, and serves the command line; the *web*
-role deletes parents and logs it. Tables belong to a third role, the one that migrates.
-
-Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`) that may update some column of
-them. Where rows are locked to be deleted, that is the primary key: changing it is refused for
-rows that others refer to, and leaves every other column out of reach.
+Takes the catalogue and its plans; gives statements per database. Only `advice` queries. Tables
+belong to a role of their own, the one that migrates. What each kind of role needs: `rights/`.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.db import Error, connections, router
-from django.db.models.deletion import get_candidate_relations_to_delete
 
-from . import claims, conf, relations
+from . import claims, relations
 from .backends import visibility
-from .columns import columns_of, generic_of
-from .models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
-from .plan import Way, plan
-from .policies import Policy, policy_of
-from .protection import graph_of, tables_of
+from .plan import plan
+from .rights import log, rows
+from .rights.collector import collected
+from .rights.privileges import (
+    INSERT,
+    SELECT,
+    UPDATE,
+    on,
+    quoted,
+    require_role,
+    statements,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from .plan import Node, Plan
-    from .relations import Catalogue, Field, ForeignKey, Model, Relation
+    from .relations import Catalogue
+    from .rights.privileges import Need
 
-
-class Privilege(enum.StrEnum):
-    """What may be granted here. TRUNCATE, REFERENCES and TRIGGER never are."""
-
-    SELECT = "SELECT"
-    INSERT = "INSERT"
-    UPDATE = "UPDATE"
-    DELETE = "DELETE"
+#: The app whose tables hold beat's timetable, where it is not in the settings.
+TIMETABLE = "django_celery_beat"
 
 
-SELECT, INSERT, UPDATE, DELETE = Privilege
+class Kind(enum.StrEnum):
+    """What a role is for. One role may be several: their privileges add up."""
 
-#: What a row of the log is about: no worker may change it, so none can re-aim a deletion.
-FIXED = {"parent", "key", "targets", "source", "relation", "deletion", "database"}
-
-#: What the worker does with each table of the log; UPDATE means the columns outside `FIXED`.
-LOG: dict[Model, tuple[Privilege, ...]] = {
-    Deletion: (SELECT, UPDATE, DELETE),
-    Cascade: (SELECT, INSERT, UPDATE, DELETE),
-    Scan: (SELECT, INSERT, UPDATE),
-    Identity: (SELECT, INSERT, UPDATE),
-    ChildDatabase: (SELECT, INSERT, UPDATE),
-    Heartbeat: (SELECT, INSERT, UPDATE),
-    Alarm: (SELECT, INSERT, DELETE),
-    Audit: (INSERT,),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One privilege on a table in one database; on one of its columns, where named."""
-
-    database: str
-    table: str
-    privilege: Privilege
-    column: str = ""
+    WORKER = "worker"
+    WEB = "web"
+    DASHBOARD = "dashboard"
+    BEAT = "beat"
+    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +57,16 @@ class Grants:
     skipped: str = ""
 
 
-def grants(role: str, *, web: bool = False) -> tuple[Grants, ...]:
-    """What `role` must be granted in each database of the catalogue, as worker or as web role."""
+def grants(role: str, *kinds: Kind) -> tuple[Grants, ...]:
+    """What `role` must be granted in each database; as a worker, unless `kinds` say otherwise.
+
+    Raises `InvalidRole` for what stands for everybody, and for a name that is cut.
+    """
+    require_role(role)
     found = relations.catalogue()
-    needs = set(_web(found) if web else _worker(found))
+    needs = {need for kind in kinds or (Kind.WORKER,) for need in NEEDS[kind](found)}
     databases = dict.fromkeys((*found.log_databases, *found.child_databases))
+    databases |= dict.fromkeys(sorted({need.database for need in needs} - {*databases}))
     return tuple(
         _in_database(alias, role, {each for each in needs if each.database == alias})
         for alias in databases
@@ -103,188 +86,64 @@ def advice(alias: str, role: str) -> str:
         return ""
     if not tables:
         return ""
+    listed = " ".join(", ".join(tables).split())  # a comment ends with its line
     return (
-        f"-- Row level security is on for {', '.join(tables)}. The worker has to see all rows:\n"
-        f"-- as a superuser, ALTER ROLE {_quoted(role)} BYPASSRLS;"
+        f"-- Row level security is on for {listed}. The worker has to see all rows:\n"
+        f"-- as a superuser, ALTER ROLE {quoted(role)} BYPASSRLS;"
     )
-
-
-def _quoted(role: str) -> str:
-    # Not by `quote_name`, which lets a quoted name pass: a role is no name of a model.
-    return '"{}"'.format(role.replace('"', '""'))
 
 
 def _in_database(alias: str, role: str, needs: set[Need]) -> Grants:
     vendor = connections[alias].vendor
     if vendor != "postgresql":
         return Grants(alias, (), f"{vendor}: grants are made for PostgreSQL only")
-    quote = connections[alias].ops.quote_name
-    statements = (
-        f"GRANT {_privileges(needs, table, quote)} ON {quote(table)} TO {_quoted(role)};"
-        for table in sorted({each.table for each in needs})
-    )
-    return Grants(alias, tuple(statements))
-
-
-def _privileges(needs: Iterable[Need], table: str, quote: Any) -> str:
-    """As in `SELECT, DELETE, UPDATE ("id")`; a column is left out where the table is granted."""
-    words = []
-    for privilege in Privilege:
-        columns = {
-            each.column for each in needs if (each.table, each.privilege) == (table, privilege)
-        }
-        if "" in columns:
-            words.append(str(privilege))
-        elif columns:
-            words.append(f"{privilege} ({', '.join(map(quote, sorted(columns)))})")
-    return ", ".join(words)
-
-
-def _on(database: str, model: Model, *privileges: Privilege) -> Iterator[Need]:
-    for privilege in privileges:
-        yield Need(database, model._meta.db_table, privilege)
-
-
-def _column(database: str, field: Field, privilege: Privilege) -> Need:
-    return Need(database, field.model._meta.db_table, privilege, str(field.column))
-
-
-# The worker
+    return Grants(alias, tuple(statements(role, needs, alias)))
 
 
 def _worker(found: Catalogue) -> Iterator[Need]:
+    """Dispatches, cascades, verifies, scans, purges, and serves the command line."""
     for using in dict.fromkeys((*found.log_databases, *found.child_databases)):
-        yield from _log(using)
+        yield from log.of_worker(using)
     for relation in found.relations:
-        yield from _scan(relation)
+        yield from rows.scanned(relation)
         if relation.policy.cascades:
             for database in relation.child_databases:
-                yield from _cascade(plan(relation), database, found)
-
-
-def _log(using: str) -> Iterator[Need]:
-    """Its tables, as far as they are there: child databases have one of them."""
-    there = {each: router.allow_migrate_model(using, each) for each in LOG}
-    for model in filter(there.get, LOG):
-        for privilege in LOG[model]:
-            if privilege is UPDATE:
-                for field in model._meta.concrete_fields:
-                    if field.name not in FIXED and not field.primary_key:
-                        yield _column(using, field, UPDATE)
-            else:
-                yield from _on(using, model, privilege)
-    if there[Audit]:
-        for field in Audit._meta.db_returning_fields:
-            yield _column(using, field, SELECT)
-
-
-def _scan(relation: Relation) -> Iterator[Need]:
-    """Keys of children and parents are compared, and no more of the parents is ever seen."""
-    for home in relation.parent_databases:
-        yield _column(home, relations.primary_key(relation.parent), SELECT)
-        yield _column(home, relation.target, SELECT)
-    for database in relation.child_databases:
-        for column in columns_of(relation.field):
-            yield _column(database, column, SELECT)
-    yield from _content_types(relation)
-    if relation.policy.cascades:
-        yield from _on(relation.parent_databases[0], Deletion, INSERT)  # suspects
-
-
-def _content_types(relation: Relation) -> Iterator[Need]:
-    """What tells which rows of a generic relation are of its parent."""
-    if generic := generic_of(relation.field):
-        for field in generic.column.remote_field.model._meta.concrete_fields:
-            yield _column(generic.content_types, field, SELECT)
-
-
-def _cascade(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
-    if way.way is Way.COLLECTOR:
-        model = way.root.field.model
-        yield from _lock(model, database)
-        yield from _collected(model, database, found, set())
-    else:
-        yield from _set_based(way.root, database)
-
-
-def _lock(model: Model, database: str) -> Iterator[Need]:
-    """See Note [Row locks]."""
-    for part in relations.pk_fields(model):
-        yield _column(database, part, UPDATE)
-
-
-def _set_based(node: Node, database: str) -> Iterator[Need]:
-    model = node.field.model
-    if node.update:
-        yield from _update(node.field, database)
-        return
-    yield from _on(database, model, SELECT, DELETE)
-    yield from _lock(model, database)
-    for sub in node.below:
-        yield from _set_based(sub, database)
-
-
-def _update(key: ForeignKey, database: str) -> Iterator[Need]:
-    yield from _on(database, key.model, SELECT)
-    for column in columns_of(key):
-        yield _column(database, column, UPDATE)
-
-
-# The web
+                yield from rows.cascaded(plan(relation), database, found)
 
 
 def _web(found: Catalogue) -> Iterator[Need]:
+    """Deletes parents, and records it."""
     for relation in found.relations:
         for home in relation.parent_databases:
-            yield from _collected(relation.parent, home, found, set())
+            yield from collected(relation.parent, home, found, set())
 
 
-# Both
+def _dashboard(found: Catalogue) -> Iterator[Need]:
+    """Shows the pages and `healthz`, and does what their buttons say."""
+    for using in dict.fromkeys((*found.log_databases, *found.child_databases)):
+        yield from log.of_pages(using)
+    for relation in found.relations:
+        yield from rows.scanned(relation)
+        yield from rows.counted(relation)
 
 
-def _collected(model: Model, database: str, found: Catalogue, seen: set[Model]) -> Iterator[Need]:
-    """What Django's Collector does on `database` when rows of `model` go, and what it captures."""
-    if model in seen:
-        return
-    seen.add(model)
-    for table in (model, *model._meta.get_parent_list()):
-        yield from _on(database, table, SELECT, DELETE)
-        yield from _capture(table, database, found)
-        yield from _asked_at_once(table, database, found)
-    crossing = {each.field for each in found.relations}
-    crossing |= {each.field for each in found.unknown_homes}
-    referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
-    for key in (each.field for each in referring):
-        policy = policy_of(key)
-        if key in crossing:
-            continue
-        if policy is Policy.CASCADE:
-            yield from _collected(key.model, database, found, seen)
-        elif policy.checked_at_once:
-            yield from _on(database, key.model, SELECT)
-        elif policy is not Policy.DO_NOTHING:
-            yield from _update(key, database)
-    for field in model._meta.private_fields:
-        if hasattr(field, "bulk_related_objects") and field.remote_field:
-            content_type = field.remote_field.model._meta.get_field(field.content_type_field_name)
-            yield from _on(database, content_type.related_model, SELECT)
-            yield from _collected(field.remote_field.model, database, found, seen)
+def _beat(_: Catalogue) -> Iterator[Need]:
+    """Keeps the timetable of django-celery-beat, where that is installed."""
+    if apps.is_installed(TIMETABLE):
+        for model in apps.get_app_config(TIMETABLE).get_models():
+            yield from on(router.db_for_write(model), model, SELECT, INSERT, UPDATE)
 
 
-def _capture(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
-    """One INSERT … RETURNING. The log's key is an identity column: no sequence is granted."""
-    if model in found.parents.values() and database in relations.databases_for(model):
-        yield from _on(database, Deletion, INSERT)
-        seen = {"key"}
-        if conf.current().capture_of(model._meta.label) != "signal":
-            seen |= {"parent", "source", "recorded_at"}  # what the trigger has recorded already
-        for column in seen:
-            yield Need(database, Deletion._meta.db_table, SELECT, column)
+def _log(found: Catalogue) -> Iterator[Need]:
+    """Runs the functions of capture triggers: INSERT, and nothing else."""
+    for using in found.log_databases:
+        yield from log.captured(using)
 
 
-def _asked_at_once(parent: Model, home: str, found: Catalogue) -> Iterator[Need]:
-    """PROTECT and RESTRICT look before the delete, as far down as its cascades lead."""
-    for edge, table, database in tables_of(graph_of(found), relations.concrete(parent), home):
-        if edge.relation is not None:
-            yield from _content_types(edge.relation)
-        yield from _on(database, table, SELECT)
+NEEDS: dict[Kind, Callable[[Catalogue], Iterator[Need]]] = {
+    Kind.WORKER: _worker,
+    Kind.WEB: _web,
+    Kind.DASHBOARD: _dashboard,
+    Kind.BEAT: _beat,
+    Kind.LOG: _log,
+}

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.db.models.signals import post_delete
 
-from apps.integrity import grants, relations, report
+from apps.integrity import relations, report
 from apps.integrity.models import Cascade
 from apps.integrity.plan import Way, plan
+from apps.integrity.rights import rows
 from tests.kinds.left.models import Seat, Ticket
 from tests.kinds.lite.models import Seat as LiteSeat
 from tests.kinds.parents.models import Hall
@@ -61,8 +62,10 @@ def test_their_rows_go_and_each_is_counted(converge: Any, child: Any, halls: int
 
 
 def test_grants_name_each_column_of_the_key() -> None:
-    found = list(grants._lock(Seat, "test_left"))
-    assert {(each.table, each.column) for each in found} == {
-        ("left_seat", "row"),
-        ("left_seat", "number"),
+    [relation] = [each for each in relations.catalogue().relations if each.child is Seat]
+    found = [*rows.cascaded(plan(relation), "test_left", relations.catalogue())]
+    read = {
+        each.column for each in found if (each.table, each.privilege) == ("left_seat", "SELECT")
     }
+    assert {"row", "number"} <= read
+    assert [each.column for each in found if each.privilege == "UPDATE"] == ["row"]

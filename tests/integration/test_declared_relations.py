@@ -473,10 +473,10 @@ class TestSurfaces:
         assert counted == {"left.Event.station_text": 1}
 
     def test_roles_are_granted_what_their_cascades_need(self) -> None:
-        worker = _granted("worker", web=False)
-        assert 'SELECT, UPDATE ("id"), DELETE ON "left_event"' in worker
+        worker = _granted(grants.Kind.WORKER)
+        assert 'UPDATE ("id"), DELETE ON "left_event"' in worker
         assert 'UPDATE ("station_key") ON "left_emptied"' in worker
-        web = _granted("web", web=True)
+        web = _granted(grants.Kind.WEB)
         assert 'SELECT ON "left_kept"' in web
         assert "left_event" not in web
 
@@ -485,8 +485,8 @@ class TestSurfaces:
             relations.catalogue().relation("left.Event.station")
 
 
-def _granted(role: str, *, web: bool) -> str:
-    [found] = [each for each in grants.grants(role, web=web) if each.database == "test_left"]
+def _granted(kind: grants.Kind) -> str:
+    [found] = [each for each in grants.grants("r", kind) if each.database == "test_left"]
     return "\n".join(found.statements)
 
 

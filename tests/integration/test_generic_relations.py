@@ -38,6 +38,7 @@ from apps.integrity.plan import Way, plan
 from apps.integrity.protection import reading
 from apps.integrity.protection.graph import _of_relation
 from apps.integrity.reading import alive, validate_on_save
+from apps.integrity.rights.collector import asked_at_once
 from apps.integrity.statements import keys, portable
 from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
 from apps.integrity.statements.postgresql import PostgreSQL
@@ -480,18 +481,19 @@ class TestSurfaces:
             assert_no_orphans(WEEDS)
 
     def test_roles_are_granted_what_it_needs(self) -> None:
-        def granted(alias: str, *, web: bool) -> str:
-            found = {each.database: each.statements for each in grants.grants("x", web=web)}
+        def granted(alias: str, kind: grants.Kind) -> str:
+            found = {each.database: each.statements for each in grants.grants("x", kind)}
             return "\n".join(found[alias])
 
+        worker = grants.Kind.WORKER
         types = 'SELECT ("app_label", "id", "model") ON "django_content_type"'
-        assert types in granted("default", web=False)
-        assert 'SELECT ON "django_content_type"' in granted("test_left", web=False)
+        assert types in granted("default", worker)
+        assert 'SELECT ON "django_content_type"' in granted("test_left", worker)
         assert 'UPDATE ("content_type_id", "object_id") ON "left_chisel"' in granted(
-            "test_left", web=False
+            "test_left", worker
         )
-        assert 'SELECT ON "left_fence"' in granted("test_left", web=True)
-        asked = {*grants._asked_at_once(Weed, "default", relations.catalogue())}
+        assert 'SELECT ON "left_fence"' in granted("test_left", grants.Kind.WEB)
+        asked = {*asked_at_once(Weed, "default", relations.catalogue())}
         assert {each.column for each in asked if each.table == "django_content_type"} == {
             "id", "app_label", "model"
         }  # fmt: skip

@@ -8,7 +8,6 @@ import re
 import secrets
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +16,28 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError, connections, transaction
+from django.db import ProgrammingError, connections, models, transaction
 from django.db.models import ProtectedError, RestrictedError
+from django.test.utils import isolate_apps
+from psycopg.errors import InsufficientPrivilege
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, control, dispatch, grants, log, relations, verify
+from apps.integrity import cascade, control, dispatch, log, relations, verify
+from apps.integrity.exceptions import InvalidRole
+from apps.integrity.grants import Kind, grants
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.integrity.rights.log import PAGES as PAGES_LOG
+from apps.integrity.rights.log import WORKER as WORKER_LOG
+from apps.integrity.rights.privileges import Need, Privilege, statements
+from apps.integrity.rights.rows import lock
 from apps.shop.models import Order
-from tests import snippets
+from tests import roles, snippets, superuser
 from tests.kinds.left import models as left
 from tests.kinds.lite.models import Note
 from tests.kinds.parents import models as parents
 from tests.kinds.right.models import BookNote, Locker, Restricting
 from tests.kinds.spread.models import Entry
+from tests.roles import granted, on_postgresql, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +46,7 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
     from tests.conftest import Tune
-
-    LogIn = Callable[[str], Any]
+    from tests.roles import LogIn
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -48,16 +55,8 @@ GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"
 
 REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
-
-
-def on_postgresql() -> list[str]:
-    return [alias for alias in connections if connections[alias].vendor == "postgresql"]
-
-
-def run(alias: str, *statements: str) -> None:
-    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+#: What records a deletion.
+CAPTURED = 'INSERT ("key", "parent", "source", "state", "targets") ON "integrity_deletion"'
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -68,53 +67,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def log_in(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LogIn]:
-    """Log in as "web" or "worker" for a block: real roles, granted what the command prints."""
-    secret = secrets.token_hex(8)
-    # A name that ends the statement, where somebody forgets to quote it.
-    roles = {each: f'{each} "{secret}"; --' for each in ("web", "worker")}
-    with django_db_blocker.unblock():
-        for alias in on_postgresql():
-            for kind, role in roles.items():
-                _create(alias, role, secret)
-                run(alias, *_granted(alias, role, web=kind == "web"))
-
-    @contextmanager
-    def logged_in(kind: str) -> Iterator[None]:
-        with pytest.MonkeyPatch.context() as patch:
-            for alias in on_postgresql():
-                connections[alias].close()
-                patch.setitem(connections[alias].settings_dict, "USER", roles[kind])
-                patch.setitem(connections[alias].settings_dict, "PASSWORD", secret)
-            try:
-                yield
-            finally:
-                for alias in on_postgresql():
-                    connections[alias].close()
-
-    yield logged_in
-    with django_db_blocker.unblock():
-        for role in map(_quoted, roles.values()):
-            for alias in on_postgresql():
-                run(alias, f"DROP OWNED BY {role}")
-            for alias in on_postgresql():
-                run(alias, f"DROP ROLE IF EXISTS {role}")
-
-
-def _quoted(role: str) -> str:
-    return '"' + role.replace('"', '""') + '"'
-
-
-def _create(alias: str, role: str, password: str) -> None:
-    """Some databases share a server, and roles belong to the server."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
-        if not cursor.fetchone():
-            cursor.execute(f"CREATE ROLE {_quoted(role)} LOGIN PASSWORD '{password}'")
-
-
-def _granted(alias: str, role: str, *, web: bool) -> tuple[str, ...]:
-    found = {each.database: each.statements for each in grants.grants(role, web=web)}
-    return found.get(alias, ())
+    """Log in for a block: real roles, granted what the command prints."""
+    with django_db_blocker.unblock(), roles.made() as logged_in:
+        yield logged_in
 
 
 def work() -> None:
@@ -403,23 +358,28 @@ def test_what_a_role_must_not_do_is_refused_by_the_database(
 class TestTheStatements:
     """Of the sample project, word for word."""
 
-    def of(self, alias: str, *apps: str, web: bool = False) -> list[str]:
+    def of(self, alias: str, *apps: str, kinds: tuple[Kind, ...] = ()) -> list[str]:
         return [
             statement.replace(' TO "r";', "")
-            for statement in _granted(alias, "r", web=web)
+            for statement in granted(alias, "r", *kinds)
             if any(f'ON "{app}_' in statement for app in apps)
         ]
 
+    def log(self, table: str, *kinds: Kind) -> str:
+        found = self.of("default", "integrity", kinds=kinds)
+        return "\n".join(each for each in found if each.endswith(f'"integrity_{table}"'))
+
     def test_the_worker_in_the_child_databases(self) -> None:
         identity = 'GRANT SELECT, INSERT, UPDATE ("uuid") ON "integrity_identity"'
+        removed = 'UPDATE ("id"), DELETE'
         assert self.of("blog_db", "blog", "integrity", "auth") == [
-            'GRANT SELECT, UPDATE ("id"), DELETE ON "blog_comment"',
-            'GRANT SELECT, UPDATE ("id"), DELETE ON "blog_post"',
+            f'GRANT SELECT ("author_id", "ctid", "id", "post_id"), {removed} ON "blog_comment"',
+            f'GRANT SELECT ("author_id", "ctid", "id"), {removed} ON "blog_post"',
             identity,
         ]
         assert self.of("shop_db", "shop", "integrity", "auth") == [
             identity,
-            'GRANT SELECT, UPDATE ("id"), DELETE ON "shop_order"',
+            f'GRANT SELECT ("ctid", "customer_id", "id"), {removed} ON "shop_order"',
         ]
 
     def test_the_worker_where_the_parents_are(self) -> None:
@@ -427,18 +387,40 @@ class TestTheStatements:
 
     def test_the_worker_sets_a_key_and_no_other_column(self) -> None:
         found = self.of("test_left", "left")
-        assert 'GRANT SELECT, UPDATE ("giver_id") ON "left_nulled"' in found
-        assert 'GRANT SELECT, UPDATE ("shelf_id") ON "left_label"' in found
+        assert (
+            'GRANT SELECT ("ctid", "giver_id", "id"), UPDATE ("giver_id") ON "left_nulled"' in found
+        )
+        assert 'GRANT SELECT ("ctid", "id", "shelf_id"), UPDATE ("shelf_id") ON "left_label"' in (
+            found
+        )
         assert 'GRANT SELECT ON "left_seal"' in found
 
+    @isolate_apps("tests.kinds.left")
+    def test_rows_are_locked_by_a_column_that_nobody_can_set(self) -> None:
+        def model(name: str, **fields: Any) -> Any:
+            meta = type("Meta", (), {"app_label": "left"})
+            return type(name, (models.Model,), {"__module__": __name__, "Meta": meta, **fields})
+
+        seal = models.GeneratedField(
+            expression=models.Value(1), output_field=models.IntegerField(), db_persist=True
+        )
+        assert lock(model("Sealed", seal=seal), "test_left").column == "seal"
+        assert lock(model("Plain"), "test_left").column == "id"
+
     def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
-        [found] = [
-            each for each in self.of("default", "integrity") if '"integrity_deletion"' in each
-        ]
-        assert found == (
-            'GRANT SELECT, INSERT, UPDATE ("cascaded_at", "dispatched_at", "fence", "reason",'
+        assert self.log("deletion") == (
+            'GRANT SELECT, INSERT ("fence", "key", "parent", "relation", "source", "state",'
+            ' "targets"), UPDATE ("cascaded_at", "dispatched_at", "fence", "reason",'
             ' "recorded_at", "state", "verified_at"), DELETE ON "integrity_deletion"'
         )
+        assert "database" not in self.log("cascade").partition("UPDATE")[2]
+        assert "relation" not in self.log("scan").partition("UPDATE")[2]
+
+    def test_what_is_inserted_into_the_log_is_named(self) -> None:
+        audit = 'INSERT ("actor", "reason", "target", "verb") ON "integrity_audit"'
+        assert self.log("audit") == f"GRANT {audit}"
+        assert self.log("audit", Kind.DASHBOARD) == f"GRANT SELECT, {audit}"
+        assert 'INSERT ("database", "deletion_id", "recorded_at"), ' in self.log("cascade")
 
     def test_what_is_only_reported_is_seen_by_its_key(self) -> None:
         assert 'GRANT SELECT ("guarded_id") ON "left_protecting"' in self.of("test_left", "left")
@@ -446,25 +428,155 @@ class TestTheStatements:
 
     def test_the_web_reads_what_a_trigger_recorded_before_it(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
-        [found] = self.of("default", "integrity", web=True)
-        assert found.startswith(
-            'GRANT SELECT ("key", "parent", "recorded_at", "source"), INSERT ON'
+        assert self.log("deletion", Kind.WEB).startswith(
+            'GRANT SELECT ("key", "parent", "recorded_at", "source"), INSERT ("key",'
         )
 
+    def test_the_web_writes_no_log_where_a_trigger_does(self, tune: Tune) -> None:
+        tune(capture="trigger")
+        assert self.log("deletion", Kind.WEB) == ""
+        assert self.log("deletion", Kind.LOG) == f"GRANT {CAPTURED}"
+
     def test_the_web_deletes_users_and_what_hangs_on_them_in_their_own_database(self) -> None:
-        found = self.of("default", "auth", "integrity", web=True)
+        found = self.of("default", "auth", "integrity", kinds=(Kind.WEB,))
         assert [each for each in found if "auth_user" in each or "integrity" in each] == [
             'GRANT SELECT, DELETE ON "auth_user"',
-            'GRANT SELECT, DELETE ON "auth_user_groups"',
-            'GRANT SELECT, DELETE ON "auth_user_user_permissions"',
-            'GRANT SELECT ("key"), INSERT ON "integrity_deletion"',
+            'GRANT SELECT ("user_id"), DELETE ON "auth_user_groups"',
+            'GRANT SELECT ("permission_id", "user_id"), DELETE ON "auth_user_user_permissions"',
+            f'GRANT SELECT ("key"), {CAPTURED}',
         ]
-        assert self.of("blog_db", "blog", web=True) == []
+        assert self.of("blog_db", "blog", kinds=(Kind.WEB,)) == []
+
+    def test_buttons_neither_delete_nor_begin_cascades(self) -> None:
+        found = "\n".join(granted("default", "r", Kind.DASHBOARD))
+        assert "DELETE" not in found
+        assert self.log("cascade", Kind.DASHBOARD) == (
+            'GRANT SELECT, UPDATE ("attempts", "claim", "due_at", "reason", "state")'
+            ' ON "integrity_cascade"'
+        )
+        pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))
+        assert [each.partition(") ON ")[0] for each in pages] == [
+            'GRANT SELECT ("author_id", "ctid", "id", "post_id"',
+            'GRANT SELECT ("author_id", "ctid", "id"',
+        ]
+
+    def test_beat_keeps_its_timetable(self) -> None:
+        found = self.of("default", "django_celery_beat", "auth", "integrity", kinds=(Kind.BEAT,))
+        assert 'GRANT SELECT, INSERT, UPDATE ON "django_celery_beat_periodictask"' in found
+        assert all("django_celery_beat" in each and "DELETE" not in each for each in found)
 
     def test_every_table_of_the_log_is_thought_of(self) -> None:
-        assert set(grants.LOG) == {
+        models = {
             each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy
         }
+        assert set(WORKER_LOG) == set(PAGES_LOG) == models
+
+
+class TestTheRole:
+    """Who may be granted anything."""
+
+    @pytest.mark.parametrize(
+        "role",
+        [
+            *("public", "PUBLIC", "Public", '"public"', " public "),
+            *("current_user", "CURRENT_USER", "session_user", "Current_Role", "user", "none"),
+            *("", "  ", "pg_monitor", "PG_read_all_data", "ro\nle", "role\x00", "r\x1b[31m"),
+        ],
+    )
+    def test_what_is_no_role_of_its_own_is_refused(self, role: str) -> None:
+        with pytest.raises(InvalidRole, match="no privileges are granted to") as refused:
+            grants(role)
+        assert refused.value.role == role
+        assert str(refused.value).isprintable()
+        with pytest.raises(CommandError) as error:
+            call_command("integrity", "grants", role)
+        assert error.value.returncode == USAGE
+
+    @pytest.mark.parametrize("role", ["r" * 64, "ä" * 32, "ポスグレ" * 6])
+    def test_a_name_that_is_cut_is_refused(self, role: str) -> None:
+        with pytest.raises(InvalidRole, match="63 bytes"):
+            grants(role)
+
+    @pytest.mark.parametrize(
+        "role",
+        [
+            'o"brien',
+            "r" * 63,
+            "ü" * 31,
+            "ポスグレ",
+            "-- drop",
+            "public_web",
+            "Web; --",
+            "\uff30ublic",
+        ],
+    )
+    def test_odd_names_are_granted_to_the_very_role(self, role: str) -> None:
+        superuser.run("blog_db", f"CREATE ROLE {roles.quoted(role)}")
+        try:
+            run("blog_db", *granted("blog_db", role))
+            with superuser.session("blog_db") as own:
+                grantee = own.execute(
+                    "SELECT DISTINCT grantee FROM information_schema.role_column_grants"
+                    " WHERE table_name = 'blog_post' AND privilege_type = 'UPDATE'"
+                    " AND grantee = %s",
+                    [role],
+                ).fetchall()
+            assert grantee == [(role,)]
+        finally:
+            superuser.run("blog_db", f"DROP OWNED BY {roles.quoted(role)}")
+            superuser.run("blog_db", f"DROP ROLE {roles.quoted(role)}")
+
+
+class TestTheTables:
+    """Names of tables as a project may have them."""
+
+    @pytest.mark.parametrize(
+        ("table", "schemas", "name"),
+        [
+            ("plain", [], '"plain"'),
+            ('crm"."contact', ['"crm"'], '"crm"."contact"'),
+            ('"Sales 2"."order item"', ['"Sales 2"'], '"Sales 2"."order item"'),
+            ("Größe", [], '"Größe"'),
+        ],
+    )
+    def test_a_schema_that_is_named_may_be_used(
+        self, table: str, schemas: list[str], name: str
+    ) -> None:
+        needs = [Need("blog_db", table, Privilege.SELECT, "id")]
+        assert [*statements("r", needs, "blog_db")] == [
+            *(f'GRANT USAGE ON SCHEMA {each} TO "r";' for each in schemas),
+            f'GRANT SELECT ("id") ON {name} TO "r";',
+        ]
+
+    def test_on_a_real_server(self, log_in: LogIn) -> None:
+        superuser.run(
+            "blog_db",
+            'CREATE SCHEMA "Sales 2" CREATE TABLE "order item" (id int, secret text)',
+            "CREATE ROLE seller",
+        )
+        try:
+            needs = [Need("blog_db", 'Sales 2"."order item', Privilege.SELECT, "id")]
+            superuser.run("blog_db", *statements("seller", needs, "blog_db"))
+            with superuser.session("blog_db") as own:
+                own.execute("SET ROLE seller")
+                own.execute('SELECT id FROM "Sales 2"."order item"')
+                with pytest.raises(InsufficientPrivilege):
+                    own.execute('SELECT secret FROM "Sales 2"."order item"')
+        finally:
+            superuser.run(
+                "blog_db",
+                'DROP SCHEMA "Sales 2" CASCADE',
+                "DROP OWNED BY seller",
+                "DROP ROLE seller",
+            )
+
+    def test_parents_of_several_databases(self) -> None:
+        """Three databases with parents: each gets the log's, and its own parents', and no other."""
+        homes = {home for each in relations.catalogue().relations for home in each.parent_databases}
+        assert {"default", "test_left", "test_lite"} <= homes
+        for alias in on_postgresql():
+            log_there = any("integrity_deletion" in each for each in granted(alias, "r"))
+            assert log_there == (alias in relations.log_databases())
 
 
 class TestTheCommand:
@@ -473,8 +585,8 @@ class TestTheCommand:
     ) -> None:
         first, *others = printed(capsys, 'ro"le', "--database", "shop_db").splitlines()
         assert first == "-- shop_db"
-        assert others == list(_granted("shop_db", 'ro"le', web=False))
-        assert others[-1] == 'GRANT SELECT, UPDATE ("id"), DELETE ON "shop_order" TO "ro""le";'
+        assert others == list(granted("shop_db", 'ro"le'))
+        assert others[-1].endswith(', UPDATE ("id"), DELETE ON "shop_order" TO "ro""le";')
 
     def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         document = json.loads(printed(capsys, "r", "--json"))
@@ -482,7 +594,7 @@ class TestTheCommand:
         found = {each["database"]: each for each in document["grants"]}
         assert set(found) == set(connections)
         for alias in on_postgresql():
-            assert found[alias]["statements"] == list(_granted(alias, "r", web=False))
+            assert found[alias]["statements"] == list(granted(alias, "r"))
 
     def test_a_database_without_roles_is_skipped_and_says_so(
         self, capsys: pytest.CaptureFixture[str]

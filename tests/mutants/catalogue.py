@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import ADOPTION, GRANTS, STEPS, TASKS, WAKEUP
+from .paths import ADOPTION, RIGHTS_ROWS, STEPS, TASKS, WAKEUP
 
 POLICIES = "apps/integrity/policies.py"
 T_INSTALLATION = "tests/unit/test_installation.py"
@@ -84,10 +84,10 @@ MUTATIONS = (
     ),
     Mutation(
         "composite-keys-ungranted",
-        "a worker may not lock rows whose primary key is composite",
-        GRANTS,
-        "for part in relations.pk_fields(model):",
-        "for part in [relations.primary_key(model)]:",
+        "a worker may not read which row it is whose primary key is composite",
+        RIGHTS_ROWS,
+        "*relations.pk_fields(key.model), *columns_of(key)",
+        "relations.primary_key(key.model), *columns_of(key)",
         ("tests/integration/test_composite_keys.py::test_grants_name_each_column_of_the_key",),
     ),
     Mutation(

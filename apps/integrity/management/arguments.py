@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
+from ..grants import Kind as Role
 from ..renaming import Kind
 from .exits import Exit
 
@@ -156,7 +157,20 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "grants": {
         "role": {"metavar": "ROLE", "help": "who the privileges are for"},
-        "--web": {"action": "store_true", "help": "what the site needs, not the workers"},
+        **{
+            f"--{kind}": {
+                "dest": "kinds",
+                "action": "append_const",
+                "const": kind,
+                "help": what,
+            }
+            for kind, what in (
+                (Role.WEB, "what the site needs to delete parents, not what workers need"),
+                (Role.DASHBOARD, "what the pages, their buttons and healthz need"),
+                (Role.BEAT, "what the timetable of django-celery-beat needs"),
+                (Role.LOG, "what the role needs as which capture triggers run"),
+            )
+        },
         **_DATABASE,
     },
 }

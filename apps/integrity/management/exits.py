@@ -16,6 +16,7 @@ from ..exceptions import (
     FilteredRead,
     InvalidKey,
     InvalidName,
+    InvalidRole,
     UnknownName,
 )
 
@@ -44,7 +45,7 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
     An error of a database may come of tables that are not there, or of a server that is away:
     SQLite calls both an `OperationalError`. So look.
     """
-    if isinstance(error, UnknownName | InvalidKey | InvalidName):
+    if isinstance(error, UnknownName | InvalidKey | InvalidName | InvalidRole):
         return CommandError(str(error), returncode=Exit.USAGE)
     if isinstance(error, DatabaseUnreachable):
         return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)

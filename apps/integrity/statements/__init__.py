@@ -68,6 +68,9 @@ class Statements(Protocol):
     def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
         """Note the rows removed so far for those cascades that the claim still holds at work."""
 
+    def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
+        """Note what an operator did, by column. When it was is the server's to say."""
+
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:

@@ -236,6 +236,11 @@ class Portable:
                 for chunk in _chunks(need(keys))
             )
 
+    def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
+        from ..models import Audit
+
+        Audit.objects.using(using).create(**entry)
+
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0
 

@@ -344,16 +344,22 @@ class Command(BaseCommand):
         }, Exit.CLEAN
 
     def _grants(
-        self, *, role: str, web: bool, database: str | None, json: bool, **_: object
+        self,
+        *,
+        role: str,
+        kinds: Sequence[grants.Kind] | None,
+        database: str | None,
+        json: bool,
+        **_: object,
     ) -> tuple[dict[str, Any], Exit]:
-        found = grants.grants(role, web=web)
+        found = grants.grants(role, *(kinds or ()))
         if database is not None and database not in (known := [each.database for each in found]):
             raise UnknownName("database", database, known)
         chosen = [each for each in found if database in {None, each.database}]
         if not json:
             for each in chosen:
                 lines = [f"-- {each.database}{_skipped(each)}", *each.statements]
-                if not web and (advice := grants.advice(each.database, role)):
+                if not kinds and (advice := grants.advice(each.database, role)):
                     lines.append(advice)
                 self.stdout.write("\n".join(lines))
         return {"grants": [dataclasses.asdict(each) for each in chosen]}, Exit.CLEAN

@@ -1,0 +1,1 @@
+"""What each database role needs, table by table: pieces that `grants` puts together."""
