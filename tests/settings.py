@@ -48,9 +48,10 @@ DATABASES = {
     },
 }
 
-# Tests that are about wake-ups switch them on.
+# Tests that are about wake-ups switch them on, and those about shared figures share them.
 INTEGRITY = {
     "wakeups": False,
+    "figures_seconds": 1e-9,
     "relations": [
         Relation("left.Event.station_key", "parents.Station"),
         Relation("left.Event.station_text", "parents.Station"),

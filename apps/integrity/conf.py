@@ -128,7 +128,16 @@ class Settings:
     """Where Flower is, for a link on the dashboard."""
 
     metrics_token: str = ""
-    """What a scrape of the metrics sends as `Authorization: Bearer …`; "" asks for nothing."""
+    """What a scrape of the metrics sends as `Authorization: Bearer …`; "" asks for nothing. With
+    it, healthz also tells the state of each child database."""
+
+    healthz_token: str = ""
+    """What a probe of healthz sends in the same way (or else the metrics' token); "" asks for
+    nothing."""
+
+    figures_seconds: float = 2.0
+    """How long a process answers healthz, the metrics and the overview from one computation;
+    figures that take long to compute serve up to five times as long."""
 
     protect_limit: int = 100
     """Most referring rows that a PROTECT or RESTRICT check loads for its error."""

@@ -184,6 +184,15 @@ class DatabaseUnreachable(DatabaseHindered):
     PREDICATE = "cannot be reached"
 
 
+class FiguresUnavailable(CrossDatabaseError):
+    """Figures that another caller computes were not there in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the deletion log did not answer within {seconds:.0f} s; look at the database's load"
+        )
+
+
 class NotDrained(CrossDatabaseError):
     """Cascades that a test waits for are not done; `reasons` says why, for each child database."""
 

@@ -1,4 +1,4 @@
-"""The figures of `report` as Prometheus metrics, read from the database at each scrape.
+"""The figures of `report` as Prometheus metrics, read from the database when they are scraped.
 
 So they are right when every worker is dead. Needs `prometheus_client` (the extra `metrics`), which
 nothing else of this app imports. Labels are aliases, relations and states: never keys or names.
@@ -62,6 +62,10 @@ def exposition() -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(IntegrityCollector())
     return generate_latest(registry)
+
+
+#: What every scrape of this process is answered.
+shared_exposition = report.Shared(exposition)
 
 
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:

@@ -178,6 +178,12 @@ class Cascade(models.Model):
                 name="integrity_cascade_lost",
                 condition=models.Q(state="running", attempts__gt=1),
             ),
+            # Few, and looked for by probes and pages beside any number of others.
+            models.Index(
+                fields=["database", "deletion"],
+                name="integrity_cascade_blocked",
+                condition=models.Q(state="blocked"),
+            ),
             # What was finished lately, without reading what was finished ever.
             models.Index(
                 fields=["database", "done_at"],

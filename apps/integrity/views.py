@@ -1,20 +1,21 @@
 """For machines: is it alive, and the figures. No keys, no names, no reasons in either.
 
-Open to whoever reaches the address, as such pages are; `INTEGRITY["metrics_token"]` asks for a
-token, and your proxy may keep the addresses to your own network.
+Open to whoever reaches the addresses, as such pages are, and cheap: each process computes each of
+them once in a while, whoever asks. `INTEGRITY["metrics_token"]` and `INTEGRITY["healthz_token"]`
+ask for a token, and your proxy may keep the addresses to your own network.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpResponse, JsonResponse
-from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from . import conf, report
-from .exceptions import DatabaseUnreachable
+from .exceptions import FiguresUnavailable
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -27,44 +28,57 @@ NEEDS = "Metrics need prometheus_client: pip install 'django-crossdb-integrity[m
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus' text. 401 without the token that the settings want, 501 without its library."""
     token = conf.current().metrics_token
-    given = request.headers.get("Authorization", "")
-    if token and not constant_time_compare(given, f"Bearer {token}"):
-        headers = {"WWW-Authenticate": 'Bearer realm="metrics"'}
-        return HttpResponse(status=401, headers=headers)
+    if token and not _has_token(request, token):
+        return _unauthorized("metrics")
     try:
         from prometheus_client import CONTENT_TYPE_LATEST
 
-        from .metrics import exposition
+        from .metrics import shared_exposition
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
         return HttpResponse(NEEDS, status=501, content_type="text/plain")
-    return HttpResponse(exposition(), content_type=CONTENT_TYPE_LATEST)
+    try:
+        text = shared_exposition()
+    except FiguresUnavailable as error:
+        return HttpResponse(f"{error}\n", status=503, content_type="text/plain")
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
 
 
 @never_cache
 @require_safe
-def healthz(_request: HttpRequest) -> JsonResponse:
-    """200 while deletions are tended, else 503 with what is wrong.
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while deletions are tended, else 503 with what is wrong: "logs", "beat", "workers".
 
-    A child database that is down, paused or behind is told and is no failure: it delays itself
-    alone, and a restart of the site would not help it.
+    A child database that is down, paused or behind is no failure: it delays itself alone, and a
+    restart of the site would not help it. How each of them stands is told to whoever has a token.
     """
+    settings = conf.current()
+    tokens = [each for each in (settings.healthz_token, settings.metrics_token) if each]
+    right = [_has_token(request, each) for each in tokens]
+    known = any(right)
+    if settings.healthz_token and not known:
+        return _unauthorized("healthz")
     try:
-        overview = report.overview()
-    except DatabaseUnreachable:
-        return JsonResponse({"status": "failing", "failing": ["logs"]}, status=503)
-    wrong = {
-        "logs": bool(overview.unreachable_logs),
-        "beat": overview.beat_is_silent,
-        "workers": overview.workers_are_silent,
-    }
-    failing = [name for name, is_wrong in wrong.items() if is_wrong]
-    return JsonResponse(
-        {
-            "status": "failing" if failing else "ok",
-            "failing": failing,
-            "databases": {card.database: card.state for card in overview.cards},
-        },
-        status=503 if failing else 200,
-    )
+        found = report.health()
+    except FiguresUnavailable:  # the log does not answer
+        found = report.Health(failing=("logs",), databases={})
+    failing = list(found.failing)
+    document: dict[str, Any] = {"status": "failing" if failing else "ok", "failing": failing}
+    if known:
+        document["databases"] = dict(found.databases)
+    return JsonResponse(document, status=503 if failing else 200)
+
+
+def _has_token(request: HttpRequest, token: str) -> bool:
+    """Whether the header has that token, in a time that does not tell how much of it is right.
+
+    In bytes: servers hand a header on as Latin-1, whatever was sent.
+    """
+    header = request.headers.get("Authorization", "").encode("latin-1", "backslashreplace")
+    scheme, _, given = header.partition(b" ")
+    return compare_digest(given.strip(), token.encode()) and scheme.lower() == b"bearer"
+
+
+def _unauthorized(realm: str) -> HttpResponse:
+    return HttpResponse(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})

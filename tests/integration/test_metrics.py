@@ -187,12 +187,20 @@ class TestAccess:
         assert client.post("/integrity/healthz").status_code == 405
 
 
+TOKEN = {"authorization": "Bearer token"}
+
+
 class TestHealth:
+    @pytest.fixture(autouse=True)
+    def token(self, tune: Tune) -> None:
+        """Who has it is told how each child database stands."""
+        tune(metrics_token="token")
+
     def test_it_is_well_while_beat_tends_the_logs(self, client: Client) -> None:
-        response = client.get("/integrity/healthz")
+        response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["beat"])
         control.beat("beat", using="default")
-        response = client.get("/integrity/healthz")
+        response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["status"]) == (200, "ok")
         assert response.json()["databases"][BLOG] == "idle"
 
@@ -202,21 +210,21 @@ class TestHealth:
             order_number="1", customer=User.objects.create(username="ann"), total=1
         )
         User.objects.get().delete()
-        response = client.get("/integrity/healthz")
+        response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["workers"])
         control.beat("worker", using="default")
-        assert client.get("/integrity/healthz").status_code == 200
+        assert client.get("/integrity/healthz", headers=TOKEN).status_code == 200
 
     def test_a_child_database_that_is_down_is_no_failure(self, client: Client) -> None:
         control.beat("beat", using="default")
         error = control.DatabaseUnreachable(BLOG, OSError("no route to db.internal"))
         control.unreachable(error, using="default")
-        response = client.get("/integrity/healthz")
+        response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["databases"][BLOG]) == (200, "waiting")
         assert "internal" not in response.text
 
     def test_a_log_that_is_down(self, client: Client, refuse: Any) -> None:
         control.beat("beat", using="default")
         with refuse("test_left"):
-            response = client.get("/integrity/healthz")
+            response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["logs"])

@@ -20,6 +20,7 @@ from . import (
     request,
     scan,
     secrets,
+    strangers,
     stuck,
     work,
 )
@@ -43,5 +44,6 @@ MUTATIONS = (
     *processes.MUTATIONS,
     *reads.MUTATIONS,
     *secrets.MUTATIONS,
+    *strangers.MUTATIONS,
     *stuck.MUTATIONS,
 )

@@ -23,6 +23,7 @@ from .effects import (
     preview,
     repairs,
 )
+from .health import Health, health
 from .lists import (
     Page,
     Suspect,
@@ -47,6 +48,7 @@ from .progress import (
     unproven,
 )
 from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
+from .shared import Shared
 from .throughput import BARS, DAY_SECONDS, Throughput, throughput
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "DatabaseRow",
     "Effect",
     "Elsewhere",
+    "Health",
     "Kind",
     "Overview",
     "Page",
@@ -67,6 +70,7 @@ __all__ = [
     "Receipt",
     "RelationRow",
     "ScanRow",
+    "Shared",
     "Status",
     "Step",
     "Suspect",
@@ -83,6 +87,7 @@ __all__ = [
     "deletions",
     "elsewhere",
     "exists",
+    "health",
     "newest",
     "of_log",
     "overview",

@@ -1,0 +1,144 @@
+"""Whether deletions are tended at all: what a probe asks, at the price of a few index entries.
+
+At most five statements for each log, whatever its backlog and however many child databases.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import Error
+from django.db.models import Max, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .. import conf, control, relations
+from ..exceptions import DatabaseUnreachable
+from ..models import ChildDatabase, Deletion, Heartbeat
+from ..statements.standing import Standing, standings
+from .cards import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
+from .progress import hindrances_of, state_of
+from .shared import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+#: Of the deletions that are not dispatched, the names of so many are looked at: the newest.
+RECORDED = 100
+BEAT = "beat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What fails: of "logs", "beat" and "workers". And one word for each child database."""
+
+    failing: tuple[str, ...]
+    databases: Mapping[str, str]
+
+
+class Names(NamedTuple):
+    """Parent and relation of a deletion."""
+
+    parent: str
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSeen:
+    """What one log says: ages of the last signs of life in seconds, and what is open."""
+
+    beat_seconds: float | None
+    worker_seconds: float | None
+    children: Sequence[ChildDatabase]
+    recorded: Sequence[Names]
+    standings: Mapping[str, Standing]
+
+
+def _health() -> Health:
+    found = relations.catalogue()
+    seen, silent = list[LogSeen](), list[str]()
+    for using in found.log_databases:
+        try:
+            control.reach(using)
+            seen.append(_seen(using, found.child_databases))
+        except (DatabaseUnreachable, Error):
+            silent.append(using)
+    return judged(seen, found.child_databases, logs_fail=bool(silent))
+
+
+#: What every probe of this process is answered.
+health = Shared(_health, times_longer=1.0)
+
+
+def _seen(using: str, databases: Sequence[str]) -> LogSeen:
+    beats = Heartbeat.objects.using(using).aggregate(
+        now=Max(Now()),
+        beat=Max("seen_at", filter=Q(name=BEAT)),
+        worker=Max("seen_at", filter=~Q(name=BEAT)),
+    )
+    now = beats["now"] or timezone.now()
+    rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("-pk")
+    settings = conf.current()
+    late = dt.timedelta(seconds=settings.grace_seconds + settings.unproven_seconds)
+    return LogSeen(
+        beat_seconds=_age(beats["beat"], now),
+        worker_seconds=_age(beats["worker"], now),
+        children=list(ChildDatabase.objects.using(using)),
+        recorded=[Names(*each) for each in rows.values_list("parent", "relation")[:RECORDED]],
+        standings=standings(databases, now - late, using=using),
+    )
+
+
+def _age(moment: dt.datetime | None, now: dt.datetime) -> float | None:
+    return None if moment is None else max(0.0, (now - moment).total_seconds())
+
+
+def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool) -> Health:
+    """Return what fails, and how each child database stands, by what the logs say. No queries."""
+    hindered: dict[str, dict[str, str]] = {}
+    for row in (row for log in seen for row in log.children):
+        hindered.setdefault(row.alias, {}).update(hindrances_of(row))
+    waiting = {alias for log in seen for alias, each in log.standings.items() if each.waiting}
+    waiting |= _awaited(name for log in seen for name in set(log.recorded))
+    free = {alias for alias in waiting if alias in databases and not hindered.get(alias)}
+    wrong = {
+        "logs": logs_fail,
+        "beat": _is_silent((log.beat_seconds for log in seen), BEAT_SILENT_SECONDS),
+        "workers": bool(free)
+        and _is_silent((log.worker_seconds for log in seen), WORKER_SILENT_SECONDS),
+    }
+    if not seen:  # then nothing is known of the others
+        wrong = {"logs": logs_fail}
+    return Health(
+        failing=tuple(name for name, is_wrong in wrong.items() if is_wrong),
+        databases={
+            alias: _state(alias, seen, hindered.get(alias, {}), waiting=alias in waiting)
+            for alias in databases
+        }
+        if seen
+        else {},
+    )
+
+
+def _awaited(names: Iterable[Names]) -> set[str]:
+    """The child databases that deletions of those names lead into."""
+    databases_of = relations.catalogue().databases_of
+    return {alias for name in names for alias in databases_of(*name)}
+
+
+def _is_silent(ages: Iterable[float | None], limit: float) -> bool:
+    return min((age for age in ages if age is not None), default=float("inf")) > limit
+
+
+def _state(
+    alias: str, seen: Sequence[LogSeen], hindrances: dict[str, str], *, waiting: bool
+) -> str:
+    found = [log.standings[alias] for log in seen if alias in log.standings]
+    return state_of(
+        int(waiting),
+        int(any(each.blocked for each in found)),
+        hindrances,
+        overdue=any(each.overdue for each in found),
+    )

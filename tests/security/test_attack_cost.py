@@ -1,0 +1,371 @@
+"""What visitors and open tabs cost: a few index entries, once for all of them, and never a 500."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import RequestFactory
+from django.utils import timezone
+
+from apps.integrity import capture, control, dispatch, relations, report, views
+from apps.integrity.exceptions import FiguresUnavailable
+from apps.integrity.models import Cascade, Deletion
+from apps.integrity.relations import Catalogue
+from apps.integrity.report import Shared, shared
+from apps.integrity.statements.standing import Standing, standings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.test import Client
+
+    from tests.conftest import Captured, Tune
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+HEALTHZ, METRICS = "/integrity/healthz", "/integrity/metrics"
+#: `reach` asks once more, below what is captured.
+STATEMENTS = 4
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    """The relations of the sample apps: one log, two child databases."""
+    chosen = ("blog.", "shop.")
+    found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
+    monkeypatch.setattr(relations, "catalogue", lambda: found)
+    return found
+
+
+def open_rows(number: int, database: str = "blog_db", state: str = "pending") -> None:
+    """So many deletions with a cascade each, without a look at each of them."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "WITH made AS (INSERT INTO integrity_deletion (parent, key, source, state)"
+            " SELECT 'auth.User', n::text, 'trigger', 'dispatched' FROM generate_series(1, %s) n"
+            " RETURNING id)"
+            " INSERT INTO integrity_cascade (deletion_id, database, state, recorded_at)"
+            " SELECT id, %s, %s, now() FROM made",
+            [number, database, state],
+        )
+
+
+def sent(captured: Captured) -> list[str]:
+    return [sql for alias in captured for sql in captured[alias]]
+
+
+def pages_read(statements: list[str]) -> int:
+    """Pages of the database that those statements touch, when they are run again."""
+
+    def pages(plan: dict[str, Any]) -> int:
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    with connections["default"].cursor() as cursor:
+        found = 0
+        for sql in statements:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}")
+            [(told,)] = cursor.fetchall()
+            document = json.loads(told) if isinstance(told, str) else told
+            found += pages(document[0]["Plan"])
+    return found
+
+
+class TestStatements:
+    def test_a_probe_asks_the_same_few_questions_whatever_is_open(
+        self, client: Client, captured: Captured, project: Catalogue
+    ) -> None:
+        control.beat("beat", using="default")
+        with captured:
+            client.get(HEALTHZ)
+        nothing = sent(captured)
+        open_rows(2_000)
+        capture.record((User, range(10_000, 10_200)), using="default")
+        with captured:
+            client.get(HEALTHZ)
+        assert len(sent(captured)) == len(nothing) <= STATEMENTS
+
+    def test_more_child_databases_cost_no_more_statements(
+        self, client: Client, captured: Captured
+    ) -> None:
+        found = relations.catalogue()
+        assert len(found.child_databases) > len(found.log_databases)
+        with captured:
+            client.get(HEALTHZ)
+        assert len(sent(captured)) <= STATEMENTS * len(found.log_databases)
+        for using in found.log_databases:
+            assert len(captured[using]) <= STATEMENTS
+
+    @pytest.mark.parametrize("analyzed", [False, True])
+    def test_no_question_reads_the_backlog(
+        self, client: Client, captured: Captured, project: Catalogue, *, analyzed: bool
+    ) -> None:
+        """Not even where the planner knows that each row of the log is one that it looks for."""
+        with connections["default"].cursor() as cursor:
+            cursor.execute("VACUUM integrity_cascade, integrity_deletion")
+            open_rows(20_000)
+            open_rows(20_000, state="done")
+            if analyzed:
+                cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
+        with captured:
+            client.get(HEALTHZ)
+        assert pages_read(sent(captured)) < 100
+
+    def test_once_for_all_who_ask_within_the_time(
+        self, client: Client, captured: Captured, tune: Tune
+    ) -> None:
+        tune(figures_seconds=60)
+        for path, figures in ((HEALTHZ, report.health), (METRICS, metrics_figures())):
+            figures.forget()
+            first = client.get(path)
+            with captured:
+                answers = [client.get(path) for _ in range(5)]
+            assert sent(captured) == []
+            assert {each.content for each in answers} == {first.content}
+            figures.forget()
+
+
+def metrics_figures() -> Any:
+    from apps.integrity.metrics import shared_exposition
+
+    return shared_exposition
+
+
+class TestStandings:
+    """The one statement on all child databases, on a log in PostgreSQL and on one in SQLite."""
+
+    @pytest.fixture(params=["default", "test_lite"])
+    def using(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def cascade(self, using: str, database: str, state: str, seconds: float = 0) -> None:
+        at = timezone.now() - dt.timedelta(seconds=seconds)
+        deletion = Deletion.objects.using(using).create(parent="auth.User", key="1", source="api")
+        Cascade.objects.using(using).create(
+            deletion=deletion, database=database, state=state, recorded_at=at, done_at=at
+        )
+
+    def test_they_are_what_the_rows_say(self, using: str) -> None:
+        for state in ("pending", "running", "waiting"):
+            self.cascade(using, f"of {state}", state)
+        self.cascade(using, "of blocked", "blocked")
+        self.cascade(using, "of old", "done", seconds=100)
+        self.cascade(using, "of new", "done", seconds=1)
+        for state in ("verified", "cancelled"):
+            self.cascade(using, "over", state, seconds=100)
+        names = ["pending", "running", "waiting", "blocked", "old", "new"]
+        asked = [*(f"of {name}" for name in names), "over", "of none'; --"]
+        moment = timezone.now() - dt.timedelta(seconds=50)
+        found = standings(asked, moment, using=using)
+        idle = Standing(waiting=False, blocked=False, overdue=False)
+        waits = Standing(waiting=True, blocked=False, overdue=False)
+        assert found == {
+            **dict.fromkeys(asked, idle),
+            **dict.fromkeys(["of pending", "of running", "of waiting"], waits),
+            "of blocked": Standing(waiting=False, blocked=True, overdue=False),
+            "of old": Standing(waiting=False, blocked=False, overdue=True),
+        }
+
+    def test_without_a_child_database_nothing_is_asked(self, using: str) -> None:
+        assert standings([], timezone.now(), using=using) == {}
+
+
+class TestHealth:
+    def health(self, client: Client, tune: Tune) -> tuple[list[str], dict[str, str]]:
+        tune(metrics_token="t")
+        answer = client.get(HEALTHZ, headers={"authorization": "Bearer t"}).json()
+        return answer["failing"], answer["databases"]
+
+    def test_it_says_what_the_overview_says(
+        self, client: Client, tune: Tune, project: Catalogue
+    ) -> None:
+        def agree() -> tuple[list[str], dict[str, str]]:
+            failing, databases = self.health(client, tune)
+            seen = report.overview()
+            assert databases == {card.database: card.state for card in seen.cards}
+            assert ("beat" in failing, "workers" in failing) == (
+                seen.beat_is_silent,
+                seen.workers_are_silent,
+            )
+            return failing, databases
+
+        assert agree() == (["beat"], {"blog_db": "idle", "shop_db": "idle"})
+        control.beat("beat", using="default")
+        assert agree()[0] == []
+        capture.record((User, [1, 2]), using="default")
+        assert agree() == (["workers"], {"blog_db": "working", "shop_db": "working"})
+        dispatch.sweep_all()
+        assert agree()[0] == ["workers"]
+        Cascade.objects.filter(database="blog_db").update(state="blocked")
+        control.pause("shop_db", actor="x", reason="y", using="default")
+        assert agree() == ([], {"blog_db": "blocked", "shop_db": "waiting"})
+        control.resume("shop_db", actor="x", reason="y", using="default")
+        long_ago = timezone.now() - dt.timedelta(days=1)
+        Cascade.objects.update(state="done", done_at=long_ago)
+        assert agree() == ([], {"blog_db": "unproven", "shop_db": "unproven"})
+        Cascade.objects.update(state="verified")
+        assert agree() == ([], {"blog_db": "idle", "shop_db": "idle"})
+
+    def test_a_log_without_its_tables_fails_and_is_no_500(
+        self, client: Client, renamed: Callable[[str, str], Any]
+    ) -> None:
+        control.beat("beat", using="default")
+        with renamed("default", "integrity_childdatabase"):
+            answer = client.get(HEALTHZ)
+        assert (answer.status_code, answer.json()["failing"][0]) == (503, "logs")
+
+    def test_where_no_log_answers_nothing_else_is_said(
+        self, client: Client, refuse: Callable[[str], Any], project: Catalogue
+    ) -> None:
+        with refuse("default"):
+            answer = client.get(HEALTHZ)
+        assert (answer.status_code, answer.json()["failing"]) == (503, ["logs"])
+
+
+class TestTokens:
+    WRONG = (
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic token",
+        "token",
+        "Bearer tok\xebn",
+        "Bearer tok€n",
+        "Bearer \udcff\ud800",
+        "Bearer \x00token",
+        f"Bearer {'token' * 100_000}",
+    )
+
+    @pytest.mark.parametrize("given", WRONG, ids=range(len(WRONG)))
+    @pytest.mark.parametrize("path", [HEALTHZ, METRICS])
+    def test_a_wrong_one_is_refused_whatever_its_bytes(
+        self, tune: Tune, path: str, given: str
+    ) -> None:
+        tune(metrics_token="token", healthz_token="other")
+        view = views.healthz if path == HEALTHZ else views.metrics
+        answer = view(RequestFactory().get(path, HTTP_AUTHORIZATION=given))
+        assert answer.status_code == 401
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+        assert answer.content == b""
+
+    @pytest.mark.parametrize("token", ["token", "tok€n", "t\xf6ken"])
+    def test_the_right_one_is_the_one_with_the_same_bytes(self, tune: Tune, token: str) -> None:
+        """A server hands on as Latin-1 what a probe has sent as UTF-8."""
+        tune(metrics_token=token)
+        given = f"bearer {token}".encode().decode("latin-1")
+        request = RequestFactory().get(METRICS, HTTP_AUTHORIZATION=given)
+        assert views.metrics(request).status_code == 200
+
+    def test_each_address_has_its_own_and_the_metrics_token_opens_both(
+        self, client: Client, tune: Tune
+    ) -> None:
+        tune(metrics_token="m", healthz_token="h")
+
+        def status(path: str, token: str) -> int:
+            given = client.get(path, headers={"authorization": f"Bearer {token}"})
+            return 200 if given.status_code == 503 else given.status_code
+
+        assert [status(HEALTHZ, token) for token in "mhx"] == [200, 200, 401]
+        assert [status(METRICS, token) for token in "mhx"] == [200, 401, 401]
+
+    @pytest.mark.parametrize("tokens", [{}, {"metrics_token": "m"}])
+    def test_a_stranger_is_told_no_alias(
+        self, client: Client, tune: Tune, tokens: dict[str, str]
+    ) -> None:
+        tune(**tokens)
+        for headers in ({}, {"authorization": "Bearer x"}, {"authorization": "Bearer "}):
+            answer = client.get(HEALTHZ, headers=headers)
+            assert set(answer.json()) == {"status", "failing"}
+            assert not any(alias in answer.text for alias in relations.catalogue().child_databases)
+
+
+class TestShared:
+    """One computation at a time, and nobody queues behind it."""
+
+    @pytest.fixture
+    def gate(self) -> threading.Event:
+        return threading.Event()
+
+    def test_callers_at_the_same_time_get_the_one_under_way(
+        self, at_once: Callable[..., list[int]], tune: Tune
+    ) -> None:
+        tune(figures_seconds=60)
+        number = iter(range(100))
+
+        def compute() -> int:
+            time.sleep(0.2)
+            return next(number)
+
+        figure = Shared(compute)
+        assert at_once(*[figure] * 8) == [0] * 8
+        assert figure() == 0
+        figure.forget()
+        assert figure() == 1
+
+    def test_while_one_computes_the_others_get_the_last(self, gate: threading.Event) -> None:
+        gate.set()
+        number = iter(range(100))
+
+        def compute() -> int:
+            assert gate.wait(30)
+            return next(number)
+
+        figure = Shared(compute)
+        assert figure() == 0
+        gate.clear()
+        computing = threading.Thread(target=figure)
+        computing.start()
+        began = time.monotonic()
+        assert [figure() for _ in range(5)] == [0] * 5
+        assert time.monotonic() - began < 1
+        gate.set()
+        computing.join(30)
+        assert figure() == 2
+
+    def test_without_a_last_one_the_wait_is_bounded(
+        self, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, client: Client
+    ) -> None:
+        monkeypatch.setattr(shared, "PATIENCE_SECONDS", 0.1)
+        figure = Shared(lambda: gate.wait(30))
+        computing = threading.Thread(target=figure)
+        computing.start()
+        while figure._under_way is None:
+            time.sleep(0.01)
+        monkeypatch.setattr(report, "health", figure)
+        monkeypatch.setattr("apps.integrity.metrics.shared_exposition", figure)
+        with pytest.raises(FiguresUnavailable):
+            figure()
+        assert client.get(HEALTHZ).json()["failing"] == ["logs"]
+        assert client.get(METRICS).status_code == 503
+        gate.set()
+        computing.join(30)
+
+    def test_an_error_is_shared_and_forgotten_like_a_result(self, tune: Tune) -> None:
+        tune(figures_seconds=0.2)
+        calls = list[int]()
+
+        def compute() -> int:
+            calls.append(1)
+            if len(calls) == 1:
+                raise TimeoutError("no answer")
+            return 7
+
+        figure = Shared(compute)
+        for _ in range(3):
+            with pytest.raises(TimeoutError, match="no answer"):
+                figure()
+        assert len(calls) == 1
+        time.sleep(0.3)
+        assert figure() == 7
+
+    @pytest.mark.parametrize(("took", "kept"), [(0.01, 2), (0.5, 5), (30, 10)])
+    def test_what_took_long_serves_for_longer(self, took: float, kept: float) -> None:
+        assert shared.kept_seconds(took, 2, 5) == kept
+        assert shared.kept_seconds(took, 2, 1) == 2
