@@ -1,7 +1,5 @@
 """B11: what anybody may ask costs little beside a million open cascades, and disturbs nobody."""
 
-
-
 from __future__ import annotations
 
 import os
