@@ -20,6 +20,7 @@ from django.db import Error, connections, transaction
 from django.db.models.functions import Now
 
 from . import conf, identity, log, relations, statements
+from .backends import clocks
 from .backends.connections import AWAY, Away, given_up, is_alive, reach, warn_once, watched
 from .backends.errors import database_of, words_of
 from .exceptions import DatabaseHindered, DatabaseUnreachable
@@ -306,14 +307,18 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
     return changed
 
 
-def beat(name: str, *, using: str) -> None:
-    """Note that the process `name` is alive and tends this log; once a moment is enough."""
+def beat(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
+    """Note that the process `name` is alive and tends this log; once a moment is enough.
+
+    `clock` is that of the process, or what is known of it: see doctor/clocks.py.
+    """
     rows = Heartbeat.objects.using(using).filter(name=name)
     a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
     if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
         return  # a commit for each small task would cost more than the task
-    if not rows.update(seen_at=Now()):
-        rows.bulk_create([Heartbeat(name=name)], ignore_conflicts=True)
+    skew = clocks.skew(using, clock)
+    if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
+        rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)
 
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:

@@ -278,6 +278,8 @@ class Heartbeat(models.Model):
 
     name = models.CharField(max_length=200, primary_key=True)
     seen_at = models.DateTimeField(db_default=Now())
+    #: By how much the process's clock was ahead of this log's; null: it could not be told.
+    clock_skew_seconds = models.FloatField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.name

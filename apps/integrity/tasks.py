@@ -7,6 +7,7 @@ makes good for any lost one, and a forged one has no victim.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -28,6 +29,7 @@ from . import (
     scan,
     verify,
 )
+from .backends import clocks
 from .backends.connections import tolerated
 from .exceptions import UnknownName
 from .phases import Phase
@@ -45,6 +47,8 @@ logger = logging.getLogger("integrity.tasks")
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
 #: See Note [A pile of ticks].
 TICK_SECONDS_MIN = 1.0
+#: The header that tells what the sender's clock says.
+SENT = "integrity_sent_at"
 
 
 class Bounded(Task[..., None]):
@@ -79,6 +83,16 @@ class Tick(Bounded):
     """
 
     begun_at: float | None = None
+
+    def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **given: Any) -> Any:
+        """Tell by the message what the sender's clock says; only `doctor` looks at it."""
+        told = {**(headers or {}), SENT: clocks.own()}
+        return super().apply_async(*args, headers=told, **given)
+
+    def sent_at(self) -> float | None:
+        """Return what the sender's clock said; of a message that is a moment old."""
+        told = getattr(self.request, SENT, None)
+        return told if isinstance(told, float) and math.isfinite(told) else None
 
     def is_repeated(self) -> bool:
         """Return whether this process began the same tick a moment ago; if not, it begins now."""
@@ -168,7 +182,7 @@ def maintain(self: Tick) -> None:
         return
     for using in control.answering_logs():
         with tolerated(using):
-            for database in sorted(maintenance.maintain(using)):
+            for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
                 _publish(verify_in, database)
 
 

@@ -27,4 +27,12 @@ MUTATIONS = (
         "    now = Value(timezone.now())\n    seconds = float(DAY_SECONDS)\n",
         (f"{T_CLOCKS}::test_what_ended_lately_did_so_by_the_clock_of_the_log",),
     ),
+    Mutation(
+        "the-clock-of-a-worker-is-not-noted",
+        "G11: nobody hears that a worker's clock is off",
+        "apps/integrity/control.py",
+        "    skew = clocks.skew(using, clock)\n",
+        "    skew = None if clock else 0.0\n",
+        (f"{T_CLOCKS}::TestDoctor::test_a_worker_whose_heartbeat_says_so",),
+    ),
 )

@@ -176,7 +176,7 @@ MUTATIONS = (
         "silent-beat",
         "G11: a beat that died looks as one that lives",
         MAINTENANCE,
-        'control.beat("beat", using=using)',
+        'control.beat("beat", using=using, clock=clock)',
         "pass",
         (f"{T_TASKS}::TestMaintain::test_it_shows_that_beat_is_alive_in_each_log",),
     ),

@@ -30,8 +30,8 @@ def card(**changes: object) -> report.Card:
 
 def overview(*cards: report.Card, **changes: object) -> report.Overview:
     well = {
-        "workers": ({"name": "w", "seconds_ago": 4.0},),
-        "beat": {"name": "beat", "seconds_ago": 11.0},
+        "workers": ({"name": "w", "seconds_ago": 4.0, "clock_skew_seconds": 0.0},),
+        "beat": {"name": "beat", "seconds_ago": 11.0, "clock_skew_seconds": 0.0},
         "suspects": 0,
         "brakes": {},
         "orphan_age_seconds": 2_820.0,

@@ -19,7 +19,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import Aggregate
+
+#: Clocks that differ by less are the same.
+SKEW_SECONDS = 2.0
 
 #: Seconds since 1970 by the server's clock, as each kind of database tells them.
 EPOCH = {
@@ -41,11 +46,32 @@ class Reading:
     within_seconds: float
 
 
-def read(using: str) -> Reading:
-    """Ask that server what time it is."""
+def own() -> float:
+    """Return the seconds since 1970 by the clock of this process: to compare it, and no more."""
+    return time.time()
+
+
+def can_tell(using: str) -> bool:
+    """Whether it is known how to ask that kind of database."""
+    return connections[using].vendor in EPOCH
+
+
+def skew(using: str, clock: Callable[[], float | None] = own) -> float | None:
+    """Return by how much that clock is ahead of the server's; None where that cannot be told."""
+    if not can_tell(using):
+        return None
+    connections[using].ensure_connection()
+    theirs = clock()
+    reading = None if theirs is None else read(using, theirs)
+    certain = reading is not None and reading.within_seconds < SKEW_SECONDS
+    return round(reading.ahead_seconds, 3) if reading and certain else None
+
+
+def read(using: str, clock: float | None = None) -> Reading:
+    """Ask that server what time it is, beside this process's clock, or one that just said that."""
     connection = connections[using]
     connection.ensure_connection()  # it may take long, and is no part of the round trip
-    own, begun = time.time(), time.monotonic()
+    ours, begun = own() if clock is None else clock, time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(EPOCH[connection.vendor])
         theirs = float(cursor.fetchone()[0])
@@ -53,7 +79,7 @@ def read(using: str) -> Reading:
     at = dt.datetime.fromtimestamp(theirs, tz=dt.UTC)
     return Reading(
         at=at if settings.USE_TZ else timezone.make_naive(at, timezone.get_default_timezone()),
-        ahead_seconds=own + half - theirs,
+        ahead_seconds=ours + half - theirs,
         within_seconds=half,
     )
 

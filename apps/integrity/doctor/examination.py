@@ -10,14 +10,15 @@ from django.db import Error, connections, router
 from django.db.models import QuerySet
 
 from .. import claims, conf, control, homes, identity, relations, report, triggers
-from ..backends import visibility
+from ..backends import clocks, visibility
 from ..exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
 from ..models import Identity
 from ..routing import CONTROL, queue_for
+from . import clocks as compared
 from . import verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..relations import Model, Relation
 
@@ -49,6 +50,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
     ]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
         checks += _figures(celery=said is not None)
+        checks += _clocks([alias for alias in logs if alias in up], up)
     return checks
 
 
@@ -113,6 +115,16 @@ def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
         yield verdicts.scan(each, period)
     for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():
         yield verdicts.brake(label, reason)
+
+
+def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
+    """Compare the clocks of this process, of the servers and of whoever a log has seen."""
+    readings = {}
+    for alias in filter(clocks.can_tell, up):
+        with contextlib.suppress(Error):  # it went away meanwhile
+            readings[alias] = clocks.read(alias)
+    for log in [each for each in logs if each in readings][:1]:
+        yield compared.clocks(log, readings, report.pulses(log))
 
 
 def _unreachable(alias: str) -> str:

@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('name', models.CharField(max_length=200, primary_key=True, serialize=False)),
                 ('seen_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('clock_skew_seconds', models.FloatField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(

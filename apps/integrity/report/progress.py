@@ -90,10 +90,15 @@ class ScanRow(TypedDict):
 
 
 class Pulse(TypedDict):
-    """When a process was last seen."""
+    """When a process was last seen, and by how much its clock was ahead of the log's then.
+
+    `clock_skew_seconds` is None where that could not be told. Of beat it is by what its last tick
+    said: less, if that one waited in the queue.
+    """
 
     name: str
     seconds_ago: float
+    clock_skew_seconds: float | None
 
 
 class Status(TypedDict):
@@ -404,5 +409,6 @@ def state_of(
 def pulses(using: str) -> Iterator[Pulse]:
     """When each process was last seen by that log."""
     rows = Heartbeat.objects.using(using).annotate(age=clocks.age("seen_at")).order_by("name")
-    for name, age in rows.values_list("name", "age"):
-        yield {"name": name, "seconds_ago": clocks.seconds(age) or 0.0}
+    for name, age, skew in rows.values_list("name", "age", "clock_skew_seconds"):
+        seconds = clocks.seconds(age) or 0.0
+        yield {"name": name, "seconds_ago": seconds, "clock_skew_seconds": skew}

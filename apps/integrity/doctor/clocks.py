@@ -1,0 +1,76 @@
+"""Whose clock is off, and what that means. Takes readings; gives one `Check`. Pure.
+
+Nothing of this app is decided by another clock than that of the log's server, so a clock that is
+off does no harm here; but people compare what clocks say, and a project has messages of its own.
+
+A database is compared by what this process read of both servers. A worker compares itself when it
+notes that it is alive; beat is known by what its last tick said when it was sent, so a tick that
+waited in its queue makes beat's clock look late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..backends.clocks import SKEW_SECONDS
+from .verdicts import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..backends.clocks import Reading
+    from ..report import Pulse
+
+#: One that was seen longer ago says nothing of the clocks of today.
+RECENT_SECONDS = 180
+
+OF_PROCESSES = "its log lines, and `eta` and `expires` of your own messages, are by that clock"
+OF_BEAT = "or its last tick waited as long in the queue"
+OF_DATABASES = "what it writes as the time into your rows does not compare with receipts"
+REMEDY = "Let each machine follow a time server (chrony, systemd-timesyncd)"
+
+
+def clocks(log: str, readings: Mapping[str, Reading], pulses: Iterable[Pulse]) -> Check:
+    """Whether the clocks agree with that of the server of `log`."""
+    off = [*_process(readings[log]), *_databases(log, readings), *_processes(pulses)]
+    if off:
+        told = "; ".join(f"{name} is {_span(ahead)} {log}: {why}" for name, ahead, why in off)
+        return Check(name="clocks", ok=False, detail=f"{told}. {REMEDY}")
+    vague = sorted(name for name, each in readings.items() if each.within_seconds > SKEW_SECONDS)
+    unsure = f"; not told of {', '.join(vague)}, which answered too slowly" if vague else ""
+    detail = f"no clock is more than {SKEW_SECONDS:g} s off that of {log}{unsure}"
+    return Check(name="clocks", ok=True, detail=detail)
+
+
+#: Who, by how much the clock is ahead, and what that means.
+Off = tuple[str, float, str]
+
+
+def _process(of_log: Reading) -> Iterator[Off]:
+    if _is_off(of_log.ahead_seconds, of_log.within_seconds):
+        yield "this process", of_log.ahead_seconds, OF_PROCESSES
+
+
+def _databases(log: str, readings: Mapping[str, Reading]) -> Iterator[Off]:
+    of_log = readings[log]
+    for alias, each in readings.items():
+        ahead = of_log.ahead_seconds - each.ahead_seconds
+        if _is_off(ahead, of_log.within_seconds + each.within_seconds):
+            yield alias, ahead, OF_DATABASES
+
+
+def _processes(pulses: Iterable[Pulse]) -> Iterator[Off]:
+    for each in pulses:
+        ahead = each["clock_skew_seconds"]
+        if ahead is None or each["seconds_ago"] > RECENT_SECONDS or not _is_off(ahead, 0.0):
+            continue
+        late_beat = each["name"] == "beat" and ahead < 0
+        yield each["name"], ahead, OF_BEAT if late_beat else OF_PROCESSES
+
+
+def _is_off(ahead: float, within: float) -> bool:
+    return abs(ahead) - within > SKEW_SECONDS
+
+
+def _span(ahead: float) -> str:
+    return f"{abs(ahead):,.1f} s {'ahead of' if ahead > 0 else 'behind'}"
