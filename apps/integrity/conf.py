@@ -147,6 +147,10 @@ class Settings:
     relations, and most restricted rows of which it looks up whether they go too. A delete that
     needs more is refused."""
 
+    log_role: str = "integrity_log"
+    """The role of PostgreSQL that the triggers run as: it may add rows to the log, and nothing
+    else. It is made where the installing role may make roles."""
+
     def __post_init__(self) -> None:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
         _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")

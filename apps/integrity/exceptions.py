@@ -111,6 +111,24 @@ class TooManyKeys(ChildDatabaseUnavailable):
         )
 
 
+class TriggersRefused(CrossDatabaseError):
+    """Triggers would give others rights, or belong to others, so they are not installed.
+
+    Says what to do about it.
+    """
+
+
+class TablesHeld(CrossDatabaseError):
+    """Triggers could not be changed, for other transactions held their tables at each try."""
+
+    def __init__(self, database: str, held: Iterable[object]) -> None:
+        self.database = database
+        super().__init__(
+            f"the triggers in {database!r} are not as the settings ask: "
+            + "; ".join(map(str, held))
+        )
+
+
 class UnusablePolicy(CrossDatabaseError):
     """An `on_delete` that cannot be carried out in the child's database."""
 

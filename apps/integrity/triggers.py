@@ -6,6 +6,8 @@ migrations and the database's own cascades are then recorded in their transactio
 `source=trigger`.
 
 `migrate` installs, renews and removes them (`post_migrate`); so does `integrity install-triggers`.
+What is installed is judged by what it is (backends/postgresql/installed.py), whose rights it has
+is chosen in definers.py, and functions.py says what it does.
 
 Note [Our own triggers]: django-pgtrigger declares triggers on the model and installs them in one
 database, that of `db_for_write` (its documentation, "Multiple databases"). Here the models stay as
@@ -13,34 +15,49 @@ they are, may be somebody else's (`auth.User`), and may live in several database
 
 Note [TRUNCATE]: it fires no DELETE trigger, so it is refused; in one statement with the log
 (Django's `flush`) it goes through, for then nothing is left to record.
-
-Note [Whose privileges]: the function runs as its owner, so that whoever may delete a parent need
-not have a right to the log. Every name in it is qualified, and no schema of the caller's is
-searched.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.utils import truncate_name
 
 from . import columns, conf, relations
-from .exceptions import InvalidSetting
+from .backends.postgresql import attempts, changes, definers, installed
+from .backends.postgresql.functions import (
+    CAPTURE,
+    REFUSE,
+    Columns,
+    Place,
+    Wanted,
+    recording,
+    refusing,
+)
+from .backends.postgresql.installed import Harm
+from .exceptions import InvalidSetting, TablesHeld
 from .models import Deletion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from .backends.postgresql.attempts import Held
+    from .backends.postgresql.changes import Step
+    from .backends.postgresql.definers import Definer, Roles
+    from .backends.postgresql.installed import Fault, Found
     from .relations import Catalogue, Model
 
 logger = logging.getLogger("integrity.triggers")
 
-CAPTURE = "integrity_capture"
-REFUSE = "integrity_refuse_truncate"
-
+#: Longer names are cut by PostgreSQL, and two could become one.
+NAME_BYTES = 63
+#: Values of `INTEGRITY["capture"]` that ask for a trigger.
+TRIGGERED = frozenset({"trigger", "both"})
 #: Kinds of keys whose text is the same in PostgreSQL and in Python.
 KEYS = frozenset(
     {
@@ -53,28 +70,30 @@ KEYS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
-    """A parent's triggers in one database: what makes them, and how to know them again."""
-
-    parent: str
-    table: str
-    install: tuple[str, ...]
-
-    @property
-    def digest(self) -> str:
-        """Changes with every letter of what is installed."""
-        return hashlib.sha256("\n".join(self.install).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to do in one database; `sql` does it, in this order."""
+    """What is to do in one database: `steps`, in this order; `held` are tables left as they were.
+
+    `installed` and `unchanged` are parents, `removed` are tables.
+    """
 
     database: str
-    installed: tuple[str, ...]
-    removed: tuple[str, ...]
-    unchanged: tuple[str, ...]
-    sql: tuple[str, ...]
+    installed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    held: tuple[Held, ...] = ()
+
+    @property
+    def sql(self) -> tuple[str, ...]:
+        """Every statement."""
+        return tuple(statement for step in self.steps for statement in step.sql)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        fields = ("database", "installed", "removed", "unchanged", "sql")
+        held = [{"table": each.table, "reason": str(each)} for each in self.held]
+        return {**{name: getattr(self, name) for name in fields}, "held": held}
 
 
 def require(catalogue: Catalogue) -> None:
@@ -89,7 +108,7 @@ def require(catalogue: Catalogue) -> None:
             known = ", ".join(catalogue.parents) or "none"
             raise InvalidSetting(f"INTEGRITY['capture'] names {name!r}; parents: {known}")
     for label, model in catalogue.parents.items():
-        if conf.current().capture_of(label) == "signal":
+        if conf.current().capture_of(label) not in TRIGGERED:
             continue
         for using in relations.databases_for(model):
             if connections[using].vendor != "postgresql":
@@ -112,9 +131,19 @@ def databases() -> tuple[str, ...]:
     return tuple(using for using in logs if connections[using].vendor == "postgresql")
 
 
+def faults(using: str) -> list[Fault]:
+    """Return what is wrong with what is installed. Any role may ask."""
+    roles = _roles(using)
+    if roles is None:
+        return []
+    wanted, found = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
+    return changes.faults(wanted, found, roles.trusted, roles)
+
+
 def missing(using: str) -> tuple[str, ...]:
-    """Parents whose deletions should be recorded by a trigger that is not there, or is outdated."""
-    return change(using).installed
+    """Return parents whose deletions should be recorded by a trigger, and are not."""
+    unrecorded = (each for each in faults(using) if each.harm is Harm.UNRECORDED)
+    return tuple(dict.fromkeys(each.subject for each in unrecorded))
 
 
 def report_missing(using: str) -> None:
@@ -129,155 +158,126 @@ def report_missing(using: str) -> None:
 
 
 def change(using: str) -> Change:
-    """What brings the triggers of one database into line with the settings. Changes nothing."""
-    schema = _schema_of_the_log(using)
-    wanted = {each.table: each for each in _wanted(using, schema)} if schema else {}
-    there = _installed(using)
-    digests = {table: each.digest for table, each in wanted.items()}
-    fresh = [each for table, each in wanted.items() if there.get(table) != digests[table]]
-    stale = [table for table in there if table not in wanted]
-    sql = [statement for each in fresh for statement in each.install]
-    sql += [_comment(each, using) for each in fresh]
-    sql += [
-        f"DROP TRIGGER IF EXISTS {name} ON {_quote(table, using)}"
-        for table in stale
-        for name in (CAPTURE, REFUSE)
-    ]
+    """Return what brings the triggers of one database into line with the settings. Changes nothing.
+
+    Raises `TriggersRefused` where that would give others rights, or take what is theirs.
+    """
+    roles = _roles(using)
+    if roles is None:  # before the first migration, and after the last one back
+        found = installed.read(using, [])
+        return _changed(using, [], found, None, ())
+    wanted, found = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
+    definer = definers.choose(roles) if wanted else None
+    ours = {roles.me, *roles.trusted, *([definer.name] if definer else [])}
+    changes.refuse_foreign(wanted, found, ours)
+    return _changed(using, wanted, found, definer, ours)
+
+
+def _changed(
+    using: str,
+    wanted: Sequence[Wanted],
+    found: Found,
+    definer: Definer | None,
+    ours: Collection[str],
+) -> Change:
+    owners = {definer.name} if definer else set()
+    wrong = {each.subject for each in changes.of_parents(wanted, found, owners)}
     return Change(
         database=using,
-        installed=tuple(each.parent for each in fresh),
-        removed=tuple(stale),
-        unchanged=tuple(each.parent for each in wanted.values() if each not in fresh),
-        sql=tuple(sql),
+        installed=tuple(each.parent for each in wanted if each.parent in wrong),
+        removed=tuple(each.name for each in changes.stale(wanted, found)),
+        unchanged=tuple(each.parent for each in wanted if each.parent not in wrong),
+        steps=tuple(changes.steps(wanted, found, definer, ours)),
     )
 
 
-def install(using: str) -> Change:
-    """Bring the triggers of one database into line with the settings, in one transaction.
+def install(
+    using: str,
+    tell: Callable[[str], object] = logger.warning,
+    pause: Callable[[float], object] = time.sleep,
+) -> Change:
+    """Bring the triggers of one database into line with the settings; return what was done.
 
-    Gives what was done. Creating a trigger waits for, and then holds up, writes to that table; one
-    that is as wanted is left alone.
+    Each table's triggers are a transaction, which waits for its lock a moment only: see
+    backends/postgresql/attempts.py. What is as wanted is left alone. Raises `TriggersRefused`.
     """
-    with transaction.atomic(using=using):
-        found = change(using)
-        with connections[using].cursor() as cursor:
-            for statement in found.sql:
-                cursor.execute(statement)
-    return found
+    found = change(using)
+    held: list[Held] = []
+    for step in found.steps:
+        if held and step.table is None:
+            break  # a table that is held still needs its functions
+        left = attempts.attempt(
+            using,
+            step.table,
+            functools.partial(_carry_out, using, step.subject),
+            lock_seconds=conf.current().lock_seconds,
+            tell=tell,
+            pause=pause,
+        )
+        held += [left] if left else []
+        if left and step.table is None:
+            break  # no table can do without them
+    return replace(found, held=tuple(held))
+
+
+def _carry_out(using: str, subject: str) -> None:
+    """Do that step, as far as it is still to do: somebody else may have done it meanwhile."""
+    statements = [
+        sql for step in change(using).steps if step.subject == subject for sql in step.sql
+    ]
+    with connections[using].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def after_migrate(using: str, **_: object) -> None:
-    """`post_migrate`: each database gets the triggers that the settings ask for."""
-    if using in databases():
-        install(using)
+    """`post_migrate`: each database gets the triggers that the settings ask for.
+
+    Raises `TablesHeld` where it does not, so that `migrate` fails: a deploy that goes on would let
+    deletions pass unrecorded.
+    """
+    if using in databases() and (held := install(using).held):
+        raise TablesHeld(using, held)
 
 
-def _wanted(using: str, schema: str) -> list[Trigger]:
-    """The triggers that the settings ask for, on tables that exist."""
+def _roles(using: str) -> Roles | None:
+    return definers.read(using, _quote(Deletion._meta.db_table, using), conf.current().log_role)
+
+
+def _wanted(using: str, log: Place) -> list[Wanted]:
+    """Return the triggers that the settings ask for, on tables that exist."""
     settings, catalogue = conf.current(), relations.catalogue()
-    asked = [
-        model
+    asked = {
+        label: model
         for label, model in catalogue.parents.items()
-        if settings.capture_of(label) != "signal" and using in relations.databases_for(model)
+        if settings.capture_of(label) in TRIGGERED and using in relations.databases_for(model)
+    }
+    tables = installed.places(using, [_quote(m._meta.db_table, using) for m in asked.values()])
+    return [
+        _of_parent(label, model, table, log)
+        for (label, model), table in zip(asked.items(), tables, strict=True)
+        if table is not None
     ]
-    tables = set(connections[using].introspection.table_names()) if asked else set()
-    return [_trigger(model, schema, using) for model in asked if model._meta.db_table in tables]
 
 
-def _trigger(parent: Model, schema: str, using: str) -> Trigger:
-    label, table = parent._meta.label, _quote(parent._meta.db_table, using)
-    log = f"{_quote(schema, using)}.{_quote(Deletion._meta.db_table, using)}"
-    capture = f"{_quote(schema, using)}.{_quote(_function(label), using)}"
-    refuse = f"{_quote(schema, using)}.{REFUSE}"
-    return Trigger(
+def _of_parent(label: str, parent: Model, table: Place, log: Place) -> Wanted:
+    targets = {field.name: str(field.column) for field in relations.targets(parent)}
+    values = Columns.of(str(relations.primary_key(parent).column), targets)
+    record = Place(log.schema, _function(CAPTURE, label))
+    refuse = Place(log.schema, _function(REFUSE, label))
+    return Wanted(
         parent=label,
-        table=parent._meta.db_table,
-        install=(
-            _create_function(capture, _capture_body(parent, log, using), using),
-            (
-                f"CREATE OR REPLACE TRIGGER {CAPTURE} AFTER DELETE ON {table}"
-                f" REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {capture}()"
-            ),
-            _create_function(refuse, _refuse_body(log, using), using),
-            (
-                f"CREATE OR REPLACE TRIGGER {REFUSE} BEFORE TRUNCATE ON {table}"
-                f" FOR EACH STATEMENT EXECUTE FUNCTION {refuse}()"
-            ),
+        triggers=(
+            recording(label, table, record, log, values),
+            refusing(table, refuse, log),
         ),
     )
 
 
-def _capture_body(parent: Model, log: str, using: str) -> str:
-    key = f"gone.{_quote(relations.primary_key(parent).column, using)}::text"
-    held = ", ".join(
-        f"{_literal(field.name, using)}, gone.{_quote(field.column, using)}::text"
-        for field in relations.targets(parent)
-    )
-    targets = f"jsonb_strip_nulls(jsonb_build_object({held}))" if held else "NULL::jsonb"
-    return (
-        f"BEGIN INSERT INTO {log} (parent, key, targets, source, state)"
-        f" SELECT {_literal(parent._meta.label, using)}, {key}, {targets}, 'trigger', 'recorded'"
-        " FROM gone; RETURN NULL; END"
-    )
+def _function(prefix: str, label: str) -> str:
+    # "$", which no label has: "a_b.c" and "a.b_c" are two parents.
+    return truncate_name(f"{prefix}_{label.replace('.', '$').lower()}", NAME_BYTES)
 
 
-def _refuse_body(log: str, using: str) -> str:
-    return (
-        "BEGIN IF EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid()"
-        " AND locktype = 'relation' AND mode = 'AccessExclusiveLock'"
-        f" AND relation = {_literal(log, using)}::regclass)"
-        " THEN RETURN NULL; END IF;"
-        " RAISE EXCEPTION 'TRUNCATE of % is refused: its rows are referenced from other databases',"
-        " TG_TABLE_NAME USING ERRCODE = 'restrict_violation',"
-        " HINT = 'Use DELETE: it is recorded, and its cascades follow.'; END"
-    )
-
-
-def _create_function(name: str, body: str, using: str) -> str:
-    return (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-        f" SET search_path = pg_catalog, pg_temp AS {_literal(body, using)}"
-    )
-
-
-def _comment(trigger: Trigger, using: str) -> str:
-    table = _quote(trigger.table, using)
-    return f"COMMENT ON TRIGGER {CAPTURE} ON {table} IS {_literal(trigger.digest, using)}"
-
-
-def _installed(using: str) -> dict[str, str]:
-    """Table → digest, of the triggers that are there."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_class.relname, obj_description(pg_trigger.oid, 'pg_trigger')"
-            " FROM pg_trigger JOIN pg_class ON pg_class.oid = pg_trigger.tgrelid"
-            " WHERE pg_trigger.tgname = %s AND pg_trigger.tgenabled <> 'D'"
-            " AND pg_table_is_visible(pg_class.oid)",
-            [CAPTURE],
-        )
-        return {table: digest or "" for table, digest in cursor.fetchall()}
-
-
-def _schema_of_the_log(using: str) -> str:
-    """Where the log's table is; "" before the first migration and after the last one back."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE pg_class.oid = to_regclass(%s)",
-            [_quote(Deletion._meta.db_table, using)],
-        )
-        row = cursor.fetchone()
-    return str(row[0]) if row else ""
-
-
-def _function(label: str) -> str:
-    # PostgreSQL cuts longer names, and two could become one.
-    return truncate_name(f"{CAPTURE}_{label.replace('.', '_').lower()}", 63)
-
-
-def _quote(name: str | None, using: str) -> str:
-    return connections[using].ops.quote_name(str(name))
-
-
-def _literal(text: str, using: str) -> str:
-    return str(connections[using].schema_editor().quote_value(text))
+def _quote(name: str, using: str) -> str:
+    return connections[using].ops.quote_name(name)

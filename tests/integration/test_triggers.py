@@ -278,7 +278,7 @@ class TestInstalling:
         assert (again.sql, sorted(again.unchanged)) == ((), sorted(LABELS))
 
     def test_one_that_was_changed_switched_off_or_dropped_is_renewed(self, both: None) -> None:
-        sql(f"COMMENT ON TRIGGER {triggers.CAPTURE} ON {table(Owner)} IS 'older'")
+        sql(f"ALTER TABLE {table(Owner)} ENABLE REPLICA TRIGGER {triggers.CAPTURE}")
         sql(f"ALTER TABLE {table(Word)} DISABLE TRIGGER {triggers.CAPTURE}")
         sql(f"DROP TRIGGER {triggers.CAPTURE} ON {table(Token)}")
         assert set(triggers.missing("default")) == {

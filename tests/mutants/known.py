@@ -22,6 +22,7 @@ from . import (
     secrets,
     strangers,
     stuck,
+    triggers,
     work,
 )
 
@@ -46,4 +47,5 @@ MUTATIONS = (
     *secrets.MUTATIONS,
     *strangers.MUTATIONS,
     *stuck.MUTATIONS,
+    *triggers.MUTATIONS,
 )

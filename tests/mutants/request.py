@@ -336,7 +336,7 @@ MUTATIONS = (
         "truncate-unseen",
         "G1: truncating a parent's table is neither refused nor recorded",
         TRIGGERS,
-        'f" AND relation = {_literal(log, using)}::regclass)"',
+        'f" AND relation = {literal(str(log))}::regclass)"',
         '")"',
         (f"{T_TRIGGERS}::TestTruncate::test_it_is_refused_with_the_remedy_and_nothing_is_lost",),
     ),
@@ -352,8 +352,8 @@ MUTATIONS = (
         "trigger-of-the-caller",
         "whoever deletes a parent needs a right to the log",
         TRIGGERS,
-        " SECURITY DEFINER",
-        "",
+        '"DEFINER" if self.as_owner else "INVOKER"',
+        '"INVOKER"',
         (
             (
                 f"{T_TRIGGERS}::TestWhatSendsNoSignal"

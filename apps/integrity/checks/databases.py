@@ -11,6 +11,7 @@ from django.db import connections
 from .. import claims, control, missing, relations, triggers
 from ..backends import visibility
 from ..backends.addresses import address
+from ..backends.postgresql.installed import Harm
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from . import schemas
@@ -19,22 +20,35 @@ from .scope import scoped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..backends.postgresql.installed import Fault
     from ..relations import Model
 
 
 def captured(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E001: a trigger that the settings ask for is not there."""
+    """E001, E021, W022: a trigger is not there, gives others rights, or is not as it should be."""
     return [
-        checks.Error(
-            f"Nothing records deletions of {parent} in {using!r}: its trigger is not there.",
-            hint=f"Run `manage.py integrity install-triggers --database {using}`, or `migrate`.",
-            obj=parent,
-            id="integrity.E001",
-        )
+        _faulty(fault, using)
         for using in triggers.databases()
         if using in (databases or ())
-        for parent in triggers.missing(using)
+        for fault in triggers.faults(using)
     ]
+
+
+def _faulty(fault: Fault, using: str) -> checks.CheckMessage:
+    remedy = f"Run `manage.py integrity install-triggers --database {using}`"
+    if fault.harm is Harm.UNRECORDED:
+        return checks.Error(
+            f"Nothing records deletions of {fault.subject} in {using!r}: {fault.text}.",
+            hint=f"{remedy}.",
+            obj=fault.subject,
+            id="integrity.E001",
+        )
+    text = f"The capture of {fault.subject} in {using!r}: {fault.text}."
+    if fault.harm is Harm.EXPOSED:
+        hint = f"{remedy} now, and find out who could use it since when."
+        return checks.Error(text, hint=hint, obj=fault.subject, id="integrity.E021")
+    hint = f"{remedy}, and find out who changed it."
+    return checks.Warning(text, hint=hint, obj=fault.subject, id="integrity.W022")
 
 
 def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:

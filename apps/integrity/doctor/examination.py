@@ -41,7 +41,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
         names = (CONTROL, *map(queue_for, found.child_databases))
         checks += [verdicts.queue(name, said.consumers) for name in names]
     sound = {each.name.partition(" ")[2] for each in there if each.ok}
-    checks += [verdicts.trigger(a, triggers.missing(a)) for a in triggers.databases() if a in sound]
+    checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
     checks += [
         verdicts.stranger(alias, _stranger(alias, home))
         for alias in found.child_databases

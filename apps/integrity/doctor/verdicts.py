@@ -11,6 +11,7 @@ from ..routing import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ..backends.postgresql.installed import Fault
     from ..report import DatabaseRow, Pulse, ScanRow, Unknown
 
 #: A guarantee older than so many periods is stale.
@@ -110,15 +111,13 @@ def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowe
     return Check(name=f"router {relation}", ok=allowed and not astray, detail=detail)
 
 
-def trigger(alias: str, missing: Collection[str]) -> Check:
-    """Whether the triggers are there that the settings ask for."""
+def trigger(alias: str, faults: Sequence[Fault]) -> Check:
+    """Whether the triggers are there that the settings ask for, and are what they should be."""
     detail = "as the settings ask"
-    if missing:
-        detail = (
-            f"deletions of {', '.join(missing)} pass unrecorded."
-            f" Run `manage.py integrity install-triggers --database {alias}`"
-        )
-    return Check(name=f"triggers {alias}", ok=not missing, detail=detail)
+    if faults:
+        told = dict.fromkeys(f"{each.subject}: {each.text} ({each.harm.value})" for each in faults)
+        detail = f"{'; '.join(told)}. Run `manage.py integrity install-triggers --database {alias}`"
+    return Check(name=f"triggers {alias}", ok=not faults, detail=detail)
 
 
 def broker(found: Broker | None) -> Check:

@@ -327,21 +327,25 @@ class Command(BaseCommand):
         known = triggers.databases()
         if database is not None and database not in known:
             raise UnknownName("PostgreSQL database with a deletion log", database, known)
-        act = triggers.change if dry_run else triggers.install
-        changes = [act(using) for using in ([database] if database else known)]
-        if not json:
-            if not changes:
-                tell("no deletion log is in a PostgreSQL database: nothing to install")
-            for each in changes:
-                if dry_run:
-                    self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
-                counts = f"{len(each.installed)} installed, {len(each.removed)} removed"
-                counts += f", {len(each.unchanged)} unchanged"
+        chosen = [database] if database else known
+        changes = [
+            triggers.change(using) if dry_run else triggers.install(using, tell=tell)
+            for using in chosen
+        ]
+        if not changes and not json:
+            tell("no deletion log is in a PostgreSQL database: nothing to install")
+        for each in changes:
+            if dry_run and not json:
+                self.stdout.write("\n".join(f"{statement};" for statement in each.sql))
+            counts = f"{len(each.installed)} installed, {len(each.removed)} removed"
+            counts += f", {len(each.unchanged)} unchanged"
+            if not (json or each.held):
                 tell(f"{each.database}: {'would be ' * dry_run}{counts}")
-        return {
-            "databases": [dataclasses.asdict(each) for each in changes],
-            "applied": not dry_run,
-        }, Exit.CLEAN
+            for held in each.held:
+                tell(f"{each.database}: {held}")
+        code = Exit.INCOMPLETE if any(each.held for each in changes) else Exit.CLEAN
+        document = {"databases": [each.document for each in changes], "applied": not dry_run}
+        return document, code
 
     def _grants(
         self,

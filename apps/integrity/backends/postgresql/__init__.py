@@ -1,0 +1,1 @@
+"""What only PostgreSQL has: trigger functions, their owner, and locks of tables."""

@@ -1,0 +1,176 @@
+"""Trigger functions and triggers as they should be: values, and the SQL that makes them. Pure.
+
+Note [A function of its own for each table]: whoever may execute a trigger function can put it on a
+table of their own, and a SECURITY DEFINER function then runs what that table brings along (a cast
+of a type of theirs) with the rights of the function's owner. No `search_path` prevents that: casts
+have no schema. So PUBLIC may not execute the functions, and each begins by refusing every table but
+its own, and every event but its own. The table is compared by its name: a table of another role
+cannot have it, a dump that is restored keeps it, and nothing is looked up for it.
+
+Note [Whose rights]: the function that records runs as its owner, so that whoever may delete a
+parent needs no right to the log. Every name in it is qualified, and no schema of the caller's is
+searched. The one that refuses TRUNCATE needs nobody's rights, and runs as the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CAPTURE = "integrity_capture"
+REFUSE = "integrity_refuse_truncate"
+
+#: Bits of `pg_trigger.tgtype`.
+ROW, BEFORE, DELETE, TRUNCATE = 1, 2, 8, 32
+#: As `pg_proc.proconfig` has it.
+CONFIGURATION = ("search_path=pg_catalog, pg_temp",)
+LANGUAGE = "plpgsql"
+TRANSITION_TABLE = "gone"
+#: The columns of the log that the function writes, and the only ones that its owner may.
+WRITTEN = ("parent", "key", "targets", "source", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A table: its schema and its name, unquoted."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        """As SQL has it."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """A trigger function: its place, what it does, and whether it runs as its owner."""
+
+    place: Place
+    body: str
+    as_owner: bool
+
+    @property
+    def create(self) -> str:
+        """The statement that makes it, or changes it and keeps its owner and its privileges."""
+        security = "DEFINER" if self.as_owner else "INVOKER"
+        return (
+            f"CREATE OR REPLACE FUNCTION {self.place}() RETURNS trigger LANGUAGE {LANGUAGE}"
+            f" SECURITY {security} SET search_path = pg_catalog, pg_temp AS {literal(self.body)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A trigger of one statement: its table, its event, and the function that it calls."""
+
+    name: str
+    table: Place
+    function: Function
+    bits: int
+    transition_table: str = ""
+
+    @property
+    def create(self) -> str:
+        """The statement that makes it, or puts it in the place of one of that name."""
+        event = "AFTER DELETE" if self.bits == DELETE else "BEFORE TRUNCATE"
+        rows = f" REFERENCING OLD TABLE AS {TRANSITION_TABLE}" if self.transition_table else ""
+        return (
+            f"CREATE OR REPLACE TRIGGER {self.name} {event} ON {self.table}{rows}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION {self.function.place}()"
+        )
+
+    @property
+    def drop(self) -> str:
+        """The statement that removes it."""
+        return f"DROP TRIGGER IF EXISTS {self.name} ON {self.table}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The triggers of a parent (its label) in one database."""
+
+    parent: str
+    triggers: tuple[Trigger, ...]
+
+    @property
+    def table(self) -> Place:
+        """The parent's table."""
+        return self.triggers[0].table
+
+
+def recording(parent: str, table: Place, function: Place, log: Place, columns: Columns) -> Trigger:
+    """Return the trigger that records deletions of `parent`, a label, in the log."""
+    body = (
+        f"BEGIN {_refusal(table, 'DELETE', 'AFTER')}"
+        f" INSERT INTO {log} ({', '.join(WRITTEN)})"
+        f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger', 'recorded'"
+        f" FROM {TRANSITION_TABLE}; RETURN NULL; END"
+    )
+    return Trigger(
+        name=CAPTURE,
+        table=table,
+        function=Function(place=function, body=body, as_owner=True),
+        bits=DELETE,
+        transition_table=TRANSITION_TABLE,
+    )
+
+
+def refusing(table: Place, function: Place, log: Place) -> Trigger:
+    """Return the trigger that refuses TRUNCATE, unless the log is emptied by the same statement."""
+    body = (
+        f"BEGIN {_refusal(table, 'TRUNCATE', 'BEFORE')}"
+        " IF EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid()"
+        " AND locktype = 'relation' AND mode = 'AccessExclusiveLock'"
+        f" AND relation = {literal(str(log))}::regclass)"
+        " THEN RETURN NULL; END IF;"
+        " RAISE EXCEPTION 'TRUNCATE of % is refused: its rows are referenced from other databases',"
+        " TG_TABLE_NAME USING ERRCODE = 'restrict_violation',"
+        " HINT = 'Use DELETE: it is recorded, and its cascades follow.'; END"
+    )
+    return Trigger(
+        name=REFUSE,
+        table=table,
+        function=Function(place=function, body=body, as_owner=False),
+        bits=BEFORE | TRUNCATE,
+    )
+
+
+def _refusal(table: Place, event: str, moment: str) -> str:
+    """Return the first statement of a function: Note [A function of its own for each table]."""
+    return (
+        f"IF TG_TABLE_SCHEMA <> {literal(table.schema)} OR TG_TABLE_NAME <> {literal(table.name)}"
+        f" OR TG_OP <> '{event}' OR TG_WHEN <> '{moment}' OR TG_LEVEL <> 'STATEMENT'"
+        " THEN RAISE EXCEPTION 'this function is for % of % alone',"
+        f" '{event}', {literal(str(table))} USING ERRCODE = 'insufficient_privilege',"
+        " HINT = 'If the table was renamed, run manage.py integrity install-triggers.'; END IF;"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What is recorded of a row, as SQL: its key, and the other values that keys hold."""
+
+    key: str
+    targets: str
+
+    @classmethod
+    def of(cls, key: str, targets: dict[str, str]) -> Columns:
+        """Return the SQL for the column of the key, and for field → column of the other values."""
+        held = ", ".join(f"{literal(field)}, {_text(column)}" for field, column in targets.items())
+        document = f"jsonb_strip_nulls(jsonb_build_object({held}))" if held else "NULL::jsonb"
+        return cls(_text(key), document)
+
+
+def _text(column: str) -> str:
+    return f"{TRANSITION_TABLE}.{quoted(column)}::text"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL has it, whatever letters it has."""
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL has it, whatever `standard_conforming_strings` says."""
+    doubled = text.replace("'", "''")
+    return f"E'{doubled}'".replace("\\", "\\\\") if "\\" in text else f"'{doubled}'"
