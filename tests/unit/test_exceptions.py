@@ -13,6 +13,7 @@ from apps.integrity.exceptions import (
     CrossDatabaseError,
     DatabaseHindered,
     DatabaseUnreachable,
+    FiguresUnavailable,
     FilteredRead,
     InvalidRole,
     MissingContentType,
@@ -28,6 +29,7 @@ from apps.integrity.exceptions import (
 SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     UnknownName: UnknownName("child database", "nope", ["blog_db", "shop_db"]),
     DatabaseHindered: DatabaseHindered("blog_db", "it is read-only (25006)"),
+    FiguresUnavailable: FiguresUnavailable(2.0),
     FilteredRead: FilteredRead("blog_post", "blog_db"),
     DatabaseUnreachable: DatabaseUnreachable("blog_db", TimeoutError("too\nlate")),
     NotTheParents: NotTheParents("auth.User", "default", "tenant", "public"),
