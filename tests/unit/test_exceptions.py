@@ -22,6 +22,7 @@ from apps.integrity.exceptions import (
     NotTheParents,
     RouterFailed,
     RowsKept,
+    TablesHeld,
     TooManyKeys,
     UnknownName,
 )
@@ -35,6 +36,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     NotTheParents: NotTheParents("auth.User", "default", "tenant", "public"),
     RouterFailed: RouterFailed(object(), "db_for_read", "blog.Post", KeyError("blog")),
     RowsKept: RowsKept("blog.Post.author", "blog_db"),
+    TablesHeld: TablesHeld("default", ["auth_user is held by pid 1"]),
     InvalidRole: InvalidRole("public", "it stands for everybody"),
     MissingParent: MissingParent("blog.Post.author", "42"),
     TooManyKeys: TooManyKeys("a.B.c", "blog_db", 5),
