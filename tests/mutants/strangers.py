@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import SHARED, STANDING, T_COST, VIEWS
+from .paths import BOUNDED, EFFECTS, PAGES, SHARED, STANDING, T_COST, VIEWS
+
+USING = '        using = form.cleaned_data["log"]'
+AUDITS = "        page = report.audits(using=using,"
 
 MUTATIONS = (
     Mutation(
@@ -37,6 +40,38 @@ MUTATIONS = (
         "if last and now - last.at < USABLE_SECONDS:",
         "if last and now - last.at < 0:",
         (f"{T_COST}::TestShared::test_while_one_computes_the_others_get_the_last",),
+    ),
+    Mutation(
+        "each-tab-computes",
+        "each open tab asks the log anew, every five seconds",
+        PAGES,
+        "seen = figures.overview()",
+        "seen = report.overview()",
+        (f"{T_COST}::TestTabs::test_one_computation_serves_all_and_shows_each_what_is_theirs",),
+    ),
+    Mutation(
+        "a-preview-counts-all",
+        "G8: a preview counts millions of rows while somebody waits",
+        EFFECTS,
+        "began, most = time.monotonic(), limits.rows if limits else None",
+        "began, most = time.monotonic(), None",
+        (f"{T_COST}::TestTabs::test_a_preview_stops_counting",),
+    ),
+    Mutation(
+        "a-count-waits",
+        "a page waits for a lock of somebody else",
+        BOUNDED,
+        "most = min(filter(None, (before, max(1, round(seconds * 1000)))))",
+        "most = before",
+        (f"{T_COST}::TestTabs::test_the_time_of_other_statements_is_as_before",),
+    ),
+    Mutation(
+        "a-parameter-is-believed",
+        "an address with 5,000 digits is an error of the server",
+        PAGES,
+        f'    if form.is_valid():\n{USING} or using\n{AUDITS} before=form.cleaned_data["before"])',
+        f"    if form.fields:\n{AUDITS} before=int(request.GET.get('before') or 1))",
+        (f"{T_COST}::TestParameters::test_of_a_page",),
     ),
     Mutation(
         "strangers-are-told-aliases",

@@ -6,15 +6,20 @@ import datetime as dt
 import json
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import connections
-from django.test import RequestFactory
+from django.contrib.auth.models import Permission, User
+from django.db import OperationalError, connections, transaction
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from apps.integrity import capture, control, dispatch, relations, report, views
+from apps.blog.models import Post
+from apps.integrity import capture, control, dispatch, relations, report, scan, views
+from apps.integrity.backends.bounded import timed_read
+from apps.integrity.dashboard import figures
 from apps.integrity.exceptions import FiguresUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.relations import Catalogue
@@ -22,9 +27,7 @@ from apps.integrity.report import Shared, shared
 from apps.integrity.statements.standing import Standing, standings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.test import Client
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Captured, Tune
 
@@ -42,6 +45,13 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
     monkeypatch.setattr(relations, "catalogue", lambda: found)
     return found
+
+
+@pytest.fixture
+def root() -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(User.objects.create_superuser("root"))
+    return client
 
 
 def open_rows(number: int, database: str = "blog_db", state: str = "pending") -> None:
@@ -121,14 +131,14 @@ class TestStatements:
         self, client: Client, captured: Captured, tune: Tune
     ) -> None:
         tune(figures_seconds=60)
-        for path, figures in ((HEALTHZ, report.health), (METRICS, metrics_figures())):
-            figures.forget()
+        for path, answer in ((HEALTHZ, report.health), (METRICS, metrics_figures())):
+            answer.forget()
             first = client.get(path)
             with captured:
                 answers = [client.get(path) for _ in range(5)]
             assert sent(captured) == []
             assert {each.content for each in answers} == {first.content}
-            figures.forget()
+            answer.forget()
 
 
 def metrics_figures() -> Any:
@@ -369,3 +379,253 @@ class TestShared:
     def test_what_took_long_serves_for_longer(self, took: float, kept: float) -> None:
         assert shared.kept_seconds(took, 2, 5) == kept
         assert shared.kept_seconds(took, 2, 1) == 2
+
+
+#: What somebody may write into an address, by whatever name.
+VALUES = (
+    "",
+    "0",
+    "-1",
+    "1.5",
+    "1e5",
+    "x",
+    "9" * 30,
+    "1" * 5_000,
+    "-" + "1" * 5_000,
+    str(2**63),
+    str(2**63 - 1),
+    str(-(2**63)),
+    "\x00",
+    "1\x00",
+    "\u0663",
+    "\u00b2",
+    "\u2028\x1b[31m",
+    "'; DROP TABLE integrity_deletion; --",
+    "%s%(x)s{0}",
+    "blog.Post.author\x00",
+    "a" * 5_000,
+    "None",
+    "__class__",
+)
+#: Page → the parameters that it knows; each is given one that it does not know, too.
+READ = {
+    "": (),
+    "deletions/": ("log", "model", "key", "state", "before"),
+    "relations/": (),
+    "scans/": (),
+    "repair/": ("relation",),
+    "audit/": ("log", "before"),
+}
+PATHS = ("{}/", "{}/receipt/", "{}/receipt.json")
+WRITTEN = ("pause/", "resume/", "retry/", "scan/", "repair/apply/")
+FIELDS = ("database", "reason", "relation", "confirmation", "override", "csrfmiddlewaretoken")
+DASHBOARD = "/admin/integrity/dashboard/"
+
+
+class TestParameters:
+    """Each value of each parameter of each page: an answer, and never an error of the server."""
+
+    def bad(self, answers: dict[object, Any]) -> list[object]:
+        return [asked for asked, answer in answers.items() if answer.status_code >= 500]
+
+    @pytest.mark.parametrize("page", READ)
+    def test_of_a_page(self, root: Client, project: Catalogue, page: str) -> None:
+        User.objects.create(username="ann").delete()
+        asked = {
+            (name, value): root.get(DASHBOARD + page, {name: value})
+            for name in (*READ[page], "unknown")
+            for value in VALUES[:: 1 if name in READ[page] else 5]
+        }
+        assert self.bad(asked) == []
+        query = [(name, value) for name in READ[page] for value in (VALUES[-1], "1", VALUES[7])]
+        assert self.bad({page: root.get(f"{DASHBOARD}{page}?{urlencode(query)}")}) == []
+
+    def test_of_a_page_of_one_deletion(self, root: Client, project: Catalogue) -> None:
+        pk = User.objects.create(username="ann").pk
+        User.objects.get(username="ann").delete()
+        assert Deletion.objects.get(parent="auth.User", key=str(pk))
+        asked = {
+            (using, value, path): root.get(
+                f"{DASHBOARD}deletions/{quote(using, safe='')}/"
+                + path.format(quote(value, safe=""))
+            )
+            for using, value in (
+                *((using, "1") for using in VALUES),
+                *(("default", value) for value in VALUES),
+            )
+            for path in PATHS
+        }
+        assert self.bad(asked) == []
+        assert {each.status_code for each in asked.values()} <= {200, 301, 302, 404}
+
+    @pytest.mark.parametrize("page", WRITTEN)
+    def test_of_an_act(self, root: Client, project: Catalogue, page: str) -> None:
+        right = {"database": "blog_db", "reason": "x", "relation": "blog.Post.author"}
+        asked = {
+            (name, value): root.post(DASHBOARD + page, {**right, name: value})
+            for name in FIELDS
+            for value in VALUES
+        }
+        assert self.bad(asked) == []
+
+    def test_of_a_retry(self, root: Client, project: Catalogue) -> None:
+        asked = {
+            value: root.post(f"{DASHBOARD}deletions/default/{quote(value, safe='')}/retry/")
+            for value in VALUES
+        }
+        assert self.bad(asked) == []
+
+    @pytest.mark.parametrize(
+        "page", ["blog/post/", "blog/comment/", "shop/order/", "auth/user/", "integrity/"]
+    )
+    def test_of_a_list_of_the_admin(self, root: Client, page: str) -> None:
+        """Ours are those that the mixin reads; the others are Django's."""
+        names = ("q", "o", "p", "e", "author__username", "author")
+        asked = {
+            (name, value): root.get(f"/admin/{page}", {name: value})
+            for name in names
+            for value in VALUES[:: 1 if name == "q" else 4]
+        }
+        assert self.bad(asked) == []
+
+
+class TestTabs:
+    """Open tabs cost what one costs, and no page counts or waits without an end."""
+
+    @pytest.fixture
+    def tabs(self, tune: Tune, project: Catalogue) -> Iterator[list[Client]]:
+        """Two accounts with different rights, and figures that serve for a minute."""
+        clients = list[Client]()
+        for name in ("view", "operate"):
+            user = User.objects.create(username=name, is_staff=True)
+            wanted = {"view_dashboard", f"{name}_dashboard"}
+            user.user_permissions.set(Permission.objects.filter(codename__in=wanted))
+            clients.append(Client())
+            clients[-1].force_login(user)
+        tune(figures_seconds=60)
+        figures.forget()
+        yield clients
+        figures.forget()
+
+    def asked_of_the_log(self, captured: Captured) -> list[str]:
+        return [sql for sql in sent(captured) if "integrity_" in sql]
+
+    @pytest.mark.parametrize("page", ["", "scans/", "relations/"])
+    def test_one_computation_serves_all_and_shows_each_what_is_theirs(
+        self, tabs: list[Client], captured: Captured, page: str
+    ) -> None:
+        orphan()
+        viewer, operator = tabs
+        first = viewer.get(DASHBOARD + page)
+        with captured:
+            again, other = viewer.get(DASHBOARD + page), operator.get(DASHBOARD + page)
+        assert self.asked_of_the_log(captured) == []
+        assert {each.status_code for each in (first, again, other)} == {200}
+        if page != "scans/":
+            assert b'<form method="post" action="/admin/integrity' not in again.content
+            assert b'<form method="post" action="/admin/integrity' in other.content
+
+    def test_who_may_not_look_gets_nothing_of_it(self, tabs: list[Client]) -> None:
+        assert tabs[0].get(DASHBOARD).status_code == 200
+        nobody = Client()
+        nobody.force_login(User.objects.create(username="nobody", is_staff=True))
+        for page in READ:
+            assert nobody.get(DASHBOARD + page).status_code == 403
+            assert Client().get(DASHBOARD + page).status_code == 302
+
+    def test_what_an_operator_did_is_seen_at_once(self, tabs: list[Client]) -> None:
+        _, operator = tabs
+        assert b"why not" not in operator.get(DASHBOARD).content
+        data = {"database": "blog_db", "reason": "why not"}
+        assert b"why not" in operator.post(f"{DASHBOARD}pause/", data, follow=True).content
+
+    def test_the_catalogue_is_asked_once_a_name(
+        self, project: Catalogue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = list[tuple[str, ...]]()
+        known = Catalogue.databases_of
+
+        def counted(self: Catalogue, *names: str) -> tuple[str, ...]:
+            asked.append(names)
+            return known(self, *names)
+
+        capture.record((User, range(1, 501)), using="default")
+        monkeypatch.setattr(Catalogue, "databases_of", counted)
+        cards = report.overview().cards
+        assert asked == [("auth.User", "")]
+        assert [card.backlog for card in cards] == [500, 500]
+
+    def test_a_preview_stops_counting(
+        self, root: Client, project: Catalogue, monkeypatch: pytest.MonkeyPatch, captured: Captured
+    ) -> None:
+        orphan(rows=5)
+        monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
+        with captured:
+            page = root.get(f"{DASHBOARD}repair/?relation=blog.Post.author").content.decode()
+        assert '<td class="ix-number">3+</td>' in page
+        counts = [sql for sql in captured["blog_db"] if "COUNT(" in sql]
+        assert counts
+        assert all("LIMIT 4" in sql for sql in counts)
+
+    def test_a_preview_stops_after_a_while_and_says_so(self, project: Catalogue) -> None:
+        orphan(rows=2)
+        relation = project.relation("blog.Post.author")
+        limits = report.Limits(suspects=1_000, rows=10, seconds=0)
+        effects, uncounted = report.repairs([relation], limits)
+        assert [each["rows"] for each in effects] == [2]
+        assert uncounted[relation.label].partly
+        assert "at 1 missing parents" in uncounted[relation.label].reason
+
+    def test_a_count_that_takes_too_long_is_given_up(self, project: Catalogue) -> None:
+        orphan()
+        relation = project.relation("blog.Post.author")
+        limits = report.Limits(suspects=1_000, rows=10, statement_seconds=0.2)
+        with locked_table("blog_post"):
+            began = time.monotonic()
+            _, uncounted = report.repairs([relation], limits)
+        assert time.monotonic() - began < 5
+        assert uncounted[relation.label].reason.startswith("OperationalError")
+
+    @pytest.mark.parametrize("before", ["0", "100ms", "9s"])
+    def test_the_time_of_other_statements_is_as_before(self, before: str) -> None:
+        with transaction.atomic("blog_db"), connections["blog_db"].cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = '{before}'")
+            cursor.execute("SHOW statement_timeout")
+            shown = cursor.fetchone()
+            with timed_read("blog_db", 2):
+                cursor.execute("SHOW statement_timeout")
+                assert cursor.fetchone() == ("100ms" if before == "100ms" else "2s",)
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == shown
+            with pytest.raises(OperationalError), timed_read("blog_db", 0.01):
+                cursor.execute("SELECT pg_sleep(5)")
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == shown
+
+
+def orphan(rows: int = 1) -> None:
+    for _ in range(rows):
+        Post.objects.create(title="t", content="c", author_id=9_000)
+    scan.scan("blog_db", labels=["blog.Post.author"])
+
+
+@contextmanager
+def locked_table(table: str) -> Iterator[None]:
+    """Somebody else alters the table."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic("blog_db"), connections["blog_db"].cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            held.set()
+            over.wait(30)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -30,6 +30,10 @@ _CAUSE = (
     f" {visibility.SHOWN} = pg_catalog.to_regclass(wanted.name))"
 )
 
+#: The longest that a statement may take, in milliseconds; 0 for any time.
+_TIME = "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'"
+_SET_TIME = "SELECT set_config('statement_timeout', %s, true)"
+
 
 class _Hidden(Exception):
     """The server may hide rows of a table that is read."""
@@ -60,6 +64,25 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
             raise
         _refuse_hidden(models, alias)
         raise visibility.refusal(models[0], alias) from error  # what hid them was just taken away
+
+
+@contextmanager
+def timed_read(alias: str, seconds: float) -> Iterator[None]:
+    """Let no statement of the block take longer, where PostgreSQL is asked. Raises its error.
+
+    The block is one transaction, or a part of the caller's, which stays usable.
+    """
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(using=alias), connection.cursor() as cursor:
+        cursor.execute(_TIME)
+        (before,) = cursor.fetchone()
+        most = min(filter(None, (before, max(1, round(seconds * 1000)))))
+        cursor.execute(_SET_TIME, [f"{most}ms"])
+        yield
+        cursor.execute(_SET_TIME, [f"{before}ms"])
 
 
 def _refuse_hidden(models: tuple[type[Model], ...], alias: str) -> None:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from .. import claims, conf, control, relations, report, scan
 from .. import repair as repairs
 from ..exceptions import CrossDatabaseError
-from . import pages
+from . import figures, pages
 from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
 
 if TYPE_CHECKING:
@@ -166,6 +166,8 @@ def _refused(
 
 
 def _to(site: AdminSite, name: str, *args: object) -> HttpResponseRedirect:
+    """To a page that shows what was done: no figure from before it."""
+    figures.forget()
     return HttpResponseRedirect(
         reverse(f"admin:integrity_dashboard_{name}", args=args, current_app=site.name)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import BigIntegerField
 
 from .. import relations
 from ..models import Cascade, Deletion
@@ -61,10 +62,18 @@ class RepairForm(forms.Form):
         return cleaned
 
 
-class SearchForm(forms.Form):
-    """Which deletions to list."""
+class PageForm(forms.Form):
+    """Which log to list, and where the page begins: at the row with that id."""
 
     log = forms.ChoiceField(choices=_logs, required=False)
+    before = forms.IntegerField(
+        required=False, min_value=1, max_value=BigIntegerField.MAX_BIGINT, widget=forms.HiddenInput
+    )
+
+
+class SearchForm(PageForm):
+    """Which deletions to list."""
+
     model = forms.ChoiceField(choices=_parents, required=False, label="Parent")
     key = forms.CharField(max_length=200, required=False)
     state = forms.ChoiceField(
@@ -75,4 +84,3 @@ class SearchForm(forms.Form):
         ],
         required=False,
     )
-    before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)

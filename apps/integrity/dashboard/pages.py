@@ -10,11 +10,11 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from .. import conf, relations, repair, report
-from ..exceptions import CrossDatabaseError, DatabaseUnreachable
+from ..exceptions import CrossDatabaseError, DatabaseUnreachable, FiguresUnavailable
 from ..models import Dashboard
 from ..report import bounds
-from . import pictures, words
-from .forms import RepairForm, SearchForm
+from . import figures, pictures, words
+from .forms import PageForm, RepairForm, SearchForm
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -47,8 +47,8 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Whether deletions are behind, why, since when, and when they will be done."""
     require(request, "view")
     try:
-        seen = report.overview()
-    except DatabaseUnreachable as error:
+        seen = figures.overview()
+    except (DatabaseUnreachable, FiguresUnavailable) as error:
         verdict = words.Verdict(
             level="trouble", sentence=f"No deletion log can be reached: {error}"
         )
@@ -176,7 +176,7 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Every foreign key between databases, and how well it is scanned."""
     require(request, "view")
     rows = report.catalogue()
-    done = {(each["relation"], each["database"]): each for each in report.scans()}
+    done = {(each["relation"], each["database"]): each for each in figures.scans()}
     return _page(
         request,
         site,
@@ -191,7 +191,7 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """How far the scans are, what they found, and what holds its repair."""
     require(request, "view")
-    rows = report.scans()
+    rows = figures.scans()
     brakes = {row["relation"]: row["brake"] for row in rows if row["brake"]}
     return _page(
         request,
@@ -199,7 +199,7 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "scans",
         "Scans and suspects",
         rows=rows,
-        found=[(each, brakes.get(each.relation, "")) for each in report.suspected()],
+        found=[(each, brakes.get(each.relation, "")) for each in figures.suspected()],
         policy={
             each.label: conf.current().scan_policy_of(each.label)
             for each in relations.catalogue().relations
@@ -226,7 +226,8 @@ def repair_page(
     done: repair.Repaired | None = None,
 ) -> HttpResponse:
     """The preview, and the form that applies it or says why it was not."""
-    effects, uncounted = report.repairs([relation], suspects_max=PREVIEW_SUSPECTS)
+    limits = report.Limits(suspects=PREVIEW_SUSPECTS, rows=bounds.COUNT_MAX + 1)
+    effects, uncounted = report.repairs([relation], limits)
     outlook = repair.outlook(relation)
     return _page(
         request,
@@ -254,14 +255,13 @@ def _relation(label: str) -> Relation:
 def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Who did what, when and why."""
     require(request, "view")
-    logs = relations.log_databases()
-    using = request.GET.get("log", logs[0])
-    if using not in logs:
-        raise Http404("no such log")
-    before = request.GET.get("before", "")
-    page = report.audits(using=using, before=int(before) if before.isdecimal() else None)
+    logs, form = relations.log_databases(), PageForm(request.GET)
+    using, page = logs[0], None
+    if form.is_valid():
+        using = form.cleaned_data["log"] or using
+        page = report.audits(using=using, before=form.cleaned_data["before"])
     return _page(
-        request, site, "audit", "Audit", using=using, logs=logs, page=page,
+        request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
         older=_older(request, page),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from .cards import (
 from .effects import (
     Effect,
     Elsewhere,
+    Limits,
     RelationRow,
     Uncounted,
     catalogue,
@@ -65,6 +66,7 @@ __all__ = [
     "Elsewhere",
     "Health",
     "Kind",
+    "Limits",
     "Overview",
     "Page",
     "Pulse",

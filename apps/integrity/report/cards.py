@@ -96,7 +96,7 @@ def overview() -> Overview:
     Raises `DatabaseUnreachable` where no log answers.
     """
     found, logs = relations.catalogue(), control.answering_logs()
-    undispatched = [each for using in logs for each in _recorded(using)]
+    undispatched = _recorded(logs)
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
     beats = [pulse for using in logs for pulse in pulses(using)]
@@ -123,15 +123,29 @@ def overview() -> Overview:
     )
 
 
-#: Parent, relation and age of a deletion.
-Recorded = tuple[str, str, "dt.timedelta"]
+@dataclass(slots=True)
+class Recorded:
+    """Deletions of one parent, along one relation, that have no cascades yet."""
+
+    databases: tuple[str, ...]
+    number: int
+    oldest: dt.timedelta
 
 
-def _recorded(using: str) -> list[Recorded]:
-    """Deletions that have no cascades yet, the oldest first."""
-    rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
-    aged = rows.annotate(age=clocks.age("recorded_at"))
-    return list(aged.values_list("parent", "relation", "age")[: bounds.COUNT_MAX + 1])
+def _recorded(logs: Sequence[str]) -> list[Recorded]:
+    """What is not dispatched, of the oldest in each log. The catalogue is asked once a name."""
+    found: dict[tuple[str, str], Recorded] = {}
+    for using in logs:
+        rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
+        aged = rows.annotate(age=clocks.age("recorded_at"))
+        names = aged.values_list("parent", "relation", "age")[: bounds.COUNT_MAX + 1]
+        for parent, relation, age in names:
+            if (each := found.get((parent, relation))) is None:
+                databases = relations.catalogue().databases_of(parent, relation)
+                each = found[parent, relation] = Recorded(databases, 0, age)
+            each.number += 1
+            each.oldest = max(each.oldest, age)
+    return list(found.values())
 
 
 def _suspected(using: str) -> list[str]:
@@ -176,12 +190,10 @@ def _card(
 ) -> Card:
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
-    databases_of = relations.catalogue().databases_of
-    names = {(parent, relation) for parent, relation, _ in undispatched}
-    leading = {name for name in names if alias in databases_of(*name)}
-    waiting = [age for *name, age in undispatched if tuple(name) in leading]
+    waiting = [each for each in undispatched if alias in each.databases]
     sums = [open_cascades(each.order_by("recorded_at"), bounds.COUNT_MAX + 1) for each in cascades]
-    backlog = sum(each["backlog"] for each in sums) + len(waiting)
+    backlog = sum(each["backlog"] for each in sums)
+    backlog += sum(each.number for each in waiting)
     blocked = sum(each["blocked"] for each in sums)
     speed = throughput(cascades)
     can_tell = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
@@ -201,7 +213,7 @@ def _card(
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
-        lag_seconds=oldest([*(each["age"] for each in sums), *waiting]),
+        lag_seconds=oldest([*(each["age"] for each in sums), *(each.oldest for each in waiting)]),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,
     )

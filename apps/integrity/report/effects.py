@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from .. import claims, control, log, relations, stored, suspects
 from ..backends import visibility
+from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..generic import lookups, narrowed
 from ..plan import plan
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
     from ..plan import Node
     from ..relations import ForeignKey, Model, Relation
+
+
+#: While a page waits, one statement that counts may take so long, and all of them so long.
+COUNT_SECONDS, PAGE_SECONDS = 2.0, 10.0
 
 
 class RelationRow(TypedDict):
@@ -132,21 +139,35 @@ class Uncounted:
 
     reason: str
     unreachable: bool = False
+    #: Some of it was counted.
+    partly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Where a page stops counting: suspects of a relation, rows of an effect, and seconds."""
+
+    suspects: int
+    rows: int
+    statement_seconds: float = COUNT_SECONDS
+    seconds: float = PAGE_SECONDS
 
 
 def repairs(
-    chosen: Sequence[Relation], *, suspects_max: int | None = None
+    chosen: Sequence[Relation], limits: Limits | None = None
 ) -> tuple[list[Effect], dict[str, Uncounted]]:
     """What repairing the suspects of those relations would touch, and what could not be asked.
 
-    The latter by relation. With `suspects_max`, the first suspects of a relation stand for all of
-    them (in whole batches).
+    The latter by relation. With `limits`, the first suspects of a relation stand for all of them
+    (in whole batches).
     """
     effects: list[Effect] = []
     uncounted: dict[str, Uncounted] = {}
     for relation in chosen:
         try:
-            effects += _repairs(relation, suspects_max)
+            found, told = _repairs(relation, limits)
+            effects += found
+            uncounted.update({relation.label: told} if told else {})
         except DatabaseUnreachable as error:
             uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
         except (FilteredRead, MissingContentType) as error:
@@ -163,24 +184,30 @@ def repairs(
     return effects, uncounted
 
 
-def _repairs(relation: Relation, suspects_max: int | None) -> list[Effect]:
-    rows, looked_at = Counter[tuple[str, str, str]](), 0
+def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], Uncounted | None]:
+    rows, looked_at, told = Counter[tuple[str, str, str]](), 0, None
+    began, most = time.monotonic(), limits.rows if limits else None
     for alias in (*relation.parent_databases, *relation.child_databases):
         control.reach(alias)
     for batch in log.suspects(relation, older_than_seconds=0, using=relation.parent_databases[0]):
         look = suspects.look(relation, batch)
         missing = list({look.keys[pk] for pk in look.missing})
         for alias in relation.child_databases if missing else ():
-            for each in _effects(relation, alias, missing, {}):
-                rows[each["relation"], each["database"], each["policy"]] += each["rows"]
+            with timed_read(alias, limits.statement_seconds) if limits else nullcontext():
+                for each in _effects(relation, alias, missing, {}, most):
+                    rows[each["relation"], each["database"], each["policy"]] += each["rows"]
         looked_at += len(batch)
-        if suspects_max is not None and looked_at >= suspects_max:
+        if limits and looked_at >= limits.suspects:
+            break
+        if limits and time.monotonic() - began >= limits.seconds:
+            why = f"counting stops after {limits.seconds:.0f} s, at {looked_at:,} missing parents"
+            told = Uncounted(reason=why, partly=True)
             break
     return [
         {"relation": label, "database": alias, "policy": policy, "rows": number}
         for (label, alias, policy), number in rows.items()
         if number
-    ]
+    ], told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

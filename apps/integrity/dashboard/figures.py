@@ -1,0 +1,20 @@
+"""What the pages show to everybody who may see them, computed once for all open tabs.
+
+The figures are the same for all accounts. What only some may see (keys) is decided when a page is
+rendered, and is never kept here.
+"""
+
+from __future__ import annotations
+
+from .. import report
+from ..report import Shared
+
+overview = Shared(report.overview)
+scans = Shared(report.scans)
+suspected = Shared(report.suspected)
+
+
+def forget() -> None:
+    """Show the next tab what was done a moment ago."""
+    for figure in (overview, scans, suspected):
+        figure.forget()
