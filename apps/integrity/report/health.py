@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error
 from django.db.models import Max, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from .. import conf, control, relations
+from ..backends import clocks
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
 from ..statements.standing import Standing, standings
@@ -78,7 +78,7 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
         beat=Max("seen_at", filter=Q(name=BEAT)),
         worker=Max("seen_at", filter=~Q(name=BEAT)),
     )
-    now = beats["now"] or timezone.now()
+    now = beats["now"] or clocks.read(using).at  # nobody was seen yet
     rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("-pk")
     settings = conf.current()
     late = dt.timedelta(seconds=settings.grace_seconds + settings.unproven_seconds)
