@@ -51,17 +51,15 @@ def connect(catalogue: Catalogue) -> None:
     """Listen to the deletes of each tracked parent and of its proxies, and of no other model.
 
     A receiver without sender would switch off fast deletes for every model of the project. Nobody
-    listens where a trigger alone records.
+    listens where a trigger alone records; where nothing does, the process's log says so.
     """
     settings = conf.current()
-    tracked = {
-        model
-        for label, model in catalogue.parents.items()
-        if settings.capture_of(label) != "trigger"
-    }
     for model in apps.get_models(include_auto_created=True):
-        if relations.concrete(model) in tracked:
-            uid = f"integrity.capture.{model._meta.label}"
+        label, uid = relations.concrete(model)._meta.label, f"integrity.capture.{model._meta.label}"
+        if label in catalogue.parents and settings.is_off(label):
+            post_delete.connect(tell_off, sender=model, dispatch_uid=uid)
+            _connected[uid] = model
+        elif label in catalogue.parents and settings.by_signal(label):
             pre_delete.connect(gather, sender=model, dispatch_uid=uid)
             post_delete.connect(flush, sender=model, dispatch_uid=uid)
             _connected[uid] = model
@@ -100,6 +98,23 @@ def flush(sender: Model, using: str, **_: object) -> None:
         _insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)
 
 
+def tell_off(sender: Model, using: str, **_: object) -> None:
+    """`post_delete` of a parent that is not recorded: say once in a process what stays behind."""
+    parent = relations.concrete(sender)
+    told = (parent, using, ("", ""))
+    if told in _told or not is_home(parent, using):
+        return
+    _told.add(told)
+    label = parent._meta.label
+    if left := ", ".join(each.label for each in relations.catalogue().children_of(label)):
+        logger.warning(
+            "deletions of %s are not recorded (INTEGRITY['capture'] is 'off'): rows of %s stay"
+            " unless the project removes them itself",
+            label,
+            left,
+        )
+
+
 def record(
     parents: Iterable[models.Model] | tuple[Model, Iterable[Any]], *, using: str
 ) -> list[str]:
@@ -109,14 +124,17 @@ def record(
     relation holds another field than the primary key); `using` is the alias that they were deleted
     on. Call it in the transaction of the delete: it joins it.
 
-    Gives the keys as text. Raises `UnknownName` for a model that no relation points to,
-    `InvalidKey` for a key that its field cannot hold; and `ParentStillExists`, when one of them
-    still has a row, or `NotTheParents`, when the connection leads to another schema's table: both
-    roll the caller's block back.
+    Gives the keys as text; none where capture is "off". Raises `UnknownName` for a model that no
+    relation points to, `InvalidKey` for a key that its field cannot hold; and `ParentStillExists`,
+    when one of them still has a row, or `NotTheParents`, when the connection leads to another
+    schema's table: both roll the caller's block back.
     """
     recorded: list[str] = []
     with transaction.atomic(using=using):
         for model, found in _by_model(parents).items():
+            if conf.current().is_off(model._meta.label):
+                tell_off(model, using)
+                continue
             logged = _insert(model, found, source=Deletion.Source.API, using=using)
             if len(logged) < len(found):
                 if found_elsewhere := schemas.elsewhere(model, using):

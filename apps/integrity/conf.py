@@ -16,7 +16,9 @@ from .declared import Relation
 from .exceptions import InvalidSetting
 
 #: What may record the deletions of a parent.
-CAPTURES = ("signal", "trigger", "both")
+CAPTURES = ("signal", "trigger", "both", "off")
+#: Of these, what has a trigger record, and what listens to Django's signals.
+BY_TRIGGER, BY_SIGNAL = frozenset({"trigger", "both"}), frozenset({"signal", "both"})
 #: What may follow when a scan finds orphans.
 SCAN_POLICIES = ("report", "repair")
 
@@ -31,7 +33,9 @@ class Settings:
 
     capture: str | Mapping[str, str] = "signal"
     """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them
-    by parent, as in {"auth.User": "both"}, where all others keep to "signal"."""
+    by parent, as in {"auth.User": "both"}, where all others keep to "signal". "off" is the first
+    step of leaving: deletes go through and are not recorded, so what refers to the deleted rows
+    from other databases is the project's own to remove."""
 
     claim_keys: int = 1_000
     """Most cascades that a worker claims at once: so many keys share each statement."""
@@ -151,6 +155,10 @@ class Settings:
     """The role of PostgreSQL that the triggers run as: it may add rows to the log, and nothing
     else. It is made where the installing role may make roles."""
 
+    drop_log: bool = False
+    """Let `migrate integrity zero` drop the log although deletions are recorded there or work is
+    open: that work is not done then, and its rows stay."""
+
     def __post_init__(self) -> None:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
         _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
@@ -171,6 +179,18 @@ class Settings:
     def capture_of(self, parent: str) -> str:
         """What records the deletions of that parent (its label)."""
         return _chosen(self.capture, parent, CAPTURES)
+
+    def by_trigger(self, parent: str) -> bool:
+        """Whether a trigger records the deletions of that parent (its label)."""
+        return self.capture_of(parent) in BY_TRIGGER
+
+    def by_signal(self, parent: str) -> bool:
+        """Whether Django's signals tell of the deletions of that parent (its label)."""
+        return self.capture_of(parent) in BY_SIGNAL
+
+    def is_off(self, parent: str) -> bool:
+        """Whether the deletions of that parent (its label) are not recorded at all."""
+        return self.capture_of(parent) == "off"
 
     def scan_policy_of(self, relation: str) -> str:
         """What follows when a scan of that relation (its label) finds orphans."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 from django.db import IntegrityError, ProgrammingError
 
 if TYPE_CHECKING:
@@ -126,6 +127,18 @@ class TablesHeld(CrossDatabaseError):
         super().__init__(
             f"the triggers in {database!r} are not as the settings ask: "
             + "; ".join(map(str, held))
+        )
+
+
+class LogNeeded(CrossDatabaseError, CommandError):
+    """The app's tables are not dropped: work would be lost, or deletes would fail."""
+
+    def __init__(self, database: str, reasons: Iterable[str]) -> None:
+        self.database = database
+        super().__init__(
+            f"nothing was dropped in {database!r}: "
+            + "; ".join(reasons)
+            + '. Then migrate again. To drop it all the same: INTEGRITY = {"drop_log": True}'
         )
 
 

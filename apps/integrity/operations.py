@@ -12,12 +12,45 @@ from typing import TYPE_CHECKING
 
 from django.db.migrations.operations.base import Operation
 
-from . import renames
+from . import leaving, renames
 from .renaming import Kind, Renaming
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
     from django.db.migrations.state import ProjectState
+
+
+class DropOnlyWhenDone(Operation):
+    """Undone first of all, it refuses to undo the rest while the log is needed: see leaving.py."""
+
+    reduces_to_sql = False
+    reversible = True
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Nothing: it makes no model."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """Nothing: only the way back needs a look."""
+
+    def database_backwards(
+        self,
+        app_label: str,  # noqa: ARG002 (Django's signature)
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,  # noqa: ARG002 (Django's signature)
+        to_state: ProjectState,  # noqa: ARG002 (Django's signature)
+    ) -> None:
+        """Raises `LogNeeded`."""
+        leaving.require_done(schema_editor.connection.alias)
+
+    def describe(self) -> str:
+        """As `migrate --plan` lists it."""
+        return "Drop the deletion log only when nothing is recorded and no work is open"
 
 
 class RenameTracked(Operation):

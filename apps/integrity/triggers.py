@@ -57,7 +57,6 @@ logger = logging.getLogger("integrity.triggers")
 #: Longer names are cut by PostgreSQL, and two could become one.
 NAME_BYTES = 63
 #: Values of `INTEGRITY["capture"]` that ask for a trigger.
-TRIGGERED = frozenset({"trigger", "both"})
 #: Kinds of keys whose text is the same in PostgreSQL and in Python.
 KEYS = frozenset(
     {
@@ -108,7 +107,7 @@ def require(catalogue: Catalogue) -> None:
             known = ", ".join(catalogue.parents) or "none"
             raise InvalidSetting(f"INTEGRITY['capture'] names {name!r}; parents: {known}")
     for label, model in catalogue.parents.items():
-        if conf.current().capture_of(label) not in TRIGGERED:
+        if not conf.current().by_trigger(label):
             continue
         for using in relations.databases_for(model):
             if connections[using].vendor != "postgresql":
@@ -250,7 +249,7 @@ def _wanted(using: str, log: Place) -> list[Wanted]:
     asked = {
         label: model
         for label, model in catalogue.parents.items()
-        if settings.capture_of(label) in TRIGGERED and using in relations.databases_for(model)
+        if settings.by_trigger(label) and using in relations.databases_for(model)
     }
     tables = installed.places(using, [_quote(m._meta.db_table, using) for m in asked.values()])
     return [

@@ -83,8 +83,8 @@ MUTATIONS = (
         "exact-sender",
         "G1: a delete through a proxy is not recorded",
         CAPTURE,
-        "if relations.concrete(model) in tracked:",
-        "if model in tracked:",
+        "label, uid = relations.concrete(model)._meta.label, ",
+        "label, uid = model._meta.label, ",
         (
             f"{T_CAPTURE}::TestEveryWayToDelete::test_a_proxy_is_recorded_as_the_model_behind_it",
             (

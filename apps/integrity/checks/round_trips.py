@@ -31,7 +31,7 @@ def returning(**_: Any) -> list[checks.CheckMessage]:
     found: dict[Field, checks.CheckMessage] = {}
     for relation in relations.catalogue().relations:
         for field, alias in _fields(relation):
-            triggers = conf.current().capture_of(relation.parent._meta.label) != "signal"
+            triggers = conf.current().by_trigger(relation.parent._meta.label)
             if field not in found and (message := _problem(field, alias, triggers=triggers)):
                 found[field] = message
     return list(found.values())

@@ -118,4 +118,21 @@ def shared(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-CHECKS = scoped(named, shared, timed, queued, brokered)
+def off(**_: Any) -> list[checks.CheckMessage]:
+    """W026: deletions of a parent are not recorded, and rows elsewhere refer to it."""
+    found = relations.catalogue()
+    return [
+        checks.Warning(
+            f"INTEGRITY['capture'] is 'off' for {parent}: its deletions are not recorded, and rows"
+            f" of {some([each.label for each in children])} stay unless the project removes them.",
+            hint=f'To go on: INTEGRITY = {{"capture": {{"{parent}": "signal"}}}}. To leave:'
+            " `manage.py integrity drain --verify`, then `migrate integrity zero` everywhere.",
+            obj=parent,
+            id="integrity.W026",
+        )
+        for parent in found.parents
+        if conf.current().is_off(parent) and (children := found.children_of(parent))
+    ]
+
+
+CHECKS = scoped(named, shared, timed, queued, brokered, off)

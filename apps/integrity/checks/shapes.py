@@ -212,7 +212,7 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     for name, parent in catalogue.parents.items():
         remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
         for field in parent._meta.local_fields:
-            if silent.get(field) == "DB_CASCADE" and conf.current().capture_of(name) == "signal":
+            if silent.get(field) == "DB_CASCADE" and not conf.current().by_trigger(name):
                 missed[field] = f"a {name} that goes this way is not recorded.", remedy
     return {field: told for field, told in missed.items() if field in silent}
 

@@ -39,7 +39,7 @@ def record(
     trigger logged in this transaction is given back, too, and not logged again.
     """
     form, there = statements.on(using), set[str]()
-    if conf.current().capture_of(parent._meta.label) != "signal":
+    if conf.current().by_trigger(parent._meta.label):
         pk = relations.primary_key(parent)
         texts = [relations.format_key(pk, key) for key in keys]
         there = form.triggered_deletions(parent, texts, using=using)

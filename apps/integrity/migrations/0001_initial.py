@@ -5,6 +5,8 @@ import django.db.models.functions.datetime
 import uuid
 from django.db import migrations, models
 
+from ..operations import DropOnlyWhenDone
+
 
 class Migration(migrations.Migration):
 
@@ -161,4 +163,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('deletion', 'database'), name='integrity_cascade_once_per_database')],
             },
         ),
+        DropOnlyWhenDone(),  # the last one: it is undone first
     ]

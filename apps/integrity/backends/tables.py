@@ -1,0 +1,50 @@
+"""Locks tables for a moment's change, without a queue behind it. PostgreSQL; others need none."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, connections, transaction
+
+from .errors import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Whoever waits for a table has all behind it who want to write: so it waits a moment, many times.
+TRIES, WAIT_MILLISECONDS, PAUSE_SECONDS = 20, 200, 0.5
+#: Another transaction holds a lock.
+HELD = frozenset({"55P03", "40P01"})
+
+
+def lock(using: str, names: Sequence[str]) -> str:
+    """Keep everybody out of those tables until the transaction ends; or return who holds them."""
+    connection = connections[using]
+    if connection.vendor != "postgresql" or not connection.in_atomic_block:
+        return ""
+    listed = ", ".join(map(connection.ops.quote_name, names))
+    for number in range(TRIES):
+        try:
+            with transaction.atomic(using=using), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MILLISECONDS}")
+                cursor.execute(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
+        except DatabaseError as error:
+            if code_of(error) not in HELD:
+                raise
+            if number + 1 < TRIES:
+                time.sleep(PAUSE_SECONDS * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+        else:
+            return ""
+    return _holders(using, names)
+
+
+def _holders(using: str, names: Sequence[str]) -> str:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT 'pid ' || pid FROM pg_locks WHERE granted AND pid <> pg_backend_pid()"
+            " AND relation = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
+            [[connections[using].ops.quote_name(name) for name in names]],
+        )
+        return ", ".join(who for (who,) in cursor) or "a transaction that has ended since"
