@@ -13,7 +13,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from workers import health
+from apps.integrity.queues import health
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
