@@ -60,8 +60,7 @@ def _begin(stack: ExitStack) -> Story:
     """Start the servers and make Django ready; `stack` stops everything."""
     screen.say("Starting three PostgreSQL servers and a broker …")
     sandbox = stack.enter_context(servers.running())
-    superusers = {alias: server.url for alias, server in sandbox.postgres.items()}
-    stage = Stage(sandbox.directory, superusers)
+    stage = Stage(sandbox.directory)
     os.environ.update({**stage.environment(), **sandbox.environment})
     stack.callback(stage.stop)
     django.setup()

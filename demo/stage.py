@@ -36,12 +36,10 @@ FIRST_LINE_FOR_ROOT = "You're running the worker with superuser privileges"
 class Stage:
     """The project's processes on this machine; nothing runs before it is started.
 
-    `password` is the one of the admin, in the site and in Flower. `superusers` are the servers'
-    own URLs by alias, to stop a server with; none where the servers are somebody else's.
+    `password` is the one of the admin, in the site and in Flower.
     """
 
     directory: Path
-    superusers: Mapping[str, str] = field(default_factory=dict)
     web_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     flower_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -69,18 +67,15 @@ class Stage:
         address = self.web_address.removeprefix("http://")
         # Its control socket would be in the home folder, for one web server of the machine.
         options = ["--workers=2", "--threads=4", "--no-control-socket"]
-        web = environment.as_role(environment.WEB)
-        self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options, env=web)
+        self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options)
         self.until("the landing page", lambda: _answers(self.web_address), blame=["web"])
 
     def start_workers(self) -> None:
         """Start a worker for each queue, and beat; wait until every worker answers a ping."""
         nodes = {CONTROL: CONTROL, **_queues()}
-        worker = environment.as_role(environment.WORKER)
         for name, queue in nodes.items():
-            self._start(f"worker-{name}", *_worker(name, queue), env=worker)
-        beat = ["beat", "--pidfile=", "--loglevel=INFO"]
-        self._start("beat", "celery", "-A", "workers", *beat, env=worker)
+            self._start(f"worker-{name}", *_worker(name, queue))
+        self._start("beat", "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
         for name in nodes:
             self.await_worker(name)
 
@@ -93,15 +88,13 @@ class Stage:
         """Start Flower; workers that start after it would stay unknown to its pages."""
         port = self.flower_address.rpartition(":")[2]
         options = {
-            # It asks the broker, and no database.
-            **environment.as_role(environment.WORKER, {**os.environ, **environment.NO_DATABASES}),
             "FLOWER_BASIC_AUTH": f"{ADMIN}:{self.password}",
             "FLOWER_READ_ONLY": "true",
             # Arguments too: they are aliases, and worth seeing.
             "FLOWER_TASKS_COLUMNS": "name,args,state,received,started,runtime,worker",
             "FLOWER_MAX_TASKS": "10000",
         }
-        argv = ["-A", "workers", "flower", f"--address={LOOPBACK}", f"--port={port}"]
+        argv = ["-A", "workers.flower", "flower", f"--address={LOOPBACK}", f"--port={port}"]
         self._start("flower", "celery", *argv, env=options)
         self.until("Flower to know every worker", self._flower_knows_all, blame=["flower"])
 
@@ -150,9 +143,10 @@ class Stage:
         """Stop all children, in any state."""
         stop_all(self.children.values())
 
-    def _start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
+    def _start(self, name: str, *argv: str, env: Mapping[str, str] | None = None) -> None:
         log = self.directory / f"{name}.log"
-        child = Process([sys.executable, "-m", *argv], log=log, env=env, cwd=ROOT)
+        command = [sys.executable, "-m", *argv]
+        child = Process(command, log=log, env={**os.environ, **(env or {})}, cwd=ROOT)
         self.children[name] = child.start()
 
 

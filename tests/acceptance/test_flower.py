@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from django.contrib.auth.models import User
 
 from apps.blog.models import Post
 from apps.integrity import tasks
 from apps.integrity.models import Cascade
-from sandbox.processes import Process, eventually, free_port
-from tests.acceptance import workers
+from sandbox.environment import BROKER
+from sandbox.processes import eventually, free_port
+from tests.acceptance import composed, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][
-    "flower"
-]
+SERVICE = composed.SERVICES["flower"]
 LOGIN = "admin:a password of this test"
 PATIENCE_SECONDS = 30
 
@@ -59,25 +57,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def address(committed: None, tmp_path: Path, folder: Path) -> Iterator[str]:
     """Flower with the settings of the service, and a worker of every queue on the tests' rows."""
-    settings = {
-        name: value
-        for name, value in SERVICE["environment"].items()
-        if name.startswith("FLOWER_") and "${" not in value
-    }
     port = free_port()
     worker = workers.worker(tmp_path, "all@test", "--concurrency=1")
-    flower = Process(
-        [*workers.CELERY, "flower", "--address=127.0.0.1", f"--port={port}"],
-        log=tmp_path / "flower.log",
-        env={
-            **workers.environment(),
-            **settings,
-            "TMPDIR": str(tmp_path),
-            "FLOWER_BASIC_AUTH": LOGIN,
-            "FLOWER_URL_PREFIX": "flower",
-        },
-        cwd=folder,
-    )
+    prefix = {"FLOWER_URL_PREFIX": "flower", "TMPDIR": str(tmp_path)}
+    flower = composed.flower(folder, port, os.environ[BROKER], LOGIN, **prefix)
     base = f"http://127.0.0.1:{port}/flower"
     with ExitStack() as stack:
         for process in (worker, flower):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import (
-    broker,
     catalogue,
     clocks,
     columns,
@@ -40,7 +39,6 @@ MUTATIONS = (
     *columns.MUTATIONS,
     *generic.MUTATIONS,
     *catalogue.MUTATIONS,
-    *broker.MUTATIONS,
     *clocks.MUTATIONS,
     *differential.MUTATIONS,
     *foreign_text.MUTATIONS,

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-import yaml
 from celery import current_app
 from django.contrib.auth.models import User
 from django.test import Client
@@ -32,16 +31,13 @@ from apps.blog.models import Post
 from apps.integrity.models import Cascade, Deletion
 from sandbox.environment import BROKER, VARIABLES
 from sandbox.processes import Process, eventually, free_port, stop_all
-from tests.acceptance import workers
+from tests.acceptance import composed, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ROOT = workers.ROOT
-FLOWER: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][
-    "flower"
-]
 PLANTED = secrets.token_hex(16)
 LOGIN = f"admin:{secrets.token_hex(16)}"
 PATIENCE_SECONDS = 60
@@ -136,12 +132,10 @@ def start(committed: None, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
 def staged(folder: Path, environment: Mapping[str, str], session: str) -> Stage:
     web, flower = free_port(), free_port()
     queues = ["-Q", ",".join(workers.QUEUES), "--concurrency=1", "--without-gossip"]
-    words = [each for each in FLOWER["command"] if not each.startswith(("--address", "--port"))]
     commands: dict[str, list[str]] = {
         "web": ["gunicorn", "config.wsgi", f"--bind=127.0.0.1:{web}", "--no-control-socket"],
         "worker": ["celery", "-A", "workers", "worker", "-n", NODE, "--loglevel=DEBUG", *queues],
         "beat": ["celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=DEBUG"],
-        "flower": [*words, "--address=127.0.0.1", f"--port={flower}", "--debug"],
     }
     return Stage(
         folder=folder,
@@ -150,24 +144,18 @@ def staged(folder: Path, environment: Mapping[str, str], session: str) -> Stage:
         flower=f"http://127.0.0.1:{flower}",
         cookies=f"sessionid={session}",
         processes={
-            name: Process(
-                [sys.executable, "-m", *command],
-                log=folder / f"{name}.log",
-                env=of_flower(environment) if name == "flower" else environment,
-                cwd=ROOT,
-            )
-            for name, command in commands.items()
+            "flower": composed.flower(folder / "cwd", flower, environment[BROKER], LOGIN),
+            **{
+                name: Process(
+                    [sys.executable, "-m", *command],
+                    log=folder / f"{name}.log",
+                    env=environment,
+                    cwd=ROOT,
+                )
+                for name, command in commands.items()
+            },
         },
     )
-
-
-def of_flower(environment: Mapping[str, str]) -> dict[str, str]:
-    settings = {
-        name: value
-        for name, value in FLOWER["environment"].items()
-        if name.startswith("FLOWER_") and "${" not in value
-    }
-    return {**environment, **settings, "FLOWER_BASIC_AUTH": LOGIN}
 
 
 # What can be asked

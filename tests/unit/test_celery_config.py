@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 from celery.worker.control import Panel
 from django.conf import settings as django_settings
 from kombu import Connection
@@ -20,7 +21,7 @@ from tests import snippets
 from workers.celery import app as ours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pytest_django.fixtures import SettingsWrapper
 
@@ -136,17 +137,46 @@ def test_the_sample_project_s_app_has_celery_s_settings_alone() -> None:
     assert conf.broker_transport_options["max_retries"] == 0
 
 
-@pytest.mark.parametrize("page", ["flower.md", "adopt-existing-project.md"])
-def test_the_line_that_the_guides_print(page: str) -> None:
-    [block] = [
-        each
-        for each in snippets.blocks(snippets.ROOT / "docs" / "how-to" / page, "python")
+def printed(page: str) -> list[str]:
+    """What a guide prints of Celery apps."""
+    path = snippets.ROOT / "docs" / "how-to" / page
+    blocks = [each for each in snippets.blocks(path, "python") if each.run_by]
+    return [
+        each.text.replace(snippets.SHIPPED, snippets.HERE)
+        for each in blocks
         if Path(__file__).name in each.run_by
     ]
+
+
+@pytest.mark.parametrize("page", ["flower.md", "adopt-existing-project.md"])
+def test_the_line_that_the_guides_print(page: str) -> None:
     app = Celery("proj", set_as_current=False)
-    exec(block.text.replace(snippets.SHIPPED, snippets.HERE), {"app": app})  # noqa: S102
+    exec(printed(page)[0], {"app": app})  # noqa: S102
     assert app.conf.broker_url == django_settings.CELERY_BROKER_URL
     assert app.conf.get("INSTALLED_APPS") is None
+
+
+@pytest.fixture
+def no_django(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process of Flower's: the broker is known, and Django is not asked for."""
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
+    monkeypatch.setenv("BROKER_URL", "redis://flower:x@broker/0")
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "a:b")
+    before = _state._tls.current_app
+    yield
+    _state._set_current_app(before)
+
+
+@pytest.mark.usefixtures("no_django")
+def test_flower_s_own_app_and_the_one_that_the_guide_prints() -> None:
+    names: dict[str, Any] = {}
+    exec(printed("flower.md")[1], names)  # noqa: S102
+    sample = runpy.run_path(str(snippets.ROOT / "workers" / "flower.py"))["app"]
+    options = names["app"].conf.broker_transport_options
+    assert options.items() <= sample.conf.broker_transport_options.items()
+    for app in (names["app"], sample):
+        assert app.conf.broker_url == "redis://flower:x@broker/0"
+        assert "Django" not in type(app.loader).__name__ + app.task_cls
 
 
 @pytest.mark.parametrize(
