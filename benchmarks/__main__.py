@@ -97,6 +97,7 @@ def _begin(stack: ExitStack, options: argparse.Namespace) -> Stage:
         {
             **environment.for_django(debug=False),
             **sandbox.environment,
+            **sandbox.superusers,
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
             "TMPDIR": str(temporary),
         }

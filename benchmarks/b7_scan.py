@@ -13,7 +13,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, connections
+from django.db import connections
 
 from apps.integrity import conf
 
@@ -164,9 +164,8 @@ def _remote_join(tables: Tables) -> Found | None:
     server = {"host": there["HOST"], "port": there["PORT"], "dbname": there["NAME"]}
     login = {"user": there["USER"], "password": there["PASSWORD"]}
     with connections[HOMES[1]].cursor() as cursor:
-        try:
-            cursor.execute("CREATE EXTENSION postgres_fdw")
-        except Error:
+        cursor.execute("SELECT FROM pg_extension WHERE extname = 'postgres_fdw'")
+        if not cursor.fetchall():
             return None
         options = _options({**server, "fetch_size": 50_000})
         cursor.execute(f"CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw {options}")

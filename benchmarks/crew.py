@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import redis
 from celery.utils.nodenames import gethostname
 
 from apps.integrity.routing import CONTROL, queue_for
+from sandbox.environment import WORKER, as_role
 from sandbox.processes import Process, ProcessError, eventually, stop_all
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Crew:
     def _start(self, name: str, *argv: str) -> None:
         log = self.directory / f"{name}.log"
         command = [sys.executable, "-m", *argv]
-        member = Process(command, log=log, env={**os.environ, **self.environment})
+        # What a benchmark gives comes last: a URL of its own, through a proxy.
+        member = Process(command, log=log, env={**as_role(WORKER), **self.environment})
         self.members[name] = member.start()
 
 

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.integrity import conf, log, report
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ def _finish(held: list[log.Claim]) -> None:
 
 def _forget() -> None:
     """Remove those deletions again."""
-    ours = Deletion.objects.filter(parent="auth.User", key__in=[str(key) for key in KEYS])
+    ours = Deletion.objects.filter(of_keys([str(key) for key in KEYS]), parent="auth.User")
     ids = list(ours.values_list("pk", flat=True))
     Cascade.objects.filter(deletion__in=ids)._raw_delete(USING)
     Deletion.objects.filter(pk__in=ids)._raw_delete(USING)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import psycopg
 from django.db import connections
+
+from sandbox import environment, roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Original:
         name = self.name
         self._run(
             f'DROP DATABASE "{name}" WITH (FORCE)',
-            f'CREATE DATABASE "{name}" TEMPLATE "{name}_kept" STRATEGY FILE_COPY',
+            f'CREATE DATABASE "{name}" TEMPLATE "{name}_kept" STRATEGY FILE_COPY'
+            f" OWNER {roles.OWNER}",
         )
 
     def drop(self) -> None:
@@ -41,14 +45,8 @@ class Original:
 
     def _run(self, *statements: str) -> None:
         connections[self.alias].close()
-        there = connections[self.alias].settings_dict
-        with psycopg.connect(
-            host=there["HOST"],
-            port=there["PORT"],
-            user=there["USER"],
-            password=there["PASSWORD"],
-            dbname="postgres",
-            autocommit=True,
-        ) as connection:
+        # Ending the workers' sessions takes a superuser.
+        url = os.environ[environment.SUPERUSERS[self.alias]]
+        with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())

@@ -171,7 +171,6 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
 
-CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
 CELERY_WORKER_ETA_TASK_LIMIT = 100
@@ -195,7 +194,7 @@ CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 
-# Connections survive a task; workers/celery.py checks them before the next one.
+# Connections survive a task; install(app) has them checked before the next one.
 CELERY_DB_REUSE_MAX = 1000
 
 # Routes, queues and the timetable, as in any other project.

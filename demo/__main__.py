@@ -60,7 +60,8 @@ def _begin(stack: ExitStack) -> Story:
     """Start the servers and make Django ready; `stack` stops everything."""
     screen.say("Starting three PostgreSQL servers and a broker …")
     sandbox = stack.enter_context(servers.running())
-    stage = Stage(sandbox.directory)
+    superusers = {alias: server.url for alias, server in sandbox.postgres.items()}
+    stage = Stage(sandbox.directory, superusers)
     os.environ.update({**stage.environment(), **sandbox.environment})
     stack.callback(stage.stop)
     django.setup()

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def refusing(alias: str) -> Iterator[None]:
-    """Make the database of `alias` end its connections and refuse new ones, for the block."""
+def refusing(alias: str, superuser: str | None = None) -> Iterator[None]:
+    """Make the database of `alias` end its connections and refuse new ones, for the block.
+
+    Ending the sessions of others takes a `superuser`: its URL, or else the environment's.
+    """
+    url = superuser or os.environ[VARIABLES[alias]]
     connections[alias].close()
     try:
-        _allow(alias, allowed=False)
+        _allow(alias, url, allowed=False)
         yield
     finally:
-        _allow(alias, allowed=True)
+        _allow(alias, url, allowed=True)
 
 
-def _allow(alias: str, *, allowed: bool) -> None:
+def _allow(alias: str, url: str, *, allowed: bool) -> None:
     name = str(connections[alias].settings_dict["NAME"])
     # Works on a server of somebody else, too, where stopping it is not ours to do.
-    with psycopg.connect(os.environ[VARIABLES[alias]], dbname="postgres", autocommit=True) as other:
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as other:
         other.execute(
             sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
                 sql.Identifier(name), sql.SQL("true" if allowed else "false")

@@ -36,10 +36,12 @@ FIRST_LINE_FOR_ROOT = "You're running the worker with superuser privileges"
 class Stage:
     """The project's processes on this machine; nothing runs before it is started.
 
-    `password` is the one of the admin, in the site and in Flower.
+    `password` is the one of the admin, in the site and in Flower. `superusers` are the servers'
+    own URLs by alias, to stop a server with; none where the servers are somebody else's.
     """
 
     directory: Path
+    superusers: Mapping[str, str] = field(default_factory=dict)
     web_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     flower_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -67,15 +69,18 @@ class Stage:
         address = self.web_address.removeprefix("http://")
         # Its control socket would be in the home folder, for one web server of the machine.
         options = ["--workers=2", "--threads=4", "--no-control-socket"]
-        self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options)
+        web = environment.as_role(environment.WEB)
+        self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options, env=web)
         self.until("the landing page", lambda: _answers(self.web_address), blame=["web"])
 
     def start_workers(self) -> None:
         """Start a worker for each queue, and beat; wait until every worker answers a ping."""
         nodes = {CONTROL: CONTROL, **_queues()}
+        worker = environment.as_role(environment.WORKER)
         for name, queue in nodes.items():
-            self._start(f"worker-{name}", *_worker(name, queue))
-        self._start("beat", "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
+            self._start(f"worker-{name}", *_worker(name, queue), env=worker)
+        beat = ["beat", "--pidfile=", "--loglevel=INFO"]
+        self._start("beat", "celery", "-A", "workers", *beat, env=worker)
         for name in nodes:
             self.await_worker(name)
 
@@ -88,6 +93,8 @@ class Stage:
         """Start Flower; workers that start after it would stay unknown to its pages."""
         port = self.flower_address.rpartition(":")[2]
         options = {
+            # It asks the broker, and no database.
+            **environment.as_role(environment.WORKER, {**os.environ, **environment.NO_DATABASES}),
             "FLOWER_BASIC_AUTH": f"{ADMIN}:{self.password}",
             "FLOWER_READ_ONLY": "true",
             # Arguments too: they are aliases, and worth seeing.
@@ -143,10 +150,9 @@ class Stage:
         """Stop all children, in any state."""
         stop_all(self.children.values())
 
-    def _start(self, name: str, *argv: str, env: Mapping[str, str] | None = None) -> None:
+    def _start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
         log = self.directory / f"{name}.log"
-        command = [sys.executable, "-m", *argv]
-        child = Process(command, log=log, env={**os.environ, **(env or {})}, cwd=ROOT)
+        child = Process([sys.executable, "-m", *argv], log=log, env=env, cwd=ROOT)
         self.children[name] = child.start()
 
 

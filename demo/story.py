@@ -14,6 +14,7 @@ from django.db import connections
 
 from apps.integrity import report
 from apps.integrity.conf import current
+from sandbox import tables
 
 from . import data, healing, measurement, proof, screen
 from .browser import Browser
@@ -91,6 +92,7 @@ def prepare(story: Story) -> Accounts:
         for alias in connections:
             call_command("migrate", database=alias, verbosity=0, interactive=False)
             told(alias, 1)
+    tables.grant()
     if User.objects.exists():
         raise NotEmpty("the databases named by DATABASE_URL… are in use: give the demo empty ones")
     accounts = data.create_accounts()
@@ -213,7 +215,7 @@ def survive_outage(story: Story, accounts: Accounts) -> None:
     users = accounts.small[first : first + OUTAGE_USERS]
     keys = [user.pk for user in users]
     watch = _Watch.of(story.stage, users)
-    with refusing("blog_db"):
+    with refusing("blog_db", story.stage.superusers.get("blog_db")):
         User.objects.filter(pk__in=keys).delete()
         accounts.truth.delete(keys)
         screen.say(f"{len(keys)} accounts are deleted meanwhile. shop_db does not mind:")

@@ -54,7 +54,7 @@ def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
         # pytest listens to Ctrl-C from its session on, which has not begun.
         raise SystemExit(130) from None
     config.stash[SANDBOX] = sandbox
-    return dict(sandbox.environment)
+    return {**sandbox.environment, **sandbox.superusers}
 
 
 def _needs_none(config: pytest.Config) -> bool:

@@ -2,7 +2,7 @@
 
 One server process per database, so that each can be stopped, frozen or killed alone.
 Guarantees: every server listens on 127.0.0.1 only and wants a random password; all of
-them end with us, and their data with them.
+them end with us, and their data with them. The URLs are of roles that are no superusers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from sandbox import binaries, privileges, processes, runs
-from sandbox.environment import BROKER, DATABASES, VARIABLES, given
+from sandbox import binaries, privileges, processes, roles, runs
+from sandbox.environment import BROKER, DATABASES, SUPERUSERS, VARIABLES, given, of_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+#: The superuser: it makes the roles, and tests log in with it for what only a superuser may do.
 USER = "integrity"
 
 # The data outlives a killed server but not the machine's power, and need not. Commits
@@ -55,7 +56,7 @@ class Installation:
     mode: str
     place: Path
     logs: Path
-    password: str
+    passwords: roles.Passwords
 
     @classmethod
     def under(cls, directory: Path) -> Self:
@@ -68,15 +69,13 @@ class Installation:
             mode=mode,
             place=place,
             logs=directory,
-            password=secrets.token_hex(16),
+            passwords=roles.Passwords(),
         )
 
-    def process(
-        self, name: str, *argv: str | Path, env: Mapping[str, str] | None = None
-    ) -> processes.Process:
+    def process(self, name: str, *argv: str | Path) -> processes.Process:
         """Return a short-lived process under the same identity, not yet started."""
         log = self.logs / f"{name}.log"
-        return processes.Process(argv, log=log, env=env, cwd=self.place, mode=self.mode)
+        return processes.Process(argv, log=log, cwd=self.place, mode=self.mode)
 
 
 class Server(processes.Process, ABC):
@@ -105,7 +104,7 @@ class Server(processes.Process, ABC):
 
 
 class PostgreSQL(Server):
-    """One PostgreSQL server with the database of one alias, reached through `url`."""
+    """One PostgreSQL server with the database of one alias; `url` is the superuser's."""
 
     def __init__(self, installation: Installation, *, alias: str) -> None:
         """Prepare a server for the data directory of `alias`; starts nothing."""
@@ -124,7 +123,7 @@ class PostgreSQL(Server):
     def listen_on(self, port: int) -> None:
         """Take `port` for the next start."""
         shared, self.port = self.installation, port
-        self.url = f"postgresql://{USER}:{shared.password}@{LOOPBACK}:{port}/{self.database}"
+        self.url = self.url_of(USER)
         settings = [f"-c{name}={value}" for name, value in POSTGRESQL_SETTINGS.items()]
         # No Unix socket: the length limit of its path bites in deep folders.
         address = ["-h", LOOPBACK, "-p", str(port), "-k", ""]
@@ -139,16 +138,20 @@ class PostgreSQL(Server):
         # A killed server leaves its file behind: the pid tells whose word this is.
         return lines[0] == str(self.pid) and [line.strip() for line in lines[7:8]] == ["ready"]
 
+    def url_of(self, role: str) -> str:
+        """Return where that role logs in."""
+        password = self.installation.passwords.of(role)
+        return f"postgresql://{role}:{password}@{LOOPBACK}:{self.port}/{self.database}"
+
     def create_database(self) -> processes.Process:
-        """Return the process, not yet started, that makes the server's database."""
+        """Return the process, not yet started, that makes the server's database and roles."""
         shared = self.installation
-        address = ["-h", LOOPBACK, "-p", str(self.port), "-U", USER, "--maintenance-db=postgres"]
-        return shared.process(
-            f"createdb-{self.database}",
-            shared.program.with_name("createdb"),
-            *address,
-            self.database,
-            env={**os.environ, "PGPASSWORD": shared.password},
+        address = ["-h", LOOPBACK, "-p", str(self.port), "-U", USER]
+        # A client needs no other identity than ours, and reads a file of the project.
+        return processes.Process(
+            [shared.program.with_name("psql"), *address, *roles.script(self.database)],
+            log=shared.logs / f"roles-{self.database}.log",
+            env=shared.passwords.environment(),
         )
 
 
@@ -198,6 +201,8 @@ class Redis(Server):
 class Sandbox:
     """What runs: the URLs for everybody's environment, and the servers that are ours.
 
+    `environment` has the URLs of the tables' owner, and those of the other roles beside them:
+    `environment.as_role` picks a process its own.
     `postgres` is empty and `redis` is None where the URLs came from the environment:
     servers of somebody else are not ours to stop.
     """
@@ -206,6 +211,11 @@ class Sandbox:
     environment: Mapping[str, str]
     postgres: Mapping[str, PostgreSQL]
     redis: Redis | None
+
+    @property
+    def superusers(self) -> dict[str, str]:
+        """Variables with a superuser's URLs: for tests, and for no process of the product."""
+        return {SUPERUSERS[alias]: server.url for alias, server in self.postgres.items()}
 
 
 @contextmanager
@@ -224,7 +234,7 @@ def running(home: Path = runs.HOME, *, keep: bool = False) -> Iterator[Sandbox]:
         redis = None if given(BROKER) else _redis(directory, stack)
         known = given(*VARIABLES.values())
         postgres = {} if known else _postgresql(directory, stack)
-        urls = {VARIABLES[alias]: server.url for alias, server in postgres.items()}
+        urls = _urls(postgres) if postgres else of_roles()
         if redis:
             redis.await_first_start()
         yield Sandbox(
@@ -233,6 +243,14 @@ def running(home: Path = runs.HOME, *, keep: bool = False) -> Iterator[Sandbox]:
             postgres=postgres,
             redis=redis,
         )
+
+
+def _urls(postgres: Mapping[str, PostgreSQL]) -> dict[str, str]:
+    return {
+        f"{prefix}{VARIABLES[alias]}": server.url_of(role)
+        for role, prefix in roles.PREFIXES.items()
+        for alias, server in postgres.items()
+    }
 
 
 def _redis(directory: Path, stack: ExitStack) -> Redis:
@@ -260,7 +278,7 @@ def _initialise(installation: Installation) -> None:
     """Make a data directory for each alias: initdb once, then copies, which cost far less."""
     first, *others = (installation.place / alias for alias in DATABASES)
     secret = installation.place / "password"
-    secret.write_text(installation.password)
+    secret.write_text(installation.passwords.superuser)
     secret.chmod(0o644)  # for a dropped user, in a folder that only it and we can enter
     options = ["-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
     options += _locale(installation.major)

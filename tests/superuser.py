@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 from django.db import connections
 
 from sandbox.environment import SUPERUSERS, VARIABLES
@@ -54,6 +53,8 @@ def run(alias: str, *statements: str) -> None:
 @contextmanager
 def logged_in(*aliases: str) -> Iterator[None]:
     """Django's own connections to those databases are a superuser's, for the length of a block."""
+    import pytest  # processes of the project, which import this module, need none
+
     with pytest.MonkeyPatch.context() as patch:
         for alias in aliases:
             connections[alias].close()

@@ -1,1 +1,1 @@
-"""The processes: the Celery app, one queue per database, the timetable, and liveness."""
+"""The processes of the sample: the Celery app, and beat's scheduler."""

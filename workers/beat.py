@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from . import health
+from apps.integrity.queues import health
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,5 +29,5 @@ class CreateOnlyScheduler(DatabaseScheduler):  # type: ignore[misc]  # untyped l
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Start what is due, and show that beat is alive."""
         seconds: float = super().tick(*args, **kwargs)
-        health.alive_file("beat").touch()
+        health.touch("beat")
         return seconds

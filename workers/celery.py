@@ -7,16 +7,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging, task_prerun
+from celery.signals import celeryd_init, setup_logging
 from django.conf import settings
-from django.db import connections
 
-from apps.integrity.queues.celery_answers import mask_answers
+from apps.integrity.queues.celery_worker import install
 from apps.integrity.routing import CeleryConfig
-
-from .liveness import Liveness
-from .recovery import AMQP, Children, Places
-from .sweep import Sweep
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
@@ -25,11 +20,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 WORKER_SOCKET_TIMEOUT_SECONDS = 2
 
-app = Celery("workers", amqp=AMQP)
+app = Celery("workers")
+install(app)
 app.config_from_object(CeleryConfig(settings))
 app.autodiscover_tasks()
-mask_answers()
-app.steps["worker"].update({Children, Liveness, Places, Sweep})
 
 
 @celeryd_init.connect
@@ -40,19 +34,6 @@ def wait_longer_for_the_broker(conf: Settings, **_kwargs: Any) -> None:
         "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": WORKER_SOCKET_TIMEOUT_SECONDS,
     }
-
-
-@task_prerun.connect
-def drop_dead_connections(**_kwargs: Any) -> None:
-    """A task gets the connections of the one before it, if they still work.
-
-    Without this check, `CELERY_DB_REUSE_MAX` hands a connection that its server has closed to
-    one task after another. A task called in place runs inside the caller's transaction: there
-    the connection is the caller's.
-    """
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
 
 
 @setup_logging.connect

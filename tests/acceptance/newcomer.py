@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = snippets.ROOT
 #: As the README prints them.
-FOUR_LINES = next(
+FOUR_LINES, IN_THE_CELERY_APP = (
     block.text
     for block in snippets.blocks(ROOT / "README.md", "python")
     if block.heading == "Four lines"

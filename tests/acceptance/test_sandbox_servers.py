@@ -259,3 +259,22 @@ def test_exec_runs_a_command_with_the_urls():
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.stdout == "redis://:\n"
     assert done.returncode == 7
+
+
+def test_nobody_in_the_environment_is_a_superuser(own):
+    asks = (
+        "SELECT session_user, rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls,"
+        " rolcreatedb, has_database_privilege(current_database(), 'TEMPORARY'),"
+        " has_schema_privilege('public', 'CREATE') FROM pg_roles WHERE rolname = session_user"
+    )
+    urls = {name: url for name, url in own.environment.items() if name != "BROKER_URL"}
+    assert len(urls) == 9
+    assert {query(url, asks) for url in urls.values()} == {
+        ("integrity_owner", False, True, True, True),
+        ("integrity_web", False, False, False, False),
+        ("integrity_worker", False, False, False, False),
+    }
+    assert all(
+        query(url, "SELECT rolsuper FROM pg_roles WHERE rolname = session_user")[0]
+        for url in own.superusers.values()
+    )

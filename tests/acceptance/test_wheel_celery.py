@@ -1,6 +1,7 @@
 """The wheel in a newcomer's project with Celery and three PostgreSQL databases.
 
-Its settings get the README's four lines as the README prints them, and lose them in the end.
+Its settings and its Celery app get the README's lines as the README prints them, and lose them in
+the end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,17 +22,18 @@ from psycopg.sql import SQL, Identifier
 from sandbox.environment import BROKER, VARIABLES
 from sandbox.processes import Process, eventually, stop_all, tree
 from tests.acceptance import newcomer
+from tests.acceptance.forger import Forger, attacks
 from tests.acceptance.newcomer import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PATIENCE_SECONDS = 60
 NAME = f"newcomer_{os.getpid()}"
 #: Of the session's broker, one that nobody else uses.
 BROKER_DATABASE = 9
-LINES = newcomer.FOUR_LINES
+#: As the README prints them, and where they belong.
+LINES = {"settings.py": newcomer.FOUR_LINES, "celery.py": newcomer.IN_THE_CELERY_APP}
 
 FILES = {
     "proj/__init__.py": """
@@ -214,6 +217,15 @@ def project(wheel: Path, tmp_path: Path, databases: dict[str, str], broker: str)
     return Project(tmp_path / "project", python, {**FILES, "proj/settings.py": settings})
 
 
+def adopt(project: Project) -> dict[Path, str]:
+    """Add the README's lines; gives what the files held before."""
+    files = {project.folder / "proj" / name: lines for name, lines in LINES.items()}
+    before = {file: file.read_text() for file in files}
+    for file, lines in files.items():
+        file.write_text(f"{before[file]}\n{lines}")
+    return before
+
+
 def configured(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
@@ -273,9 +285,7 @@ def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
     assert unrelated["fast"]
     assert not any(sql.startswith("SELECT") for sql in unrelated["blog_db"])
 
-    settings = project.folder / "proj" / "settings.py"
-    before = settings.read_text()
-    settings.write_text(before + LINES)
+    before = adopt(project)
     for alias in VARIABLES:
         project.manage("migrate", "--verbosity=0", f"--database={alias}")
     every = [f"--database={alias}" for alias in VARIABLES]
@@ -306,7 +316,8 @@ def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
         ]
         assert wrong == []
 
-    settings.write_text(before)
+    for file, text in before.items():
+        file.write_text(text)
     newcomer.uninstall(project.python)
     project.manage("makemigrations", "--check", "--dry-run")
     project.manage("migrate", "--verbosity=0")
@@ -328,8 +339,7 @@ DELETE_ONE = "from django.contrib.auth.models import User; User.objects.get(user
 def adopted(project: Project, databases: dict[str, str]) -> Project:
     """With the README's lines, users with rows, and a server that takes its time to delete."""
     project.manage("makemigrations", "--verbosity=0", "blog", "shop")
-    settings = project.folder / "proj" / "settings.py"
-    settings.write_text(settings.read_text() + LINES)
+    adopt(project)
     project.shell(MIGRATE + FILL)
     with psycopg.connect(databases["blog_db"], autocommit=True) as connection:
         connection.execute(SLOW)
@@ -363,3 +373,71 @@ def test_a_worker_that_is_killed_loses_nothing_in_a_project_with_those_lines_alo
         with running(worker(adopted, "two"), beat(adopted, BEHIND_SECONDS="600")):
             assert eventually(lambda: rows(0), timeout=PATIENCE_SECONDS)
         one.start()  # as a supervisor would
+
+
+class Attacked:
+    """A worker of the project to which forged messages are sent."""
+
+    def __init__(self, project: Project, broker: str) -> None:
+        self.redis = redis.Redis.from_url(broker)
+        self.process = worker(project, "attacked")
+
+    def survives(self, attack: Any) -> bool:
+        """Send it; whether the worker runs afterwards and holds and leaves no message."""
+        if not self.process.running:
+            self.redis.flushdb()
+            self.process.start()
+            assert eventually(self.idle, timeout=PATIENCE_SECONDS)
+        attack(self.redis)
+        self.redis.lpush("integrity", HONEST)
+        eventually(lambda: not self.process.running or self.idle(), timeout=STUCK_SECONDS)
+        passed = self.process.running and self.idle() and self.answers()
+        if not passed and self.process.running:
+            self.process.kill()
+        return passed
+
+    def answers(self) -> bool:
+        """Whether it takes what its queue gets."""
+        self.redis.lpush("integrity", HONEST)
+        return eventually(lambda: not self.redis.llen("integrity"), timeout=STUCK_SECONDS)
+
+    def idle(self) -> bool:
+        return not self.redis.llen("integrity") and not self.redis.hlen("unacked")
+
+
+#: Of an idle worker, a message takes some milliseconds.
+STUCK_SECONDS = 8
+#: So that entries of the unacknowledged are looked at within that time.
+OFTEN = """
+CELERY_BROKER_TRANSPORT_OPTIONS.update(unacked_restore_interval=1, unacked_restore_throttle=1)
+"""
+HONEST = Forger(1, Path("nowhere")).envelope(
+    {"task": "integrity.maintain", "id": "honest"}, b"[[], {}, {}]"
+)
+
+
+@pytest.mark.timeout(900)
+def test_plain_celery_ends_at_forged_messages_and_with_the_lines_no_worker_does(
+    adopted: Project, broker: str
+) -> None:
+    table = attacks(BROKER_DATABASE)
+    found: dict[str, set[str]] = {}
+    with (adopted.folder / "proj" / "settings.py").open("a") as settings:
+        settings.write(OFTEN)
+    app = adopted.folder / "proj" / "celery.py"
+    surviving = app.read_text()
+    for name, text in {
+        "plain": surviving.replace("install(app)", ""),
+        "installed": surviving,
+    }.items():
+        app.write_text(text)
+        one = Attacked(adopted, broker)
+        try:
+            found[name] = {each for each, attack in table.items() if not one.survives(attack)}
+        finally:
+            one.process.stop()
+            one.redis.flushdb()
+            one.redis.close()
+    print(*sorted(found["plain"]), sep="\n")  # noqa: T201 (what Celery itself ends at)
+    assert found["installed"] == set()
+    assert {"a task that is a list", "150 messages for 2099"} < found["plain"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from django.db import connections
 
-from sandbox.environment import VARIABLES
+from sandbox import tables
+from sandbox.environment import VARIABLES, WEB, WORKER, as_role, of_roles
 from sandbox.processes import Process
 
 if TYPE_CHECKING:
@@ -21,8 +24,12 @@ CELERY = (sys.executable, "-m", "celery", "-A", "workers")
 
 
 def environment(settings: str = "config.settings") -> dict[str, str]:
-    """Variables of a process that works on the tests' rows."""
-    databases = {variable: _url(alias) for alias, variable in VARIABLES.items()}
+    """Variables of a process that works on the tests' rows; `as_role` picks it another role."""
+    databases = {
+        f"{role}{variable}": _url(alias, os.environ.get(f"{role}{variable}", ""))
+        for role in ("", *([WEB, WORKER] if of_roles() else []))
+        for alias, variable in VARIABLES.items()
+    }
     return {
         **os.environ,
         **databases,
@@ -32,15 +39,28 @@ def environment(settings: str = "config.settings") -> dict[str, str]:
 
 
 def worker(folder: Path, name: str, *options: str, env: Mapping[str, str] | None = None) -> Process:
-    """One that takes from every queue, to be started; it leaves its files in `folder`."""
+    """One that takes from every queue, to be started; it leaves its files in `folder`.
+
+    It logs in as workers do, with what they are granted.
+    """
+    granted()
     return Process(
         [*CELERY, "worker", "-n", name, "-Q", ",".join(QUEUES), "--without-gossip", *options],
         log=folder / "worker.log",
-        env={**environment(), "TMPDIR": str(folder), **(env or {})},
+        env=as_role(WORKER, {**environment(), "TMPDIR": str(folder), **(env or {})}),
         cwd=folder,
     )
 
 
-def _url(alias: str) -> str:
+@cache
+def granted() -> None:
+    """Let the roles of web and workers at the tests' databases; once is enough."""
+    tables.grant()
+
+
+def _url(alias: str, given: str) -> str:
+    """The database of an alias in this test run, for who logs in with the URL `given`."""
     settings = connections[alias].settings_dict
-    return "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
+    own = urlsplit(given)
+    user, password = own.username or settings["USER"], own.password or settings["PASSWORD"]
+    return "postgresql://{0}:{1}@{HOST}:{PORT}/{NAME}".format(user, password, **settings)

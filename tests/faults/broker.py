@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sandbox.environment import WEB, as_role
 from sandbox.processes import ProcessError
 from tests.storm.crew import ROOT
 
@@ -56,7 +57,7 @@ class Web:
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.request"],
-                env={**os.environ, "BROKER_URL": broker.url},
+                env=as_role(WEB, {**os.environ, "BROKER_URL": broker.url}),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

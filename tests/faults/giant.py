@@ -31,6 +31,7 @@ WATCHED_SECONDS = 1_800.0
 COUNT_ROWS = """
 CREATE TABLE IF NOT EXISTS faults_statement (number bigint);
 TRUNCATE faults_statement;
+GRANT INSERT ON faults_statement TO PUBLIC;
 CREATE OR REPLACE FUNCTION faults_count() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO faults_statement SELECT count(*) FROM gone; RETURN NULL; END';
 CREATE OR REPLACE TRIGGER faults_count AFTER DELETE ON {table}

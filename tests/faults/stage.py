@@ -10,6 +10,7 @@ import redis
 from django.core.management import call_command
 from django.db import Error, connections
 
+from sandbox import tables
 from sandbox.processes import ProcessError, eventually
 from tests.storm.checker import open_work
 from tests.storm.crew import Crew
@@ -48,8 +49,7 @@ class Stage:
 
     def prepare(self) -> None:
         """Make the tables."""
-        for alias in DATABASES:
-            call_command("migrate", database=alias, verbosity=0)
+        tables.make()
 
     def clear(self) -> None:
         """Empty every table and the broker."""

@@ -6,9 +6,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from django.db import connections
-
 from sandbox.processes import tree
+from tests import superuser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,20 +55,16 @@ class Watch:
 
     def _look(self) -> None:
         number = 0
-        try:
-            with connections[self.database].cursor() as cursor:
-                while not self._over.wait(PERIOD_SECONDS):
-                    cursor.execute(OLDEST)
-                    for seconds, query in cursor.fetchall():
-                        found = (float(seconds), query)
-                        longest = (self.longest_seconds, self.longest_query)
-                        self.longest_seconds, self.longest_query = max(longest, found)
-                    if number % MEMORY_EVERY == 0:
-                        now = self._memory()
-                        self.peak = {each: max(self.peak[each], now[each]) for each in now}
-                    number += 1
-        finally:
-            connections.close_all()
+        with superuser.session(self.database) as own:
+            while not self._over.wait(PERIOD_SECONDS):
+                for seconds, query in own.execute(OLDEST.encode()).fetchall():
+                    found = (float(seconds), query)
+                    longest = (self.longest_seconds, self.longest_query)
+                    self.longest_seconds, self.longest_query = max(longest, found)
+                if number % MEMORY_EVERY == 0:
+                    now = self._memory()
+                    self.peak = {each: max(self.peak[each], now[each]) for each in now}
+                number += 1
 
     def _memory(self) -> dict[str, float]:
         return {name: sum(map(_resident, tree(self.members[name].pid))) for name in self.workers}

@@ -8,7 +8,7 @@ import pytest
 from celery.beat import Scheduler
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from workers import health
+from apps.integrity.queues import health
 from workers.beat import CreateOnlyScheduler
 from workers.celery import app
 

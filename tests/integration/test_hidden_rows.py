@@ -1,6 +1,6 @@
 """Rows that the server hides are unknown, not gone: nothing is deleted, and nothing is verified.
 
-With roles that row security applies to: the tests' own is a superuser, whom it shows everything.
+With roles that row security applies to: the tests' own owns the tables, and is shown everything.
 """
 
 # ruff: noqa: S608 - names of tables and roles of these tests
@@ -37,6 +37,7 @@ from apps.integrity.checks import databases
 from apps.integrity.exceptions import FilteredRead
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from tests import superuser
 from tests.kinds.lite.models import Author, Note
 from tests.kinds.parents.models import Mixed
 
@@ -68,10 +69,9 @@ def role(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[
     name, secret = f"worker_{secrets.token_hex(4)}", secrets.token_hex(8)
     with django_db_blocker.unblock():
         for alias in PG:
-            with connections[alias].cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
-                if not cursor.fetchone():
-                    cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{secret}'")
+            with superuser.session(alias) as own:
+                if not own.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
+                    own.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{secret}'".encode())
             run(
                 alias,
                 f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
@@ -81,9 +81,9 @@ def role(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[
     yield name, secret
     with django_db_blocker.unblock():
         for alias in PG:
-            run(alias, f"DROP OWNED BY {name}")
+            superuser.run(alias, f"DROP OWNED BY {name}")
         for alias in PG:
-            run(alias, f"DROP ROLE IF EXISTS {name}")
+            superuser.run(alias, f"DROP ROLE IF EXISTS {name}")
 
 
 @pytest.fixture
@@ -267,8 +267,14 @@ class TestHiddenParents:
         assert steps._lives(field, user.pk)
 
     def test_an_owner_whom_force_applies_to(
-        self, users: list[User], as_worker: AsWorker, role: tuple[str, str]
+        self,
+        users: list[User],
+        as_worker: AsWorker,
+        role: tuple[str, str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(f"{__name__}.run", superuser.run)
+        us = connections["default"].settings_dict["USER"]
         run("default", f"ALTER TABLE auth_user OWNER TO {role[0]}")
         try:
             with as_worker():
@@ -283,20 +289,20 @@ class TestHiddenParents:
         finally:
             run(
                 "default",
-                "ALTER TABLE auth_user OWNER TO CURRENT_USER",
+                f"ALTER TABLE auth_user OWNER TO {us}",
                 f"GRANT ALL ON auth_user TO {role[0]}",
             )
 
     def test_bypassrls_is_the_remedy(
         self, users: list[User], as_worker: AsWorker, role: tuple[str, str]
     ) -> None:
-        run("default", f"ALTER ROLE {role[0]} BYPASSRLS")
+        superuser.run("default", f"ALTER ROLE {role[0]} BYPASSRLS")
         try:
             with WAYS["row security"](), as_worker():
                 (scanned,), _ = scan.scan("blog_db", labels=[AUTHOR])
                 assert (scanned.suspects, scanned.complete) == (0, True)
         finally:
-            run("default", f"ALTER ROLE {role[0]} NOBYPASSRLS")
+            superuser.run("default", f"ALTER ROLE {role[0]} NOBYPASSRLS")
 
     def test_it_is_switched_on_between_the_claim_and_the_look(
         self, users: list[User], as_worker: AsWorker, monkeypatch: pytest.MonkeyPatch
@@ -314,39 +320,14 @@ class TestHiddenParents:
                 return init(claim)
 
             monkeypatch.setattr(time_slice, "Held", switch)
-            # The policy is made as a superuser, on a session of its own.
+            # The policy is made on a session of its own.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(f"{__name__}.run", as_superuser)
+                patch.setattr(f"{__name__}.run", superuser.run)
                 cascade.drain("blog_db", seconds=0)
                 entered.__exit__(None, None, None)
             monkeypatch.undo()
         assert Post.objects.filter(author_id=pk).count() == 1
         assert Cascade.objects.get(database="blog_db").state != "done"
-
-
-def as_superuser(alias: str, *statements: str) -> None:
-    connection = connections[alias].copy()
-    connection.settings_dict = {
-        **connection.settings_dict,
-        "USER": SUPERUSER[alias][0],
-        "PASSWORD": SUPERUSER[alias][1],
-    }
-    try:
-        with connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-    finally:
-        connection.close()
-
-
-SUPERUSER: dict[str, tuple[str, str]] = {}
-
-
-@pytest.fixture(autouse=True)
-def _who_we_are() -> None:
-    for alias in PG:
-        settings = connections[alias].settings_dict
-        SUPERUSER.setdefault(alias, (settings["USER"], settings["PASSWORD"]))
 
 
 class TestHiddenChildren:
@@ -475,7 +456,7 @@ class TestWhatIsCheap:
     def test_foreign_and_partitioned_tables_are_tables(self) -> None:
         from apps.integrity.backends import visibility
 
-        run(
+        superuser.run(
             "blog_db",
             "CREATE TABLE parted (id int) PARTITION BY HASH (id)",
             "CREATE FOREIGN DATA WRAPPER nobody",
@@ -489,7 +470,7 @@ class TestWhatIsCheap:
                 '"parted"': None, '"far"': None, '"seen"': "view",
             }  # fmt: skip
         finally:
-            run(
+            superuser.run(
                 "blog_db", "DROP VIEW seen", "DROP TABLE parted",
                 "DROP FOREIGN DATA WRAPPER nobody CASCADE",
             )  # fmt: skip

@@ -34,6 +34,7 @@ from apps.integrity.management.forever import Forever
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.shop.models import Order
 from sandbox.processes import Process, eventually
+from tests import superuser
 from tests.acceptance.workers import ROOT, environment
 from tests.kinds.lite.models import Reading
 from tests.kinds.parents.models import Station
@@ -134,12 +135,12 @@ def locked_out(alias: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def crowded(alias: str) -> Iterator[None]:
-    run(alias, "CREATE ROLE late LOGIN CONNECTION LIMIT 0 PASSWORD 'late'")
+    superuser.run(alias, "CREATE ROLE late LOGIN CONNECTION LIMIT 0 PASSWORD 'late'")
     try:
         with configured(alias, USER="late", PASSWORD="late"):
             yield
     finally:
-        run(alias, "DROP ROLE late")
+        superuser.run(alias, "DROP ROLE late")
 
 
 HINDERS = [

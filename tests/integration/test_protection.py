@@ -20,6 +20,7 @@ from apps.integrity import relations
 from apps.integrity.exceptions import ChildDatabaseUnavailable, TooManyKeys
 from apps.integrity.models import Deletion
 from apps.integrity.protection import reading, walk
+from tests import superuser
 from tests.kinds.music.models import (
     Album,
     Artist,
@@ -563,21 +564,19 @@ def _hidden(alias: str, table: str) -> Iterator[None]:
             for each in statements:
                 cursor.execute(each)
 
-    run(
+    us = connections[alias].settings_dict["USER"]
+    superuser.run(
+        alias,
         "CREATE ROLE looker",
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker",
-        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-        "SET ROLE looker",
+        f"GRANT looker TO {us}",
     )
+    run(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY", "SET ROLE looker")
     try:
         yield
     finally:
-        run(
-            "RESET ROLE",
-            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
-            "DROP OWNED BY looker",
-            "DROP ROLE looker",
-        )
+        run("RESET ROLE", f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        superuser.run(alias, "DROP OWNED BY looker", "DROP ROLE looker")
 
 
 def test_the_content_types_of_the_child_database_are_made_by_nobody(spread: Spread) -> None:

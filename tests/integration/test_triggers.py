@@ -21,6 +21,7 @@ from apps.integrity import capture, relations, triggers
 from apps.integrity.exceptions import InvalidSetting
 from apps.integrity.models import Deletion
 from apps.integrity.signals import deletion_recorded
+from tests import superuser
 from tests.kinds.parents.models import (
     Account,
     Desk,
@@ -387,7 +388,8 @@ def uid(model: Any) -> str:
 @contextmanager
 def role(privileges: str, model: Any) -> Iterator[None]:
     """Act as somebody who has those privileges on that table, and no other."""
-    sql("CREATE ROLE integrity_probe")
+    us = connection.settings_dict["USER"]
+    superuser.run("default", "CREATE ROLE integrity_probe", f"GRANT integrity_probe TO {us}")
     try:
         sql(f"GRANT {privileges} ON {table(model)} TO integrity_probe")
         sql("SET ROLE integrity_probe")
@@ -396,5 +398,4 @@ def role(privileges: str, model: Any) -> Iterator[None]:
         yield
     finally:
         sql("RESET ROLE")
-        sql("DROP OWNED BY integrity_probe")
-        sql("DROP ROLE integrity_probe")
+        superuser.run("default", "DROP OWNED BY integrity_probe", "DROP ROLE integrity_probe")

@@ -15,11 +15,12 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection, connections, transaction
 
-from apps.integrity import conf, triggers
+from apps.integrity import triggers
 from apps.integrity.backends.postgresql.attempts import TRIES
 from apps.integrity.backends.postgresql.functions import CAPTURE
 from apps.integrity.exceptions import TablesHeld, TriggersRefused
 from apps.integrity.management.exits import Exit
+from tests import superuser
 from tests.kinds.parents.models import Owner, Word
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ LABELS = ["parents.Owner", "parents.Word"]
 LOCK_SECONDS = 0.5
 #: The role that installs where no superuser does.
 PLAIN = "integrity_plain"
+#: Another role that may only add to the log.
+SCRIBE = "integrity_scribe"
 
 
 def sql(statement: str, *params: Any) -> list[tuple[Any, ...]]:
@@ -50,8 +53,23 @@ def owner_of_functions() -> set[str]:
     return {name for (name,) in found}
 
 
+def remove_scribe(tune: Tune) -> None:
+    tune(capture="signal", log_role=SCRIBE)
+    triggers.install("default")
+    assert owner_of_functions() == set()
+    sql(f"DROP OWNED BY {SCRIBE} CASCADE")
+    sql(f"DROP ROLE {SCRIBE}")
+
+
+@pytest.fixture(autouse=True)
+def _as_a_superuser(committed: None) -> Iterator[None]:
+    """Who installs may make roles, unless a test is about one who may not."""
+    with superuser.logged_in("default"):
+        yield
+
+
 @pytest.fixture
-def asked(tune: Tune, committed: None) -> Iterator[None]:
+def asked(tune: Tune, _as_a_superuser: None) -> Iterator[None]:
     """The settings ask for triggers that are not there yet."""
     tune(capture=dict.fromkeys(LABELS, "both"), lock_seconds=LOCK_SECONDS)
     yield
@@ -214,17 +232,18 @@ class TestABusyTable:
             done = triggers.install("default", tell=lambda _: None, pause=lambda _: None)
         assert [each.table for each in done.held] == ['"public"."parents_owner"']
 
-    def test_a_role_that_another_installation_is_making_is_waited_for(self) -> None:
+    def test_a_role_that_another_installation_is_making_is_waited_for(self, tune: Tune) -> None:
         def pause(_: float) -> None:
             other.end()
 
-        assert owner_of_functions() == set()
-        sql("DROP OWNED BY integrity_log")
-        sql("DROP ROLE integrity_log")
-        with Elsewhere("CREATE ROLE integrity_log NOLOGIN") as other:
-            done = triggers.install("default", tell=lambda _: None, pause=pause)
-        assert done.held == ()
-        assert owner_of_functions() == {"integrity_log"}
+        tune(capture={"parents.Owner": "both"}, lock_seconds=LOCK_SECONDS, log_role=SCRIBE)
+        try:
+            with Elsewhere(f"CREATE ROLE {SCRIBE} NOLOGIN") as other:
+                done = triggers.install("default", tell=lambda _: None, pause=pause)
+            assert done.held == ()
+            assert owner_of_functions() == {SCRIBE}
+        finally:
+            remove_scribe(tune)
 
     def test_two_at_once_do_it_once(self, at_once: Callable[..., list[Any]]) -> None:
         first, second = at_once(
@@ -244,8 +263,9 @@ def plain(*statements: str, options: str = "") -> Iterator[None]:
     """Act as a role that is no superuser, after a superuser's statements; then undo everything."""
     with transaction.atomic():
         sql("DROP OWNED BY integrity_log")
-        sql("DROP ROLE integrity_log")
+        sql("ALTER ROLE integrity_log RENAME TO integrity_log_of_others")
         sql(f"CREATE ROLE {PLAIN} {options}")
+        sql("ALTER TABLE integrity_deletion OWNER TO CURRENT_USER")
         for table in (OWNER, WORD):
             sql(f"ALTER TABLE {table} OWNER TO {PLAIN}")
         for statement in statements:
@@ -324,13 +344,9 @@ class TestWhoseRightsTheyHave:
             assert owner_of_functions() == {"integrity_log"}
 
     def test_the_setting_names_it(self, tune: Tune) -> None:
-        tune(capture={"parents.Owner": "both"}, log_role="integrity_scribe")
-        assert conf.current().log_role == "integrity_scribe"
-        triggers.install("default")
+        tune(capture={"parents.Owner": "both"}, log_role=SCRIBE)
         try:
-            assert owner_of_functions() == {"integrity_scribe"}
-        finally:
-            tune(capture="signal")
             triggers.install("default")
-            sql("DROP OWNED BY integrity_scribe CASCADE")
-            sql("DROP ROLE integrity_scribe")
+            assert owner_of_functions() == {SCRIBE}
+        finally:
+            remove_scribe(tune)

@@ -26,6 +26,7 @@ from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.statements.barriers import unpacked, words
 from sandbox import processes, servers
 from sandbox.processes import eventually
+from tests import superuser
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 
@@ -157,7 +158,7 @@ class TestWhatHolds:
 
     def test_a_role_that_may_not_see_it_says_so(self) -> None:
         with (
-            session(RIGHT, autocommit=True) as owner,
+            superuser.session(RIGHT) as owner,
             _role(owner, "plain") as password,
             idle("shop_db") as _,
             elsewhere(RIGHT, USER="plain", PASSWORD=password),
@@ -343,14 +344,15 @@ def test_a_standby_that_is_promoted(done: Callable[[], None], sandbox: servers.S
         shared.program.with_name("pg_basebackup"),
         *("-h", servers.LOOPBACK, "-p", str(primary.port), "-U", servers.USER),
         *("-D", standby.data, "-R", "--checkpoint=fast", "--no-sync"),
-        env={**os.environ, "PGPASSWORD": shared.password},
     )
+    backup.env = shared.passwords.environment()
     processes.finish_all([backup])
     before = statements.on(RIGHT).oldest_transaction(using=RIGHT)
     assert before is not None
     try:
         standby.start().await_first_start()
-        with elsewhere(RIGHT, PORT=str(standby.port)):
+        user, password = superuser.credentials(RIGHT)
+        with elsewhere(RIGHT, PORT=str(standby.port), USER=user, PASSWORD=password):
             with connections[RIGHT].cursor() as cursor:
                 cursor.execute("SELECT pg_promote()")
                 cursor.execute("CHECKPOINT")
@@ -393,7 +395,7 @@ class TestIdentity:
     def test_where_the_control_file_is_hidden_the_start_of_the_server_stands_for_it(self) -> None:
         revoked = "EXECUTE ON FUNCTION pg_control_system()"
         form = statements.on(RIGHT)
-        with session(RIGHT, autocommit=True) as owner, _role(owner, "plain") as password:
+        with superuser.session(RIGHT) as owner, _role(owner, "plain") as password:
             owner.execute(f"REVOKE {revoked} FROM PUBLIC")
             try:
                 with elsewhere(RIGHT, USER="plain", PASSWORD=password):

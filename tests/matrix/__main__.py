@@ -19,11 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from sandbox import environment, runs, servers
+from sandbox import environment, roles, runs, servers, tables
 from sandbox.processes import Process, eventually
 
 from .cells import CELLS, NAMED, Scene
-from .scene import RESULTS, migrate
+from .scene import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,6 +87,7 @@ def _environment(sandbox: servers.Sandbox, temporary: Path) -> dict[str, str]:
     return {
         **environment.for_django(debug=False),
         **sandbox.environment,
+        **sandbox.superusers,
         "DJANGO_SETTINGS_MODULE": "tests.matrix.settings",
         "LOG_FORMAT": "text",
         "TMPDIR": str(temporary),
@@ -100,7 +101,7 @@ def migrated() -> None:
     from django.db import connections
 
     django.setup()
-    migrate()
+    tables.make()
     connections.close_all()
 
 
@@ -124,8 +125,12 @@ def _copies(sandbox: servers.Sandbox, scene: Scene) -> Iterable[tuple[str, str]]
         parts = urlsplit(server.url)
         maintenance = urlunsplit(parts._replace(path="/postgres"))
         with psycopg.connect(maintenance, autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {scene} TEMPLATE {server.database}")
-        yield environment.VARIABLES[alias], urlunsplit(parts._replace(path=f"/{scene}"))
+            session.execute(
+                f"CREATE DATABASE {scene} TEMPLATE {server.database} OWNER {roles.OWNER}"
+            )
+        for role, prefix in roles.PREFIXES.items():
+            own = urlsplit(server.url_of(role))._replace(path=f"/{scene}")
+            yield f"{prefix}{environment.VARIABLES[alias]}", urlunsplit(own)
 
 
 def _keep(directory: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import django
 
-from sandbox import binaries, environment, servers
+from sandbox import binaries, environment, servers, tables
 from sandbox.proxy import Proxy
 
 from .acts import all_acts
@@ -40,7 +40,7 @@ def main() -> None:
             for name in environment.VARIABLES.values():
                 os.environ.pop(name, None)
             sandbox = stack.enter_context(servers.running())
-            os.environ.update(sandbox.environment)
+            os.environ.update({**sandbox.environment, **sandbox.superusers})
             postgres = dict(sandbox.postgres)
         log = directory / "redis.log"
         redis = servers.Redis(binaries.redis().path, data=directory / "redis", log=log)
@@ -55,18 +55,10 @@ def main() -> None:
         from .stage import Stage
 
         if postgres:
-            migrate()
+            tables.make()
         stage = Stage(directory, redis, postgres, broker, proxy)
         stack.callback(stage.close)
         Play(stage, directory, scene, cells).run()
-
-
-def migrate() -> None:
-    """Make the tables."""
-    from django.core.management import call_command
-
-    for alias in environment.DATABASES:
-        call_command("migrate", database=alias, verbosity=0)
 
 
 class Play:

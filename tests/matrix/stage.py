@@ -25,6 +25,7 @@ from django.db import Error, connections
 from apps.blog.models import Comment, Post
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from sandbox.environment import WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, stop_all
 
 from .cells import NAMED
@@ -69,7 +70,10 @@ class Program(Process):
     def __init__(self, directory: Path, name: str, *argv: str, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.matrix.process", str(directory), *argv]
         super().__init__(
-            command, log=directory / f"{name}.log", env={**os.environ, **env}, cwd=ROOT
+            command,
+            log=directory / f"{name}.log",
+            env=as_role(WEB if argv[0] == "web" else WORKER, {**os.environ, **env}),
+            cwd=ROOT,
         )
         self._seen = 0
 

@@ -131,7 +131,11 @@ def tried(chosen: Sequence[Mutation]) -> Iterator[Outcome]:
 def _lane(stack: ExitStack) -> Lane:
     running = stack.enter_context(servers.running())
     tree = copy_tree(ROOT, running.directory / "tree")
-    values = {**environment.for_django(debug=False), **running.environment}
+    values = {
+        **environment.for_django(debug=False),
+        **running.environment,
+        **running.superusers,
+    }
     options = ("-p", databases.__name__)
     return Lane(tree, running.directory / "tmp", values, options)
 

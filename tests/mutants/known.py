@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    broker,
     catalogue,
     clocks,
     columns,
@@ -39,6 +40,7 @@ MUTATIONS = (
     *columns.MUTATIONS,
     *generic.MUTATIONS,
     *catalogue.MUTATIONS,
+    *broker.MUTATIONS,
     *clocks.MUTATIONS,
     *differential.MUTATIONS,
     *foreign_text.MUTATIONS,

@@ -21,6 +21,8 @@ from .paths import (
     T_VERIFY,
 )
 
+MODELS = "apps/integrity/models.py"
+T_LONG_KEYS = "tests/integration/test_long_keys.py"
 CLAIM = f"{T_LOG}::TestClaim"
 LEASE = f"{CLAIM}::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing"
 
@@ -340,5 +342,30 @@ MUTATIONS = (
         "if not pks:\n            return 0\n        cascades",
         "return 0\n        cascades",
         (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),
+    ),
+    # Keys
+    Mutation(
+        "keys-of-one-beginning",
+        "G12: a receipt speaks for another parent, whose key begins alike",
+        MODELS,
+        "return models.Q(begins, In(models.Func",
+        "return models.Q(begins) or models.Q(In(models.Func",
+        (f"{T_LONG_KEYS}::TestAnyLength::test_keys_that_begin_alike_are_told_apart",),
+    ),
+    Mutation(
+        "keys-without-their-index",
+        "G8: a look for one key reads the whole log of its model",
+        MODELS,
+        "return models.Q(begins, key__in=keys)",
+        "return models.Q(key__in=keys)",
+        (f"{T_LONG_KEYS}::TestThePlan",),
+    ),
+    Mutation(
+        "the-triggers-look-without-it",
+        "G8: each delete reads the whole log of its model, where triggers record as well",
+        POSTGRESQL,
+        'AND {KEY_HEAD} = ANY(%s)"\n            " AND key = ANY(%s) AND',
+        'AND %s::text[] IS NOT NULL"\n            " AND key = ANY(%s) AND',
+        (f"{T_LONG_KEYS}::TestThePlan::test_postgresql_looks_into_the_index",),
     ),
 )

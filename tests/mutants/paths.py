@@ -83,10 +83,6 @@ WAKEUP = "apps/integrity/wakeup.py"
 
 BEAT = "workers/beat.py"
 CELERY = "workers/celery.py"
-CONSUMER = "workers/consumer.py"
-LIVENESS = "workers/liveness.py"
-RECOVERY = "workers/recovery.py"
-SWEEP = "workers/sweep.py"
 SETTINGS = "config/settings.py"
 
 T_ALARMS = "tests/integration/test_alarms.py"

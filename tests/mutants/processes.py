@@ -8,36 +8,26 @@ from .paths import (
     BEAT,
     CELERY,
     CHECKS_CELERY,
-    CONSUMER,
     EXCEPTIONS,
-    LIVENESS,
     MAINTENANCE,
-    RECOVERY,
     RELATIONS,
     ROUTING,
     SETTINGS,
-    SWEEP,
     T_ALARMS,
     T_BEAT,
     T_CHECKS_SETTINGS,
-    T_CONSUMER,
     T_EXCEPTIONS,
-    T_FUZZED,
     T_HOSTILE,
-    T_RECOVERY,
     T_ROUTERS,
     T_SETTINGS,
-    T_SWEEP,
     T_TASKS,
     T_WORKERS,
     TASKS,
 )
 
-UNREADABLE = f"{T_FUZZED}::test_messages_that_nobody_can_read_do_not_end_the_worker"
 SET_UP = f"{T_WORKERS}::test_celery_is_set_up_to_lose_nothing"
 LOSES_NOTHING = f"{T_WORKERS}::test_in_any_project_a_task_loses_no_message_and_ends_in_time"
 TIMETABLE = "test_no_tick_of_the_timetable_expires_by_the_clock_of_beat"
-ASKED = "test_a_database_is_asked_about_on_its_own_queue_and_the_logs_on_the_other"
 PILE = f"{T_WORKERS}::TestPileOfTicks"
 
 MUTATIONS = (
@@ -223,30 +213,6 @@ MUTATIONS = (
     ),
     # Workers and beat
     Mutation(
-        "no-sweep-of-workers",
-        "G1: a dead beat stops everything",
-        CELERY,
-        "Sweep})",
-        "Liveness})",
-        (f"{T_SWEEP}::test_workers_carry_the_step",),
-    ),
-    Mutation(
-        "sweep-asks-for-dispatch-only",
-        "G1: a worker does not ask for its own database",
-        SWEEP,
-        "    if database:",
-        "    if False:",
-        (f"{T_SWEEP}::{ASKED}",),
-    ),
-    Mutation(
-        "sweep-for-strangers",
-        "G6: a worker's own sweep asks about queues of others",
-        SWEEP,
-        "if control != CONTROL:",
-        "if False:",
-        (f"{T_SWEEP}::{ASKED}",),
-    ),
-    Mutation(
         "ticks-expire",
         "G1: a worker whose clock is ahead of beat's drops every tick",
         ROUTING,
@@ -319,28 +285,12 @@ MUTATIONS = (
         (f"{T_BEAT}::test_what_an_operator_changed_survives_a_restart",),
     ),
     Mutation(
-        "connections-of-the-task-before",
-        "G6: a connection that its server closed fails task after task",
-        CELERY,
-        "if not connection.in_atomic_block:",
-        "if False:",
-        (f"{T_WORKERS}::test_connections_are_checked_before_each_task",),
-    ),
-    Mutation(
         "impatient-worker",
         "a worker drops its broker at the first hiccup",
         CELERY,
         '"socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS,',
         "",
         (f"{T_WORKERS}::test_a_broker_that_hangs_holds_up_a_request_shorter_than_a_worker",),
-    ),
-    Mutation(
-        "alive-after-its-end",
-        "G11: a worker that stopped looks alive",
-        LIVENESS,
-        "_file(parent).unlink(missing_ok=True)",
-        "pass",
-        (f"{T_WORKERS}::test_a_worker_shows_itself_from_its_start_to_its_stop",),
     ),
     # Settings
     Mutation(
@@ -401,54 +351,6 @@ MUTATIONS = (
     ),
     # Messages that cannot be read, or name what is not there
     Mutation(
-        "ends-at-what-is-no-message",
-        "G5: an entry of the queue that is no message ends the worker",
-        CONSUMER,
-        "dropped(type(error).__name__)\n            return True",
-        "raise",
-        (UNREADABLE,),
-    ),
-    Mutation(
-        "ends-at-a-broken-message",
-        "G5: a message that cannot be decoded ends the worker",
-        CONSUMER,
-        "self.drop(message, type(error).__name__)",
-        "raise",
-        (f"{T_CONSUMER}::TestGuard",),
-    ),
-    Mutation(
-        "held-by-a-time-limit",
-        "G5: a time limit that is no pair takes a process out of the pool",
-        CONSUMER,
-        'if not _is_pair(headers.get("timelimit")):',
-        "if False:",
-        (f"{T_CONSUMER}::test_a_header_of_another_form_is_a_flaw",),
-    ),
-    Mutation(
-        "any-body",
-        "G5: what is to follow a task is no mapping, and ends the worker when the task fails",
-        CONSUMER,
-        'return "" if all(map(isinstance, body, BODY)) else "body"',
-        'return ""',
-        (f"{T_CONSUMER}::test_a_body_of_another_form_is_a_flaw",),
-    ),
-    Mutation(
-        "celerys-consumer",
-        "G5: Celery's own consumer reads the messages",
-        SETTINGS,
-        'CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"\n',
-        "",
-        (SET_UP,),
-    ),
-    Mutation(
-        "kombus-channels",
-        "G5: kombu's own channels read the queues",
-        RECOVERY,
-        "return consumer.Transport if found is redis.Transport else found",
-        "return found",
-        (f"{T_CONSUMER}::test_redis_gets_the_guarded_channels_and_other_brokers_their_own",),
-    ),
-    Mutation(
         "a-traceback-for-each-forged-name",
         "a message that names no database floods the log",
         TASKS,
@@ -489,46 +391,5 @@ MUTATIONS = (
         "else MESSAGES_MAX",
         "else WAKE_UPS_MAX",
         (f"{T_TASKS}::TestDispatch::test_a_full_queue_has_room_for_verification",),
-    ),
-    # Recovery
-    Mutation(
-        "seldom-asks-for-its-broker",
-        "G5: a worker waits for half a minute after its broker is back",
-        RECOVERY,
-        '"interval_max": RECONNECT_SECONDS_MAX, ',
-        "",
-        (f"{T_RECOVERY}::test_the_project_asks_for_its_broker_often",),
-    ),
-    Mutation(
-        "children-die-unseen",
-        "G1: a killed child is noticed late",
-        RECOVERY,
-        "            maintain()",
-        "            pass",
-        (f"{T_RECOVERY}::test_killed_children_are_looked_for",),
-    ),
-    Mutation(
-        "places-lost-for-good",
-        "G1: a worker whose acknowledgements failed fetches nothing any more",
-        RECOVERY,
-        "        if lost:",
-        "        if False:",
-        (f"{T_RECOVERY}::TestPlaces",),
-    ),
-    Mutation(
-        "connects-anew-at-first-sight",
-        "G6: a worker drops its connection for a message that has just come",
-        RECOVERY,
-        "lost, self.suspects = held & self.suspects, held",
-        "lost, self.suspects = held, held",
-        (f"{T_RECOVERY}::TestPlaces::test_another_one_each_time_is_an_ordinary_worker",),
-    ),
-    Mutation(
-        "connects-anew-at-work",
-        "G6: a worker drops its connection because it works",
-        RECOVERY,
-        "- set(qos._dirty) - working",
-        "- set(qos._dirty)",
-        (f"{T_RECOVERY}::TestPlaces::test_what_is_worked_on_keeps_its_place",),
     ),
 )

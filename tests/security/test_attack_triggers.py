@@ -16,6 +16,7 @@ from apps.integrity import triggers
 from apps.integrity.backends.postgresql.functions import CAPTURE, REFUSE
 from apps.integrity.exceptions import TriggersRefused
 from apps.integrity.models import Deletion
+from tests import superuser
 from tests.kinds.parents.models import Owner, Person, Token, Word
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ E001, E021, W022 = "integrity.E001", "integrity.E021", "integrity.W022"
 PARENTS = [Owner, Token, Word, Person]
 #: The role that has nothing but the right to make temporary tables, and one that it may act as.
 NOBODY = "integrity_nobody"
+
+
+@pytest.fixture(autouse=True)
+def _installed_by_a_superuser(committed: None) -> Iterator[None]:
+    """The worst case: what a superuser installs must not be a superuser's. It makes roles, too."""
+    with superuser.logged_in("default"):
+        yield
 
 
 @pytest.fixture

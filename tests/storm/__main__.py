@@ -27,7 +27,7 @@ import django
 
 from sandbox import environment, runs, servers
 
-from .plan import TROUBLES, WORKER_ROLE, Plan
+from .plan import TROUBLES, Plan
 from .states import ALL, expected, too_mild
 
 STORMS = 3
@@ -126,7 +126,6 @@ def _run(plan: Plan) -> tuple[list[str], Counter[str]]:
         from .storm import Storm
 
         storm = Storm(plan, sandbox, say)
-        storm.crew.of_workers.update(_as_worker(sandbox))
         stack.callback(storm.crew.stop)
         try:
             failures = storm.run()
@@ -145,19 +144,11 @@ def _environment(sandbox: servers.Sandbox) -> dict[str, str]:
     return {
         **environment.for_django(debug=False),
         **sandbox.environment,
+        **sandbox.superusers,
         "DJANGO_SETTINGS_MODULE": "tests.storm.settings",
         "LOG_FORMAT": "text",
         "TMPDIR": str(temporary),
         "PYTHONWARNINGS": QUIET_FOR_ROOT,
-    }
-
-
-def _as_worker(sandbox: servers.Sandbox) -> dict[str, str]:
-    """The URLs of the databases for the workers' role."""
-    return {
-        name: url.replace(f"//{servers.USER}:", f"//{WORKER_ROLE}:")
-        for name, url in sandbox.environment.items()
-        if name in environment.VARIABLES.values()
     }
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.integrity.routing import queue_for
+from sandbox.environment import WEB, WORKER, as_role
 from sandbox.processes import Process, Record, send, stop_all, tree
 
 from . import scene as scenes
-from .plan import ALIAS, BEAT, DELETERS, WORKERS
+from .plan import BEAT, DELETERS, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +30,7 @@ class Crew:
 
     directory: Path
     environment: Mapping[str, str]
-    #: The workers' beside it: the role that they log in with, an alias of another name.
+    #: The workers' and beat's beside it: an alias of another name.
     of_workers: dict[str, str] = field(default_factory=dict)
     #: Child database → the alias under which the workers know it.
     aliases: dict[str, str] = field(default_factory=dict)
@@ -47,24 +48,10 @@ class Crew:
         for name, known in WORKERS.items():
             queue = renamed.get(known, known)
             options = ["-Q", queue, "-n", f"{name}@%h", "--concurrency=2", "--loglevel=INFO"]
-            self._start(
-                name,
-                "celery",
-                "-A",
-                "workers",
-                "worker",
-                *options,
-                "--without-gossip",
-                "--without-mingle",
-                environment=self.of_workers,
-            )
+            options += ["--without-gossip", "--without-mingle"]
+            self._start(name, WORKER, "celery", "-A", "workers", "worker", *options)
         beat = ("celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
-        self._start(BEAT, *beat, environment=self.of_beat)
-
-    @property
-    def of_beat(self) -> dict[str, str]:
-        """Beat's environment: its own tables are no business of the workers' role."""
-        return {name: self.of_workers[name] for name in (ALIAS,) if name in self.of_workers}
+        self._start(BEAT, WORKER, *beat)
 
     def kill_workers(self) -> None:
         """Kill workers and beat for good: who starts them again does so with other settings."""
@@ -80,13 +67,13 @@ class Crew:
         self._start_part(scenes.RESTORER, "restorer")
 
     def _start_part(self, name: str, module: str) -> None:
-        self._start(name, f"tests.storm.{module}", str(self.directory), name)
+        self._start(name, WEB, f"tests.storm.{module}", str(self.directory), name)
 
-    def _start(self, name: str, *argv: str, environment: Mapping[str, str] | None = None) -> None:
+    def _start(self, name: str, role: str, *argv: str) -> None:
         log = self.directory / f"{name}.log"
         command = [sys.executable, "-m", *argv]
-        env = {**os.environ, **self.environment, **(environment or {})}
-        member = Process(command, log=log, env=env, cwd=ROOT)
+        env = {**os.environ, **self.environment, **(self.of_workers if role == WORKER else {})}
+        member = Process(command, log=log, env=as_role(role, env), cwd=ROOT)
         self.members[name] = member.start()
         self._started[name] = time.monotonic()
 

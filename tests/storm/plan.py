@@ -55,8 +55,6 @@ SLOT_SECONDS, TROUBLE_SECONDS = 15.0, (11.5, 13.0)
 #: The variable with another alias for blog_db, for who is deployed with it, and that alias.
 ALIAS, RENAMED = "STORM_BLOG_ALIAS", "press_db"
 
-#: The workers' own role: no superuser, and granted what `integrity grants` prints.
-WORKER_ROLE = "storm_worker"
 
 #: Shares of all kills.
 TARGETS: dict[Target, int] = {"child": 45, "worker": 25, "deleter": 22, "beat": 8}

@@ -11,12 +11,11 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.core.management import call_command
 from django.db import Error, connections
 from redis import RedisError
 
-from apps.integrity import grants
 from apps.integrity.routing import queue_for
+from sandbox import tables
 from sandbox.processes import ProcessError, eventually
 
 from . import checker, population, states
@@ -24,10 +23,10 @@ from . import scene as scenes
 from .checker import SAVEPOINTS, Checker
 from .crew import Crew
 from .nemesis import Nemesis
-from .plan import ALIAS, BEAT, CHILD_DATABASES, DATABASES, RENAMED, WORKER_ROLE, WORKERS
+from .plan import ALIAS, BEAT, CHILD_DATABASES, DATABASES, RENAMED, WORKERS
 from .renaming import rename
 from .scene import Scene
-from .troubles import create_role
+from .troubles import show_all_to_writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,10 +84,9 @@ class Storm:
 
     def _prepare(self) -> None:
         self.plan.write(self.scene.directory)
+        tables.make()
         for alias in DATABASES:
-            call_command("migrate", database=alias, verbosity=0)
-            create_role(self.sandbox.postgres[alias])
-        self._grant()
+            show_all_to_writers(self.sandbox.postgres[alias])
         states.note()
         self.checker = Checker(self.plan, self.scene)
         population.load(self.checker.original)
@@ -99,14 +97,6 @@ class Storm:
         self.crew.start_writers()
         if not self._until(self._all_answer):
             raise ProcessError("the workers did not start")
-
-    @staticmethod
-    def _grant() -> None:
-        """What the workers' role may do is what the command prints, and no more."""
-        for each in grants.grants(WORKER_ROLE):
-            with connections[each.database].cursor() as cursor:
-                for statement in each.statements:
-                    cursor.execute(statement)
 
     def _until(
         self,

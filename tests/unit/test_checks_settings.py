@@ -14,8 +14,9 @@ from django.db import connections
 from kombu import Exchange, Queue
 
 from apps.integrity import relations, routing
-from apps.integrity.checks import celery, waits
+from apps.integrity.checks import celery, celery_worker, waits
 from apps.integrity.checks import settings as checks
+from apps.integrity.queues.celery_worker import install
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
@@ -388,6 +389,32 @@ class TestW017:
         assert "integrity.W009" in told()  # silences nothing else
         project.DEBUG = True
         assert celery.in_place() == []
+
+
+class TestW024:
+    def test_an_app_without_install(
+        self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert celery_worker.unguarded() == []  # no app in this process
+        app = Celery("proj", broker="redis://", set_as_current=False)
+        monkeypatch.setattr(celery, "project_app", lambda: app)
+        [found] = celery_worker.unguarded()
+        assert (found.id, found.obj) == ("integrity.W024", "proj")
+        assert "from apps.integrity.queues.celery_worker import install" in str(found.hint)
+        project.CELERY_TASK_ALWAYS_EAGER = True  # no workers
+        assert celery_worker.unguarded() == []
+        project.CELERY_TASK_ALWAYS_EAGER = False
+        install(app)
+        assert celery_worker.unguarded() == []
+
+    def test_a_process_that_never_loaded_it_installed_it_nowhere(
+        self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app = Celery("proj", broker="redis://", set_as_current=False)
+        install(app)
+        monkeypatch.setattr(celery, "project_app", lambda: app)
+        monkeypatch.delitem(sys.modules, celery_worker.INSTALLER)
+        assert [each.id for each in celery_worker.unguarded()] == ["integrity.W024"]
 
 
 class TestE019:

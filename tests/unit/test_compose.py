@@ -13,8 +13,8 @@ import pytest
 import yaml
 from django.conf import settings
 
+from apps.integrity.queues import health
 from deploy import make_env
-from workers import health
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

@@ -7,58 +7,74 @@ import logging
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import kombu
+import kombu.pools
 import pytest
-from kombu import Message
+from kombu.transport import memory as of_memory
 from kombu.transport import redis as of_kombu
 
+from apps.integrity import routing, tasks
+from apps.integrity.queues.celery_worker import connection, consumer, messages, redis
 from apps.integrity.tasks import cascade_into
-from workers import consumer
 from workers.celery import app
-from workers.recovery import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def message(body: Any = ((), {}, {}), **headers: Any) -> Message:
-    found = {"task": "integrity.cascade", "id": "1", **headers}
-    return Message(
-        json.dumps(body),
-        content_type="application/json",
-        content_encoding="utf-8",
-        headers=found,
-        accept={"application/json"},
-    )
+OTHER = "proj.send_mail"  # a task of the project's own
+OURS = cascade_into.name
 
 
-def published(**options: Any) -> Message:
-    """What Celery makes of a call, with those options."""
-    made = app.amqp.as_task_v2("1", cascade_into.name, args=("blog_db",), **options)
-    return message(made.body, **json.loads(json.dumps(made.headers)))
+def flaw(headers: Any, body: Any = ((), {}, {})) -> str:
+    """As a worker asks, after the way through JSON."""
+    headers, body = json.loads(json.dumps([headers, body]))
+    return messages.flaw(messages.call(headers, body))
+
+
+def forged(task: Any = OTHER, **headers: Any) -> dict[str, Any]:
+    return {"task": task, "id": "1", **headers}
+
+
+def published(task: str, **options: Any) -> str:
+    """The flaw of what Celery makes of a call with those options, by either protocol."""
+    made = app.amqp.as_task_v2("1", task, args=("blog_db",), **options)
+    found = flaw(made.headers, made.body)
+    if not {"stamped_headers", "time_limit"} & options.keys():
+        old = app.amqp.as_task_v1("1", task, args=("blog_db",), **options)
+        assert flaw(old.headers, old.body) == found
+    return found
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"countdown": 5, "expires": 60.5},
-        {"time_limit": 5, "soft_time_limit": 0.5},
+        {"countdown": 5, "expires": 60.5, "ignore_result": False},
+        {"time_limit": 5, "soft_time_limit": 0.5, "countdown": 5},
         {"stamped_headers": ["tenant"], "tenant": "x"},
         {"callbacks": [cascade_into.si("shop_db")], "root_id": "2", "parent_id": "3"},
         {"group_id": "4", "retries": 3, "shadow": "other"},
+        {"chord": cascade_into.si("shop_db")},
     ],
     ids=str,
 )
-def test_what_celery_publishes_is_taken(options: dict[str, Any]) -> None:
-    assert consumer.flaw(published(**options)) == ""
+def test_a_project_s_own_tasks_keep_what_celery_offers_and_ours_ask_for_nothing(
+    options: dict[str, Any],
+) -> None:
+    assert published(OTHER, **options) == ""
+    assert published(OURS, **options) != ""
+
+
+@pytest.mark.parametrize("task", [OURS, OTHER])
+def test_a_call_is_taken(task: str) -> None:
+    assert published(task, root_id="2", parent_id="3", reply_to="4") == ""
 
 
 @pytest.mark.parametrize(
-    ("headers", "flaw"),
+    ("headers", "why"),
     [
         ({"task": [1]}, "header task"),
         ({"id": None}, "header id"),
+        ({"eta": 5}, "header eta"),
         ({"expires": 5}, "header expires"),
         ({"retries": "x"}, "header retries"),
         ({"timelimit": 5}, "header timelimit"),
@@ -70,21 +86,78 @@ def test_what_celery_publishes_is_taken(options: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_header_of_another_form_is_a_flaw(headers: dict[str, Any], flaw: str) -> None:
-    assert consumer.flaw(message(**headers)) == flaw
+def test_a_header_of_another_form_is_a_flaw(headers: dict[str, Any], why: str) -> None:
+    assert flaw(forged(**headers)) == why
 
 
 @pytest.mark.parametrize("body", [5, [], [[], {}], [[], {}, {}, {}], [[], [], {}], [[], {}, 5]])
 def test_a_body_of_another_form_is_a_flaw(body: Any) -> None:
-    assert consumer.flaw(message(body)) == "body"
+    assert flaw(forged(), body) == "body"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "why"),
+    [
+        ({"eta": "2099-01-01T00:00:00+00:00"}, [[], {}, {}], "header eta"),
+        ({"retries": 10**9}, [[], {}, {}], "header retries"),
+        ({"shadow": "\x1b[31m"}, [[], {}, {}], "header shadow"),
+        ({"group": "1"}, [[], {}, {}], "header group"),
+        ({"stamps": {"a": "b"}}, [[], {}, {}], "header stamps"),
+        ({"id": "x\n2026 INFO all is well"}, [[], {}, {}], "header id"),
+        ({"id": "x" * 256}, [[], {}, {}], "header id"),
+        ({"argsrepr": "x" * 20_000}, [[], {}, {}], "size"),
+        ({}, [["a", "b"], {}, {}], "arguments"),
+        ({}, [["a"], {"database": "b"}, {}], "arguments"),
+        ({}, [[1], {}, {}], "arguments"),
+        ({}, [[], {"keys": [1]}, {}], "arguments"),
+        ({}, [["x" * 256], {}, {}], "arguments"),
+        ({}, [[], {}, {"chain": [{"task": "proj.delete_all"}]}], "other tasks"),
+        ({}, [[], {}, {"callbacks": [1]}], "other tasks"),
+        ({}, [[], {}, {"errbacks": [1]}], "other tasks"),
+        ({}, [[], {}, {"chord": {"task": "x"}}], "other tasks"),
+    ],
+    ids=str,
+)
+def test_a_message_of_ours_names_a_database_and_asks_for_nothing_else(
+    headers: dict[str, Any], body: Any, why: str
+) -> None:
+    assert flaw(forged(OURS, **headers), body) == why
+    if why not in {"size", "arguments"} and headers.get("id") is None:
+        assert flaw(forged(**headers), body) == ""
+    following = dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
+    assert flaw(forged(OURS, retries=0, timelimit=[None, None]), [["a"], {}, following]) == ""
+
+
+@pytest.mark.parametrize(
+    ("accepted", "content_type", "length", "why"),
+    [
+        (["json"], "application/json", 100, ""),
+        (["json", "pickle"], "application/x-python-serialize", 100, "content type"),
+        (["application/json", "yaml"], "application/x-yaml", 100, "content type"),
+        (["auth"], "application/data", 100, ""),
+        (["auth"], "application/json", 100, "content type"),
+        (["json"], "application/json", 10_000, "size"),
+        (["application/x-python-serialize"], "application/x-python-serialize", 100, ""),
+    ],
+)
+def test_a_body_of_ours_is_decoded_where_it_is_small_and_of_a_safe_kind(
+    accepted: list[str], content_type: str, length: int, why: str
+) -> None:
+    assert messages.unread(OURS, content_type, length, accepted) == why
+    for task in (OTHER, None, [1]):
+        assert messages.unread(task, content_type, length, accepted) == ""
 
 
 def test_redis_gets_the_guarded_channels_and_other_brokers_their_own() -> None:
     for scheme in ("redis", "rediss"):
-        transport = Connection(f"{scheme}://localhost").get_transport_cls()
-        assert transport is consumer.Transport
+        transport = connection.Connection(f"{scheme}://localhost").get_transport_cls()
+        assert transport is redis.Transport
         assert issubclass(transport, of_kombu.Transport)
-    assert Connection("memory://").get_transport_cls() is not consumer.Transport
+    assert connection.Connection("memory://").get_transport_cls() is of_memory.Transport
+    by_sentinel = connection.Connection("sentinel://localhost").get_transport_cls()
+    assert issubclass(by_sentinel, of_kombu.SentinelTransport)
+    assert issubclass(by_sentinel.Channel, redis.Channel)
+    assert issubclass(by_sentinel.Channel, of_kombu.SentinelChannel)
 
 
 class TestGuard:
@@ -102,9 +175,13 @@ class TestGuard:
         ("body", "headers", "why"),
         [
             (b"{secret", {"task": "integrity.cascade", "id": "1"}, "DecodeError"),
-            (b"[[], {}, {}]", {"task": "secret", "id": "1"}, "no such task"),
+            (b"[[], {}, {}]", {"task": "no\x1b[1mtask", "id": "1"}, r"no task 'no\\x1b[1mtask'"),
             (b"[[], {}, {}]", {"id": "1"}, "header task"),
-            (b"[[], {}, {}]", {"task": "integrity.cascade", "id": "1", "eta": "secret"}, "Invalid"),
+            (
+                b"[[], {}, {}]",
+                {"task": "integrity.cascade", "id": "1", "eta": "secret"},
+                "header eta",
+            ),
         ],
     )
     def test_a_message_is_dropped_and_not_quoted(
@@ -124,15 +201,74 @@ class TestGuard:
         handle(found)
         assert found.acknowledged
         [told] = caplog.records
-        assert told.getMessage().startswith(f"a message that cannot be read was dropped: {why}")
+        assert told.getMessage().startswith(f"a message that cannot be taken was dropped: {why}")
         assert "secret" not in caplog.text
 
-    def handler(self) -> Any:
+    @pytest.mark.parametrize("protocol", [1, 2])
+    def test_a_message_of_ours_has_the_limits_of_its_task_and_no_result(
+        self, queue: Any, protocol: int
+    ) -> None:
+        taken: list[Any] = []
+        handle = self.handler(taken.append)
+        for task in (OURS, "celery.backend_cleanup"):
+            made = app.amqp.task_protocols[protocol](
+                "1", task, args=("blog_db",) if task == OURS else (),
+                expires=-5.0, time_limit=0.001, soft_time_limit=0.001,
+            )  # fmt: skip
+            headers = {**made.headers, "ignore_result": False} if protocol == 2 else {}
+            queue.producer.publish(
+                made.body, routing_key="guarded", serializer="json", headers=headers
+            )
+            handle(queue.channel.basic_get(queue.queue.name))
+        [request] = taken
+        assert request.name == OURS
+        assert request.ignore_result
+        assert request.expires is None
+        assert not any(request.time_limits)
+
+    @pytest.mark.parametrize(
+        ("queues", "kept"), [(("integrity", "integrity.blog_db"), 0), (("integrity", "mail"), 1)]
+    )
+    def test_a_worker_of_our_queues_alone_keeps_nothing_of_celery_s(
+        self, queue: Any, queues: Any, kept: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduled: list[Any] = []
+        handle = self.handler(call_at=lambda *entry, **_: scheduled.append(entry))
+        monkeypatch.setattr(app.amqp.queues, "_consume_from", dict.fromkeys(queues))
+        made = app.amqp.as_task_v2("1", "celery.backend_cleanup", countdown=10**9)
+        queue.producer.publish(
+            made.body, routing_key="guarded", serializer="json", headers=made.headers
+        )
+        handle(queue.channel.basic_get(queue.queue.name))
+        assert len(scheduled) == kept
+
+    def test_what_this_app_and_beat_publish_is_taken(
+        self, queue: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken: list[Any] = []
+        handle = self.handler(taken.append)
+        broker = queue.channel.connection.client
+        monkeypatch.setattr(tasks, "_impatient", lambda _seconds: broker)
+        monkeypatch.setattr(tasks, "is_eager", lambda: False)
+        for task in (cascade_into, tasks.verify_in, tasks.scan_for_orphans):
+            tasks._publish(task, "blog_db")
+        tasks.publish_dispatch("default")
+        for name, entry in routing.BEAT_SCHEDULE.items():
+            with kombu.pools.producers[broker].acquire() as producer:
+                app.tasks[name].apply_async(producer=producer, **entry["options"])
+                app.send_task(name, producer=producer, **entry["options"])
+        for each in ("integrity", "integrity.blog_db"):
+            while found := queue.channel.basic_get(each):
+                handle(found)
+        assert len(taken) == 4 + 2 * len(routing.BEAT_SCHEDULE)
+
+    def handler(self, take: Any = lambda _request: None, call_at: Any = None) -> Any:
         controller = SimpleNamespace(
             state=SimpleNamespace(revoked=()), use_eventloop=False, concurrency=1
         )
         pool = SimpleNamespace(is_green=False, apply_async=None)
-        made = consumer.Consumer(lambda _request: None, app=app, pool=pool, controller=controller)
-        made.event_dispatcher, made.timer = None, SimpleNamespace(call_at=None)
+        made = consumer.Consumer(take, app=app, pool=pool, controller=controller)
+        made.event_dispatcher, made.timer = None, SimpleNamespace(call_at=call_at)
+        made.qos = SimpleNamespace(increment_eventually=lambda: None)
         made.update_strategies()
         return made.create_task_handler()

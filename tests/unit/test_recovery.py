@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import kombu
 import pytest
 from celery.worker import state
 
-from workers import recovery
+from apps.integrity.queues.celery_worker import connection, redis, steps
 from workers.celery import app
 
 if TYPE_CHECKING:
@@ -39,9 +40,12 @@ class Request:
 @pytest.fixture
 def queue() -> Iterator[Any]:
     """A queue of kombu's own broker in memory, with two messages."""
-    with kombu.Connection("memory://") as connection:
-        found = connection.SimpleQueue("recovery")
+    with kombu.Connection("memory://") as broker:
+        found = broker.SimpleQueue("recovery")
         found.clear()
+        # As the channels for Redis do.
+        channel: Any = found.channel
+        channel.unacknowledged = functools.partial(redis.Channel.unacknowledged, channel)
         for number in range(2):
             found.put(number)
         yield found
@@ -49,11 +53,13 @@ def queue() -> Iterator[Any]:
 
 
 def worker(queue: Any = None) -> Any:
-    consumer = SimpleNamespace(task_consumer=queue and SimpleNamespace(channel=queue.channel))
+    consumer = SimpleNamespace(
+        task_consumer=queue and SimpleNamespace(channel=queue.channel), task_buckets={}
+    )
     return SimpleNamespace(timer=Timer(), consumer=consumer, pool=SimpleNamespace(), app=app)
 
 
-@pytest.mark.parametrize("step", [recovery.Children, recovery.Places])
+@pytest.mark.parametrize("step", [steps.Children, steps.Places])
 @pytest.mark.parametrize("ending", ["stop", "terminate"])
 def test_workers_carry_the_steps_which_act_until_they_stop(step: Any, ending: str) -> None:
     assert step in app.steps["worker"]
@@ -76,16 +82,16 @@ def test_the_project_asks_for_its_broker_often(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(kombu.exceptions.OperationalError):
         broker.ensure_connection(lambda _error, wait: waits.append(wait), max_retries=12)
     assert len(waits) > 10
-    assert max(waits) <= recovery.RECONNECT_SECONDS_MAX + 2  # where kombu begins
+    assert max(waits) <= connection.RECONNECT_SECONDS_MAX + 2  # where kombu begins
 
 
 def test_killed_children_are_looked_for() -> None:
     looked: list[str] = []
     one = worker()
     one.pool._pool = SimpleNamespace(maintain_pool=lambda: looked.append("once"))
-    recovery.Children(one).act(one)
+    steps.Children(one).act(one)
     assert looked == ["once"]
-    assert recovery.CHILDREN_SECONDS < 5  # Celery's own
+    assert steps.CHILDREN_SECONDS < 5  # Celery's own
 
 
 class TestPlaces:
@@ -94,7 +100,7 @@ class TestPlaces:
     ) -> None:
         queue.get()
         one = worker(queue)
-        step = recovery.Places(one)
+        step = steps.Places(one)
         step.act(one)
         with pytest.raises(OSError, match=r"^1 messages that were never acknowledged"):
             step.act(one)
@@ -102,7 +108,7 @@ class TestPlaces:
 
     def test_another_one_each_time_is_an_ordinary_worker(self, queue: Any) -> None:
         one = worker(queue)
-        step = recovery.Places(one)
+        step = steps.Places(one)
         first = queue.get()
         step.act(one)
         queue.get()
@@ -117,7 +123,21 @@ class TestPlaces:
             Request(taken) if by == "message" else Request(None, delivery_tag=taken.delivery_tag)
         )
         state.reserved_requests.add(request)  # type: ignore[arg-type]
-        step = recovery.Places(one)
+        step = steps.Places(one)
         for _ in range(3):
             step.act(one)
         state.reserved_requests.discard(request)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("waits", ["time", "turn"])
+    def test_what_waits_for_its_time_or_turn_keeps_its_place(self, queue: Any, waits: str) -> None:
+        request: Any = Request(queue.get())
+        one = worker(queue)
+        if waits == "time":
+            state.scheduled_requests.add(request)  # type: ignore[attr-defined]
+        else:
+            bucket = SimpleNamespace(contents=[(request, 1)])
+            one.consumer.task_buckets = {"proj.slow": bucket, "proj.fast": None}
+        step = steps.Places(one)
+        for _ in range(3):
+            step.act(one)
+        state.scheduled_requests.discard(request)  # type: ignore[attr-defined]

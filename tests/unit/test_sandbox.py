@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import binaries, environment, processes, runs
+from sandbox import binaries, environment, processes, roles, runs
 from sandbox.processes import Process, ProcessError, Record
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
@@ -195,3 +195,32 @@ def test_run_lists_every_command_once():
     wanted = "demo test lint bench storm faults mutants differential docs up down clean lock"
     wanted += " test-all test-apps audit"
     assert names == wanted.split()
+
+
+class TestRoles:
+    """Each process knows the URLs of its own role, and no other."""
+
+    def test_a_process_gets_its_own_urls(self) -> None:
+        values = {
+            f"{prefix}{name}": f"{prefix}{name}"
+            for prefix in ("", environment.WEB, environment.WORKER, "SUPERUSER_")
+            for name in environment.VARIABLES.values()
+        }
+        for role in (environment.WEB, environment.WORKER):
+            found = environment.as_role(role, {**values, "PATH": "/bin"})
+            assert found == {
+                "PATH": "/bin",
+                **{name: f"{role}{name}" for name in environment.VARIABLES.values()},
+            }
+
+    def test_without_roles_everybody_has_the_same(self) -> None:
+        values = dict.fromkeys(environment.VARIABLES.values(), "url")
+        assert environment.as_role(environment.WEB, values) == values
+        assert environment.as_role(environment.WORKER, {"A": "b"}) == {"A": "b"}
+
+    def test_each_has_a_password_of_its_own(self) -> None:
+        passwords = roles.Passwords()
+        assert len({passwords.superuser, *passwords.roles.values()}) == 1 + len(roles.PREFIXES)
+        assert passwords.of("integrity_web") != passwords.of("integrity") == passwords.superuser
+        line = " ".join(map(str, roles.script("main")))
+        assert not any(each in line for each in (passwords.superuser, *passwords.roles.values()))

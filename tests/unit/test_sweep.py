@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from apps.integrity import relations, routing, tasks
+from apps.integrity.queues.celery_worker.steps import Sweep
 from workers.celery import app
-from workers.sweep import Sweep
 
 
 class Timer:
@@ -53,7 +53,7 @@ def test_a_database_is_asked_about_on_its_own_queue_and_the_logs_on_the_other(
     sent: list[tuple[str, str]],
 ) -> None:
     one = worker("integrity", "integrity.blog_db", "somebody.elses", "celery")
-    Sweep(one).ask(one)
+    Sweep(one).act(one)
     assert sent == [
         *(("integrity.dispatch", using) for using in relations.log_databases()),
         ("integrity.cascade", "blog_db"),

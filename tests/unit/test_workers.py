@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import subprocess
@@ -20,10 +21,10 @@ from django.db import connections
 
 import config
 from apps.integrity import control, routing, tasks
+from apps.integrity.queues import health
+from apps.integrity.queues.celery_worker.steps import Liveness
 from workers import celery as celery_module
-from workers import health
 from workers.celery import app
-from workers.liveness import Liveness
 
 if TYPE_CHECKING:
     from celery.app.utils import Settings
@@ -86,7 +87,6 @@ def test_producers_of_the_project_use_our_app() -> None:
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("worker_consumer", "workers.consumer:Consumer"),
         ("task_create_missing_queues", False),
         ("task_default_queue", "integrity"),
         ("result_backend", None),
@@ -200,7 +200,7 @@ def test_connections_are_checked_before_each_task(monkeypatch: pytest.MonkeyPatc
         connection("inside the caller's transaction", in_atomic_block=True),
     ]
     monkeypatch.setattr(type(connections), "all", lambda _self, **_kwargs: opened)
-    task_prerun.send(sender=None)
+    task_prerun.send(sender=tasks.maintain)
     assert checked == ["between tasks"]
 
 
@@ -231,8 +231,8 @@ def test_a_process_that_was_never_seen_is_not_alive(
 
 @pytest.mark.usefixtures("folder")
 def test_a_process_is_alive_until_its_file_is_too_old() -> None:
+    health.touch("blog_db")
     file = health.alive_file("blog_db")
-    file.touch()
     assert health.main(["blog_db"]) == 0
     long_ago = time.time() - 100
     os.utime(file, (long_ago, long_ago))
@@ -247,9 +247,10 @@ class Timer:
     def __init__(self) -> None:
         self.calls: list[Any] = []
 
-    def call_repeatedly(self, _seconds: float, call: Any) -> Any:
-        self.calls.append(call)
-        return SimpleNamespace(cancel=lambda: self.calls.remove(call))
+    def call_repeatedly(self, _seconds: float, call: Any, args: Any) -> Any:
+        entry = functools.partial(call, *args)
+        self.calls.append(entry)
+        return SimpleNamespace(cancel=lambda: self.calls.remove(entry))
 
 
 @pytest.mark.usefixtures("folder")
@@ -274,7 +275,7 @@ def test_workers_carry_the_liveness_step() -> None:
 
 def test_the_probe_starts_neither_django_nor_celery() -> None:
     code = (
-        "import sys, workers.health;"
+        "import sys, apps.integrity.queues.health;"
         " print(sorted({'django', 'celery', 'kombu'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -11,6 +11,7 @@ from django.core import checks
 from . import (
     admin,
     celery,
+    celery_worker,
     databases,
     exposure,
     keys,
@@ -26,7 +27,7 @@ def connect() -> None:
     """Register the checks."""
     for each in (
         *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
-        *(*settings.CHECKS, *celery.CHECKS, *waits.CHECKS, *schemas.CHECKS),
+        *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)
     for late in (*waits.DEPLOYED, *exposure.DEPLOYED):

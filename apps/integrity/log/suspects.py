@@ -12,7 +12,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from .. import conf, relations, statements
-from ..models import Cascade, Deletion
+from ..models import Cascade, Deletion, of_keys
 from ..statements.barriers import packed
 from . import tables
 
@@ -104,7 +104,7 @@ def _open_deletions(
     # Only keys have an index; what holds another field is found through those of the states.
     for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
         rows = tables.deletions(using).filter(
-            **{"key__in" if by_key else f"targets__{name}__in": keys},
+            of_keys(keys) if by_key else Q(**{f"targets__{name}__in": keys}),
             parent=relation.parent._meta.label,
             relation__in=["", relation.label],
             state__in=states,

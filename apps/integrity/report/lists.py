@@ -10,7 +10,7 @@ from django.db.models import Max, Q, QuerySet
 from .. import relations
 from ..backends import clocks
 from ..exceptions import InvalidKey
-from ..models import Audit, Cascade, Deletion
+from ..models import Audit, Cascade, Deletion, of_keys
 from . import bounds
 
 
@@ -63,7 +63,7 @@ def _named(model: str, text: str) -> Q:
             if model:
                 raise
         else:
-            found |= Q(parent=label, key=key)
+            found |= Q(of_keys([key]), parent=label)
     if not found:
         raise InvalidKey(f"{text!r} is no key of any parent model")
     return found

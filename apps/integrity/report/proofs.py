@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from .. import relations
 from ..backends import clocks
-from ..models import Cascade, Deletion
+from ..models import Cascade, Deletion, of_keys
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -53,7 +53,7 @@ def _of(parent: Model, key: str) -> Q:
             text = relations.format_key(field, relations.parse_key(field, value))
             return Q(**{f"targets__{name}": text})
     pk = relations.primary_key(parent)
-    return Q(key=relations.format_key(pk, relations.parse_key(pk, key)))
+    return of_keys([relations.format_key(pk, relations.parse_key(pk, key))])
 
 
 def _receipt(deletion: Deletion) -> Receipt:
@@ -129,7 +129,7 @@ def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
     """The latest deletions of those parents, among as many rows as there are keys."""
     pk = relations.primary_key(parent)
     texts = [relations.format_key(pk, key) for key in keys]
-    rows = Deletion.objects.using(using).filter(parent=parent._meta.label, key__in=texts)
+    rows = Deletion.objects.using(using).filter(of_keys(texts), parent=parent._meta.label)
     return list(rows.order_by("-pk")[: len(texts)])
 
 

@@ -10,6 +10,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models import BooleanField, F, Func, Q, Value
 
 from ..backends.schemas import beside_log
+from ..models import HEAD, HEAD_CHARS
 from ..relations import format_key, primary_key
 from ..stored import prepare, prepare_all
 from . import need
@@ -30,6 +31,9 @@ IDS = hidden("bigint")
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
 #: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "%s::jsonb -> cascade.id::text"
+
+#: What the index of the keys holds of each.
+KEY_HEAD = HEAD % {"expressions": "key"}
 
 #: Who a server is. A dump that is restored, an upgrade and a promotion change it; a copy of the
 #: files does so by its port alone. A restart does not, or nothing would ever be verified on a
@@ -113,9 +117,9 @@ class PostgreSQL(Rows):
         # A trigger logs at the time of a statement, never before its transaction began.
         rows = fetch(
             using,
-            "SELECT key FROM integrity_deletion WHERE parent = %s AND key = ANY(%s)"
-            " AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
-            [parent._meta.label, list(need(keys))],
+            f"SELECT key FROM integrity_deletion WHERE parent = %s AND {KEY_HEAD} = ANY(%s)"
+            " AND key = ANY(%s) AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
+            [parent._meta.label, [key[:HEAD_CHARS] for key in need(keys)], list(keys)],
         )
         return {key for (key,) in rows}
 

@@ -11,6 +11,7 @@ from django.db import Error, connections
 from apps.integrity import report
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.phases import Phase
+from tests import superuser
 
 from ..stage import Broken, insist, now
 from .act import Act, proves
@@ -47,15 +48,14 @@ def child_read_only(stage: Stage) -> None:
 
 def _read_only(value: str) -> None:
     """As before and after a failover; whoever is connected is thrown out."""
-    connection = connections["shop_db"].copy()
-    name = connection.ops.quote_name(connection.settings_dict["NAME"])
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute("SET default_transaction_read_only = off")
-        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+    name = connections["shop_db"].ops.quote_name(connections["shop_db"].settings_dict["NAME"])
+    superuser.run(
+        "shop_db",
+        "SET default_transaction_read_only = off",
+        f"ALTER DATABASE {name} SET default_transaction_read_only = {value}",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
 
 
 def _waits_alone(

@@ -12,6 +12,7 @@ from apps.blog.models import Post
 from apps.integrity import report
 from apps.integrity.models import Deletion
 from apps.integrity.phases import Phase
+from tests import superuser
 
 from ..stage import insist, now
 from .act import Act, proves
@@ -89,7 +90,7 @@ def web_killed_before_commit(stage: Stage) -> None:
 
 
 def _sessions_in_transaction(stage: Stage) -> int:
-    with closing(stage.session("default")) as session:
+    with superuser.session("default") as session:
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             " AND state LIKE 'idle in transaction%'"

@@ -1,0 +1,34 @@
+"""Whether the project's Celery app has what makes its workers survive. Celery is not imported."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.core import checks
+
+from . import celery
+
+INSTALLER = f"{celery.PACKAGE}.queues.celery_worker"
+
+
+def unguarded(**_: Any) -> list[checks.CheckMessage]:
+    """W024: the project's Celery app was made without `install(app)`."""
+    app = celery.project_app()
+    if app is None or not celery.is_told() or celery.option("TASK_ALWAYS_EAGER"):
+        return []
+    worker = sys.modules.get(INSTALLER)
+    if worker is not None and worker.is_installed(app):
+        return []
+    return [
+        checks.Warning(
+            f"The Celery app {app.main!r} has Celery's own consumer: a malformed message or a fault"
+            " of the broker can end its workers, and messages for a later time can fill them.",
+            hint=f"Where the app is made: from {INSTALLER} import install, and install(app).",
+            obj=app.main,
+            id="integrity.W024",
+        )
+    ]
+
+
+CHECKS = (unguarded,)

@@ -1,0 +1,76 @@
+"""Is a worker, or beat, alive? It touches a file; the probe looks at the file's age.
+
+    python -m crossdb_integrity.queues.health NAME [--max-age SECONDS]
+
+exits 0 if NAME (the part of the node name before the @, or "beat") is alive, else 1. The probe
+starts neither Django nor Celery. Being alive is not progress: the lag of each database tells that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PERIOD_SECONDS = 5.0
+MAX_AGE_SECONDS = 30.0
+#: Nobody else may write into the folder.
+FOLDER_MODE = 0o700
+
+
+def folder() -> Path:
+    """Return the folder of these files; each user of the machine has their own."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"integrity-alive-{user}"
+
+
+def alive_file(name: str) -> Path:
+    """Return the file that the process of that name touches."""
+    return folder() / re.sub(r"[^\w.-]", "_", f"{name}.alive")
+
+
+def touch(name: str) -> None:
+    """Show that the process of that name is alive.
+
+    Raises `PermissionError` where another user of the machine made the folder: they could write
+    files that tell of processes which are dead.
+    """
+    place = folder()
+    place.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    found = place.lstat()
+    if place.is_symlink() or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
+        raise PermissionError(f"{place} belongs to somebody else: remove it, or set TMPDIR")
+    alive_file(name).touch()
+
+
+def age_seconds(name: str) -> float | None:
+    """Return how long ago the process showed itself; None if it never did."""
+    try:
+        return time.time() - alive_file(name).stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the probe's exit code; the reason goes to standard output."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS")
+    options = parser.parse_args(arguments)
+    age = age_seconds(options.name)
+    seen = "never seen" if age is None else f"seen {age:.0f} s ago"
+    sys.stdout.write(f"{options.name}: {seen}\n")
+    return 0 if age is not None and age <= options.max_age else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Keys of any length are recorded and found, by an index that holds the beginning of each."""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+import string
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import connection, connections, transaction
+
+from apps.integrity import capture, log, relations, report, statements, triggers
+from apps.integrity.models import HEAD_CHARS, Deletion
+from tests.kinds.left.models import WordUse
+from tests.kinds.lite.models import Author
+from tests.kinds.parents.models import Word
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator
+
+    from django.db.models import Model
+
+    from tests.conftest import Captured, Tune
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+INDEX = "integrity_deletion_key"
+WORDS = relations.label(WordUse._meta.get_field("word"))
+LABEL = Word._meta.label
+#: A primary key's index takes 2,704 bytes, of which it needs some itself.
+MOST_BYTES = 2_688
+
+
+def _letters(seed: int, letters: str, length: int) -> str:
+    return "".join(random.Random(seed).choices(letters, k=length))  # noqa: S311
+
+
+LONG = {
+    "ascii": _letters(1, string.printable[:90], MOST_BYTES),
+    "four bytes each": _letters(2, "".join(map(chr, range(0x1F300, 0x1F5FF))), MOST_BYTES // 4),
+    "compressed": "a" * 100_000,
+}
+SAME_HEAD = [f"{'x' * HEAD_CHARS}{end}" for end in ("1", "2")]
+
+
+@pytest.fixture(params=["signal", "both"])
+def long_keys(request: pytest.FixtureRequest, committed: None, tune: Tune) -> Iterator[None]:
+    """Parents with text of any length as their key, and children that hold it."""
+    tables = [
+        ("default", Word._meta.db_table, "text"),
+        ("test_left", WordUse._meta.db_table, "word_id"),
+    ]
+    tune(capture={LABEL: request.param})
+    for alias, table, column in tables:
+        _execute(alias, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE text")
+    triggers.install("default")
+    yield
+    tune(capture="signal")
+    triggers.install("default")
+    for alias, table, column in tables:
+        _execute(alias, f"DELETE FROM {table}")  # noqa: S608
+        _execute(alias, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar(12)")
+
+
+def _execute(alias: str, statement: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.usefixtures("long_keys")
+class TestAnyLength:
+    @pytest.mark.parametrize("kind", LONG)
+    def test_it_is_deleted_and_cascaded(
+        self, kind: str, converge: Callable[[], Counter[str]]
+    ) -> None:
+        key = LONG[kind]
+        word, kept = Word.objects.bulk_create([Word(text=key), Word(text=key[:-1] + "~")])
+        WordUse.objects.create(word=word)
+        WordUse.objects.create(word=kept)
+        word.delete()
+        assert list(Deletion.objects.values_list("key", flat=True)) == [key]
+        assert converge() == {WORDS: 1}
+        assert WordUse.objects.get().word_id == kept.pk
+        (receipt,) = report.receipts(LABEL, key)
+        assert receipt["deletion"]["key"] == key
+        assert report.receipts(LABEL, kept.pk) == []
+
+    def test_keys_that_begin_alike_are_told_apart(self) -> None:
+        one, other = Word.objects.bulk_create(Word(text=key) for key in SAME_HEAD)
+        one.delete()
+        assert len(report.receipts(LABEL, SAME_HEAD[0])) == 1
+        assert report.receipts(LABEL, SAME_HEAD[1]) == []
+        assert [each.key for each in report.newest(Word, SAME_HEAD, using="default")] == SAME_HEAD[
+            :1
+        ]
+        relation = relations.catalogue().relation(WORDS)
+        entered = log.suspect(relation, SAME_HEAD, {}, database="test_left", using="default")
+        assert entered.suspects == SAME_HEAD[1:]
+        with transaction.atomic():
+            other.delete()
+            assert capture.record((Word, SAME_HEAD[1:]), using="default") == SAME_HEAD[1:]
+
+
+def _filled(alias: str, label: str) -> None:
+    Deletion.objects.using(alias).bulk_create(
+        Deletion(parent=label, key=f"k{number}", source="api", state="verified")
+        for number in range(5_000)
+    )
+
+
+def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
+    """Every way in which the log is asked for deletions by their keys."""
+    label = parent._meta.label
+    report.receipts(label, keys[0])
+    report.newest(parent, keys, using=alias)
+    list(report.deletions(using=alias, model=label, key=keys[0]).rows)
+    statements.on(alias).triggered_deletions(parent, keys, using=alias)
+    relation = next(e for e in relations.catalogue().relations if e.parent is parent)
+    log.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)
+
+
+def _by_key(asked: list[str]) -> list[str]:
+    """The statements that look for deletions, other than all of a database's."""
+    heads = f"substr.*1, {HEAD_CHARS}.*"
+    return [each for each in asked if re.match(f"select .*where.*{heads}", each, re.IGNORECASE)]
+
+
+class TestThePlan:
+    def test_postgresql_looks_into_the_index(self, captured: Captured) -> None:
+        _filled("default", LABEL)
+        _execute("default", "ANALYZE integrity_deletion")
+        with captured:
+            _looks(Word, ["k77", "k78"], "default")
+        asked = _by_key(captured["default"])
+        assert len(asked) == 5
+        with connection.cursor() as cursor:
+            for each in asked:
+                cursor.execute(f"EXPLAIN {each}")
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+                assert INDEX in plan, plan
+                assert "substr(key, 1, 200)" in plan.partition("Index Cond")[2], plan
+
+    def test_sqlite_does_as_well(self, captured: Captured) -> None:
+        _filled("test_lite", "lite.Author")
+        with captured:
+            _looks(Author, ["77", "78"], "test_lite")
+        asked = _by_key(captured["test_lite"])
+        assert len(asked) == 4  # there are no triggers to ask for
+        with connections["test_lite"].cursor() as cursor:
+            for each in asked:
+                cursor.execute(f"EXPLAIN QUERY PLAN {each}")
+                plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+                assert f"{INDEX} (parent=? AND <expr>=?)" in plan, each + plan
+
+    def test_sqlite_without_django_writes_and_looks(self) -> None:
+        """The index needs no function that Django adds to its connections."""
+        with sqlite3.connect(connections["test_lite"].settings_dict["NAME"]) as bare:
+            bare.execute(
+                "INSERT INTO integrity_deletion (parent, key, source, state)"
+                " VALUES ('lite.Author', '1', 'api', 'recorded')"
+            )
+            bare.commit()
+            ((key,),) = bare.execute(
+                f"SELECT key FROM integrity_deletion INDEXED BY {INDEX}"  # noqa: S608
+                " WHERE parent = 'lite.Author' AND substr(key, 1, 200) = '1'"
+            )
+        bare.close()
+        assert key == "1"
