@@ -4,7 +4,7 @@ Note [One giant, deleted again and again]: twenty accounts of 100,000 rows each 
 demo. Here no worker runs yet, so the rows stay, and after each request the giant's account is put
 back under the same key. Every request deletes an account that 100,000 rows refer to, each next to
 one of an empty account, in turn first and second. When the workers start, they find the account
-alive and cancel those deletions without touching a row; the real one comes after that.
+alive and end those deletions as kept, without touching a row; the real one comes after that.
 """
 
 from __future__ import annotations

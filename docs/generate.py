@@ -39,7 +39,7 @@ NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, n
 
 #: What adopters may use, in the order of their needs: module → names, or all of its classes.
 API = {
-    "capture": ("record",),
+    "capture": ("record", "pending"),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
     "declared": ("Relation",),
     "signals": (

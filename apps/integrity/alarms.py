@@ -1,4 +1,4 @@
-"""What somebody has to hear of: work that stalls, is blocked or not verified; a held brake.
+"""What somebody has to hear of: work that stalls, is blocked, not verified or kept; a held brake.
 
 Takes the figures of one log; sends `alarm_raised` when one begins and `alarm_cleared` when it is
 over, and remembers in between. The only writer of `Alarm`.
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("integrity.alarms")
 
+#: What follows the number of kept cascades.
+KEPT = (
+    "cascades left rows alone, because the value that these refer to belongs to a living row now:"
+    " look at the receipts, then `manage.py integrity acknowledge`"
+)
 #: What is wrong, with what: a child database, a relation for the brake, or an unknown name.
 Subject = tuple[Alarm.Kind, str]
 
@@ -79,6 +84,8 @@ def wrongs(
             found[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
             found[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
+        if row["kept"]:
+            found[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
     brakes = {each["relation"]: each["brake"] for each in scans if each["brake"]}
     return found | {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
 

@@ -13,6 +13,8 @@ What is gathered belongs to that `Atomic` and disappears with it, whatever goes 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -24,7 +26,8 @@ from django.db.models.signals import post_delete, pre_delete
 from . import conf, log, phases, relations
 from .backends import schemas
 from .backends.addresses import address
-from .exceptions import InvalidKey, NotTheParents, ParentStillExists
+from .columns import origin
+from .exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
 from .models import Deletion
 from .phases import Phase
 from .signals import deletion_recorded
@@ -41,7 +44,7 @@ logger = logging.getLogger("integrity.capture")
 #: Keys of one INSERT.
 BATCH = 2_000
 
-Gathered = dict["Model", list[tuple[Any, "Mapping[str, str] | None"]]]
+Gathered = dict["Model", list[tuple[Any, "Mapping[str, str | None] | None"]]]
 _gathered: WeakKeyDictionary[Atomic, Gathered] = WeakKeyDictionary()
 #: What this process has said of deletes that are not recorded: model, alias, schemas.
 _told: set[tuple[Model, str, tuple[str, str]]] = set()
@@ -149,6 +152,51 @@ def record(
     return recorded
 
 
+def pending(
+    model: Model, value: Any, *, field: str | None = None, using: str | None = None
+) -> bool:
+    """Return whether rows may be left that refer to a value which was deleted.
+
+    Ask it in forms for values that people choose, before somebody else gets one: a primary key, or
+    the `field` that keys hold by `to_field`. True while a deletion of the value is open (recorded,
+    at work, blocked, or not verified yet), or while a scan suspects one. One indexed query in each
+    log of the model, or in that of `using`. Texts are compared letter by letter.
+
+    It promises nothing about the next moment: the value may be deleted between the question and
+    the insert. What remains then is kept: no row is touched, and nothing is proven.
+
+    Raises `UnknownName` for a model that no relation points to and for a field that none holds,
+    `InvalidKey` for a value that the field cannot hold, and the errors of the log's database.
+    """
+    parent = _tracked(model)
+    target = _target(parent, field)
+    if value is None:
+        return False
+    texts = _texts(target, relations.parse_key(target, value))
+    name = None if target == relations.primary_key(parent) else target.name
+    logs = relations.databases_for(parent) if using is None else (relations.log_database(using),)
+    return any(log.pending(parent._meta.label, texts, field=name, using=each) for each in logs)
+
+
+def _texts(field: relations.Field, key: Any) -> list[str]:
+    """Return how the log may have that key: a decimal, with all of its places, too."""
+    texts = [relations.format_key(field, key)]
+    if isinstance(decimal := origin(field), models.DecimalField):
+        places = Decimal(1).scaleb(-decimal.decimal_places)
+        with suppress(InvalidOperation):  # it has more digits than the field
+            texts.append(relations.format_key(field, key.quantize(places)))
+    return [*dict.fromkeys(texts)]
+
+
+def _target(parent: Model, field: str | None) -> relations.Field:
+    """Return the field of that name that keys hold; without a name, the primary key."""
+    pk = relations.primary_key(parent)
+    known = {each.name: each for each in (pk, *relations.targets(parent))}
+    if field not in {None, "pk", *known}:
+        raise UnknownName(f"field of {parent._meta.label} that keys hold", str(field), known)
+    return pk if field is None else known.get(field, pk)
+
+
 def is_home(parent: Model, using: str) -> bool:
     """Whether a delete on `using` deletes the parent itself, not a copy of it elsewhere.
 
@@ -194,7 +242,7 @@ def _tracked(model: Model) -> Model:
 
 def _insert(
     parent: Model,
-    found: Sequence[tuple[Any, Mapping[str, str] | None]],
+    found: Sequence[tuple[Any, Mapping[str, str | None] | None]],
     *,
     source: Deletion.Source,
     using: str,
@@ -234,8 +282,10 @@ def _operation(using: str) -> Atomic | None:
 
 def _targets(
     sender: Model, instance: models.Model, using: str, *, fresh: bool
-) -> Mapping[str, str] | None:
+) -> Mapping[str, str | None] | None:
     """The values that `to_field` keys hold; None where every key holds the primary key.
+
+    A value that the parent did not have is None: what is not there is not known.
 
     The instance that `delete()` was called on may carry values that were never saved: what counts
     is the row (`fresh=False` reads it).
@@ -248,9 +298,8 @@ def _targets(
         instance = row.only(*(field.name for field in fields)).first() or instance
     values = {field: getattr(instance, field.attname) for field in fields}
     return {
-        field.name: relations.format_key(field, value)
+        field.name: None if value is None else relations.format_key(field, value)
         for field, value in values.items()
-        if value is not None
     }
 
 

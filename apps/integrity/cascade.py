@@ -48,7 +48,7 @@ class Drained:
 
     database: str
     finished: int = 0
-    cancelled: int = 0
+    kept: int = 0
     failed: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     more: bool = False
@@ -174,7 +174,7 @@ class _Run:
             found = obstacle(error, claims.relations_of(claim), claim.database)
             return dict.fromkeys((each.id for each in claim.cascades), (found,))
         self.done.finished += time_slice.finished
-        self.done.cancelled += time_slice.cancelled
+        self.done.kept += time_slice.kept
         return stuck
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:

@@ -2,9 +2,30 @@
 
 Takes what `log.claim` gives. Every statement on other people's rows gets its keys from here.
 
-Note [The live check]: a parent counts as gone only if no row of its table holds the key *now*, on
-every primary it may live on, asked past all managers and replicas. A parent that came back
-(restored, saved again, its key reused) cancels its deletion.
+Note [The live check]: a parent counts as gone only if no row of its table holds the value that the
+relation's rows hold (its primary key, or its `to_field`) *now*, on every primary it may live on,
+asked past all managers and replicas.
+
+Note [Keys that come back]: a value may belong to a row again: the same person's, restored; or
+somebody else's, registered under a free name. Nobody can tell these rows from those of before, so
+none of them is touched, and nothing is proven about them.
+
+| seen | along that relation | the cascade | the deletion |
+|---|---|---|---|
+| the value is free until the verification | deleted, or replaced | verified | verified |
+| taken before its rows went, or while they went | kept, counted | kept | kept |
+| taken after its rows went, before verification | kept, counted (perhaps 0) | kept | kept |
+| taken along one relation, free along others | kept; others as ever | kept, after probing | kept |
+| taken in one child database, verified in others | as above in each | kept; verified | kept |
+| taken after the verification | nothing any more | verified | verified |
+| a suspect's (of a scan) at its second look | nothing: it was never a deletion | none | cancelled |
+| the log does not say which value it was | waits, and says so | waiting | dispatched |
+
+Each relation is judged by the value that its own rows hold: a primary key that came back keeps no
+rows that refer to a name which did not. A deletion that is kept has ended: `cascades[].kept` and
+`scope[]` of its receipt say how many rows were left along which relation, and since when. Where
+rows were left, the alarm "kept" lasts until an operator acknowledges it, or has looked again
+(`integrity retry ID`) and found the value free. It is verified nowhere.
 """
 
 from __future__ import annotations
@@ -112,7 +133,6 @@ class Held:
         self.pk = relations.primary_key(self.parent)
         self.relations = tuple(map(narrowed, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
-        self.cancelled = 0
         self._known: dict[Field, dict[int, Any]] = {}
         self._prepared: dict[tuple[Field, str], dict[int, Any]] = {}
         self._taken: dict[Field, set[int]] = {}
@@ -120,17 +140,20 @@ class Held:
     def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
         """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
 
-        Cancels the deletions whose parent lives. Where the key holds another field than the
-        primary key, a value that another parent took over is left out, too. Unless `again`, what
-        the last look at the same field saw is good enough. One owns what was deleted repeatedly.
+        A value that a living row holds is left out: Note [Keys that come back]. Unless `again`,
+        what the last look at the same field saw is good enough. One owns what was deleted
+        repeatedly.
         """
         return {key: owner for owner, key in self._gone(relation, again=again).items()}
 
     def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
-        """Cascades for which some row is left along those relations; looks anew, once."""
+        """Cascades for which some row is left along those relations; looks anew, once.
+
+        Or may be, because the log does not say which rows those are.
+        """
         self.forget_looks()
-        unfinished = set[int]().union(*map(self.left_along, wanted))
-        return unfinished & self.cascades.keys()  # a later look may have cancelled some
+        found = set[int]().union(*map(self.left_along, wanted))
+        return found.union(*map(self.unknown_along, wanted))
 
     def forget_looks(self) -> None:
         """Look for the parents anew the next time that somebody asks for their rows."""
@@ -146,15 +169,46 @@ class Held:
         )
         return {owner for owner, key in gone.items() if key in held}
 
+    def kept_along(self, relation: Relation) -> dict[int, int]:
+        """Return the cascades whose value a living row holds, with the rows that refer to it.
+
+        By the last look. See Note [Keys that come back].
+        """
+        taken, held = self._look(relation, again=False), self._held(relation)
+        keys = {owner: held[owner] for owner in taken}
+        if not keys:
+            return {}
+        database, wanted = self.claim.database, [*dict.fromkeys(keys.values())]
+        rows = statements.on(database).count_by_key(
+            relation.field, wanted, log.COUNTED_MAX + 1, using=database
+        )
+        return {owner: rows.get(key, 0) for owner, key in keys.items()}
+
+    def free_along(self, relation: Relation) -> set[int]:
+        """Return the cascades whose value no living row held at the last look."""
+        return {*self._gone(relation, again=False)}
+
+    def unknown_along(self, relation: Relation) -> set[int]:
+        """Return the cascades of which the log does not say what the relation's rows hold.
+
+        A field has another name than when it was written, or no relation asked for it then.
+        """
+        target = relation.target
+        if target == self.pk:
+            return {each.id for each in self.claim.cascades if each.key is None}
+        return {each.id for each in self.claim.cascades if target.name not in each.targets}
+
     def _gone(self, relation: Relation, *, again: bool) -> dict[int, Any]:
         """Cascade → key, as rows hold it; as `owners`, but for each of a key's deletions."""
+        taken, held = self._look(relation, again=again), self._held(relation)
+        return {owner: key for owner, key in held.items() if owner not in taken}
+
+    def _look(self, relation: Relation, *, again: bool) -> set[int]:
+        """Cascades whose value a living row holds."""
         target = relation.target
         if again or target not in self._taken:
-            self._cancel(self._living(relation, self.pk))
-            self._taken[target] = set() if target == self.pk else self._living(relation, target)
-        taken, held = self._taken[target], self._held(relation)
-        still = self.cascades.keys() - taken if taken else self.cascades.keys()
-        return {owner: key for owner, key in held.items() if owner in still}
+            self._taken[target] = self._living(relation, target)
+        return self._taken[target]
 
     def _values(self, target: Field) -> dict[int, Any]:
         """Cascade → value of `target`."""
@@ -192,22 +246,8 @@ class Held:
         living = set[int]()
         for home in relation.parent_databases:
             keys = self._prepare(target, self._values(target), home)
-            wanted = [*dict.fromkeys(key for owner, key in keys.items() if owner in self.cascades)]
+            wanted = [*dict.fromkeys(keys.values())]
             there = wanted and statements.on(home).keys_with_rows(target, wanted, using=home)
             if there:
                 living |= {owner for owner, key in keys.items() if key in there}
         return living
-
-    def _cancel(self, living: set[int]) -> None:
-        alive = [each for each in self.cascades.values() if each.id in living]
-        if not alive:
-            return
-        removed = any(each.rows for each in alive)
-        log.cancel(
-            [each.deletion for each in alive],
-            "the parent is alive" + ("; some of its rows were removed before" if removed else ""),
-            using=self.claim.using,
-        )
-        self.cancelled += len(alive)
-        for each in alive:
-            del self.cascades[each.id]

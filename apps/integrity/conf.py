@@ -111,7 +111,7 @@ class Settings:
     """So many missing parents are never absurd, whatever their share."""
 
     retention_days: float = 30.0
-    """How long verified and cancelled deletions stay in the log."""
+    """How long deletions that have ended (verified, kept or cancelled) stay in the log."""
 
     purge_keys: int = 5_000
     """Most deletions that one transaction purges."""

@@ -299,11 +299,24 @@ def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
 
 
 def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work; gives their number."""
+    """Put blocked cascades (of those deletions, or all) back to work; gives their number.
+
+    Of deletions that are named, kept ones are looked at again, too: their value may be free.
+    """
     with transaction.atomic(using=using):
         changed = log.retry(deletions, using=using)
+        changed += log.look_again(deletions, using=using) if deletions else 0
         target = "all" if deletions is None else ", ".join(map(str, deletions))
         audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
+    return changed
+
+
+def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
+    """Note that an operator knows of rows that were kept; return the number of cascades."""
+    with transaction.atomic(using=using):
+        changed = log.acknowledge(deletions, using=using)
+        target = "all" if deletions is None else ", ".join(map(str, deletions))
+        audit("acknowledge", target, actor=actor, reason=reason, using=using)
     return changed
 
 

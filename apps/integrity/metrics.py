@@ -91,6 +91,10 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
     figures = {
         "integrity_cascade_backlog": ("Cascades that are not done.", "backlog"),
         "integrity_cascade_blocked": ("Cascades that wait for an operator.", "blocked"),
+        "integrity_cascade_kept": (
+            "Cascades that left rows alone because the value was taken over, not acknowledged.",
+            "kept",
+        ),
         "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0: none.", "lag"),
         "integrity_cascade_unproven": ("Cascades that are done and not verified.", "unproven"),
         "integrity_cascade_unproven_seconds": (
@@ -106,6 +110,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             values = {
                 "backlog": row["backlog"],
                 "blocked": row["blocked"],
+                "kept": row["kept"],
                 "lag": row["lag_seconds"] or 0.0,
                 "unproven": row["unproven"],
                 "unproven_seconds": row["unproven_seconds"] or 0.0,

@@ -13,6 +13,8 @@ from django.db.models.functions import Now
 from django.db.models.lookups import In
 from django.utils.translation import gettext_lazy as _
 
+from .indexes import ValueIndex
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -38,13 +40,17 @@ class Deletion(models.Model):
     """A row of the deletion log: this parent key is gone."""
 
     class State(models.TextChoices):
-        """recorded → dispatched → cascaded → verified; or cancelled; or suspect (from a scan)."""
+        """recorded → dispatched → cascaded → verified; or kept, cancelled; or suspect (of a scan).
+
+        See Note [Keys that come back] in claims.py for kept.
+        """
 
         SUSPECT = "suspect", _("suspect")
         RECORDED = "recorded", _("recorded")
         DISPATCHED = "dispatched", _("dispatched")
         CASCADED = "cascaded", _("cascaded")
         VERIFIED = "verified", _("verified")
+        KEPT = "kept", _("kept")
         CANCELLED = "cancelled", _("cancelled")
 
     class Source(models.TextChoices):
@@ -56,7 +62,7 @@ class Deletion(models.Model):
         SCAN = "scan", _("scan")
 
     #: States that nothing follows but the purge.
-    ENDED: ClassVar = (State.VERIFIED, State.CANCELLED)
+    ENDED: ClassVar = (State.VERIFIED, State.KEPT, State.CANCELLED)
     #: States that are followed by another one.
     OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED, State.CASCADED)
 
@@ -107,6 +113,21 @@ class Deletion(models.Model):
                 condition=models.Q(state="cancelled"),
             ),
             models.Index(
+                fields=["id"],
+                name="integrity_deletion_kept",
+                condition=models.Q(state="kept"),
+            ),
+            # Open deletions by the values of `to_field` keys: log/pending.py.
+            ValueIndex(
+                fields=["targets"],
+                opclasses=["jsonb_path_ops"],
+                name="integrity_deletion_targets",
+                condition=models.Q(
+                    state__in=["suspect", "recorded", "dispatched", "cascaded"],
+                    targets__isnull=False,
+                ),
+            ),
+            models.Index(
                 fields=["parent", "relation"],
                 name="integrity_deletion_names",
                 condition=models.Q(
@@ -117,7 +138,7 @@ class Deletion(models.Model):
             models.Index(
                 fields=["recorded_at"],
                 name="integrity_deletion_ended",
-                condition=models.Q(state__in=["verified", "cancelled"]),
+                condition=models.Q(state__in=["verified", "kept", "cancelled"]),
             ),
         ]
 
@@ -129,7 +150,7 @@ class Cascade(models.Model):
     """One deletion applied to one child database: the unit of claim, retry and progress."""
 
     class State(models.TextChoices):
-        """pending → running → done → verified; waiting (retry later); blocked; cancelled."""
+        """pending → running → done → verified; waiting (retry later); blocked; kept; cancelled."""
 
         PENDING = "pending", _("pending")
         RUNNING = "running", _("running")
@@ -137,13 +158,18 @@ class Cascade(models.Model):
         BLOCKED = "blocked", _("blocked")
         DONE = "done", _("done")
         VERIFIED = "verified", _("verified")
+        KEPT = "kept", _("kept")
         CANCELLED = "cancelled", _("cancelled")
 
     #: States that a worker may claim once `due_at` has passed; a running one when its lease ended.
     CLAIMABLE: ClassVar = (State.PENDING, State.RUNNING, State.WAITING)
+    #: States that nothing follows but the purge.
+    ENDED: ClassVar = (State.VERIFIED, State.KEPT, State.CANCELLED)
     #: States that count as backlog.
     OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
-    #: Whether a cascade does, as the index of the backlog knows it.
+    #: Whether rows were kept, and no operator has taken note of it.
+    UNACKNOWLEDGED: ClassVar = models.Q(kept_at__isnull=False, acknowledged_at__isnull=True)
+    #: Whether a cascade counts as backlog, as the index of it knows it.
     IN_BACKLOG: ClassVar = models.Q(state__in=OPEN, verified_at__isnull=True)
 
     id = models.BigAutoField(primary_key=True)
@@ -164,6 +190,11 @@ class Cascade(models.Model):
     #: Relation → why its rows are left, of the last attempt that failed; null: none did.
     failing = models.JSONField(null=True, blank=True)
     rows = models.JSONField(null=True, blank=True)
+    #: Relation → rows that were left because they refer to a living row; null: none along any.
+    kept = models.JSONField(null=True, blank=True)
+    #: When that was seen first, and when an operator took note of it.
+    kept_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
     recorded_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
@@ -206,6 +237,11 @@ class Cascade(models.Model):
                 fields=["database", "deletion"],
                 name="integrity_cascade_blocked",
                 condition=models.Q(state="blocked"),
+            ),
+            models.Index(
+                fields=["database"],
+                name="integrity_cascade_kept",
+                condition=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
             ),
             # What was finished lately, without reading what was finished ever.
             models.Index(
@@ -318,6 +354,7 @@ class Alarm(models.Model):
         BLOCKED = "blocked", _("blocked")
         BRAKE = "brake", _("brake")
         UNPROVEN = "unproven", _("unproven")
+        KEPT = "kept", _("kept")
         UNKNOWN = "unknown", _("unknown")
 
     id = models.BigAutoField(primary_key=True)

@@ -14,6 +14,7 @@ from django.db import connections
 
 from . import claims
 from .backends.errors import Trouble, trouble_of
+from .relations import label
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -58,6 +59,20 @@ def obstacle(
     if trouble is Trouble.CONTENTION:
         reason = LOCKED
     return Obstacle(relation=relation, trouble=trouble, reason=reason, code=code)
+
+
+def not_known(relation: Relation) -> Obstacle:
+    """Return what it means that the log does not say which value the relation's rows hold."""
+    target = label(relation.target)
+    return Obstacle(
+        relation=relation.label,
+        trouble=Trouble.SCHEMA,
+        reason=(
+            f"{relation.label}: the log does not say which {target} was deleted: the field had"
+            " another name then, or no relation to it. Roll that back until this is done, or give"
+            " it up (`integrity rename --close`) and let a scan find the rows"
+        ),
+    )
 
 
 class Fate(enum.Enum):

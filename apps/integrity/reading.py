@@ -59,8 +59,8 @@ def alive(rows: Rows) -> Rows:
     It promises nothing: it knows what had committed when it asked, and of that the newest
     `OPEN_MAX` recorded and the newest `OPEN_MAX` dispatched deletions in each log, whatever model
     they are of. In a longer backlog the rows of older ones show again, and a warning is logged.
-    A parent that was made anew under a deleted key stays hidden until its deletion is cancelled.
-    Raises the errors of the log's database.
+    A parent that was made anew under a deleted key stays hidden until its deletion has ended as
+    kept. Raises the errors of the log's database.
     """
     cascading = [
         each

@@ -18,8 +18,8 @@ orphan_found = Signal()
 
 #: Something began that somebody has to see to, and its end. Each is sent once, by whoever tends the
 #: log, within a minute; after a crash perhaps once more.
-#: Sends `kind` ("stalled", "blocked", "brake" or "unknown"), `subject` (alias of a child database;
-#: for the brake, the label of a relation; for what is unknown, the name), `reason` and `using`
-#: (alias of the log).
+#: Sends `kind` ("stalled", "blocked", "unproven", "kept", "brake" or "unknown"), `subject` (alias
+#: of a child database; for the brake, the label of a relation; for what is unknown, the name),
+#: `reason` and `using` (alias of the log).
 alarm_raised = Signal()
 alarm_cleared = Signal()

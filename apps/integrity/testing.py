@@ -89,7 +89,7 @@ def _rounds(ends: float) -> tuple[Counter[str], dict[str, str]]:
         progress = bool(dispatched)
         for database in sorted(due - away.keys()):
             done = cascade.drain(database, seconds=max(0.0, ends - time.monotonic()))
-            progress = progress or bool(done.finished or done.cancelled or done.rows)
+            progress = progress or bool(done.finished or done.kept or done.rows)
             rows += done.rows
             if done.unreachable:
                 away[database] = done.unreachable

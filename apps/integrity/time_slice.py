@@ -30,7 +30,7 @@ from . import conf, control, log, phases, statements
 from .backends.errors import Trouble, trouble_of
 from .claims import Held
 from .exceptions import DatabaseHindered, InvalidKey, RowsKept
-from .obstacles import LOCKED, Obstacle, failed
+from .obstacles import LOCKED, Obstacle, failed, not_known
 from .phases import Phase
 from .plan import Way, plan
 from .signals import cascade_finished
@@ -78,12 +78,12 @@ class TimeSlice:
         self.obstacles: dict[str, Obstacle] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
-        self.finished = self.cancelled = 0
+        self.finished = self.kept = 0
 
     def run(self) -> dict[int, tuple[Obstacle, ...]]:
         """Work until nothing is left or time is up; return the obstacles of each cascade stuck.
 
-        What is not stuck was finished, cancelled, or put back to be claimed again.
+        What is not stuck was finished, kept, or put back to be claimed again.
         """
         todo = [(each, plan(each)) for each in self.held.relations]
         before = -1
@@ -263,20 +263,33 @@ class TimeSlice:
     def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Obstacle, ...]]:
         """Finish what has no rows left, put back what only needs more time; return the rest."""
         claim = self.claim
-        unfinished = set[int]().union(*left.values()) & self.held.cascades.keys()
+        unknown = {each.label: self.held.unknown_along(each) for each in self.held.relations}
+        unfinished = set[int]().union(*left.values(), *unknown.values())
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
-        with control.watched(claim.database):
-            barrier = statements.on(claim.database).next_transaction(using=claim.database)
-        deletions = log.finish(claim, complete, barrier=barrier)
+        self._finish(complete)
         phases.reached(Phase.FINISHED)
-        stuck = {
-            pk: tuple(each for label, each in self.obstacles.items() if pk in left[label])
-            for pk in unfinished
-        }
+        stuck = {pk: self._obstacles_of(pk, left, unknown) for pk in unfinished}
         stuck = {pk: found for pk, found in stuck.items() if found}
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
         log.release(claim, again, reason="")
-        self.finished, self.cancelled = len(deletions), self.held.cancelled
+        return stuck
+
+    def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
+        """End what kept all of its rows; the rest is done, and will be verified."""
+        claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
+        with control.watched(claim.database):
+            for relation in self.held.relations if complete else ():
+                free |= self.held.free_along(relation)
+                for pk, number in self.held.kept_along(relation).items():
+                    kept.setdefault(pk, {})[relation.label] = number
+            barrier = statements.on(claim.database).next_transaction(using=claim.database)
+        kept = {pk: found for pk, found in kept.items() if pk in complete}
+        whole = {pk: each for pk, each in kept.items() if pk not in free}
+        log.note(claim, {pk: found for pk, found in kept.items() if pk not in whole})
+        self.kept = len(log.keep(log.with_rows(claim, self.removed), whole))
+        done = {pk: rows for pk, rows in complete.items() if pk not in whole}
+        deletions = log.finish(claim, done, barrier=barrier)
+        self.finished = len(deletions)
         if deletions:
             cascade_finished.send_robust(
                 sender=None,
@@ -284,7 +297,17 @@ class TimeSlice:
                 using=claim.using,
                 deletions=tuple(deletions),
             )
-        return stuck
+
+    def _obstacles_of(
+        self, cascade: int, left: Mapping[str, set[int]], unknown: Mapping[str, set[int]]
+    ) -> tuple[Obstacle, ...]:
+        found = [each for label, each in self.obstacles.items() if cascade in left[label]]
+        found += [
+            not_known(relation)
+            for relation in self.held.relations
+            if cascade in unknown[relation.label]
+        ]
+        return tuple(found)
 
 
 def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Done cascades → probed once more → verified, or back to work.
+"""Done cascades → probed once more → verified, kept, or back to work.
 
-Takes cascades whose grace period is over; gives `verified` rows, the proof in the receipt.
+Takes cascades whose grace period is over; gives `verified` rows, the proof in the receipt. A value
+that belongs to a living row by now ends as kept: Note [Keys that come back] in claims.py.
 
 Note [The barrier]: a child row may be inserted by a transaction that began before the parent's
 delete and commits after the cascade. The cascade noted the child database's next transaction when
@@ -43,7 +44,7 @@ class Verified:
     database: str
     verified: int = 0
     reopened: int = 0
-    cancelled: int = 0
+    kept: int = 0
     more: bool = False
     #: What done cascades wait for, beyond their grace period.
     held: str = ""
@@ -152,10 +153,22 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
 def _probe(claim: Claim, done: Verified, away: Away) -> None:
     held = claims.Held(claim)
     leftover = _left(held, away)
+    kept = {pk: each for pk, each in _kept(held).items() if pk not in leftover}
     phases.reached(Phase.PROBED)
     done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
-    done.verified += log.verify(claim, [pk for pk in held.cascades if pk not in leftover])
-    done.cancelled += held.cancelled
+    done.kept += len(log.keep(claim, kept))
+    done.verified += log.verify(
+        claim, [pk for pk in held.cascades if pk not in leftover and pk not in kept]
+    )
+
+
+def _kept(held: claims.Held) -> dict[int, dict[str, int]]:
+    """Return the cascades that leave rows alone, or did so before, with relations and rows."""
+    found = {pk: dict(each.kept) for pk, each in held.cascades.items() if each.kept}
+    for relation in held.relations:
+        for pk, number in held.kept_along(relation).items():
+            found.setdefault(pk, {})[relation.label] = number
+    return found
 
 
 def _left(held: claims.Held, away: Away) -> set[int]:

@@ -67,7 +67,7 @@ def test_the_request_takes_no_longer_for_100_000_rows(document):
 
 
 def test_an_account_that_lives_again_keeps_its_rows(document):
-    assert document["cancelled"] == {"deletions": 22, "rows_left": 100_000}
+    assert document["kept"] == {"deletions": 22, "rows_left": 100_000}
 
 
 def test_the_receipt_of_the_giant_accounts_for_its_rows(document):

@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.integrity import cascade, dispatch, phases, verify
-from apps.integrity.models import Cascade, ChildDatabase, Deletion
+from apps.integrity.models import Cascade, ChildDatabase
 from apps.integrity.phases import Phase
 from tests.kinds.left.models import Badge, Event, Invoice, Nulled, Shelf, Vault, WordUse
 from tests.kinds.lite.models import Note, Reading
@@ -89,7 +89,8 @@ def test_a_parent_that_comes_back_between_two_steps(
     cascade.drain(database)
     assert 3 < len(left) < 43
     assert set(child.objects.filter(**{name: key}).values_list("pk", flat=True)) == set(left)
-    assert Deletion.objects.get().state == "cancelled"
+    assert Cascade.objects.get(database=database).state == "kept"
+    assert sum((Cascade.objects.get(database=database).kept or {}).values()) == len(left)
 
 
 def test_a_parent_that_comes_back_after_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +106,7 @@ def test_a_parent_that_comes_back_after_the_last_step(monkeypatch: pytest.Monkey
 
     after_a_step(monkeypatch, come_back)
     done = cascade.drain("test_right")
-    assert (done.cancelled, done.finished) == (1, 0)
+    assert (done.kept, done.finished) == (1, 0)
     assert Leaf.objects.count() == 1
 
 
@@ -157,7 +158,8 @@ class TestValuesOfAnotherField:
 
         after_a_step(monkeypatch, take_over)
         done = cascade.drain("test_left")
-        assert (done.finished, done.cancelled) == (1, 0)
+        assert (done.finished, done.kept) == (1, 0)
+        assert Cascade.objects.get(database="test_left").kept == {"left.Badge.person": 5}
         assert done.rows == {"left.Badge.person": 2, "left.Invoice.person": 6}
         assert (Badge.objects.count(), Invoice.objects.count()) == (5, 0)
 

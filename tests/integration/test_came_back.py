@@ -11,7 +11,7 @@ from django.db import connections
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade, dispatch
-from apps.integrity.models import Deletion
+from apps.integrity.models import Cascade, Deletion
 from apps.integrity.steps import STEPS
 from apps.shop.models import Order
 
@@ -73,11 +73,14 @@ def test_rows_old_and_new_are_kept(
     dispatch.sweep("default")
     before_each_step(lambda: elsewhere(come_back))
     done = cascade.drain(database)
-    assert (done.cancelled, done.rows) == (1, {})
+    assert (done.kept, done.rows) == (1, {})
     assert sorted(Order.objects.values_list("order_number", flat=True)) == ["new", "old"]
     assert sorted(Post.objects.values_list("title", flat=True)) == ["new", "old"]
     assert Comment.objects.count() == 2
-    assert Deletion.objects.get().state == "cancelled"
+    assert Cascade.objects.get(database=database).state == "kept"
+    assert Cascade.objects.exclude(database=database).get().state == "pending"
+    cascade.drain("blog_db" if database == "shop_db" else "shop_db")
+    assert Deletion.objects.get().state == "kept"
 
 
 def test_the_others_of_its_claim_go_on(
@@ -95,6 +98,6 @@ def test_the_others_of_its_claim_go_on(
 
     before_each_step(lambda: elsewhere(come_back))
     done = cascade.drain("shop_db")
-    assert (done.finished, done.cancelled) == (2, 1)
+    assert (done.finished, done.kept) == (2, 1)
     assert done.rows == {"shop.Order.customer": 2}
     assert Order.objects.get().order_number == "ben"

@@ -154,13 +154,16 @@ class TestEveryWayToDelete:
         Person.objects.create(code="ann", number="1.50").delete()
         Person.objects.create(code="bob").delete()
         targets = Deletion.objects.order_by("pk").values_list("targets", flat=True)
-        assert list(targets) == [{"code": "ann", "number": "1.50"}, {"code": "bob"}]
+        assert list(targets) == [
+            {"code": "ann", "number": "1.50"},
+            {"code": "bob", "number": None},
+        ]
 
     def test_an_unsaved_change_of_a_target_field_is_not_what_is_recorded(self) -> None:
         person = Person.objects.create(code="saved")
         person.code = "never saved"
         person.delete()
-        assert Deletion.objects.get().targets == {"code": "saved"}
+        assert Deletion.objects.get().targets == {"code": "saved", "number": None}
 
     def test_an_unsaved_change_of_an_inherited_target_field_is_not_what_is_recorded(self) -> None:
         restaurant = Restaurant.objects.create(code="saved")
@@ -416,8 +419,8 @@ class TestRecord:
             Person.objects.all()._raw_delete("default")
             capture.record(people, using="default")
         assert [row.targets for row in Deletion.objects.order_by("pk")] == [
-            {"code": "ann"},
-            {"code": "bob"},
+            {"code": "ann", "number": None},
+            {"code": "bob", "number": None},
         ]
 
     def test_bare_keys_are_refused_where_a_relation_holds_another_field(self) -> None:

@@ -286,9 +286,7 @@ class TestPolicies:
 class TestLivingParents:
     """G2: no row with a living parent is deleted or changed."""
 
-    def test_a_parent_that_came_back_cancels_the_deletion_and_keeps_every_row(
-        self, converge: Converge, form: str
-    ) -> None:
+    def test_a_parent_that_came_back_keeps_every_row(self, converge: Converge, form: str) -> None:
         user = User.objects.create(username="ann")
         key = user.pk
         post = Post.objects.create(title="t", content="c", author=user)
@@ -300,11 +298,11 @@ class TestLivingParents:
         assert Post.objects.get() == post
         assert Order.objects.count() == 1
         deletion = Deletion.objects.get()
-        assert deletion.state == "cancelled"
-        assert "alive" in deletion.reason
-        assert states() == ["cancelled", "cancelled"]
+        assert deletion.state == "kept"
+        assert "taken over" in deletion.reason
+        assert states() == ["kept", "kept"]
 
-    def test_it_cancels_one_and_cascades_the_others_of_the_same_claim(
+    def test_it_keeps_one_and_cascades_the_others_of_the_same_claim(
         self, converge: Converge
     ) -> None:
         users = User.objects.bulk_create(User(username=f"{n}") for n in range(10))
@@ -316,7 +314,7 @@ class TestLivingParents:
         back.save(force_insert=True)
         assert converge() == {"shop.Order.customer": 9}
         assert Order.objects.get().customer == back
-        assert Counter(states()) == {"done": 18, "cancelled": 2}
+        assert Counter(states()) == {"done": 18, "kept": 2}
 
     def test_a_parent_that_comes_back_between_two_statements_keeps_what_is_left(
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch, converge: Converge
@@ -336,7 +334,9 @@ class TestLivingParents:
         monkeypatch.setattr(Pace, "took", come_back)
         assert converge() == {"right.Leaf.owner": 2}
         assert Leaf.objects.count() == 5
-        assert Deletion.objects.get().state == "cancelled"
+        assert Cascade.objects.get(database="test_right").kept == {"right.Leaf.owner": 5}
+        assert Cascade.objects.get(database="test_right").rows == {"right.Leaf.owner": 2}
+        assert Counter(states()) == {"done": 1, "kept": 1}
 
     def test_a_row_that_moved_to_a_living_parent_is_kept(
         self, converge: Converge, form: str
@@ -379,7 +379,7 @@ class TestLivingParents:
         HiddenUse.objects.create(hidden_id=key)
         assert converge() == {}
         assert HiddenUse.objects.count() == 1
-        assert Deletion.objects.get().state == "cancelled"
+        assert Deletion.objects.get().state == "kept"
 
     def test_a_hidden_parent_is_not_recorded_as_gone(self) -> None:
         Hidden(pk=77, hidden=True).save()
@@ -446,7 +446,7 @@ class TestAgainAndAtOnce:
         before = list(Cascade.objects.order_by("pk").values())
         assert dispatch.sweep_all() == (0, frozenset())
         again = cascade.drain("shop_db")
-        assert (again.finished, again.cancelled, again.failed, again.rows) == (0, 0, 0, {})
+        assert (again.finished, again.kept, again.failed, again.rows) == (0, 0, 0, {})
         assert not again.more
         assert list(Cascade.objects.order_by("pk").values()) == before
 
@@ -642,10 +642,10 @@ class TestLateRows:
         Owner.objects.create(pk=key)
         Leaf.objects.create(owner_id=key)
         Cascade.objects.filter(state="done").update(due_at=timezone.now())
-        assert eventually(lambda: bool(verify.verify("test_right").cancelled), timeout=30)
+        assert eventually(lambda: bool(verify.verify("test_right").kept), timeout=30)
         assert converge() == {}
         assert Leaf.objects.count() == 1
-        assert states(database="test_right") == ["cancelled"]
+        assert states(database="test_right") == ["kept"]
 
 
 class TestBounds:

@@ -143,7 +143,7 @@ class TestCascade:
         Station.objects.create(pk=key)
         assert converge() == {}
         assert Event.objects.count() == 2
-        assert Deletion.objects.get().state == "cancelled"
+        assert Deletion.objects.get().state == "kept"
 
     def test_a_rolled_back_delete_leaves_nothing(self, converge: Converge) -> None:
         gone, _ = two()

@@ -228,7 +228,7 @@ class TestHiddenParents:
         Cascade.objects.update(state="pending", attempts=0, due_at="2000-01-01T00:00Z")
         with as_worker():
             work()
-        assert {*Deletion.objects.values_list("state", flat=True)} == {"cancelled"}
+        assert {*Deletion.objects.values_list("state", flat=True)} == {"kept"}
         assert Post.objects.count() == USERS
 
     def test_those_that_are_seen_are_alive(self, users: list[User], as_worker: AsWorker) -> None:
@@ -237,7 +237,7 @@ class TestHiddenParents:
         )
         with WAYS["row security"](), as_worker():
             work()
-        assert Deletion.objects.get().state == "cancelled"
+        assert Deletion.objects.get().state == "kept"
 
     def test_assert_no_orphans_raises_in_place_of_naming_some(
         self, users: list[User], parents_hidden: Callable[[], Any], as_worker: AsWorker

@@ -147,7 +147,7 @@ def test_a_living_parent_keeps_its_rows(family: dict[str, Any], converge: Conver
     family["parent"](pk=pk).save(force_insert=True)
     assert not converge()
     assert rows(family["child"]).count() == 2
-    assert set(Deletion.objects.values_list("state", flat=True)) == {"cancelled"}
+    assert set(Deletion.objects.values_list("state", flat=True)) == {"kept"}
 
 
 def test_a_scan_finds_orphans(family: dict[str, Any]) -> None:
@@ -260,7 +260,7 @@ class TestPercent:
         percent.fill(percent.parent, 1)
         assert not converge()
         assert percent.left(percent.child) == [1]
-        assert Deletion.objects.get().state == "cancelled"
+        assert Deletion.objects.get().state == "kept"
 
     def test_orphans_are_found(self, percent: Percent) -> None:
         percent.fill(percent.parent, 2)

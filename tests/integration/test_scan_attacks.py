@@ -345,7 +345,7 @@ class TestCameBack:
         Owner.objects.create(pk=back)
         assert converge() == {LEAF: 1}
         assert keys_of_leaves() == {back}
-        assert Deletion.objects.get(key=str(back)).state == "cancelled"
+        assert Deletion.objects.get(key=str(back)).state == "kept"
 
     def test_between_the_confirmation_and_the_cascade_by_another_field(
         self, converge: Converge

@@ -141,7 +141,7 @@ class TestWhatSendsNoSignal:
         Person.objects.create(code=None, number=None)
         sql(f"DELETE FROM {table(Person)}")
         found = list(Deletion.objects.order_by("pk").values_list("targets", flat=True))
-        assert found == [{"code": "a", "number": "1.50"}, {}]
+        assert found == [{"code": "a", "number": "1.50"}, {"code": None, "number": None}]
 
     def test_the_cascade_follows(self, converge: Callable[[], Counter[str]]) -> None:
         kept, gone = Owner.objects.bulk_create(Owner() for _ in range(2))

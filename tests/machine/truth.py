@@ -23,25 +23,26 @@ Key = tuple[str, str, Any]
 
 #: State → the states that may be seen next, with steps in between that nobody saw.
 DELETION_MOVES = {
-    "recorded": {"dispatched", "cascaded", "verified", "cancelled"},
-    "dispatched": {"cascaded", "verified", "cancelled"},
-    "cascaded": {"dispatched", "verified", "cancelled"},
+    "recorded": {"dispatched", "cascaded", "verified", "kept"},
+    "dispatched": {"cascaded", "verified", "kept"},
+    "cascaded": {"dispatched", "verified", "kept"},
     "verified": set(),
-    "cancelled": set(),
+    "kept": set(),
 }
-OPEN = {"pending", "running", "waiting", "done", "verified", "cancelled", "blocked"}
+OPEN = {"pending", "running", "waiting", "done", "verified", "kept", "blocked"}
 CASCADE_MOVES = {
     **dict.fromkeys(("pending", "running", "waiting", "done"), OPEN),
-    "blocked": {"cancelled"},
+    "blocked": set(),
     "verified": set(),
-    "cancelled": set(),
+    "kept": set(),
 }
+ENDED = {"verified", "kept"}
 #: What the cascades of a deletion in that state may be in.
 CASCADES_OF = {
     "dispatched": OPEN,
-    "cascaded": {"done", "verified"},
+    "cascaded": {"done", "verified", "kept"},
     "verified": {"verified"},
-    "cancelled": {"cancelled", "verified"},
+    "kept": {"kept", "verified"},
 }
 
 
@@ -71,6 +72,8 @@ class Entry:
     key: str
     #: What the parent held when it was deleted.
     values: Values
+    #: The step in which it was seen first.
+    step: int = 0
     state: str = "recorded"
     purged: bool = False
     cascades: dict[str, Cascade] = field(default_factory=dict)
@@ -78,8 +81,8 @@ class Entry:
     @property
     def over(self) -> bool:
         """Whether it may be purged; a death may have come before it was settled, as it is now."""
-        proven = {each.state for each in self.cascades.values()} == {"verified"}
-        return self.state in {"verified", "cancelled"} or (self.state != "recorded" and proven)
+        ended = {each.state for each in self.cascades.values()} <= ENDED
+        return self.state in ENDED or (self.state != "recorded" and ended)
 
 
 class Violation(AssertionError):
@@ -101,6 +104,8 @@ class Truth:
         self._buried: dict[tuple[str, str, str], list[Values]] = defaultdict(list)
         self._alive: set[Id] = set()
         self._came_back: dict[Key, set[Id]] = {}
+        #: The last step in which a row got that value of somebody who is gone.
+        self._taken: dict[Key, int] = {}
 
     # What the rules tell
 
@@ -109,6 +114,7 @@ class Truth:
         kind = KINDS[identity[0]]
         for target in TARGETS.get(kind.label, ()):
             key = (kind.label, target, values[target])
+            self._taken[key] = self.step
             if key in self.graves and not self.holders(key):
                 # A cascade at work right now may have taken rows of before, but no later one.
                 self._came_back[key] = set(self.rows)
@@ -178,11 +184,11 @@ class Truth:
                     yield identity, row, key
 
     def open(self) -> list[LogId]:
-        """Deletions that are neither verified nor cancelled."""
+        """Deletions that are neither verified nor kept."""
         return [
             log_id
             for log_id, entry in self.log.items()
-            if not entry.purged and entry.state not in {"verified", "cancelled"}
+            if not entry.purged and entry.state not in ENDED
         ]
 
     def _compare_rows(self, seen: dict[Id, Values]) -> None:
@@ -242,7 +248,7 @@ class Truth:
             if not waiting:
                 raise Violation(f"a log row without a deletion: {log_id} {each}")
             values = waiting.pop(0)
-            self.log[log_id] = Entry(each["parent"], each["key"], values)
+            self.log[log_id] = Entry(each["parent"], each["key"], values, self.step)
             for target in TARGETS[each["parent"]]:
                 if values[target] is not None:
                     self.graves[each["parent"], target, values[target]] = log_id
@@ -259,17 +265,19 @@ class Truth:
         entry, state, cascades = self.log[log_id], seen["state"], seen["cascades"]
         if state not in {entry.state} | DELETION_MOVES[entry.state]:
             raise Violation(f"{log_id} went from {entry.state} to {state}")
-        if state == "cancelled" != entry.state and (entry.label, entry.key) not in self._alive:
-            raise Violation(f"{log_id} is cancelled, and its parent is gone: {seen}")
+        if state == "kept" != entry.state and not self._was_taken(entry):
+            raise Violation(f"{log_id} is kept, and nobody took its values over: {seen}")
         entry.state = state
         wanted = set() if state == "recorded" else FANS_OUT[entry.label]
         if cascades.keys() != wanted:
             raise Violation(f"{log_id} has cascades into {set(cascades)}, not {wanted}")
         for database, cascade in cascades.items():
             self._check(f"{log_id} → {database}", cascade)
+            known = entry.cascades.setdefault(database, Cascade("pending"))
+            if cascade["state"] == "verified" != known.state and self._taken_in(entry, database):
+                raise Violation(f"{log_id} → {database} is verified, and its value taken: {seen}")
             if cascade["state"] not in CASCADES_OF[state]:
                 raise Violation(f"{log_id} is {state}, and a cascade of it {cascade['state']}")
-            known = entry.cascades.setdefault(database, Cascade("pending"))
             allowed = {known.state} | CASCADE_MOVES[known.state]
             if known.state == "blocked" and retried:
                 allowed |= OPEN
@@ -278,6 +286,24 @@ class Truth:
                     f"{log_id} → {database} went from {known.state} to {cascade['state']}"
                 )
             self._note(known, cascade)
+
+    def _was_taken(self, entry: Entry) -> bool:
+        """Whether somebody has got one of its values since."""
+        return any(
+            self._taken.get((entry.label, target, entry.values[target]), -1) >= entry.step
+            for target in TARGETS[entry.label]
+        )
+
+    def _taken_in(self, entry: Entry, database: str) -> bool:
+        """Whether somebody has held a value since before this step that rows there refer to."""
+        return any(
+            holder in self._alive
+            for kind in KINDS.values()
+            for link in kind.links
+            if kind.alias == database and link.to == entry.label and link.effect is not Effect.KEPT
+            for holder in self.holders((entry.label, link.target, entry.values[link.target]))
+            if entry.values[link.target] is not None
+        )
 
     def _note(self, known: Cascade, seen: Values) -> None:
         if seen["done_at"] != known.done_at:
@@ -299,7 +325,7 @@ class Truth:
             raise Violation(f"{name} had {attempts} attempts of {self.attempts}: {seen}")
         if state == "blocked" and (attempts < self.attempts or not seen["reason"]):
             raise Violation(f"{name} is blocked too early, or without a reason: {seen}")
-        if state in {"waiting", "cancelled"} and not seen["reason"]:
+        if state in {"waiting", "kept"} and not seen["reason"]:
             raise Violation(f"{name} is {state} and does not say why: {seen}")
 
     def _compare_both(self) -> None:
@@ -314,8 +340,6 @@ class Truth:
                 raise Violation(f"{identity} refers to {key}, of which no deletion is known")
             entry = self.log[log_id]
             cascade = entry.cascades.get(row.kind.alias)
-            if entry.state == "cancelled":
-                raise Violation(f"{identity} was left behind: {key} is gone, {log_id} cancelled")
             if cascade is None or cascade.state not in {"done", "verified"}:
                 continue
             what = f"{identity} {row.values}, written in step {row.written}, committed in step"

@@ -280,9 +280,9 @@ CELLS: tuple[Cell, ...] = (
     *_cells(
         Scene.ROWS,
         Fault.REBORN,
-        ("e-claimed", 10, "cancelled", "0 rows removed, none changed; the reason is in the log"),
-        ("e-removed", 10, "cancelled", "no row that came with the new user is touched"),
-        ("g", 25, "reported", "created after the cascade: cancelled, with the reason"),
+        ("e-claimed", 10, "kept", "0 rows removed, none changed; the reason is in the log"),
+        ("e-removed", 25, "kept", "no row that came with the new user is touched"),
+        ("g", 25, "kept", "created after the cascade and before its proof: kept, with the reason"),
     ),
     *_cells(
         Scene.ROWS,

@@ -270,7 +270,7 @@ class Stage:
 
     def open_stories(self) -> list[str]:
         """What the log says about deletions that are not at their end."""
-        ended = (Deletion.State.VERIFIED, Deletion.State.CANCELLED)
+        ended = (Deletion.State.VERIFIED, Deletion.State.KEPT)
         open_ones = Deletion.objects.exclude(state__in=ended).values_list("key", flat=True)
         return [self.story(map(int, open_ones))] if open_ones else []
 

@@ -12,6 +12,7 @@ from . import (
     generic,
     guards,
     hindered,
+    kept,
     leaving,
     listed,
     log,
@@ -51,5 +52,6 @@ MUTATIONS = (
     *secrets.MUTATIONS,
     *strangers.MUTATIONS,
     *stuck.MUTATIONS,
+    *kept.MUTATIONS,
     *triggers.MUTATIONS,
 )

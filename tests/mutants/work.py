@@ -129,8 +129,8 @@ MUTATIONS = (
         "taken-over-values",
         "G2: a parent that took a value over loses the rows that hold it",
         CLAIMS,
-        "self.cascades.keys() - taken if taken else self.cascades.keys()",
-        "self.cascades.keys()",
+        "for owner, key in held.items() if owner not in taken}",
+        "for owner, key in held.items()}",
         (f"{LIVING}::test_a_value_that_another_living_parent_took_over_keeps_its_rows",),
     ),
     Mutation(
@@ -314,8 +314,8 @@ MUTATIONS = (
         "no-barrier-noted",
         "G9: the cascade forgets which transactions were open",
         TIME_SLICE,
-        "log.finish(claim, complete, barrier=barrier)",
-        "log.finish(claim, complete, barrier=None)",
+        "log.finish(claim, done, barrier=barrier)",
+        "log.finish(claim, done, barrier=None)",
         (OPEN_ALL_THE_WHILE,),
     ),
     Mutation(

@@ -217,7 +217,7 @@ class Checker:
             (key for key in gone if set(logged.get(key, ())) != {"verified"}),
         )
         back = known.deleted & living
-        ended = {Deletion.State.VERIFIED, Deletion.State.CANCELLED}
+        ended = {Deletion.State.VERIFIED, Deletion.State.KEPT}
         self._note("restored, but open", (key for key in back if set(logged.get(key, ())) - ended))
         self._note("receipt that contradicts itself", _bad_receipts())
         self._note("receipt that counts more rows than were removed", self._overcounted())
@@ -324,14 +324,14 @@ def orphans() -> dict[str, list[int]]:
 
 def _bad_receipts() -> Iterator[str]:
     """Deletions whose cascades do not bear their state out."""
-    verified, cancelled = Cascade.State.VERIFIED, Cascade.State.CANCELLED
+    verified, kept = Cascade.State.VERIFIED, Cascade.State.KEPT
     for each in Deletion.objects.prefetch_related("cascades").iterator(chunk_size=1_000):
         cascades = list(each.cascades.all())
         states = {cascade.state for cascade in cascades}
         complete = {_alias(cascade.database) for cascade in cascades} == {*CHILD_DATABASES}
         fits = {
             Deletion.State.VERIFIED: complete and states == {verified},
-            Deletion.State.CANCELLED: states <= {verified, cancelled},
+            Deletion.State.KEPT: complete and kept in states and states <= {verified, kept},
         }.get(Deletion.State(each.state), False)
         if not (fits and all(map(_in_order, cascades))):
             yield f"{each.pk} (user {each.key}, {each.state}: {', '.join(sorted(states))})"

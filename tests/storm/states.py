@@ -35,7 +35,7 @@ OF_CASCADES = f"""
 CREATE FUNCTION storm_cascade() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
   IF NEW.state = 'running' AND OLD.claim <> NEW.claim THEN
     INSERT INTO storm_seen VALUES ('{LEASE}', NEW.database);
-  ELSIF NEW.state = 'cancelled' THEN
+  ELSIF NEW.state = 'kept' THEN
     INSERT INTO storm_seen SELECT '{BACK}', NEW.database, key FROM integrity_deletion
       WHERE id = NEW.deletion_id;
   ELSIF NEW.state = 'pending' AND NEW.reason = '' AND NEW.rows IS NOT NULL THEN

@@ -22,6 +22,7 @@ from apps.integrity.checks import (
     databases,
     exposure,
     keys,
+    natural,
     round_trips,
     schemas,
     settings,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
 PAGE = PATH.read_text()
 PLAIN = (
-    *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS, *settings.CHECKS),
+    *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+    *settings.CHECKS,
     *(*celery.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
     *exposure.DEPLOYED,
 )

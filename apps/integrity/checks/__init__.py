@@ -15,6 +15,7 @@ from . import (
     databases,
     exposure,
     keys,
+    natural,
     round_trips,
     schemas,
     settings,
@@ -26,7 +27,7 @@ from . import (
 def connect() -> None:
     """Register the checks."""
     for each in (
-        *(*keys.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+        *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)

@@ -93,6 +93,17 @@ def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite
 
 
 @require_POST
+def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
+    """Note that somebody knows of the rows that one deletion left alone."""
+    pages.require(request, "operate")
+    if using not in relations.log_databases():
+        raise Http404("no such log")
+    changed = control.acknowledge([pk], actor=_actor(request), reason="", using=using)
+    messages.success(request, f"{changed:,} cascades are acknowledged.")
+    return _to(site, "deletion", using, pk)
+
+
+@require_POST
 def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Scan one relation for a moment; beat goes on from there."""
     pages.require(request, "operate")

@@ -131,6 +131,8 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         deletion=found,
         steps=steps,
         blocked=any(each.state == each.State.BLOCKED for each in found.cascades.all()),
+        kept=any(each.kept_at and not each.acknowledged_at for each in found.cascades.all()),
+        left_alone=report.left_alone(report.receipt(found)),
         timeline=[
             ("recorded", found.recorded_at),
             ("dispatched", found.dispatched_at),
@@ -152,7 +154,8 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
         f"Receipt for {found}",
         using=using,
         deletion=found,
-        receipt=report.receipt(found),
+        receipt=(proof := report.receipt(found)),
+        left_alone=report.left_alone(proof),
         proven=found.state == found.State.VERIFIED,
     )
 

@@ -21,6 +21,7 @@ _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "deletions/": (pages.deletions, "deletions"),
     "deletions/<str:using>/<int:pk>/": (pages.deletion, "deletion"),
     "deletions/<str:using>/<int:pk>/retry/": (acts.retry_deletion, "retry_deletion"),
+    "deletions/<str:using>/<int:pk>/acknowledge/": (acts.acknowledge, "acknowledge"),
     "deletions/<str:using>/<int:pk>/receipt/": (pages.receipt, "receipt"),
     "deletions/<str:using>/<int:pk>/receipt.json": (pages.receipt_json, "receipt_json"),
     "relations/": (pages.catalogue, "relations"),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..report import Card, Overview
 
 
+#: Why rows were left, and what is to do.
+KEPT = "the value of a deleted parent belongs to another row now; look at the receipts"
 #: Longest reason within a sentence; the whole of it stands on the card.
 BRIEF = 120
 
@@ -54,6 +56,9 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
         yield from ((level, told) for card in cards for told in _stands_still(card, level))
         if level == "trouble":
             yield from ((level, told) for told in _silences(seen))
+    for card in cards:
+        if card.kept:
+            yield "attention", f"{count(card.kept)} kept in {card.database}: {KEPT}."
     for card in cards:
         if (card.lag_seconds or 0) >= BEHIND_SECONDS:
             why = f": {brief(card.waiting_reason)}" if card.waiting_reason else " and at work"

@@ -15,6 +15,7 @@ from .claiming import (
     unverified_databases,
 )
 from .entries import cancel, dispatch, leading, purge, record, settle
+from .kept import COUNTED_MAX, acknowledge, counted, keep, look_again, note
 from .names import open_databases, open_deletions, open_names, waiting_under
 from .outcomes import (
     backoff,
@@ -31,6 +32,7 @@ from .outcomes import (
     verify,
     with_rows,
 )
+from .pending import pending
 from .proofs import due_barriers, renew_barriers
 from .renames import close_database, close_names, rename, rename_history
 from .suspects import (
@@ -44,9 +46,11 @@ from .suspects import (
 )
 
 __all__ = [
+    "COUNTED_MAX",
     "Claim",
     "Claimed",
     "Entered",
+    "acknowledge",
     "backoff",
     "block_lost",
     "cancel",
@@ -55,6 +59,7 @@ __all__ = [
     "close_database",
     "close_names",
     "confirm",
+    "counted",
     "delay",
     "dispatch",
     "due_barriers",
@@ -63,11 +68,15 @@ __all__ = [
     "finish",
     "hand_back",
     "hurry",
+    "keep",
     "leading",
+    "look_again",
+    "note",
     "number_of_suspects",
     "open_databases",
     "open_deletions",
     "open_names",
+    "pending",
     "postpone",
     "purge",
     "record",

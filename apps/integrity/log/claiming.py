@@ -48,11 +48,14 @@ class Claimed:
     #: The one relation that a scan found it by; "" for all relations of the parent.
     relation: str
     key: str | None
-    targets: Mapping[str, str]
+    #: Values of `to_field` keys; None: the parent had none. What is not there is not known.
+    targets: Mapping[str, str | None]
     attempts: int
     rows: Mapping[str, int]
     #: Why rows of each relation were left, when it was put back.
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Rows of each relation that were left because they refer to a living row.
+    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
     #: How long it had waited when it became due.
     waited: dt.timedelta = dt.timedelta()
 
@@ -228,7 +231,7 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
 
     Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
     """
-    columns = ("pk", "deletion_id", "attempts", "rows", "failing", "due_at", "recorded_at")
+    columns = ("pk", "deletion_id", "attempts", "rows", "failing", "kept", "due_at", "recorded_at")
     rows = due.order_by("due_at", "pk").values_list(*columns)
     locked = list(tables.locked(rows, using)[:limit])
     named = tables.among("pk", list({deletion for _, deletion, *_ in locked}), using)
@@ -246,10 +249,11 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
             attempts=attempts + begun,
             rows=done or {},
             failing=failing or {},
+            kept=kept or {},
             waited=due_at - recorded_at,
             **recorded[deletion],
         )
-        for pk, deletion, attempts, done, failing, due_at, recorded_at in locked
+        for pk, deletion, attempts, done, failing, kept, due_at, recorded_at in locked
     ]
 
 

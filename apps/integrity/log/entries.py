@@ -28,7 +28,7 @@ SETTLED = 2_000
 def record(
     parent: Model,
     keys: Sequence[Any],
-    targets: Sequence[Mapping[str, str] | None],
+    targets: Sequence[Mapping[str, str | None] | None],
     *,
     source: Deletion.Source,
     using: str,
@@ -90,6 +90,8 @@ def leading(database: str | None = None) -> Q:
     return functools.reduce(operator.or_, of_scans, Q(parent__in=[*labels], relation=""))
 
 
+#: What a kept deletion says; its cascades say what was left.
+TAKEN_OVER = "the value was taken over: it belongs to a living row"
 #: What follows when no cascade of a deletion is in one of those states any more, and when.
 _NEXT = {
     Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
@@ -102,7 +104,9 @@ _NEXT = {
 
 
 def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
-    """Move deletions on whose cascades have all arrived: to cascaded, and from there to verified.
+    """Move deletions on whose cascades have all arrived: to cascaded, and from there to their end.
+
+    That is verified; or kept, where one of the cascades is.
 
     It runs after the cascades' own change has committed, so the last database to arrive sees all
     others; without `deletions` it looks at every open one, which mends a death in between. Gives
@@ -131,11 +135,27 @@ def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
         found = _states(list(standing), using)
         for state, (following, moment, short_of) in _NEXT.items():
             there = [pk for pk, now in standing.items() if now == state]
-            if arrived := _arrived(there, short_of, found):
-                rows = tables.deletions(using).filter(tables.among("pk", arrived, using))
-                moved += rows.update(**{"state": following, moment: Now()})
-                standing |= dict.fromkeys(arrived, following)
+            arrived = _arrived(there, short_of, found)
+            if following is Deletion.State.VERIFIED:
+                kept = _kept(arrived, found)
+                moved += _move(kept, using, state=Deletion.State.KEPT, reason=TAKEN_OVER)
+                arrived = [pk for pk in arrived if pk not in kept]
+            moved += _move(arrived, using, **{"state": following, moment: Now()})
+            standing |= dict.fromkeys(arrived, following)
     return moved
+
+
+def _move(pks: Sequence[int], using: str, **changes: Any) -> int:
+    if not pks:
+        return 0
+    rows = tables.deletions(using).filter(tables.among("pk", pks, using))
+    return rows.update(**changes)
+
+
+def _kept(pks: Sequence[int], found: Sequence[tuple[int, str]]) -> list[int]:
+    """Return those deletions that have a kept cascade. Pure."""
+    kept = {pk for pk, state in found if state == Cascade.State.KEPT}
+    return [pk for pk in pks if pk in kept]
 
 
 def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
@@ -153,7 +173,7 @@ def _arrived(
 
 
 def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
-    """Cancel deletions whose parent is alive, with all that is not finished of their cascades."""
+    """Cancel suspects whose parent is alive, and what an operator gives up, with its cascades."""
     ids = list(deletions)
     with transaction.atomic(using=using):
         changed = (
@@ -170,7 +190,7 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
 
 
 def purge(*, using: str) -> int:
-    """Remove one batch of verified and cancelled deletions past the retention; gives its size."""
+    """Remove one batch of deletions that ended and are past the retention; gives its size."""
     settings = conf.current()
     old = Now() - dt.timedelta(days=settings.retention_days)
     ended = tables.deletions(using).filter(state__in=Deletion.ENDED, recorded_at__lte=old)

@@ -55,13 +55,13 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.cascades) // 2)
     times = (conf.current().claim_keys // half).bit_length() + 1
-    held = _held(claim, [each.id for each in claim.cascades])
-    held.update(claim=None, due_at=again, **({"attempts": times} if halved else {}))
+    mine = held(claim, [each.id for each in claim.cascades])
+    mine.update(claim=None, due_at=again, **({"attempts": times} if halved else {}))
 
 
 def verify(claim: Claim, cascades: Sequence[int]) -> int:
     """Mark done cascades verified: no row was left. Gives their number."""
-    changed = _held(claim, cascades).update(
+    changed = held(claim, cascades).update(
         state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
     )
     ids = {each.deletion for each in claim.cascades if each.id in set(cascades)}
@@ -83,9 +83,9 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
         rows = tables.deletions(claim.using).filter(tables.among("pk", ids, claim.using))
         locked = tables.locked(rows.order_by("pk"), claim.using, patient=True)
         list(locked.values_list("pk"))
-        mine = tables.locked(_held(claim, cascades), claim.using, patient=True)
-        held = dict(mine.values_list("pk", "deletion_id"))
-        changed = _held(claim, list(held)).update(
+        mine = tables.locked(held(claim, cascades), claim.using, patient=True)
+        there = dict(mine.values_list("pk", "deletion_id"))
+        changed = held(claim, list(there)).update(
             state=Cascade.State.PENDING,
             claim=None,
             attempts=0,
@@ -93,7 +93,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
             reason=reason,
         )
         again = tables.deletions(claim.using).filter(
-            tables.among("pk", [*held.values()], claim.using), state=Deletion.State.CASCADED
+            tables.among("pk", [*there.values()], claim.using), state=Deletion.State.CASCADED
         )
         again.update(state=Deletion.State.DISPATCHED, cascaded_at=None)
     return changed
@@ -125,7 +125,7 @@ def release(
     if rows:
         _keep_rows(claim, rows)
         seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-        _held(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
+        held(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
 
 
 def hand_back(claim: Claim) -> None:
@@ -134,7 +134,7 @@ def hand_back(claim: Claim) -> None:
     Keeps the rows that the claim says were removed so far.
     """
     _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
-    _held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
+    held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
 
 
 def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
@@ -165,18 +165,18 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
     said = {"claim": None, "reason": reason, "failing": dict(failing) if failing else None}
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
-    _held(claim, spent).update(state=Cascade.State.BLOCKED, **said)
+    held(claim, spent).update(state=Cascade.State.BLOCKED, **said)
     for attempts in {each.attempts for each in again}:
         wait = dt.timedelta(seconds=backoff(attempts, settings))
-        _held(claim, [each.id for each in again if each.attempts == attempts]).update(
+        held(claim, [each.id for each in again if each.attempts == attempts]).update(
             state=Cascade.State.WAITING, due_at=Now() + wait, **said
         )
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Let what the claim still holds at work be held for longer; return the number."""
-    held = _held(claim, [each.id for each in claim.cascades])
-    return held.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
+    mine = held(claim, [each.id for each in claim.cascades])
+    return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
 
 
 def retry(deletions: Sequence[int] | None, *, using: str) -> int:
@@ -210,7 +210,8 @@ def backoff(attempts: int, settings: conf.Settings) -> float:
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
 
 
-def _held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
+def held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
+    """Return those cascades that the claim still holds, in the state that it claimed them in."""
     return tables.cascades(claim.using).filter(
         tables.among("pk", ids, claim.using), claim=claim.token, state=claim.state
     )

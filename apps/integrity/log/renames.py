@@ -151,7 +151,7 @@ def _move(pks: list[int], new: str, using: str) -> None:
 
 
 def _take_both(there: QuerySet[Cascade], deletions: list[int], using: str) -> None:
-    over = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.CANCELLED)
+    over = (Cascade.State.DONE, *Cascade.ENDED)
     again = there.filter(state__in=over)
     again.update(
         state=Cascade.State.PENDING, attempts=0, claim=None, verified_at=None, due_at=Now()

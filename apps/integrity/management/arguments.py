@@ -40,7 +40,8 @@ VERBS = {
     "drain": "Dispatch, cascade and verify in this process; no Celery needed.",
     "scan": "Find rows whose parent is gone; never writes to a scanned table.",
     "repair": "Confirm what scans found, and cascade it. A dry run without --apply.",
-    "retry": "Put blocked cascades back to work.",
+    "retry": "Put blocked cascades back to work; named ones that were kept, too.",
+    "acknowledge": "Note that somebody knows of rows that were kept: the alarm ends.",
     "pause": "Stop work on a child database.",
     "resume": "Let work on a child database go on.",
     "rename": "Give open work its new name, after a rename of an alias, a model or a field. A dry"
@@ -125,6 +126,11 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "retry": {
         "ids": {"nargs": "*", "type": identifier, "metavar": "ID", "help": "deletions"},
         "--all": {"action": "store_true", "dest": "everything", "help": "all that are blocked"},
+    },
+    "acknowledge": {
+        "ids": {"nargs": "*", "type": identifier, "metavar": "ID", "help": "deletions"},
+        "--all": {"action": "store_true", "dest": "everything", "help": "all that were kept"},
+        "--reason": {"default": "", "metavar": "TEXT", "help": "what was found; it is audited"},
     },
     "pause": _STEERED,
     "resume": _STEERED,

@@ -74,6 +74,11 @@ def diagnosis(checks: Iterable[doctor.Check]) -> Exit:
     return max(wrong, default=Exit.CLEAN)
 
 
+def proven(receipt: report.Receipt) -> Exit:
+    """The exit code of a receipt: rows that were kept are a finding. Pure."""
+    return Exit.FINDINGS if receipt["deletion"]["state"] == "kept" else Exit.CLEAN
+
+
 def standing(status: report.Status) -> Exit:
     """The exit code of that status. Pure."""
     rows = status["databases"]
@@ -81,5 +86,7 @@ def standing(status: report.Status) -> Exit:
         return Exit.UNREACHABLE
     if any(row["backlog"] > row["blocked"] + row["unknown"] for row in rows):
         return Exit.INCOMPLETE
-    found = status["unknown"] or any(row["blocked"] or row["overdue"] for row in rows)
+    found = status["unknown"] or any(
+        row["blocked"] or row["overdue"] or row["kept"] for row in rows
+    )
     return Exit.FINDINGS if found else Exit.CLEAN

@@ -209,7 +209,7 @@ class Drain:
 
     def __init__(self, chosen: Sequence[str], ends: float, *, verify: bool, tell: Tell) -> None:
         self.chosen, self.ends, self.verify, self.tell = chosen, ends, verify, tell
-        self.totals = Counter[str](dispatched=0, cascaded=0, verified=0)
+        self.totals = Counter[str](dispatched=0, cascaded=0, verified=0, kept=0)
         self.rows = Counter[str]()
         self.unreachable: dict[str, str] = {}
         self.unproven = 0
@@ -276,15 +276,17 @@ class Drain:
     def _work_on(self, alias: str) -> int:
         done = cascade.drain(alias, seconds=self._left())
         self.totals["cascaded"] += done.finished
+        self.totals["kept"] += done.kept
         self.rows += done.rows
         if done.rows:
             self.tell(f"{alias}: {self.rows.total():,} rows so far")
-        progress = done.finished + done.cancelled + done.rows.total()
+        progress = done.finished + done.kept + done.rows.total()
         unreachable = done.unreachable
         if self.verify and not unreachable:
             proof = verify.verify(alias, seconds=self._left())
             self.totals["verified"] += proof.verified
-            progress += proof.verified + proof.reopened + proof.cancelled
+            self.totals["kept"] += proof.kept
+            progress += proof.verified + proof.reopened + proof.kept
             self._note_held(alias, proof.held)
             unreachable = proof.unreachable
         if unreachable:

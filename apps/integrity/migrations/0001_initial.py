@@ -5,6 +5,7 @@ import django.db.models.functions.datetime
 import uuid
 from django.db import migrations, models
 
+from ..indexes import ValueIndex
 from ..operations import DropOnlyWhenDone
 
 
@@ -20,7 +21,7 @@ class Migration(migrations.Migration):
             name='Alarm',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven'), ('unknown', 'unknown')], max_length=10)),
+                ('kind', models.CharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven'), ('kept', 'kept'), ('unknown', 'unknown')], max_length=10)),
                 ('subject', models.CharField(max_length=200)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('raised_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -84,7 +85,7 @@ class Migration(migrations.Migration):
                 ('relation', models.CharField(blank=True, db_default='', default='', max_length=200)),
                 ('fence', models.JSONField(blank=True, null=True)),
                 ('source', models.CharField(choices=[('signal', 'signal'), ('api', 'capture.record()'), ('trigger', 'trigger'), ('scan', 'scan')], max_length=10)),
-                ('state', models.CharField(choices=[('suspect', 'suspect'), ('recorded', 'recorded'), ('dispatched', 'dispatched'), ('cascaded', 'cascaded'), ('verified', 'verified'), ('cancelled', 'cancelled')], default='recorded', max_length=10)),
+                ('state', models.CharField(choices=[('suspect', 'suspect'), ('recorded', 'recorded'), ('dispatched', 'dispatched'), ('cascaded', 'cascaded'), ('verified', 'verified'), ('kept', 'kept'), ('cancelled', 'cancelled')], default='recorded', max_length=10)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('recorded_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('dispatched_at', models.DateTimeField(blank=True, null=True)),
@@ -92,7 +93,7 @@ class Migration(migrations.Migration):
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(models.F('parent'), models.Func('key', template='SUBSTR(%(expressions)s, 1, 200)'), name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='integrity_deletion_cancelled'), models.Index(condition=models.Q(('state__in', ['suspect', 'recorded', 'dispatched', 'cascaded']), ('verified_at__isnull', True)), fields=['parent', 'relation'], name='integrity_deletion_names'), models.Index(condition=models.Q(('state__in', ['verified', 'cancelled'])), fields=['recorded_at'], name='integrity_deletion_ended')],
+                'indexes': [models.Index(models.F('parent'), models.Func('key', template='SUBSTR(%(expressions)s, 1, 200)'), name='integrity_deletion_key'), models.Index(condition=models.Q(('state', 'recorded')), fields=['id'], name='integrity_deletion_recorded'), models.Index(condition=models.Q(('state__in', ['dispatched', 'cascaded'])), fields=['id'], name='integrity_deletion_open'), models.Index(condition=models.Q(('state', 'suspect')), fields=['relation', 'id'], name='integrity_deletion_suspect'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='integrity_deletion_cancelled'), models.Index(condition=models.Q(('state', 'kept')), fields=['id'], name='integrity_deletion_kept'), ValueIndex(condition=models.Q(('state__in', ['suspect', 'recorded', 'dispatched', 'cascaded']), ('targets__isnull', False)), fields=['targets'], name='integrity_deletion_targets', opclasses=['jsonb_path_ops']), models.Index(condition=models.Q(('state__in', ['suspect', 'recorded', 'dispatched', 'cascaded']), ('verified_at__isnull', True)), fields=['parent', 'relation'], name='integrity_deletion_names'), models.Index(condition=models.Q(('state__in', ['verified', 'kept', 'cancelled'])), fields=['recorded_at'], name='integrity_deletion_ended')],
             },
         ),
         migrations.CreateModel(
@@ -143,7 +144,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('database', models.CharField(max_length=100)),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('waiting', 'waiting'), ('blocked', 'blocked'), ('done', 'done'), ('verified', 'verified'), ('cancelled', 'cancelled')], db_default='pending', default='pending', max_length=10)),
+                ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('waiting', 'waiting'), ('blocked', 'blocked'), ('done', 'done'), ('verified', 'verified'), ('kept', 'kept'), ('cancelled', 'cancelled')], db_default='pending', default='pending', max_length=10)),
                 ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('claim', models.UUIDField(blank=True, null=True)),
                 ('owner', models.CharField(blank=True, db_default='', default='', max_length=100)),
@@ -153,13 +154,16 @@ class Migration(migrations.Migration):
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('failing', models.JSONField(blank=True, null=True)),
                 ('rows', models.JSONField(blank=True, null=True)),
+                ('kept', models.JSONField(blank=True, null=True)),
+                ('kept_at', models.DateTimeField(blank=True, null=True)),
+                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField()),
                 ('done_at', models.DateTimeField(blank=True, null=True)),
                 ('verified_at', models.DateTimeField(blank=True, null=True)),
                 ('deletion', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='cascades', to='integrity.deletion')),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting'])), fields=['database', 'due_at', 'id'], name='integrity_cascade_due'), models.Index(condition=models.Q(('state', 'done')), fields=['database', 'due_at', 'id'], name='integrity_cascade_unverified'), models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting', 'blocked']), ('verified_at__isnull', True)), fields=['database', 'recorded_at'], name='integrity_cascade_backlog'), models.Index(condition=models.Q(('attempts__gt', 1), ('state', 'running')), fields=['due_at'], name='integrity_cascade_lost'), models.Index(condition=models.Q(('state', 'blocked')), fields=['database', 'deletion'], name='integrity_cascade_blocked'), models.Index(condition=models.Q(('done_at__isnull', False)), fields=['database', 'done_at'], name='integrity_cascade_done')],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting'])), fields=['database', 'due_at', 'id'], name='integrity_cascade_due'), models.Index(condition=models.Q(('state', 'done')), fields=['database', 'due_at', 'id'], name='integrity_cascade_unverified'), models.Index(condition=models.Q(('state__in', ['pending', 'running', 'waiting', 'blocked']), ('verified_at__isnull', True)), fields=['database', 'recorded_at'], name='integrity_cascade_backlog'), models.Index(condition=models.Q(('attempts__gt', 1), ('state', 'running')), fields=['due_at'], name='integrity_cascade_lost'), models.Index(condition=models.Q(('state', 'blocked')), fields=['database', 'deletion'], name='integrity_cascade_blocked'), models.Index(condition=models.Q(('acknowledged_at__isnull', True), ('kept_at__isnull', False)), fields=['database'], name='integrity_cascade_kept'), models.Index(condition=models.Q(('done_at__isnull', False)), fields=['database', 'done_at'], name='integrity_cascade_done')],
                 'constraints': [models.UniqueConstraint(fields=('deletion', 'database'), name='integrity_cascade_once_per_database')],
             },
         ),

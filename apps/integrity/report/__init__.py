@@ -49,7 +49,7 @@ from .progress import (
     unfinished,
     unproven,
 )
-from .proofs import Receipt, Step, deletion, newest, receipt, receipts, steps
+from .proofs import Receipt, Step, deletion, left_alone, newest, receipt, receipts, steps
 from .shared import Shared
 from .throughput import BARS, DAY_SECONDS, Throughput, throughput
 
@@ -91,6 +91,7 @@ __all__ = [
     "elsewhere",
     "exists",
     "health",
+    "left_alone",
     "newest",
     "of_log",
     "overview",

@@ -14,6 +14,7 @@ from .names import Unknown, unknown_in
 from .progress import (
     Pulse,
     hindrances_of,
+    kept_cascades,
     open_cascades,
     pulses,
     state_of,
@@ -59,6 +60,8 @@ class Card:
     overdue: bool = False
     #: Why work that was tried waits, although the database can be worked on.
     waiting_reason: str = ""
+    #: Cascades that left rows alone because the value was taken over; nobody has acknowledged it.
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,7 @@ def _card(
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
+        kept=sum(kept_cascades(each, bounds.COUNT_MAX + 1) for each in cascades),
         lag_seconds=oldest([*(each["age"] for each in sums), *(each.oldest for each in waiting)]),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,

@@ -141,7 +141,8 @@ def suspected() -> list[Suspects]:
 
 def _key_of(row: Deletion) -> str:
     """Its parent's key, or what is known in place of it."""
-    named = (f"{name} {value}" for name, value in (row.targets or {}).items())
+    known = (row.targets or {}).items()
+    named = (f"{name} {value}" for name, value in known if value is not None)
     return row.key if row.key is not None else ", ".join(named)
 
 

@@ -43,6 +43,8 @@ class DatabaseRow(TypedDict):
     `unproven_reason` says why (proving.py).
     `unknown` counts what is in the backlog under names that the catalogue does not know: no worker
     does it, and it is not blocked.
+    `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
+    come back] in claims.py), and that no operator has acknowledged.
     """
 
     database: str
@@ -53,6 +55,7 @@ class DatabaseRow(TypedDict):
     backlog: int
     blocked: int
     unknown: int
+    kept: int
     lag_seconds: float | None
     unproven: int
     unproven_seconds: float | None
@@ -255,7 +258,7 @@ def _deletions(logs: Sequence[str]) -> dict[str, int]:
 
 
 def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
-    backlog = blocked = recently = 0
+    backlog = blocked = recently = kept = 0
     ages: list[dt.timedelta | None] = []
     done: list[dict[str, Any]] = []
     known: list[ChildDatabase] = []
@@ -266,6 +269,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
             backlog += found["backlog"]
             blocked += found["blocked"]
             ages.append(found["age"])
+        kept += kept_cascades(cascades)
         done.append(done_cascades(cascades))
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
@@ -284,6 +288,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "backlog": backlog,
         "blocked": blocked,
         "unknown": 0,
+        "kept": kept,
         "lag_seconds": oldest(ages),
         "unproven": unproven.number,
         "unproven_seconds": unproven.seconds,
@@ -368,6 +373,11 @@ def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[
         # The last one: from here on, its name hides the column.
         reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
     )
+
+
+def kept_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> int:
+    """Cascades that left rows alone and that nobody has acknowledged, or `most` of them."""
+    return cascades.filter(Cascade.UNACKNOWLEDGED).order_by()[:most].count()
 
 
 def _undispatched(alias: str, using: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Q
 
-from .. import relations
+from .. import log, relations
 from ..backends import clocks
 from ..models import Cascade, Deletion, of_keys
 
@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from ..relations import Model
 
 
+#: States of a cascade along whose free values no row is left.
+PROBED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
+#: Policy → what it made of the rows; under a label without one, rows went along with others.
+OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null", "": "deleted"}
+
+
 class Receipt(TypedDict):
-    """Proof for one deletion: what was removed where, when, how many rows."""
+    """Proof for one deletion: what was removed where, when, how many rows.
+
+    `scope` is what it speaks for: the outcome along each relation in each child database.
+    """
 
     deletion: dict[str, Any]
     cascades: list[dict[str, Any]]
+    scope: list[dict[str, Any]]
 
 
 def receipts(model: str, key: str) -> list[Receipt]:
@@ -79,12 +89,38 @@ def _receipt(deletion: Deletion) -> Receipt:
                 "attempts": cascade.attempts,
                 "rows": cascade.rows or {},
                 "rows_exact": cascade.attempts <= 1,
+                "kept": cascade.kept or {},
+                "kept_at": iso(cascade.kept_at),
+                "acknowledged_at": iso(cascade.acknowledged_at),
                 "done_at": iso(cascade.done_at),
                 "verified_at": iso(cascade.verified_at),
             }
             for cascade in sorted(deletion.cascades.all(), key=lambda each: each.database)
         ],
+        "scope": [
+            {
+                "relation": each.relation,
+                "database": each.cascade.database,
+                "policy": each.policy,
+                "outcome": each.outcome,
+                "rows": each.rows,
+                "kept": each.kept,
+                "kept_at": iso(each.cascade.kept_at) if each.kept is not None else None,
+            }
+            for each in steps(deletion)
+        ],
     }
+
+
+def left_alone(receipt: Receipt) -> list[str]:
+    """Return what a receipt says of rows that were kept: a sentence for each relation. Pure."""
+    return [
+        f"{log.counted(each['kept'])} of {each['relation']} in {each['database']} still"
+        f" {'refers' if each['kept'] == 1 else 'refer'} to the value; it belongs to another row"
+        f" since {each['kept_at'][:19].replace('T', ' ')} or before"
+        for each in receipt["scope"]
+        if each["kept"] is not None
+    ]
 
 
 def receipt(of: Deletion) -> Receipt:
@@ -94,17 +130,34 @@ def receipt(of: Deletion) -> Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One deletion along one relation in one child database; `rows` None: not begun."""
+    """One deletion along one relation in one child database; `rows` None: not begun.
+
+    `kept` are the rows that were left because a living row holds the value; None: it is free. Above
+    `log.COUNTED_MAX` they are more than that.
+    """
 
     relation: str
     policy: str
     rows: int | None
+    kept: int | None
     cascade: Cascade
+
+    @property
+    def outcome(self) -> str:
+        """What became of the rows, in a word."""
+        if self.kept is not None:
+            return "kept"
+        if self.cascade.state not in PROBED:
+            return "given up" if self.cascade.state == Cascade.State.CANCELLED else "open"
+        return OUTCOMES.get(self.policy, "replaced")
 
 
 def steps(of: Deletion) -> list[Step]:
     """What a deletion does: a row for each child database and relation."""
-    declared = {each.label: each for each in relations.catalogue().children_of(of.parent)}
+    declared = {
+        each.label: each
+        for each in relations.catalogue().children_of(of.parent, relation=of.relation)
+    }
     found = []
     for cascade in sorted(of.cascades.all(), key=lambda each: each.database):
         here = [
@@ -115,7 +168,9 @@ def steps(of: Deletion) -> list[Step]:
         for label in dict.fromkeys([*here, *rows]):
             policy = str(declared[label].policy) if label in declared else ""
             number = rows.get(label, 0 if done else None)
-            found.append(Step(relation=label, policy=policy, rows=number, cascade=cascade))
+            kept = (cascade.kept or {}).get(label)
+            step = Step(relation=label, policy=policy, rows=number, kept=kept, cascade=cascade)
+            found.append(step)
     return found
 
 

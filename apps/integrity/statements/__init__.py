@@ -137,6 +137,11 @@ class Statements(Protocol):
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         """Rows whose `field` holds one of `keys`, through the field's index."""
 
+    def count_by_key(
+        self, field: Field, keys: Sequence[Any], most: int, *, using: str
+    ) -> dict[Any, int]:
+        """Rows whose `field` holds each of `keys`, up to `most`; a key without any is left out."""
+
     def estimate_rows(self, model: Model, *, using: str) -> int:
         """How many rows the table has, as far as the backend can tell at once; 0: it cannot."""
 

@@ -241,6 +241,17 @@ class Portable:
 
         Audit.objects.using(using).create(**entry)
 
+    def count_by_key(
+        self, field: Field, keys: Sequence[Any], most: int, *, using: str
+    ) -> dict[Any, int]:
+        referring, found = rows_of(field, using), dict[Any, int]()
+        with visibility.whole(using, field.model):
+            for key in need(keys):
+                rows = referring.filter(StoredIn(F(field.attname), [key]))
+                if number := rows.order_by()[:most].count():
+                    found[key] = number
+        return found
+
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0
 

@@ -185,6 +185,19 @@ class Rows:
             raise visibility.refusal(field.model, using)
         return int(number[0])
 
+    def count_by_key(
+        self, field: Field, keys: Sequence[Any], most: int, *, using: str
+    ) -> dict[Any, int]:
+        names, kind = names_of(field, using), type_of(field, using)
+        found = fetch(
+            using,
+            f"SELECT wanted.key, count(*) FROM unnest(%s::{kind}[]) AS wanted (key)"
+            f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
+            f" {_sought(field, using)} LIMIT {most:d}) AS present GROUP BY wanted.key",
+            [as_array(need(keys))],
+        )
+        return dict(found)
+
 
 def _pk_of(field: Field, using: str) -> str:
     """The primary key of a row `child`; of a composite one, a record of its columns."""

@@ -28,7 +28,7 @@ LOOKS = {
         "busy",
     ),
     **dict.fromkeys(
-        ("waiting", "paused", "attention", "suspect", "missing", "unproven"), "attention"
+        ("waiting", "paused", "attention", "suspect", "missing", "unproven", "kept"), "attention"
     ),
     **dict.fromkeys(("blocked", "unreachable", "trouble", "silent", "engaged"), "trouble"),
 }

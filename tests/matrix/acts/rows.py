@@ -112,7 +112,7 @@ def reborn_when_claimed(stage: Stage) -> None:
     stage.delete([user])
     stage.until(lambda: all(trap.sprung for trap in held), "both cascades held at their claim")
     _bear_again(stage, user, spared=True)
-    _cancelled(stage, "reborn-e-claimed", user, held)
+    _kept(stage, "reborn-e-claimed", user, held)
 
 
 @proves("reborn-e-removed")
@@ -125,7 +125,7 @@ def reborn_when_removed(stage: Stage) -> None:
         "a cascade held before its commit, the other one done",
     )
     _bear_again(stage, user, spared=False)
-    _cancelled(stage, "reborn-e-removed", user, [held])
+    _kept(stage, "reborn-e-removed", user, [held])
 
 
 @proves("reborn-g")
@@ -137,7 +137,7 @@ def reborn_when_cascaded(stage: Stage) -> None:
     for trap in held:
         trap.release()
     _bear_again(stage, user, spared=False)
-    _cancelled(stage, "reborn-g", user, [])
+    _kept(stage, "reborn-g", user, [])
 
 
 def _bear_again(stage: Stage, user: int, *, spared: bool) -> None:
@@ -148,17 +148,17 @@ def _bear_again(stage: Stage, user: int, *, spared: bool) -> None:
     stage.truth.adopt()
 
 
-def _cancelled(stage: Stage, cell: str, user: int, held: list[Trap]) -> None:
+def _kept(stage: Stage, cell: str, user: int, held: list[Trap]) -> None:
     born = now()
     for trap in held:
         trap.release()
     stage.until(
-        lambda: stage.deletion(user).state == Deletion.State.CANCELLED,
-        "cancelled",
+        lambda: stage.deletion(user).state == Deletion.State.KEPT,
+        "kept",
         about=[user],
     )
     stage.prove(cell, (now() - born).total_seconds())
-    insist(stage.deletion(user).reason.startswith("the parent is alive"), "no reason")
+    insist("taken over" in stage.deletion(user).reason, "no reason")
 
 
 @proves("late-insert-e-committed")

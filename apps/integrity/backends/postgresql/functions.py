@@ -157,7 +157,7 @@ class Columns:
     def of(cls, key: str, targets: dict[str, str]) -> Columns:
         """Return the SQL for the column of the key, and for field → column of the other values."""
         held = ", ".join(f"{literal(field)}, {_text(column)}" for field, column in targets.items())
-        document = f"jsonb_strip_nulls(jsonb_build_object({held}))" if held else "NULL::jsonb"
+        document = f"jsonb_build_object({held})" if held else "NULL::jsonb"
         return cls(_text(key), document)
 
 

@@ -20,7 +20,7 @@ from ... import control, doctor, grants, relations, renames, report, scan, trigg
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
 from ...renaming import Kind, Renaming
 from .. import arguments, table
-from ..exits import Exit, diagnosis, failure, standing
+from ..exits import Exit, diagnosis, failure, proven, standing
 from ..foreground import Drain, actor, backlog, broker, nameless, repair_all, scan_all
 from ..forever import Forever
 from ..mermaid import flowchart
@@ -123,7 +123,7 @@ class Command(BaseCommand):
 
     def _show(self, status: report.Status) -> None:
         columns = (
-            *("database", "state", "backlog", "blocked", "lag_seconds"),
+            *("database", "state", "backlog", "blocked", "kept", "lag_seconds"),
             *("unproven", "unproven_seconds", "rate", "reason"),
         )
         self._table(columns, status["databases"], empty="No relation crosses databases.")
@@ -162,7 +162,9 @@ class Command(BaseCommand):
             for each in newest["cascades"]:
                 rows = ", ".join(f"{n:,} {label}" for label, n in each["rows"].items()) or "no rows"
                 self.stdout.write(f"  {each['database']}: {each['state']}, {rows}")
-        return {**newest, "earlier": earlier}, Exit.CLEAN
+            for line in report.left_alone(newest):
+                self.stdout.write(f"  {line}")
+        return {**newest, "earlier": earlier}, proven(newest)
 
     def _drain(
         self,
@@ -254,8 +256,23 @@ class Command(BaseCommand):
             for using in relations.catalogue().log_databases
         )
         if not json:
-            why = "" if changed else ": none of them is blocked"
+            why = "" if changed else ": none of them is blocked or kept"
             self.stdout.write(f"{changed:,} cascades will be tried again{why}")
+        return {"changed": changed}, Exit.CLEAN
+
+    def _acknowledge(
+        self, *, ids: list[int], everything: bool, reason: str, json: bool, **_: object
+    ) -> tuple[dict[str, Any], Exit]:
+        if bool(ids) == everything:
+            raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
+        changed = sum(
+            control.acknowledge(
+                None if everything else ids, actor=actor(), reason=reason, using=using
+            )
+            for using in relations.catalogue().log_databases
+        )
+        if not json:
+            self.stdout.write(f"{changed:,} cascades that kept rows are acknowledged")
         return {"changed": changed}, Exit.CLEAN
 
     def _pause(

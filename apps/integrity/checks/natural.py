@@ -1,0 +1,61 @@
+"""Relations to values that people choose: a deleted one may be somebody else's tomorrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import models
+
+from .. import relations
+from ..columns import origin
+from .keys import some
+from .scope import scoped
+
+if TYPE_CHECKING:
+    from ..relations import Field, Relation
+
+#: Keys that the database counts up. Django's own are subclasses of IntegerField, too.
+COUNTED = (models.AutoField, models.BigAutoField, models.SmallAutoField)
+
+
+def chosen(**_: Any) -> list[checks.CheckMessage]:
+    """W019: keys hold a value that can be registered again. Once for each such field."""
+    found: dict[Field, list[Relation]] = {}
+    for each in relations.catalogue().relations:
+        if each.policy.cascades and is_natural(each.target):
+            found.setdefault(each.target, []).append(each)
+    return [_warning(target, children) for target, children in found.items()]
+
+
+def is_natural(target: Field) -> bool:
+    """Return whether people, or other systems, give the field its values.
+
+    Not what the database counts up or makes, what a function makes for each row (`uuid4`), and
+    numbers that no form shows (`editable=False`: a key made in `save()`). A multi-table child's key
+    is its parent's.
+    """
+    field = origin(target)
+    by_function = field.has_default() and callable(field.default)
+    made = by_function or field.db_default is not models.NOT_PROVIDED
+    hidden = isinstance(field, models.IntegerField) and not field.editable
+    return not (isinstance(field, COUNTED) or made or hidden)
+
+
+def _warning(target: Field, children: list[Relation]) -> checks.CheckMessage:
+    name, labels = relations.label(target), some([each.label for each in children])
+    key = target == relations.primary_key(children[0].parent)
+    asked = "" if key else f', field="{target.name}"'
+    return checks.Warning(
+        f"{name}, which {labels} refer{'s' * (len(children) == 1)} to, is a value that people"
+        " choose: whoever takes a deleted one before its rows are gone gets these rows, and its"
+        " deletion ends as kept, never verified.",
+        hint="Refer to a key that nobody chooses (an AutoField, a UUIDField with default=uuid4); or"
+        " refuse such values where rows are made:"
+        f" capture.pending({target.model.__name__}, value{asked}).",
+        obj=target,
+        id="integrity.W019",
+    )
+
+
+CHECKS = scoped(chosen)

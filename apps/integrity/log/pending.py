@@ -1,0 +1,33 @@
+"""Whether rows may be left that refer to a value that was deleted: one indexed query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connections
+from django.db.models import Q
+
+from ..models import Deletion
+from . import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pending(parent: str, texts: Sequence[str], *, field: str | None, using: str) -> bool:
+    """Return whether a deletion of that key, or value of the parent's `field`, is open.
+
+    Or a scan suspects that it is gone. `texts` are how the log may have it.
+    """
+    wanted = Q()
+    for text in texts:
+        wanted |= Q(key=text) if field is None else _holds(field, text, using)
+    rows = tables.deletions(using).filter(wanted, parent=parent, state__in=Deletion.OPEN)
+    return rows.exists()
+
+
+def _holds(field: str, text: str, using: str) -> Q:
+    """Return the condition on `targets`, in the form that the index of the backend serves."""
+    if connections[using].features.supports_json_field_contains:
+        return Q(targets__contains={field: text})
+    return Q(**{f"targets__{field}": text})

@@ -1,0 +1,130 @@
+"""Mutations of what becomes of a value that belongs to a living row again."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import ALARMS, CAPTURE, CLAIMS, ENTRIES, EXITS, TIME_SLICE, VERIFY
+
+KEPT = "apps/integrity/log/kept.py"
+PENDING = "apps/integrity/log/pending.py"
+NATURAL = "apps/integrity/checks/natural.py"
+ATTACKS = "tests/security/test_attack_returning_keys.py"
+BEFORE, MEANWHILE, TOLD = (f"{ATTACKS}::Test{each}" for each in ("Before", "Meanwhile", "Told"))
+UNKNOWN, ASKED = f"{ATTACKS}::TestUnknownValues", f"{ATTACKS}::TestPending"
+
+MUTATIONS = (
+    Mutation(
+        "kept-is-done",
+        "G12: rows of a value that was taken over are left, and the deletion is verified",
+        TIME_SLICE,
+        "for pk, number in self.held.kept_along(relation).items():",
+        "for pk, number in ():",
+        (f"{BEFORE}::test_its_rows_stay_and_nothing_is_proven",),
+    ),
+    Mutation(
+        "kept-is-verified",
+        "G12: a value that was taken over after its rows went is called proven",
+        VERIFY,
+        "for pk, number in held.kept_along(relation).items():",
+        "for pk, number in ():",
+        (f"{MEANWHILE}::test_after_it_was_done_and_before_it_is_verified",),
+    ),
+    Mutation(
+        "kept-is-forgotten",
+        "G12: what was seen to be taken over is verified once its owner has left",
+        VERIFY,
+        "for pk, each in held.cascades.items() if each.kept}",
+        "for pk, each in held.cascades.items() if False}",
+        (f"{MEANWHILE}::test_one_that_was_seen_stays_kept_although_its_owner_left_again",),
+    ),
+    Mutation(
+        "kept-in-one-database-is-verified",
+        "G12: a deletion is verified although one of its cascades is kept",
+        ENTRIES,
+        "if state == Cascade.State.KEPT}",
+        "if False}",
+        (f"{BEFORE}::test_its_rows_stay_and_nothing_is_proven",),
+    ),
+    Mutation(
+        "kept-along-all-relations",
+        "G1: rows of a value that nobody took over stay, because another one was",
+        TIME_SLICE,
+        "if pk not in free}",
+        "}",
+        (f"{BEFORE}::test_a_key_that_came_back_keeps_no_rows_of_a_name_that_did_not",),
+    ),
+    Mutation(
+        "kept-is-no-alarm",
+        "G11: rows are left, and nobody is told",
+        ALARMS,
+        'if row["kept"]:',
+        "if False:",
+        (f"{TOLD}::test_status_the_alarm_and_the_exit_code_say_it",),
+    ),
+    Mutation(
+        "kept-without-rows-is-an-alarm",
+        "nobody needs to look at what no row refers to",
+        KEPT,
+        "if not any(found.values()):",
+        "if False:",
+        (f"{MEANWHILE}::test_so_it_is_where_nothing_refers_to_it_and_nobody_is_alarmed",),
+    ),
+    Mutation(
+        "kept-is-clean",
+        "G12: a receipt of a deletion that is kept ends as if it were proof",
+        EXITS,
+        'if receipt["deletion"]["state"] == "kept" else',
+        "if False else",
+        (f"{TOLD}::test_status_the_alarm_and_the_exit_code_say_it",),
+    ),
+    Mutation(
+        "a-value-that-is-not-known-is-nothing-to-do",
+        "G1: rows of a renamed field stay, and the deletion is done",
+        TIME_SLICE,
+        "set[int]().union(*left.values(), *unknown.values())",
+        "set[int]().union(*left.values())",
+        (f"{UNKNOWN}::test_it_waits_and_says_so",),
+    ),
+    Mutation(
+        "a-value-that-is-not-known-is-verified",
+        "G12: what nobody could look for is called proven",
+        CLAIMS,
+        "return found.union(*map(self.unknown_along, wanted))",
+        "return found",
+        (f"{UNKNOWN}::test_it_is_not_verified",),
+    ),
+    Mutation(
+        "a-value-that-was-null-is-not-known",
+        "G1: a parent without a name is never done",
+        CAPTURE,
+        "field.name: None if value is None else relations.format_key(field, value)\n"
+        "        for field, value in values.items()",
+        "field.name: relations.format_key(field, value)\n"
+        "        for field, value in values.items() if value is not None",
+        (f"{UNKNOWN}::test_a_value_that_was_null_is_known",),
+    ),
+    Mutation(
+        "pending-knows-no-suspects",
+        "a name whose orphans a scan has seen is free",
+        PENDING,
+        "state__in=Deletion.OPEN)",
+        "state__in=Deletion.OPEN[1:])",
+        (f"{ASKED}::test_by_key_and_by_value",),
+    ),
+    Mutation(
+        "pending-for-ever",
+        "a name is never free again",
+        PENDING,
+        ", state__in=Deletion.OPEN)",
+        ")",
+        (f"{ASKED}::test_what_has_ended_is_not_pending",),
+    ),
+    Mutation(
+        "made-keys-are-natural",
+        "a warning about keys that nobody chooses",
+        NATURAL,
+        "return not (isinstance(field, COUNTED) or made or hidden)",
+        "return True",
+        ("tests/unit/test_checks_natural.py",),
+    ),
+)
