@@ -150,6 +150,11 @@ def cascade(state: str, seconds: float = 0, database: str = "blog_db") -> None:
     Cascade.objects.create(deletion=deletion, database=database, state=state, recorded_at=moment)
 
 
+def kept() -> None:
+    cascade("kept")
+    Cascade.objects.update(kept={AUTHOR: 1}, kept_at=timezone.now())
+
+
 def away() -> None:
     control.unreachable(control.DatabaseUnreachable("blog_db", OSError("no")), using="default")
 
@@ -177,6 +182,7 @@ CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "IntegrityBehind": (lambda: cascade("pending", 1000), BLOG),
     "IntegrityBlocked": (lambda: cascade("blocked"), BLOG),
     "IntegrityUnproven": (lambda: cascade("done", 1000), BLOG),
+    "IntegrityKept": (kept, BLOG),
     "IntegrityUnknownWork": (lambda: cascade("pending", database="old_db"), {"kind": "alias"}),
     "IntegrityUnreachable": (away, BLOG),
     "IntegrityPausedTooLong": (

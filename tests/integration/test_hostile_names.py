@@ -260,7 +260,7 @@ class TestPercent:
         percent.fill(percent.parent, 1)
         assert not converge()
         assert percent.left(percent.child) == [1]
-        assert Deletion.objects.get().state == "kept"
+        assert Cascade.objects.get(database="test_left").state == "kept"
 
     def test_orphans_are_found(self, percent: Percent) -> None:
         percent.fill(percent.parent, 2)

@@ -125,6 +125,6 @@ MUTATIONS = (
         NATURAL,
         "return not (isinstance(field, COUNTED) or made or hidden)",
         "return True",
-        ("tests/unit/test_checks_natural.py",),
+        ("tests/unit/test_checks_natural.py::test_what_people_choose_is_natural",),
     ),
 )

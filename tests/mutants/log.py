@@ -256,7 +256,7 @@ MUTATIONS = (
         "reopened-by-who-lost-it",
         "G4: a verifier that lost its lease takes a complete deletion back",
         OUTCOMES,
-        "[*held.values()]",
+        "[*there.values()]",
         "ids",
         (
             (
@@ -269,8 +269,8 @@ MUTATIONS = (
         "settle-by-an-old-look",
         "G11: what is reopened before the lock counts as complete",
         ENTRIES,
-        "if arrived := _arrived(there, short_of, found):",
-        "if arrived := there:",
+        "arrived = _arrived(there, short_of, found)",
+        "arrived = there",
         (f"{T_ATTACKS_LOG}::TestSettling::test_reopened_between_the_look_and_the_lock",),
     ),
     Mutation(

@@ -14,7 +14,7 @@ from .names import Unknown, unknown_in
 from .progress import (
     Pulse,
     hindrances_of,
-    kept_cascades,
+    kept_in,
     open_cascades,
     pulses,
     state_of,
@@ -106,11 +106,14 @@ def overview() -> Overview:
     aged = {"age": clocks.age("covers_at")}
     scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
     scanned = [row for rows in scans.values() for row in rows]
+    kept = sum((kept_in(using, bounds.COUNT_MAX + 1) for using in logs), Counter())
     suspected = Counter(label for using in logs for label in _suspected(using))
     ages = _orphan_ages(scanned, logs)
     return Overview(
         cards=tuple(
-            _card(alias, logs, undispatched, [row for row in known if row.alias == alias])
+            _card(
+                alias, logs, undispatched, [row for row in known if row.alias == alias], kept[alias]
+            )
             for alias in found.child_databases
         ),
         workers=tuple(each for each in beats if each["name"] != "beat"),
@@ -190,6 +193,7 @@ def _card(
     logs: Sequence[str],
     undispatched: Sequence[Recorded],
     known: Sequence[ChildDatabase],
+    kept: int,
 ) -> Card:
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
@@ -216,7 +220,7 @@ def _card(
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
-        kept=sum(kept_cascades(each, bounds.COUNT_MAX + 1) for each in cascades),
+        kept=kept,
         lag_seconds=oldest([*(each["age"] for each in sums), *(each.oldest for each in waiting)]),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,

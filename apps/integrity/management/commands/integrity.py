@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import control, doctor, grants, relations, renames, report, scan, triggers
+from ... import alarms, control, doctor, grants, relations, renames, report, scan, triggers
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
 from ...renaming import Kind, Renaming
 from .. import arguments, table
@@ -123,7 +123,7 @@ class Command(BaseCommand):
 
     def _show(self, status: report.Status) -> None:
         columns = (
-            *("database", "state", "backlog", "blocked", "kept", "lag_seconds"),
+            *("database", "state", "backlog", "blocked", "lag_seconds"),
             *("unproven", "unproven_seconds", "rate", "reason"),
         )
         self._table(columns, status["databases"], empty="No relation crosses databases.")
@@ -132,6 +132,8 @@ class Command(BaseCommand):
                 number, waited = row["unproven"], row["waits_seconds"] or 0
                 told = f"{number:,} not verified, done since {waited:,.0f} s"
                 self.stdout.write(f"{row['database']}: {told}: {row['unproven_reason']}")
+            if row["kept"]:
+                self.stdout.write(f"{row['database']}: {row['kept']:,} {alarms.KEPT}")
         if scans := status["scans"]:
             self.stdout.write("")
             names = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
