@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.db.models import Q
 
-from ..models import Deletion
+from ..models import Deletion, of_keys
 from . import tables
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def pending(parent: str, texts: Sequence[str], *, field: str | None, using: str)
 
     Or a scan suspects that it is gone. `texts` are how the log may have it.
     """
-    wanted = Q()
-    for text in texts:
-        wanted |= Q(key=text) if field is None else _holds(field, text, using)
+    wanted = of_keys(texts) if field is None else Q()
+    for text in texts if field else ():
+        wanted |= _holds(str(field), text, using)
     rows = tables.deletions(using).filter(wanted, parent=parent, state__in=Deletion.OPEN)
     return rows.exists()
 
