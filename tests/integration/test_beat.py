@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import pytest
 from celery.beat import Scheduler
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from apps.integrity.queues import health
@@ -99,6 +101,18 @@ def test_a_tick_is_sent_to_the_queue_and_does_not_expire() -> None:
     assert options is not None
     assert options["queue"] == "integrity"
     assert options.get("expires") is None
+
+
+@pytest.mark.parametrize("ahead", [20, 600, 86_400])
+def test_what_a_clock_that_was_ahead_has_run_is_due_a_period_from_now(ahead: int) -> None:
+    """Beat has moved to another machine, or its clock was set back: running, or between two."""
+    start()
+    later = timezone.now() + dt.timedelta(seconds=ahead)
+    PeriodicTask.objects.update(last_run_at=later)
+    entry = start().schedule["integrity.dispatch"]
+    assert entry.is_due().next <= 5
+    entry.last_run_at = later
+    assert entry.is_due().next <= 5
 
 
 def test_a_tick_shows_that_beat_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutation import Mutation
 
 CLOCKS = "apps/integrity/backends/clocks.py"
+T_BEAT = "tests/integration/test_beat.py"
 T_CLOCKS = "tests/integration/test_clocks.py"
 AGES = f"{T_CLOCKS}::test_ages_are_right_whatever_the_clock_of_the_reader_says"
 
@@ -34,5 +35,13 @@ MUTATIONS = (
         "    skew = clocks.skew(using, clock)\n",
         "    skew = None if clock else 0.0\n",
         (f"{T_CLOCKS}::TestDoctor::test_a_worker_whose_heartbeat_says_so",),
+    ),
+    Mutation(
+        "beat-waits-for-the-clock-of-another",
+        "G1: after beat's clock was set back, nothing that no message told is found for as long",
+        "workers/beat.py",
+        "        if self.last_run_at is not None and self.last_run_at > now:\n",
+        "        if self.last_run_at is None:\n",
+        (f"{T_BEAT}::test_what_a_clock_that_was_ahead_has_run_is_due_a_period_from_now",),
     ),
 )

@@ -1,0 +1,194 @@
+"""Whose clock is off decides nothing: real processes, each in turn 20 s or 600 s ahead or behind.
+
+libfaketime makes their clocks; the servers keep theirs. `CLOCK_SKEWS=-600,-20,20,600` tries all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.blog.models import Post
+from apps.integrity.models import Cascade, Deletion, Heartbeat
+from sandbox.environment import BROKER
+from sandbox.processes import Process, eventually
+from tests.acceptance import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+#: Those that failed before: a tick that expired was dropped by whoever was ahead of beat.
+SKEWS = [float(each) for each in os.environ.get("CLOCK_SKEWS", "600,-20").split(",")]
+#: A delete is done and verified within so long, on a machine that has other things to do as well.
+BOUND_SECONDS = 30.0
+IMPORT = "from django.contrib.auth.models import User"
+
+pytestmark = [
+    pytest.mark.usefixtures("committed"),
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        LIBRARY is None, reason="libfaketime is not installed: apt-get install libfaketime"
+    ),
+]
+
+
+def environment(ahead: float, **more: str) -> dict[str, str]:
+    """Variables of a process whose clock is so many seconds ahead; that of its waits is right."""
+    faked = {
+        "LD_PRELOAD": str(LIBRARY),
+        "FAKETIME": f"{ahead:+.0f}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    own = workers.environment("tests.security.skewed")
+    return {**own, **(faked if ahead else {}), **more}
+
+
+@pytest.fixture(autouse=True)
+def broker() -> Iterator[redis.Redis]:
+    """No message is left of others, nor for others."""
+    with redis.Redis.from_url(os.environ[BROKER]) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
+
+
+@contextmanager
+def running(role: str, folder: Path, ahead: float = 0.0) -> Iterator[None]:
+    """A worker of all queues, or beat, whose clock is off."""
+    given = {
+        "worker": ("-n", "all@test", "-Q", ",".join(workers.QUEUES), "--concurrency=1"),
+        "beat": ("--pidfile=",),
+    }[role]
+    process = Process(
+        [sys.executable, "-m", "celery", "-A", "tests.security.plain", role, *given],
+        log=folder / f"{role}.log",
+        env=environment(ahead, TMPDIR=str(folder)),
+        cwd=folder,
+    )
+    process.start()
+    try:
+        yield
+        process.check()
+    finally:
+        process.stop()
+
+
+def manage(ahead: float, *arguments: str) -> str:
+    """Run a command by a clock that is off; codes 3 and 4 say what is to do."""
+    done = subprocess.run(
+        [sys.executable, workers.ROOT / "manage.py", *arguments],
+        env=environment(ahead), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in {0, 3, 4}, done.stderr
+    return done.stdout
+
+
+def clock(ahead: float) -> str:
+    """What a reader with such a clock is told by `doctor` about clocks, and "" for nothing."""
+    checks = json.loads(manage(ahead, "integrity", "doctor", "--json"))["checks"]
+    [found] = [each for each in checks if each["name"] == "clocks"]
+    return "" if found["ok"] else str(found["detail"])
+
+
+def child() -> User:
+    user = User.objects.create(username=f"u{time.monotonic_ns()}")
+    Post.objects.create(title="t", content="c", author=user)
+    return user
+
+
+def all_verified() -> bool:
+    states = set(Deletion.objects.values_list("state", flat=True))
+    return states == {"verified"} and not Post.objects.exists()
+
+
+def require_done(folder: Path, since: float) -> None:
+    """Everything is done and verified in time, and moments are those of the log's clock."""
+    done = eventually(all_verified, timeout=BOUND_SECONDS, pause=0.1)
+    logs = "\n".join(each.read_text()[-2_000:] for each in folder.glob("*.log"))
+    assert done, logs
+    lasted = time.monotonic() - since + 1
+    ages = Deletion.objects.annotate(age=Now() - F("recorded_at")).values_list("age", flat=True)
+    assert all(0 <= age.total_seconds() < lasted for age in ages)
+    moments = Cascade.objects.values_list("recorded_at", "done_at", "verified_at")
+    assert all(one <= two <= three for one, two, three in moments)
+    Deletion.objects.all().delete()
+
+
+def test_the_web(tmp_path: Path) -> None:
+    with running("worker", tmp_path), running("beat", tmp_path):
+        for ahead in SKEWS:
+            begun, user = time.monotonic(), child()
+            code = f"{IMPORT}; User.objects.get(pk={user.pk}).delete()"
+            manage(ahead, "shell", "--verbosity=0", "-c", code)
+            require_done(tmp_path, begun)
+
+
+def test_beat(tmp_path: Path) -> None:
+    """Nothing else announces these deletes; and each next one finds what a later one has noted."""
+    with running("worker", tmp_path):
+        for ahead in sorted(SKEWS, reverse=True):
+            with running("beat", tmp_path, ahead):
+                begun = time.monotonic()
+                for _ in range(2):
+                    child().delete()
+                    require_done(tmp_path, begun)
+                assert eventually(
+                    lambda ahead=ahead: _is_about(_skew("beat"), ahead), timeout=10, pause=0.2
+                ), _skew("beat")
+                told = clock(0.0)
+        assert told.startswith("beat is ")
+
+
+def test_a_worker(tmp_path: Path) -> None:
+    with running("beat", tmp_path):
+        for ahead in SKEWS:
+            with running("worker", tmp_path, ahead):
+                begun = time.monotonic()
+                child().delete()
+                require_done(tmp_path, begun)
+                assert _is_about(_skew("all@test"), ahead)
+                told = clock(0.0)
+        assert "all@test is " in told
+
+
+def test_a_reader(tmp_path: Path) -> None:
+    begun, ago = time.monotonic(), Now() - dt.timedelta(seconds=300)
+    row = Deletion.objects.create(
+        parent="auth.User", key="1", source="signal", state="dispatched", recorded_at=ago
+    )
+    Cascade.objects.create(deletion=row, database="blog_db", recorded_at=ago)
+    for name in ("beat", "all@test"):
+        Heartbeat.objects.create(name=name, seen_at=ago)
+    for ahead in SKEWS:
+        found: dict[str, Any] = json.loads(manage(ahead, "integrity", "status", "--json"))
+        most = 301 + time.monotonic() - begun
+        [blog] = [each for each in found["databases"] if each["database"] == "blog_db"]
+        ages = [each["seconds_ago"] for each in [*found["workers"], found["beat"]]]
+        assert all(300 <= age < most for age in [blog["lag_seconds"], *ages])
+        word = "ahead of" if ahead > 0 else "behind"
+        assert f"this process is {abs(ahead):.1f} s {word} default" in clock(ahead)
+    assert clock(0.0) == ""
+
+
+def _skew(name: str) -> float | None:
+    row = Heartbeat.objects.filter(name=name).first()
+    return row.clock_skew_seconds if row else None
+
+
+def _is_about(told: float | None, ahead: float) -> bool:
+    return told is not None and abs(told - ahead) < 2
