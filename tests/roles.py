@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connections
 
+from apps.accounts.management.commands.grant_roles import of_the_site
 from apps.integrity import grants
 from apps.integrity.grants import Kind
 from tests import superuser
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     LogIn = Callable[[str], Any]
 
-#: What each is granted: "pages" is a site that shows the dashboard, too.
-KINDS = {
+SITE = "the_site"
+#: What each is granted. A "site" reads and writes its own tables, too, as the sample's does.
+KINDS: dict[str, tuple[Kind, ...] | None] = {
     "web": (Kind.WEB,),
-    "pages": (Kind.WEB, Kind.DASHBOARD),
+    "dashboard": (Kind.DASHBOARD,),
+    "site": (Kind.WEB, Kind.DASHBOARD),
     "worker": (Kind.WORKER,),
     "beat": (Kind.BEAT,),
     "nobody": None,
@@ -64,7 +67,7 @@ def made() -> Iterator[LogIn]:
         for alias in on_postgresql():
             for kind, role in roles.items():
                 _create(alias, role, secret)
-                run(alias, *([] if KINDS[kind] is None else granted(alias, role, *KINDS[kind])))
+                run(alias, *_of(kind, alias, role))
 
         @contextmanager
         def logged_in(kind: str) -> Iterator[None]:
@@ -86,6 +89,14 @@ def made() -> Iterator[LogIn]:
                 superuser.run(alias, f"DROP OWNED BY {role}")
             for alias in on_postgresql():
                 superuser.run(alias, f"DROP ROLE IF EXISTS {role}")
+
+
+def _of(kind: str, alias: str, role: str) -> Iterator[str]:
+    if kinds := KINDS[kind]:
+        yield from granted(alias, role, *kinds)
+    if kind == "site":
+        for each in of_the_site(alias, SITE):
+            yield each.replace(f'TO "{SITE}"', f"TO {quoted(role)}")
 
 
 def _create(alias: str, role: str, password: str) -> None:

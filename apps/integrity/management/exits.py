@@ -19,6 +19,7 @@ from ..exceptions import (
     InvalidRole,
     UnknownName,
 )
+from . import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +50,9 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
         return CommandError(str(error), returncode=Exit.USAGE)
     if isinstance(error, DatabaseUnreachable):
         return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
-    if isinstance(error, FilteredRead):
-        return CommandError(str(error), returncode=Exit.ERROR)
+    said = str(error) if isinstance(error, FilteredRead) else denied.sentence(error)
+    if said:
+        return CommandError(said, returncode=Exit.ERROR)
     if isinstance(error, DatabaseHindered):
         return CommandError(f"{error.database} {error.sentence}", returncode=Exit.UNREACHABLE)
     if isinstance(error, Error) and (broken := doctor.broken()):

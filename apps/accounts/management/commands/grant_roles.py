@@ -51,17 +51,18 @@ class Command(BaseCommand):
 
 
 def _statements(alias: str) -> Iterator[str]:
-    yield from _of_the_site(alias)
+    yield from of_the_site(alias, WEB)
     for role, kinds in OF_THE_PRODUCT.items():
         for each in grants(role, *kinds):
             if each.database == alias:
                 yield from each.statements
 
 
-def _of_the_site(alias: str) -> Iterator[str]:
+def of_the_site(alias: str, role: str) -> Iterator[str]:
     """A site reads and writes its own tables: sessions, users, posts; none of the product's."""
     quote = connections[alias].ops.quote_name
     for model in apps.get_models(include_auto_created=True):
         of_the_product = model._meta.app_label == PRODUCT or model._meta.proxy
         if not of_the_product and router.allow_migrate_model(alias, model):
-            yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {quote(model._meta.db_table)} TO {WEB}"
+            table = quote(model._meta.db_table)
+            yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {quote(role)}"

@@ -1,0 +1,60 @@
+"""What a role may not do, and who may: for an error that says no more than "permission denied".
+
+The text of the server is in its language and names no privilege. So the tables of the project are
+looked for in it, and the statement in the error's traceback: no text of a row is ever shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.utils import CursorWrapper
+
+from ..backends.errors import code_of, database_of, is_row_security
+from ..plain import plain
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+INSUFFICIENT_PRIVILEGE = "42501"
+LOCKS = " FOR UPDATE"
+
+
+def sentence(error: Exception) -> str:
+    """Return which right is missing, and the remedy; "" where that is not the cause."""
+    if code_of(error) != INSUFFICIENT_PRIVILEGE or is_row_security(error):
+        return ""
+    alias = database_of(error) or DEFAULT_DB_ALIAS
+    role = plain(connections[alias].settings_dict["USER"])
+    return (
+        f"the role {role!r} of {alias!r} may not {_act(error)}{_table(error)} (42501). `manage.py"
+        " integrity grants` prints what workers need, and with --web or --dashboard what the site"
+        " does; `rename --apply` and `install-triggers` are for the owner of the tables"
+    )
+
+
+def _act(error: Exception) -> str:
+    """The kind of the statement that was refused, as in "UPDATE"."""
+    sql, step = "", error.__traceback__
+    while step is not None:
+        sql = _sql(step) or sql
+        step = step.tb_next
+    words = sql.split(maxsplit=1)
+    if not words:
+        return "do this"
+    return plain(words[0].upper()) + (LOCKS if LOCKS in sql else "")
+
+
+def _sql(step: TracebackType) -> str:
+    found = step.tb_frame.f_locals
+    sql = found.get("sql")
+    return sql if isinstance(found.get("self"), CursorWrapper) and isinstance(sql, str) else ""
+
+
+def _table(error: Exception) -> str:
+    """The table of the project that the server's text names, with a space before it; or ""."""
+    words = str(error).replace('"', " ").split()
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+    return next((f" {plain(word)}" for word in words if word in tables), "")
