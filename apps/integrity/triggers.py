@@ -220,13 +220,15 @@ def install(
 
 
 def _carry_out(using: str, subject: str) -> None:
-    """Do that step, as far as it is still to do: somebody else may have done it meanwhile."""
-    statements = [
-        sql for step in change(using).steps if step.subject == subject for sql in step.sql
-    ]
-    with connections[using].cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+    """Do that step, as far as it is still to do: somebody else may have done it meanwhile.
+
+    Twice, for privileges that ALTER DEFAULT PRIVILEGES gives with each new function.
+    """
+    for _ in range(2):
+        steps = (step.sql for step in change(using).steps if step.subject == subject)
+        with connections[using].cursor() as cursor:
+            for statement in next(steps, ()):
+                cursor.execute(statement)
 
 
 def after_migrate(using: str, **_: object) -> None:
