@@ -146,14 +146,16 @@ def missing(using: str) -> tuple[str, ...]:
 
 
 def report_missing(using: str) -> None:
-    """Say so in the process's log: without the trigger, deletions pass unrecorded."""
-    for parent in missing(using) if using in databases() else ():
-        logger.error(
-            "deletions of %s in %s are not recorded by a trigger: run `manage.py integrity"
-            " install-triggers`",
-            parent,
-            using,
-        )
+    """Say in the process's log what lets deletions pass unrecorded, or gives others rights."""
+    for fault in faults(using) if using in databases() else ():
+        if fault.harm is not Harm.ALTERED:
+            logger.error(
+                "%s in %s: %s: %s. Run `manage.py integrity install-triggers`",
+                fault.subject,
+                using,
+                fault.harm.value,
+                fault.text,
+            )
 
 
 def change(using: str) -> Change:

@@ -332,7 +332,7 @@ class TestInstalling:
         assert found.obj == "parents.Owner"
         assert "install-triggers --database default" in found.hint
         triggers.report_missing("default")
-        assert "parents.Owner in default are not recorded" in caplog.text
+        assert "parents.Owner in default: deletions pass unrecorded" in caplog.text
         assert run_checks(databases=[]) == run_checks()
 
     def test_the_command_shows_first_and_then_does(self, tune: Tune, both: None) -> None:

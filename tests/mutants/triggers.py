@@ -11,6 +11,10 @@ TAMPERED = (
     f"{T_ATTACK}::TestWhatWasTamperedWith::test_is_named_by_the_check_and_the_doctor_and_healed"
 )
 
+INSTALLING = "tests/integration/test_triggers_installing.py"
+BUSY = f"{INSTALLING}::TestABusyTable"
+DEFINERS = "tests/unit/test_definers.py"
+
 MUTATIONS = (
     Mutation(
         "triggers-on-any-table",
@@ -75,5 +79,76 @@ MUTATIONS = (
         "if EVERYBODY in found.executors:",
         "if False:",
         (f"{TAMPERED}[open to everybody]",),
+    ),
+    # Whose rights they have
+    Mutation(
+        "a-superuser-will-do",
+        "the functions run as a superuser, if a setting names one",
+        f"{POSTGRESQL}/definers.py",
+        "if roles.is_superuser:",
+        "if False:",
+        (f"{DEFINERS}::test_a_superuser_never_does",),
+    ),
+    Mutation(
+        "the-owner-whoever-it-is",
+        "the functions run as a superuser where one owns the log",
+        f"{POSTGRESQL}/definers.py",
+        "if not roles.owned_by_superuser and roles.as_owner:",
+        "if roles.as_owner:",
+        (f"{DEFINERS}::test_nobody_else_does_and_the_remedy_is_named",),
+    ),
+    Mutation(
+        "lent-for-ever",
+        "the role of the log may create tables and functions in its schema from then on",
+        f"{POSTGRESQL}/changes.py",
+        "yield from (*definer.lend, *sql, *definer.take)",
+        "yield from (*definer.lend, *sql)",
+        (f"{INSTALLING}::TestWhoseRightsTheyHave::test_the_narrowest_that_can_be_had",),
+    ),
+    Mutation(
+        "granted-by-default",
+        "privileges by default let others execute the functions",
+        "apps/integrity/triggers.py",
+        "for _ in range(2):",
+        "for _ in range(1):",
+        (
+            (
+                "tests/integration/test_triggers_tables.py"
+                "::test_privileges_that_each_new_function_is_given_are_taken_back"
+            ),
+        ),
+    ),
+    # Installing on a site in use
+    Mutation(
+        "deletes-queue-behind-it",
+        "G5: while triggers are installed, every delete waits behind one long transaction",
+        f"{POSTGRESQL}/attempts.py",
+        "_waiting(using, lock_seconds * WAIT_SHARE)",
+        "_waiting(using, lock_seconds * 10)",
+        (f"{BUSY}::test_a_write_waits_no_longer_than_a_try",),
+    ),
+    Mutation(
+        "one-try",
+        "G1: a trigger is not installed because somebody wrote to the table at that moment",
+        f"{POSTGRESQL}/attempts.py",
+        "tries = 1 if connections[using].in_atomic_block else TRIES",
+        "tries = 1",
+        (f"{BUSY}::test_it_tries_again_and_others_write_meanwhile",),
+    ),
+    Mutation(
+        "migrate-in-silence",
+        "G1: `migrate` succeeds, and deletions pass unrecorded",
+        "apps/integrity/triggers.py",
+        "(held := install(using).held)",
+        "(held := install(using).held) and False",
+        (f"{BUSY}::test_migrate_fails_with_the_same_words",),
+    ),
+    Mutation(
+        "held-and-clean",
+        "G11: the command ends with 0 although a table was held",
+        "apps/integrity/management/commands/integrity.py",
+        "code = Exit.INCOMPLETE if any(each.held for each in changes) else Exit.CLEAN",
+        "code = Exit.CLEAN",
+        (f"{BUSY}::test_the_command_says_so_by_its_exit_code",),
     ),
 )
