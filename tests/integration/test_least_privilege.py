@@ -16,7 +16,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError, connections, models, transaction
+from django.db import ProgrammingError, connections, models
 from django.db.models import ProtectedError, RestrictedError
 from django.test.utils import isolate_apps
 from psycopg.errors import InsufficientPrivilege
@@ -633,8 +633,10 @@ class TestTheGuide:
         [block] = snippets.blocks(GUIDE, "sql")
         suffix = secrets.token_hex(4)
         named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", block.text)
-        with transaction.atomic(), connections["default"].cursor() as cursor:
-            cursor.execute(named)
-            cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"%_{suffix}"])
-            assert cursor.fetchone() == (2,)
-            transaction.set_rollback(True)
+        with superuser.session("default", autocommit=False) as own:
+            own.execute(named.encode())
+            found = own.execute(
+                "SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"%\\_{suffix}"]
+            )
+            assert found.fetchone() == (2,)
+            own.rollback()
