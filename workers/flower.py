@@ -1,7 +1,7 @@
 """Flower's Celery app, for `celery -A workers.flower flower`: it knows the broker and nothing else.
 
 Neither Django nor the settings of the project are loaded, so that no secret of theirs is within
-reach of Flower. It does not start without a login.
+reach of Flower. It does not start without a login, and asks for it at /metrics, too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from flower.views.monitor import Metrics
+from tornado.web import authenticated
 
 from apps.integrity.routing import CONTROL
 
@@ -32,3 +34,5 @@ app.conf.broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
+# Flower itself lets everybody read the names of workers and tasks there.
+Metrics.get = authenticated(Metrics.get)

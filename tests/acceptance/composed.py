@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -29,6 +30,8 @@ USERS = ("web", "beat", "worker", "flower", "health")
 #: Of the tests alone: it may look at what the server refused.
 WATCHER = "watcher"
 PATIENCE_SECONDS = 60
+NOWHERE = "/nowhere"
+COMMANDS = re.compile(r"/api/(worker/|task/(apply|async|send|abort|timeout|rate|revoke))")
 #: What Flower's container has: neither databases nor Django's settings.
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
 
@@ -93,14 +96,32 @@ def answers(url: str) -> bool:
         client.close()
 
 
-def flower(folder: Path, port: int, url: str, login: str, **variables: str) -> Process:
+def pattern(handler: Any) -> str:
+    """What an entry of Flower's addresses answers to."""
+    return str(handler.regex.pattern.rstrip("$") if hasattr(handler, "regex") else handler[0])
+
+
+def flower_address(handler: Any, name: str) -> str:
+    """An address that such an entry answers to; `name` is of a task or a worker."""
+    found = pattern(handler)
+    return NOWHERE if found == ".*" else re.sub(r"\(\.[+*]\)", name, found).replace("/?", "")
+
+
+def is_command(handler: Any) -> bool:
+    """Whether it sends, stops or changes something, and is asked by POST."""
+    return COMMANDS.match(pattern(handler)) is not None
+
+
+def flower(
+    folder: Path, port: int, url: str, login: str, *, address: str = "127.0.0.1", **variables: str
+) -> Process:
     """Flower by the words and settings of the service, to be started; on loopback."""
     service = SERVICES["flower"]
     words = [each for each in service["command"] if not each.startswith(("--address", "--port"))]
     settings = {name: value for name, value in service["environment"].items() if "${" not in value}
     folder.mkdir(exist_ok=True)
     return Process(
-        [sys.executable, "-m", *words, "--address=127.0.0.1", f"--port={port}"],
+        [sys.executable, "-m", *words, f"--address={address}", f"--port={port}"],
         log=folder.parent / "flower.log",
         env={
             **{name: os.environ[name] for name in KEPT if name in os.environ},

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import socket
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from flower.urls import handlers
 
 from sandbox.environment import BROKER
 from sandbox.processes import eventually, free_port
@@ -52,19 +55,64 @@ def status(address: str, path: str, *, login: str = "", method: str = "GET") -> 
 
 
 SEND = "/api/task/send-task/integrity.cascade"
+#: What is for everybody: whether it lives, its style sheets, and the way to log in by other means.
+OPEN = {"/healthcheck", "/static/x", "/login", "/logout"}
+NOWHERE = composed.NOWHERE
+POSTED = sorted(
+    composed.flower_address(each, "x") for each in handlers if composed.is_command(each)
+)
+ADDRESSES = sorted({composed.flower_address(each, "x") for each in handlers})
 
 
 @pytest.mark.parametrize("login", ["", "admin:wrong"])
 def test_flower_answers_nobody_without_the_password(flower: tuple[str, str], login: str) -> None:
     address, _ = flower
-    for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"):
-        assert status(address, path, login=login) == 401, path
-    assert status(address, SEND, login=login, method="POST") == 401
+    assert len(ADDRESSES) > 25
+    answers = {path: status(address, path, login=login) for path in ADDRESSES}
+    assert {path for path, found in answers.items() if found == 200} <= OPEN
+    assert {path for path, found in answers.items() if found != 401} <= OPEN | {NOWHERE, *POSTED}
+    for path in (SEND, *POSTED):
+        assert status(address, path, login=login, method="POST") == 401, path
+
+
+def test_flower_listens_everywhere_only_where_nobody_gets_in(tmp_path: Path) -> None:
+    """As in its container: at each address of the machine, and there, too, by password alone."""
+    port, login = free_port(), f"admin:{secrets.token_hex(8)}"
+    everywhere = [each for each in composed.SERVICES["flower"]["command"] if "address" in each]
+    assert everywhere == ["--address=0.0.0.0"]
+    process = composed.flower(
+        tmp_path / "cwd",
+        port,
+        os.environ[BROKER],
+        login,
+        address="0.0.0.0",  # noqa: S104
+    ).start()
+    try:
+        for host in {"127.0.0.1", own_address()}:
+            address = f"http://{host}:{port}"
+            assert eventually(
+                lambda found=address: status(found, "/healthcheck") == 200,
+                timeout=composed.PATIENCE_SECONDS,
+            ), process.log.read_text()
+            for path in ("/", "/metrics", "/api/workers"):
+                assert status(address, path) == 401
+                assert status(address, path, login=login) == 200
+    finally:
+        process.stop()
+
+
+def own_address() -> str:
+    """Where the machine is reached from outside; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        with suppress(OSError):
+            asked.connect(("192.0.2.1", 9))
+        return str(asked.getsockname()[0]).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
 
 
 def test_flower_shows_to_who_has_it_and_sends_nothing_for_them(flower: tuple[str, str]) -> None:
     address, login = flower
-    assert status(address, "/workers", login=login) == 200
+    for path in ("/workers", "/metrics", "/api/workers"):
+        assert status(address, path, login=login) == 200
     assert status(address, SEND, login=login, method="POST") == 403
 
 

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 
 from apps.blog.models import Post
 from apps.integrity.models import Cascade, Heartbeat
-from sandbox.environment import BROKER
+from sandbox.environment import BROKER, WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, free_port, stop_all
 from tests.acceptance import composed, workers
 
@@ -41,7 +41,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[composed.Broker
 
 
 def environment(broker: composed.Broker, user: str, folder: Path) -> dict[str, str]:
-    return {**workers.environment(), BROKER: broker.url(user), "TMPDIR": str(folder)}
+    """Of the service that logs in to Redis as `user`: its role in the databases goes with it."""
+    values = {**workers.environment(), BROKER: broker.url(user), "TMPDIR": str(folder)}
+    return as_role(WEB if user == "web" else WORKER, values)
 
 
 def manage(environment: dict[str, str], *words: str) -> str:

@@ -8,6 +8,8 @@ ROUTING = "apps/integrity/routing.py"
 ANSWERS = "apps/integrity/queues/celery_answers.py"
 EXPOSURE = "apps/integrity/checks/exposure.py"
 CELERY = "workers/celery.py"
+FLOWER = "workers/flower.py"
+T_PASSWORDS = "tests/acceptance/test_passwords.py"
 T_CONFIG = "tests/unit/test_celery_config.py"
 
 NEVER_SHOWN = f"{T_CONFIG}::test_a_secret_is_used_and_never_shown"
@@ -60,5 +62,29 @@ MUTATIONS = (
         "app.conf.get(OF_DJANGO) is None",
         "OF_DJANGO not in app.conf.defaults[-1]",
         (f"{T_CONFIG}::TestW023::test_an_app_with_all_of_django_s_settings",),
+    ),
+    Mutation(
+        "flower-shows-its-metrics-to-everybody",
+        "names of workers and tasks for whoever reaches the port",
+        FLOWER,
+        "Metrics.get = authenticated(Metrics.get)",
+        "Metrics.get = Metrics.get",
+        (f"{T_PASSWORDS}::test_flower_answers_nobody_without_the_password",),
+    ),
+    Mutation(
+        "flower-starts-without-a-login",
+        "a port that was opened by mistake shows everything",
+        FLOWER,
+        'required("FLOWER_BASIC_AUTH")\n',
+        "",
+        (f"{T_PASSWORDS}::test_flower_does_not_start_without_a_password",),
+    ),
+    Mutation(
+        "flower-looks-after-the-workers-messages",
+        "Flower's user has to read what workers hold",
+        FLOWER,
+        '"unacked_key": "flower.unacked"',
+        '"unacked_key": "unacked"',
+        (f"{T_CONFIG}::test_flower_s_own_app_and_the_one_that_the_guide_prints",),
     ),
 )

@@ -44,8 +44,6 @@ PATIENCE_SECONDS = 60
 PAGES_MAX = 150
 NODE = "all@test"
 CELERY = ("-m", "celery", "-A", "workers")
-#: Flower's commands that would stop or change something; it is asked for them without effect.
-POSTED = re.compile(r"/api/(worker/|task/(apply|async|send|abort|timeout|rate|revoke))")
 
 
 @dataclass
@@ -184,12 +182,9 @@ def ask_flower(stage: Stage, task: str) -> int:
     basic = f"Basic {base64.b64encode(LOGIN.encode()).decode()}"
     asked = 0
     for each in handlers:
-        pattern = each.regex.pattern.rstrip("$") if hasattr(each, "regex") else each[0]
-        if pattern == ".*":
-            pattern = "/nowhere"
-        name = task if "/task" in pattern else NODE
-        address = re.sub(r"\(\.[+*]\)", name, pattern).replace("/?", "")
-        for method in ("GET", "POST") if POSTED.match(pattern) else ("GET",):
+        name = task if "/task" in composed.pattern(each) else NODE
+        address = composed.flower_address(each, name)
+        for method in ("GET", "POST") if composed.is_command(each) else ("GET",):
             status, text = answer(stage.flower + address, method=method, Authorization=basic)
             assert status, address
             stage.see(f"flower {method} {status} {address}", text)
