@@ -19,8 +19,10 @@ import pytest
 import redis
 from psycopg.sql import SQL, Identifier
 
+from sandbox import binaries
 from sandbox.environment import BROKER, VARIABLES
 from sandbox.processes import Process, eventually, stop_all, tree
+from sandbox.servers import Redis
 from tests.acceptance import newcomer
 from tests.acceptance.forger import Forger, attacks
 from tests.acceptance.newcomer import Project
@@ -373,6 +375,54 @@ def test_a_worker_that_is_killed_loses_nothing_in_a_project_with_those_lines_alo
         with running(worker(adopted, "two"), beat(adopted, BEHIND_SECONDS="600")):
             assert eventually(lambda: rows(0), timeout=PATIENCE_SECONDS)
         one.start()  # as a supervisor would
+
+
+#: Plain Celery ends at about every second one.
+DEATHS = 4
+MORE_USERS = """
+    from blog.models import Post
+    from django.contrib.auth.models import User
+
+    for number in range({}):
+        user = User.objects.create_user(f"user{{number}}")
+        Post.objects.create(author=user)
+    """
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Redis]:
+    """One that a test may kill."""
+    server = Redis(binaries.redis().path, data=tmp_path / "redis", log=tmp_path / "redis.log")
+    try:
+        yield server.start().wait_until_ready()
+    finally:
+        server.stop()
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_goes_on_when_its_broker_dies_with_messages_in_its_hands(
+    adopted: Project, databases: dict[str, str], own_broker: Redis
+) -> None:
+    with (adopted.folder / "proj" / "settings.py").open("a") as settings:
+        settings.write(f"CELERY_BROKER_URL = {own_broker.url!r}\n")
+    adopted.shell(MORE_USERS.format(DEATHS))
+    blog = databases["blog_db"]
+    before = number(blog, "blog_post")
+    one = worker(adopted, "one")
+    with running(one):
+        for death in range(DEATHS):
+            adopted.shell(DELETE_ONE.format(f"user{death}"))
+            assert eventually(
+                lambda: number(blog, "pg_stat_activity", IN_A_DELETE) > 0, timeout=PATIENCE_SECONDS
+            )
+            own_broker.kill()
+            eventually(lambda: not one.running, timeout=2)
+            own_broker.start().wait_until_ready()
+            one.check()
+            left = before - death - 1
+            assert eventually(
+                lambda n=left: number(blog, "blog_post") == n, timeout=PATIENCE_SECONDS
+            )
 
 
 class Attacked:

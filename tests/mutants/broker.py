@@ -39,6 +39,14 @@ MUTATIONS = (
         (f"{T_ATTACK}::test_an_unacknowledged_entry_that_is_no_message_is_removed",),
     ),
     Mutation(
+        "ends-when-redis-dies",
+        "G5: a worker ends when Redis dies while it holds messages",
+        REDIS,
+        'if getattr(self.connection, "client", None) is None:',
+        "if False:",
+        (f"{T_ATTACK}::test_a_connection_that_was_given_up_is_one_that_failed",),
+    ),
+    Mutation(
         "ends-at-a-broken-message",
         "G5: a message that cannot be decoded ends the worker",
         CONSUMER,

@@ -18,6 +18,8 @@ from .paths import (
 NOTHING = f"{T_NAMES}::TestNothingIsDone"
 OPERATOR = f"{T_RENAME}::TestAnOperatorDoesIt"
 
+T_RELEASES = "tests/integration/test_releases.py"
+
 MUTATIONS = (
     Mutation(
         "unknown-is-nothing-to-do",
@@ -42,6 +44,14 @@ MUTATIONS = (
         "filter(leading(), state=Deletion.State.RECORDED)",
         "filter(state=Deletion.State.RECORDED)",
         (f"{NOTHING}::test_a_relation_that_points_to_another_model_today_is_not_dispatched",),
+    ),
+    Mutation(
+        "unknown-states-are-an-end",
+        "G12: a deletion is verified whose cascades are in a state of a newer release",
+        ENTRIES,
+        "if state not in ended}",
+        "if state in short_of}",
+        (f"{T_RELEASES}::test_a_state_that_only_the_newer_release_knows_is_not_over",),
     ),
     Mutation(
         "names-of-done-work",

@@ -16,7 +16,7 @@ from apps.integrity.queues.celery_worker.connection import Connection
 from sandbox.environment import BROKER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Of the session's broker, one that nobody else uses.
 DATABASE = 8
@@ -95,3 +95,29 @@ def test_an_unacknowledged_entry_that_is_no_message_is_removed(
     assert not broker.hlen("unacked")
     assert not broker.zcard("unacked_index")
     assert DROPPED in caplog.text
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda message: message.channel.qos.restore_unacked(),
+        lambda message: message.ack(),
+        lambda message: message.reject(),
+    ],
+    ids=["restore", "acknowledge", "reject"],
+)
+def test_a_connection_that_was_given_up_is_one_that_failed(
+    connection: Connection, act: Callable[[Any], object]
+) -> None:
+    """Celery gives it up before it closes its channels, and passes over connection errors alone."""
+    taken: list[Any] = []
+    with connection.Consumer([QUEUE], callbacks=[lambda _body, message: taken.append(message)]):
+        connection.Producer().publish("held", exchange="attacked", routing_key="attacked")
+        connection.drain_events(timeout=5)
+        [message] = taken
+        errors = connection.connection_errors
+        connection.collect()
+        message.channel._disconnect_pools()
+        with pytest.raises(errors, match="given up"):
+            act(message)
+        message.channel.qos._delivered.clear()

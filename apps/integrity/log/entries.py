@@ -167,8 +167,12 @@ def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
 def _arrived(
     pks: Sequence[int], short_of: Sequence[Cascade.State], found: Sequence[tuple[int, str]]
 ) -> list[int]:
-    """Those deletions of which no cascade is in one of those states. Pure."""
-    short = {pk for pk, state in found if state in short_of}
+    """Those deletions of which no cascade is in one of those states. Pure.
+
+    A state that this process does not know, of a newer release, is no end.
+    """
+    ended = {*Cascade.State.values} - {*short_of}
+    short = {pk for pk, state in found if state not in ended}
     return [pk for pk in pks if pk not in short]
 
 

@@ -11,6 +11,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis
+from redis.exceptions import ConnectionError  # noqa: A004 (the one that kombu knows)
 
 from .consumer import broken, dropped
 
@@ -38,7 +39,13 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Goes on after an entry that is no message; it is gone from the queue by then."""
+    """Goes on after an entry that is no message; it is gone from the queue by then.
+
+    Note [A connection that was given up]: when the broker dies, Celery gives the connection up
+    before it closes its channels. These then put messages back, or acknowledge them, by a
+    connection that has no address any more, and kombu's `AttributeError` ends the worker. Here it
+    is what it means: the broker cannot be reached, and gives the messages out again later.
+    """
 
     QoS = QoS
     connection: Any
@@ -50,6 +57,12 @@ class Channel(redis.Channel):
     def _receive_one(self, *args: Any) -> bool:
         # Not around `_receive`: the messages behind this one lie in the client's buffer already.
         return self._guarded(functools.partial(super()._receive_one, *args))  # type: ignore[misc]  # as above
+
+    def _connparams(self, *args: Any, **options: Any) -> dict[str, Any]:
+        if getattr(self.connection, "client", None) is None:
+            raise ConnectionError("the connection to the broker was given up")
+        found: dict[str, Any] = super()._connparams(*args, **options)  # type: ignore[misc]  # as above
+        return found
 
     def _guarded(self, read: Callable[[], bool]) -> bool:
         passed: Errors = (Empty, *broken(self.connection_errors + self.connection.channel_errors))

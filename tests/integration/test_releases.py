@@ -1,0 +1,159 @@
+"""Two releases side by side on one log: each takes what it knows, and the newer one does the rest.
+
+The older one is a process of its own (settings: tests/older.py). It lacks a database, a parent
+model and a relation that this process has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.blog.models import Post
+from apps.integrity import cascade, dispatch, log, relations, verify
+from apps.integrity.declared import Relation
+from apps.integrity.models import Cascade, Deletion
+from apps.shop.models import Order
+from tests.acceptance import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Tune
+
+pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.timeout(300)]
+
+TITLE = "blog.Post.title"
+
+
+def older(*words: str) -> dict[str, Any]:
+    """What the older release does and says."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "integrity", *words, "--json"],
+        cwd=workers.ROOT,
+        env={**os.environ, **workers.environment("tests.older")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def newer() -> None:
+    """All that this process can do now."""
+    Cascade.objects.filter(state__in=Cascade.CLAIMABLE).update(due_at=Now())
+    dispatch.sweep_all()
+    for alias in relations.catalogue().child_databases:
+        if Cascade.objects.filter(database=alias).exists():
+            cascade.drain(alias)
+            verify.verify(alias)
+
+
+@pytest.fixture(autouse=True)
+def _quick(tune: Tune) -> None:
+    tune(grace_seconds=0.000_001, stalled_seconds=1_000.0)
+
+
+def unknown_database(_: Tune) -> Callable[[], int]:
+    """Orders, in a database that the older release does not have."""
+    user = User.objects.create(username="ann")
+    Order.objects.create(order_number="1", customer=user, total=1)
+    user.delete()
+    return Order.objects.count
+
+
+def unknown_parent(tune: Tune) -> Callable[[], int]:
+    """Posts whose title holds the key of a group: by a declared relation of the newer release."""
+    tune(relations=[Relation(TITLE, "auth.Group")])
+    group, author = Group.objects.create(name="g"), User.objects.create(username="bob")
+    Post.objects.create(title=f"{group.pk}", content="c", author=author)
+    group.delete()
+    return Post.objects.count
+
+
+def unknown_relation(tune: Tune) -> Callable[[], int]:
+    """Posts whose title holds the key of a user, found by a scan of that relation alone."""
+    tune(relations=[Relation(TITLE, "auth.User")])
+    author = User.objects.create(username="cid")
+    Post.objects.create(title="987654", content="c", author=author)
+    Deletion.objects.create(
+        parent="auth.User", key="987654", relation=TITLE, source="scan", state="recorded"
+    )
+    return Post.objects.count
+
+
+@pytest.mark.parametrize("work", [unknown_database, unknown_parent, unknown_relation])
+def test_an_older_release_leaves_to_the_newer_one_what_it_does_not_know(
+    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+) -> None:
+    rows = work(tune)
+    dispatch.sweep_all()
+    before = dict(Cascade.objects.values_list("database", "attempts"))
+    assert set(before.values()) == {0}
+    older("drain", "--verify", "--timeout", "10")
+    strange = Cascade.objects.exclude(state__in=["done", "verified"])
+    assert strange.exists()
+    assert {*strange.values_list("attempts", flat=True)} == {0}
+    assert rows() == 1
+    newer()
+    assert rows() == 0
+    assert {*Cascade.objects.values_list("state", flat=True)} <= {"done", "verified"}
+    assert strange.count() == 0
+
+
+@pytest.mark.parametrize("work", [unknown_parent, unknown_relation])
+def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_pace(
+    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+) -> None:
+    rows = work(tune)
+    dispatch.sweep_all()
+    for _ in range(3):
+        Cascade.objects.update(due_at=Now())
+        older("drain", "--timeout", "10")
+        [one] = Cascade.objects.annotate(wait=F("due_at") - Now())
+        assert (one.state, one.attempts) == ("waiting", 0)
+        assert one.wait.total_seconds() > log.claiming.ASIDE_SECONDS[0] / 2
+        assert "here" in one.reason
+    newer()
+    assert rows() == 0
+
+
+@pytest.mark.parametrize("work", [unknown_parent, unknown_relation])
+def test_what_is_recorded_and_not_dispatched_waits_for_the_newer_one(
+    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+) -> None:
+    rows = work(tune)
+    older("drain", "--verify", "--timeout", "10")
+    assert Deletion.objects.get().state == "recorded"
+    newer()
+    assert rows() == 0
+
+
+def test_a_suspect_along_an_unknown_relation_stays_one(tune: Tune) -> None:
+    rows = unknown_relation(tune)
+    Deletion.objects.update(state="suspect")
+    older("scan", "--full")
+    older("repair", "--apply")
+    assert [*Deletion.objects.values_list("state", "relation")] == [("suspect", TITLE)]
+    assert rows() == 1
+
+
+def test_a_state_that_only_the_newer_release_knows_is_not_over() -> None:
+    """The deletion is neither cascaded nor verified because somebody cannot read its cascades."""
+    user = User.objects.create(username="dan")
+    Post.objects.create(title="t", content="c", author=user)
+    user.delete()
+    dispatch.sweep_all()
+    Cascade.objects.filter(database="blog_db").update(state="archived")
+    newer()
+    log.settle(using="default")
+    assert Deletion.objects.get().state == "dispatched"
