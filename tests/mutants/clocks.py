@@ -44,4 +44,12 @@ MUTATIONS = (
         "        if self.last_run_at is None:\n",
         (f"{T_BEAT}::test_what_a_clock_that_was_ahead_has_run_is_due_a_period_from_now",),
     ),
+    Mutation(
+        "alive-by-a-clock-that-is-set",
+        "G11: a worker that hangs looks alive after its clock was set",
+        "apps/integrity/queues/health.py",
+        "age = time.monotonic() - float(alive_file(name).read_text())",
+        "age = time.time() - alive_file(name).stat().st_mtime",
+        ("tests/unit/test_workers.py::test_a_clock_that_was_set_makes_nobody_dead_or_alive",),
+    ),
 )

@@ -234,11 +234,33 @@ def test_a_process_is_alive_until_its_file_is_too_old() -> None:
     health.touch("blog_db")
     file = health.alive_file("blog_db")
     assert health.main(["blog_db"]) == 0
-    long_ago = time.time() - 100
-    os.utime(file, (long_ago, long_ago))
+    file.write_text(str(time.monotonic() - 100))
     assert health.main(["blog_db"]) == 1
     assert health.main(["blog_db", "--max-age=200"]) == 0
     assert health.main(["shop_db"]) == 1
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("ahead", [-600, -20, 20, 600])
+def test_a_clock_that_was_set_makes_nobody_dead_or_alive(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health.touch("blog_db")
+    hung = health.alive_file("shop_db")
+    hung.write_text(str(time.monotonic() - 100))
+    now = time.time()
+    os.utime(hung, (now, now))
+    monkeypatch.setattr(time, "time", lambda: now + ahead)
+    assert health.main(["blog_db"]) == 0
+    assert health.main(["shop_db"]) == 1
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("left", ["", "no number", str(time.monotonic() + 1e6)])
+def test_a_file_from_before_the_machine_began_tells_nothing(left: str) -> None:
+    health.touch("blog_db")
+    health.alive_file("blog_db").write_text(left)
+    assert health.main(["blog_db"]) == 1
 
 
 class Timer:

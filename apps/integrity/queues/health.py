@@ -1,9 +1,12 @@
-"""Is a worker, or beat, alive? It touches a file; the probe looks at the file's age.
+"""Is a worker, or beat, alive? It writes into a file when that was; the probe looks how long ago.
 
     python -m crossdb_integrity.queues.health NAME [--max-age SECONDS]
 
 exits 0 if NAME (the part of the node name before the @, or "beat") is alive, else 1. The probe
 starts neither Django nor Celery. Being alive is not progress: the lag of each database tells that.
+
+The moment is one of the machine's monotonic clock, which its processes share and nobody sets: a
+clock that was put right makes no process look dead, nor one that hangs alive.
 """
 
 from __future__ import annotations
@@ -49,15 +52,19 @@ def touch(name: str) -> None:
     found = place.lstat()
     if place.is_symlink() or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
         raise PermissionError(f"{place} belongs to somebody else: remove it, or set TMPDIR")
-    alive_file(name).touch()
+    file = alive_file(name)
+    draft = file.with_suffix(".new")
+    draft.write_text(str(time.monotonic()))
+    draft.replace(file)  # the probe never reads half of it
 
 
 def age_seconds(name: str) -> float | None:
-    """Return how long ago the process showed itself; None if it never did."""
+    """Return how long ago the process showed itself; None if it never did since the last boot."""
     try:
-        return time.time() - alive_file(name).stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
+        age = time.monotonic() - float(alive_file(name).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    return age if age >= 0 else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
