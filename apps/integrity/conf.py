@@ -53,7 +53,8 @@ class Settings:
 
     lock_seconds: float = 2.0
     """How long a step waits for a row that another transaction holds, before it passes it over; and
-    how long a question of PROTECT or RESTRICT waits for a table."""
+    how long a question of PROTECT or RESTRICT waits for a table. A try to install a trigger waits a
+    tenth of it."""
 
     turn_seconds: float = 1.0
     """How long one claim may work before the deletions behind it get their turn."""

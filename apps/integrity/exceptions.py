@@ -112,14 +112,14 @@ class TooManyKeys(ChildDatabaseUnavailable):
         )
 
 
-class TriggersRefused(CrossDatabaseError):
+class TriggersRefused(CrossDatabaseError, CommandError):
     """Triggers would give others rights, or belong to others, so they are not installed.
 
     Says what to do about it.
     """
 
 
-class TablesHeld(CrossDatabaseError):
+class TablesHeld(CrossDatabaseError, CommandError):
     """Triggers could not be changed, for other transactions held their tables at each try."""
 
     def __init__(self, database: str, held: Iterable[object]) -> None:

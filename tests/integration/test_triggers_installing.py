@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import SystemCheckError
+from django.core.management.base import CommandError, SystemCheckError
 from django.db import connection, connections, transaction
 
 from apps.integrity import triggers
@@ -214,6 +214,7 @@ class TestABusyTable:
             pytest.raises(TablesHeld, match=r"parents_owner.*held by pid"),
         ):
             call_command("migrate", "integrity", verbosity=0)
+        assert issubclass(TablesHeld, CommandError)  # a line and an exit code, and no traceback
 
     def test_inside_a_transaction_there_is_one_try_and_its_settings_stay(self) -> None:
         pauses: list[float] = []
