@@ -38,9 +38,10 @@ TITLES = {
 #: A month of them, as long as the log keeps them, each with cascades into two databases.
 DELETIONS = """
 INSERT INTO integrity_deletion
-    (parent, key, source, state, recorded_at, dispatched_at, cascaded_at, verified_at)
+    (parent, key, source, state, recorded_at, dispatched_at, cascaded_at, verified_at,
+     ended_at)
 SELECT 'auth.User', number::text, 'signal', 'verified', moment, moment + interval '0.1 s',
-       moment + interval '0.3 s', moment + interval '61 s'
+       moment + interval '0.3 s', moment + interval '61 s', moment + interval '61 s'
 FROM generate_series(1, %(number)s) AS number,
      LATERAL (SELECT now() - interval '30 days' * (1 - number / %(number)s::float)) AS at (moment)
 """

@@ -73,6 +73,19 @@ NOTHING: Status = {
     "beat": None,
 }
 
+REASONS = (
+    "\n## What a reason says\n",
+    "A reason in `status`, on the dashboard, in an alarm or in a log record is one line of at",
+    "most 500 printable characters. Of an error it says the class and the code, the names of",
+    "table, column, constraint and function that the server gave, and the receiver of a signal",
+    "that raised it: `IntegrityError 23505 (table shop_order, constraint one_each)`,",
+    "`ValueError in receiver crm.signals.forget`. It never quotes the text of a server or of a",
+    "receiver, because that may quote rows. Control characters of others are written as escapes",
+    "(`\\x1b`).\n",
+    "A log record also names the lines of code that the error came through. Its text is in the",
+    "log at the level `DEBUG` of the loggers `integrity.*` only: switch that on to debug a",
+    "receiver, and not where the log is kept, for it may hold personal data.",
+)
 ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
 #: What becomes of the work, for each trouble.
 ERRORS = {
@@ -265,6 +278,7 @@ def _errors() -> Iterator[str]:
     yield "|---|---|"
     for trouble, text in ERRORS.items():
         yield f"| {trouble} | {text} |"
+    yield from REASONS
     for vendor, table in codes.OF_VENDOR.items():
         yield f"\n## {ENGINES[vendor]}\n"
         yield "| code | trouble | what is said of the database |"

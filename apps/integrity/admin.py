@@ -21,6 +21,7 @@ from .dashboard import words
 from .dashboard.urls import urls
 from .exceptions import ChildDatabaseUnavailable
 from .models import Dashboard
+from .plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ class CrossDatabaseAdminMixin(Mixed):
         try:
             found = super().get_deleted_objects(objs, request)
         except ChildDatabaseUnavailable as error:
-            return [], {}, set(), [str(error)]
+            return [], {}, set(), [plain(error, 2_000)]
         to_delete: list[Any] = list(found[0])
         _, counts, lacking, protected = found
         if not protected and "post" not in request.POST and (more := self._elsewhere(objs)):
@@ -117,7 +118,7 @@ class CrossDatabaseAdminMixin(Mixed):
 
     def _refused(self, request: HttpRequest, error: Exception) -> HttpResponseRedirect:
         """Back to where the user came from: nothing was deleted."""
-        self.message_user(request, str(error.args[0]), messages.ERROR)
+        self.message_user(request, plain(error.args[0], 2_000), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
     # After a delete

@@ -9,13 +9,13 @@ look at the same time. Nothing that began is kept from anybody.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from django.db import Error
-
-from . import claims, conf, report
+from . import conf, report
+from .isolation import isolated
 from .models import Alarm
+from .plain import plain
+from .plain_logging import logger_of
 from .signals import alarm_cleared, alarm_raised
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .renaming import Renaming
     from .report import DatabaseRow, ScanRow, Unknown
 
-logger = logging.getLogger("integrity.alarms")
+logger = logger_of("integrity.alarms")
 
 #: What follows the number of kept cascades.
 KEPT = (
@@ -39,30 +39,22 @@ Subject = tuple[Alarm.Kind, str]
 
 
 def watch(using: str) -> None:
-    """Tell what has begun and what is over, by the figures of the log in `using`.
-
-    Where they cannot be read, that is logged, and keeps nobody from other work.
-    """
-    try:
-        _watch(using)
-    except Error as error:
-        logger.error("%s: no alarms: %s", using, claims.reason_of(error))  # noqa: TRY400 (rows)
-
-
-def _watch(using: str) -> None:
+    """Tell what has begun and what is over, by the figures of the log in `using`."""
     wrong = wrongs(*report.of_log(using), conf.current()) | nameless(report.unknown([using]))
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(each.kind), each.subject): each for each in alarms.all()}
     for (kind, subject), reason in wrong.items():
         if (kind, subject) not in known:
             _tell(alarm_raised, kind, subject, reason, using)
-            alarms.bulk_create(
-                [Alarm(kind=kind, subject=subject, reason=reason)], ignore_conflicts=True
-            )
+            with isolated(f"noting an alarm in {using}"):
+                alarms.bulk_create(
+                    [Alarm(kind=kind, subject=subject, reason=reason)], ignore_conflicts=True
+                )
     for (kind, subject), alarm in known.items():
         if (kind, subject) not in wrong:
             _tell(alarm_cleared, kind, subject, alarm.reason, using)
-            alarm.delete(using=using)
+            with isolated(f"clearing an alarm in {using}"):
+                alarm.delete(using=using)
 
 
 def wrongs(
@@ -92,13 +84,14 @@ def wrongs(
 
 def nameless(unknown: Iterable[Unknown]) -> dict[Subject, str]:
     """Open work under names that nobody knows, and what to do about it. Pure."""
-    return {(Alarm.Kind.UNKNOWN, each["name"]): each["reason"] for each in unknown}
+    return {(Alarm.Kind.UNKNOWN, plain(each["name"], 200)): each["reason"] for each in unknown}
 
 
 def _tell(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:
     word = "raised" if signal is alarm_raised else "cleared"
     logger.warning("alarm %s: %s %s: %s", word, kind, subject, reason)
-    signal.send_robust(sender=Alarm, kind=str(kind), subject=subject, reason=reason, using=using)
+    told = {"kind": str(kind), "subject": subject, "reason": plain(reason)}
+    signal.send_robust(sender=Alarm, **told, using=using)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:

@@ -12,7 +12,6 @@ What is gathered belongs to that `Atomic` and disappears with it, whatever goes 
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +29,7 @@ from .columns import origin
 from .exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
 from .models import Deletion
 from .phases import Phase
+from .plain_logging import logger_of
 from .signals import deletion_recorded
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .relations import Catalogue, Model
 
-logger = logging.getLogger("integrity.capture")
+logger = logger_of("integrity.capture")
 
 #: Keys of one INSERT.
 BATCH = 2_000

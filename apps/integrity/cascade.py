@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,18 +23,20 @@ from django.db import Error
 
 from . import claims, conf, control, leases, log, phases, relations
 from .exceptions import DatabaseHindered
+from .isolation import isolated
 from .obstacles import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .pace import Paces
 from .phases import Phase
+from .plain_logging import Origin, logger_of
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .control import Away
     from .log import Claim, Claimed
 
-logger = logging.getLogger("integrity.cascade")
+logger = logger_of("integrity.cascade")
 
 #: Halving a claim that fails goes on for so long after its time slice. What is left by then is
 #: tried again after others had their turn.
@@ -223,18 +224,27 @@ class _Run:
             waits, reason = fate(obstacles) is Fate.WAIT, reason_of(obstacles)
             failing = {each.relation: each.reason for each in obstacles}
             kept = {pk: rows[pk] for pk in group}
-            log.release(claim, kept, reason=reason, failing=failing, waits=waits)
             if waits:
                 logger.error("cascades into %s wait: %s", claim.database, reason)
+            with self._noting(claim):
+                log.release(claim, kept, reason=reason, failing=failing, waits=waits)
 
     def _postpone(self, claim: Claim, cascade: Claimed, obstacles: tuple[Obstacle, ...]) -> None:
         """Count a failed attempt."""
         alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(obstacles)
         # No traceback of the logger's: it ends with the error's text, which may quote rows.
-        code = "".join(dict.fromkeys(each.code for each in obstacles))
+        code = Origin("".join(dict.fromkeys(each.code for each in obstacles)))
         logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
-        log.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
         self.done.failed += 1
+        with self._noting(claim):
+            log.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
+
+    @contextlib.contextmanager
+    def _noting(self, claim: Claim) -> Iterator[None]:
+        """Around the note of what became of a claim: where it fails, the lease ends by itself."""
+        what = f"noting a failure in {claim.database}"
+        with isolated(what, passing=self.away), control.watched(claim.using):
+            yield
 
     def _halve(self, claim: Claim, *, patient: bool) -> None:
         middle = len(claim.cascades) // 2

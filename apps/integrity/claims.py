@@ -30,7 +30,6 @@ rows were left, the alarm "kept" lasts until an operator acknowledges it, or has
 
 from __future__ import annotations
 
-import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,12 @@ from django.db import DataError, Error, IntegrityError, connections
 
 from . import log, missing, relations, statements, stored
 from .backends import visibility
+from .backends.errors import database_of, described
 from .columns import generic_of
 from .exceptions import FilteredRead
 from .generic import narrowed
+from .plain import plain
+from .plain_logging import Origin, logger_of, origin_of
 from .plan import nodes, plan
 
 if TYPE_CHECKING:
@@ -50,13 +52,7 @@ if TYPE_CHECKING:
     from .relations import Field, Model, Relation
 
 
-def reason_of(error: Exception) -> str:
-    """An error in a line, without its details: those may quote rows."""
-    if isinstance(error, FilteredRead):
-        return str(error)
-    text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""
-    first = next(iter(text.strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+logger = logger_of("integrity.cascade")
 
 
 def missing_table(relation: Relation, database: str | None = None) -> str:
@@ -77,7 +73,7 @@ def _hidden(wanted: Iterable[tuple[Model, str]]) -> str:
     for model, alias in wanted:
         with suppress(Error):  # the first error is what counts
             if connections[alias].connection and (why := visibility.reason(model, alias)):
-                return str(FilteredRead(model._meta.db_table, alias, why))
+                return plain(FilteredRead(model._meta.db_table, alias, why))
     return ""
 
 
@@ -94,25 +90,22 @@ def tables(relation: Relation, database: str | None = None) -> list[tuple[Model,
     return [*found, *((relation.parent, home) for home in relation.parent_databases)]
 
 
-def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, str]:
+def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, Origin]:
     """What to say of an error of work in `database`, and the code that it came through.
 
-    Of a table that is not there it says which and the remedy, and no code is to blame. The code
-    comes without the error's text, for a log: that may quote rows.
+    Of a table that is not there it says which and the remedy, and no code is to blame. The error's
+    text, which may quote rows, is in the log at the level DEBUG only.
     """
     if isinstance(error, FilteredRead):
-        return str(error), ""
+        return plain(error), Origin()
     # Rows that are refused are in tables that are there, and may be very many: none is looked up.
     if isinstance(error, Error) and not isinstance(error, IntegrityError | DataError):
         reasons = (missing_table(each, database) for each in along)
         if missing := next(filter(None, reasons), ""):
-            return missing, ""
-    return reason_of(error), origin_of(error)
-
-
-def origin_of(error: Exception) -> str:
-    """The code that an error came through, without its text: for a log."""
-    return "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
+            return missing, Origin()
+    logger.debug("an error of work in %s", database, exc_info=error)
+    vendor = connections[database_of(error) or database].vendor
+    return described(error, vendor), origin_of(error)
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:

@@ -19,6 +19,8 @@ from .exceptions import InvalidSetting
 CAPTURES = ("signal", "trigger", "both", "off")
 #: Of these, what has a trigger record, and what listens to Django's signals.
 BY_TRIGGER, BY_SIGNAL = frozenset({"trigger", "both"}), frozenset({"signal", "both"})
+#: Settings that take None for "for ever".
+FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
 #: What may follow when a scan finds orphans.
 SCAN_POLICIES = ("report", "repair")
 
@@ -112,10 +114,18 @@ class Settings:
     """So many missing parents are never absurd, whatever their share."""
 
     retention_days: float = 30.0
-    """How long deletions that have ended (verified, kept or cancelled) stay in the log."""
+    """How long deletions stay in the log after their end: verified, kept or cancelled."""
 
     purge_keys: int = 5_000
     """Most deletions that one transaction purges."""
+
+    heartbeat_retention_days: float | None = 7.0
+    """How long a process that is gone is remembered by its last heartbeat; None: for ever. Beat's,
+    and that of the worker seen last, stay."""
+
+    audit_retention_days: float | None = 365.0
+    """How long the audit remembers what operators did; None: for ever. Only a role that may delete
+    from it, which workers need not, removes more: `manage.py integrity purge`."""
 
     dispatch_keys: int = 5_000
     """Most deletions that one transaction dispatches."""
@@ -168,6 +178,8 @@ class Settings:
             if field.name in {"capture", "scan_policy", "relations"}:
                 continue
             value, wanted = getattr(self, field.name), type(field.default)
+            if value is None and field.name in FOR_EVER:
+                continue
             if wanted is float and type(value) is int:
                 object.__setattr__(self, field.name, float(value))
             elif type(value) is not wanted:

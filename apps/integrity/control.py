@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import Error, connections, transaction
 from django.db.models.functions import Now
@@ -24,7 +23,9 @@ from .backends import clocks
 from .backends.connections import AWAY, Away, given_up, is_alive, reach, warn_once, watched
 from .backends.errors import database_of, words_of
 from .exceptions import DatabaseHindered, DatabaseUnreachable
-from .models import ChildDatabase, Heartbeat
+from .isolation import isolated
+from .models import Audit, ChildDatabase, Heartbeat
+from .plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 #: Defined elsewhere, and part of this module for its callers.
 __all__ = ["AWAY", "Away", "given_up", "reach", "watched"]
 
-logger = logging.getLogger("integrity.control")
+logger = logger_of("integrity.control")
 
+#: The name of beat among the heartbeats.
+BEAT = "beat"
 #: Between two notes of one process that it is alive.
 BEAT_SECONDS = 5
 
@@ -323,20 +326,25 @@ def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, usi
 def beat(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
     """Note that the process `name` is alive and tends this log; once a moment is enough.
 
-    `clock` is that of the process, or what is known of it: see doctor/clocks.py.
+    `clock` is that of the process, or what is known of it: see doctor/clocks.py. Where it cannot
+    be noted, that is logged, and the process goes on.
     """
-    rows = Heartbeat.objects.using(using).filter(name=name)
-    a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
-    if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
-        return  # a commit for each small task would cost more than the task
-    skew = clocks.skew(using, clock)
-    if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
-        rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)
+    with isolated(f"a heartbeat in {using}", passing=(DatabaseHindered,)), watched(using):
+        rows = Heartbeat.objects.using(using).filter(name=name)
+        a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
+        if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
+            return  # a commit for each small task would cost more than the task
+        skew = clocks.skew(using, clock)
+        if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
+            rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)
 
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
     """Note what an operator did, to what, and why."""
-    entry = {"actor": actor, "verb": verb, "target": target[:200], "reason": reason}
+    said = {"actor": actor, "verb": verb, "target": target, "reason": reason}
+    # Some statements do not ask the fields, which make plain text of it.
+    fields: dict[str, Any] = {name: Audit._meta.get_field(name) for name in said}
+    entry = {name: fields[name].get_prep_value(text) for name, text in said.items()}
     statements.on(using).insert_audit(entry, using=using)
 
 

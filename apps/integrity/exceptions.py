@@ -8,6 +8,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import IntegrityError, ProgrammingError
 
+from .plain import code_of, plain, reason_of_error
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -40,7 +42,7 @@ class RouterFailed(CrossDatabaseError, ImproperlyConfigured):
     def __init__(self, router: object, method: str, model: str, error: BaseException) -> None:
         kind = type(router)
         self.router, self.method = f"{kind.__module__}.{kind.__qualname__}", method
-        self.model, self.cause, self.text = model, type(error).__name__, str(error)
+        self.model, self.cause, self.text = model, type(error).__name__, plain(error)
         super().__init__(
             f"DATABASE_ROUTERS: {self.router}.{method}() raises {self.cause} for {model}"
             f" ({self.text}): let it answer for each model of the project, or None where it has no"
@@ -52,7 +54,7 @@ class UnknownName(CrossDatabaseError, LookupError):
     """A model, relation or database that the catalogue does not know."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, str(name)[:NAME_CHARS], tuple(known)
+        self.kind, self.name, self.known = kind, plain(name, NAME_CHARS), tuple(known)
         listed = ", ".join(self.known) or "none"
         super().__init__(f"unknown {kind} {self.name!r}; known: {listed}")
 
@@ -160,6 +162,14 @@ class RowsKept(CrossDatabaseError):
         )
 
 
+class ReceiverExits(CrossDatabaseError):
+    """A receiver of signals raised what is meant to end a process, such as SystemExit."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: a receiver must not end the process that deletes rows")
+
+
 class MissingContentType(CrossDatabaseError, ProgrammingError):
     """The database that a declared GenericForeignKey names does not know the parent's content type.
 
@@ -200,13 +210,20 @@ class DatabaseHindered(CrossDatabaseError):
 
     def __init__(self, database: str, error: BaseException | str) -> None:
         self.database = database
-        self.reason = " ".join(str(error).split()) or type(error).__name__
+        self.reason = _reason(error)
         super().__init__(f"{database}: {self.reason}")
 
     @property
     def sentence(self) -> str:
         """What is said of the database after its name, with the reason."""
         return f"{self.PREDICATE}: {self.reason}"
+
+
+def _reason(error: BaseException | str) -> str:
+    """Return why a database is hindered. What a refused connection says quotes no row."""
+    if isinstance(error, BaseException) and code_of(error):
+        return reason_of_error(error)
+    return plain(error) or type(error).__name__
 
 
 class DatabaseUnreachable(DatabaseHindered):

@@ -10,7 +10,6 @@ that it is right. A copy has the identity of its original and is not told from i
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
@@ -18,6 +17,7 @@ from django.db.models import F
 
 from . import relations
 from .models import Identity
+from .plain_logging import logger_of
 from .renaming import Kind
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .renaming import Renaming
 
-logger = logging.getLogger("integrity.identity")
+logger = logger_of("integrity.identity")
 
 #: How the reason of a refusal begins.
 STRANGER = "it belongs to another database"

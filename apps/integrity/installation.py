@@ -6,7 +6,6 @@ anew when settings or models change that it was read from: in tests, mostly. No 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -18,11 +17,12 @@ from django.db.utils import ConnectionRouter
 
 from . import adoption, capture, conf, relations, routers, triggers
 from .exceptions import CrossDatabaseError
+from .plain_logging import logger_of
 
 if TYPE_CHECKING:
     from .relations import Catalogue, Model
 
-logger = logging.getLogger("integrity.installation")
+logger = logger_of("integrity.installation")
 
 #: What the catalogue and its consequences are read from.
 SETTINGS = frozenset(

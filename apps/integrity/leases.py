@@ -6,21 +6,21 @@ is over. A worker that died or is frozen renews nothing, so others take its casc
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from django.db import Error, connections
+from django.db import connections
 
 from . import log
+from .plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .log import Claim
 
-logger = logging.getLogger("integrity.cascade")
+logger = logger_of("integrity.cascade")
 
 #: A lease is renewed after this share of it, so that one renewal may fail.
 SHARE = 1 / 3
@@ -44,9 +44,9 @@ def _renew(claim: Claim, lease_seconds: float, over: threading.Event) -> None:
         while not over.wait(lease_seconds * SHARE):
             try:
                 log.renew(claim, lease_seconds=lease_seconds)
-            except Error as error:
+            except Exception as error:  # noqa: BLE001 (the next renewal may succeed)
                 # Whoever takes the claim over does no harm: each step checks what it removes.
-                logger.warning("a lease was not renewed: %s", type(error).__name__)
+                logger.warning("a lease was not renewed: %s", error)
                 connections[claim.using].close()
     finally:
         connections.close_all()

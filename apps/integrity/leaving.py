@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import claims, conf, log, relations, renames
+from . import conf, log, relations, renames
 from .backends import tables
 from .exceptions import LogNeeded
 from .models import Cascade, Deletion
+from .plain import reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def _left(using: str) -> Iterator[str]:
             if renames.has_log(each):
                 found += _open(each, database=None if each == using else using)
         except Error as error:
-            yield f"the log in {each} cannot be asked: {claims.reason_of(error)}"
+            yield f"the log in {each} cannot be asked: {reason_of_error(error)}"
     if found:
         told = ", ".join(f"{number:,} {word}" for word, number in found.items())
         retry = " (after `manage.py integrity retry --all`)" if found[BLOCKED] else ""

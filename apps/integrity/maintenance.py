@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from . import alarms, control, log, repair, triggers
+from . import alarms, control, log, repair, retention, triggers
 from .backends import clocks
+from .exceptions import DatabaseHindered
+from .isolation import isolated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> frozenset[str]:
-    """Tend one log: mend what a death left, repair, tell alarms, purge one batch.
+    """Tend one log: mend what a death left, repair, tell alarms, purge one batch of each table.
 
     Return the child databases with cascades to verify. Beat's sign of life comes first; `clock` is
-    that of the process that asked for this.
+    that of the process that asked for this. A step that fails is logged, and keeps no other step
+    waiting.
     """
-    control.beat("beat", using=using, clock=clock)
-    triggers.report_missing(using)
-    repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
-    log.settle(using=using)
-    alarms.watch(using)
-    log.purge(using=using)
+    steps: dict[str, Callable[[], object]] = {
+        "the heartbeat": partial(control.beat, control.BEAT, using=using, clock=clock),
+        "the look for triggers": partial(triggers.report_missing, using),
+        "repair": partial(_repair, using),
+        "settling": partial(log.settle, using=using),
+        "the look for alarms": partial(alarms.watch, using),
+        "the purge of deletions": partial(log.purge, using=using),
+        "the purge of heartbeats": partial(retention.purge_heartbeats, using=using),
+        "the purge of the audit": partial(retention.purge_audit, using=using),
+    }
+    for name, step in steps.items():
+        with isolated(f"{name} of the log in {using}", passing=(DatabaseHindered,)):
+            step()
     return log.unverified_databases(using=using)
+
+
+def _repair(using: str) -> None:
+    repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])

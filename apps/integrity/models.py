@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.db.models.lookups import In
 from django.utils.translation import gettext_lazy as _
 
+from .fields import PlainCharField, PlainReasonsField, PlainTextField
 from .indexes import ValueIndex
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Deletion(models.Model):
     fence = models.JSONField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)
     state = models.CharField(max_length=10, choices=State.choices, default=State.RECORDED)
-    reason = models.TextField(blank=True, default="", db_default="")
+    reason = PlainTextField(blank=True, default="", db_default="")
     recorded_at = models.DateTimeField(db_default=Now())
     dispatched_at = models.DateTimeField(null=True, blank=True)
     cascaded_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
+    #: When it came to one of the states that nothing follows: the purge counts from there.
+    ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         indexes: ClassVar = [
@@ -136,7 +139,7 @@ class Deletion(models.Model):
                 ),
             ),
             models.Index(
-                fields=["recorded_at"],
+                fields=["ended_at"],
                 name="integrity_deletion_ended",
                 condition=models.Q(state__in=["verified", "kept", "cancelled"]),
             ),
@@ -181,14 +184,14 @@ class Cascade(models.Model):
     )
     due_at = models.DateTimeField(db_default=Now())
     claim = models.UUIDField(null=True, blank=True)
-    owner = models.CharField(max_length=100, blank=True, default="", db_default="")
+    owner = PlainCharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
     #: Until which transaction of which server it waits: statements/barriers.py.
     barrier = models.BigIntegerField(null=True, blank=True)
     barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
-    reason = models.TextField(blank=True, default="", db_default="")
+    reason = PlainTextField(blank=True, default="", db_default="")
     #: Relation → why its rows are left, of the last attempt that failed; null: none did.
-    failing = models.JSONField(null=True, blank=True)
+    failing = PlainReasonsField(null=True, blank=True)
     rows = models.JSONField(null=True, blank=True)
     #: Relation → rows that were left because they refer to a living row; null: none along any.
     kept = models.JSONField(null=True, blank=True)
@@ -282,7 +285,7 @@ class Scan(models.Model):
     step_keys = models.PositiveIntegerField(default=0, db_default=0)
     claim = models.UUIDField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=Now())
-    reason = models.TextField(blank=True, default="", db_default="")
+    reason = PlainTextField(blank=True, default="", db_default="")
 
     class Meta:
         constraints: ClassVar = [
@@ -317,11 +320,11 @@ class ChildDatabase(models.Model):
     alias = models.CharField(max_length=100, primary_key=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
     probe_at = models.DateTimeField(null=True, blank=True)
-    reason = models.TextField(blank=True, default="", db_default="")
+    reason = PlainTextField(blank=True, default="", db_default="")
     paused_at = models.DateTimeField(null=True, blank=True)
-    paused_reason = models.TextField(blank=True, default="", db_default="")
+    paused_reason = PlainTextField(blank=True, default="", db_default="")
     #: What verification waited for when it was tried last, beyond the grace period.
-    held_reason = models.TextField(blank=True, default="", db_default="")
+    held_reason = PlainTextField(blank=True, default="", db_default="")
     #: Relation → the most rows that one step may take there, where more have been too many.
     step_rows = models.JSONField(null=True, blank=True)
 
@@ -335,7 +338,7 @@ class ChildDatabase(models.Model):
 class Heartbeat(models.Model):
     """When a process last tended this log: `beat`, or a worker by its name."""
 
-    name = models.CharField(max_length=200, primary_key=True)
+    name = PlainCharField(max_length=200, primary_key=True)
     seen_at = models.DateTimeField(db_default=Now())
     #: By how much the process's clock was ahead of this log's; null: it could not be told.
     clock_skew_seconds = models.FloatField(null=True, blank=True)
@@ -360,8 +363,8 @@ class Alarm(models.Model):
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     #: A child database; for the brake, a relation; for what is unknown, the name.
-    subject = models.CharField(max_length=200)
-    reason = models.TextField(blank=True, default="", db_default="")
+    subject = PlainCharField(max_length=200)
+    reason = PlainTextField(blank=True, default="", db_default="")
     raised_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -378,10 +381,10 @@ class Audit(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now())
-    actor = models.CharField(max_length=200)
-    verb = models.CharField(max_length=50)
-    target = models.CharField(max_length=200)
-    reason = models.TextField(blank=True, default="", db_default="")
+    actor = PlainCharField(max_length=200)
+    verb = PlainCharField(max_length=50)
+    target = PlainCharField(max_length=200)
+    reason = PlainTextField(blank=True, default="", db_default="")
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.verb} {self.target}"

@@ -14,6 +14,8 @@ from django.db import connections
 
 from . import claims
 from .backends.errors import Trouble, trouble_of
+from .plain import reason_of_error
+from .plain_logging import Origin, origin_of
 from .relations import label
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Obstacle:
     relation: str
     trouble: Trouble
     reason: str
-    code: str = ""
+    code: Origin = Origin()  # noqa: RUF009 (as immutable as a str)
     apart: bool = False
 
 
@@ -54,7 +56,10 @@ def obstacle(
 
     It asks which tables are missing, where that may be the cause.
     """
-    reason, code = claims.failure(error, along, database)
+    try:
+        reason, code = claims.failure(error, along, database)
+    except Exception:  # noqa: BLE001 (whatever the look for tables met: the first error counts)
+        reason, code = reason_of_error(error), origin_of(error)
     trouble = trouble_of(error, connections[database].vendor, missing=not code)
     if trouble is Trouble.CONTENTION:
         reason = LOCKED

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import logging
 import time
 import uuid
 from dataclasses import dataclass
@@ -28,11 +27,13 @@ from django.db import Error, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from . import claims, conf, control, log, relations, statements, stored, suspects
+from . import conf, control, log, relations, statements, stored, suspects
 from .exceptions import DatabaseHindered
 from .generic import narrowed
 from .models import Scan
 from .pace import Pace
+from .plain import reason_of_error
+from .plain_logging import logger_of
 from .renaming import Kind, Renaming
 from .signals import orphan_found
 from .statements.keys import form_for
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from .statements.barriers import Barrier
     from .statements.keys import Form, Step
 
-logger = logging.getLogger("integrity.scan")
+logger = logger_of("integrity.scan")
 
 #: A scan that saved no step for so long is taken for dead, and its pass goes on elsewhere.
 LEASE_SECONDS = 60.0
@@ -294,7 +295,7 @@ class Pass:
                 raise
             control.waits_for(self.database, error)
         except Error as error:
-            logger.warning("suspects of %s stay: %s", self.relation.label, claims.reason_of(error))
+            logger.warning("suspects of %s stay: %s", self.relation.label, reason_of_error(error))
 
     def _forget_each(self) -> None:
         for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):

@@ -11,6 +11,9 @@ code, and the names of table, column and constraint.
 
 from __future__ import annotations
 
+import errno
+import itertools
+import re
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +45,18 @@ INVISIBLE = frozenset(
 #: Drivers whose errors begin with the server's number.
 MYSQL_DRIVERS = ("MySQLdb", "pymysql", "mysql.connector")
 #: Modules whose exceptions are known by their short names.
-WELL_KNOWN = ("builtins", "django.db.utils", "psycopg", "sqlite3", *MYSQL_DRIVERS)
+WELL_KNOWN = ("builtins", "django", "psycopg", "sqlite3", *MYSQL_DRIVERS)
+#: How PostgreSQL's account of where an error was raised begins, in the server's language.
+FUNCTION = re.compile(r"PL/pgSQL[^\n(]{1,40}? ([^\s(]{1,100}\([^()\n]{0,200}\)) ")
 #: Causes of an error that its reason names.
 CAUSES = 2
 #: Members of an exception group that its reason names.
 MEMBERS = 3
+#: Rows whose models are looked at, of those that a ProtectedError is about.
+SEEN = 100
 _bounded = reprlib.Repr()
+_bounded.maxlist = _bounded.maxtuple = _bounded.maxset = _bounded.maxfrozenset = 50
+_bounded.maxdict, _bounded.maxstring, _bounded.maxother = 50, 200, 200
 
 
 def plain(text: object, limit: int = LIMIT) -> str:
@@ -93,7 +102,7 @@ def _visible(character: str) -> str:
 def reason_of_error(error: BaseException) -> str:
     """Return what may be said of `error` in one line. See Note [No prose]. Never raises.
 
-    Of an error of this app it is the text, which is its own; of any other one the class, the code
+    Of an error of this app it is its text, which is its own; of any other one the class, the code
     and the names of table, column and constraint, the receiver of a signal that raised it, and the
     same of its cause.
     """
@@ -115,7 +124,9 @@ def code_of(error: BaseException) -> str:
 
 
 def _own_words(error: BaseException) -> str:
-    return _text_of(error) if getattr(type(error), "own_words", False) else ""
+    if not getattr(type(error), "own_words", False):
+        return ""
+    return f"{type(error).__name__}: {_text_of(error)}"
 
 
 def _description(error: BaseException) -> str:
@@ -130,7 +141,7 @@ def _identified(error: BaseException) -> str:
     """Return the class of `error`, its code, and the names that the server gave."""
     words = [_class_name(error), code_of(error)]
     if isinstance(error, OSError) and isinstance(error.errno, int):
-        words.append(f"errno {error.errno}")
+        words.append(errno.errorcode.get(error.errno, f"errno {error.errno}"))
     if isinstance(error, BaseExceptionGroup):
         words.append(f"of {len(error.exceptions)}:")
         words.append(", ".join(map(_class_name, error.exceptions[:MEMBERS])))
@@ -144,6 +155,14 @@ def _names(error: BaseException) -> Iterator[str]:
     for what in ("table", "column", "constraint"):
         if name := getattr(diagnosis, f"{what}_name", None):
             yield f"{what} {plain(name, 100)}"
+    # Of a trigger's or a function's own error: which it was, and none of the rest.
+    if raised_by := FUNCTION.match(_text_of(getattr(diagnosis, "context", None) or "")):
+        yield f"function {plain(raised_by[1], 100)}"
+    # Of Django's ProtectedError and RestrictedError: which models' rows they are about.
+    for what in ("protected_objects", "restricted_objects"):
+        objects = itertools.islice(getattr(error, what, None) or (), SEEN)
+        labels = {f"rows of {plain(type(each)._meta.label, 100)}" for each in objects}
+        yield from sorted(labels)[:MEMBERS]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

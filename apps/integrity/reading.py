@@ -7,7 +7,6 @@ the time in which a reference to a missing parent gets in. Cascade and scan deal
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,6 +19,7 @@ from .columns import columns_of
 from .exceptions import InvalidKey, MissingParent
 from .generic import condition, lookups, narrowed
 from .models import Deletion
+from .plain_logging import logger_of
 from .relations import Policy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .relations import Relation
 
-logger = logging.getLogger("integrity.reading")
+logger = logger_of("integrity.reading")
 
 #: Open deletions that `alive()` looks at, in each log: so many recorded, so many dispatched.
 OPEN_MAX = 1_000

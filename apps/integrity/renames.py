@@ -7,7 +7,6 @@ changed by its writer. Audited; running it again finds what is left, and nothing
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
@@ -15,12 +14,13 @@ from django.db import Error, connections
 from . import alarms, control, identity, log, passes, relations, report
 from .exceptions import InvalidName
 from .models import Audit, Deletion
+from .plain_logging import logger_of
 from .renaming import Kind, Renaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-logger = logging.getLogger("integrity.renames")
+logger = logger_of("integrity.renames")
 
 #: Rows by table.
 Changed = dict[str, int]

@@ -12,15 +12,16 @@ are dropped; what is an orphan is seen again by the next pass.
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import brake, claims, conf, control, log, passes, relations, statements, suspects
+from . import brake, conf, control, log, passes, relations, statements, suspects
 from .exceptions import DatabaseHindered
+from .plain import reason_of_error
+from .plain_logging import logger_of
 from .statements.barriers import Standing, standing_of_all, unpacked, words
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .models import Deletion
     from .relations import Relation
 
-logger = logging.getLogger("integrity.repair")
+logger = logger_of("integrity.repair")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,8 +122,8 @@ def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> Non
             work()
     except DatabaseHindered as error:
         done.reason, done.unreachable = f"{error.database} {error.sentence}", True
-    except Error as error:
-        done.reason = claims.reason_of(error)
+    except (Error, UnicodeError) as error:
+        done.reason = reason_of_error(error)
     if done.reason:
         logger.warning("%s: not repaired: %s", relation.label, done.reason)
 

@@ -7,7 +7,6 @@ that is away, keeps no other from its turn. What a pass does and promises: passe
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,10 @@ from django.db.models.functions import Now
 from . import claims, conf, control, relations
 from .backends.errors import Trouble, database_of, trouble_of
 from .exceptions import DatabaseHindered
+from .isolation import isolated
 from .models import Scan
 from .passes import Mode, Pass, Scanned
+from .plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mode", "Scanned", "due", "scan"]
 
-logger = logging.getLogger("integrity.scan")
+logger = logger_of("integrity.scan")
 
 
 def scan(
@@ -63,6 +64,10 @@ def scan(
                 found.append(_waiting(relation, database, raised))
                 if raised.database == using:  # nothing that this log keeps can go on
                     return
+            except away:
+                raise
+            except Exception as error:  # noqa: BLE001 (its claim ends by itself; others go on)
+                found.append(_failed(relation, database, error))
 
     unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
     if not (unreachable or mode.gentle):
@@ -143,11 +148,12 @@ def _scan(
         with control.watched(database):
             run.walk(deadline, away)
     except away as raised:
-        if isinstance(raised, DatabaseHindered):
-            run.give_back(f"{raised.database} {raised.sentence}")
-        else:
-            _halve(run)
-            run.give_back("interrupted")
+        with isolated(f"giving back the scan of {relation.label}", passing=(DatabaseHindered,)):
+            if isinstance(raised, DatabaseHindered):
+                run.give_back(f"{raised.database} {raised.sentence}")
+            else:
+                _halve(run)
+                run.give_back("interrupted")
         raise
     except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
         scanned.reason = _failed(relation, database, error).reason

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-from django.dispatch import Signal
+from typing import Any
+
+from django.dispatch import Signal as DjangoSignal
+
+from .isolation import isolated
+from .plain_logging import logger_of
+
+logger = logger_of("integrity.signals")
+
+
+class Signal(DjangoSignal):
+    """A signal whose receivers end nothing, whatever they raise, and whose failures quote no row.
+
+    By itself, Django logs the text of what a receiver raised, and lets SystemExit pass.
+    """
+
+    def send_robust(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        """As Django's. Receivers after one that raises SystemExit do not hear of it."""
+        answers: list[tuple[Any, Any]] = []
+        with isolated("a receiver"):
+            answers += super().send_robust(sender, **named)
+        return answers
+
+    def _log_robust_failure(self, _receiver: object, error: Exception) -> None:
+        logger.error("a receiver failed: %s", error)
+
 
 #: A deletion was recorded and its transaction has committed.
 #: Sends `parent` (label), `keys` (tuple of text) and `using` (alias of the log).

@@ -15,6 +15,7 @@ from django.db.models.deletion import Collector
 
 from . import relations, statements, stored
 from .exceptions import UnusablePolicy
+from .isolation import contained
 from .plan import Way, labels, replacement
 from .policies import require_usable
 from .stored import with_keys
@@ -90,7 +91,9 @@ def _collector(
         )
         collector = Collector(using=using, origin=rows)
         collector.collect(rows)
-        for label, number in collector.delete()[1].items():
+        with contained():
+            deleted = collector.delete()[1]
+        for label, number in deleted.items():
             counts[node.label if label == model._meta.label else label][key] += number
     return counts, len(roots) >= most
 

@@ -6,11 +6,10 @@ makes good for any lost one, and a forged one has no victim.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
@@ -33,6 +32,8 @@ from .backends import clocks
 from .backends.connections import tolerated
 from .exceptions import UnknownName
 from .phases import Phase
+from .plain import reason_of_error
+from .plain_logging import logger_of
 from .routing import (
     CONTROL,
     PER_DATABASE,
@@ -41,7 +42,10 @@ from .routing import (
     queue_for,
 )
 
-logger = logging.getLogger("integrity.tasks")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+logger = logger_of("integrity.tasks")
 
 #: See Note [Enough messages].
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
@@ -116,10 +120,12 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     phases.reached(Phase.RECEIVED)
     if using is None and self.is_repeated():
         return
-    for alias in [using] if using else control.answering_logs():
-        with tolerated(alias):
-            _dispatch(alias)
-            control.beat(str(self.request.hostname), using=alias)
+
+    def work(alias: str) -> None:
+        _dispatch(alias)
+        control.beat(str(self.request.hostname), using=alias)
+
+    _in_each([using] if using else control.answering_logs(), work)
 
 
 def _dispatch(using: str) -> None:
@@ -180,10 +186,27 @@ def maintain(self: Tick) -> None:
     """Tend each log, and wake verification where it is due."""
     if self.is_repeated():
         return
-    for using in control.answering_logs():
-        with tolerated(using):
-            for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
-                _publish(verify_in, database)
+
+    def work(using: str) -> None:
+        for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
+            _publish(verify_in, database)
+
+    _in_each(control.answering_logs(), work)
+
+
+def _in_each(logs: Iterable[str], work: Callable[[str], None]) -> None:
+    """Work on each log. The first error is raised once all had their turn."""
+    errors: list[Exception] = []
+    for using in logs:
+        try:
+            with tolerated(using):
+                work(using)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 (one log keeps no other waiting)
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def publish_dispatch(using: str) -> None:
@@ -239,7 +262,7 @@ def ask_broker(seconds: float = 1.0) -> doctor.Broker:
             inspect = current_app.control.inspect(timeout=seconds, connection=connection)
             replies = inspect.active_queues()
         except (OSError, KombuError) as error:
-            return doctor.Broker(unreachable=" ".join(str(error).split()) or type(error).__name__)
+            return doctor.Broker(unreachable=reason_of_error(error))
     if replies is None:
         return doctor.Broker()
     names = (each["name"] for queues in replies.values() for each in queues)

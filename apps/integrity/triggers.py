@@ -20,7 +20,6 @@ Note [TRUNCATE]: it fires no DELETE trigger, so it is refused; in one statement 
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +41,7 @@ from .backends.postgresql.functions import (
 from .backends.postgresql.installed import Harm
 from .exceptions import InvalidSetting, TablesHeld
 from .models import Deletion
+from .plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .backends.postgresql.installed import Fault, Found
     from .relations import Catalogue, Model
 
-logger = logging.getLogger("integrity.triggers")
+logger = logger_of("integrity.triggers")
 
 #: Longer names are cut by PostgreSQL, and two could become one.
 NAME_BYTES = 63

@@ -13,7 +13,6 @@ taken anew, and the grace period with it (Note [Numbers of one server] in statem
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +22,10 @@ from django.db import Error, connections, transaction
 from . import claims, conf, control, log, phases, relations, statements
 from .backends.errors import Trouble, database_of, trouble_of, words_of
 from .exceptions import DatabaseHindered
+from .isolation import isolated
 from .phases import Phase
+from .plain import reason_of_error
+from .plain_logging import logger_of
 from .statements.barriers import Standing, standing, words
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from .statements.barriers import Barrier, Horizon
 
 
-logger = logging.getLogger("integrity.verify")
+logger = logger_of("integrity.verify")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +98,8 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
                 log.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            _failed(error, claim, done)
+            with isolated(f"noting a failure in {done.database}", passing=away):
+                _failed(error, claim, done)
         done.more = time.monotonic() >= deadline
 
 
@@ -115,7 +118,8 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
         due = _due_barriers(database, now, using)
     held = [each.number for each in due.values() if each and standing(each, now) is Standing.HELD]
     reason = _what_holds(database, max(held)) if held else ""
-    control.held(database, reason, using=using)
+    with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
+        control.held(database, reason, using=using)
     return reason
 
 
@@ -131,7 +135,7 @@ def _what_holds(database: str, number: int) -> str:
         with control.watched(database):
             blocker = statements.on(database).blocker(using=database)
     except Error as error:
-        return f"waits for an older transaction, which cannot be seen: {claims.reason_of(error)}"
+        return f"waits for an older transaction, which cannot be seen: {reason_of_error(error)}"
     return words(blocker) if blocker and blocker.number < number else ""
 
 

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import logging
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from . import conf
+from .plain_logging import logger_of
 from .signals import deletion_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("integrity.wakeup")
+logger = logger_of("integrity.wakeup")
 
 #: Between two rounds. What is woken meanwhile is merged: publishing takes more of a processor than
 #: a delete does, and in one process they share it.

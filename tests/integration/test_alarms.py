@@ -158,12 +158,14 @@ def test_who_dies_before_it_is_remembered_tells_it_again(
 def test_figures_that_cannot_be_read_keep_nobody_from_other_work(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    said = "no such table: integrity_alarm\nDETAIL: secret"
+
     def unreadable(_: str) -> None:
-        raise DatabaseError("no such table: integrity_alarm\nDETAIL: secret")
+        raise DatabaseError(said)
 
     monkeypatch.setattr(report, "of_log", unreadable)
     maintenance.maintain("default")
-    assert "no alarms: DatabaseError: no such table: integrity_alarm" in caplog.text
+    assert "the look for alarms of the log in default failed: DatabaseError" in caplog.text
     assert "secret" not in caplog.text
 
 

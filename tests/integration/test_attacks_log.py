@@ -309,7 +309,7 @@ def test_a_purge_passes_over_what_somebody_holds(tune: Tune, locked: Any) -> Non
     tune(retention_days=1, purge_keys=1)
     capture.record((User, (1, 2)), using="default")
     old = timezone.now() - dt.timedelta(days=9)
-    Deletion.objects.update(recorded_at=old, state="verified")
+    Deletion.objects.update(ended_at=old, state="verified")
     with locked(Deletion.objects.filter(key="1")):
         assert [log.purge(using="default") for _ in range(2)] == [1, 0]
     assert Deletion.objects.get().key == "1"

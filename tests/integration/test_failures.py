@@ -81,7 +81,10 @@ class TestPoison:
         assert states() == {"done": 19, "waiting": 1}
         row = Cascade.objects.get(state="waiting")
         assert row.deletion.key == str(bad)
-        assert row.reason == f"left.Shelf.root: Poison: shelf of root {bad}"
+        assert row.reason == (
+            "left.Shelf.root: test_failures.Poison in receiver"
+            " test_failures.poisoned.<locals>.refuse"
+        )
         assert Shelf.objects.get().root_id == bad
 
     def test_its_attempts_are_counted_until_it_is_blocked_with_the_error(
@@ -98,7 +101,9 @@ class TestPoison:
             seen.append((row.state, row.attempts))
             all_due()
         assert seen == [("waiting", 1), ("waiting", 2), ("blocked", 3), ("blocked", 3)]
-        assert row.reason.startswith("left.Shelf.root: Poison: ")
+        assert row.reason.startswith(
+            "left.Shelf.root: test_failures.Poison in receiver test_failures."
+        )
         assert row.failing == {"left.Shelf.root": row.reason.removeprefix("left.Shelf.root: ")}
         assert Deletion.objects.get().state == "dispatched"
 

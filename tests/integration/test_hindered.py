@@ -441,7 +441,7 @@ def test_a_scan_waits_for_a_locked_table_no_longer_than_it_may(
         [found], unreachable = scan.scan("blog_db", labels=["blog.Post.author"], seconds=5)
     assert time.monotonic() - began < 5
     assert (found.complete, unreachable) == (False, "")
-    assert "LockNotAvailable" in found.reason or "lock timeout" in found.reason
+    assert found.reason == "OperationalError 55P03: a row is locked by another transaction"
     assert Scan.objects.get(relation="blog.Post.author").step_keys >= 50  # not its size
 
 
@@ -457,7 +457,7 @@ def test_an_odd_error_of_one_database_keeps_a_drain_from_no_other(
         return plain(database, **options)
 
     monkeypatch.setattr(log, "claim", claim)
-    with pytest.raises(CommandError, match="ProgrammingError: of the log") as ended:
+    with pytest.raises(CommandError, match="ProgrammingError") as ended:
         call_command("integrity", "drain")
     assert ended.value.returncode == 1
     assert (Order.objects.count(), Post.objects.count()) == (0, 5)

@@ -410,8 +410,8 @@ class TestTheStatements:
     def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
         assert self.log("deletion") == (
             'GRANT SELECT, INSERT ("fence", "key", "parent", "relation", "source", "state",'
-            ' "targets"), UPDATE ("cascaded_at", "dispatched_at", "fence", "reason",'
-            ' "recorded_at", "state", "verified_at"), DELETE ON "integrity_deletion"'
+            ' "targets"), UPDATE ("cascaded_at", "dispatched_at", "ended_at", "fence",'
+            ' "reason", "recorded_at", "state", "verified_at"), DELETE ON "integrity_deletion"'
         )
         assert "database" not in self.log("cascade").partition("UPDATE")[2]
         assert "relation" not in self.log("scan").partition("UPDATE")[2]

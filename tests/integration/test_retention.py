@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import log
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity import control, log, retention
+from apps.integrity.doctor import verdicts
+from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
+from tests import superuser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Tune
 
@@ -27,10 +33,11 @@ def _retention(tune: Tune) -> None:
 
 
 def deletion(state: str, *, days: float, key: str = "1", using: str = "default") -> Deletion:
-    """With one cascade, recorded so many days ago."""
+    """With one cascade, recorded so many days ago, and ended then if that is what it did."""
     at = timezone.now() - dt.timedelta(days=days)
+    ended_at = at if state in Deletion.ENDED else None
     made = Deletion.objects.using(using).create(
-        parent="auth.User", key=key, state=state, recorded_at=at
+        parent="auth.User", key=key, state=state, recorded_at=at, ended_at=ended_at
     )
     Cascade.objects.using(using).create(deletion=made, database="shop_db", recorded_at=at)
     return made
@@ -41,7 +48,7 @@ def kept(using: str = "default") -> list[str]:
 
 
 @pytest.mark.parametrize("using", ["default", "test_lite"])
-@pytest.mark.parametrize("state", ["verified", "cancelled"])
+@pytest.mark.parametrize("state", Deletion.ENDED)
 def test_what_ended_before_the_retention_goes_with_its_cascades(state: str, using: str) -> None:
     deletion(state, days=DAYS + 1, key="old", using=using)
     deletion(state, days=DAYS - 1, key="young", using=using)
@@ -95,3 +102,148 @@ def test_two_at_once_purge_everything_once(at_once: Callable[..., list[int]]) ->
     numbers = at_once(all_of_it, all_of_it)
     assert sum(numbers) + log.purge(using="default") == 12
     assert (Deletion.objects.count(), Cascade.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("using", ["default", "test_lite"])
+@pytest.mark.parametrize("end", ["verified", "cancelled"])
+def test_the_retention_counts_from_the_end(end: str, using: str) -> None:
+    """What waited for 31 days stays for 30 more."""
+    made = deletion("cascaded", days=DAYS + 1, using=using)
+    Cascade.objects.using(using).update(state="verified")
+    if end == "verified":
+        assert log.settle(using=using) == 1
+    else:
+        assert log.cancel([made.pk], "the parent is alive", using=using) == 1
+    made.refresh_from_db(using=using)
+    assert made.state == end
+    assert log.purge(using=using) == 0
+    ended_at = made.ended_at - dt.timedelta(days=DAYS)
+    Deletion.objects.using(using).update(ended_at=ended_at)
+    assert log.purge(using=using) == 1
+
+
+def test_the_purge_reads_its_own_index() -> None:
+    for number in range(50):
+        deletion("verified", days=DAYS + 1, key=str(number))
+    old = timezone.now() - dt.timedelta(days=DAYS)
+    rows = Deletion.objects.filter(state__in=Deletion.ENDED, ended_at__lte=old)
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        assert "integrity_deletion_ended" in rows.order_by("ended_at").values("pk")[:3].explain()
+
+
+def seen(name: str, *, days: float) -> None:
+    at = timezone.now() - dt.timedelta(days=days)
+    Heartbeat.objects.create(name=name, seen_at=at)
+
+
+def names() -> set[str]:
+    return set(Heartbeat.objects.values_list("name", flat=True))
+
+
+def test_processes_that_are_gone_are_forgotten_in_batches(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(heartbeat_retention_days=7)
+    monkeypatch.setattr(retention, "PURGED", 2)
+    for number in range(5):
+        seen(f"celery@{number}", days=8 + number)
+    seen("celery@late", days=6)
+    assert [retention.purge_heartbeats(using="default") for _ in range(4)] == [2, 2, 1, 0]
+    assert names() == {"celery@late"}
+
+
+def test_beat_and_the_worker_seen_last_stay(tune: Tune) -> None:
+    """So that alarms, and whoever looks, can say since when nobody was seen."""
+    tune(heartbeat_retention_days=7)
+    for name, days in (("beat", 100), ("celery@1", 50), ("celery@2", 60)):
+        seen(name, days=days)
+    assert retention.purge_heartbeats(using="default") == 1
+    assert names() == {"beat", "celery@1"}
+
+
+def test_one_that_is_seen_again_meanwhile_stays(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen("celery@1", days=50)
+    seen("celery@2", days=49)
+    plain = QuerySet._raw_delete
+
+    def seen_again(rows: Any, using: str) -> int:
+        control.beat("celery@1", using="default")
+        return plain(rows, using)
+
+    monkeypatch.setattr(QuerySet, "_raw_delete", seen_again)
+    assert retention.purge_heartbeats(using="default") == 0
+    assert names() == {"celery@1", "celery@2"}
+
+
+def audited(*, days: float) -> None:
+    at = timezone.now() - dt.timedelta(days=days)
+    Audit.objects.create(actor="ann", verb="pause", target="blog_db", at=at)
+
+
+def test_old_rows_of_the_audit_go_the_oldest_first(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(audit_retention_days=365)
+    monkeypatch.setattr(retention, "PURGED", 2)
+    for days in (500, 400, 366, 364, 1):
+        audited(days=days)
+    assert [retention.purge_audit(using="default") for _ in range(3)] == [2, 1, 0]
+    assert Audit.objects.count() == 2
+
+
+@pytest.mark.parametrize("name", ["heartbeat_retention_days", "audit_retention_days"])
+def test_none_keeps_for_ever(tune: Tune, name: str) -> None:
+    tune(**{name: None})
+    for days in (10_000, 9_000):
+        seen(f"celery@{days}", days=days)
+        audited(days=days)
+    purged = retention.purge("default")
+    which = {"heartbeat_retention_days": "heartbeats", "audit_retention_days": "audit"}
+    assert purged == {"deletions": 0, "heartbeats": 1, "audit": 2, which[name]: 0}
+
+
+@pytest.fixture
+def worker() -> Iterator[None]:
+    """The session goes on as a role that may add to the audit, and see it."""
+    with superuser.logged_in("default"), connections["default"].cursor() as cursor:
+        cursor.execute("CREATE ROLE retention_worker NOLOGIN")
+        try:
+            cursor.execute("GRANT SELECT, INSERT ON integrity_audit TO retention_worker")
+            cursor.execute("SET ROLE retention_worker")
+            yield
+        finally:
+            cursor.execute("RESET ROLE; DROP OWNED BY retention_worker; DROP ROLE retention_worker")
+
+
+def test_a_role_that_may_not_remove_from_the_audit_leaves_it(tune: Tune, worker: None) -> None:
+    audited(days=1_000)
+    assert retention.purge_audit(using="default") == 0
+    assert Audit.objects.count() == 1
+    assert retention.has_old_audit(365, using="default")
+
+
+def test_doctor_says_who_removes_it() -> None:
+    def judged(days: float | None, **seen: bool) -> verdicts.Check:
+        return verdicts.audit("default", days, **seen)
+
+    assert judged(None, removes=False, old=True).ok
+    assert judged(365, removes=True, old=True).ok
+    assert judged(365, removes=False, old=False).ok
+    bad = judged(365, removes=False, old=True)
+    assert not bad.ok
+    assert "`manage.py integrity purge` does, as the tables' owner: some is older" in bad.detail
+
+
+def test_the_owner_purges_all_of_it_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(7):
+        deletion("verified", days=DAYS + 1, key=str(number))
+        audited(days=1_000)
+        seen(f"celery@{number}", days=1_000)
+    call_command("integrity", "purge", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["purged"] == {"deletions": 7, "heartbeats": 6, "audit": 7}
+    call_command("integrity", "purge")
+    assert capsys.readouterr().out == "removed 0 deletions, 0 heartbeats, 0 audit\n"

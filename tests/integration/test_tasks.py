@@ -272,7 +272,9 @@ class TestMaintain:
     def test_it_purges_each_log(self, tune: Tune) -> None:
         tune(retention_days=0.000_001)
         for using in LOGS:
-            Deletion.objects.using(using).create(parent="x.A", key="1", state="verified")
+            Deletion.objects.using(using).create(
+                parent="x.A", key="1", state="verified", ended_at=timezone.now()
+            )
 
         def purged() -> bool:
             run(tasks.maintain)

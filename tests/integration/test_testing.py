@@ -117,7 +117,7 @@ class Basics(CrossDatabaseTestMixin):
         for _ in range(2):
             with self.assertLogs("integrity.cascade"), pytest.raises(NotDrained) as caught:
                 self.drain()
-            why = "1 waiting, left.Book.library: ValueError: this row stays"
+            why = "1 waiting, left.Book.library: ValueError in receiver test_testing.refuse_to_go"
             assert caught.value.reasons == {"test_left": why}
             assert str(caught.value) == f"test_left: {why}"
         assert Book.objects.count() == 1

@@ -68,7 +68,9 @@ class World:
         """Let the retention pass for all that is in the log."""
         for alias in LOGS:
             self.execute(
-                alias, "UPDATE integrity_deletion SET recorded_at = now() - interval '1 year'"
+                alias,
+                "UPDATE integrity_deletion SET ended_at = now() - interval '1 year'"
+                " WHERE ended_at IS NOT NULL",
             )
 
     def probes(self) -> int:

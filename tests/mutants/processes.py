@@ -97,8 +97,8 @@ MUTATIONS = (
         "nothing-mended",
         "G1: a death between finish and settling leaves a deletion open",
         MAINTENANCE,
-        "log.settle(using=using)",
-        "pass",
+        "partial(log.settle, using=using)",
+        "int",
         (
             (
                 f"{T_TASKS}::TestMaintain"
@@ -118,8 +118,8 @@ MUTATIONS = (
         "nothing-purged",
         "G8: the log grows for ever",
         MAINTENANCE,
-        "log.purge(using=using)",
-        "pass",
+        "partial(log.purge, using=using)",
+        "int",
         (f"{T_TASKS}::TestMaintain::test_it_purges_each_log",),
     ),
     Mutation(
@@ -155,19 +155,11 @@ MUTATIONS = (
         (f"{T_ALARMS}::test_work_that_waits_too_long_is_told_once_and_its_end_once",),
     ),
     Mutation(
-        "alarms-stop-work",
-        "what cannot be told keeps logs from being tended",
-        ALARMS,
-        "except Error as error:",
-        "except ZeroDivisionError as error:",
-        (f"{T_ALARMS}::test_figures_that_cannot_be_read_keep_nobody_from_other_work",),
-    ),
-    Mutation(
         "silent-beat",
         "G11: a beat that died looks as one that lives",
         MAINTENANCE,
-        'control.beat("beat", using=using, clock=clock)',
-        "pass",
+        "partial(control.beat, control.BEAT, using=using, clock=clock)",
+        "int",
         (f"{T_TASKS}::TestMaintain::test_it_shows_that_beat_is_alive_in_each_log",),
     ),
     Mutation(

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
-import pytest
-from django.db import IntegrityError, connections
+import ast
+import contextlib
+import datetime as dt
+import json
+import re
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import IntegrityError, connections, models
+from django.db.models.signals import pre_delete
+from django.utils import timezone
+
+from apps.integrity import (
+    alarms,
+    cascade,
+    claims,
+    control,
+    dispatch,
+    log,
+    maintenance,
+    passes,
+    relations,
+    repair,
+    scan,
+    tasks,
+    triggers,
+    verify,
+)
+from apps.integrity.exceptions import DatabaseUnreachable
+from apps.integrity.fields import PlainCharField, PlainReasonsField, PlainTextField
+from apps.integrity.management.exits import Exit
+from apps.integrity.management.forever import Forever
+from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.plain import reason_of_error
+from apps.integrity.relations import catalogue
+from apps.integrity.signals import (
+    alarm_raised,
+    cascade_finished,
+    deletion_recorded,
+    orphan_found,
+)
+from tests.kinds.left.models import Shelf
+from tests.kinds.parents.models import Owner, Root
+from tests.kinds.right.models import Leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+APP = Path(__file__).resolve().parents[2] / "apps" / "integrity"
+PLAIN = (PlainCharField, PlainReasonsField, PlainTextField)
 
 PERSONAL = "ann@example.com"
 ON_BOTH_ENGINES = ("default", "test_lite")
@@ -26,3 +77,496 @@ def test_a_servers_refusal_is_described_without_the_row(committed, alias):
         "test_lite": "IntegrityError SQLITE_CONSTRAINT_UNIQUE",
     }
     assert reason_of_error(caught.value) == said[alias]
+
+
+# Writers of the log
+
+HOSTILE = f"a\0b\ud800c\x1b[31m\u202e\u2028d {PERSONAL}\n2026 ERROR forged " + "x" * 50_000
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+#: Columns of text that are no foreign prose: names and keys that work goes by, as they were given.
+AS_THEY_ARE = {
+    "Deletion": {"parent", "key", "targets", "relation", "source", "state"},
+    "Cascade": {"database", "state", "barrier_server", "rows"},
+    "Scan": {"relation", "database", "cursor"},
+    "Identity": {"alias"},
+    "ChildDatabase": {"alias", "step_rows"},
+    "Alarm": {"kind"},
+    "Deletion.fence": set(),
+}
+TEXT = (models.CharField, models.TextField, models.JSONField)
+
+
+def own_models() -> list[Any]:
+    return [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
+
+
+def test_each_column_of_text_is_plain_or_known_to_be_none():
+    """A new column of text has to be a plain one, or to be listed here with good reason."""
+    for model in own_models():
+        known = AS_THEY_ARE.get(model.__name__, set()) | {"fence", "kept"}
+        for field in model._meta.concrete_fields:
+            if isinstance(field, TEXT) and field.name not in known:
+                assert isinstance(field, PLAIN), field
+
+
+def test_no_statement_of_its_own_writes_them_past_the_fields():
+    """What SQL writes by itself is a constant; the audit's entry has asked the fields before."""
+    names = {
+        field.name
+        for model in own_models()
+        for field in model._meta.concrete_fields
+        if isinstance(field, PLAIN)
+    }
+    written = re.compile(rf"\b({'|'.join(names)})\s*=\s*(?!'')(?!NULL)[%\w:]", re.IGNORECASE)
+    inserted = re.compile(r"INSERT INTO integrity_(\w+) \(([^)]*)\)")
+    found = set()
+    for path in APP.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if "UPDATE integrity_" in node.value:
+                    found |= {(path.name, each) for each in written.findall(node.value)}
+                for table, columns in inserted.findall(node.value):
+                    found |= {
+                        (path.name, table)
+                        for each in columns.split(",")
+                        if each.strip().strip('"') in names
+                    }
+    assert found == {("postgresql.py", "audit")}
+
+
+@pytest.fixture
+def claim() -> log.Claim:
+    return claimed("default")
+
+
+def claimed(using: str) -> log.Claim:
+    made = Deletion.objects.using(using).create(parent="parents.Root", key="1", state="dispatched")
+    Cascade.objects.using(using).create(
+        deletion=made, database="test_left", recorded_at=NOW, due_at=NOW
+    )
+    found = log.claim("test_left", using=using, limit=9, lease_seconds=60, owner=HOSTILE)
+    assert found
+    return found
+
+
+def released(using: str) -> None:
+    held = claimed(using)
+    log.release(held, {held.cascades[0].id: {}}, reason=HOSTILE, failing={HOSTILE: HOSTILE})
+
+
+def reopened(using: str) -> None:
+    held = claimed(using)
+    log.finish(held, {held.cascades[0].id: {}}, barrier=None)
+    Cascade.objects.using(using).update(due_at=NOW)
+    done = log.claim_done("test_left", now=None, using=using, limit=9, lease_seconds=60)
+    assert done
+    log.reopen(done, [each.id for each in done.cascades], HOSTILE)
+
+
+def given_back(using: str) -> None:
+    [relation] = [each for each in catalogue().relations if each.label == "left.Shelf.root"]
+    scanned = passes.Scanned(relation=relation.label, database="test_left")
+    run = passes.Pass(relation, using, scanned, passes.Mode())
+    assert run.claimed()
+    run.give_back(HOSTILE)
+
+
+def alarmed(using: str) -> None:
+    Alarm.objects.using(using).bulk_create([Alarm(kind="unknown", subject=HOSTILE, reason=HOSTILE)])
+
+
+WRITERS = {
+    "a claim's owner": claimed,
+    "the same task again": lambda using: log.take_over("test_left", owner=HOSTILE, using=using),
+    "released": released,
+    "postponed": lambda using: log.postpone(claimed(using), HOSTILE, {HOSTILE: HOSTILE}),
+    "reopened": reopened,
+    "cancelled": lambda using: log.cancel(
+        [claimed(using).cascades[0].deletion], HOSTILE, using=using
+    ),
+    "a scan given back": given_back,
+    "a database that is away": lambda using: control.unreachable(
+        DatabaseUnreachable("test_left", HOSTILE), using=using
+    ),
+    "what holds verification": lambda using: control.held("test_left", HOSTILE, using=using),
+    "paused": lambda using: control.pause("test_left", actor=HOSTILE, reason=HOSTILE, using=using),
+    "resumed": lambda using: control.resume(
+        "test_left", actor=HOSTILE, reason=HOSTILE, using=using
+    ),
+    "audited": lambda using: control.audit(
+        HOSTILE, HOSTILE, actor=HOSTILE, reason=HOSTILE, using=using
+    ),
+    "a heartbeat": lambda using: control.beat(HOSTILE, using=using),
+    "an alarm": alarmed,
+}
+
+
+@pytest.mark.parametrize("using", ON_BOTH_ENGINES)
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_each_writer_of_the_log_writes_plain_text(committed, write, using):
+    write(using)
+    for text in texts(using):
+        assert text.isprintable()
+        assert len(text) <= 500
+
+
+def texts(using: str) -> list[str]:
+    """All that the log's plain columns hold, as the server says it."""
+    found: list[str] = []
+    for model in own_models():
+        names = [each.column for each in model._meta.concrete_fields if isinstance(each, PLAIN)]
+        if names and relations.holds(using, model._meta.model_name):
+            with connections[using].cursor() as cursor:
+                cursor.execute(f"SELECT {', '.join(names)} FROM {model._meta.db_table}")  # noqa: S608
+                found += [text for row in cursor.fetchall() for each in row for text in told(each)]
+    return found
+
+
+def told(value: Any) -> list[str]:
+    if isinstance(value, str) and value.startswith("{"):
+        value = json.loads(value)
+    return [*value, *value.values()] if isinstance(value, dict) else [value or ""]
+
+
+@pytest.mark.parametrize("using", ON_BOTH_ENGINES)
+def test_what_somebody_wrote_past_this_app_is_read_as_plain_text(committed, using):
+    hostile = "\x1b[31m\u202e forged"
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO integrity_alarm (kind, subject, reason, raised_at)"
+            " VALUES ('blocked', %s, %s, %s)",
+            [hostile, hostile, NOW.isoformat()],
+        )
+    alarm = Alarm.objects.using(using).get()
+    assert alarm.reason == alarm.subject == r"\x1b[31m\u202e forged"
+
+
+# Receivers
+
+
+class Refused(Exception):
+    pass
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError(PERSONAL)
+
+    __repr__ = __str__
+
+
+RAISED: dict[str, Callable[[], BaseException]] = {
+    "a NUL": lambda: Refused("CRM refused ann@example.com\0"),
+    "a lone surrogate": lambda: Refused("\ud800 ann@example.com"),
+    "50 MB": lambda: Refused("x" * 50_000_000),
+    "mute": Mute,
+    "a group": lambda: ExceptionGroup(HOSTILE, [Refused(HOSTILE), Mute()]),
+    "a base group": lambda: BaseExceptionGroup(HOSTILE, [SystemExit(HOSTILE)]),
+    "an exit": lambda: SystemExit(HOSTILE),
+    "a generator's end": lambda: GeneratorExit(HOSTILE),
+    "a database's": lambda: IntegrityError(HOSTILE),
+}
+EACH = pytest.mark.parametrize("make", RAISED.values(), ids=RAISED)
+
+
+@pytest.fixture
+def refuses(committed) -> Iterator[Callable[..., Root]]:
+    """Three roots are deleted, and a receiver raises for the shelf of one; gives its key."""
+    state: dict[str, Any] = {}
+
+    def refuse(instance: Shelf, **_: object) -> None:
+        if instance.root_id == state["bad"]:
+            make: Callable[[], BaseException] = state["make"]
+            raise make()
+
+    def begin(make: Callable[[], BaseException]) -> int:
+        roots = [Root.objects.create() for _ in range(3)]
+        for each in roots:
+            Shelf.objects.create(root=each)
+        state.update(make=make, bad=roots[1].pk)
+        Root.objects.all().delete()
+        return state["bad"]
+
+    pre_delete.connect(refuse, sender=Shelf)
+    yield begin
+    pre_delete.disconnect(refuse, sender=Shelf)
+
+
+def assert_only_it_is_left(bad: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert [each.root_id for each in Shelf.objects.all()] == [bad]
+    row = Cascade.objects.get(state__in=["waiting", "blocked", "running", "pending"])
+    assert row.deletion.key == str(bad)
+    assert row.reason.startswith("left.Shelf.root: ")
+    assert row.reason.isprintable()
+    assert "ann" not in row.reason
+    assert "ann@" not in caplog.text
+
+
+@EACH
+def test_drain_forever_goes_on(refuses, make, caplog, tune):
+    tune(backoff_seconds=60)
+    bad = refuses(make)
+    run = Forever(["test_left"], tell=lambda _line: None)
+    others_are_gone = threading.Thread(target=_stop_when_done, args=(run,))
+    others_are_gone.start()
+    assert run.run() is Exit.CLEAN
+    others_are_gone.join()
+    assert_only_it_is_left(bad, caplog)
+
+
+def _stop_when_done(run: Forever) -> None:
+    try:
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            if Shelf.objects.count() == 1 and Cascade.objects.filter(state="waiting"):
+                break
+            time.sleep(0.1)
+        time.sleep(0.3)
+    finally:
+        run.stopping.set()
+        connections.close_all()
+
+
+@EACH
+def test_a_task_called_in_place_ends_well(refuses, make, caplog, tune):
+    tune(backoff_seconds=60)
+    bad = refuses(make)
+    dispatch.sweep_all()
+    done = tasks.cascade_into.apply(args=("test_left",))
+    assert done.state == "SUCCESS"
+    assert_only_it_is_left(bad, caplog)
+
+
+@EACH
+def test_a_scan_goes_on_whatever_a_receiver_raises(committed, make, caplog):
+    def refuse(**_: object) -> None:
+        raise make()
+
+    for each in Shelf.objects.bulk_create(Shelf(root_id=900_000 + n) for n in range(2)):
+        assert each.pk
+    orphan_found.connect(refuse)
+    try:
+        found, unreachable = scan.scan("test_left", mode=scan.Mode(full=True))
+    finally:
+        orphan_found.disconnect(refuse)
+    assert unreachable == ""
+    seen = {each.relation: each for each in found}
+    assert len(seen) == len(found) > 5
+    assert (seen["left.Shelf.root"].suspects, seen["left.Shelf.root"].complete) == (2, True)
+    assert "ann" not in caplog.text
+
+
+@EACH
+@pytest.mark.parametrize("signal", [deletion_recorded, cascade_finished])
+def test_a_listener_of_this_app_fails_no_delete_and_no_cascade(
+    committed, converge, make, signal, caplog
+):
+    def refuse(**_: object) -> None:
+        raise make()
+
+    Shelf.objects.create(root=Root.objects.create())
+    signal.connect(refuse)
+    try:
+        Root.objects.all().delete()
+        assert converge() == {"left.Shelf.root": 1}
+    finally:
+        signal.disconnect(refuse)
+    assert "ann" not in caplog.text
+
+
+@EACH
+def test_a_listener_to_alarms_fails_no_maintenance(committed, make, caplog, tune):
+    tune(stalled_seconds=0.001)
+    heard = []
+
+    def refuse(reason: str, subject: str, **_: object) -> None:
+        heard.append((subject, reason))
+        raise make()
+
+    made = Deletion.objects.create(parent="parents.Root", key="1", state="dispatched")
+    Cascade.objects.create(
+        deletion=made, database="test_left", recorded_at=NOW, state="blocked", reason=HOSTILE
+    )
+    Deletion.objects.create(parent="gone.\nBcc: all@example.com", key="1")
+    alarm_raised.connect(refuse)
+    try:
+        maintenance.maintain("default")
+    finally:
+        alarm_raised.disconnect(refuse)
+    assert {"test_left", "gone. Bcc: all@example.com"} <= {subject for subject, _ in heard}
+    assert all(text.isprintable() for each in heard for text in each)
+    assert Alarm.objects.count() == len(heard)
+    assert "ann" not in caplog.text
+
+
+# A failure that cannot be noted
+
+
+@pytest.fixture
+def unwritable(committed) -> Iterator[Callable[[str, str], None]]:
+    """Let the server refuse some rows of one of the log's tables, for no reason that we know."""
+    made: list[str] = []
+
+    def refuse(table: str, condition: str) -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "CREATE OR REPLACE FUNCTION refuse_note() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$ BEGIN RAISE EXCEPTION 'no note of {PERSONAL}'; END $$"
+            )
+            cursor.execute(
+                f"CREATE TRIGGER refuse_note BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW"
+                f" WHEN ({condition}) EXECUTE FUNCTION refuse_note()"
+            )
+        made.append(table)
+
+    yield refuse
+    with connections["default"].cursor() as cursor:
+        for table in made:
+            cursor.execute(f"DROP TRIGGER refuse_note ON {table}")
+        cursor.execute("DROP FUNCTION IF EXISTS refuse_note()")
+
+
+def test_a_failure_that_cannot_be_noted_stops_no_other_cascade(refuses, unwritable, caplog, tune):
+    tune(claim_keys=1)
+    bad = refuses(RAISED["a NUL"])
+    unwritable("integrity_cascade", "NEW.reason <> ''")
+    dispatch.sweep_all()
+    done = cascade.drain("test_left")
+    assert (done.finished, done.failed, done.unreachable) == (2, 1, "")
+    assert [each.root_id for each in Shelf.objects.all()] == [bad]
+    row = Cascade.objects.get(deletion__key=str(bad))
+    assert (row.state, row.reason, row.due_at > timezone.now()) == ("running", "", True)
+    assert "noting a failure in test_left failed: " in caplog.text
+    assert "Error P0001 (function refuse_note())" in caplog.text
+    assert "ann@" not in caplog.text
+
+
+def test_nor_does_it_end_drain_forever(refuses, unwritable, caplog):
+    bad = refuses(RAISED["an exit"])
+    unwritable("integrity_cascade", "NEW.reason <> ''")
+    run = Forever(["test_left"], tell=lambda _line: None)
+    stop = threading.Timer(4, run.stopping.set)
+    stop.start()
+    assert run.run() is Exit.CLEAN
+    stop.cancel()
+    assert [each.root_id for each in Shelf.objects.all()] == [bad]
+
+
+def test_an_exit_of_one_database_ends_no_other(refuses, monkeypatch):
+    refuses(RAISED["an exit"])
+    claim = log.claim
+
+    def failing(database: str, **options: Any) -> Any:
+        if database == "test_right":
+            raise SystemExit(HOSTILE)
+        return claim(database, **options)
+
+    owner = Owner.objects.create()
+    Leaf.objects.create(owner=owner)
+    owner.delete()
+    monkeypatch.setattr(log, "claim", failing)
+    run = Forever(["test_right", "test_left"], tell=lambda _line: None)
+    stop = threading.Timer(4, run.stopping.set)
+    stop.start()
+    assert run.run() is Exit.CLEAN
+    stop.cancel()
+    assert (Shelf.objects.count(), Leaf.objects.count()) == (1, 1)
+
+
+def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
+    committed, converge, unwritable, caplog, tune, monkeypatch
+):
+    tune(claim_keys=1, grace_seconds=0.001)
+    for _ in range(3):
+        Shelf.objects.create(root=Root.objects.create())
+    bad = Root.objects.latest("pk").pk
+    Root.objects.all().delete()
+    converge()
+    probe = claims.Held.with_rows
+
+    def failing(held: claims.Held, wanted: Any) -> set[int]:
+        if {each.key for each in held.cascades.values()} == {str(bad)}:
+            raise Refused(HOSTILE)
+        return probe(held, wanted)
+
+    monkeypatch.setattr(claims.Held, "with_rows", failing)
+    unwritable("integrity_cascade", "NEW.reason <> ''")
+    assert verify.verify("test_left").verified == 2
+    assert Cascade.objects.get(deletion__key=str(bad)).state == "done"
+    assert "ann@" not in caplog.text
+
+
+def test_a_scan_that_cannot_be_given_back_stops_no_other(
+    committed, unwritable, monkeypatch, caplog
+):
+    step = passes.Pass.walk
+
+    def failing(run: passes.Pass, *arguments: Any) -> None:
+        if run.relation.label == "left.Shelf.root":
+            raise Refused(HOSTILE)
+        step(run, *arguments)
+
+    monkeypatch.setattr(passes.Pass, "walk", failing)
+    unwritable("integrity_scan", "NEW.reason <> ''")
+    found, _ = scan.scan("test_left", mode=scan.Mode(full=True))
+    seen = {each.relation: each for each in found}
+    assert seen["left.Shelf.root"].reason
+    others = [each for each in found if each.relation != "left.Shelf.root"]
+    assert len(others) > 5
+    assert all(each.complete or "no index" in each.reason for each in others)
+    assert "ann@" not in caplog.text
+
+
+def test_a_heartbeat_that_cannot_be_noted_stops_no_work(refuses, unwritable, caplog, tune):
+    bad = refuses(RAISED["a NUL"])
+    unwritable("integrity_heartbeat", "true")
+    dispatch.sweep_all()
+    assert tasks.cascade_into.apply(args=("test_left",)).state == "SUCCESS"
+    assert [each.root_id for each in Shelf.objects.all()] == [bad]
+    maintenance.maintain("default")
+    assert "a heartbeat in default failed" in caplog.text
+    assert "ann@" not in caplog.text
+
+
+def test_a_step_of_maintenance_that_fails_stops_no_other(committed, monkeypatch, caplog, tune):
+    def fail(*_: object, **__: object) -> None:
+        raise Refused(HOSTILE)
+
+    tune(retention_days=1e-9)
+    for module, name in ((triggers, "report_missing"), (repair, "repair"), (alarms, "watch")):
+        monkeypatch.setattr(module, name, fail)
+    ended(key="1")
+    maintenance.maintain("default")
+    assert not Deletion.objects.exists()
+    assert caplog.text.count("failed: ") == 3
+    assert "ann" not in caplog.text
+
+
+def ended(**columns: Any) -> Deletion:
+    at = timezone.now() - dt.timedelta(days=1)
+    return Deletion.objects.create(
+        parent="parents.Root", state="verified", recorded_at=at, ended_at=at, **columns
+    )
+
+
+# Terminals
+
+
+@pytest.mark.parametrize("verb", ["status", "doctor", "drain", "receipt"])
+def test_no_code_of_others_reaches_a_terminal(committed, verb, capsys):
+    """Whoever may write the log's rows may name a model, a key and a reason."""
+    made = Deletion.objects.create(
+        parent="\x1b[31mgone\u202e.Model", key="1", state="dispatched", reason="x"
+    )
+    made = Deletion.objects.create(parent="auth.User", key="7", state="dispatched")
+    Cascade.objects.create(
+        deletion=made, database="\x1b]0;owned\x07", recorded_at=NOW, rows={"\x1b[2J": 1}
+    )
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE integrity_cascade SET reason = %s, state = 'blocked'", ["\x1b[31m"])
+    words = ("auth.User", "7") if verb == "receipt" else ()
+    with contextlib.suppress(SystemExit):
+        call_command("integrity", verb, *words, no_color=True)
+    shown = "".join(capsys.readouterr())
+    assert {each for each in shown if not each.isprintable()} <= {"\n"}
+    assert r"\x1b" in shown

@@ -6,7 +6,6 @@ Takes an alias and the work on it; tells a database that is hindered from every 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.db import Error, connections
 
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
+from ..plain_logging import logger_of
 from .errors import Trouble, code_of, database_of, trouble_of, words_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-logger = logging.getLogger("integrity.control")
+logger = logger_of("integrity.control")
 
 #: How long a new connection may take, where the project does not say.
 CONNECT_SECONDS = 5

@@ -22,7 +22,7 @@ from ..exceptions import (
     MissingContentType,
     UnusablePolicy,
 )
-from ..plain import code_of
+from ..plain import code_of, reason_of_error
 from .codes import Meaning, Trouble, meaning
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "Trouble",
     "code_of",
     "database_of",
+    "described",
     "is_row_security",
     "may_be_missing",
     "trouble_of",
@@ -113,6 +114,14 @@ def words_of(error: BaseException, vendor: str) -> str:
     if known is None:
         return f"{type(error).__name__} {code}".rstrip()
     return f"{known.words} ({code})"
+
+
+def described(error: BaseException, vendor: str) -> str:
+    """Return what may be said of `error`, with what its code means on that engine."""
+    code = code_of(error)
+    known = meaning(code, vendor) if code else None
+    said = reason_of_error(error)
+    return f"{said}: {known.words}" if known else said
 
 
 def database_of(error: BaseException) -> str:

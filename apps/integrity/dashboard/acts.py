@@ -13,9 +13,10 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from .. import claims, conf, control, relations, report, scan
+from .. import conf, control, relations, report, scan
 from .. import repair as repairs
 from ..exceptions import CrossDatabaseError
+from ..plain import plain, reason_of_error
 from . import figures, pages
 from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
 
@@ -165,7 +166,7 @@ def _actor(request: HttpRequest) -> str:
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, CrossDatabaseError) else claims.reason_of(error)
+    return plain(error) if isinstance(error, CrossDatabaseError) else reason_of_error(error)
 
 
 def _refused(

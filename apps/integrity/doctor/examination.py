@@ -9,10 +9,23 @@ from django.apps import apps
 from django.db import Error, connections, router
 from django.db.models import QuerySet
 
-from .. import claims, conf, control, homes, identity, relations, report, triggers
+from .. import (
+    claims,
+    conf,
+    control,
+    homes,
+    identity,
+    missing,
+    relations,
+    report,
+    retention,
+    triggers,
+)
 from ..backends import clocks, visibility
+from ..backends.rights import may_delete
 from ..exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
-from ..models import Identity
+from ..models import Audit, Identity
+from ..plain import plain, reason_of_error
 from ..routing import CONTROL, queue_for
 from . import clocks as compared
 from . import verdicts
@@ -48,6 +61,7 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
         for home in logs
         if {alias, home} <= sound and home in _homes(alias)
     ]
+    checks += [_audit(alias) for alias in logs if alias in sound]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
         checks += _figures(celery=said is not None)
         checks += _clocks([alias for alias in logs if alias in up], up)
@@ -80,7 +94,8 @@ def _readable(model: Model, alias: str) -> verdicts.Check:
         QuerySet(model=model, using=alias).order_by().exists()
         hidden = visibility.reason(model, alias)
     except Error as raised:
-        error = claims.reason_of(raised)
+        absent, _, _ = missing.table(model, using=alias).partition(". Run")
+        error = absent or reason_of_error(raised)
     return verdicts.readable(model._meta.label, alias, error, hidden)
 
 
@@ -174,7 +189,7 @@ def _routes(relation: Relation, child: str) -> verdicts.Check:
     try:
         alone = homes.answer("db_for_read", relation.parent)
     except RouterFailed as error:
-        return verdicts.Check(name=f"router {relation.label}", ok=False, detail=str(error))
+        return verdicts.Check(name=f"router {relation.label}", ok=False, detail=plain(error))
     try:
         beside = homes.answer("db_for_read", relation.parent, instance=row)
     except RouterFailed:  # it wants values of the row
@@ -186,6 +201,14 @@ def _routes(relation: Relation, child: str) -> verdicts.Check:
         reads=beside or child,  # where Django looks if nobody answers
         allowed=homes.allows_relation(parent, row),
     )
+
+
+def _audit(alias: str) -> verdicts.Check:
+    days, old = conf.current().audit_retention_days, False
+    with contextlib.suppress(Error):  # workers need not be able to read it
+        old = days is not None and retention.has_old_audit(days, using=alias)
+    removes = may_delete(Audit._meta.db_table, alias)
+    return verdicts.audit(alias, days, removes=removes, old=old)
 
 
 def _homes(alias: str) -> set[str]:

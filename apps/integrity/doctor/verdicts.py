@@ -120,6 +120,18 @@ def trigger(alias: str, faults: Sequence[Fault]) -> Check:
     return Check(name=f"triggers {alias}", ok=not faults, detail=detail)
 
 
+def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
+    """Whether somebody removes what the audit should have forgotten."""
+    detail = "kept for ever" if days is None else f"older than {days:g} days is removed"
+    if days is not None and not removes:
+        detail = (
+            f"this role may not remove what is older than {days:g} days, so that no worker removes"
+            " its own traces. `manage.py integrity purge` does, as the tables' owner"
+        )
+        detail += ": some is older" if old else ""
+    return Check(name=f"audit {alias}", ok=removes or not old or days is None, detail=detail)
+
+
 def broker(found: Broker | None) -> Check:
     """Whether the broker can be reached."""
     if found is None:

@@ -138,18 +138,23 @@ def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
             arrived = _arrived(there, short_of, found)
             if following is Deletion.State.VERIFIED:
                 kept = _kept(arrived, found)
-                moved += _move(kept, using, state=Deletion.State.KEPT, reason=TAKEN_OVER)
+                moved += _move(kept, using, Deletion.State.KEPT, reason=TAKEN_OVER)
                 arrived = [pk for pk in arrived if pk not in kept]
-            moved += _move(arrived, using, **{"state": following, moment: Now()})
+            moved += _move(arrived, using, following, **{moment: Now()})
             standing |= dict.fromkeys(arrived, following)
     return moved
 
 
-def _move(pks: Sequence[int], using: str, **changes: Any) -> int:
+def _move(pks: Sequence[int], using: str, state: Deletion.State, **changes: Any) -> int:
     if not pks:
         return 0
     rows = tables.deletions(using).filter(tables.among("pk", pks, using))
-    return rows.update(**changes)
+    return rows.update(**changes, **_come_to(state))
+
+
+def _come_to(state: Deletion.State) -> dict[str, Any]:
+    """Return what changes of a deletion that comes to that state; of one that ends, when it did."""
+    return {"state": state} | ({"ended_at": Now()} if state in Deletion.ENDED else {})
 
 
 def _kept(pks: Sequence[int], found: Sequence[tuple[int, str]]) -> list[int]:
@@ -183,7 +188,7 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
         changed = (
             tables.deletions(using)
             .filter(tables.among("pk", ids, using), state__in=Deletion.OPEN)
-            .update(state=Deletion.State.CANCELLED, reason=reason)
+            .update(reason=reason, **_come_to(Deletion.State.CANCELLED))
         )
         unverified = (*Cascade.OPEN, Cascade.State.DONE)
         cascades = tables.cascades(using).filter(tables.among("deletion_id", ids, using))
@@ -194,12 +199,12 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
 
 
 def purge(*, using: str) -> int:
-    """Remove one batch of deletions that ended and are past the retention; gives its size."""
+    """Remove one batch of deletions whose end is past the retention; return its size."""
     settings = conf.current()
     old = Now() - dt.timedelta(days=settings.retention_days)
-    ended = tables.deletions(using).filter(state__in=Deletion.ENDED, recorded_at__lte=old)
+    ended = tables.deletions(using).filter(state__in=Deletion.ENDED, ended_at__lte=old)
     with transaction.atomic(using=using):
-        rows = ended.order_by("recorded_at")
+        rows = ended.order_by("ended_at")
         pks = list(tables.locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
         if not pks:
             return 0

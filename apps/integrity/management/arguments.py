@@ -47,6 +47,7 @@ VERBS = {
     "rename": "Give open work its new name, after a rename of an alias, a model or a field. A dry"
     " run without --apply.",
     "receipt": "What is known of one deletion.",
+    "purge": "Remove what is past its retention now, as beat does a batch a minute.",
     "doctor": "What is wrong with the installation, and what to do about it.",
     "install-triggers": "Bring the triggers that record deletions into line with the settings.",
     "grants": "GRANT statements for a role that may do no more than its work.",

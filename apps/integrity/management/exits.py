@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from .. import claims, doctor
+from .. import doctor
 from ..backends.errors import Trouble, database_of, trouble_of
 from ..exceptions import (
     DatabaseHindered,
@@ -19,7 +19,9 @@ from ..exceptions import (
     InvalidRole,
     UnknownName,
 )
+from ..plain import reason_of_error
 from . import denied
+from .voice import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,21 +48,25 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
     An error of a database may come of tables that are not there, or of a server that is away:
     SQLite calls both an `OperationalError`. So look.
     """
+    said, code = _failure(error)
+    return CommandError(shown(said), returncode=code)
+
+
+def _failure(error: CrossDatabaseError | Error) -> tuple[str, Exit]:
     if isinstance(error, UnknownName | InvalidKey | InvalidName | InvalidRole):
-        return CommandError(str(error), returncode=Exit.USAGE)
+        return str(error), Exit.USAGE
     if isinstance(error, DatabaseUnreachable):
-        return CommandError(f"unreachable: {error}", returncode=Exit.UNREACHABLE)
+        return f"unreachable: {error}", Exit.UNREACHABLE
     said = str(error) if isinstance(error, FilteredRead) else denied.sentence(error)
     if said:
-        return CommandError(said, returncode=Exit.ERROR)
+        return said, Exit.ERROR
     if isinstance(error, DatabaseHindered):
-        return CommandError(f"{error.database} {error.sentence}", returncode=Exit.UNREACHABLE)
+        return f"{error.database} {error.sentence}", Exit.UNREACHABLE
     if isinstance(error, Error) and (broken := doctor.broken()):
         code = Exit.UNREACHABLE if broken.kind == "database" else Exit.ERROR
-        return CommandError(f"{broken.name}: {broken.detail}", returncode=code)
+        return f"{broken.name}: {broken.detail}", code
     hindered = isinstance(error, Error) and hinders(error)
-    code = Exit.UNREACHABLE if hindered else Exit.ERROR
-    return CommandError(claims.reason_of(error), returncode=code)
+    return reason_of_error(error), Exit.UNREACHABLE if hindered else Exit.ERROR
 
 
 def hinders(error: Error) -> bool:

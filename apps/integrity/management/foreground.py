@@ -14,7 +14,6 @@ from django.db import Error
 
 from .. import (
     cascade,
-    claims,
     conf,
     control,
     dispatch,
@@ -28,6 +27,7 @@ from .. import (
 )
 from ..backends.connections import tolerated
 from ..exceptions import CrossDatabaseError
+from ..plain import reason_of_error
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -268,9 +268,9 @@ class Drain:
     def _try(self, alias: str) -> int:
         try:
             return self._work_on(alias)
-        except (Error, CrossDatabaseError) as error:
+        except (Error, CrossDatabaseError, UnicodeError) as error:
             self.errors[alias] = error
-            self.tell(f"{alias}: {claims.reason_of(error)}")
+            self.tell(f"{alias}: {reason_of_error(error)}")
             return 0
 
     def _work_on(self, alias: str) -> int:

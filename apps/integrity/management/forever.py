@@ -8,7 +8,6 @@ but a signal ends the process.
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import socket
 import threading
@@ -18,9 +17,12 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from .. import cascade, claims, control, dispatch, maintenance, routing, scan, verify
+from .. import cascade, control, dispatch, maintenance, routing, scan, verify
 from ..backends.connections import tolerated
 from ..exceptions import DatabaseHindered
+from ..isolation import FAILURES, ends_the_process
+from ..plain import reason_of_error
+from ..plain_logging import logger_of, origin_of
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from .voice import Tell
 
-logger = logging.getLogger("integrity.forever")
+logger = logger_of("integrity.forever")
 
 #: The pause after a round that found nothing to do.
 IDLE_SECONDS = 1.0
@@ -80,12 +82,14 @@ class Forever:
             act()
         except DatabaseHindered as error:
             self._note(error.database, error.sentence)
-        except Exception as error:  # noqa: BLE001 (nothing but a signal ends the process)
+        except FAILURES as error:
+            if ends_the_process(error):
+                raise
             with contextlib.suppress(Exception):
                 connections.close_all()
-            self._note(name, f"failed: {claims.reason_of(error)}")
+            self._note(name, f"failed: {reason_of_error(error)}")
             # Not `exception`: it ends with the error's text, which may quote rows.
-            logger.error("%s failed%s", name, claims.origin_of(error))  # noqa: TRY400
+            logger.error("%s failed%s", name, origin_of(error))  # noqa: TRY400
 
     def _dispatch(self) -> None:
         _, due = dispatch.sweep_all()

@@ -1,8 +1,10 @@
-"""Rows as a table for people."""
+"""Rows as a table for people. Its cells are plain text: see voice.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from ..plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,4 +40,4 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(value)

@@ -1,4 +1,7 @@
-"""What a command says on stderr: its progress, and what the engine logs meanwhile.
+"""What a command says: its progress on stderr, and what the engine logs meanwhile.
+
+Whatever it says is plain text: names, keys and reasons of others may hold codes that steer a
+terminal.
 
 Note [One voice]: where a project gives this app's log no handler, Python's last resort prints each
 warning besides what the command tells of the same. So a command takes them, and says a line once.
@@ -12,6 +15,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from ..plain import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,8 +24,16 @@ if TYPE_CHECKING:
 
 #: The log of this app.
 LOGGER = logging.getLogger("integrity")
+#: The most characters of a line: reasons of several databases may stand in one.
+LINE_CHARS = 4_000
 #: What the log repeats within this time is not said again.
 AGAIN_SECONDS = 60.0
+
+
+def shown(line: str) -> str:
+    """Return one line as a terminal may show it, its indentation kept."""
+    words = line.lstrip(" ")
+    return " " * (len(line) - len(words)) + plain(words, LINE_CHARS)
 
 
 class Voice(logging.Handler):
@@ -37,14 +50,14 @@ class Voice(logging.Handler):
     def __call__(self, line: str) -> None:
         """Say what the command tells, unless the log has just said it."""
         if not self._was_heard(line):
-            self.write(line)
+            self.write(shown(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say a line of the log, unless it has just said it."""
         line = self.format(record)
         if not self._was_heard(line):
             self.heard[line] = time.monotonic()
-            self.write(line)
+            self.write("\n".join(map(shown, line.splitlines())))
 
     def _was_heard(self, line: str) -> bool:
         long_ago = time.monotonic() - AGAIN_SECONDS

@@ -16,6 +16,7 @@ from .. import conf, generic, missing, relations
 from ..backends.bounded import bounded_read
 from ..columns import generic_of
 from ..exceptions import ChildDatabaseUnavailable, FilteredRead, InvalidKey, MissingContentType
+from ..plain import reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -126,7 +127,7 @@ def _told(edge: Edge, database: str, error: Error) -> str:
             f"{edge.label} is {edge.policy}, and nobody can tell whether rows refer to what is"
             f" being deleted: {error}. Nothing was deleted."
         )
-    answer = f"{error}. Nothing was deleted; try again when {database!r} answers"
+    answer = f"{reason_of_error(error)}. Nothing was deleted; try again when {database!r} answers"
     wanted: list[Model] = [edge.child, edge.parent]
     if edge.relation and (declared := generic_of(edge.relation.field)):
         wanted.append(declared.column.remote_field.model)

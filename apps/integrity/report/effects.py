@@ -16,6 +16,7 @@ from ..backends import visibility
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..generic import lookups, narrowed
+from ..plain import plain, reason_of_error
 from ..plan import plan
 from ..policies import policy_of
 from . import bounds
@@ -169,15 +170,15 @@ def repairs(
             effects += found
             uncounted.update({relation.label: told} if told else {})
         except DatabaseUnreachable as error:
-            uncounted[relation.label] = Uncounted(reason=str(error), unreachable=True)
+            uncounted[relation.label] = Uncounted(reason=plain(error), unreachable=True)
         except (FilteredRead, MissingContentType) as error:
-            uncounted[relation.label] = Uncounted(reason=str(error))
+            uncounted[relation.label] = Uncounted(reason=plain(error))
         except Error as error:
             # SQLite calls a table that is not there an `OperationalError`, too. So look.
             if reason := claims.missing_table(relation):
                 uncounted[relation.label] = Uncounted(reason=reason)
             elif isinstance(error, OperationalError):
-                reason = claims.reason_of(error)
+                reason = reason_of_error(error)
                 uncounted[relation.label] = Uncounted(reason=reason, unreachable=True)
             else:
                 raise
@@ -237,7 +238,7 @@ def elsewhere(parent: Model, keys: Sequence[Any]) -> list[Elsewhere]:
         except DatabaseUnreachable as error:
             unreachable = error.reason
         except Error as error:
-            unreachable, effects = claims.reason_of(error), []
+            unreachable, effects = reason_of_error(error), []
         found.append(Elsewhere(database=database, effects=effects, unreachable=unreachable))
     return found
 

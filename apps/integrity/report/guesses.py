@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import logging
 from typing import TYPE_CHECKING
 
 from django.db.migrations.loader import MigrationLoader
@@ -15,11 +14,12 @@ from django.db.migrations.operations import RenameField, RenameModel
 
 from .. import log, relations
 from ..models import Scan
+from ..plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-logger = logging.getLogger("integrity.report")
+logger = logger_of("integrity.report")
 
 #: Renames that follow each other are followed so far.
 CHAIN = 20

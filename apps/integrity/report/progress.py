@@ -11,10 +11,11 @@ from django.db import Error, connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import brake, claims, control, log, relations, statements
+from .. import brake, control, log, relations, statements
 from ..backends import clocks
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
+from ..plain import reason_of_error
 from ..renaming import Kind
 from . import bounds, names, stuck
 from .proofs import iso
@@ -210,7 +211,7 @@ def _refusal(relation: Relation, waiting: int) -> str:
     try:
         return brake.refusal(relation, waiting)
     except Error as error:
-        return f"the parents cannot be asked: {claims.reason_of(error)}"
+        return f"the parents cannot be asked: {reason_of_error(error)}"
 
 
 def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: str) -> ScanRow:

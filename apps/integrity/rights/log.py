@@ -37,14 +37,15 @@ INSERTED: dict[Model, frozenset[str]] = {
     Audit: frozenset({"actor", "verb", "target", "reason"}),
 }
 
-#: What the worker does with each table.
+#: What the worker does with each table. It adds to the audit and may not remove from it: nobody
+#: removes traces of his own. The owner does that (retention.py).
 WORKER: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE, DELETE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
-    Heartbeat: (SELECT, INSERT, UPDATE),
+    Heartbeat: (SELECT, INSERT, UPDATE, DELETE),
     Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
 }
@@ -61,7 +62,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 }
 #: The columns that buttons change, where they are fewer than a worker's.
 PRESSED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"state", "reason", "recorded_at", "fence"}),
+    Deletion: frozenset({"state", "reason", "recorded_at", "ended_at", "fence"}),
     Cascade: frozenset({"state", "attempts", "due_at", "claim", "reason"}),
 }
 

@@ -15,7 +15,7 @@ from ...exceptions import CrossDatabaseError, UnknownName
 from ..arguments import reasoned
 from ..exits import Exit, failure
 from ..foreground import repair_all, scan_all
-from ..voice import one_voice
+from ..voice import one_voice, shown
 from .integrity import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class Command(BaseCommand):
             self.stdout.write("{rows:,} {relation} in {database}".format(**effect))
         for row in result["relations"]:
             if row["reason"]:
-                self.stdout.write("{relation} in {database} not scanned: {reason}".format(**row))
+                self.stdout.write(
+                    shown("{relation} in {database} not scanned: {reason}".format(**row))
+                )
             if row["kept"]:
                 self.stdout.write("{kept:,} {relation} in {database} stay, by policy".format(**row))
         if result["applied"]:

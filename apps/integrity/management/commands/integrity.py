@@ -11,20 +11,33 @@ import dataclasses
 import json
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import alarms, control, doctor, grants, relations, renames, report, scan, triggers
+from ... import (
+    alarms,
+    control,
+    doctor,
+    grants,
+    relations,
+    renames,
+    report,
+    retention,
+    scan,
+    triggers,
+)
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
+from ...plain import reason_of_error
 from ...renaming import Kind, Renaming
 from .. import arguments, table
 from ..exits import Exit, diagnosis, failure, proven, standing
 from ..foreground import Drain, actor, backlog, broker, nameless, repair_all, scan_all
 from ..forever import Forever
 from ..mermaid import flowchart
-from ..voice import one_voice
+from ..voice import one_voice, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +98,7 @@ class Command(BaseCommand):
         total = sum(effect["rows"] for effect in effects)
         if not json:
             self._table(("relation", "database", "policy", "rows"), effects, empty="Nothing.")
-            self.stdout.write(f"total {total:,}")
+            self._say(f"total {total:,}")
         if not exists:
             them = (
                 f"; {total:,} rows refer to it all the same"
@@ -114,7 +127,7 @@ class Command(BaseCommand):
                 try:
                     status = report.status(look=True)
                 except (OperationalError, DatabaseUnreachable) as error:
-                    self.stdout.write(f"{CLEAR}unreachable: {error}")
+                    self.stdout.write(CLEAR + shown(f"unreachable: {reason_of_error(error)}"))
                 else:
                     self.stdout.write(CLEAR, ending="")
                     self._show(status)
@@ -131,25 +144,25 @@ class Command(BaseCommand):
             if row["unproven_reason"]:
                 number, waited = row["unproven"], row["waits_seconds"] or 0
                 told = f"{number:,} not verified, done since {waited:,.0f} s"
-                self.stdout.write(f"{row['database']}: {told}: {row['unproven_reason']}")
+                self._say(f"{row['database']}: {told}: {row['unproven_reason']}")
             if row["kept"]:
-                self.stdout.write(f"{row['database']}: {row['kept']:,} {alarms.KEPT}")
+                self._say(f"{row['database']}: {row['kept']:,} {alarms.KEPT}")
         if scans := status["scans"]:
-            self.stdout.write("")
+            self._say("")
             names = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
             self._table(names, scans, empty="")
-        self.stdout.write("")
+        self._say("")
         for each in status["unknown"]:
-            self.stdout.write(self.style.ERROR(f"{each['name']}: {each['reason']}"))
+            self._say(f"{each['name']}: {each['reason']}", self.style.ERROR)
         for using in status["unreachable_logs"]:
-            self.stdout.write(self.style.ERROR(f"the log in {using} cannot be reached"))
+            self._say(f"the log in {using} cannot be reached", self.style.ERROR)
         beat = [status["beat"]] if status["beat"] else []
         for name, pulses in (("workers", status["workers"]), ("beat", beat)):
             ages = sorted(each["seconds_ago"] for each in pulses)
             seen = f"last seen {ages[0]:,.0f} s ago" if ages else "never seen"
-            self.stdout.write(f"{name}: {seen}")
+            self._say(f"{name}: {seen}")
         counts = ", ".join(f"{n:,} {state}" for state, n in status["deletions"].items() if n)
-        self.stdout.write(f"deletions: {counts or 'none'}")
+        self._say(f"deletions: {counts or 'none'}")
 
     def _receipt(
         self, *, model: str, key: str, json: bool, **_: object
@@ -160,12 +173,12 @@ class Command(BaseCommand):
         newest, *earlier = receipts
         if not json:
             deletion = newest["deletion"]
-            self.stdout.write(f"{deletion['parent']} {key}: {deletion['state']}")
+            self._say(f"{deletion['parent']} {key}: {deletion['state']}")
             for each in newest["cascades"]:
                 rows = ", ".join(f"{n:,} {label}" for label, n in each["rows"].items()) or "no rows"
-                self.stdout.write(f"  {each['database']}: {each['state']}, {rows}")
+                self._say(f"  {each['database']}: {each['state']}, {rows}")
             for line in report.left_alone(newest):
-                self.stdout.write(f"  {line}")
+                self._say(f"  {line}")
         return {**newest, "earlier": earlier}, proven(newest)
 
     def _drain(
@@ -190,9 +203,9 @@ class Command(BaseCommand):
         result = run.document() | {"pending": sum(row["backlog"] for row in left)}
         if not json:
             line = "dispatched {dispatched:,}, cascaded {cascaded:,}, verified {verified:,}, "
-            self.stdout.write((line + "pending {pending:,}").format(**result))
+            self._say((line + "pending {pending:,}").format(**result))
             for label, number in sorted(result["rows"].items()):
-                self.stdout.write(f"  {number:,} {label}")
+                self._say(f"  {number:,} {label}")
         for name, reason in run.unreachable.items():
             tell(f"{name} {reason}")
         return result, max(run.code(left), nameless(tell))
@@ -245,7 +258,7 @@ class Command(BaseCommand):
             self._table(columns, result["effects"], empty="No suspects.")
             done = "" if apply else " (dry run: --apply repairs)"
             line = "{confirmed:,} confirmed, {cancelled:,} alive, {waiting:,} waiting"
-            self.stdout.write(line.format(**result) + done)
+            self._say(line.format(**result) + done)
         return result, code
 
     def _retry(
@@ -259,7 +272,7 @@ class Command(BaseCommand):
         )
         if not json:
             why = "" if changed else ": none of them is blocked or kept"
-            self.stdout.write(f"{changed:,} cascades will be tried again{why}")
+            self._say(f"{changed:,} cascades will be tried again{why}")
         return {"changed": changed}, Exit.CLEAN
 
     def _acknowledge(
@@ -274,7 +287,7 @@ class Command(BaseCommand):
             for using in relations.catalogue().log_databases
         )
         if not json:
-            self.stdout.write(f"{changed:,} cascades that kept rows are acknowledged")
+            self._say(f"{changed:,} cascades that kept rows are acknowledged")
         return {"changed": changed}, Exit.CLEAN
 
     def _pause(
@@ -296,7 +309,7 @@ class Command(BaseCommand):
             for using in found.log_databases
         )
         if not json:
-            self.stdout.write(f"{database}: {word if changed else f'was {word} before'}")
+            self._say(f"{database}: {word if changed else f'was {word} before'}")
         return {"changed": changed}, Exit.CLEAN
 
     def _rename(
@@ -326,18 +339,28 @@ class Command(BaseCommand):
         if not json:
             listed = ", ".join(f"{number:,} {name}" for name, number in tables.items())
             word = "changed" if apply else "rows would change (dry run: --apply changes them)"
-            self.stdout.write(f"{changed:,} {word}" + (f": {listed}" if listed else ""))
+            self._say(f"{changed:,} {word}" + (f": {listed}" if listed else ""))
         away = {*relations.catalogue().log_databases} - {*control.answering_logs()}
         waits = Exit.FINDINGS if changed and not apply else Exit.CLEAN
         document = {"changed": changed, "tables": tables, "applied": apply}
         return document, Exit.UNREACHABLE if away else waits
+
+    def _purge(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
+        counts = Counter[str]()
+        for using in control.answering_logs():
+            counts.update(retention.purge(using))
+        if not json:
+            removed = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+            self._say(f"removed {removed}")
+        away = {*relations.catalogue().log_databases} - {*control.answering_logs()}
+        return {"purged": dict(counts)}, Exit.UNREACHABLE if away else Exit.CLEAN
 
     def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         checks = doctor.examine(broker())
         if not json:
             for each in checks:
                 word = self.style.SUCCESS("ok  ") if each.ok else self.style.ERROR("FAIL")
-                self.stdout.write(f"{word}  {each.name}: {each.detail}")
+                self.stdout.write(f"{word}  {shown(f'{each.name}: {each.detail}')}")
         return {"checks": [dataclasses.asdict(each) for each in checks]}, diagnosis(checks)
 
     def _install_triggers(
@@ -386,6 +409,9 @@ class Command(BaseCommand):
                     lines.append(advice)
                 self.stdout.write("\n".join(lines))
         return {"grants": [dataclasses.asdict(each) for each in chosen]}, Exit.CLEAN
+
+    def _say(self, line: str, paint: Callable[[str], str] = str) -> None:
+        self.stdout.write(paint(shown(line)))
 
     def _table(
         self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str

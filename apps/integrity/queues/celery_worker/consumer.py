@@ -10,7 +10,6 @@ handler the rest. None of them quotes the message.
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from celery import bootsteps, signals
@@ -20,6 +19,7 @@ from celery.utils.objects import Bunch
 from celery.worker import consumer
 
 from ...plain import plain
+from ...plain_logging import logger_of
 from ...routing import CONTROL
 from . import compression, messages
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Errors: TypeAlias = tuple[type[BaseException], ...]
 
-logger = logging.getLogger("integrity.celery_worker")
+logger = logger_of("integrity.celery_worker")
 
 #: Of a task's name that is shown.
 NAME_MAX = 100

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
 
+from ...plain_logging import logger_of
 from ...routing import CONTROL
 from .. import health
 from .consumer import Guard
 
-logger = logging.getLogger("integrity.celery_worker")
+logger = logger_of("integrity.celery_worker")
 
 #: Celery's own period is 5 s.
 CHILDREN_SECONDS = 1.0

@@ -1,0 +1,69 @@
+"""What is past its retention: heartbeats of processes that are gone, and old rows of the audit.
+
+Takes the settings; removes rows, a bounded batch at a time. Deletions: `log.purge`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
+from . import conf, control, log
+from .backends.rights import may_delete
+from .models import Audit, Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Rows that one call removes.
+PURGED = 500
+
+
+def purge(using: str) -> dict[str, int]:
+    """Remove all that is past its retention, a batch at a time; return the rows of each table."""
+    purges: dict[str, Callable[..., int]] = {
+        "deletions": log.purge,
+        "heartbeats": purge_heartbeats,
+        "audit": purge_audit,
+    }
+    return {name: sum(iter(partial(each, using=using), 0)) for name, each in purges.items()}
+
+
+def has_old_audit(days: float, *, using: str) -> bool:
+    """Return whether the oldest row of the audit is that old, and a day more."""
+    oldest = Audit.objects.using(using).order_by("pk").values("pk")[:1]
+    before = Now() - dt.timedelta(days=days + 1)
+    return Audit.objects.using(using).filter(pk__in=oldest, at__lte=before).exists()
+
+
+def purge_heartbeats(*, using: str) -> int:
+    """Remove a batch of processes that are gone; return their number. See the settings."""
+    days = conf.current().heartbeat_retention_days
+    if days is None:
+        return 0
+    workers = Heartbeat.objects.using(using).exclude(name=control.BEAT)
+    newest = list(workers.order_by("-seen_at").values_list("name", flat=True)[:1])
+    gone = workers.exclude(name__in=newest).filter(seen_at__lte=Now() - dt.timedelta(days=days))
+    names = list(gone.order_by("seen_at").values_list("name", flat=True)[:PURGED])
+    # Not those that were seen again meanwhile.
+    return gone.filter(name__in=names)._raw_delete(using) if names else 0
+
+
+def purge_audit(*, using: str) -> int:
+    """Remove a batch of old audit rows, where this role may; return their number.
+
+    Workers need not have the right: who may delete from the audit can remove traces of its own.
+    """
+    days = conf.current().audit_retention_days
+    if days is None or not may_delete(Audit._meta.db_table, using):
+        return 0
+    rows = Audit.objects.using(using)
+    is_old = ExpressionWrapper(Q(at__lte=Now() - dt.timedelta(days=days)), BooleanField())
+    # By the key, which has the index: the lowest are the oldest.
+    oldest = rows.order_by("pk").values_list("pk", is_old)[:PURGED]
+    pks = [pk for pk, old in oldest if old]
+    return rows.filter(pk__in=pks)._raw_delete(using) if pks else 0
