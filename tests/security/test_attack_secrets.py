@@ -29,7 +29,7 @@ from flower.urls import handlers
 
 from apps.blog.models import Post
 from apps.integrity.models import Cascade, Deletion
-from sandbox.environment import BROKER, VARIABLES
+from sandbox.environment import BROKER, VARIABLES, WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, free_port, stop_all
 from tests.acceptance import composed, workers
 
@@ -43,6 +43,8 @@ LOGIN = f"admin:{secrets.token_hex(16)}"
 PATIENCE_SECONDS = 60
 PAGES_MAX = 150
 NODE = "all@test"
+#: How the names of variables end that hold a URL with a password, whosever it is.
+URLS = (*VARIABLES.values(), BROKER)
 CELERY = ("-m", "celery", "-A", "workers")
 
 
@@ -51,7 +53,7 @@ class Stage:
     """The processes, what they were started with, and what was seen of them."""
 
     folder: Path
-    environment: Mapping[str, str]
+    environments: Mapping[str, Mapping[str, str]]
     web: str
     flower: str
     processes: dict[str, Process]
@@ -62,12 +64,14 @@ class Stage:
         self.seen[what] = text
 
     def secrets(self) -> dict[str, str]:
-        """Every secret, by where it came from."""
-        found = {"SECRET_KEY": self.environment["SECRET_KEY"], "planted": PLANTED}
-        for variable in (*VARIABLES.values(), BROKER):
-            password = urlsplit(self.environment[variable]).password
-            assert password, variable
-            found[variable] = unquote(password)
+        """Every secret, by where it came from: of each role, and of the superusers."""
+        found = {"planted": PLANTED}
+        for environment in (os.environ, *self.environments.values()):
+            found["SECRET_KEY"] = environment["SECRET_KEY"]
+            for variable in (name for name in environment if name.endswith(URLS)):
+                if (url := urlsplit(environment[variable])).password:
+                    found[f"{variable} of {url.username}"] = unquote(url.password)
+        assert len(found) > 2 + len(VARIABLES), sorted(found)
         found["FLOWER_BASIC_AUTH"] = LOGIN.partition(":")[2]
         assert all(len(secret) >= 12 for secret in found.values()), "too short to be searched for"
         return found
@@ -110,24 +114,33 @@ def start(committed: None, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     client.force_login(staff)
     with ExitStack() as stack:
 
-        def started(**variables: str) -> Stage:
-            environment = {
-                **workers.environment("tests.security.planted"),
-                "PLANTED_SECRET": PLANTED,
-                "LOG_FORMAT": "text",
-                "TMPDIR": str(tmp_path),
-                **variables,
+        def started(**changes: Callable[[str], str]) -> Stage:
+            environments = {
+                "web": environment(tmp_path, WEB, changes),
+                "worker": environment(tmp_path, WORKER, changes),
             }
-            stage = staged(tmp_path, environment, client.cookies["sessionid"].value)
+            stage = staged(tmp_path, environments, client.cookies["sessionid"].value)
             stack.callback(stop_all, stage.processes.values())
             for process in stage.processes.values():
                 process.start()
             return stage
 
+        workers.granted()
         yield started
 
 
-def staged(folder: Path, environment: Mapping[str, str], session: str) -> Stage:
+def environment(folder: Path, role: str, changes: Mapping[str, Any]) -> dict[str, str]:
+    """Of a process that logs in as `role`."""
+    found = {
+        **as_role(role, workers.environment("tests.security.planted")),
+        "PLANTED_SECRET": PLANTED,
+        "LOG_FORMAT": "text",
+        "TMPDIR": str(folder),
+    }
+    return found | {name: change(found[name]) for name, change in changes.items()}
+
+
+def staged(folder: Path, environments: Mapping[str, Mapping[str, str]], session: str) -> Stage:
     web, flower = free_port(), free_port()
     queues = ["-Q", ",".join(workers.QUEUES), "--concurrency=1", "--without-gossip"]
     commands: dict[str, list[str]] = {
@@ -135,24 +148,22 @@ def staged(folder: Path, environment: Mapping[str, str], session: str) -> Stage:
         "worker": ["celery", "-A", "workers", "worker", "-n", NODE, "--loglevel=DEBUG", *queues],
         "beat": ["celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=DEBUG"],
     }
+    broker = environments["worker"][BROKER]
+    processes = {"flower": composed.flower(folder / "cwd", flower, broker, LOGIN)}
+    for name, command in commands.items():
+        processes[name] = Process(
+            [sys.executable, "-m", *command],
+            log=folder / f"{name}.log",
+            env=environments["web" if name == "web" else "worker"],
+            cwd=ROOT,
+        )
     return Stage(
         folder=folder,
-        environment=environment,
+        environments=environments,
         web=f"http://127.0.0.1:{web}",
         flower=f"http://127.0.0.1:{flower}",
         cookies=f"sessionid={session}",
-        processes={
-            "flower": composed.flower(folder / "cwd", flower, environment[BROKER], LOGIN),
-            **{
-                name: Process(
-                    [sys.executable, "-m", *command],
-                    log=folder / f"{name}.log",
-                    env=environment,
-                    cwd=ROOT,
-                )
-                for name, command in commands.items()
-            },
-        },
+        processes=processes,
     )
 
 
@@ -215,7 +226,7 @@ def run(stage: Stage, *words: str, given: str = "") -> str:
         [sys.executable, *words],
         input=given,
         cwd=ROOT,
-        env=stage.environment,
+        env=stage.environments["worker"],
         capture_output=True,
         text=True,
         check=False,
@@ -302,9 +313,7 @@ def test_no_error_of_a_database_quotes_how_it_was_asked(
     start: Callable[..., Stage], broken: str
 ) -> None:
     Deletion.objects.create(parent="auth.User", key="1")
-    given = workers.environment()
-    variable = VARIABLES["blog_db"]
-    stage = start(**{variable: BROKEN[broken](given[variable])})
+    stage = start(**{VARIABLES["blog_db"]: BROKEN[broken]})
     await_all(stage)
     stage.see("500 of a page", answer(f"{stage.web}/blog/")[1])
     stage.see("healthz", answer(f"{stage.web}/integrity/healthz")[1])
@@ -317,7 +326,7 @@ def test_no_error_of_a_database_quotes_how_it_was_asked(
 
 def test_no_error_of_the_broker_quotes_how_it_was_asked(start: Callable[..., Stage]) -> None:
     wrong = f"redis://app:{secrets.token_hex(16)}@127.0.0.1:{urlsplit(os.environ[BROKER]).port}/0"
-    stage = start(**{BROKER: wrong})
+    stage = start(**{BROKER: lambda _: wrong})
     assert eventually(lambda: bool(answer(stage.web)[0]), timeout=PATIENCE_SECONDS)
     ask_commands(stage)
     assert eventually(
