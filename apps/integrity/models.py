@@ -110,15 +110,11 @@ class Deletion(models.Model):
                 name="integrity_deletion_suspect",
                 condition=models.Q(state="suspect"),
             ),
+            # Ends that are rare.
             models.Index(
-                fields=["id"],
+                fields=["state", "id"],
                 name="integrity_deletion_cancelled",
-                condition=models.Q(state="cancelled"),
-            ),
-            models.Index(
-                fields=["id"],
-                name="integrity_deletion_kept",
-                condition=models.Q(state="kept"),
+                condition=models.Q(state__in=["kept", "cancelled"]),
             ),
             # Open deletions by the values of `to_field` keys: log/pending.py.
             ValueIndex(
