@@ -93,7 +93,10 @@ def test_a_parent_that_comes_back_between_two_steps(
     assert sum((Cascade.objects.get(database=database).kept or {}).values()) == len(left)
 
 
-def test_a_parent_that_comes_back_after_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_parent_that_comes_back_after_the_last_step(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
     gone = Owner.objects.create()
     key = gone.pk
     Leaf.objects.create(owner_id=key)
@@ -102,12 +105,12 @@ def test_a_parent_that_comes_back_after_the_last_step(monkeypatch: pytest.Monkey
 
     def come_back() -> None:
         if Owner.objects.get_or_create(pk=key)[1]:
-            Leaf.objects.create(owner_id=key)
+            Leaf.objects.bulk_create(Leaf(owner_id=key) for _ in range(rows))
 
     after_a_step(monkeypatch, come_back)
     done = cascade.drain("test_right")
     assert (done.kept, done.finished) == (1, 0)
-    assert Leaf.objects.count() == 1
+    assert Leaf.objects.count() == rows
 
 
 class TestAKeyDeletedTwice:

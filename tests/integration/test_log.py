@@ -234,6 +234,13 @@ class TestCancel:
         assert finished == [Deletion.objects.get(key="2").pk]
         assert cascade().state == "cancelled"
 
+    def test_what_is_done_is_not_verified_any_more(self) -> None:
+        dispatched(1)
+        held = claimed()
+        log.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
+        log.cancel([Deletion.objects.get().pk], "given up", using="default")
+        assert not Cascade.objects.exclude(state="cancelled").exists()
+
     def test_the_second_time_it_changes_nothing(self) -> None:
         dispatched(1)
         ids = list(Deletion.objects.values_list("pk", flat=True))

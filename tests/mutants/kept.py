@@ -19,7 +19,7 @@ MUTATIONS = (
         TIME_SLICE,
         "for pk, number in self.held.kept_along(relation).items():",
         "for pk, number in ():",
-        (f"{BEFORE}::test_its_rows_stay_and_nothing_is_proven",),
+        (f"{MEANWHILE}::test_one_that_was_seen_stays_kept_although_its_owner_left_again",),
     ),
     Mutation(
         "kept-is-verified",
@@ -47,11 +47,11 @@ MUTATIONS = (
     ),
     Mutation(
         "kept-along-all-relations",
-        "G1: rows of a value that nobody took over stay, because another one was",
+        "G9: late rows of a value that nobody took over stay, because another one was",
         TIME_SLICE,
         "if pk not in free}",
         "}",
-        (f"{BEFORE}::test_a_key_that_came_back_keeps_no_rows_of_a_name_that_did_not",),
+        (f"{BEFORE}::test_late_rows_of_another_value_are_found",),
     ),
     Mutation(
         "kept-is-no-alarm",

@@ -292,7 +292,7 @@ MUTATIONS = (
         ENTRIES,
         "unverified = (*Cascade.OPEN, Cascade.State.DONE)",
         "unverified = Cascade.OPEN",
-        (f"{T_CASCADE}::TestLateRows::test_a_row_of_a_parent_that_came_back_is_kept",),
+        (f"{T_LOG}::TestCancel::test_what_is_done_is_not_verified_any_more",),
     ),
     Mutation(
         "cancel-again-and-again",

@@ -22,6 +22,7 @@ from apps.integrity import (
     capture,
     cascade,
     dispatch,
+    log,
     phases,
     report,
     scan,
@@ -171,6 +172,17 @@ class TestBefore:
         assert Deletion.objects.get().state == "kept"
         assert scope("parents.Person", gone)[LOCKER] == ("kept", 1)
         assert scope("parents.Person", gone)[BADGE] == ("deleted", None)
+
+    def test_late_rows_of_another_value_are_found(self, gone: int) -> None:
+        register()
+        dispatch.sweep_all()
+        cascade.drain("test_left")
+        assert Cascade.objects.get(database="test_left").state == "done"
+        Invoice.objects.create(person_id=1)
+        to_the_end()
+        assert not Invoice.objects.exists()
+        assert scope("parents.Person", gone)[INVOICE] == ("deleted", None)
+        assert scope("parents.Person", gone)[BADGE] == ("kept", 1)
 
     def test_a_person_who_was_restored_keeps_everything(self, gone: int) -> None:
         Person.objects.create(pk=gone, code="ann", number=1)
@@ -435,6 +447,21 @@ class TestPending:
         Deletion.objects.update(state=state)
         assert not capture.pending(Person, gone)
         assert not capture.pending(Person, "ann", field="code")
+
+    @pytest.mark.parametrize("using", ["default", "test_lite"])
+    def test_in_the_form_of_each_backend(self, using: str) -> None:
+        Deletion.objects.using(using).create(
+            parent="x.A", key="7", targets={"code": "ann", "number": None}, source="api"
+        )
+        for field, text, found in (
+            ("code", "ann", True),
+            ("code", "An", False),
+            ("number", "None", False),
+            (None, "7", True),
+            (None, "70", False),
+        ):
+            assert log.pending("x.A", [text], field=field, using=using) is found
+            assert not log.pending("x.B", [text], field=field, using=using)
 
     def test_a_blocked_one_is(self, gone: int) -> None:
         dispatch.sweep_all()
