@@ -301,14 +301,15 @@ def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
     return bool(changed)
 
 
-def retry(deletions: Sequence[int] | None, *, actor: str, using: str) -> int:
+def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
     """Put blocked cascades (of those deletions, or all) back to work; gives their number.
 
-    Of deletions that are named, kept ones are looked at again, too: their value may be free.
+    With `kept`, deletions that are named and were kept are looked at again, too: their value may be
+    free. Pages may not do that: it rewrites what a receipt says.
     """
     with transaction.atomic(using=using):
         changed = log.retry(deletions, using=using)
-        changed += log.look_again(deletions, using=using) if deletions else 0
+        changed += log.look_again(deletions, using=using) if deletions and kept else 0
         target = "all" if deletions is None else ", ".join(map(str, deletions))
         audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
     return changed

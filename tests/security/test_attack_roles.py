@@ -313,6 +313,7 @@ AS_WORKER: dict[str, tuple[list[str], int]] = {
     "pause": (["pause", "--database", "shop_db", "--reason", "a look"], 0),
     "resume": (["resume", "--database", "shop_db"], 0),
     "retry": (["retry", "--all"], 0),
+    "acknowledge": (["acknowledge", "--all"], 0),
     "drain": (["drain", "--verify", "--timeout", "60"], 0),
     "receipt": (["receipt", "auth.User", "{ann}"], 0),
     "scan": (["scan", "--full"], FINDINGS),
@@ -432,16 +433,19 @@ class TestThePages:
             self._press(client, "pause", database="shop_db", reason="a look")
             self._press(client, "resume", database="shop_db", reason="over")
             self._press(client, "retry", database="shop_db", reason="once more")
+            for button in ("retry_deletion", "acknowledge"):
+                self._press(client, button, "default", str(stuck.pk))
             self._press(client, "scan", relation="blog.Post.author", database="blog_db")
             assert client.get("/integrity/healthz").status_code in {200, 503}
             assert client.get("/integrity/metrics").status_code == 200
         assert set(Audit.objects.values_list("verb", flat=True)) == {
-            "pause", "resume", "retry", "scan",
+            "pause", "resume", "retry", "acknowledge", "scan",
         }  # fmt: skip
         assert Deletion.objects.get(state="suspect").relation == "blog.Post.author"
 
-    def _press(self, client: Client, button: str, **fields: str) -> None:
-        pressed = client.post(reverse(f"admin:integrity_dashboard_{button}"), fields, follow=True)
+    def _press(self, client: Client, button: str, *of: str, **fields: str) -> None:
+        address = reverse(f"admin:integrity_dashboard_{button}", args=of)
+        pressed = client.post(address, fields, follow=True)
         assert pressed.status_code == 200, button
         said = [str(each) for each in pressed.context["messages"]]
         assert said, button

@@ -99,7 +99,7 @@ def look_again(deletions: Sequence[int], *, using: str) -> int:
         locked = tables.locked(rows.order_by("pk"), using, patient=True)
         ids = list(locked.values_list("pk", flat=True))
         tables.deletions(using).filter(tables.among("pk", ids, using)).update(
-            state=Deletion.State.DISPATCHED, cascaded_at=None, reason=""
+            state=Deletion.State.DISPATCHED, cascaded_at=None, ended_at=None, reason=""
         )
         kept = Q(deletion__in=deletions, state=Cascade.State.KEPT)
         return (

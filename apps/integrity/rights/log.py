@@ -49,7 +49,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
 }
-#: What the pages show, and what their buttons do: pause, resume, retry, scan, repair.
+#: What the pages show, and what their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE),
     Cascade: (SELECT, UPDATE),
@@ -63,7 +63,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 #: The columns that buttons change, where they are fewer than a worker's.
 PRESSED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"state", "reason", "recorded_at", "ended_at", "fence"}),
-    Cascade: frozenset({"state", "attempts", "due_at", "claim", "reason"}),
+    Cascade: frozenset({"state", "attempts", "due_at", "claim", "reason", "acknowledged_at"}),
 }
 
 

@@ -267,7 +267,7 @@ class Command(BaseCommand):
         if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            control.retry(None if everything else ids, actor=actor(), using=using)
+            control.retry(None if everything else ids, actor=actor(), using=using, kept=True)
             for using in relations.catalogue().log_databases
         )
         if not json:
