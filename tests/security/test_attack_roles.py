@@ -285,7 +285,7 @@ class TestWhatRemains:
             dispatch.sweep_all()
             for database in ("blog_db", "shop_db"):
                 assert cascade.drain(database).rows == {}
-        assert Deletion.objects.get().state == "cancelled"
+        assert Deletion.objects.get().state == "kept"
         assert (Post.objects.count(), Order.objects.count()) == (2, 2)
 
     @pytest.mark.parametrize("kind", ["worker", "dashboard"])
@@ -323,7 +323,7 @@ AS_WORKER: dict[str, tuple[list[str], int]] = {
     "rename": (["rename", "gone_db", "blog_db", "--alias"], 0),
 }
 #: What the owner of the tables does in their place.
-FOR_THE_OWNER = {"install-triggers", "rename"}
+FOR_THE_OWNER = {"install-triggers", "purge", "rename"}
 
 
 def ask(*arguments: str) -> tuple[str, int]:

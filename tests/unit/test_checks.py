@@ -19,6 +19,7 @@ from apps.integrity import checks, relations
 from apps.integrity.checks import (
     admin,
     celery,
+    celery_worker,
     databases,
     exposure,
     keys,
@@ -39,7 +40,7 @@ PAGE = PATH.read_text()
 PLAIN = (
     *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
     *settings.CHECKS,
-    *(*celery.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
+    *(*celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
     *exposure.DEPLOYED,
 )
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
