@@ -16,7 +16,7 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from . import relations, report
+from . import permissions, relations, report
 from .dashboard import words
 from .dashboard.urls import urls
 from .exceptions import ChildDatabaseUnavailable
@@ -82,21 +82,36 @@ class CrossDatabaseAdminMixin(Mixed):
             found = super().get_deleted_objects(objs, request)
         except ChildDatabaseUnavailable as error:
             return [], {}, set(), [plain(error, 2_000)]
-        to_delete: list[Any] = list(found[0])
-        _, counts, lacking, protected = found
-        if not protected and "post" not in request.POST and (more := self._elsewhere(objs)):
-            to_delete += ["Also in other databases:", more]
-        return to_delete, dict(counts), set(lacking), list(protected)
+        to_delete, protected = list(found[0]), list(found[3])
+        lacking = set(found[2])
+        if not protected:
+            lacking |= self._lacking(objs, request)
+        if not (protected or lacking or "post" in request.POST):
+            to_delete += self._elsewhere(objs, request)
+        return to_delete, dict(found[1]), lacking, protected
 
-    def _elsewhere(self, objs: Any) -> list[str]:
+    def _lacking(self, objs: Any, request: HttpRequest) -> frozenset[str]:
+        """Names of models elsewhere of which the account may not delete what goes with `objs`."""
+        found = permissions.lacking(objs, self.model, request, self.admin_site)
+        if found.unknown:
+            self.message_user(request, permissions.UNKNOWN, messages.WARNING)
+        return found.names
+
+    def _elsewhere(self, objs: Any, request: HttpRequest) -> list[Any]:
+        """A title and a line for each database, of models that the account may see."""
+
+        def shown(model: type[models.Model]) -> bool:
+            return permissions.may_see(relations.concrete(model), request, self.admin_site)
+
         parent = relations.concrete(self.model)
         if parent._meta.label not in relations.catalogue().parents:
             return []
         keys = [each.pk for each in objs[: PREVIEWED_PARENTS + 1]]
-        lines = [_told(each) for each in report.elsewhere(parent, keys[:PREVIEWED_PARENTS])]
+        found = report.elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
+        lines = [line for line in map(_told, found) if line]
         if len(keys) > PREVIEWED_PARENTS:
             lines.append(f"counted for the first {PREVIEWED_PARENTS:,} only")
-        return [line for line in lines if line]
+        return ["Also in other databases:", lines] if lines else []
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -140,11 +155,12 @@ class CrossDatabaseAdminMixin(Mixed):
         databases = relations.catalogue().databases_of(parent._meta.label)
         if not databases:
             return
-        where = " and ".join(databases)
+        may_look = request.user.has_perm(_VIEW)
+        where = " and ".join(databases) if may_look else "other databases"
         text = f"What refers to it in {where} follows in the background."
         if len(keys) != 1:
             text = f"What refers to these {len(keys):,} in {where} follows in the background."
-        link = self._link(parent, keys) if request.user.has_perm(_VIEW) else ""
+        link = self._link(parent, keys) if may_look else ""
         message = format_html('{} <a href="{}">Watch it.</a>', text, link) if link else text
         self.message_user(request, message, messages.INFO)
 
@@ -236,11 +252,8 @@ _VIEW = "integrity.view_dashboard"
 
 def _told(found: Elsewhere) -> str:
     """One line for one database."""
-    if found.unreachable:
-        return (
-            f"{found.database}: cannot be asked now ({found.unreachable});"
-            " what is there follows when it answers again"
-        )
+    if found.uncounted:
+        return f"{found.database}: cannot be counted now; what is there is deleted all the same"
     by_policy: dict[str, list[str]] = {}
     for effect in found.effects:
         if effect["rows"]:

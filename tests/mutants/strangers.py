@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import BOUNDED, EFFECTS, PAGES, SHARED, STANDING, T_COST, VIEWS
+from .paths import (
+    ADMIN,
+    BOUNDED,
+    EFFECTS,
+    PAGES,
+    PERMISSIONS,
+    PROTECTED_WALK,
+    SHARED,
+    SHOWN_KEYS,
+    STANDING,
+    T_ACCOUNTS,
+    T_COST,
+    VIEWS,
+    WORDS,
+)
 
+DELETING = f"{T_ACCOUNTS}::TestDeleting"
 USING = '        using = form.cleaned_data["log"]'
 AUDITS = "        page = report.audits(using=using,"
 
@@ -96,5 +111,85 @@ MUTATIONS = (
         '.encode("latin-1", "backslashreplace")',
         ".encode()",
         (f"{T_COST}::TestTokens::test_a_wrong_one_is_refused_whatever_its_bytes",),
+    ),
+    Mutation(
+        "nobody-asks-elsewhere",
+        "staff who may delete users alone delete posts and orders of other databases",
+        ADMIN,
+        "lacking |= self._lacking(objs, request)",
+        "lacking |= set()",
+        (f"{DELETING}::test_one_permission_less_refuses",),
+    ),
+    Mutation(
+        "unknown-is-allowed",
+        "staff delete what nobody can look up while a database is down",
+        PERMISSIONS,
+        "return Lacking(frozenset(map(_name, doubtful)), unknown=True)",
+        "return Lacking(frozenset(), unknown=True)",
+        (f"{DELETING}::test_what_cannot_be_asked_is_refused_and_says_nothing_of_the_server",),
+    ),
+    Mutation(
+        "the-first-rows-decide",
+        "an admin that decides for each row is asked for the first thousand alone",
+        PERMISSIONS,
+        "if len(rows) >= ROWS or not _may_delete",
+        "if not _may_delete",
+        (f"{DELETING}::test_more_rows_than_it_can_be_asked_for_are_refused",),
+    ),
+    Mutation(
+        "the-first-part-decides",
+        "of a large selection, the rows of its first part alone are asked about",
+        PERMISSIONS,
+        "walk.run(whole=True)",
+        "walk.run()",
+        (f"{DELETING}::test_every_row_of_a_large_selection_is_looked_at",),
+    ),
+    Mutation(
+        "any-kind-of-tag",
+        "rows of another content type ask for a permission that Django does not",
+        PROTECTED_WALK,
+        "edge.relation is None and edge.generic is None:",
+        "edge.relation is None:",
+        (f"{DELETING}::test_tags_of_another_kind_need_none",),
+    ),
+    Mutation(
+        "counts-for-everybody",
+        "staff see how many rows there are of a model that they may not see",
+        EFFECTS,
+        "if shown is None or shown(key.model):",
+        "if shown is None or shown:",
+        (f"{T_ACCOUNTS}::TestCounts::test_of_what_the_account_may_see",),
+    ),
+    Mutation(
+        "keys-for-everybody",
+        "who sees the dashboard reads e-mail addresses that are keys",
+        SHOWN_KEYS,
+        "return plain(key, CHARACTERS) if self.may_search(parent) else HIDDEN",
+        "return plain(key, CHARACTERS) if parent else HIDDEN",
+        (f"{T_ACCOUNTS}::TestKeys::test_who_may_only_see_the_dashboard_sees_none",),
+    ),
+    Mutation(
+        "receipts-for-everybody",
+        "who sees the dashboard downloads e-mail addresses",
+        SHOWN_KEYS,
+        "        if not self.may_view(parent):\n",
+        "        if not parent:\n",
+        (f"{T_ACCOUNTS}::TestKeys::test_who_may_only_see_the_dashboard_sees_none",),
+    ),
+    Mutation(
+        "a-search-that-answers",
+        "who sees the dashboard finds out whether an address was deleted",
+        PAGES,
+        "                searched=keys.may_search,\n",
+        "",
+        (f"{T_ACCOUNTS}::TestKeys::test_the_search_is_no_oracle",),
+    ),
+    Mutation(
+        "pages-tell-of-servers",
+        "a page shows where a database is, and as whom the site logs in",
+        WORDS,
+        "reason = pattern.sub(instead, reason)",
+        "pattern.sub(instead, reason)",
+        (f"{T_ACCOUNTS}::TestRoutes::test_while_a_database_is_down_no_page_tells_where_it_is",),
     ),
 )

@@ -468,9 +468,10 @@ class TestParameters:
         }
         assert self.bad(asked) == []
 
-    def test_of_a_retry(self, root: Client, project: Catalogue) -> None:
+    @pytest.mark.parametrize("act", ["retry", "acknowledge"])
+    def test_of_an_act_on_one_deletion(self, root: Client, project: Catalogue, act: str) -> None:
         asked = {
-            value: root.post(f"{DASHBOARD}deletions/default/{quote(value, safe='')}/retry/")
+            value: root.post(f"{DASHBOARD}deletions/default/{quote(value, safe='')}/{act}/")
             for value in VALUES
         }
         assert self.bad(asked) == []

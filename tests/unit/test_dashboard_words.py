@@ -206,3 +206,30 @@ def test_names_in_pictures_are_escaped() -> None:
     assert "<b>" not in drawn
     assert "<db>" not in drawn
     assert "ix-line-set-null" in drawn
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            'connection to server at "db.internal" (10.0.0.7), port 5432 failed: Refused',
+            "Refused",
+        ),
+        (
+            'connection to server on socket "/run/pg/.s.PGSQL.5432" failed: FATAL: no role "web"',
+            "FATAL: no role …",
+        ),
+        ('FATAL: password authentication failed for user "web"', None),
+        ("(2003, \"Can't connect to MySQL server on 'db.internal:3306' (111)\")", None),
+        ("Access denied for user 'web'@'10.0.0.7' (using password: YES)", None),
+        ('could not translate host name "db.internal" to address', None),
+        ("cannot reach 2001:db8::7:5432 or 10.0.0.7:5432, port 5432", None),
+        ("12 of 1,200 keys miss their parent", "12 of 1,200 keys miss their parent"),
+        ("its disk is full (53100)", "its disk is full (53100)"),
+    ],
+)
+def test_a_page_says_nothing_of_where_a_server_is(said: str, shown: str | None) -> None:
+    found = words.public(said)
+    assert shown in {None, found}
+    secrets = ("db.internal", "10.0.0.7", "2001:db8", "5432", "3306", "web", "/run/pg")
+    assert not any(secret in found for secret in secrets), found

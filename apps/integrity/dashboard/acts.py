@@ -17,7 +17,7 @@ from .. import conf, control, relations, report, scan
 from .. import repair as repairs
 from ..exceptions import CrossDatabaseError
 from ..plain import plain, reason_of_error
-from . import figures, pages
+from . import figures, pages, words
 from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _steer(
             for using in relations.catalogue().log_databases
         ]
     except (CrossDatabaseError, Error) as error:
-        messages.error(request, f"Database {database}: {_why(error)}")
+        messages.error(request, f"Database {database}: {words.public(_why(error))}")
     else:
         text = f"Database {database} {word}." if any(changed) else "Nothing had to change."
         messages.success(request, text)
@@ -116,7 +116,7 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
-        messages.error(request, f"Database {database} {unreachable}")
+        messages.error(request, f"Database {database} {words.public(unreachable)}")
     for each in seen:
         level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
         messages.add_message(request, level, _told(each))
@@ -127,7 +127,7 @@ def _told(seen: scan.Scanned) -> str:
     rows = f"{seen.rows_scanned:,} rows, {seen.suspects:,} missing parents"
     if seen.complete:
         return f"Scan of {seen.relation} in {seen.database}: a pass is finished, {rows}."
-    why = seen.reason or "beat goes on from here"
+    why = words.public(seen.reason) or "beat goes on from here"
     return f"Scan of {seen.relation} in {seen.database}: {rows}; not finished: {why}."
 
 

@@ -15,6 +15,7 @@ from ..models import Dashboard
 from ..report import bounds
 from . import figures, pictures, words
 from .forms import PageForm, RepairForm, SearchForm
+from .keys import Keys
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..models import Deletion
     from ..relations import Relation
-    from ..report import Page
+    from ..report import Page, Suspect, Suspects
 
 #: A preview looks at so many suspects of a relation; the others are of the same kind.
 PREVIEW_SUSPECTS = 1_000
@@ -71,7 +72,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """The log, by parent, key and state."""
     require(request, "view")
-    form = SearchForm(request.GET)
+    form, keys = SearchForm(request.GET), Keys(request, site)
     using, page, error = relations.log_databases()[0], None, ""
     if form.is_valid():
         chosen = form.cleaned_data
@@ -83,6 +84,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
                 key=chosen["key"].strip(),
                 state=chosen["state"],
                 before=chosen["before"],
+                searched=keys.may_search,
             )
         except CrossDatabaseError as raised:
             error = str(raised)
@@ -96,6 +98,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         page=page,
         error=error,
         older=_older(request, page),
+        keys=keys,
         several_logs=len(relations.log_databases()) > 1,
     )
 
@@ -120,13 +123,13 @@ def _deletion(using: str, pk: int) -> Deletion:
 def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """One deletion: when, where, how many rows, and what hinders it."""
     require(request, "view")
-    found = _deletion(using, pk)
+    found, name = _deletion(using, pk), Keys(request, site).name
     steps = report.steps(found)
     return _page(
         request,
         site,
         "deletion",
-        f"Deletion of {found}",
+        f"Deletion of {name(found)}",
         using=using,
         deletion=found,
         steps=steps,
@@ -146,26 +149,28 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
 def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """Proof for one deletion, to print."""
     require(request, "view")
-    found = _deletion(using, pk)
+    found, keys = _deletion(using, pk), Keys(request, site)
     return _page(
         request,
         site,
         "receipt",
-        f"Receipt for {found}",
+        f"Receipt for {keys.name(found)}",
         using=using,
         deletion=found,
-        receipt=(proof := report.receipt(found)),
+        keys=keys,
+        receipt=(proof := keys.receipt(report.receipt(found))),
         left_alone=report.left_alone(proof),
         proven=found.state == found.State.VERIFIED,
     )
 
 
 @require_safe
-def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:  # noqa: ARG001
+def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """The same as a file, with the words of `integrity receipt --json`."""
     require(request, "view")
     found = _deletion(using, pk)
-    document = {"schema_version": SCHEMA_VERSION, **report.receipt(found)}
+    shown = Keys(request, site).receipt(report.receipt(found))
+    document = {"schema_version": SCHEMA_VERSION, **shown}
     name = f"receipt-{using}-{pk}.json"
     return JsonResponse(
         document,
@@ -202,12 +207,19 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "scans",
         "Scans and suspects",
         rows=rows,
-        found=[(each, brakes.get(each.relation, "")) for each in figures.suspected()],
+        found=[
+            (each, brakes.get(each.relation, ""), _shown(each, Keys(request, site)))
+            for each in figures.suspected()
+        ],
         policy={
             each.label: conf.current().scan_policy_of(each.label)
             for each in relations.catalogue().relations
         },
     )
+
+
+def _shown(found: Suspects, keys: Keys) -> list[tuple[Suspect, str]]:
+    return [(each, keys.suspect(found.parent, each)) for each in found.first]
 
 
 @require_safe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 #: Why rows were left, and what is to do.
 KEPT = "the value of a deleted parent belongs to another row now; look at the receipts"
+#: What drivers say of where a server is and as whom they came. A page says it to nobody.
+SERVERS = (
+    (re.compile(r"connection to server (?:at|on socket) .*? failed: "), ""),
+    (
+        re.compile(r"\b(user|role|database|host|host name|hostname|server on) ([\"'`]).*?\2"),
+        "\\1 \u2026",
+    ),
+    (re.compile(r"'[^' ]*'@'[^' ]*'"), "\u2026"),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?"), "\u2026"),
+    (re.compile(r"\[?\b(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{1,4}\b\]?", re.IGNORECASE), "\u2026"),
+    (re.compile(r",? ?\bport \d+"), ""),
+)
 #: Longest reason within a sentence; the whole of it stands on the card.
 BRIEF = 120
 
@@ -99,9 +112,21 @@ def _behind(card: Card) -> str:
     return f"{card.database} is {span(card.lag_seconds)} behind"
 
 
+def public(reason: str) -> str:
+    """A reason without addresses, ports and users of servers."""
+    for pattern, instead in SERVERS:
+        reason = pattern.sub(instead, reason)
+    return reason
+
+
 def brief(reason: str) -> str:
     """The core of a reason: "Connection refused", of what a driver says in three lines."""
-    core = reason.rpartition(" failed: ")[2].removeprefix("FATAL: ").partition(" Is the server")[0]
+    core = (
+        public(reason)
+        .rpartition(" failed: ")[2]
+        .removeprefix("FATAL: ")
+        .partition(" Is the server")[0]
+    )
     core = core.removeprefix("cannot be reached: ").removeprefix("cannot be worked on: ")
     core = core.strip().rstrip(".")
     return f"{core[:BRIEF]}\u2026" if len(core) > BRIEF else core

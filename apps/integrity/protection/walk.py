@@ -87,19 +87,23 @@ class Reached:
 class Walk:
     """One look: every path from what was collected."""
 
-    def __init__(self, graph: Graph, collected: Collected) -> None:
+    def __init__(self, graph: Graph, collected: Collected, limit: int | None = None) -> None:
         self.graph, self.collected = graph, collected
+        self.limit = limit or conf.current().protect_limit
         self.blockers: Blockers = defaultdict(dict)
         self._seen: dict[tuple[Edge, str], set[Any]] = defaultdict(set)
         self._carried = 0
 
-    def run(self) -> Blockers:
-        """Rows that refuse the delete, `protect_limit` along each edge at most."""
+    def run(self, *, whole: bool = False) -> Blockers:
+        """Rows that refuse the delete, `limit` along each edge at most.
+
+        Those of one part are enough to refuse it, unless the `whole` is wanted.
+        """
         for start in self._departures():
             waiting = start
             while waiting:
                 waiting += self._arrive(waiting.pop())
-            if any(edge.policy is Policy.PROTECT for edge in self.blockers):
+            if not whole and any(edge.policy is Policy.PROTECT for edge in self.blockers):
                 break  # nothing can allow it any more
         return self.blockers
 
@@ -133,7 +137,7 @@ class Walk:
         onward: list[Arrivals] = []
         for model in reached.models:
             for edge in self.graph.follow(model):
-                if edge.asked and edge.relation is None:
+                if edge.asked and edge.relation is None and edge.generic is None:
                     self._ask(edge, nested(edge, reached.rows(model)), reached)
                 elif not self.graph.nested(edge):
                     onward += self._carry(edge, reached)
@@ -153,7 +157,7 @@ class Walk:
                 yield Arrivals(database, {edge: some})
 
     def _ask(self, edge: Edge, condition: Q, reached: Reached) -> None:
-        limit = conf.current().protect_limit
+        limit = self.limit
         if len(self.blockers.get(edge, ())) >= limit:
             return
         found = rows(edge.child, reached.database).filter(condition)
@@ -174,5 +178,5 @@ class Walk:
             raise TooManyKeys(edge.label, reached.database, most)
         if keys:
             gone = Going(self.graph, self.collected).of(edge.child, reached.database, keys)
-            keys = [key for key in keys if key not in gone][: conf.current().protect_limit]
+            keys = [key for key in keys if key not in gone][: self.limit]
         return found.filter(pk__in=keys) if keys else found.none()

@@ -13,17 +13,16 @@ from .cards import (
 )
 from .effects import (
     Effect,
-    Elsewhere,
     Limits,
     RelationRow,
     Uncounted,
     catalogue,
     columns,
-    elsewhere,
     exists,
     preview,
     repairs,
 )
+from .elsewhere import Elsewhere, elsewhere
 from .health import Health, health
 from .lists import (
     Page,

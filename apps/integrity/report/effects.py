@@ -19,10 +19,9 @@ from ..generic import lookups, narrowed
 from ..plain import plain, reason_of_error
 from ..plan import plan
 from ..policies import policy_of
-from . import bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..plan import Node
     from ..relations import ForeignKey, Model, Relation
@@ -107,7 +106,7 @@ def preview(model: str, key: str) -> list[Effect]:
         if relation.parent is not parent or (value := _target_value(relation, pk)) is None:
             continue
         for database in relation.child_databases:
-            effects += _effects(relation, database, [value], seen)
+            effects += effects_along(relation, database, [value], seen)
     return effects
 
 
@@ -195,7 +194,7 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
         missing = list({look.keys[pk] for pk in look.missing})
         for alias in relation.child_databases if missing else ():
             with timed_read(alias, limits.statement_seconds) if limits else nullcontext():
-                for each in _effects(relation, alias, missing, {}, most):
+                for each in effects_along(relation, alias, missing, {}, most):
                     rows[each["relation"], each["database"], each["policy"]] += each["rows"]
         looked_at += len(batch)
         if limits and looked_at >= limits.suspects:
@@ -211,62 +210,28 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
     ], told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What deleting parents touches in one child database, or why that cannot be told."""
-
-    database: str
-    effects: list[Effect]
-    unreachable: str = ""
-
-
-def elsewhere(parent: Model, keys: Sequence[Any]) -> list[Elsewhere]:
-    """What deleting those parents touches in other databases. Counts stop at the bound."""
-    seen: dict[tuple[Model, str], Q] = {}
-    aimed = [each for each in relations.catalogue().relations if each.parent is parent]
-    found = []
-    for database in dict.fromkeys(alias for each in aimed for alias in each.child_databases):
-        effects: list[Effect] = []
-        unreachable = ""
-        try:
-            control.reach(database)
-            with visibility.whole(database):  # one transaction for all counts
-                for relation in aimed:
-                    if database in relation.child_databases:
-                        values = _target_values(relation, keys)
-                        effects += _effects(relation, database, values, seen, bounds.COUNT_MAX + 1)
-        except DatabaseUnreachable as error:
-            unreachable = error.reason
-        except Error as error:
-            unreachable, effects = reason_of_error(error), []
-        found.append(Elsewhere(database=database, effects=effects, unreachable=unreachable))
-    return found
-
-
-def _target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
-    if relation.target.primary_key:
-        return list(keys)
-    home = router.db_for_write(relation.parent)
-    rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk__in=keys)
-    with visibility.whole(home, relation.parent):
-        values = list(rows.values_list(relation.target.attname, flat=True))
-    return [value for value in values if value is not None]
-
-
-def _effects(
+def effects_along(
     relation: Relation,
     database: str,
     values: list[Any],
     seen: dict[tuple[Model, str], Q],
     most: int | None = None,
+    shown: Callable[[Model], bool] | None = None,
 ) -> Iterator[Effect]:
+    """What deleting parents with those values does along the relation, in one child database.
+
+    With `most`, a count stops there; with `shown`, only rows of models that it accepts are counted.
+    """
     relation = narrowed(relation)
     key, policy = relation.field, relation.policy
     values = [relations.as_held(key, value) for value in values]
     rows = _referring(key, values, database)
-    yield _effect(key, str(policy), rows, database, seen, most)
+    if shown is None or shown(key.model):
+        yield _effect(key, str(policy), rows, database, seen, most)
     if policy is relations.Policy.CASCADE:
         for node, path in _below(plan(relation).root, ""):
+            if shown is not None and not shown(node.field.model):
+                continue
             below = policy_of(node.field)
             rows = _referring(key, values, database, path)
             yield _effect(node.field, str(below), rows, database, seen, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Max, Q, QuerySet
 
@@ -11,7 +11,11 @@ from .. import relations
 from ..backends import clocks
 from ..exceptions import InvalidKey
 from ..models import Audit, Cascade, Deletion, of_keys
+from ..plain import plain
 from . import bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +27,24 @@ class Page:
 
 
 def deletions(
-    *, using: str, model: str = "", key: str = "", state: str = "", before: int | None = None
+    *,
+    using: str,
+    model: str = "",
+    key: str = "",
+    state: str = "",
+    before: int | None = None,
+    searched: Callable[[str], bool] = lambda _parent: True,
 ) -> Page:
     """Deletions of one log, by parent, key and state ("blocked" looks at the cascades).
 
-    Raises `UnknownName` for an unknown parent model, `InvalidKey` for a key that none could have.
+    Only parents that `searched` accepts (by their labels) are looked for by key. Raises
+    `UnknownName` for an unknown parent model, `InvalidKey` for a key that none of them could have.
     """
     rows = Deletion.objects.using(using).order_by("-pk").prefetch_related("cascades")
     if model:
         rows = rows.filter(parent=relations.catalogue().parent(model)._meta.label)
     if key:
-        rows = rows.filter(_named(model, key))
+        rows = rows.filter(_named(model, key, searched))
     if state == Cascade.State.BLOCKED:
         blocked = Cascade.objects.using(using).filter(state=state)
         rows = rows.filter(pk__in=blocked.values("deletion"))
@@ -51,11 +62,14 @@ def deletions(
     return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
 
 
-def _named(model: str, text: str) -> Q:
+def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
     """Deletions of that key, of one parent model or of any that could have it."""
     known = relations.catalogue().parents
     found = Q()
-    for label in [relations.catalogue().parent(model)._meta.label] if model else known:
+    labels = [relations.catalogue().parent(model)._meta.label] if model else known
+    if not (allowed := [label for label in labels if searched(label)]):
+        raise InvalidKey("your account may not look at these parents, so not search their keys")
+    for label in allowed:
         pk = relations.primary_key(known[label])
         try:
             key = relations.format_key(pk, relations.parse_key(pk, text))
@@ -65,7 +79,7 @@ def _named(model: str, text: str) -> Q:
         else:
             found |= Q(of_keys([key]), parent=label)
     if not found:
-        raise InvalidKey(f"{text!r} is no key of any parent model")
+        raise InvalidKey(f"{plain(text, 100)!r} is no key of any parent model")
     return found
 
 
@@ -90,10 +104,11 @@ def blocked(database: str, *, using: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A key without a parent, and for how long that is known."""
+    """A key without a parent, or the values that keys hold, and for how long that is known."""
 
     id: int
-    key: str
+    key: str | None
+    targets: dict[str, Any] | None
     seconds: float
 
 
@@ -119,7 +134,7 @@ def suspected() -> list[Suspects]:
             state=Deletion.State.SUSPECT, relation=relation.label
         )
         first = [
-            Suspect(id=row.pk, key=_key_of(row), seconds=clocks.age_of(row) or 0.0)
+            Suspect(id=row.pk, key=row.key, targets=row.targets, seconds=clocks.age_of(row) or 0.0)
             for row in rows.annotate(age=clocks.age("recorded_at")).order_by("pk")[
                 : bounds.SUSPECTS_SHOWN
             ]
@@ -137,13 +152,6 @@ def suspected() -> list[Suspects]:
                 )
             )
     return found
-
-
-def _key_of(row: Deletion) -> str:
-    """Its parent's key, or what is known in place of it."""
-    known = (row.targets or {}).items()
-    named = (f"{name} {value}" for name, value in known if value is not None)
-    return row.key if row.key is not None else ", ".join(named)
 
 
 def audits(*, using: str, before: int | None = None) -> Page:

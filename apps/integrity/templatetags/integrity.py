@@ -14,6 +14,8 @@ from ..dashboard import pictures, words
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
+    from ..dashboard.keys import Keys
+    from ..models import Deletion
     from ..report import Throughput
 
 register = template.Library()
@@ -50,6 +52,24 @@ def counted_all(number: int) -> str:
 def looked_up(key: str, found: dict[str, str]) -> str:
     """What is found under that key."""
     return found.get(key, "")
+
+
+@register.filter
+def public(reason: str) -> str:
+    """A reason, which says nothing of where a server is."""
+    return words.public(reason)
+
+
+@register.filter
+def key_for(row: Deletion, keys: Keys) -> str:
+    """The key of a deletion's parent, as the account may see it."""
+    return keys.key(row)
+
+
+@register.filter
+def name_for(row: Deletion, keys: Keys) -> str:
+    """The same after the parent's name."""
+    return keys.name(row)
 
 
 @register.filter

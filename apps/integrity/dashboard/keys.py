@@ -1,0 +1,76 @@
+"""Keys of parents as an account may be shown them: whoever may not look at a parent sees none.
+
+Numbers and UUIDs that a database made up name nobody, and are shown to everybody who may see the
+pages. Any other primary key, and what a `to_field` holds, may be an e-mail address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import permissions
+from ..plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+    from ..models import Deletion
+    from ..report import Receipt, Suspect
+
+#: Stands for a key that the account may not see.
+HIDDEN = "(hidden)"
+#: A key may be a text of any length.
+CHARACTERS = 200
+
+
+class Keys:
+    """What one account is shown, on one page."""
+
+    def __init__(self, request: HttpRequest, site: AdminSite) -> None:
+        self._request, self._site = request, site
+        self._viewed: dict[str, bool] = {}
+
+    def may_view(self, parent: str) -> bool:
+        """Whether the account may look at rows of that parent (a label)."""
+        if parent not in self._viewed:
+            self._viewed[parent] = permissions.may_view_keys(parent, self._request, self._site)
+        return self._viewed[parent]
+
+    def may_search(self, parent: str) -> bool:
+        """Whether it may ask for a primary key: an answer would tell whether there was one."""
+        return permissions.tells_nothing(parent) or self.may_view(parent)
+
+    def key(self, row: Deletion) -> str:
+        """Its primary key, or the values that stand in place of it."""
+        return self._key(row.parent, row.key, row.targets)
+
+    def suspect(self, parent: str, found: Suspect) -> str:
+        """The same of a missing parent."""
+        return self._key(parent, found.key, found.targets)
+
+    def name(self, row: Deletion) -> str:
+        """The parent and its key, as a title has it."""
+        return f"{plain(row.parent, CHARACTERS)} {self.key(row)}".strip()
+
+    def receipt(self, given: Receipt) -> Receipt:
+        """The same receipt, with such keys only."""
+        deletion = dict(given["deletion"])
+        parent = deletion["parent"]
+        if deletion["key"] is not None and not self.may_search(parent):
+            deletion["key"] = HIDDEN
+        if not self.may_view(parent):
+            deletion["targets"] = dict.fromkeys(deletion["targets"], HIDDEN)
+        return {**given, "deletion": deletion}
+
+    def _key(self, parent: str, key: str | None, targets: Mapping[str, Any] | None) -> str:
+        if key is not None:
+            return plain(key, CHARACTERS) if self.may_search(parent) else HIDDEN
+        values = (
+            f"{name} {value if self.may_view(parent) else HIDDEN}"
+            for name, value in (targets or {}).items()
+            if value is not None
+        )
+        return plain(", ".join(values), CHARACTERS)

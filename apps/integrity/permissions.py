@@ -1,0 +1,164 @@
+"""What an account may see and delete of rows in other databases, asked as Django asks in one.
+
+Takes a request and an admin site; gives the names of models that a delete lacks permission for, and
+whether a model's rows and a parent's keys may be shown.
+
+Note [As in one database]: `django.contrib.admin.utils.get_deleted_objects` asks each registered
+`ModelAdmin` for `has_delete_permission` of each row that a delete takes along by CASCADE. A model
+that is not registered needs no permission, nor does a row whose key is set to another value. Here
+the same is asked of rows in other databases, however many steps away. Rows are looked for only
+where an answer may be no; where they cannot be looked for, the answer is no.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.utils import NestedObjects
+from django.contrib.auth import get_permission_codename
+from django.db import router
+from django.db.models import AutoField, BigAutoField, SmallAutoField, UUIDField
+
+from . import protection, relations
+from .exceptions import ChildDatabaseUnavailable
+from .policies import Policy
+from .protection.going import Collected
+from .protection.graph import Graph
+from .protection.walk import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.contrib.admin import AdminSite
+    from django.db import models
+    from django.http import HttpRequest
+
+    from .protection.graph import Edge
+    from .relations import Model
+
+#: Where a project decides for each row, so many rows are asked about along each key.
+ROWS = 1_000
+#: Primary keys that say nothing about whom they name.
+SURROGATES = (AutoField, BigAutoField, SmallAutoField, UUIDField)
+
+
+#: Why a delete is refused that may be allowed.
+UNKNOWN = (
+    "What goes in other databases cannot be looked up now, so your permission to delete it cannot"
+    " be checked. Try again later, or delete fewer at once."
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lacking:
+    """Verbose names of models that a delete lacks permission for; `unknown`: perhaps lacks."""
+
+    names: frozenset[str]
+    unknown: bool = False
+
+
+def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> Lacking:
+    """Return what the account may not delete of the rows elsewhere that go with `objs`.
+
+    Asks no database where the account may delete all that could be reached.
+    """
+    graph = protection.graph_of(relations.catalogue())
+    beyond = graph.beyond([relations.concrete(model)])
+    doubtful = {each for each in beyond if _may_refuse(each, request, site)}
+    if not doubtful:
+        return Lacking(frozenset())
+    collector: Any = NestedObjects(using=router.db_for_write(model), origin=objs)
+    collector.collect(objs)
+    if collector.protected:  # refused by Django, whatever the permissions
+        return Lacking(frozenset())
+    walk = Walk(_asking(graph, doubtful), Collected(collector), limit=ROWS)
+    try:
+        found = walk.run(whole=True)
+    except ChildDatabaseUnavailable:
+        return Lacking(frozenset(map(_name, doubtful)), unknown=True)
+    refused = {
+        edge.child
+        for edge, rows in found.items()
+        if len(rows) >= ROWS or not _may_delete(rows, edge.child, request, site)
+    }
+    return Lacking(frozenset(map(_name, refused)))
+
+
+def _may_refuse(model: Model, request: HttpRequest, site: AdminSite) -> bool:
+    """Whether the model's admin refuses the account to delete rows, or may refuse some of them."""
+    if not site.is_registered(model):
+        return False
+    admin = site.get_model_admin(model)
+    decides = type(admin).has_delete_permission is not ModelAdmin.has_delete_permission
+    return decides or not admin.has_delete_permission(request)
+
+
+def _may_delete(
+    rows: dict[models.Model, None], model: Model, request: HttpRequest, site: AdminSite
+) -> bool:
+    admin = site.get_model_admin(model)
+    return all(admin.has_delete_permission(request, row) for row in rows)
+
+
+def _asking(graph: Graph, doubtful: set[Model]) -> Graph:
+    """The cascades of the graph, with a question beside each that leads to a doubtful model."""
+
+    def edges() -> Iterator[Edge]:
+        for edge in (each for below in graph.below.values() for each in below):
+            if not edge.asked:
+                yield edge
+                if edge.child in doubtful:
+                    yield dataclasses.replace(edge, policy=Policy.PROTECT)
+
+    return Graph(edges())
+
+
+def _name(model: Model) -> str:
+    return str(model._meta.verbose_name)
+
+
+def may_see(model: Model, request: HttpRequest, site: AdminSite) -> bool:
+    """Whether the account may view, change or delete rows of that model."""
+    if site.is_registered(model):
+        admin = site.get_model_admin(model)
+        return bool(
+            admin.has_view_or_change_permission(request) or admin.has_delete_permission(request)
+        )
+    return _has_permission(model, request, ("view", "change", "delete"))
+
+
+def _has_permission(model: Model, request: HttpRequest, actions: tuple[str, ...]) -> bool:
+    meta = model._meta
+    names = (f"{meta.app_label}.{get_permission_codename(action, meta)}" for action in actions)
+    return any(request.user.has_perm(name) for name in names)
+
+
+def may_view(model: Model, request: HttpRequest, site: AdminSite) -> bool:
+    """Whether the account may look at rows of that model."""
+    if site.is_registered(model):
+        return bool(site.get_model_admin(model).has_view_or_change_permission(request))
+    return _has_permission(model, request, ("view", "change"))
+
+
+def may_view_keys(label: str, request: HttpRequest, site: AdminSite) -> bool:
+    """Whether the account may be shown the keys and `to_field` values of that parent.
+
+    A name that nobody knows any more could be any model's.
+    """
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError):
+        return bool(request.user.is_active and request.user.is_superuser)
+    return may_view(model, request, site)
+
+
+def tells_nothing(label: str) -> bool:
+    """Whether the primary keys of that parent are numbers or UUIDs that the database made up."""
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError):
+        return False
+    return isinstance(relations.primary_key(model), SURROGATES)
