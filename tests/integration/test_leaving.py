@@ -198,6 +198,12 @@ class TestMigratingBack:
             assert User.objects.filter(pk=person("cem").pk).delete()[0] == 1
             assert capture.record((User, [1]), using="default") == []
 
+    def test_on_sqlite_as_well(self, tune: Tune) -> None:
+        assert "are recorded" in self.refusal("test_lite")
+        tune(capture="off")
+        Deletion.objects.using("test_lite").create(parent="lite.Gauge", key="1", source="signal")
+        assert "1 deletions not dispatched" in self.refusal("test_lite")
+
     def test_a_setting_drops_it_all_the_same(self, tune: Tune) -> None:
         person().delete()
         tune(drop_log=True)
