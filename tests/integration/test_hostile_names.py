@@ -368,7 +368,7 @@ class TestWhatFailsIsLoggedWithoutItsKey:
             with connections["test_left"].cursor() as cursor:
                 cursor.execute("DROP TABLE strict; DROP INDEX one")
         assert Cascade.objects.get(database="test_left").reason.startswith(
-            "hostile.LongChild.parent: IntegrityError 23505 ("
+            "hostile.LongChild.parent: IntegrityError 23503 ("
         )
         assert self.SECRET not in Cascade.objects.get(database="test_left").reason
         assert failing.records

@@ -56,7 +56,8 @@ def reach(database: str) -> None:
             connection.ensure_connection()
     except Error as error:
         connection.close()
-        raise DatabaseUnreachable(database, error) from error
+        why = words_of(error, connection.vendor) if code_of(error) else error
+        raise DatabaseUnreachable(database, why) from error
 
 
 @contextlib.contextmanager
