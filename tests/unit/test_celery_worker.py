@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import bz2
+import logging
 import lzma
 import zlib
+from collections import Counter
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kombu
 import pytest
 from celery import Celery, bootsteps
 from celery.app import amqp
+from celery.contrib.testing.worker import start_worker
 from celery.worker import consumer as of_celery
 from kombu import compression as of_kombu
 
 from apps.integrity.queues import celery_worker
 from apps.integrity.queues.celery_worker import compression, connection, consumer, steps
+from sandbox.processes import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def fresh(**options: Any) -> Celery:
@@ -141,3 +148,59 @@ class TestCompression:
         for wrong in (compress(b"0" * 1_001), compress(b"0" * 10_000_000), compress(b"0" * 9)[:-3]):
             with pytest.raises(ValueError, match="cut off, or above 1000 bytes"):
                 of_kombu.decompress(wrong, content_type)
+
+
+class TestOtherBrokers:
+    """A worker with `install(app)` on brokers that are no Redis: it works, and logs no error."""
+
+    @pytest.mark.parametrize("broker", ["memory://localhost", "filesystem://localhost"])
+    def test_a_worker_works_and_its_steps_are_harmless(
+        self,
+        broker: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        monkeypatch.setattr("logging.config.dictConfig", lambda _: None)  # by the sample's app
+        turned = Counter[str]()
+        for step in (steps.Children, steps.Liveness, steps.Places, steps.Sweep):
+            monkeypatch.setattr(step, "seconds", 0.02)
+            monkeypatch.setattr(step, "act", counted(step, turned))
+        app = Celery("somebodys", broker=broker, set_as_current=False)
+        folders = dict.fromkeys(("data_folder_in", "data_folder_out"), f"{tmp_path}/data")
+        folders["control_folder"] = f"{tmp_path}/control"
+        (tmp_path / "data").mkdir()
+        app.conf.update(
+            broker_transport_options={} if broker.startswith("memory") else folders,
+            worker_hijack_root_logger=False,
+        )
+        celery_worker.install(app)
+        ran: list[str] = []
+
+        @app.task(name="somebodys.own", shared=False)
+        def task(what: str) -> None:
+            ran.append(what)
+
+        caplog.set_level(logging.WARNING)
+        with start_worker(app, perform_ping_check=False, pool="solo", loglevel="WARNING"):
+            task.delay("before")
+            task.apply_async(("later",), countdown=0.1)
+            eventually(lambda: len(ran) == 2, timeout=20)
+            app.send_task("integrity.maintain", countdown=10**9)
+            task.delay("after")
+            eventually(lambda: len(ran) == 3 and len(turned) == 4, timeout=20)
+        assert ran == ["before", "later", "after"]
+        assert turned.keys() == {"Children", "Liveness", "Places", "Sweep"}
+        told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+        assert told == ["a message that cannot be taken was dropped: header eta"]
+
+
+def counted(step: Any, turned: Counter[str]) -> Any:
+    act = step.act
+
+    def counting(self: Any, parent: Any) -> None:
+        act(self, parent)
+        turned[step.__name__] += 1
+
+    return counting
