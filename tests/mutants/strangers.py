@@ -158,7 +158,7 @@ MUTATIONS = (
         EFFECTS,
         "if shown is None or shown(key.model):",
         "if shown is None or shown:",
-        (f"{T_ACCOUNTS}::TestCounts::test_of_what_the_account_may_see",),
+        (f"{T_ACCOUNTS}::TestCounts::test_of_what_it_may_see_below_what_it_may_not",),
     ),
     Mutation(
         "keys-for-everybody",

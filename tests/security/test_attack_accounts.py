@@ -21,6 +21,7 @@ from apps.integrity.dashboard import figures
 from apps.integrity.dashboard.keys import HIDDEN
 from apps.integrity.models import Audit, Deletion
 from apps.shop.models import Order
+from tests.kinds import rights_urls
 from tests.kinds.left import models as left
 from tests.kinds.lite import models as lite
 from tests.kinds.parents import models as parents
@@ -326,6 +327,17 @@ class TestCounts:
         found = self.lines(logged_in(staff("clerk", *codenames)), giver)
         assert "test_left: 1 nulled (SET_NULL)" in found
         assert not any("default" in line for line in found)
+
+    def test_of_what_it_may_see_below_what_it_may_not(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Shelves have no admin here, so nobody needs a permission to delete them, or to see."""
+        monkeypatch.delitem(rights_urls.site._registry, left.Shelf)
+        root = parents.Root.objects.create()
+        left.Box.objects.create(pk=1, shelf=left.Shelf.objects.create(root=root))
+        found = self.lines(logged_in(staff("clerk", *deleting(parents.Root, left.Box))), root)
+        assert "test_left: 1 box (CASCADE)" in found
+        assert not any("shelf" in line for line in found)
 
     def test_of_nothing_where_it_may_see_nothing(self, captured: Captured) -> None:
         giver = parents.Giver.objects.create()
