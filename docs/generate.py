@@ -56,6 +56,7 @@ API = {
         "route_task",
         "queue_for",
     ),
+    "queues.celery_worker": ("install",),
     "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
     "operations": ("RenameTracked",),
@@ -201,7 +202,7 @@ def _python() -> Iterator[str]:
     yield "# Python\n"
     yield "What may be imported, and stays. Errors have one base, `CrossDatabaseError`.\n"
     for module, names in API.items():
-        source = PRODUCT.joinpath(f"{module}.py").read_text()
+        source = _path(module).read_text()
         tree = ast.parse(source)
         yield f"## {PACKAGE}.{module}\n"
         yield f"{inspect.cleandoc(ast.get_docstring(tree) or '').partition(chr(10) * 2)[0]}\n"
@@ -209,6 +210,12 @@ def _python() -> Iterator[str]:
         for name in names or classes:
             yield f"### {name}\n"
             yield from _entry(tree, source, name)
+
+
+def _path(module: str) -> Path:
+    """The file of a module, or that of a package."""
+    found = PRODUCT.joinpath(*module.split("."))
+    return found / "__init__.py" if found.is_dir() else found.with_suffix(".py")
 
 
 def _entry(tree: ast.Module, source: str, name: str) -> Iterator[str]:

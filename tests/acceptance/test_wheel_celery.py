@@ -1,7 +1,8 @@
 """The wheel in a newcomer's project with Celery and three PostgreSQL databases.
 
-Its settings and its Celery app get the README's lines as the README prints them, and lose them in
-the end.
+Its settings and its Celery app get the lines of README.md as it prints them, and lose them in the
+end. secure-the-broker.md, adopt-existing-project.md and checks.md print the same line of the Celery
+app.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sandbox import binaries
 from sandbox.environment import BROKER, VARIABLES
 from sandbox.processes import Process, eventually, stop_all, tree
 from sandbox.servers import Redis
+from tests import snippets
 from tests.acceptance import newcomer
 from tests.acceptance.forger import Forger, attacks
 from tests.acceptance.newcomer import Project
@@ -34,6 +36,8 @@ PATIENCE_SECONDS = 60
 NAME = f"newcomer_{os.getpid()}"
 #: Of the session's broker, one that nobody else uses.
 BROKER_DATABASE = 9
+#: What prints the line of the Celery app.
+PAGES = {"README.md", "secure-the-broker.md", "adopt-existing-project.md", "checks.md"}
 #: As the README prints them, and where they belong.
 LINES = {"settings.py": newcomer.FOUR_LINES, "celery.py": newcomer.IN_THE_CELERY_APP}
 
@@ -335,6 +339,15 @@ CREATE TRIGGER slow BEFORE DELETE ON blog_post FOR EACH STATEMENT EXECUTE FUNCTI
 """
 IN_A_DELETE = "datname = current_database() AND query LIKE '%DELETE%' AND wait_event = 'PgSleep'"
 DELETE_ONE = "from django.contrib.auth.models import User; User.objects.get(username={!r}).delete()"
+
+
+def test_all_pages_print_the_line_that_is_run_here() -> None:
+    pages = (newcomer.ROOT / "README.md", *sorted((newcomer.ROOT / "docs").rglob("*.md")))
+    found = [block for page in pages for block in snippets.blocks(page, "python")]
+    ours = [block for block in found if Path(block.run_by).name == Path(__file__).name]
+    assert len(ours) == len(PAGES)
+    assert {Path(block.page).name for block in ours} == PAGES
+    assert {block.text for block in ours} == {newcomer.IN_THE_CELERY_APP}
 
 
 @pytest.fixture

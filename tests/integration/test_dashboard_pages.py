@@ -250,7 +250,7 @@ class TestOverview:
         assert not captured["shop_db"]
 
     def test_silence_is_told(self, viewer: Client) -> None:
-        assert "Beat has not been seen ever" in text(viewer, "changelist")
+        assert "Beat has never been seen" in text(viewer, "changelist")
         control.beat("beat", using="default")
         Heartbeat.objects.update(seen_at=timezone.now() - dt.timedelta(minutes=5))
         assert "Beat has not been seen for 5 min" in text(viewer, "changelist")

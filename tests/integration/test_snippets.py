@@ -188,6 +188,14 @@ class TestMarks:
                 "docs/how-to/least-privilege.md",
                 "dbshell needs psql; test_least_privilege.py applies the statements",
             ),
+            (
+                "docs/how-to/secure-the-broker.md",
+                "needs keys, certificates and the package cryptography",
+            ),
+            (
+                "docs/how-to/secure-the-broker.md",
+                "as above",
+            ),
             ("docs/runbook.md", "what the extra brings is in the lock"),
             ("docs/tutorial.md", "tests/acceptance/test_wheel.py installs the wheel"),
         ]

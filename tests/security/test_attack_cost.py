@@ -88,10 +88,12 @@ def pages_read(statements: list[str]) -> int:
 
 
 class TestStatements:
+    @pytest.mark.parametrize("seen", [True, False])
     def test_a_probe_asks_the_same_few_questions_whatever_is_open(
-        self, client: Client, captured: Captured, project: Catalogue
+        self, client: Client, captured: Captured, project: Catalogue, *, seen: bool
     ) -> None:
-        control.beat("beat", using="default")
+        if seen:
+            control.beat("beat", using="default")
         with captured:
             client.get(HEALTHZ)
         nothing = sent(captured)

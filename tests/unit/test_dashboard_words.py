@@ -116,7 +116,7 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
         (
             overview(card(paused=True, reason="x"), beat=None),
             "trouble",
-            "Beat has not been seen ever: nothing is retried, verified or scanned.",
+            "Beat has never been seen: nothing is retried, verified or scanned.",
         ),
         (
             overview(beat={"name": "beat", "seconds_ago": 200.0}),

@@ -98,8 +98,12 @@ def _stands_still(card: Card, level: str) -> Iterator[str]:
 def _silences(seen: Overview) -> Iterator[str]:
     """Who should be heard of, and is not; and what the brake holds."""
     if seen.beat_is_silent:
-        since = f"for {span(seen.beat['seconds_ago'])}" if seen.beat else "ever"
-        yield f"Beat has not been seen {since}: nothing is retried, verified or scanned."
+        since = (
+            f"not been seen for {span(seen.beat['seconds_ago'])}"
+            if seen.beat
+            else "never been seen"
+        )
+        yield f"Beat has {since}: nothing is retried, verified or scanned."
     if seen.workers_are_silent:
         yield "There is work, and no worker has been seen for a minute."
     for label, reason in seen.brakes.items():

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error
 from django.db.models import Max, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from .. import conf, control, relations
-from ..backends import clocks
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
 from ..statements.standing import Standing, standings
@@ -74,11 +73,11 @@ health = Shared(_health, times_longer=1.0)
 
 def _seen(using: str, databases: Sequence[str]) -> LogSeen:
     beats = Heartbeat.objects.using(using).aggregate(
-        now=Max(Now()),
+        now=Coalesce(Max(Now()), Now()),  # the second, where nobody was seen yet
         beat=Max("seen_at", filter=Q(name=BEAT)),
         worker=Max("seen_at", filter=~Q(name=BEAT)),
     )
-    now = beats["now"] or clocks.read(using).at  # nobody was seen yet
+    now = beats["now"]
     rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("-pk")
     settings = conf.current()
     late = dt.timedelta(seconds=settings.grace_seconds + settings.unproven_seconds)
