@@ -21,6 +21,7 @@ from apps.integrity.checks import (
     celery,
     celery_worker,
     databases,
+    deletes,
     exposure,
     keys,
     natural,
@@ -41,7 +42,7 @@ PLAIN = (
     *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
     *settings.CHECKS,
     *(*celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
-    *exposure.DEPLOYED,
+    *(*exposure.DEPLOYED, *deletes.DEPLOYED),
 )
 CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")

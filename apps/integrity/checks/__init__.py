@@ -13,6 +13,7 @@ from . import (
     celery,
     celery_worker,
     databases,
+    deletes,
     exposure,
     keys,
     natural,
@@ -31,7 +32,7 @@ def connect() -> None:
         *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)
-    for late in (*waits.DEPLOYED, *exposure.DEPLOYED):
+    for late in (*waits.DEPLOYED, *exposure.DEPLOYED, *deletes.DEPLOYED):
         checks.register(late, deploy=True)
     for asking in databases.CHECKS:
         checks.register(asking, checks.Tags.database)

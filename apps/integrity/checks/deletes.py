@@ -1,0 +1,98 @@
+"""Admins that delete rows of other databases without a question for the permission to.
+
+Note [Who asks]: `get_deleted_objects` of an admin says what its delete lacks permission for. Our
+mixin's asks for models of other databases, too, where it comes before `ModelAdmin`. As in one
+database, models without an admin of the same site need no permission.
+"""
+
+from __future__ import annotations
+
+import dis
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core import checks
+
+from .. import protection, relations
+from .admin import DJANGO, MIXIN, OURS
+from .keys import some
+from .scope import concerns, scoped
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from django.apps import AppConfig
+
+    from ..relations import Model
+
+ASKS, ALLOWS = "get_deleted_objects", "has_delete_permission"
+#: What Python puts into a function besides what it does.
+IDLE = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS"}
+
+
+def unasked(
+    app_configs: Collection[AppConfig] | None = None, **_: Any
+) -> list[checks.CheckMessage]:
+    """W025, of `check --deploy`: an admin's delete takes rows elsewhere along, and asks nobody."""
+    if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
+        return []
+    return [
+        _warning(site, admin, names)
+        for site, admin in _registered()
+        if concerns(admin.model, app_configs) and not is_asking(type(admin))
+        if not refuses(type(admin)) and (names := _unasked(site, admin.model))
+    ]
+
+
+def _registered() -> Iterator[tuple[Any, Any]]:
+    """Each site, with each ModelAdmin of it."""
+    from django.contrib.admin.sites import all_sites
+
+    for site in sorted(all_sites, key=lambda each: each.name):
+        for model in apps.get_models():
+            if site.is_registered(model):
+                yield site, site.get_model_admin(model)
+
+
+def is_asking(admin: type) -> bool:
+    """Return whether the admin asks for models of other databases. See Note [Who asks]."""
+    modules = [each.__module__ for each in admin.__mro__ if ASKS in vars(each)]
+    return OURS in modules[: modules.index(DJANGO) if DJANGO in modules else None]
+
+
+def refuses(admin: type) -> bool:
+    """Return whether the admin lets nobody delete: its method does no more than return False."""
+    code = getattr(getattr(admin, ALLOWS), "__code__", None)
+    steps = [each for each in dis.get_instructions(code) if each.opname not in IDLE] if code else []
+    # A constant and the return, which are one instruction since Python 3.12.
+    names, given = [each.opname for each in steps], steps[0].argval if steps else None
+    returns = names in (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"])
+    return returns and given is False
+
+
+def _unasked(site: Any, model: Model) -> list[str]:
+    """Labels of what goes in other databases along with rows of the model, and has an admin."""
+    graph = protection.graph_of(relations.catalogue())
+    beyond = graph.beyond([relations.concrete(model)])
+    return sorted(each._meta.label for each in beyond if site.is_registered(each))
+
+
+def _warning(site: Any, admin: Any, names: list[str]) -> checks.CheckMessage:
+    kind, model = type(admin), admin.model._meta
+    method = getattr(kind, ALLOWS)
+    doubt = (
+        f" Whether its {ALLOWS}() allows a delete at all cannot be told here."
+        if method.__module__ != DJANGO
+        else ""
+    )
+    return checks.Warning(
+        f"{kind.__module__}.{kind.__qualname__} of the site {site.name!r} deletes {some(names)} in"
+        f" other databases along with {model.label}, and asks for no permission to.{doubt}",
+        hint=f"{MIXIN.format(name=kind.__name__)}, registered in its place, below"
+        f" admin.site.unregister({model.object_name}) where it is none of yours.",
+        obj=kind,
+        id="integrity.W025",
+    )
+
+
+DEPLOYED = scoped(unasked)
