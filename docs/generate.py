@@ -85,7 +85,10 @@ REASONS = (
     "(`\\x1b`).\n",
     "A log record also names the lines of code that the error came through. Its text is in the",
     "log at the level `DEBUG` of the loggers `integrity.*` only: switch that on to debug a",
-    "receiver, and not where the log is kept, for it may hold personal data.",
+    "receiver, and not where the log is kept, for it may hold personal data.\n",
+    "A task that fails says the same: to Celery, and so to the worker's log, to Flower and to a",
+    "result backend, each error is a `TaskFailed` with the name of the task and such a reason, and",
+    "is raised from no other. A task that you call as a function raises the error itself.",
 )
 ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
 #: What becomes of the work, for each trouble.

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import IntegrityError, ProgrammingError
 
-from .plain import code_of, plain, reason_of_error
+from .plain import code_of, plain, reason_of_error, receiver_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -220,8 +220,11 @@ class DatabaseHindered(CrossDatabaseError):
 
 
 def _reason(error: BaseException | str) -> str:
-    """Return why a database is hindered. What a refused connection says quotes no row."""
-    if isinstance(error, BaseException) and code_of(error):
+    """Return why a database is hindered. What a refused connection says quotes no row.
+
+    A receiver, such as one of `connection_created`, may have said anything.
+    """
+    if isinstance(error, BaseException) and (code_of(error) or receiver_of(error)):
         return reason_of_error(error)
     return plain(error) or type(error).__name__
 
@@ -230,6 +233,10 @@ class DatabaseUnreachable(DatabaseHindered):
     """A database refused, lost or never answered the connection."""
 
     PREDICATE = "cannot be reached"
+
+
+class TaskFailed(CrossDatabaseError):
+    """A task of this app failed when Celery ran it. Names task and reason, and quotes no row."""
 
 
 class FiguresUnavailable(CrossDatabaseError):

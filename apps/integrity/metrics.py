@@ -9,7 +9,7 @@ now and then, and is no counter.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -17,15 +17,24 @@ from prometheus_client.registry import Collector
 
 from . import conf, relations, report
 from .exceptions import DatabaseUnreachable
+from .plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .report import Pulse, ScanRow, Status
 
 #: What was never seen, or never done, is older than anything.
 NEVER = float("inf")
 QUANTILES = (0.5, 0.95, 1.0)
+
+
+class Gauge(GaugeMetricFamily):
+    """One whose labels are plain text: names in the log are as somebody wrote them."""
+
+    def add_metric(self, labels: Sequence[str], value: float, timestamp: Any = None) -> None:
+        """Add a sample; a scrape stays UTF-8, and steers no terminal."""
+        super().add_metric([*map(plain, labels)], value, timestamp)
 
 
 class IntegrityCollector(Collector):
@@ -71,14 +80,14 @@ shared_exposition = report.Shared(exposition)
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
     of_log = name == "integrity_log_up"
     what = "deletion log can be reached" if of_log else "child database can be worked on"
-    found = GaugeMetricFamily(name, f"1 where the {what}.", labels=["database"])
+    found = Gauge(name, f"1 where the {what}.", labels=["database"])
     for alias in aliases:
         found.add_metric([alias], alias not in down)
     return found
 
 
 def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
-    deletions = GaugeMetricFamily(
+    deletions = Gauge(
         "integrity_deletions", "Rows of the deletion log, by state.", labels=["state"]
     )
     for state, number in status["deletions"].items():
@@ -105,7 +114,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         "integrity_paused": ("1 where an operator or a guard stopped work.", "paused"),
     }
     for name, (text, field) in figures.items():
-        found = GaugeMetricFamily(name, text, labels=["database"])
+        found = Gauge(name, text, labels=["database"])
         for row in rows:
             values = {
                 "backlog": row["backlog"],
@@ -119,7 +128,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             }
             found.add_metric([row["database"]], values[field])
         yield found
-    delay = GaugeMetricFamily(
+    delay = Gauge(
         "integrity_cascade_delay_seconds",
         "From the delete to the end of its cascade, of those that ended in the last five minutes.",
         labels=["database", "quantile"],
@@ -136,7 +145,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
 
 
 def _of_names(status: Status) -> GaugeMetricFamily:
-    found = GaugeMetricFamily(
+    found = Gauge(
         "integrity_unknown_work",
         "Names with open work that the catalogue does not know: nobody does it.",
         labels=["kind"],
@@ -149,21 +158,19 @@ def _of_names(status: Status) -> GaugeMetricFamily:
 
 def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
     both = ["relation", "database"]
-    coverage = GaugeMetricFamily(
+    coverage = Gauge(
         "integrity_scan_coverage_ratio", "Share of the pass under way that is scanned.", labels=both
     )
-    age = GaugeMetricFamily(
+    age = Gauge(
         "integrity_scan_guarantee_age_seconds",
         "Every orphan older than this was seen; +Inf: no pass is finished.",
         labels=both,
     )
-    orphans = GaugeMetricFamily(
-        "integrity_scan_orphans", "Orphans that the last scan saw.", labels=both
-    )
-    suspects = GaugeMetricFamily(
+    orphans = Gauge("integrity_scan_orphans", "Orphans that the last scan saw.", labels=both)
+    suspects = Gauge(
         "integrity_suspects", "Missing parents to be looked for again.", labels=["relation"]
     )
-    brake = GaugeMetricFamily(
+    brake = Gauge(
         "integrity_brake_engaged", "1 where the brake refuses to repair.", labels=["relation"]
     )
     for row in rows:
@@ -177,7 +184,7 @@ def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
         suspects.add_metric([row["relation"]], row["waiting"])
         brake.add_metric([row["relation"]], bool(row["brake"]))
     yield from (coverage, age, orphans, suspects, brake)
-    yield GaugeMetricFamily(
+    yield Gauge(
         "integrity_scan_period_seconds",
         "How often a pass over each relation should begin.",
         value=conf.current().scan_period_seconds,
@@ -190,7 +197,7 @@ def _of_processes(status: Status) -> Iterator[GaugeMetricFamily]:
         ("worker", "some worker", status["workers"]),
         ("beat", "beat", beat),
     ):
-        yield GaugeMetricFamily(
+        yield Gauge(
             f"integrity_{name}_heartbeat_age_seconds",
             f"Since {what} was last seen; +Inf: never.",
             value=_youngest(pulses),

@@ -123,6 +123,20 @@ def code_of(error: BaseException) -> str:
     return str(first) if is_number and type(driver).__module__.startswith(MYSQL_DRIVERS) else ""
 
 
+def receiver_of(error: BaseException) -> str:
+    """Return the dotted path of the innermost receiver of a signal that raised `error`, or ""."""
+    found, sends = "", False
+    step: TracebackType | None = error.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        module = str(frame.f_globals.get("__name__", ""))
+        was_sent, sends = sends, module == "django.dispatch.dispatcher"
+        if was_sent and not sends:
+            found = f"{module}.{frame.f_code.co_qualname}"
+        step = step.tb_next
+    return found
+
+
 def _own_words(error: BaseException) -> str:
     if not getattr(type(error), "own_words", False):
         return ""
@@ -131,7 +145,7 @@ def _own_words(error: BaseException) -> str:
 
 def _description(error: BaseException) -> str:
     words = _identified(error)
-    if receiver := _receiver(error.__traceback__):
+    if receiver := receiver_of(error):
         words += f" in receiver {receiver}"
     causes = [_own_words(cause) or _identified(cause) for cause in _causes(error)]
     return ", from ".join((words, *causes))
@@ -173,19 +187,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield cause
         error = cause
-
-
-def _receiver(step: TracebackType | None) -> str:
-    """Return the dotted path of the innermost receiver of a signal on a traceback, or ""."""
-    found, sends = "", False
-    while step is not None:
-        frame = step.tb_frame
-        module = str(frame.f_globals.get("__name__", ""))
-        was_sent, sends = sends, module == "django.dispatch.dispatcher"
-        if was_sent and not sends:
-            found = f"{module}.{frame.f_code.co_qualname}"
-        step = step.tb_next
-    return found
 
 
 def _class_name(value: Any) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, current_app, shared_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
@@ -30,7 +30,7 @@ from . import (
 )
 from .backends import clocks
 from .backends.connections import tolerated
-from .exceptions import UnknownName
+from .exceptions import TaskFailed, UnknownName
 from .phases import Phase
 from .plain import reason_of_error
 from .plain_logging import logger_of
@@ -51,6 +51,8 @@ logger = logger_of("integrity.tasks")
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
 #: See Note [A pile of ticks].
 TICK_SECONDS_MIN = 1.0
+#: What Celery acts upon by its class, besides a task's `throws`: Retry, Ignore and Reject; its own.
+MEANT_FOR_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
 #: The header that tells what the sender's clock says.
 SENT = "integrity_sent_at"
 
@@ -62,6 +64,12 @@ class Bounded(Task[..., None]):
     project, whatever its `task_acks_late` and limits are. A message is acknowledged when its task
     has ended, and given out again when the process that ran it was killed; a task is asked to hand
     over before it is killed. `task_annotations` override these: checks/celery.py names that.
+
+    Note [What a failed task says]: Celery writes the text of a task's error, and of all that it was
+    raised from, into the worker's log, the events that Flower shows, and the result backend. So
+    one that Celery runs fails with a `TaskFailed`, which quotes no row and is raised from nothing;
+    its traceback is the code that the error came through. The error itself is logged at DEBUG. A
+    task that is called as a function raises what it meets, as any function does.
     """
 
     acks_late = True
@@ -71,11 +79,35 @@ class Bounded(Task[..., None]):
     time_limit = TIME_LIMIT_SECONDS
     throws = (UnknownName,)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run it. See Note [What a failed task says]."""
+        if self.request.called_directly:
+            super().__call__(*args, **kwargs)
+            return
+        try:
+            self.run(*args, **kwargs)
+        except (*MEANT_FOR_CELERY, *self.throws) as error:
+            failure: Exception = error
+        except Exception as error:
+            logger.debug("%s failed", self.name, exc_info=error)
+            failure = TaskFailed(f"{self.name}: {reason_of_error(error)}")
+            failure.__traceback__ = error.__traceback__
+        else:
+            return
+        raise _alone(failure)
+
     def on_failure(self, exc: Exception, *args: Any) -> None:
         """Celery's hook, in the worker's process."""
         if isinstance(exc, UnknownName):
             logger.warning("%s: %s", self.name, exc)
         super().on_failure(exc, *args)
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the error without those that it was raised from, and without their texts."""
+    error.__cause__ = error.__context__ = None
+    error.__suppress_context__ = True
+    return error
 
 
 class Tick(Bounded):

@@ -13,7 +13,7 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.integrity import control, dispatch, relations, report, tasks
-from apps.integrity.exceptions import UnknownName
+from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Scan
 from sandbox.processes import eventually
 from tests.kinds.left.models import Book, Optional
@@ -252,7 +252,7 @@ class TestTick:
     def test_a_forged_message_names_no_victim(self) -> None:
         orphaned()
         for argument in ("default", "nowhere", 1, [1]):
-            with pytest.raises((UnknownName, TypeError)):
+            with pytest.raises((UnknownName, TaskFailed)):
                 run(tasks.scan_for_orphans, argument)
         assert Leaf.objects.count() == 3
         assert not Deletion.objects.exists()

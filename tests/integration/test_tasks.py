@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import capture, dispatch, log, relations, tasks
-from apps.integrity.exceptions import UnknownName
+from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from apps.shop.models import Order
 from sandbox.processes import eventually
@@ -334,14 +334,14 @@ class TestMessages:
     @pytest.mark.parametrize(
         ("task", "arguments", "error"),
         [
-            (tasks.cascade_into, ("shop_db", [1]), TypeError),
+            (tasks.cascade_into, ("shop_db", [1]), TaskFailed),
             (tasks.cascade_into, ("default",), UnknownName),
             (tasks.cascade_into, (1,), UnknownName),
             (tasks.verify_in, ("nope",), UnknownName),
             (tasks.scan_for_orphans, ("nope",), UnknownName),
             (tasks.dispatch_deletions, ("nope",), UnknownName),
             (tasks.dispatch_deletions, ("blog_db",), UnknownName),
-            (tasks.maintain, ("default",), TypeError),
+            (tasks.maintain, ("default",), TaskFailed),
         ],
     )
     def test_a_forged_message_is_refused_and_touches_nothing(

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import CASCADE, FOREVER, MAINTENANCE, SCAN, STEPS, T_ALARMS, VERIFY
+from .paths import (
+    CASCADE,
+    EXCEPTIONS,
+    FOREVER,
+    MAINTENANCE,
+    SCAN,
+    STEPS,
+    T_ALARMS,
+    TASKS,
+    VERIFY,
+)
 
 PLAIN = "apps/integrity/plain.py"
 FIELDS = "apps/integrity/fields.py"
 ISOLATION = "apps/integrity/isolation.py"
+METRICS = "apps/integrity/metrics.py"
+PARSER = "apps/integrity/management/plain_parser.py"
 LOGGING = "apps/integrity/plain_logging.py"
 T_ATTACK = "tests/security/test_attack_foreign_text.py"
+T_ARGUMENTS = "tests/security/test_attack_arguments.py"
+T_FAILED = "tests/security/test_attack_failed_task.py"
+T_FAILED_TASK = "tests/unit/test_failed_task.py"
+T_METRICS = "tests/security/test_attack_metrics.py"
 T_ISOLATION = "tests/unit/test_isolation.py"
 T_LOGGING = "tests/unit/test_plain_logging.py"
 T_PLAIN = "tests/unit/test_plain.py"
@@ -129,5 +145,78 @@ MUTATIONS = (
             f"{T_ATTACK}::test_a_step_of_maintenance_that_fails_stops_no_other",
             f"{T_ALARMS}::test_figures_that_cannot_be_read_keep_nobody_from_other_work",
         ),
+    ),
+    Mutation(
+        "a-failed-task-quotes",
+        "personal data: the worker's log, its events and Flower show what a receiver said",
+        TASKS,
+        '            failure = TaskFailed(f"{self.name}: {reason_of_error(error)}")\n',
+        "            failure = error\n",
+        (f"{T_FAILED}::test_nobody_is_told_what_a_receiver_said",),
+    ),
+    Mutation(
+        "a-failed-task-quotes-its-cause",
+        "the same, of what the error was raised from",
+        TASKS,
+        "    error.__cause__ = error.__context__ = None\n    error.__suppress_context__ = True\n",
+        "",
+        (f"{T_FAILED_TASK}::test_what_celery_acts_upon_stays_and_is_alone",),
+    ),
+    Mutation(
+        "a-time-limit-is-a-failure-like-any",
+        "Celery acts upon Retry, Ignore, Reject and the time limit by their classes",
+        TASKS,
+        "except (*MEANT_FOR_CELERY, *self.throws) as error:",
+        "except self.throws as error:",
+        (f"{T_FAILED_TASK}::test_what_celery_acts_upon_stays_and_is_alone",),
+    ),
+    Mutation(
+        "a-task-called-as-a-function-hides-its-error",
+        "who debugs a task in a shell is told a class and no more",
+        TASKS,
+        "        if self.request.called_directly:\n            super().__call__(*args, **kwargs)\n"
+        "            return\n        try:",
+        "        try:",
+        (f"{T_FAILED_TASK}::test_called_as_a_function_it_raises_what_it_meets",),
+    ),
+    Mutation(
+        "a-receiver-speaks-for-a-database",
+        "personal data: a listener to connections is quoted as if the server had said it",
+        EXCEPTIONS,
+        "(code_of(error) or receiver_of(error))",
+        "code_of(error)",
+        (f"{T_FAILED}::test_nobody_is_told_what_a_receiver_said",),
+    ),
+    Mutation(
+        "arguments-that-are-no-text",
+        "a key with a lone surrogate ends in a traceback of the driver's",
+        PARSER,
+        'if "\\0" in argument or not _is_utf8(argument):',
+        "if False:",
+        (f"{T_ARGUMENTS}::test_a_shell_s_bytes_end_in_a_line",),
+    ),
+    Mutation(
+        "arguments-without-bound",
+        "1 MB of somebody's text is asked for, and printed",
+        PARSER,
+        "if len(argument) > ARGUMENT_CHARS:",
+        "if False:",
+        (f"{T_ARGUMENTS}::test_a_text_key_is_asked_for_as_text_alone",),
+    ),
+    Mutation(
+        "usage-errors-as-they-come",
+        "an argument's escape codes steer the terminal that shows the usage error",
+        PARSER,
+        "super().error(plain(message, LINE_CHARS))",
+        "super().error(message)",
+        (f"{T_ARGUMENTS}::test_a_usage_error_steers_no_terminal",),
+    ),
+    Mutation(
+        "labels-as-they-come",
+        "names that somebody wrote into the log steer a terminal, or break a scrape",
+        METRICS,
+        "super().add_metric([*map(plain, labels)], value, timestamp)",
+        "super().add_metric(labels, value, timestamp)",
+        (f"{T_METRICS}::test_a_database_that_the_log_names",),
     ),
 )

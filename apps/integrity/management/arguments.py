@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from ..grants import Kind as Role
 from ..renaming import Kind
 from .exits import Exit
+from .plain_parser import PlainParser
 
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
@@ -22,7 +23,9 @@ BIGGEST_ID = 2**63 - 1
 
 def add(parser: CommandParser) -> None:
     """One sub-command for each verb, each with `--json`."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", parser_class=PlainParser
+    )
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
         verb.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -7,7 +7,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error
 
 from ... import conf, relations
@@ -15,15 +14,18 @@ from ...exceptions import CrossDatabaseError, UnknownName
 from ..arguments import reasoned
 from ..exits import Exit, failure
 from ..foreground import repair_all, scan_all
+from ..plain_parser import PlainArguments
 from ..voice import one_voice, shown
 from .integrity import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from django.core.management.base import CommandParser
+
     from ...scan import Scanned
     from ..voice import Tell
 
 
-class Command(BaseCommand):
+class Command(PlainArguments):
     """Scan, wait for the second look, repair. A dry run without `--apply`."""
 
     help = "Remove rows whose parent in another database is gone. A dry run without --apply."

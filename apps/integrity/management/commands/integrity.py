@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error, OperationalError
 
 from ... import (
@@ -37,6 +37,7 @@ from ..exits import Exit, diagnosis, failure, proven, standing
 from ..foreground import Drain, actor, backlog, broker, nameless, repair_all, scan_all
 from ..forever import Forever
 from ..mermaid import flowchart
+from ..plain_parser import PlainArguments
 from ..voice import one_voice, shown
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ WATCH_SECONDS = 2.0
 CLEAR = "\033[2J\033[H"
 
 
-class Command(BaseCommand):
+class Command(PlainArguments):
     """The verbs; each shows figures of `report` or runs the engine in this process."""
 
     help = "See and steer deletions that cascade across databases."
