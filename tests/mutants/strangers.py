@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     ADMIN,
+    ANSWERS,
     BOUNDED,
     DELETES,
     EFFECTS,
@@ -23,7 +24,8 @@ from .paths import (
 
 DELETING = f"{T_ACCOUNTS}::TestDeleting"
 USING = '        using = form.cleaned_data["log"]'
-AUDITS = "        page = report.audits(using=using,"
+AUDITS = "page = report.audits(using=using,"
+READS = f"        with _log(using):\n            {AUDITS}"
 
 MUTATIONS = (
     Mutation(
@@ -86,8 +88,8 @@ MUTATIONS = (
         "a-parameter-is-believed",
         "an address with 5,000 digits is an error of the server",
         PAGES,
-        f'    if form.is_valid():\n{USING} or using\n{AUDITS} before=form.cleaned_data["before"])',
-        f"    if form.fields:\n{AUDITS} before=int(request.GET.get('before') or 1))",
+        f'    if form.is_valid():\n{USING} or using\n{READS} before=form.cleaned_data["before"])',
+        f"    if form.fields:\n        {AUDITS} before=int(request.GET.get('before') or 1))",
         (f"{T_COST}::TestParameters::test_of_a_page",),
     ),
     Mutation(
@@ -217,5 +219,37 @@ MUTATIONS = (
         "return returns and given is False",
         "return given is False or bool(steps)",
         (f"{T_CHECK_DELETES}::TestSilence::test_but_not_where_that_cannot_be_told",),
+    ),
+    Mutation(
+        "a-log-away-is-a-500",
+        "each page of the dashboard is an error of the server while one of several logs is away",
+        ANSWERS,
+        "except (DatabaseHindered, FiguresUnavailable, Error) as error:",
+        "except FiguresUnavailable as error:",
+        (f"{T_ACCOUNTS}::TestAway::test_one_of_two_logs",),
+    ),
+    Mutation(
+        "slow-figures-are-a-500",
+        "pages of figures are an error of the server while a log takes its time",
+        ANSWERS,
+        "except (DatabaseHindered, FiguresUnavailable, Error) as error:",
+        "except (DatabaseHindered, Error) as error:",
+        (f"{T_ACCOUNTS}::TestAway::test_a_log_that_is_slow",),
+    ),
+    Mutation(
+        "a-page-waits-for-ever",
+        "a page of one deletion waits as long as somebody alters the log's tables",
+        PAGES,
+        "with timed_read(using, STATEMENT_SECONDS):",
+        "with timed_read(using, 20 + STATEMENT_SECONDS):",
+        (f"{T_ACCOUNTS}::TestAway::test_a_log_that_is_slow",),
+    ),
+    Mutation(
+        "a-silent-log-goes-unsaid",
+        "scans of a log that is away are missing, and the page does not say so",
+        PAGES,
+        "return sorted(using for using, answers in logs.items() if not answers)",
+        "return sorted(using for using, answers in logs.items() if not logs)",
+        (f"{T_ACCOUNTS}::TestAway::test_one_of_two_logs",),
     ),
 )

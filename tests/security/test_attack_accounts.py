@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 from django.test import Client
 from django.urls import reverse
 
 from apps.blog.models import Comment, Post
-from apps.integrity import control, dispatch, permissions
-from apps.integrity.dashboard import figures
+from apps.integrity import control, dispatch, permissions, relations
+from apps.integrity.dashboard import figures, pages
 from apps.integrity.dashboard.keys import HIDDEN
-from apps.integrity.models import Audit, Deletion
+from apps.integrity.exceptions import FiguresUnavailable
+from apps.integrity.models import Audit, ChildDatabase, Deletion
+from apps.integrity.relations import Catalogue
 from apps.shop.models import Order
 from tests.kinds import rights_urls
 from tests.kinds.left import models as left
@@ -28,7 +32,7 @@ from tests.kinds.parents import models as parents
 from tests.kinds.right import models as right
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.http import HttpResponse
 
@@ -633,6 +637,172 @@ class TestRoutes:
                     page = client.get(DASHBOARD + route.format(pk=gone.pk))
                     assert page.status_code == 200
                     says_nothing_of_a_server(page)
+
+
+class TestAway:
+    """Each route while a log is away, or takes too long: the page says so, and nothing is a 500."""
+
+    #: A relation whose parent, and so whose log, is in that database.
+    RELATIONS: ClassVar = {"test_left": "right.BookNote.book", "test_lite": "left.Quote.author"}
+
+    @pytest.fixture(params=RELATIONS)
+    def using(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def root(self) -> Client:
+        return logged_in(User.objects.create_superuser("root"))
+
+    @pytest.fixture
+    def only(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        def chosen(*labels: str) -> None:
+            relations_now = relations.discover().relations
+            found = Catalogue(tuple(each for each in relations_now if each.label in labels))
+            monkeypatch.setattr(relations, "catalogue", lambda: found)
+
+        return chosen
+
+    @pytest.fixture
+    def away(self, refuse: Callable[[str], Any]) -> Callable[[str], Any]:
+        """Nobody listens; or the file is not there."""
+
+        @contextmanager
+        def gone(using: str) -> Iterator[None]:
+            connection = connections[using]
+            connection.close()
+            with refuse(using), pytest.MonkeyPatch.context() as patch:
+                if connection.vendor == "sqlite":
+                    patch.setitem(connection.settings_dict, "NAME", "/nowhere/log.sqlite3")
+                yield
+                connection.close()
+
+        return gone
+
+    def answers(self, client: Client, using: str, data: dict[str, str]) -> dict[str, Any]:
+        """Of each route, with what an act tells on the next page."""
+        figures.forget()
+        found = {}
+        for route, needed in ROUTES.items():
+            path = route.replace("default", using).format(pk=1)
+            path = path.replace("blog.Post.author", data["relation"])
+            ask = client.get if needed == "view" else client.post
+            found[route] = ask(DASHBOARD + path, {} if needed == "view" else data, follow=True)
+        assert not [each for each, answer in found.items() if answer.status_code == 500]
+        for answer in found.values():
+            says_nothing_of_a_server(answer)
+        return found
+
+    def unanswered(self, answers: dict[str, Any]) -> set[str]:
+        """Routes that show nothing but why. A document has a status of its own."""
+        for route, answer in answers.items():
+            assert answer.status_code == (503 if "error" in answer.text[:9] else 200), route
+        return {
+            each for each, a in answers.items() if "ix-unanswered" in a.text or a.status_code != 200
+        } - {"", *self.ACTS}
+
+    #: Of one deletion, in that log.
+    OWN = (
+        "deletions/default/{pk}/",
+        "deletions/default/{pk}/receipt/",
+        "deletions/default/{pk}/receipt.json",
+    )
+    ACTS = tuple(each for each, needed in ROUTES.items() if needed != "view")
+
+    def test_one_of_two_logs(
+        self,
+        root: Client,
+        only: Callable[..., None],
+        away: Callable[[str], Any],
+        using: str,
+        gone: Deletion,
+    ) -> None:
+        relation = self.RELATIONS[using]
+        only("blog.Post.author", relation)
+        child = relations.catalogue().relation(relation).child_databases[0]
+        data = {**DATA, "relation": relation, "confirmation": relation, "database": child}
+        with away(using):
+            found = self.answers(root, using, data)
+            assert self.unanswered(found) == {*self.OWN}
+            for route in (*self.OWN, "scans/", "relations/", "", *self.ACTS):
+                assert using in found[route].content.decode(), route
+            assert "blog.Post.author" in found["scans/"].content.decode()
+            for page in ("deletions", "audit"):
+                other = root.get(f"{DASHBOARD}{page}/", {"log": using})
+                assert (other.status_code, other.context["logs"][0]) == (200, "default")
+                assert f"Database {using} cannot be reached: " in other.text
+        # The other log took what was asked of it.
+        assert ChildDatabase.objects.filter(alias=child).exists()
+
+    def test_the_only_log(
+        self,
+        root: Client,
+        only: Callable[..., None],
+        away: Callable[[str], Any],
+        using: str,
+    ) -> None:
+        relation = self.RELATIONS[using]
+        only(relation)
+        child = relations.catalogue().relation(relation).child_databases[0]
+        data = {**DATA, "relation": relation, "confirmation": relation, "database": child}
+        with away(using):
+            found = self.answers(root, using, data)
+        unanswered = {"deletions/", "relations/", "scans/", "audit/", *self.OWN}
+        assert self.unanswered(found) == unanswered
+        for route in unanswered:
+            assert f"Database {using} cannot be reached: " in found[route].text
+        for route in ("", *self.ACTS):
+            assert using in found[route].text, route
+
+    def test_a_log_that_is_slow(
+        self, root: Client, only: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody alters its tables. What one tab computes, the others do not wait for."""
+        only("blog.Post.author", "right.BookNote.book")
+        monkeypatch.setattr(pages, "STATEMENT_SECONDS", 0.2)
+        for name in ("overview", "scans", "suspected"):
+            monkeypatch.setattr(figures, name, _unavailable)
+        with locked("test_left", "integrity_deletion"):
+            for route in self.OWN:
+                answer = root.get(DASHBOARD + route.replace("default", "test_left").format(pk=1))
+                assert answer.status_code == (503 if route.endswith("json") else 200)
+                assert "refuses what was asked: OperationalError 57014" in answer.text
+            for page in ("deletions", "audit"):
+                answer = root.get(f"{DASHBOARD}{page}/?log=test_left")
+                assert ("57014" in answer.text) is (page == "deletions")
+        for route in ("", "relations/", "scans/"):
+            answer = root.get(DASHBOARD + route)
+            assert (answer.status_code, "within 5 s" in answer.text) == (200, True)
+
+    @pytest.fixture
+    def gone(self) -> Deletion:
+        User.objects.create(username="gone").delete()
+        return Deletion.objects.latest("pk")
+
+
+def _unavailable() -> None:
+    raise FiguresUnavailable(5)
+
+
+@contextmanager
+def locked(using: str, table: str) -> Iterator[None]:
+    """Somebody else alters the table."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic(using), connections[using].cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            held.set()
+            over.wait(30)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _refused(alias: str) -> Exception:

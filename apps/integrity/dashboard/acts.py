@@ -16,8 +16,8 @@ from django.views.decorators.http import require_POST
 from .. import conf, control, relations, report, scan
 from .. import repair as repairs
 from ..exceptions import CrossDatabaseError
-from ..plain import plain, reason_of_error
 from . import figures, pages, words
+from .answers import require, why
 from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
 
 if TYPE_CHECKING:
@@ -50,44 +50,62 @@ def _steer(
     act: Callable[..., bool],
     word: str,
 ) -> HttpResponse:
-    pages.require(request, "operate")
+    require(request, "operate")
     if not form.is_valid():
         return _refused(request, site, form, "changelist")
     database, reason = form.cleaned_data["database"], form.cleaned_data["reason"]
-    try:
-        changed = [
-            act(database, actor=_actor(request), reason=reason, using=using)
-            for using in relations.catalogue().log_databases
-        ]
-    except (CrossDatabaseError, Error) as error:
-        messages.error(request, f"Database {database}: {words.public(_why(error))}")
-    else:
+
+    def steered(using: str) -> bool:
+        return act(database, actor=_actor(request), reason=reason, using=using)
+
+    changed, complete = _in_each_log(request, database, steered)
+    if any(changed) or complete:
         text = f"Database {database} {word}." if any(changed) else "Nothing had to change."
         messages.success(request, text)
     return _to(site, "changelist")
 
 
+def _in_each_log(
+    request: HttpRequest, database: str, act: Callable[[str], int]
+) -> tuple[list[int], bool]:
+    """What the act changed in each log that answers, and whether all do; the others are named."""
+    changed, logs = [], relations.catalogue().log_databases
+    for using in logs:
+        try:
+            control.reach(using)
+            changed.append(act(using))
+        except (CrossDatabaseError, Error) as error:
+            text = f"Database {database}, log {using}: {words.public(why(error))}"
+            messages.error(request, text)
+    return changed, len(changed) == len(logs)
+
+
 @require_POST
 def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Put what is blocked in a child database back to work."""
-    pages.require(request, "operate")
+    require(request, "operate")
     form = DatabaseForm(request.POST)
     if not form.is_valid():
         return _refused(request, site, form, "changelist")
-    changed = 0
-    for using in relations.catalogue().log_databases:
-        if blocked := report.blocked(form.cleaned_data["database"], using=using):
-            changed += control.retry(blocked, actor=_actor(request), using=using)
-    messages.success(request, f"{changed:,} cascades will be tried again.")
+    database = form.cleaned_data["database"]
+
+    def retried(using: str) -> int:
+        blocked = report.blocked(database, using=using)
+        return control.retry(blocked, actor=_actor(request), using=using) if blocked else 0
+
+    changed, complete = _in_each_log(request, database, retried)
+    if any(changed) or complete:
+        messages.success(request, f"{sum(changed):,} cascades will be tried again.")
     return _to(site, "changelist")
 
 
 @require_POST
 def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """Put one deletion's blocked cascades back to work."""
-    pages.require(request, "operate")
+    require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
+    control.reach(using)
     changed = control.retry([pk], actor=_actor(request), using=using)
     messages.success(request, f"{changed:,} cascades will be tried again.")
     return _to(site, "deletion", using, pk)
@@ -96,9 +114,10 @@ def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite
 @require_POST
 def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """Note that somebody knows of the rows that one deletion left alone."""
-    pages.require(request, "operate")
+    require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
+    control.reach(using)
     changed = control.acknowledge([pk], actor=_actor(request), reason="", using=using)
     messages.success(request, f"{changed:,} cascades are acknowledged.")
     return _to(site, "deletion", using, pk)
@@ -107,12 +126,13 @@ def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -
 @require_POST
 def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Scan one relation for a moment; beat goes on from there."""
-    pages.require(request, "operate")
+    require(request, "operate")
     form = ScanForm(request.POST)
     if not form.is_valid():
         return _refused(request, site, form, "relations")
     label, database = form.cleaned_data["relation"], form.cleaned_data["database"]
     using = relations.catalogue().relation(label).parent_databases[0]
+    control.reach(using)
     control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
@@ -134,7 +154,7 @@ def _told(seen: scan.Scanned) -> str:
 @require_POST
 def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Look at suspects once more and confirm them; workers then remove their rows."""
-    pages.require(request, "repair")
+    require(request, "repair")
     form = RepairForm(request.POST)
     known = {each.label: each for each in relations.catalogue().relations}
     relation = known.get(request.POST.get("relation", ""))
@@ -143,6 +163,7 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     if not form.is_valid():
         return pages.repair_page(request, site=site, relation=relation, form=form)
     actor, override = _actor(request), form.cleaned_data["override"].strip()
+    control.reach(relation.parent_databases[0])
     (done,) = repairs.repair([relation], override=override, actor=actor, seconds=REPAIR_SECONDS)
     control.audit(
         "repair",
@@ -163,10 +184,6 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 def _actor(request: HttpRequest) -> str:
     return str(request.user.get_username())[:200]
-
-
-def _why(error: Exception) -> str:
-    return plain(error) if isinstance(error, CrossDatabaseError) else reason_of_error(error)
 
 
 def _refused(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, JsonResponse
-from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from .. import conf, relations, repair, report
-from ..exceptions import CrossDatabaseError, DatabaseUnreachable, FiguresUnavailable
-from ..models import Dashboard
+from .. import conf, control, relations, repair, report
+from ..backends.bounded import timed_read
+from ..exceptions import DatabaseUnreachable, FiguresUnavailable, InvalidKey, UnknownName
 from ..report import bounds
 from . import figures, pictures, words
+from .answers import page as _page
+from .answers import require
 from .forms import PageForm, RepairForm, SearchForm
 from .keys import Keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
@@ -30,17 +33,8 @@ PREVIEW_SUSPECTS = 1_000
 #: Processes that are listed; older signs of life are of processes that are long gone.
 PROCESSES = 12
 SCHEMA_VERSION = 1
-
-
-def allowed(request: HttpRequest, act: str) -> bool:
-    """Whether the user may `view`, `operate` or `repair`."""
-    return bool(request.user.has_perm(f"integrity.{act}_dashboard"))
-
-
-def require(request: HttpRequest, act: str) -> None:
-    """Raise `PermissionDenied` unless the user may."""
-    if not allowed(request, act):
-        raise PermissionDenied
+#: While a page waits, one statement on a log may take so long.
+STATEMENT_SECONDS = 5.0
 
 
 @require_safe
@@ -78,15 +72,16 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         chosen = form.cleaned_data
         using = chosen["log"] or using
         try:
-            page = report.deletions(
-                using=using,
-                model=chosen["model"],
-                key=chosen["key"].strip(),
-                state=chosen["state"],
-                before=chosen["before"],
-                searched=keys.may_search,
-            )
-        except CrossDatabaseError as raised:
+            with _log(using):
+                page = report.deletions(
+                    using=using,
+                    model=chosen["model"],
+                    key=chosen["key"].strip(),
+                    state=chosen["state"],
+                    before=chosen["before"],
+                    searched=keys.may_search,
+                )
+        except (InvalidKey, UnknownName) as raised:
             error = str(raised)
     return _page(
         request,
@@ -112,8 +107,19 @@ def _older(request: HttpRequest, page: Page | None) -> str:
     return query.urlencode()
 
 
+@contextmanager
+def _log(using: str) -> Iterator[None]:
+    """Read one log: one that is away, or takes too long, holds no page up."""
+    control.reach(using)
+    with timed_read(using, STATEMENT_SECONDS):
+        yield
+
+
 def _deletion(using: str, pk: int) -> Deletion:
-    found = report.deletion(pk, using=using) if using in relations.log_databases() else None
+    if using not in relations.log_databases():
+        raise Http404("no such log")
+    with _log(using):
+        found = report.deletion(pk, using=using)
     if found is None:
         raise Http404("no such deletion in the log")
     return found
@@ -192,7 +198,17 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "Relations",
         rows=[(row, done.get((row["relation"], row["child_database"]))) for row in rows],
         picture=pictures.relation_map(rows),
+        silent=_silent(relation for relation, _ in done),
     )
+
+
+def _silent(scanned: Iterable[str]) -> list[str]:
+    """The logs of which no relation is among those that were scanned: they did not answer."""
+    seen = {*scanned}
+    logs = {
+        each.parent_databases[0]: each.label in seen for each in relations.catalogue().relations
+    }
+    return sorted(using for using, answers in logs.items() if not answers)
 
 
 @require_safe
@@ -207,6 +223,7 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "scans",
         "Scans and suspects",
         rows=rows,
+        silent=_silent(row["relation"] for row in rows),
         found=[
             (each, brakes.get(each.relation, ""), _shown(each, Keys(request, site)))
             for each in figures.suspected()
@@ -274,27 +291,9 @@ def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     using, page = logs[0], None
     if form.is_valid():
         using = form.cleaned_data["log"] or using
-        page = report.audits(using=using, before=form.cleaned_data["before"])
+        with _log(using):
+            page = report.audits(using=using, before=form.cleaned_data["before"])
     return _page(
         request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
         older=_older(request, page),
     )  # fmt: skip
-
-
-def _page(
-    request: HttpRequest, site: AdminSite, name: str, title: str, **context: Any
-) -> HttpResponse:
-    request.current_app = site.name  # as Django's own admin pages do
-    return TemplateResponse(
-        request,
-        f"integrity/{name}.html",
-        {
-            **site.each_context(request),
-            "title": title,
-            "opts": Dashboard._meta,
-            "page_name": name,
-            "may_operate": allowed(request, "operate"),
-            "may_repair": allowed(request, "repair"),
-            **context,
-        },
-    )

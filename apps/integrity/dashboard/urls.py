@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.urls import path
 
 from . import acts, pages
+from .answers import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,10 @@ _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
 def urls(site: AdminSite) -> list[URLPattern]:
     """Every page behind the login of `site`; each checks its own permission."""
     return [
-        path(route, site.admin_view(partial(view, site=site)), name=f"integrity_dashboard_{name}")
+        path(
+            route,
+            site.admin_view(partial(answered(view), site=site)),
+            name=f"integrity_dashboard_{name}",
+        )
         for route, (view, name) in _ROUTES.items()
     ]

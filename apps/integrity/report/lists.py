@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Max, Q, QuerySet
 
-from .. import relations
+from .. import control, relations
 from ..backends import clocks
 from ..exceptions import InvalidKey
 from ..models import Audit, Cascade, Deletion, of_keys
@@ -126,10 +126,12 @@ class Suspects:
 
 
 def suspected() -> list[Suspects]:
-    """What waits for repair, by relation."""
-    found = []
+    """What waits for repair, by relation, in the logs that answer."""
+    found, logs = [], control.answering_logs()
     for relation in relations.catalogue().relations:
         using = relation.parent_databases[0]
+        if using not in logs:
+            continue
         rows = Deletion.objects.using(using).filter(
             state=Deletion.State.SUSPECT, relation=relation.label
         )

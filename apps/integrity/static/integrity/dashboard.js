@@ -60,6 +60,8 @@
         const other = page.getElementById(node.id);
         if (other) replace(node, other);
       }
+      // A page that says that a log does not answer has no figures: those here are of before.
+      if (page.getElementById("ix-unanswered")) throw new Error("no answer");
       told(`As of ${new Date().toLocaleTimeString()}`, false);
     } catch {
       const since = note.textContent.replace(/^(As of|Not updated since) /, "");

@@ -1,0 +1,113 @@
+"""What all pages have: permissions, their frame, and what they say where a log does not answer.
+
+Note [No answer]: one of several logs may be away, or take too long, while the admin itself works. A
+page that has nothing to show then says why, and an act says it in a message. Pages of figures show
+those of the logs that answer, and name the others. It is no error of the server: open tabs ask
+every few seconds, and Django mails each such error. Documents have a status that says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import Error
+from django.http import HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from .. import relations
+from ..exceptions import CrossDatabaseError, DatabaseHindered, FiguresUnavailable
+from ..models import Dashboard
+from ..plain import plain, reason_of_error
+from . import figures, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest, HttpResponse
+
+logger = logging.getLogger(__name__)
+
+UNAVAILABLE = 503
+
+
+def allowed(request: HttpRequest, act: str) -> bool:
+    """Whether the user may `view`, `operate` or `repair`."""
+    return bool(request.user.has_perm(f"integrity.{act}_dashboard"))
+
+
+def require(request: HttpRequest, act: str) -> None:
+    """Raise `PermissionDenied` unless the user may."""
+    if not allowed(request, act):
+        raise PermissionDenied
+
+
+def page(
+    request: HttpRequest, site: AdminSite, name: str, title: str, **context: Any
+) -> HttpResponse:
+    """A page in the frame of the admin."""
+    request.current_app = site.name  # as Django's own admin pages do
+    return TemplateResponse(
+        request,
+        f"integrity/{name}.html",
+        {
+            **site.each_context(request),
+            "title": title,
+            "opts": Dashboard._meta,
+            "page_name": name,
+            "may_operate": allowed(request, "operate"),
+            "may_repair": allowed(request, "repair"),
+            **context,
+        },
+    )
+
+
+def answered(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """The view, with an answer where a log has none. See Note [No answer]."""
+
+    @functools.wraps(view)
+    def answering(request: HttpRequest, *args: Any, site: AdminSite, **named: Any) -> HttpResponse:
+        try:
+            return view(request, *args, site=site, **named)
+        except (DatabaseHindered, FiguresUnavailable, Error) as error:
+            sentence = _sentence(error)
+        logger.warning("the dashboard cannot answer %s: %s", request.path, sentence)
+        if request.method == "POST":
+            return _told(request, site, words.public(sentence))
+        return _said(request, site, words.public(sentence))
+
+    return answering
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, DatabaseHindered):
+        return plain(f"Database {error.database} {error.sentence}")
+    if isinstance(error, FiguresUnavailable):
+        return f"No figures: {error}"
+    return f"A database refuses what was asked: {reason_of_error(error)}"
+
+
+def why(error: Exception) -> str:
+    """What a page may say of an error."""
+    return plain(error) if isinstance(error, CrossDatabaseError) else reason_of_error(error)
+
+
+def _told(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
+    """An act was not carried out, or not in all logs."""
+    figures.forget()
+    messages.error(request, sentence)
+    address = reverse("admin:integrity_dashboard_changelist", current_app=site.name)
+    return HttpResponseRedirect(address)
+
+
+def _said(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
+    if request.path.endswith(".json"):
+        return JsonResponse({"error": sentence}, status=UNAVAILABLE)
+    verdict = words.Verdict(level="trouble", sentence=sentence)
+    logs = relations.log_databases()
+    return page(request, site, "unanswered", "Integrity", verdict=verdict, logs=logs)
