@@ -59,7 +59,7 @@ API = {
     "queues.celery_worker": ("install",),
     "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
-    "operations": ("RenameTracked",),
+    "operations": ("RenameTracked", "RenameTrackedField"),
     "metrics": ("IntegrityCollector", "exposition"),
     "exceptions": (),
 }

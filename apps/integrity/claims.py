@@ -20,6 +20,7 @@ none of them is touched, and nothing is proven about them.
 | taken after the verification | nothing any more | verified | verified |
 | a suspect's (of a scan) at its second look | nothing: it was never a deletion | none | cancelled |
 | the log does not say which value it was | waits, and says so | waiting | dispatched |
+| given up by an operator, for want of it | left to a scan | cancelled | cancelled |
 
 Each relation is judged by the value that its own rows hold: a primary key that came back keeps no
 rows that refer to a name which did not. A deletion that is kept has ended: `cascades[].kept` and

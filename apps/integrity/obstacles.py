@@ -16,7 +16,6 @@ from . import claims
 from .backends.errors import Trouble, trouble_of
 from .plain import reason_of_error
 from .plain_logging import Origin, origin_of
-from .relations import label
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -68,14 +67,17 @@ def obstacle(
 
 def not_known(relation: Relation) -> Obstacle:
     """Return what it means that the log does not say which value the relation's rows hold."""
-    target = label(relation.target)
+    target = f"{relation.parent._meta.label}.{relation.target.name}"
+    rename = "manage.py integrity rename"
     return Obstacle(
         relation=relation.label,
         trouble=Trouble.SCHEMA,
         reason=(
-            f"{relation.label}: the log does not say which {target} was deleted: the field had"
-            " another name then, or no relation to it. Roll that back until this is done, or give"
-            " it up (`integrity rename --close`) and let a scan find the rows"
+            f"{relation.label}: the log does not say which {target} was deleted. Where the field"
+            f" had another name then, `{rename} {relation.parent._meta.label}.OLD {target} --field"
+            f" --apply` gives its values today's. Where no relation asked for it then, `{rename}"
+            f" {target} --field --close REASON --apply` ends the wait, and `manage.py integrity"
+            f" scan --relation {relation.label} --full` finds rows that are left"
         ),
     )
 

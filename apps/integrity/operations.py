@@ -1,4 +1,4 @@
-"""For migrations of a project: what the deletion log calls a model or a relation follows a rename.
+"""For migrations of a project: what the deletion log calls a model, a relation or a field follows.
 
 operations = [
     migrations.RenameModel("Customer", "Client"),
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db.migrations.operations.base import Operation
 
 from . import leaving, renames
-from .renaming import Kind, Renaming
+from .renaming import Kind, Renaming, field_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -65,7 +65,7 @@ class RenameTracked(Operation):
     reversible = True
 
     def __init__(self, old: str, new: str) -> None:
-        self.old, self.new = old, new
+        self.old, self.new, self.kind = old, new, Kind.of(old)
         if Kind.ALIAS in {Kind.of(old), Kind.of(new)} or Kind.of(old) is not Kind.of(new):
             raise ValueError(
                 f"RenameTracked({old!r}, {new!r}): give two labels of models, as in"
@@ -109,6 +109,22 @@ class RenameTracked(Operation):
     ) -> None:
         using = schema_editor.connection.alias
         if renames.has_log(using):
-            change = Renaming(kind=Kind.of(old), old=old, new=new)
+            change = Renaming(kind=self.kind, old=old, new=new)
             actor = f"migration of {app_label}"
             renames.rename_in(change, using=using, actor=actor, apply=True, history=False)
+
+
+class RenameTrackedField(RenameTracked):
+    """The same for a parent's field that a `to_field` names: values in the log get the new name.
+
+    Takes labels of fields ("shop.Customer.handle"). Put it beside `RenameField` of the parent.
+    """
+
+    def __init__(self, old: str, new: str) -> None:
+        super().__init__(old, new)
+        self.kind = Kind.FIELD
+        if Kind.of(old) is not Kind.RELATION or field_of(old)[0] != field_of(new)[0]:
+            raise ValueError(
+                f"RenameTrackedField({old!r}, {new!r}): give two fields of one model, as in"
+                ' "shop.Customer.handle"'
+            )

@@ -15,7 +15,7 @@ from . import alarms, control, identity, log, passes, relations, report
 from .exceptions import InvalidName
 from .models import Audit, Deletion
 from .plain_logging import logger_of
-from .renaming import Kind, Renaming
+from .renaming import Kind, Renaming, field_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ def require(change: Renaming, *, force: bool = False) -> None:
     Raises `InvalidName`. With `force`, the old name may be in use.
     """
     known = _known()[change.kind]
+    _require_one_parent(change)
     if change.new not in known:
         listed = ", ".join(known) or "none"
         raise InvalidName(f"{change.new!r} is no {change.kind} of the catalogue; known: {listed}")
@@ -41,6 +42,15 @@ def require(change: Renaming, *, force: bool = False) -> None:
         raise InvalidName(
             f"{change.old!r} is a {change.kind} of today: its work is done under this name."
             " Where all of it shall get the new name, add --force"
+        )
+
+
+def _require_one_parent(change: Renaming) -> None:
+    (old, _), (new, _) = field_of(change.old), field_of(change.new)
+    if change.kind is Kind.FIELD and old != new:
+        raise InvalidName(
+            f"{change.old!r} and {change.new!r} are fields of two models; where the model has"
+            " another name, too, rename that first"
         )
 
 
@@ -68,7 +78,8 @@ def rename_in(
     """Rename in one log; what is over only with `history`."""
     writers: dict[str, Callable[..., int]] = {
         "log": log.rename,
-        **({"history": log.rename_history} if history else {}),
+        "fields": log.rename_field,
+        **({"history": _rename_history} if history else {}),
         "scans": passes.rename,
         "databases": control.rename,
         "alarms": alarms.rename,
@@ -81,12 +92,23 @@ def rename_in(
     return {name: act(change, using=using, apply=True) for name, act in writers.items()}
 
 
+def _rename_history(change: Renaming, *, using: str, apply: bool) -> int:
+    number = log.rename_history(change, using=using, apply=apply)
+    return number + log.rename_field(change, using=using, apply=apply, history=True)
+
+
 def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Changed:
     """Give up what is open under a name that nobody knows. Raises `InvalidName` for one of today.
 
-    Rows that refer to those parents stay: the scan of a relation that is there finds them.
+    Rows that refer to those parents stay: the scan of a relation that is there finds them. A field
+    has to be one of today: what is given up waits for its value, and the log does not say which.
     """
-    if name in _known()[kind]:
+    known = _known()[kind]
+    if kind is Kind.FIELD:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise InvalidName(f"{name!r} is no field of the catalogue; known: {listed}")
+    elif name in known:
         raise InvalidName(f"{name!r} is a {kind} of today: its work is done, and not given up")
     total: Changed = {}
     for using in control.answering_logs():
@@ -95,9 +117,11 @@ def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Cha
 
 
 def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply: bool) -> Changed:
-    why = f"given up by an operator: {reason}"
+    why = f"{log.GIVEN_UP}: {reason}"
 
     def give_up(*, apply: bool) -> Changed:
+        if kind is Kind.FIELD:
+            return {"log": _close_field(name, why, using, apply=apply)}
         if kind is Kind.ALIAS:
             number = log.close_database(name, why, using=using, apply=apply)
         else:
@@ -114,6 +138,18 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
         return found
     control.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
     return give_up(apply=True)
+
+
+def _close_field(name: str, why: str, using: str, *, apply: bool) -> int:
+    along = report.along(*field_of(name))
+    return log.close_field(
+        name,
+        [each.label for each in along],
+        list(dict.fromkeys(alias for each in along for alias in each.child_databases)),
+        why,
+        using=using,
+        apply=apply,
+    )
 
 
 def after_migrate(using: str, plan: Sequence[object] = (), **_: object) -> None:
@@ -141,6 +177,11 @@ def _known() -> dict[Kind, list[str]]:
         Kind.ALIAS: list(dict.fromkeys([*found.child_databases, *found.log_databases])),
         Kind.MODEL: list(dict.fromkeys([*found.parents, *children])),
         Kind.RELATION: [each.label for each in found.relations],
+        Kind.FIELD: [
+            f"{parent._meta.label}.{field.name}"
+            for parent, fields in found.targets.items()
+            for field in fields
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""What a rename makes of the names in a log: aliases, models, relations. Pure."""
+"""What a rename makes of the names in a log: aliases, models, relations, fields. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from dataclasses import dataclass
 
 
 class Kind(enum.StrEnum):
-    """What a name is of: a database, a model (of parents or of children), or a relation."""
+    """What a name is of: a database, a model (of parents or of children), a relation, or a field.
+
+    A field is one of a parent, other than its primary key, that a `to_field` names.
+    """
 
     ALIAS = "alias"
     MODEL = "model"
     RELATION = "relation"
+    FIELD = "field"
 
     @classmethod
     def of(cls, name: str) -> Kind:
-        """The kind that a name looks like: "blog_db", "auth.User", "blog.Post.author"."""
+        """The kind that a name looks like: "blog_db", "auth.User", "blog.Post.author".
+
+        A field looks like a relation: only who says so means one.
+        """
         dots = name.partition("@")[0].count(".")
         return cls.RELATION if dots > 1 else cls.MODEL if dots else cls.ALIAS
+
+
+def field_of(name: str) -> tuple[str, str]:
+    """Return the parent and the field in a field's name, as in "auth.User.username"."""
+    parent, _, field = name.rpartition(".")
+    return parent, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

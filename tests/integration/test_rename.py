@@ -291,7 +291,7 @@ class TestAnOperatorDoesIt:
         dispatch.sweep_all()
         of_old_parent()
         monkeypatch.setattr(in_log, "BATCH", 3)
-        real, calls = in_log._make_due, []
+        real, calls = in_log.make_due, []
 
         def die(cascades: Any) -> None:
             calls.append(1)
@@ -299,11 +299,11 @@ class TestAnOperatorDoesIt:
                 raise KeyboardInterrupt
             real(cascades)
 
-        monkeypatch.setattr(in_log, "_make_due", die)
+        monkeypatch.setattr(in_log, "make_due", die)
         with pytest.raises(KeyboardInterrupt):
             run("rename", OLD_PARENT, "auth.User", "--apply")
         assert Deletion.objects.filter(parent=OLD_PARENT).count() == 4
-        monkeypatch.setattr(in_log, "_make_due", real)
+        monkeypatch.setattr(in_log, "make_due", real)
         assert run("rename", OLD_PARENT, "auth.User", "--apply").document["changed"] == 4
         drained(run)
         assert rows() == 0

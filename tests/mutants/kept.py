@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import ALARMS, CAPTURE, CLAIMS, ENTRIES, EXITS, TIME_SLICE, VERIFY
+from .paths import ALARMS, CAPTURE, CLAIMS, ENTRIES, EXITS, RENAMES, TIME_SLICE, VERIFY
 
 KEPT = "apps/integrity/log/kept.py"
 PENDING = "apps/integrity/log/pending.py"
@@ -12,7 +12,76 @@ ATTACKS = "tests/security/test_attack_returning_keys.py"
 BEFORE, MEANWHILE, TOLD = (f"{ATTACKS}::Test{each}" for each in ("Before", "Meanwhile", "Told"))
 UNKNOWN, ASKED = f"{ATTACKS}::TestUnknownValues", f"{ATTACKS}::TestPending"
 
+FIELDS_LOG = "apps/integrity/log/fields.py"
+FIELDS_REPORT = "apps/integrity/report/fields.py"
+LISTS = "apps/integrity/report/lists.py"
+RENAMED = "tests/integration/test_rename_fields.py"
+
 MUTATIONS = (
+    Mutation(
+        "a-field-renamed-over-another-value",
+        "G1: a value is lost, and rows that hold it stay, because another one got its name",
+        FIELDS_LOG,
+        "    if new in targets and targets[new] != targets[old]:\n        return None\n",
+        "",
+        (f"{RENAMED}::TestRefused::test_two_values_of_one_deletion",),
+    ),
+    Mutation(
+        "a-field-renamed-to-what-cannot-hold-it",
+        "G7: one value that a field cannot hold stops whatever is claimed with it",
+        FIELDS_LOG,
+        "target is not None and not _fits(target, targets[new])",
+        "False",
+        (f"{RENAMED}::TestRefused::test_a_value_that_the_field_cannot_hold",),
+    ),
+    Mutation(
+        "a-field-that-nobody-knows",
+        "G1: values get a name that no relation asks for",
+        RENAMES,
+        "    if change.new not in known:",
+        "    if False:",
+        (f"{RENAMED}::TestRefused::test_names_that_make_no_sense",),
+    ),
+    Mutation(
+        "a-field-that-is-lacking-is-untold",
+        "G11: a deletion whose value nobody knows waits, and no finding says what to type",
+        FIELDS_REPORT,
+        "for pk, targets in rows if field not in targets}",
+        "for pk, targets in rows if False}",
+        (f"{RENAMED}::TestARenamedField::test_what_the_finding_says_leads_out",),
+    ),
+    Mutation(
+        "given-up-although-other-rows-wait",
+        "G1: rows along other relations are given up with those that nobody can find",
+        FIELDS_LOG,
+        "if each.failing and {*each.failing} <= {*labels}]",
+        "if each.failing]",
+        (f"{RENAMED}::TestANewRelation::test_one_that_waits_for_other_rows_too_goes_on",),
+    ),
+    Mutation(
+        "given-up-although-the-value-is-known",
+        "G1: a cascade that could be done is given up",
+        FIELDS_LOG,
+        "Cascade.IN_BACKLOG, lacks, state",
+        "Cascade.IN_BACKLOG, state",
+        (f"{RENAMED}::TestANewRelation::test_one_that_has_the_value_goes_on",),
+    ),
+    Mutation(
+        "given-up-in-part-is-verified",
+        "G12: a deletion of which an operator gave a part up is proven",
+        ENTRIES,
+        "arrived = [pk for pk in arrived if pk not in {*kept, *lost}]",
+        "arrived = [pk for pk in arrived if pk not in kept]",
+        (f"{RENAMED}::TestANewRelation::test_what_the_reason_says_leads_out",),
+    ),
+    Mutation(
+        "a-list-without-what-its-card-counts",
+        "the page that a card links to shows nothing",
+        LISTS,
+        "rows.filter(Q(state=state) | Q(",
+        "rows.filter(Q(state=state) & Q(",
+        (f"{RENAMED}::test_a_list_of_the_kept_has_what_its_card_counts",),
+    ),
     Mutation(
         "kept-is-done",
         "G12: rows of a value that was taken over are left, and the deletion is verified",

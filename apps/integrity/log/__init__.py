@@ -14,7 +14,8 @@ from .claiming import (
     take_over,
     unverified_databases,
 )
-from .entries import cancel, dispatch, leading, purge, record, settle
+from .entries import GIVEN_UP, cancel, dispatch, leading, purge, record, settle
+from .fields import SAMPLE, close_field, lacking, over_in, rename_field
 from .kept import COUNTED_MAX, acknowledge, counted, keep, look_again, note
 from .names import open_databases, open_deletions, open_names, waiting_under
 from .outcomes import (
@@ -47,6 +48,8 @@ from .suspects import (
 
 __all__ = [
     "COUNTED_MAX",
+    "GIVEN_UP",
+    "SAMPLE",
     "Claim",
     "Claimed",
     "Entered",
@@ -57,6 +60,7 @@ __all__ = [
     "claim",
     "claim_done",
     "close_database",
+    "close_field",
     "close_names",
     "confirm",
     "counted",
@@ -69,6 +73,7 @@ __all__ = [
     "hand_back",
     "hurry",
     "keep",
+    "lacking",
     "leading",
     "look_again",
     "note",
@@ -76,12 +81,14 @@ __all__ = [
     "open_databases",
     "open_deletions",
     "open_names",
+    "over_in",
     "pending",
     "postpone",
     "purge",
     "record",
     "release",
     "rename",
+    "rename_field",
     "rename_history",
     "renew",
     "renew_barriers",

@@ -92,6 +92,9 @@ def leading(database: str | None = None) -> Q:
 
 #: What a kept deletion says; its cascades say what was left.
 TAKEN_OVER = "the value was taken over: it belongs to a living row"
+#: How the reason of what an operator gives up begins, and what a deletion says of such a cascade.
+GIVEN_UP = "given up by an operator"
+IN_PART = "a part of it was given up by an operator; its cascades say which and why"
 #: What follows when no cascade of a deletion is in one of those states any more, and when.
 _NEXT = {
     Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
@@ -106,7 +109,7 @@ _NEXT = {
 def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
     """Move deletions on whose cascades have all arrived: to cascaded, and from there to their end.
 
-    That is verified; or kept, where one of the cascades is.
+    That is verified; or kept, where one of the cascades is; or cancelled, where one was given up.
 
     It runs after the cascades' own change has committed, so the last database to arrive sees all
     others; without `deletions` it looks at every open one, which mends a death in between. Gives
@@ -139,7 +142,9 @@ def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
             if following is Deletion.State.VERIFIED:
                 kept = _kept(arrived, found)
                 moved += _move(kept, using, Deletion.State.KEPT, reason=TAKEN_OVER)
-                arrived = [pk for pk in arrived if pk not in kept]
+                lost = _given_up([pk for pk in arrived if pk not in kept], found, using)
+                moved += _move(lost, using, Deletion.State.CANCELLED, reason=IN_PART)
+                arrived = [pk for pk in arrived if pk not in {*kept, *lost}]
             moved += _move(arrived, using, following, **{moment: Now()})
             standing |= dict.fromkeys(arrived, following)
     return moved
@@ -161,6 +166,19 @@ def _kept(pks: Sequence[int], found: Sequence[tuple[int, str]]) -> list[int]:
     """Return those deletions that have a kept cascade. Pure."""
     kept = {pk for pk, state in found if state == Cascade.State.KEPT}
     return [pk for pk in pks if pk in kept]
+
+
+def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) -> list[int]:
+    """Return those deletions of which an operator has given a cascade up: nobody proves them."""
+    cancelled = {pk for pk, state in found if state == Cascade.State.CANCELLED}
+    if not (wanted := [pk for pk in pks if pk in cancelled]):
+        return []
+    rows = tables.cascades(using).filter(
+        tables.among("deletion_id", wanted, using),
+        state=Cascade.State.CANCELLED,
+        reason__startswith=GIVEN_UP,
+    )
+    return sorted({*rows.values_list("deletion_id", flat=True)})
 
 
 def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:

@@ -58,7 +58,7 @@ def close_database(alias: str, reason: str, *, using: str, apply: bool) -> int:
     """Give up what is not over of the cascades into a database; other databases' go on."""
     changed = 0
     for rows in _unfinished(alias, using):
-        changed += _each(rows, using, lambda pks: _close(pks, reason, using), apply=apply)
+        changed += _each(rows, using, lambda pks: give_up(pks, reason, using), apply=apply)
     return changed
 
 
@@ -102,12 +102,12 @@ def _relabel(new: tuple[str, str], using: str) -> Callable[[list[int]], None]:
         parent, relation = new
         _named(pks, using).update(parent=parent, relation=relation)
         cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
-        _make_due(cascades)
+        make_due(cascades)
 
     return relabel
 
 
-def _make_due(cascades: QuerySet[Cascade]) -> None:
+def make_due(cascades: QuerySet[Cascade]) -> None:
     """What was set aside is due: who knows its names need not wait. A lease or a grace goes on."""
     grace = dt.timedelta(seconds=conf.current().grace_seconds)
     aside = Q(state__in=[Cascade.State.PENDING, Cascade.State.WAITING])
@@ -147,7 +147,7 @@ def _move(pks: list[int], new: str, using: str) -> None:
     rest = [pk for pk in pks if pk not in set(twins)]
     renamed = tables.cascades(using).filter(tables.among("pk", rest, using))
     renamed.update(database=new)
-    _make_due(renamed)
+    make_due(renamed)
 
 
 def _take_both(there: QuerySet[Cascade], deletions: list[int], using: str) -> None:
@@ -175,7 +175,7 @@ def _fences(change: Renaming, using: str, *, apply: bool) -> int:
     return _each(rows, using, move, apply=apply)
 
 
-def _close(pks: list[int], reason: str, using: str) -> None:
+def give_up(pks: list[int], reason: str, using: str) -> None:
     """A deletion of which nothing is left but what was given up is given up."""
     closed = tables.cascades(using).filter(tables.among("pk", pks, using))
     closed.update(state=Cascade.State.CANCELLED, claim=None, reason=reason)

@@ -154,6 +154,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
                 (Kind.RELATION, "blog.Post.author"),
             )
         },
+        f"--{Kind.FIELD}": {
+            "dest": "kind",
+            "action": "store_const",
+            "const": str(Kind.FIELD),
+            "help": "they name a parent's field that a `to_field` names (auth.User.username), whose"
+            " values the log has",
+        },
         "--apply": {"action": "store_true", "help": "not a dry run"},
         "--force": {"action": "store_true", "help": "although the old name is one of today"},
         "--close": {

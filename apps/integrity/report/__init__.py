@@ -23,6 +23,7 @@ from .effects import (
     repairs,
 )
 from .elsewhere import Elsewhere, elsewhere
+from .fields import along
 from .health import Health, health
 from .lists import (
     Page,
@@ -80,6 +81,7 @@ __all__ = [
     "Throughput",
     "Uncounted",
     "Unknown",
+    "along",
     "audits",
     "blocked",
     "catalogue",

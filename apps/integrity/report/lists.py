@@ -37,6 +37,8 @@ def deletions(
 ) -> Page:
     """Deletions of one log, by parent, key and state ("blocked" looks at the cascades).
 
+    "kept" lists those that are open, too, where a cascade has kept rows: cards count these.
+
     Only parents that `searched` accepts (by their labels) are looked for by key. Raises
     `UnknownName` for an unknown parent model, `InvalidKey` for a key that none of them could have.
     """
@@ -48,6 +50,9 @@ def deletions(
     if state == Cascade.State.BLOCKED:
         blocked = Cascade.objects.using(using).filter(state=state)
         rows = rows.filter(pk__in=blocked.values("deletion"))
+    elif state == Deletion.State.KEPT:
+        kept = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED)
+        rows = rows.filter(Q(state=state) | Q(pk__in=kept.values("deletion")))
     elif state:
         rows = rows.filter(state=state)
     if before is not None:

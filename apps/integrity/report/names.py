@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, TypedDict
 from .. import log, relations
 from ..models import Cascade, ChildDatabase, Scan
 from ..renaming import Kind
-from . import bounds
+from . import bounds, fields
 from .guesses import guess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..relations import Catalogue
+    from .fields import Lack
 
 
 class Unknown(TypedDict):
@@ -63,7 +64,7 @@ def unknown_in(
     told += [_stranded(name, using) for name in stranded]
     for kind, name, under in labels(found, [*names, *(("", label) for label, _ in sorted(places))]):
         told.append(_told(kind, name, using, _deletions(under, using)))
-    return told
+    return told + [_lacked(each, using) for each in fields.lacks(found, names, using)]
 
 
 def is_open(row: Scan) -> bool:
@@ -166,6 +167,18 @@ def _stranded(alias: str, using: str) -> Unknown:
         f"no relation of their parents leads there any more: {_work(Kind.ALIAS, work)} nobody does"
     )
     return _of(Kind.ALIAS, alias, using, work, "", why)
+
+
+def _lacked(lack: Lack, using: str) -> Unknown:
+    """By its old name, if there is one; a field has that of today as its guess."""
+    return {
+        "kind": str(Kind.FIELD),
+        "name": lack.old or lack.name,
+        "log": using,
+        "work": lack.deletions,
+        "guess": lack.name if lack.old else "",
+        "reason": fields.reason_of(lack),
+    }
 
 
 def _work(kind: Kind, number: int) -> str:

@@ -1,0 +1,111 @@
+"""Values that open deletions lack: the log has another name for a parent's field, or none.
+
+Takes the names in open work; gives findings as report/names.py words them. Costs a statement for
+each parent with a `to_field` that has open work, and one more where some of that lacks a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import log, relations
+from ..renaming import field_of
+from .guesses import renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ..relations import Catalogue, Relation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """Deletions in which there is no value of a field that rows elsewhere hold today.
+
+    `olds` are the names in their values that no relation asks for any more.
+    """
+
+    name: str
+    relations: tuple[str, ...]
+    deletions: int
+    olds: tuple[str, ...]
+
+    @property
+    def old(self) -> str:
+        """Return what the field was called then, as far as anybody can tell, or ""."""
+        told = [each for each in self.olds if renamed(each) == self.name]
+        return next(iter(told or self.olds), "") if len(told or self.olds) == 1 else ""
+
+
+def along(parent: str, field: str) -> tuple[Relation, ...]:
+    """Return the relations that cascade by that field of a parent, which is no primary key."""
+    return tuple(
+        each
+        for each in relations.catalogue().children_of(parent)
+        if each.target.name == field and each.target != relations.primary_key(each.parent)
+    )
+
+
+def lacks(found: Catalogue, names: Iterable[tuple[str, str]], using: str) -> list[Lack]:
+    """Return what open deletions of those names lack, of each name in the first ones."""
+    known = {model._meta.label: fields for model, fields in found.targets.items()}
+    told: dict[str, tuple[set[int], set[str]]] = {}
+    for parent, relation in names:
+        if not (wanted := [each.name for each in known.get(parent, ())]):
+            continue
+        rows = log.lacking(parent, relation, using=using)
+        for name in wanted:
+            if lacking := _lacking(rows, parent, name, relation, using):
+                pks, olds = told.setdefault(f"{parent}.{name}", (set(), set()))
+                pks.update(lacking)
+                olds.update(_olds(parent, wanted, lacking.values()))
+    return [
+        Lack(
+            name=name,
+            relations=tuple(each.label for each in along(*field_of(name))),
+            deletions=len(pks),
+            olds=tuple(sorted(olds)),
+        )
+        for name, (pks, olds) in told.items()
+    ]
+
+
+def _lacking(
+    rows: Sequence[tuple[int, dict[str, Any]]], parent: str, field: str, relation: str, using: str
+) -> dict[int, dict[str, Any]]:
+    """Return id and targets of those that lack the field and have work along it left."""
+    needed = [each for each in along(parent, field) if relation in {"", each.label}]
+    lacking = {pk: targets for pk, targets in rows if field not in targets}
+    if not (needed and lacking):
+        return {}
+    databases = list({alias for each in needed for alias in each.child_databases})
+    over = log.over_in(list(lacking), databases, using=using)
+    return {pk: targets for pk, targets in lacking.items() if pk not in over}
+
+
+def _olds(parent: str, known: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for targets in rows:
+        yield from (f"{parent}.{name}" for name in targets if name not in known)
+
+
+def reason_of(lack: Lack) -> str:
+    """Return what it means that the log does not say those values, and the two remedies. Pure."""
+    more = "+" if lack.deletions >= log.SAMPLE else ""
+    wait = f"{lack.deletions:,}{more} open deletions wait: the log does not say which {lack.name}"
+    rename = "manage.py integrity rename"
+    old = lack.old or f"{field_of(lack.name)[0]}.OLD"
+    scans = " and ".join(
+        f"`manage.py integrity scan --relation {each} --full`" for each in lack.relations
+    )
+    renaming = f"`{rename} {old} {lack.name} --field` gives the values that the log has under the"
+    renaming += " old name today's"
+    closing = f"`{rename} {lack.name} --field --close REASON` ends the wait; {scans} finds what is"
+    closing += " left"
+    if not lack.olds:
+        return f"{wait} was deleted, since no relation asked for it then. {closing}"
+    held = " and ".join(lack.olds)
+    return (
+        f"{wait} was deleted, but {held}. Where that is its old name, {renaming}; where it is not,"
+        f" {closing}"
+    )
