@@ -27,7 +27,8 @@ PLACEHOLDERS = {
     "PASSWORD",
     "change me",
     "secure_password",
-    *("a password", "correct horse", "late", "newcomer", "none", "secret"),
+    *("a password", "correct horse", "late", "newcomer", "none", "pw", "secret", "site"),
+    *("only-for-this-test", "SELECT password FROM auth_user", "tests/acceptance/test_passwords.py"),
     "ann@example.org",
     "a-test-key-of-more-than-fifty-characters-0123456789-ABCDEFGHIJ",
 }
