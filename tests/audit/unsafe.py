@@ -24,7 +24,6 @@ SKIPPED = {
 ACCEPTED = {
     ("B608", "apps/integrity/backends/"): "names come from Model._meta, quoted by the backend",
     ("B608", "apps/integrity/statements/"): "names come from Model._meta, quoted by the backend",
-    ("B311", "apps/integrity/backends/"): "spreads attempts; no secret is made of it",
     ("B308", "apps/integrity/dashboard/pictures.py"): "made of numbers and escaped text",
     ("B703", "apps/integrity/dashboard/pictures.py"): "made of numbers and escaped text",
     ("B311", "apps/integrity/log/outcomes.py"): "spreads retries; no secret is made of it",

@@ -34,7 +34,7 @@ def lock(using: str, names: Sequence[str]) -> str:
             if code_of(error) not in HELD:
                 raise
             if number + 1 < TRIES:
-                time.sleep(PAUSE_SECONDS * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+                time.sleep(PAUSE_SECONDS * random.SystemRandom().uniform(0.5, 1))
         else:
             return ""
     return _holders(using, names)

@@ -116,9 +116,9 @@ def attempt(
 
 
 def _pause_seconds(number: int, longest: float) -> float:
-    """Return how long to leave the table to others after so many tries."""
+    """Return how long to leave the table to others; at random, so that two tries do not meet."""
     bound = longest * min(1.0, WAIT_SHARE * 2.0**number)
-    return bound * random.uniform(0.5, 1)  # noqa: S311 (no secret: two that try should not meet)
+    return bound * random.SystemRandom().uniform(0.5, 1)
 
 
 @contextmanager
