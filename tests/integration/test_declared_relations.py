@@ -471,8 +471,8 @@ class TestSurfaces:
     def test_the_admin_says_what_goes_elsewhere(self) -> None:
         station, _ = two()
         Event.objects.create(station_text=str(station.pk))
-        [left, *_] = report.elsewhere(Station, [station.pk])
-        assert (left.database, left.unreachable) == ("test_left", "")
+        [left, *_] = report.elsewhere(Station, [station.pk], lambda _: True)
+        assert (left.database, left.uncounted) == ("test_left", False)
         counted = {each["relation"]: each["rows"] for each in left.effects if each["rows"]}
         assert counted == {"left.Event.station_text": 1}
 

@@ -418,7 +418,7 @@ class TestSurfaces:
         assert counted == {
             PLANTS: 2, "left.NoteReply.note": 2, STUCK: 1, LEAVES: 1, "lite.Vein.leaf": 0
         }  # fmt: skip
-        [into_left, _] = report.elsewhere(Plant, [7])
+        [into_left, _] = report.elsewhere(Plant, [7], lambda _: True)
         assert {each["relation"]: each["rows"] for each in into_left.effects}[PLANTS] == 2
 
     def test_the_admin_counts_them_by_their_model(self) -> None:
@@ -426,7 +426,7 @@ class TestSurfaces:
 
         Plant.objects.create(pk=7)
         note(Plant, 7)
-        [into_left, _] = report.elsewhere(Plant, [7])
+        [into_left, _] = report.elsewhere(Plant, [7], lambda _: True)
         assert _told(into_left) == "test_left: 1 note (CASCADE)"
 
     def test_the_command_and_the_receipt_name_them(

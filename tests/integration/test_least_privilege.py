@@ -451,7 +451,8 @@ class TestTheStatements:
         found = "\n".join(granted("default", "r", Kind.DASHBOARD))
         assert "DELETE" not in found
         assert self.log("cascade", Kind.DASHBOARD) == (
-            'GRANT SELECT, UPDATE ("attempts", "claim", "due_at", "reason", "state")'
+            'GRANT SELECT, UPDATE ("acknowledged_at", "attempts", "claim", "due_at", "reason",'
+            ' "state")'
             ' ON "integrity_cascade"'
         )
         pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))

@@ -477,6 +477,7 @@ class TestWhatCannotBeAsked:
         spread(INSIDE)
         gone = an_invoice_two_levels_down()
         with (
+            _looker("test_left"),
             _setting_stays("test_left", within),
             _hidden("test_left", "music_invoice"),
             pytest.raises(
@@ -556,14 +557,8 @@ def _table_locked(alias: str, table: str) -> Iterator[None]:
 
 
 @contextmanager
-def _hidden(alias: str, table: str) -> Iterator[None]:
-    """Another role, of which row level security hides every row of the table."""
-
-    def run(*statements: str) -> None:
-        with connections[alias].cursor() as cursor:
-            for each in statements:
-                cursor.execute(each)
-
+def _looker(alias: str) -> Iterator[None]:
+    """A role that may read every table, and that we may become."""
     us = connections[alias].settings_dict["USER"]
     superuser.run(
         alias,
@@ -571,12 +566,26 @@ def _hidden(alias: str, table: str) -> Iterator[None]:
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker",
         f"GRANT looker TO {us}",
     )
+    try:
+        yield
+    finally:
+        superuser.run(alias, "DROP OWNED BY looker", "DROP ROLE looker")
+
+
+@contextmanager
+def _hidden(alias: str, table: str) -> Iterator[None]:
+    """We are the looker, from whom row level security hides every row of the table."""
+
+    def run(*statements: str) -> None:
+        with connections[alias].cursor() as cursor:
+            for each in statements:
+                cursor.execute(each)
+
     run(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY", "SET ROLE looker")
     try:
         yield
     finally:
         run("RESET ROLE", f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-        superuser.run(alias, "DROP OWNED BY looker", "DROP ROLE looker")
 
 
 def test_the_content_types_of_the_child_database_are_made_by_nobody(spread: Spread) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..plain import plain
+from .exits import Exit
 from .voice import LINE_CHARS
 
 #: No key that a server can index is longer, and no reason is kept in full that is.
@@ -53,7 +54,11 @@ class PlainParser(CommandParser):
 
     def error(self, message: str) -> Any:
         """End with exit code 2 and a line that steers no terminal."""
-        return super().error(plain(message, LINE_CHARS))
+        try:
+            return super().error(plain(message, LINE_CHARS))
+        except CommandError as error:  # of call_command(), for which Django's own code is 1
+            error.returncode = Exit.USAGE
+            raise
 
 
 class PlainArguments(BaseCommand):

@@ -154,7 +154,7 @@ def deadlock(stage: Stage) -> None:
 
 def _entangle(stage: Stage, users: list[int]) -> Any:
     """Hold a comment that the cascade wants, then want the post that the cascade holds."""
-    with closing(stage.session("blog_db")) as session:
+    with closing(superuser.session("blog_db", autocommit=False)) as session:
         # Only the cascade looks for deadlocks, so it is the one to be cancelled.
         session.execute("SET deadlock_timeout = '60s'")
         ((comment, post),) = session.execute(
