@@ -37,8 +37,8 @@ def require_done(using: str) -> None:
     """Raise `LogNeeded` where tables of the app in that database are still needed."""
     if conf.current().drop_log:
         return
-    own = using in relations.log_databases() and renames.has_log(using)
-    if own and (held := tables.lock(using, [Deletion._meta.db_table, Cascade._meta.db_table])):
+    log_tables = [Deletion._meta.db_table, Cascade._meta.db_table]
+    if renames.has_log(using) and (held := tables.lock(using, log_tables)):
         raise LogNeeded(using, [f"the log is held by {held}: end it, or wait until it has ended"])
     if reasons := [*_recorded(using), *_left(using)]:
         raise LogNeeded(using, reasons)
@@ -61,7 +61,8 @@ def _recorded(using: str) -> Iterator[str]:
 def _left(using: str) -> Iterator[str]:
     """The work that is open in this log, and into this database in the others."""
     found: Counter[str] = Counter()
-    for each in relations.log_databases():
+    # This one is asked even where today's catalogue has no relations, and so knows no log.
+    for each in dict.fromkeys((*relations.log_databases(), using)):
         try:
             if renames.has_log(each):
                 found += _open(each, database=None if each == using else using)

@@ -301,7 +301,17 @@ class TimeSlice:
     def _obstacles_of(
         self, cascade: int, left: Mapping[str, set[int]], unknown: Mapping[str, set[int]]
     ) -> tuple[Obstacle, ...]:
+        """Return what holds a cascade.
+
+        A value that is not known counts once all else is gone: who gives such a cascade up leaves
+        no rows along other relations behind.
+        """
         found = [each for label, each in self.obstacles.items() if cascade in left[label]]
+        if any(
+            cascade in cascades - unknown[label] and label not in self.obstacles
+            for label, cascades in left.items()
+        ):
+            return tuple(found)
         found += [
             not_known(relation)
             for relation in self.held.relations

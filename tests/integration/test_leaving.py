@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from apps.blog.models import Post
-from apps.integrity import capture, triggers
+from apps.integrity import capture, relations, triggers
 from apps.integrity.backends import tables
 from apps.integrity.exceptions import LogNeeded
 from apps.integrity.models import Cascade, Deletion
@@ -173,6 +173,14 @@ class TestMigratingBack:
         assert f"1 {word}" in told
         assert ("retry --all" in told) is (state == "blocked")
         call_command("migrate", "shop", database="shop_db", verbosity=0)  # others go on
+
+    def test_a_log_that_today_s_catalogue_does_not_know_is_asked_too(
+        self, tune: Tune, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Deletion.objects.using("test_lite").create(parent="a.B", key="1", source="api")
+        tune(capture="off")
+        monkeypatch.setattr(relations, "log_databases", lambda: ("default",))
+        assert "1 deletions not dispatched" in self.refusal("test_lite")
 
     def test_what_is_open_elsewhere_keeps_no_other_database(
         self, tune: Tune, converge: Callable[[], Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
-from apps.integrity import cascade, dispatch, doctor, log, renames, report, scan
+from apps.integrity import cascade, dispatch, doctor, log, relations, renames, report, scan
 from apps.integrity.exceptions import InvalidName
 from apps.integrity.models import Audit, Cascade, Deletion
 from apps.integrity.operations import RenameTrackedField
 from apps.integrity.renaming import Kind, Renaming
+from apps.integrity.time_slice import TimeSlice
 from tests import snippets
 from tests.integration.test_names import run
 from tests.kinds.left.models import Badge, Invoice, PlaceNote
@@ -267,6 +269,16 @@ class TestANewRelation:
         Cascade.objects.filter(database="test_left").update(failing={BADGE: "?", INVOICE: "?"})
         assert run("rename", NEW, "--field", "--close", "new", "--apply").document["changed"] == 0
         assert Cascade.objects.get(database="test_left").state == "waiting"
+
+    @pytest.mark.parametrize(("more", "counted"), [({1}, 0), (set(), 1)])
+    def test_a_value_that_is_not_known_counts_once_all_else_is_gone(
+        self, more: set[int], counted: int
+    ) -> None:
+        known, lacking = map(relations.catalogue().relation, (INVOICE, BADGE))
+        slice_ = SimpleNamespace(obstacles={}, held=SimpleNamespace(relations=[known, lacking]))
+        left, unknown = {INVOICE: more, BADGE: set()}, {INVOICE: set(), BADGE: {1}}
+        found = TimeSlice._obstacles_of(slice_, 1, left, unknown)
+        assert [each.relation for each in found] == [BADGE] * counted
 
     def test_one_that_has_the_value_goes_on(self, run: Run, waiting: Deletion) -> None:
         Deletion.objects.update(targets={"number": "1.00", "code": "ann"})

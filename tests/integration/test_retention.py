@@ -58,6 +58,18 @@ def test_what_ended_before_the_retention_goes_with_its_cascades(state: str, usin
     assert log.purge(using=using) == 0
 
 
+@pytest.mark.parametrize("using", ["default", "test_lite"])
+def test_rows_that_were_left_alone_are_told_of_until_somebody_acknowledges_them(using: str) -> None:
+    made = deletion("kept", days=DAYS + 1, using=using)
+    cascades = Cascade.objects.using(using).filter(deletion=made)
+    cascades.update(state="kept", kept={"blog.Post.author": 3}, kept_at=timezone.now())
+    deletion("kept", days=DAYS + 1, key="nobody's", using=using)
+    assert log.purge(using=using) == 1
+    assert kept(using) == ["1"]
+    assert log.acknowledge([made.pk], using=using) == 1
+    assert log.purge(using=using) == 1
+
+
 @pytest.mark.parametrize("state", ["suspect", "recorded", "dispatched", "cascaded"])
 def test_what_is_not_over_stays_however_old_it_is(state: str) -> None:
     deletion(state, days=1_000)

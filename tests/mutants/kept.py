@@ -16,8 +16,17 @@ FIELDS_LOG = "apps/integrity/log/fields.py"
 FIELDS_REPORT = "apps/integrity/report/fields.py"
 LISTS = "apps/integrity/report/lists.py"
 RENAMED = "tests/integration/test_rename_fields.py"
+NEW_RELATION = f"{RENAMED}::TestANewRelation"
 
 MUTATIONS = (
+    Mutation(
+        "given-up-before-the-rest-is-gone",
+        "G1: who gives up a value that the log lacks leaves rows behind whose key it knows",
+        TIME_SLICE,
+        "cascade in cascades - unknown[label] and label not in self.obstacles",
+        "False",
+        (f"{NEW_RELATION}::test_a_value_that_is_not_known_counts_once_all_else_is_gone",),
+    ),
     Mutation(
         "a-field-renamed-over-another-value",
         "G1: a value is lost, and rows that hold it stay, because another one got its name",

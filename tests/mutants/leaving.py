@@ -25,11 +25,19 @@ MUTATIONS = (
         (f"{BACK}::test_not_while_deletions_are_recorded",),
     ),
     Mutation(
+        "a-log-that-nobody-knows-is-dropped",
+        "G1: who takes the routers away first drops a log with its work",
+        LEAVING,
+        "dict.fromkeys((*relations.log_databases(), using))",
+        "relations.log_databases()",
+        (f"{BACK}::test_a_log_that_today_s_catalogue_does_not_know_is_asked_too",),
+    ),
+    Mutation(
         "a-commit-beside-the-drop",
         "G1: what was recorded while the log was looked at is dropped",
         LEAVING,
-        "if own and (held := tables.lock(",
-        "if own and False and (held := tables.lock(",
+        "if renames.has_log(using) and (held := tables.lock(",
+        "if False and (held := tables.lock(",
         (f"{BACK}::test_what_is_recorded_at_the_last_moment_is_counted",),
     ),
     Mutation(

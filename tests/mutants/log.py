@@ -328,6 +328,16 @@ MUTATIONS = (
         (f"{T_RETENTION}::test_what_ended_before_the_retention_goes_with_its_cascades",),
     ),
     Mutation(
+        "purge-what-nobody-has-seen",
+        "G11: the alarm of rows that were left alone ends by itself, and their receipt is gone",
+        ENTRIES,
+        "    ended = ended.exclude(pk__in=told_nobody)\n",
+        "",
+        (
+            f"{T_RETENTION}::test_rows_that_were_left_alone_are_told_of_until_somebody_acknowledges_them",
+        ),
+    ),
+    Mutation(
         "purge-from-the-beginning",
         "what waited for a month loses its receipt a minute after it is verified",
         ENTRIES,

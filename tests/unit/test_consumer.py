@@ -64,6 +64,32 @@ def test_a_project_s_own_tasks_keep_what_celery_offers_and_ours_ask_for_nothing(
     assert published(OURS, **options) != ""
 
 
+@pytest.mark.parametrize(
+    ("said", "hidden"),
+    [
+        ({"eta": None}, {"eta": "2099-01-01T00:00:00+00:00"}),
+        ({"timelimit": None}, {"timelimit": [1, 2, 3]}),
+        ({"retries": 0}, {"retries": 3}),
+        ({"shadow": None}, {"shadow": "other"}),
+        ({}, {"taskset": "4"}),
+    ],
+    ids=str,
+)
+def test_headers_hide_nothing_of_the_first_protocol(
+    said: dict[str, Any], hidden: dict[str, Any]
+) -> None:
+    """Without `args`, Celery reads such a payload alone."""
+    payload = {"task": OURS, "id": "1", "kwargs": {}, **hidden}
+    assert flaw(said, payload) == f"header {'group' if 'taskset' in hidden else next(iter(hidden))}"
+
+
+def test_a_worker_of_our_queues_alone_decodes_no_large_body() -> None:
+    large = messages.OTHER_BODY_MAX + 1
+    for task in (None, OTHER, "celery.map"):
+        assert messages.unread(task, messages.JSON, large, ["json"], alone=True) == "size"
+        assert messages.unread(task, messages.JSON, large, ["json"], alone=False) == ""
+
+
 @pytest.mark.parametrize("task", [OURS, OTHER])
 def test_a_call_is_taken(task: str) -> None:
     assert published(task, root_id="2", parent_id="3", reply_to="4") == ""
@@ -78,6 +104,9 @@ def test_a_call_is_taken(task: str) -> None:
         ({"expires": 5}, "header expires"),
         ({"retries": "x"}, "header retries"),
         ({"timelimit": 5}, "header timelimit"),
+        ({"timelimit": [10**400, None]}, "header timelimit"),
+        ({"timelimit": [1e300, None]}, "header timelimit"),
+        ({"retries": 10**400}, "header retries"),
         ({"timelimit": [1]}, "header timelimit"),
         ({"timelimit": ["x", None]}, "header timelimit"),
         ({"timelimit": [-1, None]}, "header timelimit"),
@@ -143,9 +172,9 @@ def test_a_message_of_ours_names_a_database_and_asks_for_nothing_else(
 def test_a_body_of_ours_is_decoded_where_it_is_small_and_of_a_safe_kind(
     accepted: list[str], content_type: str, length: int, why: str
 ) -> None:
-    assert messages.unread(OURS, content_type, length, accepted) == why
+    assert messages.unread(OURS, content_type, length, accepted, alone=False) == why
     for task in (OTHER, None, [1]):
-        assert messages.unread(task, content_type, length, accepted) == ""
+        assert messages.unread(task, content_type, length, accepted, alone=False) == ""
 
 
 def test_redis_gets_the_guarded_channels_and_other_brokers_their_own() -> None:
@@ -241,6 +270,23 @@ class TestGuard:
         )
         handle(queue.channel.basic_get(queue.queue.name))
         assert len(scheduled) == kept
+
+    @pytest.mark.parametrize(
+        ("queues", "taken"), [(("integrity", "integrity.blog_db"), 0), (("integrity", "mail"), 1)]
+    )
+    def test_a_worker_of_our_queues_alone_runs_nothing_by_way_of_celery_s(
+        self, queue: Any, queues: Any, taken: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ran: list[Any] = []
+        handle = self.handler(ran.append)
+        monkeypatch.setattr(app.amqp.queues, "_consume_from", dict.fromkeys(queues))
+        signature = {"task": "integrity.dispatch"}
+        made = app.amqp.as_task_v2("1", "celery.map", kwargs={"task": signature, "it": ["a", "b"]})
+        queue.producer.publish(
+            made.body, routing_key="guarded", serializer="json", headers=made.headers
+        )
+        handle(queue.channel.basic_get(queue.queue.name))
+        assert len(ran) == taken
 
     def test_what_this_app_and_beat_publish_is_taken(
         self, queue: Any, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import permissions
 from ..plain import plain
+from . import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,14 +57,16 @@ class Keys:
         return f"{plain(row.parent, CHARACTERS)} {self.key(row)}".strip()
 
     def receipt(self, given: Receipt) -> Receipt:
-        """The same receipt, with such keys only."""
+        """The same receipt, with such keys only, and without addresses of servers."""
         deletion = dict(given["deletion"])
         parent = deletion["parent"]
         if deletion["key"] is not None and not self.may_search(parent):
             deletion["key"] = HIDDEN
         if not self.may_view(parent):
             deletion["targets"] = dict.fromkeys(deletion["targets"], HIDDEN)
-        return {**given, "deletion": deletion}
+        deletion["reason"] = words.public(deletion["reason"])
+        cascades = [{**each, "reason": words.public(each["reason"])} for each in given["cascades"]]
+        return {**given, "deletion": deletion, "cascades": cascades}
 
     def _key(self, parent: str, key: str | None, targets: Mapping[str, Any] | None) -> str:
         if key is not None:

@@ -217,10 +217,15 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
 
 
 def purge(*, using: str) -> int:
-    """Remove one batch of deletions whose end is past the retention; return its size."""
+    """Remove one batch of deletions whose end is past the retention; return its size.
+
+    One that left rows alone stays until somebody has acknowledged it: its alarm is not over.
+    """
     settings = conf.current()
     old = Now() - dt.timedelta(days=settings.retention_days)
+    told_nobody = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED).values("deletion_id")
     ended = tables.deletions(using).filter(state__in=Deletion.ENDED, ended_at__lte=old)
+    ended = ended.exclude(pk__in=told_nobody)
     with transaction.atomic(using=using):
         rows = ended.order_by("ended_at")
         pks = list(tables.locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])

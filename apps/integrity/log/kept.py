@@ -95,9 +95,11 @@ def look_again(deletions: Sequence[int], *, using: str) -> int:
     Return the number of cascades.
     """
     with transaction.atomic(using=using):
-        rows = tables.deletions(using).filter(pk__in=deletions, state=Deletion.State.KEPT)
+        # Locked whatever their state: one may come to its end at this moment.
+        rows = tables.deletions(using).filter(pk__in=deletions)
         locked = tables.locked(rows.order_by("pk"), using, patient=True)
-        ids = list(locked.values_list("pk", flat=True))
+        standing = list(locked.values_list("pk", "state"))
+        ids = [pk for pk, state in standing if state == Deletion.State.KEPT]
         tables.deletions(using).filter(tables.among("pk", ids, using)).update(
             state=Deletion.State.DISPATCHED, cascaded_at=None, ended_at=None, reason=""
         )

@@ -49,8 +49,7 @@ def touch(name: str) -> None:
     """
     place = folder()
     place.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    found = place.lstat()
-    if place.is_symlink() or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
+    if not _is_ours(place):
         raise PermissionError(f"{place} belongs to somebody else: remove it, or set TMPDIR")
     file = alive_file(name)
     draft = file.with_suffix(".new")
@@ -58,9 +57,17 @@ def touch(name: str) -> None:
     draft.replace(file)  # the probe never reads half of it
 
 
+def _is_ours(place: Path) -> bool:
+    """Return whether nobody else can have written what is in that folder."""
+    owned = not hasattr(os, "getuid") or place.lstat().st_uid == os.getuid()
+    return owned and not place.is_symlink()
+
+
 def age_seconds(name: str) -> float | None:
     """Return how long ago the process showed itself; None if it never did since the last boot."""
     try:
+        if not _is_ours(folder()):
+            return None
         age = time.monotonic() - float(alive_file(name).read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None

@@ -81,7 +81,8 @@ class Consumer(consumer.Consumer):
         length = len(message.body or "")
         accepted = self.app.conf.accept_content
         task = headers.get("task")
-        if why := messages.unread(task, message.content_type, length, accepted):
+        alone = all(map(is_own, self.app.amqp.queues.consume_from))
+        if why := messages.unread(task, message.content_type, length, accepted, alone=alone):
             return why
         found = messages.call(headers, message.payload)
         if why := messages.flaw(found):
@@ -89,19 +90,9 @@ class Consumer(consumer.Consumer):
         if messages.is_ours(found.headers["task"]):
             _disbelieve(message)
             return ""
-        return self._out_of_place(found)
-
-    def _out_of_place(self, found: messages.Call) -> str:
-        """Return what a worker for this app's queues alone is not there for.
-
-        The limit of `worker_eta_task_limit` counts all tasks: those that every worker has would
-        fill it.
-        """
-        task = found.headers["task"]
-        if not (found.headers.get("eta") and task.startswith("celery.")):
-            return ""
-        queues = self.app.amqp.queues.consume_from
-        return "header eta" if all(map(is_own, queues)) else ""
+        # Each worker has those: they run others without their limits (`celery.map`), or fill its
+        # places. One for this app's queues alone is not there for them.
+        return "a task of Celery's own" if alone and _is_celery_s(found.headers["task"]) else ""
 
     def drop(self, message: Message, why: str) -> None:
         """Acknowledge a message without acting on it."""
@@ -137,6 +128,10 @@ class Consumer(consumer.Consumer):
 def is_own(name: str) -> bool:
     """Return whether a queue or a task has a name of this app's."""
     return name == CONTROL or name.startswith(f"{CONTROL}.")
+
+
+def _is_celery_s(task: str) -> bool:
+    return task.startswith("celery.")
 
 
 def _disbelieve(message: Message) -> None:

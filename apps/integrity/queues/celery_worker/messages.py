@@ -22,6 +22,10 @@ from ...routing import PER_DATABASE, PERIODS
 OURS = PERIODS.keys() | PER_DATABASE
 #: Of those, in characters: an alias and Celery's own headers are far below.
 BODY_MAX, HEADERS_MAX, ARGUMENT_MAX, ID_MAX = 8_192, 16_384, 255, 255
+#: Of other tasks in a worker that takes from this app's queues alone: decoded, it is 20 times that.
+OTHER_BODY_MAX = 1_048_576
+#: Larger numbers overflow in a worker's timer.
+SECONDS_MAX, RETRIES_MAX = 366 * 86_400, 2**31
 
 JSON, SIGNED = "application/json", "application/data"
 
@@ -62,12 +66,18 @@ class Call(NamedTuple):
 
 
 def call(headers: Mapping[str, Any], payload: Any) -> Call:
-    """Return what Celery makes of a message; of its first protocol, too."""
+    """Return what Celery makes of a message; of its first protocol, too.
+
+    Of that one it reads the headers as well where the payload has `args`, and the payload alone
+    where it has none (celery.worker.strategy: `hybrid_to_proto2`, `proto1_to_proto2`).
+    """
     if not isinstance(payload, Mapping):
         return Call(headers, payload)
     following = {each: payload[each] for each in FOLLOWING if payload.get(each)}
     body = (payload.get("args", ()), payload.get("kwargs", {}), following)
-    return Call({**payload, **headers}, body)
+    fields = {**payload, "group": payload.get("taskset") or payload.get("group")}
+    both = "task" in headers or "args" in payload
+    return Call({**fields, **headers} if both else fields, body)
 
 
 def is_ours(task: Any) -> bool:
@@ -85,10 +95,15 @@ def formats(accepted: Collection[str]) -> frozenset[str]:
     return frozenset(found & {JSON, SIGNED} or found)
 
 
-def unread(task: Any, content_type: Any, length: int, accepted: Collection[str]) -> str:
-    """Return why the body of a message of ours is not to be decoded, or ""."""
+def unread(
+    task: Any, content_type: Any, length: int, accepted: Collection[str], *, alone: bool
+) -> str:
+    """Return why the body of a message is not to be decoded, or "".
+
+    `alone`: the worker takes from this app's queues alone.
+    """
     if not is_ours(task):
-        return ""
+        return "size" if alone and length > OTHER_BODY_MAX else ""
     if content_type not in formats(accepted):
         return "content type"
     return "size" if length > BODY_MAX else ""
@@ -105,6 +120,8 @@ def _form(found: Call) -> str:
     for name, kind in HEADERS.items():
         if not isinstance(headers.get(name), kind):
             return f"header {name}"
+    if abs(headers.get("retries") or 0) > RETRIES_MAX:
+        return "header retries"
     if not _is_pair(headers.get("timelimit")):
         return "header timelimit"
     if not all(isinstance(stamp, str) for stamp in headers.get("stamped_headers") or ()):
@@ -118,7 +135,10 @@ def _is_pair(limits: Any) -> bool:
     """Return whether those are a hard and a soft time limit, in seconds."""
     return not limits or (
         len(limits) == 2  # noqa: PLR2004 (a pair)
-        and all(each is None or (isinstance(each, int | float) and each >= 0) for each in limits)
+        and all(
+            each is None or (isinstance(each, int | float) and 0 <= each <= SECONDS_MAX)
+            for each in limits
+        )
     )
 
 
