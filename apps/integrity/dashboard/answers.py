@@ -9,7 +9,6 @@ every few seconds, and Django mails each such error. Documents have a status tha
 from __future__ import annotations
 
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -23,6 +22,7 @@ from .. import relations
 from ..exceptions import CrossDatabaseError, DatabaseHindered, FiguresUnavailable
 from ..models import Dashboard
 from ..plain import plain, reason_of_error
+from ..plain_logging import logger_of
 from . import figures, words
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
-logger = logging.getLogger(__name__)
+logger = logger_of("integrity.dashboard")
 
 UNAVAILABLE = 503
 
