@@ -57,7 +57,7 @@ def isolated(what: str, *, passing: tuple[type[BaseException], ...] = ()) -> Ite
         if ends_the_process(error):
             raise
         # Not `exception`: Note [Tracebacks] in plain_logging.py.
-        logger.error("%s failed: %s%s", what, error, origin_of(error))  # noqa: TRY400
+        logger.error("%s failed: %s%s", what, error, origin_of(error))  # noqa: TRY400 (quotes rows)
         logger.debug("%s failed", what, exc_info=error)
 
 

@@ -89,7 +89,7 @@ class Forever:
                 connections.close_all()
             self._note(name, f"failed: {reason_of_error(error)}")
             # Not `exception`: it ends with the error's text, which may quote rows.
-            logger.error("%s failed%s", name, origin_of(error))  # noqa: TRY400
+            logger.error("%s failed%s", name, origin_of(error))  # noqa: TRY400 (a traceback quotes rows)
 
     def _dispatch(self) -> None:
         _, due = dispatch.sweep_all()

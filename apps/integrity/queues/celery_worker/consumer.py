@@ -100,12 +100,12 @@ class Consumer(consumer.Consumer):
         if not message.acknowledged:
             message.reject_log_error(logger, self.connection_errors)
 
-    def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002
+    def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002 (Celery's)
         """Drop what is no task; Celery's own way quotes the message, as do those below."""
         self.drop(message, "format")
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
-    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 (Celery's)
         """Drop a task that this worker does not have; who waits for its result is told."""
         found = messages.call(message.headers, message.payload).headers
         name = str(found["task"])
@@ -115,7 +115,7 @@ class Consumer(consumer.Consumer):
             self.app.backend.mark_as_failure(identity, NotRegistered(name), request=asker)
             signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=identity)
 
-    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 (Celery's)
         """Drop a task that cannot be made from what the message holds."""
         self.drop(message, type(exc).__name__)
         signals.task_rejected.send(sender=self, message=message, exc=exc)
