@@ -259,6 +259,9 @@ class NotDrained(CrossDatabaseError):
 class MissingParent(CrossDatabaseError, IntegrityError):
     """A row was to be saved with the key of a parent that does not exist."""
 
+    #: The key may be an e-mail address: the form that saves it is told, and no log.
+    own_words: ClassVar[bool] = False
+
     def __init__(self, relation: str, key: str) -> None:
         self.relation, self.key = relation, key
         super().__init__(

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.integrity.exceptions import FilteredRead, InvalidKey
+from apps.integrity.exceptions import FilteredRead, InvalidKey, MissingParent
 from apps.integrity.plain import ELLIPSIS, LIMIT, code_of, plain, reason_of_error
 
 PERSONAL = "ann@example.com"
@@ -228,6 +228,11 @@ class TestErrors:
         [(_, error)] = signal.send_robust(sender=None)
         where = f"{__name__}.TestErrors.test_a_receiver_is_named.<locals>.refuse"
         assert reason_of_error(error) == f"LookupError in receiver {where}"
+
+    def test_a_missing_parent_s_key_is_not_quoted(self):
+        told = reason_of_error(MissingParent("blog.Post.author", "ann@example.org"))
+        assert "MissingParent" in told
+        assert "ann" not in told
 
     def test_this_apps_own_words(self):
         assert reason_of_error(InvalidKey("a.B: no \x1b key")) == r"InvalidKey: a.B: no \x1b key"
