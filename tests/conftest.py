@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hypothesis
 import pytest
+from celery import _state
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
@@ -37,6 +38,15 @@ PROJECT = {"default", "blog_db", "shop_db"}
 
 # `--hypothesis-profile=long` looks further than the suite does, and each time elsewhere.
 hypothesis.settings.register_profile("long", max_examples=3_000, print_blob=True)
+
+
+@pytest.fixture(autouse=True)
+def project_app_stays_current() -> Iterator[None]:
+    """Restore the current Celery app: a worker that runs in this process makes its own current."""
+    default, current = _state.default_app, _state._tls.current_app
+    yield
+    _state.set_default_app(default)
+    _state._set_current_app(current)
 
 
 @pytest.fixture(scope="session")

@@ -236,8 +236,6 @@ def consumer() -> Iterator[None]:
     queues = "integrity,integrity.blog_db"
     with start_worker(plain, perform_ping_check=False, queues=queues, pool="solo"):
         yield
-    app.set_current()  # the worker has made its own the current one
-    app.set_default()
 
 
 @contextmanager

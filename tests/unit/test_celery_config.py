@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery, _state
+from celery import Celery
 from celery.worker.control import Panel
 from django.conf import settings as django_settings
 from kombu import Connection
@@ -21,7 +21,7 @@ from tests import snippets
 from workers.celery import app as ours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pytest_django.fixtures import SettingsWrapper
 
@@ -157,14 +157,11 @@ def test_the_line_that_the_guides_print(page: str) -> None:
 
 
 @pytest.fixture
-def no_django(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_django(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of Flower's: the broker is known, and Django is not asked for."""
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
     monkeypatch.setenv("BROKER_URL", "redis://flower:x@broker/0")
     monkeypatch.setenv("FLOWER_BASIC_AUTH", "a:b")
-    before = _state._tls.current_app
-    yield
-    _state._set_current_app(before)
 
 
 @pytest.mark.usefixtures("no_django")
