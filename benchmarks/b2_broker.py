@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from apps.integrity.models import Deletion
 from sandbox.environment import BROKER
-from tests.faults.brokers import FAULTS
+from tests.chaos.faults.brokers import FAULTS
 
 from .result import Result, interleaved, percentile, spread
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from apps.integrity.routing import queue_for
-from tests.faults.watch import Watch
+from tests.chaos.faults.watch import Watch
 
 from . import rows, work
 from .crew import ONE_EACH, Crew, crew

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.faults.watch import Watch
+from tests.chaos.faults.watch import Watch
 
 from . import b5_many, orphans, rows, work
 from .children.models import FewPost, HalfPost, Post

@@ -1,7 +1,7 @@
 """The moments at which a death would be worst, by name.
 
 Nothing happens at any of them: `reached` is here to be replaced by the tests that die there
-(tests/matrix), and costs a call of an empty function.
+(tests/chaos/matrix), and costs a call of an empty function.
 """
 
 from __future__ import annotations

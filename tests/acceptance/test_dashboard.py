@@ -233,7 +233,7 @@ def test_real_workers_move_the_figures(
     """From a click to the proof, by the site's own wake-up and a worker's own process."""
     publisher = wakeup.Publisher(tasks.publish_dispatch)
     deletion_recorded.connect(woken := lambda using, **_: publisher.wake(using))
-    env = workers.environment("tests.storm.settings")  # verified after three seconds
+    env = workers.environment("tests.chaos.storm.settings")  # verified after three seconds
     worker = workers.worker(tmp_path, "dashboard@test", "--concurrency=2", env=env)
     ann = author("ann")
     scanned()

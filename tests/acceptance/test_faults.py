@@ -26,7 +26,7 @@ def measured():
     """Experiment → name → what was measured, bounds and figures alike."""
     given = {*environment.VARIABLES.values(), environment.BROKER}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults", "broker", "giant", "--brief", "--json"],
+        [sys.executable, "-m", "tests.chaos.faults", "broker", "giant", "--brief", "--json"],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name not in given},
         capture_output=True,

@@ -1,6 +1,6 @@
 """The matrix of faults and moments, cell by cell: real servers, real workers, each at its moment.
 
-All cells are played once, side by side, by `python -m tests.matrix`; a test is one cell's outcome.
+`python -m tests.chaos.matrix` plays all cells once, side by side; a test is one cell's outcome.
 `-k` plays the chosen ones alone.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.matrix import page
-from tests.matrix.acts import all_acts
-from tests.matrix.cells import CELLS, ELSEWHERE, FAULTS, MOMENTS, NAMED, Fault, Moment, Scene
+from tests.chaos.matrix import page
+from tests.chaos.matrix.acts import all_acts
+from tests.chaos.matrix.cells import CELLS, ELSEWHERE, FAULTS, MOMENTS, NAMED, Fault, Moment, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def played(
 
 def _play(cells: set[str], results: Path) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.matrix", "--json", results, *sorted(cells)],
+        [sys.executable, "-m", "tests.chaos.matrix", "--json", results, *sorted(cells)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -72,7 +72,7 @@ def test_cell(cell: str, played: tuple[Mapping[str, Any], str]) -> None:
 
 
 def test_the_page_shows_the_cells_as_they_are():
-    assert page.PATH.read_text() == page.text(), "python -m tests.matrix.page writes it anew"
+    assert page.PATH.read_text() == page.text(), "python -m tests.chaos.matrix.page writes it anew"
 
 
 def test_every_cell_is_proven_by_one_act():

@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 280
 def test_nothing_lost_and_nothing_living_touched():
     given = {*environment.VARIABLES.values(), environment.BROKER}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.storm", "--quick", "--seed", "1"],
+        [sys.executable, "-m", "tests.chaos.storm", "--quick", "--seed", "1"],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name not in given},
         capture_output=True,

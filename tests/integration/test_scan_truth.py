@@ -37,12 +37,12 @@ from hypothesis.stateful import (
 
 from apps.integrity import cascade, dispatch, passes, relations, repair, scan, verify
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
+from tests.chaos.machine.faults import Died, Moment, Of, at_statement
 from tests.kinds.left import models as left
 from tests.kinds.lite import models as lite
 from tests.kinds.parents import models as parents
 from tests.kinds.right import models as right
 from tests.kinds.spread import models as spread
-from tests.machine.faults import Died, Moment, Of, at_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

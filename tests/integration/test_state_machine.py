@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from apps.integrity import log, relations, tasks, wakeup
-from tests.machine.acts import TUNED, Rig
-from tests.machine.kinds import ALIASES, KINDS
-from tests.machine.machine import RULES, IntegrityMachine
+from tests.chaos.machine.acts import TUNED, Rig
+from tests.chaos.machine.kinds import ALIASES, KINDS
+from tests.chaos.machine.machine import RULES, IntegrityMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,14 +14,14 @@ from apps.blog.models import Post
 from apps.integrity import report, verify
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
-from tests.storm import population, states
-from tests.storm.checker import Checker
-from tests.storm.deleter import remove
-from tests.storm.journal import Journal
-from tests.storm.plan import TROUBLES, Fault, Plan
-from tests.storm.scene import Scene, deleter
-from tests.storm.shown import SHOWN_SECONDS, Clock, Shown
-from tests.storm.troubles import WORDS, Trouble
+from tests.chaos.storm import population, states
+from tests.chaos.storm.checker import Checker
+from tests.chaos.storm.deleter import remove
+from tests.chaos.storm.journal import Journal
+from tests.chaos.storm.plan import TROUBLES, Fault, Plan
+from tests.chaos.storm.scene import Scene, deleter
+from tests.chaos.storm.shown import SHOWN_SECONDS, Clock, Shown
+from tests.chaos.storm.troubles import WORDS, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable

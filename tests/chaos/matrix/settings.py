@@ -3,7 +3,7 @@
 # ruff: noqa: F403, F405 - the usual form of Django settings that change others
 
 from apps.integrity.routing import PERIODS, beat_schedule
-from tests.storm.settings import *
+from tests.chaos.storm.settings import *
 
 CELERY_BEAT_SCHEDULE = beat_schedule({**PERIODS, "integrity.maintain": 5.0})
 

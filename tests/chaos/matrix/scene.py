@@ -105,7 +105,7 @@ class Play:
 
     def _end(self) -> None:
         """All is verified in the end, and the receipts bear it out."""
-        from tests.storm import checker
+        from tests.chaos.storm import checker
 
         try:
             self.stage.until(

@@ -1,4 +1,4 @@
-"""`python -m tests.matrix [--json FILE] [CELL…]`: play cells on servers of their own.
+"""`python -m tests.chaos.matrix [--json FILE] [CELL…]`: play cells on servers of their own.
 
 The scenes run side by side, each in its own process and databases. Prints the measured times;
 exit code 0 only when every cell held.
@@ -28,7 +28,7 @@ from .scene import RESULTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUIET_FOR_ROOT = "ignore:You're running the worker with superuser privileges"
 #: Far beyond what all scenes take on a busy machine; what is played by then is reported.
 LONGEST_SECONDS = 500
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _given() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description="Play cells.")
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.matrix", description="Play cells.")
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("cells", nargs="*", metavar="CELL")
     return parser.parse_args()
@@ -88,7 +88,7 @@ def _environment(sandbox: servers.Sandbox, temporary: Path) -> dict[str, str]:
         **environment.for_django(debug=False),
         **sandbox.environment,
         **sandbox.superusers,
-        "DJANGO_SETTINGS_MODULE": "tests.matrix.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.chaos.matrix.settings",
         "LOG_FORMAT": "text",
         "TMPDIR": str(temporary),
         "PYTHONWARNINGS": QUIET_FOR_ROOT,
@@ -110,7 +110,7 @@ def _start(sandbox: servers.Sandbox, scene: Scene, cells: list[str], stack: Exit
     (directory / "tmp").mkdir(parents=True)
     urls = {} if scene is Scene.DATABASES else dict(_copies(sandbox, scene))
     process = Process(
-        [sys.executable, "-m", "tests.matrix.scene", scene, directory, *cells],
+        [sys.executable, "-m", "tests.chaos.matrix.scene", scene, directory, *cells],
         log=directory / "scene.log",
         env={**os.environ, **urls, "TMPDIR": str(directory / "tmp")},
         cwd=ROOT,

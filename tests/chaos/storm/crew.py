@@ -21,7 +21,7 @@ from .plan import BEAT, DELETERS, WORKERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Crew:
         self._start_part(scenes.RESTORER, "restorer")
 
     def _start_part(self, name: str, module: str) -> None:
-        self._start(name, WEB, f"tests.storm.{module}", str(self.directory), name)
+        self._start(name, WEB, f"tests.chaos.storm.{module}", str(self.directory), name)
 
     def _start(self, name: str, role: str, *argv: str) -> None:
         log = self.directory / f"{name}.log"

@@ -1,4 +1,4 @@
-"""`python -m tests.faults [NAME…] [--quick | --brief] [--json]`: the bounds, measured under faults.
+"""`python -m tests.chaos.faults [NAME…] [--quick | --brief] [--json]`: bounds under faults.
 
 A line for each bound as it is measured; the last line of standard output is the verdict, and the
 exit code is 0 only when every bound was kept. Progress and further figures go to standard error.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import django
 
 from sandbox import environment, runs, servers
-from tests.storm import __main__ as storm
+from tests.chaos.storm import __main__ as storm
 
 from .bounds import Bound, Figure
 from .scale import BRIEF, FULL, QUICK, Scale
@@ -94,7 +94,7 @@ def _measured(names: tuple[str, ...], scale: Scale) -> Iterator[tuple[str, Bound
 def _experiment(name: str, stage: Stage) -> Iterator[Bound | Figure]:
     begin = time.monotonic()
     try:
-        yield from importlib.import_module(f"tests.faults.{name}").run(stage)
+        yield from importlib.import_module(f"tests.chaos.faults.{name}").run(stage)
     except Exception:  # noqa: BLE001 (the verdict comes last, whatever happens)
         traceback.print_exc()
         yield Bound(BROKE_OFF, 1, 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.environment import WEB, as_role
 from sandbox.processes import ProcessError
-from tests.storm.crew import ROOT
+from tests.chaos.storm.crew import ROOT
 
 from . import people
 from .bounds import Bound, Figure, most_within, percentile
@@ -56,7 +56,7 @@ class Web:
         log = stack.enter_context((stage.sandbox.directory / f"web-{name}.log").open("ab"))
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.request"],
+                [sys.executable, "-m", "tests.chaos.faults.request"],
                 env=as_role(WEB, {**os.environ, "BROKER_URL": broker.url}),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`python -m tests.storm [--quick] [--seed N] [--users N] [--kills N]`: deletes under faults.
+"""`python -m tests.chaos.storm [--quick] [--seed N] [--users N] [--kills N]`: deletes under faults.
 
 Three storms, each with a seed of its own, that together leave no kind of trouble out; one with
 `--seed` or `--quick`. The last line of standard output is the verdict; exit code 0 only when every
@@ -31,7 +31,7 @@ from .plan import TROUBLES, Plan
 from .states import ALL, expected, too_mild
 
 STORMS = 3
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUIET_FOR_ROOT = "ignore:You're running the worker with superuser privileges"
 
 
@@ -67,7 +67,7 @@ def _seeds() -> list[int]:
 
 def _alone(seed: int, states: Path) -> int:
     """One storm in a process of its own: Django is set up for one set of servers only."""
-    arguments = [sys.executable, "-m", "tests.storm", *sys.argv[1:]]
+    arguments = [sys.executable, "-m", "tests.chaos.storm", *sys.argv[1:]]
     arguments += ["--seed", str(seed), "--states", str(states)]
     return subprocess.run(arguments, cwd=ROOT, check=False).returncode
 
@@ -145,7 +145,7 @@ def _environment(sandbox: servers.Sandbox) -> dict[str, str]:
         **environment.for_django(debug=False),
         **sandbox.environment,
         **sandbox.superusers,
-        "DJANGO_SETTINGS_MODULE": "tests.storm.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.chaos.storm.settings",
         "LOG_FORMAT": "text",
         "TMPDIR": str(temporary),
         "PYTHONWARNINGS": QUIET_FOR_ROOT,

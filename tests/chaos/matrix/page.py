@@ -1,6 +1,6 @@
-"""`python -m tests.matrix.page [RESULTS]` writes `docs/explanation/fault-matrix.md` from the cells.
+"""`python -m tests.chaos.matrix.page [RESULTS]` writes `docs/explanation/fault-matrix.md`.
 
-With the results of `python -m tests.matrix --json`, it also writes the times down anew.
+With the results of `python -m tests.chaos.matrix --json`, it also writes the times down anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .cells import Cell, Fault, Moment
 
-PATH = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "fault-matrix.md"
+PATH = Path(__file__).resolve().parents[3] / "docs" / "explanation" / "fault-matrix.md"
 MEASURED = Path(__file__).with_name("measured.json")
 
 INTRODUCTION = """\
@@ -30,7 +30,7 @@ replaces it), the fault is done, and then every row of every database is compare
 there: rows of deleted users gone, all others as they were, byte for byte, and the log in order.
 
 `./run test tests/acceptance/test_matrix.py` plays all cells; `-k kill-worker` some of them.
-This page is written by `python -m tests.matrix.page`, and a test fails when it is out of date.
+`python -m tests.chaos.matrix.page` writes this page; a test fails when it is out of date.
 """
 
 WORDS = """\

@@ -12,9 +12,9 @@ from django.db import Error, connections
 
 from sandbox import tables
 from sandbox.processes import ProcessError, eventually
-from tests.storm.checker import open_work
-from tests.storm.crew import Crew
-from tests.storm.plan import DATABASES, WORKERS
+from tests.chaos.storm.checker import open_work
+from tests.chaos.storm.crew import Crew
+from tests.chaos.storm.plan import DATABASES, WORKERS
 
 from . import people
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sandbox.proxy import Proxy
     from sandbox.servers import PostgreSQL, Redis
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUEUES = "integrity,integrity.blog_db,integrity.shop_db"
 #: One for each task that an act holds at the same time.
 CHILDREN = 3
@@ -68,7 +68,7 @@ class Program(Process):
     """One of the project's processes, under traps."""
 
     def __init__(self, directory: Path, name: str, *argv: str, env: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "tests.matrix.process", str(directory), *argv]
+        command = [sys.executable, "-m", "tests.chaos.matrix.process", str(directory), *argv]
         super().__init__(
             command,
             log=directory / f"{name}.log",

@@ -61,7 +61,7 @@ class Part:
         """`DIRECTORY NAME`; sets Django up and waits for the beginning."""
         scene, name = Scene(Path(sys.argv[1])), sys.argv[2]
         part = cls(scene, Plan.read(scene.directory), name, Journal(scene.journal(name)))
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.storm.settings")
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.chaos.storm.settings")
         django.setup()
         scene.wait("begin")
         return part

@@ -1,1 +1,0 @@
-"""`python -m tests.faults`: promises that are numbers, measured under the faults they are about."""

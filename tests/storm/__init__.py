@@ -1,1 +1,0 @@
-"""`python -m tests.storm`: deletes under faults, and a checker with a model of its own."""
