@@ -44,7 +44,7 @@ from .exceptions import FilteredRead
 from .generic import narrowed
 from .plain import plain
 from .plain_logging import Origin, logger_of, origin_of
-from .plan import nodes, plan
+from .plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +85,7 @@ def tables(relation: Relation, database: str | None = None) -> list[tuple[Model,
     """
     children = [relation.child]
     if relation.policy.cascades:
-        children = [each.field.model for each in nodes(plan(relation).root)]
+        children = [each.field.model for each in plan(relation).root.all]
     aliases = [database] if database else relation.child_databases
     found = [(model, alias) for alias in aliases for model in children]
     return [*found, *((relation.parent, home) for home in relation.parent_databases)]

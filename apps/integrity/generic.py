@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.db.models import QuerySet
 
-from .columns import generic_of
+from .columns import Column, generic_of
 from .exceptions import MissingContentType
 from .relations import label
 
@@ -75,5 +75,5 @@ def rows_of(field: Field, using: str) -> QuerySet[Any]:
 
     In no order: that of the model would sort all rows to give the first.
     """
-    found: QuerySet[Any] = QuerySet(model=field.model, using=using)
-    return found.filter(**lookups(field)).order_by()
+    found: QuerySet[Any] = QuerySet(model=field.model, using=using).order_by()
+    return found.filter(**lookups(field)) if isinstance(field, Column) else found

@@ -10,6 +10,7 @@ Django's Collector does it, on bounded batches, and the plan says why.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Way(enum.StrEnum):
     UPDATE = "update"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
     """Rows that refer through `field`, and what refers to them inside the same database.
 
@@ -46,22 +47,15 @@ class Node:
     update: bool = False
     below: tuple[Node, ...] = ()
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """The key's name, as in "blog.Comment.post"."""
         return label(self.field)
 
-
-def nodes(node: Node) -> Iterator[Node]:
-    """All nodes of a tree, its root first."""
-    yield node
-    for sub in node.below:
-        yield from nodes(sub)
-
-
-def labels(node: Node) -> Iterator[str]:
-    """The names of all keys of a tree, its root's first."""
-    return (each.label for each in nodes(node))
+    @functools.cached_property
+    def all(self) -> tuple[Node, ...]:
+        """The node and all nodes below it, the root first."""
+        return (self, *(node for sub in self.below for node in sub.all))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +67,62 @@ class Plan:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Cascade:
+    """What does not change while the catalogue lasts; receivers of signals come and go.
+
+    `models` are those whose rows go, in the order in which Django meets them, as far as the first
+    `blocker`: a reason for which it would have to load rows, or "".
+    """
+
+    root: Node
+    models: tuple[Model, ...]
+    blocker: str
+
+
 def plan(relation: Relation) -> Plan:
     """The plan of a relation whose policy cascades."""
-    field = relation.field
     if relation.policy is not Policy.CASCADE:
-        return Plan(Way.UPDATE, Node(field, update=True))
-    hurdle = next(_hurdles(field, (field.model,)), "")
-    way = Way.COLLECTOR if hurdle else Way.SET_BASED
-    return Plan(way, _node(field, (field.model,)), hurdle)
+        return Plan(Way.UPDATE, Node(relation.field, update=True))
+    cascade: _Cascade | None = relation.kept.get("cascade")
+    if cascade is None:
+        cascade = relation.kept["cascade"] = _cascade(relation.field)
+    reason = cascade.blocker
+    for model in cascade.models:
+        if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
+            reason = f"{model._meta.label} has delete signal receivers"
+            break
+    way = Way.COLLECTOR if reason else Way.SET_BASED
+    return Plan(way, cascade.root, reason)
 
 
-def _hurdles(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
-    """Why Django would have to load the rows that refer through `field`."""
+def _cascade(field: ForeignKey) -> _Cascade:
+    models, blocker = [], ""
+    for model, blocker in _levels(field, (field.model,)):
+        models.append(model)
+        if blocker:
+            break
+    return _Cascade(_node(field, (field.model,)), tuple(dict.fromkeys(models)), blocker)
+
+
+def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model, str]]:
+    """Each model whose rows go with those that refer through `field`; and each blocker with it."""
     model = field.model
-    name = model._meta.label
-    if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
-        yield f"{name} has delete signal receivers"
+    yield model, ""
     if any(model._meta.concrete_model._meta.parents.values()):  # type: ignore[union-attr]
-        yield f"{name} inherits from another table"
+        yield model, f"{model._meta.label} inherits from another table"
     for each in model._meta.private_fields:
         if hasattr(each, "bulk_related_objects"):
-            yield f"{name} has a generic relation"
+            yield model, f"{model._meta.label} has a generic relation"
     for key in _referring(model):
         policy = policy_of(key)
-        if hurdle := _hurdle(key, policy, path):
-            yield hurdle
+        if blocker := _blocker(key, policy, path):
+            yield model, blocker
         elif policy is Policy.CASCADE:
-            yield from _hurdles(key, (*path, key.model))
+            yield from _levels(key, (*path, key.model))
 
 
-def _hurdle(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
+def _blocker(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
     """Why the key itself makes Django load the rows that it refers to; "" where it does not."""
     if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
         return f"{label(key)} holds another field than the primary key"

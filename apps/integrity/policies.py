@@ -57,17 +57,17 @@ class Policy(enum.StrEnum):
         """Return the policy of a callable; `CUSTOM` for a project's own."""
         return _equal(on_delete) or _wrapped(on_delete) or cls.CUSTOM
 
-    @property
+    @functools.cached_property
     def checked_at_once(self) -> bool:
         """Whether the policy answers inside the parent's delete, not after it."""
         return self in {Policy.PROTECT, Policy.RESTRICT}
 
-    @property
+    @functools.cached_property
     def cascades(self) -> bool:
         """Whether the policy leaves work in the child's database after the parent's delete."""
         return not (self.checked_at_once or self is Policy.DO_NOTHING)
 
-    @property
+    @functools.cached_property
     def sets(self) -> bool:
         """Whether the policy keeps the rows, and changes their key."""
         return self in {Policy.SET_NULL, Policy.SET_DEFAULT, Policy.SET, Policy.CUSTOM}
@@ -241,12 +241,14 @@ def unusable(field: ForeignKey, using: str) -> str:
     Asks no database, and refuses the callable to ask one. PROTECT and RESTRICT are carried out
     before the delete, without their wrappers.
     """
-    on_delete, policy = declared_on_delete(field), policy_of(field)
-    if is_plain(field) or policy.checked_at_once or _usable.get(field) is on_delete:
+    on_delete = declared_on_delete(field)
+    if _usable.get(field) is on_delete:
         return ""
+    policy = policy_of(field)
     try:
-        with _no_database():
-            _require(policy, tried(on_delete, field, using))
+        if not (is_plain(field) or policy.checked_at_once):
+            with _no_database():
+                _require(policy, tried(on_delete, field, using))
     except Exception as error:  # noqa: BLE001 (a project's own function may fail in any way)
         if isinstance(error, _AsksDatabase) and policy.sets and policy is not Policy.CUSTOM:
             return ""  # for its value, as SET() may

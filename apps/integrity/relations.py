@@ -38,7 +38,7 @@ def label(field: Field) -> str:
     return f"{field.model._meta.label}.{field.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Relation:
     """One cross-database foreign key, or a declared column that stands for one."""
 
@@ -47,7 +47,7 @@ class Relation:
     parent_databases: tuple[str, ...]
     child_databases: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """The relation's name, as in "blog.Post.author".
 
@@ -55,21 +55,26 @@ class Relation:
         """
         return label(self.field)
 
-    @property
+    @functools.cached_property
     def child(self) -> Model:
         """The model that holds the key."""
         return self.field.model
 
-    @property
+    @functools.cached_property
     def parent(self) -> Model:
         """The model that the key points to; the concrete one where it points to a proxy."""
         return concrete(self.field.remote_field.model)
 
-    @property
+    @functools.cached_property
     def target(self) -> Field:
         """The parent's field that the key holds: its primary key, or its `to_field`."""
         target: Field = self.field.target_field
         return target
+
+    @functools.cached_property
+    def kept(self) -> dict[str, Any]:
+        """What other modules derive from it once, and keep as long as this catalogue lasts."""
+        return {}
 
     @property
     def on_delete(self) -> Callable[..., None]:
@@ -125,7 +130,7 @@ class Catalogue:
     #: Keys to content types that are no relations: nobody can tell whose ids their rows hold.
     unknown_homes: tuple[UnknownHome, ...] = ()
 
-    @property
+    @functools.cached_property
     def parents(self) -> dict[str, Model]:
         """Label → tracked parent model."""
         return {each.parent._meta.label: each.parent for each in self.relations}
@@ -140,12 +145,12 @@ class Catalogue:
                 found.setdefault(each.parent, {})[each.target] = None
         return {parent: tuple(fields) for parent, fields in found.items()}
 
-    @property
+    @functools.cached_property
     def log_databases(self) -> tuple[str, ...]:
         """The databases that hold a deletion log: those in which tracked parents live."""
         return _unique(alias for each in self.relations for alias in each.parent_databases)
 
-    @property
+    @functools.cached_property
     def child_databases(self) -> tuple[str, ...]:
         """The databases that deletions may cascade into."""
         return _unique(alias for each in self.relations for alias in each.child_databases)
@@ -165,6 +170,11 @@ class Catalogue:
             and database in {None, *each.child_databases}
             and relation in {"", each.label}
         )
+
+    @functools.cached_property
+    def by_label(self) -> dict[str, Relation]:
+        """Label → relation."""
+        return {each.label: each for each in self.relations}
 
     def knows(self, parent: str, database: str | None = None, relation: str = "") -> bool:
         """Whether a relation of those names is there at all (into `database`), whatever its policy.
@@ -206,11 +216,10 @@ class Catalogue:
 
     def relation(self, name: str) -> Relation:
         """The relation of that label. Raises `UnknownName`, which lists the known ones."""
-        by_name = {each.label: each for each in self.relations}
         try:
-            return by_name[name]
+            return self.by_label[name]
         except KeyError:
-            raise UnknownName("relation", name, by_name) from None
+            raise UnknownName("relation", name, self.by_label) from None
 
     def database(self, alias: str) -> str:
         """The alias, if deletions cascade into it. Raises `UnknownName`."""
@@ -345,7 +354,7 @@ def holds(database: str, model_name: str | None) -> bool:
 
 def primary_key(model: Model) -> Field:
     """The model's primary key."""
-    pk = concrete(model)._meta.pk
+    pk = model._meta.pk
     assert pk is not None, f"{model._meta.label} is abstract"
     return pk
 

@@ -16,7 +16,7 @@ from django.db.models.deletion import Collector
 from . import relations, statements, stored
 from .exceptions import UnusablePolicy
 from .isolation import contained
-from .plan import Way, labels, replacement
+from .plan import Way, replacement
 from .policies import require_usable
 from .stored import with_keys
 from .trees import delete_trees
@@ -38,7 +38,7 @@ GUESSED_ROOTS = 200
 
 def each_of(node: Node, changed: Mapping[str, int]) -> float:
     """Return the rows that go with one root, by what the steps before have changed. Pure."""
-    below = sum(changed.get(label, 0) for label in labels(node)) - changed.get(node.label, 0)
+    below = sum(changed.get(each.label, 0) for each in node.all) - changed.get(node.label, 0)
     roots = changed.get(node.label, 0) + GUESSED_ROOTS
     return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
 

@@ -39,9 +39,15 @@ def is_plain(field: Field) -> bool:
     return own and not hasattr(kind, "from_db_value")
 
 
+@functools.lru_cache(maxsize=1_024)
+def keeps_integers(field: Field) -> bool:
+    """Return whether rows hold an integer of the field as it is in Python."""
+    return is_plain(field) and isinstance(origin(field), models.IntegerField)
+
+
 def prepare(field: Field, value: Any, using: str) -> Any:
     """Return what a row of `using` holds in `field` for that value. None stays None."""
-    if type(value) is int and is_plain(field) and isinstance(origin(field), models.IntegerField):
+    if type(value) is int and keeps_integers(field):
         return value
     if value is None:
         return None
@@ -53,8 +59,7 @@ def prepare(field: Field, value: Any, using: str) -> Any:
 def prepare_all(field: Field, values: Iterable[Any], using: str) -> list[Any]:
     """Return each of the values prepared, in their order."""
     values = list(values)
-    plain = is_plain(field) and isinstance(origin(field), models.IntegerField)
-    if plain and {*map(type, values)} <= {int}:  # there are many
+    if keeps_integers(field) and {*map(type, values)} <= {int}:  # there are many
         return values
     return [prepare(field, value, using) for value in values]
 
@@ -84,9 +89,7 @@ def with_keys(pk: Field, keys: Sequence[Any]) -> Q:
 class StoredIn(In):
     """The ORM's `column IN values`, with values that are prepared: `StoredIn(F("pk"), values)`."""
 
-    def get_prep_lookup(self) -> Any:
-        """Return them as they are."""
-        return self.rhs
+    prepare_rhs = False
 
     def get_db_prep_lookup(self, value: Any, connection: Any) -> Any:  # noqa: ARG002 (Django's signature)
         """Return a placeholder, and the values as they are."""
@@ -96,9 +99,7 @@ class StoredIn(In):
 class StoredAfter(GreaterThan):
     """The ORM's `column > value`, with a value that is prepared, as `StoredIn`."""
 
-    def get_prep_lookup(self) -> Any:
-        """Return it as it is."""
-        return self.rhs
+    prepare_rhs = False
 
     def get_db_prep_lookup(self, value: Any, connection: Any) -> Any:  # noqa: ARG002 (Django's signature)
         """Return a placeholder, and the value as it is."""

@@ -22,7 +22,7 @@ from django.db import transaction
 
 from . import relations, statements
 from .exceptions import RowsKept
-from .plan import nodes, replacement
+from .plan import replacement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def delete_trees(
 ) -> Stepped:
     """Delete rows of `keys` that others refer to, with those. See Note [Whole rows]."""
     on = statements.on(using)
-    leaves = (sub.field for top in nodes(node) for sub in top.below)
+    leaves = (sub.field for top in node.all for sub in top.below)
     if patient and not allowed.in_parts and all(on.goes_first(f, using=using) for f in leaves):
         return _RootsFirst(using, allowed).step(node, keys)
     return _LeavesFirst(using, allowed, patient=patient).step(node, keys)

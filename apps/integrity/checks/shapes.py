@@ -19,7 +19,6 @@ from .scope import scoped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..plan import Node
     from ..relations import Field, Model
 
 
@@ -207,7 +206,7 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     missed: dict[Any, tuple[str, str]] = {}
     for relation in catalogue.relations:
         if relation.policy is relations.Policy.CASCADE:
-            for node in _nodes(plan.plan(relation).root):
+            for node in plan.plan(relation).root.all[1:]:
                 missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
     for name, parent in catalogue.parents.items():
         remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
@@ -215,12 +214,6 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
             if silent.get(field) == "DB_CASCADE" and not conf.current().by_trigger(name):
                 missed[field] = f"a {name} that goes this way is not recorded.", remedy
     return {field: told for field, told in missed.items() if field in silent}
-
-
-def _nodes(node: Node) -> Iterator[Node]:
-    for each in node.below:
-        yield each
-        yield from _nodes(each)
 
 
 def _on_delete(field: Any) -> Any:

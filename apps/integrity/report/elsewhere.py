@@ -13,7 +13,7 @@ from .. import control, relations
 from ..backends import visibility
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable
-from ..plan import nodes, plan
+from ..plan import plan
 from . import bounds
 from .effects import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
 
@@ -61,7 +61,7 @@ def _models(relation: Relation) -> list[Model]:
     """The models whose rows a delete along that relation touches in the child's database."""
     if relation.policy is not relations.Policy.CASCADE:
         return [relation.child]
-    return [each.field.model for each in nodes(plan(relation).root)]
+    return [each.field.model for each in plan(relation).root.all]
 
 
 def _counted(

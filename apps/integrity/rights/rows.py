@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import relations
 from ..columns import columns_of, generic_of
-from ..plan import Way, nodes, plan
+from ..plan import Way, plan
 from . import log
 from .collector import collected
 from .privileges import CTID, DELETE, SELECT, UPDATE, Need, column, on
@@ -43,7 +43,7 @@ def counted(relation: Relation) -> Iterator[Need]:
     if not relation.policy.cascades:
         return
     for database in relation.child_databases:
-        for node in nodes(plan(relation).root):
+        for node in plan(relation).root.all:
             yield from _seen(node.field, database)
 
 
