@@ -1,4 +1,4 @@
-"""The differential test's own decisions: what differs, what is documented, what is smaller."""
+"""The differential test's own decisions: what differs, what is documented."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.differential import differences, shrink, spread
-from tests.differential.history import History
-from tests.differential.kinds import Key, Kind
+from tests.differential import differences, spread
 from tests.differential.zoo.names import DECLARED, NOTED, POLICY_NAMES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "differences.md"
@@ -62,49 +60,6 @@ def test_what_is_documented_is_nothing_wider(one, when_spread, is_documented):
 def test_the_page_has_each_documented_difference():
     anchors = re.findall(r'<a id="([^"]+)">', PAGE.read_text())
     assert differences.CONSTRAINTS in anchors
-
-
-def test_a_smaller_history_shows_the_same():
-    rows = [("Plain", {"id": number}) for number in range(20)]
-    keepers = ("rows", {"rows": [("Plain", {"id": 100})]})
-    history = [
-        keepers,
-        ("rows", {"rows": rows}),
-        ("delete", {"model": "Plain", "how": "queryset", "keys": [[1], [2], [3]]}),
-        ("delete", {"model": "Plain", "how": "queryset", "keys": [[4], [5]]}),
-    ]
-
-    def shows(some):
-        there = {row[1]["id"] for name, more in some if name == "rows" for row in more["rows"]}
-        gone = [key for name, more in some if name == "delete" for key in more["keys"]]
-        return {3, 7} <= there and [2] in gone
-
-    small = shrink.smallest(history, shows)
-    assert shows(small)
-    assert small[1:] == [
-        ("rows", {"rows": [("Plain", {"id": 3})]}),
-        ("rows", {"rows": [("Plain", {"id": 7})]}),
-        ("delete", {"model": "Plain", "how": "queryset", "keys": [[2]]}),
-    ]
-
-
-def test_a_seed_makes_the_same_history_again():
-    kinds = {
-        "Plain": kind("Plain"),
-        "OfPlain": kind("OfPlain", Key("cascade_id", "Plain", "id", "CASCADE", True, False)),  # noqa: FBT003
-    }
-
-    def drawn(seed):
-        history, rows = History(kinds, seed), {"Plain": [[5], [6]], "OfPlain": [[5, 5]]}
-        return [history.keepers(), history.first_rows(rows), history.delete(rows)]
-
-    assert drawn("1 1") == drawn("1 1")
-    assert drawn("1 1") != drawn("1 2")
-
-
-def kind(name, *keys):
-    columns = ("id", *(key.name for key in keys))
-    return Kind(name, columns, ("id",), name, (), {"id": "number"}, keys, False, (), ())  # noqa: FBT003
 
 
 def test_models_are_spread_over_all_databases_and_stay_together_where_django_wants_it():

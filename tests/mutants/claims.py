@@ -1,0 +1,60 @@
+"""Mutations of claims: who may work on a cascade, and who may write its outcome."""
+
+from __future__ import annotations
+
+from .mutation import Mutation
+from .paths import (
+    CLAIMING,
+    OUTCOMES,
+    POSTGRESQL,
+    T_CASCADE,
+    T_LOG,
+    T_STATEMENTS,
+)
+
+MUTATIONS = (
+    Mutation(
+        "lease-not-respected",
+        "G4: a cascade that another worker holds is claimed",
+        CLAIMING,
+        "filter(database=database, due_at__lte=Now())",
+        "filter(database=database)",
+        (f"{T_LOG}::TestClaim::test_what_is_held_cannot_be_claimed_again",),
+    ),
+    Mutation(
+        "claim-for-another-database",
+        "G1: a cascade is claimed for another database, and is done there",
+        CLAIMING,
+        "filter(database=database, due_at__lte=Now())",
+        "filter(due_at__lte=Now())",
+        (f"{T_LOG}::TestClaim::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
+    ),
+    Mutation(
+        "finish-without-the-claim",
+        "G4: a worker that lost its claim finishes the cascade",
+        POSTGRESQL,
+        "AND cascade.claim = %s",
+        "AND (cascade.claim = %s OR true)",
+        (
+            f"{T_STATEMENTS}::TestFinishCascades::test_it_marks_what_the_claim_holds_and_nothing_else",
+        ),
+    ),
+    Mutation(
+        "release-without-the-claim",
+        "G4: a worker that lost its claim releases or postpones the cascade",
+        OUTCOMES,
+        "claim=claim.token, state=",
+        "state=",
+        (
+            f"{T_LOG}::TestClaim::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing",
+        ),
+    ),
+    Mutation(
+        "take-over-from-anybody",
+        "G4: a redelivered message takes over the work of a living worker",
+        CLAIMING,
+        "due_at__gt=Now(), owner=owner",
+        "due_at__gt=Now()",
+        (f"{T_CASCADE}::TestTakeOver::test_nobody_else_does",),
+    ),
+)
