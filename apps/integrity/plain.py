@@ -67,7 +67,7 @@ def plain(text: object, limit: int = LIMIT) -> str:
     """
     if limit < 1:
         return ""
-    whole = _text_of(text)
+    whole = text if type(text) is str else _text_of(text)
     sample = whole[: limit * SAMPLE]
     if not (sample.isascii() and sample.isprintable()):
         sample = "".join(map(_visible, sample))

@@ -45,6 +45,12 @@ def keeps_integers(field: Field) -> bool:
     return is_plain(field) and isinstance(origin(field), models.IntegerField)
 
 
+@functools.lru_cache(maxsize=1_024)
+def compares_alike(field: Field) -> bool:
+    """Return whether each database and Python agree on which values of the field are equal."""
+    return isinstance(origin(field), models.IntegerField | models.UUIDField)
+
+
 def prepare(field: Field, value: Any, using: str) -> Any:
     """Return what a row of `using` holds in `field` for that value. None stays None."""
     if type(value) is int and keeps_integers(field):

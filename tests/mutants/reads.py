@@ -33,8 +33,8 @@ MUTATIONS = (
         "view-counts-as-table-elsewhere",
         "G2: a view that leaves living parents out counts as their table (other engines)",
         PORTABLE,
-        "        held = set[Any]()\n        with visibility.whole(using, field.model):",
-        "        held = set[Any]()\n        with visibility.whole(using):",
+        "        visibility.require_whole(using, field.model)\n        return held",
+        "        return held",
         (f"{T_HIDDEN}::TestOnSQLite::test_parents_shown_by_a_view",),
     ),
     Mutation(

@@ -41,7 +41,6 @@ def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
     a, b, c = row("x.A"), row("x.B"), row("x.A")
     assert log.claiming._of_one_kind([a, b, c], 10) == [a, c]
     assert log.claiming._of_one_kind([b, a, c], 10) == [b]
-    assert log.claiming._of_one_kind([], 10) == []
 
 
 @pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 8), (2, 4), (3, 2), (4, 1), (9, 1)])

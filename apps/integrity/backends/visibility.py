@@ -165,10 +165,18 @@ def whole(using: str, *models: type[Model]) -> Iterator[None]:
     begin = connection.vendor == "postgresql" and not connection.in_atomic_block
     with transaction.atomic(using=using) if begin else contextlib.nullcontext():
         yield
-        for model in models:
-            cause, role = _cause(model, using)
-            if cause:
-                raise refusal(model, using, cause, role)
+        require_whole(using, *models)
+
+
+def require_whole(using: str, *models: type[Model]) -> None:
+    """Raise `FilteredRead` where rows of those models may be hidden.
+
+    On PostgreSQL, call it in the transaction of the read: see `whole`.
+    """
+    for model in models:
+        cause, role = _cause(model, using)
+        if cause:
+            raise refusal(model, using, cause, role)
 
 
 def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
@@ -192,13 +200,15 @@ def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
 
 
 def _is_view(model: type[Model], using: str) -> bool:
+    name = str(connections[using].introspection.identifier_converter(model._meta.db_table))
+    name = name.strip('"')
     if connections[using].vendor != "sqlite":
-        return _name(model, using) in _views(using)
+        return name in _views(using)
     with connections[using].cursor() as cursor:  # each time, as it costs no round trip
         cursor.execute(
             "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
             " SELECT 1 FROM sqlite_master WHERE name = %s COLLATE NOCASE AND type = 'view'",
-            [_name(model, using)] * 2,
+            [name] * 2,
         )
         return cursor.fetchone() is not None
 
@@ -214,11 +224,6 @@ def _views(using: str) -> frozenset[str]:
         found = frozenset(convert(each.name) for each in tables if each.type == "v")
         _listed[using] = (time.monotonic() + LISTED_SECONDS, found)
     return found
-
-
-def _name(model: type[Model], using: str) -> str:
-    named = connections[using].introspection.identifier_converter(model._meta.db_table)
-    return str(named).strip('"')
 
 
 def _quoted(model: type[Model], using: str) -> str:

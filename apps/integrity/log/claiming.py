@@ -156,9 +156,12 @@ def _claim(
     for _ in range(ASIDE_ROUNDS):
         with transaction.atomic(using=claim.using):
             candidates = _candidates(due, limit, claim.using, 1 if changes else 0)
+            if not candidates:
+                return None
             known, unknown = _apart(candidates, claim.database)
-            _set_aside(unknown, claim)
-            if known or not unknown:
+            if unknown:
+                _set_aside(unknown, claim)
+            if known:
                 return _hold(_of_one_kind(known, limit), due, claim, lease_seconds, **changes)
     return None
 
@@ -234,6 +237,8 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
     columns = ("pk", "deletion_id", "attempts", "rows", "failing", "kept", "due_at", "recorded_at")
     rows = due.order_by("due_at", "pk").values_list(*columns)
     locked = list(tables.locked(rows, using)[:limit])
+    if not locked:
+        return []
     named = tables.among("pk", list({deletion for _, deletion, *_ in locked}), using)
     of_deletion = ("pk", "parent", "relation", "key", "targets")
     recorded = {
@@ -262,12 +267,7 @@ def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
 
     One that is half done has many rows: it takes none that are new into its turn.
     """
-    if not candidates:
-        return []
     first = candidates[0]
-    same = [each for each in candidates if _kind(each) == _kind(first)]
+    kind = first.parent, first.relation, bool(first.rows)
+    same = [each for each in candidates if (each.parent, each.relation, bool(each.rows)) == kind]
     return same[: max(1, limit >> max(0, first.attempts - 1))]
-
-
-def _kind(cascade: Claimed) -> tuple[str, str, bool]:
-    return cascade.parent, cascade.relation, bool(cascade.rows)

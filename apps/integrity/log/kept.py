@@ -50,6 +50,8 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
     Their deletions end so, too, once no other cascade is open. The rows that were removed before
     are those of the claim (`outcomes.with_rows`).
     """
+    if not kept:
+        return []
     ended = []
     for cascade in claim.cascades:
         if cascade.id not in kept:

@@ -6,20 +6,20 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import NotSupportedError, connections, models, transaction
+from django.db import NotSupportedError, connections, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from ..backends import visibility
-from ..columns import columns_of, origin
+from ..columns import columns_of
 from ..generic import rows_of
 from ..relations import format_key, primary_key
-from ..stored import StoredIn, prepare_all, with_keys
+from ..stored import StoredIn, compares_alike, prepare_all, with_keys
 from . import need
 from .barriers import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -128,8 +128,8 @@ class Portable:
                 held = Cascade.objects.using(using).filter(
                     pk__in=chunk, claim=claim, state=Cascade.State.RUNNING
                 )
-                for cascade in held:
-                    changed = held.filter(pk=cascade.pk).update(
+                for pk, deletion in held.values_list("pk", "deletion_id"):
+                    changed = held.filter(pk=pk).update(
                         state=Cascade.State.DONE,
                         done_at=Now(),
                         due_at=Now() + dt.timedelta(seconds=grace_seconds),
@@ -138,9 +138,9 @@ class Portable:
                         claim=None,
                         reason="",
                         failing=None,
-                        rows=dict(rows[cascade.pk]),
+                        rows=dict(rows[pk]),
                     )
-                    finished += [cascade.deletion_id] * changed
+                    finished += [deletion] * changed
         return finished
 
     def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
@@ -216,25 +216,26 @@ class Portable:
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         name, referring = F(field.attname), rows_of(field, using)
         # A database may take texts for equal that Python does not.
-        exact = isinstance(origin(field), models.IntegerField | models.UUIDField)
+        exact = compares_alike(field)
         held = set[Any]()
-        with visibility.whole(using, field.model):
-            for chunk in _chunks(need(keys)):
-                rows = referring.filter(StoredIn(name, chunk)).values_list(field.attname, flat=True)
-                present = list(rows[:ROWS_SEEN])  # a key may have a million
-                held |= {*prepare_all(field, present, using)} & {*chunk}
-                if len(present) == ROWS_SEEN or not exact:
-                    rest = {*chunk} - held
-                    held |= {k for k in rest if referring.filter(StoredIn(name, [k])).exists()}
+        for chunk in _chunks(need(keys)):
+            rows = referring.filter(StoredIn(name, chunk)).values_list(field.attname, flat=True)
+            present = list(rows[:ROWS_SEEN])  # a key may have a million
+            held |= {*prepare_all(field, present, using)} & {*chunk}
+            if len(present) == ROWS_SEEN or not exact:
+                rest = {*chunk} - held
+                held |= {k for k in rest if referring.filter(StoredIn(name, [k])).exists()}
+        visibility.require_whole(using, field.model)
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
-        with visibility.whole(using, field.model):
-            return sum(
-                referring.filter(StoredIn(F(field.attname), chunk)).count()
-                for chunk in _chunks(need(keys))
-            )
+        number = sum(
+            referring.filter(StoredIn(F(field.attname), chunk)).count()
+            for chunk in _chunks(need(keys))
+        )
+        visibility.require_whole(using, field.model)
+        return number
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
         from ..models import Audit
@@ -245,11 +246,11 @@ class Portable:
         self, field: Field, keys: Sequence[Any], most: int, *, using: str
     ) -> dict[Any, int]:
         referring, found = rows_of(field, using), dict[Any, int]()
-        with visibility.whole(using, field.model):
-            for key in need(keys):
-                rows = referring.filter(StoredIn(F(field.attname), [key]))
-                if number := rows.order_by()[:most].count():
-                    found[key] = number
+        for key in need(keys):
+            rows = referring.filter(StoredIn(F(field.attname), [key]))
+            if number := rows.order_by()[:most].count():
+                found[key] = number
+        visibility.require_whole(using, field.model)
         return found
 
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
@@ -282,14 +283,13 @@ def _referring(
     return found
 
 
-def _still(field: Field, found: dict[Any, Any], pks: list[Any], using: str) -> QuerySet[Any]:
+def _still(field: Field, found: dict[Any, Any], pks: Sequence[Any], using: str) -> QuerySet[Any]:
     """Those rows, as long as they hold the key that they were found by."""
     keys = [*{found[pk] for pk in pks}]
     rows = rows_of(field, using).filter(with_keys(primary_key(field.model), pks))
     return rows.filter(StoredIn(F(field.attname), keys))
 
 
-def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
-    values = list(values)
-    for start in range(0, len(values), PARAMETERS):
-        yield values[start : start + PARAMETERS]
+def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the values in parts, each of which fits into one statement."""
+    return [values[start : start + PARAMETERS] for start in range(0, len(values), PARAMETERS)]
