@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import redis
 from celery.utils.nodenames import gethostname
 
 from apps.integrity.routing import CONTROL, queue_for
+from sandbox import project
 from sandbox.environment import WORKER, as_role
-from sandbox.processes import Process, ProcessError, eventually, stop_all
+from sandbox.processes import ProcessError, eventually, stop_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from sandbox.processes import Process
 
 START_SECONDS = 120.0
 ANSWER_SECONDS = 10.0
@@ -40,16 +41,15 @@ class Crew:
     def start(self, workers: Mapping[str, tuple[str, int]]) -> None:
         """Start those workers, name → queues and processes, and wait until they answer."""
         for name, (queues, processes) in workers.items():
-            options = ["-Q", queues, "-n", f"{name}@%h", f"--concurrency={processes}"]
-            quiet = ["--without-gossip", "--without-mingle", "--loglevel=WARNING"]
-            self._start(name, "celery", "-A", "workers", "worker", *options, *quiet)
-        if not eventually(lambda: set(workers) <= _answering(), timeout=START_SECONDS):
+            options = [f"--concurrency={processes}", "--loglevel=WARNING"]
+            self._start(name, *project.worker(f"{name}@%h", queues, *options))
+        if not eventually(lambda: set(workers) <= project.answering(), timeout=START_SECONDS):
             tails = "\n".join(self.members[name].tail() for name in workers)
             raise ProcessError(f"the workers did not start\n{tails}")
 
     def start_beat(self) -> None:
         """Start the timetable of the settings."""
-        self._start(BEAT, "celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=WARNING")
+        self._start(BEAT, *project.beat("--loglevel=WARNING"))
 
     def take(self, name: str, queue: str) -> None:
         """Let a worker take messages of one more queue."""
@@ -74,12 +74,10 @@ class Crew:
         if not any("ok" in answer for reply in replies or () for answer in reply.values()):
             raise ProcessError(f"{name} did not {order} {what}: {replies}")
 
-    def _start(self, name: str, *argv: str) -> None:
-        log = self.directory / f"{name}.log"
-        command = [sys.executable, "-m", *argv]
+    def _start(self, name: str, *command: str) -> None:
         # What a benchmark gives comes last: a URL of its own, through a proxy.
-        member = Process(command, log=log, env={**as_role(WORKER), **self.environment})
-        self.members[name] = member.start()
+        env = {**as_role(WORKER), **self.environment}
+        self.members[name] = project.process(self.directory, name, *command, env=env).start()
 
 
 @contextmanager
@@ -96,13 +94,3 @@ def crew(
         yield found
     finally:
         stop_all(found.members.values())
-
-
-def _answering() -> set[str]:
-    """Names of the workers that answer."""
-    from workers.celery import app
-
-    with suppress(redis.RedisError, OSError), app.connection_for_write() as connection:
-        nodes = app.control.inspect(timeout=1, connection=connection).ping() or {}
-        return {str(node).partition("@")[0] for node in nodes}
-    return set()

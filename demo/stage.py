@@ -10,26 +10,25 @@ import json
 import multiprocessing
 import os
 import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apps.integrity.routing import CONTROL, queue_for
-from sandbox import environment
-from sandbox.processes import Process, eventually, free_port, stop_all
+from sandbox import environment, project
+from sandbox.processes import eventually, free_port, stop_all
 
 from .browser import Browser
 from .failure import TookTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+    from sandbox.processes import Process
+
 LOOPBACK = "127.0.0.1"
 ADMIN = "admin"
-FIRST_LINE_FOR_ROOT = "You're running the worker with superuser privileges"
 
 
 @dataclass
@@ -49,19 +48,11 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return what the settings and the children need beside the servers' URLs."""
-        temporary = self.directory / "tmp"
-        temporary.mkdir(exist_ok=True)
-        return environment.for_django(debug=False) | {
-            "DJANGO_SETTINGS_MODULE": "config.settings",
+        return project.environment(self.directory) | {
             "ALLOWED_HOSTS": f"{LOOPBACK},localhost",
             "DEBUG": "false",
             "HTTPS": "false",
-            "LOG_FORMAT": "text",
             "FLOWER_URL": self.flower_address,
-            # Workers show that they are alive in files there: two demos must not share them.
-            "TMPDIR": str(temporary),
-            # The warning is right for a server; here root is who runs the demo.
-            "PYTHONWARNINGS": f"ignore:{FIRST_LINE_FOR_ROOT}",
         }
 
     def start_web(self) -> None:
@@ -78,16 +69,17 @@ class Stage:
         nodes = {CONTROL: CONTROL, **_queues()}
         worker = environment.as_role(environment.WORKER)
         for name, queue in nodes.items():
-            self._start(f"worker-{name}", *_worker(name, queue), env=worker)
-        beat = ["beat", "--pidfile=", "--loglevel=INFO"]
-        self._start("beat", "celery", "-A", "workers", *beat, env=worker)
+            options = ["--concurrency=2", *([] if _may_fork() else ["--pool=threads"])]
+            command = project.worker(f"{name}@%h", queue, *options)
+            self._start(f"worker-{name}", *command, env=worker)
+        self._start("beat", *project.beat(), env=worker)
         for name in nodes:
             self.await_worker(name)
 
     def await_worker(self, name: str) -> None:
         """Wait until the worker `name` answers a ping."""
         what = f"the worker {name} to answer a ping"
-        self.until(what, lambda: name in answering(), blame=[f"worker-{name}"])
+        self.until(what, lambda: name in project.answering(0.5), blame=[f"worker-{name}"])
 
     def start_flower(self) -> None:
         """Start Flower; workers that start after it would stay unknown to its pages."""
@@ -151,17 +143,7 @@ class Stage:
         stop_all(self.children.values())
 
     def _start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
-        log = self.directory / f"{name}.log"
-        child = Process([sys.executable, "-m", *argv], log=log, env=env, cwd=ROOT)
-        self.children[name] = child.start()
-
-
-def answering() -> set[str]:
-    """Return the names of the workers that answer a ping, without their host."""
-    from workers.celery import app
-
-    answers = app.control.inspect(timeout=0.5).ping() or {}
-    return {node.partition("@")[0] for node in answers}
+        self.children[name] = project.process(self.directory, name, *argv, env=env).start()
 
 
 def _queues() -> dict[str, str]:
@@ -169,13 +151,6 @@ def _queues() -> dict[str, str]:
     from django.conf import settings
 
     return {alias: queue_for(alias) for alias in sorted(settings.DATABASE_ROUTING_RULES.values())}
-
-
-def _worker(name: str, queue: str) -> list[str]:
-    options = ["-Q", queue, "-n", f"{name}@%h", "--concurrency=2", "--loglevel=INFO"]
-    pool = [] if _may_fork() else ["--pool=threads"]
-    calm = ["--without-gossip", "--without-mingle"]
-    return ["celery", "-A", "workers", "worker", *options, *calm, *pool]
 
 
 def _may_fork() -> bool:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,16 @@ def directory(home: Path = HOME, *, keep: bool = False) -> Iterator[Path]:
             (run / KEPT).touch()
         else:
             _discard(run)
+
+
+def keep(run: Path, name: str, *patterns: str) -> Path:
+    """Copy the files of `run` that match to a folder that stays; return it from the project's."""
+    kept = HOME / f"{name}-{time.strftime('%H%M%S')}"
+    for path in (each for pattern in patterns for each in run.glob(pattern)):
+        copy = kept / path.relative_to(run)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return kept.relative_to(HOME.parent)
 
 
 def sweep(home: Path) -> None:

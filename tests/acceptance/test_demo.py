@@ -7,13 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from sandbox import environment
+from sandbox.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 420
 
 

@@ -19,12 +19,12 @@ from django.db.models import QuerySet
 from apps.blog.models import Comment, Post
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
 from apps.shop.models import Order
+from sandbox import project
 from sandbox.environment import BROKER, VARIABLES
 from sandbox.processes import eventually
 from tests.acceptance import workers
 from tests.acceptance.forger import FAR, HUGE, ORPHAN, Forger, poison
 from tests.acceptance.workers import QUEUES
-from workers.celery import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ class Worker:
     def __init__(self, folder: Path, loglevel: str) -> None:
         self.redis = redis.Redis.from_url(os.environ[BROKER])
         self.forget()
-        options = ("--concurrency=2", "--prefetch-multiplier=8", "--without-mingle")
+        options = ("--concurrency=2", "--prefetch-multiplier=8")
         self.process = workers.worker(
             folder,
             "fuzzed@%h",
@@ -58,8 +58,7 @@ class Worker:
             self.redis.lpush(queue, *messages[start : start + 500])
 
     def answers(self) -> bool:
-        with app.connection_for_write() as connection:
-            return bool(app.control.inspect(timeout=1, connection=connection).ping())
+        return bool(project.answering())
 
     def forget(self) -> None:
         """Leave no message to whoever uses the broker next."""

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sandbox.project import ROOT
 from tests.chaos.matrix import page
 from tests.chaos.matrix.acts import all_acts
 from tests.chaos.matrix.cells import CELLS, ELSEWHERE, FAULTS, MOMENTS, NAMED, Fault, Moment, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 #: All cells at once; on a quiet machine they take a quarter of it.
 TIMEOUT_SECONDS = 560
 #: More spoiled cells than that are no accident.

@@ -16,8 +16,9 @@ from django.contrib.auth.models import User
 
 from apps.blog.models import Post
 from apps.integrity.models import Cascade, Heartbeat
+from sandbox import project
 from sandbox.environment import BROKER, WEB, WORKER, as_role
-from sandbox.processes import Process, eventually, free_port, stop_all
+from sandbox.processes import eventually, free_port, stop_all
 from tests.acceptance import composed, workers
 
 if TYPE_CHECKING:
@@ -78,16 +79,11 @@ def test_all_processes_do_their_work_and_are_refused_nothing(
     worker = workers.worker(
         tmp_path,
         "all@test",
-        "--without-mingle",
         "--concurrency=1",
         env={BROKER: broker.url("worker")},
     )
-    beat = Process(
-        [*workers.CELERY, "beat", "--pidfile=", "--loglevel=INFO"],
-        log=tmp_path / "beat.log",
-        env=environment(broker, "beat", tmp_path),
-        cwd=tmp_path,
-    )
+    env = environment(broker, "beat", tmp_path)
+    beat = project.process(tmp_path, "beat", *project.beat(), env=env, cwd=tmp_path)
     flower = composed.flower(tmp_path / "flower", port, broker.url("flower"), LOGIN)
     processes = [worker, beat, flower]
     logs = {each.log.stem: each for each in processes}

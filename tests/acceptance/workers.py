@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.db import connections
 
-from sandbox import tables
+from sandbox import project, tables
 from sandbox.environment import VARIABLES, WEB, WORKER, as_role, of_roles
-from sandbox.processes import Process
+from sandbox.project import QUEUES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-QUEUES = ("integrity", "integrity.blog_db", "integrity.shop_db")
-CELERY = (sys.executable, "-m", "celery", "-A", "workers")
+    from sandbox.processes import Process
 
 
 def environment(settings: str = "config.settings") -> dict[str, str]:
@@ -44,12 +41,9 @@ def worker(folder: Path, name: str, *options: str, env: Mapping[str, str] | None
     It logs in as workers do, with what they are granted.
     """
     granted()
-    return Process(
-        [*CELERY, "worker", "-n", name, "-Q", ",".join(QUEUES), "--without-gossip", *options],
-        log=folder / "worker.log",
-        env=as_role(WORKER, {**environment(), "TMPDIR": str(folder), **(env or {})}),
-        cwd=folder,
-    )
+    own = as_role(WORKER, {**environment(), "TMPDIR": str(folder), **(env or {})})
+    command = project.worker(name, ",".join(QUEUES), *options)
+    return project.process(folder, "worker", *command, env=own, cwd=folder)
 
 
 @cache

@@ -19,7 +19,7 @@ from tests.chaos.storm.checker import Checker
 from tests.chaos.storm.deleter import remove
 from tests.chaos.storm.journal import Journal
 from tests.chaos.storm.plan import TROUBLES, Fault, Plan
-from tests.chaos.storm.scene import Scene, deleter
+from tests.chaos.storm.scene import DELETER_NAMES, Scene
 from tests.chaos.storm.shown import SHOWN_SECONDS, Clock, Shown
 from tests.chaos.storm.troubles import WORDS, Trouble
 
@@ -36,7 +36,7 @@ def checker(tmp_path: Path, converge: Callable[[], Counter[str]]) -> Checker:
     """A storm is over: some users are deleted, their rows are gone, and verified."""
     scene = Scene(tmp_path)
     population.load(population.rows(PLAN))
-    journal = Journal(scene.journal(deleter(0)))
+    journal = Journal(scene.journal(DELETER_NAMES[0]))
     name = journal.intend("delete", batch=0, doomed=DOOMED, spared=[])
     remove(DOOMED, "queryset")
     journal.end(name)

@@ -10,7 +10,6 @@ import argparse
 import importlib
 import json
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -19,15 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import django
 
-from sandbox import environment, runs, servers
-from tests.chaos.storm import __main__ as storm
+from sandbox import project, runs
 
 from .bounds import Bound, Figure
 from .scale import BRIEF, FULL, QUICK, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .stage import Stage
 
@@ -39,8 +36,6 @@ def main() -> int:
     """Return the exit code."""
     options = _options()
     scale = BRIEF if options.brief else QUICK if options.quick else FULL
-    for name in (*environment.VARIABLES.values(), environment.BROKER):
-        os.environ.pop(name, None)
     found: dict[str, list[Bound | Figure]] = {}
     for name, each in _measured(options.names or EXPERIMENTS, scale):
         found.setdefault(name, []).append(each)
@@ -73,9 +68,7 @@ def _options() -> argparse.Namespace:
 def _measured(names: tuple[str, ...], scale: Scale) -> Iterator[tuple[str, Bound | Figure]]:
     """What each experiment finds; one that breaks off is a broken bound, and the next goes on."""
     with ExitStack() as stack:
-        sandbox = stack.enter_context(servers.running())
-        settings = {"DJANGO_SETTINGS_MODULE": "config.settings"}
-        os.environ.update({**storm._environment(sandbox), **settings})
+        sandbox = stack.enter_context(project.own_servers("config.settings"))
         django.setup()
         from .stage import Stage
 
@@ -88,7 +81,7 @@ def _measured(names: tuple[str, ...], scale: Scale) -> Iterator[tuple[str, Bound
                 kept = kept and (each.held if isinstance(each, Bound) else True)
                 yield name, each
         if not kept:
-            progress(f"logs: {_keep(sandbox.directory)}")
+            progress(f"logs: {runs.keep(sandbox.directory, 'faults', '*.log')}")
 
 
 def _experiment(name: str, stage: Stage) -> Iterator[Bound | Figure]:
@@ -113,15 +106,6 @@ def _document(found: dict[str, list[Bound | Figure]], verdict: str) -> dict[str,
         },
         "exit_reason": verdict,
     }
-
-
-def _keep(directory: Path) -> Path:
-    """Copy the logs to a folder that stays; gives it, relative to the project."""
-    kept = runs.HOME / f"faults-{time.strftime('%H%M%S')}"
-    kept.mkdir(parents=True)
-    for path in directory.glob("*.log"):
-        shutil.copy(path, kept)
-    return kept.relative_to(storm.ROOT)
 
 
 def tell(line: str) -> None:

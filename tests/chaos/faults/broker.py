@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.environment import WEB, as_role
 from sandbox.processes import ProcessError
-from tests.chaos.storm.crew import ROOT
+from sandbox.project import ROOT
 
 from . import people
 from .bounds import Bound, Figure, most_within, percentile

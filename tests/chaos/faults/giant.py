@@ -9,7 +9,8 @@ from django.db.models import Max
 
 from apps.blog.models import Post
 from apps.integrity import conf
-from tests.chaos.storm.plan import CHILD_DATABASES, WORKERS
+from tests.chaos.processes import WORKERS
+from tests.chaos.storm.plan import CHILD_DATABASES
 
 from . import people
 from .bounds import Bound, Figure, percentile

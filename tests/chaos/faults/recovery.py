@@ -18,8 +18,8 @@ from apps.integrity.routing import CONTROL, PERIODS, queue_for
 from sandbox import environment
 from sandbox.processes import ProcessError, send
 from sandbox.proxy import Proxy
+from tests.chaos.processes import WORKERS
 from tests.chaos.storm.checker import open_work
-from tests.chaos.storm.plan import WORKERS
 
 from . import people
 from .bounds import Bound, Figure
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from tests.chaos.storm.crew import Crew
+    from tests.chaos.processes import Crew
 
     from .stage import Stage
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import redis
 from django.core.management import call_command
-from django.db import Error, connections
 
 from sandbox import tables
-from sandbox.processes import ProcessError, eventually
+from sandbox.processes import ProcessError
+from tests.chaos.processes import Crew, all_answer
 from tests.chaos.storm.checker import open_work
-from tests.chaos.storm.crew import Crew
-from tests.chaos.storm.plan import DATABASES, WORKERS
+from tests.chaos.storm.plan import DATABASES
 
 from . import people
 
@@ -33,7 +32,7 @@ class Stage:
 
     def __init__(self, sandbox: Sandbox, scale: Scale, say: Callable[[str], None]) -> None:
         self.sandbox, self.scale, self.say = sandbox, scale, say
-        self._crew: Crew | None = None
+        self._crew = Crew(sandbox.directory, {})
 
     @property
     def redis(self) -> Redis:
@@ -71,8 +70,8 @@ class Stage:
             self.ready()
             yield crew
         finally:
-            self._crew = None
             crew.stop()
+            self._crew = Crew(self.sandbox.directory, {})
 
     def ready(self) -> None:
         """Wait until every worker answers and has done something."""
@@ -85,34 +84,10 @@ class Stage:
 
     def until(self, question: Callable[[], bool], seconds: float, *, pause: float = 0.02) -> bool:
         """Wait for a yes; whoever of the crew ended by itself is started again meanwhile."""
-
-        def asked() -> bool:
-            if self._crew is not None:
-                self._crew.tend()
-            try:
-                return question()
-            except Error:
-                connections.close_all()
-                return False
-
-        return eventually(asked, timeout=seconds, pause=pause)
+        return self._crew.until(question, seconds, pause=pause)
 
     def until_done(self, seconds: float) -> float:
         """Wait until no work is open; gives how long that took, `seconds` if it never came."""
         begin = time.monotonic()
         self.until(lambda: not open_work(), seconds)
         return time.monotonic() - begin
-
-
-def all_answer() -> bool:
-    """Whether each worker answers a ping."""
-    return {node.partition("@")[0] for node in nodes()} >= set(WORKERS)
-
-
-def nodes() -> list[str]:
-    """Names of the workers that answer."""
-    from workers.celery import app
-
-    with suppress(redis.RedisError, OSError), app.connection_for_write() as connection:
-        return list(app.control.inspect(timeout=1, connection=connection).ping() or {})
-    return []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 from contextlib import ExitStack
@@ -19,8 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from sandbox import environment, roles, runs, servers, tables
-from sandbox.processes import Process, eventually
+from sandbox import environment, project, roles, runs, servers, tables
+from sandbox.processes import eventually
 
 from .cells import CELLS, NAMED, Scene
 from .scene import RESULTS
@@ -28,8 +27,8 @@ from .scene import RESULTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROOT = Path(__file__).resolve().parents[3]
-QUIET_FOR_ROOT = "ignore:You're running the worker with superuser privileges"
+    from sandbox.processes import Process
+
 #: Far beyond what all scenes take on a busy machine; what is played by then is reported.
 LONGEST_SECONDS = 500
 
@@ -38,8 +37,6 @@ def main() -> int:
     """Return the exit code."""
     given = _given()
     started = time.monotonic()
-    for name in (*environment.VARIABLES.values(), environment.BROKER):
-        os.environ.pop(name, None)
     results = _play(given.cells or list(NAMED))
     for line in table(results):
         say(line)
@@ -64,10 +61,7 @@ def _play(cells: Iterable[str]) -> dict[str, dict[str, Any]]:
         wanted.setdefault(NAMED[cell].scene, []).append(cell)
     results = {cell: _unplayed(cell) for cell in cells}
     with ExitStack() as stack:
-        sandbox = stack.enter_context(servers.running())
-        temporary = sandbox.directory / "tmp"
-        temporary.mkdir()
-        os.environ.update(_environment(sandbox, temporary))
+        sandbox = stack.enter_context(project.own_servers("tests.chaos.matrix.settings"))
         migrated()
         played = [_start(sandbox, scene, names, stack) for scene, names in wanted.items()]
         eventually(lambda: not any(each.running for each in played), timeout=LONGEST_SECONDS)
@@ -75,24 +69,12 @@ def _play(cells: Iterable[str]) -> dict[str, dict[str, Any]]:
             found = each.log.parent / RESULTS
             results |= json.loads(found.read_text()) if found.exists() else {}
         if any(each["problem"] for each in results.values()):
-            say(f"logs: {_keep(sandbox.directory)}")
+            say(f"logs: {runs.keep(sandbox.directory, 'matrix', '*/*.log')}")
     return {cell: results[cell] for cell in cells}
 
 
 def _unplayed(cell: str) -> dict[str, Any]:
     return {"seconds": None, "within": NAMED[cell].within, "problem": "not played"}
-
-
-def _environment(sandbox: servers.Sandbox, temporary: Path) -> dict[str, str]:
-    return {
-        **environment.for_django(debug=False),
-        **sandbox.environment,
-        **sandbox.superusers,
-        "DJANGO_SETTINGS_MODULE": "tests.chaos.matrix.settings",
-        "LOG_FORMAT": "text",
-        "TMPDIR": str(temporary),
-        "PYTHONWARNINGS": QUIET_FOR_ROOT,
-    }
 
 
 def migrated() -> None:
@@ -109,12 +91,9 @@ def _start(sandbox: servers.Sandbox, scene: Scene, cells: list[str], stack: Exit
     directory = sandbox.directory / scene
     (directory / "tmp").mkdir(parents=True)
     urls = {} if scene is Scene.DATABASES else dict(_copies(sandbox, scene))
-    process = Process(
-        [sys.executable, "-m", "tests.chaos.matrix.scene", scene, directory, *cells],
-        log=directory / "scene.log",
-        env={**os.environ, **urls, "TMPDIR": str(directory / "tmp")},
-        cwd=ROOT,
-    )
+    env = {**os.environ, **urls, "TMPDIR": str(directory / "tmp")}
+    command = ("tests.chaos.matrix.scene", scene, str(directory), *cells)
+    process = project.process(directory, "scene", *command, env=env)
     stack.callback(process.stop)
     process.start()
     return process
@@ -131,14 +110,6 @@ def _copies(sandbox: servers.Sandbox, scene: Scene) -> Iterable[tuple[str, str]]
         for role, prefix in roles.PREFIXES.items():
             own = urlsplit(server.url_of(role))._replace(path=f"/{scene}")
             yield f"{prefix}{environment.VARIABLES[alias]}", urlunsplit(own)
-
-
-def _keep(directory: Path) -> Path:
-    kept = runs.HOME / f"matrix-{time.strftime('%H%M%S')}"
-    for path in directory.glob("*/*.log"):
-        (kept / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, kept / path.parent.name)
-    return kept.relative_to(ROOT)
 
 
 def table(results: dict[str, dict[str, Any]]) -> Iterable[str]:

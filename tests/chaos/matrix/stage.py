@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -25,6 +24,7 @@ from django.db import Error, connections
 from apps.blog.models import Comment, Post
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from sandbox import project
 from sandbox.environment import WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, stop_all
 
@@ -34,12 +34,11 @@ from .truth import Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from pathlib import Path
 
     from sandbox.proxy import Proxy
     from sandbox.servers import PostgreSQL, Redis
 
-ROOT = Path(__file__).resolve().parents[3]
-QUEUES = "integrity,integrity.blog_db,integrity.shop_db"
 #: One for each task that an act holds at the same time.
 CHILDREN = 3
 #: The machine of a test run may be busy: so much later than promised is still a pass.
@@ -73,7 +72,7 @@ class Program(Process):
             command,
             log=directory / f"{name}.log",
             env=as_role(WEB if argv[0] == "web" else WORKER, {**os.environ, **env}),
-            cwd=ROOT,
+            cwd=project.ROOT,
         )
         self._seen = 0
 
@@ -114,13 +113,12 @@ class Stage:
         self.traps = Traps(self.directory)
         self.client = redis.Redis.from_url(self.redis.url, socket_timeout=2)
         self.worker, self.spare = (self._worker(name) for name in ("worker-1", "worker-2"))
-        self.beat = self.program("beat", *_celery("beat", "--pidfile=", "--loglevel=INFO"))
+        self.beat = self.program("beat", *project.beat())
 
     def _worker(self, name: str) -> Program:
-        options = ("-Q", QUEUES, "-n", f"{name}@%h", f"--concurrency={CHILDREN}", "--loglevel=INFO")
-        quiet = ("--without-gossip", "--without-mingle")
-        argv = _celery("worker", *options, *quiet)
-        return self.program(name, *argv, env={"BROKER_URL": self.broker})
+        queues = ",".join(project.QUEUES)
+        command = project.worker(f"{name}@%h", queues, f"--concurrency={CHILDREN}")
+        return self.program(name, *command, env={"BROKER_URL": self.broker})
 
     def program(self, name: str, *argv: str, env: Mapping[str, str] | None = None) -> Program:
         """A process of the scene, not yet started, and stopped with it."""
@@ -295,7 +293,7 @@ class Stage:
 
     def quiet(self) -> bool:
         """Whether no message is anywhere, not even a dead worker's."""
-        return not any(map(self.queued, QUEUES.split(","))) and not self.taken()
+        return not any(map(self.queued, project.QUEUES)) and not self.taken()
 
     def listening(self) -> int:
         """Workers that wait for messages; a sleeping one still does for a second."""
@@ -378,10 +376,6 @@ class Stage:
         for each in self._others:
             each.kill()
         stop_all([self.redis])
-
-
-def _celery(program: str, *arguments: str) -> tuple[str, ...]:
-    return ("celery", "-A", "workers", program, *arguments)
 
 
 def insist(fact: object, what: str) -> None:

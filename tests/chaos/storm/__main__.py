@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,14 +23,14 @@ from pathlib import Path
 
 import django
 
-from sandbox import environment, runs, servers
+from sandbox import project, runs
 
 from .plan import TROUBLES, Plan
 from .states import ALL, expected, too_mild
 
 STORMS = 3
-ROOT = Path(__file__).resolve().parents[3]
-QUIET_FOR_ROOT = "ignore:You're running the worker with superuser privileges"
+#: What tells the story of a storm.
+KEPT = ("*.log", "*.journal", "plan.json")
 
 
 def main() -> int:
@@ -69,14 +67,12 @@ def _alone(seed: int, states: Path) -> int:
     """One storm in a process of its own: Django is set up for one set of servers only."""
     arguments = [sys.executable, "-m", "tests.chaos.storm", *sys.argv[1:]]
     arguments += ["--seed", str(seed), "--states", str(states)]
-    return subprocess.run(arguments, cwd=ROOT, check=False).returncode
+    return subprocess.run(arguments, cwd=project.ROOT, check=False).returncode
 
 
 def _storm(plan: Plan, states: Path | None) -> int:
     say(f"storm: seed {plan.seed}, {plan.users} users, {plan.kills} kills, {plan.seconds:.0f} s")
     started = time.monotonic()
-    for name in (*environment.VARIABLES.values(), environment.BROKER):
-        os.environ.pop(name, None)
     failures, found = _run(plan)
     if states is None:
         failures += too_mild(found, expected(plan))
@@ -120,8 +116,7 @@ def _sized(seed: int, *, quick: bool = False) -> Plan:
 def _run(plan: Plan) -> tuple[list[str], Counter[str]]:
     """Let the storm happen; gives what was broken, and the rare states that occurred."""
     with ExitStack() as stack:
-        sandbox = stack.enter_context(servers.running())
-        os.environ.update(_environment(sandbox))
+        sandbox = stack.enter_context(project.own_servers("tests.chaos.storm.settings"))
         django.setup()
         from .storm import Storm
 
@@ -134,31 +129,9 @@ def _run(plan: Plan) -> tuple[list[str], Counter[str]]:
             failures = [*storm.failures, f"it could not go on: {error!r}"]
         storm.crew.stop()
         if failures:
-            say(f"  logs and journals: {_keep(sandbox.directory, plan.seed)}")
+            kept = runs.keep(sandbox.directory, f"storm-{plan.seed}", *KEPT)
+            say(f"  logs and journals: {kept}")
     return failures, storm.states
-
-
-def _environment(sandbox: servers.Sandbox) -> dict[str, str]:
-    temporary = sandbox.directory / "tmp"
-    temporary.mkdir()
-    return {
-        **environment.for_django(debug=False),
-        **sandbox.environment,
-        **sandbox.superusers,
-        "DJANGO_SETTINGS_MODULE": "tests.chaos.storm.settings",
-        "LOG_FORMAT": "text",
-        "TMPDIR": str(temporary),
-        "PYTHONWARNINGS": QUIET_FOR_ROOT,
-    }
-
-
-def _keep(directory: Path, seed: int) -> Path:
-    """Copy what tells the story to a folder that stays; gives it, relative to the project."""
-    kept = runs.HOME / f"storm-{seed}-{time.strftime('%H%M%S')}"
-    kept.mkdir(parents=True)
-    for path in (*directory.glob("*.log"), *directory.glob("*.journal"), directory / "plan.json"):
-        shutil.copy(path, kept)
-    return kept.relative_to(ROOT)
 
 
 def say(line: str) -> None:

@@ -14,7 +14,7 @@ from apps.integrity.models import Cascade, Deletion
 
 from . import journal, population
 from . import scene as scenes
-from .plan import CHILD_DATABASES, DELETERS, RENAMED
+from .plan import CHILD_DATABASES, RENAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,8 +56,7 @@ class Known:
             committed={kind: set() for kind in CHILDREN},
             fresh={kind: set() for kind in CHILDREN},
         )
-        deleters = [scenes.deleter(number) for number in range(DELETERS)]
-        for name in (*deleters, scenes.INSERTER, scenes.RESTORER):
+        for name in (*scenes.DELETER_NAMES, scenes.INSERTER, scenes.RESTORER):
             for entry in journal.read(scene.journal(name)):
                 known._take(entry, fresh=name == scenes.RESTORER)
         known.unknown -= known.deleted

@@ -19,8 +19,10 @@ import redis
 
 from apps.integrity.routing import queue_for
 from sandbox.processes import send, tree
+from tests.chaos.processes import BEAT, WORKERS
 
-from .plan import BEAT, CHILD_DATABASES, TROUBLES, WORKERS
+from .plan import CHILD_DATABASES, TROUBLES
+from .scene import DELETER_NAMES
 from .shown import Shown
 from .troubles import HINDERING, Trouble
 
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
     from sandbox.processes import Process
     from sandbox.servers import Sandbox
+    from tests.chaos.processes import Crew
 
-    from .crew import Crew
     from .plan import Fault, Plan
     from .states import Window
 
@@ -98,7 +100,7 @@ class Nemesis:
 
     def _kill(self, fault: Fault) -> None:
         """Kill the chosen one, or the next of its kind that can be; if none can, a moment later."""
-        names = {"deleter": self.crew.deleters, "beat": [BEAT]}.get(fault.target, list(WORKERS))
+        names = {"deleter": DELETER_NAMES, "beat": (BEAT,)}.get(fault.target, tuple(WORKERS))
         first = int(fault.pick * len(names))
         # The later digits of the decision are as good a decision as the first ones.
         rest = fault.pick * 1000 % 1

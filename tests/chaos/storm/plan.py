@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 DELETERS = 3
 CHILD_DATABASES = ("blog_db", "shop_db")
 DATABASES = ("default", *CHILD_DATABASES)
-BEAT = "beat"
-WORKERS = {
-    "control": "integrity",
-    "blog_db-1": "integrity.blog_db",
-    "blog_db-2": "integrity.blog_db",
-    "shop_db": "integrity.shop_db",
-}
 
 #: What takes the place of an outage that a storm leaves out.
 INSTEAD = {

@@ -9,8 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sandbox.processes import ProcessError
-
-from .crew import ROOT
+from sandbox.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections, transaction
 
-from . import scene as scenes
 from .deleter import Planned, planned
 from .journal import Entry, Reader
-from .plan import DELETERS
-from .scene import Part
+from .scene import DELETER_NAMES, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +35,7 @@ class Restorer:
 
     def __init__(self, part: Part) -> None:
         self.part = part
-        names = (scenes.deleter(number) for number in range(DELETERS))
-        self.readers = [Reader(part.scene.journal(name)) for name in names]
+        self.readers = [Reader(part.scene.journal(name)) for name in DELETER_NAMES]
         self.due: dict[int, float] = {}
         self.seen: set[int] = set()
         self.keys = itertools.count(FIRST_KEY)

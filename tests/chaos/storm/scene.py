@@ -14,9 +14,10 @@ from pathlib import Path
 import django
 
 from .journal import Journal
-from .plan import Plan
+from .plan import DELETERS, Plan
 
 INSERTER, RESTORER = "inserter", "restorer"
+DELETER_NAMES = tuple(f"deleter-{number}" for number in range(DELETERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,3 @@ class Part:
         django.setup()
         scene.wait("begin")
         return part
-
-
-def deleter(number: int) -> str:
-    """The name of a deleter."""
-    return f"deleter-{number}"

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import Error, connections
-from redis import RedisError
+from django.db import connections
 
 from apps.integrity.routing import queue_for
 from sandbox import tables
-from sandbox.processes import ProcessError, eventually
+from sandbox.environment import WEB
+from sandbox.processes import ProcessError
+from tests.chaos.processes import BEAT, WORKERS, Crew, all_answer
 
 from . import checker, population, states
 from . import scene as scenes
 from .checker import SAVEPOINTS, Checker
-from .crew import Crew
 from .nemesis import Nemesis
-from .plan import ALIAS, BEAT, CHILD_DATABASES, DATABASES, RENAMED, WORKERS
+from .plan import ALIAS, CHILD_DATABASES, DATABASES, RENAMED
 from .renaming import rename
 from .scene import Scene
 from .troubles import show_all_to_writers
@@ -94,40 +93,21 @@ class Storm:
         self.say(f"  {self.plan.users} users with {rows} rows; {len(self.plan.faults)} faults")
         self.say(f"  left out: {', '.join(self.plan.left_out)}; renamed: {self.plan.renames}")
         self.crew.start_workers()
-        self.crew.start_writers()
-        if not self._until(self._all_answer):
+        self._start_writers()
+        if not self._until(all_answer):
             raise ProcessError("the workers did not start")
 
-    def _until(
-        self,
-        question: Callable[[], bool],
-        seconds: float = PATIENCE_SECONDS,
-        *,
-        pause: float = 0.1,
-    ) -> bool:
-        """Wait for a yes, and look after the crew meanwhile."""
+    def _start_writers(self) -> None:
+        """Start those that delete, insert and restore; they wait for the beginning."""
+        for name in (*scenes.DELETER_NAMES, scenes.INSERTER, scenes.RESTORER):
+            module = f"tests.chaos.storm.{name.partition('-')[0]}"
+            self.crew.start(name, WEB, module, str(self.scene.directory), name)
 
-        def asked() -> bool:
-            self.crew.tend()
-            try:
-                return question()
-            except Error:
-                connections.close_all()
-                return False
-
-        return eventually(asked, timeout=seconds, pause=pause)
-
-    def _all_answer(self) -> bool:
-        from workers.celery import app
-
-        # A connection of its own: one of the pool may not know yet that Redis was away.
-        with suppress(RedisError, OSError), app.connection_for_write() as connection:
-            answers = app.control.inspect(timeout=1, connection=connection).ping() or {}
-            return {node.partition("@")[0] for node in answers} >= set(WORKERS)
-        return False
+    def _until(self, question: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
+        return self.crew.until(question, seconds)
 
     def _tail(self) -> None:
-        deleters = self.crew.deleters
+        deleters = scenes.DELETER_NAMES
         if not self._until(lambda: all(self.scene.given(f"{each}.waiting") for each in deleters)):
             self.failures.append("the deleters did not come to their last deletes")
         self.nemesis.silence_workers()
@@ -171,7 +151,7 @@ class Storm:
                 self.crew.bring_back(names)
             return not (left and checker.open_work())
 
-        self._until(over, AMBUSH_SECONDS, pause=0.001)
+        self.crew.until(over, AMBUSH_SECONDS, pause=0.001)
         self.say(f"  {self.cut_off} cascades were running when their workers were killed")
 
     def _old_names(self, aliases: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -201,7 +181,7 @@ class Storm:
         writers = (scenes.INSERTER, scenes.RESTORER)
         if not self._until(lambda: all(map(self.crew.finished, writers)), 20):
             self.failures.append("the writers did not stop")
-        if not self._until(self._all_answer, 20) or BEAT not in self.crew.running([BEAT]):
+        if not self._until(all_answer, 20) or BEAT not in self.crew.running([BEAT]):
             self.failures.append("not all workers and beat are alive at the end")
         self.failures += self.checker.differences()
         self.failures += [f"blocked: {each}" for each in checker.blocked()[:8]]

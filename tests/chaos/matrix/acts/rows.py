@@ -12,6 +12,7 @@ from apps.blog.models import Post
 from apps.integrity import report
 from apps.integrity.models import Deletion
 from apps.integrity.phases import Phase
+from sandbox import project
 from tests import superuser
 
 from ..stage import insist, now
@@ -48,7 +49,7 @@ def _beat_lives() -> bool:
 
 @proves("beat-doubled-g")
 def beat_doubled(stage: Stage) -> None:
-    second = stage.program("beat-2", "celery", "-A", "workers", "beat", "--pidfile=", "-lINFO")
+    second = stage.program("beat-2", *project.beat())
     second.start()
     for beat in (stage.beat, second):
         stage.until(lambda: _ticks(beat) >= 1, "both beats tick", seconds=20)  # noqa: B023

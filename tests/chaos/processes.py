@@ -1,32 +1,40 @@
-"""The processes of a storm: started, killed, suspended, started again as a supervisor would."""
+"""Real workers and their like: started, killed, started again as a supervisor would, waited for."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apps.integrity.routing import queue_for
-from sandbox.environment import WEB, WORKER, as_role
-from sandbox.processes import Process, Record, send, stop_all, tree
+from django.db import Error, connections
 
-from . import scene as scenes
-from .plan import BEAT, DELETERS, WORKERS
+from apps.integrity.routing import CONTROL, queue_for
+from sandbox import project
+from sandbox.environment import WORKER, as_role
+from sandbox.processes import Record, eventually, send, stop_all, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+    from sandbox.processes import Process
+
+BEAT = "beat"
+#: Each worker and its queue: a worker can die, and the database's other one goes on.
+WORKERS = {
+    "control": CONTROL,
+    "blog_db-1": queue_for("blog_db"),
+    "blog_db-2": queue_for("blog_db"),
+    "shop_db": queue_for("shop_db"),
+}
 
 
 @dataclass
 class Crew:
-    """All processes that delete, insert and work; `environment` is theirs."""
+    """The processes of a run; `environment` is theirs besides ours."""
 
     directory: Path
     environment: Mapping[str, str]
@@ -47,11 +55,8 @@ class Crew:
         renamed = {queue_for(alias): queue_for(new) for alias, new in self.aliases.items()}
         for name, known in WORKERS.items():
             queue = renamed.get(known, known)
-            options = ["-Q", queue, "-n", f"{name}@%h", "--concurrency=2", "--loglevel=INFO"]
-            options += ["--without-gossip", "--without-mingle"]
-            self._start(name, WORKER, "celery", "-A", "workers", "worker", *options)
-        beat = ("celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=INFO")
-        self._start(BEAT, WORKER, *beat)
+            self.start(name, WORKER, *project.worker(f"{name}@%h", queue, "--concurrency=2"))
+        self.start(BEAT, WORKER, *project.beat())
 
     def kill_workers(self) -> None:
         """Kill workers and beat for good: who starts them again does so with other settings."""
@@ -59,28 +64,12 @@ class Crew:
             self.members[name].kill()
             self.back_at.pop(name, None)
 
-    def start_writers(self) -> None:
-        """Start those that delete, insert and restore; they wait for the beginning."""
-        for number in range(DELETERS):
-            self._start_part(scenes.deleter(number), "deleter")
-        self._start_part(scenes.INSERTER, "inserter")
-        self._start_part(scenes.RESTORER, "restorer")
-
-    def _start_part(self, name: str, module: str) -> None:
-        self._start(name, WEB, f"tests.chaos.storm.{module}", str(self.directory), name)
-
-    def _start(self, name: str, role: str, *argv: str) -> None:
-        log = self.directory / f"{name}.log"
-        command = [sys.executable, "-m", *argv]
-        env = {**os.environ, **self.environment, **(self.of_workers if role == WORKER else {})}
-        member = Process(command, log=log, env=as_role(role, env), cwd=ROOT)
-        self.members[name] = member.start()
+    def start(self, name: str, role: str, *command: str) -> None:
+        """Start a process that logs in as `role`."""
+        own = self.of_workers if role == WORKER else {}
+        env = as_role(role, {**os.environ, **self.environment, **own})
+        self.members[name] = project.process(self.directory, name, *command, env=env).start()
         self._started[name] = time.monotonic()
-
-    @property
-    def deleters(self) -> list[str]:
-        """Names of the deleters."""
-        return [scenes.deleter(number) for number in range(DELETERS)]
 
     def running(self, names: Iterable[str]) -> list[str]:
         """Those of the names whose process runs."""
@@ -125,8 +114,26 @@ class Crew:
                 self.back_at[name] = 0.0
         self.tend()
 
+    def until(self, question: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
+        """Wait for a yes, and tend the processes meanwhile; a database may be away."""
+
+        def asked() -> bool:
+            self.tend()
+            try:
+                return question()
+            except Error:
+                connections.close_all()
+                return False
+
+        return eventually(asked, timeout=seconds, pause=pause)
+
     def stop(self) -> None:
         """Stop everything, in any state, what killed parents left behind as well."""
         stop_all(self.members.values())
         for record in self._left:
             record.end(timeout=5)
+
+
+def all_answer() -> bool:
+    """Whether each worker answers a ping."""
+    return project.answering() >= set(WORKERS)
