@@ -1,8 +1,11 @@
 """Refusal to repair when the numbers are absurd.
 
-A wrong, empty or restored database of parents makes orphans of the living, many at once. So absurd
-figures repair nothing, until a pass sees better ones or an operator overrides the brake with a
-reason, which is audited. Writes nothing.
+If the parents' database is wrong, empty or restored, the scan finds orphans in great numbers that
+are not orphans. So absurd figures repair nothing, until a pass sees better ones or an operator
+overrides the brake with a reason, which is audited. Writes nothing.
+
+`refusal` is the one decision. The repair lets it read the figures (`asked`), the report hands in
+rows that it has read already (`judged`).
 
 Note [The worst sight]: the figures of a pass that has just begun, or of a few suspects, do not make
 those of the whole look better.
@@ -13,14 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 
-from . import conf, control, identity
+from . import conf, control
 from .backends import visibility
-from .models import Scan
+from .models import ChildDatabase, Scan
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .conf import Settings
     from .relations import Model, Relation
 
@@ -37,19 +41,45 @@ class Sight:
     missing: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the brake decides by.
+
+    `mismatch` is the reason of a pause because a child database belongs to other parents, or "".
+    """
+
+    mismatch: str
+    no_parents: bool
+    sights: tuple[Sight, ...]
+
+
+def refusal(evidence: Evidence, settings: Settings) -> str:
+    """Return why nothing of the relation may be repaired, or "". Pure."""
+    if evidence.mismatch:
+        return evidence.mismatch
+    if evidence.no_parents:
+        return EMPTY
+    reasons = (absurdity(sight, settings) for sight in evidence.sights)
+    return next(filter(None, reasons), "")
+
+
 def absurdity(sight: Sight, settings: Settings) -> str:
-    """Why so many missing parents are absurd, or "". Pure."""
-    few = settings.brake_keys
-    if sight.missing > few and sight.missing > settings.brake_share * sight.keys:
+    """Return why so many missing parents are absurd, or "". Pure."""
+    if sight.missing > tolerated(sight.keys, settings):
         return (
             f"{sight.missing:,} of {sight.keys:,} keys miss their parent, more than"
-            f" {settings.brake_share:.1%} and {few:,} keys"
+            f" {settings.brake_share:.1%} and {settings.brake_keys:,} keys"
         )
     return ""
 
 
+def tolerated(keys: int, settings: Settings) -> float:
+    """Return how many of so many keys may miss their parent. Pure."""
+    return max(settings.brake_keys, settings.brake_share * keys)
+
+
 def disagreement(checked: int, alive: int, settings: Settings) -> str:
-    """Why a second look that found so many alive discredits the first one, or "". Pure."""
+    """Return why a second look that found so many alive discredits the first one, or "". Pure."""
     if alive > settings.brake_keys and alive > ALIVE_SHARE * checked:
         return (
             f"the second look found {alive:,} of {checked:,} missing parents alive: does it look at"
@@ -58,21 +88,50 @@ def disagreement(checked: int, alive: int, settings: Settings) -> str:
     return ""
 
 
-def refusal(relation: Relation, waiting: int) -> str:
-    """Why nothing of the relation may be repaired while `waiting` suspects wait, or ""."""
-    for alias in relation.child_databases:
-        paused = control.paused_reason(alias, using=relation.parent_databases[0])
-        if identity.STRANGER in paused:
-            return paused
-    if is_empty(relation):
-        return EMPTY
-    settings = conf.current()
-    found = (absurdity(each, settings) for each in _sights(relation, waiting))
-    return next(filter(None, found), "")
+def asked(relation: Relation, waiting: int) -> str:
+    """Return why nothing of the relation may be repaired while `waiting` suspects wait, or "".
+
+    Reads the log and the parents. Raises the errors of their databases, `FilteredRead` among them.
+    """
+    using, aliases = relation.parent_databases[0], relation.child_databases
+    scans = Scan.objects.using(using).filter(relation=relation.label)
+    children = ChildDatabase.objects.using(using).filter(alias__in=aliases)
+    return judged(relation, waiting, list(scans), list(children))
+
+
+def judged(
+    relation: Relation, waiting: int, scans: Collection[Scan], children: Collection[ChildDatabase]
+) -> str:
+    """Return the same by rows that have been read, of this relation and of others.
+
+    They are rows of the log that keeps the relation's scans. Of the parents it asks only whether
+    there are any: one query for each of their databases. Raises as `asked` does.
+    """
+    aliases = relation.child_databases
+    paused = (control.mismatch(row) for row in children if row.alias in aliases)
+    mismatch = next(filter(None, paused), "")
+    evidence = Evidence(
+        mismatch=mismatch,
+        no_parents=not mismatch and is_empty(relation),
+        sights=sights(waiting, [row for row in scans if row.relation == relation.label]),
+    )
+    return refusal(evidence, conf.current())
+
+
+def sights(waiting: int, scans: Collection[Scan]) -> tuple[Sight, ...]:
+    """Return what the pass under way, the last one and the log have seen of one relation. Pure.
+
+    See Note [The worst sight].
+    """
+    now = Sight(keys=sum(row.keys for row in scans), missing=sum(row.missing for row in scans))
+    last = Sight(
+        keys=sum(row.last_keys for row in scans), missing=sum(row.last_missing for row in scans)
+    )
+    return now, last, Sight(keys=max(now.keys, last.keys), missing=waiting)
 
 
 def is_empty(relation: Relation) -> bool:
-    """Whether no parent is left in any of the parents' databases.
+    """Return whether no parent is left in any of the parents' databases.
 
     Raises `FilteredRead` where none is seen and some may be hidden.
     """
@@ -85,13 +144,3 @@ def _has_rows(parent: Model, home: str) -> bool:
         return True
     with visibility.whole(home, parent):
         return rows.exists()
-
-
-def _sights(relation: Relation, waiting: int) -> tuple[Sight, ...]:
-    """By the pass under way, by the last one, and by the log. See Note [The worst sight]."""
-    rows = Scan.objects.using(relation.parent_databases[0]).filter(relation=relation.label)
-    names = ("keys", "missing", "last_keys", "last_missing")
-    found = rows.aggregate(**{f"all_{name}": Coalesce(Sum(name), 0) for name in names})
-    now = Sight(keys=found["all_keys"], missing=found["all_missing"])
-    last = Sight(keys=found["all_last_keys"], missing=found["all_last_missing"])
-    return now, last, Sight(keys=max(now.keys, last.keys), missing=waiting)

@@ -262,6 +262,12 @@ def paused_reason(database: str, *, using: str) -> str:
     return f"paused: {row.paused_reason or 'no reason given'}" if row else ""
 
 
+def mismatch(row: ChildDatabase) -> str:
+    """Return why the database is paused, if that is because it belongs to other parents, or ""."""
+    paused = row.paused_at is not None and identity.STRANGER in row.paused_reason
+    return f"paused: {row.paused_reason}" if paused else ""
+
+
 def is_paused(database: str, *, using: str) -> bool:
     """Whether an operator has stopped work on that child database."""
     return (

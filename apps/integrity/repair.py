@@ -99,7 +99,7 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
             if done.brake or time.monotonic() >= deadline:
                 break
             _second_look(relation, batch, done, trusting=bool(override))
-        done.waiting = log.number_of_suspects(relation, using=using)
+        done.waiting = log.number_of_suspects(relation.label, using=using)
 
     _noting(done, relation, work)
     if done.brake:
@@ -109,8 +109,8 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
 
 def _weigh(relation: Relation, done: Repaired) -> None:
     """How many wait, and what the brake says of them."""
-    done.waiting = log.number_of_suspects(relation, using=relation.parent_databases[0])
-    done.brake = brake.refusal(relation, done.waiting) if done.waiting else ""
+    done.waiting = log.number_of_suspects(relation.label, using=relation.parent_databases[0])
+    done.brake = brake.asked(relation, done.waiting) if done.waiting else ""
 
 
 def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> None:
@@ -138,7 +138,7 @@ def _second_look(
     log.cancel(look.outdated, suspects.OUTDATED, using=using)
     doubt = brake.disagreement(len(look.keys), len(look.alive), conf.current())
     if not trusting:
-        done.brake = doubt or brake.refusal(relation, done.waiting)
+        done.brake = doubt or brake.asked(relation, done.waiting)
     if not done.brake:
         done.confirmed += look.missing
         log.confirm(look.missing, using=using)

@@ -15,7 +15,7 @@ from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import control, dispatch, identity, log, relations, renames, report
+from apps.integrity import control, dispatch, identity, log, renames, report
 from apps.integrity.models import (
     Alarm,
     Audit,
@@ -146,7 +146,7 @@ class TestTheWorkIsDone:
         deleted()
         Deletion.objects.update(state="suspect", source="scan", relation=OLD_FIELD, fence={})
         run("rename", OLD_FIELD, POST, "--apply")
-        assert log.number_of_suspects(relations.catalogue().relation(POST), using="default") == 1
+        assert log.number_of_suspects(POST, using="default") == 1
         run("repair", "--relation", POST, "--apply")  # without a fence it gets one, and waits
         done = run("repair", "--relation", POST, "--apply").document
         assert done["rows"][POST] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -170,16 +171,21 @@ def suspects(
         after = batch[-1].pk
 
 
-def number_of_suspects(relation: Relation, *, using: str) -> int:
-    """How many suspects of a relation there are."""
-    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, relation=relation.label)
-    return rows.count()
+def number_of_suspects(relation: str, *, using: str, most: int | None = None) -> int:
+    """Return how many suspects a relation has, by its label; with `most`, counting stops there."""
+    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, relation=relation)
+    return rows.order_by()[:most].count()
 
 
-def suspects_by_relation(*, using: str) -> dict[str, int]:
-    """How many suspects each relation has; those without any are left out."""
-    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT).values_list("relation")
-    return dict(rows.annotate(models.Count("pk")).order_by())
+def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, int]:
+    """Return how many suspects each relation has; those without any are left out.
+
+    With `most`, only so many suspects are counted, of whatever relations.
+    """
+    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT)
+    if most is not None:
+        return dict(Counter(rows.order_by("relation").values_list("relation", flat=True)[:most]))
+    return dict(rows.values_list("relation").annotate(models.Count("pk")).order_by())
 
 
 def fence_anew(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import brake, conf, control, relations
+from .. import control, relations
 from ..backends import clocks
 from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
+from .brakes import brakes, suspected_keys
 from .names import Unknown, unknown_in
 from .progress import (
     Pulse,
@@ -107,7 +108,7 @@ def overview() -> Overview:
     scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
     scanned = [row for rows in scans.values() for row in rows]
     kept = sum((kept_in(using, bounds.COUNT_MAX + 1) for using in logs), Counter())
-    suspected = Counter(label for using in logs for label in _suspected(using))
+    suspected = {using: suspected_keys(using, scans[using]) for using in logs}
     ages = _orphan_ages(scanned, logs)
     return Overview(
         cards=tuple(
@@ -118,8 +119,14 @@ def overview() -> Overview:
         ),
         workers=tuple(each for each in beats if each["name"] != "beat"),
         beat=next((each for each in beats if each["name"] == "beat"), None),
-        suspects=suspected.total(),
-        brakes=_brakes(scanned, suspected),
+        suspects=sum(sum(counts.values()) for counts in suspected.values()),
+        brakes={
+            label: reason
+            for using in logs
+            for label, reason in brakes(
+                using, suspected[using], scans[using], children[using]
+            ).items()
+        },
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
         unreachable_logs=tuple(using for using in found.log_databases if using not in logs),
@@ -154,13 +161,6 @@ def _recorded(logs: Sequence[str]) -> list[Recorded]:
     return list(found.values())
 
 
-def _suspected(using: str) -> list[str]:
-    rows = Deletion.objects.using(using).filter(state=Deletion.State.SUSPECT)
-    return list(
-        rows.order_by("relation").values_list("relation", flat=True)[: bounds.COUNT_MAX + 1]
-    )
-
-
 def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
     """For each relation and child database: how long ago the last finished pass began."""
     ages = {(row.relation, row.database): clocks.age_of(row) for row in scanned}
@@ -170,22 +170,6 @@ def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | N
         for database in relation.child_databases
         if relation.parent_databases[0] in logs and relation.policy.cascades
     ]
-
-
-def _brakes(scanned: Sequence[Scan], suspected: Counter[str]) -> dict[str, str]:
-    """Relation → why the figures of its scans are absurd. No queries: scans() asks for more."""
-    found = {}
-    for label, waiting in suspected.items():
-        rows = [row for row in scanned if row.relation == label]
-        now = brake.Sight(keys=sum(r.keys for r in rows), missing=sum(r.missing for r in rows))
-        last = brake.Sight(
-            keys=sum(r.last_keys for r in rows), missing=sum(r.last_missing for r in rows)
-        )
-        whole = brake.Sight(keys=max(now.keys, last.keys), missing=waiting)
-        reasons = (brake.absurdity(each, conf.current()) for each in (now, last, whole))
-        if reason := next(filter(None, reasons), ""):
-            found[label] = reason
-    return found
 
 
 def _card(

@@ -7,24 +7,23 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db import Error, connections
+from django.db import connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import brake, control, log, relations, statements
+from .. import control, log, relations, statements
 from ..backends import clocks
 from ..exceptions import DatabaseUnreachable
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
-from ..plain import reason_of_error
 from ..renaming import Kind
 from . import bounds, names, stuck
+from .brakes import brakes
 from .proofs import iso
 from .proving import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..relations import Relation
     from .names import Unknown
 
 #: The window over which the rate of finished cascades is measured.
@@ -195,23 +194,17 @@ def scans() -> list[ScanRow]:
 
 def _scans(using: str) -> Iterator[ScanRow]:
     ages = {"lasts": clocks.age("began_at"), "age": clocks.age("covers_at")}
-    rows = {(row.relation, row.database): row for row in Scan.objects.using(using).annotate(**ages)}
+    scans = list(Scan.objects.using(using).annotate(**ages))
+    rows = {(row.relation, row.database): row for row in scans}
     waiting = log.suspects_by_relation(using=using)
+    refusals = brakes(using, waiting, scans, list(ChildDatabase.objects.using(using)))
     for relation in relations.catalogue().relations:
         if relation.parent_databases[0] != using:
             continue
-        number = waiting.get(relation.label, 0)
-        refusal = _refusal(relation, number) if number else ""
+        label = relation.label
         for database in relation.child_databases:
-            row = rows.get((relation.label, database)) or Scan()
-            yield _progress(row, relation.label, database, number, refusal)
-
-
-def _refusal(relation: Relation, waiting: int) -> str:
-    try:
-        return brake.refusal(relation, waiting)
-    except Error as error:
-        return f"the parents cannot be asked: {reason_of_error(error)}"
+            row = rows.get((label, database)) or Scan()
+            yield _progress(row, label, database, waiting.get(label, 0), refusals.get(label, ""))
 
 
 def _progress(row: Scan, relation: str, database: str, waiting: int, refusal: str) -> ScanRow:

@@ -1,0 +1,66 @@
+"""Which relations the brake would not let a repair touch now, for every page, verb and metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import Error
+
+from .. import brake, conf, log, relations
+from ..plain import reason_of_error
+from . import bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ..models import ChildDatabase, Scan
+    from ..relations import Relation
+
+
+def brakes(
+    using: str,
+    waiting: Mapping[str, int],
+    scans: Collection[Scan],
+    children: Collection[ChildDatabase],
+) -> dict[str, str]:
+    """Return relation → why the brake refuses its repair, of those that one log keeps the scans of.
+
+    `waiting` is the number of suspects by relation; `scans` and `children` are all rows of that
+    log. One query for each of the parents' databases of a relation with suspects.
+    """
+    reasons = {
+        relation.label: _judged(relation, waiting[relation.label], scans, children)
+        for relation in relations.catalogue().relations
+        if relation.parent_databases[0] == using and waiting.get(relation.label)
+    }
+    return {label: reason for label, reason in reasons.items() if reason}
+
+
+def _judged(
+    relation: Relation, waiting: int, scans: Collection[Scan], children: Collection[ChildDatabase]
+) -> str:
+    try:
+        return brake.judged(relation, waiting, scans, children)
+    except Error as error:
+        return f"the parents cannot be asked: {reason_of_error(error)}"
+
+
+def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
+    """Return relation → suspects of one log. Counting stops where no more of them change a page.
+
+    That is above `bounds.COUNT_MAX`, and above what the brake tolerates. One bounded query; one
+    more for each relation where there are more than that.
+    """
+    settings = conf.current()
+    found = log.suspects_by_relation(using=using, most=bounds.COUNT_MAX + 1)
+    if sum(found.values()) <= bounds.COUNT_MAX:
+        return found
+    labels = {*found, *(each.label for each in relations.catalogue().relations)}
+    counts: dict[str, int] = {}
+    for label in sorted(labels):
+        seen = brake.sights(0, [row for row in scans if row.relation == label])
+        tolerated = max(brake.tolerated(sight.keys, settings) for sight in seen)
+        most = int(max(bounds.COUNT_MAX, tolerated)) + 1
+        if number := log.number_of_suspects(label, using=using, most=most):
+            counts[label] = number
+    return counts

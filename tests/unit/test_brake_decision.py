@@ -1,0 +1,52 @@
+"""What the brake decides, from figures alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.integrity import brake, conf
+from apps.integrity.brake import Evidence, Sight
+from apps.integrity.models import Scan
+
+FEW, MANY = Sight(keys=1_000, missing=3), Sight(keys=1_000, missing=900)
+
+
+def evidence(*sights: Sight, mismatch: str = "", no_parents: bool = False) -> Evidence:
+    return Evidence(mismatch=mismatch, no_parents=no_parents, sights=sights)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (evidence(), ""),
+        (evidence(FEW, FEW), ""),
+        (evidence(FEW, MANY), "900 of 1,000 keys miss their parent"),
+        (evidence(FEW, no_parents=True), brake.EMPTY),
+        (evidence(FEW, mismatch="paused: another one", no_parents=True), "paused: another one"),
+    ],
+)
+def test_any_absurd_figure_refuses(found: Evidence, reason: str) -> None:
+    settings = conf.current()
+    refusal = brake.refusal(found, settings)
+    assert refusal.startswith(reason)
+    assert bool(refusal) == bool(reason)
+
+
+@pytest.mark.parametrize(("keys", "most"), [(0, 100), (100_000, 1_000), (10_000, 100)])
+def test_it_tolerates_a_few_keys_and_a_small_share(keys: int, most: int) -> None:
+    settings = conf.current()
+    assert (settings.brake_keys, settings.brake_share) == (100, 0.01)
+    assert not brake.absurdity(Sight(keys=keys, missing=most), settings)
+    assert brake.absurdity(Sight(keys=keys, missing=most + 1), settings)
+
+
+def test_databases_of_one_relation_are_summed_and_suspects_are_judged_beside_the_larger() -> None:
+    rows = [
+        Scan(keys=10, missing=1, last_keys=100, last_missing=2),
+        Scan(keys=20, missing=3, last_keys=300, last_missing=4),
+    ]
+    assert brake.sights(7, rows) == (
+        Sight(keys=30, missing=4),
+        Sight(keys=400, missing=6),
+        Sight(keys=400, missing=7),
+    )
