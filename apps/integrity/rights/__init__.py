@@ -1,1 +1,0 @@
-"""What each database role needs, table by table: pieces that `grants` puts together."""
