@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from apps.integrity import relations, repair, scan
+from apps.integrity import relations, scan
 from apps.integrity.models import Deletion, Scan
+from apps.integrity.scan import repair
 from sandbox.processes import eventually
 
 from .result import Result, percentile, ratios, short, spread

@@ -60,10 +60,11 @@ def tables() -> None:
 def scan(label: str, *, form: str = "") -> dict[str, Any]:
     """One pass over the relation, as a command would do it; `form` forces a form of reading."""
     from apps.integrity import scan as product
-    from apps.integrity.statements import keys
+    from apps.integrity.backends import keys as backends_keys
+    from apps.integrity.scan import run
 
     if form:
-        product.form_for = lambda *_, **__: getattr(keys, form)()
+        run.form_for = lambda *_, **__: getattr(backends_keys, form)()
     _connect()
     with _counted() as counts:
         idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
@@ -93,8 +94,8 @@ def plans(label: str) -> dict[str, Any]:
     from django.db import connections, transaction
 
     from apps.integrity import conf, relations
-    from apps.integrity.statements import packed
-    from apps.integrity.statements.keys import PostgreSQLKeys
+    from apps.integrity.backends.keys import PostgreSQLKeys
+    from apps.integrity.backends.postgresql import packed
 
     relation, form = relations.catalogue().relation(label), PostgreSQLKeys()
     heard: dict[str, tuple[str, Any]] = {}
@@ -147,8 +148,9 @@ def seed(label: str) -> dict[str, Any]:
 @_probe
 def ticks(times: int) -> dict[str, Any]:
     """Beat's task for scans, when none is due in any database."""
-    from apps.integrity import relations, tasks
+    from apps.integrity import relations
     from apps.integrity import scan as product
+    from apps.integrity.queues import celery
 
     for database in relations.catalogue().child_databases:
         found, _ = product.scan(database, seconds=math.inf, mode=product.Mode(gentle=True))
@@ -157,7 +159,7 @@ def ticks(times: int) -> dict[str, Any]:
     for _ in range(times):
         with _counted() as counts:
             started = time.perf_counter()
-            tasks.scan_for_orphans.run()
+            celery.scan_for_orphans.run()
             took.append((time.perf_counter() - started) * 1000)
         queries.append(sum(counts.values()))
     return {"milliseconds": took, "queries": statistics.median(queries)}

@@ -142,7 +142,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Beat's scans heal by themselves here; what an adopter gets without a word is "report".
 INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}
 
-# Celery. What the promises rest on is on the tasks themselves: apps/integrity/tasks.py.
+# Celery. What the promises rest on is on the tasks themselves: apps/integrity/queues/celery.py.
 
 CELERY_BROKER_URL = required("BROKER_URL")
 CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -14,7 +14,9 @@ from django.contrib.auth.models import User
 from django.db.models import Count
 
 from apps.blog.models import Comment, Post
-from apps.integrity import doctor, report, tasks
+from apps.integrity import report
+from apps.integrity.checks import doctor
+from apps.integrity.queues import celery
 from apps.shop.models import Order
 
 from .browser import Browser
@@ -145,7 +147,7 @@ def _only_aliases(text: str) -> bool:
 
 def of_machines(stage: Stage) -> list[Proof]:
     """What a probe, a scraper and a doctor see: all is well, and every queue has its worker."""
-    checks = [each for each in doctor.examine(tasks.ask_broker()) if each.kind != "scan"]
+    checks = [each for each in doctor.examine(celery.ask_broker()) if each.kind != "scan"]
     return [
         Proof(
             claim="the doctor finds every database, process and queue",

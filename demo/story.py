@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connections
 
-from apps.integrity import control, report
+from apps.integrity import report
 from apps.integrity.conf import current
+from apps.integrity.control import actions
 from sandbox import tables
 
 from . import data, healing, measurement, proof, screen
@@ -137,7 +138,7 @@ def start_the_rest(story: Story, accounts: Accounts) -> None:
     states = [each["deletion"]["state"] for each in report.receipts(MODEL, str(giant.pk))]
     left = sum(proof.remaining([giant.pk]).values())
     story.figures["kept"] = {"deletions": states.count("kept"), "rows_left": left}
-    control.acknowledge(None, actor="demo", reason="the account lives again", using="default")
+    actions.acknowledge(None, actor="demo", reason="the account lives again", using="default")
     screen.say(
         f"The big account is back under its old key, so its {len(states)} measured deletions are"
         " kept: they touch no row."

@@ -17,10 +17,10 @@ from unittest.mock import patch
 
 from django.core.management.base import CommandParser
 
-from apps.integrity import metrics
 from apps.integrity.backends import codes
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exits import Exit
+from apps.integrity.report import metrics
 
 if TYPE_CHECKING:
     import argparse

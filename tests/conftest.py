@@ -18,8 +18,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connections, router, transaction
 from django.test.utils import CaptureQueriesContext, setup_databases, teardown_databases
 
-from apps.integrity import cascade, dispatch
+from apps.integrity import cascade
 from apps.integrity.models import Identity
+from apps.integrity.queues import dispatch
 from config.settings import DATABASE_OPTIONS
 from sandbox.processes import free_port
 

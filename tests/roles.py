@@ -10,8 +10,8 @@ import pytest
 from django.db import connections
 
 from apps.accounts.management.commands.grant_roles import of_the_site
-from apps.integrity import grants
-from apps.integrity.grants import Kind
+from apps.integrity.control import grants
+from apps.integrity.control.grants import Kind
 from tests import superuser
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from . import permissions, relations, report
-from .dashboard import words
+from . import relations, report
+from .dashboard import permissions, words
 from .dashboard.urls import urls
 from .exceptions import ChildDatabaseUnavailable
+from .isolation.redaction import plain
 from .models import Dashboard
-from .plain import plain
+from .relations import relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,9 +102,9 @@ class CrossDatabaseAdminMixin(Mixed):
         """A title and a line for each database, of models that the account may see."""
 
         def shown(model: type[models.Model]) -> bool:
-            return permissions.may_see(relations.concrete(model), request, self.admin_site)
+            return permissions.may_see(relation.concrete(model), request, self.admin_site)
 
-        parent = relations.concrete(self.model)
+        parent = relation.concrete(self.model)
         if parent._meta.label not in relations.catalogue().parents:
             return []
         keys = [each.pk for each in objs[: PREVIEWED_PARENTS + 1]]
@@ -151,7 +152,7 @@ class CrossDatabaseAdminMixin(Mixed):
         self._tell(request, keys)
 
     def _tell(self, request: HttpRequest, keys: Sequence[Any]) -> None:
-        parent = relations.concrete(self.model)
+        parent = relation.concrete(self.model)
         databases = relations.catalogue().databases_of(parent._meta.label)
         if not databases:
             return

@@ -17,10 +17,13 @@ class IntegrityConfig(AppConfig):
 
     def ready(self) -> None:
         """No queries and no connections here: it runs in every process, also before a fork."""
-        from . import checks, installation, renames, triggers, wakeup
+        from . import checks
+        from .capture import installation, triggers
+        from .operations import renames
+        from .queues import notifier
 
         installation.install()
-        wakeup.connect()
+        notifier.connect()
         checks.connect()
         uid = "integrity.triggers"
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid=uid)

@@ -14,13 +14,16 @@ from django.apps import apps
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_save
 
-from . import relations, stored, suspects
-from .columns import columns_of
+from . import relations
+from .backends import lookups as backends_lookups
 from .exceptions import InvalidKey, MissingParent
-from .generic import condition, lookups, narrowed
+from .isolation.loggers import logger_of
 from .models import Deletion
-from .plain_logging import logger_of
-from .relations import Policy
+from .relations import keys, stored
+from .relations.columns import columns_of
+from .relations.generic import condition, lookups, narrowed
+from .relations.policies import Policy
+from .relations.relation import primary_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -98,7 +101,7 @@ def _open_deletions(using: str) -> list[Deletion]:
 
 def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[Any]:
     """What the rows hold that those deletions remove along the relation."""
-    by_pk = relation.target == relations.primary_key(relation.parent)
+    by_pk = relation.target == primary_key(relation.parent)
     for each in deletions:
         if each.parent != relation.parent._meta.label or each.relation not in {"", relation.label}:
             continue
@@ -106,10 +109,10 @@ def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[
         if text is None:
             continue
         try:
-            key = relations.parse_key(relation.target, text)
+            key = keys.parse_key(relation.target, text)
         except InvalidKey:  # recorded before a migration made another field of it
             continue
-        yield relations.as_held(relation.field, key)
+        yield keys.as_held(relation.field, key)
 
 
 def validate_on_save(*names: str) -> None:
@@ -158,10 +161,10 @@ def _validate(
     if value is None or hasattr(value, "resolve_expression"):
         return
     try:
-        key = relations.as_key(field, relations.parse_key(field, value))
+        key = keys.as_key(field, keys.parse_key(field, value))
     except InvalidKey:  # Django says so itself, when it writes
         return
     if key is None:  # a text that refers to nobody
         return
-    if not suspects.held(relation.target, {0: key}, relation.parent_databases):
-        raise MissingParent(relation.label, relations.format_key(relation.target, key))
+    if not backends_lookups.held(relation.target, {0: key}, relation.parent_databases):
+        raise MissingParent(relation.label, keys.format_key(relation.target, key))

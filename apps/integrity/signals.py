@@ -6,8 +6,8 @@ from typing import Any
 
 from django.dispatch import Signal as DjangoSignal
 
-from .isolation import isolated
-from .plain_logging import logger_of
+from .isolation.failures import isolated
+from .isolation.loggers import logger_of
 
 logger = logger_of("integrity.signals")
 

@@ -15,23 +15,18 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.test.utils import override_settings
 
-from . import (
-    cascade,
-    control,
-    dispatch,
-    log,
-    passes,
-    plan,
-    relations,
-    report,
-    statements,
-    stored,
-    suspects,
-)
+from . import backends, cascade, log, relations, report
+from .backends import lookups
+from .backends.connections import reach
+from .backends.keys import form_for
+from .control import circuit_breaker
 from .exceptions import NotDrained
-from .generic import condition, narrowed
-from .relations import Policy
-from .statements.keys import form_for
+from .queues import dispatch
+from .relations import plan, stored
+from .relations.generic import condition, narrowed
+from .relations.keys import as_held, format_key
+from .relations.policies import Policy
+from .scan import scan_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +67,7 @@ def drain(*, seconds: float = 30.0) -> Counter[str]:
     reasons, for what is left: blocked, failed, paused, unreachable or not done in `seconds`.
     """
     with quiet(probe_seconds=0.001):
-        for using in control.answering_logs():
+        for using in circuit_breaker.answering_logs():
             log.hurry(using=using)
         rows, away = _rounds(time.monotonic() + seconds)
     if reasons := report.unfinished() | away:
@@ -123,15 +118,15 @@ def assert_no_orphans(*names: str) -> None:
 def _orphans(relation: Relation, database: str) -> str:
     """What the relation's rows in that database lack, in a line; or ""."""
     for alias in (database, *relation.parent_databases):
-        control.reach(alias)
+        reach(alias)
     relation = narrowed(relation)
     keys = list(_absent(relation, database))
     if not keys:
         return ""
-    held = [relations.as_held(relation.field, key) for key in keys]
+    held = [as_held(relation.field, key) for key in keys]
     values = stored.prepare_all(relation.field, held, database)
-    rows = statements.on(database).count_rows(relation.field, values, using=database)
-    first = ", ".join(relations.format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
+    rows = backends.on(database).count_rows(relation.field, values, using=database)
+    first = ", ".join(format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
     more = ", …" if len(keys) > KEYS_SHOWN else ""
     return (
         f"{relation.label} in {database}: {rows:,} orphans of {len(keys):,} missing"
@@ -144,7 +139,7 @@ def _absent(relation: Relation, database: str) -> Iterator[Any]:
     after: str | None = None
     with form.reading(database):
         while step := form.ask(relation.field, after, STEP_KEYS, child=database)():
-            yield from passes.absent(relation, form, step)
+            yield from scan_pass.absent(relation, form, step)
             if step.end:
                 return
             after = step.last
@@ -173,7 +168,7 @@ def assert_cascades(
             raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
     _delete(gone, relation)
     drain()
-    living = suspects.held(relation.target, {0: key, 1: other}, relation.parent_databases)
+    living = lookups.held(relation.target, {0: key, 1: other}, relation.parent_databases)
     if living != ({0, 1} if relation.policy.checked_at_once else {1}):
         left = [str((key, other)[each]) for each in sorted(living)]
         raise AssertionError(f"parents left after deleting {_named(relation, key)}: {left}")
@@ -184,7 +179,7 @@ def assert_cascades(
 
 
 def _named(relation: Relation, key: Any) -> str:
-    return f"{relation.parent._meta.label} {relations.format_key(relation.target, key)}"
+    return f"{relation.parent._meta.label} {format_key(relation.target, key)}"
 
 
 def _rows(relation: Relation) -> dict[Row, Any]:
@@ -202,7 +197,7 @@ def _rows(relation: Relation) -> dict[Row, Any]:
 
 def _prepared(relation: Relation, keys: list[Any]) -> list[Any]:
     """What the rows hold that refer to parents of those keys, as `_rows` returns it."""
-    held = [relations.as_held(relation.field, key) for key in keys]
+    held = [as_held(relation.field, key) for key in keys]
     return stored.prepare_all(relation.field, held, relation.child_databases[0])
 
 

@@ -12,8 +12,8 @@ from django.core.management import call_command
 from django.db import connections, router, transaction
 from django.db.models import Max
 
-from apps.integrity import relations
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.relations import homes
 from sandbox.processes import ProcessError, eventually
 
 from .router import SHARDS
@@ -31,7 +31,7 @@ def prepare() -> None:
     for alias in SHARDS:
         call_command("migrate", "integrity", verbosity=0, database=alias)
     for model in apps.get_app_config("shards").get_models():
-        for alias in relations.databases_for(model):
+        for alias in homes.databases_for(model):
             with connections[alias].schema_editor() as editor:
                 editor.create_model(model)
 
@@ -46,7 +46,7 @@ def cascaded(databases: int, number: int) -> float:
         transaction.on_commit(lambda: committed.append(time.time()))
     if not eventually(lambda: not _is_open(), timeout=LIMIT_SECONDS):
         raise ProcessError(f"not cascaded in {LIMIT_SECONDS:g} s")
-    for alias in relations.databases_for(item):
+    for alias in homes.databases_for(item):
         if item.objects.using(alias).exists():
             raise AssertionError(f"items are left in {alias}")
     done = Cascade.objects.aggregate(last=Max("done_at"))["last"]
@@ -63,7 +63,7 @@ def _fill(owner: type[Model], item: type[Model], number: int) -> None:
             " SELECT number, 'owner' FROM generate_series(1, %s) AS number",
             [number],
         )
-    for alias in relations.databases_for(item):
+    for alias in homes.databases_for(item):
         with connections[alias].cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {items} (owner_id, title) SELECT owner, 'item'"

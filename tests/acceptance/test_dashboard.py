@@ -15,18 +15,12 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from apps.blog.models import Comment, Post
-from apps.integrity import (
-    cascade,
-    control,
-    dispatch,
-    relations,
-    scan,
-    tasks,
-    verify,
-    wakeup,
-)
+from apps.integrity import cascade, relations, scan
+from apps.integrity.cascade import verification
+from apps.integrity.control import actions, heartbeats
 from apps.integrity.models import Cascade
-from apps.integrity.relations import Catalogue
+from apps.integrity.queues import celery, dispatch, notifier
+from apps.integrity.relations import Catalogue, discovery
 from apps.integrity.signals import deletion_recorded
 from apps.shop.models import Order
 from sandbox.processes import eventually
@@ -83,7 +77,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the relations of the sample apps, as an adopter's pages would show."""
     chosen = ("blog.", "shop.")
     found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
-    monkeypatch.setattr(relations, "catalogue", lambda: found)
+    monkeypatch.setattr(discovery, "_known", [found])
 
 
 @pytest.fixture
@@ -158,12 +152,12 @@ def author(name: str) -> User:
 
 def work(*databases: str, prove: bool = False) -> None:
     """What the workers would do now."""
-    control.beat("beat", using="default")
+    heartbeats.beat("beat", using="default")
     dispatch.sweep_all()
     for database in databases or DATABASES:
         cascade.drain(database)
         if prove:
-            verify.verify(database)
+            verification.verify(database)
 
 
 def scanned() -> None:
@@ -231,7 +225,7 @@ def test_real_workers_move_the_figures(
     page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From a click to the proof, by the site's own wake-up and a worker's own process."""
-    publisher = wakeup.Publisher(tasks.publish_dispatch)
+    publisher = notifier.Publisher(celery.publish_dispatch)
     deletion_recorded.connect(woken := lambda using, **_: publisher.wake(using))
     env = workers.environment("tests.chaos.storm.settings")  # verified after three seconds
     worker = workers.worker(tmp_path, "dashboard@test", "--concurrency=2", env=env)
@@ -260,7 +254,7 @@ def test_real_workers_move_the_figures(
 
 def _proven() -> bool:
     """What beat's tick of maintenance leads to."""
-    tasks.maintain.delay()
+    celery.maintain.delay()
     return not Cascade.objects.exclude(state="verified").exists()
 
 
@@ -356,7 +350,7 @@ def test_a_viewer_looks_and_is_refused(page: Page, site: str) -> None:
         headers={"Referer": site},
     )
     assert answer.status == 403
-    assert not control.is_paused("blog_db", using="default")
+    assert not actions.is_paused("blog_db", using="default")
 
 
 def test_every_page_is_accessible_in_the_dark_and_on_a_phone(page: Page) -> None:

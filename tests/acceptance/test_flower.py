@@ -15,8 +15,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from apps.blog.models import Post
-from apps.integrity import tasks
 from apps.integrity.models import Cascade
+from apps.integrity.queues import celery
 from sandbox.environment import BROKER
 from sandbox.processes import eventually, free_port
 from tests.acceptance import composed, workers
@@ -81,7 +81,7 @@ def test_who_has_the_password_sees_names_and_aliases_and_no_key(address: str, fo
     user = User.objects.create(pk=987_654_321, username="somebody", email="some@example.org")
     Post.objects.create(title="Title", content="text", author=user)
     user.delete()
-    tasks.publish_dispatch("default")
+    celery.publish_dispatch("default")
 
     def seen() -> dict[str, Any]:
         return dict(answer(f"{address}/api/tasks")[1] or {})

@@ -94,7 +94,8 @@ def drain(tables):
 
     As `testing.drain`, which asks every log twice, with few queries: there are thousands of these.
     """
-    from apps.integrity import cascade, dispatch
+    from apps.integrity import cascade
+    from apps.integrity.queues import dispatch
 
     while recorded := tables.recorded():
         due = frozenset().union(*(dispatch.sweep(alias)[1] for alias in recorded))

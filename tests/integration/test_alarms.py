@@ -14,8 +14,10 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import alarms, cascade, dispatch, log, maintenance, report, scan
+from apps.integrity import cascade, log, report, scan
 from apps.integrity.models import Alarm, Cascade, Deletion
+from apps.integrity.queues import dispatch, maintenance
+from apps.integrity.report import alarms
 from apps.integrity.signals import alarm_cleared, alarm_raised
 from tests.kinds.left.models import Quote
 from tests.kinds.lite.models import Author

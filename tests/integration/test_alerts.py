@@ -19,7 +19,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from apps.integrity import control, relations
+from apps.integrity import exceptions, relations
+from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def promtool(tmp_path: Path, alert: str, samples: Samples) -> None:
 
 def sound() -> None:
     for using in relations.catalogue().log_databases:
-        control.beat("beat", using=using)
-        control.beat("worker", using=using)
+        heartbeats.beat("beat", using=using)
+        heartbeats.beat("worker", using=using)
     for relation in relations.catalogue().relations:
         for database in relation.child_databases:
             Scan.objects.using(relation.parent_databases[0]).create(
@@ -156,7 +157,9 @@ def kept() -> None:
 
 
 def away() -> None:
-    control.unreachable(control.DatabaseUnreachable("blog_db", OSError("no")), using="default")
+    circuit_breaker.unreachable(
+        exceptions.DatabaseUnreachable("blog_db", OSError("no")), using="default"
+    )
 
 
 def unseen(name: str, seconds: float) -> None:
@@ -186,7 +189,7 @@ CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "IntegrityUnknownWork": (lambda: cascade("pending", database="old_db"), {"kind": "alias"}),
     "IntegrityUnreachable": (away, BLOG),
     "IntegrityPausedTooLong": (
-        lambda: control.pause("blog_db", actor="op", reason="", using="default"),
+        lambda: actions.pause("blog_db", actor="op", reason="", using="default"),
         BLOG,
     ),
     "IntegrityScanStale": (stale, BLOG | HERE),

@@ -8,9 +8,12 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import cascade, dispatch, phases, verify
+from apps.integrity import cascade
+from apps.integrity.cascade import verification
+from apps.integrity.log import failpoints
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Cascade, ChildDatabase
-from apps.integrity.phases import Phase
+from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Badge, Event, Invoice, Nulled, Shelf, Vault, WordUse
 from tests.kinds.lite.models import Note, Reading
 from tests.kinds.parents.models import (
@@ -48,7 +51,7 @@ def after_a_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
         if phase is Phase.REMOVAL_COMMITTED:
             act()
 
-    monkeypatch.setattr(phases, "reached", reached)
+    monkeypatch.setattr(failpoints, "reached", reached)
 
 
 KINDS = {
@@ -138,7 +141,7 @@ class TestAKeyDeletedTwice:
         converge()
         Leaf.objects.create(owner_id=key)
         Cascade.objects.update(due_at=timezone.now())
-        assert verify.verify("test_right").reopened == 2
+        assert verification.verify("test_right").reopened == 2
         assert self.states() == {"pending"}
 
 

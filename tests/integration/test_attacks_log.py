@@ -13,8 +13,9 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import capture, dispatch, log, statements
+from apps.integrity import backends, capture, log
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 from sandbox.processes import eventually
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class TestDispatch:
         def die(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        form = type(statements.on("default"))
+        form = type(backends.on("default"))
         with monkeypatch.context() as broken:
             broken.setattr(form, "insert_cascades", die)
             with pytest.raises(KeyboardInterrupt):

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity import cascade, doctor, metrics, relations, repair, report, scan
+from apps.integrity import cascade, relations, report, scan
+from apps.integrity.checks import doctor
 from apps.integrity.models import Identity
+from apps.integrity.report import metrics
+from apps.integrity.scan import repair
 from tests.kinds.left.models import Profile
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf

@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.db import connections
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch
+from apps.integrity import cascade
+from apps.integrity.cascade.strategies import STEPS
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.steps import STEPS
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 
 if TYPE_CHECKING:

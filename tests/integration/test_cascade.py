@@ -14,13 +14,17 @@ from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import capture, cascade, control, dispatch, log, report, statements, verify
+from apps.integrity import backends, capture, cascade, log, report
+from apps.integrity.backends.batch_size import Pace
+from apps.integrity.backends.portable import Portable
+from apps.integrity.capture import receivers
+from apps.integrity.cascade import verification
+from apps.integrity.cascade.strategies import COLLECTOR_ROWS
+from apps.integrity.control import actions
 from apps.integrity.exceptions import UnknownName
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.pace import Pace
+from apps.integrity.queues import dispatch
 from apps.integrity.signals import cascade_finished
-from apps.integrity.statements.portable import Portable
-from apps.integrity.steps import COLLECTOR_ROWS
 from apps.shop.models import Order
 from sandbox.processes import eventually
 from tests.kinds.left import models as left
@@ -71,7 +75,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Once in each form of the statements."""
     if request.param == "portable":
-        monkeypatch.setattr(statements, "on", lambda _: Portable())
+        monkeypatch.setattr(backends, "on", lambda _: Portable())
     return str(request.param)
 
 
@@ -382,7 +386,7 @@ class TestLivingParents:
 
     def test_a_hidden_parent_is_not_recorded_as_gone(self) -> None:
         Hidden(pk=77, hidden=True).save()
-        with pytest.raises(capture.ParentStillExists):
+        with pytest.raises(receivers.ParentStillExists):
             capture.record((Hidden, [77]), using="default")
 
     def test_a_text_longer_than_the_key_never_stands_for_a_living_parent(
@@ -600,15 +604,15 @@ class TestLateRows:
     """G9: a child inserted after the cascade is found by the verification."""
 
     @pytest.fixture
-    def verified(self) -> Callable[[], verify.Verified]:
+    def verified(self) -> Callable[[], verification.Verified]:
         """Verify as soon as the grace period is over and no older transaction is open."""
 
-        def run() -> verify.Verified:
+        def run() -> verification.Verified:
             Cascade.objects.filter(state="done").update(due_at=timezone.now())
-            found: list[verify.Verified] = []
+            found: list[verification.Verified] = []
 
             def probed() -> bool:
-                found.append(verify.verify("test_right"))
+                found.append(verification.verify("test_right"))
                 return bool(found[-1].verified or found[-1].reopened)
 
             assert eventually(probed, timeout=30)
@@ -617,7 +621,7 @@ class TestLateRows:
         return run
 
     def test_it_is_removed_before_the_proof_is_given(
-        self, converge: Converge, verified: Callable[[], verify.Verified]
+        self, converge: Converge, verified: Callable[[], verification.Verified]
     ) -> None:
         owner = Owner.objects.create()
         Leaf.objects.create(owner=owner)
@@ -641,7 +645,7 @@ class TestLateRows:
         Owner.objects.create(pk=key)
         Leaf.objects.create(owner_id=key)
         Cascade.objects.filter(state="done").update(due_at=timezone.now())
-        assert eventually(lambda: bool(verify.verify("test_right").kept), timeout=30)
+        assert eventually(lambda: bool(verification.verify("test_right").kept), timeout=30)
         assert converge() == {}
         assert Leaf.objects.count() == 1
         assert states(database="test_right") == ["kept"]
@@ -658,7 +662,7 @@ class TestBounds:
         return found
 
     def count(self, monkeypatch: pytest.MonkeyPatch, name: str, found: list[int]) -> None:
-        form = type(statements.on("default"))
+        form = type(backends.on("default"))
         plain = getattr(form, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -778,7 +782,7 @@ class TestFairness:
         def stop_after_ten(deletions: tuple[int, ...], **_: object) -> None:
             finished.extend(deletions)
             if len(finished) >= 10:
-                control.pause("test_right", actor="test", reason="enough", using="default")
+                actions.pause("test_right", actor="test", reason="enough", using="default")
 
         cascade_finished.connect(stop_after_ten)
         try:

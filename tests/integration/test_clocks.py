@@ -14,17 +14,20 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.integrity import control, doctor, relations, report
+from apps.integrity import relations, report
 from apps.integrity.backends import clocks
-from apps.integrity.doctor import clocks as compared
+from apps.integrity.checks import doctor
+from apps.integrity.checks.doctor import clock_skew
+from apps.integrity.control import heartbeats
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
+from apps.integrity.relations import relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from django.test import Client
 
-PRODUCT = Path(relations.__file__).parent
+PRODUCT = Path(relation.__file__).parent
 #: Seconds by which the reader's clock is off.
 OFF = (-600.0, -20.0, 20.0, 600.0)
 
@@ -149,8 +152,8 @@ class TestDoctor:
     """Who is off, by how much, and what that means."""
 
     def test_nobody_is(self, committed: None) -> None:
-        control.beat("beat", using="default")
-        control.beat("worker@host", using="default")
+        heartbeats.beat("beat", using="default")
+        heartbeats.beat("worker@host", using="default")
         assert clock().ok, clock().detail
 
     def test_the_process_itself(self, committed: None, off: float) -> None:
@@ -161,7 +164,7 @@ class TestDoctor:
     def test_a_worker_whose_heartbeat_says_so(
         self, committed: None, off: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        control.beat("worker@host", using="default")
+        heartbeats.beat("worker@host", using="default")
         monkeypatch.undo()
         found = clock()
         assert not found.ok
@@ -174,7 +177,7 @@ class TestDoctor:
         assert clock().ok
 
     def test_a_clock_that_nobody_told_is_not_right_and_not_wrong(self, committed: None) -> None:
-        control.beat("beat", using="default", clock=lambda: None)
+        heartbeats.beat("beat", using="default", clock=lambda: None)
         assert Heartbeat.objects.get().clock_skew_seconds is None
         assert clock().ok
 
@@ -198,7 +201,7 @@ def reading(ahead: float, within: float = 0.001) -> clocks.Reading:
 def test_a_database_is_off_by_what_the_round_trip_cannot_explain(
     *, readings: dict[str, clocks.Reading], ok: bool, told: str
 ) -> None:
-    found = compared.clocks("default", readings, [])
+    found = clock_skew.clocks("default", readings, [])
     assert found.ok is ok
     assert told in found.detail
 
@@ -209,7 +212,7 @@ def test_a_database_is_off_by_what_the_round_trip_cannot_explain(
 )
 def test_a_late_tick_may_have_waited(ahead: float, told: str) -> None:
     beat = {"name": "beat", "seconds_ago": 1.0, "clock_skew_seconds": ahead}
-    assert told in compared.clocks("default", {"default": reading(0)}, [beat]).detail
+    assert told in clock_skew.clocks("default", {"default": reading(0)}, [beat]).detail
 
 
 def test_no_module_of_the_product_asks_the_clock_of_its_process() -> None:
@@ -235,6 +238,6 @@ def test_the_status_of_a_terminal_tells_them_too(
 
 
 def test_a_heartbeat_is_noted_by_the_clock_of_the_log(committed: None, off: float) -> None:
-    control.beat("worker@host", using="default")
+    heartbeats.beat("worker@host", using="default")
     [pulse] = report.status()["workers"]
     assert pulse["seconds_ago"] < 1

@@ -8,24 +8,18 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from apps.integrity import (
-    capture,
-    cascade,
-    dispatch,
-    passes,
-    relations,
-    repair,
-    report,
-    scan,
-    stored,
-    suspects,
-    testing,
-    verify,
-)
+from apps.integrity import capture, cascade, relations, report, scan, testing
+from apps.integrity.backends import lookups
+from apps.integrity.cascade import verification
 from apps.integrity.checks import round_trips
 from apps.integrity.exceptions import InvalidKey
 from apps.integrity.models import Cascade
+from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive
+from apps.integrity.relations import stored
+from apps.integrity.relations.keys import format_key
+from apps.integrity.relations.relation import primary_key
+from apps.integrity.scan import repair, scan_pass
 from tests.kinds.coded import fields
 from tests.kinds.coded.models import FAMILIES, TREES, Family
 from tests.kinds.parents.models import Owner
@@ -78,7 +72,7 @@ class People:
 def work(family: Family) -> None:
     dispatch.sweep_all()
     cascade.drain(family.child.home, seconds=5)
-    verify.verify(family.child.home)
+    verification.verify(family.child.home)
 
 
 def states(family: Family) -> set[str]:
@@ -133,12 +127,12 @@ def test_a_scan_finds_the_orphans_alone_and_repair_removes_them(family: Family) 
 def test_a_preview_counts_the_rows_of_one(family: Family) -> None:
     people = People(family)
     parent = people.one(3)
-    key = relations.format_key(relations.primary_key(family.parent), parent.pk)
+    key = format_key(primary_key(family.parent), parent.pk)
     family.child.objects.create(parent_id=getattr(parent, family.by))
     rows = {each["relation"]: each["rows"] for each in report.preview(parent._meta.label, key)}
     label = f"coded.{family.child.__name__}.parent"
     assert rows[label] == 3
-    key_of_other = relations.format_key(parent._meta.pk, people.one(4).pk)
+    key_of_other = format_key(parent._meta.pk, people.one(4).pk)
     other = {
         each["relation"]: each["rows"] for each in report.preview(parent._meta.label, key_of_other)
     }
@@ -150,7 +144,7 @@ def test_a_scan_goes_on_where_it_was(
     family: Family, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step by step, each after the key of the one before."""
-    monkeypatch.setattr(passes, "FIRST_KEYS", 2)
+    monkeypatch.setattr(scan_pass, "FIRST_KEYS", 2)
     tune(scan_step_keys_max=2)
     People(family)
     family.parent.objects.filter(n__in=GONE)._raw_delete(family.parent.home)
@@ -200,7 +194,7 @@ def test_what_a_server_returns_in_another_form_proves_nothing() -> None:
 
     owner = Owner.objects.create()
     with pytest.raises(InvalidKey, match=r"coded\.Parent\.id: the server returns keys in another"):
-        suspects.held(Parent._meta.pk, {0: owner.pk}, ["default"])
+        lookups.held(Parent._meta.pk, {0: owner.pk}, ["default"])
     message = round_trips._problem(Parent._meta.pk, "default", triggers=False)
     assert message is None or message.id == "integrity.E020"
 
@@ -231,7 +225,7 @@ def test_a_key_that_would_be_taken_for_another_is_refused() -> None:
     pk = Lossy._meta.pk
     assert not stored.is_plain(pk)
     with pytest.raises(InvalidKey, match=r"coded\.Lossy\.id: its value_to_string"):
-        relations.format_key(pk, 3)
+        format_key(pk, 3)
     message = round_trips._problem(pk, "default", triggers=False)
     assert message is not None
     assert (message.id, message.obj) == ("integrity.E020", pk)

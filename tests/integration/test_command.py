@@ -11,9 +11,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, dispatch, report
+from apps.integrity import capture, report
 from apps.integrity.management.commands.integrity import Command
 from apps.integrity.models import Audit, Cascade, ChildDatabase
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Library

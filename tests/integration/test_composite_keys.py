@@ -9,9 +9,9 @@ import pytest
 from django.db.models.signals import post_delete
 
 from apps.integrity import relations, report
+from apps.integrity.control.grants.rows import cascaded
 from apps.integrity.models import Cascade
-from apps.integrity.plan import Way, plan
-from apps.integrity.rights import rows
+from apps.integrity.relations.plan import Way, plan
 from tests.kinds.left.models import Seat, Ticket
 from tests.kinds.lite.models import Seat as LiteSeat
 from tests.kinds.parents.models import Hall
@@ -63,7 +63,7 @@ def test_their_rows_go_and_each_is_counted(converge: Any, child: Any, halls: int
 
 def test_grants_name_each_column_of_the_key() -> None:
     [relation] = [each for each in relations.catalogue().relations if each.child is Seat]
-    found = [*rows.cascaded(plan(relation), "test_left", relations.catalogue())]
+    found = [*cascaded(plan(relation), "test_left", relations.catalogue())]
     read = {
         each.column for each in found if (each.table, each.privilege) == ("left_seat", "SELECT")
     }

@@ -11,9 +11,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections, models
 
-from apps.integrity import adoption, relations, scan
+from apps.integrity import relations, scan
+from apps.integrity.capture import collector
 from apps.integrity.declared import Relation
 from apps.integrity.models import Deletion
+from apps.integrity.relations import discovery
 from tests.kinds.analytics.models import Note
 from tests.kinds.lite.models import Leaf
 
@@ -34,8 +36,8 @@ def kinds(
     def declare(*declared: Relation) -> None:
         tune(relations=declared)
         found = relations.discover()
-        monkeypatch.setattr(relations, "catalogue", lambda: found)
-        adoption.adopt(found)
+        monkeypatch.setattr(discovery, "_known", [found])
+        collector.adopt(found)
 
     for model in (Permission, LogEntry):  # have no table beside the notes
         other: Any = model._meta.get_field("content_type")

@@ -14,9 +14,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import conf, control, dispatch, relations, report, scan, verify
+from apps.integrity import conf, relations, report, scan
+from apps.integrity.cascade import verification
+from apps.integrity.control import actions, heartbeats
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
-from apps.integrity.relations import Catalogue
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import Catalogue, discovery
 from apps.shop.models import Order
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """The relations of the sample apps: what an adopter's pages would show."""
     chosen = ("blog.", "shop.")
     found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
-    monkeypatch.setattr(relations, "catalogue", lambda: found)
+    monkeypatch.setattr(discovery, "_known", [found])
     return found
 
 
@@ -181,8 +184,8 @@ class TestOverview:
         converge()
         for database in ("blog_db", "shop_db"):
             scan.scan(database)
-            verify.verify(database)
-        control.beat("beat", using="default")
+            verification.verify(database)
+        heartbeats.beat("beat", using="default")
         page = text(viewer, "changelist")
         assert "All deletions are applied and verified; no orphan is older than" in page
 
@@ -196,7 +199,7 @@ class TestOverview:
         assert "cannot be reached: connection failed: Down &lt;now&gt;" in page
 
     def test_what_is_typed_is_escaped(self, viewer: Client) -> None:
-        control.pause("shop_db", actor="x", reason="<script>alert(1)</script>", using="default")
+        actions.pause("shop_db", actor="x", reason="<script>alert(1)</script>", using="default")
         blocked()
         for name in ("changelist", "audit"):
             page = text(viewer, name)
@@ -208,7 +211,7 @@ class TestOverview:
         converge()
         blocked()
         gone("recorded")
-        control.pause("shop_db", actor="x", reason="why", using="default")
+        actions.pause("shop_db", actor="x", reason="why", using="default")
         seen, status = report.overview(), report.status()
         for card, row in zip(seen.cards, status["databases"], strict=True):
             for name in ("database", "state", "backlog", "blocked"):
@@ -240,7 +243,7 @@ class TestOverview:
         blocked()
         gone("recorded")
         for name in ("beat", "worker-1", "worker-2"):
-            control.beat(name, using="default")
+            heartbeats.beat(name, using="default")
         viewer.get(url("changelist"))
         with captured:
             assert viewer.get(url("changelist")).status_code == HTTPStatus.OK
@@ -251,7 +254,7 @@ class TestOverview:
 
     def test_silence_is_told(self, viewer: Client) -> None:
         assert "Beat has never been seen" in text(viewer, "changelist")
-        control.beat("beat", using="default")
+        heartbeats.beat("beat", using="default")
         Heartbeat.objects.update(seen_at=timezone.now() - dt.timedelta(minutes=5))
         assert "Beat has not been seen for 5 min" in text(viewer, "changelist")
 
@@ -275,10 +278,10 @@ class TestOverview:
 class TestActs:
     def test_pause_and_resume_leave_a_name_and_a_reason(self, operator: Client) -> None:
         operator.post(url("pause"), ACTS["pause"])
-        assert control.is_paused("blog_db", using="default")
+        assert actions.is_paused("blog_db", using="default")
         assert "paused: index build" in text(operator, "changelist")
         operator.post(url("resume"), ACTS["resume"])
-        assert not control.is_paused("blog_db", using="default")
+        assert not actions.is_paused("blog_db", using="default")
         rows = list(Audit.objects.order_by("pk").values_list("actor", "verb", "target", "reason"))
         assert rows == [
             ("otto", "pause", "blog_db", "index build"),
@@ -352,7 +355,7 @@ class TestRepair:
         tune(brake_keys=1)
         orphans()
         assert "3 of 3 keys miss their parent" in text(repairer, "scans")
-        control.beat("beat", using="default")
+        heartbeats.beat("beat", using="default")
         assert "The brake holds the repair of blog.Post.author" in text(repairer, "changelist")
         page = repairer.post(url("repair"), REPAIR).content.decode()
         assert "Refused by the brake" in page

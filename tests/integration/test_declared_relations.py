@@ -15,11 +15,16 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.test import RequestFactory
 
-from apps.integrity import adoption, cascade, dispatch, grants, relations, report, scan, verify
+from apps.integrity import cascade, relations, report, scan
 from apps.integrity.admin import CrossDatabaseAdminMixin
+from apps.integrity.capture import collector
+from apps.integrity.cascade import verification
+from apps.integrity.control import grants
 from apps.integrity.exceptions import ChildDatabaseUnavailable, UnknownName
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
+from apps.integrity.relations import discovery
 from tests import snippets
 from tests.kinds.analytics import models as analytics
 from tests.kinds.left.models import (
@@ -165,9 +170,9 @@ class TestCascade:
         gone.delete()
         converge()
         Event.objects.create(station_text=key)
-        assert verify.verify("test_left").reopened == 1
+        assert verification.verify("test_left").reopened == 1
         assert converge() == {"left.Event.station_text": 1}
-        assert verify.verify("test_left").verified == 1
+        assert verification.verify("test_left").verified == 1
 
 
 class TestText:
@@ -495,7 +500,7 @@ def _granted(kind: grants.Kind) -> str:
 
 
 def test_raw_sql_that_a_trigger_would_record_reaches_them(converge: Converge, tune: Tune) -> None:
-    from apps.integrity import triggers
+    from apps.integrity.capture import triggers
 
     tune(capture={"parents.Station": "trigger"})
     try:
@@ -524,11 +529,11 @@ class TestGuide:
                 snippets.run(each, names)
                 shown += names["INTEGRITY"]["relations"]
         tune(relations=shown)
-        relations.forget()
-        adoption.adopt(relations.catalogue())
+        discovery.forget()
+        collector.adopt(relations.catalogue())
         yield
         tune()
-        relations.forget()
+        discovery.forget()
         Group._meta.private_fields.clear()  # the guard
         Group._meta._expire_cache()
 
@@ -573,7 +578,7 @@ class TestGuide:
         gone.delete()
         dispatch.sweep_all()
         tune()
-        relations.forget()
+        discovery.forget()
         assert converge() == {}
         assert analytics.Event.objects.count() == 1
         waiting = Cascade.objects.get(state="waiting")

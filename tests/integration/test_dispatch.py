@@ -8,8 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from apps.integrity import capture, dispatch, log
+from apps.integrity import capture, log
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Book
 from tests.kinds.lite.models import Author
 from tests.kinds.parents.models import Everywhere, Guarded, Owner

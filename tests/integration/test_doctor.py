@@ -16,9 +16,13 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import control, doctor, relations, tasks
+from apps.integrity import relations
+from apps.integrity.checks import doctor
+from apps.integrity.control import actions, heartbeats
 from apps.integrity.management import exits
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
+from apps.integrity.queues import celery
+from apps.integrity.relations import discovery
 from apps.integrity.routers import AppLabelRouter
 from sandbox.processes import free_port
 from workers.celery import app
@@ -47,8 +51,8 @@ BUSY = doctor.Broker(
 def sound(committed: None) -> None:
     """Everything alive and scanned."""
     for using in relations.catalogue().log_databases:
-        control.beat("beat", using=using)
-        control.beat("worker", using=using)
+        heartbeats.beat("beat", using=using)
+        heartbeats.beat("worker", using=using)
     for relation in relations.catalogue().relations:
         for database in relation.child_databases:
             Scan.objects.using(relation.parent_databases[0]).create(
@@ -143,7 +147,7 @@ class TestRouters:
 
     def test_one_that_answers_one_database_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+            patch.setattr(discovery, "_known", [relations.Catalogue(())])
             assert "DATABASE_ROUTING_RULES" in wrong()["relations"]
         assert doctor.verdicts.crossing(0, ["default"]).ok
 
@@ -167,7 +171,7 @@ class TestWork:
         assert "last seen 3,6" in found["beat"]
 
     def test_a_pause(self) -> None:
-        control.pause("blog_db", actor="op", reason="a look", using="default")
+        actions.pause("blog_db", actor="op", reason="a look", using="default")
         assert "resume --database blog_db" in wrong()["paused blog_db"]
 
     def test_a_blocked_cascade(self) -> None:
@@ -197,12 +201,12 @@ class TestWork:
 
 class TestBroker:
     def test_nobody_takes_from_the_queues(self) -> None:
-        found = tasks.ask_broker(0.3)
+        found = celery.ask_broker(0.3)
         assert found == doctor.Broker()
         assert "celery worker -Q integrity.blog_db" in wrong(found)["queue integrity.blog_db"]
 
     def test_one_queue_is_forgotten(self, consumer: None) -> None:
-        found = tasks.ask_broker()
+        found = celery.ask_broker()
         assert found.consumers == {"integrity": 1, "integrity.blog_db": 1}
         wanting = [name for name in wrong(found) if name.startswith("queue")]
         assert "queue integrity.shop_db" in wanting
@@ -211,7 +215,7 @@ class TestBroker:
     def test_it_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"redis://127.0.0.1:{free_port()}/0"
         monkeypatch.setattr(app.conf, "broker_write_url", url)
-        found = tasks.ask_broker(0.3)
+        found = celery.ask_broker(0.3)
         assert found.unreachable
         assert "cannot be reached" in wrong(found)["broker"]
 

@@ -12,8 +12,9 @@ from django.db import connections, transaction
 from django.test import TestCase
 
 from apps.blog.models import Post
-from apps.integrity import cascade, tasks, wakeup
+from apps.integrity import cascade
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import celery, notifier
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Library
@@ -31,7 +32,7 @@ def eager(committed: None, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Itera
         raise AssertionError("a broker was asked")
 
     tune(wakeups=True)
-    monkeypatch.setattr(tasks, "_impatient", asked)
+    monkeypatch.setattr(celery, "_impatient", asked)
     current_app.conf.task_always_eager = True  # no monkeypatch: it would delete it afterwards
     yield
     current_app.conf.task_always_eager = False
@@ -121,7 +122,7 @@ def test_what_is_woken_meanwhile_comes_after_and_once() -> None:
                 place.wake(each)
         seen.append(f"end {alias}")
 
-    place = wakeup.InPlace(publish)
+    place = notifier.InPlace(publish)
     place.wake("a")
     assert sorted(seen) == sorted(
         f"{what} {alias}" for alias in ("a", "a", "b") for what in ("begin", "end")

@@ -15,8 +15,11 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, claims, dispatch, report, statements, verify
+from apps.integrity import backends, cascade, report
+from apps.integrity.backends import missing_tables
+from apps.integrity.cascade import verification, worker
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Seal, Shelf, Vault
@@ -172,9 +175,9 @@ class TestPoison:
         Owner.objects.bulk_create(Owner() for _ in range(50))
         Owner.objects.all().delete()
         claimed = []
-        plain = cascade._Run.work
+        plain = worker._Run.work
         monkeypatch.setattr(
-            cascade._Run,
+            worker._Run,
             "work",
             lambda *args, **options: (claimed.append(args[1].database), plain(*args, **options)),
         )
@@ -199,7 +202,7 @@ class TestPoison:
         self, converge: Converge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looks = list[Any]()
-        monkeypatch.setattr(claims, "missing_table", lambda *args: looks.append(args) or "")
+        monkeypatch.setattr(missing_tables, "missing_table", lambda *args: looks.append(args) or "")
         for _ in range(3):
             Vault.objects.create(safe=Safe.objects.create())
         Safe.objects.all().delete()
@@ -288,7 +291,7 @@ class TestUnreachable:
         User.objects.all().delete()
         dispatch.sweep_all()
         lost = refuse("blog_db")
-        form = type(statements.on("blog_db"))
+        form = type(backends.on("blog_db"))
         plain = form.delete_rows
 
         def lose(self: Any, *args: Any, using: str, **kwargs: Any) -> Any:
@@ -316,7 +319,7 @@ class TestUnreachable:
         User.objects.all().delete()
         dispatch.sweep_all()
         lost = refuse("shop_db")
-        form = type(statements.on("shop_db"))
+        form = type(backends.on("shop_db"))
         plain, calls = form.delete_rows, []
 
         def lose(self: Any, *args: Any, using: str, **kwargs: Any) -> Any:
@@ -412,7 +415,7 @@ class TestVerification:
         converge()
         all_due()
         with without_table("test_left", "left_shelf"):
-            assert eventually(lambda: verify.verify("test_left").reopened == 3, timeout=30)
+            assert eventually(lambda: verification.verify("test_left").reopened == 3, timeout=30)
             assert states(database="test_left") == {"pending": 3}
             cascade.drain("test_left")
             waiting = Cascade.objects.filter(database="test_left", state="waiting")
@@ -421,7 +424,7 @@ class TestVerification:
         all_due()
         converge()
         all_due()
-        assert eventually(lambda: verify.verify("test_left").verified == 3, timeout=30)
+        assert eventually(lambda: verification.verify("test_left").verified == 3, timeout=30)
 
 
 class TestALogThatCannotBeReached:

@@ -16,8 +16,11 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 
 from apps.blog.models import Post
-from apps.integrity import cascade, control, dispatch, log, relations, report, verify
+from apps.integrity import cascade, log, relations, report
+from apps.integrity.cascade import verification
+from apps.integrity.control import actions
 from apps.integrity.models import Cascade
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 
 if TYPE_CHECKING:
@@ -90,10 +93,10 @@ def work(chance: random.Random) -> None:
         case 2 | 3:
             cascade.drain(place, seconds=0.0)
         case 4:
-            verify.verify(place, seconds=0.0)
+            verification.verify(place, seconds=0.0)
             log.settle(using="default")
         case 5:
-            act = chance.choice((control.pause, control.resume))
+            act = chance.choice((actions.pause, actions.resume))
             act(place, actor="op", reason="a look", using="default")
         case 6:
             open_ones = Cascade.objects.filter(database=place, state="pending")

@@ -18,30 +18,22 @@ from django.db.models.signals import pre_save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.integrity import (
-    cascade,
-    claims,
-    dispatch,
-    generic,
-    grants,
-    log,
-    relations,
-    report,
-    scan,
-    time_slice,
-    verify,
-)
+from apps.integrity import cascade, log, relations, report, scan
+from apps.integrity.backends import keys, missing_tables, portable
+from apps.integrity.backends.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
+from apps.integrity.backends.postgresql.log import PostgreSQL
+from apps.integrity.capture.protection import reading
+from apps.integrity.cascade import time_slice, verification
+from apps.integrity.control import grants
+from apps.integrity.control.grants.collector import asked_at_once
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.plan import Way, plan
-from apps.integrity.protection import reading
-from apps.integrity.protection.graph import _of_relation
+from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
-from apps.integrity.rights.collector import asked_at_once
-from apps.integrity.statements import keys, portable
-from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
-from apps.integrity.statements.postgresql import PostgreSQL
+from apps.integrity.relations import generic
+from apps.integrity.relations.delete_graph import _of_relation
+from apps.integrity.relations.plan import Way, plan
 from apps.integrity.testing import assert_cascades, assert_no_orphans
 from tests.kinds.left.models import Chisel, Fence, Note, NoteReply, Sticker
 from tests.kinds.lite.models import Leaf, Vein
@@ -51,9 +43,9 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
 
-    from apps.integrity.plan import Plan
-    from apps.integrity.statements import Statements
-    from apps.integrity.statements.keys import Form
+    from apps.integrity.backends.base import Statements
+    from apps.integrity.backends.keys import Form
+    from apps.integrity.relations.plan import Plan
     from tests.conftest import Captured, Tune
 
     Converge = Callable[[], Counter[str]]
@@ -233,10 +225,10 @@ class TestCascade:
         converge()
         other = note(Weed, 7)
         late = note(Plant, 7)
-        assert verify.verify("test_left").reopened == 1
+        assert verification.verify("test_left").reopened == 1
         assert converge() == {PLANTS: 1}
         assert left(other)
-        assert verify.verify("test_left").verified == 1
+        assert verification.verify("test_left").verified == 1
         assert not Note.objects.filter(pk=late.pk).exists()
 
 
@@ -286,7 +278,7 @@ class TestContentTypes:
         Plant.objects.create(pk=7).delete()
         converge()
         with without_content_type(Plant):
-            found = verify.verify("test_left")
+            found = verification.verify("test_left")
         assert (found.verified, found.reopened) == (0, 1)
 
     def test_a_delete_that_nobody_can_answer_is_refused(self) -> None:
@@ -307,7 +299,7 @@ class TestContentTypes:
         needed = "there is no table 'django_content_type' in 'test_lite'"
         with pytest.raises(ChildDatabaseUnavailable, match=needed):
             reading.referring(_of_relation(relation), [7], "test_lite")
-        assert claims.missing_table(relation).startswith(needed)
+        assert missing_tables.missing_table(relation).startswith(needed)
 
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:
         relation = relations.catalogue().relation("blog.Post.author")

@@ -17,25 +17,13 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from apps.blog.models import Comment, Post
-from apps.integrity import (
-    brake,
-    cascade,
-    dispatch,
-    doctor,
-    log,
-    passes,
-    relations,
-    repair,
-    report,
-    scan,
-    statements,
-    testing,
-    time_slice,
-    verify,
-)
-from apps.integrity.checks import databases
+from apps.integrity import backends, cascade, log, relations, report, scan, testing
+from apps.integrity.cascade import time_slice, verification
+from apps.integrity.checks import databases, doctor
 from apps.integrity.exceptions import FilteredRead
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
+from apps.integrity.scan import brake, repair, scan_pass
 from apps.shop.models import Order
 from tests import superuser
 from tests.kinds.lite.models import Author, Note
@@ -178,7 +166,7 @@ def work() -> None:
     dispatch.sweep_all()
     for alias in ("blog_db", "shop_db"):
         cascade.drain(alias, seconds=5)
-        verify.verify(alias)
+        verification.verify(alias)
 
 
 def told(text: str, table: str, alias: str) -> None:
@@ -202,7 +190,9 @@ class TestHiddenParents:
     ) -> None:
         relation = relations.catalogue().relation(AUTHOR)
         keys = [str(each.pk) for each in users[:HIDDEN]]
-        log.suspect(relation, keys, passes.fence_of(relation), database="blog_db", using="default")
+        log.suspect(
+            relation, keys, scan_pass.fence_of(relation), database="blog_db", using="default"
+        )
         with parents_hidden(), as_worker():
             (done,) = repair.repair([relation])
             told(done.reason, "auth_user", "default")
@@ -258,13 +248,13 @@ class TestHiddenParents:
         assert not brake.is_empty(relation)
 
     def test_a_replacement_is_not_called_missing(self, as_worker: AsWorker) -> None:
-        from apps.integrity import steps
+        from apps.integrity.cascade import strategies
 
         user = User.objects.create(username="hidden")
         field = relations.catalogue().relation(AUTHOR).field
         with WAYS["row security"](), as_worker(), pytest.raises(FilteredRead):
-            steps._lives(field, user.pk)
-        assert steps._lives(field, user.pk)
+            strategies._lives(field, user.pk)
+        assert strategies._lives(field, user.pk)
 
     def test_an_owner_whom_force_applies_to(
         self,
@@ -373,7 +363,7 @@ class TestHiddenChildren:
         cascade.drain("blog_db")
         late = Post.objects.create(title="late", content="c", author_id=gone)
         with children_hidden(), as_worker():
-            verify.verify("blog_db")
+            verification.verify("blog_db")
             assert not Cascade.objects.filter(state="verified").exists()
             told(Cascade.objects.get(database="blog_db").reason, "blog_post", "blog_db")
         assert Post.objects.filter(pk=late.pk).exists()
@@ -396,7 +386,7 @@ class TestOnSQLite:
     def test_parents_shown_by_a_view(self, tune: Tune) -> None:
         author = Author.objects.create()
         field = Author._meta.pk
-        form = statements.on("test_lite")
+        form = backends.on("test_lite")
         with (
             behind("test_lite", "lite_author", "0"),
             pytest.raises(FilteredRead, match=r"lite_author.*view"),
@@ -415,7 +405,7 @@ class TestOnSQLite:
         hidden = behind("test_lite", "lite_note", "0") if kind == "VIEW" else temporary("lite_note")
         with hidden:
             cascade.drain("test_lite", seconds=0)
-            verify.verify("test_lite")
+            verification.verify("test_lite")
             assert Cascade.objects.get(database="test_lite").state not in {"done", "verified"}
             assert "lite_note" in Cascade.objects.get(database="test_lite").reason
             (scanned,), _ = scan.scan("test_lite", labels=["lite.Note.mixed"])
@@ -440,15 +430,15 @@ class TestWhatIsCheap:
         with as_worker():
             run("default", "CREATE TEMP TABLE auth_user AS SELECT * FROM auth_user LIMIT 0")
             with pytest.raises(FilteredRead, match="temporary"):
-                statements.on("default").keys_with_rows(field, [users[0].pk], using="default")
+                backends.on("default").keys_with_rows(field, [users[0].pk], using="default")
 
     def test_no_look_takes_another_round_trip(self, users: list[User], captured: Captured) -> None:
         relation = relations.catalogue().relation(AUTHOR)
         pk = [users[0].pk]
         with captured:
-            statements.on("default").keys_with_rows(relation.target, pk, using="default")
-            statements.on("blog_db").keys_with_rows(relation.field, pk, using="blog_db")
-            statements.on("shop_db").count_rows(
+            backends.on("default").keys_with_rows(relation.target, pk, using="default")
+            backends.on("blog_db").keys_with_rows(relation.field, pk, using="blog_db")
+            backends.on("shop_db").count_rows(
                 relations.catalogue().relation("shop.Order.customer").field, pk, using="shop_db"
             )
         assert [len(captured[alias]) for alias in ("default", "blog_db", "shop_db")] == [1, 1, 1]

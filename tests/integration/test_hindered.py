@@ -17,21 +17,15 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import (
-    cascade,
-    control,
-    dispatch,
-    doctor,
-    log,
-    maintenance,
-    report,
-    scan,
-    verify,
-)
+from apps.integrity import cascade, log, report, scan
 from apps.integrity.backends import connections as reached
+from apps.integrity.backends.connections import reach
+from apps.integrity.cascade import verification
+from apps.integrity.checks import doctor
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.forever import Forever
 from apps.integrity.models import Cascade, ChildDatabase, Scan
+from apps.integrity.queues import dispatch, maintenance
 from apps.shop.models import Order
 from sandbox.processes import Process, eventually
 from tests import superuser
@@ -220,7 +214,7 @@ def test_what_only_reads_does_not_declare_it_healed(
         since = ChildDatabase.objects.get().unreachable_since
         for _ in range(3):
             probe_due()
-            assert verify.verify("blog_db").unreachable == reason
+            assert verification.verify("blog_db").unreachable == reason
             assert scan.scan("blog_db", seconds=5)[1] == reason
         assert ChildDatabase.objects.get().unreachable_since == since
 
@@ -235,10 +229,10 @@ def test_one_that_stays_read_only_with_nothing_to_remove_does_not_look_healed(
             alias="blog_db", unreachable_since=timezone.now(), probe_at=timezone.now(), reason="x"
         )
         expected = "cannot be worked on: it is read-only (25006)"
-        assert verify.verify("blog_db").unreachable == expected
+        assert verification.verify("blog_db").unreachable == expected
         assert blog()["reason"] == expected
     probe_due()
-    assert verify.verify("blog_db").unreachable == ""
+    assert verification.verify("blog_db").unreachable == ""
     assert blog()["reason"] == ""
 
 
@@ -366,18 +360,18 @@ def test_a_probe_that_takes_too_long_is_made_again_for_fewer(
     users: list[User], converge: Converge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done_cascades(converge)
-    sizes, plain, reopened = list[int](), verify._probe, 0
+    sizes, plain, reopened = list[int](), verification._probe, 0
 
     def probe(claim: Any, *rest: Any) -> None:
         sizes.append(len(claim.cascades))
         plain(claim, *rest)
 
-    monkeypatch.setattr(verify, "_probe", probe)
+    monkeypatch.setattr(verification, "_probe", probe)
     cascades = Cascade.objects.filter(database="blog_db")
 
     def verified() -> bool:
         nonlocal reopened
-        reopened += verify.verify("blog_db").reopened
+        reopened += verification.verify("blog_db").reopened
         return not cascades.exclude(state="verified").exists()
 
     with slow("blog_db", lambda sql, _: "blog_post" in sql and sizes[-1] > 1):
@@ -408,12 +402,12 @@ def test_a_probe_that_meets_a_lock_is_made_again(
     tune(lock_seconds=0.1, grace_seconds=0.001)
     began = time.monotonic()
     with locked_table("blog_db", "blog_post"):
-        done = verify.verify("blog_db")
+        done = verification.verify("blog_db")
     assert time.monotonic() - began < 5
     assert (done.verified, done.reopened, done.unreachable) == (0, 0, "")
     assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
     Cascade.objects.update(due_at=timezone.now())
-    assert eventually(lambda: verify.verify("blog_db").verified == 5, timeout=30)
+    assert eventually(lambda: verification.verify("blog_db").verified == 5, timeout=30)
 
 
 def test_a_step_that_takes_too_long_is_halved_down_to_one_and_remembered(
@@ -544,7 +538,7 @@ def test_a_server_that_accepts_and_never_answers_is_not_waited_for_without_end()
         patch.setattr(connection, "settings_dict", given)
         began = time.monotonic()
         with pytest.raises(DatabaseUnreachable, match="timeout"):
-            control.reach("test_right")
+            reach("test_right")
         assert time.monotonic() - began < 30  # twice 2 s, on a busy machine as well
         assert connection.settings_dict is given
         given["OPTIONS"] = {"connect_timeout": 9}

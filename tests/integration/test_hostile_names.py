@@ -14,8 +14,11 @@ from django.db.models import QuerySet
 from django.test.utils import isolate_apps
 from django.utils import timezone
 
-from apps.integrity import capture, cascade, dispatch, relations, report, scan, verify
+from apps.integrity import capture, cascade, relations, report, scan
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import discovery
 from tests.kinds.hostile.models import (
     FAMILIES,
     LENGTH_MAX,
@@ -133,10 +136,10 @@ def test_verification_finds_what_came_late(
     converge()
     family["child"].objects.create(parent_id=pk)
     family["litechild"].objects.create(parent_id=pk)
-    assert [verify.verify(alias).reopened for alias in ("test_left", "test_lite")] == [1, 1]
+    assert [verification.verify(alias).reopened for alias in ("test_left", "test_lite")] == [1, 1]
     assert converge().total() == 2
     for alias in ("test_left", "test_lite"):
-        verify.verify(alias)
+        verification.verify(alias)
     assert set(Deletion.objects.values_list("state", flat=True)) == {"verified"}
 
 
@@ -219,7 +222,7 @@ def percent(
         found = Percent(request.param)
     known = relations.catalogue().relations
     extended = relations.Catalogue((*known, *filter(None, map(_relation, found.all()))))
-    monkeypatch.setattr(relations, "catalogue", lambda: extended)
+    monkeypatch.setattr(discovery, "_known", [extended])
     for model in found.all():
         with connections[model.home].schema_editor() as editor:
             editor.create_model(model)
@@ -231,7 +234,7 @@ def percent(
 
 def _relation(model: Any) -> relations.Relation | None:
     keys = [each for each in model._meta.fields if each.is_relation]
-    return relations._relation(keys[0]) if keys else None
+    return discovery._relation(keys[0]) if keys else None
 
 
 class TestPercent:
@@ -252,7 +255,7 @@ class TestPercent:
         assert converge() == {percent.label("Child"): 2, percent.label("Nulled"): 1}
         assert percent.left(percent.child) == [2]
         assert percent.left(percent.nulled) == [2, None]
-        assert verify.verify("test_left").verified == 1
+        assert verification.verify("test_left").verified == 1
 
     def test_a_living_parent_is_seen(self, percent: Percent, converge: Converge) -> None:
         percent.fill(percent.child, 1)
@@ -313,7 +316,7 @@ class TestKeys:
         gone.delete()
         assert converge().total() == previewed == ROWS
         for alias in ("test_left", "test_lite"):
-            assert verify.verify(alias).verified == 1
+            assert verification.verify(alias).verified == 1
         deletion = Deletion.objects.get()
         assert (deletion.key, deletion.state) == (key, "verified")
         assert rows(family["child"]).get().parent_id == kept.pk

@@ -9,8 +9,11 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from apps.integrity import cascade, control, dispatch, identity, report, scan, verify
+from apps.integrity import cascade, report, scan
+from apps.integrity.cascade import verification
+from apps.integrity.control import actions, identity
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Identity
+from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 
@@ -50,7 +53,7 @@ def test_other_parents_are_refused_and_nothing_is_touched(met: None) -> None:
     another_default()
     deleted()
     assert cascade.drain("test_right").rows == {}
-    assert verify.verify("test_right").verified == 0
+    assert verification.verify("test_right").verified == 0
     (seen,) = [each for each in scan.scan("test_right")[0] if each.relation == "right.Leaf.owner"]
     assert not seen.complete
     assert "it belongs to another database" in seen.reason
@@ -85,9 +88,9 @@ def test_an_operator_who_resumes_accepts_them(met: None, converge: Converge) -> 
 
 
 def test_a_pause_for_another_reason_accepts_nobody(met: None) -> None:
-    control.pause("test_right", actor="me", reason="maintenance", using="default")
+    actions.pause("test_right", actor="me", reason="maintenance", using="default")
     another_default()
-    control.resume("test_right", actor="me", reason="", using="default")
+    actions.resume("test_right", actor="me", reason="", using="default")
     assert identity.stranger("test_right", using="default")
 
 

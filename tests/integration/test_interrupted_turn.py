@@ -8,8 +8,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import cascade, dispatch
+from apps.integrity import cascade
 from apps.integrity.models import Cascade, ChildDatabase
+from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 

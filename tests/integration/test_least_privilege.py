@@ -22,14 +22,17 @@ from django.test.utils import isolate_apps
 from psycopg.errors import InsufficientPrivilege
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, control, dispatch, log, relations, verify
+from apps.integrity import cascade, log, relations
+from apps.integrity.cascade import verification
+from apps.integrity.control import circuit_breaker, heartbeats
+from apps.integrity.control.grants import Kind, grants
+from apps.integrity.control.grants.log import PAGES as PAGES_LOG
+from apps.integrity.control.grants.log import WORKER as WORKER_LOG
+from apps.integrity.control.grants.privileges import Need, Privilege, statements
+from apps.integrity.control.grants.rows import lock
 from apps.integrity.exceptions import InvalidRole
-from apps.integrity.grants import Kind, grants
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
-from apps.integrity.rights.log import PAGES as PAGES_LOG
-from apps.integrity.rights.log import WORKER as WORKER_LOG
-from apps.integrity.rights.privileges import Need, Privilege, statements
-from apps.integrity.rights.rows import lock
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests import roles, snippets, superuser
 from tests.kinds.left import models as left
@@ -76,14 +79,14 @@ def work() -> None:
     """What the workers do until nothing is left to do."""
     for _ in range(50):
         _, due = dispatch.sweep_all()
-        logs = control.answering_logs()
+        logs = circuit_breaker.answering_logs()
         unverified = {alias for using in logs for alias in log.unverified_databases(using=using)}
         for alias in sorted(due):
             cascade.drain(alias)
         for alias in sorted(unverified):
-            verify.verify(alias)
+            verification.verify(alias)
         for using in logs:
-            control.beat("worker", using=using)
+            heartbeats.beat("worker", using=using)
             log.settle(using=using)
         if not Cascade.objects.exclude(state="verified").exists() and not due | unverified:
             return

@@ -14,8 +14,9 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from apps.blog.models import Post
-from apps.integrity import capture, relations, triggers
+from apps.integrity import capture, relations
 from apps.integrity.backends import tables
+from apps.integrity.capture import receivers, triggers
 from apps.integrity.exceptions import LogNeeded
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
@@ -74,7 +75,7 @@ class TestCaptureOff:
     def test_what_stays_is_told_once_in_a_process(
         self, off: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(capture, "_told", set())
+        monkeypatch.setattr(receivers, "_told", set())
         with caplog.at_level(logging.WARNING, "integrity.capture"):
             person().delete()
             person("bob").delete()

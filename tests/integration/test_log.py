@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from apps.integrity import capture, control, dispatch, log
+from apps.integrity import capture, log
+from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
 
 if TYPE_CHECKING:
@@ -254,26 +256,32 @@ class TestUnreachable:
         self, tune: Tune, at_once: Callable[..., Any]
     ) -> None:
         tune(probe_seconds=60)
-        assert control.hindrance(DATABASE, using="default") is None
-        control.unreachable(DatabaseUnreachable(DATABASE, OSError("refused")), using="default")
-        hindrance = control.hindrance(DATABASE, using="default")
-        assert hindrance == control.Hindrance("cannot be reached: refused", unreachable=True)
-        assert control.hindrance("shop_db", using="default") is None
+        assert circuit_breaker.hindrance(DATABASE, using="default") is None
+        circuit_breaker.unreachable(
+            DatabaseUnreachable(DATABASE, OSError("refused")), using="default"
+        )
+        hindrance = circuit_breaker.hindrance(DATABASE, using="default")
+        assert hindrance == circuit_breaker.Hindrance(
+            "cannot be reached: refused", unreachable=True
+        )
+        assert circuit_breaker.hindrance("shop_db", using="default") is None
         ChildDatabase.objects.update(probe_at=timezone.now())
-        found = at_once(*[lambda: control.hindrance(DATABASE, using="default")] * 4)
+        found = at_once(*[lambda: circuit_breaker.hindrance(DATABASE, using="default")] * 4)
         assert sorted(each.probe for each in found) == [False, False, False, True]
 
     def test_it_keeps_since_when_and_the_latest_reason(self) -> None:
         for text in ("first", "second"):
-            control.unreachable(DatabaseUnreachable(DATABASE, OSError(text)), using="default")
+            circuit_breaker.unreachable(
+                DatabaseUnreachable(DATABASE, OSError(text)), using="default"
+            )
             row = ChildDatabase.objects.get()
             assert row.reason == f"cannot be reached: {text}"
             since = row.unreachable_since
         assert ChildDatabase.objects.get().unreachable_since == since
-        control.reachable(DATABASE, using="default")
+        circuit_breaker.reachable(DATABASE, using="default")
         row = ChildDatabase.objects.get()
         assert (row.unreachable_since, row.probe_at, row.reason) == (None, None, "")
-        assert control.hindrance(DATABASE, using="default") is None
+        assert circuit_breaker.hindrance(DATABASE, using="default") is None
 
     def test_handing_back_burns_no_attempt(self) -> None:
         dispatched(1, 2)
@@ -285,12 +293,12 @@ class TestUnreachable:
 
 def test_a_sign_of_life_is_one_row_per_name() -> None:
     for name in ("beat", "worker", "beat"):
-        control.beat(name, using="default")
+        heartbeats.beat(name, using="default")
     assert sorted(Heartbeat.objects.values_list("name", flat=True)) == ["beat", "worker"]
     before = Heartbeat.objects.get(name="beat").seen_at
-    control.beat("beat", using="default")
+    heartbeats.beat("beat", using="default")
     assert Heartbeat.objects.get(name="beat").seen_at == before  # a moment ago is now
-    Heartbeat.objects.update(seen_at=before - dt.timedelta(seconds=control.BEAT_SECONDS + 1))
-    control.beat("beat", using="default")
+    Heartbeat.objects.update(seen_at=before - dt.timedelta(seconds=heartbeats.BEAT_SECONDS + 1))
+    heartbeats.beat("beat", using="default")
     assert Heartbeat.objects.get(name="beat").seen_at > before
     assert Heartbeat.objects.get(name="worker").seen_at < before

@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.db.models.functions import Now
 
-from apps.integrity import capture, dispatch, log
+from apps.integrity import capture, log
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, connections, transaction
 
-from apps.integrity import capture, log, relations, report, statements, triggers
+from apps.integrity import backends, capture, log, relations, report
+from apps.integrity.capture import triggers
 from apps.integrity.models import HEAD_CHARS, Deletion
+from apps.integrity.relations import relation as relations_relation
 from tests.kinds.left.models import WordUse
 from tests.kinds.lite.models import Author
 from tests.kinds.parents.models import Word
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 INDEX = "integrity_deletion_key"
-WORDS = relations.label(WordUse._meta.get_field("word"))
+WORDS = relations_relation.label(WordUse._meta.get_field("word"))
 LABEL = Word._meta.label
 #: A primary key's index takes 2,704 bytes, of which it needs some itself.
 MOST_BYTES = 2_688
@@ -117,7 +119,7 @@ def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
     report.receipts(label, keys[0])
     report.newest(parent, keys, using=alias)
     list(report.deletions(using=alias, model=label, key=keys[0]).rows)
-    statements.on(alias).triggered_deletions(parent, keys, using=alias)
+    backends.on(alias).triggered_deletions(parent, keys, using=alias)
     relation = next(e for e in relations.catalogue().relations if e.parent is parent)
     log.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)
 

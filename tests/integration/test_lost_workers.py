@@ -9,8 +9,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from apps.integrity import capture, dispatch, log
+from apps.integrity import capture, log
 from apps.integrity.models import Cascade
+from apps.integrity.queues import dispatch
 
 if TYPE_CHECKING:
     from tests.conftest import Tune

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connections, transaction
 
-from apps.integrity import generic, relations, statements
+from apps.integrity import backends, relations
+from apps.integrity.relations import generic
 from sandbox.processes import eventually
 from tests.kinds.left.models import Chisel, Fence, Note
 from tests.kinds.right.models import Leaf
@@ -27,12 +28,12 @@ KEY: Any = Leaf._meta.get_field("owner")
 
 def delete(field: Any, key: Any, using: str) -> Counter[Any]:
     """One key alone: see Note [All or some] in statements/rows.py."""
-    return statements.on(using).delete_rows(field, [key], 9, using=using, patient=True)
+    return backends.on(using).delete_rows(field, [key], 9, using=using, patient=True)
 
 
 def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
     keys = [key, OTHER]
-    return statements.on(using).delete_rows(field, keys, 9, using=using, patient=True)
+    return backends.on(using).delete_rows(field, keys, 9, using=using, patient=True)
 
 
 def lock(field: Any, key: Any, using: str) -> Counter[Any]:
@@ -42,13 +43,13 @@ def lock(field: Any, key: Any, using: str) -> Counter[Any]:
         return execute(sql.replace(" SKIP LOCKED", ""), *rest)
 
     with transaction.atomic(using=using), connections[using].execute_wrapper(wait):
-        found = statements.on(using).lock_rows(field, [key], 9, using=using)
+        found = backends.on(using).lock_rows(field, [key], 9, using=using)
     return Counter(found.values())
 
 
 def update(field: Any, key: Any, using: str) -> Counter[Any]:
     value = VALUE if field is KEY else None
-    return statements.on(using).update_rows(field, [key], value, 9, using=using, patient=True)
+    return backends.on(using).update_rows(field, [key], value, 9, using=using, patient=True)
 
 
 def generic_key(label: str) -> Any:

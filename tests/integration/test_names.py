@@ -14,8 +14,11 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import alarms, cascade, dispatch, doctor, log, metrics, report
+from apps.integrity import cascade, log, report
+from apps.integrity.checks import doctor
 from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.queues import dispatch
+from apps.integrity.report import alarms, metrics
 from apps.shop.models import Order
 
 if TYPE_CHECKING:

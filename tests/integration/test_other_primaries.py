@@ -8,8 +8,10 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import capture, cascade, dispatch, relations, scan
+from apps.integrity import capture, cascade, scan
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import discovery
 from apps.integrity.signals import deletion_recorded
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Owner, Person
@@ -86,10 +88,10 @@ def sharded(settings: Settings) -> Iterator[None]:
     with connections["test_left"].schema_editor() as editor:
         editor.create_model(Owner)
     settings.DATABASE_ROUTERS = [f"{__name__}.Sharded", *routers]
-    relations.forget()
+    discovery.forget()
     yield
     settings.DATABASE_ROUTERS = routers
-    relations.forget()
+    discovery.forget()
     with connections["test_left"].schema_editor() as editor:
         editor.delete_model(Owner)
 

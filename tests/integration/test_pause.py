@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 
-from apps.integrity import cascade, control, dispatch, relations, scan, verify
+from apps.integrity import cascade, relations, scan
+from apps.integrity.cascade import verification
+from apps.integrity.control import actions
 from apps.integrity.models import Cascade
+from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 
@@ -25,7 +28,7 @@ DATABASE = "test_right"
 
 def pause() -> None:
     for using in relations.catalogue().log_databases:
-        control.pause(DATABASE, actor="test", reason="maintenance", using=using)
+        actions.pause(DATABASE, actor="test", reason="maintenance", using=using)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def busy(converge: Callable[[], Counter[str]]) -> None:
     Cascade.objects.update(due_at=timezone.now())
 
 
-@pytest.mark.parametrize("work", [cascade.drain, verify.verify, scan.scan])
+@pytest.mark.parametrize("work", [cascade.drain, verification.verify, scan.scan])
 def test_a_paused_database_gets_no_statement(
     busy: None, captured: Captured, work: Callable[[str], Any]
 ) -> None:
@@ -54,5 +57,5 @@ def test_a_paused_database_gets_no_statement(
 
 
 def test_a_pause_in_one_log_leaves_the_work_of_the_others(busy: None) -> None:
-    control.pause(DATABASE, actor="test", reason="maintenance", using="test_left")
+    actions.pause(DATABASE, actor="test", reason="maintenance", using="test_left")
     assert cascade.drain(DATABASE).rows == {"right.Leaf.owner": 1}

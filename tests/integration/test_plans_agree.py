@@ -13,15 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.blog.models import Comment, Post
-from apps.integrity import capture, cascade, dispatch, log, relations, time_slice
-from apps.integrity.plan import Way, plan
+from apps.integrity import capture, cascade, log
+from apps.integrity.cascade import time_slice
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import homes
+from apps.integrity.relations.plan import Way, plan
 from tests.kinds.left.models import Box, Item, Label, Shelf
 from tests.kinds.lite.models import Line, Note
 from tests.kinds.parents.models import Mixed, Root
 
 if TYPE_CHECKING:
-    from apps.integrity.plan import Plan
     from apps.integrity.relations import Relation
+    from apps.integrity.relations.plan import Plan
     from tests.conftest import Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -50,7 +53,7 @@ DATA = st.lists(
 
 
 def home(model: type) -> str:
-    return relations.databases_for(model)[0]
+    return homes.databases_for(model)[0]
 
 
 def filled(tree: str, data: Picks) -> None:

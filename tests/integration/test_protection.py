@@ -17,9 +17,10 @@ from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.db.models.deletion import Collector
 
 from apps.integrity import relations
+from apps.integrity.capture.protection import reading, walk
 from apps.integrity.exceptions import ChildDatabaseUnavailable, TooManyKeys
 from apps.integrity.models import Deletion
-from apps.integrity.protection import reading, walk
+from apps.integrity.relations import discovery
 from tests import superuser
 from tests.kinds.music.models import (
     Album,
@@ -85,7 +86,7 @@ def spread(committed: None) -> Iterator[Spread]:
     def to(places: dict[str, str]) -> None:
         PLACES.clear()
         PLACES.update(places)
-        relations.forget()
+        discovery.forget()
         relations.catalogue()
 
     yield to

@@ -18,9 +18,11 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.blog.models import Post
-from apps.integrity import cascade, dispatch, log, relations, verify
+from apps.integrity import cascade, log, relations
+from apps.integrity.cascade import verification
 from apps.integrity.declared import Relation
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests.acceptance import workers
 
@@ -55,7 +57,7 @@ def newer() -> None:
     for alias in relations.catalogue().child_databases:
         if Cascade.objects.filter(database=alias).exists():
             cascade.drain(alias)
-            verify.verify(alias)
+            verification.verify(alias)
 
 
 @pytest.fixture(autouse=True)

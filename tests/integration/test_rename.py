@@ -15,7 +15,9 @@ from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import control, dispatch, identity, log, renames, report
+from apps.integrity import log, report
+from apps.integrity.control import actions, identity
+from apps.integrity.log.renaming import Kind, Renaming
 from apps.integrity.models import (
     Alarm,
     Audit,
@@ -26,8 +28,8 @@ from apps.integrity.models import (
     Identity,
     Scan,
 )
-from apps.integrity.operations import RenameTracked
-from apps.integrity.renaming import Kind, Renaming
+from apps.integrity.operations import RenameTracked, renames
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests.integration.test_names import (
     OLD_ALIAS,
@@ -221,7 +223,7 @@ class TestWhatElseHasTheName:
         Heartbeat.objects.create(name=OLD_ALIAS)
         tables = run("rename", OLD_ALIAS, "blog_db", "--apply").document["tables"]
         assert tables == {"scans": 1, "databases": 1, "alarms": 1}
-        assert control.paused_reason("blog_db", using="default") == "paused: x"
+        assert actions.paused_reason("blog_db", using="default") == "paused: x"
         assert not ChildDatabase.objects.filter(alias=OLD_ALIAS).exists()
         assert Scan.objects.get(database="blog_db").cursor == "7"
         assert set(Alarm.objects.values_list("kind", "subject")) == {

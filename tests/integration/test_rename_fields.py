@@ -13,12 +13,14 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
-from apps.integrity import cascade, dispatch, doctor, log, relations, renames, report, scan
+from apps.integrity import cascade, log, relations, report, scan
+from apps.integrity.cascade.time_slice import TimeSlice
+from apps.integrity.checks import doctor
 from apps.integrity.exceptions import InvalidName
+from apps.integrity.log.renaming import Kind, Renaming
 from apps.integrity.models import Audit, Cascade, Deletion
-from apps.integrity.operations import RenameTrackedField
-from apps.integrity.renaming import Kind, Renaming
-from apps.integrity.time_slice import TimeSlice
+from apps.integrity.operations import RenameTrackedField, renames
+from apps.integrity.queues import dispatch
 from tests import snippets
 from tests.integration.test_names import run
 from tests.kinds.left.models import Badge, Invoice, PlaceNote

@@ -12,9 +12,11 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, control, dispatch, report
+from apps.integrity import capture, report
+from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable, InvalidKey, UnknownName
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests.kinds.left.models import Badge, Book
 from tests.kinds.parents.models import Guarded, Owner, Person
@@ -174,15 +176,15 @@ class TestStatus:
     def test_an_unreachable_database_shows_with_its_reason(self) -> None:
         capture.record((User, [1]), using="default")
         error = DatabaseUnreachable("blog_db", OSError("no route"))
-        control.unreachable(error, using="default")
+        circuit_breaker.unreachable(error, using="default")
         row = database("blog_db")
         assert (row["state"], row["unreachable"], row["eta_seconds"]) == ("waiting", True, None)
         assert row["reason"] == "cannot be reached: no route"
         assert database("shop_db")["state"] == "working"
 
     def test_signs_of_life(self) -> None:
-        control.beat("beat", using="default")
-        control.beat("worker@here", using="default")
+        heartbeats.beat("beat", using="default")
+        heartbeats.beat("worker@here", using="default")
         status = report.status()
         assert status["beat"] is not None
         assert 0 <= status["beat"]["seconds_ago"] < 60

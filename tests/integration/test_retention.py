@@ -12,8 +12,9 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import control, log, retention
-from apps.integrity.doctor import verdicts
+from apps.integrity import log
+from apps.integrity.checks.doctor import verdicts
+from apps.integrity.control import heartbeats, retention
 from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
 from tests import superuser
 
@@ -182,7 +183,7 @@ def test_one_that_is_seen_again_meanwhile_stays(
     plain = QuerySet._raw_delete
 
     def seen_again(rows: Any, using: str) -> int:
-        control.beat("celery@1", using="default")
+        heartbeats.beat("celery@1", using="default")
         return plain(rows, using)
 
     monkeypatch.setattr(QuerySet, "_raw_delete", seen_again)

@@ -10,10 +10,11 @@ import pytest
 from django.db import OperationalError, connections, models, transaction
 from django.utils import timezone
 
-from apps.integrity import passes, relations, repair, report, scan
+from apps.integrity import relations, report, scan
+from apps.integrity.backends.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
 from apps.integrity.models import Audit, Deletion, Scan
+from apps.integrity.scan import repair, scan_pass
 from apps.integrity.signals import orphan_found
-from apps.integrity.statements.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
 from tests.kinds.left.models import Optional
 from tests.kinds.lite.models import Line, Note
 from tests.kinds.parents.models import Account, Owner, Tenant
@@ -139,8 +140,8 @@ class TestPasses:
     ) -> None:
         tune(scan_step_keys_max=2)
         keys = orphaned(6)
-        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
-        saved = passes.Pass._save
+        monkeypatch.setattr(scan_pass, "SAVE_SECONDS", 0.0)
+        saved = scan_pass.Pass._save
         calls: list[int] = []
 
         def die(one: Any) -> bool:
@@ -149,10 +150,10 @@ class TestPasses:
                 raise KeyboardInterrupt
             return saved(one)
 
-        monkeypatch.setattr(passes.Pass, "_save", die)
+        monkeypatch.setattr(scan_pass.Pass, "_save", die)
         with pytest.raises(KeyboardInterrupt):
             run()
-        monkeypatch.setattr(passes.Pass, "_save", saved)
+        monkeypatch.setattr(scan_pass.Pass, "_save", saved)
         assert run()[LEAF].reason == "another scan is at work on it"
         Scan.objects.update(due_at=timezone.now())
         assert run()[LEAF].complete
@@ -161,13 +162,13 @@ class TestPasses:
 
     def test_one_that_was_taken_over_saves_nothing_more(self, monkeypatch: Any) -> None:
         orphaned()
-        looked = passes.Pass._look
+        looked = scan_pass.Pass._look
 
         def lose(one: Any, step: Any) -> None:
             looked(one, step)
             Scan.objects.update(claim=uuid.uuid4())
 
-        monkeypatch.setattr(passes.Pass, "_look", lose)
+        monkeypatch.setattr(scan_pass.Pass, "_look", lose)
         assert run()[LEAF].reason == "another scan took it over"
         assert suspects() == []
 
@@ -192,7 +193,7 @@ class TestPasses:
             raise OperationalError("canceling statement due to statement timeout")
 
         with monkeypatch.context() as broken:
-            broken.setattr(passes.Pass, "_look", fail)
+            broken.setattr(scan_pass.Pass, "_look", fail)
             assert run()[LEAF].reason == "OperationalError"
         row = Scan.objects.get(relation=LEAF)
         assert (row.step_keys, row.claim, row.cursor) == (200, None, None)

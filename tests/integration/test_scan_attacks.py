@@ -14,20 +14,14 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import (
-    cascade,
-    control,
-    dispatch,
-    log,
-    passes,
-    relations,
-    repair,
-    report,
-    scan,
-    verify,
-)
+from apps.integrity import cascade, log, models, relations, report, scan
+from apps.integrity.backends.keys import PostgreSQLKeys
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion, Identity, Scan
-from apps.integrity.statements.keys import PostgreSQLKeys
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import discovery
+from apps.integrity.relations.keys import format_key
+from apps.integrity.scan import repair, scan_pass
 from sandbox.processes import eventually
 from tests.kinds.hostile.models import FAMILIES, LONG
 from tests.kinds.left.models import (
@@ -136,7 +130,7 @@ def orphaned(number: int = 3) -> list[int]:
 def fence_of(alias: str) -> int:
     """What a suspect of now would wait for, with parents in that database."""
     one = dataclasses.replace(relation(), parent_databases=(alias,))
-    return passes.fence_of(one)[alias].number
+    return scan_pass.fence_of(one)[alias].number
 
 
 def keys_of_leaves() -> set[int]:
@@ -219,13 +213,13 @@ class TestInFlight:
     ) -> None:
         key = Owner.objects.latest("pk").pk + 1_000
         Leaf.objects.create(owner_id=key)
-        looked = passes.Pass._look
+        looked = scan_pass.Pass._look
 
         def meanwhile(self: Any, step: Any) -> None:
             Owner.objects.get_or_create(pk=key)
             looked(self, step)
 
-        monkeypatch.setattr(passes.Pass, "_look", meanwhile)
+        monkeypatch.setattr(scan_pass.Pass, "_look", meanwhile)
         assert run()[LEAF].suspects == 0
         assert suspects() == set()
 
@@ -235,7 +229,7 @@ class TestInFlight:
         """The stress of nested `atomic` blocks, one pair for each step."""
         tune(grace_seconds=0.001, scan_step_keys_max=1)
         Leaf.objects.bulk_create(Leaf(owner=Owner.objects.create()) for _ in range(8))
-        looked, pairs = passes.Pass._look, list[Any]()
+        looked, pairs = scan_pass.Pass._look, list[Any]()
         with ExitStack() as stack:
 
             def meanwhile(self: Any, step: Any) -> None:
@@ -244,7 +238,7 @@ class TestInFlight:
                     Leaf.objects.create(owner_id=insert_owner(pairs[-1]))
                 looked(self, step)
 
-            monkeypatch.setattr(passes.Pass, "_look", meanwhile)
+            monkeypatch.setattr(scan_pass.Pass, "_look", meanwhile)
             assert run()[LEAF].suspects > 0
             for cursor in pairs:
                 assert second_look().confirmed == []
@@ -283,9 +277,9 @@ class TestFence:
             owner.delete()
             assert converge() == {}
             for _ in range(3):
-                assert verify.verify("test_right").verified == 0
+                assert verification.verify("test_right").verified == 0
             cursor.db.commit()
-        assert eventually(lambda: verify.verify("test_right").reopened == 1, timeout=30)
+        assert eventually(lambda: verification.verify("test_right").reopened == 1, timeout=30)
         assert converge() == {LEAF: 1}
 
 
@@ -554,7 +548,7 @@ class TestKeys:
         seen = run(alias)[label]
         assert (seen.complete, seen.reason) == (True, "")
         assert seen.suspects == len(gone)
-        assert suspects(label, home) == {relations.format_key(found.target, one) for one in values}
+        assert suspects(label, home) == {format_key(found.target, one) for one in values}
         assert len(second_looks(label, override="half of them is right").confirmed) == len(gone)
         assert converge() == {label: len(gone)}
         rows = QuerySet(model=found.child, using=alias)
@@ -729,7 +723,7 @@ class TestShardsOfParents:
         )
         with connections["test_left"].schema_editor() as editor:
             editor.create_model(Owner)
-        monkeypatch.setattr(relations, "catalogue", lambda: catalogue)
+        monkeypatch.setattr(discovery, "_known", [catalogue])
         yield
         connections["test_left"].close()
         with connections["test_left"].schema_editor() as editor:
@@ -813,7 +807,7 @@ class TestOneDatabaseForBoth:
         )
         with connections["test_left"].schema_editor() as editor:
             editor.create_model(Owner)
-        monkeypatch.setattr(relations, "catalogue", lambda: catalogue)
+        monkeypatch.setattr(discovery, "_known", [catalogue])
         yield
         connections["test_left"].close()
         with connections["test_left"].schema_editor() as editor:
@@ -837,7 +831,7 @@ class TestOneDatabaseForBoth:
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tune(grace_seconds=0.001, scan_step_keys_max=1)
-        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(scan_pass, "SAVE_SECONDS", 0.0)
         Optional.objects.bulk_create(Optional(owner_id=1_000 + key) for key in range(4))
         saved: list[str | None] = []
         with another_session("test_left") as cursor:
@@ -861,7 +855,7 @@ class TestMisfortune:
     @pytest.fixture(autouse=True)
     def small(self, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
         tune(grace_seconds=0.001, scan_step_keys_max=1)
-        monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(scan_pass, "SAVE_SECONDS", 0.0)
 
     @contextmanager
     def at_step(
@@ -905,7 +899,7 @@ class TestMisfortune:
             assert unreachable
             assert not any(each.complete for each in found)
         Scan.objects.update(due_at=timezone.now())
-        assert control.ChildDatabase.objects.update(probe_at=timezone.now())
+        assert models.ChildDatabase.objects.update(probe_at=timezone.now())
         seen = run()[LEAF]
         assert seen.complete
         assert 0 < seen.keys_scanned < 5
@@ -924,7 +918,7 @@ class TestMisfortune:
 
             with self.at_step(3, stop, monkeypatch):
                 scan.scan("test_right", labels=[LEAF], seconds=60)
-        control.ChildDatabase.objects.update(probe_at=timezone.now())
+        models.ChildDatabase.objects.update(probe_at=timezone.now())
         assert run()[LEAF].reason == ""
 
     @pytest.mark.parametrize("strike", ["session", "server"])
@@ -969,7 +963,7 @@ class TestMisfortune:
             )
         assert unreachable == ""  # it is slow, and not away
         assert Scan.objects.get(relation=LEAF).claim is None
-        control.ChildDatabase.objects.update(probe_at=timezone.now())
+        models.ChildDatabase.objects.update(probe_at=timezone.now())
         assert run()[LEAF].complete
         assert suspects() == {str(key) for key in keys}
 
@@ -1124,14 +1118,14 @@ class TestBrake:
         for _ in range(2):
             run(seconds=0, labels=[LEAF])  # a bad one, cut short
         assert second_look().brake
-        begun = passes.Pass._begin
+        begun = scan_pass.Pass._begin
         done: list[repair.Repaired] = []
 
         def repair_meanwhile(one: Any, last_rows: int) -> None:
             begun(one, last_rows)
             done.append(second_look())
 
-        monkeypatch.setattr(passes.Pass, "_begin", repair_meanwhile)
+        monkeypatch.setattr(scan_pass.Pass, "_begin", repair_meanwhile)
         run(full=True, labels=[LEAF])
         assert [each.confirmed for each in done] == [[]]
         assert done[0].brake

@@ -13,8 +13,11 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch, log, relations, repair, scan, verify
+from apps.integrity import cascade, log, relations, scan
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
+from apps.integrity.scan import repair
 from apps.shop.models import Order
 from tests.kinds.lite.models import Note
 from tests.kinds.parents.models import Mixed
@@ -167,7 +170,7 @@ class TestTheSameRelation:
         assert scanned(POST, "blog_db").suspects == 0
         tune(grace_seconds=0.000_001)
         Cascade.objects.update(due_at=timezone.now())
-        assert verify.verify("blog_db").reopened == 1
+        assert verification.verify("blog_db").reopened == 1
 
     def test_but_not_for_ever(self, gone: int) -> None:
         """Whatever keeps it from being verified: the rows are seen."""

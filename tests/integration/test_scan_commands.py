@@ -13,8 +13,10 @@ from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
 from apps.blog.models import Post
-from apps.integrity import control, relations, scan
+from apps.integrity import relations, scan
+from apps.integrity.control import actions
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.relations import homes
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Optional, Seal, Shelf, Vault
 from tests.kinds.parents.models import Guarded, Owner, Root, Safe
@@ -129,17 +131,17 @@ def everything() -> dict[str, list[Any]]:
         )
         for model in models
         if not model._meta.label.startswith("hostile.Percent")
-        for alias in relations.databases_for(model)
+        for alias in homes.databases_for(model)
     }
 
 
 @contextmanager
 def paused(database: str) -> Iterator[None]:
     for using in relations.catalogue().log_databases:
-        control.pause(database, actor="me", reason="a migration", using=using)
+        actions.pause(database, actor="me", reason="a migration", using=using)
     yield
     for using in relations.catalogue().log_databases:
-        control.resume(database, actor="me", reason="", using=using)
+        actions.resume(database, actor="me", reason="", using=using)
 
 
 class TestScan:

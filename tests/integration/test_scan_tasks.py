@@ -12,9 +12,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import control, dispatch, relations, report, tasks
+from apps.integrity import relations, report
+from apps.integrity.control import actions
 from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.queues import celery, dispatch
+from apps.integrity.relations import discovery
 from sandbox.processes import eventually
 from tests.kinds.left.models import Book, Optional
 from tests.kinds.parents.models import Library, Owner
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 LEAF, OPTIONAL = "right.Leaf.owner", "left.Optional.owner"
 #: What beat starts.
-TICKS = (tasks.dispatch_deletions, tasks.scan_for_orphans, tasks.maintain)
+TICKS = (celery.dispatch_deletions, celery.scan_for_orphans, celery.maintain)
 
 
 class Broker:
@@ -61,7 +64,7 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker()
-    monkeypatch.setattr(tasks, "_publish", broker.publish)
+    monkeypatch.setattr(celery, "_publish", broker.publish)
     return broker
 
 
@@ -193,24 +196,24 @@ class TestBeatAlone:
 
 class TestTick:
     def test_it_wakes_each_child_database_that_is_due_once(self, broker: Broker) -> None:
-        run(tasks.scan_for_orphans)
-        woken = broker.woken(tasks.scan_for_orphans)
+        run(celery.scan_for_orphans)
+        woken = broker.woken(celery.scan_for_orphans)
         assert sorted(woken) == sorted(set(woken))
         assert set(woken) == set(relations.catalogue().child_databases)
 
     def test_it_wakes_none_that_is_not_due(self, broker: Broker, tune: Tune) -> None:
         tune(scan_period_seconds=3600)
         for database in relations.catalogue().child_databases:
-            run(tasks.scan_for_orphans, database)
-        run(tasks.scan_for_orphans)
-        assert broker.woken(tasks.scan_for_orphans) == []
+            run(celery.scan_for_orphans, database)
+        run(celery.scan_for_orphans)
+        assert broker.woken(celery.scan_for_orphans) == []
 
     def test_it_spends_its_time_and_the_next_one_goes_on(self, tune: Tune) -> None:
         tune(scan_seconds=0.000_001, scan_step_keys_max=1)
         orphaned(3)
 
         def of_the_leaf() -> tuple[int, bool]:
-            run(tasks.scan_for_orphans, "test_right")
+            run(celery.scan_for_orphans, "test_right")
             row = Scan.objects.filter(relation=LEAF).first()
             return (row.keys, row.finished_at is not None) if row else (0, False)
 
@@ -223,8 +226,8 @@ class TestTick:
     def test_a_paused_database_is_left_alone(self) -> None:
         orphaned()
         for using in relations.catalogue().log_databases:
-            control.pause("test_right", actor="me", reason="a migration", using=using)
-        run(tasks.scan_for_orphans, "test_right")
+            actions.pause("test_right", actor="me", reason="a migration", using=using)
+        run(celery.scan_for_orphans, "test_right")
         assert not Deletion.objects.exists()
 
     def test_a_database_that_is_down_is_noted_and_the_others_are_scanned(
@@ -232,19 +235,19 @@ class TestTick:
     ) -> None:
         orphaned()
         with refuse("blog_db"):
-            run(tasks.scan_for_orphans)
+            run(celery.scan_for_orphans)
             broker.deliver()
         assert ChildDatabase.objects.get(alias="blog_db").unreachable_since
         assert states() == {"suspect"}
 
     def test_two_beats_do_the_work_of_one(self, at_once: Callable[..., Any]) -> None:
         keys = orphaned(5)
-        run(tasks.scan_for_orphans, "test_right")
+        run(celery.scan_for_orphans, "test_right")
         Deletion.objects.all().delete()
         Scan.objects.update(covers_at="2020-01-01T00:00Z", began_at=None)
 
         def tick() -> None:
-            run(tasks.scan_for_orphans, "test_right")
+            run(celery.scan_for_orphans, "test_right")
 
         at_once(tick, tick)
         assert Deletion.objects.count() == len(keys)
@@ -253,7 +256,7 @@ class TestTick:
         orphaned()
         for argument in ("default", "nowhere", 1, [1]):
             with pytest.raises((UnknownName, TaskFailed)):
-                run(tasks.scan_for_orphans, argument)
+                run(celery.scan_for_orphans, argument)
         assert Leaf.objects.count() == 3
         assert not Deletion.objects.exists()
 
@@ -270,7 +273,7 @@ class TestMaintain:
         )
         with connections["test_left"].schema_editor() as editor:
             editor.create_model(Owner)
-        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(changed))
+        monkeypatch.setattr(discovery, "_known", [relations.Catalogue(changed)])
         yield
         connections["test_left"].close()
         with connections["test_left"].schema_editor() as editor:
@@ -280,15 +283,15 @@ class TestMaintain:
         self, healing: Tune, broker: Broker, two_homes: None, refuse: Callable[[str], Any]
     ) -> None:
         orphaned(1)
-        run(tasks.scan_for_orphans, "test_right")
+        run(celery.scan_for_orphans, "test_right")
         assert states() == {"suspect"}
         owner = Owner.objects.create()
         owner.delete()
         dispatch.sweep("default")
         Cascade.objects.update(state="done", due_at=timezone.now())
         with refuse("test_left"):
-            run(tasks.maintain)
-        assert "test_right" in broker.woken(tasks.verify_in)
+            run(celery.maintain)
+        assert "test_right" in broker.woken(celery.verify_in)
         assert Deletion.objects.filter(state="suspect").exists()
 
     def test_a_brake_that_refuses_is_told(
@@ -316,26 +319,26 @@ class TestMaintain:
         owner.delete()
         dispatch.sweep("default")
         Cascade.objects.update(state="done", due_at=timezone.now())
-        run(tasks.maintain)
-        assert "test_right" in broker.woken(tasks.verify_in)
+        run(celery.maintain)
+        assert "test_right" in broker.woken(celery.verify_in)
 
     def test_a_log_that_is_down_keeps_the_others_from_nothing(
         self, healing: Tune, broker: Broker, refuse: Callable[[str], Any]
     ) -> None:
         orphaned(1)
-        run(tasks.scan_for_orphans, "test_right")
+        run(celery.scan_for_orphans, "test_right")
         with refuse("test_left"):
-            assert eventually(lambda: run(tasks.maintain) or states() == {"recorded"}, timeout=60)
+            assert eventually(lambda: run(celery.maintain) or states() == {"recorded"}, timeout=60)
 
     def test_a_time_limit_in_a_tick_gives_the_scan_back(self, broker: Broker) -> None:
         orphaned(3)
-        run(tasks.scan_for_orphans, "test_right")
+        run(celery.scan_for_orphans, "test_right")
         with limited("test_right"):
-            run(tasks.scan_for_orphans, "test_right")
+            run(celery.scan_for_orphans, "test_right")
         assert not Scan.objects.exclude(claim=None).exists()
         ChildDatabase.objects.update(probe_at=timezone.now())
         before = Scan.objects.get(relation=LEAF).finished_at
-        run(tasks.scan_for_orphans, "test_right")
+        run(celery.scan_for_orphans, "test_right")
         assert Scan.objects.get(relation=LEAF).finished_at > before
 
 

@@ -35,8 +35,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from apps.integrity import cascade, dispatch, passes, relations, repair, scan, verify
+from apps.integrity import cascade, relations, scan
+from apps.integrity.cascade import verification
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import discovery
+from apps.integrity.scan import repair, scan_pass
 from tests.chaos.machine.faults import Died, Moment, Of, at_statement
 from tests.kinds.left import models as left
 from tests.kinds.lite import models as lite
@@ -497,7 +501,7 @@ class ScanMachine(RuleBasedStateMachine):
         alias = kind.aliases[shard % len(kind.aliases)]
         full = how["full"] and not how["gentle"]
         self.rig.tune(**TUNED, scan_step_keys_max=size)
-        passes.SAVE_SECONDS = 0.0 if how["eager"] else 3_600.0
+        scan_pass.SAVE_SECONDS = 0.0 if how["eager"] else 3_600.0
         played = [KINDS[label] for label in self.rig.labels if alias in KINDS[label].aliases]
         before = self._scans(played, alias)
         self.begun = {(each.label, alias): self.orphans(each.label, alias) for each in played}
@@ -641,7 +645,7 @@ class ScanMachine(RuleBasedStateMachine):
                 cascade.drain(database)
             self.world.let_claims_end()
             for database in self.rig.catalogue().child_databases:
-                verify.verify(database)
+                verification.verify(database)
             self._only_orphans_went()
             if not any(
                 self.orphans(label) or any(self.world.logged(KINDS[label]))
@@ -656,9 +660,10 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     tune(**TUNED)
     connections.close_all()
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    monkeypatch.setattr(passes, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(scan_pass, "SAVE_SECONDS", 0.0)
     rig = Rig(tune)
     monkeypatch.setattr(relations, "catalogue", rig.catalogue)
+    monkeypatch.setattr(discovery, "catalogue", rig.catalogue)
     yield rig
     rig.close()
     connections.close_all()

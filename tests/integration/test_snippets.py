@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 from apps.blog.models import Comment, Post
 from apps.integrity import conf, relations
 from apps.integrity.checks.settings import named
-from apps.integrity.relations import Catalogue
+from apps.integrity.relations import Catalogue, discovery
 from apps.shop.models import Order
 from tests import snippets
 
@@ -52,7 +52,7 @@ def stage(
     """The sample project, without the relations of other tests; what settings and urls hold."""
     found = relations.catalogue().relations
     ours = Catalogue(tuple(each for each in found if each.label.startswith(("blog.", "shop."))))
-    monkeypatch.setattr(relations, "catalogue", lambda: ours)
+    monkeypatch.setattr(discovery, "_known", [ours])
     settings.INTEGRITY = {**settings.INTEGRITY, "grace_seconds": 0.05}
     for pk in (1, 2, 7, 42):
         user = User.objects.create(pk=pk, username=f"user {pk}")

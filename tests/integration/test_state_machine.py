@@ -20,7 +20,9 @@ from django.db import connections
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from apps.integrity import log, relations, tasks, wakeup
+from apps.integrity import log, relations
+from apps.integrity.queues import celery, notifier
+from apps.integrity.relations import discovery
 from tests.chaos.machine.acts import TUNED, Rig
 from tests.chaos.machine.kinds import ALIASES, KINDS
 from tests.chaos.machine.machine import RULES, IntegrityMachine
@@ -74,10 +76,10 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
         monkeypatch.setitem(connections[alias].settings_dict, "OPTIONS", options)
     logging.disable(logging.CRITICAL)
     rig, catalogue = Rig(), played()
-    monkeypatch.setattr(tasks, "_publish", rig.broker.publish)
-    monkeypatch.setattr(wakeup.Publisher, "wake", rig.broker.wake)
+    monkeypatch.setattr(celery, "_publish", rig.broker.publish)
+    monkeypatch.setattr(notifier.Publisher, "wake", rig.broker.wake)
     monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 3600.0)
-    monkeypatch.setattr(relations, "catalogue", lambda: catalogue)
+    monkeypatch.setattr(discovery, "_known", [catalogue])
     yield rig
     logging.disable(logging.NOTSET)  # as a call: loggers remember whether they are enabled
     rig.close()

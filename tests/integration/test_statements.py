@@ -12,17 +12,17 @@ import pytest
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from apps.integrity import statements
+from apps.integrity import backends
+from apps.integrity.backends import portable
+from apps.integrity.backends.portable import PARAMETERS, ROWS_SEEN, Portable
+from apps.integrity.backends.postgresql.log import PostgreSQL
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.statements import portable
-from apps.integrity.statements.portable import PARAMETERS, ROWS_SEEN, Portable
-from apps.integrity.statements.postgresql import PostgreSQL
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
 from tests.kinds.parents.models import Word
 
 if TYPE_CHECKING:
-    from apps.integrity.statements import Statements
+    from apps.integrity.backends.base import Statements
     from tests.conftest import Captured
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -77,8 +77,8 @@ def on(request: pytest.FixtureRequest) -> Statements:
 
 
 def test_each_database_gets_its_form() -> None:
-    assert isinstance(statements.on("default"), PostgreSQL)
-    assert isinstance(statements.on("test_lite"), Portable)
+    assert isinstance(backends.on("default"), PostgreSQL)
+    assert isinstance(backends.on("test_lite"), Portable)
 
 
 class TestDeleteRows:

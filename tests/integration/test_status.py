@@ -13,7 +13,9 @@ from django.core.management.color import color_style
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from apps.integrity import control, relations, report
+from apps.integrity import relations, report
+from apps.integrity.backends import connections
+from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.commands import integrity
 from apps.integrity.models import Cascade, Deletion
@@ -43,7 +45,7 @@ def blocked() -> None:
 
 
 def test_it_shows_scans_the_brake_workers_and_beat() -> None:
-    control.beat("beat", using="default")
+    heartbeats.beat("beat", using="default")
     Deletion.objects.create(
         parent="auth.User", key="1", relation="blog.Post.author", state="suspect", source="scan"
     )
@@ -72,7 +74,9 @@ class TestADatabaseThatIsAway:
         self, captured: Captured
     ) -> None:
         """A look costs a connection, which no query of the status waits for."""
-        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        circuit_breaker.unreachable(
+            DatabaseUnreachable("blog_db", OSError("no route")), using="default"
+        )
         asked = list[str]()
 
         def note(connection: Any, **_: object) -> None:
@@ -96,14 +100,14 @@ class TestADatabaseThatIsAway:
     def test_several_are_asked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ten that do not answer take one connect timeout, and not ten."""
         number = len(relations.catalogue().child_databases)
-        barrier, reach = threading.Barrier(number), control.reach
+        barrier, reach = threading.Barrier(number), connections.reach
 
         def together(alias: str) -> None:
             if threading.current_thread() is not threading.main_thread():
                 barrier.wait(20)
             reach(alias)
 
-        monkeypatch.setattr(control, "reach", together)
+        monkeypatch.setattr(connections, "reach", together)
         assert number > 1
         assert not any(row["reason"] for row in report.status(look=True)["databases"])
 
@@ -152,7 +156,9 @@ class TestWorkThatWaits:
 
     def test_on_the_first_page_a_database_that_is_away_says_only_that(self) -> None:
         stuck("rows are locked")
-        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        circuit_breaker.unreachable(
+            DatabaseUnreachable("blog_db", OSError("no route")), using="default"
+        )
         card = report.overview().cards[0]
         assert (card.reason, card.waiting_reason) == ("cannot be reached: no route", "")
 
@@ -177,7 +183,9 @@ class TestWorkThatWaits:
 
     def test_a_database_that_is_away_says_only_that(self) -> None:
         stuck("rows are locked")
-        control.unreachable(DatabaseUnreachable("blog_db", OSError("no route")), using="default")
+        circuit_breaker.unreachable(
+            DatabaseUnreachable("blog_db", OSError("no route")), using="default"
+        )
         assert self.row()["reason"] == "cannot be reached: no route"
 
     def test_it_is_asked_whether_it_answers_all_the_same(

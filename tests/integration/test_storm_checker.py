@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import report, verify
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
 from tests.chaos.storm import population, states
@@ -26,6 +26,8 @@ from tests.chaos.storm.troubles import WORDS, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from apps.integrity import report
 
 PLAN = Plan(seed=3, users=12, kills=20, redis_restarts=2, both_outages=False)
 DOOMED, LIVING = [1, 2, 3], 7
@@ -43,7 +45,7 @@ def checker(tmp_path: Path, converge: Callable[[], Counter[str]]) -> Checker:
     converge()
     Cascade.objects.update(due_at=timezone.now())
     for alias in ("blog_db", "shop_db"):
-        assert verify.verify(alias).verified == len(DOOMED)
+        assert verification.verify(alias).verified == len(DOOMED)
     return Checker(PLAN, scene)
 
 

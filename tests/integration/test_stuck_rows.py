@@ -18,10 +18,11 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch, log, statements
+from apps.integrity import backends, cascade, log
 from apps.integrity.backends.errors import Trouble
+from apps.integrity.cascade.blockers import LOCKED, Fate, Obstacle, fate, reason_of
 from apps.integrity.models import Cascade, ChildDatabase
-from apps.integrity.obstacles import LOCKED, Fate, Obstacle, fate, reason_of
+from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Item, Nulled, Shelf
 from tests.kinds.parents.models import Giver, Owner, Root
 from tests.kinds.right.models import Leaf
@@ -148,7 +149,7 @@ class TestKeptByTheDatabase:
         root = Root.objects.create()
         box = Shelf.objects.create(root=root).box_set.create()
         Item.objects.create(box=box)
-        form = type(statements.on("test_left"))
+        form = type(backends.on("test_left"))
         monkeypatch.setattr(form, "is_constrained", lambda *_, **__: False)
         with trigger("test_left", "left_item", "DELETE", "RETURN NULL;"):
             root.delete()

@@ -16,9 +16,10 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, dispatch, log, relations, tasks
+from apps.integrity import capture, log, relations
 from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
+from apps.integrity.queues import celery, dispatch
 from apps.shop.models import Order
 from sandbox.processes import eventually
 from workers.celery import app
@@ -64,8 +65,8 @@ def empty_queues() -> Iterator[None]:
 
 @pytest.fixture
 def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "WAKE_UPS_MAX", 5)
-    monkeypatch.setattr(tasks, "MESSAGES_MAX", 10)
+    monkeypatch.setattr(celery, "WAKE_UPS_MAX", 5)
+    monkeypatch.setattr(celery, "MESSAGES_MAX", 10)
 
 
 def run(task: Any, *args: Any) -> None:
@@ -90,7 +91,7 @@ def all_due() -> None:
 class TestDispatch:
     def test_it_wakes_each_child_database_that_has_work(self) -> None:
         users(2)[0].delete()
-        run(tasks.dispatch_deletions, "default")
+        run(celery.dispatch_deletions, "default")
         assert Deletion.objects.get().state == "dispatched"
         assert taken("integrity.blog_db") == [(CASCADE, ["blog_db"], {})]
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
@@ -100,25 +101,25 @@ class TestDispatch:
         tune(claim_keys=2)
         users(5)
         User.objects.all().delete()
-        run(tasks.dispatch_deletions, "default")
+        run(celery.dispatch_deletions, "default")
         assert len(taken("integrity.blog_db")) == len(taken("integrity.shop_db")) == 3
 
     def test_it_wakes_for_work_that_an_earlier_message_was_lost_for(self) -> None:
         users(1)[0].delete()
         dispatch.sweep("default")
-        run(tasks.dispatch_deletions, "default")
+        run(celery.dispatch_deletions, "default")
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
 
     @pytest.mark.usefixtures("few_messages")
     def test_messages_that_nobody_takes_are_not_piled_up(self) -> None:
         users(1)[0].delete()
-        for _ in range(2 * tasks.WAKE_UPS_MAX):
-            run(tasks.dispatch_deletions, "default")
+        for _ in range(2 * celery.WAKE_UPS_MAX):
+            run(celery.dispatch_deletions, "default")
         everywhere = [(CASCADE, [alias], {}) for alias in ("blog_db", "shop_db")]
-        assert taken("integrity.blog_db") == everywhere[:1] * tasks.WAKE_UPS_MAX
-        run(tasks.dispatch_deletions, "default")
+        assert taken("integrity.blog_db") == everywhere[:1] * celery.WAKE_UPS_MAX
+        run(celery.dispatch_deletions, "default")
         assert taken("integrity.blog_db") == everywhere[:1]
-        assert taken("integrity.shop_db") == everywhere[1:] * tasks.WAKE_UPS_MAX
+        assert taken("integrity.shop_db") == everywhere[1:] * celery.WAKE_UPS_MAX
 
     def test_a_full_queue_has_room_for_verification(
         self, few_messages: None, converge: Converge
@@ -126,22 +127,22 @@ class TestDispatch:
         users(1)[0].delete()
         converge()
         all_due()
-        for _ in range(2 * tasks.WAKE_UPS_MAX):
-            tasks.publish_cascade("shop_db")
-        for _ in range(2 * tasks.MESSAGES_MAX):
-            run(tasks.maintain)
+        for _ in range(2 * celery.WAKE_UPS_MAX):
+            celery.publish_cascade("shop_db")
+        for _ in range(2 * celery.MESSAGES_MAX):
+            run(celery.maintain)
         found = Counter(task for task, _, _ in taken("integrity.shop_db"))
         assert found == {
-            CASCADE: tasks.WAKE_UPS_MAX,
-            VERIFY: tasks.MESSAGES_MAX - tasks.WAKE_UPS_MAX,
+            CASCADE: celery.WAKE_UPS_MAX,
+            VERIFY: celery.MESSAGES_MAX - celery.WAKE_UPS_MAX,
         }
 
     def test_it_wakes_nobody_for_nothing(self) -> None:
-        run(tasks.dispatch_deletions)
+        run(celery.dispatch_deletions)
         assert [taken(queue) for queue in QUEUES] == [[], [], []]
 
     def test_without_a_log_it_tends_each_and_shows_itself_there(self) -> None:
-        run(tasks.dispatch_deletions)
+        run(celery.dispatch_deletions)
         assert sorted(relations.catalogue().log_databases) == sorted(LOGS)
         assert [Heartbeat.objects.using(using).count() for using in LOGS] == [1, 1, 1]
 
@@ -151,7 +152,7 @@ class TestCascade:
         gone, kept = users(2)
         gone.delete()
         dispatch.sweep("default")
-        run(tasks.cascade_into, "shop_db")
+        run(celery.cascade_into, "shop_db")
         assert Order.objects.get().customer == kept
         assert Post.objects.count() == 2
         assert [Heartbeat.objects.using(using).count() for using in LOGS] == [1, 1, 1]
@@ -162,7 +163,7 @@ class TestCascade:
         users(3)
         User.objects.all().delete()
         dispatch.sweep("default")
-        run(tasks.cascade_into, "shop_db")
+        run(celery.cascade_into, "shop_db")
         assert Order.objects.exists()
         assert taken("integrity.shop_db") == [(CASCADE, ["shop_db"], {})]
         assert taken("integrity.blog_db") == []
@@ -175,11 +176,11 @@ class TestCascade:
         dispatch.sweep("default")
         held = log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="the task")
         assert held is not None
-        tasks.cascade_into.push_request(id="the task", delivery_info={"redelivered": redelivered})
+        celery.cascade_into.push_request(id="the task", delivery_info={"redelivered": redelivered})
         try:
-            tasks.cascade_into.run("shop_db")
+            celery.cascade_into.run("shop_db")
         finally:
-            tasks.cascade_into.pop_request()
+            celery.cascade_into.pop_request()
         assert Order.objects.exists() is not redelivered
 
     def test_the_time_limit_burns_no_attempt_and_is_told(
@@ -189,7 +190,7 @@ class TestCascade:
         User.objects.all().delete()
         dispatch.sweep("default")
         with limited("shop_db"):
-            run(tasks.cascade_into, "shop_db")
+            run(celery.cascade_into, "shop_db")
         found = Cascade.objects.filter(database="shop_db")
         assert set(found.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
         assert "work on shop_db met the time limit" in caplog.text
@@ -240,7 +241,7 @@ class TestVerify:
         converge()
         all_due()
         with limited("shop_db"):
-            run(tasks.verify_in, "shop_db")
+            run(celery.verify_in, "shop_db")
         assert "work on shop_db met the time limit" in caplog.text
         assert not ChildDatabase.objects.exists()  # it answers: slow, and not away
         assert Cascade.objects.get(database="shop_db").state == "done"
@@ -248,7 +249,7 @@ class TestVerify:
 
 class TestMaintain:
     def test_it_shows_that_beat_is_alive_in_each_log(self) -> None:
-        run(tasks.maintain)
+        run(celery.maintain)
         for using in LOGS:
             assert [each.name for each in Heartbeat.objects.using(using).all()] == ["beat"]
 
@@ -256,16 +257,16 @@ class TestMaintain:
         users(1)[0].delete()
         dispatch.sweep("default")
         Cascade.objects.update(state="done")
-        run(tasks.maintain)
+        run(celery.maintain)
         assert Deletion.objects.get().state == "cascaded"
 
     def test_it_wakes_verification_where_a_grace_period_is_over(self, converge: Converge) -> None:
         users(1)[0].delete()
         converge()
-        run(tasks.maintain)
+        run(celery.maintain)
         assert [taken(queue) for queue in QUEUES] == [[], [], []]
         Cascade.objects.filter(database="shop_db").update(due_at=timezone.now())
-        run(tasks.maintain)
+        run(celery.maintain)
         assert taken("integrity.shop_db") == [(VERIFY, ["shop_db"], {})]
         assert taken("integrity.blog_db") == []
 
@@ -277,7 +278,7 @@ class TestMaintain:
             )
 
         def purged() -> bool:
-            run(tasks.maintain)
+            run(celery.maintain)
             return not any(Deletion.objects.using(using).exists() for using in LOGS)
 
         assert eventually(purged, timeout=30)
@@ -287,11 +288,11 @@ class TestMaintain:
         tune(scan_policy=policy, grace_seconds=0.001)
         _, gone = users(2)
         User.objects.filter(pk=gone.pk)._raw_delete("default")
-        run(tasks.scan_for_orphans, "shop_db")
+        run(celery.scan_for_orphans, "shop_db")
         assert Deletion.objects.get().state == "suspect"
 
         def looked_again() -> bool:
-            run(tasks.maintain)
+            run(celery.maintain)
             return Deletion.objects.get().state == "recorded"
 
         if policy == "repair":
@@ -305,7 +306,7 @@ class TestScan:
     def test_it_notes_what_has_no_parent_and_touches_no_row(self) -> None:
         _, gone = users(2)
         User.objects.filter(pk=gone.pk)._raw_delete("default")
-        run(tasks.scan_for_orphans, "shop_db")
+        run(celery.scan_for_orphans, "shop_db")
         assert list(Deletion.objects.values_list("state", "source")) == [("suspect", "scan")]
         assert Order.objects.count() == 2
 
@@ -314,7 +315,7 @@ class TestScan:
     ) -> None:
         users(1)
         with limited("shop_db"):
-            run(tasks.scan_for_orphans, "shop_db")
+            run(celery.scan_for_orphans, "shop_db")
         assert "work on shop_db met the time limit" in caplog.text
         assert not ChildDatabase.objects.exists()  # it answers: slow, and not away
         assert list(Scan.objects.values_list("claim", "reason")) == [(None, "interrupted")]
@@ -334,14 +335,14 @@ class TestMessages:
     @pytest.mark.parametrize(
         ("task", "arguments", "error"),
         [
-            (tasks.cascade_into, ("shop_db", [1]), TaskFailed),
-            (tasks.cascade_into, ("default",), UnknownName),
-            (tasks.cascade_into, (1,), UnknownName),
-            (tasks.verify_in, ("nope",), UnknownName),
-            (tasks.scan_for_orphans, ("nope",), UnknownName),
-            (tasks.dispatch_deletions, ("nope",), UnknownName),
-            (tasks.dispatch_deletions, ("blog_db",), UnknownName),
-            (tasks.maintain, ("default",), TaskFailed),
+            (celery.cascade_into, ("shop_db", [1]), TaskFailed),
+            (celery.cascade_into, ("default",), UnknownName),
+            (celery.cascade_into, (1,), UnknownName),
+            (celery.verify_in, ("nope",), UnknownName),
+            (celery.scan_for_orphans, ("nope",), UnknownName),
+            (celery.dispatch_deletions, ("nope",), UnknownName),
+            (celery.dispatch_deletions, ("blog_db",), UnknownName),
+            (celery.maintain, ("default",), TaskFailed),
         ],
     )
     def test_a_forged_message_is_refused_and_touches_nothing(
@@ -352,7 +353,7 @@ class TestMessages:
             run(task, *arguments)
         assert (Order.objects.count(), Post.objects.count()) == (2, 2)
 
-    @pytest.mark.parametrize("task", [tasks.cascade_into, tasks.dispatch_deletions])
+    @pytest.mark.parametrize("task", [celery.cascade_into, celery.dispatch_deletions])
     def test_a_database_that_is_not_there_is_one_line(
         self, task: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -365,7 +366,7 @@ class TestMessages:
     def test_a_message_for_what_nobody_deleted_touches_nothing(self) -> None:
         users(2)
         for database in ("blog_db", "shop_db"):
-            run(tasks.cascade_into, database)
+            run(celery.cascade_into, database)
         assert (Order.objects.count(), Post.objects.count()) == (2, 2)
 
 
@@ -391,12 +392,12 @@ class TestPublish:
             monkeypatch.setitem(app.conf.broker_transport_options, name, 60)
         started = time.monotonic()
         with pytest.raises(Exception, match=r"(?i)time"):
-            tasks.publish_dispatch("default")
+            celery.publish_dispatch("default")
         assert time.monotonic() - started < 20
 
     def test_it_goes_to_the_queue_of_its_task(self) -> None:
-        tasks.publish_dispatch("default")
-        tasks.publish_cascade("blog_db")
+        celery.publish_dispatch("default")
+        celery.publish_cascade("blog_db")
         assert taken("integrity") == [("integrity.dispatch", ["default"], {})]
         assert taken("integrity.blog_db") == [(CASCADE, ["blog_db"], {})]
 
@@ -408,7 +409,7 @@ def test_a_delete_needs_no_task_to_be_recorded() -> None:
 
 
 def woken_by_verification() -> list[tuple[str, Any, Any]]:
-    run(tasks.verify_in, "shop_db")
+    run(celery.verify_in, "shop_db")
     return taken("integrity.shop_db")
 
 

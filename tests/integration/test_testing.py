@@ -17,7 +17,9 @@ from django.test import TestCase, TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
 from apps.blog.models import Post
-from apps.integrity import capture, conf, control, protection, relations, testing
+from apps.integrity import capture, conf, relations, testing
+from apps.integrity.capture import protection
+from apps.integrity.control import actions
 from apps.integrity.exceptions import DatabaseUnreachable, NotDrained, UnknownName
 from apps.integrity.models import Cascade, Deletion, Identity
 from apps.integrity.testing import CrossDatabaseTestMixin
@@ -196,11 +198,11 @@ class InTestCase(Basics, TestCase):
 
     def test_a_paused_database_is_an_error_that_says_why(self) -> None:
         ann = write("ann")
-        control.pause("blog_db", actor="ann", reason="index build", using="default")
+        actions.pause("blog_db", actor="ann", reason="index build", using="default")
         ann.delete()
         with pytest.raises(NotDrained, match=r"^blog_db: 1 pending, paused: index build$"):
             self.drain(seconds=3_600)  # a round that changes nothing is the last one
-        control.resume("blog_db", actor="ann", reason="", using="default")
+        actions.resume("blog_db", actor="ann", reason="", using="default")
         assert self.drain() == {"blog.Post.author": 1}
 
     def test_what_is_not_done_in_time_is_an_error(self) -> None:

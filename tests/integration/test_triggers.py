@@ -17,9 +17,11 @@ from django.db.migrations.state import ModelState, StateApps
 from django.db.models.signals import post_delete, pre_delete
 
 from apps.blog.models import Post
-from apps.integrity import capture, relations, triggers
+from apps.integrity import capture, relations
+from apps.integrity.capture import triggers
 from apps.integrity.exceptions import InvalidSetting
 from apps.integrity.models import Deletion
+from apps.integrity.relations import relation
 from apps.integrity.signals import deletion_recorded
 from tests import superuser
 from tests.kinds.parents.models import (
@@ -369,7 +371,7 @@ class TestSettings:
     ) -> None:
         tune(capture={"parents.Token": "trigger"})
         triggers.require(relations.catalogue())
-        field = relations.primary_key(Token)
+        field = relation.primary_key(Token)
         monkeypatch.setattr(field, "get_internal_type", lambda: "DateTimeField")
         with pytest.raises(InvalidSetting, match=r"parents.Token.id in PostgreSQL differs"):
             triggers.require(relations.catalogue())

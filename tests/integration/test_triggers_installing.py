@@ -15,9 +15,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 from django.db import connection, connections, transaction
 
-from apps.integrity import triggers
 from apps.integrity.backends.postgresql.attempts import TRIES
 from apps.integrity.backends.postgresql.functions import CAPTURE
+from apps.integrity.capture import triggers
 from apps.integrity.exceptions import TablesHeld, TriggersRefused
 from apps.integrity.management.exits import Exit
 from tests import superuser

@@ -9,7 +9,7 @@ import pytest
 from django.core.management.color import no_style
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from apps.integrity import triggers
+from apps.integrity.capture import triggers
 from apps.integrity.models import Deletion
 from tests import superuser
 from tests.kinds.parents.models import Owner

@@ -15,9 +15,13 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.blog.models import Post
-from apps.integrity import alarms, control, doctor, report, verify
+from apps.integrity import report
+from apps.integrity.cascade import verification
+from apps.integrity.checks import doctor
+from apps.integrity.control import actions
 from apps.integrity.dashboard.words import verdict
 from apps.integrity.models import Alarm, Cascade, Deletion
+from apps.integrity.report import alarms
 from apps.integrity.signals import alarm_cleared, alarm_raised
 from sandbox.processes import eventually
 
@@ -72,7 +76,7 @@ def held(converge: Callable[[], Counter[str]], request: pytest.FixtureRequest) -
     """As `done`, and an idle writer holds its verification, which was tried; the writer's pid."""
     with idle_writer() as pid:
         request.getfixturevalue("done")
-        verify.verify(BLOG)
+        verification.verify(BLOG)
         yield pid
 
 
@@ -149,12 +153,12 @@ class TestStatus:
 
     def test_a_pause_is_the_reason_while_it_lasts(self) -> None:
         aged(1000)
-        control.pause(BLOG, actor="op", reason="index build", using="default")
+        actions.pause(BLOG, actor="op", reason="index build", using="default")
         assert row()["unproven_reason"] == card().unverified_reason == "paused: index build"
 
     def test_verified_it_is_over(self, capsys: pytest.CaptureFixture[str]) -> None:
         aged(1000)
-        assert eventually(lambda: verify.verify(BLOG).verified == 1, timeout=30)
+        assert eventually(lambda: verification.verify(BLOG).verified == 1, timeout=30)
         found = row()
         assert (found["unproven"], found["unproven_seconds"], found["overdue"]) == (0, None, False)
         assert command(capsys, "status")[0] == CLEAN
@@ -205,7 +209,7 @@ class TestWhatHoldsIt:
             assert (kind, subject) == ("unproven", BLOG)
             assert reason.startswith("1 not verified, done since 1,0")
             assert reason.endswith(NOBODY)
-            assert eventually(lambda: verify.verify(BLOG).verified == 1, timeout=30)
+            assert eventually(lambda: verification.verify(BLOG).verified == 1, timeout=30)
             for _ in range(2):
                 alarms.watch("default")
             assert heard[1:] == [("unproven", BLOG, "over")]

@@ -12,9 +12,11 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch, log, relations, verify
+from apps.integrity import cascade, log, relations
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.relations import Catalogue
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import Catalogue, discovery
 from sandbox.processes import eventually
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
@@ -64,11 +66,11 @@ def test_a_row_of_a_transaction_that_was_open_all_the_while_is_found(
         owner.delete()
         assert converge().total() == rows
         all_due()
-        done = verify.verify("test_right")
+        done = verification.verify("test_right")
         assert (done.verified, done.reopened) == (0, 0)
         assert Cascade.objects.get(database="test_right").state == "done"
         other.commit()
-    assert eventually(lambda: verify.verify("test_right").reopened == 1, timeout=30)
+    assert eventually(lambda: verification.verify("test_right").reopened == 1, timeout=30)
     assert converge() == {"right.Leaf.owner": 1}
     assert not Leaf.objects.exists()
 
@@ -80,10 +82,10 @@ def test_nothing_is_proven_before_the_grace_period_is_over(tune: Tune, converge:
     row = Cascade.objects.get(database="test_right")
     assert 500 < (row.due_at - timezone.now()).total_seconds() <= 600
     assert log.unverified_databases(using="default") == frozenset()
-    assert verify.verify("test_right").verified == 0
+    assert verification.verify("test_right").verified == 0
     all_due()
     assert log.unverified_databases(using="default") == {"test_left", "test_right"}
-    assert eventually(lambda: verify.verify("test_right").verified == 1, timeout=30)
+    assert eventually(lambda: verification.verify("test_right").verified == 1, timeout=30)
 
 
 def test_a_deletion_is_verified_when_its_last_database_is(converge: Converge) -> None:
@@ -91,7 +93,9 @@ def test_a_deletion_is_verified_when_its_last_database_is(converge: Converge) ->
     converge()
     all_due()
     for database, state in (("blog_db", "cascaded"), ("shop_db", "verified")):
-        assert eventually(lambda alias=database: verify.verify(alias).verified == 1, timeout=30)
+        assert eventually(
+            lambda alias=database: verification.verify(alias).verified == 1, timeout=30
+        )
         deletion = Deletion.objects.get()
         assert deletion.state == state
         assert (deletion.verified_at is not None) == (state == "verified")
@@ -105,7 +109,7 @@ def test_a_deletion_is_cascaded_no_more_once_rows_came_late(converge: Converge) 
     assert Deletion.objects.get().state == "cascaded"
     all_due()
     Leaf.objects.create(owner_id=key)
-    assert eventually(lambda: verify.verify("test_right").reopened == 1, timeout=30)
+    assert eventually(lambda: verification.verify("test_right").reopened == 1, timeout=30)
     deletion = Deletion.objects.get()
     assert (deletion.state, deletion.cascaded_at) == ("dispatched", None)
     row = Cascade.objects.get(database="test_right")
@@ -124,12 +128,12 @@ def test_a_relation_that_the_worker_did_not_know_yet_is_found_by_one_that_does(
     new = relations.catalogue()
     old = Catalogue(tuple(each for each in new.relations if each.label != "blog.Comment.author"))
     with monkeypatch.context() as release:
-        release.setattr(relations, "catalogue", lambda: old)
+        release.setattr(discovery, "_known", [old])
         ann.delete()
         assert converge() == {"blog.Post.author": 1}
         assert Deletion.objects.get().state == "cascaded"
     all_due()
-    assert eventually(lambda: verify.verify("blog_db").reopened == 1, timeout=30)
+    assert eventually(lambda: verification.verify("blog_db").reopened == 1, timeout=30)
     assert converge() == {"blog.Comment.author": 1}
     assert list(Post.objects.all()) == [post]
     rows = Cascade.objects.get(database="blog_db").rows
@@ -145,14 +149,14 @@ def test_an_open_transaction_holds_up_what_ended_after_it_began_and_nothing_else
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_current_xact_id()")
         all_due()
-        assert eventually(lambda: verify.verify("test_right").verified == 1, timeout=30)
+        assert eventually(lambda: verification.verify("test_right").verified == 1, timeout=30)
         owner = Owner.objects.create()
         Leaf.objects.create(owner=owner)
         owner.delete()
         converge()
         all_due()
-        assert verify.verify("test_right").verified == 0
-    assert eventually(lambda: verify.verify("test_right").verified == 1, timeout=30)
+        assert verification.verify("test_right").verified == 0
+    assert eventually(lambda: verification.verify("test_right").verified == 1, timeout=30)
     assert Counter(
         Cascade.objects.filter(database="test_right").values_list("state", flat=True)
     ) == {"verified": 2}

@@ -12,18 +12,11 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import (
-    cascade,
-    log,
-    relations,
-    repair,
-    report,
-    scan,
-    statements,
-    verify,
-)
+from apps.integrity import backends, cascade, log, relations, report, scan
+from apps.integrity.backends.barriers import unpacked, words
+from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
-from apps.integrity.statements.barriers import unpacked, words
+from apps.integrity.scan import repair
 from sandbox import processes, servers
 from sandbox.processes import eventually
 from tests import superuser
@@ -140,13 +133,13 @@ class TestWhatHolds:
     def test_it_is_named(self, done: Callable[[], None], holder: Callable[[], Any]) -> None:
         with holder() as told:
             done()
-            seen = verify.verify(RIGHT)
+            seen = verification.verify(RIGHT)
             assert (seen.verified, seen.reopened) == (0, 0)
             assert seen.held == reason()
             assert all(each in seen.held for each in told), seen.held
             assert right().state == "done"
             assert Deletion.objects.get().verified_at is None
-        assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+        assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
         assert reason() == ""
 
     def test_one_that_only_reads_holds_nothing(self, done: Callable[[], None]) -> None:
@@ -154,7 +147,7 @@ class TestWhatHolds:
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("SELECT count(*) FROM right_leaf")
             done()
-            assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+            assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
 
     def test_a_role_that_may_not_see_it_says_so(self) -> None:
         with (
@@ -163,22 +156,22 @@ class TestWhatHolds:
             idle("shop_db") as _,
             elsewhere(RIGHT, USER="plain", PASSWORD=password),
         ):
-            blocker = statements.on(RIGHT).blocker(using=RIGHT)
+            blocker = backends.on(RIGHT).blocker(using=RIGHT)
         assert blocker is not None
         assert (blocker.application, blocker.state, blocker.since) == ("night report", "", "")
         assert words(blocker).endswith("grant pg_read_all_stats to see it")
 
     def test_no_query_is_ever_asked_for(self, captured: Captured) -> None:
         with captured:
-            statements.on(RIGHT).blocker(using=RIGHT)
+            backends.on(RIGHT).blocker(using=RIGHT)
         [sql] = captured[RIGHT]
         assert "query" not in sql
 
     def test_nobody_is_named_where_nothing_waits(self, done: Callable[[], None]) -> None:
         done()
-        assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+        assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
         with idle(RIGHT):
-            assert verify.verify(RIGHT).held == ""
+            assert verification.verify(RIGHT).held == ""
         assert not ChildDatabase.objects.filter(alias=RIGHT).exists()
 
 
@@ -192,7 +185,7 @@ def _role(owner: Any, name: str) -> Iterator[str]:
 
 
 def _of_another_server() -> None:
-    there = statements.on("default").next_transaction(using="default")
+    there = backends.on("default").next_transaction(using="default")
     assert there is not None
     Cascade.objects.update(barrier=1, barrier_server=there.server)
 
@@ -215,8 +208,8 @@ class TestAnotherServer:
     ) -> None:
         done()
         change()
-        before = statements.on(RIGHT).next_transaction(using=RIGHT)
-        assert verify.verify(RIGHT).verified == 0
+        before = backends.on(RIGHT).next_transaction(using=RIGHT)
+        assert verification.verify(RIGHT).verified == 0
         seen = right()
         assert before is not None
         assert seen.state == "done"
@@ -230,14 +223,14 @@ class TestAnotherServer:
             is None
         )
         all_due()
-        assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+        assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
 
     def test_no_claim_takes_one_before_its_barrier_is_taken_anew(
         self, done: Callable[[], None]
     ) -> None:
         done()
         _of_another_server()
-        now = statements.on(RIGHT).oldest_transaction(using=RIGHT)
+        now = backends.on(RIGHT).oldest_transaction(using=RIGHT)
         claim = log.claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
         assert claim is None
 
@@ -247,17 +240,17 @@ class TestAnotherServer:
         done()
         _of_another_server()
         with idle(RIGHT):
-            assert verify.verify(RIGHT).verified == 0
+            assert verification.verify(RIGHT).verified == 0
             all_due()
-            assert "night report" in verify.verify(RIGHT).held
-        assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+            assert "night report" in verification.verify(RIGHT).held
+        assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
 
     def test_a_claim_names_the_server_and_stays_on_its_index(
         self, done: Callable[[], None], captured: Captured
     ) -> None:
         done()
         with captured:
-            verify.verify(RIGHT)
+            verification.verify(RIGHT)
         claims = [sql for sql in captured["default"] if '"barrier_server" =' in sql]
         assert claims
         with connections["default"].cursor() as cursor:
@@ -274,7 +267,7 @@ class TestAnotherServer:
         Leaf.objects.create(owner_id=10**6)
         cascade.drain(RIGHT)
         scan.scan(RIGHT, labels=[LEAF], seconds=60)
-        there = statements.on("blog_db").next_transaction(using="blog_db")
+        there = backends.on("blog_db").next_transaction(using="blog_db")
         assert there is not None
         for wrong in (
             {"default": {"number": 1, "server": there.server}},
@@ -323,10 +316,10 @@ def test_a_dump_that_is_restored_into_another_server(
         call("psql", there, "-q", "-d", "restored", input=dump)
         with elsewhere(RIGHT, HOST=there["HOST"], PORT=there["PORT"], NAME="restored"):
             old = right()
-            assert verify.verify(RIGHT).verified == 0
+            assert verification.verify(RIGHT).verified == 0
             assert right().barrier_server != old.barrier_server
             all_due()
-            assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+            assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
     finally:
         call("dropdb", there, "--force", "restored")
 
@@ -347,7 +340,7 @@ def test_a_standby_that_is_promoted(done: Callable[[], None], sandbox: servers.S
     )
     backup.env = shared.passwords.environment()
     processes.finish_all([backup])
-    before = statements.on(RIGHT).oldest_transaction(using=RIGHT)
+    before = backends.on(RIGHT).oldest_transaction(using=RIGHT)
     assert before is not None
     try:
         standby.start().await_first_start()
@@ -356,17 +349,17 @@ def test_a_standby_that_is_promoted(done: Callable[[], None], sandbox: servers.S
             with connections[RIGHT].cursor() as cursor:
                 cursor.execute("SELECT pg_promote()")
                 cursor.execute("CHECKPOINT")
-            now = statements.on(RIGHT).oldest_transaction(using=RIGHT)
+            now = backends.on(RIGHT).oldest_transaction(using=RIGHT)
             assert now is not None
             assert now.server != before.server
             (system, timeline, _), (same, before_it, _) = (
                 each.server.split("/") for each in (now, before)
             )
             assert (system, int(timeline)) == (same, int(before_it) + 1)
-            assert verify.verify(RIGHT).verified == 0
+            assert verification.verify(RIGHT).verified == 0
             assert right().barrier_server == now.server
             all_due()
-            assert eventually(lambda: verify.verify(RIGHT).verified == 1, timeout=30)
+            assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
     finally:
         processes.stop_all([standby])
 
@@ -375,7 +368,7 @@ class TestIdentity:
     """Who the server is, in the statement that asks for a number."""
 
     def test_one_statement_each(self, captured: Captured) -> None:
-        form = statements.on(RIGHT)
+        form = backends.on(RIGHT)
         with captured:
             now = form.oldest_transaction(using=RIGHT)
             taken = form.next_transaction(using=RIGHT)
@@ -387,14 +380,14 @@ class TestIdentity:
 
     def test_each_server_has_its_own(self) -> None:
         aliases = ("default", "blog_db", "shop_db", "test_left", RIGHT)
-        found = [statements.on(each).next_transaction(using=each) for each in aliases]
+        found = [backends.on(each).next_transaction(using=each) for each in aliases]
         names = [each.server for each in found if each]
         assert len(set(names)) == 3
         assert names[1:3] == names[3:]
 
     def test_where_the_control_file_is_hidden_the_start_of_the_server_stands_for_it(self) -> None:
         revoked = "EXECUTE ON FUNCTION pg_control_system()"
-        form = statements.on(RIGHT)
+        form = backends.on(RIGHT)
         with superuser.session(RIGHT) as owner, _role(owner, "plain") as password:
             owner.execute(f"REVOKE {revoked} FROM PUBLIC")
             try:
@@ -413,7 +406,7 @@ class TestIdentity:
         assert second.number <= now.following
 
     def test_other_databases_have_none(self) -> None:
-        form = statements.on("test_lite")
+        form = backends.on("test_lite")
         assert form.oldest_transaction(using="test_lite") is None
         assert form.next_transaction(using="test_lite") is None
         assert form.blocker(using="test_lite") is None

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connections
 
-from apps.integrity import phases, statements
+from apps.integrity import backends
+from apps.integrity.backends import base
+from apps.integrity.backends.portable import Portable
+from apps.integrity.log import failpoints
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Cascade
-from apps.integrity.phases import Phase
-from apps.integrity.statements.portable import Portable
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Item, Label, Shelf
 from tests.kinds.parents.models import Root
@@ -47,7 +49,7 @@ def test_rows_that_move_between_two_steps(
     tune: Tune, converge: Converge, monkeypatch: pytest.MonkeyPatch, form: str, rows: int
 ) -> None:
     if form == "portable":
-        monkeypatch.setattr(statements, "on", lambda _: Portable())
+        monkeypatch.setattr(backends, "on", lambda _: Portable())
     tune(statement_rows=rows, statement_rows_max=max(rows, 100))
     dead, living = Root.objects.create(), Root.objects.create()
     shelves(dead, 30)
@@ -60,7 +62,7 @@ def test_rows_that_move_between_two_steps(
             moved.append(pk := chance.choice(left))
             Shelf.objects.filter(pk=pk).update(root=living)
 
-    monkeypatch.setattr(phases, "reached", move)
+    monkeypatch.setattr(failpoints, "reached", move)
     dead.delete()
     converge()
     assert moved
@@ -159,7 +161,7 @@ def test_where_a_key_is_checked_at_once_the_leaves_go_first(
     converge: Converge, captured: Captured
 ) -> None:
     """As in tables that somebody made by hand: a foreign key that is not deferrable."""
-    statements.constraints.deferred_constraints.cache_clear()
+    base.constraints.deferred_constraints.cache_clear()
     constraint = "made_by_hand"
     with connections["test_left"].cursor() as cursor:
         cursor.execute(
@@ -175,7 +177,7 @@ def test_where_a_key_is_checked_at_once_the_leaves_go_first(
     finally:
         with connections["test_left"].cursor() as cursor:
             cursor.execute(f"ALTER TABLE left_box DROP CONSTRAINT {constraint}")
-        statements.constraints.deferred_constraints.cache_clear()
+        base.constraints.deferred_constraints.cache_clear()
     deletes = [sql for sql in captured["test_left"] if "DELETE FROM" in sql]
     assert "left_shelf" in deletes[-1]
     assert "left_shelf" not in deletes[0]

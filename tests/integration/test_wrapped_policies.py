@@ -8,9 +8,11 @@ import pytest
 from django.db import models
 from django.db.models.deletion import ProtectedError, RestrictedError
 
-from apps.integrity import adoption, capture, relations
+from apps.integrity import capture, relations
+from apps.integrity.capture import collector
 from apps.integrity.exceptions import UnusablePolicy
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.relations import discovery
 from tests import wrappers
 from tests.kinds.left.models import Nulled, Shelf
 from tests.kinds.lite.models import Note
@@ -35,8 +37,8 @@ def redeclare(monkeypatch: pytest.MonkeyPatch) -> Any:
         field: Any = child._meta.get_field(name)
         monkeypatch.setattr(field.remote_field, "on_delete", on_delete)
         found = relations.discover()
-        monkeypatch.setattr(relations, "catalogue", lambda: found)
-        adoption.adopt(found)
+        monkeypatch.setattr(discovery, "_known", [found])
+        collector.adopt(found)
 
     return declared
 

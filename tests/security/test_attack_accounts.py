@@ -18,12 +18,14 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.blog.models import Comment, Post
-from apps.integrity import control, dispatch, permissions, relations
-from apps.integrity.dashboard import figures, pages
+from apps.integrity import exceptions, relations
+from apps.integrity.control import circuit_breaker
+from apps.integrity.dashboard import figures, pages, permissions
 from apps.integrity.dashboard.keys import HIDDEN
 from apps.integrity.exceptions import FiguresUnavailable
 from apps.integrity.models import Audit, ChildDatabase, Deletion
-from apps.integrity.relations import Catalogue
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import Catalogue, discovery
 from apps.shop.models import Order
 from tests.kinds import rights_urls
 from tests.kinds.left import models as left
@@ -264,7 +266,7 @@ class TestDeleting:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not just those that belong to the first of its parts."""
-        monkeypatch.setattr("apps.integrity.protection.walk.KEYS", 1)
+        monkeypatch.setattr("apps.integrity.capture.protection.walk.KEYS", 1)
         roots = [parents.Root.objects.create() for _ in range(3)]
         shelves = [left.Shelf.objects.create(root=each) for each in roots]
         for pk, shelf in zip((1, 3, 4), shelves, strict=True):
@@ -630,8 +632,8 @@ class TestRoutes:
     ) -> None:
         client = logged_in(User.objects.create_superuser("root"))
         with refuse("blog_db"):
-            error = control.DatabaseUnreachable("blog_db", _refused("blog_db"))
-            control.unreachable(error, using="default")
+            error = exceptions.DatabaseUnreachable("blog_db", _refused("blog_db"))
+            circuit_breaker.unreachable(error, using="default")
             for route, needed in ROUTES.items():
                 if needed == "view":
                     page = client.get(DASHBOARD + route.format(pk=gone.pk))
@@ -658,7 +660,7 @@ class TestAway:
         def chosen(*labels: str) -> None:
             relations_now = relations.discover().relations
             found = Catalogue(tuple(each for each in relations_now if each.label in labels))
-            monkeypatch.setattr(relations, "catalogue", lambda: found)
+            monkeypatch.setattr(discovery, "_known", [found])
 
         return chosen
 

@@ -17,14 +17,16 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, control, dispatch, relations, report, scan, views
+from apps.integrity import capture, relations, report, scan
 from apps.integrity.backends.bounded import timed_read
+from apps.integrity.backends.standing import Standing, standings
+from apps.integrity.control import actions, heartbeats
 from apps.integrity.dashboard import figures
 from apps.integrity.exceptions import FiguresUnavailable
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.relations import Catalogue
-from apps.integrity.report import Shared, shared
-from apps.integrity.statements.standing import Standing, standings
+from apps.integrity.queues import dispatch
+from apps.integrity.relations import Catalogue, discovery
+from apps.integrity.report import Shared, shared, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +45,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """The relations of the sample apps: one log, two child databases."""
     chosen = ("blog.", "shop.")
     found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
-    monkeypatch.setattr(relations, "catalogue", lambda: found)
+    monkeypatch.setattr(discovery, "_known", [found])
     return found
 
 
@@ -93,7 +95,7 @@ class TestStatements:
         self, client: Client, captured: Captured, project: Catalogue, *, seen: bool
     ) -> None:
         if seen:
-            control.beat("beat", using="default")
+            heartbeats.beat("beat", using="default")
         with captured:
             client.get(HEALTHZ)
         nothing = sent(captured)
@@ -144,7 +146,7 @@ class TestStatements:
 
 
 def metrics_figures() -> Any:
-    from apps.integrity.metrics import shared_exposition
+    from apps.integrity.report.metrics import shared_exposition
 
     return shared_exposition
 
@@ -208,16 +210,16 @@ class TestHealth:
             return failing, databases
 
         assert agree() == (["beat"], {"blog_db": "idle", "shop_db": "idle"})
-        control.beat("beat", using="default")
+        heartbeats.beat("beat", using="default")
         assert agree()[0] == []
         capture.record((User, [1, 2]), using="default")
         assert agree() == (["workers"], {"blog_db": "working", "shop_db": "working"})
         dispatch.sweep_all()
         assert agree()[0] == ["workers"]
         Cascade.objects.filter(database="blog_db").update(state="blocked")
-        control.pause("shop_db", actor="x", reason="y", using="default")
+        actions.pause("shop_db", actor="x", reason="y", using="default")
         assert agree() == ([], {"blog_db": "blocked", "shop_db": "waiting"})
-        control.resume("shop_db", actor="x", reason="y", using="default")
+        actions.resume("shop_db", actor="x", reason="y", using="default")
         long_ago = timezone.now() - dt.timedelta(days=1)
         Cascade.objects.update(state="done", done_at=long_ago)
         assert agree() == ([], {"blog_db": "unproven", "shop_db": "unproven"})
@@ -227,7 +229,7 @@ class TestHealth:
     def test_a_log_without_its_tables_fails_and_is_no_500(
         self, client: Client, renamed: Callable[[str, str], Any]
     ) -> None:
-        control.beat("beat", using="default")
+        heartbeats.beat("beat", using="default")
         with renamed("default", "integrity_childdatabase"):
             answer = client.get(HEALTHZ)
         assert (answer.status_code, answer.json()["failing"][0]) == (503, "logs")
@@ -351,7 +353,7 @@ class TestShared:
         while figure._under_way is None:
             time.sleep(0.01)
         monkeypatch.setattr(report, "health", figure)
-        monkeypatch.setattr("apps.integrity.metrics.shared_exposition", figure)
+        monkeypatch.setattr("apps.integrity.report.metrics.shared_exposition", figure)
         with pytest.raises(FiguresUnavailable):
             figure()
         assert client.get(HEALTHZ).json()["failing"] == ["logs"]

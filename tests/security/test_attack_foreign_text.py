@@ -19,35 +19,21 @@ from django.db import IntegrityError, connections, models
 from django.db.models.signals import pre_delete
 from django.utils import timezone
 
-from apps.integrity import (
-    alarms,
-    cascade,
-    claims,
-    control,
-    dispatch,
-    log,
-    maintenance,
-    passes,
-    relations,
-    repair,
-    scan,
-    tasks,
-    triggers,
-    verify,
-)
+from apps.integrity import cascade, log, relations, scan
+from apps.integrity.capture import triggers
+from apps.integrity.cascade import live_check, verification
+from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.fields import PlainCharField, PlainReasonsField, PlainTextField
+from apps.integrity.isolation.redaction import reason_of_error
 from apps.integrity.management.exits import Exit
 from apps.integrity.management.forever import Forever
 from apps.integrity.models import Alarm, Cascade, Deletion
-from apps.integrity.plain import reason_of_error
+from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
+from apps.integrity.queues import celery, dispatch, maintenance
 from apps.integrity.relations import catalogue
-from apps.integrity.signals import (
-    alarm_raised,
-    cascade_finished,
-    deletion_recorded,
-    orphan_found,
-)
+from apps.integrity.report import alarms
+from apps.integrity.scan import Mode, Scanned, repair, scan_pass
+from apps.integrity.signals import alarm_raised, cascade_finished, deletion_recorded, orphan_found
 from tests.kinds.left.models import Shelf
 from tests.kinds.parents.models import Owner, Root
 from tests.kinds.right.models import Leaf
@@ -165,8 +151,8 @@ def reopened(using: str) -> None:
 
 def given_back(using: str) -> None:
     [relation] = [each for each in catalogue().relations if each.label == "left.Shelf.root"]
-    scanned = passes.Scanned(relation=relation.label, database="test_left")
-    run = passes.Pass(relation, using, scanned, passes.Mode())
+    scanned = Scanned(relation=relation.label, database="test_left")
+    run = scan_pass.Pass(relation, using, scanned, Mode())
     assert run.claimed()
     run.give_back(HOSTILE)
 
@@ -185,18 +171,20 @@ WRITERS = {
         [claimed(using).cascades[0].deletion], HOSTILE, using=using
     ),
     "a scan given back": given_back,
-    "a database that is away": lambda using: control.unreachable(
+    "a database that is away": lambda using: circuit_breaker.unreachable(
         DatabaseUnreachable("test_left", HOSTILE), using=using
     ),
-    "what holds verification": lambda using: control.held("test_left", HOSTILE, using=using),
-    "paused": lambda using: control.pause("test_left", actor=HOSTILE, reason=HOSTILE, using=using),
-    "resumed": lambda using: control.resume(
+    "what holds verification": lambda using: circuit_breaker.held(
+        "test_left", HOSTILE, using=using
+    ),
+    "paused": lambda using: actions.pause("test_left", actor=HOSTILE, reason=HOSTILE, using=using),
+    "resumed": lambda using: actions.resume(
         "test_left", actor=HOSTILE, reason=HOSTILE, using=using
     ),
-    "audited": lambda using: control.audit(
+    "audited": lambda using: actions.audit(
         HOSTILE, HOSTILE, actor=HOSTILE, reason=HOSTILE, using=using
     ),
-    "a heartbeat": lambda using: control.beat(HOSTILE, using=using),
+    "a heartbeat": lambda using: heartbeats.beat(HOSTILE, using=using),
     "an alarm": alarmed,
 }
 
@@ -332,7 +320,7 @@ def test_a_task_called_in_place_ends_well(refuses, make, caplog, tune):
     tune(backoff_seconds=60)
     bad = refuses(make)
     dispatch.sweep_all()
-    done = tasks.cascade_into.apply(args=("test_left",))
+    done = celery.cascade_into.apply(args=("test_left",))
     assert done.state == "SUCCESS"
     assert_only_it_is_left(bad, caplog)
 
@@ -482,16 +470,16 @@ def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
     bad = Root.objects.latest("pk").pk
     Root.objects.all().delete()
     converge()
-    probe = claims.Held.with_rows
+    probe = live_check.Held.with_rows
 
-    def failing(held: claims.Held, wanted: Any) -> set[int]:
+    def failing(held: live_check.Held, wanted: Any) -> set[int]:
         if {each.key for each in held.cascades.values()} == {str(bad)}:
             raise Refused(HOSTILE)
         return probe(held, wanted)
 
-    monkeypatch.setattr(claims.Held, "with_rows", failing)
+    monkeypatch.setattr(live_check.Held, "with_rows", failing)
     unwritable("integrity_cascade", "NEW.reason <> ''")
-    assert verify.verify("test_left").verified == 2
+    assert verification.verify("test_left").verified == 2
     assert Cascade.objects.get(deletion__key=str(bad)).state == "done"
     assert "ann@" not in caplog.text
 
@@ -499,14 +487,14 @@ def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
 def test_a_scan_that_cannot_be_given_back_stops_no_other(
     committed, unwritable, monkeypatch, caplog
 ):
-    step = passes.Pass.walk
+    step = scan_pass.Pass.walk
 
-    def failing(run: passes.Pass, *arguments: Any) -> None:
+    def failing(run: scan_pass.Pass, *arguments: Any) -> None:
         if run.relation.label == "left.Shelf.root":
             raise Refused(HOSTILE)
         step(run, *arguments)
 
-    monkeypatch.setattr(passes.Pass, "walk", failing)
+    monkeypatch.setattr(scan_pass.Pass, "walk", failing)
     unwritable("integrity_scan", "NEW.reason <> ''")
     found, _ = scan.scan("test_left", mode=scan.Mode(full=True))
     seen = {each.relation: each for each in found}
@@ -521,7 +509,7 @@ def test_a_heartbeat_that_cannot_be_noted_stops_no_work(refuses, unwritable, cap
     bad = refuses(RAISED["a NUL"])
     unwritable("integrity_heartbeat", "true")
     dispatch.sweep_all()
-    assert tasks.cascade_into.apply(args=("test_left",)).state == "SUCCESS"
+    assert celery.cascade_into.apply(args=("test_left",)).state == "SUCCESS"
     assert [each.root_id for each in Shelf.objects.all()] == [bad]
     maintenance.maintain("default")
     assert "a heartbeat in default failed" in caplog.text

@@ -9,9 +9,10 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from apps.integrity import metrics, report
+from apps.integrity import report
+from apps.integrity.isolation.redaction import plain
 from apps.integrity.models import Cascade, Deletion, Scan
-from apps.integrity.plain import plain
+from apps.integrity.report import metrics
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 HOSTILE = {

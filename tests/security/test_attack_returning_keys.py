@@ -17,21 +17,15 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import (
-    alarms,
-    capture,
-    cascade,
-    dispatch,
-    log,
-    phases,
-    report,
-    scan,
-    triggers,
-    verify,
-)
+from apps.integrity import capture, cascade, log, report, scan
+from apps.integrity.capture import triggers
+from apps.integrity.cascade import verification
 from apps.integrity.exceptions import InvalidKey, UnknownName
+from apps.integrity.log import failpoints
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Alarm, Cascade, Deletion
-from apps.integrity.phases import Phase
+from apps.integrity.queues import dispatch
+from apps.integrity.report import alarms
 from sandbox.processes import eventually
 from tests import snippets
 from tests.kinds.left.models import Badge, Invoice, Note, WordUse
@@ -60,7 +54,7 @@ def to_the_end(*databases: str) -> None:
         Cascade.objects.filter(state="done").update(due_at=timezone.now())
         for database in databases or DATABASES:
             cascade.drain(database)
-            verify.verify(database)
+            verification.verify(database)
         return not Deletion.objects.filter(state__in=Deletion.OPEN).exists()
 
     assert eventually(over, timeout=60)
@@ -215,7 +209,7 @@ class TestMeanwhile:
             if now is phase and waiting:
                 waiting.pop()()
 
-        monkeypatch.setattr(phases, "reached", reached)
+        monkeypatch.setattr(failpoints, "reached", reached)
 
     @pytest.mark.parametrize("phase", [Phase.CLAIMED, Phase.REMOVAL_COMMITTED])
     def test_between_the_claim_and_the_end(
@@ -359,7 +353,7 @@ class TestUnknownValues:
             cascade.drain(database)
         Deletion.objects.update(targets={"nickname": "ann", "number": "1.00"})
         Cascade.objects.update(due_at=timezone.now())
-        assert eventually(lambda: verify.verify("test_left").reopened == 1, timeout=30)
+        assert eventually(lambda: verification.verify("test_left").reopened == 1, timeout=30)
         assert Cascade.objects.get(database="test_left").state == "pending"
 
     @pytest.mark.parametrize("recorded", ["signal", "record", "trigger"])

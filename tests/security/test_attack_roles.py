@@ -20,9 +20,10 @@ from django.urls import reverse
 from psycopg.errors import GeneratedAlways
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, dispatch
+from apps.integrity import cascade
 from apps.integrity.management.arguments import VERBS
 from apps.integrity.models import Audit, Cascade, Deletion
+from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests import roles, superuser
 
@@ -358,7 +359,7 @@ class TestTheCycle:
         assert not Comment.objects.filter(author_id=key).exists()
 
     def test_purge_as_the_worker(self, log_in: LogIn, ann: User, tune: Tune) -> None:
-        from apps.integrity import maintenance
+        from apps.integrity.queues import maintenance
 
         tune(grace_seconds=0.001, retention_days=1e-9)
         ann.delete()
@@ -452,7 +453,8 @@ class TestThePages:
         assert not any("denied" in each or "42501" in each for each in said), (button, said)
 
     def test_repair_as_the_site(self, log_in: LogIn, ann: User, tune: Tune) -> None:
-        from apps.integrity import relations, repair, scan
+        from apps.integrity import relations, scan
+        from apps.integrity.scan import repair
 
         tune(grace_seconds=0.001, brake_keys=100)
         Post.objects.create(title="orphan", content="c", author_id=9_999)

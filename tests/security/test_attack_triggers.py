@@ -12,8 +12,8 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from apps.integrity import triggers
 from apps.integrity.backends.postgresql.functions import CAPTURE, REFUSE
+from apps.integrity.capture import triggers
 from apps.integrity.exceptions import TriggersRefused
 from apps.integrity.models import Deletion
 from tests import superuser

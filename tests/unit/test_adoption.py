@@ -14,9 +14,11 @@ from django.db.models.signals import post_delete, pre_delete
 from django.test.utils import isolate_apps
 
 from apps.blog.models import Comment, Post
-from apps.integrity import adoption, relations
-from apps.integrity.adoption import AdoptedOnDelete
-from apps.integrity.policies import Policy
+from apps.integrity import relations
+from apps.integrity.capture import collector
+from apps.integrity.capture.collector import AdoptedOnDelete
+from apps.integrity.relations import discovery, policies
+from apps.integrity.relations.policies import Policy
 from apps.shop.models import Category, Order
 from tests.kinds.left import models as left
 from tests.kinds.parents import models as parents
@@ -43,7 +45,7 @@ def test_every_relation_is_adopted_and_still_declares_its_policy(relation: Relat
     on_delete = relation.field.remote_field.on_delete
     assert isinstance(on_delete, AdoptedOnDelete)
     assert on_delete.lazy_sub_objs
-    assert relations.declared_on_delete(relation.field) is on_delete.declared
+    assert policies.declared_on_delete(relation.field) is on_delete.declared
     assert not isinstance(on_delete.declared, AdoptedOnDelete)
 
 
@@ -77,7 +79,7 @@ def test_a_clone_is_declared_and_not_adopted(relation: Relation) -> None:
 
 def test_adopting_twice_changes_nothing() -> None:
     before = [(type(each.field), each.field.remote_field.on_delete.declared) for each in ADOPTED]
-    adoption.adopt(relations.discover())
+    collector.adopt(relations.discover())
     after = [(type(each.field), each.field.remote_field.on_delete.declared) for each in ADOPTED]
     assert after == before
     assert all(each.field.deconstruct()[3]["on_delete"] is each.on_delete for each in ADOPTED)
@@ -116,9 +118,9 @@ def adopted_child() -> Iterator[Any]:
                 app_label = "left"
 
         field: Any = Child._meta.get_field("key")
-        relation = relations._relation(field)
+        relation = discovery._relation(field)
         assert relation is not None
-        adoption.adopt(relations.Catalogue((relation,)))
+        collector.adopt(relations.Catalogue((relation,)))
         assert isinstance(field.remote_field.on_delete, AdoptedOnDelete)
         return field
 
@@ -167,9 +169,9 @@ def test_a_subclass_of_foreign_key_keeps_its_own_deconstruction(adopted_child: A
             app_label = "left"
 
     field: Any = Child._meta.get_field("key")
-    relation = relations._relation(field)
+    relation = discovery._relation(field)
     assert relation is not None
-    adoption.adopt(relations.Catalogue((relation,)))
+    collector.adopt(relations.Catalogue((relation,)))
     assert isinstance(field, Labelled)
     _, path, _, kwargs = field.deconstruct()
     assert (path, kwargs["help_text"]) == ("somewhere.Labelled", "mine")

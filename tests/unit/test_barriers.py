@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.integrity.statements.barriers import (
+from apps.integrity.backends.barriers import (
     Barrier,
     Blocker,
     Holder,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from apps.integrity import brake, conf
-from apps.integrity.brake import Evidence, Sight
+from apps.integrity import conf
 from apps.integrity.models import Scan
+from apps.integrity.scan import brake
+from apps.integrity.scan.brake import Evidence, Sight
 
 FEW, MANY = Sight(keys=1_000, missing=3), Sight(keys=1_000, missing=900)
 

@@ -16,6 +16,7 @@ from kombu import Connection
 from apps.integrity import relations
 from apps.integrity.checks import celery, exposure
 from apps.integrity.queues.celery_answers import ANSWERS
+from apps.integrity.relations import discovery
 from apps.integrity.routing import CeleryConfig, celery_settings, masked
 from tests import snippets
 from workers.celery import app as ours
@@ -221,7 +222,7 @@ class TestW023:
 
     def test_none_without_an_app_or_relations(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.check(monkeypatch, None) == []
-        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+        monkeypatch.setattr(discovery, "_known", [relations.Catalogue(())])
         assert self.check(monkeypatch, configured(settings_of({}), namespace="CELERY")) == []
 
     def test_the_sample_project(self) -> None:

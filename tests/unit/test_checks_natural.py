@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from apps.integrity import relations
 from apps.integrity.checks import natural
-from apps.integrity.relations import Catalogue
+from apps.integrity.relations import Catalogue, discovery, relation
 from tests.kinds.left.models import Badge
 from tests.kinds.parents.models import Restaurant, Token, Word
 
@@ -42,9 +42,9 @@ def test_what_people_choose_is_natural(field: Any, is_natural: bool) -> None:  #
 
 
 def test_keys_of_the_parents_of_these_tests() -> None:
-    assert natural.is_natural(relations.primary_key(Word))
-    assert not natural.is_natural(relations.primary_key(Token))
-    assert not natural.is_natural(relations.primary_key(Restaurant))  # its parent's
+    assert natural.is_natural(relation.primary_key(Word))
+    assert not natural.is_natural(relation.primary_key(Token))
+    assert not natural.is_natural(relation.primary_key(Restaurant))  # its parent's
 
 
 def test_it_is_said_once_for_a_field_with_its_remedy() -> None:
@@ -56,14 +56,14 @@ def test_it_is_said_once_for_a_field_with_its_remedy() -> None:
 
 
 def test_a_primary_key_is_asked_for_without_a_field() -> None:
-    [warning] = [each for each in natural.chosen() if each.obj == relations.primary_key(Word)]
+    [warning] = [each for each in natural.chosen() if each.obj == relation.primary_key(Word)]
     assert "capture.pending(Word, value)." in str(warning.hint)
 
 
 def test_the_sample_project_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     every = relations.catalogue().relations
     ours = Catalogue(tuple(each for each in every if each.label.startswith(("blog.", "shop."))))
-    monkeypatch.setattr(relations, "catalogue", lambda: ours)
+    monkeypatch.setattr(discovery, "_known", [ours])
     assert natural.chosen() == []
 
 

@@ -17,6 +17,7 @@ from apps.integrity import relations, routing
 from apps.integrity.checks import celery, celery_worker, waits
 from apps.integrity.checks import settings as checks
 from apps.integrity.queues.celery_worker import install
+from apps.integrity.relations import discovery
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
@@ -160,7 +161,7 @@ class TestCelery:
     def test_a_project_without_relations_needs_none(
         self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+        monkeypatch.setattr(discovery, "_known", [relations.Catalogue(())])
         assert told() == []
 
     def test_the_sample_project_s_are_complete(self, settings: SettingsWrapper, tune: Tune) -> None:
@@ -465,7 +466,7 @@ class TestW018:
     def test_sqlite_without_children_is_nobody_s_business(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+        monkeypatch.setattr(discovery, "_known", [relations.Catalogue(())])
         put(monkeypatch, "test_lite", OPTIONS={})
         assert waits.locked() == []
 

@@ -13,8 +13,9 @@ from django.db.models.functions import Lower
 from django.test.utils import isolate_apps
 
 from apps.blog.models import Comment, Post
-from apps.integrity import plan, relations
+from apps.integrity import relations
 from apps.integrity.checks import shapes
+from apps.integrity.relations import discovery, plan
 from apps.shop.models import Order, Product
 from tests.kinds.left.models import Box, Group, Note, Picture, Shelf, Tag, Team
 from tests.kinds.parents.models import Account, Owner, OwnerProxy, Place, Restaurant
@@ -85,7 +86,7 @@ def test_a_model_that_is_not_there_is_left_to_django(
             ordering = ("key__name",)
 
     assert [found for check in shapes.CHECKS for found in ask(check, Typo)] == []
-    monkeypatch.setattr(relations.apps, "get_models", lambda **_: [Typo])
+    monkeypatch.setattr(discovery.apps, "get_models", lambda **_: [Typo])
     assert [each for each in relations.discover().relations if each.field.is_relation] == []
     assert "fields.E300" in [each.id for each in Typo.check()]
 
@@ -140,7 +141,7 @@ class TestW003:
 
     def test_one_beside_all_parents(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         author = relations.catalogue().relation("blog.Post.author")
-        monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue((author,)))
+        monkeypatch.setattr(discovery, "_known", [relations.Catalogue((author,))])
         with isolate_apps("tests.kinds.parents"):
 
             class Near(models.Model):

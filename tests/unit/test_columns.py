@@ -11,10 +11,12 @@ from django.apps import apps
 from django.db import connections, models
 from django.db.migrations.state import ModelState
 
-from apps.integrity import adoption, checks, columns, naming, plan, relations
+from apps.integrity import checks, relations
+from apps.integrity.capture import collector
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import InvalidSetting
-from apps.integrity.relations import Policy
+from apps.integrity.relations import columns, keys, plan, resolve
+from apps.integrity.relations.policies import Policy
 from tests.kinds.left import models as left
 from tests.kinds.parents import models as parents
 
@@ -251,7 +253,7 @@ def test_a_column_of_a_parent_table_is_declared_there(tune: Tune) -> None:
 def test_a_swapped_model_is_no_parent(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parents.Station._meta, "swapped", "auth.User")
     with pytest.raises(InvalidSetting, match=r"parents.Station is not in use here.*'auth.User'"):
-        naming.parent_of("parents.Station")
+        resolve.parent_of("parents.Station")
 
 
 def test_discovery_asks_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,25 +271,25 @@ UUID_TEXT = BY_LABEL["left.Event.beacon_text"].field
 
 
 def test_a_text_column_holds_what_django_writes() -> None:
-    assert relations.as_held(TEXT, 7) == "7"
-    assert relations.as_key(TEXT, "7") == 7
-    assert relations.as_key(TEXT, "-7") == -7
-    assert relations.as_held(KEY, 7) == relations.as_key(KEY, 7) == 7
+    assert keys.as_held(TEXT, 7) == "7"
+    assert keys.as_key(TEXT, "7") == 7
+    assert keys.as_key(TEXT, "-7") == -7
+    assert keys.as_held(KEY, 7) == keys.as_key(KEY, 7) == 7
 
 
 @pytest.mark.parametrize(
     "text", ["007", " 7", "7 ", "+7", "-0", "7.0", "1_0", "\u0667", "", "x", str(2**63), "9" * 5000]
 )
 def test_another_text_is_no_key(text: str) -> None:
-    assert relations.as_key(TEXT, text) is None
+    assert keys.as_key(TEXT, text) is None
 
 
 def test_a_uuid_is_written_in_lower_case_with_hyphens() -> None:
     text = "0b9c1f6e-7d5a-4c9b-8f00-aaaaaaaaaaaa"
-    key = relations.as_key(UUID_TEXT, text)
-    assert relations.as_held(UUID_TEXT, key) == text
+    key = keys.as_key(UUID_TEXT, text)
+    assert keys.as_held(UUID_TEXT, key) == text
     for other in (text.upper(), text.replace("-", ""), f"{{{text}}}", f" {text}"):
-        assert relations.as_key(UUID_TEXT, other) is None
+        assert keys.as_key(UUID_TEXT, other) is None
 
 
 # What else is said of them
@@ -342,7 +344,7 @@ def test_an_index_of_a_generic_relation_begins_with_both_columns(tune: Tune) -> 
 
 def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
     for _ in range(2):
-        adoption.adopt(relations.discover())
+        collector.adopt(relations.discover())
     [guard] = parents.Weed._meta.private_fields
     assert guard.name == "integrity_guard_of_left_fence_content_object_parents_weed"
     for model in (parents.Station, parents.StationProxy, parents.Lighthouse):
@@ -353,7 +355,7 @@ def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
     for model in apps.get_models():
         if not issubclass(model, parents.Station | parents.Weed):
             assert not [
-                each for each in model._meta.private_fields if isinstance(each, adoption.Guard)
+                each for each in model._meta.private_fields if isinstance(each, collector.Guard)
             ]
 
 
@@ -361,5 +363,5 @@ def test_a_parent_is_guarded_once_by_each_column_that_says_so() -> None:
     "model", [parents.Station, parents.StationProxy, parents.Lighthouse, parents.Weed]
 )
 def test_django_checks_a_guarded_parent(model: type[models.Model]) -> None:
-    assert [each for each in model._meta.private_fields if isinstance(each, adoption.Guard)]
+    assert [each for each in model._meta.private_fields if isinstance(each, collector.Guard)]
     assert model.check(databases=None) == []

@@ -12,9 +12,10 @@ import pytest
 from kombu.transport import memory as of_memory
 from kombu.transport import redis as of_kombu
 
-from apps.integrity import routing, tasks
+from apps.integrity import routing
+from apps.integrity.queues import celery
+from apps.integrity.queues.celery import cascade_into
 from apps.integrity.queues.celery_worker import connection, consumer, messages, redis
-from apps.integrity.tasks import cascade_into
 from workers.celery import app
 
 if TYPE_CHECKING:
@@ -294,11 +295,11 @@ class TestGuard:
         taken: list[Any] = []
         handle = self.handler(taken.append)
         broker = queue.channel.connection.client
-        monkeypatch.setattr(tasks, "_impatient", lambda _seconds: broker)
-        monkeypatch.setattr(tasks, "is_eager", lambda: False)
-        for task in (cascade_into, tasks.verify_in, tasks.scan_for_orphans):
-            tasks._publish(task, "blog_db")
-        tasks.publish_dispatch("default")
+        monkeypatch.setattr(celery, "_impatient", lambda _seconds: broker)
+        monkeypatch.setattr(celery, "is_eager", lambda: False)
+        for task in (cascade_into, celery.verify_in, celery.scan_for_orphans):
+            celery._publish(task, "blog_db")
+        celery.publish_dispatch("default")
         for name, entry in routing.BEAT_SCHEDULE.items():
             with kombu.pools.producers[broker].acquire() as producer:
                 app.tasks[name].apply_async(producer=producer, **entry["options"])

@@ -12,9 +12,9 @@ from django.test.utils import isolate_apps
 
 from apps.integrity import relations
 from apps.integrity.checks import keys
-from apps.integrity.content_types import ContentTypeKeys
 from apps.integrity.declared import Relation
-from apps.integrity.relations import Catalogue
+from apps.integrity.relations import Catalogue, discovery
+from apps.integrity.relations.content_types import ContentTypeKeys
 from tests.kinds.analytics.models import Note
 from tests.kinds.lite.models import Leaf
 
@@ -141,7 +141,7 @@ def test_declared_it_has_a_home_where_the_child_has_no_content_types_of_its_own(
 class TestW013:
     def found(self, monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
         known = relations.discover()
-        monkeypatch.setattr(relations, "catalogue", lambda: known)
+        monkeypatch.setattr(discovery, "_known", [known])
         return {each.obj: each for each in keys.numbered_anew()}
 
     def test_it_names_the_field_and_the_declaration(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ class TestW013:
         plain = kinds[4]._meta.get_field("kind")
         key = ContentTypeKeys(kinds, []).unknown(plain, ("default",), ("test_left",))
         assert key is not None
-        monkeypatch.setattr(relations, "catalogue", lambda: Catalogue((), (key,)))
+        monkeypatch.setattr(discovery, "_known", [Catalogue((), (key,))])
         [message] = keys.numbered_anew()
         assert message.id == "integrity.W013"
         assert "'test_left' may have content types of its own" in message.msg

@@ -13,10 +13,12 @@ from django.db.models.signals import post_init, pre_init
 from django.test.utils import isolate_apps
 
 from apps.blog.models import Post
-from apps.integrity import homes, relations
+from apps.integrity import relations
 from apps.integrity.checks import keys, shapes
-from apps.integrity.doctor import examination
+from apps.integrity.checks.doctor import examination
 from apps.integrity.exceptions import RouterFailed
+from apps.integrity.relations import discovery
+from apps.integrity.relations.homes import hint
 from tests.kinds.left import models as left
 from tests.kinds.parents.models import Owner
 
@@ -57,7 +59,7 @@ def ticket() -> Iterator[Relation]:
                 app_label = "left"
 
         field: Any = Ticket._meta.get_field("owner")
-        relation = relations._relation(field)
+        relation = discovery._relation(field)
         assert relation is not None
         yield relation
 
@@ -80,7 +82,7 @@ class TestNoInstance:
 
     def test_a_hint_is_a_row_of_its_database_and_asks_none_for_its_values(self) -> None:
         # No mark of pytest-django: a query would raise here.
-        row = homes.hint(Post, "blog_db")
+        row = hint(Post, "blog_db")
         assert isinstance(row, Post)
         assert (row._state.db, row._state.adding) == ("blog_db", False)
         assert (row.pk, row.title, row.author_id) == (None, None, None)

@@ -13,9 +13,11 @@ from django.db.models.signals import post_delete, pre_delete
 from django.test import modify_settings, override_settings
 
 from apps.blog.models import Post
-from apps.integrity import adoption, relations
-from apps.integrity.adoption import AdoptedOnDelete, Guard
+from apps.integrity import relations
+from apps.integrity.capture import collector
+from apps.integrity.capture.collector import AdoptedOnDelete, Guard
 from apps.integrity.declared import Relation
+from apps.integrity.relations import discovery
 from tests.kinds.left import models as left
 from tests.kinds.parents.models import Owner, Person, Station
 
@@ -63,9 +65,9 @@ def test_routers_that_a_test_swaps() -> None:
         assert not pre_delete.has_listeners(User)
         assert not post_delete.has_listeners(User)
         assert not [each for each in Station._meta.private_fields if isinstance(each, Guard)]
-        assert relations.targets(Person) == ()
+        assert discovery.targets(Person) == ()
     assert [each for each in Station._meta.private_fields if isinstance(each, Guard)]
-    assert len(relations.targets(Person)) == 2
+    assert len(discovery.targets(Person)) == 2
 
 
 def test_rules_of_our_own_router() -> None:
@@ -126,7 +128,7 @@ def test_a_model_that_is_made_later() -> None:
     finally:
         apps.all_models["left"].pop("late", None)
         apps.clear_cache()
-        relations.forget()
+        discovery.forget()
 
 
 def test_a_setting_that_cannot_be_used_leaves_the_catalogue_as_it_was() -> None:
@@ -139,6 +141,6 @@ def test_a_setting_that_cannot_be_used_leaves_the_catalogue_as_it_was() -> None:
 
 def test_release_undoes_adopt() -> None:
     found = relations.catalogue()
-    adoption.release(found)
+    collector.release(found)
     assert not is_adopted()
-    adoption.adopt(found)
+    collector.adopt(found)

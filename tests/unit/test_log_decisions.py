@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
-from apps.integrity import conf, dispatch, log
+from apps.integrity import conf, log
+from apps.integrity.backends.batch_size import FEWEST, HEAD_START, LEAP, Pace, Paces
 from apps.integrity.log.claiming import Claimed
-from apps.integrity.pace import FEWEST, HEAD_START, LEAP, Pace, Paces
+from apps.integrity.queues import dispatch
 
 ids = itertools.count(1)
 

@@ -10,9 +10,10 @@ from django.db import models
 from django.db.models.signals import post_delete, pre_delete
 
 from apps.blog.models import Comment
-from apps.integrity import plan, relations
+from apps.integrity import relations
 from apps.integrity.exceptions import CrossDatabaseError, UnusablePolicy
-from apps.integrity.plan import Node, Way
+from apps.integrity.relations import plan
+from apps.integrity.relations.plan import Node, Way
 from tests.kinds.left import models as left
 
 BY_LABEL = {each.label: each for each in relations.catalogue().relations}

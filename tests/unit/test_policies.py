@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.db import connections, models
 
-from apps.integrity import policies, relations
+from apps.integrity import relations
 from apps.integrity.checks import keys
 from apps.integrity.exceptions import UnusablePolicy
-from apps.integrity.policies import Policy
+from apps.integrity.relations import policies
+from apps.integrity.relations.policies import Policy
 from tests import wrappers
 from tests.kinds.left import models as left
 

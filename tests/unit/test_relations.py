@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from apps.blog.models import Comment, Post
 from apps.integrity import relations
 from apps.integrity.exceptions import CrossDatabaseError, InvalidKey, UnknownName
-from apps.integrity.relations import Policy
+from apps.integrity.relations import discovery, homes, keys
+from apps.integrity.relations.policies import Policy
+from apps.integrity.relations.relation import concrete, primary_key
 from tests.kinds.left import models as left
 from tests.kinds.parents import models as parents
 from tests.kinds.spread.models import Entry
@@ -92,9 +94,9 @@ def test_the_order_is_that_of_the_labels_and_every_discovery_gives_the_same() ->
 
 def test_a_router_may_give_a_model_several_homes() -> None:
     relation = BY_LABEL["spread.Entry.everywhere"]
-    assert relations.databases_for(Entry) == relation.child_databases == ("test_left", "test_right")
+    assert homes.databases_for(Entry) == relation.child_databases == ("test_left", "test_right")
     assert CATALOGUE.databases_of("parents.Everywhere") == ("test_left", "test_right")
-    assert relations.databases_for(Post) == ("blog_db",)
+    assert homes.databases_for(Post) == ("blog_db",)
 
 
 def test_a_log_is_kept_where_parents_live() -> None:
@@ -102,7 +104,7 @@ def test_a_log_is_kept_where_parents_live() -> None:
 
 
 def test_a_log_is_kept_in_default_when_nothing_crosses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relations, "catalogue", lambda: relations.Catalogue(()))
+    monkeypatch.setattr(discovery, "_known", [relations.Catalogue(())])
     assert relations.log_databases() == ("default",)
 
 
@@ -214,7 +216,7 @@ def test_a_key_is_indexed_when_a_whole_index_begins_with_it(
             n = models.IntegerField()
             Meta = type("Meta", (), {"app_label": "left", **meta})
 
-    relation = relations._relation(Child._meta.get_field("key"))
+    relation = discovery._relation(Child._meta.get_field("key"))
     assert relation is not None
     assert relation.indexed is indexed
 
@@ -244,7 +246,7 @@ KEYS = {
 def test_a_key_survives_its_text_form(kind: str, data: st.DataObject) -> None:
     key, values = field(KEYS[kind][0]), KEYS[kind][1]
     value = data.draw(values)
-    assert relations.parse_key(key, relations.format_key(key, value)) == value
+    assert keys.parse_key(key, keys.format_key(key, value)) == value
 
 
 @pytest.mark.parametrize(
@@ -259,19 +261,19 @@ def test_a_key_survives_its_text_form(kind: str, data: st.DataObject) -> None:
 )
 def test_a_text_that_is_no_key_is_refused_by_name(model: type[models.Model], text: str) -> None:
     with pytest.raises(InvalidKey, match=f"^not a key that {model._meta.label}.id can hold$"):
-        relations.parse_key(relations.primary_key(model), text)
+        keys.parse_key(primary_key(model), text)
 
 
 def test_a_key_is_parsed_to_the_type_of_its_field() -> None:
-    assert relations.parse_key(relations.primary_key(User), "7") == 7
+    assert keys.parse_key(primary_key(User), "7") == 7
     given = uuid.uuid4()
-    assert relations.parse_key(relations.primary_key(parents.Token), given.hex) == given
-    assert relations.parse_key(parents.Person._meta.get_field("number"), "1.50") == Decimal("1.5")
+    assert keys.parse_key(primary_key(parents.Token), given.hex) == given
+    assert keys.parse_key(parents.Person._meta.get_field("number"), "1.50") == Decimal("1.5")
 
 
 def test_the_concrete_model_is_what_a_proxy_stands_for() -> None:
-    assert relations.concrete(parents.OwnerProxy) is parents.Owner
-    assert relations.concrete(Comment) is Comment
+    assert concrete(parents.OwnerProxy) is parents.Owner
+    assert concrete(Comment) is Comment
 
 
 def test_the_catalogue_asks_no_database(monkeypatch: pytest.MonkeyPatch) -> None:

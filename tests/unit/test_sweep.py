@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from apps.integrity import relations, routing, tasks
+from apps.integrity import relations, routing
+from apps.integrity.queues import celery
 from apps.integrity.queues.celery_worker.steps import Sweep
 from workers.celery import app
 
@@ -41,7 +42,7 @@ def worker(*queues: str) -> Any:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What is published: the task and its argument."""
     found: list[tuple[str, str]] = []
-    monkeypatch.setattr(tasks, "_publish", lambda task, alias: found.append((task.name, alias)))
+    monkeypatch.setattr(celery, "_publish", lambda task, alias: found.append((task.name, alias)))
     return found
 
 

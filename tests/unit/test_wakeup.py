@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity import wakeup
+from apps.integrity.queues import notifier
+from apps.integrity.queues.notifier import Publisher
 from apps.integrity.signals import deletion_recorded
-from apps.integrity.wakeup import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ def test_wake_ups_of_one_log_are_merged_while_the_broker_is_busy(
 def test_wake_ups_of_many_deletes_are_merged_though_the_broker_is_quick(
     broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeup, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(notifier, "REST_SECONDS", 0.3)
     publisher.wake("default")
     assert broker.take(1) == ["default"]  # the first one waits for nobody
     for _ in range(50):
@@ -261,6 +261,6 @@ class TestConnected:
     def test_a_project_without_celery_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
         monkeypatch.setattr(
-            wakeup, "Publisher", lambda _: pytest.fail("a publisher without Celery")
+            notifier, "Publisher", lambda _: pytest.fail("a publisher without Celery")
         )
-        wakeup.connect()
+        notifier.connect()

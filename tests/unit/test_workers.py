@@ -20,8 +20,9 @@ from celery.signals import task_prerun
 from django.db import connections
 
 import config
-from apps.integrity import control, routing, tasks
-from apps.integrity.queues import health
+from apps.integrity import routing
+from apps.integrity.control import circuit_breaker
+from apps.integrity.queues import celery, health
 from apps.integrity.queues.celery_worker.steps import Liveness
 from workers import celery as celery_module
 from workers.celery import app
@@ -129,8 +130,8 @@ class TestPileOfTicks:
     def done(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """What a worker that takes a message goes on to do."""
         begun: list[str] = []
-        monkeypatch.setattr(control, "answering_logs", lambda: begun.append("worked") or ())
-        for each in (tasks.dispatch_deletions, tasks.scan_for_orphans, tasks.maintain):
+        monkeypatch.setattr(circuit_breaker, "answering_logs", lambda: begun.append("worked") or ())
+        for each in (celery.dispatch_deletions, celery.scan_for_orphans, celery.maintain):
             monkeypatch.setattr(each, "begun_at", None)
         return begun
 
@@ -139,27 +140,29 @@ class TestPileOfTicks:
         self, done: list[str], monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         now = [100.0]
-        monkeypatch.setattr(tasks.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(celery.time, "monotonic", lambda: now[0])
         task = app.tasks[f"integrity.{name}"]
         for _ in range(500):
             taken(task)
         assert done == ["worked"]
-        now[0] += 2 * tasks.TICK_SECONDS_MIN
+        now[0] += 2 * celery.TICK_SECONDS_MIN
         taken(task)
         assert done == ["worked"] * 2
 
     def test_after_one_that_failed_the_next_is_worked_on(
         self, done: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(control, "answering_logs", lambda: done.append("failed") or 1 / 0)
+        monkeypatch.setattr(
+            circuit_breaker, "answering_logs", lambda: done.append("failed") or 1 / 0
+        )
         for _ in range(2):
-            taken(tasks.dispatch_deletions)
+            taken(celery.dispatch_deletions)
         assert done == ["failed"] * 2
 
     def test_a_call_in_place_is_worked_on(self, done: list[str]) -> None:
         for _ in range(2):
-            tasks.dispatch_deletions()
-            tasks.maintain.apply()
+            celery.dispatch_deletions()
+            celery.maintain.apply()
         assert done == ["worked"] * 4
 
 
@@ -200,7 +203,7 @@ def test_connections_are_checked_before_each_task(monkeypatch: pytest.MonkeyPatc
         connection("inside the caller's transaction", in_atomic_block=True),
     ]
     monkeypatch.setattr(type(connections), "all", lambda _self, **_kwargs: opened)
-    task_prerun.send(sender=tasks.maintain)
+    task_prerun.send(sender=celery.maintain)
     assert checked == ["between tasks"]
 
 

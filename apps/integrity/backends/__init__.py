@@ -1,1 +1,7 @@
-"""What differs between database engines, one module per subject."""
+"""What differs between database engines. `on(alias)` returns the statements of one."""
+
+from __future__ import annotations
+
+from .base import need, on
+
+__all__ = ["need", "on"]

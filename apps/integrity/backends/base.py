@@ -163,7 +163,7 @@ class Statements(Protocol):
 def on(alias: str) -> Statements:
     """The statements for the database behind `alias`."""
     if connections[alias].vendor == "postgresql":
-        from .postgresql import PostgreSQL
+        from .postgresql.log import PostgreSQL
 
         return PostgreSQL()
     from .portable import Portable

@@ -24,11 +24,11 @@ from django.db import connections, models, transaction
 from django.db.models import Count, F, QuerySet
 
 from .. import conf
-from ..backends import visibility
-from ..generic import rows_of
-from ..relations import as_key, format_key, parse_key, writes_text
-from ..stored import StoredAfter, StoredIn, is_plain, prepare, prepare_all
-from .sql import also, names_of, type_of
+from ..relations.generic import rows_of
+from ..relations.keys import as_key, format_key, parse_key, writes_text
+from ..relations.stored import StoredAfter, StoredIn, is_plain, prepare, prepare_all
+from . import visibility
+from .postgresql.sql import also, names_of, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from ..relations import Field, ForeignKey
+    from ..relations import Field
+    from ..relations.relation import ForeignKey
 
 #: Keys of one step, where each becomes a Python object.
 PORTABLE_STEP = 10_000
@@ -159,7 +160,7 @@ def _cursor(using: str, kind: str) -> tuple[CursorWrapper, str]:
     from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
     if is_psycopg3:
-        from . import packed
+        from .postgresql import packed
 
         if kind in packed.KINDS:
             return packed.cursor(using, kind), "keys"

@@ -10,13 +10,14 @@ from django.db import NotSupportedError, connections, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from ..backends import visibility
-from ..columns import columns_of
-from ..generic import rows_of
-from ..relations import format_key, primary_key
-from ..stored import StoredIn, compares_alike, prepare_all, with_keys
-from . import need
+from ..relations.columns import columns_of
+from ..relations.generic import rows_of
+from ..relations.keys import format_key
+from ..relations.relation import primary_key
+from ..relations.stored import StoredIn, compares_alike, prepare_all, with_keys
+from . import visibility
 from .barriers import packed
+from .base import need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

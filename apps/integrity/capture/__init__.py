@@ -1,0 +1,7 @@
+"""A delete → the deletion log, in the delete's own transaction."""
+
+from __future__ import annotations
+
+from .receivers import connect, disconnect, is_home, pending, record
+
+__all__ = ["connect", "disconnect", "is_home", "pending", "record"]

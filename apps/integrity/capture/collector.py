@@ -23,16 +23,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from django.apps import apps
 from django.db import models
 
+from ..relations import delete_graph
+from ..relations.policies import declared_on_delete, require_usable
 from . import protection
-from .policies import declared_on_delete, require_usable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models.deletion import Collector
 
-    from .content_types import UnknownHome
-    from .relations import Catalogue, ForeignKey, Relation
+    from ..relations import Catalogue, Relation
+    from ..relations.content_types import UnknownHome
+    from ..relations.relation import ForeignKey
 
 
 class StandIn(ABC):
@@ -164,7 +166,7 @@ def adopt(catalogue: Catalogue) -> None:
 
     Safe to repeat; DO_NOTHING fields need no adoption.
     """
-    graph = protection.graph_of(catalogue)
+    graph = delete_graph.graph_of(catalogue)
     for key in catalogue.unknown_homes:
         if declared_on_delete(key.field) is not models.DO_NOTHING:
             _stand_in(key.field, LocalOnDelete(key))

@@ -15,12 +15,14 @@ from django.db import router
 from django.db.models.signals import class_prepared
 from django.db.utils import ConnectionRouter
 
-from . import adoption, capture, conf, relations, routers, triggers
-from .exceptions import CrossDatabaseError
-from .plain_logging import logger_of
+from .. import conf, relations, routers
+from ..exceptions import CrossDatabaseError
+from ..isolation.loggers import logger_of
+from ..relations import discovery
+from . import collector, receivers, triggers
 
 if TYPE_CHECKING:
-    from .relations import Catalogue, Model
+    from ..relations import Catalogue, Model
 
 logger = logger_of("integrity.installation")
 
@@ -39,11 +41,11 @@ _said: list[tuple[object, object]] = []
 
 def install() -> None:
     """Discover the relations, adopt their fields, connect the capture; and follow changes."""
-    if follow not in relations.followers:
-        relations.followers.append(follow)
+    if follow not in discovery.followers:
+        discovery.followers.append(follow)
     setting_changed.connect(_renew, dispatch_uid="integrity.installation")
     class_prepared.connect(_forget, dispatch_uid="integrity.installation")
-    relations.forget()
+    discovery.forget()
     triggers.require(relations.catalogue())
 
 
@@ -51,10 +53,10 @@ def follow(found: Catalogue) -> None:
     """Act for this catalogue, and no longer for the one before."""
     while _current:
         before = _current.pop()
-        adoption.release(before)
-        capture.disconnect()
-    adoption.adopt(found)
-    capture.connect(found)
+        collector.release(before)
+        receivers.disconnect()
+    collector.adopt(found)
+    receivers.connect(found)
     _current.append(found)
     _said[:] = [_settings()]
 
@@ -76,8 +78,8 @@ def _renew(*, setting: str, **_: Any) -> None:
     try:
         if setting == "INTEGRITY" and _said == [_settings()]:
             return
-        here = apps.is_installed(str(relations.__package__))
-        relations.replace(relations.discover() if here else relations.Catalogue(()))
+        here = apps.is_installed(str(conf.__package__))
+        discovery.replace(relations.discover() if here else relations.Catalogue(()))
     except (CrossDatabaseError, ImproperlyConfigured, ImportError, LookupError) as error:
         logger.warning("the catalogue stays as it was, %s cannot be used: %s", setting, error)
 
@@ -85,4 +87,4 @@ def _renew(*, setting: str, **_: Any) -> None:
 def _forget(sender: Model, **_: Any) -> None:
     """A model was made: the next who asks gets a catalogue that knows it."""
     if apps.ready and sender._meta.apps is apps:
-        relations.forget()
+        discovery.forget()

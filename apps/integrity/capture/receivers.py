@@ -22,22 +22,26 @@ from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
-from . import conf, log, phases, relations
-from .backends import schemas
-from .backends.addresses import address
-from .columns import origin
-from .exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
-from .models import Deletion
-from .phases import Phase
-from .plain_logging import logger_of
-from .signals import deletion_recorded
+from .. import conf, log, relations
+from ..backends import schemas
+from ..backends.addresses import address
+from ..exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
+from ..isolation.loggers import logger_of
+from ..log import failpoints
+from ..log.failpoints import Phase
+from ..models import Deletion
+from ..relations import discovery, relation
+from ..relations.columns import origin
+from ..relations.homes import databases_for
+from ..relations.keys import format_key, parse_key
+from ..signals import deletion_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from django.db.transaction import Atomic
 
-    from .relations import Catalogue, Model
+    from ..relations import Catalogue, Model
 
 logger = logger_of("integrity.capture")
 
@@ -58,7 +62,7 @@ def connect(catalogue: Catalogue) -> None:
     """
     settings = conf.current()
     for model in apps.get_models(include_auto_created=True):
-        label, uid = relations.concrete(model)._meta.label, f"integrity.capture.{model._meta.label}"
+        label, uid = relation.concrete(model)._meta.label, f"integrity.capture.{model._meta.label}"
         if label in catalogue.parents and settings.is_off(label):
             post_delete.connect(tell_off, sender=model, dispatch_uid=uid)
             _connected[uid] = model
@@ -97,13 +101,13 @@ def flush(sender: Model, using: str, **_: object) -> None:
     """The model's first `post_delete`: log what was gathered for it. Later ones find nothing."""
     operation = _operation(using)
     found = _gathered.get(operation, {}).pop(sender, None) if operation is not None else None
-    if found and is_home(relations.concrete(sender), using):
-        _insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)
+    if found and is_home(relation.concrete(sender), using):
+        _insert(relation.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)
 
 
 def tell_off(sender: Model, using: str, **_: object) -> None:
     """`post_delete` of a parent that is not recorded: say once in a process what stays behind."""
-    parent = relations.concrete(sender)
+    parent = relation.concrete(sender)
     told = (parent, using, ("", ""))
     if told in _told or not is_home(parent, using):
         return
@@ -142,7 +146,7 @@ def record(
             if len(logged) < len(found):
                 if found_elsewhere := schemas.elsewhere(model, using):
                     raise NotTheParents(model._meta.label, using, *found_elsewhere)
-                text = {relations.format_key(relations.primary_key(model), pk) for pk, _ in found}
+                text = {format_key(relation.primary_key(model), pk) for pk, _ in found}
                 alive = ", ".join(sorted(text - set(logged)))
                 raise ParentStillExists(
                     f"{model._meta.label} {alive} still has a row in {using!r}: delete it first,"
@@ -172,26 +176,26 @@ def pending(
     target = _target(parent, field)
     if value is None:
         return False
-    texts = _texts(target, relations.parse_key(target, value))
-    name = None if target == relations.primary_key(parent) else target.name
-    logs = relations.databases_for(parent) if using is None else (relations.log_database(using),)
+    texts = _texts(target, parse_key(target, value))
+    name = None if target == relation.primary_key(parent) else target.name
+    logs = databases_for(parent) if using is None else (discovery.log_database(using),)
     return any(log.pending(parent._meta.label, texts, field=name, using=each) for each in logs)
 
 
 def _texts(field: relations.Field, key: Any) -> list[str]:
     """Return how the log may have that key: a decimal, with all of its places, too."""
-    texts = [relations.format_key(field, key)]
+    texts = [format_key(field, key)]
     if isinstance(decimal := origin(field), models.DecimalField):
         places = Decimal(1).scaleb(-decimal.decimal_places)
         with suppress(InvalidOperation):  # it has more digits than the field
-            texts.append(relations.format_key(field, key.quantize(places)))
+            texts.append(format_key(field, key.quantize(places)))
     return [*dict.fromkeys(texts)]
 
 
 def _target(parent: Model, field: str | None) -> relations.Field:
     """Return the field of that name that keys hold; without a name, the primary key."""
-    pk = relations.primary_key(parent)
-    known = {each.name: each for each in (pk, *relations.targets(parent))}
+    pk = relation.primary_key(parent)
+    known = {each.name: each for each in (pk, *discovery.targets(parent))}
     if field not in {None, "pk", *known}:
         raise UnknownName(f"field of {parent._meta.label} that keys hold", str(field), known)
     return pk if field is None else known.get(field, pk)
@@ -202,7 +206,7 @@ def is_home(parent: Model, using: str) -> bool:
 
     Another alias of the same physical database counts (a second route, a test mirror).
     """
-    homes = relations.databases_for(parent)
+    homes = databases_for(parent)
     return using in homes or address(using) in {address(home) for home in homes} - {None}
 
 
@@ -212,9 +216,9 @@ def _by_model(
     if isinstance(parents, tuple) and parents and isinstance(parents[0], type):
         model, keys = parents
         parent = _tracked(model)
-        pk = relations.primary_key(parent)
-        if fields := relations.targets(parent):
-            held = ", ".join(relations.label(field) for field in fields)
+        pk = relation.primary_key(parent)
+        if fields := discovery.targets(parent):
+            held = ", ".join(relation.label(field) for field in fields)
             raise InvalidKey(
                 f"a key of {parent._meta.label} does not tell {held}, which relations hold:"
                 " give the instances, loaded before the delete"
@@ -225,19 +229,19 @@ def _by_model(
     for instance in cast("Iterable[models.Model]", parents):
         parent = _tracked(type(instance))
         targets = _targets(parent, instance, "", fresh=True)
-        key = _key(relations.primary_key(parent), instance.pk)
+        key = _key(relation.primary_key(parent), instance.pk)
         found.setdefault(parent, []).append((key, targets))
     return found
 
 
 def _key(pk: relations.Field, value: Any) -> Any:
     if value is None:
-        raise InvalidKey(f"None is no key of {relations.label(pk)}: was the instance saved?")
-    return relations.parse_key(pk, str(value))
+        raise InvalidKey(f"None is no key of {relation.label(pk)}: was the instance saved?")
+    return parse_key(pk, str(value))
 
 
 def _tracked(model: Model) -> Model:
-    return relations.catalogue().parent(relations.concrete(model)._meta.label)
+    return relations.catalogue().parent(relation.concrete(model)._meta.label)
 
 
 def _insert(
@@ -251,13 +255,13 @@ def _insert(
     for batch in _batches(found):
         keys, targets = zip(*batch, strict=True)
         logged += log.record(parent, keys, targets, source=source, using=using)
-    phases.reached(Phase.RECORDED)
+    failpoints.reached(Phase.RECORDED)
     if not logged and source == Deletion.Source.SIGNAL:
         _tell_elsewhere(parent, using)
     if logged:
         # A function, no partial: Django asks a robust callback that fails for its __qualname__.
         def announce() -> None:
-            phases.reached(Phase.COMMITTED)
+            failpoints.reached(Phase.COMMITTED)
             deletion_recorded.send_robust(
                 sender=Deletion, parent=parent._meta.label, keys=tuple(logged), using=using
             )
@@ -290,7 +294,7 @@ def _targets(
     The instance that `delete()` was called on may carry values that were never saved: what counts
     is the row (`fresh=False` reads it).
     """
-    fields = relations.targets(relations.concrete(sender))
+    fields = discovery.targets(relation.concrete(sender))
     if not fields:
         return None
     if not fresh:
@@ -298,7 +302,7 @@ def _targets(
         instance = row.only(*(field.name for field in fields)).first() or instance
     values = {field: getattr(instance, field.attname) for field in fields}
     return {
-        field.name: None if value is None else relations.format_key(field, value)
+        field.name: None if value is None else format_key(field, value)
         for field, value in values.items()
     }
 

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.backends.utils import truncate_name
 
-from . import columns, conf, relations
-from .backends.postgresql import attempts, changes, definers, installed
-from .backends.postgresql.functions import (
+from .. import conf, relations
+from ..backends.postgresql import attempts, changes, definers, installed
+from ..backends.postgresql.functions import (
     CAPTURE,
     REFUSE,
     Columns,
@@ -38,19 +38,20 @@ from .backends.postgresql.functions import (
     recording,
     refusing,
 )
-from .backends.postgresql.installed import Harm
-from .exceptions import InvalidSetting, TablesHeld
-from .models import Deletion
-from .plain_logging import logger_of
+from ..backends.postgresql.installed import Harm
+from ..exceptions import InvalidSetting, TablesHeld
+from ..isolation.loggers import logger_of
+from ..models import Deletion
+from ..relations import columns, discovery, homes, relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from .backends.postgresql.attempts import Held
-    from .backends.postgresql.changes import Step
-    from .backends.postgresql.definers import Definer, Roles
-    from .backends.postgresql.installed import Fault, Found
-    from .relations import Catalogue, Model
+    from ..backends.postgresql.attempts import Held
+    from ..backends.postgresql.changes import Step
+    from ..backends.postgresql.definers import Definer, Roles
+    from ..backends.postgresql.installed import Fault, Found
+    from ..relations import Catalogue, Model
 
 logger = logger_of("integrity.triggers")
 
@@ -109,17 +110,17 @@ def require(catalogue: Catalogue) -> None:
     for label, model in catalogue.parents.items():
         if not conf.current().by_trigger(label):
             continue
-        for using in relations.databases_for(model):
+        for using in homes.databases_for(model):
             if connections[using].vendor != "postgresql":
                 raise InvalidSetting(
                     f"INTEGRITY['capture'] asks for a trigger on {label}, which lives in {using!r}"
                     f" ({connections[using].vendor}): only PostgreSQL has them. Give it 'signal'"
                 )
-        for field in (relations.primary_key(model), *relations.targets(model)):
+        for field in (relation.primary_key(model), *discovery.targets(model)):
             if columns.origin(field).get_internal_type() not in KEYS:
                 raise InvalidSetting(
                     f"INTEGRITY['capture'] asks for a trigger on {label}, but the text of"
-                    f" {relations.label(field)} in PostgreSQL differs from Python's."
+                    f" {relation.label(field)} in PostgreSQL differs from Python's."
                     " Give it 'signal'"
                 )
 
@@ -253,7 +254,7 @@ def _wanted(using: str, log: Place) -> list[Wanted]:
     asked = {
         label: model
         for label, model in catalogue.parents.items()
-        if settings.by_trigger(label) and using in relations.databases_for(model)
+        if settings.by_trigger(label) and using in homes.databases_for(model)
     }
     tables = installed.places(using, [_quote(m._meta.db_table, using) for m in asked.values()])
     return [
@@ -264,8 +265,8 @@ def _wanted(using: str, log: Place) -> list[Wanted]:
 
 
 def _of_parent(label: str, parent: Model, table: Place, log: Place) -> Wanted:
-    targets = {field.name: str(field.column) for field in relations.targets(parent)}
-    values = Columns.of(str(relations.primary_key(parent).column), targets)
+    targets = {field.name: str(field.column) for field in discovery.targets(parent)}
+    values = Columns.of(str(relation.primary_key(parent).column), targets)
     record = Place(log.schema, _function(CAPTURE, label))
     refuse = Place(log.schema, _function(REFUSE, label))
     return Wanted(

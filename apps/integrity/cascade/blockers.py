@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from . import claims
-from .backends.errors import Trouble, trouble_of
-from .plain import reason_of_error
-from .plain_logging import Origin, origin_of
+from ..backends import missing_tables
+from ..backends.errors import Trouble, trouble_of
+from ..isolation.loggers import Origin, origin_of
+from ..isolation.redaction import reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .log import Claim
-    from .relations import Relation
+    from ..log import Claim
+    from ..relations import Relation
 
 #: A reason names so many relations.
 LABELS = 3
@@ -56,7 +56,7 @@ def obstacle(
     It asks which tables are missing, where that may be the cause.
     """
     try:
-        reason, code = claims.failure(error, along, database)
+        reason, code = missing_tables.failure(error, along, database)
     except Exception:  # noqa: BLE001 (whatever the look for tables met: the first error counts)
         reason, code = reason_of_error(error), origin_of(error)
     trouble = trouble_of(error, connections[database].vendor, missing=not code)

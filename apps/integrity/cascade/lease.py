@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from . import log
-from .plain_logging import logger_of
+from .. import log
+from ..isolation.loggers import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .log import Claim
+    from ..log import Claim
 
 logger = logger_of("integrity.cascade")
 

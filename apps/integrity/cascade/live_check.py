@@ -31,82 +31,23 @@ rows were left, the alarm "kept" lasts until an operator acknowledges it, or has
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError, Error, IntegrityError, connections
-
-from . import log, missing, relations, statements, stored
-from .backends import visibility
-from .backends.errors import database_of, described
-from .columns import generic_of
-from .exceptions import FilteredRead
-from .generic import narrowed
-from .plain import plain
-from .plain_logging import Origin, logger_of, origin_of
-from .plan import plan
+from .. import backends, log, relations
+from ..isolation.loggers import logger_of
+from ..relations import stored
+from ..relations.generic import narrowed
+from ..relations.keys import as_held, parse_key, writes_text
+from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from .log import Claim
-    from .relations import Field, Model, Relation
+    from ..log import Claim
+    from ..relations import Field, Relation
 
 
 logger = logger_of("integrity.cascade")
-
-
-def missing_table(relation: Relation, database: str | None = None) -> str:
-    """Which table of parents, of children or below them is not there, and the remedy; or "".
-
-    Or shows only a part of its rows. Or of content types, where a generic relation needs them. Of
-    children those in `database`, if that is given.
-    """
-    wanted = tables(relation, database)
-    if generic := generic_of(relation.field):
-        wanted.append((generic.column.remote_field.model, generic.content_types))
-    reasons = (missing.table(model, using=alias) for model, alias in wanted)
-    return next(filter(None, reasons), "") or _hidden(wanted)
-
-
-def _hidden(wanted: Iterable[tuple[Model, str]]) -> str:
-    """Return which of those tables shows only a part of its rows, why, and the remedy; or ""."""
-    for model, alias in wanted:
-        with suppress(Error):  # the first error is what counts
-            if connections[alias].connection and (why := visibility.reason(model, alias)):
-                return plain(FilteredRead(model._meta.db_table, alias, why))
-    return ""
-
-
-def tables(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
-    """Return the tables of a relation: children and what is below them, then parents.
-
-    Each as a model and an alias; of children those in `database`, if that is given.
-    """
-    children = [relation.child]
-    if relation.policy.cascades:
-        children = [each.field.model for each in plan(relation).root.all]
-    aliases = [database] if database else relation.child_databases
-    found = [(model, alias) for alias in aliases for model in children]
-    return [*found, *((relation.parent, home) for home in relation.parent_databases)]
-
-
-def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, Origin]:
-    """What to say of an error of work in `database`, and the code that it came through.
-
-    Of a table that is not there it says which and the remedy, and no code is to blame. The error's
-    text, which may quote rows, is in the log at the level DEBUG only.
-    """
-    if isinstance(error, FilteredRead):
-        return plain(error), Origin()
-    # Rows that are refused are in tables that are there, and may be very many: none is looked up.
-    if isinstance(error, Error) and not isinstance(error, IntegrityError | DataError):
-        reasons = (missing_table(each, database) for each in along)
-        if missing := next(filter(None, reasons), ""):
-            return missing, Origin()
-    logger.debug("an error of work in %s", database, exc_info=error)
-    vendor = connections[database_of(error) or database].vendor
-    return described(error, vendor), origin_of(error)
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:
@@ -124,7 +65,7 @@ class Held:
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
-        self.pk = relations.primary_key(self.parent)
+        self.pk = primary_key(self.parent)
         self.relations = tuple(map(narrowed, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
         self._known: dict[Field, dict[int, Any]] = {}
@@ -158,7 +99,7 @@ class Held:
         gone = self._gone(relation, again=False)
         if not gone:
             return set()
-        held = statements.on(self.claim.database).keys_with_rows(
+        held = backends.on(self.claim.database).keys_with_rows(
             relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
         )
         return {owner for owner, key in gone.items() if key in held}
@@ -173,7 +114,7 @@ class Held:
         if not keys:
             return {}
         database, wanted = self.claim.database, [*dict.fromkeys(keys.values())]
-        rows = statements.on(database).count_by_key(
+        rows = backends.on(database).count_by_key(
             relation.field, wanted, log.COUNTED_MAX + 1, using=database
         )
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
@@ -212,9 +153,7 @@ class Held:
                 for each in self.claim.cascades
             }
             self._known[target] = {
-                owner: relations.parse_key(target, text)
-                for owner, text in texts.items()
-                if text is not None
+                owner: parse_key(target, text) for owner, text in texts.items() if text is not None
             }
         return self._known[target]
 
@@ -224,8 +163,8 @@ class Held:
         A text that holds a key of another type is written anew; else rows hold what parents do.
         """
         values, field = self._values(relation.target), relation.field
-        if relations.writes_text(field):
-            values = {owner: relations.as_held(field, value) for owner, value in values.items()}
+        if writes_text(field):
+            values = {owner: as_held(field, value) for owner, value in values.items()}
         return self._prepare(field, values, self.claim.database)
 
     def _prepare(self, field: Field, values: dict[int, Any], using: str) -> dict[int, Any]:
@@ -241,7 +180,7 @@ class Held:
         for home in relation.parent_databases:
             keys = self._prepare(target, self._values(target), home)
             wanted = [*dict.fromkeys(keys.values())]
-            there = wanted and statements.on(home).keys_with_rows(target, wanted, using=home)
+            there = wanted and backends.on(home).keys_with_rows(target, wanted, using=home)
             if there:
                 living |= {owner for owner, key in keys.items() if key in there}
         return living

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import models
 from django.db.models.deletion import Collector
 
-from . import relations, statements, stored
-from .exceptions import UnusablePolicy
-from .isolation import contained
-from .plan import Way, replacement
-from .policies import require_usable
-from .stored import with_keys
+from .. import backends
+from ..exceptions import UnusablePolicy
+from ..isolation.failures import contained
+from ..relations import relation, stored
+from ..relations.homes import databases_for
+from ..relations.keys import as_key
+from ..relations.plan import Way, replacement
+from ..relations.policies import require_usable
+from ..relations.stored import with_keys
 from .trees import delete_trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .plan import Node
-    from .relations import Field, ForeignKey
+    from ..relations import Field
+    from ..relations.plan import Node
+    from ..relations.relation import ForeignKey
     from .trees import Allowance, Counts, Stepped
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
@@ -63,7 +67,7 @@ def _set_based(
     require_usable(node.field, node.label, using)
     if node.below:
         return delete_trees(node, keys, allowed, using, patient=patient)
-    gone = statements.on(using).delete_rows(
+    gone = backends.on(using).delete_rows(
         node.field, keys, allowed.rows, using=using, patient=patient
     )
     return {node.label: gone}, gone.total() >= allowed.rows
@@ -81,10 +85,10 @@ def _collector(
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
     model, most = node.field.model, allowed.rows
-    pk = relations.primary_key(model)
-    roots = statements.on(using).lock_rows(node.field, keys, most, using=using)
+    pk = relation.primary_key(model)
+    roots = backends.on(using).lock_rows(node.field, keys, most, using=using)
     if roots:
-        statements.on(using).end_step_reads(using=using)
+        backends.on(using).end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             with_keys(pk, [root for root, each in roots.items() if each == key])
@@ -104,7 +108,7 @@ def _update(
     """Put the policy's value in place of `keys`."""
     require_usable(node.field, node.label, using)
     value = replacement(node.field, using)
-    on = statements.on(using)
+    on = backends.on(using)
     if value is not None and not _lives(node.field, value):
         if not on.keys_with_rows(node.field, keys, using=using):
             return {}, False
@@ -115,11 +119,11 @@ def _update(
 
 def _lives(field: ForeignKey, value: Any) -> bool:
     """Whether a parent has that key; a value that is none refers to nobody, and may stand."""
-    key = relations.as_key(field, value)
+    key = as_key(field, value)
     target: Field = field.target_field
-    homes = relations.databases_for(relations.concrete(field.remote_field.model))
+    homes = databases_for(relation.concrete(field.remote_field.model))
     return key is None or any(
-        statements.on(home).keys_with_rows(target, [stored.prepare(target, key, home)], using=home)
+        backends.on(home).keys_with_rows(target, [stored.prepare(target, key, home)], using=home)
         for home in homes
     )
 

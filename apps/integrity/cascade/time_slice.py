@@ -26,26 +26,28 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from . import conf, control, log, phases, statements
-from .backends.errors import Trouble, trouble_of
-from .claims import Held
-from .exceptions import DatabaseHindered, InvalidKey, RowsKept
-from .obstacles import LOCKED, Obstacle, failed, not_known
-from .phases import Phase
-from .plan import Way, plan
-from .signals import cascade_finished
-from .steps import COLLECTOR_ROWS, STEPS, each_of
+from .. import backends, conf, log
+from ..backends.connections import given_up, watched
+from ..backends.errors import Trouble, trouble_of
+from ..exceptions import DatabaseHindered, InvalidKey, RowsKept
+from ..log import failpoints
+from ..log.failpoints import Phase
+from ..relations.plan import Way, plan
+from ..signals import cascade_finished
+from .blockers import LOCKED, Obstacle, failed, not_known
+from .live_check import Held
+from .strategies import COLLECTOR_ROWS, STEPS, each_of
 from .trees import Allowance, TooManyLeaves
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Collection, Mapping
 
-    from .control import Away
-    from .log import Claim
-    from .pace import Pace, Paces
-    from .plan import Plan
-    from .relations import Relation
+    from ..backends.batch_size import Pace, Paces
+    from ..backends.connections import Away
+    from ..log import Claim
+    from ..relations import Relation
+    from ..relations.plan import Plan
     from .trees import Stepped
 
 
@@ -103,7 +105,7 @@ class TimeSlice:
 
     def _left_along(self, relation: Relation) -> set[int]:
         try:
-            with control.watched(self.database):
+            with watched(self.database):
                 return self.held.left_along(relation)
         except self.away:
             raise
@@ -115,7 +117,7 @@ class TimeSlice:
         """Take steps until no row is left or time is up; return whether none of them failed."""
         self.obstacles.pop(relation.label, None)
         try:
-            with control.watched(self.database):
+            with watched(self.database):
                 while self._step(relation, way):
                     if time.monotonic() >= self.until:
                         self.late = True
@@ -180,9 +182,9 @@ class TimeSlice:
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(_timed, pace)),
-            control.given_up(database, self.away),
+            given_up(database, self.away),
         ):
-            statements.on(database).begin_step(
+            backends.on(database).begin_step(
                 lock_seconds=conf.current().lock_seconds, using=database
             )
             counts, more = STEPS[way.way](way.root, keys, allowed, database, patient=self.patient)
@@ -191,12 +193,12 @@ class TimeSlice:
             _require_asked(relation, touched, keys)
             if touched and touched - self.held.owners(relation).keys():
                 raise _CameBack
-            phases.reached(Phase.REMOVED)
+            failpoints.reached(Phase.REMOVED)
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
         pace.took(time.monotonic() - began + looks, full=more)
         self._grow(relation, done=bool(counts.get(way.root.label)))
-        phases.reached(Phase.REMOVAL_COMMITTED)
+        failpoints.reached(Phase.REMOVAL_COMMITTED)
         return counts, more
 
     def _allowance(self, relation: Relation, way: Plan, pace: Pace) -> Allowance:
@@ -228,7 +230,7 @@ class TimeSlice:
             self.patient = True
         before = self.changed
         try:
-            with control.watched(self.database):
+            with watched(self.database):
                 more = self._step(relation, plan(relation), cascades)
                 if not more and self.changed == before and self.patient:
                     self._require_gone(relation, cascades)
@@ -248,7 +250,7 @@ class TimeSlice:
 
     def _lockable(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is held by nobody."""
-        keys, on = list(self.held.owners(relation, again=False)), statements.on(self.database)
+        keys, on = list(self.held.owners(relation, again=False)), backends.on(self.database)
         with transaction.atomic(using=self.database):
             on.begin_step(lock_seconds=conf.current().lock_seconds, using=self.database)
             return bool(keys and on.lock_rows(relation.field, keys, 1, using=self.database))
@@ -267,7 +269,7 @@ class TimeSlice:
         unfinished = set[int]().union(*left.values(), *unknown.values())
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
         self._finish(complete)
-        phases.reached(Phase.FINISHED)
+        failpoints.reached(Phase.FINISHED)
         stuck = {pk: self._obstacles_of(pk, left, unknown) for pk in unfinished}
         stuck = {pk: found for pk, found in stuck.items() if found}
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
@@ -277,12 +279,12 @@ class TimeSlice:
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
         """End what kept all of its rows; the rest is done, and will be verified."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
-        with control.watched(claim.database):
+        with watched(claim.database):
             for relation in self.held.relations if complete else ():
                 free |= self.held.free_along(relation)
                 for pk, number in self.held.kept_along(relation).items():
                     kept.setdefault(pk, {})[relation.label] = number
-            barrier = statements.on(claim.database).next_transaction(using=claim.database)
+            barrier = backends.on(claim.database).next_transaction(using=claim.database)
         kept = {pk: found for pk, found in kept.items() if pk in complete}
         whole = {pk: each for pk, each in kept.items() if pk not in free}
         log.note(claim, {pk: found for pk, found in kept.items() if pk not in whole})

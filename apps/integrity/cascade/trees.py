@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from . import relations, statements
-from .exceptions import RowsKept
-from .plan import replacement
+from .. import backends
+from ..exceptions import RowsKept
+from ..relations import relation
+from ..relations.plan import replacement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .plan import Node
-    from .relations import Field
+    from ..relations import Field
+    from ..relations.plan import Node
 
 #: Rows changed, for each label and key.
 Counts = dict[str, Counter[Any]]
@@ -74,7 +75,7 @@ def delete_trees(
     node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
 ) -> Stepped:
     """Delete rows of `keys` that others refer to, with those. See Note [Whole rows]."""
-    on = statements.on(using)
+    on = backends.on(using)
     leaves = (sub.field for top in node.all for sub in top.below)
     if patient and not allowed.in_parts and all(on.goes_first(f, using=using) for f in leaves):
         return _RootsFirst(using, allowed).step(node, keys)
@@ -86,7 +87,7 @@ class _Tree:
 
     def __init__(self, using: str, allowed: Allowance, *, patient: bool = True) -> None:
         self.using, self.allowed, self.patient = using, allowed, patient
-        self.on = statements.on(using)
+        self.on = backends.on(using)
         self.counts: Counts = defaultdict(Counter)
         self.roots = self.changed = 0
 
@@ -232,4 +233,4 @@ class _LeavesFirst(_Tree):
     def _delete(self, node: Node, owners: dict[Any, Any]) -> None:
         """Delete rows whose leaves are gone and that this transaction has locked."""
         if owners:
-            self._remove(node, relations.primary_key(node.field.model), owners)
+            self._remove(node, relation.primary_key(node.field.model), owners)

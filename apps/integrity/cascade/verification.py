@@ -19,21 +19,26 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections, transaction
 
-from . import claims, conf, control, log, phases, relations, statements
-from .backends.errors import Trouble, database_of, trouble_of, words_of
-from .exceptions import DatabaseHindered
-from .isolation import isolated
-from .phases import Phase
-from .plain import reason_of_error
-from .plain_logging import logger_of
-from .statements.barriers import Standing, standing, words
+from .. import backends, conf, log, relations
+from ..backends import missing_tables
+from ..backends.barriers import Standing, standing, words
+from ..backends.connections import AWAY, given_up, watched
+from ..backends.errors import Trouble, database_of, trouble_of, words_of
+from ..control import circuit_breaker
+from ..exceptions import DatabaseHindered
+from ..isolation.failures import isolated
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import reason_of_error
+from ..log import failpoints
+from ..log.failpoints import Phase
+from . import live_check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .control import Away
-    from .log import Claim
-    from .statements.barriers import Barrier, Horizon
+    from ..backends.barriers import Barrier, Horizon
+    from ..backends.connections import Away
+    from ..log import Claim
 
 
 logger = logger_of("integrity.verify")
@@ -67,8 +72,8 @@ def verify(
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    away = (*control.AWAY, *interruptions)
-    done.unreachable = control.in_each_log(
+    away = (*AWAY, *interruptions)
+    done.unreachable = circuit_breaker.in_each_log(
         database, lambda using, _: _verify_log(using, deadline, done, away), away
     )
     return done
@@ -76,8 +81,8 @@ def verify(
 
 def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
     settings = conf.current()
-    with control.watched(done.database):
-        now = statements.on(done.database).oldest_transaction(using=done.database)
+    with watched(done.database):
+        now = backends.on(done.database).oldest_transaction(using=done.database)
     while not done.more:
         claim = log.claim_done(
             done.database,
@@ -90,7 +95,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
             done.held = _left_behind(done.database, now, using) or done.held
             return
         try:
-            with control.watched(done.database):
+            with watched(done.database):
                 _probe(claim, done, away)
         except away as raised:
             slow = not isinstance(raised, DatabaseHindered)
@@ -110,8 +115,8 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     """
     due = _due_barriers(database, now, using)
     while foreign := [pk for pk, each in due.items() if standing(each, now) is Standing.FOREIGN]:
-        with control.watched(database):
-            barrier = statements.on(database).next_transaction(using=database)
+        with watched(database):
+            barrier = backends.on(database).next_transaction(using=database)
         if barrier is None or not log.renew_barriers(database, foreign, barrier, using=using):
             break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
@@ -119,7 +124,7 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     held = [each.number for each in due.values() if each and standing(each, now) is Standing.HELD]
     reason = _what_holds(database, max(held)) if held else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
-        control.held(database, reason, using=using)
+        circuit_breaker.held(database, reason, using=using)
     return reason
 
 
@@ -132,8 +137,8 @@ def _due_barriers(database: str, now: Horizon | None, using: str) -> Mapping[int
 def _what_holds(database: str, number: int) -> str:
     """Return in words what holds a barrier with that number; "" where it has ended by now."""
     try:
-        with control.watched(database):
-            blocker = statements.on(database).blocker(using=database)
+        with watched(database):
+            blocker = backends.on(database).blocker(using=database)
     except Error as error:
         return f"waits for an older transaction, which cannot be seen: {reason_of_error(error)}"
     return words(blocker) if blocker and blocker.number < number else ""
@@ -148,17 +153,17 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
         logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
         log.delay(claim, halved=halved)
         return
-    why, code = claims.failure(error, claims.relations_of(claim), claim.database)
+    why, code = missing_tables.failure(error, live_check.relations_of(claim), claim.database)
     reason = f"verification failed: {why}"
     logger.error("%s in %s%s", reason, claim.database, code)
     done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
 def _probe(claim: Claim, done: Verified, away: Away) -> None:
-    held = claims.Held(claim)
+    held = live_check.Held(claim)
     leftover = _left(held, away)
     kept = {pk: each for pk, each in _kept(held).items() if pk not in leftover}
-    phases.reached(Phase.PROBED)
+    failpoints.reached(Phase.PROBED)
     done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
     done.kept += len(log.keep(claim, kept))
     done.verified += log.verify(
@@ -166,7 +171,7 @@ def _probe(claim: Claim, done: Verified, away: Away) -> None:
     )
 
 
-def _kept(held: claims.Held) -> dict[int, dict[str, int]]:
+def _kept(held: live_check.Held) -> dict[int, dict[str, int]]:
     """Return the cascades that leave rows alone, or did so before, with relations and rows."""
     found = {pk: dict(each.kept) for pk, each in held.cascades.items() if each.kept}
     for relation in held.relations:
@@ -175,7 +180,7 @@ def _kept(held: claims.Held) -> dict[int, dict[str, int]]:
     return found
 
 
-def _left(held: claims.Held, away: Away) -> set[int]:
+def _left(held: live_check.Held, away: Away) -> set[int]:
     """Return the cascades that have rows left. It waits `lock_seconds` at most for a table.
 
     Where nothing can be locked (SQLite), a transaction could take the write lock, so there is none.
@@ -183,7 +188,7 @@ def _left(held: claims.Held, away: Away) -> set[int]:
     database = held.claim.database
     if not connections[database].features.has_select_for_update:
         return held.with_rows(held.relations)
-    with transaction.atomic(using=database), control.given_up(database, away):
+    with transaction.atomic(using=database), given_up(database, away):
         seconds = conf.current().lock_seconds
-        statements.on(database).begin_step(lock_seconds=seconds, using=database)
+        backends.on(database).begin_step(lock_seconds=seconds, using=database)
         return held.with_rows(held.relations)

@@ -21,20 +21,24 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import claims, conf, control, leases, log, phases, relations
-from .exceptions import DatabaseHindered
-from .isolation import isolated
-from .obstacles import Fate, Obstacle, fate, obstacle, reason_of, were_locked
-from .pace import Paces
-from .phases import Phase
-from .plain_logging import Origin, logger_of
+from .. import conf, log, relations
+from ..backends import connections
+from ..backends.batch_size import Paces
+from ..control import actions, circuit_breaker
+from ..exceptions import DatabaseHindered
+from ..isolation.failures import isolated
+from ..isolation.loggers import Origin, logger_of
+from ..log import failpoints
+from ..log.failpoints import Phase
+from . import lease, live_check
+from .blockers import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .control import Away
-    from .log import Claim, Claimed
+    from ..backends.connections import Away
+    from ..log import Claim, Claimed
 
 logger = logger_of("integrity.cascade")
 
@@ -74,7 +78,7 @@ def drain(
     more, because the process that had it died), it takes over at once what it had claimed.
     """
     done = Drained(database=relations.catalogue().database(database))
-    away = (*control.AWAY, *interruptions)
+    away = (*connections.AWAY, *interruptions)
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
 
     def work(using: str, healed: Callable[[], None]) -> None:
@@ -82,7 +86,7 @@ def drain(
             log.take_over(done.database, owner=owner, using=using)
         _drain_log(using, owner, deadline, done, away, healed)
 
-    hindered = control.in_each_log(database, work, away, writes=True)
+    hindered = circuit_breaker.in_each_log(database, work, away, writes=True)
     done.unreachable = hindered or done.unreachable
     return done
 
@@ -100,7 +104,7 @@ def _drain_log(
         settings.statement_rows,
         most=settings.statement_rows_max,
         seconds=settings.statement_seconds,
-        recall=partial(control.step_rows, done.database, using=using),
+        recall=partial(circuit_breaker.step_rows, done.database, using=using),
     )
     try:
         while not done.more:
@@ -113,19 +117,19 @@ def _drain_log(
             )
             if claim is None:
                 return
-            phases.reached(Phase.CLAIMED)
+            failpoints.reached(Phase.CLAIMED)
             until = min(deadline, time.monotonic() + settings.turn_seconds)
-            with leases.renewed(claim, lease_seconds=settings.lease_seconds):
+            with lease.renewed(claim, lease_seconds=settings.lease_seconds):
                 _Run(paces, done, until, away).work(claim, patient=not were_locked(claim))
             healed()
             done.more = time.monotonic() >= deadline
             # Before the first claim, others have asked.
-            if control.is_paused(done.database, using=using):
+            if actions.is_paused(done.database, using=using):
                 return
     finally:
         if (learned := paces.learned()) is not None:
             with contextlib.suppress(Error):  # else the next run learns it anew
-                control.remember_step_rows(done.database, learned, using=using)
+                circuit_breaker.remember_step_rows(done.database, learned, using=using)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class _Run:
         self, claim: Claim, removed: dict[int, Counter[str]], *, patient: bool
     ) -> Mapping[int, tuple[Obstacle, ...]]:
         try:
-            with control.watched(claim.database):
+            with connections.watched(claim.database):
                 time_slice = TimeSlice(
                     claim,
                     self.until,
@@ -172,7 +176,7 @@ class _Run:
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            found = obstacle(error, claims.relations_of(claim), claim.database)
+            found = obstacle(error, live_check.relations_of(claim), claim.database)
             return dict.fromkeys((each.id for each in claim.cascades), (found,))
         self.done.finished += time_slice.finished
         self.done.kept += time_slice.kept
@@ -183,7 +187,7 @@ class _Run:
         here = {claim.database, claim.using}
         if not isinstance(raised, DatabaseHindered) or raised.database in here:
             return False
-        self.done.unreachable = reason = control.waits_for(claim.database, raised)
+        self.done.unreachable = reason = circuit_breaker.waits_for(claim.database, raised)
         rows = {each.id: each.rows for each in claim.cascades}
         log.release(claim, rows, reason=reason, waits=True)
         return True
@@ -243,7 +247,7 @@ class _Run:
     def _noting(self, claim: Claim) -> Iterator[None]:
         """Around the note of what became of a claim: where it fails, the lease ends by itself."""
         what = f"noting a failure in {claim.database}"
-        with isolated(what, passing=self.away), control.watched(claim.using):
+        with isolated(what, passing=self.away), connections.watched(claim.using):
             yield
 
     def _halve(self, claim: Claim, *, patient: bool) -> None:

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core import checks
 from django.db.models.constants import LOOKUP_SEP
 
-from .. import relations
+from .. import conf, relations
 from . import joins
 from .scope import concerns, scoped
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..relations import Model
     from .joins import Step
 
-PACKAGE = relations.__package__
+PACKAGE = conf.__package__
 KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.admin"
 #: An option, what it names, and the JOIN that this asks for.
 Found: TypeAlias = "tuple[str, object, Step]"

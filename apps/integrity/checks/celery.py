@@ -28,7 +28,7 @@ from ..routing import (
     queue_for,
 )
 
-PACKAGE = relations.__package__
+PACKAGE = conf.__package__
 ONE_LINE = (
     f"from {PACKAGE}.routing import celery_settings, and after the last line about Celery:"
     " vars().update(celery_settings(vars()))"

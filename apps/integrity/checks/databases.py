@@ -8,10 +8,12 @@ from django.apps import apps
 from django.core import checks
 from django.db import connections
 
-from .. import claims, control, missing, relations, triggers
-from ..backends import visibility
+from .. import conf, relations
+from ..backends import missing_tables, visibility
 from ..backends.addresses import address
+from ..backends.connections import reach
 from ..backends.postgresql.installed import Harm
+from ..capture import triggers
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
 from . import schemas
@@ -56,7 +58,7 @@ def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessag
 
     A warning, because `migrate` runs it first and stops at errors.
     """
-    table, package = Deletion._meta.db_table, relations.__package__
+    table, package = Deletion._meta.db_table, conf.__package__
     return [
         checks.Warning(
             f"The deletion log is not in {using!r}: there is no table {table!r}, so deletes fail.",
@@ -90,7 +92,7 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
             id="integrity.W004",
         )
         for alias, model, home in wanted
-        if (table := missing.name_in(model, using=alias)) in there.get(alias, ())
+        if (table := missing_tables.name_in(model, using=alias)) in there.get(alias, ())
     ]
 
 
@@ -145,7 +147,7 @@ def _concerned() -> dict[str, list[Model]]:
     """By alias, the tables of the relations' ends and below, and our own that have to be there."""
     found: dict[str, dict[Model, None]] = {}
     for each in relations.catalogue().relations:
-        for model, alias in claims.tables(each):
+        for model, alias in missing_tables.tables(each):
             found.setdefault(alias, {})[model] = None
     own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
     return {
@@ -162,7 +164,7 @@ def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
         if alias not in (databases or ()):
             continue
         try:
-            control.reach(alias)
+            reach(alias)
         except DatabaseUnreachable as error:
             found.append(_unreachable(error))
         else:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core import checks
 
-from .. import protection, relations
+from .. import relations
+from ..relations import delete_graph, relation
 from .admin import DJANGO, MIXIN, OURS
 from .keys import some
 from .scope import concerns, scoped
@@ -72,8 +73,8 @@ def refuses(admin: type) -> bool:
 
 def _unasked(site: Any, model: Model) -> list[str]:
     """Labels of what goes in other databases along with rows of the model, and has an admin."""
-    graph = protection.graph_of(relations.catalogue())
-    beyond = graph.beyond([relations.concrete(model)])
+    graph = delete_graph.graph_of(relations.catalogue())
+    beyond = graph.beyond([relation.concrete(model)])
     return sorted(each._meta.label for each in beyond if site.is_registered(each))
 
 

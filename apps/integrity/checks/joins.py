@@ -12,7 +12,8 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F
 from django.db.models.constants import LOOKUP_SEP
 
-from ..relations import concrete, databases_for
+from ..relations.homes import databases_for
+from ..relations.relation import concrete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

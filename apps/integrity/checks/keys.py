@@ -8,15 +8,16 @@ from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, models
 
-from .. import homes, policies, relations
-from ..columns import columns_of
+from .. import relations
+from ..relations import homes, policies
+from ..relations.columns import columns_of
 from .scope import scoped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..content_types import UnknownHome
     from ..relations import Relation
+    from ..relations.content_types import UnknownHome
 
 METHODS = ("db_for_read", "db_for_write")
 #: The policies that the database itself carries out, where Django has them (6.1).
@@ -59,10 +60,10 @@ def _remedy(key: UnknownHome) -> str:
             f" 'contenttypes': return db != {key.child_databases[0]!r}."
         )
     tracked = relations.catalogue().parents.values()
-    apart = (each for each in tracked if relations.databases_for(each) != key.child_databases)
+    apart = (each for each in tracked if homes.databases_for(each) != key.child_databases)
     parent = next(apart, None)
     name = parent._meta.label if parent else settings.AUTH_USER_MODEL
-    home = relations.databases_for(parent)[0] if parent else DEFAULT_DB_ALIAS
+    home = homes.databases_for(parent)[0] if parent else DEFAULT_DB_ALIAS
     return (
         "For each parent in another database, name the database whose ids the rows hold:"
         f' INTEGRITY = {{"relations": [Relation("{key.pointers[0]}", "{name}",'

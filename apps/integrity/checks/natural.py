@@ -8,7 +8,8 @@ from django.core import checks
 from django.db import models
 
 from .. import relations
-from ..columns import origin
+from ..relations import relation
+from ..relations.columns import origin
 from .keys import some
 from .scope import scoped
 
@@ -43,8 +44,8 @@ def is_natural(target: Field) -> bool:
 
 
 def _warning(target: Field, children: list[Relation]) -> checks.CheckMessage:
-    name, labels = relations.label(target), some([each.label for each in children])
-    key = target == relations.primary_key(children[0].parent)
+    name, labels = relation.label(target), some([each.label for each in children])
+    key = target == relation.primary_key(children[0].parent)
     asked = "" if key else f', field="{target.name}"'
     return checks.Warning(
         f"{name}, which {labels} refer{'s' * (len(children) == 1)} to, is a value that people"

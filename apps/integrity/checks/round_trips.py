@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import connections
 
-from .. import conf, relations, stored
-from ..columns import origin
+from .. import conf, relations
+from ..relations import keys, stored
+from ..relations.columns import origin
+from ..relations.relation import label, primary_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +42,7 @@ def returning(**_: Any) -> list[checks.CheckMessage]:
 def _fields(relation: Relation) -> Iterator[tuple[Field, str]]:
     """The fields of the relation's keys, each with an alias where its values are."""
     home = relation.parent_databases[0]
-    yield origin(relations.primary_key(relation.parent)), home
+    yield origin(primary_key(relation.parent)), home
     yield origin(relation.target), home
     yield origin(relation.field), relation.child_databases[0]
 
@@ -67,7 +69,7 @@ def _problem(field: Field, alias: str, *, triggers: bool) -> checks.CheckMessage
 
 
 def _error(field: Field, text: str, *, hint: str) -> checks.CheckMessage:
-    name = relations.label(field)
+    name = label(field)
     return checks.Error(
         f"{name} ({type(field).__name__}): {text}. Deletions would be carried out for other keys.",
         hint=hint,
@@ -119,7 +121,7 @@ def _load(field: Field, held: Any, alias: str) -> list[Any]:
 
 def _text(field: Field, value: Any) -> str | None:
     try:
-        return relations.text_of(field, value)
+        return keys.text_of(field, value)
     except Exception:  # noqa: BLE001 (as above)
         return None
 

@@ -10,6 +10,7 @@ from django.db import connections
 from .. import relations
 from ..backends import schemas
 from ..models import Deletion
+from ..relations import homes
 from .scope import scoped
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def apart(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
             id="integrity.E017",
         )
         for label, parent in relations.catalogue().parents.items()
-        for alias in relations.databases_for(parent)
+        for alias in homes.databases_for(parent)
         if alias in (databases or ())
         if (found := schemas.elsewhere(parent, alias)) is not None
     ]

@@ -8,10 +8,12 @@ from django.apps import apps
 from django.core import checks
 from django.db import connections
 
-from .. import conf, plan, relations
-from ..columns import generic_of
-from ..naming import points_anywhere
-from ..relations import databases_for, label
+from .. import conf, relations
+from ..relations import plan, policies
+from ..relations.columns import generic_of
+from ..relations.homes import databases_for
+from ..relations.relation import concrete, label
+from ..relations.resolve import points_anywhere
 from . import joins
 from .keys import in_database, some
 from .scope import scoped
@@ -205,7 +207,7 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     catalogue = relations.catalogue()
     missed: dict[Any, tuple[str, str]] = {}
     for relation in catalogue.relations:
-        if relation.policy is relations.Policy.CASCADE:
+        if relation.policy is policies.Policy.CASCADE:
             for node in plan.plan(relation).root.all[1:]:
                 missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
     for name, parent in catalogue.parents.items():
@@ -235,7 +237,7 @@ def _through(field: Any) -> Model:
 
 def _scattered(*models: Model) -> bool:
     """Whether they do not all have the same homes."""
-    return len({frozenset(databases_for(relations.concrete(each))) for each in models}) > 1
+    return len({frozenset(databases_for(concrete(each))) for each in models}) > 1
 
 
 def _where(*models: Model) -> str:

@@ -1,7 +1,4 @@
-"""Whether work on a child database may go on, by what happens and by what an operator says.
-
-The only writer of `ChildDatabase`, `Heartbeat` and `Audit`. What an operator does is audited in the
-same transaction.
+"""The circuit breaker of each child database: whether work on it may start now.
 
 Note [Healed]: a server that is read-only or full answers as well as ever. So one that was hindered
 counts as healed only when a write went through and some work on it succeeded, or none was due.
@@ -13,34 +10,25 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 from django.db.models.functions import Now
 
-from . import conf, identity, log, relations, statements
-from .backends import clocks
-from .backends.connections import AWAY, Away, given_up, is_alive, reach, warn_once, watched
-from .backends.errors import database_of, words_of
-from .exceptions import DatabaseHindered, DatabaseUnreachable
-from .isolation import isolated
-from .models import Audit, ChildDatabase, Heartbeat
-from .plain_logging import logger_of
+from .. import conf, log, relations
+from ..backends.connections import AWAY, Away, is_alive, reach, warn_once, watched
+from ..backends.errors import database_of, words_of
+from ..exceptions import DatabaseHindered, DatabaseUnreachable
+from ..isolation.loggers import logger_of
+from ..models import ChildDatabase
+from . import identity
+from .actions import pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from .renaming import Renaming
-
-#: Defined elsewhere, and part of this module for its callers.
-__all__ = ["AWAY", "Away", "given_up", "reach", "watched"]
 
 logger = logger_of("integrity.control")
-
-#: The name of beat among the heartbeats.
-BEAT = "beat"
-#: Between two notes of one process that it is alive.
-BEAT_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +136,9 @@ def _refused(database: str, *, using: str) -> bool:
     """
     try:
         with watched(database):
-            reason = next(
-                filter(
-                    None,
-                    (identity.stranger(database, using=home) for home in _homes(database, using)),
-                ),
-                "",
-            )
+            homes = identity.answering_homes(database, using)
+            reasons = (identity.stranger(database, using=home) for home in homes)
+            reason = next(filter(None, reasons), "")
     except Error as error:
         alias = database_of(error) or database
         words = words_of(error, connections[alias].vendor)
@@ -163,14 +147,6 @@ def _refused(database: str, *, using: str) -> bool:
         logger.error("%s: %s", database, reason)
         pause(database, actor="integrity", reason=reason, using=using)
     return bool(reason)
-
-
-def _homes(database: str, using: str) -> Iterator[str]:
-    """The databases of parents that answer: one that does not condemns nobody either."""
-    for home in relations.catalogue().homes(database, using):
-        with contextlib.suppress(DatabaseUnreachable):
-            reach(home)
-            yield home
 
 
 def lost(database: str, raised: Exception) -> str:
@@ -256,121 +232,7 @@ def remember_step_rows(database: str, rows: Mapping[str, int], *, using: str) ->
     known.filter(alias=database).update(step_rows=dict(rows) or None)
 
 
-def paused_reason(database: str, *, using: str) -> str:
-    """Why nothing is done in that child database, or "" where it is not paused."""
-    row = ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).first()
-    return f"paused: {row.paused_reason or 'no reason given'}" if row else ""
-
-
 def mismatch(row: ChildDatabase) -> str:
     """Return why the database is paused, if that is because it belongs to other parents, or ""."""
     paused = row.paused_at is not None and identity.STRANGER in row.paused_reason
     return f"paused: {row.paused_reason}" if paused else ""
-
-
-def is_paused(database: str, *, using: str) -> bool:
-    """Whether an operator has stopped work on that child database."""
-    return (
-        ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).exists()
-    )
-
-
-def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Stop work on a child database within one turn, audited; False when it was paused before."""
-    with transaction.atomic(using=using):
-        rows = ChildDatabase.objects.using(using)
-        rows.get_or_create(alias=database)
-        changed = rows.filter(alias=database, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason
-        )
-        audit("pause", database, actor=actor, reason=reason, using=using)
-    return bool(changed)
-
-
-def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Let work on a child database go on, audited; False when it was not paused.
-
-    One that was paused because it belongs to other parents takes these for its own from now on.
-    """
-    paused = ChildDatabase.objects.using(using).filter(alias=database)
-    if paused.filter(paused_reason__startswith=identity.STRANGER).exists():
-        reach(database)
-        for home in _homes(database, using):
-            identity.accept(database, using=home)
-    with transaction.atomic(using=using):
-        changed = (
-            ChildDatabase.objects.using(using)
-            .filter(alias=database, paused_at__isnull=False)
-            .update(paused_at=None, paused_reason="")
-        )
-        audit("resume", database, actor=actor, reason=reason, using=using)
-    return bool(changed)
-
-
-def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work; gives their number.
-
-    With `kept`, deletions that are named and were kept are looked at again, too: their value may be
-    free. Pages may not do that: it rewrites what a receipt says.
-    """
-    with transaction.atomic(using=using):
-        changed = log.retry(deletions, using=using)
-        changed += log.look_again(deletions, using=using) if deletions and kept else 0
-        target = "all" if deletions is None else ", ".join(map(str, deletions))
-        audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
-    return changed
-
-
-def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
-    """Note that an operator knows of rows that were kept; return the number of cascades."""
-    with transaction.atomic(using=using):
-        changed = log.acknowledge(deletions, using=using)
-        target = "all" if deletions is None else ", ".join(map(str, deletions))
-        audit("acknowledge", target, actor=actor, reason=reason, using=using)
-    return changed
-
-
-def beat(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
-    """Note that the process `name` is alive and tends this log; once a moment is enough.
-
-    `clock` is that of the process, or what is known of it: see doctor/clocks.py. Where it cannot
-    be noted, that is logged, and the process goes on.
-    """
-    with isolated(f"a heartbeat in {using}", passing=(DatabaseHindered,)), watched(using):
-        rows = Heartbeat.objects.using(using).filter(name=name)
-        a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
-        if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
-            return  # a commit for each small task would cost more than the task
-        skew = clocks.skew(using, clock)
-        if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
-            rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)
-
-
-def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
-    """Note what an operator did, to what, and why."""
-    said = {"actor": actor, "verb": verb, "target": target, "reason": reason}
-    # Some statements do not ask the fields, which make plain text of it.
-    fields: dict[str, Any] = {name: Audit._meta.get_field(name) for name in said}
-    entry = {name: fields[name].get_prep_value(text) for name, text in said.items()}
-    statements.on(using).insert_audit(entry, using=using)
-
-
-def rename(change: Renaming, *, using: str, apply: bool) -> int:
-    """Let what is known of a child database go with its new alias: a pause, above all."""
-    rows = ChildDatabase.objects.using(using)
-    if change.alias(change.old) == change.old or not (old := rows.filter(alias=change.old).first()):
-        return 0
-    if apply:
-        with transaction.atomic(using=using):
-            rows.get_or_create(alias=change.new)
-            if old.paused_at is not None:
-                new = rows.filter(alias=change.new, paused_at=None)
-                new.update(paused_at=old.paused_at, paused_reason=old.paused_reason)
-            rows.filter(alias=change.old).delete()
-    return 1
-
-
-def forget(alias: str, *, using: str, apply: bool) -> int:
-    """Forget a database that nobody knows any more."""
-    rows = ChildDatabase.objects.using(using).filter(alias=alias)
-    return rows.delete()[0] if apply else rows.count()

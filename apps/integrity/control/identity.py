@@ -10,20 +10,24 @@ that it is right. A copy has the identity of its original and is not told from i
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
 from django.db.models import F
 
-from . import relations
-from .models import Identity
-from .plain_logging import logger_of
-from .renaming import Kind
+from .. import relations
+from ..backends.connections import reach
+from ..exceptions import DatabaseUnreachable
+from ..isolation.loggers import logger_of
+from ..log.renaming import Kind
+from ..models import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
-    from .renaming import Renaming
+    from ..log.renaming import Renaming
 
 logger = logger_of("integrity.identity")
 
@@ -130,3 +134,11 @@ def _aliases(*, last: str) -> tuple[str, ...]:
     found = relations.catalogue()
     aliases = dict.fromkeys([*found.child_databases, *found.log_databases])
     return (*(each for each in aliases if each != last), last)
+
+
+def answering_homes(database: str, using: str) -> Iterator[str]:
+    """The databases of parents that answer: one that does not condemns nobody either."""
+    for home in relations.catalogue().homes(database, using):
+        with contextlib.suppress(DatabaseUnreachable):
+            reach(home)
+            yield home

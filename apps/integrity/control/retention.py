@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from . import conf, control, log
-from .backends.rights import may_delete
-from .models import Audit, Heartbeat
+from .. import conf, log
+from ..backends.rights import may_delete
+from ..models import Audit, Heartbeat
+from . import heartbeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def purge_heartbeats(*, using: str) -> int:
     days = conf.current().heartbeat_retention_days
     if days is None:
         return 0
-    workers = Heartbeat.objects.using(using).exclude(name=control.BEAT)
+    workers = Heartbeat.objects.using(using).exclude(name=heartbeats.BEAT)
     newest = list(workers.order_by("-seen_at").values_list("name", flat=True)[:1])
     gone = workers.exclude(name__in=newest).filter(seen_at__lte=Now() - dt.timedelta(days=days))
     names = list(gone.order_by("seen_at").values_list("name", flat=True)[:PURGED])

@@ -13,9 +13,11 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from .. import conf, control, relations, report, scan
-from .. import repair as repairs
+from .. import conf, relations, report, scan
+from ..backends import connections
+from ..control import actions
 from ..exceptions import CrossDatabaseError
+from ..scan import repair as scan_repair
 from . import figures, pages, words
 from .answers import require, why
 from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
@@ -34,13 +36,13 @@ REPAIR_SECONDS = 10.0
 @require_POST
 def pause(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Stop work on a child database, with a reason."""
-    return _steer(request, site, PauseForm(request.POST), control.pause, "is paused")
+    return _steer(request, site, PauseForm(request.POST), actions.pause, "is paused")
 
 
 @require_POST
 def resume(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Let work on a child database go on."""
-    return _steer(request, site, DatabaseForm(request.POST), control.resume, "goes on")
+    return _steer(request, site, DatabaseForm(request.POST), actions.resume, "goes on")
 
 
 def _steer(
@@ -72,7 +74,7 @@ def _in_each_log(
     changed, logs = [], relations.catalogue().log_databases
     for using in logs:
         try:
-            control.reach(using)
+            connections.reach(using)
             changed.append(act(using))
         except (CrossDatabaseError, Error) as error:
             text = f"Database {database}, log {using}: {words.public(why(error))}"
@@ -91,7 +93,7 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
     def retried(using: str) -> int:
         blocked = report.blocked(database, using=using)
-        return control.retry(blocked, actor=_actor(request), using=using) if blocked else 0
+        return actions.retry(blocked, actor=_actor(request), using=using) if blocked else 0
 
     changed, complete = _in_each_log(request, database, retried)
     if any(changed) or complete:
@@ -105,8 +107,8 @@ def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite
     require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
-    control.reach(using)
-    changed = control.retry([pk], actor=_actor(request), using=using)
+    connections.reach(using)
+    changed = actions.retry([pk], actor=_actor(request), using=using)
     messages.success(request, f"{changed:,} cascades will be tried again.")
     return _to(site, "deletion", using, pk)
 
@@ -117,8 +119,8 @@ def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -
     require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
-    control.reach(using)
-    changed = control.acknowledge([pk], actor=_actor(request), reason="", using=using)
+    connections.reach(using)
+    changed = actions.acknowledge([pk], actor=_actor(request), reason="", using=using)
     messages.success(request, f"{changed:,} cascades are acknowledged.")
     return _to(site, "deletion", using, pk)
 
@@ -132,8 +134,8 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         return _refused(request, site, form, "relations")
     label, database = form.cleaned_data["relation"], form.cleaned_data["database"]
     using = relations.catalogue().relation(label).parent_databases[0]
-    control.reach(using)
-    control.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
+    connections.reach(using)
+    actions.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
         messages.error(request, f"Database {database} {words.public(unreachable)}")
@@ -163,9 +165,9 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     if not form.is_valid():
         return pages.repair_page(request, site=site, relation=relation, form=form)
     actor, override = _actor(request), form.cleaned_data["override"].strip()
-    control.reach(relation.parent_databases[0])
-    (done,) = repairs.repair([relation], override=override, actor=actor, seconds=REPAIR_SECONDS)
-    control.audit(
+    connections.reach(relation.parent_databases[0])
+    (done,) = scan_repair.repair([relation], override=override, actor=actor, seconds=REPAIR_SECONDS)
+    actions.audit(
         "repair",
         relation.label,
         actor=actor,

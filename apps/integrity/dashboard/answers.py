@@ -20,9 +20,9 @@ from django.urls import reverse
 
 from .. import relations
 from ..exceptions import CrossDatabaseError, DatabaseHindered, FiguresUnavailable
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import plain, reason_of_error
 from ..models import Dashboard
-from ..plain import plain, reason_of_error
-from ..plain_logging import logger_of
 from . import figures, words
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import permissions
-from ..plain import plain
-from . import words
+from ..isolation.redaction import plain
+from . import permissions, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

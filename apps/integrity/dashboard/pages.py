@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from django.http import Http404, JsonResponse
 from django.views.decorators.http import require_safe
 
-from .. import conf, control, relations, repair, report
+from .. import conf, relations, report
+from ..backends import connections
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable, InvalidKey, UnknownName
 from ..report import bounds
+from ..scan import repair
 from . import figures, pictures, words
 from .answers import page as _page
 from .answers import require
@@ -110,7 +112,7 @@ def _older(request: HttpRequest, page: Page | None) -> str:
 @contextmanager
 def _log(using: str) -> Iterator[None]:
     """Read one log: one that is away, or takes too long, holds no page up."""
-    control.reach(using)
+    connections.reach(using)
     with timed_read(using, STATEMENT_SECONDS):
         yield
 

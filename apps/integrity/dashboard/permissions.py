@@ -22,12 +22,13 @@ from django.contrib.auth import get_permission_codename
 from django.db import router
 from django.db.models import AutoField, BigAutoField, SmallAutoField, UUIDField
 
-from . import protection, relations
-from .exceptions import ChildDatabaseUnavailable
-from .policies import Policy
-from .protection.going import Collected
-from .protection.graph import Graph
-from .protection.walk import Walk
+from .. import relations
+from ..capture.protection.going import Collected
+from ..capture.protection.walk import Walk
+from ..exceptions import ChildDatabaseUnavailable
+from ..relations import delete_graph, relation
+from ..relations.delete_graph import Graph
+from ..relations.policies import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from django.db import models
     from django.http import HttpRequest
 
-    from .protection.graph import Edge
-    from .relations import Model
+    from ..relations import Model
+    from ..relations.delete_graph import Edge
 
 #: Where a project decides for each row, so many rows are asked about along each key.
 ROWS = 1_000
@@ -65,8 +66,8 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
 
     Asks no database where the account may delete all that could be reached.
     """
-    graph = protection.graph_of(relations.catalogue())
-    beyond = graph.beyond([relations.concrete(model)])
+    graph = delete_graph.graph_of(relations.catalogue())
+    beyond = graph.beyond([relation.concrete(model)])
     doubtful = {each for each in beyond if _may_refuse(each, request, site)}
     if not doubtful:
         return Lacking(frozenset())
@@ -161,4 +162,4 @@ def tells_nothing(label: str) -> bool:
         model = apps.get_model(label)
     except (LookupError, ValueError):
         return False
-    return isinstance(relations.primary_key(model), SURROGATES)
+    return isinstance(relation.primary_key(model), SURROGATES)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .exceptions import ReceiverExits
-from .plain import reason_of_error
-from .plain_logging import logger_of, origin_of
+from ..exceptions import ReceiverExits
+from .loggers import logger_of, origin_of
+from .redaction import reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from .plain import plain, reason_of_error
+from .redaction import plain, reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

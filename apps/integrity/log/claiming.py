@@ -29,7 +29,7 @@ from . import tables
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..statements.barriers import Horizon
+    from ..backends.barriers import Horizon
 
 
 #: What is set aside is due again after so many seconds, at the earliest and at the latest.

@@ -11,8 +11,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from .. import conf, relations, statements
+from .. import backends, conf, relations
 from ..models import Cascade, Deletion
+from ..relations.keys import format_key
+from ..relations.relation import primary_key
 from . import tables
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ def record(
     A key whose parent still has a row is left out: the log never condemns the living. What a
     trigger logged in this transaction is given back, too, and not logged again.
     """
-    form, there = statements.on(using), set[str]()
+    form, there = backends.on(using), set[str]()
     if conf.current().by_trigger(parent._meta.label):
-        pk = relations.primary_key(parent)
-        texts = [relations.format_key(pk, key) for key in keys]
+        pk = primary_key(parent)
+        texts = [format_key(pk, key) for key in keys]
         there = form.triggered_deletions(parent, texts, using=using)
         new = [at for at, text in enumerate(texts) if text not in there]
         keys, targets = [keys[at] for at in new], [targets[at] for at in new]
@@ -66,7 +68,7 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
             databases = relations.catalogue().databases_of(parent, relation)
             reached |= frozenset(databases)
             if databases:
-                statements.on(using).insert_cascades(found, databases, using=using)
+                backends.on(using).insert_cascades(found, databases, using=using)
             tables.deletions(using).filter(tables.among("pk", found, using)).update(
                 state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
                 reason="" if databases else "no policy leaves work in a child database",

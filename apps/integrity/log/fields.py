@@ -15,8 +15,9 @@ from django.db.models import Q
 from .. import relations
 from ..exceptions import InvalidKey, InvalidName
 from ..models import Cascade, Deletion
-from ..renaming import Kind, field_of
+from ..relations import discovery, keys
 from . import names, renames, tables
+from .renaming import Kind, field_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from ..relations import Field
-    from ..renaming import Renaming
+    from .renaming import Renaming
 
 #: So many open deletions of a parent are looked at for values that they lack.
 SAMPLE = 1_000
@@ -114,13 +115,13 @@ def _target(name: str) -> Field | None:
     """Return the field of that name in today's catalogue; None where it is none."""
     parent, field = field_of(name)
     model = relations.catalogue().parents.get(parent)
-    known = relations.targets(model) if model else ()
+    known = discovery.targets(model) if model else ()
     return next((each for each in known if each.name == field), None)
 
 
 def _fits(target: Field, text: str | None) -> bool:
     try:
-        return text is None or relations.parse_key(target, text) is not None
+        return text is None or keys.parse_key(target, text) is not None
     except InvalidKey:
         return False
 

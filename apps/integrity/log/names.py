@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ..backends.distinct import distinct
 from ..models import Cascade, Deletion
-from ..statements.distinct import distinct
 from . import tables
 
 if TYPE_CHECKING:

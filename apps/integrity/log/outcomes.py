@@ -11,14 +11,14 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now
 
-from .. import conf, statements
+from .. import backends, conf
 from ..models import Cascade, Deletion
 from . import entries, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..statements.barriers import Barrier
+    from ..backends.barriers import Barrier
     from .claiming import Claim
 
 
@@ -36,7 +36,7 @@ def finish(
     """
     if not rows:
         return []
-    finished = statements.on(claim.using).finish_cascades(
+    finished = backends.on(claim.using).finish_cascades(
         claim.token,
         rows,
         barrier=barrier,
@@ -139,7 +139,7 @@ def hand_back(claim: Claim) -> None:
 
 def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
     if kept := {pk: removed for pk, removed in rows.items() if removed}:
-        statements.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
+        backends.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
 
 
 def _uncounted(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from django.db.models.functions import Now
 
 from .. import conf
+from ..backends.barriers import Barrier
 from ..models import Cascade
-from ..statements.barriers import Barrier
 from . import tables
 
 if TYPE_CHECKING:

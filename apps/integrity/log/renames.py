@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Model, QuerySet
 
-    from ..renaming import Renaming
+    from .renaming import Renaming
 
 #: Rows of one transaction.
 BATCH = 1_000

@@ -12,16 +12,17 @@ from django.db import connections, models
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import conf, relations, statements
+from .. import backends, conf
+from ..backends.barriers import packed
 from ..models import Cascade, Deletion, of_keys
-from ..statements.barriers import packed
+from ..relations.relation import primary_key
 from . import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ..backends.barriers import Barrier
     from ..relations import Relation
-    from ..statements.barriers import Barrier
 
 
 #: Suspects that are entered, or looked at, at once.
@@ -87,13 +88,13 @@ def _suspect(
     )
     found = [each for each in keys if each not in removed | blocked]
     if new := [each for each in found if each not in there]:
-        statements.on(using).insert_suspects(relation, new, target=target, fence=fence, using=using)
+        backends.on(using).insert_suspects(relation, new, target=target, fence=fence, using=using)
     stuck = [each for each in keys if each in blocked - removed]
     return Entered(suspects=found, blocked=stuck)
 
 
 def _by_key(relation: Relation) -> bool:
-    return relation.target == relations.primary_key(relation.parent)
+    return relation.target == primary_key(relation.parent)
 
 
 def _open_deletions(

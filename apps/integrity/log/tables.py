@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from .. import statements
+from .. import backends
 from ..models import Cascade, Deletion
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def deletions(using: str) -> QuerySet[Deletion]:
 
 def among(name: str, ids: Sequence[int], using: str) -> Any:
     """The condition that the column `name` holds one of `ids`."""
-    return statements.on(using).among(name, ids)
+    return backends.on(using).among(name, ids)
 
 
 def locked(rows: QuerySet[Any], using: str, *, patient: bool = False) -> QuerySet[Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
-from ..grants import Kind as Role
-from ..renaming import Kind
+from ..control.grants import Kind as Role
+from ..log.renaming import Kind
 from .exits import Exit
 from .plain_parser import PlainParser
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
-from .. import doctor
 from ..backends.errors import Trouble, database_of, trouble_of
+from ..checks import doctor
 from ..exceptions import (
     DatabaseHindered,
     DatabaseUnreachable,
@@ -19,7 +19,7 @@ from ..exceptions import (
     InvalidRole,
     UnknownName,
 )
-from ..plain import reason_of_error
+from ..isolation.redaction import reason_of_error
 from . import denied
 from .voice import shown
 

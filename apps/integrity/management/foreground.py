@@ -12,31 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error
 
-from .. import (
-    cascade,
-    conf,
-    control,
-    dispatch,
-    doctor,
-    identity,
-    log,
-    repair,
-    report,
-    scan,
-    verify,
-)
+from .. import cascade, conf, log, report, scan
 from ..backends.connections import tolerated
+from ..cascade import verification
+from ..control import circuit_breaker, identity
 from ..exceptions import CrossDatabaseError
-from ..plain import reason_of_error
+from ..isolation.redaction import reason_of_error
+from ..queues import dispatch
+from ..scan import repair
 from .exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ..checks import doctor
     from ..relations import Relation
-    from ..repair import Repaired
     from ..report import DatabaseRow, Uncounted
     from ..scan import Scanned
+    from ..scan.repair import Repaired
     from .voice import Tell
 
 
@@ -51,12 +44,12 @@ def actor() -> str:
 def broker() -> doctor.Broker | None:
     """What the broker says; None where Celery is not installed."""
     try:
-        from .. import tasks
+        from ..queues import celery
     except ModuleNotFoundError as error:
         if error.name not in {"celery", "kombu"}:
             raise
         return None
-    return tasks.ask_broker()
+    return celery.ask_broker()
 
 
 class Progress:
@@ -193,7 +186,7 @@ def _repaired_code(done: Sequence[Repaired]) -> Exit:
 
 def nameless(tell: Tell) -> Exit:
     """Tell of open work under names that the catalogue does not know: it is a finding."""
-    unknown = report.unknown(control.answering_logs())
+    unknown = report.unknown(circuit_breaker.answering_logs())
     for each in unknown:
         tell(f"{each['name']}: {each['reason']}")
     return Exit.FINDINGS if unknown else Exit.CLEAN
@@ -224,7 +217,7 @@ class Drain:
         """
         while True:
             progress = self._round()
-            for using in control.answering_logs():
+            for using in circuit_breaker.answering_logs():
                 with tolerated(using):
                     log.settle(using=using)
             self.unproven = report.unproven(self.chosen) if self.verify else 0
@@ -283,7 +276,7 @@ class Drain:
         progress = done.finished + done.kept + done.rows.total()
         unreachable = done.unreachable
         if self.verify and not unreachable:
-            proof = verify.verify(alias, seconds=self._left())
+            proof = verification.verify(alias, seconds=self._left())
             self.totals["verified"] += proof.verified
             self.totals["kept"] += proof.kept
             progress += proof.verified + proof.reopened + proof.kept

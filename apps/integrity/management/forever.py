@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from .. import cascade, control, dispatch, maintenance, routing, scan, verify
+from .. import cascade, routing, scan
 from ..backends.connections import tolerated
+from ..cascade import verification
+from ..control import circuit_breaker, heartbeats
 from ..exceptions import DatabaseHindered
-from ..isolation import FAILURES, ends_the_process
-from ..plain import reason_of_error
-from ..plain_logging import logger_of, origin_of
+from ..isolation.failures import FAILURES, ends_the_process
+from ..isolation.loggers import logger_of, origin_of
+from ..isolation.redaction import reason_of_error
+from ..queues import dispatch, maintenance
 from .exits import Exit
 
 if TYPE_CHECKING:
@@ -104,13 +107,13 @@ class Forever:
             self._tell(f"{alias}: {done.rows.total():,} rows, {done.finished:,} cascades")
 
     def _beat(self) -> None:
-        for using in control.answering_logs():
+        for using in circuit_breaker.answering_logs():
             with tolerated(using):
-                control.beat(self.name, using=using)
+                heartbeats.beat(self.name, using=using)
 
     def _maintain(self) -> None:
         """Tend each log, and verify what is due."""
-        for using in control.answering_logs():
+        for using in circuit_breaker.answering_logs():
             due = frozenset[str]()
             with tolerated(using):
                 due = maintenance.maintain(using)
@@ -118,10 +121,10 @@ class Forever:
                 self._try(partial(self._verify, alias), alias)
 
     def _verify(self, alias: str) -> None:
-        self._note(alias, verify.verify(alias, seconds=TURN_SECONDS).unreachable)
+        self._note(alias, verification.verify(alias, seconds=TURN_SECONDS).unreachable)
 
     def _scan(self) -> None:
-        logs = control.answering_logs()
+        logs = circuit_breaker.answering_logs()
         due = {each for each in self.chosen if any(scan.due(each, using=using) for using in logs)}
         for alias in self._turns(due):
             self._try(partial(self._scan_one, alias), alias)

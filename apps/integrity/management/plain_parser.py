@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..plain import plain
+from ..isolation.redaction import plain
 from .exits import Exit
 from .voice import LINE_CHARS
 

@@ -15,7 +15,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ..plain import plain
+from ..isolation.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ import django.db.models.functions.datetime
 import uuid
 from django.db import migrations, models
 
-from ..indexes import ValueIndex
+from ..models.indexes import ValueIndex
 from ..operations import DropOnlyWhenDone
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import conf, log, relations, renames
-from .backends import tables
-from .exceptions import LogNeeded
-from .models import Cascade, Deletion
-from .plain import reason_of_error
+from .. import conf, log, relations
+from ..backends import tables
+from ..exceptions import LogNeeded
+from ..isolation.redaction import reason_of_error
+from ..models import Cascade, Deletion
+from . import renames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from django.db.migrations.operations.base import Operation
 
+from ..log.renaming import Kind, Renaming, field_of
 from . import leaving, renames
-from .renaming import Kind, Renaming, field_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from . import alarms, control, identity, log, passes, relations, report
-from .exceptions import InvalidName
-from .models import Audit, Deletion
-from .plain_logging import logger_of
-from .renaming import Kind, Renaming, field_of
+from .. import log, relations, report
+from ..control import actions, circuit_breaker, identity
+from ..exceptions import InvalidName
+from ..isolation.loggers import logger_of
+from ..log.renaming import Kind, Renaming, field_of
+from ..models import Audit, Deletion
+from ..report import alarms
+from ..scan import scan_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +60,7 @@ def _require_one_parent(change: Renaming) -> None:
 def rename(change: Renaming, *, actor: str, apply: bool) -> Changed:
     """Rename in every log that answers, and in the children's memory of their parents."""
     total: Changed = {}
-    for using in control.answering_logs():
+    for using in circuit_breaker.answering_logs():
         _add(total, rename_in(change, using=using, actor=actor, apply=apply))
     _add(total, {"identity": _identities(change, actor=actor, apply=apply)})
     return {table: number for table, number in total.items() if number}
@@ -68,7 +71,7 @@ def _identities(change: Renaming, *, actor: str, apply: bool) -> int:
     if not (apply and number):
         return number
     reason = f"{number:,} databases that know their parents' by it"
-    control.audit("rename", str(change), actor=actor, reason=reason, using=change.new)
+    actions.audit("rename", str(change), actor=actor, reason=reason, using=change.new)
     return identity.rename(change, apply=True)
 
 
@@ -80,15 +83,15 @@ def rename_in(
         "log": log.rename,
         "fields": log.rename_field,
         **({"history": _rename_history} if history else {}),
-        "scans": passes.rename,
-        "databases": control.rename,
+        "scans": scan_pass.rename,
+        "databases": actions.rename,
         "alarms": alarms.rename,
     }
     found = {name: act(change, using=using, apply=False) for name, act in writers.items()}
     if not apply or not any(found.values()):
         return found
     rows = f"{sum(found.values()):,} rows"
-    control.audit("rename", str(change), actor=actor, reason=rows, using=using)
+    actions.audit("rename", str(change), actor=actor, reason=rows, using=using)
     return {name: act(change, using=using, apply=True) for name, act in writers.items()}
 
 
@@ -111,7 +114,7 @@ def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Cha
     elif name in known:
         raise InvalidName(f"{name!r} is a {kind} of today: its work is done, and not given up")
     total: Changed = {}
-    for using in control.answering_logs():
+    for using in circuit_breaker.answering_logs():
         _add(total, _close(kind, name, using, reason=reason, actor=actor, apply=apply))
     return {table: number for table, number in total.items() if number}
 
@@ -129,14 +132,14 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
             number = log.close_names(pairs, why, using=using, apply=apply)
         return {
             "log": number,
-            "scans": passes.forget(kind, name, using=using, apply=apply),
-            "databases": control.forget(name, using=using, apply=apply),
+            "scans": scan_pass.forget(kind, name, using=using, apply=apply),
+            "databases": actions.forget(name, using=using, apply=apply),
         }
 
     found = give_up(apply=False)
     if not apply or not any(found.values()):
         return found
-    control.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
+    actions.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
     return give_up(apply=True)
 
 

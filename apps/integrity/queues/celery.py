@@ -16,31 +16,19 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
-from . import (
-    cascade,
-    conf,
-    control,
-    dispatch,
-    doctor,
-    maintenance,
-    phases,
-    relations,
-    scan,
-    verify,
-)
-from .backends import clocks
-from .backends.connections import tolerated
-from .exceptions import TaskFailed, UnknownName
-from .phases import Phase
-from .plain import reason_of_error
-from .plain_logging import logger_of
-from .routing import (
-    CONTROL,
-    PER_DATABASE,
-    SOFT_TIME_LIMIT_SECONDS,
-    TIME_LIMIT_SECONDS,
-    queue_for,
-)
+from .. import cascade, conf, relations, scan
+from ..backends import clocks
+from ..backends.connections import tolerated
+from ..cascade import verification
+from ..checks import doctor
+from ..control import circuit_breaker, heartbeats
+from ..exceptions import TaskFailed, UnknownName
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import reason_of_error
+from ..log import failpoints
+from ..log.failpoints import Phase
+from ..routing import CONTROL, PER_DATABASE, SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS, queue_for
+from . import dispatch, maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -149,21 +137,21 @@ class Tick(Bounded):
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
 def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
-    phases.reached(Phase.RECEIVED)
+    failpoints.reached(Phase.RECEIVED)
     if using is None and self.is_repeated():
         return
 
     def work(alias: str) -> None:
         _dispatch(alias)
-        control.beat(str(self.request.hostname), using=alias)
+        heartbeats.beat(str(self.request.hostname), using=alias)
 
-    _in_each([using] if using else control.answering_logs(), work)
+    _in_each([using] if using else circuit_breaker.answering_logs(), work)
 
 
 def _dispatch(using: str) -> None:
     woken = frozenset[str]()
     for number, fresh in dispatch.fan_out(using):
-        phases.reached(Phase.DISPATCHED)
+        failpoints.reached(Phase.DISPATCHED)
         for database in sorted(fresh):
             for _ in range(dispatch.hands(number)):
                 publish_cascade(database)
@@ -175,16 +163,16 @@ def _dispatch(using: str) -> None:
 @shared_task(name="integrity.cascade", base=Bounded, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
-    phases.reached(Phase.RECEIVED)
+    failpoints.reached(Phase.RECEIVED)
     done = cascade.drain(
         database,
         interruptions=(SoftTimeLimitExceeded,),
         owner=str(self.request.id),
         again=bool((self.request.delivery_info or {}).get("redelivered")),
     )
-    for using in control.answering_logs():
+    for using in circuit_breaker.answering_logs():
         with tolerated(using):
-            control.beat(str(self.request.hostname), using=using)
+            heartbeats.beat(str(self.request.hostname), using=using)
     if done.more:
         publish_cascade(database)
 
@@ -192,7 +180,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
 @shared_task(name="integrity.verify", base=Bounded)
 def verify_in(database: str) -> None:
     """Probe finished cascades of one child database; wake it again if rows came late."""
-    done = verify.verify(database, interruptions=(SoftTimeLimitExceeded,))
+    done = verification.verify(database, interruptions=(SoftTimeLimitExceeded,))
     if done.reopened:
         publish_cascade(database)
     if done.more:
@@ -205,7 +193,7 @@ def scan_for_orphans(self: Tick, database: str | None = None) -> None:
     if database is None:
         if self.is_repeated():
             return
-        logs = control.answering_logs()
+        logs = circuit_breaker.answering_logs()
         for each in relations.catalogue().child_databases:
             if any(scan.due(each, using=using) for using in logs):
                 _publish(scan_for_orphans, each)
@@ -223,7 +211,7 @@ def maintain(self: Tick) -> None:
         for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
             _publish(verify_in, database)
 
-    _in_each(control.answering_logs(), work)
+    _in_each(circuit_breaker.answering_logs(), work)
 
 
 def _in_each(logs: Iterable[str], work: Callable[[str], None]) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import conf, control, log, relations
-from .backends.connections import tolerated
+from .. import conf, log
+from ..backends.connections import tolerated
+from ..control import circuit_breaker
+from ..relations import discovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +26,7 @@ def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     worth, each next one twice as much: the work begins while the rest is dispatched. Several at
     once share it. Raises `UnknownName` for a database without a log.
     """
-    using, settings = relations.log_database(using), conf.current()
+    using, settings = discovery.log_database(using), conf.current()
     number = limit = min(settings.claim_keys, settings.dispatch_keys)
     while number == limit:  # less is all that was there: what came since has its own wake-up
         number, databases = log.dispatch(using=using, limit=limit)
@@ -42,7 +44,7 @@ def overdue(using: str) -> frozenset[str]:
 def sweep(using: str) -> tuple[int, frozenset[str]]:
     """`fan_out` one log; gives the number dispatched and every child database with due cascades."""
     number = sum(dispatched for dispatched, _ in fan_out(using))
-    return number, overdue(relations.log_database(using))
+    return number, overdue(discovery.log_database(using))
 
 
 def hands(dispatched: int) -> int:
@@ -56,7 +58,7 @@ def hands(dispatched: int) -> int:
 def sweep_all() -> tuple[int, frozenset[str]]:
     """`sweep` over every log of the project that answers."""
     total, due = 0, frozenset[str]()
-    for using in control.answering_logs():
+    for using in circuit_breaker.answering_logs():
         with tolerated(using):
             number, databases = sweep(using)
             total, due = total + number, due | databases

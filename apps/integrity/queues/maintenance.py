@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import alarms, control, log, repair, retention, triggers
-from .backends import clocks
-from .exceptions import DatabaseHindered
-from .isolation import isolated
+from .. import log
+from ..backends import clocks
+from ..capture import triggers
+from ..control import heartbeats, retention
+from ..exceptions import DatabaseHindered
+from ..isolation.failures import isolated
+from ..report import alarms
+from ..scan import repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +26,7 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
     waiting.
     """
     steps: dict[str, Callable[[], object]] = {
-        "the heartbeat": partial(control.beat, control.BEAT, using=using, clock=clock),
+        "the heartbeat": partial(heartbeats.beat, heartbeats.BEAT, using=using, clock=clock),
         "the look for triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
         "settling": partial(log.settle, using=using),

@@ -20,9 +20,9 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from . import conf
-from .plain_logging import logger_of
-from .signals import deletion_recorded
+from .. import conf
+from ..isolation.loggers import logger_of
+from ..signals import deletion_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ def connect() -> None:
     """Publish a wake-up after each recorded deletion, if the project has Celery."""
     if importlib.util.find_spec("celery") is None:
         return
-    from .tasks import is_eager, publish_dispatch
+    from .celery import is_eager, publish_dispatch
 
     publisher, in_place = Publisher(publish_dispatch), InPlace(publish_dispatch)
     atexit.register(publisher.close, timeout_seconds=1.0)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from django.db import connections, models
 
-from . import conf, declared, naming
+from .. import conf, declared
+from . import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,7 @@ def columns() -> list[Column]:
         column = _column(each)
         if column.label in found:
             only = "" if column.generic else "; a column has one parent"
-            raise naming.invalid(f"{column.label} is declared twice{only}")
+            raise resolve.invalid(f"{column.label} is declared twice{only}")
         found[column.label] = column
     return list(found.values())
 
@@ -128,19 +129,19 @@ def columns_of(field: Field) -> tuple[Field, ...]:
 
 
 def _column(given: declared.Relation) -> Column:
-    named, parent = naming.field_of(given.field), naming.parent_of(given.parent)
-    generic = _generic(named, parent, given) if naming.points_anywhere(named) else None
-    field = named if generic is None else naming.own_column(named.model, named.fk_field)
+    named, parent = resolve.field_of(given.field), resolve.parent_of(given.parent)
+    generic = _generic(named, parent, given) if resolve.points_anywhere(named) else None
+    field = named if generic is None else resolve.own_column(named.model, named.fk_field)
     if generic is None and given.content_types:
-        raise naming.invalid(f"{given.field}: content_types is for a GenericForeignKey only")
-    target = naming.target_of(parent, given.to_field)
+        raise resolve.invalid(f"{given.field}: content_types is for a GenericForeignKey only")
+    target = resolve.target_of(parent, given.to_field)
     _require_type(field, target)
     column = copy.copy(field)
     column.__class__ = _class_of(type(field))
     assert isinstance(column, Column)
-    column.target_field, column.generic, column.label = target, generic, naming.label_of(field)
+    column.target_field, column.generic, column.label = target, generic, resolve.label_of(field)
     if generic is not None:
-        column.label = f"{naming.label_of(named)}@{generic.model._meta.label}"
+        column.label = f"{resolve.label_of(named)}@{generic.model._meta.label}"
     column.writes_text = isinstance(field, TEXT) and not isinstance(origin(target), TEXT)
     column.remote_field = models.ManyToOneRel(
         cast("models.ForeignKey[Any, Any]", column),
@@ -162,18 +163,18 @@ def _class_of(kind: type[Field]) -> type[Column]:
 def _generic(named: Any, parent: Model, given: declared.Relation) -> Generic:
     """A proxy has the content type of its model, unless the GenericForeignKey says otherwise."""
     if given.content_types not in connections:
-        raise naming.invalid(
+        raise resolve.invalid(
             f"{given.field} is a GenericForeignKey, and content_types is {given.content_types!r}:"
             " name the database whose content types its rows hold the ids of. Django writes those"
-            f" of the parent's database; known: {naming.listed(connections)}"
+            f" of the parent's database; known: {resolve.listed(connections)}"
         )
     if given.to_field:
-        raise naming.invalid(
+        raise resolve.invalid(
             f"{given.field}: a GenericForeignKey holds primary keys, so no to_field"
         )
-    column: Any = naming.own_column(named.model, named.ct_field)
+    column: Any = resolve.own_column(named.model, named.ct_field)
     if not column.is_relation or column.related_model._meta.label != "contenttypes.ContentType":
-        raise naming.invalid(f"{naming.label_of(column)} is no ForeignKey to ContentType")
+        raise resolve.invalid(f"{resolve.label_of(column)} is no ForeignKey to ContentType")
     return Generic(
         name=named.name,
         column=column,
@@ -194,14 +195,14 @@ def _require_type(field: Field, target: Field) -> None:
         wanted = (models.UUIDField, *TEXT)
     names = " or ".join(each.__name__ for each in wanted)
     if not isinstance(field, wanted):
-        raise naming.invalid(
-            f"no row of {naming.label_of(field)} ({type(field).__name__}) could hold a key of"
-            f" {naming.label_of(target)} ({type(kind).__name__}): declare a column of {names}"
+        raise resolve.invalid(
+            f"no row of {resolve.label_of(field)} ({type(field).__name__}) could hold a key of"
+            f" {resolve.label_of(target)} ({type(kind).__name__}): declare a column of {names}"
         )
     longest = field.max_length if isinstance(field, TEXT) else None
     if isinstance(kind, models.UUIDField) and longest is not None and longest < UUID_CHARS:
-        raise naming.invalid(
-            f"{naming.label_of(field)} has max_length={longest}, and the text of a UUID"
+        raise resolve.invalid(
+            f"{resolve.label_of(field)} has max_length={longest}, and the text of a UUID"
             f" {UUID_CHARS} characters, with hyphens: no row could hold it. Make it a UUIDField"
         )
 
@@ -216,27 +217,27 @@ def origin(target: Field) -> Field:
 def _on_delete(given: declared.Relation, columns: tuple[Field, ...]) -> Callable[..., None]:
     name, label, field = given.on_delete, given.field, columns[-1]
     if len(columns) > 1 and name in ("SET", "SET_DEFAULT"):
-        raise naming.invalid(
+        raise resolve.invalid(
             f"{label}: on_delete={name!r} would put a key in place and leave whose it is;"
             ' a GenericForeignKey takes CASCADE, PROTECT, RESTRICT, "SET_NULL" or DO_NOTHING'
         )
     if name == "SET":
         if given.value is None:
-            raise naming.invalid(
+            raise resolve.invalid(
                 f'{label}: on_delete="SET" needs a value; for none, use "SET_NULL"'
             )
         return models.SET(given.value)
     if given.value is not None:
-        raise naming.invalid(f'{label}: a value goes with on_delete="SET", and not with {name!r}')
+        raise resolve.invalid(f'{label}: a value goes with on_delete="SET", and not with {name!r}')
     if not isinstance(name, str) or name not in POLICIES:
-        raise naming.invalid(
-            f"{label}: on_delete is {name!r}; known: {naming.listed([*POLICIES, 'SET'])}"
+        raise resolve.invalid(
+            f"{label}: on_delete is {name!r}; known: {resolve.listed([*POLICIES, 'SET'])}"
         )
     for each in columns:
         if name == "SET_NULL" and not each.null:
-            raise naming.invalid(
+            raise resolve.invalid(
                 f'{label}: on_delete="SET_NULL" needs a column with null=True: {each.name}'
             )
     if name == "SET_DEFAULT" and not field.has_default():
-        raise naming.invalid(f'{label}: on_delete="SET_DEFAULT" needs a column with a default')
+        raise resolve.invalid(f'{label}: on_delete="SET_DEFAULT" needs a column with a default')
     return POLICIES[name]

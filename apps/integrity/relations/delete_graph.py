@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import models
 
-from .. import relations
-from ..policies import Policy, policy_of
+from . import homes
+from . import relation as relations_relation
+from .policies import Policy, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..relations import Catalogue, Model, Relation
+    from .discovery import Catalogue
+    from .relation import Model, Relation
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -154,7 +156,7 @@ def _edges(catalogue: Catalogue) -> Iterator[Edge]:
     for model in apps.get_models(include_auto_created=True):
         if not model._meta.proxy:
             for field in _keys(model):
-                if relations.label(field) not in crossing:
+                if relations_relation.label(field) not in crossing:
                     yield from _of_key(field)
             for generic in model._meta.private_fields:
                 yield from _of_generic(model, generic)
@@ -174,7 +176,7 @@ def _of_relation(relation: Relation) -> Edge:
     return Edge(
         parent=relation.parent,
         source=relation.target.attname,
-        child=relations.concrete(relation.child),
+        child=relations_relation.concrete(relation.child),
         key=relation.field.attname,
         policy=relation.policy,
         label=relation.label,
@@ -185,9 +187,12 @@ def _of_relation(relation: Relation) -> Edge:
 
 def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
     policy = policy_of(field)
-    label, names = relations.label(field), (field.model.__name__, field.name)
-    parent, child = relations.concrete(field.remote_field.model), relations.concrete(field.model)
-    if set(relations.databases_for(parent)) != set(relations.databases_for(child)):
+    label, names = relations_relation.label(field), (field.model.__name__, field.name)
+    parent, child = (
+        relations_relation.concrete(field.remote_field.model),
+        relations_relation.concrete(field.model),
+    )
+    if set(homes.databases_for(parent)) != set(homes.databases_for(child)):
         return  # to content types of an unknown database
     target: str = field.target_field.attname
     if policy.checked_at_once or policy is Policy.CASCADE:
@@ -216,11 +221,11 @@ def _of_generic(model: Model, field: Any) -> Iterator[Edge]:
     """A GenericRelation into the model's own database: its rows go with the model's."""
     if not hasattr(field, "bulk_related_objects") or not hasattr(field, "object_id_field_name"):
         return
-    child = relations.concrete(field.remote_field.model)
-    if relations.databases_for(child) == relations.databases_for(model):
+    child = relations_relation.concrete(field.remote_field.model)
+    if homes.databases_for(child) == homes.databases_for(model):
         yield Edge(
-            parent=relations.concrete(model),
-            source=relations.primary_key(model).attname,
+            parent=relations_relation.concrete(model),
+            source=relations_relation.primary_key(model).attname,
             child=child,
             key=field.object_id_field_name,
             policy=Policy.CASCADE,

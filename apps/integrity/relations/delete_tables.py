@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..policies import Policy
+from .policies import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..relations import Model
-    from .graph import Edge, Graph
+    from .delete_graph import Edge, Graph
+    from .relation import Model
 
 
 def tables_of(graph: Graph, model: Model, home: str) -> Iterator[tuple[Edge, Model, str]]:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.db.models import QuerySet
 
+from ..exceptions import MissingContentType
 from .columns import Column, generic_of
-from .exceptions import MissingContentType
-from .relations import label
+from .relation import label
 
 if TYPE_CHECKING:
     from .columns import Generic
-    from .relations import Field, Relation
+    from .relation import Field, Relation
 
 
 def narrowed(relation: Relation) -> Relation:

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, models, router
 from django.db.models.base import ModelState
 
-from .exceptions import RouterFailed
+from ..exceptions import RouterFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

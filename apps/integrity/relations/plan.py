@@ -18,14 +18,16 @@ from django.db import models
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
-from .exceptions import UnusablePolicy
+from ..exceptions import UnusablePolicy
+from .homes import databases_for
+from .keys import as_held, parse_key, writes_text
 from .policies import Policy, declared_on_delete, is_plain, policy_of, tried, value_set
-from .relations import as_held, databases_for, label, parse_key, writes_text
+from .relation import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .relations import ForeignKey, Model, Relation
+    from .relation import ForeignKey, Model, Relation
 
 
 class Way(enum.StrEnum):

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connections, models
 
-from .exceptions import UnusablePolicy
+from ..exceptions import UnusablePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
-from .exceptions import InvalidSetting
+from ..exceptions import InvalidSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

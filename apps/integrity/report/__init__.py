@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..renaming import Kind
+from ..log.renaming import Kind
 from .cards import (
     BEAT_SILENT_SECONDS,
     BEHIND_SECONDS,
@@ -25,15 +25,7 @@ from .effects import (
 from .elsewhere import Elsewhere, elsewhere
 from .fields import along
 from .health import Health, health
-from .lists import (
-    Page,
-    Suspect,
-    Suspects,
-    audits,
-    blocked,
-    deletions,
-    suspected,
-)
+from .lists import Page, Suspect, Suspects, audits, blocked, deletions, suspected
 from .names import Unknown, under, unknown
 from .progress import (
     RATE_SECONDS,

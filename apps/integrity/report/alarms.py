@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import conf, report
-from .isolation import isolated
-from .models import Alarm
-from .plain import plain
-from .plain_logging import logger_of
-from .signals import alarm_cleared, alarm_raised
+from .. import conf, report
+from ..isolation.failures import isolated
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import plain
+from ..models import Alarm
+from ..signals import alarm_cleared, alarm_raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.dispatch import Signal
 
-    from .conf import Settings
-    from .renaming import Renaming
-    from .report import DatabaseRow, ScanRow, Unknown
+    from ..conf import Settings
+    from ..log.renaming import Renaming
+    from . import DatabaseRow, ScanRow, Unknown
 
 logger = logger_of("integrity.alarms")
 

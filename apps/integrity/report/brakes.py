@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import brake, conf, log, relations
-from ..plain import reason_of_error
+from .. import conf, log, relations
+from ..isolation.redaction import reason_of_error
+from ..scan import brake
 from . import bounds
 
 if TYPE_CHECKING:

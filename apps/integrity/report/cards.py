@@ -6,20 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import control, relations
+from .. import relations
 from ..backends import clocks
+from ..control import circuit_breaker
 from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
 from .brakes import brakes, suspected_keys
 from .names import Unknown, unknown_in
-from .progress import (
-    Pulse,
-    hindrances_of,
-    kept_in,
-    open_cascades,
-    pulses,
-    state_of,
-)
+from .progress import Pulse, hindrances_of, kept_in, open_cascades, pulses, state_of
 from .proving import done_cascades, held_of, oldest, unproven_of
 from .throughput import Throughput, throughput
 
@@ -99,7 +93,7 @@ def overview() -> Overview:
 
     Raises `DatabaseUnreachable` where no log answers.
     """
-    found, logs = relations.catalogue(), control.answering_logs()
+    found, logs = relations.catalogue(), circuit_breaker.answering_logs()
     undispatched = _recorded(logs)
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]

@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.db import Error, OperationalError, router
 from django.db.models import Q, QuerySet
 
-from .. import claims, control, log, relations, stored, suspects
-from ..backends import visibility
+from .. import log, relations
+from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
+from ..backends.lookups import held
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
-from ..generic import lookups, narrowed
-from ..plain import plain, reason_of_error
-from ..plan import plan
-from ..policies import policy_of
+from ..isolation.redaction import plain, reason_of_error
+from ..relations import keys, policies, stored
+from ..relations import relation as relations_relation
+from ..relations.generic import lookups, narrowed
+from ..relations.homes import databases_for
+from ..relations.plan import plan
+from ..relations.policies import policy_of
+from ..scan import recheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ..plan import Node
-    from ..relations import ForeignKey, Model, Relation
+    from ..relations import Model, Relation
+    from ..relations.plan import Node
+    from ..relations.relation import ForeignKey
 
 
 #: While a page waits, one statement that counts may take so long, and all of them so long.
@@ -99,7 +105,7 @@ def preview(model: str, key: str) -> list[Effect]:
     field cannot hold.
     """
     parent = relations.catalogue().parent(model)
-    pk = relations.parse_key(relations.primary_key(parent), key)
+    pk = keys.parse_key(relations_relation.primary_key(parent), key)
     effects: list[Effect] = []
     seen: dict[tuple[Model, str], Q] = {}
     for relation in relations.catalogue().relations:
@@ -116,11 +122,11 @@ def exists(model: str, key: str) -> bool:
     And `DatabaseUnreachable`, where one of them cannot be asked.
     """
     parent = relations.catalogue().parent(model)
-    pk = relations.primary_key(parent)
-    value, homes = relations.parse_key(pk, key), relations.databases_for(parent)
+    pk = relations_relation.primary_key(parent)
+    value, homes = keys.parse_key(pk, key), databases_for(parent)
     for home in homes:
-        control.reach(home)
-    return bool(suspects.held(pk, {0: value}, homes))
+        connections.reach(home)
+    return bool(held(pk, {0: value}, homes))
 
 
 def _target_value(relation: Relation, pk: Any) -> Any:
@@ -174,7 +180,7 @@ def repairs(
             uncounted[relation.label] = Uncounted(reason=plain(error))
         except Error as error:
             # SQLite calls a table that is not there an `OperationalError`, too. So look.
-            if reason := claims.missing_table(relation):
+            if reason := missing_tables.missing_table(relation):
                 uncounted[relation.label] = Uncounted(reason=reason)
             elif isinstance(error, OperationalError):
                 reason = reason_of_error(error)
@@ -188,9 +194,9 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
     rows, looked_at, told = Counter[tuple[str, str, str]](), 0, None
     began, most = time.monotonic(), limits.rows if limits else None
     for alias in (*relation.parent_databases, *relation.child_databases):
-        control.reach(alias)
+        connections.reach(alias)
     for batch in log.suspects(relation, older_than_seconds=0, using=relation.parent_databases[0]):
-        look = suspects.look(relation, batch)
+        look = recheck.look(relation, batch)
         missing = list({look.keys[pk] for pk in look.missing})
         for alias in relation.child_databases if missing else ():
             with timed_read(alias, limits.statement_seconds) if limits else nullcontext():
@@ -224,11 +230,11 @@ def effects_along(
     """
     relation = narrowed(relation)
     key, policy = relation.field, relation.policy
-    values = [relations.as_held(key, value) for value in values]
+    values = [keys.as_held(key, value) for value in values]
     rows = _referring(key, values, database)
     if shown is None or shown(key.model):
         yield _effect(key, str(policy), rows, database, seen, most)
-    if policy is relations.Policy.CASCADE:
+    if policy is policies.Policy.CASCADE:
         for node, path in _below(plan(relation).root, ""):
             if shown is not None and not shown(node.field.model):
                 continue
@@ -265,7 +271,7 @@ def _effect(
         number = (found.exclude(counted) if counted else found).order_by()[:most].count()
     seen[model, database] = counted | rows if counted else rows
     return {
-        "relation": relations.label(key),
+        "relation": relations_relation.label(key),
         "database": database,
         "policy": policy,
         "rows": number,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, router
 from django.db.models import Q, QuerySet
 
-from .. import control, relations
-from ..backends import visibility
+from .. import relations
+from ..backends import connections, visibility
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable
-from ..plan import plan
+from ..relations import policies
+from ..relations.plan import plan
 from . import bounds
 from .effects import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
 
@@ -59,7 +60,7 @@ def elsewhere(
 
 def _models(relation: Relation) -> list[Model]:
     """The models whose rows a delete along that relation touches in the child's database."""
-    if relation.policy is not relations.Policy.CASCADE:
+    if relation.policy is not policies.Policy.CASCADE:
         return [relation.child]
     return [each.field.model for each in plan(relation).root.all]
 
@@ -71,7 +72,7 @@ def _counted(
     seen: dict[tuple[Model, str], Q],
     shown: Callable[[Model], bool],
 ) -> list[Effect]:
-    control.reach(database)
+    connections.reach(database)
     values = _target_values(relation, keys)
     with visibility.whole(database), timed_read(database, COUNT_SECONDS):
         return [*effects_along(relation, database, values, seen, bounds.COUNT_MAX + 1, shown)]

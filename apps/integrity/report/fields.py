@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import log, relations
-from ..renaming import field_of
+from ..log.renaming import field_of
+from ..relations.relation import primary_key
 from .guesses import renamed
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def along(parent: str, field: str) -> tuple[Relation, ...]:
     return tuple(
         each
         for each in relations.catalogue().children_of(parent)
-        if each.target.name == field and each.target != relations.primary_key(each.parent)
+        if each.target.name == field and each.target != primary_key(each.parent)
     )
 
 

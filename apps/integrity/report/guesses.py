@@ -13,8 +13,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameField, RenameModel
 
 from .. import log, relations
+from ..isolation.loggers import logger_of
 from ..models import Scan
-from ..plain_logging import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,10 +13,11 @@ from django.db import Error
 from django.db.models import Max, Q
 from django.db.models.functions import Coalesce, Now
 
-from .. import conf, control, relations
+from .. import conf, relations
+from ..backends import connections
+from ..backends.standing import Standing, standings
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
-from ..statements.standing import Standing, standings
 from .cards import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
 from .progress import hindrances_of, state_of
 from .shared import Shared
@@ -60,7 +61,7 @@ def _health() -> Health:
     seen, silent = list[LogSeen](), list[str]()
     for using in found.log_databases:
         try:
-            control.reach(using)
+            connections.reach(using)
             seen.append(_seen(using, found.child_databases))
         except (DatabaseUnreachable, Error):
             silent.append(using)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Max, Q, QuerySet
 
-from .. import control, relations
+from .. import relations
 from ..backends import clocks
+from ..control import circuit_breaker
 from ..exceptions import InvalidKey
+from ..isolation.redaction import plain
 from ..models import Audit, Cascade, Deletion, of_keys
-from ..plain import plain
+from ..relations import keys
+from ..relations.relation import primary_key
 from . import bounds
 
 if TYPE_CHECKING:
@@ -75,9 +78,9 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
     if not (allowed := [label for label in labels if searched(label)]):
         raise InvalidKey("your account may not look at these parents, so not search their keys")
     for label in allowed:
-        pk = relations.primary_key(known[label])
+        pk = primary_key(known[label])
         try:
-            key = relations.format_key(pk, relations.parse_key(pk, text))
+            key = keys.format_key(pk, keys.parse_key(pk, text))
         except InvalidKey:
             if model:
                 raise
@@ -132,7 +135,7 @@ class Suspects:
 
 def suspected() -> list[Suspects]:
     """What waits for repair, by relation, in the logs that answer."""
-    found, logs = [], control.answering_logs()
+    found, logs = [], circuit_breaker.answering_logs()
     for relation in relations.catalogue().relations:
         using = relation.parent_databases[0]
         if using not in logs:

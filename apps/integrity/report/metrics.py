@@ -15,14 +15,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from . import conf, relations, report
-from .exceptions import DatabaseUnreachable
-from .plain import plain
+from .. import conf, relations, report
+from ..exceptions import DatabaseUnreachable
+from ..isolation.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .report import Pulse, ScanRow, Status
+    from . import Pulse, ScanRow, Status
 
 #: What was never seen, or never done, is older than anything.
 NEVER = float("inf")

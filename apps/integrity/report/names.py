@@ -14,8 +14,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
 from .. import log, relations
+from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Scan
-from ..renaming import Kind
 from . import bounds, fields
 from .guesses import guess
 

@@ -11,11 +11,13 @@ from django.db import connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import control, log, relations, statements
+from .. import backends, log, relations
 from ..backends import clocks
+from ..backends.connections import reach
+from ..control import circuit_breaker
 from ..exceptions import DatabaseUnreachable
+from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
-from ..renaming import Kind
 from . import bounds, names, stuck
 from .brakes import brakes
 from .proofs import iso
@@ -122,7 +124,7 @@ def status(*, look: bool = False) -> Status:
     With `look`, the child databases that nobody has found away are asked whether they answer.
     Raises `DatabaseUnreachable` where no log does.
     """
-    found, logs = relations.catalogue(), control.answering_logs()
+    found, logs = relations.catalogue(), circuit_breaker.answering_logs()
     beats = [pulse for using in logs for pulse in pulses(using)]
     rows, unknown = _databases(logs)
     return {
@@ -173,7 +175,7 @@ def _silent(alias: str) -> str:
     on one that is open may wait for ever; and several that are away cost no more than one.
     """
     try:
-        control.reach(alias)
+        reach(alias)
     except DatabaseUnreachable as error:
         return error.sentence
     finally:
@@ -189,7 +191,7 @@ def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
 
 def scans() -> list[ScanRow]:
     """The scan of each relation in each child database, begun or not, in the logs that answer."""
-    return [row for using in control.answering_logs() for row in _scans(using)]
+    return [row for using in circuit_breaker.answering_logs() for row in _scans(using)]
 
 
 def _scans(using: str) -> Iterator[ScanRow]:
@@ -244,7 +246,7 @@ def _deletions(logs: Sequence[str]) -> dict[str, int]:
             for state in Deletion.State
             if state is not Deletion.State.VERIFIED
         }
-        whole = statements.on(using).estimate_rows(Deletion, using=using)
+        whole = backends.on(using).estimate_rows(Deletion, using=using)
         if whole > bounds.EXACT_MAX:
             verified = max(whole - sum(others.values()), 0)
         else:
@@ -301,7 +303,7 @@ def delays(alias: str) -> list[float]:
     Those of the last `RATE_SECONDS`, the latest `bounds.COUNT_MAX` in each log.
     """
     since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
-    for using in control.answering_logs():
+    for using in circuit_breaker.answering_logs():
         rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
         pairs = rows.order_by("-done_at").values_list("recorded_at", "done_at")
         found += [
@@ -314,7 +316,7 @@ def delays(alias: str) -> list[float]:
 
 def unproven(databases: Sequence[str]) -> int:
     """Cascades into those databases that are done and that a worker will verify."""
-    logs = control.answering_logs()
+    logs = circuit_breaker.answering_logs()
     number = sum(
         Cascade.objects.using(using)
         .filter(database__in=databases, state=Cascade.State.DONE)
@@ -334,7 +336,7 @@ def unproven(databases: Sequence[str]) -> int:
 def unfinished() -> dict[str, str]:
     """What is left to do, and why, by database; a log that is away is one of them."""
     found = dict[str, list[str]]()
-    logs = control.answering_logs()
+    logs = circuit_breaker.answering_logs()
     for using in relations.catalogue().log_databases:
         if using not in logs:
             found[using] = ["the log cannot be reached"]

@@ -10,6 +10,9 @@ from django.db.models import Q
 from .. import log, relations
 from ..backends import clocks
 from ..models import Cascade, Deletion, of_keys
+from ..relations import discovery, homes
+from ..relations.keys import format_key, parse_key
+from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -45,7 +48,7 @@ def receipts(model: str, key: str) -> list[Receipt]:
     parent = relations.catalogue().parent(model)
     found = [
         deletion
-        for using in relations.databases_for(parent)
+        for using in homes.databases_for(parent)
         for deletion in Deletion.objects.using(using)
         .filter(_of(parent, key), parent=parent._meta.label)
         .annotate(age=clocks.age("recorded_at"))
@@ -58,12 +61,12 @@ def receipts(model: str, key: str) -> list[Receipt]:
 def _of(parent: Model, key: str) -> Q:
     """The deletions of the parent that `key` names, as for `receipts`."""
     name, equals, value = key.partition("=")
-    for field in relations.targets(parent):
+    for field in discovery.targets(parent):
         if equals and field.name == name:
-            text = relations.format_key(field, relations.parse_key(field, value))
+            text = format_key(field, parse_key(field, value))
             return Q(**{f"targets__{name}": text})
-    pk = relations.primary_key(parent)
-    return of_keys([relations.format_key(pk, relations.parse_key(pk, key))])
+    pk = primary_key(parent)
+    return of_keys([format_key(pk, parse_key(pk, key))])
 
 
 def _receipt(deletion: Deletion) -> Receipt:
@@ -182,8 +185,8 @@ def deletion(pk: int, *, using: str) -> Deletion | None:
 
 def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
     """The latest deletions of those parents, among as many rows as there are keys."""
-    pk = relations.primary_key(parent)
-    texts = [relations.format_key(pk, key) for key in keys]
+    pk = primary_key(parent)
+    texts = [format_key(pk, key) for key in keys]
     rows = Deletion.objects.using(using).filter(of_keys(texts), parent=parent._meta.label)
     return list(rows.order_by("-pk")[: len(texts)])
 

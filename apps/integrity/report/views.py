@@ -14,8 +14,8 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from . import conf, report
-from .exceptions import FiguresUnavailable
+from .. import conf, report
+from ..exceptions import FiguresUnavailable
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
 
-from . import conf, control
-from .backends import visibility
-from .models import ChildDatabase, Scan
+from .. import conf
+from ..backends import visibility
+from ..control import circuit_breaker
+from ..models import ChildDatabase, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .conf import Settings
-    from .relations import Model, Relation
+    from ..conf import Settings
+    from ..relations import Model, Relation
 
 #: The second look and the first one disagree when it finds more than this share alive.
 ALIVE_SHARE = 0.1
@@ -108,7 +109,7 @@ def judged(
     there are any: one query for each of their databases. Raises as `asked` does.
     """
     aliases = relation.child_databases
-    paused = (control.mismatch(row) for row in children if row.alias in aliases)
+    paused = (circuit_breaker.mismatch(row) for row in children if row.alias in aliases)
     mismatch = next(filter(None, paused), "")
     evidence = Evidence(
         mismatch=mismatch,

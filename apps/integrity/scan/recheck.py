@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import relations, statements, stored
+from ..backends.lookups import held
+from ..relations.keys import as_held, suspected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from .models import Deletion
-    from .relations import Field, Relation
+    from ..models import Deletion
+    from ..relations import Relation
 
 
 #: Why a suspect is cancelled whose key no row of the relation can hold any more.
@@ -43,14 +44,14 @@ class Look:
         The relation of the look has to be narrowed (generic.py).
         """
         field = self.relation.field
-        wanted = {pk: relations.as_held(field, self.keys[pk]) for pk in self.missing}
+        wanted = {pk: as_held(field, self.keys[pk]) for pk in self.missing}
         kept = held(field, wanted, self.relation.child_databases)
         return [pk for pk in wanted if pk not in kept]
 
 
 def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
     """Ask the parents of those suspects. Raises the errors of their databases."""
-    values = {each.pk: relations.suspected(relation, each.key, each.targets) for each in suspects}
+    values = {each.pk: suspected(relation, each.key, each.targets) for each in suspects}
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = held(relation.target, keys, relation.parent_databases)
     return Look(
@@ -59,17 +60,3 @@ def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
         outdated=[pk for pk in values if pk not in keys],
         alive=[pk for pk in keys if pk in living],
     )
-
-
-def held(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) -> set[Any]:
-    """Those whose value a row's `field` holds in any of the databases, by the mapping's keys.
-
-    Raises `FilteredRead` where that cannot be told. See Note [Prepared once] in stored.py.
-    """
-    found = set[Any]()
-    for alias in databases if values else ():
-        prepared = stored.prepare_all(field, values.values(), alias)
-        wanted = [*dict.fromkeys(prepared)]
-        there = statements.on(alias).keys_with_rows(field, wanted, using=alias)
-        found |= {name for name, key in zip(values, prepared, strict=True) if key in there}
-    return found

@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from . import brake, conf, control, log, passes, relations, statements, suspects
-from .exceptions import DatabaseHindered
-from .plain import reason_of_error
-from .plain_logging import logger_of
-from .statements.barriers import Standing, standing_of_all, unpacked, words
+from .. import backends, conf, log, relations
+from ..backends import connections
+from ..backends.barriers import Standing, standing_of_all, unpacked, words
+from ..control import actions
+from ..exceptions import DatabaseHindered
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import reason_of_error
+from . import recheck, scan_pass
+from .brake import asked, disagreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .models import Deletion
-    from .relations import Relation
+    from ..models import Deletion
+    from ..relations import Relation
 
 logger = logger_of("integrity.repair")
 
@@ -91,7 +95,7 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
         _weigh(relation, done)
         if override and done.waiting:
             done.brake = ""
-            control.audit(
+            actions.audit(
                 "override brake", relation.label, actor=actor, reason=override, using=using
             )
         grace = conf.current().grace_seconds
@@ -110,15 +114,15 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
 def _weigh(relation: Relation, done: Repaired) -> None:
     """How many wait, and what the brake says of them."""
     done.waiting = log.number_of_suspects(relation.label, using=relation.parent_databases[0])
-    done.brake = brake.asked(relation, done.waiting) if done.waiting else ""
+    done.brake = asked(relation, done.waiting) if done.waiting else ""
 
 
 def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> None:
     """Do the work, as far as the parents' databases let it; what hindered it is noted."""
     try:
         for home in relation.parent_databases:
-            control.reach(home)
-        with control.watched(relation.parent_databases[0]):
+            connections.reach(home)
+        with connections.watched(relation.parent_databases[0]):
             work()
     except DatabaseHindered as error:
         done.reason, done.unreachable = f"{error.database} {error.sentence}", True
@@ -133,12 +137,12 @@ def _second_look(
 ) -> None:
     """See the Notes above. A suspect whose fence still stands is left for later."""
     using = relation.parent_databases[0]
-    look = suspects.look(relation, _passed(relation, batch, done))
+    look = recheck.look(relation, _passed(relation, batch, done))
     done.cancelled += log.cancel(look.alive, "the parent is alive", using=using)
-    log.cancel(look.outdated, suspects.OUTDATED, using=using)
-    doubt = brake.disagreement(len(look.keys), len(look.alive), conf.current())
+    log.cancel(look.outdated, recheck.OUTDATED, using=using)
+    doubt = disagreement(len(look.keys), len(look.alive), conf.current())
     if not trusting:
-        done.brake = doubt or brake.asked(relation, done.waiting)
+        done.brake = doubt or asked(relation, done.waiting)
     if not done.brake:
         done.confirmed += look.missing
         log.confirm(look.missing, using=using)
@@ -160,15 +164,14 @@ def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[D
     noted in `done`.
     """
     now = {
-        home: statements.on(home).oldest_transaction(using=home)
-        for home in relation.parent_databases
+        home: backends.on(home).oldest_transaction(using=home) for home in relation.parent_databases
     }
     standings = {each.pk: standing_of_all(unpacked(each.fence), now) for each in batch}
     if foreign := [pk for pk, each in standings.items() if each is Standing.FOREIGN]:
-        fence = passes.fence_of(relation)
+        fence = scan_pass.fence_of(relation)
         log.fence_anew(foreign, fence, using=relation.parent_databases[0])
         logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
     if Standing.HELD in standings.values():
-        blockers = (statements.on(home).blocker(using=home) for home in now)
+        blockers = (backends.on(home).blocker(using=home) for home in now)
         done.held = next((words(each) for each in blockers if each), "")
     return [each for each in batch if standings[each.pk] is Standing.PASSED]

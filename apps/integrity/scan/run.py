@@ -14,19 +14,22 @@ from django.db import connections
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from . import claims, conf, control, relations
-from .backends.errors import Trouble, database_of, trouble_of
-from .exceptions import DatabaseHindered
-from .isolation import isolated
-from .models import Scan
-from .passes import Mode, Pass, Scanned
-from .plain_logging import logger_of
+from .. import conf, relations
+from ..backends import missing_tables
+from ..backends.connections import AWAY, reach, watched
+from ..backends.errors import Trouble, database_of, trouble_of
+from ..control import actions, circuit_breaker
+from ..exceptions import DatabaseHindered
+from ..isolation.failures import isolated
+from ..isolation.loggers import logger_of
+from ..models import Scan
+from .scan_pass import Mode, Pass, Scanned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from .control import Away
-    from .relations import Relation
+    from ..backends.connections import Away
+    from ..relations import Relation
 
 __all__ = ["Mode", "Scanned", "due", "scan"]
 
@@ -49,14 +52,14 @@ def scan(
     mode = mode or Mode()
     seconds = conf.current().scan_seconds if seconds is None else seconds
     deadline, found = time.monotonic() + seconds, list[Scanned]()
-    away = (*control.AWAY, *interruptions)
+    away = (*AWAY, *interruptions)
 
     def work(using: str, _healed: Callable[[], None]) -> None:
         for relation in _chosen(database, labels, using, mode):
             if found and time.monotonic() >= deadline:
                 return
             try:
-                with control.watched(using):
+                with watched(using):
                     found.append(_scan(relation, database, using, deadline, mode, away))
             except DatabaseHindered as raised:
                 if raised.database == database:
@@ -69,7 +72,7 @@ def scan(
             except Exception as error:  # noqa: BLE001 (its claim ends by itself; others go on)
                 found.append(_failed(relation, database, error))
 
-    unreachable = control.in_each_log(relations.catalogue().database(database), work, away)
+    unreachable = circuit_breaker.in_each_log(relations.catalogue().database(database), work, away)
     if not (unreachable or mode.gentle):
         seen = {each.relation for each in found}
         left_out, unreachable = _left_out(database, labels, seen)
@@ -78,7 +81,7 @@ def scan(
 
 
 def _waiting(relation: Relation, database: str, raised: DatabaseHindered) -> Scanned:
-    waits = control.waits_for(database, raised)
+    waits = circuit_breaker.waits_for(database, raised)
     return Scanned(relation=relation.label, database=database, reason=waits, waits=waits)
 
 
@@ -92,10 +95,10 @@ def _left_out(
         if not missed:
             continue
         try:
-            control.reach(using)
-            reason = control.paused_reason(database, using=using) or "no time was left"
+            reach(using)
+            reason = actions.paused_reason(database, using=using) or "no time was left"
         except DatabaseHindered as error:
-            reason = unreachable = control.waits_for(database, error)
+            reason = unreachable = circuit_breaker.waits_for(database, error)
         left_out += [
             Scanned(relation=each.label, database=database, reason=reason) for each in missed
         ]
@@ -145,7 +148,7 @@ def _scan(
         scanned.reason = "another scan is at work on it"
         return scanned
     try:
-        with control.watched(database):
+        with watched(database):
             run.walk(deadline, away)
     except away as raised:
         with isolated(f"giving back the scan of {relation.label}", passing=(DatabaseHindered,)):
@@ -170,6 +173,6 @@ def _halve(run: Pass) -> None:
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason, code = claims.failure(error, [relation], database)
+    reason, code = missing_tables.failure(error, [relation], database)
     logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, code)
     return Scanned(relation=relation.label, database=database, reason=reason)

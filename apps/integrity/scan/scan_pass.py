@@ -27,24 +27,29 @@ from django.db import Error, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from . import conf, control, log, relations, statements, stored, suspects
-from .exceptions import DatabaseHindered
-from .generic import narrowed
-from .models import Scan
-from .pace import Pace
-from .plain import reason_of_error
-from .plain_logging import logger_of
-from .renaming import Kind, Renaming
-from .signals import orphan_found
-from .statements.keys import form_for
+from .. import backends, conf, log
+from ..backends import connections, lookups
+from ..backends.batch_size import Pace
+from ..backends.keys import form_for
+from ..control import circuit_breaker
+from ..exceptions import DatabaseHindered
+from ..isolation.loggers import logger_of
+from ..isolation.redaction import reason_of_error
+from ..log.renaming import Kind, Renaming
+from ..models import Scan
+from ..relations import stored
+from ..relations.generic import narrowed
+from ..relations.keys import as_held, format_key, parse_key
+from ..signals import orphan_found
+from . import recheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .control import Away
-    from .relations import Relation
-    from .statements.barriers import Barrier
-    from .statements.keys import Form, Step
+    from ..backends.barriers import Barrier
+    from ..backends.connections import Away
+    from ..backends.keys import Form, Step
+    from ..relations import Relation
 
 logger = logger_of("integrity.scan")
 
@@ -101,15 +106,15 @@ def absent(relation: Relation, form: Form, step: Step) -> list[Any]:
     """The step's keys that have no parent on any of its primaries. See Note [Child first]."""
     target, (first, *others) = relation.target, relation.parent_databases
     texts = form.missing(relation.field, step, parent=first)
-    keys = [relations.parse_key(target, text) for text in texts]
-    living = suspects.held(target, dict(enumerate(keys)), others)
+    keys = [parse_key(target, text) for text in texts]
+    living = lookups.held(target, dict(enumerate(keys)), others)
     return [key for at, key in enumerate(keys) if at not in living]
 
 
 def fence_of(relation: Relation) -> dict[str, Barrier]:
     """Return the barrier of each of the parents' databases. See Note [Child first]."""
     barriers = {
-        home: statements.on(home).next_transaction(using=home) for home in relation.parent_databases
+        home: backends.on(home).next_transaction(using=home) for home in relation.parent_databases
     }
     return {home: barrier for home, barrier in barriers.items() if barrier is not None}
 
@@ -157,7 +162,7 @@ class Pass:
         return True
 
     def _begin(self, last_rows: int) -> None:
-        form = statements.on(self.database)
+        form = backends.on(self.database)
         expected = last_rows or form.estimate_rows(self.relation.child, using=self.database)
         self._mine().update(
             **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected
@@ -181,7 +186,7 @@ class Pass:
 
     def _stretch(self, deadline: float, away: Away) -> _End | None:
         """Steps until it is time to save; what ended with it, if anything did."""
-        with self.form.reading(self.database), control.given_up(self.database, away):
+        with self.form.reading(self.database), connections.given_up(self.database, away):
             ask = self._ask(self.cursor)
             while (step := ask()) is not None:
                 started = time.monotonic()
@@ -249,17 +254,17 @@ class Pass:
 
     def _suspect(self, keys: list[Any], fence: dict[str, Barrier]) -> log.Entered:
         """Enter them into the log; those of a relation that nothing would repair are counted."""
-        texts = [relations.format_key(self.relation.target, key) for key in keys]
+        texts = [format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):
             return log.Entered(suspects=texts, blocked=[])
         return log.suspect(self.relation, texts, fence, database=self.database, using=self.using)
 
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field
-        wanted = (relations.parse_key(self.relation.target, key) for key in keys)
-        held = [relations.as_held(field, key) for key in wanted]
+        wanted = (parse_key(self.relation.target, key) for key in keys)
+        held = [as_held(field, key) for key in wanted]
         values = stored.prepare_all(field, held, self.database)
-        form = statements.on(self.database)
+        form = backends.on(self.database)
         return form.count_rows(field, values, using=self.database) if values else 0
 
     def _announce(self, keys: list[str]) -> None:
@@ -288,20 +293,20 @@ class Pass:
     def _forget(self) -> None:
         """Suspects whose parent is there again, or whose rows are gone, are none any more."""
         try:
-            with control.watched(self.database):
+            with connections.watched(self.database):
                 self._forget_each()
         except DatabaseHindered as error:  # another shard: the pass is over all the same
             if error.database in {self.database, self.using}:
                 raise
-            control.waits_for(self.database, error)
+            circuit_breaker.waits_for(self.database, error)
         except Error as error:
             logger.warning("suspects of %s stay: %s", self.relation.label, reason_of_error(error))
 
     def _forget_each(self) -> None:
         for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):
-            seen = suspects.look(self.relation, batch)
+            seen = recheck.look(self.relation, batch)
             log.cancel(seen.alive, "the parent is alive", using=self.using)
-            log.cancel(seen.outdated, suspects.OUTDATED, using=self.using)
+            log.cancel(seen.outdated, recheck.OUTDATED, using=self.using)
             log.cancel(seen.rowless(), "its rows are gone", using=self.using)
 
     def give_back(self, reason: str = "") -> None:

@@ -14,7 +14,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine
 
-from apps.integrity import capture, control
+from apps.integrity import capture
+from apps.integrity.control import actions
 from apps.integrity.exceptions import DatabaseUnreachable
 
 from .faults import TASKS, Broker, BrokerDown, Died, Moment, Of, Outages, Session, at_statement
@@ -507,7 +508,7 @@ class Acts(RuleBasedStateMachine):
     # The end
 
     def _retry_all(self) -> bool:
-        self.retried = sum(control.retry(None, actor="op", using=log) for log in LOGS) > 0
+        self.retried = sum(actions.retry(None, actor="op", using=log) for log in LOGS) > 0
         return self.retried
 
     def _converge(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from apps.integrity import tasks
+from apps.integrity.queues import celery
 from sandbox.processes import free_port
 
 from .kinds import CHILD_DATABASES
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 TASKS: dict[str, Task[..., None]] = {
     task.name: task
     for task in (
-        tasks.dispatch_deletions,
-        tasks.cascade_into,
-        tasks.verify_in,
-        tasks.maintain,
+        celery.dispatch_deletions,
+        celery.cascade_into,
+        celery.verify_in,
+        celery.maintain,
     )
 }
 
@@ -55,7 +55,7 @@ class Broker:
     def wake(self, alias: str) -> None:
         """In place of the thread of `wakeup.Publisher`: a hint that fails is dropped."""
         try:
-            tasks.publish_dispatch(alias)
+            celery.publish_dispatch(alias)
         except BrokerDown:
             return
 

@@ -15,7 +15,8 @@ from django.db import OperationalError, transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from apps.integrity import cascade, control
+from apps.integrity import cascade
+from apps.integrity.control import actions
 
 from .acts import JOBS, TUNED, Acts, die
 from .faults import Died, Moment, Of, at_statement
@@ -282,7 +283,7 @@ class IntegrityMachine(Acts):
         pause=st.sampled_from([True, False, False]),
     )
     def steer(self, database: str, *, pause: bool) -> bool:
-        turn = control.pause if pause else control.resume
+        turn = actions.pause if pause else actions.resume
         return sum(turn(database, actor="op", reason="why", using=log) for log in LOGS) > 0
 
     @step(lambda self: _answering(self) and self._blocked())
@@ -317,7 +318,7 @@ class IntegrityMachine(Acts):
         self.rig.broker.down = False
         for log in LOGS:
             for database in CHILD_DATABASES:
-                control.resume(database, actor="op", reason="the end", using=log)
+                actions.resume(database, actor="op", reason="the end", using=log)
         self.rig.broker.messages.clear()
         self._last_scene()
         self._round(deadly=True)

@@ -25,9 +25,10 @@ INTRODUCTION = """\
 
 What happens when something dies at the worst moment. Each cell is played on real servers with real
 workers: three PostgreSQL servers, Redis, a worker and beat. A process is stopped exactly at the
-moment by a named point in the code (`apps/integrity/phases.py`: an empty function, unless a test
-replaces it), the fault is done, and then every row of every database is compared with what must be
-there: rows of deleted users gone, all others as they were, byte for byte, and the log in order.
+moment by a named point in the code (`apps/integrity/log/failpoints.py`: an empty function, unless a
+test replaces it), the fault is done, and then every row of every database is compared with what
+must be there: rows of deleted users gone, all others as they were, byte for byte, and the log in
+order.
 
 `./run test tests/acceptance/test_matrix.py` plays all cells; `-k kill-worker` some of them.
 `python -m tests.chaos.matrix.page` writes this page; a test fails when it is out of date.

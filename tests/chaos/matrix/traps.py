@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from apps.integrity import phases
+from apps.integrity.log import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from apps.integrity.phases import Phase
+    from apps.integrity.log.failpoints import Phase
 
 WEB = "web"
 #: Whoever waits goes on after so long, even if its driver is gone.
@@ -94,22 +94,22 @@ def install(directory: Path) -> None:
 
     def reached(phase: Phase) -> None:
         place = _place()
-        if phase is phases.Phase.REMOVED and place == "blog_db":
+        if phase is failpoints.Phase.REMOVED and place == "blog_db":
             _die_of_poison(directory)
         _step_into(directory, _armed(directory, place, phase))
 
-    phases.reached = reached
+    failpoints.reached = reached
 
 
 @contextmanager
 def at(phase: Phase, fault: Callable[[], object]) -> Iterator[None]:
     """In this process, let something happen whenever it reaches a phase."""
-    before = phases.reached
-    phases.reached = lambda each: fault() if each is phase else before(each)
+    before = failpoints.reached
+    failpoints.reached = lambda each: fault() if each is phase else before(each)
     try:
         yield
     finally:
-        phases.reached = before
+        failpoints.reached = before
 
 
 def _step_into(directory: Path, armed: Path) -> None:

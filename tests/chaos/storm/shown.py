@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from apps.integrity import report
 from apps.integrity.exceptions import CrossDatabaseError
 from apps.integrity.models import Cascade
-from apps.integrity.tasks import verify_in
+from apps.integrity.queues.celery import verify_in
 
 from .troubles import WORDS
 

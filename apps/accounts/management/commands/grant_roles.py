@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections, router, transaction
 
-from apps.integrity.grants import Kind, grants
+from apps.integrity.control.grants import Kind, grants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

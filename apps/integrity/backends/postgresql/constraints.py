@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from .sql import Names, fetch, names_of
 
 if TYPE_CHECKING:
-    from ..relations import Field, ForeignKey
+    from ...relations import Field
+    from ...relations.relation import ForeignKey
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, connections, transaction
 from django.db.models import BooleanField, F, Func, Q, Value
 
-from ..backends.schemas import beside_log
-from ..models import HEAD, HEAD_CHARS
-from ..relations import format_key, primary_key
-from ..stored import prepare, prepare_all
-from . import need
-from .barriers import Barrier, Blocker, Holder, Horizon, packed
+from ...models.deletions import HEAD, HEAD_CHARS
+from ...relations.keys import format_key
+from ...relations.relation import primary_key
+from ...relations.stored import prepare, prepare_all
+from ..barriers import Barrier, Blocker, Holder, Horizon, packed
+from ..base import need
+from ..schemas import beside_log
 from .rows import Rows
 from .sql import Names, array, as_array, fetch, hidden, type_of
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ..relations import Model, Relation
+    from ...relations import Model, Relation
 
 #: Ids of the log.
 IDS = hidden("bigint")

@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from ..backends import visibility
-from ..columns import columns_of
-from ..exceptions import InvalidKey
-from ..relations import label
-from . import need
+from ...exceptions import InvalidKey
+from ...relations.columns import columns_of
+from ...relations.relation import label
+from .. import visibility
+from ..base import need
 from .constraints import deferred_constraints
 from .sql import EXACT, Names, also, as_array, fetch, hidden, names_of, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..relations import Field
+    from ...relations import Field
 
 #: The end of a statement whose rows that are `gone` are counted.
 PER_KEY = "SELECT key, count(*) FROM gone GROUP BY key"

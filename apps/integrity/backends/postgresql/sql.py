@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from ..generic import condition
+from ...relations.generic import condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..relations import Field
+    from ...relations import Field
 
 #: Types of keys that a row holds as we write them: text may be equal to another text.
 EXACT = {"smallint", "integer", "bigint", "uuid"}

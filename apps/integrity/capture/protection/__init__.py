@@ -9,8 +9,6 @@ What then restricts stands beside it, where Django finds it and raises its own e
 
 from __future__ import annotations
 
-from .graph import graph_of
 from .question import ask
-from .tables import tables_of
 
-__all__ = ["ask", "graph_of", "tables_of"]
+__all__ = ["ask"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import relations
+from ...relations import homes, relation
 from .reading import in_parts, keys_of, parents_of
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from django.db import models
     from django.db.models.deletion import Collector
 
-    from ..relations import Model
-    from .graph import Edge, Graph
+    from ...relations import Model
+    from ...relations.delete_graph import Edge, Graph
 
 
 class Collected:
@@ -31,7 +31,7 @@ class Collected:
         self.instances: dict[Model, list[models.Model]] = defaultdict(list)
         for model, instances in collector.data.items():
             if instances:
-                self.instances[relations.concrete(model)] += instances
+                self.instances[relation.concrete(model)] += instances
         self._values: dict[tuple[Model, str], dict[Any, None]] = {}
 
     def values(self, model: Model, attname: str) -> dict[Any, None]:
@@ -43,14 +43,14 @@ class Collected:
 
     def here(self, model: Model, database: str) -> bool:
         """Whether rows of the model in `database` are those that Django collects."""
-        return database == self.using or self.using not in relations.databases_for(model)
+        return database == self.using or self.using not in homes.databases_for(model)
 
     def among(self, model: Model, keys: Iterable[Any]) -> set[Any]:
         """Those primary keys that were collected, or are about to go unloaded."""
-        own = self.values(model, relations.primary_key(model).attname)
+        own = self.values(model, relation.primary_key(model).attname)
         found = {key for key in keys if key in own}
         for rows in self._fast:
-            if relations.concrete(rows.model) is model:
+            if relation.concrete(rows.model) is model:
                 found |= {*rows.filter(pk__in=keys).values_list("pk", flat=True)}
         return found
 

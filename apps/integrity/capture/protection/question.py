@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db.models import ProtectedError
 
-from .. import relations
-from ..policies import Policy
+from ... import relations
+from ...relations import relation
+from ...relations.delete_graph import graph_of
+from ...relations.policies import Policy
 from .going import Collected, Going
-from .graph import graph_of
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ class Question:
     def _release(self, restricted: dict[Any, dict[Any, set[Any]]], going: Going) -> None:
         """Let go those of Django's restricted rows that only a path through elsewhere takes."""
         for model, fields in restricted.items():
-            if model is self.model or relations.concrete(model) not in going.beyond:
+            if model is self.model or relation.concrete(model) not in going.beyond:
                 continue
             for rows in fields.values():
                 left = rows - set(self.collector.data.get(model, ()))
                 keys = {row.pk for row in left}
-                gone = going.of(relations.concrete(model), self.collector.using, keys)
+                gone = going.of(relation.concrete(model), self.collector.using, keys)
                 rows -= {row for row in left if row.pk in gone}
 
 

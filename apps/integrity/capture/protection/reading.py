@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from django.db import Error, connections
 from django.db.models import Q, QuerySet
 
-from .. import conf, generic, missing, relations
-from ..backends.bounded import bounded_read
-from ..columns import generic_of
-from ..exceptions import ChildDatabaseUnavailable, FilteredRead, InvalidKey, MissingContentType
-from ..plain import reason_of_error
+from ... import conf
+from ...backends import missing_tables
+from ...backends.bounded import bounded_read
+from ...exceptions import ChildDatabaseUnavailable, FilteredRead, InvalidKey, MissingContentType
+from ...isolation.redaction import reason_of_error
+from ...relations import generic, keys, relation
+from ...relations.columns import generic_of
+from ...relations.homes import databases_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ..relations import Model
-    from .graph import Edge
+    from ...relations import Model
+    from ...relations.delete_graph import Edge
 
 Rows: TypeAlias = "QuerySet[Any, Any]"
 #: Keys of one condition.
@@ -40,7 +43,7 @@ def referring(edge: Edge, values: Sequence[Any], database: str) -> Q:
     if edge.relation is None:
         return Q(**{f"{edge.key}__in": values}, **_content_type(edge, database))
     field = edge.relation.field
-    held = [relations.as_held(field, value) for value in values]
+    held = [keys.as_held(field, value) for value in values]
     return Q(**{f"{edge.key}__in": held}, **_lookups(edge))
 
 
@@ -73,11 +76,11 @@ def parents_of(edge: Edge, children: Iterable[Any], database: str) -> dict[Any, 
 def _value(edge: Edge, held: Any) -> Any:
     """The parent's value that a row holds; None for a text that is none."""
     if edge.relation is not None:
-        return relations.as_key(edge.relation.field, held)
+        return keys.as_key(edge.relation.field, held)
     if edge.generic is None:
         return held
     try:
-        return relations.parse_key(relations.primary_key(edge.parent), str(held))
+        return keys.parse_key(relation.primary_key(edge.parent), str(held))
     except InvalidKey:
         return None
 
@@ -141,9 +144,9 @@ def _told(edge: Edge, database: str, error: Error) -> str:
 
 def _absent(database: str, wanted: list[Model]) -> str:
     """Which of the tables that belong there are not there."""
-    homes = {model: relations.databases_for(model) for model in wanted[:2]}
+    homes = {model: databases_for(model) for model in wanted[:2]}
     there = [model for model in wanted if database in homes.get(model, (database,))]
-    return next(filter(None, (missing.table(model, using=database) for model in there)), "")
+    return next(filter(None, (missing_tables.table(model, using=database) for model in there)), "")
 
 
 def _lookups(edge: Edge) -> dict[str, Any]:

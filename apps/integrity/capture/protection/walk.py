@@ -12,9 +12,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import conf
-from ..exceptions import TooManyKeys
-from ..policies import Policy
+from ... import conf
+from ...exceptions import TooManyKeys
+from ...relations.policies import Policy
 from .going import Going
 from .reading import KEYS, carried, in_parts, nested, reading, referring, rows
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from django.db import models
     from django.db.models import Q
 
-    from ..relations import Model
+    from ...relations import Model
+    from ...relations.delete_graph import Edge, Graph
     from .going import Collected
-    from .graph import Edge, Graph
     from .reading import Rows
 
 Blockers = dict["Edge", dict["models.Model", None]]

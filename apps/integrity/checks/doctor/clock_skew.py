@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..backends.clocks import SKEW_SECONDS
+from ...backends.clocks import SKEW_SECONDS
 from .verdicts import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ..backends.clocks import Reading
-    from ..report import Pulse
+    from ...backends.clocks import Reading
+    from ...report import Pulse
 
 #: One that was seen longer ago says nothing of the clocks of today.
 RECENT_SECONDS = 180

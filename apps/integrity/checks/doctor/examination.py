@@ -9,31 +9,23 @@ from django.apps import apps
 from django.db import Error, connections, router
 from django.db.models import QuerySet
 
-from .. import (
-    claims,
-    conf,
-    control,
-    homes,
-    identity,
-    missing,
-    relations,
-    report,
-    retention,
-    triggers,
-)
-from ..backends import clocks, visibility
-from ..backends.rights import may_delete
-from ..exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
-from ..models import Audit, Identity
-from ..plain import plain, reason_of_error
-from ..routing import CONTROL, queue_for
-from . import clocks as compared
-from . import verdicts
+from ... import conf, relations, report
+from ...backends import clocks, missing_tables, visibility
+from ...backends.connections import reach, watched
+from ...backends.rights import may_delete
+from ...capture import triggers
+from ...control import identity, retention
+from ...exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
+from ...isolation.redaction import plain, reason_of_error
+from ...models import Audit, Identity
+from ...relations import homes
+from ...routing import CONTROL, queue_for
+from . import clock_skew, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..relations import Model, Relation
+    from ...relations import Model, Relation
 
 
 def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
@@ -94,7 +86,7 @@ def _readable(model: Model, alias: str) -> verdicts.Check:
         QuerySet(model=model, using=alias).order_by().exists()
         hidden = visibility.reason(model, alias)
     except Error as raised:
-        absent, _, _ = missing.table(model, using=alias).partition(". Run")
+        absent, _, _ = missing_tables.table(model, using=alias).partition(". Run")
         error = absent or reason_of_error(raised)
     return verdicts.readable(model._meta.label, alias, error, hidden)
 
@@ -105,7 +97,7 @@ def _hidden(alias: str) -> Iterator[verdicts.Check]:
     below = [
         model
         for each in relations.catalogue().relations
-        for model, home in claims.tables(each)
+        for model, home in missing_tables.tables(each)
         if home == alias
     ]
     own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
@@ -139,12 +131,12 @@ def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
         with contextlib.suppress(Error):  # it went away meanwhile
             readings[alias] = clocks.read(alias)
     for log in [each for each in logs if each in readings][:1]:
-        yield compared.clocks(log, readings, report.pulses(log))
+        yield clock_skew.clocks(log, readings, report.pulses(log))
 
 
 def _unreachable(alias: str) -> str:
     try:
-        control.reach(alias)
+        reach(alias)
     except DatabaseUnreachable as error:
         return error.sentence
     return ""
@@ -153,7 +145,7 @@ def _unreachable(alias: str) -> str:
 def _unwritable(alias: str) -> str:
     """Why a database that answers takes no writes now, or ""; changes nothing in it."""
     try:
-        with contextlib.suppress(Error), control.watched(alias):  # others, other checks find
+        with contextlib.suppress(Error), watched(alias):  # others, other checks find
             identity.touch(alias)
     except DatabaseHindered as error:
         return error.sentence

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import report
-from ..routing import CONTROL
+from ... import report
+from ...routing import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ..backends.postgresql.installed import Fault
-    from ..report import DatabaseRow, Pulse, ScanRow, Unknown
+    from ...backends.postgresql.installed import Fault
+    from ...report import DatabaseRow, Pulse, ScanRow, Unknown
 
 #: A guarantee older than so many periods is stale.
 STALE_PERIODS = 2

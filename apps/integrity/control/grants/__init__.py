@@ -13,26 +13,18 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import Error, connections, router
 
-from . import claims, relations
-from .backends import visibility
-from .plan import plan
-from .rights import log, rows
-from .rights.collector import collected
-from .rights.privileges import (
-    INSERT,
-    SELECT,
-    UPDATE,
-    on,
-    quoted,
-    require_role,
-    statements,
-)
+from ... import relations
+from ...backends import missing_tables, visibility
+from ...relations.plan import plan
+from . import log, rows
+from .collector import collected
+from .privileges import INSERT, SELECT, UPDATE, on, quoted, require_role, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .relations import Catalogue
-    from .rights.privileges import Need
+    from ...relations import Catalogue
+    from .privileges import Need
 
 #: The app whose tables hold beat's timetable, where it is not in the settings.
 TIMETABLE = "django_celery_beat"
@@ -79,7 +71,9 @@ def advice(alias: str, role: str) -> str:
     Asks the database, which may be away: then there is no advice.
     """
     found = relations.catalogue().relations
-    models = {model for each in found for model, home in claims.tables(each) if home == alias}
+    models = {
+        model for each in found for model, home in missing_tables.tables(each) if home == alias
+    }
     try:
         tables = visibility.secured(models, alias)
     except Error:

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import QuerySet
 from django.db.models.deletion import Collector, get_candidate_relations_to_delete
 
-from .. import conf, relations
-from ..columns import columns_of, generic_of
-from ..models import Deletion
-from ..policies import Policy, policy_of
-from ..protection import graph_of, tables_of
+from ... import conf
+from ...models import Deletion
+from ...relations import homes, relation
+from ...relations.columns import columns_of, generic_of
+from ...relations.delete_graph import graph_of
+from ...relations.delete_tables import tables_of
+from ...relations.policies import Policy, policy_of
 from . import log
 from .privileges import DELETE, SELECT, UPDATE, Need, column, on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..relations import Catalogue, ForeignKey, Model
+    from ...relations import Catalogue, Model
+    from ...relations.relation import ForeignKey
 
 
 def collected(model: Model, database: str, found: Catalogue, seen: set[Model]) -> Iterator[Need]:
@@ -46,7 +49,7 @@ def collected(model: Model, database: str, found: Catalogue, seen: set[Model]) -
 
 def captured(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
     """What the process itself records of a delete: nothing where a trigger does it alone."""
-    if model not in found.parents.values() or database not in relations.databases_for(model):
+    if model not in found.parents.values() or database not in homes.databases_for(model):
         return
     capture = conf.current().capture_of(model._meta.label)
     if capture not in {"signal", "both"}:
@@ -62,7 +65,7 @@ def captured(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
 
 def asked_at_once(parent: Model, home: str, found: Catalogue) -> Iterator[Need]:
     """PROTECT and RESTRICT look before the delete, as far down as its cascades lead."""
-    for edge, table, database in tables_of(graph_of(found), relations.concrete(parent), home):
+    for edge, table, database in tables_of(graph_of(found), relation.concrete(parent), home):
         if edge.relation is not None and (generic := generic_of(edge.relation.field)):
             for field in generic.column.remote_field.model._meta.concrete_fields:
                 yield column(generic.content_types, field, SELECT)

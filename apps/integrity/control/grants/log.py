@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from django.db import router
 
-from ..models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
+from ...models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .privileges import DELETE, INSERT, SELECT, UPDATE, Need, Privilege, column, on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..relations import Field, Model
+    from ...relations import Field, Model
 
 #: What a row is about: nobody changes it, so that nobody re-aims a deletion.
 FIXED: dict[Model, frozenset[str]] = {

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from ..exceptions import InvalidRole
+from ...exceptions import InvalidRole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..relations import Field, Model
+    from ...relations import Field, Model
 
 
 class Privilege(enum.StrEnum):

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import relations
-from ..columns import columns_of, generic_of
-from ..plan import Way, plan
+from ...relations.columns import columns_of, generic_of
+from ...relations.plan import Way, plan
+from ...relations.relation import pk_fields, primary_key
 from . import log
 from .collector import collected
 from .privileges import CTID, DELETE, SELECT, UPDATE, Need, column, on
@@ -21,14 +21,15 @@ from .privileges import CTID, DELETE, SELECT, UPDATE, Need, column, on
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..plan import Node, Plan
-    from ..relations import Catalogue, Field, ForeignKey, Model, Relation
+    from ...relations import Catalogue, Field, Model, Relation
+    from ...relations.plan import Node, Plan
+    from ...relations.relation import ForeignKey
 
 
 def scanned(relation: Relation) -> Iterator[Need]:
     """Keys of children and parents are compared, and no more of the parents is ever seen."""
     for home in relation.parent_databases:
-        yield column(home, relations.primary_key(relation.parent), SELECT)
+        yield column(home, primary_key(relation.parent), SELECT)
         yield column(home, relation.target, SELECT)
     for database in relation.child_databases:
         for each in columns_of(relation.field):
@@ -68,7 +69,7 @@ def cascaded(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
 def lock(model: Model, database: str) -> Need:
     """The one column whose UPDATE lets rows be locked. See Note [Row locks]."""
     generated = (f for f in model._meta.local_concrete_fields if _is_computed(f))
-    return column(database, next(generated, relations.pk_fields(model)[0]), UPDATE)
+    return column(database, next(generated, pk_fields(model)[0]), UPDATE)
 
 
 def _is_computed(field: Field) -> bool:
@@ -91,5 +92,5 @@ def _set_based(node: Node, database: str) -> Iterator[Need]:
 def _seen(key: ForeignKey, database: str) -> Iterator[Need]:
     """Where a row is, which row, and to whom it refers. Nothing else of it is read."""
     yield Need(database, key.model._meta.db_table, SELECT, CTID)
-    for each in (*relations.pk_fields(key.model), *columns_of(key)):
+    for each in (*pk_fields(key.model), *columns_of(key)):
         yield column(database, each, SELECT)

@@ -17,21 +17,15 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error, OperationalError
 
-from ... import (
-    alarms,
-    control,
-    doctor,
-    grants,
-    relations,
-    renames,
-    report,
-    retention,
-    scan,
-    triggers,
-)
+from ... import relations, report, scan
+from ...capture import triggers
+from ...checks import doctor
+from ...control import actions, circuit_breaker, grants, retention
 from ...exceptions import CrossDatabaseError, DatabaseUnreachable, UnknownName
-from ...plain import reason_of_error
-from ...renaming import Kind, Renaming
+from ...isolation.redaction import reason_of_error
+from ...log.renaming import Kind, Renaming
+from ...operations import renames
+from ...report import alarms
 from .. import arguments, table
 from ..exits import Exit, diagnosis, failure, proven, standing
 from ..foreground import Drain, actor, backlog, broker, nameless, repair_all, scan_all
@@ -268,7 +262,7 @@ class Command(PlainArguments):
         if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            control.retry(None if everything else ids, actor=actor(), using=using, kept=True)
+            actions.retry(None if everything else ids, actor=actor(), using=using, kept=True)
             for using in relations.catalogue().log_databases
         )
         if not json:
@@ -282,7 +276,7 @@ class Command(PlainArguments):
         if bool(ids) == everything:
             raise CommandError("name the deletions, or --all", returncode=Exit.USAGE)
         changed = sum(
-            control.acknowledge(
+            actions.acknowledge(
                 None if everything else ids, actor=actor(), reason=reason, using=using
             )
             for using in relations.catalogue().log_databases
@@ -294,12 +288,12 @@ class Command(PlainArguments):
     def _pause(
         self, *, database: str, reason: str, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        return self._steer(control.pause, database, reason, "paused", json=json)
+        return self._steer(actions.pause, database, reason, "paused", json=json)
 
     def _resume(
         self, *, database: str, reason: str, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        return self._steer(control.resume, database, reason, "resumed", json=json)
+        return self._steer(actions.resume, database, reason, "resumed", json=json)
 
     def _steer(
         self, act: Callable[..., bool], database: str, reason: str, word: str, *, json: bool
@@ -341,19 +335,19 @@ class Command(PlainArguments):
             listed = ", ".join(f"{number:,} {name}" for name, number in tables.items())
             word = "changed" if apply else "rows would change (dry run: --apply changes them)"
             self._say(f"{changed:,} {word}" + (f": {listed}" if listed else ""))
-        away = {*relations.catalogue().log_databases} - {*control.answering_logs()}
+        away = {*relations.catalogue().log_databases} - {*circuit_breaker.answering_logs()}
         waits = Exit.FINDINGS if changed and not apply else Exit.CLEAN
         document = {"changed": changed, "tables": tables, "applied": apply}
         return document, Exit.UNREACHABLE if away else waits
 
     def _purge(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:
         counts = Counter[str]()
-        for using in control.answering_logs():
+        for using in circuit_breaker.answering_logs():
             counts.update(retention.purge(using))
         if not json:
             removed = ", ".join(f"{number:,} {name}" for name, number in counts.items())
             self._say(f"removed {removed}")
-        away = {*relations.catalogue().log_databases} - {*control.answering_logs()}
+        away = {*relations.catalogue().log_databases} - {*circuit_breaker.answering_logs()}
         return {"purged": dict(counts)}, Exit.UNREACHABLE if away else Exit.CLEAN
 
     def _doctor(self, *, json: bool, **_: object) -> tuple[dict[str, Any], Exit]:

@@ -7,7 +7,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
-from ...plain_logging import logger_of
+from ...isolation.loggers import logger_of
 from ...routing import CONTROL
 from .. import health
 from .consumer import Guard
@@ -102,16 +102,17 @@ def publish(queue: str) -> None:
 
     Without an expiry: that would be a moment by this machine's clock.
     """
-    from ... import relations, tasks  # models, which are there once Celery has begun
+    from ... import relations  # models, which are there once Celery has begun
+    from .. import celery  # models, which are there once Celery has begun
 
     control, _, database = queue.partition(".")
     if control != CONTROL:
         return
     if database:
-        tasks.publish_cascade(database)
+        celery.publish_cascade(database)
     else:
         for using in relations.log_databases():
-            tasks.publish_dispatch(using)
+            celery.publish_dispatch(using)
 
 
 class Children(Regularly):

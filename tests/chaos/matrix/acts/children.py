@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from apps.integrity import control
+from apps.integrity.control import actions
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Cascade
-from apps.integrity.phases import Phase
 from sandbox.processes import send, tree
 
 from ..stage import FIRST, insist, now
@@ -114,7 +114,7 @@ def oom_loop(stage: Stage) -> None:
         state = stage.cascade(user, "blog_db")
         insist(state.attempts < 8, f"its company had {state.attempts} attempts")
     stage.traps.cure()
-    control.retry(None, actor="matrix", using="default")
+    actions.retry(None, actor="matrix", using="default")
     stage.until(lambda: stage.cascade(poison, "blog_db").done_at, "retried when it kills no more")
 
 

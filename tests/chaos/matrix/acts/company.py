@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from apps.integrity.phases import Phase
+from apps.integrity.log.failpoints import Phase
 
 from ..stage import FIRST, insist
 

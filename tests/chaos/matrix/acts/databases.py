@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from apps.integrity import report
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.phases import Phase
 from tests import superuser
 
 from ..stage import Broken, insist, now

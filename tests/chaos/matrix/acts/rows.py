@@ -10,8 +10,8 @@ from django.test.utils import override_settings
 
 from apps.blog.models import Post
 from apps.integrity import report
+from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Deletion
-from apps.integrity.phases import Phase
 from sandbox import project
 from tests import superuser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.integrity.phases import Phase
+from apps.integrity.log.failpoints import Phase
 
 from ..stage import FIRST, insist, now
 from .act import Act, proves

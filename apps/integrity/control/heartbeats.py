@@ -1,0 +1,42 @@
+"""Heartbeats: which processes are alive and work on a log. The only writer of `Heartbeat`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from django.db.models.functions import Now
+
+from ..backends import clocks
+from ..backends.connections import watched
+from ..exceptions import DatabaseHindered
+from ..isolation.failures import isolated
+from ..isolation.loggers import logger_of
+from ..models import Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+logger = logger_of("integrity.control")
+
+#: The name of beat among the heartbeats.
+BEAT = "beat"
+#: Between two notes of one process that it is alive.
+BEAT_SECONDS = 5
+
+
+def beat(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
+    """Note that the process `name` is alive and tends this log; once a moment is enough.
+
+    `clock` is that of the process, or what is known of it: see doctor/clocks.py. Where it cannot
+    be noted, that is logged, and the process goes on.
+    """
+    with isolated(f"a heartbeat in {using}", passing=(DatabaseHindered,)), watched(using):
+        rows = Heartbeat.objects.using(using).filter(name=name)
+        a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
+        if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
+            return  # a commit for each small task would cost more than the task
+        skew = clocks.skew(using, clock)
+        if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
+            rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)

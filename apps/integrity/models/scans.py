@@ -1,0 +1,50 @@
+"""Where the scans of each relation stand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from .fields import PlainTextField
+
+
+class Scan(models.Model):
+    """Where the scan of one relation in one child database stands, and what it has seen."""
+
+    id = models.BigAutoField(primary_key=True)
+    relation = models.CharField(max_length=200)
+    database = models.CharField(max_length=100)
+    #: The last key that was looked at; null at the start of a pass.
+    cursor = models.TextField(null=True, blank=True)  # noqa: DJ001
+    #: When the pass under way began; null between two passes.
+    began_at = models.DateTimeField(null=True, blank=True)
+    keys = models.BigIntegerField(default=0, db_default=0)
+    rows = models.BigIntegerField(default=0, db_default=0)
+    missing = models.BigIntegerField(default=0, db_default=0)
+    orphans = models.BigIntegerField(default=0, db_default=0)
+    #: Rows that the pass will see, as far as known when it began.
+    expected = models.BigIntegerField(default=0, db_default=0)
+    #: The last finished pass: every orphan that existed when it began was seen.
+    covers_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    last_keys = models.BigIntegerField(default=0, db_default=0)
+    last_rows = models.BigIntegerField(default=0, db_default=0)
+    last_missing = models.BigIntegerField(default=0, db_default=0)
+    last_orphans = models.BigIntegerField(default=0, db_default=0)
+    #: Keys of the next step: fewer when steps are slow.
+    step_keys = models.PositiveIntegerField(default=0, db_default=0)
+    claim = models.UUIDField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=Now())
+    reason = PlainTextField(blank=True, default="", db_default="")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["relation", "database"], name="integrity_scan_once_per_database"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.relation} in {self.database}"

@@ -1,0 +1,96 @@
+"""Parents' keys as text, as the deletion log keeps them, and as the rows of children hold them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from django.core.exceptions import ValidationError
+
+from ..exceptions import InvalidKey
+from . import stored
+from .columns import Column, origin
+from .homes import databases_for
+from .relation import Field, ForeignKey, Relation, label
+
+if TYPE_CHECKING:
+    from django.db import models
+
+
+def suspected(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
+    """The value that a suspect's rows hold: a parent's key, or its `to_field`.
+
+    None where a migration has made another field of it, or one that cannot hold it.
+    """
+    text = (targets or {}).get(relation.target.name) if key is None else key
+    try:
+        return None if text is None else parse_key(relation.target, text)
+    except InvalidKey:
+        return None
+
+
+def as_held(field: ForeignKey, key: Any) -> Any:
+    """What rows have in `field` that refer to the parent of that key."""
+    return format_key(field.target_field, key) if writes_text(field) else key
+
+
+def as_key(field: ForeignKey, value: Any) -> Any:
+    """The parent's key that `value` in a row's `field` is; None for a text that is none.
+
+    See Note [Canonical text].
+    """
+    if not writes_text(field):
+        return value
+    try:
+        key = parse_key(field.target_field, value)
+    except InvalidKey:
+        return None
+    fits = not isinstance(key, int) or -(2**63) <= key < 2**63
+    return key if fits and format_key(field.target_field, key) == value else None
+
+
+def writes_text(field: Field) -> bool:
+    """Whether rows hold keys of another type in it, as text."""
+    return isinstance(field, Column) and field.writes_text
+
+
+def format_key(field: Field, value: Any) -> str:
+    """The text form of a parent's key, which `parse_key` takes back.
+
+    Raises `InvalidKey`, naming the field, where it would be taken for another key. Only fields of a
+    project's own can do that.
+    """
+    kind, text = origin(field), text_of(field, value)
+    if not (stored.is_plain(kind) or _is_read_back(kind, value, text)):
+        raise InvalidKey(
+            f"{label(field)}: its value_to_string() writes a key of which to_python() and"
+            " get_prep_value() make another one, or none. See `manage.py check`"
+        )
+    return text
+
+
+def text_of(field: Field, value: Any) -> str:
+    """Return what the field itself writes of a key; see `format_key`."""
+    kind = origin(field)
+    return kind.value_to_string(cast("models.Model", SimpleNamespace(**{kind.attname: value})))
+
+
+def _is_read_back(field: Field, value: Any, text: str) -> bool:
+    using = databases_for(field.model)[0]
+    try:
+        read = stored.prepare(field, parse_key(field, text), using)
+    except InvalidKey:
+        return False
+    return bool(read == stored.prepare(field, value, using))
+
+
+def parse_key(field: Field, text: str) -> Any:
+    """The value of a parent's key from its text form.
+
+    Raises `InvalidKey`, naming the field, where the field cannot hold it.
+    """
+    try:
+        return field.to_python(text)
+    except (ValidationError, ValueError, TypeError):
+        # The cause quotes the text.
+        raise InvalidKey(f"not a key that {label(field)} can hold") from None
