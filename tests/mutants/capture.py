@@ -8,11 +8,12 @@ from .paths import (
     ADOPTION,
     CAPTURE,
     CASCADE,
+    DISCOVERY,
     ENTRIES,
     LEAVING,
     PORTABLE,
     POSTGRESQL,
-    RELATIONS,
+    RELATION_KEYS,
     T_ADDRESSES,
     T_ADOPTION,
     T_ATTACKS_LOG,
@@ -29,7 +30,7 @@ from .paths import (
     TRIGGERS,
 )
 
-LOGGED = "_insert(relations.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)"
+LOGGED = "_insert(relation.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)"
 
 MUTATIONS = (
     Mutation(
@@ -60,7 +61,7 @@ MUTATIONS = (
         "mark-before-delete",
         "G1: a cascade is done before its rows are deleted",
         CASCADE,
-        "phases.reached(Phase.CLAIMED)",
+        "failpoints.reached(Phase.CLAIMED)",
         "log.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)",
         (f"{T_FAILURES}::TestPoison::test_only_the_one_that_fails_waits_and_all_others_are_done",),
     ),
@@ -68,7 +69,7 @@ MUTATIONS = (
         "copies-are-recorded",
         "G2: deleting a copy in another database logs the original as gone",
         CAPTURE,
-        "if found and is_home(relations.concrete(sender), using):",
+        "if found and is_home(relation.concrete(sender), using):",
         "if found:",
         (
             f"{T_CAPTURE}::TestEveryWayToDelete::test_deleting_a_copy_on_another_alias_records_nothing",
@@ -119,7 +120,7 @@ MUTATIONS = (
     Mutation(
         "key-read-back-as-another",
         "G2: a deletion is logged under a key that is read back as another one",
-        RELATIONS,
+        RELATION_KEYS,
         "or _is_read_back(kind, value, text)",
         "or True",
         (f"{T_CODED}::test_a_key_that_would_be_taken_for_another_is_refused",),
@@ -135,7 +136,7 @@ MUTATIONS = (
     Mutation(
         "target-values-not-logged",
         "G1: values that other keys refer to are not logged",
-        RELATIONS,
+        DISCOVERY,
         "if each.target != pk",
         "if False",
         (f"{T_KINDS}::test_keys_that_hold_another_field",),
@@ -152,7 +153,7 @@ MUTATIONS = (
         "proxy-not-recorded",
         "G1: a delete through a proxy model is not logged",
         CAPTURE,
-        "label, uid = relations.concrete(model)._meta.label, ",
+        "label, uid = relation.concrete(model)._meta.label, ",
         "label, uid = model._meta.label, ",
         (f"{T_ADOPTION}::test_every_tracked_parent_and_its_proxies_are_listened_to",),
     ),

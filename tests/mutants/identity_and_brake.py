@@ -6,9 +6,9 @@ from .mutation import Mutation
 from .paths import (
     BRAKE,
     CLAIMS,
+    DISCOVERY,
     IDENTITY,
     LOGGED_SUSPECTS,
-    RELATIONS,
     REPAIR,
     SUSPECTS,
     T_IDENTITY,
@@ -37,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "identity-of-one-parent-database",
         "G10: the second database of the parents may be any database",
-        RELATIONS,
+        DISCOVERY,
         "            for home in each.parent_databases\n",
         "            for home in each.parent_databases[:1]\n",
         (

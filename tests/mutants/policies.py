@@ -5,11 +5,11 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     ADOPTION,
+    DISCOVERY,
     PLAN,
     POLICIES,
     PROTECTED_GRAPH,
     PROTECTED_READS,
-    RELATIONS,
     STEPS,
     T_ADOPTED,
     T_CASCADE,
@@ -33,7 +33,7 @@ MUTATIONS = (
     Mutation(
         "do-nothing-cascades",
         "G2: rows of a DO_NOTHING key are deleted",
-        RELATIONS,
+        DISCOVERY,
         "if each.policy.cascades",
         "if not each.policy.checked_at_once",
         (f"{T_RELATIONS}::test_cascades_go_along_policies_that_leave_work",),

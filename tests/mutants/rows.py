@@ -7,7 +7,7 @@ from .paths import (
     CLAIMS,
     GENERIC,
     PORTABLE,
-    RELATIONS,
+    RELATION_KEYS,
     ROWS,
     SQL,
     STATEMENTS,
@@ -101,7 +101,7 @@ MUTATIONS = (
     Mutation(
         "other-text-is-a-key",
         "G2: a text column with 007 refers to the parent 7",
-        RELATIONS,
+        RELATION_KEYS,
         "fits and format_key(field.target_field, key) == value",
         "fits",
         (f"{T_COLUMNS}::test_another_text_is_no_key",),

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
 from apps.blog.models import Comment, Post
-from apps.integrity import relations
+from apps.integrity.relations import discovery
 from apps.integrity.routers import AppLabelRouter
 from apps.shop.models import Category, Order, Product
 
@@ -60,7 +60,7 @@ def test_tables_are_made_in_the_home_only(model: type[Model], home: str, alias: 
 
 
 def test_the_deletion_log_goes_where_tracked_parents_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relations, "log_databases", lambda: ("default", "shop_db"))
+    monkeypatch.setattr(discovery, "log_databases", lambda: ("default", "shop_db"))
     allowed = [
         db for db in ("default", "blog_db", "shop_db") if router.allow_migrate(db, "integrity")
     ]
