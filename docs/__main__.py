@@ -1,4 +1,4 @@
-"""`./run docs [--write]`: build the pages; with `--write`, the generated ones anew before."""
+"""`./run docs [--write]`: build the pages; with `--write`, regenerate docs/reference first."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sphinx.cmd.build import build_main
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / ".sandbox" / "docs"
-#: Every warning is an error, and so is a reference that leads nowhere; needs no network.
+#: Treat every warning and every broken reference as an error. Needs no network.
 STRICT = ("--quiet", "--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env")
 
 
 def main() -> int:
-    """Gives Sphinx's exit code."""
+    """Build the pages. Return Sphinx's exit code."""
     parser = argparse.ArgumentParser(prog="./run docs", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/reference anew")
+    parser.add_argument("--write", action="store_true", help="regenerate docs/reference")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
     options = parser.parse_args()
     if options.write:
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def write() -> None:
-    """Write the generated pages. They come from the code: no database is asked."""
+    """Write the generated pages from the code, without a database."""
     import django
 
     from sandbox import environment

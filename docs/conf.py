@@ -1,9 +1,9 @@
-"""How Sphinx builds these pages."""
+"""Sphinx's configuration."""
 
 project = "django-crossdb-integrity"
 author = "the authors of django-crossdb-integrity"
 extensions = ["myst_parser"]
-smartquotes = False  # what is quoted is often code
+smartquotes = False  # quoted text is often code
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]

@@ -1,7 +1,7 @@
-"""The pages of `docs/reference` that the code writes itself.
+"""Generate the pages of `docs/reference` that come from the code.
 
-Takes the source and what argparse and prometheus_client say; gives Markdown that is the same under
-every supported Python, on any terminal. `./run docs --write` writes it, and a test compares it.
+The input is the source, argparse's help and prometheus_client's metrics. The Markdown is the same
+under every supported Python, on any terminal. `./run docs --write` writes it; a test compares it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WIDTH = 88
 TERMINAL = {"COLUMNS": f"{WIDTH}", "NO_COLOR": "1"}
 NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, not this page. -->\n"
 
-#: What adopters may use, in the order of their needs: module → names, or all of its classes.
+#: The public Python interface, in reading order: module → names, or all of its classes.
 API = {
     "capture": ("record", "pending"),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
@@ -77,39 +77,39 @@ NOTHING: Status = {
 REASONS = (
     "\n## What a reason says\n",
     "A reason in `status`, on the dashboard, in an alarm or in a log record is one line of at",
-    "most 500 printable characters. Of an error it says the class and the code, the names of",
-    "table, column, constraint and function that the server gave, and the receiver of a signal",
+    "most 500 printable characters. For an error it contains the class and the code, the names of",
+    "table, column, constraint and function that the server reported, and the receiver of a signal",
     "that raised it: `IntegrityError 23505 (table shop_order, constraint one_each)`,",
-    "`ValueError in receiver crm.signals.forget`. It never quotes the text of a server or of a",
-    "receiver, because that may quote rows. Control characters of others are written as escapes",
-    "(`\\x1b`).\n",
-    "A log record also names the lines of code that the error came through. Its text is in the",
-    "log at the level `DEBUG` of the loggers `integrity.*` only: switch that on to debug a",
-    "receiver, and not where the log is kept, for it may hold personal data.\n",
-    "A task that fails says the same: to Celery, and so to the worker's log, to Flower and to a",
-    "result backend, each error is a `TaskFailed` with the name of the task and such a reason, and",
-    "is raised from no other. A task that you call as a function raises the error itself.",
+    "`ValueError in receiver crm.signals.forget`. It never quotes the message of a server or of a",
+    "receiver, because that may quote rows. Control characters are escaped (`\\x1b`).\n",
+    "A log record also names the lines of code that the error passed through. The log contains its",
+    "message only at the level `DEBUG` of the loggers `integrity.*`. Enable that to debug a",
+    "receiver, but not where logs are kept, because the message may contain personal data.\n",
+    "A failed task reports the same to Celery, and so to the worker's log, to Flower and to a",
+    "result backend: each error is a `TaskFailed` with the name of the task and such a reason, and",
+    "without a cause. A task that you call as a function raises the error itself.",
 )
 ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB", "sqlite": "SQLite"}
-#: What becomes of the work, for each trouble.
+#: What happens to the work, for each trouble.
 ERRORS = {
-    codes.Trouble.HINDERED: "The whole database waits and is asked again every `probe_seconds`; no"
-    " attempt is counted, other databases go on. Connections that are refused or lost, without a"
+    codes.Trouble.HINDERED: "The whole database waits and is probed again every `probe_seconds`. No"
+    " attempt is counted, other databases continue. Connections that are refused or lost, without a"
     " code, belong here.",
-    codes.Trouble.CONTENTION: "Locked rows are passed over; soon again, uncounted.",
-    codes.Trouble.TOO_LARGE: "Half as many rows in the next step; an attempt is counted only where"
+    codes.Trouble.CONTENTION: "Locked rows are skipped and retried soon; no attempt is counted.",
+    codes.Trouble.TOO_LARGE: "The next step takes half as many rows. An attempt is counted only if"
     " a single row was too much. A task's soft time limit and `MemoryError` belong here.",
     codes.Trouble.SCHEMA: "A table or a column of the relation is missing, or the server hides rows"
-    " from the role: it waits, uncounted, and the reason names the remedy.",
-    codes.Trouble.REFUSED: "Halved until the row is found that is refused; counted, later each"
-    " time, blocked after `attempts`. Any other code that a server gives belongs here.",
-    codes.Trouble.BUG: "An error that no server gave, such as one of a receiver. As refused, and"
-    " the log says where it came from.",
+    " from the role. The work waits, no attempt is counted, and the reason names the remedy.",
+    codes.Trouble.REFUSED: "The claim is bisected until the refused row is found. Attempts are"
+    " counted, with a growing delay, and the work is blocked after `attempts`. Any other code of a"
+    " server belongs here.",
+    codes.Trouble.BUG: "An error that does not come from a server, such as one of a receiver. It is"
+    " handled like a refused row, and the log says where it came from.",
 }
 
 
 def write() -> list[Path]:
-    """Write the pages; gives those that changed."""
+    """Write the pages. Return those that changed."""
     changed = []
     for name, text in pages().items():
         path = HERE / "reference" / name
@@ -136,10 +136,10 @@ def pages() -> dict[str, str]:
 
 def _settings() -> Iterator[str]:
     yield "# Settings\n"
-    yield "One dictionary, `INTEGRITY`, of which every key has a default. Units are in the names:"
-    yield "`…_seconds`, `…_rows`, `…_keys`, `…_days`. An unknown key or an unusable value stops the"
-    yield "start and is named. Beside it, `AppLabelRouter` reads `DATABASE_ROUTING_RULES`"
-    yield "([routing](../how-to/routing.md)).\n"
+    yield "All settings are keys of one dictionary, `INTEGRITY`, and every key has a default. Units"
+    yield "are in the names: `…_seconds`, `…_rows`, `…_keys`, `…_days`. An unknown key or an"
+    yield "invalid value stops the start with an error that names it. `AppLabelRouter` also reads"
+    yield "`DATABASE_ROUTING_RULES` ([routing](../how-to/routing.md)).\n"
     source = PRODUCT.joinpath("conf.py").read_text()
     body = _named(ast.parse(source), "Settings").body
     for field, text in itertools.pairwise(body):
@@ -203,7 +203,7 @@ def _help(title: str, parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def _python() -> Iterator[str]:
     yield "# Python\n"
-    yield "What may be imported, and stays. Errors have one base, `CrossDatabaseError`.\n"
+    yield "The public interface, which is stable. All errors have the base `CrossDatabaseError`.\n"
     for module, names in API.items():
         source = _path(module).read_text()
         tree = ast.parse(source)
@@ -249,7 +249,7 @@ def _signature(found: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _parts(arguments: str) -> list[str]:
-    """What stands between the commas outside of brackets."""
+    """Split at the commas outside of brackets."""
     depth, parts = 0, [""]
     for char in arguments:
         depth += (char in "[(") - (char in "])")
@@ -272,7 +272,7 @@ def _metrics() -> Iterator[str]:
     yield "# Metrics\n"
     yield "`/integrity/metrics`, in Prometheus' text format, with the extra `metrics`"
     yield "([runbook](../runbook.md)). All are gauges, read from the databases at each scrape.\n"
-    yield "| metric | labels | says |"
+    yield "| metric | labels | meaning |"
     yield "|---|---|---|"
     for each in metrics.families(NOTHING):
         labels = ", ".join(f"`{label}`" for label in each._labelnames)  # noqa: SLF001
@@ -281,9 +281,9 @@ def _metrics() -> Iterator[str]:
 
 def _errors() -> Iterator[str]:
     yield "# What an error means\n"
-    yield "The server's code decides what happens to the work, not the class of the exception"
-    yield "(`apps/integrity/backends/errors.py`). A code stands for all that begin with it, unless"
-    yield "a longer one is listed.\n"
+    yield "The server's error code determines what happens to the work, not the class of the"
+    yield "exception (`apps/integrity/backends/errors.py`). A code covers all codes that begin with"
+    yield "it, unless a longer one is listed.\n"
     yield "| trouble | what happens |"
     yield "|---|---|"
     for trouble, text in ERRORS.items():
@@ -291,7 +291,7 @@ def _errors() -> Iterator[str]:
     yield from REASONS
     for vendor, table in codes.OF_VENDOR.items():
         yield f"\n## {ENGINES[vendor]}\n"
-        yield "| code | trouble | what is said of the database |"
+        yield "| code | trouble | reported as |"
         yield "|---|---|---|"
         for code, each in table.items():
             yield f"| `{code}` | {each.trouble} | {each.words} |"
