@@ -60,7 +60,7 @@ API = {
     "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
     "operations": ("RenameTracked", "RenameTrackedField"),
-    "metrics": ("IntegrityCollector", "exposition"),
+    "report.metrics": ("IntegrityCollector", "exposition"),
     "exceptions": (),
 }
 
@@ -205,28 +205,38 @@ def _python() -> Iterator[str]:
     yield "# Python\n"
     yield "The public interface, which is stable. All errors have the base `CrossDatabaseError`.\n"
     for module, names in API.items():
-        source = _path(module).read_text()
-        tree = ast.parse(source)
+        path = _file(PRODUCT, module)
+        tree = ast.parse(path.read_text())
         yield f"## {PACKAGE}.{module}\n"
         yield f"{inspect.cleandoc(ast.get_docstring(tree) or '').partition(chr(10) * 2)[0]}\n"
         classes = tuple(each.name for each in tree.body if isinstance(each, ast.ClassDef))
         for name in names or classes:
             yield f"### {name}\n"
-            yield from _entry(tree, source, name)
+            yield from _entry(_defining(path, name).read_text(), name)
 
 
-def _path(module: str) -> Path:
-    """The file of a module, or that of a package."""
-    found = PRODUCT.joinpath(*module.split("."))
-    return found / "__init__.py" if found.is_dir() else found.with_suffix(".py")
+def _file(folder: Path, module: str) -> Path:
+    """Return the file of a module below `folder`, or the `__init__.py` of a package."""
+    path = folder.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _entry(tree: ast.Module, source: str, name: str) -> Iterator[str]:
+def _defining(path: Path, name: str) -> Path:
+    """Return the file that defines a name, where `path` may only import it from its own package."""
+    for node in ast.parse(path.read_text()).body:
+        if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
+            continue
+        if any(alias.name == name for alias in node.names):
+            return _defining(_file(path.parent, node.module), name)
+    return path
+
+
+def _entry(source: str, name: str) -> Iterator[str]:
     """A value with its comment; a function or class with its signature and docstring."""
     if match := re.search(rf"((?:^#: .*\n)+)(?:^\w+ = .*\n)*{name} = ", source, re.MULTILINE):
         yield match[1].replace("#: ", "")
         return
-    found = _named(tree, name)
+    found = _named(ast.parse(source), name)
     yield f"```text\n{name}{_signature(found)}\n```\n"
     yield f"{ast.get_docstring(found)}\n"
 

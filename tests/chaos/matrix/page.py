@@ -23,29 +23,29 @@ MEASURED = Path(__file__).with_name("measured.json")
 INTRODUCTION = """\
 # Faults and moments
 
-What happens when something dies at the worst moment. Each cell is played on real servers with real
-workers: three PostgreSQL servers, Redis, a worker and beat. A process is stopped exactly at the
-moment by a named point in the code (`apps/integrity/log/failpoints.py`: an empty function, unless a
-test replaces it), the fault is done, and then every row of every database is compared with what
-must be there: rows of deleted users gone, all others as they were, byte for byte, and the log in
-order.
+This page shows what happens when a process or a server fails at the worst moment. Tests run each
+cell on real servers with real workers: three PostgreSQL servers, Redis, a worker and beat. A
+failpoint in the code (`apps/integrity/log/failpoints.py`: an empty function, unless a test replaces
+it) stops a process exactly at the moment, and the test injects the fault. Then it compares every
+row of every database with the expected state: rows of deleted users are gone, all others are
+unchanged, byte for byte, and the log is in order.
 
-`./run test tests/acceptance/test_matrix.py` plays all cells; `-k kill-worker` some of them.
+`./run test tests/acceptance/test_matrix.py` runs all cells; `-k kill-worker` some of them.
 `python -m tests.chaos.matrix.page` writes this page; a test fails when it is out of date.
 """
 
 WORDS = """\
 *Swept*: done by the next sweep, which finds work by its state in the database. *Redo*: done once
-more, to the same end. An empty field is a combination that cannot occur or does not matter.
+more, with the same result. An empty field is a combination that cannot occur or does not matter.
 """
 
 CELL_BY_CELL = """\
 ## Cell by cell
 
 *Within* is the promise: seconds from the end of the fault (from the kill, where that is the fault)
-until the rows are gone. *Measured* is one run on a machine with two cores, all cells side by side.
-The tests allow three times the promise, for machines that are busy. Where a worker ends, another
-one is up: what a supervisor needs to start a process comes on top.
+until the rows are gone. *Measured* is one run on a machine with two cores, with all cells running
+side by side. The tests allow three times the promise, for machines that are busy. Where a worker
+ends, another one is running: add the time that a supervisor needs to start a process.
 """
 
 
