@@ -1,4 +1,4 @@
-"""What the databases hold, counted by SQL, against the truth kept while loading."""
+"""What the databases hold, against the truth kept while loading."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from urllib.parse import urlsplit
 import redis
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Count
 
 from apps.blog.models import Comment, Post
 from apps.integrity import report
 from apps.integrity.checks import doctor
 from apps.integrity.queues import celery
 from apps.shop.models import Order
+from tests.chaos import rows
+from tests.chaos.truth import CHILDREN, Problem, orphans
 
 from .browser import Browser
-from .data import Truth
 from .failure import UnexpectedAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from tests.chaos.truth import Rows, Truth
 
     from .stage import Stage
 
@@ -60,52 +62,35 @@ def backlogs() -> dict[str, report.DatabaseRow]:
     return {row["database"]: row for row in report.status()["databases"]}
 
 
-def found() -> Truth:
-    """Count what is there: one query per table."""
-    posts = Post.objects.values_list("author_id").annotate(n=Count("pk"))
-    comments = Comment.objects.values_list("author_id", "post__author_id").annotate(n=Count("pk"))
-    orders = Order.objects.values_list("customer_id").annotate(n=Count("pk"))
-    return Truth(
-        living=set(User.objects.exclude(is_superuser=True).values_list("pk", flat=True)),
-        posts=Counter(dict(posts)),
-        comments=Counter({(author, above): n for author, above, n in comments}),
-        orders=Counter(dict(orders)),
-    )
+def found() -> Rows:
+    """Read every row that is there, but for the admin's account."""
+    actual = rows.stored()
+    for key in User.objects.filter(is_superuser=True).values_list("pk", flat=True):
+        del actual["user"][key]
+    return actual
 
 
-def of_rows(truth: Truth) -> list[Proof]:
+def of_rows(truth: Truth, actual: Rows) -> list[Proof]:
     """Zero rows of the deleted, every row of the living."""
-    actual = found()
-    orphans = orphaned(actual)
-    lost = (truth.posts - actual.posts).total() + (truth.orders - actual.orders).total()
-    lost += (truth.comments - actual.comments).total()
-    right = (actual.posts, actual.comments, actual.orders) == (
-        truth.posts,
-        truth.comments,
-        truth.orders,
-    )
+    wrong = [*truth.differences(actual), *orphans(actual)]
+    of_accounts = [each for each in wrong if each.kind == "user"]
+    of_content = Counter(each.problem for each in wrong if each.kind != "user")
+    left = of_content[Problem.LEFT] + of_content[Problem.ORPHAN]
+    lost = of_content[Problem.GONE]
     return [
-        Proof(claim="no row of a deleted account is left", held=orphans == 0, figure=orphans),
+        Proof(claim="no row of a deleted account is left", held=left == 0, figure=left),
         Proof(claim="no row of a living account is lost", held=lost == 0, figure=lost),
         Proof(
             claim="each living account has exactly the rows it had",
-            held=right,
-            figure=actual.rows,
+            held=not of_content,
+            figure=sum(len(actual[kind]) for kind in CHILDREN),
         ),
         Proof(
             claim="every account that nobody deleted is there",
-            held=actual.living == truth.living,
-            figure=len(actual.living),
+            held=not of_accounts,
+            figure=len(actual["user"]),
         ),
     ]
-
-
-def orphaned(actual: Truth) -> int:
-    """How many rows refer to an account that is not there."""
-    rows = sum(n for key, n in (actual.posts + actual.orders).items() if key not in actual.living)
-    return rows + sum(
-        n for pair, n in actual.comments.items() if not actual.living.issuperset(pair)
-    )
 
 
 def of_log() -> Proof:

@@ -14,6 +14,7 @@ from apps.blog.models import Post
 from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from tests.chaos import rows
 from tests.chaos.storm import population, states
 from tests.chaos.storm.checker import Checker
 from tests.chaos.storm.deleter import remove
@@ -37,7 +38,7 @@ DOOMED, LIVING = [1, 2, 3], 7
 def checker(tmp_path: Path, converge: Callable[[], Counter[str]]) -> Checker:
     """A storm is over: some users are deleted, their rows are gone, and verified."""
     scene = Scene(tmp_path)
-    population.load(population.rows(PLAN))
+    rows.load(population.rows(PLAN))
     journal = Journal(scene.journal(DELETER_NAMES[0]))
     name = journal.intend("delete", batch=0, doomed=DOOMED, spared=[])
     remove(DOOMED, "queryset")
@@ -56,16 +57,17 @@ def test_it_finds_nothing_where_every_promise_was_kept(checker: Checker) -> None
 
 @pytest.mark.parametrize("kind", ["post", "order", "comment"])
 def test_one_row_that_was_left(checker: Checker, kind: str) -> None:
-    rows = checker.original[kind].values()
-    posts = population.stored("post")
+    posts = rows.stored()["post"]
     lost = next(
-        row for row in rows if row[1] == DOOMED[0] and (kind != "comment" or row[2] in posts)
+        row
+        for row in checker.original[kind].values()
+        if row[1] == DOOMED[0] and (kind != "comment" or row[2] in posts)
     )
-    population.insert(kind, lost)
+    rows.insert(kind, lost)
     assert not checker.converged()
     found = checker.differences()
-    assert f"1 x orphans of {kind}: {lost[0]}" in found
-    assert f"1 x {kind} of a deleted user or post left: {lost[0]}" in found
+    assert f"1 x {kind} without a parent: {lost[0]}" in found
+    assert f"1 x deleted {kind} left: {lost[0]}" in found
 
 
 def test_one_row_of_a_living_user_that_is_gone(checker: Checker) -> None:
@@ -86,6 +88,11 @@ def test_one_row_of_a_living_user_that_was_changed(checker: Checker) -> None:
     [row, *_] = Post.objects.filter(author_id=LIVING).values_list("pk", flat=True)
     Post.objects.filter(pk=row).update(title="Another one")
     assert checker.differences() == [f"1 x post changed: {row}"]
+
+
+def test_one_row_that_nobody_inserted(checker: Checker) -> None:
+    rows.insert("order", (777, LIVING, "from-nowhere", "1.50"))
+    assert checker.differences() == ["1 x order from nowhere: 777"]
 
 
 class TestAFalseReceipt:
@@ -116,7 +123,7 @@ class TestAFalseReceipt:
     def test_of_a_user_who_was_never_deleted(self, checker: Checker) -> None:
         Deletion.objects.create(parent="auth.User", key=str(LIVING), source="api")
         [found, *_] = checker.differences()
-        assert found == f"1 x logged, although its delete was rolled back: {LIVING}"
+        assert found == f"1 x logged, but not deleted: {LIVING}"
 
 
 class TestWhatIsShown:

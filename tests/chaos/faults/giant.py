@@ -10,7 +10,7 @@ from django.db.models import Max
 from apps.blog.models import Post
 from apps.integrity import conf
 from tests.chaos.processes import WORKERS
-from tests.chaos.storm.plan import CHILD_DATABASES
+from tests.chaos.truth import CHILD_DATABASES
 
 from . import people
 from .bounds import Bound, Figure, percentile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.storm.checker import open_work, running
-from tests.chaos.storm.plan import CHILD_DATABASES
+from tests.chaos.log import open_work, running
+from tests.chaos.truth import CHILD_DATABASES
 
 from . import people
 from .bounds import Bound, Figure, percentile

@@ -18,8 +18,8 @@ from apps.integrity.routing import CONTROL, PERIODS, queue_for
 from sandbox import environment
 from sandbox.processes import ProcessError, send
 from sandbox.proxy import Proxy
+from tests.chaos.log import open_work
 from tests.chaos.processes import WORKERS
-from tests.chaos.storm.checker import open_work
 
 from . import people
 from .bounds import Bound, Figure

@@ -11,8 +11,8 @@ from django.core.management import call_command
 
 from sandbox import tables
 from sandbox.processes import ProcessError
+from tests.chaos.log import open_work
 from tests.chaos.processes import Crew, all_answer
-from tests.chaos.storm.checker import open_work
 from tests.chaos.storm.plan import DATABASES
 
 from . import people

@@ -11,6 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.chaos.truth import CASCADES_OF, ENDED
+
 from .kinds import FALLBACK, FANS_OUT, KINDS, TARGETS, Effect, Kind, Link, crosses
 
 if TYPE_CHECKING:
@@ -29,20 +31,12 @@ DELETION_MOVES = {
     "verified": set(),
     "kept": set(),
 }
-OPEN = {"pending", "running", "waiting", "done", "verified", "kept", "blocked"}
+OPEN = CASCADES_OF["dispatched"]
 CASCADE_MOVES = {
     **dict.fromkeys(("pending", "running", "waiting", "done"), OPEN),
     "blocked": set(),
     "verified": set(),
     "kept": set(),
-}
-ENDED = {"verified", "kept"}
-#: What the cascades of a deletion in that state may be in.
-CASCADES_OF = {
-    "dispatched": OPEN,
-    "cascaded": {"done", "verified", "kept"},
-    "verified": {"verified"},
-    "kept": {"kept", "verified"},
 }
 
 

@@ -100,20 +100,20 @@ class Play:
         self._write()
 
     def _differences(self) -> str:
-        found = self.stage.truth.differences()
+        found = self.stage.truth.problems()
         return f"{len(found)} differences: {'; '.join(found[:5])}" if found else ""
 
     def _end(self) -> None:
         """All is verified in the end, and the receipts bear it out."""
-        from tests.chaos.storm import checker
+        from tests.chaos import log
 
         try:
             self.stage.until(
-                lambda: not checker.open_work() and not checker.unverified(),
+                lambda: not log.open_work() and not log.unverified(),
                 "all deletions are verified",
                 seconds=VERIFIED_SECONDS,
             )
-            found = [self._differences(), *checker._bad_receipts(), *checker.blocked()]
+            found = [self._differences(), *log.bad_receipts(), *log.blocked()]
         except Exception as error:  # noqa: BLE001
             found = [str(error), *self.stage.open_stories()]
         if problem := "; ".join(filter(None, found)):

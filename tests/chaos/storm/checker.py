@@ -11,20 +11,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from apps.integrity.models import Cascade, Deletion
+from tests.chaos import log, rows, truth
+from tests.chaos.truth import CHILDREN, ENDED, Truth
 
 from . import journal, population
 from . import scene as scenes
-from .plan import CHILD_DATABASES, RENAMED
+from .plan import RENAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tests.chaos.truth import Row, Rows
+
     from .journal import Entry
     from .plan import Plan
-    from .population import Row
     from .scene import Scene
 
-CHILDREN = ("post", "comment", "order")
 #: Differences of one kind that are shown.
 SHOWN = 8
 #: Share of the removed rows that receipts must account for, whoever was killed.
@@ -62,6 +64,20 @@ class Known:
         known.unknown -= known.deleted
         known.maybe_reborn -= known.reborn
         return known
+
+    def truth(self, original: Rows) -> Truth:
+        """Return what must be left of those rows and of what was inserted beside them."""
+        everything = original | {kind: original[kind] | self.inserted[kind] for kind in CHILDREN}
+        optional = {
+            (kind, key)
+            for kind in CHILDREN
+            for key, row in everything[kind].items()
+            if (row[1] in self.deleted and key not in self.fresh[kind])
+            or (key in self.inserted[kind] and key not in self.committed[kind])
+        }
+        back = self.reborn | self.maybe_reborn
+        unsure = self.unknown | self.maybe_reborn
+        return Truth(everything, self.deleted - back, unsure, optional)
 
     def _take(self, entry: Entry, *, fresh: bool) -> None:
         if entry.kind == "delete":
@@ -109,20 +125,17 @@ class Checker:
 
     def converged(self) -> bool:
         """Whether no work is open and no orphan is left."""
-        return not open_work() and not any(orphans().values())
+        return not log.open_work() and not any(truth.orphans(rows.stored()))
 
     def differences(self) -> list[str]:
         """Every kind of difference with its number and the first keys."""
         self.found = {}
         self.known = Known.of(self.scene)
-        self.rows = {kind: population.stored(kind) for kind in population.MODELS}
-        self._users()
-        self.post_fate = self._posts()
-        self._comments()
-        self._orders()
+        self.rows = rows.stored()
+        self.truth = self.known.truth(self.original)
+        for each in (*self.truth.differences(self.rows), *truth.orphans(self.rows)):
+            self._note(each.what, [each.key])
         self._log()
-        for what, keys in orphans().items():
-            self._note(f"orphans of {what}", keys)
         return [
             f"{len(keys)} x {what}: {', '.join(map(str, sorted(keys)[:SHOWN]))}"
             for what, keys in self.found.items()
@@ -133,92 +146,22 @@ class Checker:
         if listed:
             self.found.setdefault(what, []).extend(listed)
 
-    # Users
-
-    def _users(self) -> None:
-        living, known = self.rows["user"].keys(), self.known
-        may_be_gone = known.deleted | known.unknown
-        self._note("living user gone", self.original["user"].keys() - may_be_gone - living)
-        self._note("restored user gone", known.reborn - living)
-        self._note(
-            "deleted user is back", (known.deleted & living) - known.reborn - known.maybe_reborn
-        )
-        self._note("user from nowhere", living - self.original["user"].keys())
-        self._same("user", self.original["user"])
-
     def back(self, key: int) -> bool:
         """Whether that living user was deleted and inserted again."""
         return key in self.known.deleted and key in self.rows["user"]
 
-    # Rows: True must be there, False must not, None may be either.
-
-    def _author(self, kind: str, key: int, author: int) -> bool | None:
-        if author not in self.rows["user"]:
-            return False
-        if self.back(author) and key not in self.known.fresh[kind]:
-            return None
-        inserted = self.known.inserted[kind]
-        return True if key not in inserted or key in self.known.committed[kind] else None
-
-    def _posts(self) -> dict[int, bool]:
-        fates = {
-            key: self._author("post", key, row[1]) for key, row in self._expected("post").items()
-        }
-        self._judge("post", fates)
-        return {key: key in self.rows["post"] for key in fates}
-
-    def _comments(self) -> None:
-        fates: dict[int, bool | None] = {}
-        for key, (_, author, post, *_) in self._expected("comment").items():
-            under = self.post_fate.get(post, False)
-            fates[key] = self._author("comment", key, author) if under else False
-        self._judge("comment", fates)
-
-    def _orders(self) -> None:
-        self._judge(
-            "order",
-            {
-                key: self._author("order", key, row[1])
-                for key, row in self._expected("order").items()
-            },
-        )
-
-    def _expected(self, kind: str) -> dict[int, Row]:
-        return self.original[kind] | self.known.inserted[kind]
-
-    def _judge(self, kind: str, fates: dict[int, bool | None]) -> None:
-        there = self.rows[kind].keys()
-        must = {key for key, fate in fates.items() if fate}
-        must_not = {key for key, fate in fates.items() if fate is False}
-        self._note(f"living {kind} gone", must - there)
-        self._note(f"{kind} of a deleted user or post left", must_not & there)
-        self._note(f"{kind} from nowhere", there - fates.keys())
-        self._same(kind, self._expected(kind))
-
-    def _same(self, kind: str, expected: dict[int, Row]) -> None:
-        there = self.rows[kind]
-        changed = (key for key in there.keys() & expected.keys() if there[key] != expected[key])
-        self._note(f"{kind} changed", changed)
-
-    # The deletion log
-
     def _log(self) -> None:
-        logged: dict[int, list[str]] = {}
+        logged: dict[int, set[str]] = {}
         for key, state in Deletion.objects.values_list("key", "state"):
-            logged.setdefault(int(key), []).append(state)
-        known, living = self.known, self.rows["user"].keys()
-        gone = self.original["user"].keys() - living
-        untouched = living - known.deleted
-        self._note("logged, although its delete was rolled back", untouched & logged.keys())
-        self._note("gone, but not in the log", gone - logged.keys())
-        self._note(
-            "gone, but not verified",
-            (key for key in gone if set(logged.get(key, ())) != {"verified"}),
-        )
-        back = known.deleted & living
-        ended = {Deletion.State.VERIFIED, Deletion.State.KEPT}
-        self._note("restored, but open", (key for key in back if set(logged.get(key, ())) - ended))
-        self._note("receipt that contradicts itself", _bad_receipts())
+            logged.setdefault(int(key), set()).add(state)
+        gone = self.original["user"].keys() - self.rows["user"].keys()
+        back = self.known.deleted & self.rows["user"].keys()
+        for what, keys in truth.of_log(logged, gone | back).items():
+            self._note(what, keys)
+        unverified = (key for key in gone if logged.get(key) != {"verified"})
+        self._note("gone, but not verified", unverified)
+        self._note("restored, but open", (key for key in back if logged.get(key, set()) - ENDED))
+        self._note("receipt that contradicts itself", log.bad_receipts(**{RENAMED: "blog_db"}))
         self._note("receipt that counts more rows than were removed", self._overcounted())
         accounted, removed = self.accounts()
         if not removed * LEAST_ACCOUNTED <= accounted <= removed:
@@ -231,9 +174,9 @@ class Checker:
         """
         gone = {kind: self._gone(kind) for kind in CHILDREN}
         counted: dict[int, Counter[str]] = {}
-        found = Cascade.objects.exclude(rows=None).values_list("deletion__key", "rows")
-        for key, rows in found:
-            for relation, number in (rows or {}).items():
+        receipts = Cascade.objects.exclude(rows=None).values_list("deletion__key", "rows")
+        for key, removed in receipts:
+            for relation, number in (removed or {}).items():
                 counted.setdefault(int(key), Counter())[relation.split(".")[1].lower()] += number
         for key, counts in counted.items():
             if any(number > gone[kind][key] for kind, number in counts.items()):
@@ -242,8 +185,8 @@ class Checker:
     def _gone(self, kind: str) -> Counter[int]:
         """User → rows of that kind that are gone, of the user's or under the user's posts."""
         found: Counter[int] = Counter()
-        posts = self._expected("post")
-        for key, row in self._expected(kind).items():
+        posts = self.truth.rows["post"]
+        for key, row in self.truth.rows[kind].items():
             if key not in self.rows[kind]:
                 above = [posts[row[2]][1]] if kind == "comment" and row[2] in posts else []
                 found.update({row[1], *above})
@@ -264,87 +207,7 @@ class Checker:
         A worker that is killed between its commit and its note never counts what it removed.
         """
         accounted = sum(
-            sum((rows or {}).values()) for rows in Cascade.objects.values_list("rows", flat=True)
+            sum((each or {}).values()) for each in Cascade.objects.values_list("rows", flat=True)
         )
-        gone = sum(len(self._expected(kind).keys() - self.rows[kind].keys()) for kind in CHILDREN)
+        gone = sum(len(self.truth.rows[kind].keys() - self.rows[kind].keys()) for kind in CHILDREN)
         return accounted, gone
-
-
-def open_work() -> int:
-    """Deletions without all cascades done, and cascades that are not done; blocked ones count."""
-    states = (Deletion.State.SUSPECT, Deletion.State.RECORDED, Deletion.State.DISPATCHED)
-    return (
-        Deletion.objects.filter(state__in=states).count()
-        + Cascade.objects.filter(state__in=Cascade.OPEN).count()
-    )
-
-
-def deletions() -> Counter[str]:
-    """State → number of deletions."""
-    return Counter(Deletion.objects.values_list("state", flat=True))
-
-
-def blocked() -> list[str]:
-    """What waits for an operator, and why."""
-    found = Cascade.objects.filter(state=Cascade.State.BLOCKED).select_related("deletion")
-    return [f"{each.deletion.key} → {each.database}: {each.reason}" for each in found]
-
-
-def running() -> Counter[str]:
-    """Database → cascades that a worker holds, or held when it died."""
-    held = Cascade.objects.filter(state=Cascade.State.RUNNING)
-    return Counter(held.values_list("database", flat=True))
-
-
-def unverified() -> int:
-    """Deletions that are cascaded and still to be verified."""
-    return Deletion.objects.filter(state=Deletion.State.CASCADED).count()
-
-
-def undispatched() -> int:
-    """Deletions that nobody has begun with."""
-    return Deletion.objects.filter(state=Deletion.State.RECORDED).count()
-
-
-def orphans() -> dict[str, list[int]]:
-    """Kind → keys of rows whose user does not exist, and of comments without their post."""
-    # In this order, because what a row refers to is there before it.
-    rows = {kind: population.stored(kind) for kind in ("comment", "post", "order", "user")}
-    users = rows.pop("user")
-    found = {
-        kind: [key for key, row in of_kind.items() if row[1] not in users]
-        for kind, of_kind in rows.items()
-    }
-    found["comment under a post"] = [
-        key for key, row in rows["comment"].items() if row[2] not in rows["post"]
-    ]
-    return found
-
-
-def _bad_receipts() -> Iterator[str]:
-    """Deletions whose cascades do not bear their state out."""
-    verified, kept = Cascade.State.VERIFIED, Cascade.State.KEPT
-    for each in Deletion.objects.prefetch_related("cascades").iterator(chunk_size=1_000):
-        cascades = list(each.cascades.all())
-        states = {cascade.state for cascade in cascades}
-        complete = {_alias(cascade.database) for cascade in cascades} == {*CHILD_DATABASES}
-        fits = {
-            Deletion.State.VERIFIED: complete and states == {verified},
-            Deletion.State.KEPT: complete and kept in states and states <= {verified, kept},
-        }.get(Deletion.State(each.state), False)
-        if not (fits and all(map(_in_order, cascades))):
-            yield f"{each.pk} (user {each.key}, {each.state}: {', '.join(sorted(states))})"
-
-
-def _alias(name: str) -> str:
-    """What is verified keeps the alias that it was verified under."""
-    return "blog_db" if name == RENAMED else name
-
-
-def _in_order(cascade: Cascade) -> bool:
-    """Whether it was recorded, done and verified in this order, and nobody holds it."""
-    if cascade.state != Cascade.State.VERIFIED:
-        return cascade.claim is None
-    moments = [cascade.recorded_at, cascade.done_at, cascade.verified_at]
-    known = [moment for moment in moments if moment is not None]
-    return cascade.claim is None and len(known) == len(moments) and known == sorted(known)

@@ -80,7 +80,7 @@ class Deleter:
     @contextmanager
     def _late_post(self, batch: Batch, draw: random.Random) -> Iterator[None]:
         """A request in flight: its row was there before the delete, and commits after it."""
-        from .population import insert
+        from tests.chaos.rows import insert
 
         row = (LATE_POSTS + batch.id, batch.keys[0], "Late", "Written before.")
         name = self.part.journal.intend("post", row=row)

@@ -14,7 +14,7 @@ from django.db import Error, connections, transaction
 from .scene import Part
 
 if TYPE_CHECKING:
-    from .population import Row
+    from tests.chaos.truth import Row
 
 FIRST_KEY = 10_000_000
 PAUSE_SECONDS = 0.02
@@ -41,7 +41,7 @@ class Writer:
 
     def write(self) -> None:
         """One transaction; an error leaves its outcome unknown."""
-        from .population import insert
+        from tests.chaos.rows import insert
 
         kind = self.draw.choice(("post", "comment", "comment", "order"))
         found = [self._row(kind) for _ in range(self.draw.choice((1, 1, 2, 3)))]

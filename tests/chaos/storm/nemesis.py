@@ -20,8 +20,9 @@ import redis
 from apps.integrity.routing import queue_for
 from sandbox.processes import send, tree
 from tests.chaos.processes import BEAT, WORKERS
+from tests.chaos.truth import CHILD_DATABASES
 
-from .plan import CHILD_DATABASES, TROUBLES
+from .plan import TROUBLES
 from .scene import DELETER_NAMES
 from .shown import Shown
 from .troubles import HINDERING, Trouble

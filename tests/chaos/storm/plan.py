@@ -14,12 +14,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from tests.chaos.truth import CHILD_DATABASES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 DELETERS = 3
-CHILD_DATABASES = ("blog_db", "shop_db")
 DATABASES = ("default", *CHILD_DATABASES)
 
 #: What takes the place of an outage that a storm leaves out.

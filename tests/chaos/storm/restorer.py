@@ -78,7 +78,7 @@ class Restorer:
         yield "order", (order, key, f"back-{order}", "8.50")
 
     def _insert(self, kind: str, row: tuple[Any, ...], *, roll_back: bool = False) -> bool:
-        from .population import insert
+        from tests.chaos.rows import insert
 
         name = self.part.journal.intend(kind, row=row)
         outcome = "committed"

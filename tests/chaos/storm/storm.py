@@ -16,13 +16,15 @@ from apps.integrity.routing import queue_for
 from sandbox import tables
 from sandbox.environment import WEB
 from sandbox.processes import ProcessError
+from tests.chaos import log, rows
 from tests.chaos.processes import BEAT, WORKERS, Crew, all_answer
+from tests.chaos.truth import CHILD_DATABASES
 
-from . import checker, population, states
 from . import scene as scenes
-from .checker import SAVEPOINTS, Checker
+from . import states
+from .checker import SAVEPOINTS, Checker, Known
 from .nemesis import Nemesis
-from .plan import ALIAS, CHILD_DATABASES, DATABASES, RENAMED
+from .plan import ALIAS, DATABASES, RENAMED
 from .renaming import rename
 from .scene import Scene
 from .troubles import show_all_to_writers
@@ -88,9 +90,9 @@ class Storm:
             show_all_to_writers(self.sandbox.postgres[alias])
         states.note()
         self.checker = Checker(self.plan, self.scene)
-        population.load(self.checker.original)
-        rows = sum(map(len, self.checker.original.values())) - self.plan.users
-        self.say(f"  {self.plan.users} users with {rows} rows; {len(self.plan.faults)} faults")
+        rows.load(self.checker.original)
+        number = sum(map(len, self.checker.original.values())) - self.plan.users
+        self.say(f"  {self.plan.users} users with {number} rows; {len(self.plan.faults)} faults")
         self.say(f"  left out: {', '.join(self.plan.left_out)}; renamed: {self.plan.renames}")
         self.crew.start_workers()
         self._start_writers()
@@ -114,7 +116,7 @@ class Storm:
         self.scene.give("tail")
         if not self._until(lambda: all(map(self.crew.finished, deleters)) and self._restored()):
             self.failures.append("the last deletes did not end")
-        lost = checker.undispatched()
+        lost = log.undispatched()
         self.nemesis.flush()
         if self.plan.renames:
             self._rename(RENAMED)
@@ -142,14 +144,14 @@ class Storm:
         queues = {alias: queue_for(old) for alias, old in self._old_names(left)}
 
         def over() -> bool:
-            for alias in left & checker.running().keys():
+            for alias in left & log.running().keys():
                 names = [name for name, queue in WORKERS.items() if queue == queues[alias]]
                 self.nemesis.kill_workers(names)
-                if caught := checker.running()[alias]:
+                if caught := log.running()[alias]:
                     left.remove(alias)
                 self.cut_off += caught
                 self.crew.bring_back(names)
-            return not (left and checker.open_work())
+            return not (left and log.open_work())
 
         self.crew.until(over, AMBUSH_SECONDS, pause=0.001)
         self.say(f"  {self.cut_off} cascades were running when their workers were killed")
@@ -160,7 +162,7 @@ class Storm:
         return ((alias, old.get(alias, alias)) for alias in aliases)
 
     def _restored(self) -> bool:
-        known = checker.Known.of(self.scene)
+        known = Known.of(self.scene)
         return known.deleted & self.plan.reborn.keys() <= known.reborn
 
     def _converge(self) -> None:
@@ -171,8 +173,8 @@ class Storm:
         self.say(f"  converged {seconds:.1f} s after the last fault")
         if seconds > CONVERGED_SECONDS:
             self.failures.append(f"converged only after {seconds:.1f} s")
-        if not self._until(lambda: not checker.unverified()):
-            self.failures.append(f"{checker.unverified()} deletions were never verified")
+        if not self._until(lambda: not log.unverified()):
+            self.failures.append(f"{log.unverified()} deletions were never verified")
         self.say(f"  verified {time.monotonic() - self.calm_since:.1f} s after the last fault")
 
     def _end(self) -> None:
@@ -184,7 +186,7 @@ class Storm:
         if not self._until(all_answer, 20) or BEAT not in self.crew.running([BEAT]):
             self.failures.append("not all workers and beat are alive at the end")
         self.failures += self.checker.differences()
-        self.failures += [f"blocked: {each}" for each in checker.blocked()[:8]]
+        self.failures += [f"blocked: {each}" for each in log.blocked()[:8]]
         strangers = {who: n for who, n in self.crew.ended.items() if _name(who) not in SUPERVISED}
         self.failures += [f"{who} ended by itself" for who in strangers]
 
@@ -219,8 +221,8 @@ class Storm:
         self.say(f"  {gone} users gone for good; {_listed(known.counts)}")
         self.say(f"  ended by themselves and started again: {_listed(self.crew.ended) or 'none'}")
         self.say("  receipts account for {} of {} removed rows".format(*self.checker.accounts()))
-        self.say(f"  deletion log: {_listed(checker.deletions())}")
-        left = {kind: len(rows) for kind, rows in self.checker.rows.items()}
+        self.say(f"  deletion log: {_listed(log.deletions())}")
+        left = {kind: len(of_kind) for kind, of_kind in self.checker.rows.items()}
         self.say(f"  rows at the end: {_listed(Counter(left))}")
 
 

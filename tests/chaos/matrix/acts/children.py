@@ -109,7 +109,7 @@ def oom_loop(stage: Stage) -> None:
     blocked = stage.cascade(poison, "blog_db")
     insist(blocked.reason == "the worker was lost on every attempt", blocked.reason)
     insist(blocked.attempts == 8, f"{blocked.attempts} attempts")
-    insist(stage.truth.of([poison]) - stage.truth.of(spared), "nothing to remove")
+    insist(stage.truth.doomed([poison]) - stage.truth.doomed(spared), "nothing to remove")
     for user in spared:
         state = stage.cascade(user, "blog_db")
         insist(state.attempts < 8, f"its company had {state.attempts} attempts")
