@@ -202,6 +202,15 @@ class FilteredRead(CrossDatabaseError, ProgrammingError):
         super().__init__(f"{table!r} in {database!r}: {why}")
 
 
+class IdentityMismatch(CrossDatabaseError):
+    """A child database belongs to other parents, and nobody has accepted these."""
+
+    def __init__(self, database: str, mismatches: Iterable[object]) -> None:
+        self.database = database
+        reasons = "; ".join(map(str, mismatches))
+        super().__init__(f"{database} is not resumed: {reasons}")
+
+
 class DatabaseHindered(CrossDatabaseError):
     """A database cannot be worked on now, and heals without us: read-only, full, shutting down."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import conf, relations, report, scan
+from apps.integrity import cascade, conf, relations, report, scan
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions, heartbeats
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import Catalogue, discovery
 from apps.shop.models import Order
@@ -288,6 +289,25 @@ class TestActs:
             ("otto", "resume", "blog_db", ""),
         ]
         assert "index build" in text(operator, "audit")
+
+    def test_a_database_of_other_parents_is_resumed_by_a_confirmation_of_its_own(
+        self, operator: Client, converge: Converge
+    ) -> None:
+        known, found = uuid.uuid4(), uuid.uuid4()
+        Identity.objects.using("default").create(alias="default", uuid=found)
+        Identity.objects.using("blog_db").create(alias="default", uuid=known)
+        cascade.drain("blog_db")
+        assert "ix-accept-blog_db" in text(operator, "changelist")
+        page = operator.post(url("resume"), ACTS["resume"], follow=True).content.decode()
+        for part in ("blog_db is not resumed", str(known), str(found), "accept-identity"):
+            assert part in page
+        assert actions.has_identity_mismatch("blog_db", using="default")
+        operator.post(url("resume"), {**ACTS["resume"], "accept_identity": "on"})
+        assert not actions.is_paused("blog_db", using="default")
+        assert Identity.objects.using("blog_db").get(alias="default").uuid == found
+        audited = Audit.objects.get(verb="accept identity")
+        assert (audited.actor, audited.target) == ("otto", "blog_db")
+        assert "ix-accept-" not in text(operator, "changelist")
 
     @pytest.mark.parametrize("data", [{"database": "blog_db"}, {"database": "x", "reason": "y"}])
     def test_a_pause_wants_a_reason_and_a_database(

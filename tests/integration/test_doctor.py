@@ -113,10 +113,10 @@ class TestDatabases:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
 
-    def test_a_stranger(self) -> None:
+    def test_another_identity(self) -> None:
         Identity.objects.using("default").create(alias="default")
         Identity.objects.using("blog_db").create(alias="default", uuid=uuid4())
-        assert "resume --database blog_db" in wrong()["identity blog_db"]
+        assert "resume --database blog_db --accept" in wrong()["identity blog_db"]
         assert exits.diagnosis(doctor.examine(BUSY)) == BRAKE
 
 

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from apps.integrity import cascade, report, scan
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Converge = Callable[[], Counter[str]]
 
+MISMATCH = "identity_mismatch"
+
 pytestmark = pytest.mark.usefixtures("committed")
 
 
@@ -32,9 +34,14 @@ def met(converge: Converge) -> None:
     converge()
 
 
-def another_default() -> None:
-    """As when the alias points to a database that was made anew."""
-    Identity.objects.filter(alias="default").update(uuid=uuid.uuid4())
+def another_default() -> uuid.UUID:
+    """As when the alias points to a database that was made anew; returns its identity."""
+    Identity.objects.filter(alias="default").update(uuid=(new := uuid.uuid4()))
+    return new
+
+
+def resume(database: str, *options: str) -> None:
+    call_command("integrity", "resume", "--database", database, *options)
 
 
 def deleted() -> None:
@@ -65,7 +72,8 @@ def test_other_parents_are_refused_and_nothing_is_touched(met: None) -> None:
     row = ChildDatabase.objects.get(alias="test_right")
     assert row.paused_reason.startswith("it belongs to another database: 'test_right' knows")
     (shown,) = [each for each in report.status()["databases"] if each["database"] == "test_right"]
-    assert "resume --database test_right" in shown["reason"]
+    assert "resume --database test_right --accept-identity" in shown["reason"]
+    assert (row.paused_kind, shown["paused_kind"]) == (MISMATCH, MISMATCH)
     assert [each.actor for each in Audit.objects.all()] == ["integrity"]
 
 
@@ -77,21 +85,76 @@ def test_other_databases_go_on(met: None) -> None:
     assert {each.alias for each in ChildDatabase.objects.exclude(paused_at=None)} == {"test_right"}
 
 
-def test_an_operator_who_resumes_accepts_them(met: None, converge: Converge) -> None:
-    another_default()
+def test_an_operator_accepts_them_in_so_many_words(met: None, converge: Converge) -> None:
+    old, new = Identity.objects.get(alias="default").uuid, another_default()
     deleted()
     for database in ("test_right", "test_left"):
         cascade.drain(database)
-        call_command("integrity", "resume", "--database", database, "--reason", "moved")
+        resume(database, "--reason", "moved", "--accept-identity")
     assert converge() == {"right.Leaf.owner": 1}
-    assert list(Audit.objects.values_list("verb", flat=True)) == ["pause", "resume"] * 2
+    verbs = ["pause", "accept identity", "resume"] * 2
+    assert list(Audit.objects.values_list("verb", flat=True)) == verbs
+    accepted = Audit.objects.filter(verb="accept identity", target="test_right").get()
+    assert accepted.reason == f"'default' was {old} and is {new}: moved"
+    assert not ChildDatabase.objects.exclude(paused_kind="").exists()
+
+
+def test_resume_alone_is_refused_and_names_both_identities(met: None) -> None:
+    old, new = Identity.objects.get(alias="default").uuid, another_default()
+    deleted()
+    cascade.drain("test_right")
+    with pytest.raises(CommandError) as refused:
+        resume("test_right", "--reason", "go on")
+    assert refused.value.returncode == 6
+    for part in (str(old), str(new), "resume --database test_right --accept-identity"):
+        assert part in str(refused.value)
+    assert actions.has_identity_mismatch("test_right", using="default")
+    assert cascade.drain("test_right").rows == {}
+    assert Leaf.objects.count() == 1
+    assert not Audit.objects.exclude(verb="pause").exists()
+
+
+def test_resume_is_enough_where_the_alias_points_to_the_right_database_again(
+    met: None, converge: Converge
+) -> None:
+    right = Identity.objects.get(alias="default").uuid
+    another_default()
+    deleted()
+    cascade.drain("test_right")
+    Identity.objects.filter(alias="default").update(uuid=right)
+    resume("test_right")
+    assert converge() == {"right.Leaf.owner": 1}
+    assert list(Audit.objects.values_list("verb", flat=True)) == ["pause", "resume"]
 
 
 def test_a_pause_for_another_reason_accepts_nobody(met: None) -> None:
-    actions.pause("test_right", actor="me", reason="maintenance", using="default")
+    """Whatever the reason says: an operator may have copied the sentence of a mismatch."""
+    reason = "it belongs to another database: so said the log yesterday"
+    actions.pause("test_right", actor="me", reason=reason, using="default")
     another_default()
-    actions.resume("test_right", actor="me", reason="", using="default")
-    assert identity.stranger("test_right", using="default")
+    resume("test_right")
+    assert identity.mismatch("test_right", using="default")
+    deleted()
+    assert cascade.drain("test_right").rows == {}
+    assert actions.has_identity_mismatch("test_right", using="default")
+
+
+def test_a_scan_of_a_paused_database_is_no_mismatch_whatever_the_reason_says(met: None) -> None:
+    reason = "it belongs to another database: so said the log yesterday"
+    actions.pause("test_right", actor="me", reason=reason, using="default")
+    with pytest.raises(SystemExit) as left_out:
+        call_command("integrity", "scan", "--database", "test_right", "--json")
+    assert left_out.value.code == 4
+    assert {row["paused_kind"] for row in report.status()["databases"]} == {"", "operator"}
+
+
+def test_a_renamed_database_stays_paused_for_the_same_reason(met: None) -> None:
+    another_default()
+    deleted()
+    cascade.drain("test_right")
+    ChildDatabase.objects.filter(alias="test_right").update(alias="old_name")
+    call_command("integrity", "rename", "old_name", "test_right", "--alias", "--apply")
+    assert actions.has_identity_mismatch("test_right", using="default")
 
 
 def test_a_child_without_the_table_is_warned_of_and_worked_on(

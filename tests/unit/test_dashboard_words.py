@@ -16,6 +16,7 @@ def card(**changes: object) -> report.Card:
         "state": "idle",
         "reason": "",
         "paused": False,
+        "paused_kind": "",
         "unreachable": False,
         "backlog": 0,
         "blocked": 0,

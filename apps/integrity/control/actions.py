@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from .. import backends, log
+from .. import backends, log, relations
 from ..backends.connections import reach
+from ..exceptions import IdentityMismatch
 from ..isolation.loggers import logger_of
 from ..models import Audit, ChildDatabase
 from . import identity
@@ -23,9 +24,22 @@ logger = logger_of("integrity.control")
 
 
 def paused_reason(database: str, *, using: str) -> str:
-    """Why nothing is done in that child database, or "" where it is not paused."""
-    row = ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).first()
-    return f"paused: {row.paused_reason or 'no reason given'}" if row else ""
+    """Return why nothing is done in that child database, or "" where it is not paused."""
+    row = ChildDatabase.objects.using(using).filter(alias=database).first()
+    return reason_of_pause(row) if row else ""
+
+
+def reason_of_pause(row: ChildDatabase) -> str:
+    """Return why the database is paused, as a sentence without its subject, or "". Pure."""
+    if row.paused_at is None:
+        return ""
+    return f"paused: {row.paused_reason or 'no reason given'}"
+
+
+def has_identity_mismatch(database: str, *, using: str) -> bool:
+    """Return whether a child database is paused because it belongs to other parents."""
+    kind = ChildDatabase.Pause.IDENTITY_MISMATCH
+    return ChildDatabase.objects.using(using).filter(alias=database, paused_kind=kind).exists()
 
 
 def is_paused(database: str, *, using: str) -> bool:
@@ -35,36 +49,70 @@ def is_paused(database: str, *, using: str) -> bool:
     )
 
 
-def pause(database: str, *, actor: str, reason: str, using: str) -> bool:
+def pause(
+    database: str,
+    *,
+    actor: str,
+    reason: str,
+    using: str,
+    kind: ChildDatabase.Pause = ChildDatabase.Pause.OPERATOR,
+) -> bool:
     """Stop work on a child database within one turn, audited; False when it was paused before."""
     with transaction.atomic(using=using):
         rows = ChildDatabase.objects.using(using)
         rows.get_or_create(alias=database)
         changed = rows.filter(alias=database, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason
+            paused_at=Now(), paused_reason=reason, paused_kind=kind
         )
         audit("pause", database, actor=actor, reason=reason, using=using)
     return bool(changed)
 
 
-def resume(database: str, *, actor: str, reason: str, using: str) -> bool:
-    """Let work on a child database go on, audited; False when it was not paused.
+def resume(
+    database: str, *, actor: str, reason: str, using: str, accept_identity: bool = False
+) -> bool:
+    """Let work on a child database go on, audited; return False when it was not paused.
 
-    One that was paused because it belongs to other parents takes these for its own from now on.
+    With `accept_identity`, one that belongs to other parents takes these for its own from now on.
+    Without it, one that was paused for that reason and still belongs to others stays paused.
+
+    Raises `IdentityMismatch` then, and `DatabaseHindered` where a database that has to be asked
+    does not answer.
     """
-    paused = ChildDatabase.objects.using(using).filter(alias=database)
-    if paused.filter(paused_reason__startswith=identity.STRANGER).exists():
+    if accept_identity:
         reach(database)
-        for home in identity.answering_homes(database, using):
-            identity.accept(database, using=home)
+        _accept(database, actor=actor, reason=reason, using=using)
+    elif has_identity_mismatch(database, using=using):
+        _refuse_mismatches(database, using=using)
     with transaction.atomic(using=using):
         changed = (
             ChildDatabase.objects.using(using)
             .filter(alias=database, paused_at__isnull=False)
-            .update(paused_at=None, paused_reason="")
+            .update(paused_at=None, paused_reason="", paused_kind="")
         )
         audit("resume", database, actor=actor, reason=reason, using=using)
     return bool(changed)
+
+
+def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
+    """Let the child database take the identities of its parents' databases that answer.
+
+    Each is audited before it is taken.
+    """
+    for home in identity.answering_homes(database, using):
+        if mismatch := identity.meet(database, using=home):
+            said = f"{home!r} was {mismatch.known} and is {mismatch.found}"
+            said += f": {reason}" if reason else ""
+            audit("accept identity", database, actor=actor, reason=said, using=using)
+            identity.accept(database, using=home)
+
+
+def _refuse_mismatches(database: str, *, using: str) -> None:
+    for alias in (database, *(homes := relations.catalogue().homes(database, using))):
+        reach(alias)
+    met = (identity.meet(database, using=home) for home in homes)
+    if mismatches := [mismatch for mismatch in met if mismatch]:
+        raise IdentityMismatch(database, mismatches)
 
 
 def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
@@ -109,7 +157,11 @@ def rename(change: Renaming, *, using: str, apply: bool) -> int:
             rows.get_or_create(alias=change.new)
             if old.paused_at is not None:
                 new = rows.filter(alias=change.new, paused_at=None)
-                new.update(paused_at=old.paused_at, paused_reason=old.paused_reason)
+                new.update(
+                    paused_at=old.paused_at,
+                    paused_reason=old.paused_reason,
+                    paused_kind=old.paused_kind,
+                )
             rows.filter(alias=change.old).delete()
     return 1
 

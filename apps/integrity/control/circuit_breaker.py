@@ -132,21 +132,22 @@ def waits_for(database: str, raised: DatabaseHindered) -> str:
 def _refused(database: str, *, using: str) -> bool:
     """Pause work on a database that belongs to other parents; see identity.py.
 
-    One that cannot be asked is hindered, whatever the error: nothing is done in a stranger.
+    One that cannot be asked is hindered, whatever the error: it may belong to other parents.
     """
     try:
         with watched(database):
             homes = identity.answering_homes(database, using)
-            reasons = (identity.stranger(database, using=home) for home in homes)
-            reason = next(filter(None, reasons), "")
+            met = (identity.meet(database, using=home) for home in homes)
+            mismatch = next(filter(None, met), None)
     except Error as error:
         alias = database_of(error) or database
         words = words_of(error, connections[alias].vendor)
         raise DatabaseHindered(alias, f"its identity cannot be told, {words}") from error
-    if reason:
-        logger.error("%s: %s", database, reason)
-        pause(database, actor="integrity", reason=reason, using=using)
-    return bool(reason)
+    if mismatch:
+        logger.error("%s: %s", database, mismatch)
+        kind, reason = ChildDatabase.Pause.IDENTITY_MISMATCH, str(mismatch)
+        pause(database, actor="integrity", reason=reason, using=using, kind=kind)
+    return bool(mismatch)
 
 
 def lost(database: str, raised: Exception) -> str:
@@ -230,9 +231,3 @@ def remember_step_rows(database: str, rows: Mapping[str, int], *, using: str) ->
     known = ChildDatabase.objects.using(using)
     known.get_or_create(alias=database)
     known.filter(alias=database).update(step_rows=dict(rows) or None)
-
-
-def mismatch(row: ChildDatabase) -> str:
-    """Return why the database is paused, if that is because it belongs to other parents, or ""."""
-    paused = row.paused_at is not None and identity.STRANGER in row.paused_reason
-    return f"paused: {row.paused_reason}" if paused else ""

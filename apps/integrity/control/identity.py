@@ -11,6 +11,7 @@ that it is right. A copy has the identity of its original and is not told from i
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
@@ -31,29 +32,53 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.identity")
 
-#: How the reason of a refusal begins.
-STRANGER = "it belongs to another database"
 #: Aliases that are known to have the table.
 _migrated: set[str] = set()
 
 
-def stranger(database: str, *, using: str) -> str:
-    """Why the child database does not belong to the parents' database `using`, or "".
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """A child database that knows the parents' database `using` by another identity."""
 
-    Introduces them to each other where they have not met. Without its table in the child's database
-    nothing can be told, and nothing is refused.
+    database: str
+    using: str
+    known: UUID
+    found: UUID
+
+    def __str__(self) -> str:
+        return (
+            f"it belongs to another database: {self.database!r} knows {self.using!r} as"
+            f" {self.known}, and finds {self.found}. Check that both aliases point where they"
+            " should. If they do: `manage.py integrity resume --database"
+            f" {self.database} --accept-identity`"
+        )
+
+
+def mismatch(database: str, *, using: str) -> Mismatch | None:
+    """Return how the child database fails to belong to the parents' database `using`, or None.
+
+    Changes nothing. Nothing is told of databases that have not met. Raises their errors.
+    """
+    known, own = _row(database, using), _row(using, using)
+    return _compared(database, using, known, own) if known and own else None
+
+
+def meet(database: str, *, using: str) -> Mismatch | None:
+    """Return the same, and introduce them to each other where they have not met.
+
+    Without its table in the child's database nothing can be told, and nothing is refused.
     """
     if not _has_table(database):
-        return ""
+        return None
     own = _identity(using, of=using)
     known = _identity(database, of=using, new=own)
+    return _compared(database, using, known, own)
+
+
+def _compared(database: str, using: str, known: Identity, own: Identity) -> Mismatch | None:
     if known.uuid == own.uuid:
-        return ""
-    return (
-        f"{STRANGER}: {database!r} knows {using!r} as {known.uuid}, and finds {own.uuid}. Check"
-        " that both aliases point where they should, then"
-        f" `integrity resume --database {database}`"
-    )
+        return None
+    return Mismatch(database=database, using=using, known=known.uuid, found=own.uuid)
 
 
 def accept(database: str, *, using: str) -> None:

@@ -5,6 +5,7 @@ The engine does the work, the way the command `integrity` calls it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
@@ -20,7 +21,7 @@ from ..exceptions import CrossDatabaseError
 from ..scan import repair as scan_repair
 from . import figures, pages, words
 from .answers import require, why
-from .forms import DatabaseForm, PauseForm, RepairForm, ScanForm
+from .forms import DatabaseForm, PauseForm, RepairForm, ResumeForm, ScanForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,11 @@ def pause(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 @require_POST
 def resume(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Let work on a child database go on."""
-    return _steer(request, site, DatabaseForm(request.POST), actions.resume, "goes on")
+    """Let work on a child database go on; with `accept_identity`, for other parents."""
+    form = ResumeForm(request.POST)
+    accepts = form.is_valid() and form.cleaned_data["accept_identity"]
+    act = partial(actions.resume, accept_identity=accepts)
+    return _steer(request, site, form, act, "goes on")
 
 
 def _steer(

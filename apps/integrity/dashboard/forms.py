@@ -40,6 +40,12 @@ class PauseForm(DatabaseForm):
     reason = forms.CharField(max_length=500)
 
 
+class ResumeForm(DatabaseForm):
+    """To take other parents for its own, a database needs a word of its own."""
+
+    accept_identity = forms.BooleanField(required=False)
+
+
 class ScanForm(forms.Form):
     """One relation in one child database."""
 

@@ -137,7 +137,14 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--reason": {"default": "", "metavar": "TEXT", "help": "what was found; it is audited"},
     },
     "pause": _STEERED,
-    "resume": _STEERED,
+    "resume": {
+        **_STEERED,
+        "--accept-identity": {
+            "action": "store_true",
+            "help": "take the parents' databases as they are now, where the database belongs to"
+            " others; audited",
+        },
+    },
     "rename": {
         "old": {"metavar": "OLD", "help": "the name in the log, as `status` shows it"},
         "new": {"metavar": "NEW", "nargs": "?", "help": "the name of today"},

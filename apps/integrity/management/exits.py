@@ -14,6 +14,7 @@ from ..exceptions import (
     DatabaseHindered,
     DatabaseUnreachable,
     FilteredRead,
+    IdentityMismatch,
     InvalidKey,
     InvalidName,
     InvalidRole,
@@ -53,8 +54,9 @@ def failure(error: CrossDatabaseError | Error) -> CommandError:
 
 
 def _failure(error: CrossDatabaseError | Error) -> tuple[str, Exit]:
-    if isinstance(error, UnknownName | InvalidKey | InvalidName | InvalidRole):
-        return str(error), Exit.USAGE
+    if isinstance(error, UnknownName | InvalidKey | InvalidName | InvalidRole | IdentityMismatch):
+        refused = isinstance(error, IdentityMismatch)
+        return str(error), Exit.BRAKE if refused else Exit.USAGE
     if isinstance(error, DatabaseUnreachable):
         return f"unreachable: {error}", Exit.UNREACHABLE
     said = str(error) if isinstance(error, FilteredRead) else denied.sentence(error)

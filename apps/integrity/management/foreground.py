@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error
 
-from .. import cascade, conf, log, report, scan
+from .. import cascade, conf, log, relations, report, scan
 from ..backends.connections import tolerated
 from ..cascade import verification
-from ..control import circuit_breaker, identity
+from ..control import actions, circuit_breaker
 from ..exceptions import CrossDatabaseError
 from ..isolation.redaction import reason_of_error
 from ..queues import dispatch
@@ -107,9 +107,23 @@ def _scanned_code(found: Sequence[Scanned], unreachable: Mapping[str, str]) -> E
         codes.append(Exit.INCOMPLETE)
     if unreachable:
         codes.append(Exit.UNREACHABLE)
-    if any(identity.STRANGER in each.reason for each in found):
+    if _has_mismatch(each for each in found if not each.complete):
         codes.append(Exit.BRAKE)
     return max(codes)
+
+
+def _has_mismatch(found: Iterable[Scanned]) -> bool:
+    """Return whether a scan was refused because its database belongs to other parents."""
+    logs, catalogue = circuit_breaker.answering_logs(), relations.catalogue()
+    places = {
+        (catalogue.relation(scanned.relation).parent_databases[0], scanned.database)
+        for scanned in found
+    }
+    return any(
+        actions.has_identity_mismatch(database, using=using)
+        for using, database in places
+        if using in logs
+    )
 
 
 def repair_all(

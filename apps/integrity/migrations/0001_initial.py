@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ('probe_at', models.DateTimeField(blank=True, null=True)),
                 ('reason', models.TextField(blank=True, db_default='', default='')),
                 ('paused_at', models.DateTimeField(blank=True, null=True)),
+                ('paused_kind', models.CharField(blank=True, choices=[('operator', 'operator'), ('identity_mismatch', 'identity mismatch')], db_default='', default='', max_length=20)),
                 ('paused_reason', models.TextField(blank=True, db_default='', default='')),
                 ('held_reason', models.TextField(blank=True, db_default='', default='')),
                 ('step_rows', models.JSONField(blank=True, null=True)),

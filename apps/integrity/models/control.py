@@ -31,11 +31,21 @@ class Identity(models.Model):
 class ChildDatabase(models.Model):
     """What this log knows of a child database: whether it may be worked on, and why not."""
 
+    class Pause(models.TextChoices):
+        """Who paused it: an operator, or the check of identities (control/identity.py)."""
+
+        OPERATOR = "operator", _("operator")
+        IDENTITY_MISMATCH = "identity_mismatch", _("identity mismatch")
+
     alias = models.CharField(max_length=100, primary_key=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
     probe_at = models.DateTimeField(null=True, blank=True)
     reason = PlainTextField(blank=True, default="", db_default="")
     paused_at = models.DateTimeField(null=True, blank=True)
+    #: Empty where it is not paused.
+    paused_kind = models.CharField(
+        max_length=20, choices=Pause.choices, blank=True, default="", db_default=""
+    )
     paused_reason = PlainTextField(blank=True, default="", db_default="")
     #: What verification waited for when it was tried last, beyond the grace period.
     held_reason = PlainTextField(blank=True, default="", db_default="")

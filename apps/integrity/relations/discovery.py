@@ -98,12 +98,15 @@ class Catalogue:
         found = self.children_of(parent, relation=relation)
         return _unique(alias for each in found for alias in each.child_databases)
 
-    def homes(self, database: str, log: str) -> tuple[str, ...]:
-        """Where the parents live that a log asks for before it works on that child database."""
+    def homes(self, database: str, log: str | None = None) -> tuple[str, ...]:
+        """Return where the parents live whose keys that child database holds.
+
+        With `log`, of those parents that this log is about: they are asked before work starts.
+        """
         return _unique(
             home
             for each in self.relations
-            if database in each.child_databases and log in each.parent_databases
+            if database in each.child_databases and log in {None, *each.parent_databases}
             for home in each.parent_databases
         )
 

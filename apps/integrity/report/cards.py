@@ -13,7 +13,15 @@ from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
 from .brakes import brakes, suspected_keys
 from .names import Unknown, unknown_in
-from .progress import Pulse, hindrances_of, kept_in, open_cascades, pulses, state_of
+from .progress import (
+    Pulse,
+    hindrances_of,
+    kept_in,
+    kind_of_pause,
+    open_cascades,
+    pulses,
+    state_of,
+)
 from .proving import done_cascades, held_of, oldest, unproven_of
 from .throughput import Throughput, throughput
 
@@ -42,6 +50,7 @@ class Card:
     state: str
     reason: str
     paused: bool
+    paused_kind: str
     unreachable: bool
     backlog: int
     blocked: int
@@ -189,6 +198,7 @@ def _card(
         state=state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
         reason="; ".join(hindrances.values()),
         paused="paused" in hindrances,
+        paused_kind=kind_of_pause(known),
         unreachable="unreachable" in hindrances,
         backlog=min(backlog, bounds.COUNT_MAX + 1),
         blocked=blocked,

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from .. import backends, log, relations
 from ..backends import clocks
 from ..backends.connections import reach
-from ..control import circuit_breaker
+from ..control import actions, circuit_breaker
 from ..exceptions import DatabaseUnreachable
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
@@ -24,7 +24,7 @@ from .proofs import iso
 from .proving import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .names import Unknown
 
@@ -45,6 +45,7 @@ class DatabaseRow(TypedDict):
     `unproven_reason` says why (proving.py).
     `unknown` counts what is in the backlog under names that the catalogue does not know: no worker
     does it, and it is not blocked.
+    `paused_kind` is one of `ChildDatabase.Pause`, or "" where it is not paused.
     `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
     come back] in claims.py), and that no operator has acknowledged.
     """
@@ -54,6 +55,7 @@ class DatabaseRow(TypedDict):
     reason: str
     unreachable: bool
     paused: bool
+    paused_kind: str
     backlog: int
     blocked: int
     unknown: int
@@ -282,6 +284,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "reason": hindrance or (stuck.reasons_of(open_in_logs) if backlog else ""),
         "unreachable": "unreachable" in hindrances,
         "paused": "paused" in hindrances,
+        "paused_kind": kind_of_pause(known),
         "backlog": backlog,
         "blocked": blocked,
         "unknown": 0,
@@ -398,10 +401,20 @@ def _hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
 
 def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
     """State and reason of whatever keeps one log from working on the child database."""
-    if row.paused_at is not None:
-        yield "paused", f"paused: {row.paused_reason or 'no reason given'}"
+    if reason := actions.reason_of_pause(row):
+        yield "paused", reason
     if row.unreachable_since is not None:
         yield "unreachable", row.reason
+
+
+def kind_of_pause(known: Iterable[ChildDatabase]) -> str:
+    """Return why a child database is paused, by its rows in several logs: the worst of them. Pure.
+
+    One of `ChildDatabase.Pause`, or "" where none has paused it.
+    """
+    kinds = {row.paused_kind for row in known}
+    mismatch = ChildDatabase.Pause.IDENTITY_MISMATCH
+    return str(mismatch) if mismatch in kinds else max(kinds, default="")
 
 
 def state_of(

@@ -20,7 +20,7 @@ from django.db.models import QuerySet
 
 from .. import conf
 from ..backends import visibility
-from ..control import circuit_breaker
+from ..control import actions
 from ..models import ChildDatabase, Scan
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def judged(
     They are rows of the log that keeps the relation's scans. Of the parents it asks only whether
     there are any: one query for each of their databases. Raises as `asked` does.
     """
-    aliases = relation.child_databases
-    paused = (circuit_breaker.mismatch(row) for row in children if row.alias in aliases)
-    mismatch = next(filter(None, paused), "")
+    aliases, kind = relation.child_databases, ChildDatabase.Pause.IDENTITY_MISMATCH
+    paused = [row for row in children if row.alias in aliases and row.paused_kind == kind]
+    mismatch = next(map(actions.reason_of_pause, paused), "")
     evidence = Evidence(
         mismatch=mismatch,
         no_parents=not mismatch and is_empty(relation),

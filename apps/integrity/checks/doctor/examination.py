@@ -17,7 +17,7 @@ from ...capture import triggers
 from ...control import identity, retention
 from ...exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
 from ...isolation.redaction import plain, reason_of_error
-from ...models import Audit, Identity
+from ...models import Audit
 from ...relations import homes
 from ...routing import CONTROL, queue_for
 from . import clock_skew, verdicts
@@ -48,10 +48,10 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
     sound = {each.name.partition(" ")[2] for each in there if each.ok}
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
     checks += [
-        verdicts.stranger(alias, _stranger(alias, home))
+        verdicts.identity(alias, identity.mismatch(alias, using=home))
         for alias in found.child_databases
-        for home in logs
-        if {alias, home} <= sound and home in _homes(alias)
+        for home in found.homes(alias)
+        if {alias, home} <= sound
     ]
     checks += [_audit(alias) for alias in logs if alias in sound]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
@@ -201,19 +201,3 @@ def _audit(alias: str) -> verdicts.Check:
         old = days is not None and retention.has_old_audit(days, using=alias)
     removes = may_delete(Audit._meta.db_table, alias)
     return verdicts.audit(alias, days, removes=removes, old=old)
-
-
-def _homes(alias: str) -> set[str]:
-    found = relations.catalogue().relations
-    return {home for r in found if alias in r.child_databases for home in r.parent_databases}
-
-
-def _stranger(alias: str, home: str) -> str:
-    known = Identity.objects.using(alias).filter(alias=home).first()
-    own = Identity.objects.using(home).filter(alias=home).first()
-    if known is None or own is None or known.uuid == own.uuid:
-        return ""
-    return (
-        f"{identity.STRANGER}: it knows another {home!r}. Check that both aliases point where they"
-        f" should, then `manage.py integrity resume --database {alias}`"
-    )

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ... import report
+from ...models import ChildDatabase
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ...backends.postgresql.installed import Fault
+    from ...control.identity import Mismatch
     from ...report import DatabaseRow, Pulse, ScanRow, Unknown
 
+Pause = ChildDatabase.Pause
 #: A guarantee older than so many periods is stale.
 STALE_PERIODS = 2
 NEVER = float("inf")
@@ -181,7 +184,9 @@ def work(row: DatabaseRow) -> Iterator[Check]:
     alias = row["database"]
     detail = "not paused"
     if row["paused"]:
-        detail = f"{row['reason']}. `manage.py integrity resume --database {alias}` lets it go on"
+        detail = row["reason"]
+        if row["paused_kind"] != Pause.IDENTITY_MISMATCH:  # that names its own remedy
+            detail += f". `manage.py integrity resume --database {alias}` lets it go on"
     yield Check(name=f"paused {alias}", ok=not row["paused"], detail=detail)
     blocked = row["blocked"]
     detail = "none is blocked"
@@ -199,9 +204,10 @@ def work(row: DatabaseRow) -> Iterator[Check]:
     yield Check(name=f"unproven {alias}", ok=not row["overdue"], detail=detail)
 
 
-def stranger(alias: str, reason: str) -> Check:
-    """Whether a child database belongs to the parents that it is worked on for."""
-    return Check(name=f"identity {alias}", ok=not reason, detail=reason or "knows its parents")
+def identity(alias: str, mismatch: Mismatch | None) -> Check:
+    """Return whether a child database belongs to the parents that it is worked on for."""
+    detail = str(mismatch) if mismatch else "knows its parents"
+    return Check(name=f"identity {alias}", ok=mismatch is None, detail=detail)
 
 
 def names(unknown: Collection[Unknown]) -> Iterator[Check]:

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -291,9 +292,10 @@ class Command(PlainArguments):
         return self._steer(actions.pause, database, reason, "paused", json=json)
 
     def _resume(
-        self, *, database: str, reason: str, json: bool, **_: object
+        self, *, database: str, reason: str, accept_identity: bool, json: bool, **_: object
     ) -> tuple[dict[str, Any], Exit]:
-        return self._steer(actions.resume, database, reason, "resumed", json=json)
+        act = partial(actions.resume, accept_identity=accept_identity)
+        return self._steer(act, database, reason, "resumed", json=json)
 
     def _steer(
         self, act: Callable[..., bool], database: str, reason: str, word: str, *, json: bool
