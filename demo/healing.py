@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,14 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
+from sandbox import project
 from sandbox.environment import VARIABLES
 
 from .failure import DemoFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from subprocess import CompletedProcess
 
 STRANGER = "stranger"
 
@@ -69,15 +69,8 @@ def scan_with(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def _manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 (our own command)
-        [sys.executable, "manage.py", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def _manage(environment: dict[str, str], *arguments: str) -> CompletedProcess[str]:
+    return project.run("manage.py", *arguments, env=environment, seconds=120)
 
 
 def _run(url: str, name: str, statement: str) -> None:

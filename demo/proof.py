@@ -62,7 +62,7 @@ def backlogs() -> dict[str, report.DatabaseRow]:
     return {row["database"]: row for row in report.status()["databases"]}
 
 
-def found() -> Rows:
+def stored() -> Rows:
     """Read every row that is there, but for the admin's account."""
     actual = rows.stored()
     for key in User.objects.filter(is_superuser=True).values_list("pk", flat=True):
@@ -73,21 +73,21 @@ def found() -> Rows:
 def of_rows(truth: Truth, actual: Rows) -> list[Proof]:
     """Zero rows of the deleted, every row of the living."""
     wrong = [*truth.differences(actual), *orphans(actual)]
-    of_accounts = [each for each in wrong if each.kind == "user"]
-    of_content = Counter(each.problem for each in wrong if each.kind != "user")
-    left = of_content[Problem.LEFT] + of_content[Problem.ORPHAN]
-    lost = of_content[Problem.GONE]
+    accounts_wrong = any(row.kind == "user" for row in wrong)
+    content_wrong = Counter(row.problem for row in wrong if row.kind != "user")
+    left = content_wrong[Problem.LEFT] + content_wrong[Problem.ORPHAN]
+    lost = content_wrong[Problem.GONE]
     return [
         Proof(claim="no row of a deleted account is left", held=left == 0, figure=left),
         Proof(claim="no row of a living account is lost", held=lost == 0, figure=lost),
         Proof(
             claim="each living account has exactly the rows it had",
-            held=not of_content,
+            held=not content_wrong,
             figure=sum(len(actual[kind]) for kind in CHILDREN),
         ),
         Proof(
             claim="every account that nobody deleted is there",
-            held=not of_accounts,
+            held=not accounts_wrong,
             figure=len(actual["user"]),
         ),
     ]

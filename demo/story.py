@@ -348,7 +348,7 @@ def refuse_strangers(story: Story) -> None:
 def conclude(story: Story, accounts: Accounts) -> None:
     """Count everything, and ask Flower what it saw."""
     screen.heading("What is left")
-    actual = proof.found()
+    actual = proof.stored()
     story.prove(*proof.of_rows(accounts.truth, actual), proof.of_log())
     story.figures["flower_tasks"] = proof.tasks_seen(story.stage)
     story.prove(proof.of_tasks(story.figures["flower_tasks"]))

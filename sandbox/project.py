@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,25 @@ def process(
     """Return `python -m COMMAND`, to be started; it logs to `name`.log in `folder`."""
     argv = [sys.executable, "-m", *command]
     return Process(argv, log=folder / f"{name}.log", env=env, cwd=cwd)
+
+
+def run(
+    *arguments: str | Path, env: Mapping[str, str] | None = None, seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with `arguments` to its end, and return its exit code and what it printed.
+
+    `env` is its whole environment, or else it has ours.
+    Raises `subprocess.TimeoutExpired` after `seconds`.
+    """
+    return subprocess.run(  # noqa: S603 (the project's own programs)
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
 
 
 def answering(seconds: float = 1) -> set[str]:

@@ -45,7 +45,7 @@ def directory(home: Path = HOME, *, keep: bool = False) -> Iterator[Path]:
 def keep(run: Path, name: str, *patterns: str) -> Path:
     """Copy the files of `run` that match to a folder that stays; return it from the project's."""
     kept = HOME / f"{name}-{time.strftime('%H%M%S')}"
-    for path in (each for pattern in patterns for each in run.glob(pattern)):
+    for path in (match for pattern in patterns for match in run.glob(pattern)):
         copy = kept / path.relative_to(run)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)

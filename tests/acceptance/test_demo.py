@@ -5,13 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-from sandbox import environment
-from sandbox.project import ROOT
+from sandbox import environment, project
 
 TIMEOUT_SECONDS = 420
 
@@ -20,15 +17,8 @@ TIMEOUT_SECONDS = 420
 def demo():
     """The finished process; `document` is the last line of its standard output."""
     given = {*environment.VARIABLES.values(), environment.BROKER}
-    done = subprocess.run(
-        [sys.executable, "-m", "demo", "--once"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
-    )
+    env = {name: value for name, value in os.environ.items() if name not in given}
+    done = project.run("-m", "demo", "--once", env=env, seconds=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stderr[-8_000:]
     return done
 

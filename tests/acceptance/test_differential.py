@@ -5,17 +5,13 @@ Each side is processes of its own, with settings of its own.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from sandbox import project
 from tests.differential import planted
 from tests.differential.play import Differs, play
 from tests.differential.sides import Sides
 
-ROOT = Path(__file__).resolve().parents[2]
 #: On two quiet cores both take a tenth of it.
 TIMEOUT_SECONDS = 560
 #: With this seed, some of the first deletes are refused.
@@ -26,14 +22,7 @@ SEED = 4
 @pytest.mark.parametrize(("database", "operations"), [("sqlite", 2_000), ("postgresql", 500)])
 def test_rows_are_those_of_one_database(database, operations):
     command = ["--seed", str(SEED), "--operations", str(operations), "--database", database]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.differential", *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
-    )
+    done = project.run("-m", "tests.differential", *command, seconds=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr[-4_000:]
     assert f"nothing differs in {operations} operations" in done.stdout.splitlines()[-1]
 

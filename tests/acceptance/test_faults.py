@@ -6,13 +6,11 @@ The bounds themselves are too tight for a machine that is busy with something el
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from apps.integrity import conf
-from sandbox.project import ROOT
+from sandbox import project
 
 TIMEOUT_SECONDS = 280
 BROKERS = ("refused", "silent", "dropped", "frozen", "full")
@@ -21,13 +19,8 @@ BROKERS = ("refused", "silent", "dropped", "frozen", "full")
 @pytest.fixture(scope="module")
 def measured():
     """Experiment → name → what was measured, bounds and figures alike."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.faults", "broker", "giant", "--brief", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
+    done = project.run(
+        "-m", "tests.chaos.faults", "broker", "giant", "--brief", "--json", seconds=TIMEOUT_SECONDS
     )
     assert done.stdout, done.stderr[-4_000:]
     assert "could not be measured to its end" not in done.stdout, done.stderr[-4_000:]

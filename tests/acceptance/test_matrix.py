@@ -7,13 +7,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox.project import ROOT
+from sandbox import project
 from tests.chaos.matrix import page
 from tests.chaos.matrix.acts import all_acts
 from tests.chaos.matrix.cells import CELLS, ELSEWHERE, FAULTS, MOMENTS, NAMED, Fault, Moment, Scene
@@ -47,13 +45,8 @@ def played(
 
 
 def _play(cells: set[str], results: Path) -> tuple[dict[str, Any], str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.matrix", "--json", results, *sorted(cells)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
+    done = project.run(
+        "-m", "tests.chaos.matrix", "--json", results, *sorted(cells), seconds=TIMEOUT_SECONDS
     )
     found = json.loads(results.read_text()) if results.exists() else {}
     return found, done.stdout + done.stderr[-4_000:]

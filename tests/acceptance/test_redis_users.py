@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +47,7 @@ def environment(broker: composed.Broker, user: str, folder: Path) -> dict[str, s
 
 
 def manage(environment: dict[str, str], *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+    done = project.run("manage.py", *words, env=environment, seconds=PATIENCE_SECONDS)
     return done.stdout + done.stderr
 
 

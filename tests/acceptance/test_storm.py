@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from sandbox.project import ROOT
+from sandbox import project
 
 TIMEOUT_SECONDS = 280
 
 
 def test_nothing_lost_and_nothing_living_touched():
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.storm", "--quick", "--seed", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
-    )
+    done = project.run("-m", "tests.chaos.storm", "--quick", "--seed", "1", seconds=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr[-4_000:]
     assert "every promise kept" in done.stdout.splitlines()[-1]

@@ -65,8 +65,10 @@ def bad_receipts(**aliases: str) -> Iterator[str]:
 
 def _in_order(cascade: Cascade) -> bool:
     """Whether it was recorded, done and verified in this order, and nobody holds it."""
-    if cascade.state != Cascade.State.VERIFIED:
-        return cascade.claim is None
+    claimed = cascade.claim is not None
+    if claimed or truth.oddity(cascade.state, claimed=claimed, reason=cascade.reason):
+        return False
     moments = [cascade.recorded_at, cascade.done_at, cascade.verified_at]
     known = [moment for moment in moments if moment is not None]
-    return cascade.claim is None and len(known) == len(moments) and known == sorted(known)
+    verified = len(known) == len(moments) and known == sorted(known)
+    return verified or cascade.state != Cascade.State.VERIFIED

@@ -87,14 +87,14 @@ def insert(kind: str, row: Row) -> None:
 
 def stored(columns: Mapping[str, Sequence[str]] = COLUMNS) -> Rows:
     """Return all rows as the databases have them now."""
-    # In this order, because what a row refers to is there before it.
+    # Children first: the parents of a row that is read now are in their table already.
     return {kind: _stored(kind, columns[kind]) for kind in ("comment", "post", "order", "user")}
 
 
 def _stored(kind: str, columns: Sequence[str]) -> dict[int, Row]:
     model = MODELS[kind]
-    found = model._default_manager.using(router.db_for_write(model)).values_list(*columns)
-    return {row[0]: tuple(map(_plain, row)) for row in found.iterator(chunk_size=5_000)}
+    values = model._default_manager.using(router.db_for_write(model)).values_list(*columns)
+    return {row[0]: tuple(map(_plain, row)) for row in values.iterator(chunk_size=5_000)}
 
 
 def _plain(value: Any) -> Any:

@@ -70,17 +70,17 @@ class Truth:
 
     def doomed(self, users: Iterable[int]) -> set[tuple[str, int]]:
         """Return kind and key of all rows that go with those users, the users included."""
-        found = {("user", key) for key in users}
+        doomed = {("user", key) for key in users}
         for kind in CHILDREN:
-            found |= {
+            doomed |= {
                 (kind, key)
                 for key, row in self.rows[kind].items()
-                if not found.isdisjoint(_parents(kind, row))
+                if not doomed.isdisjoint(_parents(kind, row))
             }
-        return found
+        return doomed
 
     def differences(self, actual: Rows) -> Iterator[Difference]:
-        """Yield what is there and must not be, is not and must be, or is not as it was."""
+        """Yield every row that must not be there, that is missing, or that is not as it was."""
         fates = self._fates(actual)
         for kind, known in self.rows.items():
             present = actual[kind]
@@ -131,6 +131,17 @@ def of_log(logged: Collection[int], deleted: Collection[int]) -> dict[str, set[i
         "logged, but not deleted": {*logged} - {*deleted},
         "deleted, but not in the log": {*deleted} - {*logged},
     }
+
+
+def oddity(state: str, *, claimed: bool, reason: str) -> str:
+    """Return what is wrong with a cascade that looks like this, or ""."""
+    if state == "running" and not claimed:
+        return "runs without a claim"
+    if claimed and state not in {"running", "done"}:
+        return f"is {state} and still claimed"
+    if state in {"waiting", "kept"} and not reason:
+        return f"is {state} and does not say why"
+    return ""
 
 
 def holds(state: str, cascades: Collection[tuple[str, str]]) -> bool:

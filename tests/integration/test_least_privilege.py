@@ -6,8 +6,6 @@ import json
 import os
 import re
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +32,7 @@ from apps.integrity.exceptions import InvalidRole
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
+from sandbox import project
 from tests import roles, snippets, superuser
 from tests.kinds.left import models as left
 from tests.kinds.lite.models import Note
@@ -623,13 +622,9 @@ class TestTheGuide:
         ]
         assert len(examples) == 2
         for command in examples:
-            done = subprocess.run(
-                [sys.executable, *command.line.split()[1:]],
-                cwd=ROOT,
+            done = project.run(
+                *command.line.split()[1:],
                 env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
-                capture_output=True,
-                text=True,
-                check=False,
             )
             assert (done.returncode, done.stdout.splitlines()) == (0, [*command.output])
 

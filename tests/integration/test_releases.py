@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +22,7 @@ from apps.integrity.declared import Relation
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
+from sandbox import project
 from tests.acceptance import workers
 
 if TYPE_CHECKING:
@@ -38,13 +37,12 @@ TITLE = "blog.Post.title"
 
 def older(*words: str) -> dict[str, Any]:
     """What the older release does and says."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", "integrity", *words, "--json"],
-        cwd=workers.ROOT,
+    done = project.run(
+        "manage.py",
+        "integrity",
+        *words,
+        "--json",
         env={**os.environ, **workers.environment("tests.older")},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.stdout, done.stderr
     return dict(json.loads(done.stdout))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from django.db.models.functions import Now
 
 from apps.blog.models import Post
 from apps.integrity.models import Cascade, Deletion, Heartbeat
+from sandbox import project
 from sandbox.environment import BROKER
 from sandbox.processes import Process, eventually
 from tests.acceptance import workers
@@ -90,10 +90,7 @@ def running(role: str, folder: Path, ahead: float = 0.0) -> Iterator[None]:
 
 def manage(ahead: float, *arguments: str) -> str:
     """Run a command by a clock that is off; codes 3 and 4 say what is to do."""
-    done = subprocess.run(
-        [sys.executable, workers.ROOT / "manage.py", *arguments],
-        env=environment(ahead), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = project.run("manage.py", *arguments, env=environment(ahead), seconds=60)
     assert done.returncode in {0, 3, 4}, done.stderr
     return done.stdout
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import django
 
 from sandbox import project, runs
+from tests.chaos import progress, say
 
 from .bounds import Bound, Figure
 from .scale import BRIEF, FULL, QUICK, Scale
@@ -40,13 +41,13 @@ def main() -> int:
     for name, each in _measured(options.names or EXPERIMENTS, scale):
         found.setdefault(name, []).append(each)
         if isinstance(each, Bound) and not options.json:
-            tell(f"{name}: {each}")
+            say(f"{name}: {each}")
         else:
             progress(f"{name}: {each}")
     bounds = [each for listed in found.values() for each in listed if isinstance(each, Bound)]
     held = sum(each.held for each in bounds)
     verdict = f"{held} of {len(bounds)} bounds held"
-    tell(json.dumps(_document(found, verdict)) if options.json else verdict)
+    say(json.dumps(_document(found, verdict)) if options.json else verdict)
     return 0 if held == len(bounds) else 1
 
 
@@ -106,18 +107,6 @@ def _document(found: dict[str, list[Bound | Figure]], verdict: str) -> dict[str,
         },
         "exit_reason": verdict,
     }
-
-
-def tell(line: str) -> None:
-    """Print one line of the result."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def progress(line: str) -> None:
-    """Print one line for those who wait."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.truth import CASCADES_OF, ENDED
+from tests.chaos.truth import CASCADES_OF, ENDED, oddity
 
 from .kinds import FALLBACK, FANS_OUT, KINDS, TARGETS, Effect, Kind, Link, crosses
 
@@ -311,16 +311,12 @@ class Truth:
     def _check(self, name: str, seen: Values) -> None:
         """What each cascade must look like, in its state."""
         state, attempts = seen["state"], seen["attempts"]
-        if (state == "running") and not seen["claim"]:
-            raise Violation(f"{name} runs without a claim: {seen}")
-        if seen["claim"] and state not in {"running", "done"}:
-            raise Violation(f"{name} is {state} and still claimed: {seen}")
+        if odd := oddity(state, claimed=bool(seen["claim"]), reason=seen["reason"]):
+            raise Violation(f"{name} {odd}: {seen}")
         if attempts > self.attempts:
             raise Violation(f"{name} had {attempts} attempts of {self.attempts}: {seen}")
         if state == "blocked" and (attempts < self.attempts or not seen["reason"]):
             raise Violation(f"{name} is blocked too early, or without a reason: {seen}")
-        if state in {"waiting", "kept"} and not seen["reason"]:
-            raise Violation(f"{name} is {state} and does not say why: {seen}")
 
     def _compare_both(self) -> None:
         """Done means: no row from before is left. Verified: nor one that came before that.

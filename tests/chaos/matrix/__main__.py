@@ -20,6 +20,7 @@ import psycopg
 
 from sandbox import environment, project, roles, runs, servers, tables
 from sandbox.processes import eventually
+from tests.chaos import say
 
 from .cells import CELLS, NAMED, Scene
 from .scene import RESULTS
@@ -122,12 +123,6 @@ def table(results: dict[str, dict[str, Any]]) -> Iterable[str]:
         late = found["seconds"] is not None and found["seconds"] > found["within"]
         mark = found["problem"] or ("later than promised" if late else "")
         yield f"  {cell:<{width}} {seconds:>8} {within:<9} {mark}".rstrip()
-
-
-def say(line: str) -> None:
-    """Print one line."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

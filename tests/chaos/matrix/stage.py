@@ -33,7 +33,7 @@ from .traps import Traps
 from .truth import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sandbox.proxy import Proxy
@@ -208,42 +208,34 @@ class Stage:
 
     def cascaded(self, cell: str, users: Collection[int], since: dt.datetime) -> None:
         """Wait until all of the users' rows are gone; measure, look, and prove the cell."""
-        within = NAMED[cell].within or 0
-        self.until(
-            lambda: self._deletions(users).filter(state__in=ENDED).count() == len(users),
-            f"{cell}: users {users} cascaded",
-            seconds=within,
-            about=users,
-        )
-        insist(not self.truth.left(users), f"{cell}: {self.truth.left(users)}")
-        ends = [each.cascaded_at for each in self._deletions(users)]
+        self._prove_end(cell, users, since, ENDED)
+
+    def verified(self, cell: str, users: Collection[int], since: dt.datetime) -> None:
+        """As `cascaded`, up to the proof that no row is left."""
+        self._prove_end(cell, users, since, ENDED[1:])
+
+    def _prove_end(
+        self, cell: str, users: Collection[int], since: dt.datetime, states: Sequence[str]
+    ) -> None:
+        self._until_ended(users, states, f"{cell}: ", NAMED[cell].within or 0)
+        ends = self._deletions(users).values_list(f"{states[0]}_at", flat=True)
         took = max(end for end in ends if end is not None) - since
         self.prove(cell, max(0.0, took.total_seconds()))
 
     def cascaded_all(self, users: Collection[int], *, seconds: float = 30.0) -> None:
         """Wait until all of the users' rows are gone; no cell's claim."""
+        self._until_ended(users, ENDED, "", seconds)
+
+    def _until_ended(
+        self, users: Collection[int], states: Sequence[str], cell: str, seconds: float
+    ) -> None:
         self.until(
-            lambda: self._deletions(users).filter(state__in=ENDED).count() == len(users),
-            f"users {users} cascaded",
+            lambda: self._deletions(users).filter(state__in=states).count() == len(users),
+            f"{cell}users {users} {states[0]}",
             seconds=seconds,
             about=users,
         )
-        insist(not self.truth.left(users), str(self.truth.left(users)))
-
-    def verified(self, cell: str, users: Collection[int], since: dt.datetime) -> None:
-        """As `cascaded`, up to the proof that no row is left."""
-        self.until(
-            lambda: (
-                self._deletions(users).filter(state=Deletion.State.VERIFIED).count() == len(users)
-            ),
-            f"{cell}: users {users} verified",
-            seconds=NAMED[cell].within or 0,
-            about=users,
-        )
-        insist(not self.truth.left(users), f"{cell}: {self.truth.left(users)}")
-        ends = [each.verified_at for each in self._deletions(users)]
-        took = max(end for end in ends if end is not None) - since
-        self.prove(cell, max(0.0, took.total_seconds()))
+        insist(not (left := self.truth.left(users)), f"{cell}{left}")
 
     def _deletions(self, users: Iterable[int]) -> Any:
         return Deletion.objects.filter(key__in=map(str, users))

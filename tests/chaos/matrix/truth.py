@@ -35,7 +35,7 @@ class Truth(truth.Truth):
 
     def left(self, users: Iterable[int]) -> list[str]:
         """Return the rows of deleted users that are still there."""
-        present = {(kind, key) for kind, found in rows.stored().items() for key in found}
+        present = {(kind, key) for kind, of_kind in rows.stored().items() for key in of_kind}
         return [f"{kind} {key} left" for kind, key in sorted(self.doomed(users) & present)]
 
     def problems(self) -> list[str]:
@@ -46,7 +46,7 @@ class Truth(truth.Truth):
         of_log = truth.of_log(logged, self.gone | self.back)
         twice = {key for key, number in logged.items() if number > 1}
         return [
-            *(f"{each.what}: {each.key}" for each in self.differences(actual)),
+            *(f"{wrong.what}: {wrong.key}" for wrong in self.differences(actual)),
             *(f"user {key} {what}" for what, keys in of_log.items() for key in sorted(keys)),
             *(f"user {key} logged more than once" for key in sorted(twice)),
         ]

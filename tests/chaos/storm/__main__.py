@@ -24,6 +24,7 @@ from pathlib import Path
 import django
 
 from sandbox import project, runs
+from tests.chaos import say
 
 from .plan import TROUBLES, Plan
 from .states import ALL, expected, too_mild
@@ -132,12 +133,6 @@ def _run(plan: Plan) -> tuple[list[str], Counter[str]]:
             kept = runs.keep(sandbox.directory, f"storm-{plan.seed}", *KEPT)
             say(f"  logs and journals: {kept}")
     return failures, storm.states
-
-
-def say(line: str) -> None:
-    """Print one line."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

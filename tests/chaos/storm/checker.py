@@ -118,7 +118,7 @@ class Checker:
 
     plan: Plan
     scene: Scene
-    found: dict[str, list[Any]] = field(default_factory=dict)
+    problems: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.original = population.rows(self.plan)
@@ -129,22 +129,22 @@ class Checker:
 
     def differences(self) -> list[str]:
         """Every kind of difference with its number and the first keys."""
-        self.found = {}
+        self.problems = {}
         self.known = Known.of(self.scene)
         self.rows = rows.stored()
         self.truth = self.known.truth(self.original)
-        for each in (*self.truth.differences(self.rows), *truth.orphans(self.rows)):
-            self._note(each.what, [each.key])
+        for wrong in (*self.truth.differences(self.rows), *truth.orphans(self.rows)):
+            self._note(wrong.what, [wrong.key])
         self._log()
         return [
             f"{len(keys)} x {what}: {', '.join(map(str, sorted(keys)[:SHOWN]))}"
-            for what, keys in self.found.items()
+            for what, keys in self.problems.items()
         ]
 
     def _note(self, what: str, keys: Iterable[Any]) -> None:
         listed = list(keys)
         if listed:
-            self.found.setdefault(what, []).extend(listed)
+            self.problems.setdefault(what, []).extend(listed)
 
     def back(self, key: int) -> bool:
         """Whether that living user was deleted and inserted again."""
@@ -184,13 +184,13 @@ class Checker:
 
     def _gone(self, kind: str) -> Counter[int]:
         """User → rows of that kind that are gone, of the user's or under the user's posts."""
-        found: Counter[int] = Counter()
+        gone: Counter[int] = Counter()
         posts = self.truth.rows["post"]
         for key, row in self.truth.rows[kind].items():
             if key not in self.rows[kind]:
                 above = [posts[row[2]][1]] if kind == "comment" and row[2] in posts else []
-                found.update({row[1], *above})
-        return found
+                gone.update({row[1], *above})
+        return gone
 
     def kept(self) -> set[int]:
         """Users that were deleted, came back, and kept rows that they had before."""
@@ -207,7 +207,8 @@ class Checker:
         A worker that is killed between its commit and its note never counts what it removed.
         """
         accounted = sum(
-            sum((each or {}).values()) for each in Cascade.objects.values_list("rows", flat=True)
+            sum((removed or {}).values())
+            for removed in Cascade.objects.values_list("rows", flat=True)
         )
         gone = sum(len(self.truth.rows[kind].keys() - self.rows[kind].keys()) for kind in CHILDREN)
         return accounted, gone

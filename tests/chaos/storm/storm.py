@@ -6,6 +6,8 @@ losses. So the last deletes come while nobody works, and Redis is flushed right 
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from apps.integrity.routing import queue_for
-from sandbox import tables
+from sandbox import project, tables
 from sandbox.environment import WEB
 from sandbox.processes import ProcessError
 from tests.chaos import log, rows
@@ -25,7 +27,6 @@ from . import states
 from .checker import SAVEPOINTS, Checker, Known
 from .nemesis import Nemesis
 from .plan import ALIAS, DATABASES, RENAMED
-from .renaming import rename
 from .scene import Scene
 from .troubles import show_all_to_writers
 
@@ -133,7 +134,11 @@ class Storm:
         self.crew.aliases = {} if new == "blog_db" else {"blog_db": new}
         self.crew.of_workers[ALIAS] = self.crew.aliases.get("blog_db", "")
         self.crew.kill_workers()
-        changed = rename(old, new, {ALIAS: self.crew.of_workers[ALIAS]})
+        words = ("manage.py", "integrity", "rename", old, new, "--alias", "--apply", "--json")
+        done = project.run(*words, env={**os.environ, **self.crew.of_workers})
+        if done.returncode:
+            raise ProcessError(f"rename ended with {done.returncode}: {done.stderr[-2_000:]}")
+        changed = json.loads(done.stdout)["changed"]
         self.crew.start_workers()
         self.nemesis.faults[f"{old} renamed {new}"] += 1
         self.say(f"  {old} is {new} now: {changed} rows of the log renamed")
