@@ -106,7 +106,8 @@ class Truth:
         }
 
         def stays(above: str, parent: int) -> bool:
-            return parent in actual[above] and fates[above].get(parent) is not False
+            fate = fates[above].get(parent)
+            return parent in actual[above] if fate is None else fate
 
         for kind in CHILDREN:
             fates[kind] = {

@@ -81,7 +81,9 @@ def test_a_living_user_that_is_gone_with_all_rows(
 ) -> None:
     User.objects.filter(pk=LIVING).delete()
     converge()
-    assert f"1 x living user gone: {LIVING}" in checker.differences()
+    differences = checker.differences()
+    assert f"1 x living user gone: {LIVING}" in differences
+    assert any("living order gone" in line for line in differences)
 
 
 def test_one_row_of_a_living_user_that_was_changed(checker: Checker) -> None:
