@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import traps
+import django
 
 
 def main() -> None:
     """Become what the command line says."""
     directory, program, *arguments = sys.argv[1:]
+    django.setup()
+    # Not at the top: the failpoints are among the log's modules, which need the models.
+    from . import traps
+
     traps.install(Path(directory))
     if program == "web":
         _delete([int(key) for key in arguments])
@@ -25,9 +29,6 @@ def main() -> None:
 
 
 def _delete(keys: list[int]) -> None:
-    import django
-
-    django.setup()
     from django.contrib.auth.models import User
 
     User.objects.filter(pk__in=keys).delete()

@@ -8,14 +8,13 @@ for no lock longer than a second; whoever calls tries again.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from sandbox.servers import PostgreSQL
 
@@ -156,11 +155,6 @@ class Trouble:
         parents = [("default", PARENTS)] if self.hides_parents else []
         return [(self.alias, table), *parents]
 
-    @contextmanager
-    def _connection(self, alias: str) -> Iterator[psycopg.Connection]:
-        with self._connect(alias, autocommit=True) as connection:
-            yield connection
-
     def _connect(self, alias: str, *, autocommit: bool) -> psycopg.Connection:
         return psycopg.connect(
             self.servers[alias].url,
@@ -171,9 +165,9 @@ class Trouble:
         )
 
     def _run(self, *statements: str, alias: str = "") -> None:
-        with self._connection(alias or self.alias) as connection:
-            for each in statements:
-                connection.execute(each.encode())
+        with self._connect(alias or self.alias, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def _end_sessions(self) -> None:
         """A server that fails over ends every session; ours that is open is over by then."""
