@@ -17,14 +17,17 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from . import relations, report
+from .backends import connections
 from .dashboard import permissions, words
 from .dashboard.urls import urls
-from .exceptions import ChildDatabaseUnavailable
+from .exceptions import ChildDatabaseUnavailable, DatabaseUnreachable
 from .isolation.redaction import plain
 from .models import Dashboard
 from .relations import relation
+from .relations.homes import databases_for
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from django.http import HttpRequest, HttpResponse
@@ -166,18 +169,18 @@ class CrossDatabaseAdminMixin(Mixed):
         self.message_user(request, message, messages.INFO)
 
     def _link(self, parent: type[models.Model], keys: Sequence[Any]) -> str:
-        """The page of the deletion; of several, their list."""
+        """Return the address of the deletion's page; of several deletions, that of their list."""
         name, site = "admin:integrity_dashboard_deletion", self.admin_site.name
         if len(keys) == 1:
-            using = router.db_for_write(parent)
             try:
-                # A role that may record deletions need not be one that reads them.
-                with transaction.atomic(using=using):
-                    found = report.newest(parent, keys, using=using)
-            except DatabaseError:
+                found = [
+                    each for using in databases_for(parent) for each in _newest(parent, keys, using)
+                ]
+            except (DatabaseError, DatabaseUnreachable):
                 return ""
             if found:
-                return reverse(name, args=[using, found[0].pk], current_app=site)
+                _, using, pk = max(found)
+                return reverse(name, args=[using, pk], current_app=site)
         address = reverse(f"{name}s", current_app=site)
         return f"{address}?model={parent._meta.label}"
 
@@ -238,9 +241,11 @@ class CrossDatabaseAdminMixin(Mixed):
         for word in term.split():
             pairs = [(f"{path}{LOOKUP_SEP}icontains", word) for path in paths]
             condition &= Q(*pairs, _connector=Q.OR)
-        rows: QuerySet[Any] = QuerySet(model=other, using=router.db_for_read(other))
-        keys = rows.filter(condition).values_list(field.target_field.attname, flat=True)
-        found = list(keys.order_by(field.target_field.attname)[: SEARCHED_ROWS + 1])
+        target, found = field.target_field.attname, list[Any]()
+        for using in _read_in(relation.concrete(other)):
+            rows: QuerySet[Any] = QuerySet(model=other, using=using)
+            keys = rows.filter(condition).values_list(target, flat=True)
+            found += keys.order_by(target)[: SEARCHED_ROWS + 1]
         if len(found) > SEARCHED_ROWS:
             names = other._meta.verbose_name_plural
             text = f"More than {SEARCHED_ROWS:,} {names} match; rows of the others are left out."
@@ -249,6 +254,20 @@ class CrossDatabaseAdminMixin(Mixed):
 
 
 _VIEW = "integrity.view_dashboard"
+
+
+def _newest(
+    parent: type[models.Model], keys: Sequence[Any], using: str
+) -> list[tuple[dt.datetime, str, int]]:
+    """Return when each of the newest deletions in one log was recorded, the log, and its id.
+
+    A role that may record deletions need not be one that reads them: an error leaves the request's
+    transaction usable.
+    """
+    connections.reach(using)
+    with transaction.atomic(using=using):
+        found = report.newest(parent, keys, using=using)
+    return [(deletion.recorded_at, using, deletion.pk) for deletion in found]
 
 
 def _told(found: Elsewhere) -> str:
@@ -274,6 +293,12 @@ def _remote(model: type[models.Model]) -> tuple[Any, ...]:
     """Fields of the model that point into another database."""
     remote = {each.field for each in relations.catalogue().relations if each.field.is_relation}
     return tuple(each for each in model._meta.fields if each in remote)
+
+
+def _read_in(model: type[models.Model]) -> tuple[str, ...]:
+    """Return where all rows of the model can be read: each shard, or what the router reads."""
+    shards = databases_for(model)
+    return shards if len(shards) > 1 else (router.db_for_read(model),)
 
 
 def _first(path: str) -> str:

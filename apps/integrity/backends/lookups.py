@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import QuerySet
+
 from .. import backends
 from ..relations import stored
+from ..relations.relation import primary_key
+from . import visibility
+from .connections import reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..relations import Field
+    from ..relations import Field, Relation
 
 
 def held(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) -> set[Any]:
@@ -25,3 +30,24 @@ def held(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) -> s
         there = backends.on(alias).keys_with_rows(field, wanted, using=alias)
         found |= {name for name, key in zip(values, prepared, strict=True) if key in there}
     return found
+
+
+def target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
+    """Return what the relation's rows hold that refer to the parents with those primary keys.
+
+    That is the primary key itself, without a query. The value of a `to_field` is read on every
+    database of the parents, past all managers; a parent that has no row, or no value, is left out.
+
+    Raises `DatabaseUnreachable`, `FilteredRead` where rows may be hidden, or the errors of those
+    databases.
+    """
+    if relation.target.primary_key:
+        return [*keys]
+    pk, found = primary_key(relation.parent), list[Any]()
+    for home in relation.parent_databases:
+        reach(home)
+        with visibility.whole(home, relation.parent):
+            rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home)
+            rows = rows.filter(stored.referring(pk, keys, home))
+            found += rows.values_list(relation.target.attname, flat=True)
+    return [*dict.fromkeys(value for value in found if value is not None)]

@@ -71,7 +71,10 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
     doubtful = {each for each in beyond if _may_refuse(each, request, site)}
     if not doubtful:
         return Lacking(frozenset())
-    collector: Any = NestedObjects(using=router.db_for_write(model), origin=objs)
+    # As `Model.delete()` asks: a router of several databases may go by the row.
+    first = next(iter(objs), None)
+    using = router.db_for_write(model, **({"instance": first} if first else {}))
+    collector: Any = NestedObjects(using=using, origin=objs)
     collector.collect(objs)
     if collector.protected:  # refused by Django, whatever the permissions
         return Lacking(frozenset())

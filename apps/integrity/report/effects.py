@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db import Error, OperationalError, router
+from django.db import Error, OperationalError
 from django.db.models import Q, QuerySet
 
 from .. import log, relations
 from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
-from ..backends.lookups import held
+from ..backends.lookups import held, target_values
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..isolation.redaction import plain, reason_of_error
 from ..relations import keys, policies, stored
@@ -99,20 +99,20 @@ class Effect(TypedDict):
 
 
 def preview(model: str, key: str) -> list[Effect]:
-    """What deleting that parent would touch in the child databases, row by row counted once.
+    """Return what deleting that parent would touch in the child databases; a row counts once.
 
     Raises `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its
-    field cannot hold.
+    field cannot hold, and as `target_values`.
     """
     parent = relations.catalogue().parent(model)
     pk = keys.parse_key(relations_relation.primary_key(parent), key)
     effects: list[Effect] = []
     seen: dict[tuple[Model, str], Q] = {}
     for relation in relations.catalogue().relations:
-        if relation.parent is not parent or (value := _target_value(relation, pk)) is None:
+        if relation.parent is not parent or not (values := target_values(relation, [pk])):
             continue
         for database in relation.child_databases:
-            effects += effects_along(relation, database, [value], seen)
+            effects += effects_along(relation, database, values, seen)
     return effects
 
 
@@ -127,16 +127,6 @@ def exists(model: str, key: str) -> bool:
     for home in homes:
         connections.reach(home)
     return bool(held(pk, {0: value}, homes))
-
-
-def _target_value(relation: Relation, pk: Any) -> Any:
-    target = relation.target
-    if target.primary_key:
-        return pk
-    home = router.db_for_write(relation.parent)
-    row: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk=pk)
-    with visibility.whole(home, relation.parent):
-        return row.values_list(target.attname, flat=True).first()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

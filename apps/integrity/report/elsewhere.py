@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, router
-from django.db.models import Q, QuerySet
+from django.db import Error
 
 from .. import relations
 from ..backends import connections, visibility
 from ..backends.bounded import timed_read
+from ..backends.lookups import target_values
 from ..exceptions import DatabaseUnreachable
 from ..relations import policies
 from ..relations.plan import plan
@@ -20,6 +20,8 @@ from .effects import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from django.db.models import Q
 
     from ..relations import Model, Relation
 
@@ -73,16 +75,6 @@ def _counted(
     shown: Callable[[Model], bool],
 ) -> list[Effect]:
     connections.reach(database)
-    values = _target_values(relation, keys)
+    values = target_values(relation, keys)
     with visibility.whole(database), timed_read(database, COUNT_SECONDS):
         return [*effects_along(relation, database, values, seen, bounds.COUNT_MAX + 1, shown)]
-
-
-def _target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
-    if relation.target.primary_key:
-        return list(keys)
-    home = router.db_for_write(relation.parent)
-    rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home).filter(pk__in=keys)
-    with visibility.whole(home, relation.parent):
-        values = list(rows.values_list(relation.target.attname, flat=True))
-    return [value for value in values if value is not None]
