@@ -1,7 +1,7 @@
-"""`python -m tests.mutants [NAME…] [--list] [--json]`: break the code and see the tests notice.
+"""`python -m tests.mutants [NAME…] [--list] [--json]`: remove each guard and see a test fail.
 
-The last line says how many of how many were killed; exit code 0 only for all. With `--json` one
-document goes to standard output, and all lines to standard error.
+The last line says how many mutations were killed, of how many. The exit code is 0 only if all were.
+With `--json`, one document goes to standard output, and all lines go to standard error.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _tell(outcome: Outcome, number: int, of: int, say: TextIO) -> None:
 
 
 def tried(chosen: Sequence[Mutation]) -> Iterator[Outcome]:
-    """Try each on copies of the tree, once their tests are green; gives what became of it."""
+    """Try each on copies of the tree, once their tests are green. Yield the outcomes."""
     for name in SERVERS:
         os.environ.pop(name, None)
     with ExitStack() as stack:
@@ -143,18 +143,14 @@ def _lane(stack: ExitStack) -> Lane:
 def _red(
     chosen: Sequence[Mutation], lanes: Sequence[Lane], threads: ThreadPoolExecutor
 ) -> list[str]:
-    """What the tests say of the sound code, where it is not that all is well."""
-    alone = list(dict.fromkeys(t for each in chosen if each.own_servers for t in each.tests))
-    shared = list(dict.fromkeys(t for each in chosen if not each.own_servers for t in each.tests))
-    sys.stderr.write(f"the sound code first: {len(alone + shared)} tests and groups of them …\n")
+    """Return the tests that fail on the sound code."""
+    tests = list(dict.fromkeys(test for mutation in chosen for test in mutation.tests))
+    sys.stderr.write(f"the sound code first: {len(tests)} tests and groups of them …\n")
 
     def red_in(number: int) -> list[str]:
-        found = lanes[number].red(shared[number::LANES], seconds=SOUND_SECONDS)
-        if number == 0:
-            found += lanes[0].red(alone, seconds=SOUND_SECONDS, own_servers=True)
-        return found
+        return lanes[number].red(tests[number::LANES], seconds=SOUND_SECONDS)
 
-    return [line for found in threads.map(red_in, range(LANES)) for line in found]
+    return [line for lines in threads.map(red_in, range(LANES)) for line in lines]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A copy of the tree, with servers to run its tests on: here one mutation after the other is tried.
+"""A copy of the tree with servers for its tests: it tries one mutation after the other.
 
 A mutation is killed by a test that *fails*: neither by a test that cannot be collected or set up,
 nor by a name that the mutation forgot, nor by the clock.
@@ -70,7 +70,7 @@ class Outcome:
 
 
 def copy_tree(root: Path, to: Path) -> Path:
-    """Copy what the tests need; gives the copy."""
+    """Copy what the tests need. Return the copy."""
     shutil.copytree(root, to, ignore=shutil.ignore_patterns(*LEFT_OUT))
     return to
 
@@ -96,22 +96,20 @@ class Lane:
         """Break the copy, run the tests that must notice, and mend it."""
         started = time.monotonic()
         with self._broken(mutation):
-            ran = self.run(mutation.tests, seconds=seconds, own_servers=mutation.own_servers)
+            ran = self.run(mutation.tests, seconds=seconds)
         word, by = verdict(ran)
         return Outcome(mutation.name, mutation.breaks, word, by, time.monotonic() - started)
 
-    def red(self, tests: Sequence[str], *, seconds: float, own_servers: bool = False) -> list[str]:
-        """Which of those tests do not pass, or why none of them ran; empty where all is well."""
+    def red(self, tests: Sequence[str], *, seconds: float) -> list[str]:
+        """Return the tests that do not pass, or why none of them ran."""
         if not tests:
             return []
-        ran = self.run(tests, seconds=seconds, stop=False, own_servers=own_servers)
+        ran = self.run(tests, seconds=seconds, stop=False)
         if ran.green:
             return []
         return [*(ran.failed or ()), *ran.errors, *ran.skipped] or [ran.output[-2_000:]]
 
-    def run(
-        self, tests: Sequence[str], *, seconds: float, stop: bool = True, own_servers: bool = False
-    ) -> Ran:
+    def run(self, tests: Sequence[str], *, seconds: float, stop: bool = True) -> Ran:
         """Run those tests, for so long at most."""
         report = self.temporary / "report.xml"
         report.unlink(missing_ok=True)
@@ -119,13 +117,9 @@ class Lane:
             *(sys.executable, "-m", "pytest", "-q", *(["-x"] if stop else []), "--tb=short"),
             *("-p", "no:cacheprovider", f"--junitxml={report}", *self.options, *tests),
         ]
-        values = self.environment
-        if own_servers:
-            self.forget_databases()
-            values = {name: value for name, value in values.items() if name not in SERVERS}
-        code, output = self._finished(command, values, seconds)
+        code, output = self._finished(command, seconds)
         ran = _read(code, output, report)
-        if own_servers or ran.code not in {PASSED, FAILED} or ran.errors:
+        if ran.code not in {PASSED, FAILED} or ran.errors:
             self.forget_databases()  # what is left in them must not fail the next run
         return ran
 
@@ -138,13 +132,11 @@ class Lane:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _finished(
-        self, command: list[str], values: Mapping[str, str], seconds: float
-    ) -> tuple[int | None, str]:
+    def _finished(self, command: list[str], seconds: float) -> tuple[int | None, str]:
         self.process = process = subprocess.Popen(
             command,
             cwd=self.tree,
-            env=values,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

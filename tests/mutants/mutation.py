@@ -11,10 +11,9 @@ class Misplaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """Replace `old`, which `file` holds exactly once, by `new`: one of `tests` must fail.
+    """Replace `old`, which stands exactly once in `file`, by `new`: one of `tests` must fail.
 
-    `breaks` names the guarantee first. `tests` are pytest's node ids; those that stop servers need
-    servers of their own (`own_servers`), which cost seconds.
+    `breaks` names the guarantee first. `tests` are pytest's node ids.
     """
 
     name: str
@@ -23,10 +22,11 @@ class Mutation:
     old: str
     new: str
     tests: tuple[str, ...]
-    own_servers: bool = False
 
     def applied_to(self, source: str) -> str:
-        """The broken source. Raises `Misplaced`."""
-        if (found := source.count(self.old)) != 1:
-            raise Misplaced(f"{self.name}: {self.file} holds {self.old!r} {found} times, not once")
+        """Return the broken source. Raises `Misplaced`."""
+        if (times := source.count(self.old)) != 1:
+            raise Misplaced(
+                f"{self.name}: {self.old!r} stands {times} times in {self.file}, not once"
+            )
         return source.replace(self.old, self.new)

@@ -28,9 +28,17 @@ MUTATIONS = (
         "key-not-compared-again",
         "G2: a row that moved to a living parent meanwhile is deleted (PostgreSQL)",
         ROWS,
+        ') IS TRUE"',
+        ') IS NOT NULL"',
+        (f"{T_MOVED}::test_it_is_left_alone",),
+    ),
+    Mutation(
+        "key-not-compared-again-by-update",
+        "G2: rows are set to NULL on account of another row's key (PostgreSQL)",
+        ROWS,
         "AND child.ctid = picked.row AND {key} = picked.key",
         "AND picked.key IS NOT NULL",
-        (f"{T_MOVED}::test_it_is_left_alone",),
+        (f"{T_STATEMENTS}::TestUpdateRows::test_it_sets_the_value_and_counts_by_the_old_key",),
     ),
     Mutation(
         "key-not-compared-again-elsewhere",
