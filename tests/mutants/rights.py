@@ -15,6 +15,11 @@ from .paths import (
     TRIGGERS,
 )
 
+TAMPERED = (
+    f"{T_ATTACK_TRIGGERS}::TestWhatWasTamperedWith"
+    "::test_is_named_by_the_check_and_the_doctor_and_healed"
+)
+
 MUTATIONS = (
     Mutation(
         "worker-changes-whose-deletion-it-is",
@@ -46,11 +51,11 @@ MUTATIONS = (
     ),
     Mutation(
         "trigger-functions-without-search-path",
-        "a role's own tables and functions are used with the rights of the functions' owner",
+        "the trigger functions search the schemas of whoever deletes",
         TRIGGERS,
-        "SET search_path = pg_catalog, pg_temp AS",
-        "SET search_path = pg_temp, pg_catalog AS",
-        (f"{T_ATTACK_TRIGGERS}::TestARoleWithNothing::test_nothing_of_its_own_is_searched",),
+        " SET search_path = pg_catalog, pg_temp AS",
+        " AS",
+        (f"{TAMPERED}[a search path of the caller's]",),
     ),
     Mutation(
         "superuser-as-definer",

@@ -16,21 +16,22 @@ from .paths import (
     T_COLUMNS,
     T_GENERIC,
     T_KINDS,
-    T_MOVED,
     T_STATEMENTS,
     T_STUCK,
     T_WHOLE,
     TREES,
 )
 
+DELETES = f"{T_STATEMENTS}::TestDeleteRows"
+
 MUTATIONS = (
     Mutation(
-        "key-not-compared-again",
-        "G2: a row that moved to a living parent meanwhile is deleted (PostgreSQL)",
+        "delete-takes-rows-of-later-keys",
+        "G2: a DELETE takes rows of every later key",
         ROWS,
-        ') IS TRUE"',
-        ') IS NOT NULL"',
-        (f"{T_MOVED}::test_it_is_left_alone",),
+        'f"{key} = ANY({hidden(',
+        'f"{key} >= ANY({hidden(',
+        (f"{DELETES}::test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key",),
     ),
     Mutation(
         "key-not-compared-again-by-update",
@@ -70,7 +71,7 @@ MUTATIONS = (
         STATEMENTS,
         "if not keys:",
         "if False:",
-        (f"{T_STATEMENTS}::TestDeleteRows::test_it_refuses_to_run_without_keys",),
+        (f"{DELETES}::test_it_refuses_to_run_without_keys",),
     ),
     Mutation(
         "keys-cut-short",
