@@ -33,6 +33,11 @@ def queue_for(database: str) -> str:
     return f"{CONTROL}.{database}"
 
 
+def queue_names(databases: Iterable[str]) -> tuple[str, ...]:
+    """Return the queues of this app: that of the control tasks, and one for each child database."""
+    return (CONTROL, *map(queue_for, databases))
+
+
 def route_task(
     name: str,
     args: Sequence[Any] | None,
@@ -52,7 +57,7 @@ def task_queues(databases: Iterable[str]) -> dict[str, dict[str, str]]:
 
     Each has an exchange of its own: by a shared one, a message reaches every queue.
     """
-    return own_exchange(CONTROL, *map(queue_for, databases))
+    return own_exchange(*queue_names(databases))
 
 
 def own_exchange(*names: str) -> dict[str, dict[str, str]]:

@@ -109,6 +109,14 @@ class TestDatabases:
         assert "migrate --database shop_db" in found["rows shop.Order in shop_db"]
         assert doctor.broken() is None
 
+    def test_a_table_below_the_children_that_is_not_there(self) -> None:
+        """The engine reads it and deletes from it, though no relation ends there."""
+        with _renamed("test_left", "left_numberedpart"):
+            found = wrong()
+            assert "left_numberedpart" in found["rows left.NumberedPart in test_left"]
+            assert (broken := doctor.broken()) is not None
+        assert broken.name == "rows left.NumberedPart in test_left"
+
     def test_a_missing_trigger(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
@@ -222,8 +230,8 @@ class TestBroker:
     @pytest.mark.usefixtures("sound")
     def test_without_celery_it_says_so(self, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "celery", None)
-        monkeypatch.delitem(sys.modules, "apps.integrity.tasks")
-        monkeypatch.delattr("apps.integrity.tasks")
+        monkeypatch.delitem(sys.modules, "apps.integrity.queues.celery")
+        monkeypatch.delattr("apps.integrity.queues.celery")
         Heartbeat.objects.all().delete()
         code, out = command("--json")
         document = json.loads(out)

@@ -40,6 +40,15 @@ Away: TypeAlias = tuple[type[Exception], ...]
 AWAY: Away = (DatabaseHindered,)
 
 
+def silence(database: str) -> str:
+    """Return why the database does not answer, as a sentence without its subject, or ""."""
+    try:
+        reach(database)
+    except DatabaseUnreachable as error:
+        return error.sentence
+    return ""
+
+
 def reach(database: str) -> None:
     """Make sure that `database` answers. Raises `DatabaseUnreachable`.
 

@@ -1,6 +1,7 @@
-"""Tables that are not there: what to say of them, instead of the error that each server words anew.
+"""Which tables the engine needs in a database, and what to say of one that is not there.
 
-For after an error only. It asks through a connection that is still open, and waits for no other.
+After an error, `table` and what builds on it say more than the server's own words. They ask through
+a connection that is still open, and wait for no other.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.db import DataError, Error, IntegrityError, connections
 from django.db.backends.utils import truncate_name
 
+from .. import relations
 from ..backends import visibility
 from ..backends.errors import database_of, described
 from ..exceptions import FilteredRead
@@ -39,6 +42,35 @@ def table(model: Model, *, using: str) -> str:
     return f"there is no table {named!r} in {using!r}. Run `manage.py migrate --database {using}`"
 
 
+def absent(models: Iterable[Model], *, using: str) -> list[str]:
+    """Return the names of those models' tables that are not in `using`, sorted. No views count."""
+    there = {*connections[using].introspection.table_names()}
+    wanted = {name_in(model, using=using) for model in models}
+    return sorted(wanted - there)
+
+
+def needed() -> dict[str, list[Model]]:
+    """Return alias → the models of the project whose tables the engine reads or writes there.
+
+    Both ends of each relation, what is below the children, and content types of generic relations.
+    """
+    found: dict[str, dict[Model, None]] = {}
+    for relation in relations.catalogue().relations:
+        for model, alias in tables_asked(relation):
+            found.setdefault(alias, {})[model] = None
+    return {alias: [*models] for alias, models in found.items()}
+
+
+def own(using: str) -> list[Model]:
+    """Return the models of this app that have a table in `using`."""
+    models = apps.get_app_config("integrity").get_models()
+    return [
+        model
+        for model in models
+        if not model._meta.proxy and relations.holds(using, model._meta.model_name)
+    ]
+
+
 def name_in(model: Model, *, using: str) -> str:
     """The table's name as that database lists it."""
     connection = connections[using]
@@ -55,9 +87,7 @@ def missing_table(relation: Relation, database: str | None = None) -> str:
     Or shows only a part of its rows. Or of content types, where a generic relation needs them. Of
     children those in `database`, if that is given.
     """
-    wanted = tables(relation, database)
-    if generic := generic_of(relation.field):
-        wanted.append((generic.column.remote_field.model, generic.content_types))
+    wanted = tables_asked(relation, database)
     reasons = (table(model, using=alias) for model, alias in wanted)
     return next(filter(None, reasons), "") or _hidden(wanted)
 
@@ -82,6 +112,14 @@ def tables(relation: Relation, database: str | None = None) -> list[tuple[Model,
     aliases = [database] if database else relation.child_databases
     found = [(model, alias) for alias in aliases for model in children]
     return [*found, *((relation.parent, home) for home in relation.parent_databases)]
+
+
+def tables_asked(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
+    """Return the same, and the content types that a generic relation needs."""
+    found = tables(relation, database)
+    if generic := generic_of(relation.field):
+        found.append((generic.column.remote_field.model, generic.content_types))
+    return found
 
 
 def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, Origin]:

@@ -25,7 +25,7 @@ from ..routing import (
     ROUTER,
     SOFT_TIME_LIMIT_SECONDS,
     TIME_LIMIT_SECONDS,
-    queue_for,
+    queue_names,
 )
 
 PACKAGE = conf.__package__
@@ -245,7 +245,7 @@ def mixed(**_: Any) -> list[checks.CheckMessage]:
     """E019: queues share an exchange and a key: a message to one of them reaches each."""
     if not is_told():
         return []
-    ours = {CONTROL, *map(queue_for, relations.catalogue().child_databases)}
+    ours = {*queue_names(relations.catalogue().child_databases)}
     groups: dict[tuple[str, str], list[str]] = {}
     for name, address in addresses(option("TASK_QUEUES")):
         groups.setdefault(address, []).append(name)

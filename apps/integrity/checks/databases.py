@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.core import checks
 from django.db import connections
 
@@ -69,7 +68,7 @@ def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessag
         )
         for using in relations.catalogue().log_databases
         if using in (databases or ())
-        if table not in connections[using].introspection.table_names()
+        if missing_tables.absent([Deletion], using=using)
     ]
 
 
@@ -144,15 +143,10 @@ def ruled(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
 
 
 def _concerned() -> dict[str, list[Model]]:
-    """By alias, the tables of the relations' ends and below, and our own that have to be there."""
-    found: dict[str, dict[Model, None]] = {}
-    for each in relations.catalogue().relations:
-        for model, alias in missing_tables.tables(each):
-            found.setdefault(alias, {})[model] = None
-    own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
+    """Return alias → the models that the engine reads or writes there, ours among them."""
     return {
-        alias: [*models, *(each for each in own if relations.holds(alias, each._meta.model_name))]
-        for alias, models in found.items()
+        alias: [*models, *missing_tables.own(alias)]
+        for alias, models in missing_tables.needed().items()
     }
 
 
@@ -160,7 +154,7 @@ def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
     """E012: a database that is named does not answer; of those that do, all of the above."""
     found, answering = list[checks.CheckMessage](), list[str]()
     known = relations.catalogue()
-    for alias in dict.fromkeys((*known.log_databases, *known.child_databases)):
+    for alias in known.databases:
         if alias not in (databases or ()):
             continue
         try:

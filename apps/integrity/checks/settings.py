@@ -12,7 +12,7 @@ from django.db import connections
 
 from .. import conf, relations
 from ..backends.addresses import address as place
-from ..routing import CONTROL, PERIODS, queue_for
+from ..routing import PERIODS, queue_names
 from .celery import ONE_LINE, PACKAGE, entries, has_table, is_told, option
 from .keys import some
 from .scope import scoped
@@ -64,7 +64,7 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
         return []
     queues = option("TASK_QUEUES") or [option("TASK_DEFAULT_QUEUE") or "celery"]
     names = {getattr(each, "name", each) for each in queues}
-    wanted = [CONTROL, *map(queue_for, relations.catalogue().child_databases)]
+    wanted = queue_names(relations.catalogue().child_databases)
     if not (missing := [name for name in wanted if name not in names]):
         return []
     return [

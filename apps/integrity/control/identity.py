@@ -14,10 +14,11 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import F
 
 from .. import relations
+from ..backends import missing_tables
 from ..backends.connections import reach
 from ..exceptions import DatabaseUnreachable
 from ..isolation.loggers import logger_of
@@ -109,7 +110,7 @@ def _identity(database: str, *, of: str, new: Identity | None = None) -> Identit
 
 def _has_table(database: str) -> bool:
     if database not in _migrated:
-        if Identity._meta.db_table not in connections[database].introspection.table_names():
+        if missing_tables.absent([Identity], using=database):
             logger.warning(
                 "%s does not remember its parents' database: run `manage.py migrate --database %s`",
                 database,
@@ -156,9 +157,7 @@ def _row(database: str, alias: str) -> Identity | None:
 
 def _aliases(*, last: str) -> tuple[str, ...]:
     """All that may know it; `last` its own database, by which the others are judged."""
-    found = relations.catalogue()
-    aliases = dict.fromkeys([*found.child_databases, *found.log_databases])
-    return (*(each for each in aliases if each != last), last)
+    return (*(each for each in relations.catalogue().databases if each != last), last)
 
 
 def answering_homes(database: str, using: str) -> Iterator[str]:

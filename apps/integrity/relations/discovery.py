@@ -59,6 +59,11 @@ class Catalogue:
         """The databases that deletions may cascade into."""
         return _unique(alias for each in self.relations for alias in each.child_databases)
 
+    @functools.cached_property
+    def databases(self) -> tuple[str, ...]:
+        """All databases that this app works with: those of the parents, then the others."""
+        return _unique(iter((*self.log_databases, *self.child_databases)))
+
     def children_of(
         self, parent: str, database: str | None = None, relation: str = ""
     ) -> tuple[Relation, ...]:

@@ -13,9 +13,8 @@ from django.db.models.functions import Now
 
 from .. import backends, log, relations
 from ..backends import clocks
-from ..backends.connections import reach
+from ..backends.connections import silence
 from ..control import actions, circuit_breaker
-from ..exceptions import DatabaseUnreachable
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from . import bounds, names, stuck
@@ -177,12 +176,9 @@ def _silent(alias: str) -> str:
     on one that is open may wait for ever; and several that are away cost no more than one.
     """
     try:
-        reach(alias)
-    except DatabaseUnreachable as error:
-        return error.sentence
+        return silence(alias)
     finally:
         connections[alias].close()
-    return ""
 
 
 def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:

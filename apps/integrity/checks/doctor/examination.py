@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from django.apps import apps
-from django.db import Error, connections, router
+from django.db import Error, connections
 from django.db.models import QuerySet
 
 from ... import conf, relations, report
 from ...backends import clocks, missing_tables, visibility
-from ...backends.connections import reach, watched
+from ...backends.connections import silence, watched
 from ...backends.rights import may_delete
 from ...capture import triggers
 from ...control import identity, retention
-from ...exceptions import DatabaseHindered, DatabaseUnreachable, RouterFailed
+from ...exceptions import DatabaseHindered, RouterFailed
 from ...isolation.redaction import plain, reason_of_error
 from ...models import Audit
 from ...relations import homes
-from ...routing import CONTROL, queue_for
+from ...routing import queue_names
 from . import clock_skew, verdicts
 
 if TYPE_CHECKING:
@@ -31,19 +30,18 @@ if TYPE_CHECKING:
 def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
     """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
     found = relations.catalogue()
-    logs, aliases = found.log_databases, _aliases()
-    reasons = {alias: _unreachable(alias) for alias in aliases}
+    logs, aliases = found.log_databases, found.databases
+    reasons = {alias: silence(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [verdicts.database(alias, reasons[alias] or _unwritable(alias)) for alias in aliases]
     checks.append(verdicts.crossing(len(found.relations), tuple(connections)))
     checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
     checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
     checks += (there := [_tables(alias) for alias in up])
-    checks += [_readable(model, alias) for model, alias in _ends() if alias in up]
-    checks += [each for alias in up for each in _hidden(alias)]
+    checks += [check for alias in up for check in _rows(alias)]
     checks.append(verdicts.broker(said))
     if said and not said.unreachable:
-        names = (CONTROL, *map(queue_for, found.child_databases))
+        names = queue_names(found.child_databases)
         checks += [verdicts.queue(name, said.consumers) for name in names]
     sound = {each.name.partition(" ")[2] for each in there if each.ok}
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
@@ -62,52 +60,38 @@ def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
 
 def broken() -> verdicts.Check | None:
     """The first database that does not answer or lacks a table; None if there is none."""
-    for alias in _aliases():
-        check = verdicts.database(alias, _unreachable(alias) or _unwritable(alias))
+    aliases = relations.catalogue().databases
+    for alias in aliases:
+        check = verdicts.database(alias, silence(alias) or _unwritable(alias))
         check = _tables(alias) if check.ok else check
         if not check.ok:
             return check
-    ends = (_readable(model, alias) for model, alias in _ends())
-    return next((each for each in ends if not each.ok), None)
+    rows = (check for alias in aliases for check in _rows(alias))
+    return next((check for check in rows if not check.ok), None)
 
 
-def _ends() -> list[tuple[Model, str]]:
-    """Both ends of each relation: the model, and a database that holds rows of it."""
-    pairs: dict[tuple[Model, str], None] = {}
-    for each in relations.catalogue().relations:
-        pairs |= {(each.parent, home): None for home in each.parent_databases}
-        pairs |= {(each.child, alias): None for alias in each.child_databases}
-    return list(pairs)
+def _rows(alias: str) -> list[verdicts.Check]:
+    """Return whether each table that the engine needs in that database can be read, and whole."""
+    needed = missing_tables.needed().get(alias, [])
+    own = missing_tables.own(alias)
+    hidden = visibility.causes([*needed, *own], alias)
+    found = [_readable(model, alias, hidden.get(model, ("", ""))[1]) for model in needed]
+    ours = {model: hidden[model][1] for model in own if model in hidden}
+    return found + [_verdict(model, alias, "", why) for model, why in ours.items()]
 
 
-def _readable(model: Model, alias: str) -> verdicts.Check:
-    error = hidden = ""
+def _readable(model: Model, alias: str, hidden: str) -> verdicts.Check:
+    error = ""
     try:
         QuerySet(model=model, using=alias).order_by().exists()
-        hidden = visibility.reason(model, alias)
     except Error as raised:
         absent, _, _ = missing_tables.table(model, using=alias).partition(". Run")
         error = absent or reason_of_error(raised)
+    return _verdict(model, alias, error, hidden)
+
+
+def _verdict(model: Model, alias: str, error: str, hidden: str) -> verdicts.Check:
     return verdicts.readable(model._meta.label, alias, error, hidden)
-
-
-def _hidden(alias: str) -> Iterator[verdicts.Check]:
-    """Tables below the children, and our own, of which only a part is shown in that database."""
-    ends = {model for model, home in _ends() if home == alias}
-    below = [
-        model
-        for each in relations.catalogue().relations
-        for model, home in missing_tables.tables(each)
-        if home == alias
-    ]
-    own = [each for each in apps.get_app_config("integrity").get_models() if not each._meta.proxy]
-    for model, (_, hidden) in visibility.causes({*below, *own} - ends, alias).items():
-        yield verdicts.readable(model._meta.label, alias, "", hidden)
-
-
-def _aliases() -> tuple[str, ...]:
-    found = relations.catalogue()
-    return tuple(dict.fromkeys((*found.log_databases, *found.child_databases)))
 
 
 def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
@@ -134,14 +118,6 @@ def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
         yield clock_skew.clocks(log, readings, report.pulses(log))
 
 
-def _unreachable(alias: str) -> str:
-    try:
-        reach(alias)
-    except DatabaseUnreachable as error:
-        return error.sentence
-    return ""
-
-
 def _unwritable(alias: str) -> str:
     """Why a database that answers takes no writes now, or ""; changes nothing in it."""
     try:
@@ -152,26 +128,15 @@ def _unwritable(alias: str) -> str:
     return ""
 
 
-def _wanted(alias: str) -> dict[str, str]:
-    """Model name → table, of what has to be in that database."""
-    return {
-        str(model._meta.model_name): model._meta.db_table
-        for model in apps.get_app_config("integrity").get_models()
-        if not model._meta.proxy and relations.holds(alias, model._meta.model_name)
-    }
-
-
 def _tables(alias: str) -> verdicts.Check:
-    return verdicts.tables(
-        alias, _wanted(alias).values(), connections[alias].introspection.table_names()
-    )
+    return verdicts.tables(alias, missing_tables.absent(missing_tables.own(alias), using=alias))
 
 
 def _denied(alias: str) -> list[str]:
     return [
-        table
-        for name, table in _wanted(alias).items()
-        if not router.allow_migrate(alias, "integrity", model_name=name)
+        model._meta.db_table
+        for model in missing_tables.own(alias)
+        if not homes.allows_migrate(alias, model)
     ]
 
 

@@ -68,9 +68,8 @@ def crossing(number: int, aliases: Collection[str]) -> Check:
     return Check(name="relations", ok=not lost, detail=detail)
 
 
-def tables(alias: str, wanted: Iterable[str], there: Collection[str]) -> Check:
-    """Whether the tables of this app are where they have to be."""
-    missing = sorted(set(wanted) - set(there))
+def tables(alias: str, missing: Collection[str]) -> Check:
+    """Return whether the tables of this app are where they have to be."""
     detail = "there"
     if missing:
         detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
