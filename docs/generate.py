@@ -19,7 +19,7 @@ from django.core.management.base import CommandParser
 
 from apps.integrity.backends import codes
 from apps.integrity.management.commands import cleanup_orphaned, integrity
-from apps.integrity.management.exits import Exit
+from apps.integrity.management.exit_codes import MEANINGS
 from apps.integrity.report import metrics
 
 if TYPE_CHECKING:
@@ -157,16 +157,16 @@ def _settings() -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     yield "# Commands\n"
-    yield "`manage.py integrity VERB` shows and steers; `manage.py cleanup_orphaned` scans and"
-    yield "repairs in one go. Results go to stdout, progress to stderr; with `--json` there is one"
-    yield "document on stdout ([JSON documents](json.md)). Django's own options (`--settings`,"
-    yield "`--no-color`, …) are left out here.\n"
+    yield "`manage.py integrity VERB` inspects and controls deletions. `manage.py cleanup_orphaned`"
+    yield "scans and repairs in one run. Results go to stdout, progress goes to stderr. With"
+    yield "`--json`, stdout holds one document ([JSON documents](json.md)). Django's own options"
+    yield "(`--settings`, `--no-color`, …) are accepted and not listed here.\n"
     yield "## Exit codes\n"
-    yield "The worst wins.\n"
+    yield "Where several apply, the highest one is returned.\n"
     yield "| code | `exit_reason` | means |"
     yield "|---|---|---|"
-    for code, meaning in _exit_codes().items():
-        yield f"| {code} | `{Exit(code).name.lower()}` | {meaning} |"
+    for code, meaning in MEANINGS.items():
+        yield f"| {code} | `{code.name.lower()}` | {meaning} |"
     yield ""
     parser = _parser(integrity.Command(), "integrity")
     verbs = next(action for action in parser._actions if action.dest == "verb")  # noqa: SLF001
@@ -174,15 +174,6 @@ def _commands() -> Iterator[str]:
     for name, verb in verbs.choices.items():
         yield from _help(f"integrity {name}", verb)
     yield from _help("cleanup_orphaned", _parser(cleanup_orphaned.Command(), "cleanup_orphaned"))
-
-
-def _exit_codes() -> dict[int, str]:
-    """As the command's own docstring says, for each `Exit`."""
-    text = " ".join((integrity.__doc__ or "").split()).rpartition("wins: ")[2].rstrip(".")
-    codes = (each.strip().partition(" ") for each in text.split("·"))
-    found = {int(code): meaning for code, _, meaning in codes}
-    assert list(found) == [*Exit], "the docstring names other codes than Exit has"
-    return found
 
 
 def _parser(command: BaseCommand, name: str) -> CommandParser:

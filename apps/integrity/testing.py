@@ -15,13 +15,14 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.test.utils import override_settings
 
-from . import backends, cascade, log, relations, report
+from . import backends, log, relations, report
 from .backends import lookups
 from .backends.connections import reach
 from .backends.keys import form_for
 from .control import circuit_breaker
 from .exceptions import NotDrained
 from .queues import dispatch
+from .queues.base import Job, work_once
 from .relations import plan, stored
 from .relations.generic import condition, narrowed
 from .relations.keys import as_held, format_key
@@ -83,11 +84,12 @@ def _rounds(ends: float) -> tuple[Counter[str], dict[str, str]]:
         dispatched, due = dispatch.sweep_all()
         progress = bool(dispatched)
         for database in sorted(due - away.keys()):
-            done = cascade.drain(database, seconds=max(0.0, ends - time.monotonic()))
-            progress = progress or bool(done.finished or done.kept or done.rows)
-            rows += done.rows
-            if done.unreachable:
-                away[database] = done.unreachable
+            seconds = max(0.0, ends - time.monotonic())
+            outcome = work_once(Job.CASCADE, database, seconds=seconds)
+            progress = progress or bool(outcome.changes)
+            rows += outcome.rows
+            if outcome.unreachable:
+                away[database] = outcome.unreachable
     return rows, away
 
 

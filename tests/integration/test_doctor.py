@@ -19,7 +19,7 @@ from django.utils import timezone
 from apps.integrity import relations
 from apps.integrity.checks import doctor
 from apps.integrity.control import actions, heartbeats
-from apps.integrity.management import exits
+from apps.integrity.management.verbs.doctor import exit_code
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
 from apps.integrity.queues import celery
 from apps.integrity.relations import discovery
@@ -125,7 +125,7 @@ class TestDatabases:
         Identity.objects.using("default").create(alias="default")
         Identity.objects.using("blog_db").create(alias="default", uuid=uuid4())
         assert "resume --database blog_db --accept" in wrong()["identity blog_db"]
-        assert exits.diagnosis(doctor.examine(BUSY)) == BRAKE
+        assert exit_code(doctor.examine(BUSY)) == BRAKE
 
 
 class _Denying(AppLabelRouter):
@@ -204,7 +204,7 @@ class TestWork:
             parent="auth.User", key="1", relation=AUTHOR, state="suspect", source="scan"
         )
         assert "the parent's table is empty" in wrong()[f"brake {AUTHOR}"]
-        assert exits.diagnosis(doctor.examine(BUSY)) == BRAKE
+        assert exit_code(doctor.examine(BUSY)) == BRAKE
 
 
 class TestBroker:

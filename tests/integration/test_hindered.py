@@ -23,9 +23,9 @@ from apps.integrity.backends.connections import reach
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.management.forever import Forever
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.integrity.queues import dispatch, maintenance
+from apps.integrity.queues.in_process import Worker
 from apps.shop.models import Order
 from sandbox.processes import Process, eventually
 from tests import superuser
@@ -480,9 +480,9 @@ class TestForever:
 
         monkeypatch.setattr(log, "claim", claim)
         monkeypatch.setattr(maintenance, "maintain", maintain)
-        run = Forever(["blog_db", "shop_db"], tell=tell)
+        run = Worker(["blog_db", "shop_db"], progress=tell)
         threading.Timer(4, run.stopping.set).start()
-        assert run.run() == 0
+        run.run()
         assert len(struck) > 1
         assert (Order.objects.count(), Post.objects.count()) == (0, 5)
 

@@ -395,7 +395,7 @@ class TestRepair:
         outcome = integrity("repair", "--apply", "--json")
         assert (outcome.code, outcome.reason) == (INCOMPLETE, "incomplete")
         assert (outcome.document["confirmed"], outcome.document["waiting"]) == (0, 3)
-        assert "looked for again 60 s after its scan" in outcome.err
+        assert "can be confirmed 60 s after its scan" in outcome.err
         assert Leaf.objects.count() == 6
 
     def test_a_dry_run_that_could_not_count_is_not_called_clean(

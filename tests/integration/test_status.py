@@ -18,6 +18,8 @@ from apps.integrity.backends import connections
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.commands import integrity
+from apps.integrity.management.terminal import CLEAR
+from apps.integrity.management.verbs import status as verb
 from apps.integrity.models import Cascade, Deletion
 
 if TYPE_CHECKING:
@@ -220,11 +222,11 @@ def test_it_watches_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
         if len(waits) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(integrity.time, "sleep", wait)
+    monkeypatch.setattr(verb.time, "sleep", wait)
     blocked()
     call_command("integrity", "status", "--watch", stdout=out)
-    assert waits == [integrity.WATCH_SECONDS] * 2
-    assert out.getvalue().count(integrity.CLEAR) == 2
+    assert waits == [verb.WATCH_SECONDS] * 2
+    assert out.getvalue().count(CLEAR) == 2
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -19,7 +19,7 @@ from apps.integrity.backends.postgresql.attempts import TRIES
 from apps.integrity.backends.postgresql.functions import CAPTURE
 from apps.integrity.capture import triggers
 from apps.integrity.exceptions import TablesHeld, TriggersRefused
-from apps.integrity.management.exits import Exit
+from apps.integrity.management.exit_codes import ExitCode
 from tests import superuser
 from tests.kinds.parents.models import Owner, Word
 
@@ -199,7 +199,7 @@ class TestABusyTable:
         out, err = io.StringIO(), io.StringIO()
         with Elsewhere(self.HOLD), pytest.raises(SystemExit) as ended:
             call_command("integrity", "install-triggers", "--json", stdout=out, stderr=err)
-        assert ended.value.code == Exit.INCOMPLETE
+        assert ended.value.code == ExitCode.INCOMPLETE
         document = json.loads(out.getvalue())
         assert document["exit_reason"] == "incomplete"
         (held,) = document["databases"][0]["held"]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import CommandParser
 
-from apps.integrity.management.arguments import ARGUMENTS, VERBS
 from apps.integrity.management.commands.cleanup_orphaned import Command as CleanUp
 from apps.integrity.management.commands.integrity import Command
+from apps.integrity.management.verbs import VERBS
 from tests.acceptance import workers
 
 NO_UTF8 = "$'\udcff'"
@@ -40,7 +41,9 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str], kind: Any = Comma
 def test_no_verb_takes_what_is_no_text(
     verb: str, odd: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [each for each in ARGUMENTS.get(verb, {}) if each.startswith("--")]
+    parser = CommandParser()
+    VERBS[verb].add_arguments(parser)
+    flags = [flag for action in parser._actions for flag in action.option_strings]
     for words in ([odd], *([flag, odd] for flag in flags), [f"--settings={odd}"]):
         told = said([verb, *words], capsys)
         assert len(told) < 3_000

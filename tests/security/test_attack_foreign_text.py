@@ -25,11 +25,10 @@ from apps.integrity.cascade import live_check, verification
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.isolation.redaction import reason_of_error
-from apps.integrity.management.exits import Exit
-from apps.integrity.management.forever import Forever
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
+from apps.integrity.queues.in_process import Worker
 from apps.integrity.relations import catalogue
 from apps.integrity.report import alarms
 from apps.integrity.scan import Mode, Scanned, repair, scan_pass
@@ -294,15 +293,15 @@ def assert_only_it_is_left(bad: int, caplog: pytest.LogCaptureFixture) -> None:
 def test_drain_forever_goes_on(refuses, make, caplog, tune):
     tune(backoff_seconds=60)
     bad = refuses(make)
-    run = Forever(["test_left"], tell=lambda _line: None)
+    run = Worker(["test_left"], progress=lambda _line: None)
     others_are_gone = threading.Thread(target=_stop_when_done, args=(run,))
     others_are_gone.start()
-    assert run.run() is Exit.CLEAN
+    run.run()
     others_are_gone.join()
     assert_only_it_is_left(bad, caplog)
 
 
-def _stop_when_done(run: Forever) -> None:
+def _stop_when_done(run: Worker) -> None:
     try:
         ends = time.monotonic() + 20
         while time.monotonic() < ends:
@@ -432,10 +431,10 @@ def test_a_failure_that_cannot_be_noted_stops_no_other_cascade(refuses, unwritab
 def test_nor_does_it_end_drain_forever(refuses, unwritable, caplog):
     bad = refuses(RAISED["an exit"])
     unwritable("integrity_cascade", "NEW.reason <> ''")
-    run = Forever(["test_left"], tell=lambda _line: None)
+    run = Worker(["test_left"], progress=lambda _line: None)
     stop = threading.Timer(4, run.stopping.set)
     stop.start()
-    assert run.run() is Exit.CLEAN
+    run.run()
     stop.cancel()
     assert [each.root_id for each in Shelf.objects.all()] == [bad]
 
@@ -453,10 +452,10 @@ def test_an_exit_of_one_database_ends_no_other(refuses, monkeypatch):
     Leaf.objects.create(owner=owner)
     owner.delete()
     monkeypatch.setattr(log, "claim", failing)
-    run = Forever(["test_right", "test_left"], tell=lambda _line: None)
+    run = Worker(["test_right", "test_left"], progress=lambda _line: None)
     stop = threading.Timer(4, run.stopping.set)
     stop.start()
-    assert run.run() is Exit.CLEAN
+    run.run()
     stop.cancel()
     assert (Shelf.objects.count(), Leaf.objects.count()) == (1, 1)
 

@@ -21,7 +21,7 @@ from psycopg.errors import GeneratedAlways
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
-from apps.integrity.management.arguments import VERBS
+from apps.integrity.management.verbs import VERBS
 from apps.integrity.models import Audit, Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order

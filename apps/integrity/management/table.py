@@ -1,4 +1,4 @@
-"""Rows as a table for people. Its cells are plain text: see voice.py."""
+"""Rows as a table for people. Every cell is plain text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def lines(
     columns: Sequence[str], rows: Sequence[Mapping[str, Any]], style: Style, *, empty: str
 ) -> Iterator[str]:
-    """The rows under a heading, in the colours of `style`; `empty` where there are none."""
+    """Yield a heading and a line for each row; `empty` where there are no rows."""
     if not rows:
         yield empty
         return
@@ -29,7 +29,7 @@ def lines(
 
 
 def _paint(row: Mapping[str, Any], style: Style) -> Callable[[str], str]:
-    """Colours what asks for attention; on a terminal only, as all styles."""
+    """Return the colour of a row that needs attention. Styles have colours on a terminal only."""
     if row.get("blocked") or row.get("brake"):
         return style.ERROR
     return style.WARNING if row.get("state") == "waiting" else str

@@ -16,10 +16,8 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
-from .. import cascade, conf, relations, scan
+from .. import conf, relations, scan
 from ..backends import clocks
-from ..backends.connections import tolerated
-from ..cascade import verification
 from ..checks import doctor
 from ..control import circuit_breaker, heartbeats
 from ..exceptions import TaskFailed, UnknownName
@@ -29,9 +27,10 @@ from ..log import failpoints
 from ..log.failpoints import Phase
 from ..routing import CONTROL, PER_DATABASE, SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS, queue_for
 from . import dispatch, maintenance
+from .base import Attempts, Job, heartbeat, work_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from .base import Outcome
 
 logger = logger_of("integrity.tasks")
 
@@ -41,6 +40,8 @@ WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
 TICK_SECONDS_MIN = 1.0
 #: What Celery acts upon by its class, besides a task's `throws`: Retry, Ignore and Reject; its own.
 MEANT_FOR_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
+#: What ends a time slice: the time limit of a task.
+INTERRUPTIONS = (SoftTimeLimitExceeded,)
 #: The header that tells what the sender's clock says.
 SENT = "integrity_sent_at"
 
@@ -140,12 +141,11 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     failpoints.reached(Phase.RECEIVED)
     if using is None and self.is_repeated():
         return
-
-    def work(alias: str) -> None:
-        _dispatch(alias)
-        heartbeats.beat(str(self.request.hostname), using=alias)
-
-    _in_each([using] if using else circuit_breaker.answering_logs(), work)
+    with Attempts(INTERRUPTIONS) as attempts:
+        for alias in [using] if using else circuit_breaker.answering_logs():
+            with attempts.on(alias):
+                _dispatch(alias)
+                heartbeats.beat(str(self.request.hostname), using=alias)
 
 
 def _dispatch(using: str) -> None:
@@ -164,27 +164,21 @@ def _dispatch(using: str) -> None:
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Work on what is due in one child database; hand over to the next message when time is up."""
     failpoints.reached(Phase.RECEIVED)
-    done = cascade.drain(
+    outcome = work_once(
+        Job.CASCADE,
         database,
-        interruptions=(SoftTimeLimitExceeded,),
+        interruptions=INTERRUPTIONS,
         owner=str(self.request.id),
-        again=bool((self.request.delivery_info or {}).get("redelivered")),
+        redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
     )
-    for using in circuit_breaker.answering_logs():
-        with tolerated(using):
-            heartbeats.beat(str(self.request.hostname), using=using)
-    if done.more:
-        publish_cascade(database)
+    heartbeat(str(self.request.hostname))
+    _publish_next(outcome, database)
 
 
 @shared_task(name="integrity.verify", base=Bounded)
 def verify_in(database: str) -> None:
     """Probe finished cascades of one child database; wake it again if rows came late."""
-    done = verification.verify(database, interruptions=(SoftTimeLimitExceeded,))
-    if done.reopened:
-        publish_cascade(database)
-    if done.more:
-        _publish(verify_in, database)
+    _publish_next(work_once(Job.VERIFY, database, interruptions=INTERRUPTIONS), database)
 
 
 @shared_task(name="integrity.scan", base=Tick, bind=True)
@@ -198,7 +192,7 @@ def scan_for_orphans(self: Tick, database: str | None = None) -> None:
             if any(scan.due(each, using=using) for using in logs):
                 _publish(scan_for_orphans, each)
         return
-    scan.scan(database, mode=scan.Mode(gentle=True), interruptions=(SoftTimeLimitExceeded,))
+    work_once(Job.SCAN, database, interruptions=INTERRUPTIONS)
 
 
 @shared_task(name="integrity.maintain", base=Tick, bind=True)
@@ -206,27 +200,18 @@ def maintain(self: Tick) -> None:
     """Tend each log, and wake verification where it is due."""
     if self.is_repeated():
         return
+    with Attempts(INTERRUPTIONS) as attempts:
+        for using in circuit_breaker.answering_logs():
+            with attempts.on(using):
+                for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
+                    _publish(verify_in, database)
 
-    def work(using: str) -> None:
-        for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
-            _publish(verify_in, database)
 
-    _in_each(circuit_breaker.answering_logs(), work)
-
-
-def _in_each(logs: Iterable[str], work: Callable[[str], None]) -> None:
-    """Work on each log. The first error is raised once all had their turn."""
-    errors: list[Exception] = []
-    for using in logs:
-        try:
-            with tolerated(using):
-                work(using)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001 (one log keeps no other waiting)
-            errors.append(error)
-    if errors:
-        raise errors[0]
+def _publish_next(outcome: Outcome, database: str) -> None:
+    """Send the messages for what has to follow a time slice."""
+    tasks = {Job.CASCADE: cascade_into, Job.VERIFY: verify_in}
+    for job in outcome.next_jobs:
+        _publish(tasks[job], database)
 
 
 def publish_dispatch(using: str) -> None:

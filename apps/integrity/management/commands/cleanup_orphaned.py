@@ -2,104 +2,73 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error
-
 from ... import conf, relations
-from ...exceptions import CrossDatabaseError, UnknownName
-from ..arguments import reasoned
-from ..exits import Exit, failure
-from ..foreground import repair_all, scan_all
-from ..plain_parser import PlainArguments
-from ..voice import one_voice, shown
-from .integrity import SCHEMA_VERSION
+from ...exceptions import UnknownName
+from ..exit_codes import ExitCode
+from ..options import add_apply, add_json, add_override_brake, override_reason
+from ..verb import Result, VerbCommand
+from ..verbs import repair, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.core.management.base import CommandParser
 
+    from ...relations import Relation
     from ...scan import Scanned
-    from ..voice import Tell
+    from ..progress import WriteLine
+    from ..terminal import Terminal
+
+HELP = "Remove rows whose parent in another database is gone. A dry run without --apply."
 
 
-class Command(PlainArguments):
-    """Scan, wait for the second look, repair. A dry run without `--apply`."""
-
-    help = "Remove rows whose parent in another database is gone. A dry run without --apply."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        """The options of `integrity scan` and `integrity repair` that make sense here."""
-        parser.add_argument("--app", metavar="LABEL", help="children of one app only")
-        parser.add_argument("--apply", action="store_true", help="not a dry run")
-        parser.add_argument("--override-brake", metavar="REASON")
-        parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-
-    def handle(
-        self, *, app: str | None, apply: bool, override_brake: str | None, json: bool, **_: Any
-    ) -> None:
-        """Exit codes as of `integrity`, the worst of both parts."""
-        try:
-            with one_voice(self.stderr.write) as tell:
-                override = reasoned(override_brake)
-                result, code = self._clean(app, apply=apply, override=override, tell=tell)
-        except (CrossDatabaseError, Error) as error:
-            raise failure(error) from error
-        if json:
-            frame = {"schema_version": SCHEMA_VERSION, "exit_reason": code.name.lower()}
-            self.stdout.write(jsonlib.dumps({**frame, **result}))
-        else:
-            self._tell(result)
-        if code:
-            sys.exit(code)
-
-    def _clean(
-        self, app: str | None, *, apply: bool, override: str, tell: Tell
-    ) -> tuple[dict[str, Any], Exit]:
-        known = relations.catalogue().relations
-        labels = {each.child._meta.app_label for each in known}
-        if app is not None and app not in labels:
-            raise UnknownName("app of children", app, sorted(labels))
-        chosen = [each for each in known if app in {None, each.child._meta.app_label}]
-        found, code = scan_all(
-            chosen,
-            dict.fromkeys(alias for each in chosen for alias in each.child_databases),
-            ends=float("inf"),
-            full=True,
-            tell=tell,
-        )
-        if apply and any(each.suspects for each in found):
-            _wait(tell)
-        result, repaired = repair_all(chosen, apply=apply, override=override, tell=tell)
-        kept = {each.label for each in chosen if not each.policy.cascades}
-        rows = [_row(each, kept=each.relation in kept) for each in found]
-        if apply and code is Exit.FINDINGS and not any(row["kept"] for row in rows):
-            code = Exit.CLEAN  # what was found is what was repaired
-        return {**result, "relations": rows}, max(code, repaired)
-
-    def _tell(self, result: dict[str, Any]) -> None:
-        for effect in result["effects"]:
-            self.stdout.write("{rows:,} {relation} in {database}".format(**effect))
-        for row in result["relations"]:
-            if row["reason"]:
-                self.stdout.write(
-                    shown("{relation} in {database} not scanned: {reason}".format(**row))
-                )
-            if row["kept"]:
-                self.stdout.write("{kept:,} {relation} in {database} stay, by policy".format(**row))
-        if result["applied"]:
-            self.stdout.write(f"{sum(result['rows'].values()):,} orphans repaired")
-        else:
-            rows = sum(effect["rows"] for effect in result["effects"])
-            self.stdout.write(f"{rows:,} orphans found (dry run: --apply repairs)")
+def add_arguments(parser: CommandParser) -> None:
+    """Add `--app`, `--apply`, `--override-brake` and `--json`."""
+    parser.add_argument("--app", metavar="LABEL", help="only children of this app")
+    add_apply(parser)
+    add_override_brake(parser)
+    add_json(parser)
 
 
-def _wait(tell: Tell) -> None:
-    """The second look comes no sooner than the grace period after the first."""
+def run(
+    terminal: Terminal,
+    *,
+    app: str | None,
+    apply: bool,
+    override_brake: str | None,
+    **_: object,
+) -> Result:
+    """Scan, wait for the grace period, repair; the worst exit code of both wins."""
+    override = override_reason(override_brake)
+    chosen = _relations_of(app)
+    databases = scan.child_databases_of(chosen)
+    scanned, code = scan.scan_relations(chosen, databases, terminal.progress, full=True)
+    if apply and any(row.suspects for row in scanned):
+        _wait(terminal.progress)
+    repaired = repair.repair_relations(chosen, terminal, apply=apply, override=override)
+    kept = {relation.label for relation in chosen if not relation.policy.cascades}
+    rows = [_row(row, kept=row.relation in kept) for row in scanned]
+    if apply and code is ExitCode.FINDINGS and not any(row["kept"] for row in rows):
+        code = ExitCode.CLEAN  # what was found is what was repaired
+    return Result({**repaired.document, "relations": rows}, max(code, repaired.code))
+
+
+def _relations_of(app: str | None) -> list[Relation]:
+    """Return the relations whose child is in that app; without one, all. Raises `UnknownName`."""
+    known = relations.catalogue().relations
+    labels = {relation.child._meta.app_label for relation in known}
+    if app is not None and app not in labels:
+        raise UnknownName("app of children", app, sorted(labels))
+    return [relation for relation in known if app in {None, relation.child._meta.app_label}]
+
+
+def _wait(progress: WriteLine) -> None:
+    """Wait for the grace period: no suspect is confirmed sooner."""
     seconds = conf.current().grace_seconds
-    tell(f"second look in {seconds:g} s")
+    progress(f"second look in {seconds:g} s")
     time.sleep(seconds)
 
 
@@ -114,3 +83,33 @@ def _row(scanned: Scanned, *, kept: bool) -> dict[str, Any]:
         "complete": scanned.complete,
         "reason": scanned.reason,
     }
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+    """Print the rows along each relation, what was not scanned, and the total."""
+    for effect in document["effects"]:
+        terminal.line("{rows:,} {relation} in {database}".format(**effect))
+    for row in document["relations"]:
+        if row["reason"]:
+            terminal.line("{relation} in {database} not scanned: {reason}".format(**row))
+        if row["kept"]:
+            terminal.line("{kept:,} {relation} in {database} stay, by policy".format(**row))
+    if document["applied"]:
+        terminal.line(f"{sum(document['rows'].values()):,} orphans repaired")
+    else:
+        rows = sum(effect["rows"] for effect in document["effects"])
+        terminal.line(f"{rows:,} orphans found (dry run: --apply repairs)")
+
+
+class Command(VerbCommand):
+    """Scan, wait for the second look, repair. A dry run without `--apply`."""
+
+    help = HELP
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options of `integrity scan` and `integrity repair` that make sense here."""
+        add_arguments(parser)
+
+    def handle(self, **options: Any) -> None:
+        """Run it like a verb of `integrity`."""
+        self.run_verb(run, render, **options)

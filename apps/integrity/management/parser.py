@@ -1,7 +1,7 @@
-"""What the commands' parser refuses, and how it says so: before any verb sees an argument.
+"""A parser that refuses arguments which are not text, before any verb sees them.
 
-Scripts hand on names and keys of others. Bytes that are no UTF-8 arrive as lone surrogates, which
-no database can be asked for. Everything else is refused, or looked for, by who knows what it names.
+Scripts pass on names and keys that other people chose. Bytes that are not UTF-8 arrive as lone
+surrogates, which no database can be asked for. Every other argument is checked by the verb.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..isolation.redaction import plain
-from .exits import Exit
-from .voice import LINE_CHARS
+from .exit_codes import ExitCode
+from .terminal import LINE_CHARS
 
-#: No key that a server can index is longer, and no reason is kept in full that is.
+#: Longer than any key that a server can index, and than any reason that is kept in full.
 ARGUMENT_CHARS = 10_000
 #: How much of a refused argument is shown.
 SHOWN_CHARS = 100
@@ -24,7 +24,7 @@ def fault_of(argument: str) -> str:
     """Return why no verb can take the argument; "" where one may."""
     if len(argument) > ARGUMENT_CHARS:
         return (
-            f"an argument of {len(argument):,} characters: the most are {ARGUMENT_CHARS:,};"
+            f"an argument of {len(argument):,} characters: the limit is {ARGUMENT_CHARS:,};"
             f" it begins {plain(argument, SHOWN_CHARS)!r}"
         )
     if "\0" in argument or not _is_utf8(argument):
@@ -44,7 +44,7 @@ def _is_utf8(argument: str) -> bool:
 
 
 class PlainParser(CommandParser):
-    """Refuses what is no text, and says in plain text what it refuses."""
+    """Refuses arguments that are not text. Its errors are plain text."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, unless one of the arguments has a fault."""
@@ -53,19 +53,19 @@ class PlainParser(CommandParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> Any:
-        """End with exit code 2 and a line that steers no terminal."""
+        """End with exit code 2 and one line without control codes."""
         try:
             return super().error(plain(message, LINE_CHARS))
         except CommandError as error:  # of call_command(), for which Django's own code is 1
-            error.returncode = Exit.USAGE
+            error.returncode = ExitCode.USAGE
             raise
 
 
 class PlainArguments(BaseCommand):
-    """A command with such a parser."""
+    """A command with a `PlainParser`."""
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        """Make Django's parser ours: Django takes no class of its own."""
+        """Return Django's parser with its class replaced: Django has no option for the class."""
         parser = super().create_parser(prog_name, subcommand, **options)
         parser.__class__ = PlainParser
         return parser

@@ -1,0 +1,39 @@
+"""What is left to do: the backlog of databases, and work under names that nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import relations, report
+from ..control import circuit_breaker
+from .exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ..report import DatabaseRow
+    from .progress import WriteLine
+
+
+def backlog_of(databases: Collection[str]) -> list[DatabaseRow]:
+    """Return how far those child databases are behind."""
+    return [row for row in report.status()["databases"] if row["database"] in databases]
+
+
+def unknown_names(progress: WriteLine) -> ExitCode:
+    """Report open work under names that the catalogue does not know: that is a finding."""
+    names = report.unknown(circuit_breaker.answering_logs())
+    for name in names:
+        progress(f"{name['name']}: {name['reason']}")
+    return ExitCode.FINDINGS if names else ExitCode.CLEAN
+
+
+def report_unreachable(reasons: Mapping[str, str], progress: WriteLine) -> None:
+    """Report why databases cannot be worked on, a line each."""
+    for database, reason in reasons.items():
+        progress(f"{database} {reason}")
+
+
+def silent_logs() -> set[str]:
+    """Return the databases whose log does not answer."""
+    return {*relations.catalogue().log_databases} - {*circuit_breaker.answering_logs()}

@@ -1,0 +1,57 @@
+"""Where a verb writes for people: results on stdout, progress on stderr.
+
+Names, keys and reasons come from other people and may hold control codes of a terminal. So every
+line and every cell is made printable first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..isolation.redaction import plain
+from . import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from django.core.management.base import OutputWrapper
+    from django.core.management.color import Style
+
+    from .progress import WriteLine
+
+#: The longest line: it may hold the reasons of several databases.
+LINE_CHARS = 4_000
+#: Clears a terminal and moves the cursor to its first line.
+CLEAR = "\033[2J\033[H"
+
+
+def printable(line: str) -> str:
+    """Return the line without control codes and of bounded length, its indentation kept."""
+    text = line.lstrip(" ")
+    return " " * (len(line) - len(text)) + plain(text, LINE_CHARS)
+
+
+class Terminal:
+    """Results go to `line`, `text` and `table`; `progress` writes a line to stderr."""
+
+    def __init__(self, stdout: OutputWrapper, style: Style, progress: WriteLine) -> None:
+        self.stdout, self.style, self.progress = stdout, style, progress
+
+    def line(self, line: str, paint: Callable[[str], str] = str) -> None:
+        """Write one line, made printable, in the colour of `paint`."""
+        self.stdout.write(paint(printable(line)))
+
+    def text(self, text: str) -> None:
+        """Write text of our own as it is: SQL or a chart, of several lines."""
+        self.stdout.write(text)
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str
+    ) -> None:
+        """Write those columns of the rows; the line `empty` where there are none."""
+        for line in table.lines(columns, rows, self.style, empty=empty):
+            self.stdout.write(line)
+
+    def clear(self) -> None:
+        """Clear the screen."""
+        self.stdout.write(CLEAR, ending="")

@@ -1,0 +1,45 @@
+"""`integrity preview MODEL KEY`: what deleting a parent would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import relations, report
+from ..exit_codes import ExitCode
+from ..options import add_parent
+from ..verb import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.core.management.base import CommandParser
+
+    from ..terminal import Terminal
+
+HELP = "Show what deleting a parent would change in the child databases."
+COLUMNS = ("relation", "database", "policy", "rows")
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add MODEL and KEY."""
+    add_parent(parser)
+
+
+def run(terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
+    """Count the rows that refer to the parent; one that does not exist is a finding."""
+    effects, exists = report.preview(model, key), report.exists(model, key)
+    total = sum(effect["rows"] for effect in effects)
+    if not exists:
+        rest = (
+            f"; {total:,} rows refer to it all the same" if total else ", and no row refers to it"
+        )
+        label = relations.catalogue().parent(model)._meta.label
+        terminal.progress(f"there is no {label} {key}{rest}")
+    document = {"effects": effects, "total": total, "exists": exists}
+    return Result(document, ExitCode.CLEAN if exists else ExitCode.FINDINGS)
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+    """Print the rows along each relation, and their total."""
+    terminal.table(COLUMNS, document["effects"], empty="Nothing.")
+    terminal.line(f"total {document['total']:,}")

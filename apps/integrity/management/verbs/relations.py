@@ -1,0 +1,61 @@
+"""`integrity relations`: the catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from ... import report
+from ...exceptions import DatabaseUnreachable
+from ..exit_codes import usage_error
+from ..mermaid import flowchart
+from ..verb import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from django.core.management.base import CommandParser
+
+    from ...report import RelationRow
+    from ..terminal import Terminal
+
+HELP = "List every foreign key between databases."
+COLUMNS = ("relation", "child_database", "parent", "parent_database", "policy", "plan")
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add `--format`."""
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=("table", "mermaid"),
+        default="table",
+        help="mermaid prints a flowchart that code hosts draw in Markdown",
+    )
+
+
+def run(_terminal: Terminal, *, form: str, json: bool, **_: object) -> Result:
+    """Return the relations; a chart does not ask the logs when each was scanned."""
+    if json and form != "table":
+        raise usage_error("--json or --format, not both")
+    rows = report.catalogue()
+    if form == "table":
+        _add_scans(rows)
+    return Result({"relations": rows})
+
+
+def _add_scans(rows: Sequence[RelationRow]) -> None:
+    """Note in each row when its last full scan ended, where every log answers."""
+    with contextlib.suppress(DatabaseUnreachable):
+        scans = {(scan["relation"], scan["database"]): scan for scan in report.scans()}
+        for row in rows:
+            scan = scans[row["relation"], row["child_database"]]
+            row["last_full_scan"] = scan["last_full_scan"]
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, *, form: str, **_: object) -> None:
+    """Print a table, or a chart in Mermaid."""
+    if form == "mermaid":
+        terminal.text(flowchart(document["relations"]))
+    else:
+        terminal.table(COLUMNS, document["relations"], empty="No relation crosses databases.")

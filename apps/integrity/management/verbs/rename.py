@@ -1,0 +1,84 @@
+"""`integrity rename OLD NEW`: move open work to a new name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...log.renaming import Kind, Renaming
+from ...operations import renames
+from ..backlog import silent_logs
+from ..exit_codes import ExitCode, usage_error
+from ..options import add_apply
+from ..verb import Result, actor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.core.management.base import CommandParser
+
+    from ..terminal import Terminal
+
+HELP = (
+    "Move open work to a new name, after an alias, a model or a field was renamed."
+    " A dry run without --apply."
+)
+KINDS = {
+    Kind.ALIAS: "OLD and NEW are aliases, as in blog_db",
+    Kind.MODEL: "OLD and NEW are models, as in auth.User",
+    Kind.RELATION: "OLD and NEW are relations, as in blog.Post.author",
+    Kind.FIELD: "OLD and NEW are fields of a parent, as in auth.User.username, that a `to_field`"
+    " names and whose values the log holds",
+}
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add OLD and NEW, an option for each kind of name, `--apply`, `--force` and `--close`."""
+    parser.add_argument("old", metavar="OLD", help="the name in the log, as `status` shows it")
+    parser.add_argument("new", metavar="NEW", nargs="?", help="the new name")
+    for kind, text in KINDS.items():
+        guessed = "" if kind is Kind.FIELD else "; without an option, their form decides"
+        parser.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=str(kind), help=text + guessed
+        )
+    add_apply(parser)
+    parser.add_argument("--force", action="store_true", help="rename although OLD is still in use")
+    parser.add_argument(
+        "--close",
+        metavar="REASON",
+        help="instead of NEW: give up the work under OLD; the reason is recorded in the audit log",
+    )
+
+
+def run(
+    _terminal: Terminal,
+    *,
+    old: str,
+    new: str | None,
+    kind: str | None,
+    apply: bool,
+    force: bool,
+    close: str | None,
+    **_: object,
+) -> Result:
+    """Rename, or close, the open work in every log that answers; the audit records it."""
+    reason = (close or "").strip()
+    if (new is None) == (not reason):
+        raise usage_error("give the new name, or --close and the reason in words")
+    kind_of_name = Kind(kind) if kind else Kind.of(old)
+    if new is None:
+        tables = renames.close(kind_of_name, old, reason=reason, actor=actor(), apply=apply)
+    else:
+        change = Renaming(kind=kind_of_name, old=old, new=new)
+        renames.require(change, force=force)
+        tables = renames.rename(change, actor=actor(), apply=apply)
+    changed = sum(tables.values())
+    code = ExitCode.FINDINGS if changed and not apply else ExitCode.CLEAN
+    document = {"changed": changed, "tables": tables, "applied": apply}
+    return Result(document, ExitCode.UNREACHABLE if silent_logs() else code)
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, *, apply: bool, **_: object) -> None:
+    """Print how many rows changed, by table."""
+    by_table = ", ".join(f"{number:,} {name}" for name, number in document["tables"].items())
+    outcome = "changed" if apply else "rows would change (dry run: --apply changes them)"
+    terminal.line(f"{document['changed']:,} {outcome}" + (f": {by_table}" if by_table else ""))

@@ -1,0 +1,148 @@
+"""`integrity repair`: confirm what scans found, and cascade it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import conf, relations, report
+from ...queues.in_process import DrainResult
+from ...scan import repair
+from ..backlog import backlog_of, report_unreachable, unknown_names
+from ..exit_codes import ExitCode
+from ..options import add_apply, add_override_brake, add_relation, override_reason
+from ..verb import Result, actor
+from . import drain, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from django.core.management.base import CommandParser
+
+    from ...relations import Relation
+    from ...report import Uncounted
+    from ...scan.repair import Repaired
+    from ..progress import WriteLine
+    from ..terminal import Terminal
+
+HELP = "Confirm what scans found, and cascade it. A dry run without --apply."
+COLUMNS = ("relation", "database", "policy", "rows")
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add `--relation`, `--apply` and `--override-brake`."""
+    add_relation(parser)
+    add_apply(parser)
+    add_override_brake(parser)
+
+
+def run(
+    terminal: Terminal,
+    *,
+    relation: str | None,
+    apply: bool,
+    override_brake: str | None,
+    **_: object,
+) -> Result:
+    """Show what a repair would do; with `apply`, do it."""
+    catalogue = relations.catalogue()
+    chosen = [catalogue.relation(relation)] if relation else list(catalogue.relations)
+    override = override_reason(override_brake)
+    return repair_relations(chosen, terminal, apply=apply, override=override)
+
+
+def repair_relations(
+    chosen: Iterable[Relation], terminal: Terminal, *, apply: bool, override: str
+) -> Result:
+    """Repair those of the relations whose policy cascades; `override` is a reason, or ""."""
+    cascading = [relation for relation in chosen if relation.policy.cascades]
+    effects, uncounted = report.repairs(cascading)
+    if apply:
+        repaired, drained, code = _apply(cascading, override, terminal)
+    else:
+        repaired, drained = [repair.outlook(relation) for relation in cascading], DrainResult()
+        code = ExitCode.CLEAN
+    document = {"effects": list(effects), **_figures(repaired)}
+    document |= {"applied": apply, "rows": dict(drained.rows)}
+    _report(repaired, uncounted, terminal.progress)
+    report_unreachable(drained.unreachable, terminal.progress)
+    if document["waiting"]:
+        code = max(code, _waiting(terminal.progress, apply=apply))
+    codes = (exit_code(repaired), _uncounted_code(uncounted), unknown_names(terminal.progress))
+    return Result(document, max(code, *codes))
+
+
+def _apply(
+    chosen: Sequence[Relation], override: str, terminal: Terminal
+) -> tuple[list[Repaired], DrainResult, ExitCode]:
+    """Confirm suspects, and cascade in this process what was confirmed."""
+    repaired, drained = repair.repair(chosen, override=override, actor=actor()), DrainResult()
+    databases = sorted(scan.child_databases_of(chosen))
+    if any(row.confirmed for row in repaired):
+        drained = drain.drain(databases, terminal)
+    return repaired, drained, drain.exit_code(drained, backlog_of(databases))
+
+
+def _waiting(progress: WriteLine, *, apply: bool) -> ExitCode:
+    """Return the exit code of suspects that wait; say when a repair can confirm them."""
+    if not apply:
+        return ExitCode.FINDINGS
+    grace = conf.current().grace_seconds
+    progress(f"what waits can be confirmed {grace:g} s after its scan: run the repair again then")
+    return ExitCode.INCOMPLETE
+
+
+def _figures(repaired: Sequence[Repaired]) -> dict[str, Any]:
+    return {
+        "confirmed": sum(len(row.confirmed) for row in repaired),
+        "cancelled": sum(row.cancelled for row in repaired),
+        "waiting": sum(row.waiting for row in repaired),
+        "brakes": {row.relation: row.brake for row in repaired if row.brake},
+        "failed": {row.relation: row.reason for row in repaired if row.reason},
+    }
+
+
+def _report(
+    repaired: Sequence[Repaired], uncounted: Mapping[str, Uncounted], progress: WriteLine
+) -> None:
+    """Report why a relation was not repaired, and whose rows cannot be counted."""
+    for row in repaired:
+        if row.brake:
+            progress(f"{row.relation}: repair refused by the brake: {row.brake}")
+            progress(
+                'look at both databases and, if it is right, --override-brake "why this is right"'
+            )
+        elif row.reason:
+            progress(f"{row.relation}: not repaired: {row.reason}")
+        elif row.held and row.waiting:
+            progress(f"{row.relation}: the second look {row.held}")
+    reported = {row.relation for row in repaired if row.reason}
+    for relation, why in uncounted.items():
+        if relation not in reported:
+            progress(f"{relation}: its rows cannot be counted, {why.reason}")
+
+
+def exit_code(repaired: Sequence[Repaired]) -> ExitCode:
+    """Return the exit code of those repairs. Pure."""
+    codes = [ExitCode.CLEAN]
+    if any(row.reason and not row.unreachable for row in repaired):
+        codes.append(ExitCode.INCOMPLETE)
+    if any(row.unreachable for row in repaired):
+        codes.append(ExitCode.UNREACHABLE)
+    if any(row.brake for row in repaired):
+        codes.append(ExitCode.BRAKE)
+    return max(codes)
+
+
+def _uncounted_code(uncounted: Mapping[str, Uncounted]) -> ExitCode:
+    codes = (
+        ExitCode.UNREACHABLE if why.unreachable else ExitCode.INCOMPLETE
+        for why in uncounted.values()
+    )
+    return max(codes, default=ExitCode.CLEAN)
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, *, apply: bool, **_: object) -> None:
+    """Print the rows along each relation, and what became of the suspects."""
+    terminal.table(COLUMNS, document["effects"], empty="No suspects.")
+    line = "{confirmed:,} confirmed, {cancelled:,} alive, {waiting:,} waiting"
+    terminal.line(line.format(**document) + ("" if apply else " (dry run: --apply repairs)"))

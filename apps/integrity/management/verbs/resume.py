@@ -1,0 +1,50 @@
+"""`integrity resume --database D`: let work on a child database go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ... import relations
+from ...control import actions
+from ..options import add_database_and_reason
+from ..verb import Result, actor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.core.management.base import CommandParser
+
+    from ..terminal import Terminal
+
+HELP = "Resume work on a child database."
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add `--database`, `--reason` and `--accept-identity`."""
+    add_database_and_reason(parser)
+    parser.add_argument(
+        "--accept-identity",
+        action="store_true",
+        help="where the database belongs to other parents' databases: accept the present ones from"
+        " now on; recorded in the audit log",
+    )
+
+
+def run(
+    _terminal: Terminal, *, database: str, reason: str, accept_identity: bool, **_: object
+) -> Result:
+    """Resume the database in every log; the audit records it."""
+    catalogue = relations.catalogue()
+    alias = catalogue.database(database)
+    changed = sum(
+        actions.resume(
+            alias, actor=actor(), reason=reason, using=using, accept_identity=accept_identity
+        )
+        for using in catalogue.log_databases
+    )
+    return Result({"changed": changed})
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, *, database: str, **_: object) -> None:
+    """Print whether the database was paused before."""
+    terminal.line(f"{database}: {'resumed' if document['changed'] else 'was not paused'}")

@@ -1,0 +1,154 @@
+"""`integrity scan`: find rows whose parent is gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from ... import relations, scan
+from ...control import actions, circuit_breaker
+from ...exceptions import UnknownName
+from ..backlog import report_unreachable, unknown_names
+from ..exit_codes import ExitCode
+from ..options import add_database, add_relation, seconds
+from ..verb import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from django.core.management.base import CommandParser
+
+    from ...relations import Relation
+    from ...scan import Scanned
+    from ..progress import WriteLine
+    from ..terminal import Terminal
+
+HELP = "Find rows whose parent is gone. It never writes to a scanned table."
+#: Between two progress lines.
+PROGRESS_SECONDS = 1.0
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add `--relation`, `--database`, `--full` and `--max-runtime`."""
+    add_relation(parser)
+    add_database(parser)
+    parser.add_argument("--full", action="store_true", help="start each pass from the beginning")
+    parser.add_argument(
+        "--max-runtime", type=seconds, metavar="S", help="stop after this number of seconds"
+    )
+
+
+def run(
+    terminal: Terminal,
+    *,
+    relation: str | None,
+    database: str | None,
+    full: bool,
+    max_runtime: float | None,
+    **_: object,
+) -> Result:
+    """Scan the relations until their passes are complete, or time is up."""
+    catalogue = relations.catalogue()
+    chosen = [catalogue.relation(relation)] if relation else list(catalogue.relations)
+    databases = child_databases_of(chosen)
+    if database and catalogue.database(database) not in databases:
+        raise UnknownName(f"database of {relation}", database, databases)
+    scanned, code = scan_relations(
+        chosen,
+        [database] if database else databases,
+        terminal.progress,
+        full=full,
+        deadline=float("inf") if max_runtime is None else time.monotonic() + max_runtime,
+    )
+    return Result({"relations": [dataclasses.asdict(row) for row in scanned]}, code)
+
+
+def child_databases_of(chosen: Iterable[Relation]) -> list[str]:
+    """Return the child databases of those relations, each once. Pure."""
+    return list(dict.fromkeys(alias for relation in chosen for alias in relation.child_databases))
+
+
+def scan_relations(
+    chosen: Sequence[Relation],
+    databases: Iterable[str],
+    progress: WriteLine,
+    *,
+    full: bool,
+    deadline: float = float("inf"),
+) -> tuple[list[Scanned], ExitCode]:
+    """Scan those relations in those databases until `deadline`, of the monotonic clock.
+
+    Return what was seen of each, and the exit code.
+    """
+    mode = scan.Mode(full=full, tell=ScanProgress(progress))
+    labels = [relation.label for relation in chosen]
+    scanned: list[Scanned] = []
+    unreachable: dict[str, str] = {}
+    for alias in databases:
+        seconds_left = max(0.0, deadline - time.monotonic())
+        seen, reason = scan.scan(alias, labels=labels, seconds=seconds_left, mode=mode)
+        scanned += seen
+        if reason:
+            unreachable[alias] = reason
+    report_unreachable(unreachable, progress)
+    return scanned, max(exit_code(scanned, unreachable), unknown_names(progress))
+
+
+def exit_code(scanned: Sequence[Scanned], unreachable: Mapping[str, str]) -> ExitCode:
+    """Return the exit code of those scans."""
+    codes = [ExitCode.CLEAN]
+    if any(row.orphans or row.orphans_of_pass for row in scanned):
+        codes.append(ExitCode.FINDINGS)
+    if not all(row.complete for row in scanned):
+        codes.append(ExitCode.INCOMPLETE)
+    if unreachable:
+        codes.append(ExitCode.UNREACHABLE)
+    if _has_mismatch(row for row in scanned if not row.complete):
+        codes.append(ExitCode.BRAKE)
+    return max(codes)
+
+
+def _has_mismatch(scanned: Iterable[Scanned]) -> bool:
+    """Return whether a scan was refused because its database belongs to other parents."""
+    logs, catalogue = circuit_breaker.answering_logs(), relations.catalogue()
+    places = {
+        (catalogue.relation(row.relation).parent_databases[0], row.database) for row in scanned
+    }
+    return any(
+        actions.has_identity_mismatch(database, using=using)
+        for using, database in places
+        if using in logs
+    )
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+    """Print a row for each relation and database."""
+    columns = tuple(field.name for field in dataclasses.fields(scan.Scanned))
+    terminal.table(columns, document["relations"], empty="Nothing was scanned.")
+
+
+class ScanProgress:
+    """Writes how far a scan is, once a second."""
+
+    def __init__(self, write: WriteLine) -> None:
+        self.write = write
+        self.scan = ("", "")
+        self.began_at, self.written_at = time.monotonic(), 0.0
+
+    def __call__(self, scanned: Scanned) -> None:
+        """Take the latest figures of a scan."""
+        now = time.monotonic()
+        if self.scan != (scanned.relation, scanned.database):
+            self.scan = (scanned.relation, scanned.database)
+            self.began_at, self.written_at = now, 0.0
+        if now - self.written_at < PROGRESS_SECONDS:
+            return
+        self.written_at = now
+        rate = scanned.rows_scanned / max(now - self.began_at, 0.001)
+        rows_left = (scanned.expected_rows or 0) - scanned.rows_scanned
+        eta = f", {rows_left / rate:,.0f} s left" if rate and rows_left > 0 else ""
+        self.write(
+            f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
+            f" ({rate:,.0f}/s{eta}), {scanned.orphans:,} orphans"
+        )

@@ -1,0 +1,142 @@
+"""One time slice of work in one child database, whoever starts it.
+
+Celery's tasks, a process without Celery, the command `integrity drain` and the tests of a project
+all call `work_once`. Another task queue needs no more than that, and a way to start the next jobs.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from .. import cascade, scan
+from ..backends.connections import tolerated
+from ..cascade import verification
+from ..control import circuit_breaker, heartbeats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..backends.connections import Away
+
+
+class Job(enum.StrEnum):
+    """What can be done in a child database. The values name the Celery tasks that do it."""
+
+    CASCADE = "integrity.cascade"
+    VERIFY = "integrity.verify"
+    SCAN = "integrity.scan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a time slice did. All counts but `rows` are of cascades.
+
+    `rows` counts removed rows by relation. `held` says what verification waits for, and
+    `unreachable` why the database cannot be worked on; both are "" where that is not so.
+    `next_jobs` are to be started in the same database now.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    finished: int = 0
+    kept: int = 0
+    verified: int = 0
+    reopened: int = 0
+    held: str = ""
+    unreachable: str = ""
+    next_jobs: tuple[Job, ...] = ()
+
+    @property
+    def changes(self) -> int:
+        """Return how much was done; 0 where there was nothing to do."""
+        counts = (self.finished, self.kept, self.verified, self.reopened)
+        return sum(counts) + self.rows.total()
+
+
+def work_once(
+    job: Job,
+    database: str,
+    *,
+    seconds: float | None = None,
+    interruptions: Away = (),
+    owner: str = "",
+    redelivered: bool = False,
+) -> Outcome:
+    """Do what is due of the job in that child database, for one time slice.
+
+    `seconds` defaults to the setting `run_seconds`, or `scan_seconds` for a scan. `interruptions`
+    are exceptions that end the slice, as a task's time limit raises. `owner` names the task, and
+    `redelivered` says that the broker delivered its message again: see `cascade.drain`.
+
+    A database that cannot be worked on is an outcome. Raises `UnknownName` for an alias that is
+    no child database, and what goes wrong in a log.
+    """
+    if job is Job.SCAN:
+        mode = scan.Mode(gentle=True)
+        _, reason = scan.scan(database, seconds=seconds, mode=mode, interruptions=interruptions)
+        return Outcome(unreachable=reason)
+    if job is Job.VERIFY:
+        return _verify(database, seconds, interruptions)
+    drained = cascade.drain(
+        database, seconds=seconds, interruptions=interruptions, owner=owner, again=redelivered
+    )
+    return Outcome(
+        rows=drained.rows,
+        finished=drained.finished,
+        kept=drained.kept,
+        unreachable=drained.unreachable,
+        next_jobs=(Job.CASCADE,) if drained.more else (),
+    )
+
+
+def _verify(database: str, seconds: float | None, interruptions: Away) -> Outcome:
+    done = verification.verify(database, seconds=seconds, interruptions=interruptions)
+    next_jobs = {Job.CASCADE: bool(done.reopened), Job.VERIFY: done.more}
+    return Outcome(
+        verified=done.verified,
+        reopened=done.reopened,
+        kept=done.kept,
+        held=done.held,
+        unreachable=done.unreachable,
+        next_jobs=tuple(job for job, wanted in next_jobs.items() if wanted),
+    )
+
+
+def heartbeat(name: str) -> None:
+    """Note in each log that answers that the process `name` is alive."""
+    for using in circuit_breaker.answering_logs():
+        with tolerated(using):
+            heartbeats.beat(name, using=using)
+
+
+class Attempts:
+    """Work on several logs, of which an error of one keeps no other waiting.
+
+    A log that is hindered is logged and passed over. The first other error is raised when the
+    block ends; one of `interruptions` ends it at once.
+    """
+
+    def __init__(self, interruptions: Away) -> None:
+        self.interruptions = interruptions
+        self.errors: list[Exception] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        if raised is None and self.errors:
+            raise self.errors[0]
+
+    @contextmanager
+    def on(self, using: str) -> Iterator[None]:
+        """Work on the log in that database."""
+        try:
+            with tolerated(using):
+                yield
+        except self.interruptions:
+            raise
+        except Exception as error:  # noqa: BLE001 (raised when all logs had their turn)
+            self.errors.append(error)
