@@ -329,10 +329,10 @@ class TestLivingParents:
         owner.delete()
         took = Pace.took
 
-        def come_back(pace: Pace, seconds: float, *, full: bool) -> None:
+        def come_back(pace: Pace, seconds: float, **told: Any) -> None:
             if Leaf.objects.count() < 7:
                 Owner(pk=key).save()
-            took(pace, seconds, full=full)
+            took(pace, seconds, **told)
 
         monkeypatch.setattr(Pace, "took", come_back)
         assert converge() == {"right.Leaf.owner": 2}

@@ -78,16 +78,15 @@ class TestPace:
         """20 ms, for four statements, BEGIN and COMMIT; the rows take 10 ms for each thousand."""
         found = pace(1000, 10_000)
         for _ in range(6):
-            for work in (0.0, found.rows / 200_000, 0.001, found.rows / 200_000):
-                found.served(0.02 + work)
-            found.took(6 * 0.02 + found.rows / 100_000)
+            work = (0.0, found.rows / 200_000, 0.001, found.rows / 200_000)
+            statements = [0.02 + seconds for seconds in work]
+            found.took(6 * 0.02 + found.rows / 100_000, statements=statements)
         assert 6_000 < found.rows < 8_000
 
     def test_a_server_that_is_slow_is_not_taken_for_one_that_is_far_away(self) -> None:
         found = pace(1000, 10_000)
         for _ in range(6):
-            found.served(2.0)
-            found.took(2.1)
+            found.took(2.1, statements=[2.0])
         assert found.rows == FEWEST
 
     def test_after_a_quick_statement_as_many_as_fit_but_not_above_the_most(self) -> None:

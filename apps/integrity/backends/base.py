@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from .barriers import Barrier, Blocker, Horizon
 
 
+#: The error where a statement would run without its condition.
+NO_KEYS = "refused: a statement without keys"
+
+
 class Statements(Protocol):
     """What a form provides. `using` is the alias that the statement runs on."""
-
-    def among(self, name: str, ids: Sequence[int]) -> Any:
-        """A condition for the ORM: the log's column `name` holds one of `ids`."""
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
@@ -174,5 +175,5 @@ def on(alias: str) -> Statements:
 def need(keys: Sequence[Any]) -> Sequence[Any]:
     """The keys; raises `ValueError` for none: a statement without its condition never runs."""
     if not keys:
-        raise ValueError("refused: a statement without keys")
+        raise ValueError(NO_KEYS)
     return keys

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 #: The fewest rows or keys that a slow database shrinks a statement to.
 FEWEST = 50
@@ -31,21 +31,17 @@ class Pace:
         self.most, self.seconds = most, seconds
         self.ceiling = most if ceiling is None else min(most, ceiling)
         self.rows = min(rows, self.ceiling)
-        self.fastest, self.served_now = seconds, 0
+        self.fastest = seconds
 
-    def served(self, seconds: float) -> None:
-        """One statement of the step took so long."""
-        self.fastest = min(self.fastest, seconds)
-        self.served_now += 1
+    def took(self, seconds: float, *, statements: Sequence[float] = (), full: bool = True) -> None:
+        """Adapt to the time of the last step, and of its statements, all in seconds.
 
-    def took(self, seconds: float, *, full: bool = True) -> None:
-        """Adapt to the time of the last step; see Note [The way to the server].
-
-        One that was not `full` had fewer rows than it might, and proves nothing for more of them.
+        See Note [The way to the server]. A step that was not `full` had fewer rows than it might,
+        and proves nothing for more of them.
         """
-        if self.served_now:
-            seconds -= self.fastest * (self.served_now + 2)
-            self.served_now = 0
+        if statements:
+            self.fastest = min(self.fastest, *statements)
+            seconds -= self.fastest * (len(statements) + 2)
         if seconds > self.seconds:
             self.rows = max(min(FEWEST, self.rows), self.rows // 2)
         elif full and seconds < self.seconds / 2:
@@ -59,7 +55,6 @@ class Pace:
         if self.rows <= 1:
             return False
         self.rows = self.ceiling = self.rows // 2
-        self.served_now = 0
         return True
 
 

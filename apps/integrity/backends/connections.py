@@ -57,30 +57,27 @@ def reach(database: str) -> None:
     """
     connection = connections[database]
     try:
-        with _soon(connection):
-            connection.ensure_connection()
-            if connection.in_atomic_block or connection.is_usable():
-                return
+        if connection.connection is None:
+            _connect(connection)
+        if not (connection.in_atomic_block or connection.is_usable()):
             connection.close()
-            connection.ensure_connection()
+            _connect(connection)
     except Error as error:
         connection.close()
         why = words_of(error, connection.vendor) if code_of(error) else error
         raise DatabaseUnreachable(database, why) from error
 
 
-@contextlib.contextmanager
-def _soon(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Bound the time that a connection made within may take."""
+def _connect(connection: BaseDatabaseWrapper) -> None:
+    """Open a connection, and bound the time that it may take."""
     given = connection.settings_dict
     options = given.get("OPTIONS", {})
     # A pool keeps the options that it was made with, for other threads as well.
-    ours = connection.vendor == "postgresql" and not {"connect_timeout", "pool"} & {*options}
-    if ours and connection.connection is None:
+    if connection.vendor == "postgresql" and not {"connect_timeout", "pool"} & {*options}:
         options = {**options, "connect_timeout": CONNECT_SECONDS}
         connection.settings_dict = {**given, "OPTIONS": options}
     try:
-        yield
+        connection.ensure_connection()
     finally:
         connection.settings_dict = given
 
@@ -102,18 +99,28 @@ def given_up(database: str, away: Away) -> Iterator[None]:
 def watched(database: str) -> Iterator[None]:
     """Raise `DatabaseHindered` in place of an error that says that a database is hindered.
 
-    It names the database whose connection raised the error: work on `database` asks the parents'
-    databases and the log, too. Every other error passes.
+    Every other error passes. See `require_working`.
     """
     try:
         yield
     except Error as error:
-        alias = database_of(error) or database
-        if trouble_of(error, connections[alias].vendor) is Trouble.HINDERED:
-            _require_connection(alias, error)
-        elif not code_of(error):
-            reach(alias)
+        require_working(database, error)
         raise
+
+
+def require_working(database: str, error: Exception) -> None:
+    """Raise `DatabaseHindered` where `error` says that a database is hindered.
+
+    It names the database whose connection raised the error: work on `database` asks the parents'
+    databases and the log, too.
+    """
+    if not isinstance(error, Error):
+        return
+    alias = database_of(error) or database
+    if trouble_of(error, connections[alias].vendor) is Trouble.HINDERED:
+        _require_connection(alias, error)
+    elif not code_of(error):
+        reach(alias)
 
 
 @contextlib.contextmanager

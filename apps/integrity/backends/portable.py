@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError, connections, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Now
 
 from ..relations.columns import columns_of
@@ -17,7 +17,7 @@ from ..relations.relation import primary_key
 from ..relations.stored import StoredIn, compares_alike, prepare_all, with_keys
 from . import visibility
 from .barriers import packed
-from .base import need
+from .base import NO_KEYS, need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,9 +36,6 @@ ROWS_SEEN = 2 * PARAMETERS
 
 class Portable:
     """See `Statements`."""
-
-    def among(self, name: str, ids: Sequence[int]) -> Any:
-        return Q(**{f"{name}__in": ids})
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
@@ -98,7 +95,7 @@ class Portable:
     ) -> None:
         from ..models import Cascade, Deletion
 
-        for chunk in _chunks(need(deletions)):
+        for chunk in _chunks(deletions):
             recorded = dict(
                 Deletion.objects.using(using).filter(pk__in=chunk).values_list("pk", "recorded_at")
             )
@@ -125,7 +122,7 @@ class Portable:
 
         finished: list[int] = []
         with transaction.atomic(using=using):
-            for chunk in _chunks(need(list(rows))):
+            for chunk in _chunks(list(rows)):
                 held = Cascade.objects.using(using).filter(
                     pk__in=chunk, claim=claim, state=Cascade.State.RUNNING
                 )
@@ -153,9 +150,26 @@ class Portable:
                 held.filter(pk=pk).update(rows=dict(removed))
 
     def lock_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str
+        self,
+        field: Field,
+        keys: Sequence[Any],
+        limit: int,
+        *,
+        using: str,
+        patient: bool = False,
     ) -> dict[Any, Any]:
-        return _referring(field, keys, limit, using, patient=False)
+        can_skip = connections[using].features.has_select_for_update_skip_locked
+        locked = rows_of(field, using).select_for_update(skip_locked=can_skip and not patient)
+        pk, found = primary_key(field.model), dict[Any, Any]()
+        for chunk in _chunks(keys):
+            rows = locked.filter(StoredIn(F(field.attname), chunk))
+            pairs = list(rows.values_list("pk", field.attname)[: limit - len(found)])
+            pks = prepare_all(pk, (each for each, _ in pairs), using)
+            held = prepare_all(field, (key for _, key in pairs), using)
+            found.update(zip(pks, held, strict=True))
+            if len(found) >= limit:
+                break
+        return found
 
     def take_rows(  # goes_first() is False everywhere
         self,
@@ -187,8 +201,8 @@ class Portable:
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
     ) -> Counter[Any]:
         with transaction.atomic(using=using):
-            found = _referring(field, keys, limit, using, patient=patient)
-            for chunk in _chunks(list(found)):
+            found = self.lock_rows(field, keys, limit, using=using, patient=patient)
+            for chunk in _chunks(list(found)) if found else ():
                 _still(field, found, chunk, using)._raw_delete(using)
         return Counter(found.values())
 
@@ -208,8 +222,8 @@ class Portable:
         patient: bool,
     ) -> Counter[Any]:
         with transaction.atomic(using=using):
-            found = _referring(field, keys, limit, using, patient=patient)
-            for chunk in _chunks(list(found)):
+            found = self.lock_rows(field, keys, limit, using=using, patient=patient)
+            for chunk in _chunks(list(found)) if found else ():
                 put = {each.name: value for each in columns_of(field)}
                 _still(field, found, chunk, using).update(**put)
         return Counter(found.values())
@@ -219,7 +233,7 @@ class Portable:
         # A database may take texts for equal that Python does not.
         exact = compares_alike(field)
         held = set[Any]()
-        for chunk in _chunks(need(keys)):
+        for chunk in _chunks(keys):
             rows = referring.filter(StoredIn(name, chunk)).values_list(field.attname, flat=True)
             present = list(rows[:ROWS_SEEN])  # a key may have a million
             held |= {*prepare_all(field, present, using)} & {*chunk}
@@ -232,8 +246,7 @@ class Portable:
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
         number = sum(
-            referring.filter(StoredIn(F(field.attname), chunk)).count()
-            for chunk in _chunks(need(keys))
+            referring.filter(StoredIn(F(field.attname), chunk)).count() for chunk in _chunks(keys)
         )
         visibility.require_whole(using, field.model)
         return number
@@ -267,23 +280,6 @@ class Portable:
         return None
 
 
-def _referring(
-    field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
-) -> dict[Any, Any]:
-    """Primary key → key of at most `limit` rows, locked where the backend can lock."""
-    can_skip = connections[using].features.has_select_for_update_skip_locked
-    locked = rows_of(field, using).select_for_update(skip_locked=can_skip and not patient)
-    pk, found = primary_key(field.model), dict[Any, Any]()
-    for chunk in _chunks(need(keys)):
-        rows = locked.filter(StoredIn(F(field.attname), chunk))
-        pairs = list(rows.values_list("pk", field.attname)[: limit - len(found)])
-        pks = prepare_all(pk, (each for each, _ in pairs), using)
-        found.update(zip(pks, prepare_all(field, (key for _, key in pairs), using), strict=True))
-        if len(found) >= limit:
-            break
-    return found
-
-
 def _still(field: Field, found: dict[Any, Any], pks: Sequence[Any], using: str) -> QuerySet[Any]:
     """Those rows, as long as they hold the key that they were found by."""
     keys = [*{found[pk] for pk in pks}]
@@ -292,5 +288,10 @@ def _still(field: Field, found: dict[Any, Any], pks: Sequence[Any], using: str) 
 
 
 def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the values in parts, each of which fits into one statement."""
+    """Return the values in parts, each of which fits into one statement.
+
+    Raises `ValueError` for none: a statement without its condition never runs.
+    """
+    if not values:
+        raise ValueError(NO_KEYS)
     return [values[start : start + PARAMETERS] for start in range(0, len(values), PARAMETERS)]

@@ -119,7 +119,7 @@ def causes(models: Iterable[type[Model]], using: str) -> dict[type[Model], tuple
     if connections[using].vendor == "postgresql":
         found = _ask(list(tables), using)
     else:
-        found = [("itself", each, "view") for each in tables if _is_view(tables[each], using)]
+        found = [("itself", each, _cause(tables[each], using)[0]) for each in tables]
     return {
         tables[name]: (cause, WORDS[cause].format(role=role))
         for role, name, cause in found
@@ -181,10 +181,20 @@ def require_whole(using: str, *models: type[Model]) -> None:
 
 def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
     """Return the cause for which rows may be hidden, None for none, and the role."""
-    if connections[using].vendor == "postgresql":
+    connection = connections[using]
+    if connection.vendor == "postgresql":
         role, _, cause = next(iter(_ask([_quoted(model, using)], using)), ("", "", None))
         return cause, role
-    return "view" if _is_view(model, using) else None, "itself"
+    name = str(connection.introspection.identifier_converter(model._meta.db_table)).strip('"')
+    if connection.vendor != "sqlite":
+        return "view" if name in _views(using) else None, "itself"
+    with connection.cursor() as cursor:  # each time, as it costs no round trip
+        cursor.execute(
+            "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
+            " SELECT 1 FROM sqlite_master WHERE name = %s COLLATE NOCASE AND type = 'view'",
+            [name] * 2,
+        )
+        return "view" if cursor.fetchone() else None, "itself"
 
 
 def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
@@ -197,20 +207,6 @@ def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
             [tables],
         )
         return list(cursor.fetchall())
-
-
-def _is_view(model: type[Model], using: str) -> bool:
-    name = str(connections[using].introspection.identifier_converter(model._meta.db_table))
-    name = name.strip('"')
-    if connections[using].vendor != "sqlite":
-        return name in _views(using)
-    with connections[using].cursor() as cursor:  # each time, as it costs no round trip
-        cursor.execute(
-            "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
-            " SELECT 1 FROM sqlite_master WHERE name = %s COLLATE NOCASE AND type = 'view'",
-            [name] * 2,
-        )
-        return cursor.fetchone() is not None
 
 
 def _views(using: str) -> frozenset[str]:

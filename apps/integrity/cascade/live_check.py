@@ -41,7 +41,7 @@ from ..relations.keys import as_held, parse_key, writes_text
 from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..log import Claim
     from ..relations import Field, Relation
@@ -68,8 +68,14 @@ class Held:
         self.pk = primary_key(self.parent)
         self.relations = tuple(map(narrowed, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
-        self._known: dict[Field, dict[int, Any]] = {}
-        self._prepared: dict[tuple[Field, str], dict[int, Any]] = {}
+        homes = (home for each in self.relations for home in each.parent_databases)
+        self.on = {alias: backends.on(alias) for alias in {claim.database, *homes}}
+        #: The parent's field → cascade → its value; and the same as each home of parents holds it.
+        self._values: dict[Field, dict[int, Any]] = {}
+        self._stored: dict[tuple[Field, str], dict[int, Any]] = {}
+        #: Relation → cascade → key, as its rows hold it.
+        self._keys: dict[str, dict[int, Any]] = {}
+        #: The parent's field → cascades whose value a living row held at the last look.
         self._taken: dict[Field, set[int]] = {}
 
     def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
@@ -99,7 +105,7 @@ class Held:
         gone = self._gone(relation, again=False)
         if not gone:
             return set()
-        held = backends.on(self.claim.database).keys_with_rows(
+        held = self.on[self.claim.database].keys_with_rows(
             relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
         )
         return {owner for owner, key in gone.items() if key in held}
@@ -109,19 +115,17 @@ class Held:
 
         By the last look. See Note [Keys that come back].
         """
-        taken, held = self._look(relation, again=False), self._held(relation)
-        keys = {owner: held[owner] for owner in taken}
+        gone = self._gone(relation, again=False)
+        keys = {
+            owner: key for owner, key in self._keys[relation.label].items() if owner not in gone
+        }
         if not keys:
             return {}
         database, wanted = self.claim.database, [*dict.fromkeys(keys.values())]
-        rows = backends.on(database).count_by_key(
+        rows = self.on[database].count_by_key(
             relation.field, wanted, log.COUNTED_MAX + 1, using=database
         )
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
-
-    def free_along(self, relation: Relation) -> set[int]:
-        """Return the cascades whose value no living row held at the last look."""
-        return {*self._gone(relation, again=False)}
 
     def unknown_along(self, relation: Relation) -> set[int]:
         """Return the cascades of which the log does not say what the relation's rows hold.
@@ -135,52 +139,47 @@ class Held:
 
     def _gone(self, relation: Relation, *, again: bool) -> dict[int, Any]:
         """Cascade → key, as rows hold it; as `owners`, but for each of a key's deletions."""
-        taken, held = self._look(relation, again=again), self._held(relation)
-        return {owner: key for owner, key in held.items() if owner not in taken}
-
-    def _look(self, relation: Relation, *, again: bool) -> set[int]:
-        """Cascades whose value a living row holds."""
         target = relation.target
         if again or target not in self._taken:
             self._taken[target] = self._living(relation, target)
-        return self._taken[target]
-
-    def _values(self, target: Field) -> dict[int, Any]:
-        """Cascade → value of `target`."""
-        if target not in self._known:
-            texts = {
-                each.id: each.key if target == self.pk else each.targets.get(target.name)
-                for each in self.claim.cascades
-            }
-            self._known[target] = {
-                owner: parse_key(target, text) for owner, text in texts.items() if text is not None
-            }
-        return self._known[target]
+        taken, keys = self._taken[target], self._keys.get(relation.label)
+        if keys is None:
+            keys = self._keys[relation.label] = self._held(relation)
+        return {owner: key for owner, key in keys.items() if owner not in taken}
 
     def _held(self, relation: Relation) -> dict[int, Any]:
         """Cascade → what the rows hold that refer to the parent. Note [Prepared once] (stored.py).
 
         A text that holds a key of another type is written anew; else rows hold what parents do.
         """
-        values, field = self._values(relation.target), relation.field
+        values, field = self._values[relation.target], relation.field
+        held: Iterable[Any] = values.values()
         if writes_text(field):
-            values = {owner: as_held(field, value) for owner, value in values.items()}
-        return self._prepare(field, values, self.claim.database)
-
-    def _prepare(self, field: Field, values: dict[int, Any], using: str) -> dict[int, Any]:
-        found = self._prepared.get((field, using))
-        if found is None:
-            prepared = stored.prepare_all(field, values.values(), using)
-            found = self._prepared[field, using] = dict(zip(values, prepared, strict=True))
-        return found
+            held = [as_held(field, value) for value in held]
+        return dict(zip(values, stored.prepare_all(field, held, self.claim.database), strict=True))
 
     def _living(self, relation: Relation, target: Field) -> set[int]:
         """Cascades whose value of `target` a parent holds now; see Note [The live check]."""
         living = set[int]()
         for home in relation.parent_databases:
-            keys = self._prepare(target, self._values(target), home)
+            keys = self._stored.get((target, home)) or self._prepare(target, home)
             wanted = [*dict.fromkeys(keys.values())]
-            there = wanted and backends.on(home).keys_with_rows(target, wanted, using=home)
+            there = wanted and self.on[home].keys_with_rows(target, wanted, using=home)
             if there:
                 living |= {owner for owner, key in keys.items() if key in there}
         return living
+
+    def _prepare(self, target: Field, home: str) -> dict[int, Any]:
+        """Cascade → value of `target`, as a row of that home holds it."""
+        values = self._values.get(target)
+        if values is None:
+            texts = {
+                each.id: each.key if target == self.pk else each.targets.get(target.name)
+                for each in self.claim.cascades
+            }
+            values = self._values[target] = {
+                owner: parse_key(target, text) for owner, text in texts.items() if text is not None
+            }
+        prepared = stored.prepare_all(target, values.values(), home)
+        found = self._stored[target, home] = dict(zip(values, prepared, strict=True))
+        return found

@@ -27,6 +27,7 @@ from .trees import delete_trees
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..backends.base import Statements
     from ..relations import Field
     from ..relations.plan import Node
     from ..relations.relation import ForeignKey
@@ -54,31 +55,37 @@ class Step(Protocol):
     """
 
     def __call__(
-        self, node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+        self,
+        on: Statements,
+        node: Node,
+        keys: list[Any],
+        allowed: Allowance,
+        *,
+        using: str,
+        patient: bool,
     ) -> Stepped:
-        """Run it on the database `using`."""
+        """Run it on the database `using`, by its statements."""
         ...
 
 
 def _set_based(
-    node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
 ) -> Stepped:
     """Delete rows of `keys`, and what refers to them."""
     require_usable(node.field, node.label, using)
     if node.below:
-        return delete_trees(node, keys, allowed, using, patient=patient)
-    gone = backends.on(using).delete_rows(
-        node.field, keys, allowed.rows, using=using, patient=patient
-    )
+        return delete_trees(on, node, keys, allowed, using=using, patient=patient)
+    gone = on.delete_rows(node.field, keys, allowed.rows, using=using, patient=patient)
     return {node.label: gone}, gone.total() >= allowed.rows
 
 
 def _collector(
+    on: Statements,
     node: Node,
     keys: list[Any],
     allowed: Allowance,
-    using: str,
     *,
+    using: str,
     patient: bool,  # noqa: ARG001 (it never waits for a locked row)
 ) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
@@ -86,9 +93,9 @@ def _collector(
     counts: Counts = defaultdict(Counter)
     model, most = node.field.model, allowed.rows
     pk = relation.primary_key(model)
-    roots = backends.on(using).lock_rows(node.field, keys, most, using=using)
+    roots = on.lock_rows(node.field, keys, most, using=using)
     if roots:
-        backends.on(using).end_step_reads(using=using)
+        on.end_step_reads(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             with_keys(pk, [root for root, each in roots.items() if each == key])
@@ -103,12 +110,11 @@ def _collector(
 
 
 def _update(
-    node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
 ) -> Stepped:
     """Put the policy's value in place of `keys`."""
     require_usable(node.field, node.label, using)
     value = replacement(node.field, using)
-    on = backends.on(using)
     if value is not None and not _lives(node.field, value):
         if not on.keys_with_rows(node.field, keys, using=using):
             return {}, False

@@ -20,14 +20,16 @@ something, it gives up waiting, or it changes nothing.
 
 from __future__ import annotations
 
+import functools
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from .. import backends, conf, log
-from ..backends.connections import given_up, watched
+from .. import conf, log
+from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
 from ..exceptions import DatabaseHindered, InvalidKey, RowsKept
 from ..log import failpoints
@@ -40,7 +42,6 @@ from .strategies import COLLECTOR_ROWS, STEPS, each_of
 from .trees import Allowance, TooManyLeaves
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Collection, Mapping
 
     from ..backends.batch_size import Pace, Paces
@@ -59,7 +60,7 @@ class TimeSlice:
     """What was removed for whom, and who is still to do.
 
     `rows` counts what all claims of this run have changed, per relation; `removed` what was changed
-    for each cascade, and is filled while the slice lasts: it counts whatever ends it.
+    for each cascade. Both hold whatever ends the slice.
     """
 
     def __init__(
@@ -67,20 +68,24 @@ class TimeSlice:
         claim: Claim,
         until: float,
         paces: Paces,
-        rows: Counter[str],
-        removed: dict[int, Counter[str]],
+        rows: Mapping[str, int],
         *,
         away: Away,
         patient: bool = True,
     ) -> None:
-        self.claim, self.until, self.paces, self.rows = claim, until, paces, rows
+        self.claim, self.until, self.paces, self.rows = claim, until, paces, Counter(rows)
         self.database = claim.database
-        self.removed, self.away, self.patient = removed, away, patient
-        self.held = Held(claim)
+        self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        self.away, self.patient = away, patient
         self.obstacles: dict[str, Obstacle] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
         self.finished = self.kept = 0
+
+    @functools.cached_property
+    def held(self) -> Held:
+        """The claim's keys; its relations are looked up when they are asked for first."""
+        return Held(self.claim)
 
     def run(self) -> dict[int, tuple[Obstacle, ...]]:
         """Work until nothing is left or time is up; return the obstacles of each cascade stuck.
@@ -92,40 +97,40 @@ class TimeSlice:
         while todo and self.changed > before and not self.late:
             before = self.changed
             todo = [each for each in todo if self.late or not self._exhaust(*each)]
-        left = self._rows_left()
+        self.held.forget_looks()
+        left = {each.label: self._left_along(each) for each in self.held.relations}
         for relation in self.held.relations if not self.late else ():
             if left[relation.label] and relation.label not in self.obstacles:
                 self._explain(relation, left[relation.label])
         return self._settle(left)
 
-    def _rows_left(self) -> dict[str, set[int]]:
-        """Return, for each relation, the cascades with rows; all, where it cannot be asked."""
-        self.held.forget_looks()
-        return {each.label: self._left_along(each) for each in self.held.relations}
-
     def _left_along(self, relation: Relation) -> set[int]:
+        """Return the cascades with rows left; all of them, where that cannot be asked."""
         try:
-            with watched(self.database):
-                return self.held.left_along(relation)
+            return self.held.left_along(relation)
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
-            self.obstacles[relation.label] = failed(error, relation, self.database)
+            self._failed(relation, error)
             return set(self.held.cascades)
+
+    def _failed(self, relation: Relation, error: Exception) -> None:
+        """Note why rows of a relation stay. Raises where its database is hindered."""
+        require_working(self.database, error)
+        self.obstacles[relation.label] = failed(error, relation, self.database)
 
     def _exhaust(self, relation: Relation, way: Plan) -> bool:
         """Take steps until no row is left or time is up; return whether none of them failed."""
         self.obstacles.pop(relation.label, None)
         try:
-            with watched(self.database):
-                while self._step(relation, way):
-                    if time.monotonic() >= self.until:
-                        self.late = True
-                        break
+            while self._step(relation, way):
+                if time.monotonic() >= self.until:
+                    self.late = True
+                    break
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
-            self.obstacles[relation.label] = failed(error, relation, self.database)
+            self._failed(relation, error)
             return False
         return True
 
@@ -177,27 +182,31 @@ class TimeSlice:
         Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
         the step raises.
         """
-        database, pace = self.database, self.paces[relation.label]
+        database, pace, took = self.database, self.paces[relation.label], list[float]()
         began, allowed = time.monotonic(), self._allowance(relation, way, pace)
         with (
             transaction.atomic(using=database),
-            connections[database].execute_wrapper(partial(_timed, pace)),
+            connections[database].execute_wrapper(partial(_timed, took)),
             given_up(database, self.away),
         ):
-            backends.on(database).begin_step(
-                lock_seconds=conf.current().lock_seconds, using=database
+            on, lock_seconds = self.held.on[database], conf.current().lock_seconds
+            on.begin_step(lock_seconds=lock_seconds, using=database)
+            counts, more = STEPS[way.way](
+                on, way.root, keys, allowed, using=database, patient=self.patient
             )
-            counts, more = STEPS[way.way](way.root, keys, allowed, database, patient=self.patient)
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
-            _require_asked(relation, touched, keys)
-            if touched and touched - self.held.owners(relation).keys():
-                raise _CameBack
+            if touched:
+                _require_asked(relation, touched, keys)
+                if touched - self.held.owners(relation).keys():
+                    raise _CameBack
             failpoints.reached(Phase.REMOVED)
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
-        pace.took(time.monotonic() - began + looks, full=more)
-        self._grow(relation, done=bool(counts.get(way.root.label)))
+        pace.took(time.monotonic() - began + looks, statements=took, full=more)
+        if relation.label in self.roots_most and counts.get(way.root.label):
+            # It finished roots: the next one may begin with more of them.
+            self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.reached(Phase.REMOVAL_COMMITTED)
         return counts, more
 
@@ -208,15 +217,9 @@ class TimeSlice:
         return Allowance(
             rows=pace.rows,
             statement=pace.rows if most == 0 else pace.ceiling,
-            each=each_of(way.root, self.rows),
+            each=each_of(way.root, self.rows) if way.root.below else 1.0,
             roots_most=most,
         )
-
-    def _grow(self, relation: Relation, *, done: bool) -> None:
-        """After a step that finished roots, the next one may begin with more of them."""
-        most = self.roots_most.get(relation.label)
-        if most is not None and done:
-            self.roots_most[relation.label] = max(1, 2 * most)
 
     def _explain(self, relation: Relation, cascades: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
@@ -230,14 +233,13 @@ class TimeSlice:
             self.patient = True
         before = self.changed
         try:
-            with watched(self.database):
-                more = self._step(relation, plan(relation), cascades)
-                if not more and self.changed == before and self.patient:
-                    self._require_gone(relation, cascades)
+            more = self._step(relation, plan(relation), cascades)
+            if not more and self.changed == before and self.patient:
+                self._require_gone(relation, cascades)
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
-            self.obstacles[relation.label] = failed(error, relation, self.database)
+            self._failed(relation, error)
         else:
             if self.changed == before and not self.patient:
                 self._note(relation, Trouble.CONTENTION, LOCKED)
@@ -250,7 +252,7 @@ class TimeSlice:
 
     def _lockable(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is held by nobody."""
-        keys, on = list(self.held.owners(relation, again=False)), backends.on(self.database)
+        keys, on = list(self.held.owners(relation, again=False)), self.held.on[self.database]
         with transaction.atomic(using=self.database):
             on.begin_step(lock_seconds=conf.current().lock_seconds, using=self.database)
             return bool(keys and on.lock_rows(relation.field, keys, 1, using=self.database))
@@ -279,16 +281,16 @@ class TimeSlice:
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
         """End what kept all of its rows; the rest is done, and will be verified."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
-        with watched(claim.database):
-            for relation in self.held.relations if complete else ():
-                free |= self.held.free_along(relation)
-                for pk, number in self.held.kept_along(relation).items():
-                    kept.setdefault(pk, {})[relation.label] = number
-            barrier = backends.on(claim.database).next_transaction(using=claim.database)
-        kept = {pk: found for pk, found in kept.items() if pk in complete}
-        whole = {pk: each for pk, each in kept.items() if pk not in free}
-        log.note(claim, {pk: found for pk, found in kept.items() if pk not in whole})
-        self.kept = len(log.keep(log.with_rows(claim, self.removed), whole))
+        for relation in self.held.relations if complete else ():
+            here = self.held.kept_along(relation)
+            free |= complete.keys() - here.keys()
+            for pk in complete.keys() & here.keys():
+                kept.setdefault(pk, {})[relation.label] = here[pk]
+        barrier = self.held.on[claim.database].next_transaction(using=claim.database)
+        whole = {pk: rows for pk, rows in kept.items() if pk not in free}
+        if kept:
+            log.note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
+            self.kept = len(log.keep(log.with_rows(claim, self.removed), whole))
         done = {pk: rows for pk, rows in complete.items() if pk not in whole}
         deletions = log.finish(claim, done, barrier=barrier)
         self.finished = len(deletions)
@@ -322,13 +324,13 @@ class TimeSlice:
         return tuple(found)
 
 
-def _timed(pace: Pace, execute: Callable[..., Any], *arguments: Any) -> Any:
+def _timed(took: list[float], execute: Callable[..., Any], *arguments: Any) -> Any:
     """Around each statement of a step, as Django's `execute_wrapper` calls it."""
     began = time.monotonic()
     try:
         return execute(*arguments)
     finally:
-        pace.served(time.monotonic() - began)
+        took.append(time.monotonic() - began)
 
 
 def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:

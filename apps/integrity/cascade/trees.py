@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from .. import backends
 from ..exceptions import RowsKept
 from ..relations import relation
 from ..relations.plan import replacement
@@ -28,6 +27,7 @@ from ..relations.plan import replacement
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..backends.base import Statements
     from ..relations import Field
     from ..relations.plan import Node
 
@@ -72,22 +72,22 @@ class Allowance:
 
 
 def delete_trees(
-    node: Node, keys: list[Any], allowed: Allowance, using: str, *, patient: bool
+    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
 ) -> Stepped:
     """Delete rows of `keys` that others refer to, with those. See Note [Whole rows]."""
-    on = backends.on(using)
     leaves = (sub.field for top in node.all for sub in top.below)
     if patient and not allowed.in_parts and all(on.goes_first(f, using=using) for f in leaves):
-        return _RootsFirst(using, allowed).step(node, keys)
-    return _LeavesFirst(using, allowed, patient=patient).step(node, keys)
+        return _RootsFirst(on, using, allowed).step(node, keys)
+    return _LeavesFirst(on, using, allowed, patient=patient).step(node, keys)
 
 
 class _Tree:
     """The rows of some roots, with all that refers to them, in one transaction."""
 
-    def __init__(self, using: str, allowed: Allowance, *, patient: bool = True) -> None:
-        self.using, self.allowed, self.patient = using, allowed, patient
-        self.on = backends.on(using)
+    def __init__(
+        self, on: Statements, using: str, allowed: Allowance, *, patient: bool = True
+    ) -> None:
+        self.on, self.using, self.allowed, self.patient = on, using, allowed, patient
         self.counts: Counts = defaultdict(Counter)
         self.roots = self.changed = 0
 

@@ -73,9 +73,11 @@ def verify(
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     away = (*AWAY, *interruptions)
-    done.unreachable = circuit_breaker.in_each_log(
-        database, lambda using, _: _verify_log(using, deadline, done, away), away
-    )
+    access = circuit_breaker.Access(done.database, away)
+    for using in access:
+        with access.work(using):
+            _verify_log(using, deadline, done, away)
+    done.unreachable = access.reason
     return done
 
 

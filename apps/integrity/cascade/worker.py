@@ -35,9 +35,10 @@ from .blockers import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..backends.connections import Away
+    from ..control.circuit_breaker import Access
     from ..log import Claim, Claimed
 
 logger = logger_of("integrity.cascade")
@@ -77,80 +78,84 @@ def drain(
     `owner` names the task that asks. Where it runs `again` (the broker delivered its message once
     more, because the process that had it died), it takes over at once what it had claimed.
     """
-    done = Drained(database=relations.catalogue().database(database))
+    database = relations.catalogue().database(database)
     away = (*connections.AWAY, *interruptions)
-    deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-
-    def work(using: str, healed: Callable[[], None]) -> None:
-        if again:
-            log.take_over(done.database, owner=owner, using=using)
-        _drain_log(using, owner, deadline, done, away, healed)
-
-    hindered = circuit_breaker.in_each_log(database, work, away, writes=True)
-    done.unreachable = hindered or done.unreachable
-    return done
-
-
-def _drain_log(
-    using: str,
-    owner: str,
-    deadline: float,
-    done: Drained,
-    away: Away,
-    healed: Callable[[], None],
-) -> None:
     settings = conf.current()
-    paces = Paces(
-        settings.statement_rows,
-        most=settings.statement_rows_max,
-        seconds=settings.statement_seconds,
-        recall=partial(circuit_breaker.step_rows, done.database, using=using),
-    )
-    try:
-        while not done.more:
-            claim = log.claim(
-                done.database,
-                using=using,
-                limit=settings.claim_keys,
-                lease_seconds=settings.lease_seconds,
-                owner=owner,
-            )
-            if claim is None:
-                return
-            failpoints.reached(Phase.CLAIMED)
-            until = min(deadline, time.monotonic() + settings.turn_seconds)
-            with lease.renewed(claim, lease_seconds=settings.lease_seconds):
-                _Run(paces, done, until, away).work(claim, patient=not were_locked(claim))
-            healed()
-            done.more = time.monotonic() >= deadline
-            # Before the first claim, others have asked.
-            if actions.is_paused(done.database, using=using):
-                return
-    finally:
-        if (learned := paces.learned()) is not None:
-            with contextlib.suppress(Error):  # else the next run learns it anew
-                circuit_breaker.remember_step_rows(done.database, learned, using=using)
+    deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)
+    run = _Run(Drained(database=database), deadline, away, settings)
+    access = circuit_breaker.Access(database, away, writes=True)
+    for using in access:
+        with access.work(using):
+            if again:
+                log.take_over(database, owner=owner, using=using)
+            run.drain(access, using, owner)
+    run.done.unreachable = access.reason or run.done.unreachable
+    return run.done
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """One claim at work, and the parts that it is halved into."""
+    """Claims of one child database at work, one after the other; `done` is what came of it."""
 
-    paces: Paces
     done: Drained
-    until: float
+    deadline: float
     away: Away
+    settings: conf.Settings
+    #: Those of the log at hand.
+    paces: Paces = field(init=False)
+    #: When the time slice of the claim at hand is over.
+    until: float = field(init=False)
 
-    def work(self, claim: Claim, *, patient: bool = True) -> None:
+    def drain(self, access: Access, using: str, owner: str) -> None:
+        """Work on claims from one log, until none is due or time is up."""
+        settings, database = self.settings, self.done.database
+        self.paces = Paces(
+            settings.statement_rows,
+            most=settings.statement_rows_max,
+            seconds=settings.statement_seconds,
+            recall=partial(circuit_breaker.step_rows, database, using=using),
+        )
+        try:
+            while not self.done.more:
+                claim = log.claim(
+                    database,
+                    using=using,
+                    limit=settings.claim_keys,
+                    lease_seconds=settings.lease_seconds,
+                    owner=owner,
+                )
+                if claim is None:
+                    return
+                failpoints.reached(Phase.CLAIMED)
+                self.until = min(self.deadline, time.monotonic() + settings.turn_seconds)
+                with lease.renewed(claim, lease_seconds=settings.lease_seconds):
+                    self.work(claim, patient=not were_locked(claim))
+                access.healed(using)
+                self.done.more = time.monotonic() >= self.deadline
+                # Before the first claim, others have asked.
+                if actions.is_paused(database, using=using):
+                    return
+        finally:
+            if (learned := self.paces.learned()) is not None:
+                with contextlib.suppress(Error):  # else the next run learns it anew
+                    circuit_breaker.remember_step_rows(database, learned, using=using)
+
+    def work(self, claim: Claim, *, patient: bool) -> None:
         """Work on the claim for its time slice, and put back what is stuck."""
-        removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        time_slice = TimeSlice(
+            claim, self.until, self.paces, self.done.rows, away=self.away, patient=patient
+        )
         stuck: Mapping[int, tuple[Obstacle, ...]] = {}
         interruption: Exception | None = None
         try:
-            stuck = self._time_slice(claim, removed, patient=patient)
+            stuck = self._stuck(time_slice)
         except self.away as raised:
             interruption = raised
-        claim = log.with_rows(claim, removed)
+        self.done.rows = time_slice.rows
+        self.done.finished += time_slice.finished
+        self.done.kept += time_slice.kept
+        if interruption is not None or stuck:
+            claim = log.with_rows(claim, time_slice.removed)
         if interruption is not None and not self._waits(claim, interruption):
             self._interrupted(claim, interruption)
             raise interruption
@@ -158,29 +163,17 @@ class _Run:
             held = tuple(each for each in claim.cascades if each.id in stuck)
             self._put_back(dataclasses.replace(claim, cascades=held), stuck)
 
-    def _time_slice(
-        self, claim: Claim, removed: dict[int, Counter[str]], *, patient: bool
-    ) -> Mapping[int, tuple[Obstacle, ...]]:
+    def _stuck(self, time_slice: TimeSlice) -> Mapping[int, tuple[Obstacle, ...]]:
+        """Return the obstacles of each cascade that the slice could not finish."""
+        claim = time_slice.claim
         try:
-            with connections.watched(claim.database):
-                time_slice = TimeSlice(
-                    claim,
-                    self.until,
-                    self.paces,
-                    self.done.rows,
-                    removed,
-                    away=self.away,
-                    patient=patient,
-                )
-                stuck = time_slice.run()
+            return time_slice.run()
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
+            connections.require_working(claim.database, error)
             found = obstacle(error, live_check.relations_of(claim), claim.database)
             return dict.fromkeys((each.id for each in claim.cascades), (found,))
-        self.done.finished += time_slice.finished
-        self.done.kept += time_slice.kept
-        return stuck
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:
         """Let a claim wait where only a database of its parents is hindered: others may not."""

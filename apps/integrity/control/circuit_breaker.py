@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 from django.db.models.functions import Now
 
 from .. import conf, log, relations
-from ..backends.connections import AWAY, Away, is_alive, reach, warn_once, watched
+from ..backends.connections import (
+    AWAY,
+    Away,
+    is_alive,
+    reach,
+    require_working,
+    warn_once,
+    watched,
+)
 from ..backends.errors import database_of, words_of
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..isolation.loggers import logger_of
@@ -25,7 +33,7 @@ from . import identity
 from .actions import pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 logger = logger_of("integrity.control")
@@ -59,67 +67,91 @@ def hindrance(database: str, *, using: str, writes: bool = True) -> Hindrance | 
     return Hindrance(known.reason, unreachable=True, probe=probe)
 
 
-class Work(Protocol):
-    """Work on a child database, as one log knows it."""
+@dataclass(slots=True)
+class Access:
+    """Work on a child database, for each log that lets it start now.
 
-    def __call__(self, using: str, healed: Callable[[], None], /) -> object:
-        """Do it; call `healed` as soon as some of it succeeded."""
-
-
-def in_each_log(database: str, work: Work, away: Away = AWAY, *, writes: bool = False) -> str:
-    """Call `work` for each log whose work on `database` may start now.
-
-    Not while an operator paused it, nor before the next probe is due. Return why the database
-    cannot be worked on, as a sentence without its subject, or "". What is found is noted in every
+    Iterate over it, and do the work for each alias inside `work`. What is found is noted in every
     log that answers. A log, or a parents' database that one needs, hinders no other log.
-    `writes` says that the work writes into the database.
     """
-    logs, hinders = answering_logs(), list[str]()
-    found: dict[str, Hindrance | None] = {}
-    try:
-        for using in logs:
-            with _waiting(database, hinders), watched(using):
-                found[using] = hindrance(database, using=using, writes=writes)
+
+    database: str
+    #: What ends all of it.
+    interrupts: Away = AWAY
+    #: Whether the work writes into the database.
+    writes: bool = field(default=False, kw_only=True)
+    #: Why the database cannot be worked on, as a sentence without its subject, or "".
+    reason: str = field(default="", init=False)
+    _ended: bool = field(default=False, init=False)
+    #: The logs that note it as hindered. See Note [Healed].
+    _hindered: set[str] = field(default_factory=set, init=False)
+
+    def __iter__(self) -> Iterator[str]:
+        """The logs for which work may start now.
+
+        Not those of which an operator paused it, nor before the next probe is due.
+        """
+        found = self._hindrances()
         if all(each and not each.probe for each in found.values()):
-            hinders += [each.reason for each in found.values() if each and each.unreachable]
-            return next(iter(hinders), "")
-        reach(database)
-        if any(each and each.unreachable for each in found.values()):
-            with contextlib.suppress(Error), watched(database):  # any other, the work will meet
-                identity.touch(database)
+            reasons = [each.reason for each in found.values() if each and each.unreachable]
+            self.reason = self.reason or next(iter(reasons), "")
+            return
+        self._hindered = {using for using, each in found.items() if each and each.unreachable}
+        with self.work(self.database, heals=False):
+            reach(self.database)
+            if self._hindered:
+                # Any error that says nothing of the database is met by the work again.
+                with contextlib.suppress(Error), watched(self.database):
+                    identity.touch(self.database)
         for using, each in found.items():
-            if each is None or each.unreachable:
-                with _waiting(database, hinders), watched(using):
-                    _work(database, using, work, hindered=each is not None)
-    except away as raised:
-        return lost(database, raised)
-    return next(iter(hinders), "")
+            if self._ended:
+                return
+            if (each is None or each.unreachable) and self._belongs(using):
+                yield using
 
+    def _belongs(self, using: str) -> bool:
+        """Return whether the child database is that of this log's parents: see identity.py."""
+        with self.work(using, heals=False):
+            if not _refused(self.database, using=using):
+                return True
+            self.healed(using)
+        return False
 
-def _work(database: str, using: str, work: Work, *, hindered: bool) -> None:
-    """See Note [Healed] in this module's docstring."""
-    noted = not hindered
+    def _hindrances(self) -> dict[str, Hindrance | None]:
+        found: dict[str, Hindrance | None] = {}
+        for using in answering_logs():
+            with self.work(using, heals=False):
+                found[using] = hindrance(self.database, using=using, writes=self.writes)
+            if self._ended:
+                return {}
+        return found
 
-    def healed() -> None:
-        nonlocal noted
-        if not noted:
-            noted = True
-            reachable(database, using=using)
+    @contextlib.contextmanager
+    def work(self, using: str, *, heals: bool = True) -> Iterator[None]:
+        """Around the work for one log. What hinders a database ends the block, and is noted.
 
-    if not _refused(database, using=using):
-        work(using, healed)
-    healed()
+        Where that is another database than the child's, other logs go on.
+        """
+        try:
+            try:
+                yield
+                if heals:
+                    self.healed(using)
+            except Error as error:
+                require_working(using, error)
+                raise
+        except self.interrupts as raised:
+            elsewhere = isinstance(raised, DatabaseHindered) and raised.database != self.database
+            if elsewhere:
+                self.reason = self.reason or lost(self.database, raised)
+            else:
+                self.reason, self._ended = lost(self.database, raised), True
 
-
-@contextlib.contextmanager
-def _waiting(database: str, hinders: list[str]) -> Iterator[None]:
-    """Note that the work waits for another database than the child's, and go on."""
-    try:
-        yield
-    except DatabaseHindered as raised:
-        if raised.database == database:
-            raise
-        hinders.append(waits_for(database, raised))
+    def healed(self, using: str) -> None:
+        """Note that some of the work for that log succeeded. See Note [Healed]."""
+        if using in self._hindered:
+            self._hindered.remove(using)
+            reachable(self.database, using=using)
 
 
 def waits_for(database: str, raised: DatabaseHindered) -> str:
@@ -135,11 +167,11 @@ def _refused(database: str, *, using: str) -> bool:
     One that cannot be asked is hindered, whatever the error: it may belong to other parents.
     """
     try:
-        with watched(database):
-            homes = identity.answering_homes(database, using)
-            met = (identity.meet(database, using=home) for home in homes)
-            mismatch = next(filter(None, met), None)
+        homes = identity.answering_homes(database, using)
+        met = (identity.meet(database, using=home) for home in homes)
+        mismatch = next(filter(None, met), None)
     except Error as error:
+        require_working(database, error)
         alias = database_of(error) or database
         words = words_of(error, connections[alias].vendor)
         raise DatabaseHindered(alias, f"its identity cannot be told, {words}") from error

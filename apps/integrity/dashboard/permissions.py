@@ -153,7 +153,7 @@ def may_view_keys(label: str, request: HttpRequest, site: AdminSite) -> bool:
     A name that nobody knows any more could be any model's.
     """
     try:
-        model = apps.get_model(label)
+        model: relations.Model = apps.get_model(label)
     except (LookupError, ValueError):
         return bool(request.user.is_active and request.user.is_superuser)
     return may_view(model, request, site)
@@ -162,7 +162,7 @@ def may_view_keys(label: str, request: HttpRequest, site: AdminSite) -> bool:
 def tells_nothing(label: str) -> bool:
     """Whether the primary keys of that parent are numbers or UUIDs that the database made up."""
     try:
-        model = apps.get_model(label)
+        model: relations.Model = apps.get_model(label)
     except (LookupError, ValueError):
         return False
     return isinstance(relation.primary_key(model), SURROGATES)

@@ -23,7 +23,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, relations
-from ..models import Cascade
+from ..models import Cascade, Deletion
 from . import tables
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def take_over(database: str, *, owner: str, using: str) -> int:
     For a message that the broker delivers again. Should that run be alive after all, both work,
     and only one of them finishes each cascade.
     """
-    running = tables.cascades(using).filter(
+    running = Cascade.objects.using(using).filter(
         database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
     )
     return running.update(due_at=Now())
@@ -147,7 +147,7 @@ def claim_done(
 
 
 def _due(database: str, using: str) -> QuerySet[Cascade]:
-    return tables.cascades(using).filter(database=database, due_at__lte=Now())
+    return Cascade.objects.using(using).filter(database=database, due_at__lte=Now())
 
 
 def _claim(
@@ -176,7 +176,7 @@ def _hold(
     using = claim.using
     # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
     locks = connections[using].features.has_select_for_update
-    mine = tables.cascades(using) if locks else due
+    mine = Cascade.objects.using(using) if locks else due
     changed = mine.filter(tables.among("pk", [each.id for each in picked], using)).update(
         state=claim.state,
         claim=claim.token,
@@ -184,7 +184,9 @@ def _hold(
         **changes,
     )
     if changed < len(picked):  # only where rows cannot be locked: somebody was faster
-        won = set(tables.cascades(using).filter(claim=claim.token).values_list("pk", flat=True))
+        won = set(
+            Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
+        )
         picked = [each for each in picked if each.id in won]
     return dataclasses.replace(claim, cascades=tuple(picked)) if picked else None
 
@@ -207,7 +209,7 @@ def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
         these = [each for each in unknown if _unknown(each, claim.database) == reason]
         wait = min(each.waited for each in these) / 4
         least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
-        rows = tables.cascades(claim.using).filter(
+        rows = Cascade.objects.using(claim.using).filter(
             tables.among("pk", [each.id for each in these], claim.using)
         )
         if not connections[claim.using].features.has_select_for_update:
@@ -243,7 +245,7 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
     of_deletion = ("pk", "parent", "relation", "key", "targets")
     recorded = {
         pk: {"parent": parent, "relation": relation, "key": key, "targets": targets or {}}
-        for pk, parent, relation, key, targets in tables.deletions(using)
+        for pk, parent, relation, key, targets in Deletion.objects.using(using)
         .filter(named)
         .values_list(*of_deletion)
     }

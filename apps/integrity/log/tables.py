@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
+from django.db.models import Q
 
-from .. import backends
 from ..models import Cascade, Deletion
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ def deletions(using: str) -> QuerySet[Deletion]:
 
 def among(name: str, ids: Sequence[int], using: str) -> Any:
     """The condition that the column `name` holds one of `ids`."""
-    return backends.on(using).among(name, ids)
+    if connections[using].vendor == "postgresql":
+        from ..backends.postgresql.log import among_array
+
+        return among_array(name, ids)
+    return Q(**{f"{name}__in": ids})
 
 
 def locked(rows: QuerySet[Any], using: str, *, patient: bool = False) -> QuerySet[Any]:

@@ -34,7 +34,7 @@ def narrowed(relation: Relation) -> Relation:
 
     Raises `MissingContentType`, or the errors of the database that it asks.
     """
-    generic = generic_of(relation.field)
+    generic = relation.field.generic if isinstance(relation.field, Column) else None
     if generic is None:
         return relation
     field = copy.copy(relation.field)

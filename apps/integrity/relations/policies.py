@@ -222,7 +222,7 @@ def tried(on_delete: OnDelete, field: ForeignKey, using: str) -> Trial:
     return trial
 
 
-#: Field → its `on_delete` that was tried and found usable.
+#: Field → its `on_delete`, adopted or not, that was tried and found usable.
 _usable: WeakKeyDictionary[ForeignKey, OnDelete] = WeakKeyDictionary()
 
 
@@ -241,10 +241,10 @@ def unusable(field: ForeignKey, using: str) -> str:
     Asks no database, and refuses the callable to ask one. PROTECT and RESTRICT are carried out
     before the delete, without their wrappers.
     """
-    on_delete = declared_on_delete(field)
-    if _usable.get(field) is on_delete:
+    given: Any = field.remote_field.on_delete
+    if _usable.get(field) is given:
         return ""
-    policy = policy_of(field)
+    on_delete, policy = declared_on_delete(field), policy_of(field)
     try:
         if not (is_plain(field) or policy.checked_at_once):
             with _no_database():
@@ -254,7 +254,7 @@ def unusable(field: ForeignKey, using: str) -> str:
             return ""  # for its value, as SET() may
         name = callable_name(on_delete)
         return f"its on_delete, {name}, cannot be carried out in another database: {error}"
-    _usable[field] = on_delete
+    _usable[field] = given
     return ""
 
 

@@ -115,6 +115,7 @@ def concrete(model: Model) -> Model:
     return found
 
 
+@functools.lru_cache(maxsize=1_024)
 def primary_key(model: Model) -> Field:
     """The model's primary key."""
     pk = model._meta.pk

@@ -26,7 +26,7 @@ from ..models import Scan
 from .scan_pass import Mode, Pass, Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Container, Sequence
 
     from ..backends.connections import Away
     from ..relations import Relation
@@ -54,30 +54,39 @@ def scan(
     deadline, found = time.monotonic() + seconds, list[Scanned]()
     away = (*AWAY, *interruptions)
 
-    def work(using: str, _healed: Callable[[], None]) -> None:
-        for relation in _chosen(database, labels, using, mode):
-            if found and time.monotonic() >= deadline:
-                return
-            try:
-                with watched(using):
-                    found.append(_scan(relation, database, using, deadline, mode, away))
-            except DatabaseHindered as raised:
-                if raised.database == database:
-                    raise
-                found.append(_waiting(relation, database, raised))
-                if raised.database == using:  # nothing that this log keeps can go on
-                    return
-            except away:
-                raise
-            except Exception as error:  # noqa: BLE001 (its claim ends by itself; others go on)
-                found.append(_failed(relation, database, error))
-
-    unreachable = circuit_breaker.in_each_log(relations.catalogue().database(database), work, away)
+    access = circuit_breaker.Access(relations.catalogue().database(database), away)
+    for using in access:
+        with access.work(using):
+            for relation in _chosen(database, labels, using, mode):
+                if found and time.monotonic() >= deadline:
+                    break
+                scanned, goes_on = _scan_one(relation, using, database, deadline, mode, away)
+                found.append(scanned)
+                if not goes_on:
+                    break
+    unreachable = access.reason
     if not (unreachable or mode.gentle):
         seen = {each.relation for each in found}
         left_out, unreachable = _left_out(database, labels, seen)
         found += left_out
     return found, unreachable or next((each.waits for each in found if each.waits), "")
+
+
+def _scan_one(
+    relation: Relation, using: str, database: str, deadline: float, mode: Mode, away: Away
+) -> tuple[Scanned, bool]:
+    """Return what was seen, and whether anything else that this log keeps can go on."""
+    try:
+        with watched(using):
+            return _scan(relation, database, using, deadline, mode, away), True
+    except DatabaseHindered as raised:
+        if raised.database == database:
+            raise
+        return _waiting(relation, database, raised), raised.database != using
+    except away:
+        raise
+    except Exception as error:  # noqa: BLE001 (its claim ends by itself; others go on)
+        return _failed(relation, database, error), True
 
 
 def _waiting(relation: Relation, database: str, raised: DatabaseHindered) -> Scanned:

@@ -69,21 +69,25 @@ BLOCKER = (
 )
 
 
+def among_array(name: str, ids: Sequence[int]) -> Any:
+    """Return the condition that the log's column `name` holds one of `ids`.
+
+    One parameter: the ORM's list of hundreds takes longer to write than to answer.
+    """
+    if not ids:
+        return Q(pk__in=())  # the ORM knows that this is empty, and asks nobody
+    before, after = IDS.split("%s")
+    return Func(
+        F(name),
+        Value(array(ids)),
+        template=f"%(expressions)s{after})",
+        arg_joiner=f" = ANY({before}",
+        output_field=BooleanField(),
+    )
+
+
 class PostgreSQL(Rows):
     """See `Statements`."""
-
-    def among(self, name: str, ids: Sequence[int]) -> Any:
-        # One parameter: the ORM's list of hundreds takes longer to write than to answer.
-        if not ids:
-            return Q(pk__in=())  # the ORM knows that this is empty, and asks nobody
-        before, after = IDS.split("%s")
-        return Func(
-            F(name),
-            Value(array(ids)),
-            template=f"%(expressions)s{after})",
-            arg_joiner=f" = ANY({before}",
-            output_field=BooleanField(),
-        )
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
