@@ -164,6 +164,8 @@ class Portable:
         for chunk in _chunks(keys):
             rows = locked.filter(StoredIn(F(field.attname), chunk))
             pairs = list(rows.values_list("pk", field.attname)[: limit - len(found)])
+            if not pairs:
+                continue
             pks = prepare_all(pk, (each for each, _ in pairs), using)
             held = prepare_all(field, (key for _, key in pairs), using)
             found.update(zip(pks, held, strict=True))
@@ -236,7 +238,8 @@ class Portable:
         for chunk in _chunks(keys):
             rows = referring.filter(StoredIn(name, chunk)).values_list(field.attname, flat=True)
             present = list(rows[:ROWS_SEEN])  # a key may have a million
-            held |= {*prepare_all(field, present, using)} & {*chunk}
+            if present:
+                held |= {*prepare_all(field, present, using)} & {*chunk}
             if len(present) == ROWS_SEEN or not exact:
                 rest = {*chunk} - held
                 held |= {k for k in rest if referring.filter(StoredIn(name, [k])).exists()}
