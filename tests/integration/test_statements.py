@@ -13,7 +13,6 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from apps.integrity import backends
-from apps.integrity.backends import portable
 from apps.integrity.backends.portable import PARAMETERS, ROWS_SEEN, Portable
 from apps.integrity.backends.postgresql.log import PostgreSQL
 from apps.integrity.models import Cascade, Deletion
@@ -178,14 +177,14 @@ class TestTheKeyIsCheckedTwice:
         form.rows(k1=2)
         rows = QuerySet(model=form.above, using=form.alias)
         moved = rows.order_by("pk")[0].pk
-        find = portable._referring
+        find = Portable.lock_rows
 
         def find_then_move(*args: Any, **kwargs: Any) -> Any:
             found = find(*args, **kwargs)
             rows.filter(pk=moved).update(**{form.key.attname: 2})
             return found
 
-        monkeypatch.setattr(portable, "_referring", find_then_move)
+        monkeypatch.setattr(Portable, "lock_rows", find_then_move)
         options = {"using": form.alias, "patient": True}
         if what == "delete":
             form.on.delete_rows(form.key, [1], 9, **options)

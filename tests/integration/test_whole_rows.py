@@ -10,8 +10,8 @@ import pytest
 from django.db import IntegrityError, connections
 
 from apps.integrity import backends
-from apps.integrity.backends import base
 from apps.integrity.backends.portable import Portable
+from apps.integrity.backends.postgresql import constraints
 from apps.integrity.log import failpoints
 from apps.integrity.log.failpoints import Phase
 from apps.integrity.models import Cascade
@@ -161,7 +161,7 @@ def test_where_a_key_is_checked_at_once_the_leaves_go_first(
     converge: Converge, captured: Captured
 ) -> None:
     """As in tables that somebody made by hand: a foreign key that is not deferrable."""
-    base.constraints.deferred_constraints.cache_clear()
+    constraints.deferred_constraints.cache_clear()
     constraint = "made_by_hand"
     with connections["test_left"].cursor() as cursor:
         cursor.execute(
@@ -177,7 +177,7 @@ def test_where_a_key_is_checked_at_once_the_leaves_go_first(
     finally:
         with connections["test_left"].cursor() as cursor:
             cursor.execute(f"ALTER TABLE left_box DROP CONSTRAINT {constraint}")
-        base.constraints.deferred_constraints.cache_clear()
+        constraints.deferred_constraints.cache_clear()
     deletes = [sql for sql in captured["test_left"] if "DELETE FROM" in sql]
     assert "left_shelf" in deletes[-1]
     assert "left_shelf" not in deletes[0]
