@@ -18,7 +18,7 @@ from ..isolation.loggers import Origin, origin_of
 from ..isolation.redaction import reason_of_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ..log import Claim
     from ..relations import Relation
@@ -80,6 +80,26 @@ def not_known(relation: Relation) -> Obstacle:
             f" scan --relation {relation.label} --full` finds rows that are left"
         ),
     )
+
+
+def obstacles_of(
+    cascade: int,
+    obstacles: Mapping[str, Obstacle],
+    left: Mapping[str, set[int]],
+    unknown: Mapping[str, set[int]],
+    along: Iterable[Relation],
+) -> tuple[Obstacle, ...]:
+    """Return what holds a cascade `along` the relations of its claim. Pure.
+
+    `left` are the cascades that have rows along each relation, `unknown` those of which the log
+    does not say which rows those are. Such a value counts once all else is gone: who gives the
+    cascade up leaves no rows along other relations behind.
+    """
+    found = [each for label, each in obstacles.items() if cascade in left[label]]
+    waiting = {label for label, cascades in left.items() if cascade in cascades} - obstacles.keys()
+    if waiting - {label for label, cascades in unknown.items() if cascade in cascades}:
+        return tuple(found)
+    return (*found, *(not_known(each) for each in along if cascade in unknown[each.label]))
 
 
 class Fate(enum.Enum):

@@ -33,8 +33,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import backends, log, relations
-from ..isolation.loggers import logger_of
+from django.db import transaction
+
+from .. import backends, conf, log, relations
 from ..relations import stored
 from ..relations.generic import narrowed
 from ..relations.keys import as_held, parse_key, writes_text
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 
     from ..log import Claim
     from ..relations import Field, Relation
-
-
-logger = logger_of("integrity.cascade")
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:
@@ -109,6 +107,14 @@ class Held:
             relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
         )
         return {owner for owner, key in gone.items() if key in held}
+
+    def lockable(self, relation: Relation) -> bool:
+        """Return whether some row of the gone parents is held by nobody."""
+        keys, database = list(self.owners(relation, again=False)), self.claim.database
+        on, lock_seconds = self.on[database], conf.current().lock_seconds
+        with transaction.atomic(using=database):
+            on.begin_step(lock_seconds=lock_seconds, using=database)
+            return bool(keys and on.lock_rows(relation.field, keys, 1, using=database))
 
     def kept_along(self, relation: Relation) -> dict[int, int]:
         """Return the cascades whose value a living row holds, with the rows that refer to it.

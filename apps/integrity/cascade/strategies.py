@@ -14,7 +14,7 @@ from django.db import models
 from django.db.models.deletion import Collector
 
 from .. import backends
-from ..exceptions import UnusablePolicy
+from ..exceptions import InvalidKey, UnusablePolicy
 from ..isolation.failures import contained
 from ..relations import relation, stored
 from ..relations.homes import databases_for
@@ -132,6 +132,15 @@ def _lives(field: ForeignKey, value: Any) -> bool:
         backends.on(home).keys_with_rows(target, [stored.prepare(target, key, home)], using=home)
         for home in homes
     )
+
+
+def require_asked(label: str, touched: set[Any], keys: list[Any]) -> None:
+    """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
+    if not touched <= set(keys):
+        raise InvalidKey(
+            f"{label}: rows hold keys that only the column's collation takes for those of"
+            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
+        )
 
 
 STEPS: dict[Way, Step] = {

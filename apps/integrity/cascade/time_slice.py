@@ -29,20 +29,21 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections, transaction
 
 from .. import conf, log
+from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
-from ..exceptions import DatabaseHindered, InvalidKey, RowsKept
+from ..exceptions import DatabaseHindered, RowsKept
 from ..log import failpoints
 from ..log.failpoints import Phase
 from ..relations.plan import Way, plan
 from ..signals import cascade_finished
-from .blockers import LOCKED, Obstacle, failed, not_known
+from .blockers import LOCKED, Obstacle, failed, obstacles_of
 from .live_check import Held
-from .strategies import COLLECTOR_ROWS, STEPS, each_of
+from .strategies import COLLECTOR_ROWS, STEPS, each_of, require_asked
 from .trees import Allowance, TooManyLeaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from ..backends.batch_size import Pace, Paces
     from ..backends.connections import Away
@@ -186,7 +187,7 @@ class TimeSlice:
         began, allowed = time.monotonic(), self._allowance(relation, way, pace)
         with (
             transaction.atomic(using=database),
-            connections[database].execute_wrapper(partial(_timed, took)),
+            connections[database].execute_wrapper(partial(timed, took)),
             given_up(database, self.away),
         ):
             on, lock_seconds = self.held.on[database], conf.current().lock_seconds
@@ -197,7 +198,7 @@ class TimeSlice:
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
             if touched:
-                _require_asked(relation, touched, keys)
+                require_asked(relation.label, touched, keys)
                 if touched - self.held.owners(relation).keys():
                     raise _CameBack
             failpoints.reached(Phase.REMOVED)
@@ -224,11 +225,11 @@ class TimeSlice:
     def _explain(self, relation: Relation, cascades: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
         if not self.patient:
-            free = self._lockable(relation)
+            free = self.held.lockable(relation)
             alone = len(cascades) == 1
             if not (alone and free):
                 apart = free and not alone and not self.changed
-                self._note(relation, Trouble.CONTENTION, LOCKED, apart=apart)
+                self._note_locked(relation, apart=apart)
                 return
             self.patient = True
         before = self.changed
@@ -242,7 +243,7 @@ class TimeSlice:
             self._failed(relation, error)
         else:
             if self.changed == before and not self.patient:
-                self._note(relation, Trouble.CONTENTION, LOCKED)
+                self._note_locked(relation)
 
     def _require_gone(self, relation: Relation, cascades: set[int]) -> None:
         """Raise `RowsKept` where a step that waited for every lock has left rows as they were."""
@@ -250,18 +251,9 @@ class TimeSlice:
         if self.held.left_along(relation) & cascades:
             raise RowsKept(relation.label, self.database)
 
-    def _lockable(self, relation: Relation) -> bool:
-        """Return whether some row of the gone parents is held by nobody."""
-        keys, on = list(self.held.owners(relation, again=False)), self.held.on[self.database]
-        with transaction.atomic(using=self.database):
-            on.begin_step(lock_seconds=conf.current().lock_seconds, using=self.database)
-            return bool(keys and on.lock_rows(relation.field, keys, 1, using=self.database))
-
-    def _note(
-        self, relation: Relation, trouble: Trouble, reason: str, *, apart: bool = False
-    ) -> None:
+    def _note_locked(self, relation: Relation, *, apart: bool = False) -> None:
         self.obstacles[relation.label] = Obstacle(
-            relation=relation.label, trouble=trouble, reason=reason, apart=apart
+            relation=relation.label, trouble=Trouble.CONTENTION, reason=LOCKED, apart=apart
         )
 
     def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Obstacle, ...]]:
@@ -272,8 +264,10 @@ class TimeSlice:
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
         self._finish(complete)
         failpoints.reached(Phase.FINISHED)
-        stuck = {pk: self._obstacles_of(pk, left, unknown) for pk in unfinished}
-        stuck = {pk: found for pk, found in stuck.items() if found}
+        stuck = dict[int, tuple[Obstacle, ...]]()
+        for pk in unfinished:
+            if found := obstacles_of(pk, self.obstacles, left, unknown, self.held.relations):
+                stuck[pk] = found
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
         log.release(claim, again, reason="")
         return stuck
@@ -301,42 +295,3 @@ class TimeSlice:
                 using=claim.using,
                 deletions=tuple(deletions),
             )
-
-    def _obstacles_of(
-        self, cascade: int, left: Mapping[str, set[int]], unknown: Mapping[str, set[int]]
-    ) -> tuple[Obstacle, ...]:
-        """Return what holds a cascade.
-
-        A value that is not known counts once all else is gone: who gives such a cascade up leaves
-        no rows along other relations behind.
-        """
-        found = [each for label, each in self.obstacles.items() if cascade in left[label]]
-        if any(
-            cascade in cascades - unknown[label] and label not in self.obstacles
-            for label, cascades in left.items()
-        ):
-            return tuple(found)
-        found += [
-            not_known(relation)
-            for relation in self.held.relations
-            if cascade in unknown[relation.label]
-        ]
-        return tuple(found)
-
-
-def _timed(took: list[float], execute: Callable[..., Any], *arguments: Any) -> Any:
-    """Around each statement of a step, as Django's `execute_wrapper` calls it."""
-    began = time.monotonic()
-    try:
-        return execute(*arguments)
-    finally:
-        took.append(time.monotonic() - began)
-
-
-def _require_asked(relation: Relation, touched: set[Any], keys: list[Any]) -> None:
-    """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
-    if not touched <= set(keys):
-        raise InvalidKey(
-            f"{relation.label}: rows hold keys that only the column's collation takes for those of"
-            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
-        )
