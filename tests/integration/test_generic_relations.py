@@ -523,14 +523,14 @@ class TestStatements:
     ) -> None:
         field = generic.narrowed(relations.catalogue().relation(LEAVES)).field
         moved, _ = leaf(Plant, 7), leaf(Plant, 7)
-        find = portable._referring
+        find = portable.Portable.lock_rows
 
         def find_then_move(*args: Any, **kwargs: Any) -> Any:
             found = find(*args, **kwargs)
             Leaf.objects.filter(pk=moved.pk).update(content_type_id=id_of(Weed))
             return found
 
-        monkeypatch.setattr(portable, "_referring", find_then_move)
+        monkeypatch.setattr(portable.Portable, "lock_rows", find_then_move)
         portable.Portable().delete_rows(field, ["7"], 9, using="test_lite", patient=True)
         assert left(moved)
 

@@ -133,6 +133,13 @@ class Held:
         )
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
 
+    def free_along(self, relation: Relation) -> set[int]:
+        """Return the cascades whose value no living row held at the last look.
+
+        Those of a parent that had no value in that field are neither free nor kept.
+        """
+        return {*self._gone(relation, again=False)}
+
     def unknown_along(self, relation: Relation) -> set[int]:
         """Return the cascades of which the log does not say what the relation's rows hold.
 

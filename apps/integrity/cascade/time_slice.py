@@ -276,11 +276,11 @@ class TimeSlice:
         """End what kept all of its rows; the rest is done, and will be verified."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
         for relation in self.held.relations if complete else ():
-            here = self.held.kept_along(relation)
-            free |= complete.keys() - here.keys()
-            for pk in complete.keys() & here.keys():
-                kept.setdefault(pk, {})[relation.label] = here[pk]
+            free |= self.held.free_along(relation)
+            for pk, number in self.held.kept_along(relation).items():
+                kept.setdefault(pk, {})[relation.label] = number
         barrier = self.held.on[claim.database].next_transaction(using=claim.database)
+        kept = {pk: rows for pk, rows in kept.items() if pk in complete}
         whole = {pk: rows for pk, rows in kept.items() if pk not in free}
         if kept:
             log.note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
