@@ -138,7 +138,8 @@ class TestPaces:
 
 
 @pytest.mark.parametrize(
-    ("dispatched", "hands"), [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (10**6, dispatch.HANDS_MAX)]
+    ("dispatched", "workers"),
+    [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (10**6, dispatch.WORKERS_MAX)],
 )
-def test_a_burst_wakes_more_workers_than_one_up_to_a_bound(dispatched: int, hands: int) -> None:
-    assert dispatch.hands(dispatched) == hands
+def test_a_burst_wakes_more_workers_than_one_up_to_a_bound(dispatched: int, workers: int) -> None:
+    assert dispatch.workers_to_wake(dispatched) == workers

@@ -1,4 +1,4 @@
-"""The relations as a flowchart in Mermaid, which code hosts draw. Pure."""
+"""A flowchart of the relations in Mermaid, which code hosts draw. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
     from ..report import RelationRow
 
-#: Stands in a label as it is; anything else becomes a character code, which cannot end the label.
+#: Written into a label as they are. Any other character is written as a code, so that no label
+#: can be ended early.
 PLAIN = frozenset("_.,- ")
 
 
 def flowchart(rows: Sequence[RelationRow]) -> str:
-    """Parents' databases on the left, children's on the right, an edge for each relation."""
+    """Return the chart: parents on the left, children on the right, an edge for each relation."""
     parents, children = report.columns(rows)
     ends, begins = _ids("parent", parents), _ids("child", children)
     edges = [
@@ -29,7 +30,7 @@ def flowchart(rows: Sequence[RelationRow]) -> str:
 
 
 def _ids(kind: str, column: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], str]:
-    """A name that needs no quotes for each label of each database."""
+    """Return a node id for each label of each database."""
     pairs = [(database, label) for database, labels in column.items() for label in labels]
     return {pair: f"{kind}{at}" for at, pair in enumerate(pairs)}
 
@@ -45,5 +46,5 @@ def _boxes(
 
 
 def _quoted(text: str) -> str:
-    plain = (each if each.isalnum() or each in PLAIN else f"#{ord(each)};" for each in text)
+    plain = (char if char.isalnum() or char in PLAIN else f"#{ord(char)};" for char in text)
     return f'"{"".join(plain)}"'

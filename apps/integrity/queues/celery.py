@@ -1,7 +1,7 @@
-"""Celery shells over the engine, and the only module that knows Celery.
+"""Celery's tasks, and how their messages are sent.
 
-A message says "look after database X": it carries an alias and never a key, so any later message
-makes good for any lost one, and a forged one has no victim.
+A message names a database and never a key. So any later message does the work of one that was
+lost, and a forged message can do no harm to a row.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ logger = logger_of("integrity.tasks")
 WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
 #: See Note [A pile of ticks].
 TICK_SECONDS_MIN = 1.0
-#: What Celery acts upon by its class, besides a task's `throws`: Retry, Ignore and Reject; its own.
+#: Errors that Celery handles by their class, besides a task's `throws`: Retry, Ignore, Reject.
 MEANT_FOR_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
 #: What ends a time slice: the time limit of a task.
 INTERRUPTIONS = (SoftTimeLimitExceeded,)
-#: The header that tells what the sender's clock says.
+#: The header with the time of the sender's clock.
 SENT = "integrity_sent_at"
 
 
 class Bounded(Task[..., None]):
-    """A task of this app. A database that is not there is worth a line, not a traceback.
+    """A task of this app. An unknown database name is logged as one line, without a traceback.
 
-    Note [Options of our tasks]: what the promises rest on is set here, so that it holds in any
-    project, whatever its `task_acks_late` and limits are. A message is acknowledged when its task
-    has ended, and given out again when the process that ran it was killed; a task is asked to hand
-    over before it is killed. `task_annotations` override these: checks/celery.py names that.
+    Note [Options of our tasks]: the guarantees rest on these options, so they are set here and hold
+    in any project, whatever its `task_acks_late` and limits are. A message is acknowledged when its
+    task has ended, and delivered again when the process that ran it was killed. A task is asked to
+    stop before it is killed. `task_annotations` override the options; checks/celery.py warns.
 
-    Note [What a failed task says]: Celery writes the text of a task's error, and of all that it was
-    raised from, into the worker's log, the events that Flower shows, and the result backend. So
-    one that Celery runs fails with a `TaskFailed`, which quotes no row and is raised from nothing;
-    its traceback is the code that the error came through. The error itself is logged at DEBUG. A
-    task that is called as a function raises what it meets, as any function does.
+    Note [What a failed task says]: Celery writes the text of a task's error, and of its causes,
+    into the worker's log, the events that Flower shows, and the result backend. So a task that
+    Celery runs fails with a `TaskFailed`, which quotes no row and has no cause; its traceback is
+    the code that the error passed through. The error itself is logged at DEBUG. A task that is
+    called as a function raises the original error.
     """
 
     acks_late = True
@@ -86,41 +86,41 @@ class Bounded(Task[..., None]):
         raise _alone(failure)
 
     def on_failure(self, exc: Exception, *args: Any) -> None:
-        """Celery's hook, in the worker's process."""
+        """Log an unknown name. Celery calls this in the worker's process."""
         if isinstance(exc, UnknownName):
             logger.warning("%s: %s", self.name, exc)
         super().on_failure(exc, *args)
 
 
 def _alone(error: Exception) -> Exception:
-    """Return the error without those that it was raised from, and without their texts."""
+    """Return the error without its causes, whose texts may quote rows."""
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     return error
 
 
 class Tick(Bounded):
-    """A task that beat starts, with no argument.
+    """A task that beat starts, without arguments.
 
-    Note [A pile of ticks]: a worker that was stopped finds every tick of the meantime. Each would
-    do the same work, so a process passes over those that it takes within a second of the last one
-    that it worked on. Its own clock tells that, and not beat's.
+    Note [A pile of ticks]: a worker that was stopped finds the ticks of all that time. Each would
+    do the same work, so a process skips a tick that it takes within a second of the last one that
+    it worked on, by its own clock.
     """
 
     begun_at: float | None = None
 
     def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **given: Any) -> Any:
-        """Tell by the message what the sender's clock says; only `doctor` looks at it."""
+        """Send the task with the time of the sender's clock, which `doctor` compares."""
         told = {**(headers or {}), SENT: clocks.own()}
         return super().apply_async(*args, headers=told, **given)
 
     def sent_at(self) -> float | None:
-        """Return what the sender's clock said; of a message that is a moment old."""
+        """Return the time of the sender's clock, or None."""
         told = getattr(self.request, SENT, None)
         return told if isinstance(told, float) and math.isfinite(told) else None
 
     def is_repeated(self) -> bool:
-        """Return whether this process began the same tick a moment ago; if not, it begins now."""
+        """Return whether this process began the same tick a moment ago; if not, note the time."""
         if self.request.called_directly or self.request.is_eager:
             return False
         now = time.monotonic()
@@ -130,14 +130,14 @@ class Tick(Bounded):
         return False
 
     def on_failure(self, exc: Exception, *args: Any) -> None:
-        """Let the next one try again at once."""
+        """Let the next tick try again at once."""
         self.begun_at = None
         super().on_failure(exc, *args)
 
 
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
 def dispatch_deletions(self: Tick, using: str | None = None) -> None:
-    """Fan recorded deletions of one log (or of all) out, then wake each database that has work."""
+    """Dispatch the recorded deletions of one log, or of all, and wake each database with work."""
     failpoints.reached(Phase.RECEIVED)
     if using is None and self.is_repeated():
         return
@@ -153,7 +153,7 @@ def _dispatch(using: str) -> None:
     for number, fresh in dispatch.fan_out(using):
         failpoints.reached(Phase.DISPATCHED)
         for database in sorted(fresh):
-            for _ in range(dispatch.hands(number)):
+            for _ in range(dispatch.workers_to_wake(number)):
                 publish_cascade(database)
         woken |= fresh
     for database in sorted(dispatch.overdue(using) - woken):
@@ -162,7 +162,7 @@ def _dispatch(using: str) -> None:
 
 @shared_task(name="integrity.cascade", base=Bounded, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
-    """Work on what is due in one child database; hand over to the next message when time is up."""
+    """Cascade what is due in a child database; send the next message when time is up."""
     failpoints.reached(Phase.RECEIVED)
     outcome = work_once(
         Job.CASCADE,
@@ -177,27 +177,27 @@ def cascade_into(self: Task[..., None], database: str) -> None:
 
 @shared_task(name="integrity.verify", base=Bounded)
 def verify_in(database: str) -> None:
-    """Probe finished cascades of one child database; wake it again if rows came late."""
+    """Verify finished cascades of a child database; wake it again if rows came late."""
     _publish_next(work_once(Job.VERIFY, database, interruptions=INTERRUPTIONS), database)
 
 
 @shared_task(name="integrity.scan", base=Tick, bind=True)
 def scan_for_orphans(self: Tick, database: str | None = None) -> None:
-    """Go on scanning one child database for a moment; without one, wake each that is due."""
+    """Scan a child database for one time slice; without an alias, wake each that is due."""
     if database is None:
         if self.is_repeated():
             return
         logs = circuit_breaker.answering_logs()
-        for each in relations.catalogue().child_databases:
-            if any(scan.due(each, using=using) for using in logs):
-                _publish(scan_for_orphans, each)
+        for alias in relations.catalogue().child_databases:
+            if any(scan.due(alias, using=using) for using in logs):
+                _publish(scan_for_orphans, alias)
         return
     work_once(Job.SCAN, database, interruptions=INTERRUPTIONS)
 
 
 @shared_task(name="integrity.maintain", base=Tick, bind=True)
 def maintain(self: Tick) -> None:
-    """Tend each log, and wake verification where it is due."""
+    """Maintain each log, and wake verification where it is due."""
     if self.is_repeated():
         return
     with Attempts(INTERRUPTIONS) as attempts:
@@ -215,22 +215,22 @@ def _publish_next(outcome: Outcome, database: str) -> None:
 
 
 def publish_dispatch(using: str) -> None:
-    """Send the wake-up for a log. Raises whatever the broker raises, soon."""
+    """Send a message for a log. Raises what the broker raises, within `wakeup_timeout_seconds`."""
     _publish(dispatch_deletions, using)
 
 
 def publish_cascade(database: str) -> None:
-    """Send the wake-up for a child database. Raises whatever the broker raises, soon."""
+    """Send a message for a child database. Raises as `publish_dispatch` does."""
     _publish(cascade_into, database)
 
 
 def is_eager() -> bool:
-    """Whether Celery is to call tasks in place: then there is no broker to ask or to tell."""
+    """Return whether Celery calls tasks in place; then no broker is needed."""
     return bool(current_app.conf.task_always_eager)
 
 
 def _publish(task: Task[..., None], alias: str) -> None:
-    """Publish through a private pool whose sockets give up early; call an eager task in place.
+    """Publish through a pool of our own, with short socket timeouts; run an eager task in place.
 
     Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
     Redis; `retry=False` alone waits six seconds in the connection's own retries.
@@ -248,7 +248,7 @@ def _publish(task: Task[..., None], alias: str) -> None:
 
 
 def _impatient(seconds: float) -> Any:
-    """A connection whose sockets give up after so long. See Note [Bounded publishing]."""
+    """Return a connection with that timeout on its sockets. See Note [Bounded publishing]."""
     return current_app.connection_for_write(
         transport_options={
             **current_app.conf.broker_transport_options,
@@ -260,7 +260,7 @@ def _impatient(seconds: float) -> Any:
 
 
 def ask_broker(seconds: float = 1.0) -> doctor.Broker:
-    """Whether the broker answers, and what workers that answer within `seconds` take from."""
+    """Return whether the broker answers, and which queues have a worker that answers in time."""
     with _impatient(seconds) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=seconds)
@@ -270,16 +270,16 @@ def ask_broker(seconds: float = 1.0) -> doctor.Broker:
             return doctor.Broker(unreachable=reason_of_error(error))
     if replies is None:
         return doctor.Broker()
-    names = (each["name"] for queues in replies.values() for each in queues)
+    names = (queue["name"] for queues in replies.values() for queue in queues)
     return doctor.Broker(consumers=Counter(names))
 
 
 def _waiting(queue: str, producer: Any) -> int:
-    """How many messages nobody has taken yet.
+    """Return how many messages wait in the queue.
 
-    Note [Enough messages]: each message is about all that is due, so those that wait for a worker
-    that is away say as much as a thousand more, and the next sweep sends again. Those of
-    verification and scans find room behind a busy queue of wake-ups.
+    Note [Enough messages]: each message stands for everything that is due, so no more are sent
+    while enough of them wait; the next sweep sends again. Verification and scans have a higher
+    limit, so that a queue full of cascade messages leaves room for them.
     """
     bound: Any = current_app.amqp.queues[queue].bind(producer.channel)
     return int(bound.queue_declare().message_count)

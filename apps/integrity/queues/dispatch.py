@@ -1,6 +1,6 @@
-"""Recorded deletions → cascades, one per child database → the databases that have work.
+"""Split recorded deletions into cascades, one for each child database, and name what is due.
 
-Found by state, never by `id > last`: a lower id may commit later.
+Deletions are found by their state, never by `id > last`: a lower id may commit later.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from ..relations import discovery
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Workers of one child database that a burst of deletions wakes at once.
-HANDS_MAX = 8
+#: The most workers that one burst of deletions wakes for a child database.
+WORKERS_MAX = 8
 
 
 def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     """Dispatch all recorded deletions of one log, a transaction at a time.
 
-    Gives after each how many it dispatched and where there is work now. The first one is a claim's
-    worth, each next one twice as much: the work begins while the rest is dispatched. Several at
-    once share it. Raises `UnknownName` for a database without a log.
+    Yield after each transaction the number of deletions and the child databases with new work. The
+    first transaction takes as many deletions as one claim and each later one twice as many, so
+    that work begins while the rest is dispatched. Processes that dispatch at the same time share
+    the deletions. Raises `UnknownName` for a database without a log.
     """
     using, settings = discovery.log_database(using), conf.current()
     number = limit = min(settings.claim_keys, settings.dispatch_keys)
-    while number == limit:  # less is all that was there: what came since has its own wake-up
+    while number == limit:  # fewer: none is left, and later deletions send a message of their own
         number, databases = log.dispatch(using=using, limit=limit)
         yield number, databases
         if number == limit:
@@ -36,27 +37,30 @@ def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
 
 
 def overdue(using: str) -> frozenset[str]:
-    """Child databases with due cascades, once those that kill their workers are blocked."""
+    """Return the child databases with due cascades.
+
+    Cascades that have killed several workers are blocked first.
+    """
     log.block_lost(using=using)
     return log.due_databases(using=using)
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:
-    """`fan_out` one log; gives the number dispatched and every child database with due cascades."""
+    """Dispatch one log. Return the number of deletions, and each child database with due work."""
     number = sum(dispatched for dispatched, _ in fan_out(using))
     return number, overdue(discovery.log_database(using))
 
 
-def hands(dispatched: int) -> int:
-    """How many workers of one child database are woken for so many new deletions. Pure.
+def workers_to_wake(dispatched: int) -> int:
+    """Return how many workers of a child database to wake for that many new deletions. Pure.
 
-    One for each claim, a few at most: those for whom nothing is left look once and go.
+    One for each claim, up to `WORKERS_MAX`. A worker that finds nothing left costs one query.
     """
-    return min(-(-max(dispatched, 1) // conf.current().claim_keys), HANDS_MAX)
+    return min(-(-max(dispatched, 1) // conf.current().claim_keys), WORKERS_MAX)
 
 
 def sweep_all() -> tuple[int, frozenset[str]]:
-    """`sweep` over every log of the project that answers."""
+    """Dispatch every log that answers. Return the total, and all databases with due work."""
     total, due = 0, frozenset[str]()
     for using in circuit_breaker.answering_logs():
         with tolerated(using):

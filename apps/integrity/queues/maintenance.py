@@ -1,4 +1,4 @@
-"""What a log needs once in a while, whoever does it: beat's task, or a process without Celery."""
+"""Periodic maintenance of a log, for beat's task and for a process without Celery."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> frozenset[str]:
-    """Tend one log: mend what a death left, repair, tell alarms, purge one batch of each table.
+    """Maintain one log: repair, settle, raise alarms, and purge one batch of each table.
 
-    Return the child databases with cascades to verify. Beat's sign of life comes first; `clock` is
-    that of the process that asked for this. A step that fails is logged, and keeps no other step
-    waiting.
+    Return the child databases with cascades to verify. The heartbeat of beat comes first; `clock`
+    is the clock of the process that asked for the maintenance. A step that fails is logged, and
+    the next step runs. Raises `DatabaseHindered` where the log cannot be worked on.
     """
     steps: dict[str, Callable[[], object]] = {
         "the heartbeat": partial(heartbeats.beat, heartbeats.BEAT, using=using, clock=clock),
