@@ -21,7 +21,7 @@ from .backends import connections
 from .dashboard import permissions, words
 from .dashboard.urls import urls
 from .exceptions import ChildDatabaseUnavailable, DatabaseUnreachable
-from .isolation.redaction import plain
+from .exceptions.redaction import plain
 from .models import Dashboard
 from .relations import relation
 from .relations.homes import databases_for

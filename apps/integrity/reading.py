@@ -17,7 +17,7 @@ from django.db.models.signals import pre_save
 from . import relations
 from .backends import lookups as backends_lookups
 from .exceptions import InvalidKey, MissingParent
-from .isolation.loggers import logger_of
+from .exceptions.loggers import logger_of
 from .models import Deletion
 from .relations import keys, stored
 from .relations.columns import columns_of

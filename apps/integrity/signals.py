@@ -6,8 +6,8 @@ from typing import Any
 
 from django.dispatch import Signal as DjangoSignal
 
-from .isolation.failures import isolated
-from .isolation.loggers import logger_of
+from .exceptions.failures import isolated
+from .exceptions.loggers import logger_of
 
 logger = logger_of("integrity.signals")
 

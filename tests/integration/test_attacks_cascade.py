@@ -8,10 +8,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import cascade
+from apps.integrity import cascade, failpoints
 from apps.integrity.cascade import verification
-from apps.integrity.log import failpoints
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, ChildDatabase
 from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Badge, Event, Invoice, Nulled, Shelf, Vault, WordUse
@@ -47,8 +46,8 @@ class TimeLimit(Exception):
 def after_a_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let `act` happen after each commit, before anything else is looked at."""
 
-    def reached(phase: Phase) -> None:
-        if phase is Phase.REMOVAL_COMMITTED:
+    def reached(phase: Failpoint) -> None:
+        if phase is Failpoint.REMOVAL_COMMITTED:
             act()
 
     monkeypatch.setattr(failpoints, "reached", reached)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connections
 
-from apps.integrity import backends
+from apps.integrity import backends, failpoints
 from apps.integrity.backends.portable import Portable
 from apps.integrity.backends.postgresql import constraints
-from apps.integrity.log import failpoints
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Item, Label, Shelf
@@ -56,9 +55,9 @@ def test_rows_that_move_between_two_steps(
     chance = random.Random(rows)  # noqa: S311 (a seed)
     moved: list[int] = []
 
-    def move(phase: Phase) -> None:
+    def move(phase: Failpoint) -> None:
         left = list(Shelf.objects.exclude(root=living).values_list("pk", flat=True))
-        if phase is Phase.REMOVAL_COMMITTED and left:
+        if phase is Failpoint.REMOVAL_COMMITTED and left:
             moved.append(pk := chance.choice(left))
             Shelf.objects.filter(pk=pk).update(root=living)
 

@@ -24,7 +24,7 @@ from apps.integrity.capture import triggers
 from apps.integrity.cascade import live_check, verification
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.isolation.redaction import reason_of_error
+from apps.integrity.exceptions.redaction import reason_of_error
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
@@ -116,7 +116,7 @@ def test_no_statement_of_its_own_writes_them_past_the_fields():
                         for each in columns.split(",")
                         if each.strip().strip('"') in names
                     }
-    assert found == {("postgresql.py", "audit")}
+    assert found == {("log.py", "audit")}
 
 
 @pytest.fixture

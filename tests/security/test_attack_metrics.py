@@ -10,7 +10,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.integrity import report
-from apps.integrity.isolation.redaction import plain
+from apps.integrity.exceptions.redaction import plain
 from apps.integrity.models import Cascade, Deletion, Scan
 from apps.integrity.report import metrics
 

@@ -17,12 +17,11 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import capture, cascade, log, report, scan
+from apps.integrity import capture, cascade, failpoints, log, report, scan
 from apps.integrity.capture import triggers
 from apps.integrity.cascade import verification
 from apps.integrity.exceptions import InvalidKey, UnknownName
-from apps.integrity.log import failpoints
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms
@@ -201,26 +200,28 @@ class TestBefore:
 
 
 class TestMeanwhile:
-    def at(self, monkeypatch: pytest.MonkeyPatch, phase: Phase, act: Callable[[], object]) -> None:
+    def at(
+        self, monkeypatch: pytest.MonkeyPatch, phase: Failpoint, act: Callable[[], object]
+    ) -> None:
         """Run `act` once, when a worker reaches that phase."""
         waiting = [act]
 
-        def reached(now: Phase) -> None:
+        def reached(now: Failpoint) -> None:
             if now is phase and waiting:
                 waiting.pop()()
 
         monkeypatch.setattr(failpoints, "reached", reached)
 
-    @pytest.mark.parametrize("phase", [Phase.CLAIMED, Phase.REMOVAL_COMMITTED])
+    @pytest.mark.parametrize("phase", [Failpoint.CLAIMED, Failpoint.REMOVAL_COMMITTED])
     def test_between_the_claim_and_the_end(
-        self, gone: int, monkeypatch: pytest.MonkeyPatch, tune: Tune, phase: Phase
+        self, gone: int, monkeypatch: pytest.MonkeyPatch, tune: Tune, phase: Failpoint
     ) -> None:
         tune(statement_rows=1, statement_rows_max=1)
         Badge.objects.create(person_id="ann")
         self.at(monkeypatch, phase, register)
         to_the_end()
         left = Badge.objects.count()
-        assert left == (2 if phase is Phase.CLAIMED else 1)
+        assert left == (2 if phase is Failpoint.CLAIMED else 1)
         assert Deletion.objects.get().state == "kept"
         assert scope("parents.Person", gone)[BADGE] == ("kept", left)
 

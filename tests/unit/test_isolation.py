@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from apps.integrity.exceptions import ReceiverExits
-from apps.integrity.isolation.failures import contained, isolated
+from apps.integrity.exceptions.failures import contained, isolated
 
 PERSONAL = "ann@example.com"
 RAISED = {

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.integrity.exceptions import FilteredRead, InvalidKey, MissingParent
-from apps.integrity.isolation.redaction import ELLIPSIS, LIMIT, code_of, plain, reason_of_error
+from apps.integrity.exceptions.redaction import ELLIPSIS, LIMIT, code_of, plain, reason_of_error
 
 PERSONAL = "ann@example.com"
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates included

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.integrity.isolation.loggers import logger_of, origin_of
+from apps.integrity.exceptions.loggers import logger_of, origin_of
 
 APP = Path(__file__).resolve().parents[2] / "apps" / "integrity"
 PERSONAL = "ann@example.com"
@@ -65,7 +65,7 @@ def test_a_record_names_the_line_that_logs(caplog: pytest.LogCaptureFixture) -> 
 
 def test_no_other_logger_is_made_in_the_app() -> None:
     """One that is made by `logging.getLogger` passes foreign text on as it came."""
-    known = {"isolation/loggers.py", "management/progress.py"}
+    known = {"exceptions/loggers.py", "management/progress.py"}
     others = {
         str(path.relative_to(APP))
         for path in APP.rglob("*.py")

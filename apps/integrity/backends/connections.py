@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.db import Error, connections
 
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from .errors import Trouble, code_of, database_of, trouble_of, words_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ..exceptions import (
     MissingContentType,
     UnusablePolicy,
 )
-from ..isolation.redaction import code_of, reason_of_error
+from ..exceptions.redaction import code_of, reason_of_error
 from .codes import Meaning, Trouble, meaning
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from django.db import DataError, Error, IntegrityError, connections
 from django.db.backends.utils import truncate_name
 
 from .. import relations
-from ..backends import visibility
-from ..backends.errors import database_of, described
 from ..exceptions import FilteredRead
-from ..isolation.loggers import Origin, logger_of, origin_of
-from ..isolation.redaction import plain
+from ..exceptions.loggers import Origin, logger_of, origin_of
+from ..exceptions.redaction import plain
 from ..relations.columns import generic_of
 from ..relations.plan import plan
+from . import visibility
+from .errors import database_of, described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

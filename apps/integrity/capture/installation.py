@@ -17,7 +17,7 @@ from django.db.utils import ConnectionRouter
 
 from .. import conf, relations, routers
 from ..exceptions import CrossDatabaseError
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..relations import discovery
 from . import collector, receivers, triggers
 

@@ -22,13 +22,12 @@ from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
-from .. import conf, log, relations
+from .. import conf, failpoints, log, relations
 from ..backends import schemas
 from ..backends.addresses import address
 from ..exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
-from ..isolation.loggers import logger_of
-from ..log import failpoints
-from ..log.failpoints import Phase
+from ..exceptions.loggers import logger_of
+from ..failpoints import Failpoint
 from ..models import Deletion
 from ..relations import discovery, relation
 from ..relations.columns import origin
@@ -255,13 +254,13 @@ def _insert(
     for batch in _batches(found):
         keys, targets = zip(*batch, strict=True)
         logged += log.record(parent, keys, targets, source=source, using=using)
-    failpoints.reached(Phase.RECORDED)
+    failpoints.hit(Failpoint.RECORDED)
     if not logged and source == Deletion.Source.SIGNAL:
         _tell_elsewhere(parent, using)
     if logged:
         # A function, no partial: Django asks a robust callback that fails for its __qualname__.
         def announce() -> None:
-            failpoints.reached(Phase.COMMITTED)
+            failpoints.hit(Failpoint.COMMITTED)
             deletion_recorded.send_robust(
                 sender=Deletion, parent=parent._meta.label, keys=tuple(logged), using=using
             )

@@ -40,7 +40,7 @@ from ..backends.postgresql.functions import (
 )
 from ..backends.postgresql.installed import Harm
 from ..exceptions import InvalidSetting, TablesHeld
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..models import Deletion
 from ..relations import columns, discovery, homes, relation
 

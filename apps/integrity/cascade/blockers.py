@@ -14,8 +14,8 @@ from django.db import connections
 
 from ..backends import missing_tables
 from ..backends.errors import Trouble, trouble_of
-from ..isolation.loggers import Origin, origin_of
-from ..isolation.redaction import reason_of_error
+from ..exceptions.loggers import Origin, origin_of
+from ..exceptions.redaction import reason_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from .. import log
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from django.db.models.deletion import Collector
 
 from .. import backends
 from ..exceptions import InvalidKey, UnusablePolicy
-from ..isolation.failures import contained
+from ..exceptions.failures import contained
 from ..relations import relation, stored
 from ..relations.homes import databases_for
 from ..relations.keys import as_key

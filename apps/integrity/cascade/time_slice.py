@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from .. import conf, log
+from .. import conf, failpoints, log
 from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
 from ..exceptions import DatabaseHindered, RowsKept
-from ..log import failpoints
-from ..log.failpoints import Phase
+from ..failpoints import Failpoint
 from ..relations.plan import Way, plan
 from ..signals import cascade_finished
 from .blockers import LOCKED, Obstacle, failed, obstacles_of
@@ -201,14 +200,14 @@ class TimeSlice:
                 require_asked(relation.label, touched, keys)
                 if touched - self.held.owners(relation).keys():
                     raise _CameBack
-            failpoints.reached(Phase.REMOVED)
+            failpoints.hit(Failpoint.REMOVED)
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
         pace.took(time.monotonic() - began + looks, statements=took, full=more)
         if relation.label in self.roots_most and counts.get(way.root.label):
             # It finished roots: the next one may begin with more of them.
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
-        failpoints.reached(Phase.REMOVAL_COMMITTED)
+        failpoints.hit(Failpoint.REMOVAL_COMMITTED)
         return counts, more
 
     def _allowance(self, relation: Relation, way: Plan, pace: Pace) -> Allowance:
@@ -263,7 +262,7 @@ class TimeSlice:
         unfinished = set[int]().union(*left.values(), *unknown.values())
         complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
         self._finish(complete)
-        failpoints.reached(Phase.FINISHED)
+        failpoints.hit(Failpoint.FINISHED)
         stuck = dict[int, tuple[Obstacle, ...]]()
         for pk in unfinished:
             if found := obstacles_of(pk, self.obstacles, left, unknown, self.held.relations):

@@ -19,18 +19,17 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections, transaction
 
-from .. import backends, conf, log, relations
+from .. import backends, conf, failpoints, log, relations
 from ..backends import missing_tables
 from ..backends.barriers import Standing, standing, words
 from ..backends.connections import AWAY, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
-from ..isolation.failures import isolated
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import reason_of_error
-from ..log import failpoints
-from ..log.failpoints import Phase
+from ..exceptions.failures import isolated
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import reason_of_error
+from ..failpoints import Failpoint
 from . import live_check
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def _probe(claim: Claim, done: Verified, away: Away) -> None:
     held = live_check.Held(claim)
     leftover = _left(held, away)
     kept = {pk: each for pk, each in _kept(held).items() if pk not in leftover}
-    failpoints.reached(Phase.PROBED)
+    failpoints.hit(Failpoint.PROBED)
     done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
     done.kept += len(log.keep(claim, kept))
     done.verified += log.verify(

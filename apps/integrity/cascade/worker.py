@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import conf, log, relations
+from .. import conf, failpoints, log, relations
 from ..backends import connections
 from ..backends.batch_size import Paces
 from ..control import actions, circuit_breaker
 from ..exceptions import DatabaseHindered
-from ..isolation.failures import isolated
-from ..isolation.loggers import Origin, logger_of
-from ..log import failpoints
-from ..log.failpoints import Phase
+from ..exceptions.failures import isolated
+from ..exceptions.loggers import Origin, logger_of
+from ..failpoints import Failpoint
 from . import lease, live_check
 from .blockers import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .time_slice import TimeSlice
@@ -126,7 +125,7 @@ class _Run:
                 )
                 if claim is None:
                     return
-                failpoints.reached(Phase.CLAIMED)
+                failpoints.hit(Failpoint.CLAIMED)
                 self.until = min(self.deadline, time.monotonic() + settings.turn_seconds)
                 with lease.renewed(claim, lease_seconds=settings.lease_seconds):
                     self.work(claim, patient=not were_locked(claim))

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from .. import backends, log, relations
 from ..backends.connections import reach
 from ..exceptions import IdentityMismatch
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..models import Audit, ChildDatabase
 from . import identity
 

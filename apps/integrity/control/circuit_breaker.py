@@ -16,18 +16,10 @@ from django.db import Error, connections
 from django.db.models.functions import Now
 
 from .. import conf, log, relations
-from ..backends.connections import (
-    AWAY,
-    Away,
-    is_alive,
-    reach,
-    require_working,
-    warn_once,
-    watched,
-)
+from ..backends.connections import AWAY, Away, is_alive, reach, require_working, warn_once, watched
 from ..backends.errors import database_of, words_of
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..models import ChildDatabase
 from . import identity
 from .actions import pause

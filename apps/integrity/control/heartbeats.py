@@ -10,8 +10,8 @@ from django.db.models.functions import Now
 from ..backends import clocks
 from ..backends.connections import watched
 from ..exceptions import DatabaseHindered
-from ..isolation.failures import isolated
-from ..isolation.loggers import logger_of
+from ..exceptions.failures import isolated
+from ..exceptions.loggers import logger_of
 from ..models import Heartbeat
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from .. import relations
 from ..backends import missing_tables
 from ..backends.connections import reach
 from ..exceptions import DatabaseUnreachable
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..log.renaming import Kind
 from ..models import Identity
 

@@ -20,8 +20,8 @@ from django.urls import reverse
 
 from .. import relations
 from ..exceptions import CrossDatabaseError, DatabaseHindered, FiguresUnavailable
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import plain, reason_of_error
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import plain, reason_of_error
 from ..models import Dashboard
 from . import figures, words
 

@@ -20,7 +20,7 @@ from ..exceptions import (
     InvalidRole,
     UnknownName,
 )
-from ..isolation.redaction import reason_of_error
+from ..exceptions.redaction import reason_of_error
 from . import missing_privilege
 from .terminal import printable
 

@@ -14,7 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
 
 from ..backends.errors import code_of, database_of, is_row_security
-from ..isolation.redaction import plain
+from ..exceptions.redaction import plain
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..isolation.redaction import plain
+from ..exceptions.redaction import plain
 from .exit_codes import ExitCode
 from .terminal import LINE_CHARS
 

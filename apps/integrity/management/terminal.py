@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..isolation.redaction import plain
+from ..exceptions.redaction import plain
 from . import table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
-from ..isolation.redaction import LIMIT, plain
+from ..exceptions.redaction import LIMIT, plain
 
 if TYPE_CHECKING:
     Text = models.Field[Any, str]

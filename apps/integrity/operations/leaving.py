@@ -15,7 +15,7 @@ from django.db import Error
 from .. import conf, log, relations
 from ..backends import tables
 from ..exceptions import LogNeeded
-from ..isolation.redaction import reason_of_error
+from ..exceptions.redaction import reason_of_error
 from ..models import Cascade, Deletion
 from . import renames
 

@@ -14,7 +14,7 @@ from django.db import Error, connections
 from .. import log, relations, report
 from ..control import actions, circuit_breaker, identity
 from ..exceptions import InvalidName
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..log.renaming import Kind, Renaming, field_of
 from ..models import Audit, Deletion
 from ..report import alarms

@@ -16,15 +16,14 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
-from .. import conf, relations, scan
+from .. import conf, failpoints, relations, scan
 from ..backends import clocks
 from ..checks import doctor
 from ..control import circuit_breaker, heartbeats
 from ..exceptions import TaskFailed, UnknownName
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import reason_of_error
-from ..log import failpoints
-from ..log.failpoints import Phase
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import reason_of_error
+from ..failpoints import Failpoint
 from ..routing import CONTROL, PER_DATABASE, SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS, queue_for
 from . import dispatch, maintenance
 from .base import Attempts, Job, heartbeat, work_once
@@ -138,7 +137,7 @@ class Tick(Bounded):
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
 def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     """Dispatch the recorded deletions of one log, or of all, and wake each database with work."""
-    failpoints.reached(Phase.RECEIVED)
+    failpoints.hit(Failpoint.RECEIVED)
     if using is None and self.is_repeated():
         return
     with Attempts(INTERRUPTIONS) as attempts:
@@ -151,7 +150,7 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
 def _dispatch(using: str) -> None:
     woken = frozenset[str]()
     for number, fresh in dispatch.fan_out(using):
-        failpoints.reached(Phase.DISPATCHED)
+        failpoints.hit(Failpoint.DISPATCHED)
         for database in sorted(fresh):
             for _ in range(dispatch.workers_to_wake(number)):
                 publish_cascade(database)
@@ -163,7 +162,7 @@ def _dispatch(using: str) -> None:
 @shared_task(name="integrity.cascade", base=Bounded, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
     """Cascade what is due in a child database; send the next message when time is up."""
-    failpoints.reached(Phase.RECEIVED)
+    failpoints.hit(Failpoint.RECEIVED)
     outcome = work_once(
         Job.CASCADE,
         database,

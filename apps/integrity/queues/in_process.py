@@ -17,9 +17,9 @@ from .. import conf, log, report, routing, scan
 from ..backends.connections import tolerated
 from ..control import circuit_breaker
 from ..exceptions import CrossDatabaseError, DatabaseHindered
-from ..isolation.failures import FAILURES, ends_the_process
-from ..isolation.loggers import logger_of, origin_of
-from ..isolation.redaction import reason_of_error
+from ..exceptions.failures import FAILURES, ends_the_process
+from ..exceptions.loggers import logger_of, origin_of
+from ..exceptions.redaction import reason_of_error
 from . import dispatch, maintenance
 from .base import Job, heartbeat, work_once
 

@@ -10,7 +10,7 @@ from ..backends import clocks
 from ..capture import triggers
 from ..control import heartbeats, retention
 from ..exceptions import DatabaseHindered
-from ..isolation.failures import isolated
+from ..exceptions.failures import isolated
 from ..report import alarms
 from ..scan import repair
 

@@ -21,7 +21,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .. import conf
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..signals import deletion_recorded
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import conf, report
-from ..isolation.failures import isolated
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import plain
+from ..exceptions.failures import isolated
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import plain
 from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from .. import conf, log, relations
-from ..isolation.redaction import reason_of_error
+from ..exceptions.redaction import reason_of_error
 from ..scan import brake
 from . import bounds
 

@@ -16,7 +16,7 @@ from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
 from ..backends.lookups import held, target_values
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
-from ..isolation.redaction import plain, reason_of_error
+from ..exceptions.redaction import plain, reason_of_error
 from ..relations import keys, policies, stored
 from ..relations import relation as relations_relation
 from ..relations.generic import lookups, narrowed

@@ -13,7 +13,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameField, RenameModel
 
 from .. import log, relations
-from ..isolation.loggers import logger_of
+from ..exceptions.loggers import logger_of
 from ..models import Scan
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from .. import relations
 from ..backends import clocks
 from ..control import circuit_breaker
 from ..exceptions import InvalidKey
-from ..isolation.redaction import plain
+from ..exceptions.redaction import plain
 from ..models import Audit, Cascade, Deletion, of_keys
 from ..relations import keys
 from ..relations.relation import primary_key

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from .. import conf, relations, report
 from ..exceptions import DatabaseUnreachable
-from ..isolation.redaction import plain
+from ..exceptions.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -23,8 +23,8 @@ from ..backends import connections
 from ..backends.barriers import Standing, standing_of_all, unpacked, words
 from ..control import actions
 from ..exceptions import DatabaseHindered
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import reason_of_error
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import reason_of_error
 from . import recheck, scan_pass
 from .brake import asked, disagreement
 

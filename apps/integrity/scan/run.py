@@ -20,8 +20,8 @@ from ..backends.connections import AWAY, reach, watched
 from ..backends.errors import Trouble, database_of, trouble_of
 from ..control import actions, circuit_breaker
 from ..exceptions import DatabaseHindered
-from ..isolation.failures import isolated
-from ..isolation.loggers import logger_of
+from ..exceptions.failures import isolated
+from ..exceptions.loggers import logger_of
 from ..models import Scan
 from .scan_pass import Mode, Pass, Scanned
 

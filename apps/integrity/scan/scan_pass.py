@@ -33,8 +33,8 @@ from ..backends.batch_size import Pace
 from ..backends.keys import form_for
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
-from ..isolation.loggers import logger_of
-from ..isolation.redaction import reason_of_error
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import reason_of_error
 from ..log.renaming import Kind, Renaming
 from ..models import Scan
 from ..relations import stored

@@ -25,7 +25,7 @@ INTRODUCTION = """\
 
 This page shows what happens when a process or a server fails at the worst moment. Tests run each
 cell on real servers with real workers: three PostgreSQL servers, Redis, a worker and beat. A
-failpoint in the code (`apps/integrity/log/failpoints.py`: an empty function, unless a test replaces
+failpoint in the code (`apps/integrity/failpoints.py`: an empty function, unless a test replaces
 it) stops a process exactly at the moment, and the test injects the fault. Then it compares every
 row of every database with the expected state: rows of deleted users are gone, all others are
 unchanged, byte for byte, and the log is in order.

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from apps.integrity.log import failpoints
+from apps.integrity import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from apps.integrity.log.failpoints import Phase
+    from apps.integrity.failpoints import Failpoint
 
 WEB = "web"
 #: Whoever waits goes on after so long, even if its driver is gone.
@@ -66,7 +66,7 @@ class Traps:
     _all: list[Trap] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def arm(self, place: str, phase: Phase, action: Action) -> Trap:
+    def arm(self, place: str, phase: Failpoint, action: Action) -> Trap:
         """Wait for the next process that reaches that phase at that place."""
         trap = Trap(self.directory, next(self._numbers), _armed(self.directory, place, phase))
         _write(trap.armed, json.dumps({"number": trap.number, "action": action}))
@@ -92,24 +92,24 @@ class Traps:
 def install(directory: Path) -> None:
     """Let this process be caught by the traps of a directory."""
 
-    def reached(phase: Phase) -> None:
+    def reached(phase: Failpoint) -> None:
         place = _place()
-        if phase is failpoints.Phase.REMOVED and place == "blog_db":
+        if phase is failpoints.Failpoint.REMOVED and place == "blog_db":
             _die_of_poison(directory)
         _step_into(directory, _armed(directory, place, phase))
 
-    failpoints.reached = reached
+    failpoints.hit = reached
 
 
 @contextmanager
-def at(phase: Phase, fault: Callable[[], object]) -> Iterator[None]:
+def at(phase: Failpoint, fault: Callable[[], object]) -> Iterator[None]:
     """In this process, let something happen whenever it reaches a phase."""
-    before = failpoints.reached
-    failpoints.reached = lambda each: fault() if each is phase else before(each)
+    before = failpoints.hit
+    failpoints.hit = lambda each: fault() if each is phase else before(each)
     try:
         yield
     finally:
-        failpoints.reached = before
+        failpoints.hit = before
 
 
 def _step_into(directory: Path, armed: Path) -> None:
@@ -145,7 +145,7 @@ def _place() -> str:
     return str(next(iter(current_task.request.args or ()), "default"))
 
 
-def _armed(directory: Path, place: str, phase: Phase) -> Path:
+def _armed(directory: Path, place: str, phase: Failpoint) -> Path:
     return directory / f"{place}-{phase.name.lower()}.armed"
 
 

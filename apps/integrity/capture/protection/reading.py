@@ -16,7 +16,7 @@ from ... import conf
 from ...backends import missing_tables
 from ...backends.bounded import bounded_read
 from ...exceptions import ChildDatabaseUnavailable, FilteredRead, InvalidKey, MissingContentType
-from ...isolation.redaction import reason_of_error
+from ...exceptions.redaction import reason_of_error
 from ...relations import generic, keys, relation
 from ...relations.columns import generic_of
 from ...relations.homes import databases_for

@@ -15,7 +15,7 @@ from ...backends.rights import may_delete
 from ...capture import triggers
 from ...control import identity, retention
 from ...exceptions import DatabaseHindered, RouterFailed
-from ...isolation.redaction import plain, reason_of_error
+from ...exceptions.redaction import plain, reason_of_error
 from ...models import Audit
 from ...relations import homes
 from ...routing import queue_names

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from ... import report
 from ...exceptions import DatabaseUnreachable
-from ...isolation.redaction import reason_of_error
+from ...exceptions.redaction import reason_of_error
 from ...report import alarms
 from ..exit_codes import ExitCode, usage_error
 from ..verb import Result

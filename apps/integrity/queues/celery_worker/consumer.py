@@ -18,8 +18,8 @@ from celery.utils.imports import symbol_by_name
 from celery.utils.objects import Bunch
 from celery.worker import consumer
 
-from ...isolation.loggers import logger_of
-from ...isolation.redaction import plain
+from ...exceptions.loggers import logger_of
+from ...exceptions.redaction import plain
 from ...routing import CONTROL
 from . import compression, messages
 

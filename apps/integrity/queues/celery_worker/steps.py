@@ -7,7 +7,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
-from ...isolation.loggers import logger_of
+from ...exceptions.loggers import logger_of
 from ...routing import CONTROL
 from .. import health
 from .consumer import Guard

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from apps.integrity.control import actions
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade
 from sandbox.processes import send, tree
 
@@ -16,14 +16,14 @@ from .act import Act, proves
 if TYPE_CHECKING:
     from ..stage import Stage
 
-KILLS: dict[str, tuple[str, Phase]] = {
-    "d-dispatch": ("default", Phase.RECEIVED),
-    "d-dispatched": ("default", Phase.DISPATCHED),
-    "d-cascade": ("blog_db", Phase.RECEIVED),
-    "e-claimed": ("blog_db", Phase.CLAIMED),
-    "e-removed": ("blog_db", Phase.REMOVED),
-    "e-committed": ("blog_db", Phase.REMOVAL_COMMITTED),
-    "f": ("shop_db", Phase.FINISHED),
+KILLS: dict[str, tuple[str, Failpoint]] = {
+    "d-dispatch": ("default", Failpoint.RECEIVED),
+    "d-dispatched": ("default", Failpoint.DISPATCHED),
+    "d-cascade": ("blog_db", Failpoint.RECEIVED),
+    "e-claimed": ("blog_db", Failpoint.CLAIMED),
+    "e-removed": ("blog_db", Failpoint.REMOVED),
+    "e-committed": ("blog_db", Failpoint.REMOVAL_COMMITTED),
+    "f": ("shop_db", Failpoint.FINISHED),
 }
 
 #: Attempts in blog_db, and how many of the rows that were removed first are in the receipt.
@@ -69,7 +69,7 @@ def _look_at_receipts(stage: Stage, where: str, users: list[int]) -> None:
 @proves("kill-child-f-probed")
 def probed(stage: Stage) -> None:
     users = stage.take(2)
-    trap = stage.traps.arm("blog_db", Phase.PROBED, "die")
+    trap = stage.traps.arm("blog_db", Failpoint.PROBED, "die")
     stage.delete(users)
     stage.until(lambda: trap.sprung, "a child killed itself while verifying")
     stage.verified("kill-child-f-probed", users, now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 
 from ..stage import FIRST, insist
 
@@ -37,11 +37,11 @@ class Company:
     def gather(cls, stage: Stage) -> Self:
         """Delete users and wait until each is held at its place."""
         working, received, queued = stage.take(2), stage.take(), stage.take()
-        removing = stage.traps.arm("blog_db", Phase.REMOVAL_COMMITTED, "wait")
-        finished = stage.traps.arm("shop_db", Phase.FINISHED, "wait")
+        removing = stage.traps.arm("blog_db", Failpoint.REMOVAL_COMMITTED, "wait")
+        finished = stage.traps.arm("shop_db", Failpoint.FINISHED, "wait")
         stage.delete(working)
         stage.until(lambda: removing.sprung and finished.sprung, "cascades held at e and f")
-        dispatch = stage.traps.arm("default", Phase.RECEIVED, "wait")
+        dispatch = stage.traps.arm("default", Failpoint.RECEIVED, "wait")
         stage.delete(received)
         stage.until(lambda: dispatch.sprung, "a dispatch held at d")
         stage.delete(queued)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from apps.integrity import report
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, Deletion
 from tests import superuser
 
@@ -64,10 +64,10 @@ def _waits_alone(
     """A child database takes no work, at three moments of three deletions, and is well again."""
     removing, received, queued = stage.take(2), stage.take(), stage.take()
     everybody = [*removing, *received, *queued]
-    held = stage.traps.arm("shop_db", Phase.REMOVED, "wait")
+    held = stage.traps.arm("shop_db", Failpoint.REMOVED, "wait")
     stage.delete(removing)
     stage.until(lambda: held.sprung, "a cascade held at e")
-    message = stage.traps.arm("shop_db", Phase.RECEIVED, "wait")
+    message = stage.traps.arm("shop_db", Failpoint.RECEIVED, "wait")
     stage.delete(received)
     stage.until(lambda: message.sprung, "a message held at d")
     begin()
@@ -219,7 +219,7 @@ def locked_row(stage: Stage) -> None:
 @proves("lock-timeout-f")
 def locked_log(stage: Stage) -> None:
     users = stage.take()
-    removed = stage.traps.arm("shop_db", Phase.REMOVAL_COMMITTED, "wait")
+    removed = stage.traps.arm("shop_db", Failpoint.REMOVAL_COMMITTED, "wait")
     stage.delete(users)
     stage.until(lambda: removed.sprung, "a cascade held before it marks the log")
     with closing(stage.session("default")) as session:

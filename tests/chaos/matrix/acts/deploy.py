@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 
 from ..stage import FIRST, insist, now
 from .act import Act, proves
@@ -22,13 +22,13 @@ ENDS_SECONDS = 15.0
 def busy(stage: Stage) -> None:
     stage.suspend_spare()
     working, received, queued = stage.take(2), stage.take(), stage.take()
-    redo = stage.traps.arm("blog_db", Phase.REMOVAL_COMMITTED, "wait")
-    ends = stage.traps.arm("shop_db", Phase.REMOVAL_COMMITTED, "wait")
+    redo = stage.traps.arm("blog_db", Failpoint.REMOVAL_COMMITTED, "wait")
+    ends = stage.traps.arm("shop_db", Failpoint.REMOVAL_COMMITTED, "wait")
     stage.delete(working)
     stage.until(lambda: redo.sprung and ends.sprung, "cascades held at e")
     stage.until(lambda: len(stage.taken()) == 2, "nothing else at work")
     before = stage.taken()
-    dispatch = stage.traps.arm("default", Phase.RECEIVED, "wait")
+    dispatch = stage.traps.arm("default", Failpoint.RECEIVED, "wait")
     stage.delete(received)
     stage.until(lambda: dispatch.sprung and len(stage.taken()) == 3, "a dispatch held at d")
     at_d = stage.taken() - before

@@ -10,7 +10,7 @@ from django.test.utils import override_settings
 
 from apps.blog.models import Post
 from apps.integrity import report
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Deletion
 from sandbox import project
 from tests import superuser
@@ -73,7 +73,7 @@ def _ticks(beat: Program) -> int:
     return beat.said().count("Sending due task integrity.dispatch")
 
 
-def _killed_web(stage: Stage, phase: Phase) -> list[int]:
+def _killed_web(stage: Stage, phase: Failpoint) -> list[int]:
     users = stage.take(2)
     trap = stage.traps.arm("web", phase, "die")
     web = stage.program(f"web-{phase.name.lower()}", "web", *map(str, users))
@@ -84,7 +84,7 @@ def _killed_web(stage: Stage, phase: Phase) -> list[int]:
 
 @proves("kill-web-a")
 def web_killed_before_commit(stage: Stage) -> None:
-    users = _killed_web(stage, Phase.RECORDED)
+    users = _killed_web(stage, Failpoint.RECORDED)
     stage.until(lambda: not _sessions_in_transaction(stage), "the database has noticed", seconds=10)
     insist(User.objects.filter(pk__in=users).count() == len(users), "a user is gone")
     stage.prove("kill-web-a")
@@ -101,7 +101,7 @@ def _sessions_in_transaction(stage: Stage) -> int:
 
 @proves("kill-web-b")
 def web_killed_after_commit(stage: Stage) -> None:
-    users = _killed_web(stage, Phase.COMMITTED)
+    users = _killed_web(stage, Failpoint.COMMITTED)
     stage.truth.gone.update(users)
     stage.cascaded("kill-web-b", users, now())
 
@@ -109,7 +109,7 @@ def web_killed_after_commit(stage: Stage) -> None:
 @proves("reborn-e-claimed")
 def reborn_when_claimed(stage: Stage) -> None:
     (user,) = stage.take()
-    held = [stage.traps.arm(alias, Phase.CLAIMED, "wait") for alias in ("blog_db", "shop_db")]
+    held = [stage.traps.arm(alias, Failpoint.CLAIMED, "wait") for alias in ("blog_db", "shop_db")]
     stage.delete([user])
     stage.until(lambda: all(trap.sprung for trap in held), "both cascades held at their claim")
     _bear_again(stage, user, spared=True)
@@ -119,7 +119,7 @@ def reborn_when_claimed(stage: Stage) -> None:
 @proves("reborn-e-removed")
 def reborn_when_removed(stage: Stage) -> None:
     (user,) = stage.take()
-    held = stage.traps.arm("blog_db", Phase.REMOVED, "wait")
+    held = stage.traps.arm("blog_db", Failpoint.REMOVED, "wait")
     stage.delete([user])
     stage.until(
         lambda: held.sprung and stage.cascade(user, "shop_db").done_at,
@@ -132,7 +132,7 @@ def reborn_when_removed(stage: Stage) -> None:
 @proves("reborn-g")
 def reborn_when_cascaded(stage: Stage) -> None:
     (user,) = stage.take()
-    held = [stage.traps.arm(alias, Phase.PROBED, "wait") for alias in ("blog_db", "shop_db")]
+    held = [stage.traps.arm(alias, Failpoint.PROBED, "wait") for alias in ("blog_db", "shop_db")]
     stage.delete([user])
     stage.until(lambda: stage.deletion(user).state == Deletion.State.CASCADED, "cascaded")
     for trap in held:
@@ -165,7 +165,7 @@ def _kept(stage: Stage, cell: str, user: int, held: list[Trap]) -> None:
 @proves("late-insert-e-committed")
 def inserted_between(stage: Stage) -> None:
     users = stage.take()
-    held = stage.traps.arm("blog_db", Phase.REMOVAL_COMMITTED, "wait")
+    held = stage.traps.arm("blog_db", Failpoint.REMOVAL_COMMITTED, "wait")
     stage.delete(users)
     stage.until(lambda: held.sprung, "a cascade held after its first removal")
     _late_post(stage, users[0])
@@ -177,7 +177,7 @@ def inserted_between(stage: Stage) -> None:
 @proves("late-insert-f")
 def inserted_after(stage: Stage) -> None:
     users = stage.take()
-    held = stage.traps.arm("blog_db", Phase.FINISHED, "wait")
+    held = stage.traps.arm("blog_db", Failpoint.FINISHED, "wait")
     stage.delete(users)
     stage.until(lambda: held.sprung, "a cascade held after its end")
     _late_post(stage, users[0])

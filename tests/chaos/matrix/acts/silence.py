@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 
 from .. import traps
 from ..stage import FIRST, insist, now
@@ -46,7 +46,7 @@ def flushed_when_queued(stage: Stage) -> None:
 @proves("flush-b")
 def flushed_before_the_wake_up(stage: Stage) -> None:
     users = stage.take()
-    with traps.at(Phase.COMMITTED, stage.client.flushall):
+    with traps.at(Failpoint.COMMITTED, stage.client.flushall):
         stage.delete(users)
     stage.cascaded("flush-b", users, now())
 
@@ -64,8 +64,8 @@ def flushed_when_idle(stage: Stage) -> None:
 def silent(stage: Stage) -> None:
     assert stage.proxy is not None
     working, requested, lost = stage.take(2), stage.take(), stage.take()
-    removing = stage.traps.arm("blog_db", Phase.REMOVAL_COMMITTED, "wait")
-    finished = stage.traps.arm("shop_db", Phase.FINISHED, "wait")
+    removing = stage.traps.arm("blog_db", Failpoint.REMOVAL_COMMITTED, "wait")
+    finished = stage.traps.arm("shop_db", Failpoint.FINISHED, "wait")
     stage.delete(working)
     stage.until(lambda: removing.sprung and finished.sprung, "cascades held at e and f")
     ended = stage.cascade(working[0], "shop_db").done_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.integrity.log.failpoints import Phase
+from apps.integrity.failpoints import Failpoint
 
 from ..stage import FIRST, insist, now
 from .act import Act, proves
@@ -48,8 +48,8 @@ def _kill_busy(stage: Stage, held: Company) -> None:
 def _kill_removing(stage: Stage) -> None:
     stage.suspend_spare()
     users = stage.take(2)
-    claimed = stage.traps.arm("blog_db", Phase.CLAIMED, "wait")
-    removed = stage.traps.arm("shop_db", Phase.REMOVED, "wait")
+    claimed = stage.traps.arm("blog_db", Failpoint.CLAIMED, "wait")
+    removed = stage.traps.arm("shop_db", Failpoint.REMOVED, "wait")
     stage.delete(users)
     stage.until(lambda: claimed.sprung and removed.sprung, "cascades held at e")
     killed = now()

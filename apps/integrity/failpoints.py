@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Phase(StrEnum):
+class Failpoint(StrEnum):
     """Where a deletion stands; each is between two steps that no transaction holds together."""
 
     RECORDED = "recorded"
@@ -32,5 +32,5 @@ class Phase(StrEnum):
     """No row is left, and the log does not know."""
 
 
-def reached(phase: Phase) -> None:
+def hit(phase: Failpoint) -> None:
     """Does nothing."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..exceptions import ReceiverExits
+from . import ReceiverExits
 from .loggers import logger_of, origin_of
 from .redaction import reason_of_error
 

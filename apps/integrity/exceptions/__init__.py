@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import IntegrityError, ProgrammingError
 
-from .isolation.redaction import code_of, plain, reason_of_error, receiver_of
+from .redaction import code_of, plain, reason_of_error, receiver_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
