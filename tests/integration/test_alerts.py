@@ -210,7 +210,8 @@ def test_it_fires_on_its_condition_and_not_before(
 ) -> None:
     sound()
     User.objects.create(username="alive") if alert != "IntegrityBrake" else None
-    assert [each for each in RULES if fires(each, scrape(client))] == []
+    before = scrape(client)
+    assert [name for name in RULES if fires(name, before)] == []
     condition, labels = CONDITIONS[alert]
     condition()
     samples = scrape(client)

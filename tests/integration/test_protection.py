@@ -94,12 +94,22 @@ def spread(committed: None) -> Iterator[Spread]:
     _empty()
 
 
+#: A multi-table child before its parent.
+DELETES = [
+    f"DELETE FROM {model._meta.db_table}"  # noqa: S608 (a test's own)
+    for model in reversed(MODELS)
+    if not model._meta.proxy
+]
+
+
 def _empty() -> None:
     for alias in EVERYWHERE:
-        for model in reversed(MODELS):  # a multi-table child before its parent
-            if not model._meta.proxy:
-                with connections[alias].cursor() as cursor:
-                    cursor.execute(f"DELETE FROM {model._meta.db_table}")  # noqa: S608 (a test's own)
+        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+            if connections[alias].vendor == "postgresql":
+                cursor.execute("; ".join(DELETES))
+            else:
+                for statement in DELETES:
+                    cursor.execute(statement)
 
 
 def artists() -> tuple[Artist, Artist]:
@@ -306,13 +316,11 @@ def answer(scene: Callable[[], Any], spread: Spread, places: dict[str, str]) -> 
     return None
 
 
-@pytest.mark.parametrize("places", PLACED)
 @pytest.mark.parametrize("scene", SCENES)
-def test_the_answer_is_that_of_one_database(scene: str, places: str, spread: Spread) -> None:
-    if places == "lite" and "generic" in scene + SCENES[scene].__code__.co_names.__repr__():
-        places = "inside"  # no content types on SQLite
+def test_the_answer_is_that_of_one_database(scene: str, spread: Spread) -> None:
     in_one = answer(SCENES[scene], spread, ONE)
-    assert answer(SCENES[scene], spread, PLACED[places]) == in_one
+    elsewhere = {name: answer(SCENES[scene], spread, places) for name, places in PLACED.items()}
+    assert elsewhere == dict.fromkeys(PLACED, in_one)
 
 
 def test_the_scenes_have_every_answer(spread: Spread) -> None:
