@@ -15,6 +15,7 @@ from apps.integrity.exceptions import (
     DatabaseUnreachable,
     FiguresUnavailable,
     FilteredRead,
+    IdentityMismatch,
     InvalidRole,
     LogNeeded,
     MissingContentType,
@@ -43,6 +44,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     MissingParent: MissingParent("blog.Post.author", "42"),
     TooManyKeys: TooManyKeys("a.B.c", "blog_db", 5),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
+    IdentityMismatch: IdentityMismatch("blog_db", ["it belongs to 1", "it belongs to 2"]),
     NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),
 }
 KINDS = [
