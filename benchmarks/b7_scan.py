@@ -65,7 +65,7 @@ def run(stage: Stage) -> Iterator[Result]:
 
 
 def _headline(stage: Stage, large: Scans, few: Scans) -> Iterator[Result]:
-    tables, portable = large.tables, Scans(stage, large.tables, form="PortableKeys")
+    tables, portable = large.tables, Scans(stage, large.tables, portable=True)
     join = Join(lambda: joins.left_join(tables, TOGETHER), (large, portable))
     join()  # the first one reads the tables from the disk
     took = interleaved(

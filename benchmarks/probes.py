@@ -57,14 +57,14 @@ def tables() -> None:
 
 
 @_probe
-def scan(label: str, *, form: str = "") -> dict[str, Any]:
-    """One pass over the relation, as a command would do it; `form` forces a form of reading."""
+def scan(label: str, *, portable: bool = False) -> dict[str, Any]:
+    """One pass over the relation, as a command would do it; `portable` forces the ORM's reader."""
+    from apps.integrity import backends
     from apps.integrity import scan as product
-    from apps.integrity.backends import keys as backends_keys
-    from apps.integrity.scan import run
+    from apps.integrity.backends.portable.keys import PortableKeys
 
-    if form:
-        run.form_for = lambda *_, **__: getattr(backends_keys, form)()
+    if portable:
+        backends.key_reader = lambda *_, **__: PortableKeys()
     _connect()
     with _counted() as counts:
         idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
@@ -94,8 +94,8 @@ def plans(label: str) -> dict[str, Any]:
     from django.db import connections, transaction
 
     from apps.integrity import conf, relations
-    from apps.integrity.backends.keys import PostgreSQLKeys
     from apps.integrity.backends.postgresql import packed
+    from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 
     relation, form = relations.catalogue().relation(label), PostgreSQLKeys()
     heard: dict[str, tuple[str, Any]] = {}

@@ -29,12 +29,12 @@ LOG = ("integrity_cascade", "integrity_deletion", "integrity_scan")
 class Scans:
     """Passes over one relation, each in a fresh process and the first one of its log.
 
-    `form` forces a form of reading keys. Each pass must find what the join found (`truth`).
+    `portable` forces the ORM's reader of keys. Each pass must find what the join found (`truth`).
     """
 
     stage: Stage
     tables: Tables
-    form: str = ""
+    portable: bool = False
     lite: bool = False
     done: list[dict[str, Any]] = field(default_factory=list)
     truth: Found | None = None
@@ -43,7 +43,7 @@ class Scans:
         """Seconds of one more."""
         forget(LITE[0] if self.lite else HOMES[0])
         env = lite_environment() if self.lite else {}
-        found = self.stage.probe("scan", env=env, label=self.tables.label, form=self.form)
+        found = self.stage.probe("scan", env=env, label=self.tables.label, portable=self.portable)
         missing = frozenset(found.pop("missing"))
         if self.truth and (missing, found["orphans"]) != (self.truth.keys, self.truth.rows):
             raise AssertionError(f"{self.tables.label}: the scan and the join do not agree")

@@ -43,7 +43,7 @@ class Settings:
     """Most cascades that a worker claims at once: so many keys share each statement."""
 
     statement_rows: int = 1_000
-    """Rows of the first statement; each relation's pace adapts from there, or from where the
+    """Rows of the first statement; each relation's batch size adapts from there, or from where the
     slowest of the others is by then."""
 
     statement_rows_max: int = 40_000

@@ -166,5 +166,5 @@ def _validate(
         return
     if key is None:  # a text that refers to nobody
         return
-    if not backends_lookups.held(relation.target, {0: key}, relation.parent_databases):
+    if not backends_lookups.existing(relation.target, {0: key}, relation.parent_databases):
         raise MissingParent(relation.label, keys.format_key(relation.target, key))

@@ -18,7 +18,6 @@ from django.test.utils import override_settings
 from . import backends, log, relations, report
 from .backends import lookups
 from .backends.connections import reach
-from .backends.keys import form_for
 from .control import circuit_breaker
 from .exceptions import NotDrained
 from .queues import dispatch
@@ -127,7 +126,7 @@ def _orphans(relation: Relation, database: str) -> str:
         return ""
     held = [as_held(relation.field, key) for key in keys]
     values = stored.prepare_all(relation.field, held, database)
-    rows = backends.on(database).count_rows(relation.field, values, using=database)
+    rows = backends.row_backend(database).count_rows(relation.field, values, using=database)
     first = ", ".join(format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
     more = ", …" if len(keys) > KEYS_SHOWN else ""
     return (
@@ -137,14 +136,16 @@ def _orphans(relation: Relation, database: str) -> str:
 
 
 def _absent(relation: Relation, database: str) -> Iterator[Any]:
-    form = form_for(relation.field, child=database, parent=relation.parent_databases[0])
+    reader = backends.key_reader(
+        relation.field, child=database, parent=relation.parent_databases[0]
+    )
     after: str | None = None
-    with form.reading(database):
-        while step := form.ask(relation.field, after, STEP_KEYS, child=database)():
-            yield from scan_pass.absent(relation, form, step)
-            if step.end:
+    with reader.reading(database):
+        while page := reader.ask(relation.field, after, STEP_KEYS, child=database)():
+            yield from scan_pass.absent(relation, reader, page)
+            if page.end:
                 return
-            after = step.last
+            after = page.last
 
 
 def assert_cascades(
@@ -170,7 +171,7 @@ def assert_cascades(
             raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
     _delete(gone, relation)
     drain()
-    living = lookups.held(relation.target, {0: key, 1: other}, relation.parent_databases)
+    living = lookups.existing(relation.target, {0: key, 1: other}, relation.parent_databases)
     if living != ({0, 1} if relation.policy.checked_at_once else {1}):
         left = [str((key, other)[each]) for each in sorted(living)]
         raise AssertionError(f"parents left after deleting {_named(relation, key)}: {left}")

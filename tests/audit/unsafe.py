@@ -23,7 +23,6 @@ SKIPPED = {
 #: Rule and file, or folder, where it was looked into, and why it is no fault.
 ACCEPTED = {
     ("B608", "apps/integrity/backends/"): "names come from Model._meta, quoted by the backend",
-    ("B608", "apps/integrity/statements/"): "names come from Model._meta, quoted by the backend",
     ("B308", "apps/integrity/dashboard/pictures.py"): "made of numbers and escaped text",
     ("B703", "apps/integrity/dashboard/pictures.py"): "made of numbers and escaped text",
     ("B311", "apps/integrity/log/outcomes.py"): "spreads retries; no secret is made of it",

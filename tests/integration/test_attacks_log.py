@@ -266,7 +266,7 @@ class TestDispatch:
         def die(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        form = type(backends.on("default"))
+        form = type(backends.log_backend("default"))
         with monkeypatch.context() as broken:
             broken.setattr(form, "insert_cascades", die)
             with pytest.raises(KeyboardInterrupt):

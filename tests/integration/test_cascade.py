@@ -15,8 +15,10 @@ from django.utils import timezone
 
 from apps.blog.models import Comment, Post
 from apps.integrity import backends, capture, cascade, log, report
-from apps.integrity.backends.batch_size import Pace
-from apps.integrity.backends.portable import Portable
+from apps.integrity.backends.batch_size import BatchSize
+from apps.integrity.backends.portable.barriers import NoBarriers
+from apps.integrity.backends.portable.log import PortableLog
+from apps.integrity.backends.portable.rows import PortableRows
 from apps.integrity.capture import receivers
 from apps.integrity.cascade import verification
 from apps.integrity.cascade.strategies import COLLECTOR_ROWS
@@ -75,7 +77,9 @@ pytestmark = pytest.mark.usefixtures("committed")
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Once in each form of the statements."""
     if request.param == "portable":
-        monkeypatch.setattr(backends, "on", lambda _: Portable())
+        monkeypatch.setattr(backends, "log_backend", lambda _: PortableLog())
+        monkeypatch.setattr(backends, "row_backend", lambda _: PortableRows())
+        monkeypatch.setattr(backends, "barrier_backend", lambda _: NoBarriers())
     return str(request.param)
 
 
@@ -327,14 +331,14 @@ class TestLivingParents:
         Leaf.objects.bulk_create(Leaf(owner=owner) for _ in range(7))
         key = owner.pk
         owner.delete()
-        took = Pace.took
+        took = BatchSize.record_step
 
-        def come_back(pace: Pace, seconds: float, **told: Any) -> None:
+        def come_back(batch_size: BatchSize, seconds: float, **told: Any) -> None:
             if Leaf.objects.count() < 7:
                 Owner(pk=key).save()
-            took(pace, seconds, **told)
+            took(batch_size, seconds, **told)
 
-        monkeypatch.setattr(Pace, "took", come_back)
+        monkeypatch.setattr(BatchSize, "record_step", come_back)
         assert converge() == {"right.Leaf.owner": 2}
         assert Leaf.objects.count() == 5
         assert Cascade.objects.get(database="test_right").kept == {"right.Leaf.owner": 5}
@@ -657,12 +661,12 @@ class TestBounds:
     @pytest.fixture
     def row_counts(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found: list[int] = []
-        for name in ("delete_rows", "delete_number", "update_rows", "lock_rows"):
+        for name in ("delete_rows", "delete_total", "update_rows", "lock_rows"):
             self.count(monkeypatch, name, found)
         return found
 
     def count(self, monkeypatch: pytest.MonkeyPatch, name: str, found: list[int]) -> None:
-        form = type(backends.on("default"))
+        form = type(backends.row_backend("default"))
         plain = getattr(form, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:

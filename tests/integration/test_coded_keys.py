@@ -194,7 +194,7 @@ def test_what_a_server_returns_in_another_form_proves_nothing() -> None:
 
     owner = Owner.objects.create()
     with pytest.raises(InvalidKey, match=r"coded\.Parent\.id: the server returns keys in another"):
-        lookups.held(Parent._meta.pk, {0: owner.pk}, ["default"])
+        lookups.existing(Parent._meta.pk, {0: owner.pk}, ["default"])
     message = round_trips._problem(Parent._meta.pk, "default", triggers=False)
     assert message is None or message.id == "integrity.E020"
 

@@ -202,7 +202,9 @@ class TestPoison:
         self, converge: Converge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looks = list[Any]()
-        monkeypatch.setattr(missing_tables, "missing_table", lambda *args: looks.append(args) or "")
+        monkeypatch.setattr(
+            missing_tables, "unusable_table", lambda *args: looks.append(args) or ""
+        )
         for _ in range(3):
             Vault.objects.create(safe=Safe.objects.create())
         Safe.objects.all().delete()
@@ -291,7 +293,7 @@ class TestUnreachable:
         User.objects.all().delete()
         dispatch.sweep_all()
         lost = refuse("blog_db")
-        form = type(backends.on("blog_db"))
+        form = type(backends.row_backend("blog_db"))
         plain = form.delete_rows
 
         def lose(self: Any, *args: Any, using: str, **kwargs: Any) -> Any:
@@ -319,7 +321,7 @@ class TestUnreachable:
         User.objects.all().delete()
         dispatch.sweep_all()
         lost = refuse("shop_db")
-        form = type(backends.on("shop_db"))
+        form = type(backends.row_backend("shop_db"))
         plain, calls = form.delete_rows, []
 
         def lose(self: Any, *args: Any, using: str, **kwargs: Any) -> Any:

@@ -19,9 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.integrity import cascade, log, relations, report, scan
-from apps.integrity.backends import keys, missing_tables, portable
-from apps.integrity.backends.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
-from apps.integrity.backends.postgresql.log import PostgreSQL
+from apps.integrity.backends import missing_tables
+from apps.integrity.backends.portable.keys import PortableKeys
+from apps.integrity.backends.portable.rows import PortableRows
+from apps.integrity.backends.postgresql import keys as postgresql_keys
+from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
+from apps.integrity.backends.postgresql.rows import PostgreSQLRows
+from apps.integrity.backends.sqlite import SQLiteKeys
 from apps.integrity.capture.protection import reading
 from apps.integrity.cascade import time_slice, verification
 from apps.integrity.control import grants
@@ -43,8 +47,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
 
-    from apps.integrity.backends.base import Statements
-    from apps.integrity.backends.keys import Form
+    from apps.integrity.backends.base import KeyReader, RowBackend
     from apps.integrity.relations.plan import Plan
     from tests.conftest import Captured, Tune
 
@@ -299,7 +302,7 @@ class TestContentTypes:
         needed = "there is no table 'django_content_type' in 'test_lite'"
         with pytest.raises(ChildDatabaseUnavailable, match=needed):
             reading.referring(_of_relation(relation), [7], "test_lite")
-        assert missing_tables.missing_table(relation).startswith(needed)
+        assert missing_tables.unusable_table(relation).startswith(needed)
 
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:
         relation = relations.catalogue().relation("blog.Post.author")
@@ -504,7 +507,7 @@ class TestStatements:
         ],
     )
     def test_a_step_has_keys_of_that_model_alone(
-        self, form: Form, label: str, row: Callable[[type, int], Any]
+        self, form: KeyReader, label: str, row: Callable[[type, int], Any]
     ) -> None:
         relation = generic.narrowed(relations.catalogue().relation(label))
         [child] = relation.child_databases
@@ -523,19 +526,19 @@ class TestStatements:
     ) -> None:
         field = generic.narrowed(relations.catalogue().relation(LEAVES)).field
         moved, _ = leaf(Plant, 7), leaf(Plant, 7)
-        find = portable.Portable.lock_rows
+        find = PortableRows.lock_rows
 
         def find_then_move(*args: Any, **kwargs: Any) -> Any:
             found = find(*args, **kwargs)
             Leaf.objects.filter(pk=moved.pk).update(content_type_id=id_of(Weed))
             return found
 
-        monkeypatch.setattr(portable.Portable, "lock_rows", find_then_move)
-        portable.Portable().delete_rows(field, ["7"], 9, using="test_lite", patient=True)
+        monkeypatch.setattr(PortableRows, "lock_rows", find_then_move)
+        PortableRows().delete_rows(field, ["7"], 9, using="test_lite", skip_locked=False)
         assert left(moved)
 
-    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
-    def test_each_sees_and_deletes_rows_of_that_model_alone(self, form: Statements) -> None:
+    @pytest.mark.parametrize("form", [PostgreSQLRows(), PortableRows()])
+    def test_each_sees_and_deletes_rows_of_that_model_alone(self, form: RowBackend) -> None:
         field = generic.narrowed(relations.catalogue().relation(PLANTS)).field
         mine = note(Plant, 7)
         others = [note(Weed, key) for key in (7, 8)]
@@ -543,26 +546,26 @@ class TestStatements:
             assert form.lock_rows(field, [7, 8], 9, using="test_left") == {mine.pk: 7}
         assert form.keys_with_rows(field, [7, 8], using="test_left") == {7}
         assert form.count_rows(field, [7, 8], using="test_left") == 1
-        assert form.delete_rows(field, [7, 8], 9, using="test_left", patient=True) == {7: 1}
+        assert form.delete_rows(field, [7, 8], 9, using="test_left", skip_locked=False) == {7: 1}
         assert left(*others)
 
-    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
-    def test_rows_of_other_models_take_no_place_of_those_to_empty(self, form: Statements) -> None:
+    @pytest.mark.parametrize("form", [PostgreSQLRows(), PortableRows()])
+    def test_rows_of_other_models_take_no_place_of_those_to_empty(self, form: RowBackend) -> None:
         relation = relations.catalogue().relation("left.Chisel.content_object@parents.Stone")
         key = uuid4()
         for model in (Weed, Weed, Stone):
             Chisel.objects.create(content_type_id=id_of(model), object_id=key)
         field = generic.narrowed(relation).field
-        found = form.update_rows(field, [key], None, 1, using="test_left", patient=True)
+        found = form.update_rows(field, [key], None, 1, using="test_left", skip_locked=False)
         assert found == {key: 1}
 
-    @pytest.mark.parametrize("form", [PostgreSQL(), portable.Portable()])
-    def test_none_runs_before_the_content_type_is_known(self, form: Statements) -> None:
+    @pytest.mark.parametrize("form", [PostgreSQLRows(), PortableRows()])
+    def test_none_runs_before_the_content_type_is_known(self, form: RowBackend) -> None:
         field, options = relations.catalogue().relation(PLANTS).field, {"using": "test_left"}
         row = note(Plant, 7)
         for statement in (
-            partial(form.delete_rows, field, [7], 9, patient=True),
-            partial(form.update_rows, field, [7], None, 9, patient=True),
+            partial(form.delete_rows, field, [7], 9, skip_locked=False),
+            partial(form.update_rows, field, [7], None, 9, skip_locked=False),
             partial(form.lock_rows, field, [7], 9),
             partial(form.keys_with_rows, field, [7]),
             partial(form.count_rows, field, [7]),
@@ -593,15 +596,17 @@ def test_the_index_leads_to_the_rows_of_each_key(
         with connections["test_left"].cursor() as cursor:
             cursor.execute("ANALYZE left_note")
     relation = generic.narrowed(relations.catalogue().relation(PLANTS))
-    form = PostgreSQL()
+    form = PostgreSQLRows()
     with transaction.atomic(using="test_left"):
         with captured:
-            form.delete_rows(relation.field, [2, 3], 900, using="test_left", patient=True)
+            form.delete_rows(relation.field, [2, 3], 900, using="test_left", skip_locked=False)
             form.keys_with_rows(relation.field, [2, 3], using="test_left")
             form.count_rows(relation.field, [2, 3], using="test_left")
             form.lock_rows(relation.field, [2, 3], 9, using="test_left")
         transaction.set_rollback(True, using="test_left")
-    monkeypatch.setattr(keys, "_cursor", lambda *_: (connections["test_left"].cursor(), "keys"))
+    monkeypatch.setattr(
+        postgresql_keys, "_cursor", lambda *_: (connections["test_left"].cursor(), "keys")
+    )
     asked = [sql for sql in captured["test_left"] if "content_type_id" in sql]
     with transaction.atomic(using="test_left"), captured:
         assert PostgreSQLKeys().ask(relation.field, "20", 99, child="test_left")() is not None

@@ -386,7 +386,7 @@ class TestOnSQLite:
     def test_parents_shown_by_a_view(self, tune: Tune) -> None:
         author = Author.objects.create()
         field = Author._meta.pk
-        form = backends.on("test_lite")
+        form = backends.row_backend("test_lite")
         with (
             behind("test_lite", "lite_author", "0"),
             pytest.raises(FilteredRead, match=r"lite_author.*view"),
@@ -430,15 +430,17 @@ class TestWhatIsCheap:
         with as_worker():
             run("default", "CREATE TEMP TABLE auth_user AS SELECT * FROM auth_user LIMIT 0")
             with pytest.raises(FilteredRead, match="temporary"):
-                backends.on("default").keys_with_rows(field, [users[0].pk], using="default")
+                backends.row_backend("default").keys_with_rows(
+                    field, [users[0].pk], using="default"
+                )
 
     def test_no_look_takes_another_round_trip(self, users: list[User], captured: Captured) -> None:
         relation = relations.catalogue().relation(AUTHOR)
         pk = [users[0].pk]
         with captured:
-            backends.on("default").keys_with_rows(relation.target, pk, using="default")
-            backends.on("blog_db").keys_with_rows(relation.field, pk, using="blog_db")
-            backends.on("shop_db").count_rows(
+            backends.row_backend("default").keys_with_rows(relation.target, pk, using="default")
+            backends.row_backend("blog_db").keys_with_rows(relation.field, pk, using="blog_db")
+            backends.row_backend("shop_db").count_rows(
                 relations.catalogue().relation("shop.Order.customer").field, pk, using="shop_db"
             )
         assert [len(captured[alias]) for alias in ("default", "blog_db", "shop_db")] == [1, 1, 1]

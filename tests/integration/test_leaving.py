@@ -15,7 +15,7 @@ from django.db import connections, transaction
 
 from apps.blog.models import Post
 from apps.integrity import capture, relations
-from apps.integrity.backends import tables
+from apps.integrity.backends import table_locks
 from apps.integrity.capture import receivers, triggers
 from apps.integrity.exceptions import LogNeeded
 from apps.integrity.models import Cascade, Deletion
@@ -241,8 +241,8 @@ class TestMigratingBack:
         thread.join()
 
     def test_nobody_queues_behind_it(self, off: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "TRIES", 2)
-        monkeypatch.setattr(tables, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(table_locks, "TRIES", 2)
+        monkeypatch.setattr(table_locks, "PAUSE_SECONDS", 0.01)
         held, over = threading.Event(), threading.Event()
 
         def other() -> None:

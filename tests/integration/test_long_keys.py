@@ -119,7 +119,7 @@ def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
     report.receipts(label, keys[0])
     report.newest(parent, keys, using=alias)
     list(report.deletions(using=alias, model=label, key=keys[0]).rows)
-    backends.on(alias).triggered_deletions(parent, keys, using=alias)
+    backends.log_backend(alias).triggered_deletions(parent, keys, using=alias)
     relation = next(e for e in relations.catalogue().relations if e.parent is parent)
     log.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)
 

@@ -27,13 +27,13 @@ KEY: Any = Leaf._meta.get_field("owner")
 
 
 def delete(field: Any, key: Any, using: str) -> Counter[Any]:
-    """One key alone: see Note [All or some] in statements/rows.py."""
-    return backends.on(using).delete_rows(field, [key], 9, using=using, patient=True)
+    """One key alone: see Note [All or some] in backends/postgresql/rows.py."""
+    return backends.row_backend(using).delete_rows(field, [key], 9, using=using, skip_locked=False)
 
 
 def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
     keys = [key, OTHER]
-    return backends.on(using).delete_rows(field, keys, 9, using=using, patient=True)
+    return backends.row_backend(using).delete_rows(field, keys, 9, using=using, skip_locked=False)
 
 
 def lock(field: Any, key: Any, using: str) -> Counter[Any]:
@@ -43,13 +43,15 @@ def lock(field: Any, key: Any, using: str) -> Counter[Any]:
         return execute(sql.replace(" SKIP LOCKED", ""), *rest)
 
     with transaction.atomic(using=using), connections[using].execute_wrapper(wait):
-        found = backends.on(using).lock_rows(field, [key], 9, using=using)
+        found = backends.row_backend(using).lock_rows(field, [key], 9, using=using)
     return Counter(found.values())
 
 
 def update(field: Any, key: Any, using: str) -> Counter[Any]:
     value = VALUE if field is KEY else None
-    return backends.on(using).update_rows(field, [key], value, 9, using=using, patient=True)
+    return backends.row_backend(using).update_rows(
+        field, [key], value, 9, using=using, skip_locked=False
+    )
 
 
 def generic_key(label: str) -> Any:

@@ -11,7 +11,9 @@ from django.db import OperationalError, connections, models, transaction
 from django.utils import timezone
 
 from apps.integrity import relations, report, scan
-from apps.integrity.backends.keys import PortableKeys, PostgreSQLKeys, SQLiteKeys
+from apps.integrity.backends.portable.keys import PortableKeys
+from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
+from apps.integrity.backends.sqlite import SQLiteKeys
 from apps.integrity.models import Audit, Deletion, Scan
 from apps.integrity.scan import repair, scan_pass
 from apps.integrity.signals import orphan_found

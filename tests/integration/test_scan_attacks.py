@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.integrity import cascade, log, models, relations, report, scan
-from apps.integrity.backends.keys import PostgreSQLKeys
+from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion, Identity, Scan
 from apps.integrity.queues import dispatch

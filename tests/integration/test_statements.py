@@ -6,25 +6,41 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from apps.integrity import backends
-from apps.integrity.backends.portable import PARAMETERS, ROWS_SEEN, Portable
-from apps.integrity.backends.postgresql.log import PostgreSQL
+from apps.integrity.backends.base import LogBackend, RowBackend
+from apps.integrity.backends.mysql import MySQLRows
+from apps.integrity.backends.portable.chunks import PARAMETERS
+from apps.integrity.backends.portable.log import PortableLog
+from apps.integrity.backends.portable.rows import ROWS_SEEN, PortableRows
+from apps.integrity.backends.postgresql.log import PostgreSQLLog
+from apps.integrity.backends.postgresql.rows import PostgreSQLRows
 from apps.integrity.models import Cascade, Deletion
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
 from tests.kinds.parents.models import Word
 
 if TYPE_CHECKING:
-    from apps.integrity.backends.base import Statements
     from tests.conftest import Captured
 
 pytestmark = pytest.mark.usefixtures("committed")
+
+
+class Statements(LogBackend, RowBackend, Protocol):
+    """All statements of one form."""
+
+
+class PostgreSQL(PostgreSQLLog, PostgreSQLRows):
+    """PostgreSQL's form."""
+
+
+class Portable(PortableLog, PortableRows):
+    """The ORM's form."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +92,21 @@ def on(request: pytest.FixtureRequest) -> Statements:
 
 
 def test_each_database_gets_its_form() -> None:
-    assert isinstance(backends.on("default"), PostgreSQL)
-    assert isinstance(backends.on("test_lite"), Portable)
+    assert isinstance(backends.row_backend("default"), PostgreSQLRows)
+    assert isinstance(backends.log_backend("default"), PostgreSQLLog)
+    assert isinstance(backends.row_backend("test_lite"), PortableRows)
+    assert isinstance(backends.log_backend("test_lite"), PortableLog)
+    assert backends.row_backend("default") is backends.row_backend("default")
+
+
+def test_mysql_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["test_lite"], "vendor", "mysql")
+    assert isinstance(backends.row_backend.__wrapped__("test_lite"), MySQLRows)
 
 
 class TestDeleteRows:
     def delete(self, form: Form, keys: list[Any], limit: int = 100) -> Counter[Any]:
-        return form.on.delete_rows(form.key, keys, limit, using=form.alias, patient=True)
+        return form.on.delete_rows(form.key, keys, limit, using=form.alias, skip_locked=False)
 
     def test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key(self, form: Form) -> None:
         form.rows(k1=3, k2=1, k3=2)
@@ -143,7 +167,7 @@ class TestDeleteRows:
 
 class TestDeleteNumber:
     def delete(self, form: Form, keys: list[Any], limit: int = 100) -> int:
-        return form.on.delete_number(form.key, keys, limit, using=form.alias, patient=True)
+        return form.on.delete_total(form.key, keys, limit, using=form.alias, skip_locked=False)
 
     def test_it_deletes_the_rows_of_the_keys_and_gives_their_sum(self, form: Form) -> None:
         form.rows(k1=3, k2=1, k3=2)
@@ -164,7 +188,7 @@ class TestDeleteNumber:
     def test_of_keys_that_are_text(self, on: Statements) -> None:
         WordUse.objects.bulk_create(WordUse(word_id=each) for each in ("a", "a", "b"))
         field = WordUse._meta.get_field("word")
-        assert on.delete_number(field, ["a", "c"], 9, using="test_left", patient=True) == 2
+        assert on.delete_total(field, ["a", "c"], 9, using="test_left", skip_locked=False) == 2
         assert WordUse.objects.count() == 1
 
 
@@ -177,15 +201,15 @@ class TestTheKeyIsCheckedTwice:
         form.rows(k1=2)
         rows = QuerySet(model=form.above, using=form.alias)
         moved = rows.order_by("pk")[0].pk
-        find = Portable.lock_rows
+        find = PortableRows.lock_rows
 
         def find_then_move(*args: Any, **kwargs: Any) -> Any:
             found = find(*args, **kwargs)
             rows.filter(pk=moved).update(**{form.key.attname: 2})
             return found
 
-        monkeypatch.setattr(Portable, "lock_rows", find_then_move)
-        options = {"using": form.alias, "patient": True}
+        monkeypatch.setattr(PortableRows, "lock_rows", find_then_move)
+        options = {"using": form.alias, "skip_locked": False}
         if what == "delete":
             form.on.delete_rows(form.key, [1], 9, **options)
         else:
@@ -196,7 +220,9 @@ class TestTheKeyIsCheckedTwice:
 
 class TestUpdateRows:
     def update(self, form: Form, keys: list[Any], value: Any, limit: int = 100) -> Counter[Any]:
-        return form.on.update_rows(form.key, keys, value, limit, using=form.alias, patient=True)
+        return form.on.update_rows(
+            form.key, keys, value, limit, using=form.alias, skip_locked=False
+        )
 
     def test_it_sets_the_value_and_counts_by_the_old_key(self, form: Form) -> None:
         form.rows(k1=3, k2=1, k3=2)
@@ -221,7 +247,7 @@ class TestUpdateRows:
     def test_it_sets_null(self, on: Statements) -> None:
         Optional.objects.bulk_create(Optional(owner_id=each) for each in (1, 1, 2, None))
         field = Optional._meta.get_field("owner")
-        found = on.update_rows(field, [1], None, 9, using="test_left", patient=True)
+        found = on.update_rows(field, [1], None, 9, using="test_left", skip_locked=False)
         assert found == {1: 2}
         assert Counter(Optional.objects.values_list("owner", flat=True)) == {None: 3, 2: 1}
 
@@ -265,9 +291,9 @@ class TestLockRows:
         field = Shelf._meta.get_field("root")
         with locked(Shelf.objects.filter(pk=one.pk)):
             if what == "delete":
-                done = on.delete_rows(field, [1], 9, using="test_left", patient=False)
+                done = on.delete_rows(field, [1], 9, using="test_left", skip_locked=True)
             else:
-                done = on.update_rows(field, [1], 5, 9, using="test_left", patient=False)
+                done = on.update_rows(field, [1], 5, 9, using="test_left", skip_locked=True)
         assert done == {1: 1}
 
 
@@ -301,7 +327,7 @@ class TestKeysOfEveryType:
         WordUse.objects.bulk_create(WordUse(word_id=each) for each in (text, text, "other"))
         field = WordUse._meta.get_field("word")
         assert on.keys_with_rows(field, [text, "none"], using="test_left") == {text}
-        found = on.delete_rows(field, [text], 9, using="test_left", patient=True)
+        found = on.delete_rows(field, [text], 9, using="test_left", skip_locked=False)
         assert found == {text: 2}
         assert WordUse.objects.get().word_id == "other"
 
@@ -311,7 +337,7 @@ class TestKeysOfEveryType:
         WordUse.objects.create(word_id="a" * 12)
         field, longer = WordUse._meta.get_field("word"), "a" * 13
         assert on.keys_with_rows(field, [longer], using="test_left") == set()
-        assert on.delete_rows(field, [longer], 9, using="test_left", patient=True) == {}
+        assert on.delete_rows(field, [longer], 9, using="test_left", skip_locked=False) == {}
         assert WordUse.objects.count() == 1
 
     def test_uuid(self, on: Statements) -> None:
@@ -319,7 +345,7 @@ class TestKeysOfEveryType:
         TokenUse.objects.bulk_create(TokenUse(token_id=each) for each in (one, two, two))
         field = TokenUse._meta.get_field("token")
         assert on.keys_with_rows(field, [one, uuid.uuid4()], using="test_left") == {one}
-        found = on.delete_rows(field, [two], 9, using="test_left", patient=True)
+        found = on.delete_rows(field, [two], 9, using="test_left", skip_locked=False)
         assert found == {two: 2}
 
     def test_decimal(self, on: Statements) -> None:
@@ -327,7 +353,7 @@ class TestKeysOfEveryType:
             Invoice(person_id=each) for each in (Decimal("1.50"), Decimal("1.51"), None)
         )
         field = Invoice._meta.get_field("person")
-        found = on.delete_rows(field, [Decimal("1.5")], 9, using="test_left", patient=True)
+        found = on.delete_rows(field, [Decimal("1.5")], 9, using="test_left", skip_locked=False)
         assert found == {Decimal("1.50"): 1}
         assert set(Invoice.objects.values_list("person_id", flat=True)) == {Decimal("1.51"), None}
 
@@ -439,7 +465,7 @@ class TestKeepRows:
                     recorded_at=deletion.recorded_at,
                 )
             )  # fmt: skip
-        form.on.keep_rows(mine, {each.pk: {"x.B.a": 2} for each in held}, using=form.log)
+        form.on.save_progress(mine, {each.pk: {"x.B.a": 2} for each in held}, using=form.log)
         found = Cascade.objects.using(form.log).order_by("pk").values_list("rows", flat=True)
         assert list(found) == [{"x.B.a": 2}, None, None]
 
@@ -451,7 +477,7 @@ def planned(captured: Captured, keys: list[int], *, walking: bool = True) -> str
         if walking:
             form.begin_step(lock_seconds=2.0, using="test_left")
         with captured:
-            form.delete_rows(field, keys, 900, using="test_left", patient=True)
+            form.delete_rows(field, keys, 900, using="test_left", skip_locked=False)
         plan = list[str]()
         for sql in captured["test_left"]:
             if sql.startswith(("WITH", "DELETE")):

@@ -149,7 +149,7 @@ class TestKeptByTheDatabase:
         root = Root.objects.create()
         box = Shelf.objects.create(root=root).box_set.create()
         Item.objects.create(box=box)
-        form = type(backends.on("test_left"))
+        form = type(backends.row_backend("test_left"))
         monkeypatch.setattr(form, "is_constrained", lambda *_, **__: False)
         with trigger("test_left", "left_item", "DELETE", "RETURN NULL;"):
             root.delete()

@@ -15,8 +15,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 from django.db import connection, connections, transaction
 
-from apps.integrity.backends.postgresql.attempts import TRIES
-from apps.integrity.backends.postgresql.functions import CAPTURE
+from apps.integrity.backends.postgresql.triggers.attempts import TRIES
+from apps.integrity.backends.postgresql.triggers.functions import CAPTURE
 from apps.integrity.capture import triggers
 from apps.integrity.exceptions import TablesHeld, TriggersRefused
 from apps.integrity.management.exit_codes import ExitCode

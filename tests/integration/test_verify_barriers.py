@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import backends, cascade, log, relations, report, scan
-from apps.integrity.backends.barriers import unpacked, words
+from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.scan import repair
@@ -156,14 +156,14 @@ class TestWhatHolds:
             idle("shop_db") as _,
             elsewhere(RIGHT, USER="plain", PASSWORD=password),
         ):
-            blocker = backends.on(RIGHT).blocker(using=RIGHT)
+            blocker = backends.barrier_backend(RIGHT).blocker(using=RIGHT)
         assert blocker is not None
         assert (blocker.application, blocker.state, blocker.since) == ("night report", "", "")
-        assert words(blocker).endswith("grant pg_read_all_stats to see it")
+        assert describe_blocker(blocker).endswith("grant pg_read_all_stats to see it")
 
     def test_no_query_is_ever_asked_for(self, captured: Captured) -> None:
         with captured:
-            backends.on(RIGHT).blocker(using=RIGHT)
+            backends.barrier_backend(RIGHT).blocker(using=RIGHT)
         [sql] = captured[RIGHT]
         assert "query" not in sql
 
@@ -185,7 +185,7 @@ def _role(owner: Any, name: str) -> Iterator[str]:
 
 
 def _of_another_server() -> None:
-    there = backends.on("default").next_transaction(using="default")
+    there = backends.barrier_backend("default").new_barrier(using="default")
     assert there is not None
     Cascade.objects.update(barrier=1, barrier_server=there.server)
 
@@ -208,7 +208,7 @@ class TestAnotherServer:
     ) -> None:
         done()
         change()
-        before = backends.on(RIGHT).next_transaction(using=RIGHT)
+        before = backends.barrier_backend(RIGHT).new_barrier(using=RIGHT)
         assert verification.verify(RIGHT).verified == 0
         seen = right()
         assert before is not None
@@ -230,7 +230,7 @@ class TestAnotherServer:
     ) -> None:
         done()
         _of_another_server()
-        now = backends.on(RIGHT).oldest_transaction(using=RIGHT)
+        now = backends.barrier_backend(RIGHT).horizon(using=RIGHT)
         claim = log.claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
         assert claim is None
 
@@ -267,7 +267,7 @@ class TestAnotherServer:
         Leaf.objects.create(owner_id=10**6)
         cascade.drain(RIGHT)
         scan.scan(RIGHT, labels=[LEAF], seconds=60)
-        there = backends.on("blog_db").next_transaction(using="blog_db")
+        there = backends.barrier_backend("blog_db").new_barrier(using="blog_db")
         assert there is not None
         for wrong in (
             {"default": {"number": 1, "server": there.server}},
@@ -280,7 +280,7 @@ class TestAnotherServer:
                     [seen] = repair.repair([relations.catalogue().relation(LEAF)])
                     assert (seen.confirmed, seen.waiting) == ([], 1)
                 assert "night report" in seen.held
-            fence = unpacked(Deletion.objects.get().fence)
+            fence = barriers_from_json(Deletion.objects.get().fence)
             assert fence["default"].server != there.server
             assert fence["default"].number > 1
         assert eventually(
@@ -340,7 +340,7 @@ def test_a_standby_that_is_promoted(done: Callable[[], None], sandbox: servers.S
     )
     backup.env = shared.passwords.environment()
     processes.finish_all([backup])
-    before = backends.on(RIGHT).oldest_transaction(using=RIGHT)
+    before = backends.barrier_backend(RIGHT).horizon(using=RIGHT)
     assert before is not None
     try:
         standby.start().await_first_start()
@@ -349,7 +349,7 @@ def test_a_standby_that_is_promoted(done: Callable[[], None], sandbox: servers.S
             with connections[RIGHT].cursor() as cursor:
                 cursor.execute("SELECT pg_promote()")
                 cursor.execute("CHECKPOINT")
-            now = backends.on(RIGHT).oldest_transaction(using=RIGHT)
+            now = backends.barrier_backend(RIGHT).horizon(using=RIGHT)
             assert now is not None
             assert now.server != before.server
             (system, timeline, _), (same, before_it, _) = (
@@ -368,10 +368,10 @@ class TestIdentity:
     """Who the server is, in the statement that asks for a number."""
 
     def test_one_statement_each(self, captured: Captured) -> None:
-        form = backends.on(RIGHT)
+        form = backends.barrier_backend(RIGHT)
         with captured:
-            now = form.oldest_transaction(using=RIGHT)
-            taken = form.next_transaction(using=RIGHT)
+            now = form.horizon(using=RIGHT)
+            taken = form.new_barrier(using=RIGHT)
         assert len(captured[RIGHT]) == 2
         assert now is not None
         assert taken is not None
@@ -380,22 +380,22 @@ class TestIdentity:
 
     def test_each_server_has_its_own(self) -> None:
         aliases = ("default", "blog_db", "shop_db", "test_left", RIGHT)
-        found = [backends.on(each).next_transaction(using=each) for each in aliases]
+        found = [backends.barrier_backend(each).new_barrier(using=each) for each in aliases]
         names = [each.server for each in found if each]
         assert len(set(names)) == 3
         assert names[1:3] == names[3:]
 
     def test_where_the_control_file_is_hidden_the_start_of_the_server_stands_for_it(self) -> None:
         revoked = "EXECUTE ON FUNCTION pg_control_system()"
-        form = backends.on(RIGHT)
+        form = backends.barrier_backend(RIGHT)
         with superuser.session(RIGHT) as owner, _role(owner, "plain") as password:
             owner.execute(f"REVOKE {revoked} FROM PUBLIC")
             try:
                 with elsewhere(RIGHT, USER="plain", PASSWORD=password):
-                    first = form.next_transaction(using=RIGHT)
+                    first = form.new_barrier(using=RIGHT)
                     with transaction.atomic(using=RIGHT):
-                        second = form.next_transaction(using=RIGHT)
-                        now = form.oldest_transaction(using=RIGHT)
+                        second = form.new_barrier(using=RIGHT)
+                        now = form.horizon(using=RIGHT)
             finally:
                 owner.execute(f"GRANT {revoked} TO PUBLIC")
         assert first is not None
@@ -406,7 +406,7 @@ class TestIdentity:
         assert second.number <= now.following
 
     def test_other_databases_have_none(self) -> None:
-        form = backends.on("test_lite")
-        assert form.oldest_transaction(using="test_lite") is None
-        assert form.next_transaction(using="test_lite") is None
+        form = backends.barrier_backend("test_lite")
+        assert form.horizon(using="test_lite") is None
+        assert form.new_barrier(using="test_lite") is None
         assert form.blocker(using="test_lite") is None

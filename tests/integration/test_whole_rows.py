@@ -10,7 +10,9 @@ import pytest
 from django.db import IntegrityError, connections
 
 from apps.integrity import backends, failpoints
-from apps.integrity.backends.portable import Portable
+from apps.integrity.backends.portable.barriers import NoBarriers
+from apps.integrity.backends.portable.log import PortableLog
+from apps.integrity.backends.portable.rows import PortableRows
 from apps.integrity.backends.postgresql import constraints
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade
@@ -48,7 +50,9 @@ def test_rows_that_move_between_two_steps(
     tune: Tune, converge: Converge, monkeypatch: pytest.MonkeyPatch, form: str, rows: int
 ) -> None:
     if form == "portable":
-        monkeypatch.setattr(backends, "on", lambda _: Portable())
+        monkeypatch.setattr(backends, "log_backend", lambda _: PortableLog())
+        monkeypatch.setattr(backends, "row_backend", lambda _: PortableRows())
+        monkeypatch.setattr(backends, "barrier_backend", lambda _: NoBarriers())
     tune(statement_rows=rows, statement_rows_max=max(rows, 100))
     dead, living = Root.objects.create(), Root.objects.create()
     shelves(dead, 30)

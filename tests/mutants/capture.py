@@ -11,8 +11,8 @@ from .paths import (
     DISCOVERY,
     ENTRIES,
     LEAVING,
-    PORTABLE,
-    POSTGRESQL,
+    PORTABLE_LOG,
+    POSTGRESQL_LOG,
     RELATION_KEYS,
     T_ADDRESSES,
     T_ADOPTION,
@@ -86,7 +86,7 @@ MUTATIONS = (
     Mutation(
         "tenant-row-is-a-parent",
         "G2: deleting a row of a tenant's schema logs the parent as gone",
-        POSTGRESQL,
+        POSTGRESQL_LOG,
         "{values} AND {ours} RETURNING key",
         "{values} AND %s <> '' RETURNING key",
         (f"{T_SCHEMAS}::test_a_tenants_own_row_is_no_parent",),
@@ -94,7 +94,7 @@ MUTATIONS = (
     Mutation(
         "living-parent-logged",
         "G2: a parent that still exists is logged as gone (PostgreSQL)",
-        POSTGRESQL,
+        POSTGRESQL_LOG,
         "AS alive WHERE alive.",
         "AS alive WHERE false AND alive.",
         (f"{T_STATEMENTS}::TestInsertDeletions::test_it_logs_the_gone_and_leaves_out_the_living",),
@@ -102,7 +102,7 @@ MUTATIONS = (
     Mutation(
         "living-parent-logged-elsewhere",
         "G2: a parent that still exists is logged as gone (other engines)",
-        PORTABLE,
+        PORTABLE_LOG,
         "if stored not in alive",
         "if True",
         (f"{T_STATEMENTS}::TestInsertDeletions::test_it_logs_the_gone_and_leaves_out_the_living",),

@@ -6,7 +6,7 @@ from .mutation import Mutation
 from .paths import (
     CLAIMING,
     OUTCOMES,
-    POSTGRESQL,
+    POSTGRESQL_LOG,
     T_CASCADE,
     T_LOG,
     T_STATEMENTS,
@@ -32,7 +32,7 @@ MUTATIONS = (
     Mutation(
         "finish-without-the-claim",
         "G4: a worker that lost its claim finishes the cascade",
-        POSTGRESQL,
+        POSTGRESQL_LOG,
         "AND cascade.claim = %s",
         "AND (cascade.claim = %s OR true)",
         (

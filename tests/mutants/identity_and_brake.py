@@ -64,7 +64,7 @@ MUTATIONS = (
         "repair-without-barrier",
         "G2: a suspect is repaired while its parent is being inserted",
         REPAIR,
-        "if standings[each.pk] is Standing.PASSED]",
+        "if standings[each.pk] is BarrierState.PASSED]",
         "]",
         (
             f"{T_SCAN}::TestSecondLook::test_a_parent_of_a_transaction_that_was_open_at_the_first_look_is_waited_for",
@@ -74,7 +74,7 @@ MUTATIONS = (
         "barrier-of-an-earlier-scan",
         "G2: an old suspicion confirms rows that came later",
         LOGGED_SUSPECTS,
-        "filter(again).update(fence=packed(fence))",
+        "filter(again).update(fence=barriers_to_json(fence))",
         "filter(again)",
         (
             f"{T_SCAN_ATTACKS}::TestCameBack::test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion",

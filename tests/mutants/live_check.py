@@ -6,7 +6,7 @@ from .mutation import Mutation
 from .paths import (
     CLAIMS,
     GENERIC,
-    ROWS,
+    POSTGRESQL_ROWS,
     STORED,
     T_ATTACKS,
     T_CAME_BACK,
@@ -87,7 +87,7 @@ MUTATIONS = (
     Mutation(
         "keys-in-another-form",
         "G2: a living parent whose key the server returns in another form counts as gone",
-        ROWS,
+        POSTGRESQL_ROWS,
         "if not held <= wanted:",
         "if False:",
         (f"{T_CODED}::test_what_a_server_returns_in_another_form_proves_nothing",),

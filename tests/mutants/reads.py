@@ -5,8 +5,8 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     BOUNDED,
-    PORTABLE,
-    ROWS,
+    PORTABLE_ROWS,
+    POSTGRESQL_ROWS,
     T_HIDDEN,
     T_PROTECTION,
     VISIBILITY,
@@ -17,8 +17,8 @@ MUTATIONS = (
         "hidden-means-gone",
         "G2: a living parent that row security hides counts as gone",
         VISIBILITY,
-        "    if None not in found:\n        return found\n",
-        "    return [each for each in found if each is not None]\n",
+        "    if None not in values:\n        return values\n",
+        "    return [value for value in values if value is not None]\n",
         (f"{T_HIDDEN}::TestHiddenParents::test_a_cascade_leaves_the_rows_of_the_hidden",),
     ),
     Mutation(
@@ -32,7 +32,7 @@ MUTATIONS = (
     Mutation(
         "view-counts-as-table-elsewhere",
         "G2: a view that leaves living parents out counts as their table (other engines)",
-        PORTABLE,
+        PORTABLE_ROWS,
         "        visibility.require_whole(using, field.model)\n        return held",
         "        return held",
         (f"{T_HIDDEN}::TestOnSQLite::test_parents_shown_by_a_view",),
@@ -40,7 +40,7 @@ MUTATIONS = (
     Mutation(
         "probe-of-hidden-rows",
         "G9: a cascade is verified although row security hides rows that are left",
-        ROWS,
+        POSTGRESQL_ROWS,
         'f"{sql}{guard}", [as_array',
         "f\"{sql} UNION ALL SELECT NULL WHERE %s = ''\", [as_array",
         (f"{T_HIDDEN}::TestHiddenChildren::test_what_was_done_is_not_verified",),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
+    BACKENDS_BASE,
     CLAIMS,
     GENERIC,
-    PORTABLE,
+    PORTABLE_ROWS,
+    POSTGRESQL_ROW_SQL,
+    POSTGRESQL_ROWS,
     RELATION_KEYS,
-    ROWS,
     SQL,
-    STATEMENTS,
     STEPS,
     T_CODED,
     T_COLUMNS,
@@ -28,7 +29,7 @@ MUTATIONS = (
     Mutation(
         "delete-takes-rows-of-later-keys",
         "G2: a DELETE takes rows of every later key",
-        ROWS,
+        POSTGRESQL_ROW_SQL,
         'f"{key} = ANY({hidden(',
         'f"{key} >= ANY({hidden(',
         (f"{DELETES}::test_it_deletes_the_rows_of_the_keys_and_counts_them_by_key",),
@@ -36,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "key-not-compared-again-by-update",
         "G2: rows are set to NULL on account of another row's key (PostgreSQL)",
-        ROWS,
+        POSTGRESQL_ROW_SQL,
         "AND child.ctid = picked.row AND {key} = picked.key",
         "AND picked.key IS NOT NULL",
         (f"{T_STATEMENTS}::TestUpdateRows::test_it_sets_the_value_and_counts_by_the_old_key",),
@@ -44,7 +45,7 @@ MUTATIONS = (
     Mutation(
         "key-not-compared-again-elsewhere",
         "G2: a row that moved to a living parent meanwhile is deleted (other engines)",
-        PORTABLE,
+        PORTABLE_ROWS,
         ".filter(StoredIn(F(field.attname), keys))",
         ".all()",
         (f"{T_STATEMENTS}::TestTheKeyIsCheckedTwice::test_where_rows_cannot_be_locked",),
@@ -52,7 +53,7 @@ MUTATIONS = (
     Mutation(
         "locks-rows-of-later-keys",
         "G2: rows of every later key are locked, and deleted by their primary key",
-        ROWS,
+        POSTGRESQL_ROW_SQL,
         "BETWEEN wanted.key AND wanted.key",
         ">= wanted.key",
         (f"{T_STATEMENTS}::TestLockRows::test_it_gives_rows_with_their_keys_up_to_the_limit",),
@@ -60,7 +61,7 @@ MUTATIONS = (
     Mutation(
         "roots-not-locked",
         "G2: roots can move to a living parent while the rows below them are deleted",
-        ROWS,
+        POSTGRESQL_ROWS,
         " FOR UPDATE OF child SKIP LOCKED",
         "",
         (f"{T_STATEMENTS}::TestLockRows::test_rows_that_somebody_else_holds_are_passed_over",),
@@ -68,7 +69,7 @@ MUTATIONS = (
     Mutation(
         "statement-without-keys",
         "G2: a statement without keys takes all rows",
-        STATEMENTS,
+        BACKENDS_BASE,
         "if not keys:",
         "if False:",
         (f"{DELETES}::test_it_refuses_to_run_without_keys",),
@@ -95,7 +96,7 @@ MUTATIONS = (
         "kept-rows-below-count-as-deleted",
         "G1: rows below a cascade that a trigger keeps count as deleted",
         TREES,
-        "if not self.on.is_constrained(sub.field, using=self.using):",
+        "if not self.backend.is_constrained(sub.field, using=self.using):",
         "if False:",
         (f"{T_STUCK}::TestKeptByTheDatabase::test_one_without_a_constraint_is_looked_for",),
     ),

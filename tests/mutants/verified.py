@@ -8,7 +8,8 @@ from .paths import (
     CLAIMS,
     ENTRIES,
     GENERIC,
-    POSTGRESQL,
+    POSTGRESQL_BARRIERS,
+    POSTGRESQL_LOG,
     T_ATTACK_RETURNING_KEYS,
     T_ATTACKS,
     T_BARRIERS,
@@ -27,7 +28,7 @@ MUTATIONS = (
     Mutation(
         "barrier-too-young",
         "G9: the barrier leaves out the oldest open transaction",
-        POSTGRESQL,
+        POSTGRESQL_BARRIERS,
         "SELECT pg_snapshot_xmin(now)::text::bigint,",
         "SELECT pg_current_xact_id()::text::bigint,",
         (f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found",),
@@ -61,7 +62,7 @@ MUTATIONS = (
     Mutation(
         "verify-without-grace",
         "G9: a cascade is verified before the grace period is over",
-        POSTGRESQL,
+        POSTGRESQL_LOG,
         "statement_timestamp() + %s * interval '1 second'",
         "statement_timestamp() + 0 * %s * interval '1 second'",
         (f"{T_VERIFY}::test_nothing_is_proven_before_the_grace_period_is_over",),

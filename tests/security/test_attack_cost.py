@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import capture, relations, report, scan
+from apps.integrity.backends.backlogs import Backlog, backlogs
 from apps.integrity.backends.bounded import timed_read
-from apps.integrity.backends.standing import Standing, standings
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.dashboard import figures
 from apps.integrity.exceptions import FiguresUnavailable
@@ -176,18 +176,18 @@ class TestStandings:
         names = ["pending", "running", "waiting", "blocked", "old", "new"]
         asked = [*(f"of {name}" for name in names), "over", "of none'; --"]
         moment = timezone.now() - dt.timedelta(seconds=50)
-        found = standings(asked, moment, using=using)
-        idle = Standing(waiting=False, blocked=False, overdue=False)
-        waits = Standing(waiting=True, blocked=False, overdue=False)
+        found = backlogs(asked, moment, using=using)
+        idle = Backlog(waiting=False, blocked=False, overdue=False)
+        waits = Backlog(waiting=True, blocked=False, overdue=False)
         assert found == {
             **dict.fromkeys(asked, idle),
             **dict.fromkeys(["of pending", "of running", "of waiting"], waits),
-            "of blocked": Standing(waiting=False, blocked=True, overdue=False),
-            "of old": Standing(waiting=False, blocked=False, overdue=True),
+            "of blocked": Backlog(waiting=False, blocked=True, overdue=False),
+            "of old": Backlog(waiting=False, blocked=False, overdue=True),
         }
 
     def test_without_a_child_database_nothing_is_asked(self, using: str) -> None:
-        assert standings([], timezone.now(), using=using) == {}
+        assert backlogs([], timezone.now(), using=using) == {}
 
 
 class TestHealth:

@@ -12,7 +12,7 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from apps.integrity.backends.postgresql.functions import CAPTURE, REFUSE
+from apps.integrity.backends.postgresql.triggers.functions import CAPTURE, REFUSE
 from apps.integrity.capture import triggers
 from apps.integrity.exceptions import TriggersRefused
 from apps.integrity.models import Deletion

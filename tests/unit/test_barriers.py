@@ -1,4 +1,4 @@
-"""Barriers of one server and of another one; what holds them, in words. No database."""
+"""Barriers of one server and of another one; the sentence on what holds them. No database."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import pytest
 
 from apps.integrity.backends.barriers import (
     Barrier,
+    BarrierState,
     Blocker,
     Holder,
     Horizon,
-    Standing,
-    packed,
-    standing,
-    standing_of_all,
-    unpacked,
-    words,
+    barriers_from_json,
+    barriers_to_json,
+    describe_blocker,
+    state_of,
+    state_of_all,
 )
 
 HERE = Horizon(oldest=100, following=200, server="7/1")
-PASSED, HELD, FOREIGN = Standing
+PASSED, HELD, FOREIGN = BarrierState
 
 
 def barrier(number: int, server: str = "7/1") -> Barrier:
@@ -38,29 +38,29 @@ def barrier(number: int, server: str = "7/1") -> Barrier:
         pytest.param(None, FOREIGN, id="none was taken"),
     ],
 )
-def test_how_a_barrier_stands(noted: Barrier | None, expected: Standing) -> None:
-    assert standing(noted, HERE) is expected
-    assert standing(noted, None) is PASSED
+def test_how_a_barrier_stands(noted: Barrier | None, expected: BarrierState) -> None:
+    assert state_of(noted, HERE) is expected
+    assert state_of(noted, None) is PASSED
 
 
 def test_the_worst_of_several_databases_counts() -> None:
     now = {"a": HERE, "b": HERE, "lite": None}
     good, late, strange = barrier(1), barrier(150), barrier(1, "9/1")
-    assert standing_of_all({"a": good, "b": good}, now) is PASSED
-    assert standing_of_all({"a": late, "b": good}, now) is HELD
-    assert standing_of_all({"a": late, "b": strange}, now) is FOREIGN
-    assert standing_of_all({"a": good}, now) is FOREIGN
-    assert standing_of_all({}, {"lite": None}) is PASSED
+    assert state_of_all({"a": good, "b": good}, now) is PASSED
+    assert state_of_all({"a": late, "b": good}, now) is HELD
+    assert state_of_all({"a": late, "b": strange}, now) is FOREIGN
+    assert state_of_all({"a": good}, now) is FOREIGN
+    assert state_of_all({}, {"lite": None}) is PASSED
 
 
 @pytest.mark.parametrize("kept", [None, {}, [], "x", {"a": 5}, {"a": {"number": 5}}])
 def test_what_was_not_written_by_us_is_no_barrier(kept: object) -> None:
-    assert unpacked(kept) == {}
+    assert barriers_from_json(kept) == {}
 
 
 def test_a_fence_goes_into_the_log_and_back() -> None:
     fence = {"a": barrier(5), "b": barrier(6, "8/1")}
-    assert unpacked(packed(fence)) == fence
+    assert barriers_from_json(barriers_to_json(fence)) == fence
 
 
 SINCE = "2030-01-02 03:04:05 UTC"
@@ -113,12 +113,12 @@ PREPARED = Blocker(
     ],
 )
 def test_what_holds_in_words(blocker: Blocker, expected: str) -> None:
-    assert words(blocker) == expected
+    assert describe_blocker(blocker) == expected
 
 
 def test_names_that_others_chose_fit_on_a_line() -> None:
     gid = "a\nb\x1b[31m" + "x" * 500
-    told = words(Blocker(number=1, kind=Holder.PREPARED, gid=gid))
+    told = describe_blocker(Blocker(number=1, kind=Holder.PREPARED, gid=gid))
     assert told.isprintable()
     assert "a?b?[31mx" in told
     assert len(told) < 600

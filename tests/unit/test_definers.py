@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from apps.integrity.backends.postgresql.definers import Roles, choose
-from apps.integrity.backends.postgresql.functions import Place
+from apps.integrity.backends.postgresql.triggers.definers import Roles, choose
+from apps.integrity.backends.postgresql.triggers.functions import Place
 from apps.integrity.exceptions import TriggersRefused
 
 #: A plain role installs, which owns the log and its schema; the role for the log is not there.

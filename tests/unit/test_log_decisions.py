@@ -1,4 +1,4 @@
-"""What the log and the cascade decide before they act: backoff, company, pace."""
+"""What the log and the cascade decide before they act: backoff, company, batch size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import itertools
 import pytest
 
 from apps.integrity import conf, log
-from apps.integrity.backends.batch_size import FEWEST, HEAD_START, LEAP, Pace, Paces
+from apps.integrity.backends.batch_size import (
+    MAX_GROWTH,
+    MAX_HEAD_START,
+    MIN_ROWS,
+    BatchSize,
+    BatchSizes,
+)
 from apps.integrity.log.claiming import Claimed
 from apps.integrity.queues import dispatch
 
@@ -58,83 +64,83 @@ def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     assert log.claiming._of_one_kind([new, giant], 10) == [new]
 
 
-def pace(rows: int, most: int) -> Pace:
-    return Pace(rows, most=most, seconds=0.1)
+def batch_size(rows: int, most: int) -> BatchSize:
+    return BatchSize(rows, most=most, seconds=0.1)
 
 
-class TestPace:
+class TestBatchSize:
     def test_it_starts_below_the_most(self) -> None:
-        assert pace(1000, 7).rows == 7
+        assert batch_size(1000, 7).rows == 7
 
     def test_a_slow_statement_halves_it_but_not_below_the_fewest(self) -> None:
-        found = pace(400, 1000)
+        found = batch_size(400, 1000)
         rows = []
         for _ in range(5):
-            found.took(0.2)
+            found.record_step(0.2)
             rows.append(found.rows)
-        assert rows == [200, 100, FEWEST, FEWEST, FEWEST]
+        assert rows == [200, 100, MIN_ROWS, MIN_ROWS, MIN_ROWS]
 
     def test_the_way_to_a_server_that_is_far_away_is_none_of_its_rows(self) -> None:
         """20 ms, for four statements, BEGIN and COMMIT; the rows take 10 ms for each thousand."""
-        found = pace(1000, 10_000)
+        found = batch_size(1000, 10_000)
         for _ in range(6):
             work = (0.0, found.rows / 200_000, 0.001, found.rows / 200_000)
             statements = [0.02 + seconds for seconds in work]
-            found.took(6 * 0.02 + found.rows / 100_000, statements=statements)
+            found.record_step(6 * 0.02 + found.rows / 100_000, statements=statements)
         assert 6_000 < found.rows < 8_000
 
     def test_a_server_that_is_slow_is_not_taken_for_one_that_is_far_away(self) -> None:
-        found = pace(1000, 10_000)
+        found = batch_size(1000, 10_000)
         for _ in range(6):
-            found.took(2.1, statements=[2.0])
-        assert found.rows == FEWEST
+            found.record_step(2.1, statements=[2.0])
+        assert found.rows == MIN_ROWS
 
     def test_after_a_quick_statement_as_many_as_fit_but_not_above_the_most(self) -> None:
-        found = pace(400, 1000)
-        found.took(0.04)
+        found = batch_size(400, 1000)
+        found.record_step(0.04)
         assert found.rows == 800
-        found.took(0.04)
+        found.record_step(0.04)
         assert found.rows == 1000
 
     def test_no_more_at_once_than_a_leap(self) -> None:
-        found = pace(10, 1000)
-        found.took(0.0)
-        assert found.rows == 10 * LEAP
+        found = batch_size(10, 1000)
+        found.record_step(0.0)
+        assert found.rows == 10 * MAX_GROWTH
 
     def test_one_that_had_fewer_rows_than_it_might_proves_nothing_for_more(self) -> None:
-        found = pace(400, 1000)
-        found.took(0.01, full=False)
+        found = batch_size(400, 1000)
+        found.record_step(0.01, full=False)
         assert found.rows == 400
-        found.took(0.2, full=False)
+        found.record_step(0.2, full=False)
         assert found.rows == 200
 
     def test_a_statement_in_time_leaves_it(self) -> None:
-        found = pace(400, 1000)
-        found.took(0.08)
+        found = batch_size(400, 1000)
+        found.record_step(0.08)
         assert found.rows == 400
 
     def test_fewer_rows_than_the_fewest_stay_as_they_are(self) -> None:
-        found = pace(7, 7)
-        found.took(5.0)
+        found = batch_size(7, 7)
+        found.record_step(5.0)
         assert found.rows == 7
 
 
-class TestPaces:
+class TestBatchSizes:
     def test_each_relation_has_its_own(self) -> None:
-        paces = Paces(1_000, most=40_000, seconds=0.1)
-        paces["quick"].took(0.04)
-        assert paces["slow"].rows == 2_000
-        paces["slow"].took(0.2)
-        assert (paces["quick"].rows, paces["slow"].rows) == (2_000, 1_000)
+        batch_sizes = BatchSizes(1_000, most=40_000, seconds=0.1)
+        batch_sizes["quick"].record_step(0.04)
+        assert batch_sizes["slow"].rows == 2_000
+        batch_sizes["slow"].record_step(0.2)
+        assert (batch_sizes["quick"].rows, batch_sizes["slow"].rows) == (2_000, 1_000)
 
     def test_a_new_one_begins_where_the_slowest_is_and_not_far_above_the_first_rows(self) -> None:
-        paces = Paces(1_000, most=40_000, seconds=0.1)
+        batch_sizes = BatchSizes(1_000, most=40_000, seconds=0.1)
         for _ in range(6):
-            paces["quick"].took(0.01)
-        assert paces["quick"].rows == 40_000
-        assert paces["new"].rows == 1_000 * HEAD_START
-        paces["new"].took(0.2)
-        assert paces["newer"].rows == 500 * HEAD_START
+            batch_sizes["quick"].record_step(0.01)
+        assert batch_sizes["quick"].rows == 40_000
+        assert batch_sizes["new"].rows == 1_000 * MAX_HEAD_START
+        batch_sizes["new"].record_step(0.2)
+        assert batch_sizes["newer"].rows == 500 * MAX_HEAD_START
 
 
 @pytest.mark.parametrize(

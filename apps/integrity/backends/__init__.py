@@ -1,7 +1,7 @@
-"""What differs between database engines. `on(alias)` returns the statements of one."""
+"""What differs between database engines: one room for each, behind the protocols of base.py."""
 
 from __future__ import annotations
 
-from .base import need, on
+from .selection import barrier_backend, key_reader, log_backend, row_backend
 
-__all__ = ["need", "on"]
+__all__ = ["barrier_backend", "key_reader", "log_backend", "row_backend"]

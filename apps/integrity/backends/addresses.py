@@ -45,7 +45,7 @@ def address_of(settings: Mapping[str, Any], vendor: str) -> Address | None:
 
 
 def _server(settings: Mapping[str, Any], options: Mapping[str, Any], vendor: str) -> Address:
-    """Where the server is: service, host or directory of its socket, and port."""
+    """Return where the server is: service, host or directory of its socket, and port."""
     host = settings.get("HOST") or options.get("host") or options.get("hostaddr") or ""
     host = str(host or options.get("unix_socket") or "")
     service = str(options.get("service") or "")
@@ -55,14 +55,14 @@ def _server(settings: Mapping[str, Any], options: Mapping[str, Any], vendor: str
 
 
 def _schema(options: Mapping[str, Any]) -> str:
-    """The search path that PostgreSQL is given on connecting, without spaces and quotes."""
+    """Return the search path in the connection options, without spaces and quotes."""
     text = str(options.get("options") or "").replace("\\ ", "")
-    found = re.findall(r"search_path\s*=\s*(\S+)", text)
-    return re.sub(r"[\"']", "", found[-1]) if found else ""
+    paths = re.findall(r"search_path\s*=\s*(\S+)", text)
+    return re.sub(r"[\"']", "", paths[-1]) if paths else ""
 
 
 def _file(name: str) -> Address | None:
-    """A file by its absolute path, a named database in memory by its name; else None."""
+    """Return a file's absolute path, or the name of a database in memory; else None."""
     if not name or name == ":memory:":
         return None
     path, query = name, ""

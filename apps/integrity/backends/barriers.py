@@ -1,12 +1,11 @@
 """Barriers: whether every transaction that was open at some moment has ended. Pure.
 
-Takes what a server says of its transactions; returns whether a barrier noted before has passed, and
-in words what holds it. PostgreSQL only; elsewhere there are no barriers.
+The values are read by a `BarrierBackend`. Only PostgreSQL has barriers.
 
-Note [Numbers of one server]: the number of a transaction means nothing on another server. After a
-restored dump, an upgrade or a switchover the same database may count from elsewhere, so a barrier
-keeps the identity of its server. One that belongs to another server, or is above every number that
-the server has given, is foreign: it is taken anew, never believed and never waited for.
+Note [Numbers of one server]: a transaction id means nothing on another server. After a restored
+dump, an upgrade or a switchover the same database may count from another number, so a barrier keeps
+the identity of its server. A barrier of another server, or one above every id that the server has
+assigned, is foreign: a new one is taken in its place, and the old one never counts as passed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizon:
-    """What a server says now: its `oldest` open writing transaction, and the `following` number.
+    """What a server says now: its `oldest` open writing transaction, and the `following` id.
 
     Every transaction below `oldest` has ended; none that has ended is as high as `following`.
     """
@@ -37,8 +36,8 @@ class Horizon:
     server: str
 
 
-class Standing(enum.StrEnum):
-    """How a barrier stands: see Note [Numbers of one server]."""
+class BarrierState(enum.StrEnum):
+    """Whether a barrier has passed: see Note [Numbers of one server]."""
 
     PASSED = "passed"
     HELD = "held"
@@ -57,8 +56,8 @@ class Holder(enum.StrEnum):
 class Blocker:
     """The oldest open writing transaction of a server, whatever database it writes to.
 
-    `since` is a time in UTC as text. What the server hides from our role is empty; the text of a
-    query is never asked for.
+    `since` is a time in UTC as text. What the server hides from our role is empty. The text of a
+    query is never read.
     """
 
     number: int
@@ -72,42 +71,45 @@ class Blocker:
     since: str = ""
 
 
-def standing(noted: Barrier | None, now: Horizon | None) -> Standing:
-    """Return how the barrier that was noted stands; `now` is None where there are no barriers."""
+def state_of(noted: Barrier | None, now: Horizon | None) -> BarrierState:
+    """Return the state of a barrier; `now` is None where the server has no barriers."""
     if now is None:
-        return Standing.PASSED
+        return BarrierState.PASSED
     if noted is None or noted.server != now.server or noted.number > now.following:
-        return Standing.FOREIGN
-    return Standing.PASSED if noted.number <= now.oldest else Standing.HELD
+        return BarrierState.FOREIGN
+    return BarrierState.PASSED if noted.number <= now.oldest else BarrierState.HELD
 
 
-def standing_of_all(noted: Mapping[str, Barrier], now: Mapping[str, Horizon | None]) -> Standing:
-    """Return how the barriers of several databases stand together, by alias."""
-    found = {standing(noted.get(alias), horizon) for alias, horizon in now.items()}
-    for worst in (Standing.FOREIGN, Standing.HELD):
-        if worst in found:
+def state_of_all(noted: Mapping[str, Barrier], now: Mapping[str, Horizon | None]) -> BarrierState:
+    """Return the worst state of the barriers of several databases, by alias."""
+    states = {state_of(noted.get(alias), horizon) for alias, horizon in now.items()}
+    for worst in (BarrierState.FOREIGN, BarrierState.HELD):
+        if worst in states:
             return worst
-    return Standing.PASSED
+    return BarrierState.PASSED
 
 
-def packed(fence: Mapping[str, Barrier]) -> dict[str, dict[str, Any]]:
+def barriers_to_json(barriers: Mapping[str, Barrier]) -> dict[str, dict[str, Any]]:
     """Return barriers by alias as the log's JSON keeps them."""
-    return {alias: {"number": each.number, "server": each.server} for alias, each in fence.items()}
-
-
-def unpacked(kept: object) -> dict[str, Barrier]:
-    """Return what `packed` made; what it did not make is left out, and so is foreign."""
-    if not isinstance(kept, Mapping):
-        return {}
     return {
-        alias: Barrier(number=each["number"], server=each["server"])
-        for alias, each in kept.items()
-        if isinstance(each, Mapping) and each.keys() >= {"number", "server"}
+        alias: {"number": barrier.number, "server": barrier.server}
+        for alias, barrier in barriers.items()
     }
 
 
-def words(blocker: Blocker) -> str:
-    """Return what holds verification, since when, and how to end it."""
+def barriers_from_json(document: object) -> dict[str, Barrier]:
+    """Return the barriers of a document; leave out what is malformed, which makes it foreign."""
+    if not isinstance(document, Mapping):
+        return {}
+    return {
+        alias: Barrier(number=entry["number"], server=entry["server"])
+        for alias, entry in document.items()
+        if isinstance(entry, Mapping) and entry.keys() >= {"number", "server"}
+    }
+
+
+def describe_blocker(blocker: Blocker) -> str:
+    """Return a sentence on the transaction that holds verification, with the remedy."""
     what = f"transaction {blocker.number}"
     where = f" in database {_plain(blocker.database)}" if blocker.database else ""
     since = f" since {blocker.since}" if blocker.since else ""
@@ -134,5 +136,5 @@ def words(blocker: Blocker) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a name that somebody else chose, fit for one line."""
-    return "".join(each if each.isprintable() else "?" for each in text[:200])
+    """Return a name from the server, fit for one line."""
+    return "".join(character if character.isprintable() else "?" for character in text[:200])

@@ -1,43 +1,52 @@
-"""The few statements that each kind of database says in its own best way.
+"""What an engine must be able to do. Each room of an engine has a class for each protocol here.
 
-`on(alias)` picks the form: PostgreSQL's own, or the ORM's for every other backend. Each function
-is one short transaction (or joins the caller's), touches at most `limit` rows and refuses to run
-without keys.
+`log_backend(alias)`, `row_backend(alias)`, `barrier_backend(alias)` and `key_reader(...)` in this
+package return the implementation for a database.
+
+The contract of all methods: `using` is the alias that the statement runs on, and must name a
+primary. A method neither begins nor commits a transaction for its caller, unless it says so; inside
+`transaction.atomic` it is a part of the caller's. A method that takes keys refuses an empty list
+with `ValueError`, so that no statement ever runs without its condition. Keys of rows are prepared
+values (Note [Prepared once] in relations/stored.py). Errors of the driver pass unchanged.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-
-from django.db import connections
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from ..relations import Field, Model, Relation
+    from ..relations.relation import ForeignKey
     from .barriers import Barrier, Blocker, Horizon
 
 
-#: The error where a statement would run without its condition.
-NO_KEYS = "refused: a statement without keys"
+class LogBackend(Protocol):
+    """Statements on the log's own tables."""
 
+    def id_in(self, column: str, ids: Sequence[int]) -> Any:
+        """Return a condition for the ORM: the log's `column` holds one of `ids`.
 
-class Statements(Protocol):
-    """What a form provides. `using` is the alias that the statement runs on."""
+        No ids match no row. Runs no statement.
+        """
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
     ) -> list[str]:
-        """Log those keys of `parent` that have no row any more; gives them back as text.
+        """Log those of `keys` that have no row of `parent` any more; return them as text.
 
-        None, where the table that a delete goes to is another one than the parents' own: another
-        schema's, behind the same alias (backends/schemas.py).
+        Call it in the transaction that deleted the rows. `targets` holds, for each key, the values
+        of other fields that relations point to, or None. Nothing is logged where the table of
+        `parent` is not in the log's schema (schemas.py).
         """
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
-        """Those of `keys` (as text) that a trigger has logged in this transaction."""
+        """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 
     def insert_suspects(
         self,
@@ -48,12 +57,15 @@ class Statements(Protocol):
         fence: Mapping[str, Barrier],
         using: str,
     ) -> None:
-        """Log suspects: of keys, or of values of the parent's field `target`."""
+        """Log suspects: missing keys, or missing values of the parent's field `target`.
+
+        `fence` is the barrier of each of the parents' databases, by alias.
+        """
 
     def insert_cascades(
         self, deletions: Sequence[int], databases: Sequence[str], *, using: str
     ) -> None:
-        """One pending cascade for each deletion and database that has none yet."""
+        """Insert one pending cascade for each deletion and database that has none yet."""
 
     def finish_cascades(
         self,
@@ -64,58 +76,72 @@ class Statements(Protocol):
         grace_seconds: float,
         using: str,
     ) -> list[int]:
-        """Mark those cascades done that the claim still holds; gives their deletions' ids."""
+        """Mark those cascades done that the claim still holds; return their deletions' ids.
 
-    def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
-        """Note the rows removed so far for those cascades that the claim still holds at work."""
+        `rows` holds the cascades' ids and, of each, the rows changed along each relation. One
+        transaction. Verification is due `grace_seconds` from now by the server's clock.
+        """
+
+    def save_progress(
+        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+    ) -> None:
+        """Save the rows changed so far for those running cascades that the claim still holds."""
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
-        """Note what an operator did, by column. When it was is the server's to say."""
+        """Log what an operator did: values by column. The time is the server's."""
+
+
+class RowBackend(Protocol):
+    """Statements on the project's rows: of children, and of parents for what only reads.
+
+    A method that changes rows touches at most `limit` of them. It finds them by `field`, checks the
+    key once more in the statement that changes them, and leaves a row alone whose key has changed.
+    With `skip_locked` it passes over rows that another transaction has locked; without, it waits
+    for them, at most as long as `begin_step` allows.
+
+    Reads raise `FilteredRead` where the server may hide rows (Note [Filtered reads] in
+    visibility.py): "no row" is never concluded from a filtered read.
+    """
+
+    def begin_step(self, *, lock_seconds: float, using: str) -> None:
+        """Prepare the transaction of a step. Call it first in that transaction.
+
+        From here on the transaction waits at most `lock_seconds` for a lock, finds rows through
+        indexes, and fails where row level security would hide rows from it.
+        """
+
+    def restore_row_security(self, *, using: str) -> None:
+        """Let row level security work as configured for the rest of the transaction.
+
+        The project's signal receivers run after this.
+        """
 
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
-        """Lock rows whose `field` holds one of `keys`; gives primary key → key.
+        """Lock rows whose `field` holds one of `keys`; return primary key → key.
 
-        Call it inside a transaction. Rows that somebody else holds are passed over.
+        Call it inside a transaction, which then holds the locks. Skips locked rows.
         """
 
-    def take_rows(
+    def delete_returning_keys(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
-        """Delete at most `limit` rows whose `field` holds one of `keys`; return primary key → key.
+        """Delete rows whose `field` holds one of `keys`; return primary key → key.
 
-        It waits for rows that somebody else holds. Only where `goes_first` says so.
+        Waits for locked rows. Raises `NotSupportedError` on engines where `can_delete_before` is
+        never true.
         """
-
-    def goes_first(self, leaf: Field, *, using: str) -> bool:
-        """Return whether rows may be deleted before the rows that refer to them through `leaf`."""
-
-    def is_constrained(self, leaf: Field, *, using: str) -> bool:
-        """Return whether the database refuses a commit that leaves a reference without its row."""
-
-    def begin_step(self, *, lock_seconds: float, using: str) -> None:
-        """Set up the transaction of a step. Call it first.
-
-        From here on it waits no longer than `lock_seconds` for a row that somebody holds, it finds
-        rows through indexes, and the server refuses to hide rows from it.
-        """
-
-    def end_step_reads(self, *, using: str) -> None:
-        """Let row security work as the project set it up: its receivers run from here on."""
 
     def delete_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> Counter[Any]:
-        """Delete rows whose `field` holds one of `keys`; gives the number for each key.
+        """Delete rows whose `field` holds one of `keys`; return the number for each key."""
 
-        Unless `patient`, rows that somebody else has locked are passed over.
-        """
-
-    def delete_number(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    def delete_total(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> int:
-        """As `delete_rows`; gives only how many in all, which takes less time."""
+        """Delete rows as `delete_rows` does; return only the total, which takes less time."""
 
     def update_rows(
         self,
@@ -125,55 +151,98 @@ class Statements(Protocol):
         limit: int,
         *,
         using: str,
-        patient: bool,
+        skip_locked: bool,
     ) -> Counter[Any]:
-        """Set `field` to `value` where it holds one of `keys`; else as `delete_rows`.
+        """Set `field` to `value` in rows that hold one of `keys`; return the number for each key.
 
-        A row that a trigger lets keep its key does not count as changed.
+        A row whose key a trigger has kept does not count as changed.
         """
 
+    def can_delete_before(self, leaf: Field, *, using: str) -> bool:
+        """Return whether rows may be deleted before the rows that refer to them through `leaf`."""
+
+    def is_constrained(self, leaf: Field, *, using: str) -> bool:
+        """Return whether the database refuses to commit a reference without its row."""
+
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
-        """Those of `keys` that some row's `field` still holds, whatever number of rows do."""
+        """Return those of `keys` that the `field` of at least one row holds."""
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
-        """Rows whose `field` holds one of `keys`, through the field's index."""
+        """Return how many rows hold one of `keys`, by the field's index."""
 
     def count_by_key(
         self, field: Field, keys: Sequence[Any], most: int, *, using: str
     ) -> dict[Any, int]:
-        """Rows whose `field` holds each of `keys`, up to `most`; a key without any is left out."""
+        """Return how many rows hold each of `keys`, counted up to `most`; keys without any not."""
 
     def estimate_rows(self, model: Model, *, using: str) -> int:
-        """How many rows the table has, as far as the backend can tell at once; 0: it cannot."""
+        """Return how many rows the table has by the server's statistics; 0 where it has none."""
 
-    def oldest_transaction(self, *, using: str) -> Horizon | None:
-        """Return which transactions have ended, and on which server; None: it has no barriers."""
 
-    def next_transaction(self, *, using: str) -> Barrier | None:
-        """Return the barrier behind every transaction that has begun to write; None as above.
+class BarrierBackend(Protocol):
+    """What a server says of its transactions: see barriers.py. None where it has no barriers."""
 
-        It takes a number of its own, so call it outside of transactions. Not PostgreSQL's
-        `pg_snapshot_xmax`: that is one past the last transaction that has *ended*, and one that is
-        open may be above it.
+    def horizon(self, *, using: str) -> Horizon | None:
+        """Return which transactions have ended, and on which server."""
+
+    def new_barrier(self, *, using: str) -> Barrier | None:
+        """Return a barrier behind every transaction that has begun to write.
+
+        It takes a transaction id of its own, so call it outside of transactions. PostgreSQL's
+        `pg_snapshot_xmax` would not do: it is one past the last transaction that has *ended*, and
+        one that is open may be above it.
         """
 
     def blocker(self, *, using: str) -> Blocker | None:
-        """Return the oldest open transaction that writes; None where there is none, or as above."""
+        """Return the oldest open transaction that writes; None where there is none."""
 
 
-def on(alias: str) -> Statements:
-    """The statements for the database behind `alias`."""
-    if connections[alias].vendor == "postgresql":
-        from .postgresql.log import PostgreSQL
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPage:
+    """Distinct keys in the child's order, and how many rows hold them.
 
-        return PostgreSQL()
-    from .portable import Portable
+    Only the reader that returned a page understands its `keys`. `end` says that no keys follow.
+    """
 
-    return Portable()
+    keys: Any
+    first: str
+    last: str
+    count: int
+    rows: int
+    end: bool
 
 
-def need(keys: Sequence[Any]) -> Sequence[Any]:
-    """The keys; raises `ValueError` for none: a statement without its condition never runs."""
+class KeyReader(Protocol):
+    """Reads the distinct keys of a child, page by page, and which of them have no parent.
+
+    Texts of keys are as the database writes them. Both reads raise `FilteredRead` where the server
+    may hide rows.
+
+    Note [Packed]: on one kind of engine, a page is one value that Python passes on unopened: no
+    object is made of a key that has a parent. So a scan is as fast as the servers are.
+    """
+
+    def reading(self, child: str) -> AbstractContextManager[object]:
+        """Enclose the reads of one run. Where it is a transaction on `child`, it only reads."""
+
+    def ask(
+        self, field: Field, after: str | None, limit: int, *, child: str
+    ) -> Callable[[], KeyPage | None]:
+        """Ask for at most `limit` keys that follow `after`, or for the first ones.
+
+        Return a function that waits for the page; it returns None where no keys follow.
+        """
+
+    def missing(self, field: ForeignKey, page: KeyPage, *, parent: str) -> list[str]:
+        """Return the page's keys that no row of the parent in `parent` has, as text."""
+
+
+#: The error where a statement would run without its condition.
+NO_KEYS = "refused: a statement without keys"
+
+
+def require_keys(keys: Sequence[Any]) -> Sequence[Any]:
+    """Return the keys. Raises `ValueError` for none: no statement runs without its condition."""
     if not keys:
         raise ValueError(NO_KEYS)
     return keys

@@ -1,6 +1,6 @@
-"""Reads of the request: none waits long for a lock, and none is filtered by the server unseen.
+"""Reads inside a request: bounded waits for locks, and an error where the server filters rows.
 
-PostgreSQL alone needs more than its driver's settings. The session is left as it was.
+Only PostgreSQL needs settings for that. The session's own settings are restored.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
 
-#: For the transaction alone: `true` is LOCAL.
+#: `true`: for this transaction only.
 _SET = "set_config('lock_timeout', '{wait}', true), set_config('row_security', '{rls}', true)"
 _NOW = "current_setting('lock_timeout'), current_setting('row_security')"
-#: Why rows of one of the tables may be hidden; NULL where none are.
+#: Why the server may hide rows of one of the tables; NULL where it hides none.
 _CAUSE = (
     f"(SELECT min({visibility.CAUSE}) FROM unnest(%s::text[]) AS wanted (name),"
     f" {visibility.SHOWN} = pg_catalog.to_regclass(wanted.name))"
 )
 
-#: The longest that a statement may take, in milliseconds; 0 for any time.
+#: The time limit for a statement, in milliseconds; 0 for none.
 _TIME = "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'"
 _SET_TIME = "SELECT set_config('statement_timeout', %s, true)"
 
@@ -41,11 +41,14 @@ class _Hidden(Exception):
 
 @contextmanager
 def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Iterator[None]:
-    """Read tables of `models` within the block as said above. Raises `FilteredRead`.
+    """Let statements of the block wait at most `lock_seconds` for a lock.
 
-    Outside a transaction each statement costs no round trip more: settings and question go with it,
-    and a message of two statements is one transaction to PostgreSQL. Inside one they come before
-    the block and are taken back after it, and an error leaves the caller's transaction usable.
+    Raises `FilteredRead` where the server may hide rows of the tables of `models`.
+
+    Outside a transaction, the settings and the question are sent along with each statement, at no
+    extra round trip: PostgreSQL runs a message of two statements as one transaction. Inside a
+    transaction they run before the block and are undone after it, and an error leaves the caller's
+    transaction usable.
     """
     connection = connections[alias]
     try:
@@ -63,12 +66,12 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
         if isinstance(error, Error) and not is_row_security(error):
             raise
         _refuse_hidden(models, alias)
-        raise visibility.refusal(models[0], alias) from error  # what hid them was just taken away
+        raise visibility.refusal(models[0], alias) from error  # the cause was just removed
 
 
 @contextmanager
 def timed_read(alias: str, seconds: float) -> Iterator[None]:
-    """Let no statement of the block take longer, where PostgreSQL is asked. Raises its error.
+    """Limit each statement of the block to `seconds`, on PostgreSQL. Raises the server's error.
 
     The block is one transaction, or a part of the caller's, which stays usable.
     """

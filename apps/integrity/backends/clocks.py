@@ -1,8 +1,8 @@
-"""The clocks of the database servers. Nothing is decided, and no age is told, by another clock.
+"""The clocks of the database servers. All decisions and ages go by them.
 
-A moment in a table is compared with the clock of the server that wrote it: in a statement, by
-`age`, or with a reading of that server. The clock of this process, and that of another server, may
-be minutes off.
+A time in a table is compared with the clock of the server that wrote it: in a statement, by `age`,
+or with a reading of that server. The clock of this process, or of another server, may be minutes
+off.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from django.db.models import Aggregate
 
-#: Clocks that differ by less are the same.
+#: Clocks that differ by less than these seconds count as equal.
 SKEW_SECONDS = 2.0
 
-#: Seconds since 1970 by the server's clock, as each kind of database tells them.
+#: SQL for the seconds since 1970 by the server's clock, by engine.
 EPOCH = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
     "mysql": "SELECT unix_timestamp(now(6))",
@@ -36,9 +36,10 @@ EPOCH = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a server's clock said.
+    """A server's time.
 
-    This process's clock is `ahead_seconds` of it, give or take `within_seconds`.
+    The clock of this process is ahead of it by `ahead_seconds`, with an error of at most
+    `within_seconds`.
     """
 
     at: dt.datetime
@@ -47,17 +48,17 @@ class Reading:
 
 
 def own() -> float:
-    """Return the seconds since 1970 by the clock of this process: to compare it, and no more."""
+    """Return the seconds since 1970 by the clock of this process; only to compare the clocks."""
     return time.time()
 
 
 def can_tell(using: str) -> bool:
-    """Whether it is known how to ask that kind of database."""
+    """Return whether that engine can be asked for its time."""
     return connections[using].vendor in EPOCH
 
 
 def skew(using: str, clock: Callable[[], float | None] = own) -> float | None:
-    """Return by how much that clock is ahead of the server's; None where that cannot be told."""
+    """Return the seconds by which `clock` is ahead of the server's; None where that is unknown."""
     if not can_tell(using):
         return None
     connections[using].ensure_connection()
@@ -68,9 +69,9 @@ def skew(using: str, clock: Callable[[], float | None] = own) -> float | None:
 
 
 def read(using: str, clock: float | None = None) -> Reading:
-    """Ask that server what time it is, beside this process's clock, or one that just said that."""
+    """Read the server's time and compare it with `clock`, or with the clock of this process."""
     connection = connections[using]
-    connection.ensure_connection()  # it may take long, and is no part of the round trip
+    connection.ensure_connection()  # connecting takes long, and must not count as round trip
     ours, begun = own() if clock is None else clock, time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(EPOCH[connection.vendor])
@@ -85,16 +86,16 @@ def read(using: str, clock: float | None = None) -> Reading:
 
 
 def age(moment: str | Aggregate) -> ExpressionWrapper[Any]:
-    """Return an expression: how long ago that column's moment is, by the clock of its server."""
+    """Return an expression for the age of a column's time by the clock of its server."""
     since = F(moment) if isinstance(moment, str) else moment
     return ExpressionWrapper(Now() - since, output_field=DurationField())
 
 
 def age_of(row: object, name: str = "age") -> float | None:
-    """Return what a row was annotated with by `age`, in seconds; None for no moment. Pure."""
+    """Return the seconds of a row's annotation made by `age`; None for no time. Pure."""
     return seconds(getattr(row, name, None))
 
 
 def seconds(length: dt.timedelta | None) -> float | None:
-    """Return what `age` gave, in seconds; a moment that is yet to come is no time ago. Pure."""
+    """Return an age in seconds; 0 for a time in the future, None for none. Pure."""
     return None if length is None else max(0.0, length.total_seconds())

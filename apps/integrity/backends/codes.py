@@ -1,7 +1,7 @@
-"""Error codes of the engines → what each one means for the work. Data only; see errors.py.
+"""What each error code of the engines means for the work. Data only; see errors.py.
 
-A code stands for all that begin with it, unless a longer one is listed. Whether something is
-hindered, contention or too large is decided by what heals it: time, a moment, or less at once.
+A code stands for all that begin with it, unless a longer one is listed. The remedy decides the
+meaning: hindered heals with time, contention in a moment, and too large with fewer rows at once.
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ OF_VENDOR = {"postgresql": POSTGRESQL, "mysql": MYSQL, "sqlite": SQLITE}
 
 
 def meaning(code: str, vendor: str) -> Meaning | None:
-    """Return what `code` means on that engine: the row with the longest beginning of it. Pure."""
+    """Return what `code` means on that engine, by the longest listed prefix. Pure."""
     known = OF_VENDOR.get(vendor, {})
-    whole = vendor == "mysql"  # its numbers have no classes
-    beginnings: Iterable[int] = [len(code)] if whole else range(len(code), 1, -1)
-    return next((known[code[:end]] for end in beginnings if code[:end] in known), None)
+    has_classes = vendor != "mysql"
+    ends: Iterable[int] = range(len(code), 1, -1) if has_classes else [len(code)]
+    return next((known[code[:end]] for end in ends if code[:end] in known), None)

@@ -1,6 +1,6 @@
-"""Connections that are refused, lost or useless now → `DatabaseHindered`, with the right name.
+"""Which database is to blame for an error: `DatabaseHindered` names it; other errors pass.
 
-Takes an alias and the work on it; tells a database that is hindered from every other error.
+A database is hindered where its connection is refused or lost, or where its server cannot work now.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.control")
 
-#: How long a new connection may take, where the project does not say.
+#: Seconds that a new connection may take, where the project sets no timeout.
 CONNECT_SECONDS = 5
 
-#: How long a database that was waited for in vain gets to show that it is alive.
+#: Seconds that a database gets to answer after it was waited for in vain.
 ALIVE_SECONDS = 2.0
 
-#: What was warned of is not said again within this time.
+#: Seconds in which the same warning is not logged again.
 AGAIN_SECONDS = 60.0
 _warned: dict[str, float] = {}
 
-#: Types of exceptions, as an `except` takes them.
+#: Types of exceptions, for an `except` clause.
 Away: TypeAlias = tuple[type[Exception], ...]
 
-#: Exceptions that mean "the database is away"; a caller with a time limit adds that one's.
+#: Exceptions of a hindered database. A caller with a time limit adds the exception of that limit.
 AWAY: Away = (DatabaseHindered,)
 
 
@@ -52,8 +52,8 @@ def silence(database: str) -> str:
 def reach(database: str) -> None:
     """Make sure that `database` answers. Raises `DatabaseUnreachable`.
 
-    A new connection to PostgreSQL is waited for `CONNECT_SECONDS`, unless the project says how
-    long: by itself, the driver would wait for minutes.
+    A new connection to PostgreSQL may take `CONNECT_SECONDS`, unless the project sets a timeout:
+    the driver's own limit is minutes. Inside a transaction, an open connection is not tested.
     """
     connection = connections[database]
     try:
@@ -69,10 +69,10 @@ def reach(database: str) -> None:
 
 
 def _connect(connection: BaseDatabaseWrapper) -> None:
-    """Open a connection, and bound the time that it may take."""
+    """Open a connection within the time that it may take."""
     given = connection.settings_dict
     options = given.get("OPTIONS", {})
-    # A pool keeps the options that it was made with, for other threads as well.
+    # A pool keeps the options of its first connection, for other threads as well.
     if connection.vendor == "postgresql" and not {"connect_timeout", "pool"} & {*options}:
         options = {**options, "connect_timeout": CONNECT_SECONDS}
         connection.settings_dict = {**given, "OPTIONS": options}
@@ -125,7 +125,7 @@ def require_working(database: str, error: Exception) -> None:
 
 @contextlib.contextmanager
 def tolerated(using: str) -> Iterator[None]:
-    """Work on one log of several: where it is hindered, log that and go on with the others."""
+    """Log a warning where the log in `using` is hindered, so that work on other logs goes on."""
     try:
         with watched(using):
             yield
@@ -134,39 +134,39 @@ def tolerated(using: str) -> Iterator[None]:
 
 
 def warn_once(line: str) -> None:
-    """Log a warning, unless this process said the same lately: work is tried again each second."""
+    """Log a warning, unless this process logged the same within `AGAIN_SECONDS`."""
     now = time.monotonic()
     if now - _warned.get(line, -AGAIN_SECONDS) >= AGAIN_SECONDS:
         _warned[line] = now
         logger.warning(line)
-    for old in [each for each, at in _warned.items() if now - at > AGAIN_SECONDS]:
-        del _warned[old]
+    for expired in [text for text, at in _warned.items() if now - at > AGAIN_SECONDS]:
+        del _warned[expired]
 
 
 def is_alive(database: str) -> bool:
-    """Return whether a new connection to `database` is answered soon.
+    """Return whether `database` answers a new connection within `ALIVE_SECONDS`.
 
-    In a thread: a frozen server accepts a connection and never answers, which no option of the
-    project need bound. The thread ends with its own connection attempt, or with the process.
+    A frozen server accepts a connection and never answers, and the project may have set no timeout
+    for that. So a thread connects; it ends with its attempt, or with the process.
     """
     answered = threading.Event()
 
-    def look() -> None:
+    def connect() -> None:
         with contextlib.suppress(Exception):
             reach(database)
             answered.set()
         connections[database].close()
 
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=connect, daemon=True).start()
     return answered.wait(ALIVE_SECONDS)
 
 
 def _require_connection(alias: str, error: Error) -> None:
-    """Raise `DatabaseHindered`, unless the connection works and the server named no trouble.
+    """Raise `DatabaseHindered`, unless the connection works and the error has no code.
 
-    Note [Stale sessions]: a session keeps what the server was when it began: read-only by a setting
-    of its database, or open to a server that another one has replaced since. So the connection is
-    closed, and the next probe sees what the server is then.
+    Note [Stale sessions]: a session keeps the state that the server had when the session began: it
+    may be read-only by a setting of its database, or belong to a server that was replaced since. So
+    the connection is closed, and the next probe sees the current state.
     """
     connection = connections[alias]
     working = connection.in_atomic_block or connection.is_usable() if connection.connection else 0

@@ -1,8 +1,8 @@
-"""Which values a column of the log has, without a look at each row that has them.
+"""The distinct values of columns of the log, without reading every row.
 
-Note [From value to value]: DISTINCT reads every row. Here each step asks an index for the next
-value, so the cost is that of the values, however many rows hold each. PostgreSQL, SQLite, MariaDB
-and MySQL 8 understand it.
+Note [From value to value]: DISTINCT reads every row. Here each step of a recursive query asks an
+index for the next value, so the cost grows with the values and not with the rows. PostgreSQL,
+SQLite, MariaDB and MySQL 8 understand it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def distinct(
     model: Model, columns: Sequence[str], conditions: Sequence[str], *, using: str
 ) -> list[tuple[str, ...]]:
-    """The values of those columns, together, in rows that meet one of the conditions.
+    """Return the distinct values of `columns` in rows that meet one of the conditions.
 
-    Conditions are SQL of ours, written as an index knows them. One statement.
+    Conditions are our own SQL, written as in the condition of the index. One statement.
     """
     quote = connections[using].ops.quote_name
     table, names = quote(model._meta.db_table), [quote(column) for column in columns]

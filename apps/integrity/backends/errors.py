@@ -1,4 +1,4 @@
-"""An error met while working on a database → what it means for the work. Pure.
+"""What an error of a database means for the work that met it. Pure.
 
 Note [Class and meaning]: an exception's class says little. psycopg raises a ProgrammingError for
 a trigger's RAISE and an OperationalError for a full disk; SQLite raises an OperationalError for a
@@ -39,10 +39,10 @@ __all__ = [
     "words_of",
 ]
 
-#: Codes that a table or a column of our own gives when it is missing, or when it is a view; a
-#: trigger's code gives them too, so somebody has to look.
+#: Codes for a missing table or column, and for a view in place of a table. A trigger's code may
+#: raise them as well, so the tables have to be looked up.
 MISSING = frozenset({"42P01", "42703", "42809", "3F000", "1146", "1054", "SQLITE_ERROR"})
-#: Engines whose drivers give no code when the connection is gone.
+#: Engines whose drivers raise errors without a code when the connection is lost.
 SILENT_WHEN_GONE = frozenset({"postgresql", "mysql"})
 
 
@@ -53,10 +53,11 @@ def trouble_of(
     missing: bool = False,
     interruptions: tuple[type[BaseException], ...] = (),
 ) -> Trouble:
-    """Return what `error`, met in a database of that vendor, means for the work.
+    """Return what `error`, raised by a database of that vendor, means for the work.
 
-    `missing` says that a table or a column of the relations at work is not there; look where
-    `may_be_missing` is true. `interruptions` are the exceptions of the caller's time limit.
+    `missing` says that a table or a column of the relations at work is missing; where
+    `may_be_missing` is true, the caller has to find out. `interruptions` are the exceptions of the
+    caller's time limit.
     """
     if isinstance(error, DatabaseHindered):
         return Trouble.HINDERED
@@ -85,17 +86,17 @@ def _of_driver(error: BaseException, vendor: str) -> Trouble:
 
 
 def may_be_missing(error: BaseException, vendor: str) -> bool:
-    """Return whether a missing table or column of our own may be the cause: worth a look."""
+    """Return whether a missing table or column may be the cause, so that it should be looked up."""
     code = code_of(error)
     unknown = not code and vendor not in SILENT_WHEN_GONE and isinstance(error, Error)
     return code in MISSING or unknown
 
 
 def is_row_security(error: BaseException) -> bool:
-    """Return whether PostgreSQL refused a statement of whose rows it would have hidden some.
+    """Return whether PostgreSQL refused a statement because it would have hidden rows from it.
 
-    That is what `row_security = off` asks for. The code alone means any missing right, and the
-    text is in the server's language; the function that raised it has one name.
+    `row_security = off` asks for that. The code alone means any missing privilege, and the text is
+    in the server's language, but the server's function that raises it has one name.
     """
     diagnosis = getattr(error.__cause__, "diag", None)
     raised_by = getattr(diagnosis, "source_function", None)
@@ -103,10 +104,7 @@ def is_row_security(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException, vendor: str) -> str:
-    """Return what a reason says of `error`: words and code, and none of the server's prose.
-
-    That prose may quote rows.
-    """
+    """Return our words for `error`, with its code. The server's own text may quote rows."""
     code = code_of(error)
     known: Meaning | None = meaning(code, vendor) if code else None
     if known is None and not code and trouble_of(error, vendor) is Trouble.HINDERED:
@@ -117,25 +115,25 @@ def words_of(error: BaseException, vendor: str) -> str:
 
 
 def described(error: BaseException, vendor: str) -> str:
-    """Return what may be said of `error`, with what its code means on that engine."""
+    """Return a description of `error` that quotes no row, with the meaning of its code."""
     code = code_of(error)
     known = meaning(code, vendor) if code else None
-    said = reason_of_error(error)
-    return f"{said}: {known.words}" if known else said
+    reason = reason_of_error(error)
+    return f"{reason}: {known.words}" if known else reason
 
 
 def database_of(error: BaseException) -> str:
     """Return the alias of the connection that raised `error`, or "".
 
-    One piece of work talks to several databases (children, parents, the log), and an error does
-    not carry its alias. Its traceback does: the innermost frame of a connection or a cursor.
+    Work talks to several databases (children, parents, the log), and an error has no alias. But
+    its traceback has: the innermost frame of a connection or a cursor knows it.
     """
-    found = ""
-    step: TracebackType | None = error.__traceback__
-    while step is not None:
-        found = _alias(step.tb_frame.f_locals.get("self")) or found
-        step = step.tb_next
-    return found
+    alias = ""
+    entry: TracebackType | None = error.__traceback__
+    while entry is not None:
+        alias = _alias(entry.tb_frame.f_locals.get("self")) or alias
+        entry = entry.tb_next
+    return alias
 
 
 def _alias(owner: object) -> str:

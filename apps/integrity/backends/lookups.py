@@ -1,4 +1,4 @@
-"""Which values the rows of a table hold now, asked on the primaries."""
+"""Which values rows of a table hold now, read on the primaries."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from ..relations import Field, Relation
 
 
-def held(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) -> set[Any]:
-    """Those whose value a row's `field` holds in any of the databases, by the mapping's keys.
+def existing(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) -> set[Any]:
+    """Return the keys of `values` whose value the `field` of a row holds in one of `databases`.
 
-    Raises `FilteredRead` where that cannot be told. See Note [Prepared once] in stored.py.
+    Runs statements of reads only. Raises `FilteredRead` where a server may hide rows. See Note
+    [Prepared once] in relations/stored.py.
     """
-    found = set[Any]()
+    names = set[Any]()
     for alias in databases if values else ():
         prepared = stored.prepare_all(field, values.values(), alias)
         wanted = [*dict.fromkeys(prepared)]
-        there = backends.on(alias).keys_with_rows(field, wanted, using=alias)
-        found |= {name for name, key in zip(values, prepared, strict=True) if key in there}
-    return found
+        held = backends.row_backend(alias).keys_with_rows(field, wanted, using=alias)
+        names |= {name for name, key in zip(values, prepared, strict=True) if key in held}
+    return names
 
 
 def target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
@@ -43,11 +44,11 @@ def target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
     """
     if relation.target.primary_key:
         return [*keys]
-    pk, found = primary_key(relation.parent), list[Any]()
+    pk, values = primary_key(relation.parent), list[Any]()
     for home in relation.parent_databases:
         reach(home)
         with visibility.whole(home, relation.parent):
             rows: QuerySet[Any] = QuerySet(model=relation.parent, using=home)
             rows = rows.filter(stored.referring(pk, keys, home))
-            found += rows.values_list(relation.target.attname, flat=True)
-    return [*dict.fromkeys(value for value in found if value is not None)]
+            values += rows.values_list(relation.target.attname, flat=True)
+    return [*dict.fromkeys(value for value in values if value is not None)]

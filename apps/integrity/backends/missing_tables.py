@@ -1,7 +1,7 @@
-"""Which tables the engine needs in a database, and what to say of one that is not there.
+"""Which tables the engine needs in a database, and a sentence for one that is missing or filtered.
 
-After an error, `table` and what builds on it say more than the server's own words. They ask through
-a connection that is still open, and wait for no other.
+Every server words such an error in its own way. `missing_table` and what builds on it run after an
+error: they use connections that are still open, and never open one.
 """
 
 from __future__ import annotations
@@ -27,38 +27,44 @@ if TYPE_CHECKING:
 
     from ..relations import Model, Relation
 
+logger = logger_of("integrity.cascade")
 
-def table(model: Model, *, using: str) -> str:
-    """Which table of the model is not in `using`, and the remedy; "" where it is, or no answer."""
-    connection, named = connections[using], model._meta.db_table
+
+def missing_table(model: Model, *, using: str) -> str:
+    """Return that the model's table is missing in `using`, with the remedy.
+
+    Return "" where the table exists, where the connection is closed and where the server refuses to
+    answer.
+    """
+    connection, table = connections[using], model._meta.db_table
     if connection.connection is None:
         return ""
     try:
-        there = connection.introspection.table_names(include_views=True)
+        existing = connection.introspection.table_names(include_views=True)
     except Error:
         return ""
-    if name_in(model, using=using) in there or '"' in named:  # with quotes, in another schema
+    if listed_name(model, using=using) in existing or '"' in table:  # quotes: in another schema
         return ""
-    return f"there is no table {named!r} in {using!r}. Run `manage.py migrate --database {using}`"
+    return f"there is no table {table!r} in {using!r}. Run `manage.py migrate --database {using}`"
 
 
 def absent(models: Iterable[Model], *, using: str) -> list[str]:
-    """Return the names of those models' tables that are not in `using`, sorted. No views count."""
-    there = {*connections[using].introspection.table_names()}
-    wanted = {name_in(model, using=using) for model in models}
-    return sorted(wanted - there)
+    """Return the names of those models' tables that `using` lacks, sorted. A view is no table."""
+    existing = {*connections[using].introspection.table_names()}
+    return sorted({listed_name(model, using=using) for model in models} - existing)
 
 
 def needed() -> dict[str, list[Model]]:
-    """Return alias → the models of the project whose tables the engine reads or writes there.
+    """Return the models of the project whose tables the engine reads or writes, by alias.
 
-    Both ends of each relation, what is below the children, and content types of generic relations.
+    These are both ends of each relation, the models below the children, and content types of
+    generic relations.
     """
-    found: dict[str, dict[Model, None]] = {}
+    models_by_alias: dict[str, dict[Model, None]] = {}
     for relation in relations.catalogue().relations:
-        for model, alias in tables_asked(relation):
-            found.setdefault(alias, {})[model] = None
-    return {alias: [*models] for alias, models in found.items()}
+        for model, alias in tables_read(relation):
+            models_by_alias.setdefault(alias, {})[model] = None
+    return {alias: [*models] for alias, models in models_by_alias.items()}
 
 
 def own(using: str) -> list[Model]:
@@ -71,70 +77,67 @@ def own(using: str) -> list[Model]:
     ]
 
 
-def name_in(model: Model, *, using: str) -> str:
-    """The table's name as that database lists it."""
+def listed_name(model: Model, *, using: str) -> str:
+    """Return the name under which the database `using` lists the model's table."""
     connection = connections[using]
     name = truncate_name(model._meta.db_table, connection.ops.max_name_length())
     return connection.introspection.identifier_converter(name)
 
 
-logger = logger_of("integrity.cascade")
+def unusable_table(relation: Relation, database: str | None = None) -> str:
+    """Return which table of the relation is missing or filtered, with the remedy; or "".
 
-
-def missing_table(relation: Relation, database: str | None = None) -> str:
-    """Which table of parents, of children or below them is not there, and the remedy; or "".
-
-    Or shows only a part of its rows. Or of content types, where a generic relation needs them. Of
-    children those in `database`, if that is given.
+    The tables are those of `tables_read`.
     """
-    wanted = tables_asked(relation, database)
-    reasons = (table(model, using=alias) for model, alias in wanted)
-    return next(filter(None, reasons), "") or _hidden(wanted)
+    tables = tables_read(relation, database)
+    reasons = (missing_table(model, using=alias) for model, alias in tables)
+    return next(filter(None, reasons), "") or _filtered(tables)
 
 
-def _hidden(wanted: Iterable[tuple[Model, str]]) -> str:
-    """Return which of those tables shows only a part of its rows, why, and the remedy; or ""."""
-    for model, alias in wanted:
+def _filtered(tables: Iterable[tuple[Model, str]]) -> str:
+    """Return which table shows only a part of its rows, why, and the remedy; or ""."""
+    for model, alias in tables:
         with suppress(Error):  # the first error is what counts
             if connections[alias].connection and (why := visibility.reason(model, alias)):
                 return plain(FilteredRead(model._meta.db_table, alias, why))
     return ""
 
 
-def tables(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
-    """Return the tables of a relation: children and what is below them, then parents.
+def tables_of(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
+    """Return the relation's tables, each as a model and an alias: first children, then parents.
 
-    Each as a model and an alias; of children those in `database`, if that is given.
+    With the children come the models that a cascade reaches below them. Only tables of children in
+    `database`, if that is given.
     """
     children = [relation.child]
     if relation.policy.cascades:
-        children = [each.field.model for each in plan(relation).root.all]
+        children = [node.field.model for node in plan(relation).root.all]
     aliases = [database] if database else relation.child_databases
-    found = [(model, alias) for alias in aliases for model in children]
-    return [*found, *((relation.parent, home) for home in relation.parent_databases)]
+    tables = [(model, alias) for alias in aliases for model in children]
+    return [*tables, *((relation.parent, home) for home in relation.parent_databases)]
 
 
-def tables_asked(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
-    """Return the same, and the content types that a generic relation needs."""
-    found = tables(relation, database)
+def tables_read(relation: Relation, database: str | None = None) -> list[tuple[Model, str]]:
+    """Return the tables of `tables_of`, and the content types that a generic relation needs."""
+    tables = tables_of(relation, database)
     if generic := generic_of(relation.field):
-        found.append((generic.column.remote_field.model, generic.content_types))
-    return found
+        tables.append((generic.column.remote_field.model, generic.content_types))
+    return tables
 
 
-def failure(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, Origin]:
-    """What to say of an error of work in `database`, and the code that it came through.
+def describe(error: Exception, along: Iterable[Relation], database: str) -> tuple[str, Origin]:
+    """Return a reason for an error of work in `database`, and the project's code that raised it.
 
-    Of a table that is not there it says which and the remedy, and no code is to blame. The error's
-    text, which may quote rows, is in the log at the level DEBUG only.
+    Where a table of the relations `along` is missing, the reason names it and the remedy, and there
+    is no code to name. The error's own text may quote rows, so it is only logged, at level DEBUG.
     """
     if isinstance(error, FilteredRead):
         return plain(error), Origin()
-    # Rows that are refused are in tables that are there, and may be very many: none is looked up.
+    # Refused rows are in tables that exist, and such errors may be many: look up no table for them.
     if isinstance(error, Error) and not isinstance(error, IntegrityError | DataError):
-        reasons = (missing_table(each, database) for each in along)
-        if missing := next(filter(None, reasons), ""):
-            return missing, Origin()
+        reasons = (unusable_table(relation, database) for relation in along)
+        if reason := next(filter(None, reasons), ""):
+            return reason, Origin()
     logger.debug("an error of work in %s", database, exc_info=error)
     vendor = connections[database_of(error) or database].vendor
     return described(error, vendor), origin_of(error)

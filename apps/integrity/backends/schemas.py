@@ -1,8 +1,8 @@
-"""Whether the table that a statement names is the parents' own, or another schema's of that name.
+"""Whether a statement names the parents' own table, or one of that name in another schema.
 
-One alias can lead to several schemas: django-tenants sets the search path anew for each tenant. A
-user deleted in a tenant's schema is no user of the shared one, whatever their keys. The parents'
-own table is the one beside the deletion log, which is in one schema.
+One alias can lead to several schemas: django-tenants sets the search path for each tenant. A user
+deleted from a tenant's schema is not the user with that key in the shared schema. The parents' own
+table is the one in the schema of the deletion log.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _LOG = f"{_SCHEMA} = to_regclass('integrity_deletion')"
 
 
 def beside_log(parent: type[Model], using: str) -> tuple[str, str]:
-    """Return a condition that holds for the parents' own table, and its parameter."""
+    """Return a condition that is true for the parents' own table, and its parameter."""
     return f"({_SCHEMA} = to_regclass(%s)) = ({_LOG})", _quoted(parent, using)
 
 
 def elsewhere(parent: type[Model], using: str) -> tuple[str, str] | None:
-    """Return the schemas of the parent's table and of the log, where they are two. One query.
+    """Return the schemas of the parent's table and of the log, where they differ. One query.
 
-    None where they are the same, where there is no such table, and on engines without schemas.
+    Return None where they are the same, where one is missing, and on engines without schemas.
     """
     if connections[using].vendor != "postgresql":
         return None

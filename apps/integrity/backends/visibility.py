@@ -1,17 +1,17 @@
-"""Whether a read sees every row of a table. What a filtered read does not show may be alive.
+"""Whether a read sees every row of a table. A row that a filtered read leaves out may exist.
 
-Note [Filtered reads]: a row that is seen is there. A row that is not seen is gone only where the
-server would have shown it. Row level security hides rows without an error; so does a view, a
-temporary table of the same name, or a standby that is behind. Where a read decides over rows, the
-server says in the same statement whether any of these applies, and then nothing is concluded:
-`FilteredRead`.
+Note [Filtered reads]: a row that a read returns exists. A row that it does not return is gone only
+if the server hides none. Row level security hides rows without an error; so does a view, a
+temporary table of the same name, or a standby that is behind. Where a read decides about rows, the
+server says in the same statement whether any of these applies. If one does, the read raises
+`FilteredRead`, and nothing is concluded from it.
 
 Note [In the same statement]: row security can be switched on between two statements, and a pooler
-may run them in two sessions. A statement that has begun holds a lock on its table which keeps both
-from changing. Queries of the ORM have no room for that question, so they run in a transaction
-(`whole`): their lock lasts until the question that follows them is answered.
+may run them in two sessions. A running statement holds a lock on its table that prevents both. The
+ORM's queries cannot contain that question, so they run in a transaction (`whole`): their lock lasts
+until the question after them is answered.
 
-Foreign tables count as tables: what their server hides from us cannot be seen from here.
+Foreign tables count as tables: what their server hides cannot be seen from here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Tables, partitioned tables and foreign tables.
 KINDS = "('r', 'p', 'f')"
-#: Why PostgreSQL may hide rows of the relation `shown` from this session; NULL where it does not.
+#: Why PostgreSQL may hide rows of the table `shown` from this session; NULL where it does not.
 CAUSE = (
     "CASE WHEN shown.relpersistence = 't' THEN 'temporary'"
     f" WHEN shown.relkind NOT IN {KINDS} THEN 'view'"
@@ -40,7 +40,7 @@ CAUSE = (
 )
 SHOWN = "pg_catalog.pg_class AS shown WHERE shown.oid"
 
-#: What to say of each cause, after the table's name. Takes the role.
+#: The reason and the remedy for each cause, after the table's name. Takes the role.
 WORDS = {
     "row security": (
         "row level security hides rows from the role {role}. Nothing was concluded from what it"
@@ -57,21 +57,21 @@ WORDS = {
     ),
     "standby": "the server is a standby, which may be behind. Let the alias point to the primary",
 }
-#: Causes for which a row that is seen is still there for certain.
+#: Causes that only hide rows: a row that is returned exists for certain.
 ONLY_HIDES = frozenset({"row security", "standby"})
 
-#: How long the list of a server's views is taken for true, where asking costs a round trip.
+#: Seconds for which the list of a server's views is kept, where asking costs a round trip.
 LISTED_SECONDS = 60.0
 _listed: dict[str, tuple[float, frozenset[str]]] = {}
 
 
 def cause_for(model: type[Model], using: str) -> tuple[str, str]:
-    """Return a column of PostgreSQL's that is NULL where all rows show, and its parameter."""
+    """Return SQL for a column that is NULL where the server hides no row, and its parameter."""
     return f"(SELECT {CAUSE} FROM {SHOWN} = %s::regclass)", _quoted(model, using)
 
 
 def guard(model: type[Model], using: str) -> tuple[str, str]:
-    """Return what ends a statement of one column, and its parameter: see `without_guard`."""
+    """Return SQL that ends a statement of one column, and its parameter: see `without_guard`."""
     return (
         f" UNION ALL SELECT NULL FROM {SHOWN} = %s::regclass AND {CAUSE} IS NOT NULL",
         _quoted(model, using),
@@ -79,16 +79,16 @@ def guard(model: type[Model], using: str) -> tuple[str, str]:
 
 
 def without_guard(
-    found: list[Any], model: type[Model], using: str, *, every: int | None = None
+    values: list[Any], model: type[Model], using: str, *, every: int | None = None
 ) -> list[Any]:
-    """Return what a statement with a `guard` found, whose own values are never NULL.
+    """Return the values of a statement with a `guard`; its own values are never NULL.
 
-    Raises `FilteredRead` where rows may be hidden. Not where `every` one that was sought is among
-    those found, by a server that hides rows and never makes them up.
+    Raises `FilteredRead` where the server may hide rows. But not where the values are `every` one
+    that was sought, and the cause can only hide rows.
     """
-    if None not in found:
-        return found
-    seen = [each for each in found if each is not None]
+    if None not in values:
+        return values
+    seen = [value for value in values if value is not None]
     cause, role = _cause(model, using)
     if len(seen) != every or cause not in ONLY_HIDES:
         raise refusal(model, using, cause, role)
@@ -98,10 +98,10 @@ def without_guard(
 def refusal(
     model: type[Model], using: str, cause: str | None = None, role: str = ""
 ) -> FilteredRead:
-    """Return the error for a table of which a read saw only a part."""
+    """Return the error for a table that a read saw only a part of."""
     if not role:
         cause, role = _cause(model, using)
-    # None: what hid them has just been taken away.
+    # The cause is None where it has just been removed.
     why = WORDS[cause or "row security"].format(role=role)
     return FilteredRead(model._meta.db_table, using, why)
 
@@ -113,36 +113,36 @@ def reason(model: type[Model], using: str) -> str:
 
 
 def causes(models: Iterable[type[Model]], using: str) -> dict[type[Model], tuple[str, str]]:
-    """Return those of `models` of which rows may be hidden: the cause, and `reason`. One query."""
-    tables = {_quoted(each, using): each for each in models}
-    found: list[tuple[str, str, str | None]]
+    """Return cause and `reason` for those of `models` whose rows may be hidden. One query."""
+    tables = {_quoted(model, using): model for model in models}
+    answers: list[tuple[str, str, str | None]]
     if connections[using].vendor == "postgresql":
-        found = _ask(list(tables), using)
+        answers = _ask(list(tables), using)
     else:
-        found = [("itself", each, _cause(tables[each], using)[0]) for each in tables]
+        answers = [("itself", table, _cause(model, using)[0]) for table, model in tables.items()]
     return {
         tables[name]: (cause, WORDS[cause].format(role=role))
-        for role, name, cause in found
+        for role, name, cause in answers
         if cause
     }
 
 
 def secured(models: Iterable[type[Model]], using: str) -> list[str]:
-    """Return the tables that have row security, whomever it applies to. PostgreSQL only."""
+    """Return the tables with row security, for whatever roles. PostgreSQL only."""
     if connections[using].vendor != "postgresql":
         return []
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT shown.relname FROM {SHOWN} = ANY(SELECT pg_catalog.to_regclass(name)::oid"
             " FROM unnest(%s::text[]) AS wanted (name)) AND shown.relrowsecurity ORDER BY 1",
-            [[_quoted(each, using) for each in models]],
+            [[_quoted(model, using) for model in models]],
         )
         return [name for (name,) in cursor.fetchall()]
 
 
 def rules(models: Iterable[type[Model]], using: str) -> list[tuple[type[Model], str]]:
     """Return the rules for DELETE or UPDATE of those tables, each with its model."""
-    tables = {_quoted(each, using): each for each in models}
+    tables = {_quoted(model, using): model for model in models}
     if connections[using].vendor != "postgresql":
         return []
     with connections[using].cursor() as cursor:
@@ -157,9 +157,10 @@ def rules(models: Iterable[type[Model]], using: str) -> list[tuple[type[Model], 
 
 @contextlib.contextmanager
 def whole(using: str, *models: type[Model]) -> Iterator[None]:
-    """Refuse what is read inside, with the ORM, where rows of those models may be hidden.
+    """Raise `FilteredRead` after the ORM's reads inside, where rows of `models` may be hidden.
 
-    Raises `FilteredRead` at the end. See Note [In the same statement].
+    On PostgreSQL the block is a transaction, or a part of the caller's. See Note [In the same
+    statement].
     """
     connection = connections[using]
     begin = connection.vendor == "postgresql" and not connection.in_atomic_block
@@ -188,7 +189,7 @@ def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
     name = str(connection.introspection.identifier_converter(model._meta.db_table)).strip('"')
     if connection.vendor != "sqlite":
         return "view" if name in _views(using) else None, "itself"
-    with connection.cursor() as cursor:  # each time, as it costs no round trip
+    with connection.cursor() as cursor:  # not kept: it costs no round trip
         cursor.execute(
             "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
             " SELECT 1 FROM sqlite_master WHERE name = %s COLLATE NOCASE AND type = 'view'",
@@ -198,7 +199,7 @@ def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
 
 
 def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
-    """Return the role, the table and the cause, of tables that are there. PostgreSQL only."""
+    """Return the role, the table and the cause, for tables that exist. PostgreSQL only."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT pg_catalog.quote_ident(current_user), wanted.name, {CAUSE}"
@@ -210,18 +211,18 @@ def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
 
 
 def _views(using: str) -> frozenset[str]:
-    """Return the views that another kind of server lists, asked once in `LISTED_SECONDS`."""
-    until, found = _listed.get(using, (0.0, frozenset[str]()))
+    """Return the views that the server lists, asked once in `LISTED_SECONDS`."""
+    until, views = _listed.get(using, (0.0, frozenset[str]()))
     if time.monotonic() >= until:
         connection = connections[using]
         with connection.cursor() as cursor:
             tables = connection.introspection.get_table_list(cursor)
         convert = connection.introspection.identifier_converter
-        found = frozenset(convert(each.name) for each in tables if each.type == "v")
-        _listed[using] = (time.monotonic() + LISTED_SECONDS, found)
-    return found
+        views = frozenset(convert(table.name) for table in tables if table.type == "v")
+        _listed[using] = (time.monotonic() + LISTED_SECONDS, views)
+    return views
 
 
 def _quoted(model: type[Model], using: str) -> str:
-    """Return the table's name as SQL has it, for a cast to regclass."""
+    """Return the table's quoted name, for a cast to regclass."""
     return str(connections[using].ops.quote_name(model._meta.db_table))

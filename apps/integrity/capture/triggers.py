@@ -6,8 +6,8 @@ migrations and the database's own cascades are then recorded in their transactio
 `source=trigger`.
 
 `migrate` installs, renews and removes them (`post_migrate`); so does `integrity install-triggers`.
-What is installed is judged by what it is (backends/postgresql/installed.py), whose rights it has
-is chosen in definers.py, and functions.py says what it does.
+In backends/postgresql/triggers, functions.py defines what is wanted, definers.py chooses the owner,
+and installed.py compares with what is installed.
 
 Note [Our own triggers]: django-pgtrigger declares triggers on the model and installs them in one
 database, that of `db_for_write` (its documentation, "Multiple databases"). Here the models stay as
@@ -28,8 +28,8 @@ from django.db import connections
 from django.db.backends.utils import truncate_name
 
 from .. import conf, relations
-from ..backends.postgresql import attempts, changes, definers, installed
-from ..backends.postgresql.functions import (
+from ..backends.postgresql.triggers import attempts, changes, definers, installed
+from ..backends.postgresql.triggers.functions import (
     CAPTURE,
     REFUSE,
     Columns,
@@ -38,7 +38,7 @@ from ..backends.postgresql.functions import (
     recording,
     refusing,
 )
-from ..backends.postgresql.installed import Harm
+from ..backends.postgresql.triggers.installed import Harm
 from ..exceptions import InvalidSetting, TablesHeld
 from ..exceptions.loggers import logger_of
 from ..models import Deletion
@@ -47,10 +47,10 @@ from ..relations import columns, discovery, homes, relation
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from ..backends.postgresql.attempts import Held
-    from ..backends.postgresql.changes import Step
-    from ..backends.postgresql.definers import Definer, Roles
-    from ..backends.postgresql.installed import Fault, Found
+    from ..backends.postgresql.triggers.attempts import Held
+    from ..backends.postgresql.triggers.changes import DdlStep
+    from ..backends.postgresql.triggers.definers import Definer, Roles
+    from ..backends.postgresql.triggers.installed import Fault, Found
     from ..relations import Catalogue, Model
 
 logger = logger_of("integrity.triggers")
@@ -80,7 +80,7 @@ class Change:
     installed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DdlStep, ...] = ()
     held: tuple[Held, ...] = ()
 
     @property
@@ -200,8 +200,9 @@ def install(
 ) -> Change:
     """Bring the triggers of one database into line with the settings; return what was done.
 
-    Each table's triggers are a transaction, which waits for its lock a moment only: see
-    backends/postgresql/attempts.py. What is as wanted is left alone. Raises `TriggersRefused`.
+    The triggers of each table change in a transaction of their own, which waits only briefly for
+    its lock: see backends/postgresql/triggers/attempts.py. What is as wanted is left alone. Raises
+    `TriggersRefused`.
     """
     found = change(using)
     held: list[Held] = []

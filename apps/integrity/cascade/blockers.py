@@ -56,7 +56,7 @@ def obstacle(
     It asks which tables are missing, where that may be the cause.
     """
     try:
-        reason, code = missing_tables.failure(error, along, database)
+        reason, code = missing_tables.describe(error, along, database)
     except Exception:  # noqa: BLE001 (whatever the look for tables met: the first error counts)
         reason, code = reason_of_error(error), origin_of(error)
     trouble = trouble_of(error, connections[database].vendor, missing=not code)

@@ -67,7 +67,9 @@ class Held:
         self.relations = tuple(map(narrowed, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
         homes = (home for each in self.relations for home in each.parent_databases)
-        self.on = {alias: backends.on(alias) for alias in {claim.database, *homes}}
+        self.row_backends = {
+            alias: backends.row_backend(alias) for alias in {claim.database, *homes}
+        }
         #: The parent's field → cascade → its value; and the same as each home of parents holds it.
         self._values: dict[Field, dict[int, Any]] = {}
         self._stored: dict[tuple[Field, str], dict[int, Any]] = {}
@@ -103,7 +105,7 @@ class Held:
         gone = self._gone(relation, again=False)
         if not gone:
             return set()
-        held = self.on[self.claim.database].keys_with_rows(
+        held = self.row_backends[self.claim.database].keys_with_rows(
             relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
         )
         return {owner for owner, key in gone.items() if key in held}
@@ -111,10 +113,10 @@ class Held:
     def lockable(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is held by nobody."""
         keys, database = list(self.owners(relation, again=False)), self.claim.database
-        on, lock_seconds = self.on[database], conf.current().lock_seconds
+        backend, lock_seconds = self.row_backends[database], conf.current().lock_seconds
         with transaction.atomic(using=database):
-            on.begin_step(lock_seconds=lock_seconds, using=database)
-            return bool(keys and on.lock_rows(relation.field, keys, 1, using=database))
+            backend.begin_step(lock_seconds=lock_seconds, using=database)
+            return bool(keys and backend.lock_rows(relation.field, keys, 1, using=database))
 
     def kept_along(self, relation: Relation) -> dict[int, int]:
         """Return the cascades whose value a living row holds, with the rows that refer to it.
@@ -128,7 +130,7 @@ class Held:
         if not keys:
             return {}
         database, wanted = self.claim.database, [*dict.fromkeys(keys.values())]
-        rows = self.on[database].count_by_key(
+        rows = self.row_backends[database].count_by_key(
             relation.field, wanted, log.COUNTED_MAX + 1, using=database
         )
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
@@ -177,7 +179,7 @@ class Held:
         for home in relation.parent_databases:
             keys = self._stored.get((target, home)) or self._prepare(target, home)
             wanted = [*dict.fromkeys(keys.values())]
-            there = wanted and self.on[home].keys_with_rows(target, wanted, using=home)
+            there = wanted and self.row_backends[home].keys_with_rows(target, wanted, using=home)
             if there:
                 living |= {owner for owner, key in keys.items() if key in there}
         return living

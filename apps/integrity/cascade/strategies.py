@@ -27,7 +27,7 @@ from .trees import delete_trees
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..backends.base import Statements
+    from ..backends.base import RowBackend
     from ..relations import Field
     from ..relations.plan import Node
     from ..relations.relation import ForeignKey
@@ -51,51 +51,57 @@ def each_of(node: Node, changed: Mapping[str, int]) -> float:
 class Step(Protocol):
     """One bounded step of a plan on rows of `keys`.
 
-    A step that is not `patient` passes over rows that somebody else has locked.
+    With `skip_locked`, it passes over rows that another transaction has locked; without, it waits.
     """
 
     def __call__(
         self,
-        on: Statements,
+        backend: RowBackend,
         node: Node,
         keys: list[Any],
         allowed: Allowance,
         *,
         using: str,
-        patient: bool,
+        skip_locked: bool,
     ) -> Stepped:
         """Run it on the database `using`, by its statements."""
         ...
 
 
 def _set_based(
-    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
-) -> Stepped:
-    """Delete rows of `keys`, and what refers to them."""
-    require_usable(node.field, node.label, using)
-    if node.below:
-        return delete_trees(on, node, keys, allowed, using=using, patient=patient)
-    gone = on.delete_rows(node.field, keys, allowed.rows, using=using, patient=patient)
-    return {node.label: gone}, gone.total() >= allowed.rows
-
-
-def _collector(
-    on: Statements,
+    backend: RowBackend,
     node: Node,
     keys: list[Any],
     allowed: Allowance,
     *,
     using: str,
-    patient: bool,  # noqa: ARG001 (it never waits for a locked row)
+    skip_locked: bool,
+) -> Stepped:
+    """Delete rows of `keys`, and what refers to them."""
+    require_usable(node.field, node.label, using)
+    if node.below:
+        return delete_trees(backend, node, keys, allowed, using=using, skip_locked=skip_locked)
+    gone = backend.delete_rows(node.field, keys, allowed.rows, using=using, skip_locked=skip_locked)
+    return {node.label: gone}, gone.total() >= allowed.rows
+
+
+def _collector(
+    backend: RowBackend,
+    node: Node,
+    keys: list[Any],
+    allowed: Allowance,
+    *,
+    using: str,
+    skip_locked: bool,  # noqa: ARG001 (it always skips locked rows)
 ) -> Stepped:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
     model, most = node.field.model, allowed.rows
     pk = relation.primary_key(model)
-    roots = on.lock_rows(node.field, keys, most, using=using)
+    roots = backend.lock_rows(node.field, keys, most, using=using)
     if roots:
-        on.end_step_reads(using=using)
+        backend.restore_row_security(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             with_keys(pk, [root for root, each in roots.items() if each == key])
@@ -110,16 +116,24 @@ def _collector(
 
 
 def _update(
-    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
+    backend: RowBackend,
+    node: Node,
+    keys: list[Any],
+    allowed: Allowance,
+    *,
+    using: str,
+    skip_locked: bool,
 ) -> Stepped:
     """Put the policy's value in place of `keys`."""
     require_usable(node.field, node.label, using)
     value = replacement(node.field, using)
     if value is not None and not _lives(node.field, value):
-        if not on.keys_with_rows(node.field, keys, using=using):
+        if not backend.keys_with_rows(node.field, keys, using=using):
             return {}, False
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
-    changed = on.update_rows(node.field, keys, value, allowed.rows, using=using, patient=patient)
+    changed = backend.update_rows(
+        node.field, keys, value, allowed.rows, using=using, skip_locked=skip_locked
+    )
     return {node.label: changed}, changed.total() >= allowed.rows
 
 
@@ -129,7 +143,9 @@ def _lives(field: ForeignKey, value: Any) -> bool:
     target: Field = field.target_field
     homes = databases_for(relation.concrete(field.remote_field.model))
     return key is None or any(
-        backends.on(home).keys_with_rows(target, [stored.prepare(target, key, home)], using=home)
+        backends.row_backend(home).keys_with_rows(
+            target, [stored.prepare(target, key, home)], using=home
+        )
         for home in homes
     )
 

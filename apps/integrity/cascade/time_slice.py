@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from .. import conf, failpoints, log
+from .. import backends, conf, failpoints, log
 from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
@@ -44,7 +44,7 @@ from .trees import Allowance, TooManyLeaves
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..backends.batch_size import Pace, Paces
+    from ..backends.batch_size import BatchSize, BatchSizes
     from ..backends.connections import Away
     from ..log import Claim
     from ..relations import Relation
@@ -67,16 +67,17 @@ class TimeSlice:
         self,
         claim: Claim,
         until: float,
-        paces: Paces,
+        batch_sizes: BatchSizes,
         rows: Mapping[str, int],
         *,
         away: Away,
-        patient: bool = True,
+        skip_locked: bool = False,
     ) -> None:
-        self.claim, self.until, self.paces, self.rows = claim, until, paces, Counter(rows)
+        self.claim, self.until, self.rows = claim, until, Counter(rows)
+        self.batch_sizes = batch_sizes
         self.database = claim.database
         self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
-        self.away, self.patient = away, patient
+        self.away, self.skip_locked = away, skip_locked
         self.obstacles: dict[str, Obstacle] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
@@ -162,7 +163,7 @@ class TimeSlice:
                 self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
             except self.away as raised:
                 if not isinstance(raised, DatabaseHindered):  # the caller's time limit
-                    self.paces.exhausted = not self.paces[relation.label].shrink()
+                    self.batch_sizes.exhausted = not self.batch_sizes[relation.label].shrink()
                 raise
             except Exception as error:
                 if not self._adapted(relation, error):
@@ -171,10 +172,10 @@ class TimeSlice:
     def _adapted(self, relation: Relation, error: Exception) -> bool:
         """Return whether another attempt may succeed where this one failed."""
         trouble = trouble_of(error, connections[self.database].vendor)
-        if trouble is Trouble.CONTENTION and self.patient:
-            self.patient = False
+        if trouble is Trouble.CONTENTION and not self.skip_locked:
+            self.skip_locked = True
             return True
-        return trouble is Trouble.TOO_LARGE and self.paces[relation.label].shrink()
+        return trouble is Trouble.TOO_LARGE and self.batch_sizes[relation.label].shrink()
 
     def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
         """See Note [Look last, then commit].
@@ -182,17 +183,17 @@ class TimeSlice:
         Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
         the step raises.
         """
-        database, pace, took = self.database, self.paces[relation.label], list[float]()
-        began, allowed = time.monotonic(), self._allowance(relation, way, pace)
+        database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
+        began, allowed = time.monotonic(), self._allowance(relation, way, batch_size)
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(timed, took)),
             given_up(database, self.away),
         ):
-            on, lock_seconds = self.held.on[database], conf.current().lock_seconds
-            on.begin_step(lock_seconds=lock_seconds, using=database)
+            backend, lock_seconds = self.held.row_backends[database], conf.current().lock_seconds
+            backend.begin_step(lock_seconds=lock_seconds, using=database)
             counts, more = STEPS[way.way](
-                on, way.root, keys, allowed, using=database, patient=self.patient
+                backend, way.root, keys, allowed, using=database, skip_locked=self.skip_locked
             )
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
@@ -203,45 +204,45 @@ class TimeSlice:
             failpoints.hit(Failpoint.REMOVED)
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
-        pace.took(time.monotonic() - began + looks, statements=took, full=more)
+        batch_size.record_step(time.monotonic() - began + looks, statements=took, full=more)
         if relation.label in self.roots_most and counts.get(way.root.label):
             # It finished roots: the next one may begin with more of them.
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
         return counts, more
 
-    def _allowance(self, relation: Relation, way: Plan, pace: Pace) -> Allowance:
+    def _allowance(self, relation: Relation, way: Plan, batch_size: BatchSize) -> Allowance:
         if way.way is Way.COLLECTOR:  # it loads each row, and what hangs on it
-            pace.rows = min(pace.rows, COLLECTOR_ROWS)
+            batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
         most = self.roots_most.get(relation.label)
         return Allowance(
-            rows=pace.rows,
-            statement=pace.rows if most == 0 else pace.ceiling,
+            rows=batch_size.rows,
+            statement=batch_size.rows if most == 0 else batch_size.ceiling,
             each=each_of(way.root, self.rows) if way.root.below else 1.0,
             roots_most=most,
         )
 
     def _explain(self, relation: Relation, cascades: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
-        if not self.patient:
+        if self.skip_locked:
             free = self.held.lockable(relation)
             alone = len(cascades) == 1
             if not (alone and free):
                 apart = free and not alone and not self.changed
                 self._note_locked(relation, apart=apart)
                 return
-            self.patient = True
+            self.skip_locked = False
         before = self.changed
         try:
             more = self._step(relation, plan(relation), cascades)
-            if not more and self.changed == before and self.patient:
+            if not more and self.changed == before and not self.skip_locked:
                 self._require_gone(relation, cascades)
         except self.away:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
         else:
-            if self.changed == before and not self.patient:
+            if self.changed == before and self.skip_locked:
                 self._note_locked(relation)
 
     def _require_gone(self, relation: Relation, cascades: set[int]) -> None:
@@ -278,7 +279,7 @@ class TimeSlice:
             free |= self.held.free_along(relation)
             for pk, number in self.held.kept_along(relation).items():
                 kept.setdefault(pk, {})[relation.label] = number
-        barrier = self.held.on[claim.database].next_transaction(using=claim.database)
+        barrier = backends.barrier_backend(claim.database).new_barrier(using=claim.database)
         kept = {pk: rows for pk, rows in kept.items() if pk in complete}
         whole = {pk: rows for pk, rows in kept.items() if pk not in free}
         if kept:

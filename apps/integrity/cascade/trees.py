@@ -27,7 +27,7 @@ from ..relations.plan import replacement
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..backends.base import Statements
+    from ..backends.base import RowBackend
     from ..relations import Field
     from ..relations.plan import Node
 
@@ -72,22 +72,33 @@ class Allowance:
 
 
 def delete_trees(
-    on: Statements, node: Node, keys: list[Any], allowed: Allowance, *, using: str, patient: bool
+    backend: RowBackend,
+    node: Node,
+    keys: list[Any],
+    allowed: Allowance,
+    *,
+    using: str,
+    skip_locked: bool,
 ) -> Stepped:
     """Delete rows of `keys` that others refer to, with those. See Note [Whole rows]."""
     leaves = (sub.field for top in node.all for sub in top.below)
-    if patient and not allowed.in_parts and all(on.goes_first(f, using=using) for f in leaves):
-        return _RootsFirst(on, using, allowed).step(node, keys)
-    return _LeavesFirst(on, using, allowed, patient=patient).step(node, keys)
+    if (
+        not skip_locked
+        and not allowed.in_parts
+        and all(backend.can_delete_before(f, using=using) for f in leaves)
+    ):
+        return _RootsFirst(backend, using, allowed).step(node, keys)
+    return _LeavesFirst(backend, using, allowed, skip_locked=skip_locked).step(node, keys)
 
 
 class _Tree:
     """The rows of some roots, with all that refers to them, in one transaction."""
 
     def __init__(
-        self, on: Statements, using: str, allowed: Allowance, *, patient: bool = True
+        self, backend: RowBackend, using: str, allowed: Allowance, *, skip_locked: bool = False
     ) -> None:
-        self.on, self.using, self.allowed, self.patient = on, using, allowed, patient
+        self.backend, self.using, self.allowed = backend, using, allowed
+        self.skip_locked = skip_locked
         self.counts: Counts = defaultdict(Counter)
         self.roots = self.changed = 0
 
@@ -95,22 +106,26 @@ class _Tree:
         """Delete the node's rows whose `field` holds one of `owners`; return whether all went."""
         pks, limit, using = list(owners), self.allowed.statement, self.using
         if len({*owners.values()}) == 1:  # all for one: the sum is enough
-            number = self.on.delete_number(field, pks, limit, using=using, patient=self.patient)
+            number = self.backend.delete_total(
+                field, pks, limit, using=using, skip_locked=self.skip_locked
+            )
             gone = Counter({pks[0]: number} if number else {})
         else:
-            gone = self.on.delete_rows(field, pks, limit, using=using, patient=self.patient)
+            gone = self.backend.delete_rows(
+                field, pks, limit, using=using, skip_locked=self.skip_locked
+            )
         self._count(node, owners, gone)
         return gone.total() < limit
 
     def _replace(self, node: Node, owners: dict[Any, Any]) -> bool:
         """Put the policy's value in place of `owners`; return whether in all rows."""
-        changed = self.on.update_rows(
+        changed = self.backend.update_rows(
             node.field,
             list(owners),
             replacement(node.field, self.using),
             self.allowed.statement,
             using=self.using,
-            patient=self.patient,
+            skip_locked=self.skip_locked,
         )
         self._count(node, owners, changed)
         return changed.total() < self.allowed.statement
@@ -143,7 +158,9 @@ class _RootsFirst(_Tree):
 
     def _take(self, node: Node, owners: Mapping[Any, Any], limit: int) -> dict[Any, Any]:
         """Delete rows of a level that has leaves; return their primary keys → key."""
-        taken = self.on.take_rows(node.field, list(owners), limit, using=self.using)
+        taken = self.backend.delete_returning_keys(
+            node.field, list(owners), limit, using=self.using
+        )
         self._count(node, owners, Counter(taken.values()))
         return {pk: owners[above] for pk, above in taken.items()}
 
@@ -151,7 +168,7 @@ class _RootsFirst(_Tree):
         for sub in node.below if owners else ():
             while not self._clear(sub, owners):
                 self._go_on()
-            if not self.on.is_constrained(sub.field, using=self.using):
+            if not self.backend.is_constrained(sub.field, using=self.using):
                 self._require_none(sub, owners)
 
     def _clear(self, sub: Node, owners: dict[Any, Any]) -> bool:
@@ -165,7 +182,7 @@ class _RootsFirst(_Tree):
 
     def _require_none(self, sub: Node, owners: dict[Any, Any]) -> None:
         """Without a constraint, nobody else notices a row that a trigger has kept."""
-        if self.on.keys_with_rows(sub.field, list(owners), using=self.using):
+        if self.backend.keys_with_rows(sub.field, list(owners), using=self.using):
             raise RowsKept(sub.label, self.using)
 
 
@@ -174,7 +191,7 @@ class _LeavesFirst(_Tree):
 
     def step(self, node: Node, keys: list[Any]) -> Stepped:
         most = self.allowed.roots(node)
-        roots = self.on.lock_rows(node.field, keys, most, using=self.using)
+        roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
         more = len(roots) >= most
         while roots:
             self.roots, self.changed = len(roots), 0
@@ -194,7 +211,7 @@ class _LeavesFirst(_Tree):
         """
         number = len(roots)
         # Without skipped rows none is held: then the savepoint's two round trips are spared.
-        with nullcontext() if self.patient else transaction.atomic(using=self.using):
+        with transaction.atomic(using=self.using) if self.skip_locked else nullcontext():
             cleared = self._clear_below(node, roots)
             if len(roots) < number and not self.allowed.in_parts:
                 raise _HeldBelow
@@ -212,8 +229,8 @@ class _LeavesFirst(_Tree):
                 if self.allowed.in_parts:
                     return False
                 self._go_on()
-            if not self.patient and owners:
-                for pk in self.on.keys_with_rows(sub.field, list(owners), using=self.using):
+            if self.skip_locked and owners:
+                for pk in self.backend.keys_with_rows(sub.field, list(owners), using=self.using):
                     del owners[pk]
         return True
 
@@ -223,7 +240,7 @@ class _LeavesFirst(_Tree):
         if not sub.below:
             return self._remove(sub, sub.field, owners)
         limit = self.allowed.statement
-        above = self.on.lock_rows(sub.field, list(owners), limit, using=self.using)
+        above = self.backend.lock_rows(sub.field, list(owners), limit, using=self.using)
         inner = {pk: owners[pk_above] for pk, pk_above in above.items()}
         if inner and not self._clear_below(sub, inner):
             return False

@@ -8,7 +8,7 @@ delete and commits after the cascade. The cascade noted the child database's nex
 it looked for the last time; once every transaction before that one has ended, what was invisible
 then is visible or gone. (A transaction that had not written yet has no number: the scan finds what
 it leaves.) PostgreSQL only; elsewhere the grace period stands alone. A barrier of another server is
-taken anew, and the grace period with it (Note [Numbers of one server] in statements/barriers.py).
+taken anew, and the grace period with it (Note [Numbers of one server] in backends/barriers.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.db import Error, connections, transaction
 
 from .. import backends, conf, failpoints, log, relations
 from ..backends import missing_tables
-from ..backends.barriers import Standing, standing, words
+from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import AWAY, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
 from ..control import circuit_breaker
@@ -83,7 +83,7 @@ def verify(
 def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
     settings = conf.current()
     with watched(done.database):
-        now = backends.on(done.database).oldest_transaction(using=done.database)
+        now = backends.barrier_backend(done.database).horizon(using=done.database)
     while not done.more:
         claim = log.claim_done(
             done.database,
@@ -115,14 +115,18 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     Barriers of another server are taken anew, as long as some are due.
     """
     due = _due_barriers(database, now, using)
-    while foreign := [pk for pk, each in due.items() if standing(each, now) is Standing.FOREIGN]:
+    while foreign := [
+        pk for pk, each in due.items() if state_of(each, now) is BarrierState.FOREIGN
+    ]:
         with watched(database):
-            barrier = backends.on(database).next_transaction(using=database)
+            barrier = backends.barrier_backend(database).new_barrier(using=database)
         if barrier is None or not log.renew_barriers(database, foreign, barrier, using=using):
             break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
         due = _due_barriers(database, now, using)
-    held = [each.number for each in due.values() if each and standing(each, now) is Standing.HELD]
+    held = [
+        each.number for each in due.values() if each and state_of(each, now) is BarrierState.HELD
+    ]
     reason = _what_holds(database, max(held)) if held else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
         circuit_breaker.held(database, reason, using=using)
@@ -139,10 +143,10 @@ def _what_holds(database: str, number: int) -> str:
     """Return in words what holds a barrier with that number; "" where it has ended by now."""
     try:
         with watched(database):
-            blocker = backends.on(database).blocker(using=database)
+            blocker = backends.barrier_backend(database).blocker(using=database)
     except Error as error:
         return f"waits for an older transaction, which cannot be seen: {reason_of_error(error)}"
-    return words(blocker) if blocker and blocker.number < number else ""
+    return describe_blocker(blocker) if blocker and blocker.number < number else ""
 
 
 def _failed(error: Exception, claim: Claim, done: Verified) -> None:
@@ -154,7 +158,7 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
         logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
         log.delay(claim, halved=halved)
         return
-    why, code = missing_tables.failure(error, live_check.relations_of(claim), claim.database)
+    why, code = missing_tables.describe(error, live_check.relations_of(claim), claim.database)
     reason = f"verification failed: {why}"
     logger.error("%s in %s%s", reason, claim.database, code)
     done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
@@ -191,5 +195,5 @@ def _left(held: live_check.Held, away: Away) -> set[int]:
         return held.with_rows(held.relations)
     with transaction.atomic(using=database), given_up(database, away):
         seconds = conf.current().lock_seconds
-        backends.on(database).begin_step(lock_seconds=seconds, using=database)
+        backends.row_backend(database).begin_step(lock_seconds=seconds, using=database)
         return held.with_rows(held.relations)

@@ -23,7 +23,7 @@ from django.db import Error
 
 from .. import conf, failpoints, log, relations
 from ..backends import connections
-from ..backends.batch_size import Paces
+from ..backends.batch_size import BatchSizes
 from ..control import actions, circuit_breaker
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
@@ -101,14 +101,14 @@ class _Run:
     away: Away
     settings: conf.Settings
     #: Those of the log at hand.
-    paces: Paces = field(init=False)
+    batch_sizes: BatchSizes = field(init=False)
     #: When the time slice of the claim at hand is over.
     until: float = field(init=False)
 
     def drain(self, access: Access, using: str, owner: str) -> None:
         """Work on claims from one log, until none is due or time is up."""
         settings, database = self.settings, self.done.database
-        self.paces = Paces(
+        self.batch_sizes = BatchSizes(
             settings.statement_rows,
             most=settings.statement_rows_max,
             seconds=settings.statement_seconds,
@@ -128,21 +128,26 @@ class _Run:
                 failpoints.hit(Failpoint.CLAIMED)
                 self.until = min(self.deadline, time.monotonic() + settings.turn_seconds)
                 with lease.renewed(claim, lease_seconds=settings.lease_seconds):
-                    self.work(claim, patient=not were_locked(claim))
+                    self.work(claim, skip_locked=were_locked(claim))
                 access.healed(using)
                 self.done.more = time.monotonic() >= self.deadline
                 # Before the first claim, others have asked.
                 if actions.is_paused(database, using=using):
                     return
         finally:
-            if (learned := self.paces.learned()) is not None:
-                with contextlib.suppress(Error):  # else the next run learns it anew
-                    circuit_breaker.remember_step_rows(database, learned, using=using)
+            if (ceilings := self.batch_sizes.ceilings_to_save()) is not None:
+                with contextlib.suppress(Error):  # else the next run measures them again
+                    circuit_breaker.remember_step_rows(database, ceilings, using=using)
 
-    def work(self, claim: Claim, *, patient: bool) -> None:
+    def work(self, claim: Claim, *, skip_locked: bool) -> None:
         """Work on the claim for its time slice, and put back what is stuck."""
         time_slice = TimeSlice(
-            claim, self.until, self.paces, self.done.rows, away=self.away, patient=patient
+            claim,
+            self.until,
+            self.batch_sizes,
+            self.done.rows,
+            away=self.away,
+            skip_locked=skip_locked,
         )
         stuck: Mapping[int, tuple[Obstacle, ...]] = {}
         interruption: Exception | None = None
@@ -186,7 +191,7 @@ class _Run:
 
     def _interrupted(self, claim: Claim, raised: Exception) -> None:
         """Put the claim back; its log may be what is away, and then the lease ends by itself."""
-        too_large = not isinstance(raised, DatabaseHindered) and self.paces.exhausted
+        too_large = not isinstance(raised, DatabaseHindered) and self.batch_sizes.exhausted
         with contextlib.suppress(Error, DatabaseHindered):
             if too_large:
                 log.postpone(claim, "a single row takes longer than the time limit", {})
@@ -205,8 +210,8 @@ class _Run:
         if len(parts) == 1:
             self._postpone(claim, parts[0], stuck[parts[0].id])
         elif parts:
-            patient = all(fates[each.id] is Fate.COUNT for each in parts)
-            self._halve(dataclasses.replace(claim, cascades=tuple(parts)), patient=patient)
+            skip_locked = any(fates[part.id] is not Fate.COUNT for part in parts)
+            self._halve(dataclasses.replace(claim, cascades=tuple(parts)), skip_locked=skip_locked)
 
     def _release(
         self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Obstacle, ...]]
@@ -242,11 +247,11 @@ class _Run:
         with isolated(what, passing=self.away), connections.watched(claim.using):
             yield
 
-    def _halve(self, claim: Claim, *, patient: bool) -> None:
+    def _halve(self, claim: Claim, *, skip_locked: bool) -> None:
         middle = len(claim.cascades) // 2
         try:
             for half in (claim.cascades[:middle], claim.cascades[middle:]):
-                self.work(dataclasses.replace(claim, cascades=half), patient=patient)
+                self.work(dataclasses.replace(claim, cascades=half), skip_locked=skip_locked)
         except self.away:
             with contextlib.suppress(Error, DatabaseHindered):
                 log.hand_back(claim)  # the half that was not begun, with what it had lost before

@@ -11,7 +11,7 @@ from .. import conf, relations
 from ..backends import missing_tables, visibility
 from ..backends.addresses import address
 from ..backends.connections import reach
-from ..backends.postgresql.installed import Harm
+from ..backends.postgresql.triggers.installed import Harm
 from ..capture import triggers
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
@@ -21,7 +21,7 @@ from .scope import scoped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..backends.postgresql.installed import Fault
+    from ..backends.postgresql.triggers.installed import Fault
     from ..relations import Model
 
 
@@ -91,7 +91,7 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
             id="integrity.W004",
         )
         for alias, model, home in wanted
-        if (table := missing_tables.name_in(model, using=alias)) in there.get(alias, ())
+        if (table := missing_tables.listed_name(model, using=alias)) in there.get(alias, ())
     ]
 
 

@@ -144,7 +144,7 @@ def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> Non
     # Some statements do not ask the fields, which make plain text of it.
     fields: dict[str, Any] = {name: Audit._meta.get_field(name) for name in said}
     entry = {name: fields[name].get_prep_value(text) for name, text in said.items()}
-    backends.on(using).insert_audit(entry, using=using)
+    backends.log_backend(using).insert_audit(entry, using=using)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:

@@ -19,14 +19,13 @@ from django.apps import apps
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.utils import NestedObjects
 from django.contrib.auth import get_permission_codename
-from django.db import router
 from django.db.models import AutoField, BigAutoField, SmallAutoField, UUIDField
 
 from .. import relations
 from ..capture.protection.going import Collected
 from ..capture.protection.walk import Walk
 from ..exceptions import ChildDatabaseUnavailable
-from ..relations import delete_graph, relation
+from ..relations import delete_graph, homes, relation
 from ..relations.delete_graph import Graph
 from ..relations.policies import Policy
 
@@ -73,7 +72,7 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
         return Lacking(frozenset())
     # As `Model.delete()` asks: a router of several databases may go by the row.
     first = next(iter(objs), None)
-    using = router.db_for_write(model, **({"instance": first} if first else {}))
+    using = homes.write_database(model, first)
     collector: Any = NestedObjects(using=using, origin=objs)
     collector.collect(objs)
     if collector.protected:  # refused by Django, whatever the permissions

@@ -177,7 +177,7 @@ def _hold(
     # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
     locks = connections[using].features.has_select_for_update
     mine = Cascade.objects.using(using) if locks else due
-    changed = mine.filter(tables.among("pk", [each.id for each in picked], using)).update(
+    changed = mine.filter(tables.id_in("pk", [each.id for each in picked], using)).update(
         state=claim.state,
         claim=claim.token,
         due_at=Now() + dt.timedelta(seconds=lease_seconds),
@@ -210,7 +210,7 @@ def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
         wait = min(each.waited for each in these) / 4
         least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
         rows = Cascade.objects.using(claim.using).filter(
-            tables.among("pk", [each.id for each in these], claim.using)
+            tables.id_in("pk", [each.id for each in these], claim.using)
         )
         if not connections[claim.using].features.has_select_for_update:
             rows = rows.filter(due_at__lte=Now())  # or somebody was faster
@@ -241,7 +241,7 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
     locked = list(tables.locked(rows, using)[:limit])
     if not locked:
         return []
-    named = tables.among("pk", list({deletion for _, deletion, *_ in locked}), using)
+    named = tables.id_in("pk", list({deletion for _, deletion, *_ in locked}), using)
     of_deletion = ("pk", "parent", "relation", "key", "targets")
     recorded = {
         pk: {"parent": parent, "relation": relation, "key": key, "targets": targets or {}}

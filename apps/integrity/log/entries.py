@@ -40,14 +40,14 @@ def record(
     A key whose parent still has a row is left out: the log never condemns the living. What a
     trigger logged in this transaction is given back, too, and not logged again.
     """
-    form, there = backends.on(using), set[str]()
+    backend, there = backends.log_backend(using), set[str]()
     if conf.current().by_trigger(parent._meta.label):
         pk = primary_key(parent)
         texts = [format_key(pk, key) for key in keys]
-        there = form.triggered_deletions(parent, texts, using=using)
+        there = backend.triggered_deletions(parent, texts, using=using)
         new = [at for at, text in enumerate(texts) if text not in there]
         keys, targets = [keys[at] for at in new], [targets[at] for at in new]
-    logged = form.insert_deletions(parent, keys, targets, source, using=using) if keys else []
+    logged = backend.insert_deletions(parent, keys, targets, source, using=using) if keys else []
     return [*sorted(there), *logged]
 
 
@@ -68,8 +68,8 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
             databases = relations.catalogue().databases_of(parent, relation)
             reached |= frozenset(databases)
             if databases:
-                backends.on(using).insert_cascades(found, databases, using=using)
-            tables.deletions(using).filter(tables.among("pk", found, using)).update(
+                backends.log_backend(using).insert_cascades(found, databases, using=using)
+            tables.deletions(using).filter(tables.id_in("pk", found, using)).update(
                 state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
                 reason="" if databases else "no policy leaves work in a child database",
                 dispatched_at=Now(),
@@ -123,19 +123,19 @@ def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
     if deletions is not None:
         # Of most only one database has arrived: those need no lock.
         arrived = _arrived(sorted(deletions), Cascade.OPEN, _states(deletions, using))
-        return _settle(arrived, using, patient=True) if arrived else 0
+        return _settle(arrived, using, skip_locked=False) if arrived else 0
     moved, last = 0, 0
     unsettled = tables.deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
     while pks := list(unsettled.filter(pk__gt=last).values_list("pk", flat=True)[:SETTLED]):
-        moved, last = moved + _settle(pks, using, patient=False), pks[-1]
+        moved, last = moved + _settle(pks, using, skip_locked=True), pks[-1]
     return moved
 
 
-def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
+def _settle(pks: Sequence[int], using: str, *, skip_locked: bool) -> int:
     moved = 0
     with transaction.atomic(using=using):
-        rows = tables.deletions(using).filter(tables.among("pk", pks, using), state__in=[*_NEXT])
-        locked = tables.locked(rows.order_by("pk"), using, patient=patient)
+        rows = tables.deletions(using).filter(tables.id_in("pk", pks, using), state__in=[*_NEXT])
+        locked = tables.locked(rows.order_by("pk"), using, skip_locked=skip_locked)
         standing = dict(locked.values_list("pk", "state"))
         found = _states(list(standing), using)
         for state, (following, moment, short_of) in _NEXT.items():
@@ -155,7 +155,7 @@ def _settle(pks: Sequence[int], using: str, *, patient: bool) -> int:
 def _move(pks: Sequence[int], using: str, state: Deletion.State, **changes: Any) -> int:
     if not pks:
         return 0
-    rows = tables.deletions(using).filter(tables.among("pk", pks, using))
+    rows = tables.deletions(using).filter(tables.id_in("pk", pks, using))
     return rows.update(**changes, **_come_to(state))
 
 
@@ -176,7 +176,7 @@ def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) 
     if not (wanted := [pk for pk in pks if pk in cancelled]):
         return []
     rows = tables.cascades(using).filter(
-        tables.among("deletion_id", wanted, using),
+        tables.id_in("deletion_id", wanted, using),
         state=Cascade.State.CANCELLED,
         reason__startswith=GIVEN_UP,
     )
@@ -185,7 +185,7 @@ def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) 
 
 def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
     """The state of each cascade, with its deletion."""
-    cascades = tables.cascades(using).filter(tables.among("deletion_id", deletions, using))
+    cascades = tables.cascades(using).filter(tables.id_in("deletion_id", deletions, using))
     return list(cascades.values_list("deletion_id", "state"))
 
 
@@ -207,11 +207,11 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
     with transaction.atomic(using=using):
         changed = (
             tables.deletions(using)
-            .filter(tables.among("pk", ids, using), state__in=Deletion.OPEN)
+            .filter(tables.id_in("pk", ids, using), state__in=Deletion.OPEN)
             .update(reason=reason, **_come_to(Deletion.State.CANCELLED))
         )
         unverified = (*Cascade.OPEN, Cascade.State.DONE)
-        cascades = tables.cascades(using).filter(tables.among("deletion_id", ids, using))
+        cascades = tables.cascades(using).filter(tables.id_in("deletion_id", ids, using))
         cascades.filter(state__in=unverified).update(
             state=Cascade.State.CANCELLED, claim=None, reason=reason
         )
@@ -233,8 +233,8 @@ def purge(*, using: str) -> int:
         pks = list(tables.locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])
         if not pks:
             return 0
-        cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+        cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
         cascades._raw_delete(using)
         return int(
-            tables.deletions(using).filter(tables.among("pk", pks, using))._raw_delete(using)
+            tables.deletions(using).filter(tables.id_in("pk", pks, using))._raw_delete(using)
         )

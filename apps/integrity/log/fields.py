@@ -82,7 +82,7 @@ def _walk(rows: QuerySet[Any], using: str, act: Callable[[list[Any]], int]) -> i
     done = last = 0
     while True:
         with transaction.atomic(using=using):
-            found = tables.locked(rows.filter(pk__gt=last).order_by("pk"), using, patient=True)
+            found = tables.locked(rows.filter(pk__gt=last).order_by("pk"), using, skip_locked=False)
             if batch := list(found[: renames.BATCH]):
                 done, last = done + act(batch), batch[-1].pk
         if len(batch) < renames.BATCH:
@@ -129,7 +129,7 @@ def _fits(target: Field, text: str | None) -> bool:
 def _write(found: Mapping[int, Mapping[str, Any]], using: str) -> int:
     for pk, targets in found.items():
         tables.deletions(using).filter(pk=pk).update(targets=dict(targets))
-    renames.make_due(tables.cascades(using).filter(tables.among("deletion_id", [*found], using)))
+    renames.make_due(tables.cascades(using).filter(tables.id_in("deletion_id", [*found], using)))
     return len(found)
 
 
@@ -145,7 +145,7 @@ def lacking(parent: str, relation: str, *, using: str) -> list[tuple[int, dict[s
 
 def over_in(pks: Collection[int], databases: Collection[str], *, using: str) -> set[int]:
     """Return which of those deletions have ended in each of those child databases."""
-    rows = tables.cascades(using).filter(tables.among("deletion_id", [*pks], using))
+    rows = tables.cascades(using).filter(tables.id_in("deletion_id", [*pks], using))
     found = list(rows.filter(database__in=databases).values_list("deletion_id", "state"))
     return {pk for pk, _ in found} - {pk for pk, state in found if state not in Cascade.ENDED}
 

@@ -99,10 +99,10 @@ def look_again(deletions: Sequence[int], *, using: str) -> int:
     with transaction.atomic(using=using):
         # Locked whatever their state: one may come to its end at this moment.
         rows = tables.deletions(using).filter(pk__in=deletions)
-        locked = tables.locked(rows.order_by("pk"), using, patient=True)
+        locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
         standing = list(locked.values_list("pk", "state"))
         ids = [pk for pk, state in standing if state == Deletion.State.KEPT]
-        tables.deletions(using).filter(tables.among("pk", ids, using)).update(
+        tables.deletions(using).filter(tables.id_in("pk", ids, using)).update(
             state=Deletion.State.DISPATCHED, cascaded_at=None, ended_at=None, reason=""
         )
         kept = Q(deletion__in=deletions, state=Cascade.State.KEPT)

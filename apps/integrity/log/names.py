@@ -51,7 +51,7 @@ def waiting_under(
     for parent, relation in names:
         rows = open_deletions(parent, relation, using=using)
         for pks in _chunks(list(rows.values_list("pk", flat=True)[:most])):
-            cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+            cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
             states_of = cascades.values_list("database", "state")
             found.update(database for database, state in states_of if state in states)
     return found

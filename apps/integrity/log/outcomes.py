@@ -36,7 +36,7 @@ def finish(
     """
     if not rows:
         return []
-    finished = backends.on(claim.using).finish_cascades(
+    finished = backends.log_backend(claim.using).finish_cascades(
         claim.token,
         rows,
         barrier=barrier,
@@ -80,10 +80,10 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
     ids = [each.deletion for each in claim.cascades if each.id in wanted]
     with transaction.atomic(using=claim.using):
         # First, as in `cancel`: who settles them has moved them by then, or sees what follows.
-        rows = tables.deletions(claim.using).filter(tables.among("pk", ids, claim.using))
-        locked = tables.locked(rows.order_by("pk"), claim.using, patient=True)
+        rows = tables.deletions(claim.using).filter(tables.id_in("pk", ids, claim.using))
+        locked = tables.locked(rows.order_by("pk"), claim.using, skip_locked=False)
         list(locked.values_list("pk"))
-        mine = tables.locked(held(claim, cascades), claim.using, patient=True)
+        mine = tables.locked(held(claim, cascades), claim.using, skip_locked=False)
         there = dict(mine.values_list("pk", "deletion_id"))
         changed = held(claim, list(there)).update(
             state=Cascade.State.PENDING,
@@ -93,7 +93,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
             reason=reason,
         )
         again = tables.deletions(claim.using).filter(
-            tables.among("pk", [*there.values()], claim.using), state=Deletion.State.CASCADED
+            tables.id_in("pk", [*there.values()], claim.using), state=Deletion.State.CASCADED
         )
         again.update(state=Deletion.State.DISPATCHED, cascaded_at=None)
     return changed
@@ -139,7 +139,7 @@ def hand_back(claim: Claim) -> None:
 
 def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
     if kept := {pk: removed for pk, removed in rows.items() if removed}:
-        backends.on(claim.using).keep_rows(claim.token, kept, using=claim.using)
+        backends.log_backend(claim.using).save_progress(claim.token, kept, using=claim.using)
 
 
 def _uncounted(
@@ -213,5 +213,5 @@ def backoff(attempts: int, settings: conf.Settings) -> float:
 def held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
     """Return those cascades that the claim still holds, in the state that it claimed them in."""
     return tables.cascades(claim.using).filter(
-        tables.among("pk", ids, claim.using), claim=claim.token, state=claim.state
+        tables.id_in("pk", ids, claim.using), claim=claim.token, state=claim.state
     )

@@ -30,7 +30,7 @@ def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier 
 
 def renew_barriers(database: str, cascades: Sequence[int], barrier: Barrier, *, using: str) -> int:
     """Give done cascades another barrier; their grace period begins anew. Returns their number."""
-    mine = _due(database, using).filter(tables.among("pk", cascades, using))
+    mine = _due(database, using).filter(tables.id_in("pk", cascades, using))
     return mine.update(
         barrier=barrier.number,
         barrier_server=barrier.server,

@@ -84,7 +84,7 @@ def _each(
     changed = 0
     while True:
         with transaction.atomic(using=using):
-            locked = tables.locked(rows.order_by("pk"), using, patient=True)
+            locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
             pks = list(locked.values_list("pk", flat=True)[:BATCH])
             if pks:
                 change(pks)
@@ -94,14 +94,14 @@ def _each(
 
 
 def _named(pks: list[int], using: str) -> QuerySet[Deletion]:
-    return tables.deletions(using).filter(tables.among("pk", pks, using))
+    return tables.deletions(using).filter(tables.id_in("pk", pks, using))
 
 
 def _relabel(new: tuple[str, str], using: str) -> Callable[[list[int]], None]:
     def relabel(pks: list[int]) -> None:
         parent, relation = new
         _named(pks, using).update(parent=parent, relation=relation)
-        cascades = tables.cascades(using).filter(tables.among("deletion_id", pks, using))
+        cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
         make_due(cascades)
 
     return relabel
@@ -133,19 +133,19 @@ def _databases(change: Renaming, using: str, *, apply: bool) -> int:
 
 def _move(pks: list[int], new: str, using: str) -> None:
     """Where a deletion has a cascade of the new name already, that one does the work of both."""
-    moving = tables.cascades(using).filter(tables.among("pk", pks, using))
+    moving = tables.cascades(using).filter(tables.id_in("pk", pks, using))
     deletions = dict(moving.values_list("deletion_id", "pk"))
     there = tables.cascades(using).filter(
-        tables.among("deletion_id", list(deletions), using), database=new
+        tables.id_in("deletion_id", list(deletions), using), database=new
     )
     doubled = list(there.values_list("deletion_id", flat=True))
     _take_both(there, doubled, using)
     twins = [deletions[each] for each in doubled]
-    tables.cascades(using).filter(tables.among("pk", twins, using)).update(
+    tables.cascades(using).filter(tables.id_in("pk", twins, using)).update(
         state=Cascade.State.CANCELLED, claim=None, reason=f"done as {new}"
     )
     rest = [pk for pk in pks if pk not in set(twins)]
-    renamed = tables.cascades(using).filter(tables.among("pk", rest, using))
+    renamed = tables.cascades(using).filter(tables.id_in("pk", rest, using))
     renamed.update(database=new)
     make_due(renamed)
 
@@ -177,10 +177,10 @@ def _fences(change: Renaming, using: str, *, apply: bool) -> int:
 
 def give_up(pks: list[int], reason: str, using: str) -> None:
     """A deletion of which nothing is left but what was given up is given up."""
-    closed = tables.cascades(using).filter(tables.among("pk", pks, using))
+    closed = tables.cascades(using).filter(tables.id_in("pk", pks, using))
     closed.update(state=Cascade.State.CANCELLED, claim=None, reason=reason)
     deletions = set(closed.values_list("deletion_id", flat=True))
-    of_them = tables.cascades(using).filter(tables.among("deletion_id", list(deletions), using))
+    of_them = tables.cascades(using).filter(tables.id_in("deletion_id", list(deletions), using))
     others = of_them.exclude(state=Cascade.State.CANCELLED)
     entries.cancel(
         deletions - set(others.values_list("deletion_id", flat=True)), reason, using=using

@@ -13,7 +13,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from .. import backends, conf
-from ..backends.barriers import packed
+from ..backends.barriers import barriers_to_json
 from ..models import Cascade, Deletion, of_keys
 from ..relations.relation import primary_key
 from . import tables
@@ -79,8 +79,8 @@ def _suspect(
     known = _open_deletions(relation, keys, using)
     there = {text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT}
     # Who is missed again is waited for again: a new parent of that key may be on its way now.
-    again = tables.among("pk", list(there.values()), using)
-    tables.deletions(using).filter(again).update(fence=packed(fence))
+    again = tables.id_in("pk", list(there.values()), using)
+    tables.deletions(using).filter(again).update(fence=barriers_to_json(fence))
     standings = _standings(known, relation.label, database, using)
     removed, blocked = (
         {text for text, found in standings if found is wanted}
@@ -88,7 +88,9 @@ def _suspect(
     )
     found = [each for each in keys if each not in removed | blocked]
     if new := [each for each in found if each not in there]:
-        backends.on(using).insert_suspects(relation, new, target=target, fence=fence, using=using)
+        backends.log_backend(using).insert_suspects(
+            relation, new, target=target, fence=fence, using=using
+        )
     stuck = [each for each in keys if each in blocked - removed]
     return Entered(suspects=found, blocked=stuck)
 
@@ -130,7 +132,7 @@ def _standings(
         return found
     late = Q(due_at__lt=Now() - dt.timedelta(seconds=conf.current().stalled_seconds))
     cascades = tables.cascades(using).filter(
-        tables.among("deletion_id", ids, using), database=database
+        tables.id_in("deletion_id", ids, using), database=database
     )
     is_late = ExpressionWrapper(late, BooleanField())
     rows = cascades.values_list("deletion_id", "state", "failing", is_late)
@@ -192,15 +194,15 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
 def fence_anew(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
     """Let suspects wait for another fence; theirs is of another server. Returns their number."""
     rows = tables.deletions(using).filter(
-        tables.among("pk", deletions, using), state=Deletion.State.SUSPECT
+        tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
     )
-    return rows.update(fence=packed(fence))
+    return rows.update(fence=barriers_to_json(fence))
 
 
 def confirm(deletions: Sequence[int], *, using: str) -> int:
     """Let suspects become deletions, which take the path of every other one. Gives their number."""
     rows = tables.deletions(using).filter(
-        tables.among("pk", deletions, using), state=Deletion.State.SUSPECT
+        tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
     )
     return rows.update(
         state=Deletion.State.RECORDED, recorded_at=Now(), reason="found by a scan, and confirmed"

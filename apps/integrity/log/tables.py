@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import Q
 
+from .. import backends
 from ..models import Cascade, Deletion
 
 if TYPE_CHECKING:
@@ -25,22 +25,21 @@ def deletions(using: str) -> QuerySet[Deletion]:
     return Deletion.objects.using(using)
 
 
-def among(name: str, ids: Sequence[int], using: str) -> Any:
-    """The condition that the column `name` holds one of `ids`."""
-    if connections[using].vendor == "postgresql":
-        from ..backends.postgresql.log import among_array
-
-        return among_array(name, ids)
-    return Q(**{f"{name}__in": ids})
+def id_in(column: str, ids: Sequence[int], using: str) -> Any:
+    """Return the condition that `column` holds one of `ids`, for the ORM."""
+    return backends.log_backend(using).id_in(column, ids)
 
 
-def locked(rows: QuerySet[Any], using: str, *, patient: bool = False) -> QuerySet[Any]:
-    """The rows, locked for this transaction; unless `patient`, those that nobody else works on."""
+def locked(rows: QuerySet[Any], using: str, *, skip_locked: bool = True) -> QuerySet[Any]:
+    """Return the rows, locked for this transaction once they are read.
+
+    With `skip_locked`, those that no other transaction has locked; without, it waits for them.
+    """
     features = connections[using].features
     if not features.has_select_for_update:
         return rows
     return rows.select_for_update(
-        skip_locked=features.has_select_for_update_skip_locked and not patient,
+        skip_locked=features.has_select_for_update_skip_locked and skip_locked,
         no_key=features.has_select_for_no_key_update,
         of=("self",) if features.has_select_for_update_of else (),
     )

@@ -179,7 +179,7 @@ class Cascade(models.Model):
     claim = models.UUIDField(null=True, blank=True)
     owner = PlainCharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
-    #: Until which transaction of which server it waits: statements/barriers.py.
+    #: Until which transaction of which server it waits: backends/barriers.py.
     barrier = models.BigIntegerField(null=True, blank=True)
     barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = PlainTextField(blank=True, default="", db_default="")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from .. import conf, log, relations
-from ..backends import tables
+from ..backends import table_locks
 from ..exceptions import LogNeeded
 from ..exceptions.redaction import reason_of_error
 from ..models import Cascade, Deletion
@@ -39,7 +39,7 @@ def require_done(using: str) -> None:
     if conf.current().drop_log:
         return
     log_tables = [Deletion._meta.db_table, Cascade._meta.db_table]
-    if renames.has_log(using) and (held := tables.lock(using, log_tables)):
+    if renames.has_log(using) and (held := table_locks.lock_tables(using, log_tables)):
         raise LogNeeded(using, [f"the log is held by {held}: end it, or wait until it has ended"])
     if reasons := [*_recorded(using), *_left(using)]:
         raise LogNeeded(using, reasons)

@@ -32,6 +32,14 @@ def databases_for(model: Model) -> tuple[str, ...]:
     return (answer("db_for_write", model) or DEFAULT_DB_ALIAS,)
 
 
+def write_database(model: Model, row: models.Model | None = None) -> str:
+    """Return the alias that Django writes the model's rows to, or deletes this one from.
+
+    A router of several databases may decide by the row. Raises what the routers raise.
+    """
+    return router.db_for_write(model, **({} if row is None else {"instance": row}))
+
+
 def answer(method: str, model: Model, **hints: Any) -> str | None:
     """Return what the routers say themselves, without what Django falls back to.
 

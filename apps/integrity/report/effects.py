@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from .. import log, relations
 from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
-from ..backends.lookups import held, target_values
+from ..backends.lookups import existing, target_values
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..exceptions.redaction import plain, reason_of_error
 from ..relations import keys, policies, stored
@@ -126,7 +126,7 @@ def exists(model: str, key: str) -> bool:
     value, homes = keys.parse_key(pk, key), databases_for(parent)
     for home in homes:
         connections.reach(home)
-    return bool(held(pk, {0: value}, homes))
+    return bool(existing(pk, {0: value}, homes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,7 @@ def repairs(
             uncounted[relation.label] = Uncounted(reason=plain(error))
         except Error as error:
             # SQLite calls a table that is not there an `OperationalError`, too. So look.
-            if reason := missing_tables.missing_table(relation):
+            if reason := missing_tables.unusable_table(relation):
                 uncounted[relation.label] = Uncounted(reason=reason)
             elif isinstance(error, OperationalError):
                 reason = reason_of_error(error)

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce, Now
 
 from .. import conf, relations
 from ..backends import connections
-from ..backends.standing import Standing, standings
+from ..backends.backlogs import Backlog, backlogs
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
 from .cards import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
@@ -53,7 +53,7 @@ class LogSeen:
     worker_seconds: float | None
     children: Sequence[ChildDatabase]
     recorded: Sequence[Names]
-    standings: Mapping[str, Standing]
+    backlogs: Mapping[str, Backlog]
 
 
 def _health() -> Health:
@@ -87,7 +87,7 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
         worker_seconds=_age(beats["worker"], now),
         children=list(ChildDatabase.objects.using(using)),
         recorded=[Names(*each) for each in rows.values_list("parent", "relation")[:RECORDED]],
-        standings=standings(databases, now - late, using=using),
+        backlogs=backlogs(databases, now - late, using=using),
     )
 
 
@@ -100,7 +100,7 @@ def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool
     hindered: dict[str, dict[str, str]] = {}
     for row in (row for log in seen for row in log.children):
         hindered.setdefault(row.alias, {}).update(hindrances_of(row))
-    waiting = {alias for log in seen for alias, each in log.standings.items() if each.waiting}
+    waiting = {alias for log in seen for alias, each in log.backlogs.items() if each.waiting}
     waiting |= _awaited(name for log in seen for name in set(log.recorded))
     free = {alias for alias in waiting if alias in databases and not hindered.get(alias)}
     wrong = {
@@ -135,7 +135,7 @@ def _is_silent(ages: Iterable[float | None], limit: float) -> bool:
 def _state(
     alias: str, seen: Sequence[LogSeen], hindrances: dict[str, str], *, waiting: bool
 ) -> str:
-    found = [log.standings[alias] for log in seen if alias in log.standings]
+    found = [log.backlogs[alias] for log in seen if alias in log.backlogs]
     return state_of(
         int(waiting),
         int(any(each.blocked for each in found)),

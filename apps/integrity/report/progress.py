@@ -244,7 +244,7 @@ def _deletions(logs: Sequence[str]) -> dict[str, int]:
             for state in Deletion.State
             if state is not Deletion.State.VERIFIED
         }
-        whole = backends.on(using).estimate_rows(Deletion, using=using)
+        whole = backends.row_backend(using).estimate_rows(Deletion, using=using)
         if whole > bounds.EXACT_MAX:
             verified = max(whole - sum(others.values()), 0)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..backends.lookups import held
+from ..backends.lookups import existing
 from ..relations.keys import as_held, suspected
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Look:
         """
         field = self.relation.field
         wanted = {pk: as_held(field, self.keys[pk]) for pk in self.missing}
-        kept = held(field, wanted, self.relation.child_databases)
+        kept = existing(field, wanted, self.relation.child_databases)
         return [pk for pk in wanted if pk not in kept]
 
 
@@ -53,7 +53,7 @@ def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
     """Ask the parents of those suspects. Raises the errors of their databases."""
     values = {each.pk: suspected(relation, each.key, each.targets) for each in suspects}
     keys = {pk: value for pk, value in values.items() if value is not None}
-    living = held(relation.target, keys, relation.parent_databases)
+    living = existing(relation.target, keys, relation.parent_databases)
     return Look(
         relation=relation,
         keys=keys,

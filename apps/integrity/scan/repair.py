@@ -20,7 +20,7 @@ from django.db import Error
 
 from .. import backends, conf, log, relations
 from ..backends import connections
-from ..backends.barriers import Standing, standing_of_all, unpacked, words
+from ..backends.barriers import BarrierState, barriers_from_json, describe_blocker, state_of_all
 from ..control import actions
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
@@ -164,14 +164,15 @@ def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[D
     noted in `done`.
     """
     now = {
-        home: backends.on(home).oldest_transaction(using=home) for home in relation.parent_databases
+        home: backends.barrier_backend(home).horizon(using=home)
+        for home in relation.parent_databases
     }
-    standings = {each.pk: standing_of_all(unpacked(each.fence), now) for each in batch}
-    if foreign := [pk for pk, each in standings.items() if each is Standing.FOREIGN]:
+    standings = {each.pk: state_of_all(barriers_from_json(each.fence), now) for each in batch}
+    if foreign := [pk for pk, each in standings.items() if each is BarrierState.FOREIGN]:
         fence = scan_pass.fence_of(relation)
         log.fence_anew(foreign, fence, using=relation.parent_databases[0])
         logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
-    if Standing.HELD in standings.values():
-        blockers = (backends.on(home).blocker(using=home) for home in now)
-        done.held = next((words(each) for each in blockers if each), "")
-    return [each for each in batch if standings[each.pk] is Standing.PASSED]
+    if BarrierState.HELD in standings.values():
+        blockers = (backends.barrier_backend(home).blocker(using=home) for home in now)
+        done.held = next((describe_blocker(each) for each in blockers if each), "")
+    return [each for each in batch if standings[each.pk] is BarrierState.PASSED]

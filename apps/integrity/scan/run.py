@@ -178,10 +178,10 @@ def _scan(
 
 def _halve(run: Pass) -> None:
     """Take half as many keys next time, down to a single one; `give_back` remembers it."""
-    run.pace.rows = max(1, run.pace.rows // 2)
+    run.batch_size.rows = max(1, run.batch_size.rows // 2)
 
 
 def _failed(relation: Relation, database: str, error: Exception) -> Scanned:
-    reason, code = missing_tables.failure(error, [relation], database)
+    reason, code = missing_tables.describe(error, [relation], database)
     logger.error("scan of %s in %s failed: %s%s", relation.label, database, reason, code)
     return Scanned(relation=relation.label, database=database, reason=reason)

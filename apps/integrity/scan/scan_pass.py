@@ -29,8 +29,7 @@ from django.db.models.functions import Now
 
 from .. import backends, conf, log
 from ..backends import connections, lookups
-from ..backends.batch_size import Pace
-from ..backends.keys import form_for
+from ..backends.batch_size import BatchSize
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
@@ -47,8 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..backends.barriers import Barrier
+    from ..backends.base import KeyPage, KeyReader
     from ..backends.connections import Away
-    from ..backends.keys import Form, Step
     from ..relations import Relation
 
 logger = logger_of("integrity.scan")
@@ -102,19 +101,20 @@ class Mode:
     tell: Callable[[Scanned], object] = lambda _: None
 
 
-def absent(relation: Relation, form: Form, step: Step) -> list[Any]:
-    """The step's keys that have no parent on any of its primaries. See Note [Child first]."""
+def absent(relation: Relation, reader: KeyReader, page: KeyPage) -> list[Any]:
+    """Return the page's keys that no primary has a parent of. See Note [Child first]."""
     target, (first, *others) = relation.target, relation.parent_databases
-    texts = form.missing(relation.field, step, parent=first)
+    texts = reader.missing(relation.field, page, parent=first)
     keys = [parse_key(target, text) for text in texts]
-    living = lookups.held(target, dict(enumerate(keys)), others)
+    living = lookups.existing(target, dict(enumerate(keys)), others)
     return [key for at, key in enumerate(keys) if at not in living]
 
 
 def fence_of(relation: Relation) -> dict[str, Barrier]:
     """Return the barrier of each of the parents' databases. See Note [Child first]."""
     barriers = {
-        home: backends.on(home).next_transaction(using=home) for home in relation.parent_databases
+        home: backends.barrier_backend(home).new_barrier(using=home)
+        for home in relation.parent_databases
     }
     return {home: barrier for home, barrier in barriers.items() if barrier is not None}
 
@@ -132,7 +132,7 @@ class Pass:
     def __init__(self, relation: Relation, using: str, scanned: Scanned, mode: Mode) -> None:
         self.relation, self.using, self.scanned, self.mode = relation, using, scanned, mode
         self.database = scanned.database
-        self.form = form_for(
+        self.reader = backends.key_reader(
             relation.field, child=self.database, parent=relation.parent_databases[0]
         )
         self.token = uuid.uuid4()
@@ -154,7 +154,7 @@ class Pass:
             self.cursor = row.cursor
             self.scanned.expected_rows = max(row.expected - row.rows, 0) if row.expected else None
         settings = conf.current()
-        self.pace = Pace(
+        self.batch_size = BatchSize(
             row.step_keys or FIRST_KEYS,
             most=settings.scan_step_keys_max,
             seconds=settings.scan_step_seconds,
@@ -162,8 +162,8 @@ class Pass:
         return True
 
     def _begin(self, last_rows: int) -> None:
-        form = backends.on(self.database)
-        expected = last_rows or form.estimate_rows(self.relation.child, using=self.database)
+        rows = backends.row_backend(self.database)
+        expected = last_rows or rows.estimate_rows(self.relation.child, using=self.database)
         self._mine().update(
             **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected
         )
@@ -186,33 +186,35 @@ class Pass:
 
     def _stretch(self, deadline: float, away: Away) -> _End | None:
         """Steps until it is time to save; what ended with it, if anything did."""
-        with self.form.reading(self.database), connections.given_up(self.database, away):
+        with self.reader.reading(self.database), connections.given_up(self.database, away):
             ask = self._ask(self.cursor)
-            while (step := ask()) is not None:
+            while (page := ask()) is not None:
                 started = time.monotonic()
                 late = started >= deadline
                 last = late or self._is_time_to_save()
-                if not (last or step.end or self.mode.gentle):
-                    ask = self._ask(step.last)
-                self._look(step)
+                if not (last or page.end or self.mode.gentle):
+                    ask = self._ask(page.last)
+                self._look(page)
                 took = time.monotonic() - started
-                self.pace.took(took)
-                if step.end:
+                self.batch_size.record_step(took)
+                if page.end:
                     break
                 if last:
                     return _End.TIME if late else None
                 if self.mode.gentle:
                     time.sleep(max(0.0, min(took, deadline - time.monotonic())))
-                    ask = self._ask(step.last)
+                    ask = self._ask(page.last)
         return _End.PASS
 
-    def _ask(self, after: str | None) -> Callable[[], Step | None]:
-        return self.form.ask(self.relation.field, after, self.pace.rows, child=self.database)
+    def _ask(self, after: str | None) -> Callable[[], KeyPage | None]:
+        return self.reader.ask(
+            self.relation.field, after, self.batch_size.rows, child=self.database
+        )
 
-    def _look(self, step: Step) -> None:
-        keys = absent(self.relation, self.form, step)
-        self.seen.add(step, keys)
-        self.cursor = step.last
+    def _look(self, page: KeyPage) -> None:
+        keys = absent(self.relation, self.reader, page)
+        self.seen.add(page, keys)
+        self.cursor = page.last
 
     def _is_time_to_save(self) -> bool:
         late = time.monotonic() - self.saved_at >= SAVE_SECONDS
@@ -240,7 +242,7 @@ class Pass:
                 rows=F("rows") + seen.rows,
                 missing=F("missing") + len(missing),
                 orphans=F("orphans") + orphans,
-                step_keys=self.pace.rows,
+                step_keys=self.batch_size.rows,
             )
         self.scanned.keys_scanned += seen.keys
         self.scanned.rows_scanned += seen.rows
@@ -264,8 +266,9 @@ class Pass:
         wanted = (parse_key(self.relation.target, key) for key in keys)
         held = [as_held(field, key) for key in wanted]
         values = stored.prepare_all(field, held, self.database)
-        form = backends.on(self.database)
-        return form.count_rows(field, values, using=self.database) if values else 0
+        if not values:
+            return 0
+        return backends.row_backend(self.database).count_rows(field, values, using=self.database)
 
     def _announce(self, keys: list[str]) -> None:
         orphan_found.send_robust(
@@ -311,7 +314,7 @@ class Pass:
 
     def give_back(self, reason: str = "") -> None:
         """Let the next tick go on."""
-        self._mine().update(claim=None, due_at=Now(), reason=reason, step_keys=self.pace.rows)
+        self._mine().update(claim=None, due_at=Now(), reason=reason, step_keys=self.batch_size.rows)
 
     def _mine(self) -> QuerySet[Scan]:
         return Scan.objects.using(self.using).filter(
@@ -327,11 +330,11 @@ class Seen:
         self.last: str | None = None
         self.missing: list[Any] = []
 
-    def add(self, step: Step, missing: list[Any]) -> None:
-        """One more step."""
-        self.keys += step.count
-        self.rows += step.rows
-        self.last = step.last
+    def add(self, page: KeyPage, missing: list[Any]) -> None:
+        """One more page."""
+        self.keys += page.count
+        self.rows += page.rows
+        self.last = page.last
         self.missing += missing
 
 

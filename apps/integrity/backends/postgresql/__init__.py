@@ -1,1 +1,1 @@
-"""What only PostgreSQL has: trigger functions, their owner, and locks of tables."""
+"""PostgreSQL: the log, rows, barriers, keys of a scan, and the triggers that record deletions."""

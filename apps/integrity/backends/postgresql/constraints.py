@@ -1,11 +1,12 @@
-"""What PostgreSQL's catalogue says of a foreign key inside one database."""
+"""Foreign key constraints in PostgreSQL's catalogue."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any, cast
 
-from .sql import Names, fetch, names_of
+from ..quoted import QuotedNames, names_of
+from .sql import fetch
 
 if TYPE_CHECKING:
     from ...relations import Field
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 def deferred_constraints(leaf: Field, using: str) -> tuple[bool, ...]:
     """Return, for each constraint on that key, whether it is checked at the commit.
 
-    Empty: there is none. Asked once in a process; a constraint that is made anew in another form
-    makes steps fail, and changes nothing.
+    Return an empty tuple where there is no constraint. Each process asks once. Where a constraint
+    is replaced later by one of the other kind, steps fail and change nothing.
     """
     parent: Any = cast("ForeignKey", leaf).target_field.model
     rows = fetch(
@@ -26,6 +27,10 @@ def deferred_constraints(leaf: Field, using: str) -> tuple[bool, ...]:
         " JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)"
         " WHERE contype = 'f' AND conrelid = to_regclass(%s) AND confrelid = to_regclass(%s)"
         " AND attname = %s",
-        [names_of(leaf, using)["table"], Names(using, t=parent._meta.db_table)["t"], leaf.column],
+        [
+            names_of(leaf, using)["table"],
+            QuotedNames(using, t=parent._meta.db_table)["t"],
+            leaf.column,
+        ],
     )
     return tuple(bool(deferred) for (deferred,) in rows)

@@ -1,23 +1,22 @@
-"""PostgreSQL's form of the statements: those on the log; those on the project's rows: rows.py."""
+"""PostgreSQL's statements on the log."""
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, connections, transaction
+from django.db import connections
 from django.db.models import BooleanField, F, Func, Q, Value
 
 from ...models.deletions import HEAD, HEAD_CHARS
 from ...relations.keys import format_key
 from ...relations.relation import primary_key
 from ...relations.stored import prepare, prepare_all
-from ..barriers import Barrier, Blocker, Holder, Horizon, packed
-from ..base import need
+from ..barriers import Barrier, barriers_to_json
+from ..base import require_keys
+from ..quoted import QuotedNames
 from ..schemas import beside_log
-from .rows import Rows
-from .sql import Names, array, as_array, fetch, hidden, type_of
+from .sql import array, as_array, fetch, hidden, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,91 +24,61 @@ if TYPE_CHECKING:
 
     from ...relations import Model, Relation
 
-#: Ids of the log.
+#: Ids of the log, as a parameter.
 IDS = hidden("bigint")
-#: Cascades that a claim holds at work, by their keys alone: for a state that an index knows, or
-#: for a join, planners read all that is open. Parameters: ids, the claim.
+#: Running cascades of a claim, found by their primary keys alone. For a plain condition on the
+#: state, or for a join, planners read all open cascades by an index. Parameters: ids, the claim.
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
-#: Of each, its `rows`. Parameter: a JSON object of all of them, by id.
+#: The `rows` of each cascade. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "%s::jsonb -> cascade.id::text"
 
-#: What the index of the keys holds of each.
+#: The beginning of a key, which is what the index on keys holds.
 KEY_HEAD = HEAD % {"expressions": "key"}
 
-#: Who a server is. A dump that is restored, an upgrade and a promotion change it; a copy of the
-#: files does so by its port alone. A restart does not, or nothing would ever be verified on a
-#: server that is started for each look.
-CONTROL_FILE = (
-    "(SELECT system_identifier FROM pg_control_system()) || '/' ||"
-    " (SELECT timeline_id FROM pg_control_checkpoint()) || '/' || current_setting('port')"
-)
-STARTED_AT = "'started ' || extract(epoch FROM pg_postmaster_start_time())"
-#: Insufficient privilege, undefined function, feature not supported.
-NO_CONTROL_FILE = {"42501", "42883", "0A000"}
-#: Numbers of transactions: the oldest that is open, and one past all that have ended. A transaction
-#: that asks for itself counts as ended.
-HORIZON = (
-    "SELECT pg_snapshot_xmin(now)::text::bigint,"
-    " greatest(pg_snapshot_xmax(now), pg_current_xact_id_if_assigned())::text::bigint, {server}"
-    " FROM pg_current_snapshot() AS now"
-)
-#: Only what has a number holds snapshots back: a transaction that has written, in any database of
-#: the server, and a prepared one. Readers, replication slots and standbys do not.
-BLOCKER = (
-    "SELECT oldest.number::text::bigint, oldest.following::text::bigint, session.pid,"
-    " coalesce(nullif(session.application_name, ''), session.backend_type),"
-    " coalesce(prepared.database, session.datname), prepared.owner, session.state, prepared.gid,"
-    " to_char(coalesce(prepared.prepared, session.xact_start) AT TIME ZONE 'UTC',"
-    " 'YYYY-MM-DD HH24:MI:SS \"UTC\"')"
-    " FROM (SELECT pg_snapshot_xmin(now) AS number, pg_snapshot_xmax(now) AS following"
-    " FROM pg_current_snapshot() AS now) AS oldest"
-    " LEFT JOIN pg_stat_activity AS session ON session.backend_xid = oldest.number::xid"
-    " LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = oldest.number::xid"
-    " LIMIT 1"
-)
 
+class PostgreSQLLog:
+    """See `LogBackend`."""
 
-def among_array(name: str, ids: Sequence[int]) -> Any:
-    """Return the condition that the log's column `name` holds one of `ids`.
-
-    One parameter: the ORM's list of hundreds takes longer to write than to answer.
-    """
-    if not ids:
-        return Q(pk__in=())  # the ORM knows that this is empty, and asks nobody
-    before, after = IDS.split("%s")
-    return Func(
-        F(name),
-        Value(array(ids)),
-        template=f"%(expressions)s{after})",
-        arg_joiner=f" = ANY({before}",
-        output_field=BooleanField(),
-    )
-
-
-class PostgreSQL(Rows):
-    """See `Statements`."""
+    def id_in(self, column: str, ids: Sequence[int]) -> Any:
+        # One parameter: the ORM takes longer to write a list of hundreds than the server to answer.
+        if not ids:
+            return Q(pk__in=())  # the ORM runs no statement for an empty list
+        before, after = IDS.split("%s")
+        return Func(
+            F(column),
+            Value(array(ids)),
+            template=f"%(expressions)s{after})",
+            arg_joiner=f" = ANY({before}",
+            output_field=BooleanField(),
+        )
 
     def insert_deletions(
         self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
     ) -> list[str]:
         pk = primary_key(parent)
-        names = Names(using, table=parent._meta.db_table, key=pk.column)
+        names = QuotedNames(using, table=parent._meta.db_table, key=pk.column)
         kind = type_of(pk, using)
         texts = [format_key(pk, key) for key in keys]
-        packed = [None if target is None else json.dumps(target) for target in targets]
+        packed_targets = [None if target is None else json.dumps(target) for target in targets]
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         ours, table = beside_log(parent, using)
-        if len(keys) == 1:  # the usual request: planned in half the time
+        if len(keys) == 1:  # what most requests delete; the server plans this in half the time
             values = f"%s, %s::jsonb, %s, 'recorded' WHERE NOT EXISTS ({alive} %s::{kind})"
-            params = [*texts, *packed, source, prepare(pk, keys[0], using), table]
+            params = [*texts, *packed_targets, source, prepare(pk, keys[0], using), table]
         else:
             values = (
                 "gone.text, gone.target::jsonb, %s, 'recorded'"
                 f" FROM unnest(%s::{kind}[], %s::text[], %s::text[]) AS gone (key, text, target)"
                 f" WHERE NOT EXISTS ({alive} gone.key)"
             )
-            known = packed if any(packed) else None
-            params = [source, as_array(prepare_all(pk, need(keys), using)), texts, known, table]
+            known = packed_targets if any(packed_targets) else None
+            params = [
+                source,
+                as_array(prepare_all(pk, require_keys(keys), using)),
+                texts,
+                known,
+                table,
+            ]
         rows = fetch(
             using,
             "INSERT INTO integrity_deletion (parent, key, targets, source, state)"
@@ -124,7 +93,7 @@ class PostgreSQL(Rows):
             using,
             f"SELECT key FROM integrity_deletion WHERE parent = %s AND {KEY_HEAD} = ANY(%s)"
             " AND key = ANY(%s) AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
-            [parent._meta.label, [key[:HEAD_CHARS] for key in need(keys)], list(keys)],
+            [parent._meta.label, [key[:HEAD_CHARS] for key in require_keys(keys)], list(keys)],
         )
         return {key for (key,) in rows}
 
@@ -150,8 +119,8 @@ class PostgreSQL(Rows):
                     *([] if target is None else [target]),
                     relation.parent._meta.label,
                     relation.label,
-                    json.dumps(packed(fence)),
-                    list(need(keys)),
+                    json.dumps(barriers_to_json(fence)),
+                    list(require_keys(keys)),
                 ],
             )
 
@@ -165,7 +134,7 @@ class PostgreSQL(Rows):
                 " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
                 f" WHERE deletion.id = ANY({IDS}) ORDER BY deletion.id"
                 " ON CONFLICT (deletion_id, database) DO NOTHING",
-                [list(databases), array(need(deletions))],
+                [list(databases), array(require_keys(deletions))],
             )
 
     def finish_cascades(
@@ -189,79 +158,26 @@ class PostgreSQL(Rows):
                 barrier.number if barrier else None,
                 barrier.server if barrier else "",
                 grace_seconds,
-                array(need(list(rows))),
+                array(require_keys(list(rows))),
                 claim,
             ],
         )
         return [deletion for (deletion,) in finished]
 
-    def keep_rows(self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str) -> None:
+    def save_progress(
+        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+    ) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(
                 f"UPDATE integrity_cascade AS cascade SET rows = {ITS_ROWS} {HELD}",
-                [json.dumps(rows), array(need(list(rows))), claim],
+                [json.dumps(rows), array(require_keys(list(rows))), claim],
             )
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
-        # Columns that are named need a privilege, even for their default, as the ORM writes it.
+        # The ORM would name all columns, and naming one needs a privilege even for its default.
         with connections[using].cursor() as cursor:
             cursor.execute(
                 "INSERT INTO integrity_audit (actor, verb, target, reason)"
                 " VALUES (%(actor)s, %(verb)s, %(target)s, %(reason)s)",
                 dict(entry),
             )
-
-    def estimate_rows(self, model: Model, *, using: str) -> int:
-        table = connections[using].ops.quote_name(model._meta.db_table)
-        ((number,),) = fetch(
-            using,
-            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class"
-            " WHERE oid = to_regclass(%s)",
-            [table],
-        )
-        return int(number)
-
-    def oldest_transaction(self, *, using: str) -> Horizon | None:
-        oldest, following, server = _with_server(using, HORIZON)
-        return Horizon(oldest=oldest, following=following, server=server)
-
-    def next_transaction(self, *, using: str) -> Barrier | None:
-        number, server = _with_server(using, "SELECT pg_current_xact_id()::text::bigint, {server}")
-        return Barrier(number=number, server=server)
-
-    def blocker(self, *, using: str) -> Blocker | None:
-        ((number, following, pid, application, database, owner, state, gid, since),) = fetch(
-            using, BLOCKER, []
-        )
-        if gid is None and pid is None and number >= following:
-            return None
-        kind = Holder.UNSEEN if pid is None else Holder.SESSION
-        kind = kind if gid is None else Holder.PREPARED
-        return Blocker(
-            number=number,
-            kind=kind,
-            pid=pid,
-            application=application or "",
-            database=database or "",
-            owner=owner or "",
-            state=state or "",
-            gid=gid or "",
-            since=since or "",
-        )
-
-
-def _with_server(using: str, sql: str) -> tuple[Any, ...]:
-    """Return the one row of a statement that ends with the server's identity.
-
-    Where the role may not read the control file, or the server has none, the server's start stands
-    for its identity: barriers are then taken anew after each restart.
-    """
-    connection = connections[using]
-    try:
-        with transaction.atomic(using=using) if connection.in_atomic_block else nullcontext():
-            (row,) = fetch(using, sql.format(server=CONTROL_FILE), [])
-    except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", "") not in NO_CONTROL_FILE:
-            raise
-        (row,) = fetch(using, sql.format(server=STARTED_AT), [])
-    return row

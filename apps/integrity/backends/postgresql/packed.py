@@ -1,7 +1,7 @@
-"""Arrays of keys in PostgreSQL's binary form, from one server to another and never opened.
+"""Arrays of keys in PostgreSQL's binary format, passed from one server to another unopened.
 
-The servers spend no time on writing and reading numbers as text, which is a fifth of a scan, and
-half of one whose keys are UUIDs. Needs psycopg 3; nothing else imports this module.
+The servers need not write and parse keys as text. That takes a fifth of the time of a scan, and
+half of it for UUIDs. Needs psycopg 3, so it is imported only where that is the driver.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
     from psycopg.abc import Buffer
 
-#: Types that have the same number and the same binary form in every database.
+#: Types that have the same oid and the same binary format in every database.
 KINDS = frozenset({"smallint", "integer", "bigint", "uuid", "varchar", "text"})
 
 
@@ -33,7 +33,7 @@ class _Load(Loader):
 
 
 class _Dump(Dumper):
-    """Names no type: that is what the cast in the statement is for."""
+    """Declares no type: the statement has a cast."""
 
     format = Format.BINARY
 
@@ -42,14 +42,14 @@ class _Dump(Dumper):
 
 
 class _Cursor(psycopg.Cursor[Any]):
-    """Binary both ways, and never prepared: a prepared plan takes an array for one of ten keys."""
+    """Binary in both directions, and never prepared: a generic plan assumes arrays of ten keys."""
 
     def execute(self, query: Any, params: Any = None, **_: Any) -> _Cursor:
         return super().execute(query, params, prepare=False, binary=True)
 
 
 def cursor(using: str, kind: str) -> CursorWrapper:
-    """A cursor of that connection that gives and takes arrays of `kind` as `Packed`."""
+    """Return a cursor of that connection that reads and writes arrays of `kind` as `Packed`."""
     wrapper = connections[using].cursor()
     plain, wrapper.cursor = wrapper.cursor, _Cursor(connections[using].connection)
     plain.close()

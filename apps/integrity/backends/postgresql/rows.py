@@ -1,20 +1,19 @@
 """PostgreSQL's statements on rows of the project: keys travel as one array, counts come per key.
 
-Note [One index seek per key]: `fk = ANY(keys)` may flip to a sequential scan when statistics are
-stale or skewed (GitLab, merge request 235721), and so does `fk = key LIMIT 1` for a key that half
-of the table holds: it reads the table from its start, over all the rows that were deleted. Steps
-keep their transaction from that (`begin_step`). A look may have no transaction, so it asks for
-what lies between the key and itself, in order, which nothing but an index has ready; of parents,
-whose keys have one row each, for those keys (`hidden`).
+Note [One index seek per key]: when statistics are stale or skewed, the planner may choose a
+sequential scan for `fk = ANY(keys)` (GitLab, merge request 235721). It does so for
+`fk = key LIMIT 1`, too, where half of the table holds the key; the scan then passes all the rows
+that were deleted before it finds one. A step forbids that for its transaction (`begin_step`).
+Other reads may have no transaction. They ask for `fk BETWEEN key AND key ORDER BY fk`, which only
+an index can serve; for parents, whose keys are unique, they hide the keys from the planner
+(`hidden` in sql.py).
 
-Note [All or some]: to pick rows one by one, so that a statement touches no more than its limit,
-costs twice of what `DELETE … WHERE fk = ANY(keys)` does. So the rows are counted first, as far as
-the limit, in the same statement and its snapshot, and only of more some are picked.
+Note [All or some]: a DELETE that picks rows one by one, to stay within its limit, costs twice as
+much as `DELETE … WHERE fk = ANY(keys)`. So the statement first counts the rows, up to the limit and
+in the same snapshot. Only where there are more does a second statement pick some of them.
 
 Note [The key is checked twice]: rows are picked by `ctid`, and the outer statement repeats the
-key's condition, so that a row which moved to another parent meanwhile is left alone.
-
-`also` is the rest of a key's condition: of a generic relation, the content type.
+condition on the key. So a row that has moved to another parent meanwhile is left alone.
 """
 
 from __future__ import annotations
@@ -28,57 +27,71 @@ from ...exceptions import InvalidKey
 from ...relations.columns import columns_of
 from ...relations.relation import label
 from .. import visibility
-from ..base import need
+from ..base import require_keys
+from ..quoted import extra_conditions, names_of
 from .constraints import deferred_constraints
-from .sql import EXACT, Names, also, as_array, fetch, hidden, names_of, type_of
+from .row_sql import (
+    PER_KEY,
+    change_of_picked,
+    change_rows,
+    delete_all,
+    delete_all_returning,
+    delete_of_keys,
+    delete_some,
+    execute_and_count,
+    holds_one_of_keys,
+    pk_of,
+    rows_of_wanted_key,
+)
+from .sql import EXACT, as_array, fetch, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...relations import Field
-
-#: The end of a statement whose rows that are `gone` are counted.
-PER_KEY = "SELECT key, count(*) FROM gone GROUP BY key"
+    from ...relations import Field, Model
 
 
-class Rows:
-    """Their part of `Statements`."""
+class PostgreSQLRows:
+    """See `RowBackend`."""
 
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
         kind, table = type_of(field, using), names_of(field, using)["table"]
-        rows = f"SELECT {_pk_of(field, using)} AS pk FROM {table} AS child"
+        rows = f"SELECT {pk_of(field, using)} AS pk FROM {table} AS child"
         lock = " LIMIT %s FOR UPDATE OF child SKIP LOCKED"
-        if len(keys) == 1 and kind in EXACT:  # it may have very many rows
-            # Twice SELECT: else planners see the key, and judge by what they last knew of it.
+        if len(keys) == 1 and kind in EXACT:  # a single key may have very many rows
+            # SELECT twice: else the planner sees the key, and judges by old statistics of it.
             wanted = f"(SELECT (SELECT %s::{kind}) AS key) AS wanted"
-            sql = f"{rows}, {wanted} {_sought(field, using)}{lock}"
+            sql = f"{rows}, {wanted} {rows_of_wanted_key(field, using)}{lock}"
             return dict.fromkeys((row for (row,) in fetch(using, sql, [keys[0], limit])), keys[0])
+        wanted_rows = rows_of_wanted_key(field, using)
         sql = (
             f"SELECT found.pk, wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
-            f" CROSS JOIN LATERAL ({rows} {_sought(field, using)}{lock}) AS found LIMIT %s"
+            f" CROSS JOIN LATERAL ({rows} {wanted_rows}{lock}) AS found LIMIT %s"
         )
-        return dict(fetch(using, sql, [as_array(need(keys)), limit, limit]))
+        return dict(fetch(using, sql, [as_array(require_keys(keys)), limit, limit]))
 
-    def take_rows(
+    def delete_returning_keys(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
     ) -> dict[Any, Any]:
         kind, table = type_of(field, using), names_of(field, using)["table"]
-        pk, key = _pk_of(field, using), f"child.{names_of(field, using)['key']}"
+        pk, key = pk_of(field, using), f"child.{names_of(field, using)['key']}"
         if kind not in EXACT:
             delete = f"DELETE FROM {table} AS child USING picked"
-            sql, params = _picking(field, keys, limit, delete, using=using, patient=True)
+            sql, params = change_of_picked(
+                field, keys, limit, delete, using=using, skip_locked=False
+            )
             sql += f" RETURNING {pk} AS pk, picked.key) SELECT pk, key FROM changed"
             return dict(fetch(using, sql, params))
         if len(keys) > 1:
-            found = _take_all(field, keys, limit, f"{pk}, {key}", using)
-            if found is not None:
-                return found
-        sql, params = _delete_some(field, keys, limit, using, patient=True)
+            deleted = delete_all_returning(field, keys, limit, f"{pk}, {key}", using)
+            if deleted is not None:
+                return deleted
+        sql, params = delete_some(field, keys, limit, using, skip_locked=False)
         return dict(fetch(using, f"{sql} RETURNING {pk}, {key}", params))
 
-    def goes_first(self, leaf: Field, *, using: str) -> bool:
+    def can_delete_before(self, leaf: Field, *, using: str) -> bool:
         return all(deferred_constraints(leaf, using))
 
     def is_constrained(self, leaf: Field, *, using: str) -> bool:
@@ -93,41 +106,47 @@ class Rows:
                 [f"{max(1, round(lock_seconds * 1000))}ms"],
             )
 
-    def end_step_reads(self, *, using: str) -> None:
+    def restore_row_security(self, *, using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute("SET LOCAL row_security TO DEFAULT")
 
     def delete_rows(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> Counter[Any]:
         kind = type_of(field, using)
         if kind not in EXACT:
             delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
-            return _change(field, keys, limit, delete, using=using, patient=patient)
+            return change_rows(field, keys, limit, delete, using=using, skip_locked=skip_locked)
         if len(keys) == 1:
-            number = self.delete_number(field, keys, limit, using=using, patient=patient)
+            number = self.delete_total(field, keys, limit, using=using, skip_locked=skip_locked)
             return Counter({keys[0]: number} if number else {})
         key = f"child.{names_of(field, using)['key']}"
-        found = _delete_all(field, keys, limit, key, using) if patient else None
-        if found is not None:
-            return found
-        some, params = _delete_some(field, keys, limit, using, patient=patient)
+        counts = None if skip_locked else delete_all(field, keys, limit, key, using)
+        if counts is not None:
+            return counts
+        some, params = delete_some(field, keys, limit, using, skip_locked=skip_locked)
         sql = f"WITH gone AS ({some} RETURNING {key} AS key) {PER_KEY}"
         return Counter(dict(fetch(using, sql, params)))
 
-    def delete_number(
-        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, patient: bool
+    def delete_total(
+        self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> int:
         if type_of(field, using) not in EXACT:
-            return self.delete_rows(field, keys, limit, using=using, patient=patient).total()
-        if patient and field.unique and len(keys) <= limit:
-            return _number(_delete(field, using), [as_array(need(keys))], using)
-        found = None
-        if patient and len(keys) > 1:  # one alone that has rows may have very many
-            found = _delete_all(field, keys, limit, "0", using)
-        if found is not None:
-            return found.total()
-        return _number(*_delete_some(field, keys, limit, using, patient=patient), using)
+            return self.delete_rows(
+                field, keys, limit, using=using, skip_locked=skip_locked
+            ).total()
+        if not skip_locked and field.unique and len(keys) <= limit:
+            return execute_and_count(
+                delete_of_keys(field, using), [as_array(require_keys(keys))], using
+            )
+        counts = None
+        if not skip_locked and len(keys) > 1:  # a single key may have very many rows
+            counts = delete_all(field, keys, limit, "0", using)
+        if counts is not None:
+            return counts.total()
+        return execute_and_count(
+            *delete_some(field, keys, limit, using, skip_locked=skip_locked), using
+        )
 
     def update_rows(
         self,
@@ -137,33 +156,40 @@ class Rows:
         limit: int,
         *,
         using: str,
-        patient: bool,
+        skip_locked: bool,
     ) -> Counter[Any]:
         columns = columns_of(field)
-        put = ", ".join(f"{names_of(each, using)['key']} = %s" for each in columns)
+        put = ", ".join(f"{names_of(column, using)['key']} = %s" for column in columns)
         update = f"UPDATE {names_of(field, using)['table']} AS child SET {put} FROM picked"
-        values = [each.get_db_prep_value(value, connections[using]) for each in columns]
+        values = [column.get_db_prep_value(value, connections[using]) for column in columns]
         changed = f"child.{names_of(field, using)['key']} IS DISTINCT FROM picked.key"
-        return _change(
-            field, keys, limit, update, *values, changed=changed, using=using, patient=patient
+        return change_rows(
+            field,
+            keys,
+            limit,
+            update,
+            *values,
+            changed=changed,
+            using=using,
+            skip_locked=skip_locked,
         )
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
         names, kind = names_of(field, using), type_of(field, using)
         if field.unique and kind in EXACT:
-            one = f"{names['table']} AS one WHERE {_of_keys(field, 'one', using)}"
+            one = f"{names['table']} AS one WHERE {holds_one_of_keys(field, 'one', using)}"
             sql = f"SELECT one.{names['key']} FROM {one}"
         else:
             sql = (
                 f"SELECT wanted.key FROM unnest(%s::{kind}[]) AS wanted (key)"
                 f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-                f" {_sought(field, using)} LIMIT 1) AS present"
+                f" {rows_of_wanted_key(field, using)} LIMIT 1) AS present"
             )
         guard, table = visibility.guard(field.model, using)
-        found = fetch(using, f"{sql}{guard}", [as_array(need(keys)), table])
-        values, wanted = [key for (key,) in found], {*keys}
+        fetched = fetch(using, f"{sql}{guard}", [as_array(require_keys(keys)), table])
+        values, wanted = [key for (key,) in fetched], {*keys}
         held = {*visibility.without_guard(values, field.model, using, every=len(wanted))}
-        if not held <= wanted:  # what is there would look gone
+        if not held <= wanted:  # else keys that rows hold would count as gone
             raise InvalidKey(
                 f"{label(field)}: the server returns keys in another form than the field's"
                 " get_db_prep_value() makes of them. Nothing was concluded from that"
@@ -171,15 +197,15 @@ class Rows:
         return held
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
-        names = names_of(field, using)
+        names, rest = names_of(field, using), extra_conditions(field, "child", using)
         guard, table = visibility.guard(field.model, using)
         number, *hidden = fetch(
             using,
             f"SELECT count(*) FROM unnest(%s::{type_of(field, using)}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" WHERE child.{names['key']} = wanted.key{also(field, 'child', using)} OFFSET 0)"
+            f" WHERE child.{names['key']} = wanted.key{rest} OFFSET 0)"
             f" AS present{guard}",
-            [as_array(need(keys)), table],
+            [as_array(require_keys(keys)), table],
         )
         if hidden:
             raise visibility.refusal(field.model, using)
@@ -189,173 +215,21 @@ class Rows:
         self, field: Field, keys: Sequence[Any], most: int, *, using: str
     ) -> dict[Any, int]:
         names, kind = names_of(field, using), type_of(field, using)
-        found = fetch(
+        counts = fetch(
             using,
             f"SELECT wanted.key, count(*) FROM unnest(%s::{kind}[]) AS wanted (key)"
             f" CROSS JOIN LATERAL (SELECT 1 FROM {names['table']} AS child"
-            f" {_sought(field, using)} LIMIT {most:d}) AS present GROUP BY wanted.key",
-            [as_array(need(keys))],
+            f" {rows_of_wanted_key(field, using)} LIMIT {most:d}) AS present GROUP BY wanted.key",
+            [as_array(require_keys(keys))],
         )
-        return dict(found)
+        return dict(counts)
 
-
-def _pk_of(field: Field, using: str) -> str:
-    """The primary key of a row `child`; of a composite one, a record of its columns."""
-    columns = Names(using, **{each.name: each.column for each in field.model._meta.pk_fields})
-    found = [f"child.{column}" for column in columns.values()]
-    return found[0] if len(found) == 1 else f"ROW({', '.join(found)})"
-
-
-def _sought(field: Field, using: str) -> str:
-    """The rows of `wanted.key`, as the index has them. See Note [One index seek per key]."""
-    key, rest = f"child.{names_of(field, using)['key']}", also(field, "child", using)
-    if field.unique:
-        return f"WHERE {key} = wanted.key{rest}"
-    return f"WHERE {key} BETWEEN wanted.key AND wanted.key{rest} ORDER BY {key}"
-
-
-def _of_keys(field: Field, row: str, using: str) -> str:
-    """The condition that `row` holds one of the keys, which are its parameter (sql.py)."""
-    key = f"{row}.{names_of(field, using)['key']}"
-    return f"{key} = ANY({hidden(type_of(field, using))}){also(field, row, using)}"
-
-
-def _delete(field: Field, using: str) -> str:
-    """The statement that deletes all rows of keys, which are its parameter."""
-    table = names_of(field, using)["table"]
-    return f"DELETE FROM {table} AS child WHERE {_of_keys(field, 'child', using)}"
-
-
-def _number(sql: str, params: list[Any], using: str) -> int:
-    """How many rows a statement changes."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, params)
-        return int(cursor.rowcount)
-
-
-def _delete_all(
-    field: Field, keys: Sequence[Any], limit: int, by: str, using: str
-) -> Counter[Any] | None:
-    """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
-
-    Counts them for each value of `by`. See Note [All or some]. A unique field needs no counting
-    before.
-    """
-    prepared = as_array(need(keys))
-    gone, counts = f"gone AS ({_delete(field, using)}", f"RETURNING {by} AS key) {PER_KEY}"
-    if field.unique and len(keys) <= limit:
-        return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
-    picked, params = _some(field, prepared, limit + 1, using, patient=True)
-    sql = (
-        f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
-        f" {gone} AND (SELECT number FROM few) BETWEEN 1 AND %s {counts}"
-        " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
-    )
-    found = dict(fetch(using, sql, [*params, prepared, limit, limit]))
-    return None if None in found else Counter(found)
-
-
-def _take_all(
-    field: Field, keys: Sequence[Any], limit: int, returning: str, using: str
-) -> dict[Any, Any] | None:
-    """Delete the rows of `keys`; None, and nothing deleted, where they are more than `limit`.
-
-    Return primary key → key. See Note [All or some].
-    """
-    prepared = as_array(need(keys))
-    picked, params = _some(field, prepared, limit + 1, using, patient=True)
-    sql = (
-        f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
-        f" gone AS ({_delete(field, using)} AND (SELECT number FROM few) BETWEEN 1 AND %s"
-        f" RETURNING {returning})"
-        " SELECT * FROM gone UNION ALL SELECT NULL, NULL FROM few WHERE number > %s"
-    )
-    found = dict(fetch(using, sql, [*params, prepared, limit, limit]))
-    return None if None in found else found
-
-
-def _delete_some(
-    field: Field, keys: Sequence[Any], limit: int, using: str, *, patient: bool
-) -> tuple[str, list[Any]]:
-    """The statement that deletes at most `limit` rows of `keys`, and its parameters.
-
-    See Note [The key is checked twice]: the second time against keys that the server sees, or it
-    would compare each row with one after the other; and no index serves what IS TRUE, or it might
-    walk all rows of the keys to find those picked.
-    """
-    names, prepared = names_of(field, using), as_array(need(keys))
-    picked, params = _some(field, prepared, limit, using, patient=patient)
-    again = f"child.{names['key']} = ANY(%s::{type_of(field, using)}[])"
-    sql = (
-        f"DELETE FROM {names['table']} AS child WHERE child.ctid = ANY(ARRAY({picked}))"
-        f" AND ({again}{also(field, 'child', using)}) IS TRUE"
-    )
-    return sql, [*params, prepared]
-
-
-def _some(
-    field: Field, prepared: Any, limit: int, using: str, *, patient: bool
-) -> tuple[str, list[Any]]:
-    """The rows of keys, at most `limit`, by their ctid; and the parameters.
-
-    Of a generic relation key by key: for several at once, planners may take the index of the
-    content type, and walk all rows of it.
-    """
-    if also(field, "one", using):
-        sql = f"SELECT found.row {_picked(field, using, patient=patient)}"
-        return sql, [prepared, limit, limit]
-    table, skipping = names_of(field, using)["table"], _skipping(patient=patient)
-    sql = f"SELECT one.ctid FROM {table} AS one WHERE {_of_keys(field, 'one', using)} LIMIT %s"
-    return f"{sql}{skipping}", [prepared, limit]
-
-
-def _change(
-    field: Field,
-    keys: Sequence[Any],
-    limit: int,
-    change: str,
-    *params: Any,
-    changed: str = "",
-    using: str,
-    patient: bool,
-) -> Counter[Any]:
-    """Run `change` on at most `limit` rows of `keys`; return the number for each key.
-
-    Only rows of which `changed` is true afterwards count.
-    """
-    sql, before = _picking(field, keys, limit, change, using=using, patient=patient)
-    sql += f" RETURNING picked.key, {changed or 'true'} AS changed)"
-    sql += " SELECT key, count(*) FROM changed WHERE changed GROUP BY key"
-    return Counter(dict(fetch(using, sql, [*before, *params])))
-
-
-def _picking(
-    field: Field, keys: Sequence[Any], limit: int, change: str, *, using: str, patient: bool
-) -> tuple[str, list[Any]]:
-    """The beginning of a statement that runs `change`, and its parameters so far.
-
-    See Note [The key is checked twice].
-    """
-    key = f"child.{names_of(field, using)['key']}"
-    picked = _picked(field, using, patient=patient)
-    sql = (
-        f"WITH picked AS MATERIALIZED (SELECT found.row, wanted.key {picked}), changed AS ({change}"
-        " WHERE child.ctid = ANY(ARRAY(SELECT row FROM picked))"
-        f" AND child.ctid = picked.row AND {key} = picked.key{also(field, 'child', using)}"
-    )
-    return sql, [as_array(need(keys)), limit, limit]
-
-
-def _picked(field: Field, using: str, *, patient: bool) -> str:
-    """The rows to change; its parameters are the keys, and twice the limit."""
-    names, kind = names_of(field, using), type_of(field, using)
-    return (
-        f"FROM unnest(%s::{kind}[]) AS wanted (key) CROSS JOIN LATERAL (SELECT one.ctid AS row"
-        f" FROM {names['table']} AS one WHERE one.{names['key']} = wanted.key"
-        f"{also(field, 'one', using)} LIMIT %s{_skipping(patient=patient)})"
-        " AS found LIMIT %s"
-    )
-
-
-def _skipping(*, patient: bool) -> str:
-    return "" if patient else " FOR UPDATE SKIP LOCKED"
+    def estimate_rows(self, model: Model, *, using: str) -> int:
+        table = connections[using].ops.quote_name(model._meta.db_table)
+        ((number,),) = fetch(
+            using,
+            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class"
+            " WHERE oid = to_regclass(%s)",
+            [table],
+        )
+        return int(number)

@@ -146,7 +146,8 @@ def _absent(database: str, wanted: list[Model]) -> str:
     """Which of the tables that belong there are not there."""
     homes = {model: databases_for(model) for model in wanted[:2]}
     there = [model for model in wanted if database in homes.get(model, (database,))]
-    return next(filter(None, (missing_tables.table(model, using=database) for model in there)), "")
+    reasons = (missing_tables.missing_table(model, using=database) for model in there)
+    return next(filter(None, reasons), "")
 
 
 def _lookups(edge: Edge) -> dict[str, Any]:

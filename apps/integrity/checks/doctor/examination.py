@@ -85,7 +85,7 @@ def _readable(model: Model, alias: str, hidden: str) -> verdicts.Check:
     try:
         QuerySet(model=model, using=alias).order_by().exists()
     except Error as raised:
-        absent, _, _ = missing_tables.table(model, using=alias).partition(". Run")
+        absent, _, _ = missing_tables.missing_table(model, using=alias).partition(". Run")
         error = absent or reason_of_error(raised)
     return _verdict(model, alias, error, hidden)
 

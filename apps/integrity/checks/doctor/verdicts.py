@@ -12,7 +12,7 @@ from ...routing import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ...backends.postgresql.installed import Fault
+    from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
     from ...report import DatabaseRow, Pulse, ScanRow, Unknown
 

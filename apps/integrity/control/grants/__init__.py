@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import Error, connections, router
+from django.db import Error, connections
 
 from ... import relations
 from ...backends import missing_tables, visibility
+from ...relations import homes
 from ...relations.plan import plan
 from . import log, rows
 from .collector import collected
@@ -72,7 +73,7 @@ def advice(alias: str, role: str) -> str:
     """
     found = relations.catalogue().relations
     models = {
-        model for each in found for model, home in missing_tables.tables(each) if home == alias
+        model for each in found for model, home in missing_tables.tables_of(each) if home == alias
     }
     try:
         tables = visibility.secured(models, alias)
@@ -125,7 +126,7 @@ def _beat(_: Catalogue) -> Iterator[Need]:
     """Keeps the timetable of django-celery-beat, where that is installed."""
     if apps.is_installed(TIMETABLE):
         for model in apps.get_app_config(TIMETABLE).get_models():
-            yield from on(router.db_for_write(model), model, SELECT, INSERT, UPDATE)
+            yield from on(homes.write_database(model), model, SELECT, INSERT, UPDATE)
 
 
 def _log(found: Catalogue) -> Iterator[Need]:

@@ -1,4 +1,4 @@
-"""Locks tables for a moment's change, without a queue behind it. PostgreSQL; others need none."""
+"""Locks tables for a quick change. On PostgreSQL; other engines need no such lock."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from .errors import code_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Whoever waits for a table has all behind it who want to write: so it waits a moment, many times.
+#: All later writes queue behind a session that waits for a table. So it waits briefly, many times.
 TRIES, WAIT_MILLISECONDS, PAUSE_SECONDS = 20, 200, 0.5
 #: Another transaction holds a lock.
-HELD = frozenset({"55P03", "40P01"})
+LOCKED = frozenset({"55P03", "40P01"})
 
 
-def lock(using: str, names: Sequence[str]) -> str:
-    """Keep everybody out of those tables until the transaction ends; or return who holds them."""
+def lock_tables(using: str, names: Sequence[str]) -> str:
+    """Lock the tables against all other sessions until the caller's transaction ends.
+
+    Return "" on success, and else who holds the tables. Does nothing outside a transaction and on
+    other engines.
+    """
     connection = connections[using]
     if connection.vendor != "postgresql" or not connection.in_atomic_block:
         return ""
@@ -31,7 +35,7 @@ def lock(using: str, names: Sequence[str]) -> str:
                 cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MILLISECONDS}")
                 cursor.execute(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
         except DatabaseError as error:
-            if code_of(error) not in HELD:
+            if code_of(error) not in LOCKED:
                 raise
             if number + 1 < TRIES:
                 time.sleep(PAUSE_SECONDS * random.SystemRandom().uniform(0.5, 1))

@@ -1,15 +1,15 @@
 """Trigger functions and triggers as they should be: values, and the SQL that makes them. Pure.
 
-Note [A function of its own for each table]: whoever may execute a trigger function can put it on a
-table of their own, and a SECURITY DEFINER function then runs what that table brings along (a cast
-of a type of theirs) with the rights of the function's owner. No `search_path` prevents that: casts
-have no schema. So PUBLIC may not execute the functions, and each begins by refusing every table but
-its own, and every event but its own. The table is compared by its name: a table of another role
-cannot have it, a dump that is restored keeps it, and nothing is looked up for it.
+Note [A function of its own for each table]: a role that may execute a trigger function can put it
+on a table of its own. A SECURITY DEFINER function then runs code of that table (a cast of a type of
+that role) with the rights of the function's owner. No `search_path` prevents that: casts have no
+schema. So PUBLIC may not execute the functions, and each first refuses every other table and every
+other event. It compares the table by name: no other role's table can have that name, a restored
+dump keeps it, and the comparison needs no look-up.
 
-Note [Whose rights]: the function that records runs as its owner, so that whoever may delete a
-parent needs no right to the log. Every name in it is qualified, and no schema of the caller's is
-searched. The one that refuses TRUNCATE needs nobody's rights, and runs as the caller.
+Note [Whose rights]: the function that records runs as its owner, so that a role that may delete a
+parent needs no privilege on the log. Every name in it is qualified, and no schema of the caller is
+searched. The function that refuses TRUNCATE needs no privileges, and runs as the caller.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Place:
     name: str
 
     def __str__(self) -> str:
-        """As SQL has it."""
+        """Return the quoted name for SQL."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
@@ -51,7 +51,7 @@ class Function:
 
     @property
     def create(self) -> str:
-        """The statement that makes it, or changes it and keeps its owner and its privileges."""
+        """Return SQL that creates it, or replaces it and keeps its owner and its privileges."""
         security = "DEFINER" if self.as_owner else "INVOKER"
         return (
             f"CREATE OR REPLACE FUNCTION {self.place}() RETURNS trigger LANGUAGE {LANGUAGE}"
@@ -71,7 +71,7 @@ class Trigger:
 
     @property
     def create(self) -> str:
-        """The statement that makes it, or puts it in the place of one of that name."""
+        """Return SQL that creates it, or replaces one of that name."""
         event = "AFTER DELETE" if self.bits == DELETE else "BEFORE TRUNCATE"
         rows = f" REFERENCING OLD TABLE AS {TRANSITION_TABLE}" if self.transition_table else ""
         return (
@@ -81,7 +81,7 @@ class Trigger:
 
     @property
     def drop(self) -> str:
-        """The statement that removes it."""
+        """Return SQL that drops it."""
         return f"DROP TRIGGER IF EXISTS {self.name} ON {self.table}"
 
 
@@ -94,7 +94,7 @@ class Wanted:
 
     @property
     def table(self) -> Place:
-        """The parent's table."""
+        """Return the parent's table."""
         return self.triggers[0].table
 
 
@@ -148,7 +148,7 @@ def _refusal(table: Place, event: str, moment: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is recorded of a row, as SQL: its key, and the other values that keys hold."""
+    """SQL for what is recorded of a row: its key, and the other values that foreign keys hold."""
 
     key: str
     targets: str
@@ -166,11 +166,11 @@ def _text(column: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL has it, whatever letters it has."""
+    """Return a name, quoted for SQL."""
     return '"{}"'.format(name.replace('"', '""'))
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL has it, whatever `standard_conforming_strings` says."""
+    """Return a text as a literal of SQL, for any `standard_conforming_strings`."""
     doubled = text.replace("'", "''")
     return f"E'{doubled}'".replace("\\", "\\\\") if "\\" in text else f"'{doubled}'"

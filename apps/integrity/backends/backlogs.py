@@ -1,9 +1,9 @@
-"""How each child database stands, by the first rows of the log's indexes.
+"""Whether child databases have open cascades, by the first rows of the log's indexes.
 
-Note [The first rows]: a probe may come often and from anybody, so what it costs must not grow with
+Note [The first rows]: anybody may call a health probe, and often, so its cost must not grow with
 the backlog. Each question reads the first rows of one index, in its order: without an order, a
 planner that expects many rows reads the table instead. PostgreSQL, SQLite, MariaDB and MySQL 8
-understand it.
+understand the statement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-#: Of cascades that are done, so many are looked at: those that are verified next.
+#: Done cascades that are read: the ones that are verified next.
 FIRST = 100
 
 _CHILDREN = "WITH child (alias) AS ({aliases})"
@@ -37,7 +37,7 @@ FROM child
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Backlog:
     """Whether a child database has cascades to do, blocked ones, or some done before a moment."""
 
     waiting: bool
@@ -45,10 +45,10 @@ class Standing:
     overdue: bool
 
 
-def standings(
+def backlogs(
     databases: Sequence[str], done_before: dt.datetime, *, using: str
-) -> dict[str, Standing]:
-    """Return how those child databases stand, by one log. One statement."""
+) -> dict[str, Backlog]:
+    """Return the backlog of each of those child databases in one log. One statement."""
     if not databases:
         return {}
     connection = connections[using]
@@ -58,4 +58,4 @@ def standings(
     moment = connection.ops.adapt_datetimefield_value(done_before)
     with connection.cursor() as cursor:
         cursor.execute(sql, [*databases, moment])
-        return {alias: Standing(*map(bool, found)) for alias, *found in cursor.fetchall()}
+        return {alias: Backlog(*map(bool, answers)) for alias, *answers in cursor.fetchall()}

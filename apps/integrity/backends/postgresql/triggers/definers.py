@@ -1,11 +1,12 @@
-"""Whose rights the functions that record deletions have: a role that may only add to the log.
+"""The owner of the functions that record deletions: a role that may only insert into the log.
 
-Reading gives a value; choosing is pure. The role is made where the installing role may make roles;
-else the owner of the log's tables stands in for it; never a superuser.
+Reading returns a value; choosing is pure. The role is created where the installing role may create
+roles. Elsewhere the owner of the log's tables takes its place, but never a superuser.
 
-Note [Handing over]: a role that is no superuser may give a function away to a role whose member it
-is, if that role may create things in the function's schema. So it gets that right for the length of
-a transaction. A member stays a member: who owns the log may do more with it than the role may.
+Note [Handing over]: a role that is no superuser may transfer a function to a role that it is a
+member of, if that role may create objects in the function's schema. So the new owner gets that
+privilege for one transaction. The membership stays: the owner of the log may do more with the log
+than that role anyway.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from ...exceptions import TriggersRefused
+from ....exceptions import TriggersRefused
 from .functions import WRITTEN, Place, quoted
 
 if TYPE_CHECKING:
@@ -50,15 +51,15 @@ SELECT log.nspname, log.relname, log.owner, log.owned_by_superuser,
 FROM log JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
 LEFT JOIN pg_catalog.pg_roles AS role ON role.rolname = %s
 """
-#: Where the log has row security: what lets rows of the role in.
+#: The policy that lets the role insert, where the log has row security.
 POLICY = "integrity_log_inserts"
-#: Since when a membership says whether it lets a role give things to the other one.
+#: The first version of PostgreSQL whose memberships have the options INHERIT and SET.
 SET_OPTION = 160000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """Who owns the log, who installs, and what the role that may only add to it can do so far."""
+    """Who owns the log, who installs, and what the role that may only insert into it can do now."""
 
     log: Place
     owner: str
@@ -73,22 +74,22 @@ class Roles:
     role: str
     exists: bool
     is_superuser: bool
-    #: It can log in, make roles, see past row security, or is a member of another role.
-    #: None of it is needed.
+    #: It can log in, create roles, bypass row security, or is a member of another role. It needs
+    #: none of that.
     may_more: bool
-    #: Whether the installing role may give functions to it, and may let itself do so.
+    #: Whether the installing role may transfer functions to it, and may grant itself that right.
     usable: bool
     grantable: bool
     uses_schema: bool
     creates_in_schema: bool
     inserts: bool
-    #: Row security of the log lets no row of it in.
+    #: Row security of the log refuses its rows.
     shut_out: bool
     memberships_have_options: bool
 
     @property
     def trusted(self) -> frozenset[str]:
-        """Roles that a function may belong to."""
+        """Return the roles that a function may belong to."""
         owner = () if self.owned_by_superuser else (self.owner,)
         role = () if self.is_superuser else (self.role,)
         return frozenset((*owner, *role))
@@ -96,9 +97,9 @@ class Roles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definer:
-    """The role that owns the functions; `needs` has to be done before it can.
+    """The role that owns the functions, and the statements that `needs` to run before it can.
 
-    `lend` and `take` stand around what gives functions to it: Note [Handing over].
+    `lend` and `take` run before and after functions are transferred: Note [Handing over].
     """
 
     name: str
@@ -108,7 +109,7 @@ class Definer:
 
 
 def read(using: str, log: str, role: str) -> Roles | None:
-    """Return the roles for the log (its quoted name), None where there is no log."""
+    """Return the roles for the table `log` (a quoted name); None where it does not exist."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT current_setting('server_version_num')::int")
         options = cursor.fetchone()[0] >= SET_OPTION
@@ -143,7 +144,7 @@ def read(using: str, log: str, role: str) -> Roles | None:
 
 
 def choose(roles: Roles) -> Definer:
-    """Return who the functions are to belong to. Pure. Raises `TriggersRefused`."""
+    """Return the owner for the functions. Pure. Raises `TriggersRefused` where there is none."""
     if roles.is_superuser:
         raise TriggersRefused(
             f"INTEGRITY['log_role'] is {roles.role!r}, which is a superuser: whoever deletes a row"
@@ -169,7 +170,7 @@ def choose(roles: Roles) -> Definer:
 
 
 def remedy(roles: Roles) -> Iterator[str]:
-    """Yield what a superuser runs, so that the installing role can do the rest. Pure."""
+    """Yield what a superuser has to run before the installing role can do the rest. Pure."""
     role, me = quoted(roles.role), quoted(roles.me)
     if not roles.exists:
         yield f"CREATE ROLE {role} NOLOGIN;"
@@ -183,7 +184,7 @@ def remedy(roles: Roles) -> Iterator[str]:
 def _can_be_made(roles: Roles) -> bool:
     if roles.superuser or (roles.exists and (roles.usable or roles.grantable)):
         return True
-    # Before memberships had options, who may make roles may grant any of them.
+    # Before memberships had options, a role with CREATEROLE could grant any role.
     return roles.creates_roles and not (roles.exists and roles.memberships_have_options)
 
 

@@ -1,7 +1,8 @@
-"""A change of a table that waits for its lock a moment only, and tries again: nobody queues.
+"""A change of a table that waits only briefly for its lock, and tries again.
 
-Whoever waits for a lock of a table has everybody behind it who wants to write to the table. So each
-try waits no longer than a request may, gives up, and leaves the table to the others for a while.
+While a session waits for a table lock, all later writes to the table queue behind it. So each try
+waits a fraction of the time that a request may wait, gives up, and leaves the table to others for a
+while.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, connections, transaction
 
-from ..errors import code_of
+from ...errors import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 #: Tries, where no transaction is open.
 TRIES = 8
-#: Of the time that a request waits for a lock, the part that a try waits: writes queue meanwhile.
+#: Share of a request's lock timeout that one try waits: writes queue meanwhile.
 WAIT_SHARE = 0.1
 #: Another transaction holds a lock.
 LOCKED = frozenset({"55P03", "40P01"})
-#: Another installation, maybe in another database of the server, makes the same role right now.
+#: Another installation, maybe in another database of the server, creates the same role now.
 MADE_MEANWHILE = frozenset({"23505", "42710", "40001", "XX000"})
-#: Any number that no other program takes: one installation at a time in each database.
+#: Key of the advisory lock that allows one installation at a time in each database.
 INSTALLING = 7_306_120_914
 
 _HOLDERS = """
@@ -52,7 +53,7 @@ ORDER BY 4, 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A transaction that holds a table: who, in which state, since when as far as may be seen."""
+    """A transaction that holds a table: session, state and start, as far as the role sees them."""
 
     who: str
     state: str
@@ -60,9 +61,9 @@ class Holder:
     since: str
 
     def __str__(self) -> str:
-        """As a sentence names it."""
-        about = [self.application, self.state, f"since {self.since}" if self.since else ""]
-        known = ", ".join(each for each in about if each)
+        """Return a phrase for a sentence."""
+        details = [self.application, self.state, f"since {self.since}" if self.since else ""]
+        known = ", ".join(detail for detail in details if detail)
         return f"{self.who} ({known})" if known else self.who
 
 
@@ -74,7 +75,7 @@ class Held:
     holders: tuple[Holder, ...]
 
     def __str__(self) -> str:
-        """What a command says of it, with the remedy."""
+        """Return a sentence with the remedy."""
         who = ", ".join(map(str, self.holders)) or "a transaction that has ended since"
         return (
             f"{self.table} is held by {who}. End it (pg_terminate_backend, ROLLBACK PREPARED), or"
@@ -91,10 +92,11 @@ def attempt(
     tell: Callable[[str], object],
     pause: Callable[[float], object] = time.sleep,
 ) -> Held | None:
-    """Run `act` in a transaction of its own; again, after a pause, while it waits for a lock.
+    """Run `act` in a transaction of its own; try again after a pause where a lock is not granted.
 
-    Return None when it is done, and what holds `table` after the last try. Inside a transaction
-    there is one try: a pause would hold up whoever waits for that transaction.
+    Return None on success, and else what holds `table` after the last try. Inside a transaction
+    there is only one try: a pause would delay sessions that wait for that transaction. `tell`
+    receives a line for each failed try. Raises the errors of `act` that are not about locks.
     """
     tries = 1 if connections[using].in_atomic_block else TRIES
     for number in range(1, tries + 1):
@@ -116,14 +118,14 @@ def attempt(
 
 
 def _pause_seconds(number: int, longest: float) -> float:
-    """Return how long to leave the table to others; at random, so that two tries do not meet."""
+    """Return the seconds until the next try; at random, so that two installers do not meet."""
     bound = longest * min(1.0, WAIT_SHARE * 2.0**number)
     return bound * random.SystemRandom().uniform(0.5, 1)
 
 
 @contextmanager
 def _waiting(using: str, seconds: float) -> Iterator[None]:
-    """Wait for locks no longer, and install alone; the transaction's own setting comes back."""
+    """Limit waits for locks to `seconds`, and install alone; then restore the lock timeout."""
     milliseconds = max(1, round(seconds * 1000))
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT current_setting('lock_timeout')")
@@ -135,7 +137,7 @@ def _waiting(using: str, seconds: float) -> Iterator[None]:
 
 
 def holders(using: str, table: Place | None, *, readers: bool = False) -> tuple[Holder, ...]:
-    """Return who holds the table against a change of its triggers; `readers` counts reads, too."""
+    """Return who holds the table against a change of its triggers; `readers` includes reads."""
     if table is None:
         return ()
     with connections[using].cursor() as cursor:

@@ -1,7 +1,7 @@
-"""What is installed, as the server's catalogue has it, and how it differs from what should be.
+"""Installed triggers and functions in the server's catalogue, and how they differ from the wanted.
 
-Reading gives values; judging them is pure. What a trigger does is told by what it is (body, owner,
-privileges, state), not by a note beside it, which says what was installed and not what is there.
+Reading returns values; judging them is pure. A trigger is judged by its body, owner, privileges and
+state. A stored note of what was installed would not tell what is there now.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from .functions import Function, Trigger
 
-#: Who may execute a function, beside its owner, where everybody may.
+#: The grantee of a function that all roles may execute.
 EVERYBODY = "PUBLIC"
-#: `pg_trigger.tgenabled`: fires for what clients do, and not for what replication applies.
+#: `pg_trigger.tgenabled`: fires for changes of clients, and not for those of replication.
 FIRES = "O"
-#: States in which a trigger does not fire for what clients do.
+#: States in which a trigger does not fire for changes of clients.
 SILENT = {"D": "disabled", "R": "enabled for replication alone"}
 
 _FUNCTIONS = r"""
@@ -69,7 +69,7 @@ ORDER BY wanted.at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFunction:
-    """A trigger function that is there; `executors` are roles beside its owner, or `EVERYBODY`."""
+    """An installed trigger function; `executors` are roles other than its owner, or `EVERYBODY`."""
 
     place: Place
     owner: str
@@ -83,7 +83,7 @@ class FoundFunction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTrigger:
-    """A trigger that is there; `special` where it has a condition, arguments or new rows."""
+    """An installed trigger; `special` if it has a condition, arguments or a table of new rows."""
 
     table: Place
     name: str
@@ -97,19 +97,19 @@ class FoundTrigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What is there in one database."""
+    """What is installed in one database."""
 
     functions: tuple[FoundFunction, ...] = ()
     triggers: tuple[FoundTrigger, ...] = ()
 
     def function(self, place: Place) -> FoundFunction | None:
-        """The function of that name."""
-        return next((each for each in self.functions if each.place == place), None)
+        """Return the function of that name."""
+        return next((function for function in self.functions if function.place == place), None)
 
     def trigger(self, table: Place, name: str) -> FoundTrigger | None:
-        """The trigger of that name on that table."""
-        here = (each for each in self.triggers if (each.table, each.name) == (table, name))
-        return next(here, None)
+        """Return the trigger of that name on that table."""
+        triggers = (trigger for trigger in self.triggers if trigger.table == table)
+        return next((trigger for trigger in triggers if trigger.name == name), None)
 
 
 class Harm(enum.Enum):
@@ -130,7 +130,7 @@ class Fault:
 
 
 def places(using: str, names: Sequence[str]) -> list[Place | None]:
-    """Return where the tables of those quoted names are; None for each that is not there."""
+    """Return the schema and name of each of those quoted tables; None for one that is missing."""
     if not names:
         return []
     with connections[using].cursor() as cursor:
@@ -139,11 +139,11 @@ def places(using: str, names: Sequence[str]) -> list[Place | None]:
 
 
 def read(using: str, schemas: Collection[str]) -> Found:
-    """Return what is there: functions of our names in those schemas, triggers on visible tables."""
+    """Return the functions with our names in `schemas`, and our triggers on visible tables."""
     with connections[using].cursor() as cursor:
         cursor.execute(_TRIGGERS, [[CAPTURE, REFUSE]])
         triggers = tuple(_trigger(row) for row in cursor.fetchall())
-        homes = {*schemas, *(each.function.schema for each in triggers)}
+        homes = {*schemas, *(trigger.function.schema for trigger in triggers)}
         cursor.execute(_FUNCTIONS, [sorted(homes)])
         functions = tuple(_function(row) for row in cursor.fetchall())
     return Found(functions=functions, triggers=triggers)
@@ -159,7 +159,7 @@ def _function(row: Sequence[Any]) -> FoundFunction:
         as_owner=as_owner,
         language=language,
         configuration=tuple(configuration),
-        executors=tuple(sorted({each or EVERYBODY for each in executors})),
+        executors=tuple(sorted({role or EVERYBODY for role in executors})),
     )
 
 
@@ -178,17 +178,15 @@ def _trigger(row: Sequence[Any]) -> FoundTrigger:
 
 
 def faults(parent: str, wanted: Trigger, found: Found, owners: Collection[str]) -> Iterator[Fault]:
-    """Yield what is wrong with a trigger of `parent` and with its function. Pure.
+    """Yield the faults of a trigger of `parent` and of its function. Pure.
 
     `owners` are the roles that the function may belong to.
     """
     trigger = found.trigger(wanted.table, wanted.name)
     for text in of_trigger(wanted, trigger):
-        deaf = (
-            trigger is None or trigger.state in SILENT or trigger.function != wanted.function.place
-        )
-        lost = deaf and wanted.name == CAPTURE
-        harm = Harm.UNRECORDED if lost else Harm.ALTERED
+        calls_ours = trigger is not None and trigger.function == wanted.function.place
+        fires = calls_ours and trigger is not None and trigger.state not in SILENT
+        harm = Harm.UNRECORDED if wanted.name == CAPTURE and not fires else Harm.ALTERED
         yield Fault(subject=parent, harm=harm, text=f"{wanted.name}: {text}")
     if (function := found.function(wanted.function.place)) is not None:
         yield from of_function(parent, wanted.function, function, owners)
@@ -238,7 +236,7 @@ def exposed(subject: str, found: FoundFunction) -> Iterator[Fault]:
     if EVERYBODY in found.executors:
         text = f"PUBLIC may execute the function {name}"
         yield Fault(subject=subject, harm=Harm.EXPOSED, text=text)
-    if others := [each for each in found.executors if each != EVERYBODY]:
+    if others := [role for role in found.executors if role != EVERYBODY]:
         text = f"the function {name} may be executed by {', '.join(others)}"
         yield Fault(subject=subject, harm=Harm.ALTERED, text=text)
     if found.superuser:

@@ -1,11 +1,11 @@
-"""What is wanted and what is there → what is wrong, and what mends it. Pure."""
+"""The difference between the triggers that are wanted and those installed, and its SQL. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...exceptions import TriggersRefused
+from ....exceptions import TriggersRefused
 from . import installed
 from .functions import Place, quoted
 from .installed import EVERYBODY, Fault, Harm
@@ -22,8 +22,8 @@ LEFTOVERS = "functions that no trigger needs any more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What is done in one transaction: to functions, or to the triggers of one table."""
+class DdlStep:
+    """SQL of one transaction: for functions, or for the triggers of one table."""
 
     subject: str
     table: Place | None = None
@@ -33,7 +33,7 @@ class Step:
 def faults(
     wanted: Sequence[Wanted], found: Found, owners: Collection[str], roles: Roles
 ) -> list[Fault]:
-    """Return all that is wrong; `owners` are the roles that the functions may belong to."""
+    """Return all faults; `owners` are the roles that the functions may belong to."""
     return [
         *of_parents(wanted, found, owners),
         *_of_leftovers(wanted, found),
@@ -42,21 +42,21 @@ def faults(
 
 
 def of_parents(wanted: Sequence[Wanted], found: Found, owners: Collection[str]) -> Iterator[Fault]:
-    """Yield what is wrong with the triggers of each parent."""
-    for each in wanted:
-        for trigger in each.triggers:
-            yield from installed.faults(each.parent, trigger, found, owners)
+    """Yield the faults of each parent's triggers."""
+    for parent in wanted:
+        for trigger in parent.triggers:
+            yield from installed.faults(parent.parent, trigger, found, owners)
 
 
 def _of_leftovers(wanted: Sequence[Wanted], found: Found) -> Iterator[Fault]:
-    for each in _unwanted(wanted, found):
-        if each.as_owner:
-            yield from installed.exposed(each.place.name, each)
+    for function in _unwanted(wanted, found):
+        if function.as_owner:
+            yield from installed.exposed(function.place.name, function)
 
 
 def _of_role(found: Found, roles: Roles) -> Iterator[Fault]:
-    """Yield what is wrong with the role that owns the functions."""
-    if not any(each.owner == roles.role for each in found.functions):
+    """Yield the faults of the role that owns the functions."""
+    if not any(function.owner == roles.role for function in found.functions):
         return
     if roles.role == roles.owner:
         return
@@ -78,39 +78,40 @@ def refuse_foreign(wanted: Sequence[Wanted], found: Found, ours: Collection[str]
     CREATE OR REPLACE would keep its owner, who may change what it does at any time.
     """
     for function in _functions(wanted):
-        there = found.function(function.place)
-        if there is not None and there.owner not in ours:
+        existing = found.function(function.place)
+        if existing is not None and existing.owner not in ours:
             raise TriggersRefused(
-                f"the function {function.place}() belongs to {there.owner!r}, who may change what"
-                " it does, so no trigger is to call it. See what it is for; then, as a superuser:"
-                f" DROP FUNCTION {function.place}() CASCADE; and run"
+                f"the function {function.place}() belongs to {existing.owner!r}, who may change"
+                " what it does, so no trigger is to call it. See what it is for; then, as a"
+                f" superuser: DROP FUNCTION {function.place}() CASCADE; and run"
                 " `manage.py integrity install-triggers` again"
             )
 
 
 def steps(
     wanted: Sequence[Wanted], found: Found, definer: Definer | None, ours: Collection[str]
-) -> Iterator[Step]:
-    """Yield what brings the database into line, in this order."""
+) -> Iterator[DdlStep]:
+    """Yield the changes that install what is wanted, in their order."""
     if definer and (sql := [*_function_sql(wanted, found, definer)]):
-        yield Step(subject=FUNCTIONS, sql=tuple(sql))
-    for each in wanted:
-        if sql := [s for trigger in each.triggers for s in _trigger_sql(trigger, found)]:
-            yield Step(subject=each.table.name, table=each.table, sql=tuple(sql))
+        yield DdlStep(subject=FUNCTIONS, sql=tuple(sql))
+    for parent in wanted:
+        if sql := [s for trigger in parent.triggers for s in _trigger_sql(trigger, found)]:
+            yield DdlStep(subject=parent.table.name, table=parent.table, sql=tuple(sql))
     for table in stale(wanted, found):
-        drops = (each for each in found.triggers if each.table == table)
-        sql = [f"DROP TRIGGER IF EXISTS {each.name} ON {table}" for each in drops]
-        yield Step(subject=table.name, table=table, sql=tuple(sql))
-    # CASCADE: whoever could execute one may have put it on a table of their own.
-    unwanted = [each for each in _unwanted(wanted, found) if each.owner in ours]
-    if sql := [f"DROP FUNCTION IF EXISTS {each.place}() CASCADE" for each in unwanted]:
-        yield Step(subject=LEFTOVERS, sql=tuple(sql))
+        triggers = (trigger for trigger in found.triggers if trigger.table == table)
+        sql = [f"DROP TRIGGER IF EXISTS {trigger.name} ON {table}" for trigger in triggers]
+        yield DdlStep(subject=table.name, table=table, sql=tuple(sql))
+    # CASCADE: a role that could execute one may have put it on a table of its own.
+    unwanted = [function for function in _unwanted(wanted, found) if function.owner in ours]
+    if sql := [f"DROP FUNCTION IF EXISTS {function.place}() CASCADE" for function in unwanted]:
+        yield DdlStep(subject=LEFTOVERS, sql=tuple(sql))
 
 
 def stale(wanted: Sequence[Wanted], found: Found) -> list[Place]:
-    """Return tables that have triggers of ours, and should have none."""
-    tables = {each.table for each in wanted}
-    return [each for each in dict.fromkeys(t.table for t in found.triggers) if each not in tables]
+    """Return tables that have triggers of ours and should not."""
+    tables = {parent.table for parent in wanted}
+    triggered = dict.fromkeys(trigger.table for trigger in found.triggers)
+    return [table for table in triggered if table not in tables]
 
 
 def _function_sql(wanted: Sequence[Wanted], found: Found, definer: Definer) -> Iterator[str]:
@@ -128,25 +129,26 @@ def _one_function(wanted: Function, found: FoundFunction | None, owner: str) -> 
     if found and not [*installed.of_function("", wanted, found, {owner})]:
         return
     yield wanted.create
-    others = [quoted(each) for each in (found.executors if found else ()) if each != EVERYBODY]
+    executors = found.executors if found else ()
+    others = [quoted(role) for role in executors if role != EVERYBODY]
     yield f"REVOKE ALL ON FUNCTION {wanted.place}() FROM {', '.join(['PUBLIC', *others])} CASCADE"
     if found is None or found.owner != owner:
         yield f"ALTER FUNCTION {wanted.place}() OWNER TO {quoted(owner)}"
 
 
 def _trigger_sql(wanted: Trigger, found: Found) -> Iterator[str]:
-    there = found.trigger(wanted.table, wanted.name)
-    if not [*installed.of_trigger(wanted, there)]:
+    existing = found.trigger(wanted.table, wanted.name)
+    if not [*installed.of_trigger(wanted, existing)]:
         return
-    if there and there.constraint:
-        yield wanted.drop  # nothing else takes its place
+    if existing and existing.constraint:
+        yield wanted.drop  # CREATE OR REPLACE cannot replace a constraint trigger
     yield wanted.create
 
 
 def _functions(wanted: Sequence[Wanted]) -> list[Function]:
-    return [trigger.function for each in wanted for trigger in each.triggers]
+    return [trigger.function for parent in wanted for trigger in parent.triggers]
 
 
 def _unwanted(wanted: Sequence[Wanted], found: Found) -> list[FoundFunction]:
-    places = {each.place for each in _functions(wanted)}
-    return [each for each in found.functions if each.place not in places]
+    places = {function.place for function in _functions(wanted)}
+    return [function for function in found.functions if function.place not in places]

@@ -1,0 +1,21 @@
+"""No barriers: for engines whose transactions have no numbers to compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..barriers import Barrier, Blocker, Horizon
+
+
+class NoBarriers:
+    """See `BarrierBackend`."""
+
+    def horizon(self, *, using: str) -> Horizon | None:  # noqa: ARG002 (the protocol's)
+        return None
+
+    def new_barrier(self, *, using: str) -> Barrier | None:  # noqa: ARG002 (the protocol's)
+        return None
+
+    def blocker(self, *, using: str) -> Blocker | None:  # noqa: ARG002 (the protocol's)
+        return None

@@ -1,0 +1,77 @@
+"""Which implementation serves a database. They have no state, so each alias needs one."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from ..relations.keys import writes_text
+from ..relations.stored import is_plain
+
+if TYPE_CHECKING:
+    from ..relations.relation import ForeignKey
+    from .base import BarrierBackend, KeyReader, LogBackend, RowBackend
+
+
+@functools.cache
+def log_backend(alias: str) -> LogBackend:
+    """Return the statements on the log in the database `alias`."""
+    if connections[alias].vendor == "postgresql":
+        from .postgresql.log import PostgreSQLLog
+
+        return PostgreSQLLog()
+    from .portable.log import PortableLog
+
+    return PortableLog()
+
+
+@functools.cache
+def row_backend(alias: str) -> RowBackend:
+    """Return the statements on the project's rows in the database `alias`."""
+    vendor = connections[alias].vendor
+    if vendor == "postgresql":
+        from .postgresql.rows import PostgreSQLRows
+
+        return PostgreSQLRows()
+    if vendor == "mysql":
+        from .mysql import MySQLRows
+
+        return MySQLRows()
+    from .portable.rows import PortableRows
+
+    return PortableRows()
+
+
+@functools.cache
+def barrier_backend(alias: str) -> BarrierBackend:
+    """Return the questions about transactions of the server of `alias`."""
+    if connections[alias].vendor == "postgresql":
+        from .postgresql.barriers import PostgreSQLBarriers
+
+        return PostgreSQLBarriers()
+    from .portable.barriers import NoBarriers
+
+    return NoBarriers()
+
+
+def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
+    """Return the reader for keys in the database `child` that refer to rows in `parent`.
+
+    A packed reader serves where both are of one engine and write the keys alike.
+    """
+    vendors = {connections[child].vendor, connections[parent].vendor}
+    if writes_text(field) or not (is_plain(field) and is_plain(field.target_field)):
+        vendors = set()
+    if vendors == {"postgresql"}:
+        from .postgresql.keys import PostgreSQLKeys
+
+        return PostgreSQLKeys()
+    if vendors == {"sqlite"}:
+        from .sqlite import SQLiteKeys
+
+        return SQLiteKeys()
+    from .portable.keys import PortableKeys
+
+    return PortableKeys()
