@@ -50,7 +50,7 @@ def after_a_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
         if phase is Failpoint.REMOVAL_COMMITTED:
             act()
 
-    monkeypatch.setattr(failpoints, "reached", reached)
+    monkeypatch.setattr(failpoints, "hit", reached)
 
 
 KINDS = {

@@ -65,7 +65,7 @@ def test_rows_that_move_between_two_steps(
             moved.append(pk := chance.choice(left))
             Shelf.objects.filter(pk=pk).update(root=living)
 
-    monkeypatch.setattr(failpoints, "reached", move)
+    monkeypatch.setattr(failpoints, "hit", move)
     dead.delete()
     converge()
     assert moved

@@ -210,7 +210,7 @@ class TestMeanwhile:
             if now is phase and waiting:
                 waiting.pop()()
 
-        monkeypatch.setattr(failpoints, "reached", reached)
+        monkeypatch.setattr(failpoints, "hit", reached)
 
     @pytest.mark.parametrize("phase", [Failpoint.CLAIMED, Failpoint.REMOVAL_COMMITTED])
     def test_between_the_claim_and_the_end(
