@@ -74,7 +74,7 @@ AS_THEY_ARE = {
     "Cascade": {"database", "state", "barrier_server", "rows"},
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
-    "ChildDatabase": {"alias", "step_rows"},
+    "ChildDatabase": {"alias", "step_rows", "paused_kind"},
     "Alarm": {"kind"},
     "Deletion.fence": set(),
 }
