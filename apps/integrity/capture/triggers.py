@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ..backends.postgresql.triggers.attempts import Held
     from ..backends.postgresql.triggers.changes import DdlStep
     from ..backends.postgresql.triggers.definers import Definer, Roles
-    from ..backends.postgresql.triggers.installed import Fault, Found
+    from ..backends.postgresql.triggers.installed import Fault, Installed
     from ..relations import Catalogue, Model
 
 logger = logger_of("integrity.triggers")
@@ -178,7 +178,7 @@ def change(using: str) -> Change:
 def _changed(
     using: str,
     wanted: Sequence[Wanted],
-    found: Found,
+    found: Installed,
     definer: Definer | None,
     ours: Collection[str],
 ) -> Change:

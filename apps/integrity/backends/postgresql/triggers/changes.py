@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .definers import Definer, Roles
     from .functions import Function, Trigger, Wanted
-    from .installed import Found, FoundFunction
+    from .installed import Installed, InstalledFunction
 
 FUNCTIONS = "the functions of the triggers"
 LEFTOVERS = "functions that no trigger needs any more"
@@ -31,32 +31,34 @@ class DdlStep:
 
 
 def faults(
-    wanted: Sequence[Wanted], found: Found, owners: Collection[str], roles: Roles
+    wanted: Sequence[Wanted], current: Installed, owners: Collection[str], roles: Roles
 ) -> list[Fault]:
     """Return all faults; `owners` are the roles that the functions may belong to."""
     return [
-        *of_parents(wanted, found, owners),
-        *_of_leftovers(wanted, found),
-        *_of_role(found, roles),
+        *of_parents(wanted, current, owners),
+        *_of_leftovers(wanted, current),
+        *_of_role(current, roles),
     ]
 
 
-def of_parents(wanted: Sequence[Wanted], found: Found, owners: Collection[str]) -> Iterator[Fault]:
+def of_parents(
+    wanted: Sequence[Wanted], current: Installed, owners: Collection[str]
+) -> Iterator[Fault]:
     """Yield the faults of each parent's triggers."""
     for parent in wanted:
         for trigger in parent.triggers:
-            yield from installed.faults(parent.parent, trigger, found, owners)
+            yield from installed.faults(parent.parent, trigger, current, owners)
 
 
-def _of_leftovers(wanted: Sequence[Wanted], found: Found) -> Iterator[Fault]:
-    for function in _unwanted(wanted, found):
+def _of_leftovers(wanted: Sequence[Wanted], current: Installed) -> Iterator[Fault]:
+    for function in _unwanted(wanted, current):
         if function.as_owner:
             yield from installed.exposed(function.place.name, function)
 
 
-def _of_role(found: Found, roles: Roles) -> Iterator[Fault]:
+def _of_role(current: Installed, roles: Roles) -> Iterator[Fault]:
     """Yield the faults of the role that owns the functions."""
-    if not any(function.owner == roles.role for function in found.functions):
+    if not any(function.owner == roles.role for function in current.functions):
         return
     if roles.role == roles.owner:
         return
@@ -72,13 +74,13 @@ def _of_role(found: Found, roles: Roles) -> Iterator[Fault]:
         yield Fault(subject=roles.role, harm=Harm.ALTERED, text=text)
 
 
-def refuse_foreign(wanted: Sequence[Wanted], found: Found, ours: Collection[str]) -> None:
+def refuse_foreign(wanted: Sequence[Wanted], current: Installed, ours: Collection[str]) -> None:
     """Raise `TriggersRefused` where a function of one of our names belongs to somebody else.
 
     CREATE OR REPLACE would keep its owner, who may change what it does at any time.
     """
     for function in _functions(wanted):
-        existing = found.function(function.place)
+        existing = current.function(function.place)
         if existing is not None and existing.owner not in ours:
             raise TriggersRefused(
                 f"the function {function.place}() belongs to {existing.owner!r}, who may change"
@@ -89,55 +91,55 @@ def refuse_foreign(wanted: Sequence[Wanted], found: Found, ours: Collection[str]
 
 
 def steps(
-    wanted: Sequence[Wanted], found: Found, definer: Definer | None, ours: Collection[str]
+    wanted: Sequence[Wanted], current: Installed, definer: Definer | None, ours: Collection[str]
 ) -> Iterator[DdlStep]:
     """Yield the changes that install what is wanted, in their order."""
-    if definer and (sql := [*_function_sql(wanted, found, definer)]):
+    if definer and (sql := [*_function_sql(wanted, current, definer)]):
         yield DdlStep(subject=FUNCTIONS, sql=tuple(sql))
     for parent in wanted:
-        if sql := [s for trigger in parent.triggers for s in _trigger_sql(trigger, found)]:
+        if sql := [s for trigger in parent.triggers for s in _trigger_sql(trigger, current)]:
             yield DdlStep(subject=parent.table.name, table=parent.table, sql=tuple(sql))
-    for table in stale(wanted, found):
-        triggers = (trigger for trigger in found.triggers if trigger.table == table)
+    for table in stale(wanted, current):
+        triggers = (trigger for trigger in current.triggers if trigger.table == table)
         sql = [f"DROP TRIGGER IF EXISTS {trigger.name} ON {table}" for trigger in triggers]
         yield DdlStep(subject=table.name, table=table, sql=tuple(sql))
     # CASCADE: a role that could execute one may have put it on a table of its own.
-    unwanted = [function for function in _unwanted(wanted, found) if function.owner in ours]
+    unwanted = [function for function in _unwanted(wanted, current) if function.owner in ours]
     if sql := [f"DROP FUNCTION IF EXISTS {function.place}() CASCADE" for function in unwanted]:
         yield DdlStep(subject=LEFTOVERS, sql=tuple(sql))
 
 
-def stale(wanted: Sequence[Wanted], found: Found) -> list[Place]:
+def stale(wanted: Sequence[Wanted], current: Installed) -> list[Place]:
     """Return tables that have triggers of ours and should not."""
     tables = {parent.table for parent in wanted}
-    triggered = dict.fromkeys(trigger.table for trigger in found.triggers)
+    triggered = dict.fromkeys(trigger.table for trigger in current.triggers)
     return [table for table in triggered if table not in tables]
 
 
-def _function_sql(wanted: Sequence[Wanted], found: Found, definer: Definer) -> Iterator[str]:
+def _function_sql(wanted: Sequence[Wanted], current: Installed, definer: Definer) -> Iterator[str]:
     sql = [
         statement
         for function in _functions(wanted)
-        for statement in _one_function(function, found.function(function.place), definer.name)
+        for statement in _one_function(function, current.function(function.place), definer.name)
     ]
     yield from definer.needs
     if sql:
         yield from (*definer.lend, *sql, *definer.take)
 
 
-def _one_function(wanted: Function, found: FoundFunction | None, owner: str) -> Iterator[str]:
-    if found and not [*installed.of_function("", wanted, found, {owner})]:
+def _one_function(wanted: Function, current: InstalledFunction | None, owner: str) -> Iterator[str]:
+    if current and not [*installed.of_function("", wanted, current, {owner})]:
         return
     yield wanted.create
-    executors = found.executors if found else ()
+    executors = current.executors if current else ()
     others = [quoted(role) for role in executors if role != EVERYBODY]
     yield f"REVOKE ALL ON FUNCTION {wanted.place}() FROM {', '.join(['PUBLIC', *others])} CASCADE"
-    if found is None or found.owner != owner:
+    if current is None or current.owner != owner:
         yield f"ALTER FUNCTION {wanted.place}() OWNER TO {quoted(owner)}"
 
 
-def _trigger_sql(wanted: Trigger, found: Found) -> Iterator[str]:
-    existing = found.trigger(wanted.table, wanted.name)
+def _trigger_sql(wanted: Trigger, current: Installed) -> Iterator[str]:
+    existing = current.trigger(wanted.table, wanted.name)
     if not [*installed.of_trigger(wanted, existing)]:
         return
     if existing and existing.constraint:
@@ -149,6 +151,6 @@ def _functions(wanted: Sequence[Wanted]) -> list[Function]:
     return [trigger.function for parent in wanted for trigger in parent.triggers]
 
 
-def _unwanted(wanted: Sequence[Wanted], found: Found) -> list[FoundFunction]:
+def _unwanted(wanted: Sequence[Wanted], current: Installed) -> list[InstalledFunction]:
     places = {function.place for function in _functions(wanted)}
-    return [function for function in found.functions if function.place not in places]
+    return [function for function in current.functions if function.place not in places]

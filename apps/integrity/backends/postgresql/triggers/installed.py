@@ -68,7 +68,7 @@ ORDER BY wanted.at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFunction:
+class InstalledFunction:
     """An installed trigger function; `executors` are roles other than its owner, or `EVERYBODY`."""
 
     place: Place
@@ -82,7 +82,7 @@ class FoundFunction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundTrigger:
+class InstalledTrigger:
     """An installed trigger; `special` if it has a condition, arguments or a table of new rows."""
 
     table: Place
@@ -96,17 +96,17 @@ class FoundTrigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Installed:
     """What is installed in one database."""
 
-    functions: tuple[FoundFunction, ...] = ()
-    triggers: tuple[FoundTrigger, ...] = ()
+    functions: tuple[InstalledFunction, ...] = ()
+    triggers: tuple[InstalledTrigger, ...] = ()
 
-    def function(self, place: Place) -> FoundFunction | None:
+    def function(self, place: Place) -> InstalledFunction | None:
         """Return the function of that name."""
         return next((function for function in self.functions if function.place == place), None)
 
-    def trigger(self, table: Place, name: str) -> FoundTrigger | None:
+    def trigger(self, table: Place, name: str) -> InstalledTrigger | None:
         """Return the trigger of that name on that table."""
         triggers = (trigger for trigger in self.triggers if trigger.table == table)
         return next((trigger for trigger in triggers if trigger.name == name), None)
@@ -138,7 +138,7 @@ def places(using: str, names: Sequence[str]) -> list[Place | None]:
         return [None if name is None else Place(schema, name) for schema, name in cursor.fetchall()]
 
 
-def read(using: str, schemas: Collection[str]) -> Found:
+def read(using: str, schemas: Collection[str]) -> Installed:
     """Return the functions with our names in `schemas`, and our triggers on visible tables."""
     with connections[using].cursor() as cursor:
         cursor.execute(_TRIGGERS, [[CAPTURE, REFUSE]])
@@ -146,12 +146,12 @@ def read(using: str, schemas: Collection[str]) -> Found:
         homes = {*schemas, *(trigger.function.schema for trigger in triggers)}
         cursor.execute(_FUNCTIONS, [sorted(homes)])
         functions = tuple(_function(row) for row in cursor.fetchall())
-    return Found(functions=functions, triggers=triggers)
+    return Installed(functions=functions, triggers=triggers)
 
 
-def _function(row: Sequence[Any]) -> FoundFunction:
+def _function(row: Sequence[Any]) -> InstalledFunction:
     schema, name, owner, superuser, body, as_owner, language, configuration, executors = row
-    return FoundFunction(
+    return InstalledFunction(
         place=Place(schema, name),
         owner=owner,
         superuser=superuser,
@@ -163,9 +163,9 @@ def _function(row: Sequence[Any]) -> FoundFunction:
     )
 
 
-def _trigger(row: Sequence[Any]) -> FoundTrigger:
+def _trigger(row: Sequence[Any]) -> InstalledTrigger:
     schema, table, name, home, function, state, bits, rows, special, constraint = row
-    return FoundTrigger(
+    return InstalledTrigger(
         table=Place(schema, table),
         name=name,
         function=Place(home, function),
@@ -177,69 +177,71 @@ def _trigger(row: Sequence[Any]) -> FoundTrigger:
     )
 
 
-def faults(parent: str, wanted: Trigger, found: Found, owners: Collection[str]) -> Iterator[Fault]:
+def faults(
+    parent: str, wanted: Trigger, current: Installed, owners: Collection[str]
+) -> Iterator[Fault]:
     """Yield the faults of a trigger of `parent` and of its function. Pure.
 
     `owners` are the roles that the function may belong to.
     """
-    trigger = found.trigger(wanted.table, wanted.name)
+    trigger = current.trigger(wanted.table, wanted.name)
     for text in of_trigger(wanted, trigger):
         calls_ours = trigger is not None and trigger.function == wanted.function.place
         fires = calls_ours and trigger is not None and trigger.state not in SILENT
         harm = Harm.UNRECORDED if wanted.name == CAPTURE and not fires else Harm.ALTERED
         yield Fault(subject=parent, harm=harm, text=f"{wanted.name}: {text}")
-    if (function := found.function(wanted.function.place)) is not None:
+    if (function := current.function(wanted.function.place)) is not None:
         yield from of_function(parent, wanted.function, function, owners)
 
 
-def of_trigger(wanted: Trigger, found: FoundTrigger | None) -> Iterator[str]:
+def of_trigger(wanted: Trigger, current: InstalledTrigger | None) -> Iterator[str]:
     """Yield how a trigger differs from the wanted one. Pure."""
-    if found is None:
+    if current is None:
         yield "its trigger is not there"
         return
-    if found.state != FIRES:
-        yield f"its trigger is {SILENT.get(found.state, 'enabled for replication as well')}"
-    if found.function != wanted.function.place:
-        yield f"its trigger calls {found.function}, not {wanted.function.place}"
+    if current.state != FIRES:
+        yield f"its trigger is {SILENT.get(current.state, 'enabled for replication as well')}"
+    if current.function != wanted.function.place:
+        yield f"its trigger calls {current.function}, not {wanted.function.place}"
     if (
-        (found.bits, found.transition_table) != (wanted.bits, wanted.transition_table)
-        or found.special
-        or found.constraint
+        (current.bits, current.transition_table) != (wanted.bits, wanted.transition_table)
+        or current.special
+        or current.constraint
     ):
         yield "its trigger fires for another event, or on a condition"
 
 
 def of_function(
-    subject: str, wanted: Function, found: FoundFunction, owners: Collection[str]
+    subject: str, wanted: Function, current: InstalledFunction, owners: Collection[str]
 ) -> Iterator[Fault]:
     """Yield how a function differs from the wanted one. Pure."""
-    name = found.place.name
+    name = current.place.name
     altered = [
-        (found.body, found.language) != (wanted.body, LANGUAGE),
-        found.as_owner != wanted.as_owner,
-        found.configuration != CONFIGURATION,
+        (current.body, current.language) != (wanted.body, LANGUAGE),
+        current.as_owner != wanted.as_owner,
+        current.configuration != CONFIGURATION,
     ]
     if any(altered):
         words = ("body", "SECURITY", "search_path")
         parts = ", ".join(word for word, is_so in zip(words, altered, strict=True) if is_so)
         text = f"the function {name} was changed, or is of another release: {parts}"
         yield Fault(subject=subject, harm=Harm.ALTERED, text=text)
-    yield from exposed(subject, found)
-    if found.owner not in owners and not found.superuser:
-        text = f"the function {name} belongs to {found.owner}"
+    yield from exposed(subject, current)
+    if current.owner not in owners and not current.superuser:
+        text = f"the function {name} belongs to {current.owner}"
         yield Fault(subject=subject, harm=Harm.ALTERED, text=text)
 
 
-def exposed(subject: str, found: FoundFunction) -> Iterator[Fault]:
+def exposed(subject: str, current: InstalledFunction) -> Iterator[Fault]:
     """Yield what a function lets others do. Pure."""
-    name = found.place.name
-    if EVERYBODY in found.executors:
+    name = current.place.name
+    if EVERYBODY in current.executors:
         text = f"PUBLIC may execute the function {name}"
         yield Fault(subject=subject, harm=Harm.EXPOSED, text=text)
-    if others := [role for role in found.executors if role != EVERYBODY]:
+    if others := [role for role in current.executors if role != EVERYBODY]:
         text = f"the function {name} may be executed by {', '.join(others)}"
         yield Fault(subject=subject, harm=Harm.ALTERED, text=text)
-    if found.superuser:
-        text = f"the function {name} belongs to the superuser {found.owner}"
-        harm = Harm.EXPOSED if found.as_owner else Harm.ALTERED
+    if current.superuser:
+        text = f"the function {name} belongs to the superuser {current.owner}"
+        harm = Harm.EXPOSED if current.as_owner else Harm.ALTERED
         yield Fault(subject=subject, harm=harm, text=text)
