@@ -112,7 +112,7 @@ def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[
             key = keys.parse_key(relation.target, text)
         except InvalidKey:  # recorded before a migration made another field of it
             continue
-        yield keys.as_held(relation.field, key)
+        yield keys.to_stored(relation.field, key)
 
 
 def validate_on_save(*names: str) -> None:
@@ -161,7 +161,7 @@ def _validate(
     if value is None or hasattr(value, "resolve_expression"):
         return
     try:
-        key = keys.as_key(field, keys.parse_key(field, value))
+        key = keys.from_stored(field, keys.parse_key(field, value))
     except InvalidKey:  # Django says so itself, when it writes
         return
     if key is None:  # a text that refers to nobody

@@ -24,7 +24,7 @@ from .queues import dispatch
 from .queues.base import Job, work_once
 from .relations import plan, stored
 from .relations.generic import condition, narrowed
-from .relations.keys import as_held, format_key
+from .relations.keys import format_key, to_stored
 from .relations.policies import Policy
 from .scan import scan_pass
 
@@ -124,7 +124,7 @@ def _orphans(relation: Relation, database: str) -> str:
     keys = list(_absent(relation, database))
     if not keys:
         return ""
-    held = [as_held(relation.field, key) for key in keys]
+    held = [to_stored(relation.field, key) for key in keys]
     values = stored.prepare_all(relation.field, held, database)
     rows = backends.row_backend(database).count_rows(relation.field, values, using=database)
     first = ", ".join(format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
@@ -200,7 +200,7 @@ def _rows(relation: Relation) -> dict[Row, Any]:
 
 def _prepared(relation: Relation, keys: list[Any]) -> list[Any]:
     """What the rows hold that refer to parents of those keys, as `_rows` returns it."""
-    held = [as_held(relation.field, key) for key in keys]
+    held = [to_stored(relation.field, key) for key in keys]
     return stored.prepare_all(relation.field, held, relation.child_databases[0])
 
 

@@ -11,7 +11,7 @@ from django.db.models.signals import post_delete
 from apps.integrity import relations, report
 from apps.integrity.control.grants.rows import cascaded
 from apps.integrity.models import Cascade
-from apps.integrity.relations.plan import Way, plan
+from apps.integrity.relations.plan import Strategy, plan_for
 from tests.kinds.left.models import Seat, Ticket
 from tests.kinds.lite.models import Seat as LiteSeat
 from tests.kinds.parents.models import Hall
@@ -34,18 +34,20 @@ def fill(child: Any, hall: Hall, rows: int) -> None:
 
 @pytest.mark.parametrize("child", CHILDREN, ids=name_of)
 @pytest.mark.parametrize("halls", [1, 3])
-@pytest.mark.parametrize("way", [Way.SET_BASED, Way.COLLECTOR])
-def test_their_rows_go_and_each_is_counted(converge: Any, child: Any, halls: int, way: Way) -> None:
+@pytest.mark.parametrize("strategy", [Strategy.SET_BASED, Strategy.COLLECTOR])
+def test_their_rows_go_and_each_is_counted(
+    converge: Any, child: Any, halls: int, strategy: Strategy
+) -> None:
     gone: list[Any] = []
 
     def receive(instance: Any, **_: Any) -> None:
         gone.append(instance.pk)
 
-    if way is Way.COLLECTOR:
+    if strategy is Strategy.COLLECTOR:
         post_delete.connect(receive, sender=child)
     try:
         label = f"{child._meta.label}.hall"
-        assert plan(relations.catalogue().relation(label)).way is way
+        assert plan_for(relations.catalogue().relation(label)).strategy is strategy
         kept, *others = [Hall.objects.create() for _ in range(halls + 1)]
         for each in (kept, *others):
             fill(child, each, 3)
@@ -55,7 +57,7 @@ def test_their_rows_go_and_each_is_counted(converge: Any, child: Any, halls: int
         post_delete.disconnect(receive, sender=child)
     assert {row.hall_id for row in child.objects.all()} == {kept.pk}
     assert child.objects.count() == 3
-    assert len(gone) == (3 * halls if way is Way.COLLECTOR else 0)
+    assert len(gone) == (3 * halls if strategy is Strategy.COLLECTOR else 0)
     assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
     [receipt] = report.receipts("parents.Hall", str(others[0].pk))
     assert sum(each["rows"].get(label, 0) for each in receipt["cascades"]) == 3
@@ -63,7 +65,7 @@ def test_their_rows_go_and_each_is_counted(converge: Any, child: Any, halls: int
 
 def test_grants_name_each_column_of_the_key() -> None:
     [relation] = [each for each in relations.catalogue().relations if each.child is Seat]
-    found = [*cascaded(plan(relation), "test_left", relations.catalogue())]
+    found = [*cascaded(plan_for(relation), "test_left", relations.catalogue())]
     read = {
         each.column for each in found if (each.table, each.privilege) == ("left_seat", "SELECT")
     }

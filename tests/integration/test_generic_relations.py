@@ -37,7 +37,7 @@ from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.relations import generic
 from apps.integrity.relations.delete_graph import _of_relation
-from apps.integrity.relations.plan import Way, plan
+from apps.integrity.relations.plan import Strategy, plan_for
 from apps.integrity.testing import assert_cascades, assert_no_orphans
 from tests.kinds.left.models import Chisel, Fence, Note, NoteReply, Sticker
 from tests.kinds.lite.models import Leaf, Vein
@@ -619,17 +619,17 @@ def test_the_index_leads_to_the_rows_of_each_key(
 
 
 @pytest.mark.parametrize("rows", [1, 1_000])
-@pytest.mark.parametrize("way", [Way.SET_BASED, Way.COLLECTOR])
+@pytest.mark.parametrize("strategy", [Strategy.SET_BASED, Strategy.COLLECTOR])
 def test_whatever_the_rows_hold_only_those_of_the_parent_go(
-    rows: int, way: Way, tune: Tune, monkeypatch: pytest.MonkeyPatch
+    rows: int, strategy: Strategy, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune(statement_rows=rows, statement_rows_max=rows)
     monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 0.0)
 
     def planned(relation: relations.Relation) -> Plan:
-        return dataclasses.replace(plan(relation), way=way)
+        return dataclasses.replace(plan_for(relation), strategy=strategy)
 
-    monkeypatch.setattr(time_slice, "plan", planned)
+    monkeypatch.setattr(time_slice, "plan_for", planned)
     kinds = {Plant: id_of(Plant), Weed: id_of(Weed), None: NOBODY}
     row = st.tuples(st.sampled_from([*kinds]), st.integers(min_value=1, max_value=4))
 

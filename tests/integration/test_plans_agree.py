@@ -17,7 +17,7 @@ from apps.integrity import capture, cascade, log
 from apps.integrity.cascade import time_slice
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import homes
-from apps.integrity.relations.plan import Way, plan
+from apps.integrity.relations.plan import Strategy, plan_for
 from tests.kinds.left.models import Box, Item, Label, Shelf
 from tests.kinds.lite.models import Line, Note
 from tests.kinds.parents.models import Mixed, Root
@@ -111,9 +111,9 @@ def test_both_ways_leave_the_same(
     monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 0.0)
 
     def collected(relation: Relation) -> Plan:
-        found = plan(relation)
-        way = Way.COLLECTOR if found.way is Way.SET_BASED else found.way
-        return dataclasses.replace(found, way=way)
+        found = plan_for(relation)
+        strategy = Strategy.COLLECTOR if found.strategy is Strategy.SET_BASED else found.strategy
+        return dataclasses.replace(found, strategy=strategy)
 
     @settings(max_examples=12, derandomize=True, database=None, deadline=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
@@ -121,7 +121,7 @@ def test_both_ways_leave_the_same(
     def agree(data: Picks, gone: list[int]) -> None:
         set_based = cascaded(tree, data, gone)
         with monkeypatch.context() as patch:
-            patch.setattr(time_slice, "plan", collected)
+            patch.setattr(time_slice, "plan_for", collected)
             assert cascaded(tree, data, gone) == set_based
         roots = set_based[TREES[tree][1][0][0].__name__]
         assert not {row[1] for row in roots} & set(gone)
@@ -133,14 +133,14 @@ def test_both_ways_leave_the_same(
 
 def test_the_set_based_way_is_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else both sides would be the Collector's."""
-    ways: list[Way] = []
+    strategies: list[Strategy] = []
 
     def seen(relation: Relation) -> Plan:
-        ways.append(plan(relation).way)
-        return plan(relation)
+        strategies.append(plan_for(relation).strategy)
+        return plan_for(relation)
 
-    monkeypatch.setattr(time_slice, "plan", seen)
+    monkeypatch.setattr(time_slice, "plan_for", seen)
     for tree in TREES:
         cascaded(tree, [[0, 1], [0, 1], [0], [0]], [1])
-    assert ways
-    assert set(ways) == {Way.SET_BASED}
+    assert strategies
+    assert set(strategies) == {Strategy.SET_BASED}

@@ -275,4 +275,4 @@ class TestW008:
         assert found.obj == Box._meta.get_field("shelf")
         assert "sends no signal" in found.msg
         relation = relations.catalogue().relation("left.Shelf.root")
-        assert plan.plan(relation).root.field.model is Shelf
+        assert plan.plan_for(relation).root.field.model is Shelf

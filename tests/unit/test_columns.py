@@ -271,33 +271,33 @@ UUID_TEXT = BY_LABEL["left.Event.beacon_text"].field
 
 
 def test_a_text_column_holds_what_django_writes() -> None:
-    assert keys.as_held(TEXT, 7) == "7"
-    assert keys.as_key(TEXT, "7") == 7
-    assert keys.as_key(TEXT, "-7") == -7
-    assert keys.as_held(KEY, 7) == keys.as_key(KEY, 7) == 7
+    assert keys.to_stored(TEXT, 7) == "7"
+    assert keys.from_stored(TEXT, "7") == 7
+    assert keys.from_stored(TEXT, "-7") == -7
+    assert keys.to_stored(KEY, 7) == keys.from_stored(KEY, 7) == 7
 
 
 @pytest.mark.parametrize(
     "text", ["007", " 7", "7 ", "+7", "-0", "7.0", "1_0", "\u0667", "", "x", str(2**63), "9" * 5000]
 )
 def test_another_text_is_no_key(text: str) -> None:
-    assert keys.as_key(TEXT, text) is None
+    assert keys.from_stored(TEXT, text) is None
 
 
 def test_a_uuid_is_written_in_lower_case_with_hyphens() -> None:
     text = "0b9c1f6e-7d5a-4c9b-8f00-aaaaaaaaaaaa"
-    key = keys.as_key(UUID_TEXT, text)
-    assert keys.as_held(UUID_TEXT, key) == text
+    key = keys.from_stored(UUID_TEXT, text)
+    assert keys.to_stored(UUID_TEXT, key) == text
     for other in (text.upper(), text.replace("-", ""), f"{{{text}}}", f" {text}"):
-        assert keys.as_key(UUID_TEXT, other) is None
+        assert keys.from_stored(UUID_TEXT, other) is None
 
 
 # What else is said of them
 
 
 def test_a_plan_of_a_column() -> None:
-    found = plan.plan(BY_LABEL["left.Event.station_key"])
-    assert (found.way, found.root.label) == (plan.Way.SET_BASED, "left.Event.station_key")
+    found = plan.plan_for(BY_LABEL["left.Event.station_key"])
+    assert (found.strategy, found.root.label) == (plan.Strategy.SET_BASED, "left.Event.station_key")
     assert [each.label for each in found.root.below] == ["left.EventNote.event"]
 
 

@@ -13,14 +13,14 @@ from apps.blog.models import Comment
 from apps.integrity import relations
 from apps.integrity.exceptions import CrossDatabaseError, UnusablePolicy
 from apps.integrity.relations import plan
-from apps.integrity.relations.plan import Node, Way
+from apps.integrity.relations.plan import Node, Strategy
 from tests.kinds.left import models as left
 
 BY_LABEL = {each.label: each for each in relations.catalogue().relations}
 
 
 def plan_of(label: str) -> plan.Plan:
-    return plan.plan(BY_LABEL[label])
+    return plan.plan_for(BY_LABEL[label])
 
 
 def tree(node: Node) -> Any:
@@ -50,7 +50,7 @@ def test_a_cascade_without_hurdles_is_set_based_through_the_whole_tree(
     label: str, expected: object
 ) -> None:
     found = plan_of(label)
-    assert found.way is Way.SET_BASED
+    assert found.strategy is Strategy.SET_BASED
     assert found.reason == ""
     assert tree(found.root) == expected
 
@@ -69,13 +69,13 @@ def test_what_django_would_load_is_left_to_django_and_the_plan_says_why(
     label: str, why: str
 ) -> None:
     found = plan_of(label)
-    assert found.way is Way.COLLECTOR
+    assert found.strategy is Strategy.COLLECTOR
     assert found.reason == why
 
 
 def test_keys_below_that_hold_another_field_than_the_primary_key_are_left_to_django() -> None:
     found = plan_of("left.Numbered.series")
-    assert found.way is Way.COLLECTOR
+    assert found.strategy is Strategy.COLLECTOR
     assert "left.NumberedPart.numbered" in found.reason
 
 
@@ -92,7 +92,7 @@ def test_a_signal_receiver_on_any_level_is_seen_when_it_is_connected(
     finally:
         signal.disconnect(receiver, sender=model)
     assert found.reason == f"{model._meta.label} has delete signal receivers"
-    assert plan_of("left.Shelf.root").way is Way.SET_BASED
+    assert plan_of("left.Shelf.root").strategy is Strategy.SET_BASED
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_signal_receiver_on_any_level_is_seen_when_it_is_connected(
 )
 def test_other_policies_are_updates(name: str) -> None:
     found = plan_of(f"left.{name}.giver")
-    assert found.way is Way.UPDATE
+    assert found.strategy is Strategy.UPDATE
     assert found.root == Node(BY_LABEL[f"left.{name}.giver"].field, update=True)
 
 
@@ -159,9 +159,11 @@ def test_a_policy_that_sets_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) 
         plan.replacement(field, "test_left")
 
 
-def test_every_way_is_the_way_of_some_relation() -> None:
-    ways = {plan.plan(each).way for each in BY_LABEL.values() if each.policy.cascades}
-    assert ways == set(Way)
+def test_every_strategy_is_that_of_some_relation() -> None:
+    strategies = {
+        plan.plan_for(each).strategy for each in BY_LABEL.values() if each.policy.cascades
+    }
+    assert strategies == set(Strategy)
 
 
 def test_a_model_that_nothing_refers_to_is_a_leaf() -> None:

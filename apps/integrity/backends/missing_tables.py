@@ -18,7 +18,7 @@ from ..exceptions import FilteredRead
 from ..exceptions.loggers import Origin, logger_of, origin_of
 from ..exceptions.redaction import plain
 from ..relations.columns import generic_of
-from ..relations.plan import plan
+from ..relations.plan import plan_for
 from . import visibility
 from .errors import database_of, described
 
@@ -111,7 +111,7 @@ def tables_of(relation: Relation, database: str | None = None) -> list[tuple[Mod
     """
     children = [relation.child]
     if relation.policy.cascades:
-        children = [node.field.model for node in plan(relation).root.all]
+        children = [node.field.model for node in plan_for(relation).root.all]
     aliases = [database] if database else relation.child_databases
     tables = [(model, alias) for alias in aliases for model in children]
     return [*tables, *((relation.parent, home) for home in relation.parent_databases)]

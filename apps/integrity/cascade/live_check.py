@@ -38,7 +38,7 @@ from django.db import transaction
 from .. import backends, conf, log, relations
 from ..relations import stored
 from ..relations.generic import narrowed
-from ..relations.keys import as_held, parse_key, writes_text
+from ..relations.keys import parse_key, to_stored, writes_text
 from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Held:
         values, field = self._values[relation.target], relation.field
         held: Iterable[Any] = values.values()
         if writes_text(field):
-            held = [as_held(field, value) for value in held]
+            held = [to_stored(field, value) for value in held]
         return dict(zip(values, stored.prepare_all(field, held, self.claim.database), strict=True))
 
     def _living(self, relation: Relation, target: Field) -> set[int]:

@@ -18,8 +18,8 @@ from ..exceptions import InvalidKey, UnusablePolicy
 from ..exceptions.failures import contained
 from ..relations import relation, stored
 from ..relations.homes import databases_for
-from ..relations.keys import as_key
-from ..relations.plan import Way, replacement
+from ..relations.keys import from_stored
+from ..relations.plan import Strategy, replacement
 from ..relations.policies import require_usable
 from ..relations.stored import with_keys
 from .trees import delete_trees
@@ -139,7 +139,7 @@ def _update(
 
 def _lives(field: ForeignKey, value: Any) -> bool:
     """Whether a parent has that key; a value that is none refers to nobody, and may stand."""
-    key = as_key(field, value)
+    key = from_stored(field, value)
     target: Field = field.target_field
     homes = databases_for(relation.concrete(field.remote_field.model))
     return key is None or any(
@@ -159,8 +159,8 @@ def require_asked(label: str, touched: set[Any], keys: list[Any]) -> None:
         )
 
 
-STEPS: dict[Way, Step] = {
-    Way.SET_BASED: _set_based,
-    Way.COLLECTOR: _collector,
-    Way.UPDATE: _update,
+STEPS: dict[Strategy, Step] = {
+    Strategy.SET_BASED: _set_based,
+    Strategy.COLLECTOR: _collector,
+    Strategy.UPDATE: _update,
 }

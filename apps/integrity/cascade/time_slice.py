@@ -34,7 +34,7 @@ from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
 from ..exceptions import DatabaseHindered, RowsKept
 from ..failpoints import Failpoint
-from ..relations.plan import Way, plan
+from ..relations.plan import Strategy, plan_for
 from ..signals import cascade_finished
 from .blockers import LOCKED, Obstacle, failed, obstacles_of
 from .live_check import Held
@@ -93,7 +93,7 @@ class TimeSlice:
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
-        todo = [(each, plan(each)) for each in self.held.relations]
+        todo = [(each, plan_for(each)) for each in self.held.relations]
         before = -1
         while todo and self.changed > before and not self.late:
             before = self.changed
@@ -120,11 +120,11 @@ class TimeSlice:
         require_working(self.database, error)
         self.obstacles[relation.label] = failed(error, relation, self.database)
 
-    def _exhaust(self, relation: Relation, way: Plan) -> bool:
+    def _exhaust(self, relation: Relation, plan: Plan) -> bool:
         """Take steps until no row is left or time is up; return whether none of them failed."""
         self.obstacles.pop(relation.label, None)
         try:
-            while self._step(relation, way):
+            while self._step(relation, plan):
                 if time.monotonic() >= self.until:
                     self.late = True
                     break
@@ -135,7 +135,7 @@ class TimeSlice:
             return False
         return True
 
-    def _step(self, relation: Relation, way: Plan, only: Collection[int] | None = None) -> bool:
+    def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
         """One bounded transaction, for all cascades or some; False when it left nothing."""
         # The look before the last commit is as good as a new one: another one follows below.
         owners = self.held.owners(relation, again=False)
@@ -144,7 +144,7 @@ class TimeSlice:
         if not owners:
             return False
         try:
-            counts, more = self._change(relation, way, list(owners))
+            counts, more = self._change(relation, plan, list(owners))
         except _CameBack:
             return True
         for label, per_key in counts.items():
@@ -154,11 +154,11 @@ class TimeSlice:
                 self.changed += number
         return more and any(counts.values())
 
-    def _change(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
+    def _change(self, relation: Relation, plan: Plan, keys: list[Any]) -> Stepped:
         """Try, with less where it was too much, and past rows that somebody holds."""
         while True:
             try:
-                return self._attempt(relation, way, keys)
+                return self._attempt(relation, plan, keys)
             except TooManyLeaves as error:
                 self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
             except self.away as raised:
@@ -177,14 +177,14 @@ class TimeSlice:
             return True
         return trouble is Trouble.TOO_LARGE and self.batch_sizes[relation.label].shrink()
 
-    def _attempt(self, relation: Relation, way: Plan, keys: list[Any]) -> Stepped:
+    def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> Stepped:
         """See Note [Look last, then commit].
 
         Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
         the step raises.
         """
         database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
-        began, allowed = time.monotonic(), self._allowance(relation, way, batch_size)
+        began, allowed = time.monotonic(), self._allowance(relation, plan, batch_size)
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(timed, took)),
@@ -192,8 +192,8 @@ class TimeSlice:
         ):
             backend, lock_seconds = self.held.row_backends[database], conf.current().lock_seconds
             backend.begin_step(lock_seconds=lock_seconds, using=database)
-            counts, more = STEPS[way.way](
-                backend, way.root, keys, allowed, using=database, skip_locked=self.skip_locked
+            counts, more = STEPS[plan.strategy](
+                backend, plan.root, keys, allowed, using=database, skip_locked=self.skip_locked
             )
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
@@ -205,20 +205,20 @@ class TimeSlice:
             looks -= time.monotonic()
         # Not the looks: a slow database of parents must not make more steps of the work here.
         batch_size.record_step(time.monotonic() - began + looks, statements=took, full=more)
-        if relation.label in self.roots_most and counts.get(way.root.label):
+        if relation.label in self.roots_most and counts.get(plan.root.label):
             # It finished roots: the next one may begin with more of them.
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
         return counts, more
 
-    def _allowance(self, relation: Relation, way: Plan, batch_size: BatchSize) -> Allowance:
-        if way.way is Way.COLLECTOR:  # it loads each row, and what hangs on it
+    def _allowance(self, relation: Relation, plan: Plan, batch_size: BatchSize) -> Allowance:
+        if plan.strategy is Strategy.COLLECTOR:  # it loads each row, and what hangs on it
             batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
         most = self.roots_most.get(relation.label)
         return Allowance(
             rows=batch_size.rows,
             statement=batch_size.rows if most == 0 else batch_size.ceiling,
-            each=each_of(way.root, self.rows) if way.root.below else 1.0,
+            each=each_of(plan.root, self.rows) if plan.root.below else 1.0,
             roots_most=most,
         )
 
@@ -234,7 +234,7 @@ class TimeSlice:
             self.skip_locked = False
         before = self.changed
         try:
-            more = self._step(relation, plan(relation), cascades)
+            more = self._step(relation, plan_for(relation), cascades)
             if not more and self.changed == before and not self.skip_locked:
                 self._require_gone(relation, cascades)
         except self.away:

@@ -208,7 +208,7 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     missed: dict[Any, tuple[str, str]] = {}
     for relation in catalogue.relations:
         if relation.policy is policies.Policy.CASCADE:
-            for node in plan.plan(relation).root.all[1:]:
+            for node in plan.plan_for(relation).root.all[1:]:
                 missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
     for name, parent in catalogue.parents.items():
         remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'

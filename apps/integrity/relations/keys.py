@@ -29,12 +29,12 @@ def suspected(relation: Relation, key: str | None, targets: dict[str, str] | Non
         return None
 
 
-def as_held(field: ForeignKey, key: Any) -> Any:
+def to_stored(field: ForeignKey, key: Any) -> Any:
     """What rows have in `field` that refer to the parent of that key."""
     return format_key(field.target_field, key) if writes_text(field) else key
 
 
-def as_key(field: ForeignKey, value: Any) -> Any:
+def from_stored(field: ForeignKey, value: Any) -> Any:
     """The parent's key that `value` in a row's `field` is; None for a text that is none.
 
     See Note [Canonical text].

@@ -20,7 +20,7 @@ from django.db.models.signals import post_delete, pre_delete
 
 from ..exceptions import UnusablePolicy
 from .homes import databases_for
-from .keys import as_held, parse_key, writes_text
+from .keys import parse_key, to_stored, writes_text
 from .policies import Policy, declared_on_delete, is_plain, policy_of, tried, value_set
 from .relation import label
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .relation import ForeignKey, Model, Relation
 
 
-class Way(enum.StrEnum):
+class Strategy(enum.StrEnum):
     """How the rows of a relation are dealt with."""
 
     SET_BASED = "set-based"
@@ -62,9 +62,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The way of a relation, the tree to walk leaf first, and why it is not a faster way."""
+    """How the rows of a relation are changed, the tree of keys below, and why not faster."""
 
-    way: Way
+    strategy: Strategy
     root: Node
     reason: str = ""
 
@@ -82,10 +82,10 @@ class _Cascade:
     blocker: str
 
 
-def plan(relation: Relation) -> Plan:
+def plan_for(relation: Relation) -> Plan:
     """The plan of a relation whose policy cascades."""
     if relation.policy is not Policy.CASCADE:
-        return Plan(Way.UPDATE, Node(relation.field, update=True))
+        return Plan(Strategy.UPDATE, Node(relation.field, update=True))
     cascade: _Cascade | None = relation.kept.get("cascade")
     if cascade is None:
         cascade = relation.kept["cascade"] = _cascade(relation.field)
@@ -94,8 +94,8 @@ def plan(relation: Relation) -> Plan:
         if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
             reason = f"{model._meta.label} has delete signal receivers"
             break
-    way = Way.COLLECTOR if reason else Way.SET_BASED
-    return Plan(way, cascade.root, reason)
+    strategy = Strategy.COLLECTOR if reason else Strategy.SET_BASED
+    return Plan(strategy, cascade.root, reason)
 
 
 def _cascade(field: ForeignKey) -> _Cascade:
@@ -170,7 +170,7 @@ def replacement(field: ForeignKey, using: str) -> Any:
             f"{label(field)}: across databases its on_delete can only set a value, and {error}"
         ) from error
     if isinstance(value, models.Model):
-        value = as_held(field, getattr(value, field.target_field.attname))
+        value = to_stored(field, getattr(value, field.target_field.attname))
     if writes_text(field):
         return parse_key(field, value)
     # As rows hold it: a UUID may be declared as its text.

@@ -21,7 +21,7 @@ from ..relations import keys, policies, stored
 from ..relations import relation as relations_relation
 from ..relations.generic import lookups, narrowed
 from ..relations.homes import databases_for
-from ..relations.plan import plan
+from ..relations.plan import plan_for
 from ..relations.policies import policy_of
 from ..scan import recheck
 
@@ -61,7 +61,7 @@ def catalogue() -> list[RelationRow]:
 
 
 def _relation(relation: Relation, database: str) -> RelationRow:
-    way = plan(relation) if relation.policy.cascades else None
+    plan = plan_for(relation) if relation.policy.cascades else None
     return {
         "relation": relation.label,
         "child_database": database,
@@ -69,8 +69,8 @@ def _relation(relation: Relation, database: str) -> RelationRow:
         "parent_database": ", ".join(relation.parent_databases),
         "policy": str(relation.policy),
         "indexed": relation.indexed,
-        "plan": str(way.way) if way else "",
-        "why": way.reason if way else "",
+        "plan": str(plan.strategy) if plan else "",
+        "why": plan.reason if plan else "",
         "last_full_scan": None,
     }
 
@@ -220,12 +220,12 @@ def effects_along(
     """
     relation = narrowed(relation)
     key, policy = relation.field, relation.policy
-    values = [keys.as_held(key, value) for value in values]
+    values = [keys.to_stored(key, value) for value in values]
     rows = _referring(key, values, database)
     if shown is None or shown(key.model):
         yield _effect(key, str(policy), rows, database, seen, most)
     if policy is policies.Policy.CASCADE:
-        for node, path in _below(plan(relation).root, ""):
+        for node, path in _below(plan_for(relation).root, ""):
             if shown is not None and not shown(node.field.model):
                 continue
             below = policy_of(node.field)

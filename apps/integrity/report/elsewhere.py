@@ -14,7 +14,7 @@ from ..backends.bounded import timed_read
 from ..backends.lookups import target_values
 from ..exceptions import DatabaseUnreachable
 from ..relations import policies
-from ..relations.plan import plan
+from ..relations.plan import plan_for
 from . import bounds
 from .effects import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
 
@@ -64,7 +64,7 @@ def _models(relation: Relation) -> list[Model]:
     """The models whose rows a delete along that relation touches in the child's database."""
     if relation.policy is not policies.Policy.CASCADE:
         return [relation.child]
-    return [each.field.model for each in plan(relation).root.all]
+    return [each.field.model for each in plan_for(relation).root.all]
 
 
 def _counted(

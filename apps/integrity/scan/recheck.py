@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backends.lookups import existing
-from ..relations.keys import as_held, suspected
+from ..relations.keys import suspected, to_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Look:
         The relation of the look has to be narrowed (generic.py).
         """
         field = self.relation.field
-        wanted = {pk: as_held(field, self.keys[pk]) for pk in self.missing}
+        wanted = {pk: to_stored(field, self.keys[pk]) for pk in self.missing}
         kept = existing(field, wanted, self.relation.child_databases)
         return [pk for pk in wanted if pk not in kept]
 

@@ -38,7 +38,7 @@ from ..log.renaming import Kind, Renaming
 from ..models import Scan
 from ..relations import stored
 from ..relations.generic import narrowed
-from ..relations.keys import as_held, format_key, parse_key
+from ..relations.keys import format_key, parse_key, to_stored
 from ..signals import orphan_found
 from . import recheck
 
@@ -264,7 +264,7 @@ class Pass:
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field
         wanted = (parse_key(self.relation.target, key) for key in keys)
-        held = [as_held(field, key) for key in wanted]
+        held = [to_stored(field, key) for key in wanted]
         values = stored.prepare_all(field, held, self.database)
         if not values:
             return 0

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Count, F, QuerySet
 
 from ...relations.generic import rows_of
-from ...relations.keys import as_key, format_key, parse_key, writes_text
+from ...relations.keys import format_key, from_stored, parse_key, writes_text
 from ...relations.stored import StoredAfter, StoredIn, is_plain, prepare, prepare_all
 from .. import visibility
 from ..base import KeyPage
@@ -82,7 +82,7 @@ def _keys(field: ForeignKey, values: Sequence[Any], parent: str) -> dict[Any, An
     """
     keys = values
     if writes_text(field):
-        keys = sorted(key for value in values if (key := as_key(field, value)) is not None)
+        keys = sorted(key for value in values if (key := from_stored(field, value)) is not None)
     return dict(zip(prepare_all(field.target_field, keys, parent), keys, strict=True))
 
 

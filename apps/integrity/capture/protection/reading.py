@@ -43,7 +43,7 @@ def referring(edge: Edge, values: Sequence[Any], database: str) -> Q:
     if edge.relation is None:
         return Q(**{f"{edge.key}__in": values}, **_content_type(edge, database))
     field = edge.relation.field
-    held = [keys.as_held(field, value) for value in values]
+    held = [keys.to_stored(field, value) for value in values]
     return Q(**{f"{edge.key}__in": held}, **_lookups(edge))
 
 
@@ -76,7 +76,7 @@ def parents_of(edge: Edge, children: Iterable[Any], database: str) -> dict[Any, 
 def _value(edge: Edge, held: Any) -> Any:
     """The parent's value that a row holds; None for a text that is none."""
     if edge.relation is not None:
-        return keys.as_key(edge.relation.field, held)
+        return keys.from_stored(edge.relation.field, held)
     if edge.generic is None:
         return held
     try:

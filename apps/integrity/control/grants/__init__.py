@@ -16,7 +16,7 @@ from django.db import Error, connections
 from ... import relations
 from ...backends import missing_tables, visibility
 from ...relations import homes
-from ...relations.plan import plan
+from ...relations.plan import plan_for
 from . import log, rows
 from .collector import collected
 from .privileges import INSERT, SELECT, UPDATE, on, quoted, require_role, statements
@@ -103,7 +103,7 @@ def _worker(found: Catalogue) -> Iterator[Need]:
         yield from rows.scanned(relation)
         if relation.policy.cascades:
             for database in relation.child_databases:
-                yield from rows.cascaded(plan(relation), database, found)
+                yield from rows.cascaded(plan_for(relation), database, found)
 
 
 def _web(found: Catalogue) -> Iterator[Need]:

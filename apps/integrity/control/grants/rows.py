@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...relations.columns import columns_of, generic_of
-from ...relations.plan import Way, plan
+from ...relations.plan import Strategy, plan_for
 from ...relations.relation import pk_fields, primary_key
 from . import log
 from .collector import collected
@@ -44,7 +44,7 @@ def counted(relation: Relation) -> Iterator[Need]:
     if not relation.policy.cascades:
         return
     for database in relation.child_databases:
-        for node in plan(relation).root.all:
+        for node in plan_for(relation).root.all:
             yield from _seen(node.field, database)
 
 
@@ -55,15 +55,15 @@ def content_types(relation: Relation) -> Iterator[Need]:
             yield column(generic.content_types, field, SELECT)
 
 
-def cascaded(way: Plan, database: str, found: Catalogue) -> Iterator[Need]:
+def cascaded(plan: Plan, database: str, found: Catalogue) -> Iterator[Need]:
     """What carries a plan out in a child database."""
-    if way.way is Way.COLLECTOR:
-        model = way.root.field.model
-        yield from _seen(way.root.field, database)
+    if plan.strategy is Strategy.COLLECTOR:
+        model = plan.root.field.model
+        yield from _seen(plan.root.field, database)
         yield lock(model, database)
         yield from collected(model, database, found, set())
     else:
-        yield from _set_based(way.root, database)
+        yield from _set_based(plan.root, database)
 
 
 def lock(model: Model, database: str) -> Need:
