@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    WriteLine = Callable[[str], object]
+    from .terminal import WriteLine
 
 #: The log of this app.
 LOGGER = logging.getLogger("integrity")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
     from django.core.management.color import Style
 
-    from .progress import WriteLine
+    WriteLine = Callable[[str], object]
 
 #: The longest line: it may hold the reasons of several databases.
 LINE_CHARS = 4_000
