@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ..report import DatabaseRow
-    from .progress import WriteLine
+    from .terminal import WriteLine
 
 
 def backlog_of(databases: Collection[str]) -> list[DatabaseRow]:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from ...relations import Relation
     from ...scan import Scanned
-    from ..progress import WriteLine
-    from ..terminal import Terminal
+    from ..terminal import Terminal, WriteLine
 
 HELP = "Remove rows whose parent in another database is gone. A dry run without --apply."
 

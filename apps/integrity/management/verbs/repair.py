@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from ...relations import Relation
     from ...report import Uncounted
     from ...scan.repair import Repaired
-    from ..progress import WriteLine
-    from ..terminal import Terminal
+    from ..terminal import Terminal, WriteLine
 
 HELP = "Confirm what scans found, and cascade it. A dry run without --apply."
 COLUMNS = ("relation", "database", "policy", "rows")

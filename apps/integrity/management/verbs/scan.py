@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from ...relations import Relation
     from ...scan import Scanned
-    from ..progress import WriteLine
-    from ..terminal import Terminal
+    from ..terminal import Terminal, WriteLine
 
 HELP = "Find rows whose parent is gone. It never writes to a scanned table."
 #: Between two progress lines.
