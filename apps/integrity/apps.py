@@ -19,12 +19,14 @@ class IntegrityConfig(AppConfig):
         """No queries and no connections here: it runs in every process, also before a fork."""
         from . import checks
         from .capture import installation, triggers
+        from .contrib import admin
         from .operations import renames
         from .queues import notifier
 
         installation.install()
         notifier.connect()
         checks.connect()
+        admin.connect()
         uid = "integrity.triggers"
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid=uid)
         uid = "integrity.renames"

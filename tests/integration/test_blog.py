@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from apps.blog.admin import PostAdmin
 from apps.blog.models import Comment, Post
-from apps.integrity import admin as integrity_admin
+from apps.integrity.contrib.admin import mixin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -314,7 +314,7 @@ class TestAdmin:
     def test_a_search_for_authors_is_bounded_and_says_so(
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(integrity_admin, "SEARCHED_ROWS", 2)
+        monkeypatch.setattr(mixin, "SEARCHED_ROWS", 2)
         for number in range(3):
             write(User.objects.create(username=f"many{number}"))
         response = admin_client.get(reverse(POSTS), {"q": "many"})
@@ -325,7 +325,7 @@ class TestAdmin:
         with CaptureQueriesContext(connections["default"]) as context:
             admin_client.get(reverse(POSTS), {"q": "ann"})
         [search] = [each["sql"] for each in context.captured_queries if "LIKE" in each["sql"]]
-        assert search.endswith(f"LIMIT {integrity_admin.SEARCHED_ROWS + 1}")
+        assert search.endswith(f"LIMIT {mixin.SEARCHED_ROWS + 1}")
 
     @pytest.mark.usefixtures("rows")
     def test_a_column_behind_the_key_joins_nothing(

@@ -16,7 +16,7 @@ from django.test import RequestFactory
 
 from apps.blog.models import Comment, Post
 from apps.integrity.admin import CrossDatabaseAdminMixin
-from apps.integrity.checks import deletes
+from apps.integrity.contrib.admin import permission_checks
 from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from tests.kinds.left import models as left
@@ -134,7 +134,7 @@ def told(*sites: AdminSite) -> list[CheckMessage]:
     """What is said of these sites; those of other tests are alive for a while."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("django.contrib.admin.sites.all_sites", sites)
-        return deletes.unasked()
+        return permission_checks.unasked()
 
 
 def delete(site: AdminSite, parent: Model) -> None:
@@ -242,8 +242,8 @@ class TestSilence:
         site.register(Post, MixedAdmin)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("django.contrib.admin.sites.all_sites", [site])
-            assert len(deletes.unasked(app_configs=[apps.get_app_config("auth")])) == 1
-            assert deletes.unasked(app_configs=[apps.get_app_config("blog")]) == []
+            assert len(permission_checks.unasked(app_configs=[apps.get_app_config("auth")])) == 1
+            assert permission_checks.unasked(app_configs=[apps.get_app_config("blog")]) == []
 
     def test_of_the_sample_project(self) -> None:
         assert told(django_admin.site) == []

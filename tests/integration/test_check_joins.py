@@ -16,8 +16,8 @@ from django.test import RequestFactory
 
 from apps.blog.models import Comment, Post
 from apps.integrity.admin import CrossDatabaseAdminMixin
-from apps.integrity.checks import admin as checks
-from apps.integrity.checks import joins
+from apps.integrity.contrib.admin import join_checks as checks
+from apps.integrity.contrib.admin import joins
 from apps.shop.models import Order
 from tests.kinds.left.models import Optional, Shelf, Team
 from tests.kinds.parents.models import Owner

@@ -14,7 +14,8 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.blog.models import Comment, Post
-from apps.integrity import admin, report
+from apps.integrity import report
+from apps.integrity.contrib.admin import mixin
 from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from tests.kinds.left.models import Protecting
@@ -85,7 +86,7 @@ class TestBefore:
     def test_of_a_large_selection_the_first_are_counted(
         self, client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(admin, "PREVIEWED_PARENTS", 1)
+        monkeypatch.setattr(mixin, "PREVIEWED_PARENTS", 1)
         found = lines(select(client, [ann, with_content("bob")]))
         assert "counted for the first 1 only" in found
 
@@ -230,7 +231,7 @@ class TestProtected:
         """The confirmation saw nobody, the delete meets somebody."""
         nothing = ([], {}, set(), [])
         monkeypatch.setattr(
-            admin.CrossDatabaseAdminMixin, "get_deleted_objects", lambda *_: nothing
+            mixin.CrossDatabaseAdminMixin, "get_deleted_objects", lambda *_: nothing
         )
         data = {"action": "delete_selected", ACTION_CHECKBOX_NAME: [guarded.pk], "post": "yes"}
         for url, posted in ((self.page(guarded), {"post": "yes"}), (reverse(self.LIST), data)):

@@ -417,12 +417,12 @@ class TestSurfaces:
         assert {each["relation"]: each["rows"] for each in into_left.effects}[PLANTS] == 2
 
     def test_the_admin_counts_them_by_their_model(self) -> None:
-        from apps.integrity.admin import _told
+        from apps.integrity.contrib.admin.mixin import _line
 
         Plant.objects.create(pk=7)
         note(Plant, 7)
         [into_left, _] = report.elsewhere(Plant, [7], lambda _: True)
-        assert _told(into_left) == "test_left: 1 note (CASCADE)"
+        assert _line(into_left) == "test_left: 1 note (CASCADE)"
 
     def test_the_command_and_the_receipt_name_them(
         self, converge: Converge, capsys: pytest.CaptureFixture[str]

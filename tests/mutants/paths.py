@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ADDRESSES = "apps/integrity/backends/addresses.py"
-ADMIN = "apps/integrity/admin.py"
+ADMIN = "apps/integrity/contrib/admin/mixin.py"
 ADOPTION = "apps/integrity/capture/collector.py"
 BOUNDED = "apps/integrity/backends/bounded.py"
 BRAKE = "apps/integrity/scan/brake.py"

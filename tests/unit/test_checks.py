@@ -17,11 +17,9 @@ from django.db import models
 from apps.blog.models import Post
 from apps.integrity import checks, relations
 from apps.integrity.checks import (
-    admin,
     celery,
     celery_worker,
     databases,
-    deletes,
     exposure,
     keys,
     natural,
@@ -31,6 +29,8 @@ from apps.integrity.checks import (
     shapes,
     waits,
 )
+from apps.integrity.contrib import admin as contrib_admin
+from apps.integrity.contrib.admin import join_checks, permission_checks
 from tests import snippets
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
 PAGE = PATH.read_text()
 PLAIN = (
-    *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+    *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
     *settings.CHECKS,
     *(*celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
-    *(*exposure.DEPLOYED, *deletes.DEPLOYED),
+    *(*exposure.DEPLOYED, *join_checks.CHECKS, *permission_checks.DEPLOYED),
 )
-CODE = "".join(each.read_text() for each in Path(checks.__file__).parent.glob("*.py"))
+FOLDERS = (Path(checks.__file__).parent, Path(join_checks.__file__).parent)
+CODE = "".join(path.read_text() for folder in FOLDERS for path in folder.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
 
 
@@ -74,7 +75,7 @@ class TestRegistered:
         ours = {
             each: set(each.tags)
             for each in registry.registry.get_checks(include_deployment_checks=True)
-            if each.__module__.startswith(checks.__name__)
+            if each.__module__.startswith((checks.__name__, contrib_admin.__name__))
         }
         assert ours == {
             **{each: set() for each in PLAIN},

@@ -15,6 +15,7 @@ from django.test.utils import isolate_apps
 from apps.blog.models import Comment, Post
 from apps.integrity import relations
 from apps.integrity.checks import shapes
+from apps.integrity.contrib.admin import join_checks
 from apps.integrity.relations import discovery, plan
 from apps.shop.models import Order, Product
 from tests.kinds.left.models import Box, Group, Note, Picture, Shelf, Tag, Team
@@ -36,7 +37,8 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Run a check as if the project had these models and no others."""
 
     def run(check: Check, *given: type[models.Model]) -> list[CheckMessage]:
-        monkeypatch.setattr(shapes, "_models", lambda: given)
+        for module in (shapes, join_checks):
+            monkeypatch.setattr(module, "_models", lambda: given)
         return check()
 
     return run
@@ -165,7 +167,7 @@ class TestE010:
         self, ask: Ask, ordering: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(Post._meta, "ordering", ordering)
-        [found] = ask(shapes.sorted_elsewhere, Post)
+        [found] = ask(join_checks.sorted_elsewhere, Post)
         assert (found.id, found.obj) == ("integrity.E010", Post)
         assert "blog.Post.author leads from 'blog_db' to 'default'" in found.msg
         assert "'author__username'" in found.msg
@@ -177,7 +179,7 @@ class TestE010:
         self, ask: Ask, ordering: list[Any] | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(Post._meta, "ordering", ordering)
-        assert ask(shapes.sorted_elsewhere, Post) == []
+        assert ask(join_checks.sorted_elsewhere, Post) == []
 
 
 class TestW006:

@@ -6,21 +6,21 @@ import pytest
 from django.contrib.auth.models import User
 
 from apps.blog.models import Comment, Post
-from apps.integrity.checks import joins
+from apps.integrity.contrib.admin import joins
 from tests.kinds.left.models import Label, Profile, Shelf
 from tests.kinds.parents.models import Owner
 
 
 def test_a_step_says_where_it_leads() -> None:
     step = joins.crossing(Comment, "post__author__username")
-    assert step == joins.Step(Post, "author", User)
+    assert step == joins.JoinHop(Post, "author", User)
     assert str(step) == "blog.Post.author leads from 'blog_db' to 'default'"
 
 
 def test_a_key_that_is_a_primary_key_is_a_column_too() -> None:
     assert joins.crossing(Profile, "pk") is None
     assert joins.crossing(Profile, "owner__pk") is None
-    assert joins.crossing(Profile, "pk__name") == joins.Step(Profile, "owner", Owner)
+    assert joins.crossing(Profile, "pk__name") == joins.JoinHop(Profile, "owner", Owner)
 
 
 def test_select_related_follows_no_nullable_key() -> None:
@@ -34,7 +34,7 @@ def test_models_that_sort_by_each_other_end_somewhere(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Comment._meta, "ordering", ["post"])
     assert joins.sorting(Comment, "post") is None
     monkeypatch.setattr(Comment._meta, "ordering", ["post", "author__username"])
-    assert joins.sorting(Post, "comments") == joins.Step(Comment, "author", User)
+    assert joins.sorting(Post, "comments") == joins.JoinHop(Comment, "author", User)
 
 
 @pytest.mark.parametrize("path", ["nothing", "title__nothing", "content"])

@@ -9,11 +9,9 @@ from __future__ import annotations
 from django.core import checks
 
 from . import (
-    admin,
     celery,
     celery_worker,
     databases,
-    deletes,
     exposure,
     keys,
     natural,
@@ -28,11 +26,11 @@ from . import (
 def connect() -> None:
     """Register the checks."""
     for each in (
-        *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS, *admin.CHECKS),
+        *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(each)
-    for late in (*waits.DEPLOYED, *exposure.DEPLOYED, *deletes.DEPLOYED):
+    for late in (*waits.DEPLOYED, *exposure.DEPLOYED):
         checks.register(late, deploy=True)
     for asking in databases.CHECKS:
         checks.register(asking, checks.Tags.database)

@@ -14,7 +14,6 @@ from ..relations.columns import generic_of
 from ..relations.homes import databases_for
 from ..relations.relation import concrete, label
 from ..relations.resolve import points_anywhere
-from . import joins
 from .keys import in_database, some
 from .scope import scoped
 
@@ -140,22 +139,6 @@ def _parents_apart_from(model: Model, *, but: str) -> list[str]:
     ]
 
 
-def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:
-    """E010: a `Meta.ordering` that JOINs another database: not one row can be listed."""
-    return [
-        checks.Error(
-            f"{model._meta.label} has Meta.ordering by {path!r}: {step},"
-            " and no database can JOIN them.",
-            hint=f"In {model._meta.label}: class Meta: ordering = ['pk']",
-            obj=model,
-            id="integrity.E010",
-        )
-        for model in _models()
-        for path in joins.ordered_by(model._meta.ordering)
-        if (step := joins.sorting(model, path))
-    ]
-
-
 def unconstrained(**_: Any) -> list[checks.CheckMessage]:
     """W006: db_constraint=False inside one database, where a constraint would work.
 
@@ -250,7 +233,6 @@ CHECKS = scoped(
     inherited,
     reached_generically,
     pointing_anywhere,
-    sorted_elsewhere,
     unconstrained,
     unsignalled,
 )

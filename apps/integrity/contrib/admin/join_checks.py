@@ -12,22 +12,22 @@ from django.apps import apps
 from django.core import checks
 from django.db.models.constants import LOOKUP_SEP
 
-from .. import conf, relations
+from ... import conf, relations
+from ...checks.scope import concerns, scoped
 from . import joins
-from .scope import concerns, scoped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from django.apps import AppConfig
 
-    from ..relations import Model
-    from .joins import Step
+    from ...relations import Model
+    from .joins import JoinHop
 
 PACKAGE = conf.__package__
-KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.admin"
+KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.contrib.admin.mixin"
 #: An option, what it names, and the JOIN that this asks for.
-Found: TypeAlias = "tuple[str, object, Step]"
+Found: TypeAlias = "tuple[str, object, JoinHop]"
 
 MIXIN = (
     f"from {PACKAGE}.admin import CrossDatabaseAdminMixin;"
@@ -196,4 +196,24 @@ def _name(admin: Any) -> str:
     return f"{type(admin).__module__}.{type(admin).__qualname__}"
 
 
-CHECKS = scoped(joined)
+def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:
+    """E010: a `Meta.ordering` that JOINs another database: not one row can be listed."""
+    return [
+        checks.Error(
+            f"{model._meta.label} has Meta.ordering by {path!r}: {step},"
+            " and no database can JOIN them.",
+            hint=f"In {model._meta.label}: class Meta: ordering = ['pk']",
+            obj=model,
+            id="integrity.E010",
+        )
+        for model in _models()
+        for path in joins.ordered_by(model._meta.ordering)
+        if (step := joins.sorting(model, path))
+    ]
+
+
+def _models() -> Iterator[Model]:
+    return (model for model in apps.get_models() if not model._meta.proxy)
+
+
+CHECKS = scoped(joined, sorted_elsewhere)

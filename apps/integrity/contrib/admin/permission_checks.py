@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core import checks
 
-from .. import relations
-from ..relations import delete_graph, relation
-from .admin import DJANGO, MIXIN, OURS
-from .keys import some
-from .scope import concerns, scoped
+from ... import relations
+from ...checks.keys import some
+from ...checks.scope import concerns, scoped
+from ...relations import delete_graph, relation
+from .join_checks import DJANGO, MIXIN, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from django.apps import AppConfig
 
-    from ..relations import Model
+    from ...relations import Model
 
 ASKS, ALLOWS = "get_deleted_objects", "has_delete_permission"
 #: What Python puts into a function besides what it does.

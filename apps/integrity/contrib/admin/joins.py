@@ -12,20 +12,20 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F
 from django.db.models.constants import LOOKUP_SEP
 
-from ..relations.homes import databases_for
-from ..relations.relation import concrete
+from ...relations.homes import databases_for
+from ...relations.relation import concrete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..relations import Model
+    from ...relations import Model
 
 #: So many levels `select_related()` follows.
 LEVELS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JoinHop:
     """A JOIN from a model by one of its names to another model, in other databases."""
 
     model: Model
@@ -42,7 +42,7 @@ def apart(here: Model, there: Model) -> bool:
     return not set(databases_for(concrete(here))) <= set(databases_for(concrete(there)))
 
 
-def crossing(model: Model, path: str) -> Step | None:
+def crossing(model: Model, path: str) -> JoinHop | None:
     """The first JOIN of a lookup that cannot be done.
 
     A key is a column of its own table: "author", "author__pk", "author__isnull" join nothing.
@@ -56,7 +56,7 @@ def crossing(model: Model, path: str) -> Step | None:
             return waiting
         for info in getattr(field, "path_infos", ()):
             here, there = info.from_opts.model, info.to_opts.model
-            step = Step(here, field.name, there) if apart(here, there) else None
+            step = JoinHop(here, field.name, there) if apart(here, there) else None
             if step and not info.direct:
                 return step
             waiting, targets = waiting or step, info.target_fields
@@ -64,7 +64,7 @@ def crossing(model: Model, path: str) -> Step | None:
     return None
 
 
-def sorting(model: Model, path: str, *above: Model) -> Step | None:
+def sorting(model: Model, path: str, *above: Model) -> JoinHop | None:
     """As `crossing`, for `order_by`: a key sorts by the `Meta.ordering` of its parent, if any.
 
     Django JOINs the parent then, also where that is an ordering by its key. `above`: models
@@ -82,7 +82,7 @@ def sorting(model: Model, path: str, *above: Model) -> Step | None:
     return selecting(model, plain) or next(filter(None, below), None)
 
 
-def selecting(model: Model, path: str) -> Step | None:
+def selecting(model: Model, path: str) -> JoinHop | None:
     """The first JOIN of `select_related(path)` that cannot be done."""
     here = model
     for name in path.split(LOOKUP_SEP):
@@ -90,16 +90,18 @@ def selecting(model: Model, path: str) -> Step | None:
         if there is None:
             return None
         if apart(here, there):
-            return Step(here, name, there)
+            return JoinHop(here, name, there)
         here = there
     return None
 
 
-def selecting_all(model: Model) -> Step | None:
+def selecting_all(model: Model) -> JoinHop | None:
     """The first JOIN of `select_related()` that cannot be done; it follows no nullable key."""
     seen, level = {model}, [model]
     for _ in range(LEVELS):
-        steps = [Step(each, key.name, key.related_model) for each in level for key in _keys(each)]
+        steps = [
+            JoinHop(each, key.name, key.related_model) for each in level for key in _keys(each)
+        ]
         found = next((each for each in steps if apart(each.model, each.to)), None)
         if found:
             return found

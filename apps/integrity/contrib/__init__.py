@@ -1,0 +1,1 @@
+"""Additions that integrity itself does not need."""
