@@ -22,20 +22,13 @@ import django
 
 from sandbox import environment, servers
 
-from .result import Result
-from .stage import FULL, POSTGRESQL_SETTINGS, QUICK, Scale, Stage
+from .cases import CASES
+from .lib.result import Result
+from .lib.stage import FULL, POSTGRESQL_SETTINGS, QUICK, Scale, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: "B7" → the module that measures it.
-BENCHMARKS = {
-    path.stem.partition("_")[0].upper(): path.stem
-    for path in sorted(
-        Path(__file__).parent.glob("b[0-9]*_*.py"),
-        key=lambda path: int(path.stem.partition("_")[0][1:]),
-    )
-}
 BROKE_OFF, MISSED = 1, 3
 
 
@@ -45,7 +38,7 @@ def main() -> int:
     began, results, broken = time.time(), list[Result](), list[str]()
     with ExitStack() as stack:
         stage = _begin(stack, options)
-        from . import report
+        from .lib import report
 
         postgresql = _version()
         where, programs = report.machine(), report.versions(postgresql)
@@ -68,9 +61,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run bench", description="What the README claims.")
-    parser.add_argument(
-        "--only", type=_names, default=[*BENCHMARKS], help=f"of {', '.join(BENCHMARKS)}; all"
-    )
+    parser.add_argument("--only", type=_names, default=[*CASES], help=f"of {', '.join(CASES)}; all")
     parser.add_argument("--quick", action="store_true", help="smaller tables")
     parser.add_argument("--json", action="store_true", help="one document at the end")
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
@@ -79,8 +70,8 @@ def _options() -> argparse.Namespace:
 
 def _names(text: str) -> list[str]:
     names = [each.strip().upper() for each in text.split(",")]
-    if unknown := sorted(set(names) - set(BENCHMARKS)):
-        known = ", ".join(BENCHMARKS)
+    if unknown := sorted(set(names) - set(CASES)):
+        known = ", ".join(CASES)
         raise argparse.ArgumentTypeError(f"no benchmark {', '.join(unknown)}; known: {known}")
     return names
 
@@ -98,7 +89,7 @@ def _begin(stack: ExitStack, options: argparse.Namespace) -> Stage:
             **environment.for_django(debug=False),
             **sandbox.environment,
             **sandbox.superusers,
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.schemas.settings",
             "TMPDIR": str(temporary),
         }
     )
@@ -115,7 +106,7 @@ def _measured(name: str, stage: Stage) -> Iterator[Result]:
     """The results of one benchmark."""
     began = time.monotonic()
     progress(f"{name}: begins, load {os.getloadavg()[0]:.1f}")
-    yield from importlib.import_module(f"benchmarks.{BENCHMARKS[name]}").run(stage)
+    yield from importlib.import_module(f"benchmarks.cases.{CASES[name]}").run(stage)
     progress(f"{name}: took {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
 
 

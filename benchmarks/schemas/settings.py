@@ -16,7 +16,12 @@ from config.settings import (
     INSTALLED_APPS,
 )
 
-INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.parents", "benchmarks.children", "benchmarks.today"]
+INSTALLED_APPS = [
+    *INSTALLED_APPS,
+    "benchmarks.schemas.parents",
+    "benchmarks.schemas.children",
+    "benchmarks.schemas.today",
+]
 DATABASE_ROUTING_RULES = {**DATABASE_ROUTING_RULES, "children": "blog_db"}
 # No migrations: a benchmark makes its tables anew, and fills them before it makes their indexes.
 MIGRATION_MODULES = {"parents": None, "children": None}

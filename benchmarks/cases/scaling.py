@@ -17,19 +17,19 @@ from apps.integrity.routing import CONTROL, queue_for
 from sandbox.environment import VARIABLES
 from sandbox.proxy import Proxy
 
-from .crew import crew
-from .result import Result, interleaved, ratios, short, spread
-from .shards.acts import ITEMS
-from .shards.router import SHARDS
+from ..lib.result import Result, interleaved, ratios, short, spread
+from ..lib.shards import ITEMS
+from ..lib.workers import start_workers
+from ..schemas.shards.router import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .clients import Client
-    from .crew import Crew
-    from .stage import Stage
+    from ..lib.clients import Client
+    from ..lib.stage import Stage
+    from ..lib.workers import Workers
 
-SETTINGS = "benchmarks.shards.settings"
+SETTINGS = "benchmarks.schemas.shards.settings"
 NUMBERS = (1, 2, 4)
 MOST = max(NUMBERS)
 #: The share of a perfect scaling that counts as scaling.
@@ -56,10 +56,10 @@ def run(stage: Stage) -> Iterator[Result]:
         }
         near = {_variable(alias): url for alias, url in urls.items()}
         client = stack.enter_context(stage.client(SETTINGS, near))
-        client.ask("shards.acts.prepare")
+        client.ask("lib.shards.prepare")
         environment = {"DJANGO_SETTINGS_MODULE": SETTINGS, **away}
-        others = stack.enter_context(crew(stage.folder(), WORKERS, environment))
-        scale = Scaling(stage, client, others, proxies)
+        running = stack.enter_context(start_workers(stage.folder(), WORKERS, environment))
+        scale = Scaling(stage, client, running, proxies)
         scale.warm_up()
         for milliseconds in stage.scale.latencies:
             yield from scale.at(milliseconds, last=milliseconds == stage.scale.latencies[-1])
@@ -69,9 +69,9 @@ class Scaling:
     """Rows a second with so many workers for one database, and with so many databases."""
 
     def __init__(
-        self, stage: Stage, client: Client, others: Crew, proxies: Mapping[str, Proxy]
+        self, stage: Stage, client: Client, running: Workers, proxies: Mapping[str, Proxy]
     ) -> None:
-        self.stage, self.client, self.others, self.proxies = stage, client, others, proxies
+        self.stage, self.client, self.running, self.proxies = stage, client, running, proxies
         self.trips: dict[str, list[float]] = {}
 
     def warm_up(self) -> None:
@@ -121,7 +121,7 @@ class Scaling:
         name = "1" if databases == workers == 1 else _way(databases, workers)
         before = self._answers()
         with self._together(workers):
-            seconds: float = self.client.ask("shards.acts.cascaded", databases, number)
+            seconds: float = self.client.ask("lib.shards.cascaded", databases, number)
         rows = number * ITEMS * databases
         self.trips.setdefault(name, []).append((self._answers() - before) / rows * 1_000)
         return rows / seconds
@@ -134,12 +134,12 @@ class Scaling:
         """So many workers for the first shard."""
         helpers = SHARDS[1:workers]
         for name in helpers:
-            self.others.take(name, FIRST)
+            self.running.take(name, FIRST)
         try:
             yield
         finally:
             for name in helpers:
-                self.others.leave(name, FIRST)
+                self.running.leave(name, FIRST)
 
 
 def _way(databases: int, workers: int) -> str:

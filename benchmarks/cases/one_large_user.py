@@ -14,17 +14,17 @@ from django.db import connections
 from apps.integrity.routing import queue_for
 from tests.chaos.faults.watch import Watch
 
-from . import rows, work
-from .crew import ONE_EACH, Crew, crew
-from .originals import Original
-from .reads import Reads
-from .result import Result, interleaved, ratios, spread
+from ..lib import cascades, rows
+from ..lib.reads import Reads
+from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.snapshots import Snapshot
+from ..lib.workers import ONE_EACH, Workers, start_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .clients import Client
-    from .stage import Stage
+    from ..lib.clients import Client
+    from ..lib.stage import Stage
 
 DATABASE = "blog_db"
 QUEUE = queue_for(DATABASE)
@@ -46,10 +46,13 @@ def run(stage: Stage) -> Iterator[Result]:
     stage.clear()
     giant = Giant(stage)
     workers = {**ONE_EACH, "second": (QUEUE, 1)}
-    with stage.client("benchmarks.unkept") as today, crew(stage.folder(), workers) as others:
-        giant.crew, giant.today = others, today
+    with (
+        stage.client("benchmarks.schemas.unkept") as today,
+        start_workers(stage.folder(), workers) as running,
+    ):
+        giant.workers, giant.today = running, today
         giant.warm_up()
-        others.leave("second", QUEUE)
+        running.leave("second", QUEUE)
         took = interleaved(
             stage.scale.rounds,
             {
@@ -61,15 +64,15 @@ def run(stage: Stage) -> Iterator[Result]:
             },
             stage.tell,
         )
-    giant.original.restore()
-    giant.original.drop()
+    giant.snapshot.restore()
+    giant.snapshot.drop()
     yield from _results(giant, took)
 
 
 class Giant:
     """Each way to remove the giant's rows; gives rows a second."""
 
-    crew: Crew
+    workers: Workers
     today: Client
 
     def __init__(self, stage: Stage) -> None:
@@ -80,13 +83,13 @@ class Giant:
         self.growth: list[float] = []
         self.query = ""
         _load(stage, self.posts)
-        self.original = Original.of(DATABASE)
+        self.snapshot = Snapshot.of(DATABASE)
         self.strangers = _posts_of(STRANGER)
 
     def warm_up(self) -> None:
         """Let every worker import what it needs, and connect."""
         for _ in range(4):
-            work.cascaded(rows.users(WARM[0]), self.crew, databases=[DATABASE])
+            cascades.cascaded(rows.users(WARM[0]), self.workers, databases=[DATABASE])
 
     def one(self) -> float:
         """One worker for this database."""
@@ -98,7 +101,7 @@ class Giant:
         self._restore()
         with self._reads() as alone:
             time.sleep(ALONE_SECONDS)
-        watched = Watch(self.crew.members, DATABASE, [DATABASE])
+        watched = Watch(self.workers.members, DATABASE, [DATABASE])
         with watched as watch, self._reads() as beside:
             rate = self._cascade()
         self.alone.append(alone.p95)
@@ -111,21 +114,21 @@ class Giant:
     def two(self) -> float:
         """Two workers for this database."""
         self._restore()
-        self.crew.take("second", QUEUE)
+        self.workers.take("second", QUEUE)
         try:
             return self._cascade()
         finally:
-            self.crew.leave("second", QUEUE)
+            self.workers.leave("second", QUEUE)
 
     def limit(self) -> float:
         """One transaction, two statements."""
         self._restore()
-        return self._number / work.giant(GIANT, DATABASE)
+        return self._number / cascades.giant(GIANT, DATABASE)
 
     def django(self) -> float:
         """Django's own, on a tenth of the rows."""
         self._restore()
-        seconds: float = self.today.ask("deletes.remove_posts", TENTH[0])
+        seconds: float = self.today.ask("lib.deletes.remove_posts", TENTH[0])
         return self._number / 10 / seconds
 
     @property
@@ -133,12 +136,12 @@ class Giant:
         return self.posts * (1 + COMMENTS)
 
     def _restore(self) -> None:
-        self.original.restore()
-        work.forget()
+        self.snapshot.restore()
+        cascades.forget()
 
     def _cascade(self) -> float:
         rows.users(GIANT[0])
-        return self._number / work.cascaded(GIANT, self.crew, databases=[DATABASE])
+        return self._number / cascades.cascaded(GIANT, self.workers, databases=[DATABASE])
 
     def _reads(self) -> Reads:
         return Reads(DATABASE, "blog_post", self.strangers)

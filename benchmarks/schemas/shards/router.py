@@ -1,4 +1,4 @@
-"""Where the models of `benchmarks.shards` live; all others are left to the project's router."""
+"""Routes the models of `benchmarks.schemas.shards`; the project's router handles all others."""
 
 from __future__ import annotations
 

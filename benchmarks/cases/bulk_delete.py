@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from apps.integrity.models import Deletion
 
-from .result import Result, interleaved, ratios, spread
+from ..lib.result import Result, interleaved, ratios, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .stage import Stage
+    from ..lib.stage import Stage
 
 #: Way → settings, and what the client does first.
 WAYS = {
-    "ours": ("benchmarks.settings", ""),
-    "no-op": ("benchmarks.bare", "deletes.listen_to_nothing"),
-    "insert": ("benchmarks.bare", "deletes.insert_for_each"),
+    "ours": ("benchmarks.schemas.settings", ""),
+    "no-op": ("benchmarks.schemas.bare", "lib.deletes.listen_to_nothing"),
+    "insert": ("benchmarks.schemas.bare", "lib.deletes.insert_for_each"),
 }
 
 
@@ -32,12 +32,12 @@ def run(stage: Stage) -> Iterator[Result]:
         for way, client in clients.items():
             if first := WAYS[way][1]:
                 client.ask(first)
-            client.ask("deletes.delete_all", 1, 100)
+            client.ask("lib.deletes.delete_all", 1, 100)
         before = Deletion.objects.count()
         took = interleaved(
             stage.scale.rounds,
             {
-                way: partial(client.ask, "deletes.delete_all", 1, parents)
+                way: partial(client.ask, "lib.deletes.delete_all", 1, parents)
                 for way, client in clients.items()
             },
             stage.tell,

@@ -15,16 +15,16 @@ from django.db import connections
 
 from sandbox.processes import ProcessError, eventually
 
-from . import rows, work
-from .crew import ONE_EACH, crew
-from .result import Result, interleaved, ratios, spread
-from .today.tasks import TASKS, queue_of
+from ..lib import cascades, rows
+from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.workers import ONE_EACH, start_workers
+from ..schemas.today.tasks import TASKS, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .crew import Crew
-    from .stage import Stage
+    from ..lib.stage import Stage
+    from ..lib.workers import Workers
 
 POSTS, COMMENTS, ORDERS = 5, 2, 2
 #: Today's way has a tenth of the users: it takes as long for each, however many there are.
@@ -42,15 +42,15 @@ def run(stage: Stage) -> Iterator[Result]:
         name: (",".join(filter(None, (queues, _today(name)))), processes)
         for name, (queues, processes) in ONE_EACH.items()
     }
-    with crew(stage.folder(), workers) as others:
+    with start_workers(stage.folder(), workers) as running:
         for name in TASKS:
-            others.leave(name, queue_of(name))
+            running.leave(name, queue_of(name))
         measures = {
-            NAMES["ours"]: lambda: number / ours(number, others),
+            NAMES["ours"]: lambda: number / ours(number, running),
             NAMES["limit"]: lambda: number / _limit(number),
-            NAMES["today"]: lambda: number // SHARE / _one_by_one(number // SHARE, others),
+            NAMES["today"]: lambda: number // SHARE / _one_by_one(number // SHARE, running),
         }
-        ours(number // SHARE, others)  # the first one of a worker imports and connects
+        ours(number // SHARE, running)  # the first one of a worker imports and connects
         took = interleaved(stage.scale.rounds, measures, stage.tell)
     yield from _results(number, took)
 
@@ -65,12 +65,12 @@ def _results(number: int, took: dict[str, list[float]]) -> Iterator[Result]:
     yield Result.of("B5.limit", title, ratios(mine, limit), 0.6, at_least=True)
 
 
-def ours(number: int, others: Crew) -> float:
+def ours(number: int, running: Workers) -> float:
     """Seconds from the commit until the last cascade is done."""
     keys = rows.users(FIRST["ours"], number)
     _fill(keys)
-    seconds = work.cascaded(keys, others)
-    work.forget()
+    seconds = cascades.cascaded(keys, running)
+    cascades.forget()
     return seconds
 
 
@@ -80,15 +80,15 @@ def _limit(number: int) -> float:
 
     def remove(alias: str) -> float:
         try:
-            return work.giant(keys, alias)
+            return cascades.giant(keys, alias)
         finally:
             connections.close_all()
 
-    with ThreadPoolExecutor(len(work.CONTENT)) as pool:
-        return max(pool.map(remove, work.CONTENT))
+    with ThreadPoolExecutor(len(cascades.CONTENT)) as pool:
+        return max(pool.map(remove, cascades.CONTENT))
 
 
-def _one_by_one(number: int, others: Crew) -> float:
+def _one_by_one(number: int, running: Workers) -> float:
     keys = range(FIRST["today"], FIRST["today"] + number)
     _fill(keys)
     for key in keys:
@@ -96,13 +96,13 @@ def _one_by_one(number: int, others: Crew) -> float:
             task.apply_async(args=(key,), queue=queue_of(database))
     started = time.perf_counter()
     for database in TASKS:
-        others.take(database, queue_of(database))
+        running.take(database, queue_of(database))
     # Each queue has one process, which takes the last user last.
     last = keys[-1:]
-    over = eventually(lambda: not rows.left(last), timeout=work.LIMIT_SECONDS)
+    over = eventually(lambda: not rows.left(last), timeout=cascades.LIMIT_SECONDS)
     seconds = time.perf_counter() - started
     for database in TASKS:
-        others.leave(database, queue_of(database))
+        running.leave(database, queue_of(database))
     if not over or rows.left(keys):
         raise ProcessError("today's tasks left rows")
     return seconds

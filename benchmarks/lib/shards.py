@@ -16,7 +16,7 @@ from apps.integrity.models import Cascade, Deletion
 from apps.integrity.relations import homes
 from sandbox.processes import ProcessError, eventually
 
-from .router import SHARDS
+from ..schemas.shards.router import SHARDS
 
 if TYPE_CHECKING:
     from django.db.models import Model

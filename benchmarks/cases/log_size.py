@@ -13,14 +13,14 @@ from django.db import connections
 from apps.integrity.models import Cascade, Deletion
 from sandbox.environment import VARIABLES
 
-from .originals import Original
-from .result import Result, ratios, short, spread
+from ..lib.result import Result, ratios, short, spread
+from ..lib.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .clients import Client
-    from .stage import Stage
+    from ..lib.clients import Client
+    from ..lib.stage import Stage
 
 TARGET = 1.2
 #: Deletions that go all the way in one round.
@@ -62,7 +62,7 @@ WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique
 def run(stage: Stage) -> Iterator[Result]:
     """All of B10."""
     stage.clear()
-    empty = Original.of("default")
+    empty = Snapshot.of("default")
     url = stage.sandbox.environment[VARIABLES["default"]]
     _fill(stage, stage.scale.deletions)
     with (
@@ -77,10 +77,10 @@ def run(stage: Stage) -> Iterator[Result]:
 def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
     took: dict[str, dict[str, list[float]]] = {name: {} for name in clients}
     for client in clients.values():
-        client.ask("logs.measure")
+        client.ask("lib.log_steps.measure")
     for number in range(stage.scale.rounds):
         for name in sorted(clients, reverse=bool(number % 2)):
-            found = [clients[name].ask("logs.measure") for _ in range(TIMES)]
+            found = [clients[name].ask("lib.log_steps.measure") for _ in range(TIMES)]
             for step in TITLES:
                 middle = sorted(each[step] for each in found)[TIMES // 2]
                 took[name].setdefault(step, []).append(middle)
@@ -98,7 +98,7 @@ def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
             detail=detail,
         )
         if not result.ok:
-            detail.update(clients["full"].ask("logs.explain", step))
+            detail.update(clients["full"].ask("lib.log_steps.explain", step))
         yield result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import models
 
-from benchmarks.parents.models import Account, FewMember, Guest, HalfMember, Member
+from benchmarks.schemas.parents.models import Account, FewMember, Guest, HalfMember, Member
 
 
 def across(to: type[models.Model]) -> Any:

@@ -12,22 +12,22 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import rows
-from .result import Result, interleaved, percentile, ratios, spread
+from ..lib import rows
+from ..lib.result import Result, interleaved, percentile, ratios, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .clients import Client
-    from .stage import Stage
+    from ..lib.clients import Client
+    from ..lib.stage import Stage
 
 #: Deletes of one user in each round.
 DELETES = 20
 #: Way → settings, and what the client does first.
 WAYS = {
-    "ours": ("benchmarks.settings", ""),
-    "floor": ("benchmarks.bare", ""),
-    "handler": ("benchmarks.unkept", "deletes.delete_content_at_once"),
+    "ours": ("benchmarks.schemas.settings", ""),
+    "floor": ("benchmarks.schemas.bare", ""),
+    "handler": ("benchmarks.schemas.unkept", "lib.deletes.delete_content_at_once"),
 }
 #: Where each way's users begin.
 FIRST = {"ours": 1_001, "floor": 2_001, "handler": 3_001}
@@ -46,7 +46,7 @@ def run(stage: Stage) -> Iterator[Result]:
         for way, client in clients.items():
             if first := WAYS[way][1]:
                 client.ask(first)
-            client.ask("deletes.delete", FIRST[way] + len(sizes), DELETES)
+            client.ask("lib.deletes.delete", FIRST[way] + len(sizes), DELETES)
         for place, size in enumerate(sizes):
             found = _size(stage, clients, place, size)
             took.update({(way, size): each for way, each in found.items()})
@@ -64,7 +64,7 @@ def _size(
         if way == "handler":
             _give(key, size)
         times = 1 if way == "handler" else DELETES
-        took: list[float] = clients[way].ask("deletes.delete", key, times)
+        took: list[float] = clients[way].ask("lib.deletes.delete", key, times)
         every[way] += took
         return statistics.median(took)
 

@@ -10,13 +10,13 @@ from apps.integrity.models import Deletion
 from sandbox.environment import BROKER
 from tests.chaos.faults.brokers import FAULTS
 
-from .result import Result, interleaved, percentile, spread
+from ..lib.result import Result, interleaved, percentile, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .clients import Client
-    from .stage import Stage
+    from ..lib.clients import Client
+    from ..lib.stage import Stage
 
 ILL = ("refused", "silent", "frozen")
 WELL = "well"
@@ -36,7 +36,7 @@ def run(stage: Stage) -> Iterator[Result]:
                 name: stack.enter_context(stage.client(env={BROKER: broker.url})),
             }
             for each, client in clients.items():
-                client.ask("deletes.delete", FIRST[each], 1)
+                client.ask("lib.deletes.delete", FIRST[each], 1)
             if broker.strike is not None:
                 broker.strike()
             yield _beside(stage, name, clients)
@@ -60,4 +60,4 @@ def _beside(stage: Stage, name: str, clients: dict[str, Client]) -> Result:
 
 
 def _p95(client: Client, user: int) -> float:
-    return percentile(client.ask("deletes.delete", user, DELETES))
+    return percentile(client.ask("lib.deletes.delete", user, DELETES))

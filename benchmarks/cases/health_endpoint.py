@@ -16,12 +16,12 @@ from django.test import Client
 from apps.integrity import report
 from sandbox.processes import Process, eventually, free_port
 
-from .result import Result, percentile, ratios, short, spread
+from ..lib.result import Result, percentile, ratios, short, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .stage import Stage
+    from ..lib.stage import Stage
 
 OPEN, ASKED = 1_000_000, 200
 #: Strangers, and how often each of them asks: far more often than any probe does.
@@ -116,7 +116,7 @@ def _asked(port: int, path: str) -> list[float]:
 
 @contextmanager
 def _strangers(stage: Stage, port: int, path: str) -> Iterator[None]:
-    argv = [sys.executable, "-m", "benchmarks.strangers"]
+    argv = [sys.executable, "-m", "benchmarks.lib.http_load"]
     argv += map(str, (port, path, STRANGERS, PER_SECOND))
     asking = Process(argv, log=stage.folder() / "strangers.log", env=dict(os.environ)).start()
     try:

@@ -21,14 +21,14 @@ from . import rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .crew import Crew
+    from .workers import Workers
 
 LIMIT_SECONDS = 600.0
 PAUSE_SECONDS = 0.1
 CONTENT = ("blog_db", "shop_db")
 
 
-def cascaded(keys: range, crew: Crew, *, databases: Sequence[str] = CONTENT) -> float:
+def cascaded(keys: range, workers: Workers, *, databases: Sequence[str] = CONTENT) -> float:
     """Delete those users in one transaction; seconds from its commit until all is cascaded.
 
     Raises `ProcessError` when that never happens, and `AssertionError` when a row is left.
@@ -40,7 +40,7 @@ def cascaded(keys: range, crew: Crew, *, databases: Sequence[str] = CONTENT) -> 
         User.objects.filter(pk__in=keys).delete()
 
     def is_over() -> bool:
-        crew.check()
+        workers.check()
         return not is_open()
 
     if not eventually(is_over, timeout=LIMIT_SECONDS, pause=PAUSE_SECONDS):

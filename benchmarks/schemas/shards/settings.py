@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from apps.integrity import routing
-from benchmarks.settings import *
-from benchmarks.settings import (
+from benchmarks.schemas.settings import *
+from benchmarks.schemas.settings import (
     CELERY_TASK_QUEUES,
     DATABASE_ROUTERS,
     DATABASES,
@@ -17,8 +17,8 @@ from config.settings import database
 
 from .router import SHARDS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.shards"]
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.schemas.shards"]
 MIGRATION_MODULES = {**MIGRATION_MODULES, "shards": None}
 DATABASES = {**DATABASES, **{each: database(f"DATABASE_URL_{each.upper()}") for each in SHARDS}}
-DATABASE_ROUTERS = ["benchmarks.shards.router.ShardRouter", *DATABASE_ROUTERS]
+DATABASE_ROUTERS = ["benchmarks.schemas.shards.router.ShardRouter", *DATABASE_ROUTERS]
 CELERY_TASK_QUEUES = {**CELERY_TASK_QUEUES, **routing.task_queues(SHARDS)}

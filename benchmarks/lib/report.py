@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from .stage import Scale
 
-RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parents[1] / "results"
+README = Path(__file__).parents[2] / "README.md"
 #: Between these lines of the README stand the first figure of each benchmark, and these.
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
 HEADLINES = {"B1.10000", "B4.two", "B4.orm", "B5.limit", "B7.merge", "B10.status"}

@@ -1,7 +1,7 @@
 """Clients: processes that call what they are told, by lines, as long as their block lasts.
 
 A driver begins one and asks it again and again, so that ways can take turns without paying for a
-start each time. `python -m benchmarks.clients` is the other side.
+start each time. `python -m benchmarks.lib.clients` is the other side.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Client:
         self._process, self._log = process, log
 
     def ask(self, name: str, *given: Any, **named: Any) -> Any:
-        """What `benchmarks.<name>(*given, **named)` gives there, as in "deletes.delete".
+        """What `benchmarks.<name>(*given, **named)` gives there, as in "lib.deletes.delete".
 
         Raises `ProcessError` with the end of its log when it fails.
         """
@@ -56,7 +56,7 @@ def client(log: Path, environment: Mapping[str, str]) -> Iterator[Client]:
     with (
         log.open("ab") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.clients"],
+            [sys.executable, "-m", "benchmarks.lib.clients"],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

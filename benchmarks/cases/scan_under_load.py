@@ -18,12 +18,12 @@ from apps.integrity.models import Deletion, Scan
 from apps.integrity.scan import repair
 from sandbox.processes import eventually
 
-from .result import Result, percentile, ratios, short, spread
-from .scans import HOMES, forget
+from ..lib.result import Result, percentile, ratios, short, spread
+from ..lib.scans import HOMES, forget
 
 if TYPE_CHECKING:
-    from .orphans import Tables
-    from .stage import Stage
+    from ..lib.orphans import Tables
+    from ..lib.stage import Stage
 
 WRITERS, GAP_SECONDS = 3, 0.15
 

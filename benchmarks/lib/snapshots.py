@@ -12,13 +12,13 @@ from sandbox import environment, roles
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class Snapshot:
     """The database behind an alias. Nobody else may be connected while it is kept."""
 
     alias: str
 
     @classmethod
-    def of(cls, alias: str) -> Original:
+    def of(cls, alias: str) -> Snapshot:
         """Keep the database as it is now."""
         kept = cls(alias)
         name = kept.name

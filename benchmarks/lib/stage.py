@@ -133,7 +133,7 @@ class Stage:
         return Path(tempfile.mkdtemp(dir=self.sandbox.directory))
 
     def client(
-        self, settings: str = "benchmarks.settings", env: Mapping[str, str] | None = None
+        self, settings: str = "benchmarks.schemas.settings", env: Mapping[str, str] | None = None
     ) -> AbstractContextManager[clients.Client]:
         """A client with those settings, for the length of a block."""
         variables = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
@@ -153,7 +153,7 @@ class Stage:
         """The same, only started."""
         self._probes += 1
         log = self.sandbox.directory / f"probe-{self._probes}-{name}.log"
-        argv = [sys.executable, "-m", "benchmarks.probes", name, json.dumps([given, named])]
+        argv = [sys.executable, "-m", "benchmarks.lib.probes", name, json.dumps([given, named])]
         return Process(argv, log=log, env={**os.environ, **(env or {})}).start()
 
 

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.faults.watch import Watch
 
-from . import b5_many, orphans, rows, work
-from .children.models import FewPost, HalfPost, Post
-from .crew import ONE_EACH, crew
-from .originals import Original
-from .orphans import Tables
-from .parents.models import FewMember, HalfMember, Member
-from .result import Result, interleaved, ratios, spread
-from .scans import HOMES, Scans
+from ..lib import cascades, orphans, rows
+from ..lib.orphans import Tables
+from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.scans import HOMES, Scans
+from ..lib.snapshots import Snapshot
+from ..lib.workers import ONE_EACH, start_workers
+from ..schemas.children.models import FewPost, HalfPost, Post
+from ..schemas.parents.models import FewMember, HalfMember, Member
+from . import many_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .crew import Crew
-    from .stage import Stage
+    from ..lib.stage import Stage
+    from ..lib.workers import Workers
 
 TIMES = (1, 2, 4)
 COMMENTS = 3
@@ -39,35 +40,35 @@ def run(stage: Stage) -> Iterator[Result]:
     for times in TIMES:
         rows.content(_giant(times), posts=posts * times, comments=COMMENTS, orders=0)
     rows.analyze()
-    original = Original.of(DATABASE)
-    with crew(stage.folder(), ONE_EACH) as others:
-        work.cascaded(rows.users(10), others, databases=[DATABASE])
+    snapshot = Snapshot.of(DATABASE)
+    with start_workers(stage.folder(), ONE_EACH) as running:
+        cascades.cascaded(rows.users(10), running, databases=[DATABASE])
 
         def one(times: int) -> float:
-            original.restore()
-            work.forget()
+            snapshot.restore()
+            cascades.forget()
             rows.users(_giant(times)[0])
-            return work.cascaded(_giant(times), others, databases=[DATABASE])
+            return cascades.cascaded(_giant(times), running, databases=[DATABASE])
 
         title = f"one user with {posts * (1 + COMMENTS):,} rows"
-        yield from _grown(stage, "B8", title, one, others)
-        original.restore()
-        original.drop()
-        work.forget()
+        yield from _grown(stage, "B8", title, one, running)
+        snapshot.restore()
+        snapshot.drop()
+        cascades.forget()
         title = f"{users:,} users with a little content"
         yield from _grown(
-            stage, "B8.many", title, lambda times: b5_many.ours(users * times, others), others
+            stage, "B8.many", title, lambda times: many_users.ours(users * times, running), running
         )
     yield from _scans(stage, read)
 
 
 def _grown(
-    stage: Stage, name: str, title: str, act: Callable[[int], float], others: Crew
+    stage: Stage, name: str, title: str, act: Callable[[int], float], running: Workers
 ) -> Iterator[Result]:
     memory: dict[int, list[float]] = {times: [] for times in TIMES}
 
     def measure(times: int) -> float:
-        with Watch(others.members, "default", [DATABASE]) as watch:
+        with Watch(running.members, "default", [DATABASE]) as watch:
             seconds = act(times)
         memory[times].append(watch.growth)
         return seconds

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.strangers PORT PATH NUMBER PER_SECOND`: anonymous clients, until stopped.
+"""`python -m benchmarks.lib.http_load PORT PATH CLIENTS PER_SECOND`: anonymous HTTP clients.
 
-Each asks for the path so often, over a connection of its own, and says nothing but that it began.
+They run until they are stopped. Each sends PER_SECOND requests a second over its own connection.
+The program prints "asking" once it has started.
 """
 
 from __future__ import annotations

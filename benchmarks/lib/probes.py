@@ -1,4 +1,4 @@
-"""`python -m benchmarks.probes NAME '[[…], {…}]'`: one client in a process of its own.
+"""`python -m benchmarks.lib.probes NAME '[[…], {…}]'`: one client in a process of its own.
 
 The last line of standard output is what the function of that name gives, as JSON.
 """
@@ -185,8 +185,8 @@ def writers(count: int, seconds: float, gap: float) -> dict[str, int]:
     def write() -> None:
         from django.db import connections, transaction
 
-        from benchmarks.children.models import Visit
-        from benchmarks.parents.models import Guest
+        from benchmarks.schemas.children.models import Visit
+        from benchmarks.schemas.parents.models import Guest
 
         while time.monotonic() < until:
             with transaction.atomic(using="default"):

@@ -31,7 +31,7 @@ ONE_EACH = {
 
 
 @dataclass
-class Crew:
+class Workers:
     """Workers by name; `environment` is theirs besides ours."""
 
     directory: Path
@@ -81,13 +81,13 @@ class Crew:
 
 
 @contextmanager
-def crew(
+def start_workers(
     directory: Path,
     workers: Mapping[str, tuple[str, int]],
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Crew]:
+) -> Iterator[Workers]:
     """Those workers and beat, for the length of the block."""
-    found = Crew(directory, environment or {})
+    found = Workers(directory, environment or {})
     try:
         found.start(workers)
         found.start_beat()

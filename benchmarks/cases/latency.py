@@ -19,15 +19,15 @@ from django.db import connections, transaction
 from sandbox.processes import ProcessError, eventually
 from sandbox.servers import LOOPBACK
 
-from . import rows, work
-from .crew import ONE_EACH, crew
-from .result import Result, interleaved, percentile, ratios, spread
-from .today.tasks import nothing, queue_of
+from ..lib import cascades, rows
+from ..lib.result import Result, interleaved, percentile, ratios, spread
+from ..lib.workers import ONE_EACH, start_workers
+from ..schemas.today.tasks import nothing, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .stage import Stage
+    from ..lib.stage import Stage
 
 DATABASE = "blog_db"
 #: Users of one round.
@@ -49,7 +49,7 @@ def run(stage: Stage) -> Iterator[Result]:
     stage.clear()
     every: dict[str, list[float]] = {"ours": [], "no-op": []}
     workers = {**ONE_EACH, "blog_db": (f"{ONE_EACH['blog_db'][0]},{queue_of(DATABASE)}", 1)}
-    with crew(stage.folder(), workers), _listening() as gone, _port() as begun:
+    with start_workers(stage.folder(), workers), _listening() as gone, _port() as begun:
 
         def measure(name: str) -> float:
             act = partial(_delete, gone) if name == "ours" else partial(_publish, begun)
@@ -84,7 +84,7 @@ def _delete(gone: psycopg.Connection) -> float:
     if not list(gone.notifies(timeout=PATIENCE_SECONDS, stop_after=1)):
         raise ProcessError(f"the post was not deleted in {PATIENCE_SECONDS:g} s")
     took = time.perf_counter() - committed[0]
-    if not eventually(lambda: not work.is_open(), timeout=PATIENCE_SECONDS):
+    if not eventually(lambda: not cascades.is_open(), timeout=PATIENCE_SECONDS):
         raise ProcessError("the cascade did not end")
     return took * 1_000
 

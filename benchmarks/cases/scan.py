@@ -17,19 +17,20 @@ from django.db import connections
 
 from apps.integrity import conf
 
-from . import beside, joins, orphans
-from .children.models import FewPost, Note, Post, Visit
-from .orphans import Tables
-from .parents.models import Account, FewMember, Guest, Member
-from .result import Result, interleaved, ratios, spread
-from .scans import HOMES, LITE, Join, Scans, forget, lite_environment
-from .stage import TOGETHER
+from ..lib import joins, orphans
+from ..lib.orphans import Tables
+from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.scans import HOMES, LITE, Join, Scans, forget, lite_environment
+from ..lib.stage import TOGETHER
+from ..schemas.children.models import FewPost, Note, Post, Visit
+from ..schemas.parents.models import Account, FewMember, Guest, Member
+from . import scan_under_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .joins import Found
-    from .stage import Stage
+    from ..lib.joins import Found
+    from ..lib.stage import Stage
 
 #: Most rows for the list of all keys, which takes minutes and gigabytes for more, and for SQLite.
 MILLION = 1_000_000
@@ -60,8 +61,8 @@ def run(stage: Stage) -> Iterator[Result]:
     yield _uuid(stage)
     yield _sqlite(stage, million)
     yield from _idle(stage)
-    yield beside.interference(stage, large)
-    yield beside.stress(stage, visits)
+    yield scan_under_load.interference(stage, large)
+    yield scan_under_load.stress(stage, visits)
 
 
 def _headline(stage: Stage, large: Scans, few: Scans) -> Iterator[Result]:

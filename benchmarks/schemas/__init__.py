@@ -1,0 +1,1 @@
+"""Settings and models that the benchmarks run with."""
