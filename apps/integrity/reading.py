@@ -21,7 +21,7 @@ from .exceptions.loggers import logger_of
 from .models import Deletion
 from .relations import keys, stored
 from .relations.columns import columns_of
-from .relations.generic import condition, lookups, narrowed
+from .relations.generic import content_type_condition, lookups, with_content_type
 from .relations.policies import Policy
 from .relations.relation import primary_key
 
@@ -74,7 +74,7 @@ def alive(rows: Rows) -> Rows:
     deletions = [each for alias in logs for each in _open_deletions(alias)]
     for relation in cascading:
         if gone := list(_held_keys(relation, deletions)):
-            field = narrowed(relation).field
+            field = with_content_type(relation).field
             rows = rows.exclude(stored.referring(field, gone, rows.db), **lookups(field))
     return rows
 
@@ -154,8 +154,11 @@ def _validate(
     names = {name for each in columns_of(relation.field) for name in (each.name, each.attname)}
     if raw or (update_fields is not None and not names & {*update_fields}):
         return
-    field = narrowed(relation).field
-    if any(getattr(instance, each.attname) != held for each, held in condition(field).items()):
+    field = with_content_type(relation).field
+    if any(
+        getattr(instance, each.attname) != held
+        for each, held in content_type_condition(field).items()
+    ):
         return  # it refers to a row of another model
     value = getattr(instance, field.attname)
     if value is None or hasattr(value, "resolve_expression"):

@@ -23,7 +23,7 @@ from .exceptions import NotDrained
 from .queues import dispatch
 from .queues.base import Job, work_once
 from .relations import plan, stored
-from .relations.generic import condition, narrowed
+from .relations.generic import content_type_condition, with_content_type
 from .relations.keys import format_key, to_stored
 from .relations.policies import Policy
 from .scan import scan_pass
@@ -120,7 +120,7 @@ def _orphans(relation: Relation, database: str) -> str:
     """What the relation's rows in that database lack, in a line; or ""."""
     for alias in (database, *relation.parent_databases):
         reach(alias)
-    relation = narrowed(relation)
+    relation = with_content_type(relation)
     keys = list(_absent(relation, database))
     if not keys:
         return ""
@@ -157,7 +157,7 @@ def assert_cascades(
     relation `name` that refers to it. Raises `AssertionError` where the rows do anything else, or
     where the factories do; `UnknownName`; `NotDrained` where the policy cannot be carried out.
     """
-    relation = narrowed(relations.catalogue().relation(name))
+    relation = with_content_type(relations.catalogue().relation(name))
     gone, kept = parent(), parent()
     key, other = (getattr(each, relation.target.attname) for each in (gone, kept))
     if key == other:
@@ -172,7 +172,7 @@ def assert_cascades(
     _delete(gone, relation)
     drain()
     living = lookups.existing(relation.target, {0: key, 1: other}, relation.parent_databases)
-    if living != ({0, 1} if relation.policy.checked_at_once else {1}):
+    if living != ({0, 1} if relation.policy.protects else {1}):
         left = [str((key, other)[each]) for each in sorted(living)]
         raise AssertionError(f"parents left after deleting {_named(relation, key)}: {left}")
     if wrong := _difference(_expected(relation, before, held), _rows(relation)):
@@ -187,7 +187,7 @@ def _named(relation: Relation, key: Any) -> str:
 
 def _rows(relation: Relation) -> dict[Row, Any]:
     """Each row of the child, and the key that it holds; None where that is of another model."""
-    besides = condition(relation.field)
+    besides = content_type_condition(relation.field)
     names = [each.attname for each in (relation.field, *besides)]
     return {
         (alias, pk): stored.prepare(relation.field, key, alias)
@@ -215,12 +215,12 @@ def _delete(instance: Model, relation: Relation) -> None:
             if isinstance(error, ProtectedError)
             else error.restricted_objects
         )
-        if not relation.policy.checked_at_once or not any(
+        if not relation.policy.protects or not any(
             isinstance(each, relation.child) for each in refused
         ):
             raise
     else:
-        if relation.policy.checked_at_once:
+        if relation.policy.protects:
             raise AssertionError(
                 f"{relation.label} is {relation.policy}, and {label} was deleted all the same"
             )
@@ -228,7 +228,7 @@ def _delete(instance: Model, relation: Relation) -> None:
 
 def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row, Any]:
     """What the policy makes of the rows when the parent `key` is gone."""
-    if relation.policy.checked_at_once or relation.policy is Policy.DO_NOTHING:
+    if relation.policy.protects or relation.policy is Policy.DO_NOTHING:
         return before
     if relation.policy is Policy.CASCADE:
         return {row: held for row, held in before.items() if held != key}

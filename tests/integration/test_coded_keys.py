@@ -223,7 +223,7 @@ def test_a_key_that_would_be_taken_for_another_is_refused() -> None:
         home = "default"
 
     pk = Lossy._meta.pk
-    assert not stored.is_plain(pk)
+    assert not stored.converts_as_django(pk)
     with pytest.raises(InvalidKey, match=r"coded\.Lossy\.id: its value_to_string"):
         format_key(pk, 3)
     message = round_trips._problem(pk, "default", triggers=False)

@@ -307,7 +307,7 @@ class TestContentTypes:
     def test_a_relation_of_another_kind_is_not_asked_about(self, captured: Captured) -> None:
         relation = relations.catalogue().relation("blog.Post.author")
         with captured:
-            assert generic.narrowed(relation) is relation
+            assert generic.with_content_type(relation) is relation
         assert not any(captured[alias] for alias in connections)
 
 
@@ -509,7 +509,7 @@ class TestStatements:
     def test_a_step_has_keys_of_that_model_alone(
         self, form: KeyReader, label: str, row: Callable[[type, int], Any]
     ) -> None:
-        relation = generic.narrowed(relations.catalogue().relation(label))
+        relation = generic.with_content_type(relations.catalogue().relation(label))
         [child] = relation.child_databases
         for model, key in ((Plant, 1), (Weed, 2), (Plant, 3), (Plant, 3), (Weed, 4), (Weed, 3)):
             row(model, key)
@@ -524,7 +524,7 @@ class TestStatements:
     def test_a_row_that_moved_to_another_model_where_none_can_be_locked(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        field = generic.narrowed(relations.catalogue().relation(LEAVES)).field
+        field = generic.with_content_type(relations.catalogue().relation(LEAVES)).field
         moved, _ = leaf(Plant, 7), leaf(Plant, 7)
         find = PortableRows.lock_rows
 
@@ -539,7 +539,7 @@ class TestStatements:
 
     @pytest.mark.parametrize("form", [PostgreSQLRows(), PortableRows()])
     def test_each_sees_and_deletes_rows_of_that_model_alone(self, form: RowBackend) -> None:
-        field = generic.narrowed(relations.catalogue().relation(PLANTS)).field
+        field = generic.with_content_type(relations.catalogue().relation(PLANTS)).field
         mine = note(Plant, 7)
         others = [note(Weed, key) for key in (7, 8)]
         with transaction.atomic(using="test_left"):
@@ -555,7 +555,7 @@ class TestStatements:
         key = uuid4()
         for model in (Weed, Weed, Stone):
             Chisel.objects.create(content_type_id=id_of(model), object_id=key)
-        field = generic.narrowed(relation).field
+        field = generic.with_content_type(relation).field
         found = form.update_rows(field, [key], None, 1, using="test_left", skip_locked=False)
         assert found == {key: 1}
 
@@ -595,7 +595,7 @@ def test_the_index_leads_to_the_rows_of_each_key(
     if analyzed:
         with connections["test_left"].cursor() as cursor:
             cursor.execute("ANALYZE left_note")
-    relation = generic.narrowed(relations.catalogue().relation(PLANTS))
+    relation = generic.with_content_type(relations.catalogue().relation(PLANTS))
     form = PostgreSQLRows()
     with transaction.atomic(using="test_left"):
         with captured:

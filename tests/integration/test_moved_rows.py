@@ -55,7 +55,7 @@ def update(field: Any, key: Any, using: str) -> Counter[Any]:
 
 
 def generic_key(label: str) -> Any:
-    return generic.narrowed(relations.catalogue().relation(label)).field
+    return generic.with_content_type(relations.catalogue().relation(label)).field
 
 
 def left_alone(change: Callable[[], Counter[Any]], move: str, using: str) -> Counter[Any]:
@@ -115,7 +115,7 @@ def test_so_is_one_that_moves_to_a_parent_of_another_model(
     change: Callable[..., Counter[Any]], model: Any, label: str
 ) -> None:
     field = generic_key(label)
-    [(_, own)] = generic.condition(field).items()
+    [(_, own)] = generic.content_type_condition(field).items()
     key: Any = {Note: 7, Fence: "7", Chisel: uuid.uuid4()}[model]
     moved, _ = (model.objects.create(content_type_id=own, object_id=key) for _ in range(2))
     table = model._meta.db_table

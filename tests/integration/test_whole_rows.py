@@ -160,7 +160,7 @@ def test_a_row_with_more_leaves_than_a_statement_may_touch_goes_in_parts(
     assert max(step.count("DELETE FROM") for step in steps) < 10
 
 
-def test_where_a_key_is_checked_at_once_the_leaves_go_first(
+def test_where_a_key_is_protects_the_leaves_go_first(
     converge: Converge, captured: Captured
 ) -> None:
     """As in tables that somebody made by hand: a foreign key that is not deferrable."""

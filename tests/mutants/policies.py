@@ -6,8 +6,8 @@ from .mutation import Mutation
 from .paths import (
     ADOPTION,
     DISCOVERY,
+    DRY_RUN,
     PLAN,
-    POLICIES,
     PROTECTED_GRAPH,
     PROTECTED_READS,
     STEPS,
@@ -35,7 +35,7 @@ MUTATIONS = (
         "G2: rows of a DO_NOTHING key are deleted",
         DISCOVERY,
         "if each.policy.cascades",
-        "if not each.policy.checked_at_once",
+        "if not each.policy.protects",
         (f"{T_RELATIONS}::test_cascades_go_along_policies_that_leave_work",),
     ),
     Mutation(
@@ -49,7 +49,7 @@ MUTATIONS = (
     Mutation(
         "policy-chooses-rows",
         "G2: a policy that keeps some of the rows is taken for one that deletes all",
-        POLICIES,
+        DRY_RUN,
         "if objs is not self.rows:",
         "if False:",
         (f"{T_POLICIES}::test_what_cannot_be_carried_out_is_refused_with_the_remedy",),

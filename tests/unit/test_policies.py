@@ -10,7 +10,7 @@ from django.db import connections, models
 from apps.integrity import relations
 from apps.integrity.checks import keys
 from apps.integrity.exceptions import UnusablePolicy
-from apps.integrity.relations import policies
+from apps.integrity.relations import dry_run, policies
 from apps.integrity.relations.policies import Policy
 from tests import wrappers
 from tests.kinds.left import models as left
@@ -42,22 +42,22 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_wrapper_is_what_it_wraps(declare: Any, wrap: Any, policy: Any) -> None:
     field = declare(wrap(policy))
     assert policies.policy_of(field) is Policy(policy.__name__)
-    assert policies.unusable(field, "test_left") == ""
+    assert dry_run.unusable(field, "test_left") == ""
 
 
 @pytest.mark.parametrize("wrap", wrappers.TRANSPARENT[:-1], ids=name_of)
 def test_a_wrapped_value_is_a_value(declare: Any, wrap: Any) -> None:
     field = declare(wrap(models.SET(left.called)))
     assert policies.policy_of(field) is Policy.SET
-    assert policies.unusable(field, "test_left") == ""
+    assert dry_run.unusable(field, "test_left") == ""
 
 
 def test_only_what_equals_djangos_own_does_nothing_else(declare: Any) -> None:
     for plain in (*POLICIES, models.SET(1), models.SET(left.called)):
-        assert policies.is_plain(declare(plain))
-    assert policies.is_plain(declare(wrappers.PolymorphicGuard(models.CASCADE)))
+        assert policies.is_builtin(declare(plain))
+    assert policies.is_builtin(declare(wrappers.PolymorphicGuard(models.CASCADE)))
     for other in (wrappers.logged(models.CASCADE), wrappers.logged(models.SET(1)), left.put_custom):
-        assert not policies.is_plain(declare(other))
+        assert not policies.is_builtin(declare(other))
 
 
 def test_a_field_may_deconstruct_to_what_it_means(declare: Any) -> None:
@@ -84,10 +84,10 @@ def test_what_cannot_be_carried_out_is_refused_with_the_remedy(
 ) -> None:
     field = declare(on_delete)
     with pytest.raises(UnusablePolicy) as caught:
-        policies.require_usable(field, "left.Nulled.giver", "test_left")
+        dry_run.require_usable(field, "left.Nulled.giver", "test_left")
     text = str(caught.value)
     assert text.startswith("left.Nulled.giver: its on_delete, ")
-    assert policies.callable_name(on_delete) in text
+    assert dry_run.callable_name(on_delete) in text
     assert "Declare one of Django's policies" in text
 
 
@@ -96,7 +96,7 @@ def test_e015_says_so_and_names_the_function(declare: Any, on_delete: Any) -> No
     relation = relations.catalogue().relation("left.Nulled.giver")
     field = declare(on_delete)
     [found] = [each for each in keys.problems(relation) if each.id == "integrity.E015"]
-    assert policies.callable_name(on_delete) in found.msg
+    assert dry_run.callable_name(on_delete) in found.msg
     assert "left.Nulled.giver" in found.msg
     assert found.obj is field
 
@@ -110,7 +110,7 @@ def test_e015_is_silent_for_a_function_that_sets_a_value(declare: Any) -> None:
 def test_a_trial_asks_no_database_and_leaves_the_connections_as_they_were(declare: Any) -> None:
     # No mark of pytest-django: a query would raise here, and the reason would be another one.
     before = {alias: dict(vars(connections[alias])) for alias in connections}
-    assert "it asks a database" in policies.unusable(declare(wrappers.value_by_query), "test_left")
+    assert "it asks a database" in dry_run.unusable(declare(wrappers.value_by_query), "test_left")
     assert {alias: dict(vars(connections[alias])) for alias in connections} == before
 
 
@@ -118,4 +118,4 @@ def test_a_function_that_djangos_set_would_call_may_ask_a_database(declare: Any)
     def first() -> Any:
         return left.Giver.objects.values_list("pk", flat=True).first()
 
-    assert policies.unusable(declare(wrappers.logged(models.SET(first))), "test_left") == ""
+    assert dry_run.unusable(declare(wrappers.logged(models.SET(first))), "test_left") == ""

@@ -167,7 +167,7 @@ def test_each_on_delete_has_its_policy(on_delete: Any, policy: Policy) -> None:
 
 
 def test_policies_are_told_apart_by_when_they_act() -> None:
-    at_once = {each for each in Policy if each.checked_at_once}
+    at_once = {each for each in Policy if each.protects}
     later = {each for each in Policy if each.cascades}
     assert at_once == {Policy.PROTECT, Policy.RESTRICT}
     assert set(Policy) - at_once - later == {Policy.DO_NOTHING}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from ..relations.generic import condition
+from ..relations.generic import content_type_condition
 
 if TYPE_CHECKING:
     from ..relations import Field
@@ -34,5 +34,5 @@ def extra_conditions(field: Field, row: str, using: str) -> str:
     """
     return "".join(
         f" AND {row}.{names_of(column, using)['key']} = {int(value)}"
-        for column, value in condition(field).items()
+        for column, value in content_type_condition(field).items()
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from ..relations.keys import writes_text
-from ..relations.stored import is_plain
+from ..relations.stored import converts_as_django
 
 if TYPE_CHECKING:
     from ..relations.relation import ForeignKey
@@ -62,7 +62,9 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     A packed reader serves where both are of one engine and write the keys alike.
     """
     vendors = {connections[child].vendor, connections[parent].vendor}
-    if writes_text(field) or not (is_plain(field) and is_plain(field.target_field)):
+    if writes_text(field) or not (
+        converts_as_django(field) and converts_as_django(field.target_field)
+    ):
         vendors = set()
     if vendors == {"postgresql"}:
         from .postgresql.keys import PostgreSQLKeys

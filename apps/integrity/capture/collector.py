@@ -24,7 +24,8 @@ from django.apps import apps
 from django.db import models
 
 from ..relations import delete_graph
-from ..relations.policies import declared_on_delete, require_usable
+from ..relations.dry_run import require_usable
+from ..relations.policies import declared_on_delete
 from . import protection
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class AdoptedOnDelete(StandIn):
         self.relation = relation
         self.asks = asks
         #: Whether the Collector has nothing to ask.
-        self.passed_over = relation.plain and not asks
+        self.passed_over = relation.has_builtin_policy and not asks
 
     def __call__(self, collector: Collector, field: ForeignKey, *_: Any) -> None:
         """Called by the Collector, which raises what other databases refuse when it is complete.

@@ -41,8 +41,8 @@ _said: list[tuple[object, object]] = []
 
 def install() -> None:
     """Discover the relations, adopt their fields, connect the capture; and follow changes."""
-    if follow not in discovery.followers:
-        discovery.followers.append(follow)
+    if follow not in discovery.observers:
+        discovery.observers.append(follow)
     setting_changed.connect(_renew, dispatch_uid="integrity.installation")
     class_prepared.connect(_forget, dispatch_uid="integrity.installation")
     discovery.forget()

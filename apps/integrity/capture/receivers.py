@@ -30,7 +30,7 @@ from ..exceptions.loggers import logger_of
 from ..failpoints import Failpoint
 from ..models import Deletion
 from ..relations import discovery, relation
-from ..relations.columns import origin
+from ..relations.columns import underlying_field
 from ..relations.homes import databases_for
 from ..relations.keys import format_key, parse_key
 from ..signals import deletion_recorded
@@ -184,7 +184,7 @@ def pending(
 def _texts(field: relations.Field, key: Any) -> list[str]:
     """Return how the log may have that key: a decimal, with all of its places, too."""
     texts = [format_key(field, key)]
-    if isinstance(decimal := origin(field), models.DecimalField):
+    if isinstance(decimal := underlying_field(field), models.DecimalField):
         places = Decimal(1).scaleb(-decimal.decimal_places)
         with suppress(InvalidOperation):  # it has more digits than the field
             texts.append(format_key(field, key.quantize(places)))

@@ -117,7 +117,7 @@ def require(catalogue: Catalogue) -> None:
                     f" ({connections[using].vendor}): only PostgreSQL has them. Give it 'signal'"
                 )
         for field in (relation.primary_key(model), *discovery.targets(model)):
-            if columns.origin(field).get_internal_type() not in KEYS:
+            if columns.underlying_field(field).get_internal_type() not in KEYS:
                 raise InvalidSetting(
                     f"INTEGRITY['capture'] asks for a trigger on {label}, but the text of"
                     f" {relation.label(field)} in PostgreSQL differs from Python's."

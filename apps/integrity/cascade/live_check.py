@@ -37,7 +37,7 @@ from django.db import transaction
 
 from .. import backends, conf, log, relations
 from ..relations import stored
-from ..relations.generic import narrowed
+from ..relations.generic import with_content_type
 from ..relations.keys import parse_key, to_stored, writes_text
 from ..relations.relation import primary_key
 
@@ -57,14 +57,14 @@ def relations_of(claim: Claim) -> tuple[Relation, ...]:
 class Held:
     """The cascades of a claim that still have to be dealt with.
 
-    Each asks the content types of generic relations anew, and raises what `narrowed` does.
+    Each asks the content types of generic relations anew, and raises what `with_content_type` does.
     """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = primary_key(self.parent)
-        self.relations = tuple(map(narrowed, relations_of(claim)))
+        self.relations = tuple(map(with_content_type, relations_of(claim)))
         self.cascades = {each.id: each for each in claim.cascades}
         homes = (home for each in self.relations for home in each.parent_databases)
         self.row_backends = {

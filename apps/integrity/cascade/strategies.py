@@ -17,10 +17,10 @@ from .. import backends
 from ..exceptions import InvalidKey, UnusablePolicy
 from ..exceptions.failures import contained
 from ..relations import relation, stored
+from ..relations.dry_run import require_usable
 from ..relations.homes import databases_for
 from ..relations.keys import from_stored
 from ..relations.plan import Strategy, replacement
-from ..relations.policies import require_usable
 from ..relations.stored import with_keys
 from .trees import delete_trees
 

@@ -9,7 +9,7 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, models
 
 from .. import relations
-from ..relations import homes, policies
+from ..relations import dry_run, homes, policies
 from ..relations.columns import columns_of
 from .scope import scoped
 
@@ -139,11 +139,11 @@ def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
 
 def _unusable(relation: Relation) -> Iterator[checks.CheckMessage]:
     """E015: nobody can tell what the policy is, so every delete of the parent is refused."""
-    if reason := policies.unusable(relation.field, relation.child_databases[0]):
+    if reason := dry_run.unusable(relation.field, relation.child_databases[0]):
         yield checks.Error(
             f"{relation.label}: {reason}. Every delete of a {relation.parent._meta.label} is"
             " refused.",
-            hint=f"{policies.REMEDY}.",
+            hint=f"{dry_run.REMEDY}.",
             obj=relation.field,
             id="integrity.E015",
         )

@@ -9,7 +9,7 @@ from django.db import models
 
 from .. import relations
 from ..relations import relation
-from ..relations.columns import origin
+from ..relations.columns import underlying_field
 from .keys import some
 from .scope import scoped
 
@@ -36,7 +36,7 @@ def is_natural(target: Field) -> bool:
     numbers that no form shows (`editable=False`: a key made in `save()`). A multi-table child's key
     is its parent's.
     """
-    field = origin(target)
+    field = underlying_field(target)
     by_function = field.has_default() and callable(field.default)
     made = by_function or field.db_default is not models.NOT_PROVIDED
     hidden = isinstance(field, models.IntegerField) and not field.editable

@@ -13,7 +13,7 @@ from django.db import connections
 
 from .. import conf, relations
 from ..relations import keys, stored
-from ..relations.columns import origin
+from ..relations.columns import underlying_field
 from ..relations.relation import label, primary_key
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def returning(**_: Any) -> list[checks.CheckMessage]:
 def _fields(relation: Relation) -> Iterator[tuple[Field, str]]:
     """The fields of the relation's keys, each with an alias where its values are."""
     home = relation.parent_databases[0]
-    yield origin(primary_key(relation.parent)), home
-    yield origin(relation.target), home
-    yield origin(relation.field), relation.child_databases[0]
+    yield underlying_field(primary_key(relation.parent)), home
+    yield underlying_field(relation.target), home
+    yield underlying_field(relation.field), relation.child_databases[0]
 
 
 def _problem(field: Field, alias: str, *, triggers: bool) -> checks.CheckMessage | None:
-    if stored.is_plain(field):
+    if stored.converts_as_django(field):
         return None
     for held, value in _loaded(field, alias):
         text = _text(field, value)

@@ -13,7 +13,7 @@ from ..relations import plan, policies
 from ..relations.columns import generic_of
 from ..relations.homes import databases_for
 from ..relations.relation import concrete, label
-from ..relations.resolve import points_anywhere
+from ..relations.resolve import is_generic_foreign_key
 from .keys import in_database, some
 from .scope import scoped
 
@@ -106,7 +106,7 @@ def pointing_anywhere(**_: Any) -> list[checks.CheckMessage]:
         )
         for model in _models()
         for field in model._meta.private_fields
-        if points_anywhere(field) and field.model is model and not _is_declared(field)
+        if is_generic_foreign_key(field) and field.model is model and not _is_declared(field)
         if (elsewhere := _parents_apart_from(model, but=field.ct_field))
     ]
 
@@ -120,7 +120,7 @@ def _is_declared(field: Any) -> bool:
 
 def _setting(child: Model, fk_field: str, parent: Model) -> str:
     """What goes into the settings, for a GenericForeignKey with that column."""
-    pointers = (each for each in child._meta.private_fields if points_anywhere(each))
+    pointers = (each for each in child._meta.private_fields if is_generic_foreign_key(each))
     names = [each.name for each in pointers if each.fk_field == fk_field] or ["content_object"]
     return (
         f'INTEGRITY = {{"relations": [Relation("{child._meta.label}.{names[0]}",'

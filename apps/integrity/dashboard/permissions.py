@@ -111,7 +111,7 @@ def _asking(graph: Graph, doubtful: set[Model]) -> Graph:
 
     def edges() -> Iterator[Edge]:
         for edge in (each for below in graph.below.values() for each in below):
-            if not edge.asked:
+            if not edge.may_refuse:
                 yield edge
                 if edge.child in doubtful:
                     yield dataclasses.replace(edge, policy=Policy.PROTECT)

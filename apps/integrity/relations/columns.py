@@ -130,7 +130,7 @@ def columns_of(field: Field) -> tuple[Field, ...]:
 
 def _column(given: declared.Relation) -> Column:
     named, parent = resolve.field_of(given.field), resolve.parent_of(given.parent)
-    generic = _generic(named, parent, given) if resolve.points_anywhere(named) else None
+    generic = _generic(named, parent, given) if resolve.is_generic_foreign_key(named) else None
     field = named if generic is None else resolve.own_column(named.model, named.fk_field)
     if generic is None and given.content_types:
         raise resolve.invalid(f"{given.field}: content_types is for a GenericForeignKey only")
@@ -142,7 +142,7 @@ def _column(given: declared.Relation) -> Column:
     column.target_field, column.generic, column.label = target, generic, resolve.label_of(field)
     if generic is not None:
         column.label = f"{resolve.label_of(named)}@{generic.model._meta.label}"
-    column.writes_text = isinstance(field, TEXT) and not isinstance(origin(target), TEXT)
+    column.writes_text = isinstance(field, TEXT) and not isinstance(underlying_field(target), TEXT)
     column.remote_field = models.ManyToOneRel(
         cast("models.ForeignKey[Any, Any]", column),
         parent,
@@ -185,7 +185,7 @@ def _generic(named: Any, parent: Model, given: declared.Relation) -> Generic:
 
 def _require_type(field: Field, target: Field) -> None:
     """Refuse a column that can hold no key of the parent's."""
-    kind = origin(target)
+    kind = underlying_field(target)
     wanted: tuple[type[Field], ...] = (type(kind),)
     if isinstance(kind, TEXT):
         wanted = TEXT
@@ -207,7 +207,7 @@ def _require_type(field: Field, target: Field) -> None:
         )
 
 
-def origin(target: Field) -> Field:
+def underlying_field(target: Field) -> Field:
     """The field whose type a key has: that of a multi-table child's key is its parent's."""
     while isinstance(target, models.ForeignKey):
         target = target.target_field

@@ -49,9 +49,9 @@ class Edge:
     generic: Any = None
 
     @property
-    def asked(self) -> bool:
+    def may_refuse(self) -> bool:
         """Whether rows along it may refuse the delete."""
-        return self.policy.checked_at_once
+        return self.policy.protects
 
     def databases(self, parents: str) -> tuple[str, ...]:
         """Where the rows may be that refer to a parent in the database `parents`."""
@@ -72,7 +72,7 @@ class Graph:
         asked = []
         for edge in edges:
             self.below[edge.parent].append(edge)
-            if edge.asked:
+            if edge.may_refuse:
                 asked.append(edge)
             else:
                 self.above[edge.child].append(edge)
@@ -86,13 +86,11 @@ class Graph:
     def asks(self, relation: Relation) -> bool:
         """Whether a delete of the relation's parent has something to ask because of it."""
         policy = relation.policy
-        return policy.checked_at_once or (
-            policy is Policy.CASCADE and relation.child in self.leading
-        )
+        return policy.protects or (policy is Policy.CASCADE and relation.child in self.leading)
 
     def follow(self, model: Model) -> list[Edge]:
         """The edges that lead from the model to something that is asked."""
-        return [edge for edge in self.below[model] if edge.asked or edge.child in self.asking]
+        return [edge for edge in self.below[model] if edge.may_refuse or edge.child in self.asking]
 
     def leaving(self, model: Model) -> list[Edge]:
         """Those into other databases that matter to the delete of a row that Django collected."""
@@ -100,7 +98,7 @@ class Graph:
 
     def towards(self, model: Model) -> list[Edge]:
         """The edges of the model along which rows are looked at."""
-        return [edge for edge in self.below[model] if edge.asked or edge.child in self.leading]
+        return [edge for edge in self.below[model] if edge.may_refuse or edge.child in self.leading]
 
     def nested(self, edge: Edge) -> bool:
         """Whether the server can follow it by itself; see Note [Carried]."""
@@ -110,7 +108,7 @@ class Graph:
         """The models of which rows may go along a path through another database."""
         near = self._under(collected)
         crossing = (edge for model in near for edge in self.below[model] if edge.relation)
-        return self._under(edge.child for edge in crossing if not edge.asked)
+        return self._under(edge.child for edge in crossing if not edge.may_refuse)
 
     def _cascades(self) -> Iterator[Edge]:
         return (edge for model in self.leading for edge in self.above[model])
@@ -123,7 +121,7 @@ class Graph:
 
     def _under(self, found: Iterable[Model]) -> set[Model]:
         return _closure(
-            found, lambda model: (edge.child for edge in self.below[model] if not edge.asked)
+            found, lambda model: (edge.child for edge in self.below[model] if not edge.may_refuse)
         )
 
 
@@ -151,7 +149,7 @@ def graph_of(catalogue: Catalogue) -> Graph:
 def _edges(catalogue: Catalogue) -> Iterator[Edge]:
     crossing = {each.label for each in catalogue.relations}
     for relation in catalogue.relations:
-        if relation.policy.checked_at_once or relation.policy is Policy.CASCADE:
+        if relation.policy.protects or relation.policy is Policy.CASCADE:
             yield _of_relation(relation)
     for model in apps.get_models(include_auto_created=True):
         if not model._meta.proxy:
@@ -195,7 +193,7 @@ def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
     if set(homes.databases_for(parent)) != set(homes.databases_for(child)):
         return  # to content types of an unknown database
     target: str = field.target_field.attname
-    if policy.checked_at_once or policy is Policy.CASCADE:
+    if policy.protects or policy is Policy.CASCADE:
         yield Edge(
             parent=parent,
             source=target,

@@ -28,7 +28,7 @@ def tables_of(graph: Graph, model: Model, home: str) -> Iterator[tuple[Edge, Mod
             if edge.generic is not None:
                 column: Any = edge.child._meta.get_field(edge.generic.content_type_field_name)
                 yield edge, column.remote_field.model, database
-            if (edge, database) not in seen and not edge.asked:
+            if (edge, database) not in seen and not edge.may_refuse:
                 seen.add((edge, database))
                 waiting += ((below, database) for below in graph.towards(edge.child))
             if edge.policy is Policy.RESTRICT:

@@ -17,9 +17,7 @@ from ..exceptions import InvalidSetting, UnknownName
 from .columns import Column, columns, generic_of
 from .content_types import ContentTypeKeys, UnknownHome
 from .homes import databases_for
-from .policies import (
-    policy_of,
-)
+from .policies import policy_of
 from .relation import Field, ForeignKey, Model, Relation, concrete, label, primary_key
 
 if TYPE_CHECKING:
@@ -218,7 +216,7 @@ def _require_its_content_types(relation: Relation) -> None:
 
 
 #: Called with each catalogue that is discovered, before anybody gets it.
-followers: list[Callable[[Catalogue], None]] = []
+observers: list[Callable[[Catalogue], None]] = []
 #: The catalogue of this process, or nothing yet.
 _known: list[Catalogue] = []
 
@@ -235,7 +233,7 @@ def catalogue() -> Catalogue:
 
 def replace(found: Catalogue) -> None:
     """Let this be the catalogue of the process."""
-    for follow in followers:
+    for follow in observers:
         follow(found)
     _known[:] = [found]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .relation import Field, Relation
 
 
-def narrowed(relation: Relation) -> Relation:
+def with_content_type(relation: Relation) -> Relation:
     """The relation, with the id as it is now. One query; none for a relation of any other kind.
 
     Raises `MissingContentType`, or the errors of the database that it asks.
@@ -52,7 +52,7 @@ def _id(generic: Generic, relation: str) -> int:
     raise MissingContentType(relation, meta.label, generic.content_types)
 
 
-def condition(field: Field) -> dict[Field, int]:
+def content_type_condition(field: Field) -> dict[Field, int]:
     """What a row must hold, beside its key, to refer through `field`. See Note [Narrowed].
 
     Raises `ValueError` for a generic relation that is not narrowed.
@@ -67,7 +67,7 @@ def condition(field: Field) -> dict[Field, int]:
 
 def lookups(field: Field, path: str = "") -> dict[str, int]:
     """The same for the ORM, where `path` leads to the rows."""
-    return {f"{path}{each.attname}": held for each, held in condition(field).items()}
+    return {f"{path}{each.attname}": held for each, held in content_type_condition(field).items()}
 
 
 def rows_of(field: Field, using: str) -> QuerySet[Any]:

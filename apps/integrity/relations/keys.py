@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from ..exceptions import InvalidKey
 from . import stored
-from .columns import Column, origin
+from .columns import Column, underlying_field
 from .homes import databases_for
 from .relation import Field, ForeignKey, Relation, label
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from django.db import models
 
 
-def suspected(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
+def suspect_value(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
     """The value that a suspect's rows hold: a parent's key, or its `to_field`.
 
     None where a migration has made another field of it, or one that cannot hold it.
@@ -60,8 +60,8 @@ def format_key(field: Field, value: Any) -> str:
     Raises `InvalidKey`, naming the field, where it would be taken for another key. Only fields of a
     project's own can do that.
     """
-    kind, text = origin(field), text_of(field, value)
-    if not (stored.is_plain(kind) or _is_read_back(kind, value, text)):
+    kind, text = underlying_field(field), text_of(field, value)
+    if not (stored.converts_as_django(kind) or _is_read_back(kind, value, text)):
         raise InvalidKey(
             f"{label(field)}: its value_to_string() writes a key of which to_python() and"
             " get_prep_value() make another one, or none. See `manage.py check`"
@@ -71,7 +71,7 @@ def format_key(field: Field, value: Any) -> str:
 
 def text_of(field: Field, value: Any) -> str:
     """Return what the field itself writes of a key; see `format_key`."""
-    kind = origin(field)
+    kind = underlying_field(field)
     return kind.value_to_string(cast("models.Model", SimpleNamespace(**{kind.attname: value})))
 
 

@@ -19,9 +19,10 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
 from ..exceptions import UnusablePolicy
+from .dry_run import dry_run, value_set
 from .homes import databases_for
 from .keys import parse_key, to_stored, writes_text
-from .policies import Policy, declared_on_delete, is_plain, policy_of, tried, value_set
+from .policies import Policy, declared_on_delete, is_builtin, policy_of
 from .relation import label
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def plan_for(relation: Relation) -> Plan:
     """The plan of a relation whose policy cascades."""
     if relation.policy is not Policy.CASCADE:
         return Plan(Strategy.UPDATE, Node(relation.field, update=True))
-    cascade: _Cascade | None = relation.kept.get("cascade")
+    cascade: _Cascade | None = relation.derived.get("cascade")
     if cascade is None:
-        cascade = relation.kept["cascade"] = _cascade(relation.field)
+        cascade = relation.derived["cascade"] = _cascade(relation.field)
     reason = cascade.blocker
     for model in cascade.models:
         if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
@@ -128,9 +129,9 @@ def _blocker(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
     """Why the key itself makes Django load the rows that it refers to; "" where it does not."""
     if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
         return f"{label(key)} holds another field than the primary key"
-    if policy.checked_at_once or policy is Policy.CUSTOM:
+    if policy.protects or policy is Policy.CUSTOM:
         return f"{label(key)} is {policy}"
-    if not is_plain(key):
+    if not is_builtin(key):
         return f"the on_delete of {label(key)} is a wrapper of {policy}"
     if policy is Policy.CASCADE and key.model in path:
         return f"{label(key)} closes a circle"
@@ -164,7 +165,7 @@ def replacement(field: ForeignKey, using: str) -> Any:
     Raises `UnusablePolicy` where the `on_delete` does anything but set a value.
     """
     try:
-        value = value_set(tried(declared_on_delete(field), field, using))
+        value = value_set(dry_run(declared_on_delete(field), field, using))
     except UnusablePolicy as error:
         raise UnusablePolicy(
             f"{label(field)}: across databases its on_delete can only set a value, and {error}"

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from django.db import models
 
 from .columns import Column, columns_of
-from .policies import (
-    Policy,
-    declared_on_delete,
-    is_plain,
-)
+from .policies import Policy, declared_on_delete, is_builtin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,8 +61,8 @@ class Relation:
         return target
 
     @functools.cached_property
-    def kept(self) -> dict[str, Any]:
-        """What other modules derive from it once, and keep as long as this catalogue lasts."""
+    def derived(self) -> dict[str, Any]:
+        """A cache for what other modules compute from it once per catalogue."""
         return {}
 
     @property
@@ -75,9 +71,9 @@ class Relation:
         return declared_on_delete(self.field)
 
     @property
-    def plain(self) -> bool:
-        """Whether the `on_delete` is Django's own, and so nothing but its policy."""
-        return is_plain(self.field)
+    def has_builtin_policy(self) -> bool:
+        """Whether the `on_delete` is one of Django's own, so that it does nothing else."""
+        return is_builtin(self.field)
 
     @property
     def indexed(self) -> bool:

@@ -20,7 +20,7 @@ Model: TypeAlias = type[models.Model]
 Field: TypeAlias = "models.Field[Any, Any]"
 
 
-def points_anywhere(field: object) -> bool:
+def is_generic_foreign_key(field: object) -> bool:
     """Whether it is a GenericForeignKey. Not by its class: its app may not be installed."""
     return hasattr(field, "ct_field") and hasattr(field, "fk_field")
 
@@ -56,7 +56,7 @@ def field_of(name: object) -> Any:
             " as keys of one parent, rows of all would go. Declare the GenericForeignKey, as in"
             ' Relation("notes.Note.content_object", "auth.User", content_types="default")'
         )
-    if points_anywhere(field):
+    if is_generic_foreign_key(field):
         return field
     if field not in model._meta.concrete_fields:
         raise invalid(f"{name} ({type(field).__name__}) is no column of the model's table")
@@ -71,7 +71,7 @@ def field_of(name: object) -> Any:
 def _generic_with(model: Model, name: str) -> str:
     """The GenericForeignKey that it is a column of, or the GenericRelation that it is; else ""."""
     for each in model._meta.private_fields:
-        its_own = "" if points_anywhere(each) else each.name
+        its_own = "" if is_generic_foreign_key(each) else each.name
         if name in {its_own, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
             return str(each.name)
     return ""

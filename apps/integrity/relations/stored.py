@@ -17,7 +17,7 @@ from django.db import connections, models
 from django.db.models import F, Q
 from django.db.models.lookups import GreaterThan, In
 
-from .columns import Column, origin
+from .columns import Column, underlying_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,9 +31,9 @@ OWN = ("django.db.models.fields", "django.contrib.postgres.fields", Column.__mod
 
 
 @functools.lru_cache(maxsize=1_024)
-def is_plain(field: Field) -> bool:
+def converts_as_django(field: Field) -> bool:
     """Return whether the field converts its values in no way that Django's own does not."""
-    kind = type(origin(field))
+    kind = type(underlying_field(field))
     methods = [getattr(kind, name) for name in METHODS]
     own = all(getattr(each, "__module__", "").startswith(OWN) for each in methods)
     return own and not hasattr(kind, "from_db_value")
@@ -42,13 +42,13 @@ def is_plain(field: Field) -> bool:
 @functools.lru_cache(maxsize=1_024)
 def keeps_integers(field: Field) -> bool:
     """Return whether rows hold an integer of the field as it is in Python."""
-    return is_plain(field) and isinstance(origin(field), models.IntegerField)
+    return converts_as_django(field) and isinstance(underlying_field(field), models.IntegerField)
 
 
 @functools.lru_cache(maxsize=1_024)
 def compares_alike(field: Field) -> bool:
     """Return whether each database and Python agree on which values of the field are equal."""
-    return isinstance(origin(field), models.IntegerField | models.UUIDField)
+    return isinstance(underlying_field(field), models.IntegerField | models.UUIDField)
 
 
 def prepare(field: Field, value: Any, using: str) -> Any:
@@ -59,7 +59,11 @@ def prepare(field: Field, value: Any, using: str) -> Any:
         return None
     prepared = field.get_db_prep_value(value, connections[using])
     # Drivers take an object for an address, and return a text.
-    return str(prepared) if isinstance(origin(field), models.GenericIPAddressField) else prepared
+    return (
+        str(prepared)
+        if isinstance(underlying_field(field), models.GenericIPAddressField)
+        else prepared
+    )
 
 
 def prepare_all(field: Field, values: Iterable[Any], using: str) -> list[Any]:
@@ -76,7 +80,7 @@ def referring(field: Field, values: Sequence[Any], using: str, path: str = "") -
     For a key, the ORM's own `__in` prepares each value twice, which only Django's fields endure.
     """
     name = f"{path}{field.attname}"
-    if is_plain(field):
+    if converts_as_django(field):
         return Q(**{f"{name}__in": values})
     held = StoredIn(F(name), prepare_all(field, values, using))
     return Q(held, **{f"{name}__isnull": False})  # or exclude() would leave rows without a key out

@@ -13,15 +13,7 @@ from ..models import Cascade, ChildDatabase, Deletion, Scan
 from . import bounds
 from .brakes import brakes, suspected_keys
 from .names import Unknown, unknown_in
-from .progress import (
-    Pulse,
-    hindrances_of,
-    kept_in,
-    kind_of_pause,
-    open_cascades,
-    pulses,
-    state_of,
-)
+from .progress import Pulse, hindrances_of, kept_in, kind_of_pause, open_cascades, pulses, state_of
 from .proving import done_cascades, held_of, oldest, unproven_of
 from .throughput import Throughput, throughput
 

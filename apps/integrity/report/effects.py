@@ -19,7 +19,7 @@ from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..exceptions.redaction import plain, reason_of_error
 from ..relations import keys, policies, stored
 from ..relations import relation as relations_relation
-from ..relations.generic import lookups, narrowed
+from ..relations.generic import lookups, with_content_type
 from ..relations.homes import databases_for
 from ..relations.plan import plan_for
 from ..relations.policies import policy_of
@@ -218,7 +218,7 @@ def effects_along(
 
     With `most`, a count stops there; with `shown`, only rows of models that it accepts are counted.
     """
-    relation = narrowed(relation)
+    relation = with_content_type(relation)
     key, policy = relation.field, relation.policy
     values = [keys.to_stored(key, value) for value in values]
     rows = _referring(key, values, database)

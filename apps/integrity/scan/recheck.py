@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backends.lookups import existing
-from ..relations.keys import suspected, to_stored
+from ..relations.keys import suspect_value, to_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Look:
     def rowless(self) -> list[int]:
         """Those missing whose rows are gone from every child database, by whatever way.
 
-        The relation of the look has to be narrowed (generic.py).
+        The relation must have its content type (`with_content_type`).
         """
         field = self.relation.field
         wanted = {pk: to_stored(field, self.keys[pk]) for pk in self.missing}
@@ -51,7 +51,7 @@ class Look:
 
 def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
     """Ask the parents of those suspects. Raises the errors of their databases."""
-    values = {each.pk: suspected(relation, each.key, each.targets) for each in suspects}
+    values = {each.pk: suspect_value(relation, each.key, each.targets) for each in suspects}
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = existing(relation.target, keys, relation.parent_databases)
     return Look(

@@ -37,7 +37,7 @@ from ..exceptions.redaction import reason_of_error
 from ..log.renaming import Kind, Renaming
 from ..models import Scan
 from ..relations import stored
-from ..relations.generic import narrowed
+from ..relations.generic import with_content_type
 from ..relations.keys import format_key, parse_key, to_stored
 from ..signals import orphan_found
 from . import recheck
@@ -175,7 +175,7 @@ class Pass:
         What a stretch saw is saved after its transaction: no lock on the child's table outlives it,
         and a log in the same database is written outside of it.
         """
-        self.relation = narrowed(self.relation)
+        self.relation = with_content_type(self.relation)
         end = None
         while end is None:
             end = self._stretch(deadline, away)

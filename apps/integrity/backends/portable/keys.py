@@ -10,7 +10,7 @@ from django.db.models import Count, F, QuerySet
 
 from ...relations.generic import rows_of
 from ...relations.keys import format_key, from_stored, parse_key, writes_text
-from ...relations.stored import StoredAfter, StoredIn, is_plain, prepare, prepare_all
+from ...relations.stored import StoredAfter, StoredIn, converts_as_django, prepare, prepare_all
 from .. import visibility
 from ..base import KeyPage
 from .chunks import PARAMETERS
@@ -89,7 +89,7 @@ def _keys(field: ForeignKey, values: Sequence[Any], parent: str) -> dict[Any, An
 def _present(parents: QuerySet[Any], target: Field, keys: Sequence[Any]) -> Iterator[Iterable[Any]]:
     """Yield keys that have a parent. A range is one query, where it holds few other parents."""
     name = target.attname
-    whole_numbers = isinstance(target, models.IntegerField) and is_plain(target)
+    whole_numbers = isinstance(target, models.IntegerField) and converts_as_django(target)
     if whole_numbers and keys[-1] - keys[0] <= 10 * len(keys):
         within = parents.filter(**{f"{name}__range": (keys[0], keys[-1])})
         yield within.iterator(chunk_size=PORTABLE_STEP)

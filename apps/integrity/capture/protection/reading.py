@@ -155,7 +155,7 @@ def _lookups(edge: Edge) -> dict[str, Any]:
     if edge.relation is None or (declared := generic_of(edge.relation.field)) is None:
         return {}
     with reading(edge, declared.content_types, declared.column.remote_field.model):
-        return generic.lookups(generic.narrowed(edge.relation).field)
+        return generic.lookups(generic.with_content_type(edge.relation).field)
 
 
 def _content_type(edge: Edge, database: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Reached:
         self.graph, self.database = graph, arrivals.database
         self._arrived: dict[Model, list[Q]] = defaultdict(list)
         for edge, values in arrivals.values.items():
-            if not edge.asked:
+            if not edge.may_refuse:
                 self._arrived[edge.child].append(referring(edge, values, self.database))
         self._known: dict[Model, Q | None] = {}
         self.models = self._spread()
@@ -78,7 +78,7 @@ class Reached:
                 waiting += (
                     edge.child
                     for edge in self.graph.below[model]
-                    if not edge.asked and edge.child in self.graph.leading
+                    if not edge.may_refuse and edge.child in self.graph.leading
                     if self.graph.nested(edge)
                 )
         return seen
@@ -126,18 +126,18 @@ class Walk:
 
     def _matters(self, arrivals: Arrivals) -> bool:
         """Whether there is anything to ask, and not just rows that go with it."""
-        return any(edge.asked or edge.child in self.graph.asking for edge in arrivals.values)
+        return any(edge.may_refuse or edge.child in self.graph.asking for edge in arrivals.values)
 
     def _arrive(self, arrivals: Arrivals) -> list[Arrivals]:
         """Ask what is to be asked in this database. What leaves it."""
         reached = Reached(self.graph, arrivals)
         for edge, values in arrivals.values.items():
-            if edge.asked:
+            if edge.may_refuse:
                 self._ask(edge, referring(edge, values, reached.database), reached)
         onward: list[Arrivals] = []
         for model in reached.models:
             for edge in self.graph.follow(model):
-                if edge.asked and edge.relation is None and edge.generic is None:
+                if edge.may_refuse and edge.relation is None and edge.generic is None:
                     self._ask(edge, nested(edge, reached.rows(model)), reached)
                 elif not self.graph.nested(edge):
                     onward += self._carry(edge, reached)

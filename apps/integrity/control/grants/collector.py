@@ -87,7 +87,7 @@ def _along(key: ForeignKey, database: str, found: Catalogue, seen: set[Model]) -
         yield column(database, key, SELECT)
     elif policy is Policy.CASCADE:
         yield from collected(key.model, database, found, seen)
-    elif policy.checked_at_once:
+    elif policy.protects:
         yield from on(database, key.model, SELECT)
     elif policy is not Policy.DO_NOTHING:
         yield from on(database, key.model, SELECT)
