@@ -224,9 +224,9 @@ def test_from_the_delete_page_to_the_receipt(page: Page) -> None:
 def test_real_workers_move_the_figures(
     page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """From a click to the proof, by the site's own wake-up and a worker's own process."""
-    publisher = notifier.Publisher(celery.publish_dispatch)
-    deletion_recorded.connect(woken := lambda using, **_: publisher.wake(using))
+    """From a click to the proof, by the site's own notification and a worker's own process."""
+    site_notifier = notifier.Notifier(celery.publish_dispatch)
+    deletion_recorded.connect(woken := lambda using, **_: site_notifier.notify(using))
     env = workers.environment("tests.chaos.storm.settings")  # verified after three seconds
     worker = workers.worker(tmp_path, "dashboard@test", "--concurrency=2", env=env)
     ann = author("ann")
@@ -248,7 +248,7 @@ def test_real_workers_move_the_figures(
         expect(page.get_by_text("dashboard@test")).to_be_visible()
     finally:
         deletion_recorded.disconnect(woken)
-        publisher.close(1)
+        site_notifier.close(1)
         worker.stop()
 
 

@@ -167,7 +167,7 @@ def test_figures_that_cannot_be_read_keep_nobody_from_other_work(
 
     monkeypatch.setattr(report, "of_log", unreadable)
     maintenance.maintain("default")
-    assert "the look for alarms of the log in default failed: DatabaseError" in caplog.text
+    assert "the check of alarms of the log in default failed: DatabaseError" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -32,7 +32,7 @@ def eager(committed: None, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Itera
         raise AssertionError("a broker was asked")
 
     tune(wakeups=True)
-    monkeypatch.setattr(celery, "_impatient", asked)
+    monkeypatch.setattr(celery, "_connection", asked)
     current_app.conf.task_always_eager = True  # no monkeypatch: it would delete it afterwards
     yield
     current_app.conf.task_always_eager = False
@@ -119,11 +119,11 @@ def test_what_is_woken_meanwhile_comes_after_and_once() -> None:
         seen.append(f"begin {alias}")
         if alias == "a":
             for each in ("b", "b", "a") if len(seen) == 1 else ():
-                place.wake(each)
+                place.notify(each)
         seen.append(f"end {alias}")
 
-    place = notifier.InPlace(publish)
-    place.wake("a")
+    place = notifier.InlineNotifier(publish)
+    place.notify("a")
     assert sorted(seen) == sorted(
         f"{what} {alias}" for alias in ("a", "a", "b") for what in ("begin", "end")
     )

@@ -77,7 +77,7 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     logging.disable(logging.CRITICAL)
     rig, catalogue = Rig(), played()
     monkeypatch.setattr(celery, "_publish", rig.broker.publish)
-    monkeypatch.setattr(notifier.Publisher, "wake", rig.broker.wake)
+    monkeypatch.setattr(notifier.Notifier, "notify", rig.broker.wake)
     monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 3600.0)
     monkeypatch.setattr(discovery, "_known", [catalogue])
     yield rig

@@ -65,7 +65,7 @@ def empty_queues() -> Iterator[None]:
 
 @pytest.fixture
 def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(celery, "WAKE_UPS_MAX", 5)
+    monkeypatch.setattr(celery, "NOTIFICATIONS_MAX", 5)
     monkeypatch.setattr(celery, "MESSAGES_MAX", 10)
 
 
@@ -113,13 +113,13 @@ class TestDispatch:
     @pytest.mark.usefixtures("few_messages")
     def test_messages_that_nobody_takes_are_not_piled_up(self) -> None:
         users(1)[0].delete()
-        for _ in range(2 * celery.WAKE_UPS_MAX):
+        for _ in range(2 * celery.NOTIFICATIONS_MAX):
             run(celery.dispatch_deletions, "default")
         everywhere = [(CASCADE, [alias], {}) for alias in ("blog_db", "shop_db")]
-        assert taken("integrity.blog_db") == everywhere[:1] * celery.WAKE_UPS_MAX
+        assert taken("integrity.blog_db") == everywhere[:1] * celery.NOTIFICATIONS_MAX
         run(celery.dispatch_deletions, "default")
         assert taken("integrity.blog_db") == everywhere[:1]
-        assert taken("integrity.shop_db") == everywhere[1:] * celery.WAKE_UPS_MAX
+        assert taken("integrity.shop_db") == everywhere[1:] * celery.NOTIFICATIONS_MAX
 
     def test_a_full_queue_has_room_for_verification(
         self, few_messages: None, converge: Converge
@@ -127,14 +127,14 @@ class TestDispatch:
         users(1)[0].delete()
         converge()
         all_due()
-        for _ in range(2 * celery.WAKE_UPS_MAX):
+        for _ in range(2 * celery.NOTIFICATIONS_MAX):
             celery.publish_cascade("shop_db")
         for _ in range(2 * celery.MESSAGES_MAX):
             run(celery.maintain)
         found = Counter(task for task, _, _ in taken("integrity.shop_db"))
         assert found == {
-            CASCADE: celery.WAKE_UPS_MAX,
-            VERIFY: celery.MESSAGES_MAX - celery.WAKE_UPS_MAX,
+            CASCADE: celery.NOTIFICATIONS_MAX,
+            VERIFY: celery.MESSAGES_MAX - celery.NOTIFICATIONS_MAX,
         }
 
     def test_it_wakes_nobody_for_nothing(self) -> None:

@@ -295,7 +295,7 @@ class TestGuard:
         taken: list[Any] = []
         handle = self.handler(taken.append)
         broker = queue.channel.connection.client
-        monkeypatch.setattr(celery, "_impatient", lambda _seconds: broker)
+        monkeypatch.setattr(celery, "_connection", lambda _seconds: broker)
         monkeypatch.setattr(celery, "is_eager", lambda: False)
         for task in (cascade_into, celery.verify_in, celery.scan_for_orphans):
             celery._publish(task, "blog_db")

@@ -1,1 +1,1 @@
-"""Which process does the work: dispatch, time slices, maintenance, and the adapters for Celery."""
+"""How work is started: dispatch, time slices, maintenance, and the adapters for Celery."""

@@ -1,7 +1,7 @@
-"""One time slice of work in one child database, whoever starts it.
+"""One time slice of work in one child database.
 
 Celery's tasks, a process without Celery, the command `integrity drain` and the tests of a project
-all call `work_once`. Another task queue needs no more than that, and a way to start the next jobs.
+all call `work_once`. An adapter for another task queue needs to call it, and to start `next_jobs`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Job(enum.StrEnum):
-    """What can be done in a child database. The values name the Celery tasks that do it."""
+    """A kind of work in a child database. The values are the names of the Celery tasks."""
 
     CASCADE = "integrity.cascade"
     VERIFY = "integrity.verify"
@@ -35,9 +35,9 @@ class Job(enum.StrEnum):
 class Outcome:
     """What a time slice did. All counts but `rows` are of cascades.
 
-    `rows` counts removed rows by relation. `held` says what verification waits for, and
-    `unreachable` why the database cannot be worked on; both are "" where that is not so.
-    `next_jobs` are to be started in the same database now.
+    `rows` counts removed rows by relation. `held` is what verification waits for, or "".
+    `unreachable` is the reason why the database cannot be worked on, or "". `next_jobs` are the
+    jobs to start in the same database now.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -68,11 +68,12 @@ def work_once(
     """Do what is due of the job in that child database, for one time slice.
 
     `seconds` defaults to the setting `run_seconds`, or `scan_seconds` for a scan. `interruptions`
-    are exceptions that end the slice, as a task's time limit raises. `owner` names the task, and
-    `redelivered` says that the broker delivered its message again: see `cascade.drain`.
+    are exceptions that end the slice, such as the one of a task's time limit. `owner` is the id of
+    the task; `redelivered` is true where the broker delivered its message again: see
+    `cascade.drain`.
 
-    A database that cannot be worked on is an outcome. Raises `UnknownName` for an alias that is
-    no child database, and what goes wrong in a log.
+    A database that cannot be worked on is an outcome, not an error. Raises `UnknownName` for an
+    alias that is no child database, and the errors of a log.
     """
     if job is Job.SCAN:
         mode = scan.Mode(gentle=True)
@@ -106,16 +107,16 @@ def _verify(database: str, seconds: float | None, interruptions: Away) -> Outcom
 
 
 def heartbeat(name: str) -> None:
-    """Note in each log that answers that the process `name` is alive."""
+    """Record in each log that answers that the process `name` is alive."""
     for using in circuit_breaker.answering_logs():
         with tolerated(using):
             heartbeats.beat(name, using=using)
 
 
 class Attempts:
-    """Work on several logs, of which an error of one keeps no other waiting.
+    """Work on several logs, where an error in one log does not hold up the others.
 
-    A log that is hindered is logged and passed over. The first other error is raised when the
+    A hindered log is skipped, and the reason is logged. The first other error is raised when the
     block ends; one of `interruptions` ends it at once.
     """
 
@@ -138,5 +139,5 @@ class Attempts:
                 yield
         except self.interruptions:
             raise
-        except Exception as error:  # noqa: BLE001 (raised when all logs had their turn)
+        except Exception as error:  # noqa: BLE001 (raised after the last log)
             self.errors.append(error)

@@ -1,7 +1,7 @@
-"""Celery's tasks, and how their messages are sent.
+"""Celery's tasks, and the functions that send their messages.
 
-A message names a database and never a key. So any later message does the work of one that was
-lost, and a forged message can do no harm to a row.
+A message names a database and never a key. So any later message does the work of a lost one, and
+a forged message cannot harm a row.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 logger = logger_of("integrity.tasks")
 
 #: See Note [Enough messages].
-WAKE_UPS_MAX, MESSAGES_MAX = 50, 100
-#: See Note [A pile of ticks].
+NOTIFICATIONS_MAX, MESSAGES_MAX = 50, 100
+#: See Note [Accumulated ticks].
 TICK_SECONDS_MIN = 1.0
 #: Errors that Celery handles by their class, besides a task's `throws`: Retry, Ignore, Reject.
-MEANT_FOR_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
-#: What ends a time slice: the time limit of a task.
+HANDLED_BY_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
+#: The exceptions that end a time slice: the time limit of a task.
 INTERRUPTIONS = (SoftTimeLimitExceeded,)
 #: The header with the time of the sender's clock.
 SENT = "integrity_sent_at"
@@ -48,12 +48,13 @@ SENT = "integrity_sent_at"
 class Bounded(Task[..., None]):
     """A task of this app. An unknown database name is logged as one line, without a traceback.
 
-    Note [Options of our tasks]: the guarantees rest on these options, so they are set here and hold
-    in any project, whatever its `task_acks_late` and limits are. A message is acknowledged when its
-    task has ended, and delivered again when the process that ran it was killed. A task is asked to
-    stop before it is killed. `task_annotations` override the options; checks/celery.py warns.
+    Note [Options of our tasks]: the guarantees depend on these options. So they are set here, and
+    apply in any project, whatever its `task_acks_late` and limits are. A message is acknowledged
+    when its task has ended, and delivered again when the process that ran it was killed. A task is
+    asked to stop before it is killed. `task_annotations` override the options; checks/celery.py
+    warns about that.
 
-    Note [What a failed task says]: Celery writes the text of a task's error, and of its causes,
+    Note [Errors of a failed task]: Celery writes the text of a task's error, and of its causes,
     into the worker's log, the events that Flower shows, and the result backend. So a task that
     Celery runs fails with a `TaskFailed`, which quotes no row and has no cause; its traceback is
     the code that the error passed through. The error itself is logged at DEBUG. A task that is
@@ -68,13 +69,13 @@ class Bounded(Task[..., None]):
     throws = (UnknownName,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Run it. See Note [What a failed task says]."""
+        """Run the task. See Note [Errors of a failed task]."""
         if self.request.called_directly:
             super().__call__(*args, **kwargs)
             return
         try:
             self.run(*args, **kwargs)
-        except (*MEANT_FOR_CELERY, *self.throws) as error:
+        except (*HANDLED_BY_CELERY, *self.throws) as error:
             failure: Exception = error
         except Exception as error:
             logger.debug("%s failed", self.name, exc_info=error)
@@ -82,7 +83,7 @@ class Bounded(Task[..., None]):
             failure.__traceback__ = error.__traceback__
         else:
             return
-        raise _alone(failure)
+        raise _without_causes(failure)
 
     def on_failure(self, exc: Exception, *args: Any) -> None:
         """Log an unknown name. Celery calls this in the worker's process."""
@@ -91,7 +92,7 @@ class Bounded(Task[..., None]):
         super().on_failure(exc, *args)
 
 
-def _alone(error: Exception) -> Exception:
+def _without_causes(error: Exception) -> Exception:
     """Return the error without its causes, whose texts may quote rows."""
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
@@ -101,22 +102,22 @@ def _alone(error: Exception) -> Exception:
 class Tick(Bounded):
     """A task that beat starts, without arguments.
 
-    Note [A pile of ticks]: a worker that was stopped finds the ticks of all that time. Each would
-    do the same work, so a process skips a tick that it takes within a second of the last one that
-    it worked on, by its own clock.
+    Note [Accumulated ticks]: while a worker is stopped, ticks accumulate in its queue. Each would
+    do the same work. So a process skips a tick that it receives within a second of the last one
+    that it handled, by its own clock.
     """
 
     begun_at: float | None = None
 
-    def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **given: Any) -> Any:
+    def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
         """Send the task with the time of the sender's clock, which `doctor` compares."""
-        told = {**(headers or {}), SENT: clocks.own()}
-        return super().apply_async(*args, headers=told, **given)
+        timed = {**(headers or {}), SENT: clocks.own()}
+        return super().apply_async(*args, headers=timed, **options)
 
     def sent_at(self) -> float | None:
-        """Return the time of the sender's clock, or None."""
-        told = getattr(self.request, SENT, None)
-        return told if isinstance(told, float) and math.isfinite(told) else None
+        """Return the time of the sender's clock when it sent the task; None where unknown."""
+        sent_at = getattr(self.request, SENT, None)
+        return sent_at if isinstance(sent_at, float) and math.isfinite(sent_at) else None
 
     def is_repeated(self) -> bool:
         """Return whether this process began the same tick a moment ago; if not, note the time."""
@@ -136,7 +137,7 @@ class Tick(Bounded):
 
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
 def dispatch_deletions(self: Tick, using: str | None = None) -> None:
-    """Dispatch the recorded deletions of one log, or of all, and wake each database with work."""
+    """Dispatch the recorded deletions of one log, or of all; notify the databases with work."""
     failpoints.hit(Failpoint.RECEIVED)
     if using is None and self.is_repeated():
         return
@@ -148,14 +149,14 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
 
 
 def _dispatch(using: str) -> None:
-    woken = frozenset[str]()
+    notified = frozenset[str]()
     for number, fresh in dispatch.fan_out(using):
         failpoints.hit(Failpoint.DISPATCHED)
         for database in sorted(fresh):
             for _ in range(dispatch.workers_to_wake(number)):
                 publish_cascade(database)
-        woken |= fresh
-    for database in sorted(dispatch.overdue(using) - woken):
+        notified |= fresh
+    for database in sorted(dispatch.overdue(using) - notified):
         publish_cascade(database)
 
 
@@ -176,13 +177,13 @@ def cascade_into(self: Task[..., None], database: str) -> None:
 
 @shared_task(name="integrity.verify", base=Bounded)
 def verify_in(database: str) -> None:
-    """Verify finished cascades of a child database; wake it again if rows came late."""
+    """Verify finished cascades of a child database; start a cascade if rows came late."""
     _publish_next(work_once(Job.VERIFY, database, interruptions=INTERRUPTIONS), database)
 
 
 @shared_task(name="integrity.scan", base=Tick, bind=True)
 def scan_for_orphans(self: Tick, database: str | None = None) -> None:
-    """Scan a child database for one time slice; without an alias, wake each that is due."""
+    """Scan a child database for one time slice; without an alias, notify each that is due."""
     if database is None:
         if self.is_repeated():
             return
@@ -196,7 +197,7 @@ def scan_for_orphans(self: Tick, database: str | None = None) -> None:
 
 @shared_task(name="integrity.maintain", base=Tick, bind=True)
 def maintain(self: Tick) -> None:
-    """Maintain each log, and wake verification where it is due."""
+    """Maintain each log, and start verification where it is due."""
     if self.is_repeated():
         return
     with Attempts(INTERRUPTIONS) as attempts:
@@ -207,14 +208,14 @@ def maintain(self: Tick) -> None:
 
 
 def _publish_next(outcome: Outcome, database: str) -> None:
-    """Send the messages for what has to follow a time slice."""
+    """Send a message for each job that has to follow a time slice."""
     tasks = {Job.CASCADE: cascade_into, Job.VERIFY: verify_in}
     for job in outcome.next_jobs:
         _publish(tasks[job], database)
 
 
 def publish_dispatch(using: str) -> None:
-    """Send a message for a log. Raises what the broker raises, within `wakeup_timeout_seconds`."""
+    """Send a message for a log, within `wakeup_timeout_seconds`. Raises the broker's errors."""
     _publish(dispatch_deletions, using)
 
 
@@ -224,12 +225,12 @@ def publish_cascade(database: str) -> None:
 
 
 def is_eager() -> bool:
-    """Return whether Celery calls tasks in place; then no broker is needed."""
+    """Return whether Celery runs tasks eagerly. Then no broker is needed."""
     return bool(current_app.conf.task_always_eager)
 
 
 def _publish(task: Task[..., None], alias: str) -> None:
-    """Publish through a pool of our own, with short socket timeouts; run an eager task in place.
+    """Publish through a separate pool with short socket timeouts; run an eager task directly.
 
     Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
     Redis; `retry=False` alone waits six seconds in the connection's own retries.
@@ -238,16 +239,17 @@ def _publish(task: Task[..., None], alias: str) -> None:
         task.apply(args=(alias,))
         return
     seconds = conf.current().wakeup_timeout_seconds
-    connection = _impatient(seconds)
+    connection = _connection(seconds)
     queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
-    enough = WAKE_UPS_MAX if task in {dispatch_deletions, cascade_into} else MESSAGES_MAX
+    is_notification = task in {dispatch_deletions, cascade_into}
+    limit = NOTIFICATIONS_MAX if is_notification else MESSAGES_MAX
     with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        if _waiting(queue, producer) < enough:
+        if _waiting(queue, producer) < limit:
             task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
 
 
-def _impatient(seconds: float) -> Any:
-    """Return a connection with that timeout on its sockets. See Note [Bounded publishing]."""
+def _connection(seconds: float) -> Any:
+    """Return a connection whose sockets time out after `seconds`. See Note [Bounded publishing]."""
     return current_app.connection_for_write(
         transport_options={
             **current_app.conf.broker_transport_options,
@@ -260,7 +262,7 @@ def _impatient(seconds: float) -> Any:
 
 def ask_broker(seconds: float = 1.0) -> doctor.Broker:
     """Return whether the broker answers, and which queues have a worker that answers in time."""
-    with _impatient(seconds) as connection:
+    with _connection(seconds) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=seconds)
             inspect = current_app.control.inspect(timeout=seconds, connection=connection)
@@ -276,8 +278,8 @@ def ask_broker(seconds: float = 1.0) -> doctor.Broker:
 def _waiting(queue: str, producer: Any) -> int:
     """Return how many messages wait in the queue.
 
-    Note [Enough messages]: each message stands for everything that is due, so no more are sent
-    while enough of them wait; the next sweep sends again. Verification and scans have a higher
+    Note [Enough messages]: each message covers everything that is due. So no more are sent while
+    enough of them wait, and the next sweep sends again. Verification and scans have a higher
     limit, so that a queue full of cascade messages leaves room for them.
     """
     bound: Any = current_app.amqp.queues[queue].bind(producer.channel)

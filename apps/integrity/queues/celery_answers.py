@@ -1,4 +1,4 @@
-"""What a worker tells anyone who may ask it: nothing with a password in it."""
+"""Remove passwords from the answers of workers to remote control commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..routing import masked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The answers that hold settings or the connection. Celery masks a part of them: `stats` has the
-#: transport options as they are, with the password of a Sentinel, and `conf` a URL in any setting
-#: but the broker's and the result backend's.
+#: The commands whose answers hold settings or the connection. Celery masks only a part of them.
+#: `stats` shows the transport options unmasked, with the password of a Sentinel. `conf` shows the
+#: URL in any setting except the broker's and the result backend's.
 ANSWERS = ("conf", "dump_conf", "report", "stats")
 
 
 def mask_answers() -> None:
-    """Let the workers of this process answer these commands without passwords."""
+    """Make the workers of this process answer these commands without passwords."""
     for name in ANSWERS:
         Panel.data[name] = _without_passwords(Panel.data[name])
 

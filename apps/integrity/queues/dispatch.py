@@ -1,4 +1,4 @@
-"""Split recorded deletions into cascades, one for each child database, and name what is due.
+"""Split recorded deletions into cascades, one for each child database; find what is due.
 
 Deletions are found by their state, never by `id > last`: a lower id may commit later.
 """
@@ -15,7 +15,7 @@ from ..relations import discovery
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The most workers that one burst of deletions wakes for a child database.
+#: The largest number of workers that one burst of deletions wakes for a child database.
 WORKERS_MAX = 8
 
 
@@ -29,7 +29,7 @@ def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     """
     using, settings = discovery.log_database(using), conf.current()
     number = limit = min(settings.claim_keys, settings.dispatch_keys)
-    while number == limit:  # fewer: none is left, and later deletions send a message of their own
+    while number == limit:  # fewer: none is left, and later deletions send their own message
         number, databases = log.dispatch(using=using, limit=limit)
         yield number, databases
         if number == limit:

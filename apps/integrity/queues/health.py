@@ -1,12 +1,13 @@
-"""Is a worker, or beat, alive? It writes into a file when that was; the probe looks how long ago.
+"""The liveness probe of workers and beat: each writes a heartbeat file, the probe reads its age.
 
     python -m crossdb_integrity.queues.health NAME [--max-age SECONDS]
 
 exits 0 if NAME (the part of the node name before the @, or "beat") is alive, else 1. The probe
-starts neither Django nor Celery. Being alive is not progress: the lag of each database tells that.
+starts neither Django nor Celery. It shows that a process is alive, not that work makes progress:
+see the lag of each database for that.
 
-The moment is one of the machine's monotonic clock, which its processes share and nobody sets: a
-clock that was put right makes no process look dead, nor one that hangs alive.
+The file holds a time of the machine's monotonic clock, which all processes share and nobody sets.
+So a correction of the clock makes no live process look dead, and no dead process look alive.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PERIOD_SECONDS = 5.0
 MAX_AGE_SECONDS = 30.0
-#: Nobody else may write into the folder.
+#: Other users may not write into the folder.
 FOLDER_MODE = 0o700
 
 
@@ -42,29 +43,29 @@ def alive_file(name: str) -> Path:
 
 
 def touch(name: str) -> None:
-    """Show that the process of that name is alive.
+    """Record that the process of that name is alive.
 
-    Raises `PermissionError` where another user of the machine made the folder: they could write
-    files that tell of processes which are dead.
+    Raises `PermissionError` where another user of the machine made the folder: that user could
+    make dead processes look alive.
     """
-    place = folder()
-    place.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    if not _is_ours(place):
-        raise PermissionError(f"{place} belongs to somebody else: remove it, or set TMPDIR")
+    directory = folder()
+    directory.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    if not _is_ours(directory):
+        raise PermissionError(f"{directory} belongs to somebody else: remove it, or set TMPDIR")
     file = alive_file(name)
     draft = file.with_suffix(".new")
     draft.write_text(str(time.monotonic()))
-    draft.replace(file)  # the probe never reads half of it
+    draft.replace(file)  # atomic: the probe never reads half a file
 
 
-def _is_ours(place: Path) -> bool:
-    """Return whether nobody else can have written what is in that folder."""
-    owned = not hasattr(os, "getuid") or place.lstat().st_uid == os.getuid()
-    return owned and not place.is_symlink()
+def _is_ours(directory: Path) -> bool:
+    """Return whether only this user can have written the files in that directory."""
+    owned = not hasattr(os, "getuid") or directory.lstat().st_uid == os.getuid()
+    return owned and not directory.is_symlink()
 
 
 def age_seconds(name: str) -> float | None:
-    """Return how long ago the process showed itself; None if it never did since the last boot."""
+    """Return the age of the last heartbeat; None if there was none since the last boot."""
     try:
         if not _is_ours(folder()):
             return None
@@ -75,7 +76,7 @@ def age_seconds(name: str) -> float | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the probe's exit code; the reason goes to standard output."""
+    """Return the probe's exit code, and write the reason to standard output."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--max-age", type=float, default=MAX_AGE_SECONDS, metavar="SECONDS")

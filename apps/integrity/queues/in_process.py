@@ -1,4 +1,4 @@
-"""The work of workers and beat in the calling process: until it is done, or until it is stopped."""
+"""Do the work of workers and beat in the calling process: until it is done, or for ever."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ logger = logger_of("integrity.in_process")
 IDLE_SECONDS = 1.0
 #: The pause before verification is tried again.
 VERIFY_SECONDS = 0.2
-#: How long one database is worked on before the next one, or a signal to stop, gets its turn.
+#: The length of a time slice: then the next database follows, or the process stops.
 SLICE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class DrainResult:
-    """What a drain did, and why some of it is left.
+    """What a drain did, and why some work is left.
 
-    `unreachable`, `held` and `errors` are by database: why it cannot be worked on, what its
-    verification waits for, and what its work failed with. `unproven` counts cascades that are done
-    and not verified; it is 0 without verification.
+    `unreachable`, `held` and `errors` are by database: the reason why it cannot be worked on, what
+    its verification waits for, and the error that its work raised. `unproven` counts cascades that
+    are done and not verified; it is 0 without verification.
     """
 
     dispatched: int = 0
@@ -66,8 +66,8 @@ def drain(
 ) -> DrainResult:
     """Dispatch, cascade and (with `verify`) verify until a round changes nothing, or time is up.
 
-    `deadline` is of the monotonic clock. With `verify`, wait as well until what is done is
-    verified. A database whose work fails keeps no other waiting: its error is in the result.
+    `deadline` is a time of the monotonic clock. With `verify`, also wait until finished cascades
+    are verified. A failure in one database does not hold up the others; its error is in the result.
     """
     run = _Drain(databases, verify=verify, progress=progress, deadline=deadline)
     run.until_done()
@@ -141,7 +141,7 @@ class _Drain:
         return changes
 
     def _note_held(self, alias: str, reason: str) -> None:
-        """Say at once what holds verification: it may take long."""
+        """Report at once what holds verification: it may take long."""
         before = self.result.held.pop(alias, "")
         if reason:
             self.result.held[alias] = reason
@@ -156,7 +156,7 @@ class Worker:
     """Dispatches, cascades, verifies, scans and maintains the logs until a signal stops it.
 
     The periods are those of beat. A round without work costs one query in each log. A database
-    that fails or is hindered is reported once, keeps no other waiting, and is tried again.
+    that fails or is hindered is reported once and tried again; the others do not wait for it.
     """
 
     def __init__(self, databases: Sequence[str], *, progress: WriteLine) -> None:
@@ -213,7 +213,7 @@ class Worker:
             logger.error("%s failed%s", name, origin_of(error))  # noqa: TRY400 (a traceback quotes rows)
 
     def _dispatch(self) -> None:
-        """Dispatch what is recorded, and cascade what is due."""
+        """Dispatch recorded deletions, and cascade what is due."""
         _, due = dispatch.sweep_all()
         for alias, outcome in self._work_on(due, Job.CASCADE, seconds=SLICE_SECONDS):
             self.more = self.more or Job.CASCADE in outcome.next_jobs
@@ -257,12 +257,12 @@ class Worker:
                 yield alias, outcome
 
     def _note(self, name: str, reason: str) -> None:
-        """Say once, and not in each round, what keeps a database from work."""
+        """Report the reason why a database cannot be worked on once, and not in each round."""
         if reason and self.reasons.get(name) != reason:
             self._say(f"{name} {reason}")
         self.reasons[name] = reason
 
     def _say(self, line: str) -> None:
-        """Write a progress line. Its reader may be gone, or not know its characters: go on."""
+        """Write a progress line. Ignore a closed pipe, and characters that it cannot encode."""
         with contextlib.suppress(OSError, ValueError):
             self.progress(line)

@@ -22,15 +22,15 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
     """Maintain one log: repair, settle, raise alarms, and purge one batch of each table.
 
     Return the child databases with cascades to verify. The heartbeat of beat comes first; `clock`
-    is the clock of the process that asked for the maintenance. A step that fails is logged, and
+    returns the time of the process that asked for the maintenance. A step that fails is logged, and
     the next step runs. Raises `DatabaseHindered` where the log cannot be worked on.
     """
     steps: dict[str, Callable[[], object]] = {
         "the heartbeat": partial(heartbeats.beat, heartbeats.BEAT, using=using, clock=clock),
-        "the look for triggers": partial(triggers.report_missing, using),
+        "the check of triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
         "settling": partial(log.settle, using=using),
-        "the look for alarms": partial(alarms.watch, using),
+        "the check of alarms": partial(alarms.watch, using),
         "the purge of deletions": partial(log.purge, using=using),
         "the purge of heartbeats": partial(retention.purge_heartbeats, using=using),
         "the purge of the audit": partial(retention.purge_audit, using=using),
@@ -42,4 +42,5 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
 
 
 def _repair(using: str) -> None:
-    repair.repair([each for each in repair.wanted() if each.parent_databases[0] == using])
+    wanted = repair.wanted()
+    repair.repair([relation for relation in wanted if relation.parent_databases[0] == using])

@@ -1,15 +1,16 @@
-"""Wake-ups: hints that there is work, published outside the thread that made it.
+"""Notify workers of recorded deletions, outside the thread that recorded them.
 
-Takes `deletion_recorded`; gives one message for each log, merged, within a bounded time. A wake-up
-may be lost or come twice: the state is in the database, and beat finds what nobody announced.
+Each `deletion_recorded` signal asks for one message for its log. Requests for the same log are
+merged. A message may be lost, or be sent twice: the state is in the database, and beat finds work
+that no message announced.
 
-Note [Never in the request]: publishing costs a millisecond when the broker is well, and up to the
-socket timeout when it hangs, so it happens in a thread that starts with the first wake-up of the
-process (never before a fork) and retries after a pause.
+Note [Never in the request]: publishing takes a millisecond when the broker is healthy, and up to
+the socket timeout when it hangs. So a thread publishes. It starts with the first notification of
+the process (never before a fork), and tries again after a pause when the broker fails.
 
-Note [In place]: with CELERY_TASK_ALWAYS_EAGER tasks run in the thread that has committed, before
-its delete returns. A thread of ours would keep a connection to each database open, and no test
-could drop them.
+Note [Inline]: with CELERY_TASK_ALWAYS_EAGER, tasks run in the thread that committed, before its
+delete returns. A separate thread would keep a connection to each database open, and a test runner
+could not drop the test databases.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from ..signals import deletion_recorded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logger_of("integrity.wakeup")
+logger = logger_of("integrity.notifier")
 
-#: Between two rounds. What is woken meanwhile is merged: publishing takes more of a processor than
-#: a delete does, and in one process they share it.
+#: The pause between two rounds, in which notifications are merged. Publishing uses more CPU time
+#: than a delete does, and both share one process.
 REST_SECONDS = 0.05
 
 
-class Publisher:
-    """A thread that calls `publish(alias)` for each alias woken since its last round."""
+class Notifier:
+    """A thread that calls `publish(alias)` once for each alias notified since its last round."""
 
     def __init__(self, publish: Callable[[str], None]) -> None:
         self._publish = publish
@@ -44,24 +45,24 @@ class Publisher:
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        """A forked process has none of its parent's threads, and must not trust its locks."""
+        """Start without a thread, with new locks: after a fork, an inherited lock may be held."""
         self._changed, self._closing = threading.Condition(), threading.Event()
         self._pending: dict[str, None] = {}
         self._thread: threading.Thread | None = None
 
-    def wake(self, alias: str) -> None:
-        """Ask for a message; returns at once, whatever the broker does."""
+    def notify(self, alias: str) -> None:
+        """Ask for a message. Return at once, whatever the broker does."""
         with self._changed:
             self._pending[alias] = None
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(
-                    target=self._run, name="integrity-wakeup", daemon=True
+                    target=self._run, name="integrity-notifier", daemon=True
                 )
                 self._thread.start()
             self._changed.notify()
 
     def close(self, timeout_seconds: float) -> None:
-        """Publish what is pending, for so long at most; what remains is left to beat."""
+        """Publish what is pending, within the timeout. Beat finds the rest."""
         self._closing.set()
         with self._changed:
             self._changed.notify()
@@ -76,15 +77,15 @@ class Publisher:
             if not aliases:
                 return
             self._round(aliases)
-            self._closing.wait(REST_SECONDS)  # not woken by each delete
+            self._closing.wait(REST_SECONDS)  # a new notification does not end this pause
 
     def _round(self, aliases: list[str]) -> None:
-        """Publish each; after a failure keep the rest and pause: let a dead broker be."""
+        """Publish each alias. After a failure, keep the rest for the next round, and pause."""
         for position, alias in enumerate(aliases):
             try:
                 self._publish(alias)
-            except Exception as error:  # noqa: BLE001 (a hint may fail in any way)
-                logger.warning("broker does not take wake-ups, beat finds the work: %s", error)
+            except Exception as error:  # noqa: BLE001 (publishing may fail in any way)
+                logger.warning("cannot notify workers, beat will find the work: %s", error)
                 self._pause(aliases[position:])
                 return
 
@@ -96,18 +97,18 @@ class Publisher:
                 self._pending = {}
 
 
-class InPlace:
-    """Calls `publish(alias)` in the thread that wakes, where Celery calls tasks in place.
+class InlineNotifier:
+    """Calls `publish(alias)` in the calling thread, where Celery runs tasks eagerly.
 
-    What is woken meanwhile, by deletes of the tasks themselves, comes after it and not inside it.
+    A notification from within `publish`, for a delete that a task makes, is handled afterwards.
     """
 
     def __init__(self, publish: Callable[[str], None]) -> None:
         self._publish = publish
         self._state = threading.local()
 
-    def wake(self, alias: str) -> None:
-        """Do the work now. Raises what the tasks raise, if Celery lets them."""
+    def notify(self, alias: str) -> None:
+        """Do the work now. Raises what the tasks raise, if Celery propagates it."""
         pending: dict[str, None] | None = getattr(self._state, "pending", None)
         if pending is not None:
             pending[alias] = None
@@ -121,16 +122,16 @@ class InPlace:
 
 
 def connect() -> None:
-    """Publish a wake-up after each recorded deletion, if the project has Celery."""
+    """Notify workers after each recorded deletion, if Celery is installed."""
     if importlib.util.find_spec("celery") is None:
         return
     from .celery import is_eager, publish_dispatch
 
-    publisher, in_place = Publisher(publish_dispatch), InPlace(publish_dispatch)
-    atexit.register(publisher.close, timeout_seconds=1.0)
+    notifier, inline = Notifier(publish_dispatch), InlineNotifier(publish_dispatch)
+    atexit.register(notifier.close, timeout_seconds=1.0)
 
-    def wake(using: str, **_: object) -> None:
+    def notify(using: str, **_: object) -> None:
         if conf.current().wakeups:
-            (in_place if is_eager() else publisher).wake(using)
+            (inline if is_eager() else notifier).notify(using)
 
-    deletion_recorded.connect(wake, weak=False, dispatch_uid="integrity.wakeup")
+    deletion_recorded.connect(notify, weak=False, dispatch_uid="integrity.notifier")

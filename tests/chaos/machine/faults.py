@@ -47,13 +47,13 @@ class Broker:
         self.messages: list[tuple[str, str]] = []
 
     def publish(self, task: Task[..., None], alias: str) -> None:
-        """In place of `tasks._publish`."""
+        """In place of `celery._publish`."""
         if self.down:
             raise BrokerDown
         self.messages.append((str(task.name), alias))
 
     def wake(self, alias: str) -> None:
-        """In place of the thread of `wakeup.Publisher`: a hint that fails is dropped."""
+        """In place of the thread of `notifier.Notifier`: a hint that fails is dropped."""
         try:
             celery.publish_dispatch(alias)
         except BrokerDown:

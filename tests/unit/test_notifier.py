@@ -1,4 +1,4 @@
-"""The publisher of wake-ups: never in the caller's way, whatever the broker does."""
+"""The notifier never delays its caller, whatever the broker does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity.queues import notifier
-from apps.integrity.queues.notifier import Publisher
+from apps.integrity.queues import notifier as notifier_module
+from apps.integrity.queues.notifier import Notifier
 from apps.integrity.signals import deletion_recorded
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SOON = 10.0
 
 
 class Broker:
-    """Takes wake-ups; hangs while `open` is clear, fails as often as told."""
+    """Takes messages. It hangs while `open` is clear, and fails `failures` times."""
 
     def __init__(self) -> None:
         self.taken: queue.Queue[str] = queue.Queue()
@@ -51,145 +51,145 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def publisher(broker: Broker) -> Iterator[Publisher]:
-    made = Publisher(broker.publish)
-    yield made
+def notifier(broker: Broker) -> Iterator[Notifier]:
+    notifier = Notifier(broker.publish)
+    yield notifier
     broker.open.set()
-    made.close(SOON)
+    notifier.close(SOON)
 
 
 def threads() -> set[threading.Thread]:
-    return {each for each in threading.enumerate() if each.name == "integrity-wakeup"}
+    return {thread for thread in threading.enumerate() if thread.name == "integrity-notifier"}
 
 
 @pytest.fixture
 def others() -> set[threading.Thread]:
-    """Publishers that were at work before the test."""
+    """The threads of notifiers that existed before the test."""
     return threads()
 
 
-def test_a_wake_up_is_published(broker: Broker, publisher: Publisher) -> None:
-    publisher.wake("default")
+def test_a_notification_is_published(broker: Broker, notifier: Notifier) -> None:
+    notifier.notify("default")
     assert broker.take(1) == ["default"]
 
 
-def test_no_thread_exists_before_the_first_wake_up(
+def test_no_thread_exists_before_the_first_notification(
     broker: Broker, others: set[threading.Thread]
 ) -> None:
-    made = Publisher(broker.publish)
+    notifier = Notifier(broker.publish)
     assert threads() == others
-    made.wake("default")
+    notifier.notify("default")
     assert len(threads() - others) == 1
-    made.close(SOON)
+    notifier.close(SOON)
     assert threads() == others
 
 
-def test_waking_returns_at_once_while_the_broker_hangs(
-    broker: Broker, publisher: Publisher
+def test_notifying_returns_at_once_while_the_broker_hangs(
+    broker: Broker, notifier: Notifier
 ) -> None:
     broker.open.clear()
-    publisher.wake("default")
+    notifier.notify("default")
     assert broker.entered.acquire(timeout=SOON)
     started = time.perf_counter()
     for _ in range(1000):
-        publisher.wake("default")
+        notifier.notify("default")
     assert time.perf_counter() - started < 0.5
     assert broker.taken.empty()
 
 
-def test_wake_ups_of_one_log_are_merged_while_the_broker_is_busy(
-    broker: Broker, publisher: Publisher
+def test_notifications_of_one_log_are_merged_while_the_broker_is_busy(
+    broker: Broker, notifier: Notifier
 ) -> None:
     broker.open.clear()
-    publisher.wake("default")
+    notifier.notify("default")
     assert broker.entered.acquire(timeout=SOON)
     for alias in ["test_left", "default"] * 50:
-        publisher.wake(alias)
+        notifier.notify(alias)
     broker.open.set()
     assert broker.take(3) == ["default", "test_left", "default"]
-    publisher.close(SOON)
+    notifier.close(SOON)
     assert broker.taken.empty()
 
 
-def test_wake_ups_of_many_deletes_are_merged_though_the_broker_is_quick(
-    broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+def test_notifications_of_many_deletes_are_merged_though_the_broker_is_quick(
+    broker: Broker, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "REST_SECONDS", 0.3)
-    publisher.wake("default")
-    assert broker.take(1) == ["default"]  # the first one waits for nobody
+    monkeypatch.setattr(notifier_module, "REST_SECONDS", 0.3)
+    notifier.notify("default")
+    assert broker.take(1) == ["default"]  # the first one is published at once
     for _ in range(50):
-        publisher.wake("default")
+        notifier.notify("default")
     assert broker.take(1) == ["default"]
-    publisher.close(SOON)
+    notifier.close(SOON)
     assert broker.taken.empty()
 
 
 def test_after_a_failure_it_pauses_and_then_publishes_what_was_kept(
-    tune: Tune, broker: Broker, publisher: Publisher
+    tune: Tune, broker: Broker, notifier: Notifier
 ) -> None:
     tune(wakeup_retry_seconds=0.2)
     broker.failures = 1
     started = time.monotonic()
-    publisher.wake("default")
-    publisher.wake("test_left")
+    notifier.notify("default")
+    notifier.notify("test_left")
     assert set(broker.take(2)) == {"default", "test_left"}
     assert time.monotonic() - started >= 0.2
 
 
 def test_a_dead_broker_is_asked_once_per_pause_however_many_deletes_there_are(
-    tune: Tune, broker: Broker, publisher: Publisher
+    tune: Tune, broker: Broker, notifier: Notifier
 ) -> None:
     tune(wakeup_retry_seconds=60.0)
     broker.failures = 1_000
-    publisher.wake("default")
+    notifier.notify("default")
     assert broker.entered.acquire(timeout=SOON)
     for _ in range(200):
-        publisher.wake("default")
+        notifier.notify("default")
     assert not broker.entered.acquire(timeout=0.2)
 
 
 def test_closing_publishes_what_is_pending(broker: Broker, others: set[threading.Thread]) -> None:
-    made = Publisher(broker.publish)
-    made.wake("default")
-    made.close(SOON)
+    notifier = Notifier(broker.publish)
+    notifier.notify("default")
+    notifier.close(SOON)
     assert broker.take(1) == ["default"]
     assert threads() == others
 
 
-def test_closing_waits_no_longer_than_told_for_a_broker_that_hangs(
-    broker: Broker, publisher: Publisher
+def test_closing_waits_no_longer_than_its_timeout_for_a_broker_that_hangs(
+    broker: Broker, notifier: Notifier
 ) -> None:
     broker.open.clear()
-    publisher.wake("default")
+    notifier.notify("default")
     assert broker.entered.acquire(timeout=SOON)
     started = time.monotonic()
-    publisher.close(0.1)
+    notifier.close(0.1)
     assert time.monotonic() - started < 2.0
 
 
 def test_closing_does_not_sit_out_the_pause_after_a_failure(
-    others: set[threading.Thread], tune: Tune, broker: Broker, publisher: Publisher
+    others: set[threading.Thread], tune: Tune, broker: Broker, notifier: Notifier
 ) -> None:
     tune(wakeup_retry_seconds=60.0)
     broker.failures = 1_000
-    publisher.wake("default")
+    notifier.notify("default")
     assert broker.entered.acquire(timeout=SOON)
     started = time.monotonic()
-    publisher.close(SOON)
+    notifier.close(SOON)
     assert time.monotonic() - started < 5.0
     assert threads() == others
 
 
-def test_closing_before_any_wake_up_is_fine(broker: Broker) -> None:
-    Publisher(broker.publish).close(SOON)
+def test_closing_before_any_notification_is_fine(broker: Broker) -> None:
+    Notifier(broker.publish).close(SOON)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "while the broker hangs"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_publishes_for_itself(
-    broker: Broker, publisher: Publisher, *, busy: bool
+    broker: Broker, notifier: Notifier, *, busy: bool
 ) -> None:
-    publisher.wake("parent")
+    notifier.notify("parent")
     if busy:
         broker.open.clear()
     else:
@@ -198,15 +198,15 @@ def test_a_forked_process_publishes_for_itself(
     readable, writable = os.pipe()
     child = os.fork()
     if not child:  # pragma: no cover (another process)
-        told = threading.Event()
+        published = threading.Event()
 
         def publish(alias: str) -> None:
             os.write(writable, alias.encode())
-            told.set()
+            published.set()
 
-        publisher._publish = publish
-        publisher.wake("child")
-        told.wait(SOON)
+        notifier._publish = publish
+        notifier.notify("child")
+        published.wait(SOON)
         os._exit(0)
     os.close(writable)
     _, status = os.waitpid(child, 0)
@@ -215,52 +215,52 @@ def test_a_forked_process_publishes_for_itself(
     assert status == 0
 
 
-def test_two_threads_that_wake_first_make_one_publisher(
+def test_threads_that_notify_first_at_once_start_one_thread(
     broker: Broker, others: set[threading.Thread]
 ) -> None:
     for _ in range(50):
-        made = Publisher(broker.publish)
+        notifier = Notifier(broker.publish)
         barrier = threading.Barrier(4)
 
-        def wake(barrier: threading.Barrier = barrier, made: Publisher = made) -> None:
+        def notify(barrier: threading.Barrier = barrier, notifier: Notifier = notifier) -> None:
             barrier.wait()
-            made.wake(threading.current_thread().name)
+            notifier.notify(threading.current_thread().name)
 
-        wakers = [threading.Thread(target=wake, name=f"{n}") for n in range(4)]
-        for each in wakers:
-            each.start()
-        for each in wakers:
-            each.join()
-        made.close(SOON)
+        callers = [threading.Thread(target=notify, name=f"{n}") for n in range(4)]
+        for thread in callers:
+            thread.start()
+        for thread in callers:
+            thread.join()
+        notifier.close(SOON)
         assert sorted(broker.take(4)) == ["0", "1", "2", "3"]
         assert threads() == others
 
 
 class TestConnected:
-    """The receiver that `ready()` connected, with a publisher that only counts."""
+    """The receiver that `ready()` connected, with a notifier that only counts."""
 
     @pytest.fixture
-    def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        found: list[str] = []
-        monkeypatch.setattr(Publisher, "wake", lambda _, alias: found.append(alias))
-        return found
+    def notified(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        aliases: list[str] = []
+        monkeypatch.setattr(Notifier, "notify", lambda _, alias: aliases.append(alias))
+        return aliases
 
     def announce(self) -> None:
         deletion_recorded.send(sender=None, parent="auth.User", keys=("1",), using="default")
 
-    def test_a_recorded_deletion_wakes_its_log(self, tune: Tune, woken: list[str]) -> None:
+    def test_a_recorded_deletion_notifies_its_log(self, tune: Tune, notified: list[str]) -> None:
         tune(wakeups=True)
         self.announce()
-        assert woken == ["default"]
+        assert notified == ["default"]
 
-    def test_wake_ups_can_be_switched_off(self, tune: Tune, woken: list[str]) -> None:
+    def test_notifications_can_be_switched_off(self, tune: Tune, notified: list[str]) -> None:
         tune(wakeups=False)
         self.announce()
-        assert woken == []
+        assert notified == []
 
     def test_a_project_without_celery_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
         monkeypatch.setattr(
-            notifier, "Publisher", lambda _: pytest.fail("a publisher without Celery")
+            notifier_module, "Notifier", lambda _: pytest.fail("a notifier without Celery")
         )
-        notifier.connect()
+        notifier_module.connect()
