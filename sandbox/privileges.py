@@ -1,6 +1,6 @@
-"""Which identity PostgreSQL gets: it refuses root, and initdb refuses a uid without a name."""
+"""Choose the user that runs PostgreSQL: it refuses root, and initdb refuses unnamed uids."""
 
-# ruff: noqa: S603 - it tries what an identity may do
+# ruff: noqa: S603 - it runs commands under another identity
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PREFIX = "sandbox-outside-"
 
 @cache
 def mode() -> str:
-    """Return the `sandbox.launch` mode under which PostgreSQL starts here.
+    """Return the `sandbox.launch` mode with which PostgreSQL starts on this machine.
 
-    Raises RuntimeError for a nameless uid where user namespaces are refused.
+    Raises RuntimeError if the uid has no name and user namespaces are not allowed.
     """
     if os.geteuid() != 0 and _named(os.geteuid()):
         return "self"
@@ -39,17 +39,17 @@ def mode() -> str:
 
 
 def works(chosen: str, *argv: str | Path) -> bool:
-    """Whether the command succeeds under that mode."""
+    """Return whether the command succeeds under this mode."""
     shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), "15", chosen]
     done = subprocess.run([*shim, *map(str, argv)], capture_output=True, check=False)
     return done.returncode == 0
 
 
 def place(directory: Path, *, chosen: str) -> Path:
-    """Make `directory` for files of PostgreSQL and return where they really are.
+    """Make `directory` for PostgreSQL's files and return its real path.
 
-    A dropped user may not reach into our folders: its files are in the temporary
-    folder of the machine then, and `directory` is a link to them.
+    If PostgreSQL runs as another user, that user may not be able to enter the project's folders.
+    Its files are then in the system's temporary folder, and `directory` is a symlink.
     """
     if ":" not in chosen:
         directory.mkdir()
@@ -61,20 +61,20 @@ def place(directory: Path, *, chosen: str) -> Path:
 
 
 def remove(directory: Path) -> None:
-    """Remove what `place` made, link and target; no-op when there is nothing."""
+    """Remove the target of a link that `place` made; do nothing for any other path."""
     if directory.is_symlink() and directory.readlink().name.startswith(PREFIX):
         shutil.rmtree(directory.readlink(), ignore_errors=True)
 
 
 def reachable(program: Program, *, chosen: str, near: Path) -> Path:
-    """Return the program's path, or that of a copy under `near` if the mode cannot run it.
+    """Return the program's path, or the path of a copy under `near` if the mode cannot run it.
 
-    Raises RuntimeError when it cannot run it and it came in no wheel that could be copied.
+    Raises RuntimeError if the mode cannot run it and it is not from a wheel, so cannot be copied.
     """
     if works(chosen, program.path, "--version"):
         return program.path
     if not program.wheel:
-        raise RuntimeError(f"{program.path} cannot be run by a user without rights")
+        raise RuntimeError(f"{program.path} cannot be run by an unprivileged user")
     for folder in program.wheel:
         shutil.copytree(folder, near / "wheel" / folder.name)
     return near / "wheel" / program.path.relative_to(program.wheel[0].parent)

@@ -1,11 +1,11 @@
-"""Child processes that never outlive us: start, watch, freeze, stop, kill, by their own pid.
+"""Child processes that end with their parent: start, watch, freeze, stop and kill them by pid.
 
-Guarantees: a child gets its death signal when the thread that started it ends (Linux);
-everywhere its pid and start time are on disk beside its log, so that the next run can
-stop what a killed one left behind.
+On Linux, a child gets its stop signal when the thread that started it ends. On all platforms, its
+pid and start time are on disk next to its log, so that the next run can stop the children of a
+run that was killed.
 """
 
-# ruff: noqa: S603, S607 - starting programs is its job; ps is wherever the system has it
+# ruff: noqa: S603, S607 - it starts programs, and finds ps on the PATH
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 LAUNCH = Path(__file__).with_name("launch.py")
 PROC = Path("/proc")
 
-# Below the ports kernels hand out to clients: there, a client that retries while its
-# server is down can be given the server's own port and end up talking to itself.
+# Below the ephemeral ports. From the ephemeral range, a client that retries while its server is
+# down could get the server's port as its own and connect to itself.
 PORTS = range(20_000, 32_000)
 
 
 class ProcessError(RuntimeError):
-    """A child process ended early or was not ready in time; the message has its last log lines."""
+    """A child process ended early or was not ready in time. The message has its last log lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What identifies a process on disk: a pid alone may belong to somebody else by now."""
+    """Identifies a process on disk. A pid alone is not enough, because pids are reused."""
 
     pid: int
     started: str
@@ -48,47 +48,47 @@ class Record:
 
     @classmethod
     def of(cls, pid: int, *, stop_signal: int = signal.SIGTERM) -> Self:
-        """Record the process that has `pid` now."""
+        """Return a record of the process that has `pid` now."""
         return cls(pid=pid, started=started(pid) or "", stop_signal=stop_signal)
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Return the record in `path`, None when there is none that can be read."""
+        """Return the record in `path`, or None if there is none or it cannot be read."""
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
-        """Put the record into `path`, in one step."""
+        """Write the record to `path` atomically."""
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.write_text(json.dumps(asdict(self)))
         draft.replace(path)
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Whether the recorded process still runs."""
         return bool(self.started) and started(self.pid) == self.started
 
     def end(self, *, timeout: float) -> None:
-        """Stop the process, with force after `timeout` seconds; no-op when it is gone."""
+        """Stop the process, with SIGKILL after `timeout` seconds. Do nothing if it has ended."""
         if not self.alive:
             return
-        victims = tree(self.pid)
+        members = tree(self.pid)
         send(self.pid, signal.SIGCONT, self.stop_signal)
         if not eventually(lambda: not self.alive, timeout=timeout):
-            for pid in victims:
+            for pid in members:
                 send(pid, signal.SIGKILL)
             eventually(lambda: not self.alive, timeout=timeout)
 
 
 @dataclass(eq=False)
 class Process:
-    """One child process that can be started again after it ended.
+    """A child process that can be started again after it has ended.
 
-    `argv`, `env` (None: ours), `cwd` as for subprocess; output is appended to `log`.
-    `stop_signal` is what `stop()` sends, and what the child gets when we die.
-    `mode` is the identity `sandbox.launch` gives it.
+    `argv`, `env` and `cwd` are as for `subprocess`. Output is appended to `log`. `stop()` sends
+    `stop_signal`, and the child also gets it when this process dies. `mode` is the identity for
+    `sandbox.launch`.
     """
 
     argv: Sequence[str | Path]
@@ -102,19 +102,19 @@ class Process:
 
     @property
     def name(self) -> str:
-        """What messages call the child: its log's name."""
+        """The child's name in messages: the name of its log."""
         return self.log.stem
 
     def start(self) -> Self:
-        """Start the child without waiting for it; return self.
+        """Start the child without waiting until it is ready; return self.
 
-        Raises RuntimeError outside of the main thread: the death signal would fire
-        as soon as the calling thread ends.
+        Raises RuntimeError outside the main thread, because the child would be killed as soon as
+        the calling thread ends.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(f"{self.name} must be started from the main thread")
         if self.running:
-            raise RuntimeError(f"{self.name} is running already")
+            raise RuntimeError(f"{self.name} is already running")
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 self._launch(),
@@ -123,7 +123,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C in a terminal is for us alone: we stop our children in order.
+                # Keep Ctrl-C away from the children: the parent stops them in order.
                 start_new_session=True,
             )
         Record.of(self.pid, stop_signal=self.stop_signal).write(self._record)
@@ -140,7 +140,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The child's pid; RuntimeError before the first start."""
+        """The child's pid. Raises RuntimeError before the first start."""
         if self._child is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._child.pid
@@ -151,31 +151,37 @@ class Process:
         return self._child is not None and self._child.poll() is None
 
     def poll(self) -> int | None:
-        """Return the exit code of a child that ended, else None."""
+        """Return the exit code if the child has ended, otherwise None."""
         return None if self._child is None else self._child.poll()
 
     def check(self) -> None:
-        """Raise ProcessError when the child has ended."""
+        """Raise ProcessError if the child has ended."""
         if self.poll() is not None:
             raise ProcessError(f"{self.name} ended with exit code {self.poll()}\n{self.tail()}")
 
     def ready(self) -> bool:
-        """Whether the child does its job; subclasses know better than 'it runs'."""
+        """Return whether the child is ready. Subclasses override this; here: whether it runs."""
         return self.running
 
     def wait_until_ready(self, *, timeout: float = 60) -> Self:
-        """Return self once `ready()`; ProcessError when it dies first or takes too long."""
+        """Wait until `ready()` and return self.
 
-        def settled() -> bool:
+        Raises ProcessError if the child ends first or is not ready after `timeout` seconds.
+        """
+
+        def is_ready() -> bool:
             self.check()
             return self.ready()
 
-        if not eventually(settled, timeout=timeout):
+        if not eventually(is_ready, timeout=timeout):
             raise ProcessError(f"{self.name} was not ready after {timeout:g} s\n{self.tail()}")
         return self
 
     def finish(self, *, timeout: float = 60) -> None:
-        """Wait for a child that ends by itself; ProcessError unless it exits with 0 in time."""
+        """Wait until a short-lived child ends.
+
+        Raises ProcessError unless it exits with 0 within `timeout` seconds.
+        """
         try:
             eventually(lambda: not self.running, timeout=timeout)
         finally:
@@ -191,13 +197,13 @@ class Process:
         return ""
 
     def ask_to_stop(self) -> None:
-        """Send the stop signal without waiting; a frozen child is thawed to hear it."""
+        """Send the stop signal without waiting. A frozen child is thawed first."""
         if self.running:
             self.thaw()
             send(self.pid, self.stop_signal)
 
     def stop(self, *, timeout: float = 10) -> None:
-        """Stop the child, with SIGKILL after `timeout` seconds; no-op when it has ended."""
+        """Stop the child, with SIGKILL after `timeout` seconds. Do nothing if it has ended."""
         self.ask_to_stop()
         self._await_end(timeout=timeout)
 
@@ -207,7 +213,7 @@ class Process:
         self._record.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """End the child and its descendants by SIGKILL, as a crash would, and reap the child."""
+        """Kill the child and its descendants with SIGKILL, and reap the child."""
         if not self.running or self._child is None:
             return
         for pid in self._frozen_tree():
@@ -216,12 +222,12 @@ class Process:
         self._record.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Stop the clock of the child and its descendants: connections hang, none is refused."""
+        """Suspend the child and its descendants with SIGSTOP: connections hang, none is refused."""
         if self.running:
             self._frozen_tree()
 
     def _frozen_tree(self) -> list[int]:
-        # The parent first, so that the list of its children cannot grow meanwhile.
+        # Freeze the parent first, so that it cannot start more children meanwhile.
         send(self.pid, signal.SIGSTOP)
         members = tree(self.pid)
         for pid in members:
@@ -229,14 +235,14 @@ class Process:
         return members
 
     def thaw(self) -> None:
-        """Let a frozen child and its descendants go on."""
+        """Resume a frozen child and its descendants."""
         if self.running:
             for pid in tree(self.pid):
                 send(pid, signal.SIGCONT)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze the child for the block."""
+        """Freeze the child during the block."""
         self.freeze()
         try:
             yield
@@ -245,7 +251,7 @@ class Process:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Stop the child for the block, then start it again and wait until it is ready."""
+        """Stop the child during the block, then start it again and wait until it is ready."""
         self.stop()
         try:
             yield
@@ -254,7 +260,7 @@ class Process:
 
 
 def stop_all(processes: Iterable[Process], *, timeout: float = 10) -> None:
-    """Stop several children at the same time, with SIGKILL after `timeout` seconds."""
+    """Stop several children in parallel, with SIGKILL after `timeout` seconds."""
     chosen = list(processes)
     for process in chosen:
         process.ask_to_stop()
@@ -264,7 +270,7 @@ def stop_all(processes: Iterable[Process], *, timeout: float = 10) -> None:
 
 
 def finish_all(processes: Iterable[Process], *, timeout: float = 60) -> None:
-    """Start short-lived children side by side and wait; ProcessError when one fails."""
+    """Run short-lived children in parallel. Raises ProcessError if one fails."""
     chosen = list(processes)
     try:
         for process in chosen:
@@ -277,7 +283,7 @@ def finish_all(processes: Iterable[Process], *, timeout: float = 60) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port nobody listens on."""
+    """Return a free loopback port."""
     for _ in range(100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", secrets.choice(PORTS)))
@@ -285,10 +291,13 @@ def free_port() -> int:
     raise RuntimeError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def eventually(question: Callable[[], bool], *, timeout: float, pause: float = 0.02) -> bool:
-    """Ask until the answer is yes; return False when `timeout` seconds pass first."""
+def eventually(condition: Callable[[], bool], *, timeout: float, pause: float = 0.02) -> bool:
+    """Wait until `condition()` is true; return False after `timeout` seconds.
+
+    `pause` is the number of seconds between two calls.
+    """
     deadline = time.monotonic() + timeout
-    while not question():
+    while not condition():
         if time.monotonic() >= deadline:
             return False
         time.sleep(pause)
@@ -296,14 +305,14 @@ def eventually(question: Callable[[], bool], *, timeout: float, pause: float = 0
 
 
 def send(pid: int, *signals: int) -> None:
-    """Send the signals in order; a process that is gone already is what we wanted."""
+    """Send the signals in order. Do nothing if the process has already ended."""
     with suppress(ProcessLookupError):
         for number in signals:
             os.kill(pid, number)
 
 
 def started(pid: int) -> str | None:
-    """Return when the process started, in the kernel's own words; None when it does not run."""
+    """Return the process's start time as the kernel reports it, or None if it does not run."""
     if PROC.joinpath("self/stat").exists():
         fields = _stat(pid)
         return fields[19] if fields and fields[0] not in "ZX" else None
@@ -320,7 +329,7 @@ def tree(pid: int) -> list[int]:
 
 
 def parent_of_each() -> dict[int, int]:
-    """Return the parent's pid of every process."""
+    """Return the parent pid of every process."""
     if PROC.joinpath("self/stat").exists():
         pids = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
         return {pid: int(fields[1]) for pid in pids if (fields := _stat(pid))}
@@ -329,7 +338,7 @@ def parent_of_each() -> dict[int, int]:
 
 
 def _stat(pid: int) -> list[str]:
-    # The second field is the program's name in brackets and may hold anything.
+    # The second field is the program's name in parentheses. It may contain any character.
     try:
         return PROC.joinpath(str(pid), "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The sample project's own processes: how a worker, beat and their like are started, and asked."""
+"""Start the sample project's processes (workers, beat, web), and ping the workers."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 QUEUES = ("integrity", "integrity.blog_db", "integrity.shop_db")
 CELERY = ("celery", "-A", "workers")
-#: Right on a server; here, root is who runs the tests or the demo.
+#: A useful warning on a server. Here, tests and the demo often run as root.
 IGNORED_WARNING = "ignore:You're running the worker with superuser privileges"
 
 
 def worker(name: str, queues: str, *options: str) -> list[str]:
-    """Return the command of a worker for `process`; of options given twice, the last one counts."""
-    calm = ("--without-gossip", "--without-mingle")
-    return [*CELERY, "worker", "-n", name, "-Q", queues, "--loglevel=INFO", *calm, *options]
+    """Return the command of a worker, for `process`. Of options given twice, the last one wins."""
+    quiet = ("--without-gossip", "--without-mingle")
+    return [*CELERY, "worker", "-n", name, "-Q", queues, "--loglevel=INFO", *quiet, *options]
 
 
 def beat(*options: str) -> list[str]:
-    """Return the command of beat for `process`."""
+    """Return the command of beat, for `process`."""
     return [*CELERY, "beat", "--pidfile=", "--loglevel=INFO", *options]
 
 
 def process(
     folder: Path, name: str, *command: str, env: Mapping[str, str], cwd: Path = ROOT
 ) -> Process:
-    """Return `python -m COMMAND`, to be started; it logs to `name`.log in `folder`."""
+    """Return the process `python -m COMMAND`, not yet started. It logs to folder/`name`.log."""
     argv = [sys.executable, "-m", *command]
     return Process(argv, log=folder / f"{name}.log", env=env, cwd=cwd)
 
@@ -47,9 +47,9 @@ def process(
 def run(
     *arguments: str | Path, env: Mapping[str, str] | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with `arguments` to its end, and return its exit code and what it printed.
+    """Run Python with `arguments`, wait until it ends, and return its exit code and output.
 
-    `env` is its whole environment, or else it has ours.
+    `env` is its whole environment; the default is that of this process.
     Raises `subprocess.TimeoutExpired` after `seconds`.
     """
     return subprocess.run(  # noqa: S603 (the project's own programs)
@@ -64,15 +64,15 @@ def run(
 
 
 def answering(seconds: float = 1) -> set[str]:
-    """Return the names of the workers that answer a ping within `seconds`, without their host.
+    """Return the names of the workers that answer a ping within `seconds`, without the host.
 
-    No worker answers while the broker cannot be reached. Django is set up.
+    Return an empty set if the broker cannot be reached. Django must be set up.
     """
     from redis import RedisError
 
     from workers.celery import app
 
-    # A connection of its own: one of the pool may not know yet that Redis was away.
+    # Open a new connection: one from the pool may have been broken by a restart of Redis.
     with suppress(RedisError, OSError), app.connection_for_write() as connection:
         answers = app.control.inspect(timeout=seconds, connection=connection).ping() or {}
         return {str(node).partition("@")[0] for node in answers}
@@ -80,28 +80,28 @@ def answering(seconds: float = 1) -> set[str]:
 
 
 def environment(folder: Path, settings: str = "config.settings") -> dict[str, str]:
-    """Return what a process on this machine needs beside the servers' URLs; make folder/tmp."""
+    """Return the environment of a local process, without the servers' URLs. Makes folder/tmp."""
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     return {
         **for_django(debug=False),
         "DJANGO_SETTINGS_MODULE": settings,
         "LOG_FORMAT": "text",
-        # Workers show that they are alive in files there: two runs must not share them.
+        # Workers write heartbeat files there. Two runs must not share them.
         "TMPDIR": str(temporary),
         "PYTHONWARNINGS": IGNORED_WARNING,
     }
 
 
 def forget_servers() -> None:
-    """Take the servers that the environment names out of it."""
+    """Remove the servers' URLs from the environment."""
     for name in (*VARIABLES.values(), BROKER):
         os.environ.pop(name, None)
 
 
 @contextmanager
 def own_servers(settings: str) -> Iterator[Sandbox]:
-    """Start new servers, and let this process and its children work on them with `settings`."""
+    """Start new servers for the block; this process and its children use them with `settings`."""
     forget_servers()
     with servers.running() as sandbox:
         own = {**sandbox.environment, **sandbox.superusers}

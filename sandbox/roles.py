@@ -1,7 +1,7 @@
-"""The database roles of the sample project, made by its own script for every server.
+"""The sample project's database roles, which its own script creates on every server.
 
-Takes a server's superuser; gives the URLs of the roles, each with a random password of its own.
-The tables' owner may make databases here: tests make theirs.
+Each role has a random password. Here, the owner of the tables may create databases, because the
+tests create theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from sandbox import environment
 
 OWNER = "integrity_owner"
-#: Role → the prefix of the variables that hold its URLs. The owner's have none.
+#: Role → the prefix of the variables with its URLs. The owner's have no prefix.
 PREFIXES = {
     OWNER: "",
     "integrity_web": environment.WEB,
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "deploy" / "postgresql" / "rol
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """One for each role, and one for the superuser, who starts and stops the servers."""
+    """A password for each role and one for the superuser."""
 
     superuser: str = field(default_factory=lambda: secrets.token_hex(16))
     roles: dict[str, str] = field(
@@ -33,17 +33,17 @@ class Passwords:
     )
 
     def of(self, role: str) -> str:
-        """Return the password of a role; of any other name, the superuser's."""
+        """Return the password of a role; for any other name, the superuser's."""
         return self.roles.get(role, self.superuser)
 
     def environment(self) -> dict[str, str]:
-        """Return what psql and the script read."""
+        """Return the environment for psql and the script."""
         named = {f"{role.upper()}_PASSWORD": secret for role, secret in self.roles.items()}
         return {**os.environ, **named, "PGPASSWORD": self.superuser}
 
 
 def script(database: str) -> list[str | Path]:
-    """Return psql's arguments that make the database and the roles, and give it to the owner."""
+    """Return psql's arguments that create the database and the roles, and set its owner."""
     return [
         *("-X", "-q", "-v", "ON_ERROR_STOP=1", "--dbname=postgres"),
         *("-c", f'CREATE DATABASE "{database}"'),

@@ -1,4 +1,4 @@
-"""Run directories: one per run, so that several work side by side; leftovers are swept."""
+"""Run directories: one per run, so that runs can work in parallel. Stale ones are removed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OWNER = "owner.pid"
 
 @contextmanager
 def directory(home: Path = HOME, *, keep: bool = False) -> Iterator[Path]:
-    """Yield a fresh directory under `home`, removed after the block unless `keep`.
+    """Yield a new directory under `home`. It is removed after the block unless `keep` is true.
 
-    First stops and removes what killed runs left under `home`.
+    First stops the processes and removes the directories that killed runs left under `home`.
     """
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home / "lock"):
@@ -43,7 +43,10 @@ def directory(home: Path = HOME, *, keep: bool = False) -> Iterator[Path]:
 
 
 def keep(run: Path, name: str, *patterns: str) -> Path:
-    """Copy the files of `run` that match to a folder that stays; return it from the project's."""
+    """Copy files of `run` that match `patterns` to a permanent folder.
+
+    Return that folder, relative to the project.
+    """
     kept = HOME / f"{name}-{time.strftime('%H%M%S')}"
     for path in (match for pattern in patterns for match in run.glob(pattern)):
         copy = kept / path.relative_to(run)
@@ -53,9 +56,9 @@ def keep(run: Path, name: str, *patterns: str) -> Path:
 
 
 def sweep(home: Path) -> None:
-    """Stop the processes and remove the directories of runs whose owner is gone."""
+    """Stop the processes and remove the directories of runs whose owner process has ended."""
     for run in home.glob("run-*"):
-        # A directory of another user is that user's to sweep.
+        # Directories of other users cannot be removed; leave them to those users.
         with suppress(OSError):
             owner = Record.read(run / OWNER)
             if not (owner and owner.alive) and not (run / KEPT).exists():
@@ -65,9 +68,9 @@ def sweep(home: Path) -> None:
 
 def _end_processes(run: Path) -> None:
     for path in run.glob("*.log.pid"):
-        left = Record.read(path)
-        if left:
-            left.end(timeout=5)
+        record = Record.read(path)
+        if record:
+            record.end(timeout=5)
 
 
 def _discard(run: Path) -> None:

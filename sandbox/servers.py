@@ -1,8 +1,8 @@
-"""Takes nothing but loopback; gives three PostgreSQL servers and one Redis, and their URLs.
+"""Start three PostgreSQL servers and one Redis server on loopback, and return their URLs.
 
-One server process per database, so that each can be stopped, frozen or killed alone.
-Guarantees: every server listens on 127.0.0.1 only and wants a random password; all of
-them end with us, and their data with them. The URLs are of roles that are no superusers.
+There is one server per database, so that each can be stopped, frozen or killed alone. Every server
+listens on 127.0.0.1 only and requires a random password. All of them end with this process, and
+their data is removed. The roles in the URLs are not superusers.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-#: The superuser: it makes the roles, and tests log in with it for what only a superuser may do.
+#: The superuser. It creates the roles, and some tests log in with it.
 USER = "integrity"
 
-# The data outlives a killed server but not the machine's power, and need not. Commits
-# stay synchronous: otherwise a killed server forgets the last ones it confirmed, and
-# without fsync waiting for them costs nothing.
+# Data must survive a killed server, but not a power failure. Commits stay synchronous, because a
+# killed server would otherwise lose the last commits. Without fsync, waiting for them is cheap.
 POSTGRESQL_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
-    "max_prepared_transactions": "8",  # for tests of one that was forgotten
+    "max_prepared_transactions": "8",  # for tests of an abandoned prepared transaction
     "shared_buffers": "64MB",
 }
 
-#: How many ports a server tries: between asking for a free one and listening, others listen too.
+#: How many ports a server tries: another process may take a free port before the server listens.
 PORTS_TRIED = 5
 
 
@@ -48,7 +47,7 @@ PORTS_TRIED = 5
 class Installation:
     """What the PostgreSQL servers of one run share.
 
-    `program` is `postgres`, run under `mode`; data goes to `place`, logs to `logs`.
+    `program` is `postgres`, which runs under `mode`. Data is in `place`, logs are in `logs`.
     """
 
     program: Path
@@ -60,7 +59,7 @@ class Installation:
 
     @classmethod
     def under(cls, directory: Path) -> Self:
-        """Find the programs and make the place for the data below `directory`."""
+        """Find the programs and make the data directory below `directory`."""
         mode, program = privileges.mode(), binaries.postgresql()
         place = privileges.place(directory / "postgresql", chosen=mode)
         return cls(
@@ -73,22 +72,22 @@ class Installation:
         )
 
     def process(self, name: str, *argv: str | Path) -> processes.Process:
-        """Return a short-lived process under the same identity, not yet started."""
+        """Return a short-lived process with the same identity, not yet started."""
         log = self.logs / f"{name}.log"
         return processes.Process(argv, log=log, cwd=self.place, mode=self.mode)
 
 
 class Server(processes.Process, ABC):
-    """A process that listens on the loopback port that `listen_on` was told last."""
+    """A process that listens on the loopback port last set by `listen_on`."""
 
     @abstractmethod
     def listen_on(self, port: int) -> None:
-        """Take `port` for the next start."""
+        """Use `port` from the next start on."""
 
     def await_first_start(self) -> None:
-        """Wait until a server that was just started is ready, on another port if its own is taken.
+        """Wait until the server is ready. If its port is taken, restart it on another one.
 
-        Raises ProcessError when it ends for another reason, or after PORTS_TRIED ports.
+        Raises ProcessError if it ends for another reason, or after PORTS_TRIED ports.
         """
         for _ in range(PORTS_TRIED - 1):
             try:
@@ -104,10 +103,10 @@ class Server(processes.Process, ABC):
 
 
 class PostgreSQL(Server):
-    """One PostgreSQL server with the database of one alias; `url` is the superuser's."""
+    """A PostgreSQL server with the database of one alias. `url` is the superuser's."""
 
     def __init__(self, installation: Installation, *, alias: str) -> None:
-        """Prepare a server for the data directory of `alias`; starts nothing."""
+        """Prepare a server for the data directory of `alias`, without starting it."""
         self.installation = installation
         self.data = installation.place / alias
         self.database = DATABASES[alias]
@@ -115,39 +114,39 @@ class PostgreSQL(Server):
             [],
             log=installation.logs / f"postgresql-{alias}.log",
             cwd=installation.place,
-            stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
+            stop_signal=signal.SIGINT,  # fast shutdown: does not wait for clients to disconnect
             mode=installation.mode,
         )
         self.listen_on(processes.free_port())
 
     def listen_on(self, port: int) -> None:
-        """Take `port` for the next start."""
+        """Use `port` from the next start on."""
         shared, self.port = self.installation, port
         self.url = self.url_of(USER)
         settings = [f"-c{name}={value}" for name, value in POSTGRESQL_SETTINGS.items()]
-        # No Unix socket: the length limit of its path bites in deep folders.
+        # No Unix socket: its path could exceed the length limit in deep folders.
         address = ["-h", LOOPBACK, "-p", str(port), "-k", ""]
         self.argv = [shared.program, "-D", self.data, *address, *settings]
 
     def ready(self) -> bool:
-        """Whether the server accepts connections, as it says itself in its pid file."""
+        """Return whether the server accepts connections, according to its pid file."""
         try:
             lines = (self.data / "postmaster.pid").read_text().split("\n")
         except OSError:
             return False
-        # A killed server leaves its file behind: the pid tells whose word this is.
+        # A killed server leaves its file behind, so compare the pid.
         return lines[0] == str(self.pid) and [line.strip() for line in lines[7:8]] == ["ready"]
 
     def url_of(self, role: str) -> str:
-        """Return where that role logs in."""
+        """Return the URL with which the role logs in."""
         password = self.installation.passwords.of(role)
         return f"postgresql://{role}:{password}@{LOOPBACK}:{self.port}/{self.database}"
 
     def create_database(self) -> processes.Process:
-        """Return the process, not yet started, that makes the server's database and roles."""
+        """Return the process, not yet started, that creates the server's database and roles."""
         shared = self.installation
         address = ["-h", LOOPBACK, "-p", str(self.port), "-U", USER]
-        # A client needs no other identity than ours, and reads a file of the project.
+        # A client keeps the current identity, because it reads a file of the project.
         return processes.Process(
             [shared.program.with_name("psql"), *address, *roles.script(self.database)],
             log=shared.logs / f"roles-{self.database}.log",
@@ -156,20 +155,20 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """One Valkey or Redis server that keeps its data over a restart, reached through `url`."""
+    """A Valkey or Redis server that keeps its data across restarts. `url` is its address."""
 
     def __init__(self, program: Path, *, data: Path, log: Path) -> None:
-        """Make `data` and the configuration in it; starts nothing."""
+        """Make the directory `data` with the configuration, without starting the server."""
         self.password = secrets.token_hex(16)
         data.mkdir()
-        # In a file, because everybody may read a command line.
+        # In a file, because all users of the system can read command lines.
         self.configuration = data / "redis.conf"
         self.configuration.touch(mode=0o600)
         super().__init__([program, self.configuration], log=log, cwd=data)
         self.listen_on(processes.free_port())
 
     def listen_on(self, port: int) -> None:
-        """Take `port` for the next start."""
+        """Use `port` from the next start on."""
         self.port = port
         self.url = f"redis://:{self.password}@{LOOPBACK}:{port}/0"
         self.configuration.write_text(self._configuration())
@@ -187,7 +186,7 @@ class Redis(Server):
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
     def ready(self) -> bool:
-        """Whether the server answers a ping."""
+        """Return whether the server answers a ping."""
         request = f"AUTH {self.password}\r\nPING\r\n".encode()
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
@@ -199,12 +198,11 @@ class Redis(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """What runs: the URLs for everybody's environment, and the servers that are ours.
+    """The running servers and the environment variables with their URLs.
 
-    `environment` has the URLs of the tables' owner, and those of the other roles beside them:
-    `environment.as_role` picks a process its own.
-    `postgres` is empty and `redis` is None where the URLs came from the environment:
-    servers of somebody else are not ours to stop.
+    `environment` has the URLs of the tables' owner and of the other roles. `environment.as_role`
+    selects those of one role. `postgres` is empty and `redis` is None if the URLs came from the
+    environment: those servers must not be stopped.
     """
 
     directory: Path
@@ -214,22 +212,22 @@ class Sandbox:
 
     @property
     def superusers(self) -> dict[str, str]:
-        """Variables with a superuser's URLs: for tests, and for no process of the product."""
+        """Variables with the superuser's URLs, for tests only."""
         return {SUPERUSERS[alias]: server.url for alias, server in self.postgres.items()}
 
 
 @contextmanager
 def running(home: Path = runs.HOME, *, keep: bool = False) -> Iterator[Sandbox]:
-    """Run the servers that the environment does not name, for the length of the block.
+    """Run the servers whose URLs are not in the environment, during the block.
 
-    Their files are in a directory of this run under `home`. SIGTERM ends the block
-    like Ctrl-C. Raises MissingProgramError or ProcessError when a server cannot start.
+    Their files are in a new directory under `home`. SIGTERM ends the block like Ctrl-C.
+    Raises MissingProgramError or ProcessError if a server cannot start.
     """
     with (
         _terminable(),
         runs.directory(home, keep=keep) as directory,
         ExitStack() as stack,
-        _deaf_at_the_end(),
+        _ignore_signals_after(),
     ):
         redis = None if given(BROKER) else _redis(directory, stack)
         known = given(*VARIABLES.values())
@@ -261,7 +259,7 @@ def _redis(directory: Path, stack: ExitStack) -> Redis:
 
 
 def _postgresql(directory: Path, stack: ExitStack) -> dict[str, PostgreSQL]:
-    """Start one server per alias; they stop with `stack`."""
+    """Start one server per alias. They stop with `stack`."""
     installation = Installation.under(directory)
     _initialise(installation)
     servers = {alias: PostgreSQL(installation, alias=alias) for alias in DATABASES}
@@ -275,11 +273,13 @@ def _postgresql(directory: Path, stack: ExitStack) -> dict[str, PostgreSQL]:
 
 
 def _initialise(installation: Installation) -> None:
-    """Make a data directory for each alias: initdb once, then copies, which cost far less."""
+    """Make a data directory for each alias: run initdb once, then copy the result (faster)."""
     first, *others = (installation.place / alias for alias in DATABASES)
     secret = installation.place / "password"
     secret.write_text(installation.passwords.superuser)
-    secret.chmod(0o644)  # for a dropped user, in a folder that only it and we can enter
+    secret.chmod(
+        0o644
+    )  # so that PostgreSQL's user can read it; other users cannot enter the folder
     options = ["-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
     options += _locale(installation.major)
     initdb = installation.program.with_name("initdb")
@@ -291,8 +291,8 @@ def _initialise(installation: Installation) -> None:
 
 
 def _locale(major: int) -> list[str]:
-    """Return initdb's options for UTF-8 case mapping that is the same on every platform."""
-    if major < 17:  # noqa: PLR2004 - the first release with a locale provider of its own
+    """Return initdb's options for the same UTF-8 case mapping on every platform."""
+    if major < 17:  # noqa: PLR2004 - the first release with a built-in locale provider
         return ["--locale=C.UTF-8"]
     return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
@@ -307,17 +307,17 @@ def _received(connection: socket.socket, answer: bytes) -> bool:
     return True
 
 
-def _ours(number: signal.Signals) -> bool:
-    """Whether the signal is ours to handle: nobody else took it, and Python lets us."""
-    usual = {signal.SIG_DFL, signal.default_int_handler}
-    in_charge = threading.current_thread() is threading.main_thread()
-    return in_charge and signal.getsignal(number) in usual
+def _may_handle(number: signal.Signals) -> bool:
+    """Return whether this process may set a handler: in the main thread, if none is set."""
+    defaults = {signal.SIG_DFL, signal.default_int_handler}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return in_main_thread and signal.getsignal(number) in defaults
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM end the block like Ctrl-C; afterwards all is as before."""
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if _ours(number)]
+    """Make SIGTERM end the block like Ctrl-C; restore the handlers afterwards."""
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if _may_handle(number)]
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         signal.signal(number, signal.default_int_handler)
@@ -329,11 +329,11 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_at_the_end() -> Iterator[None]:
-    """Ignore a second Ctrl-C once the block is over: stopping is bounded, and worth finishing."""
+def _ignore_signals_after() -> Iterator[None]:
+    """Ignore further Ctrl-C after the block, so that the servers stop properly."""
     try:
         yield
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            if _ours(number):
+            if _may_handle(number):
                 signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The tables of the project and the rights to them: made by their owner, once for everybody."""
+"""Create the project's tables as their owner, and grant privileges on them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sandbox.environment import DATABASES, of_roles
 
 
 def make(**options: Any) -> None:
-    """Migrate every database, and let the roles of web and workers at it. Django is set up."""
+    """Migrate every database and grant the web and worker roles. Django must be set up."""
     for alias in DATABASES:
         call_command("migrate", database=alias, verbosity=0, interactive=False, **options)
     grant()
 
 
 def grant() -> None:
-    """Grant what web and workers need, where they have roles of their own."""
+    """Grant privileges to the web and worker roles, if there are separate roles."""
     if of_roles():
         call_command("grant_roles")

@@ -72,7 +72,7 @@ def silent(stage: Stage) -> None:
 
     stage.proxy.silence_at(b"integrity.dispatch")
     stage.delete(lost)
-    stage.until(lambda: stage.proxy.was_said, "Redis gives a message away")
+    stage.until(lambda: stage.proxy.was_triggered, "Redis gives a message away")
     silent = now()
     stage.prove("half-open-a", stage.delete(requested))
     removing.release()
