@@ -7,18 +7,18 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin app
 
 WORKDIR /app
 
-# Wheels alone, so that no compiler is needed; and afterwards no installer is left.
+# Install only wheels, so that no compiler is needed. Then remove pip.
 COPY requirements.txt .
 RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt \
     && pip uninstall --yes pip
 
-# Owned by root: the process can read its code and cannot change it.
+# Owned by root, so the process can read the code but not change it.
 COPY manage.py .
 COPY config config
 COPY workers workers
 COPY apps apps
 
-# By number, so that an orchestrator sees that it is not root.
+# A number, so that an orchestrator can verify that it is not root.
 USER 10001
 
 EXPOSE 8000

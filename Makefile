@@ -1,4 +1,4 @@
-# Every target is `./run` of the same name; `make demo ONCE=1` ends after the last step.
+# Every target calls `./run` with its name. `make demo ONCE=1` ends after the last step.
 TARGETS := demo test lint bench storm faults mutants differential docs up down clean lock test-all
 
 .PHONY: help $(TARGETS)

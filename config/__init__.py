@@ -1,4 +1,4 @@
-"""The project. It exposes the Celery app, so that producers publish to our broker."""
+"""The project. It imports the Celery app, so that web processes publish to its broker."""
 
 from workers.celery import app as celery_app
 

@@ -1,4 +1,4 @@
-"""The project as an ASGI application."""
+"""The project's ASGI application."""
 
 from __future__ import annotations
 

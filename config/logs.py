@@ -1,4 +1,4 @@
-"""Log records as one line of JSON each."""
+"""Format log records as JSON, one line per record."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import logging
 
 
 class JsonFormatter(logging.Formatter):
-    """One record, one line: a newline in a value cannot start a forged record."""
+    """Formats each record as one line, so a newline in a value cannot forge a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a JSON document."""
+        """Return the record as a JSON document."""
         moment = dt.datetime.fromtimestamp(record.created, tz=dt.UTC)
         document = {
             "time": moment.isoformat(timespec="milliseconds"),

@@ -1,6 +1,6 @@
-"""Settings of the project: the only module that reads the environment.
+"""Settings of the project. Only this module reads the environment.
 
-`.env.example` lists every variable. A missing one stops the start and is named.
+`.env.example` lists every variable. If a required one is missing, the start fails with its name.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ env = environ.Env()
 
 
 def required(name: str) -> str:
-    """The variable's value. Raises `ImproperlyConfigured` where it is missing or empty."""
+    """Return the variable's value. Raises `ImproperlyConfigured` if it is missing or empty."""
     if value := env.str(name, default="").strip():
         return str(value)
-    message = f"The environment variable {name} is not set. See .env.example for what it holds."
+    message = f"The environment variable {name} is not set. See .env.example for its meaning."
     raise ImproperlyConfigured(message)
 
 
@@ -35,14 +35,14 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 SECURE_SSL_REDIRECT = HTTPS
-# Probes come over plain HTTP from inside, past the proxy.
+# Health checks use plain HTTP inside the network and bypass the proxy.
 SECURE_REDIRECT_EXEMPT = [r"^integrity/healthz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-# A client could forge the header: believe it only where a proxy always overwrites it.
+# A client could forge the header. Trust it only behind a proxy that always overwrites it.
 if env.bool("TRUST_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -121,7 +121,7 @@ DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def database(name: str) -> dict[str, Any]:
-    """The database that the variable's URL names; options in the URL win over ours."""
+    """Return the settings of the database in the variable's URL. Options in the URL win."""
     required(name)
     parsed: dict[str, Any] = env.db_url(name)
     options = DATABASE_OPTIONS.get(parsed["ENGINE"], {}) | parsed.get("OPTIONS", {})
@@ -137,26 +137,26 @@ DATABASE_ROUTING_RULES = {"blog": "blog_db", "shop": "shop_db"}
 DATABASE_ROUTERS = ["apps.integrity.routers.AppLabelRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The product. Every key and its default: apps/integrity/conf.py.
+# Cross-database integrity. apps/integrity/conf.py has all keys and their defaults.
 
-# Beat's scans heal by themselves here; what an adopter gets without a word is "report".
+# Beat's scans repair automatically here. The default is "report".
 INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}
 
-# Celery. What the promises rest on is on the tasks themselves: apps/integrity/queues/celery.py.
+# Celery. Options that the guarantees need are on the tasks: apps/integrity/queues/celery.py.
 
 CELERY_BROKER_URL = required("BROKER_URL")
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Bounds a publish to a broker that hangs. Workers wait longer: workers/celery.py.
+    # Limits how long a publish waits for a hanging broker. Workers wait longer: workers/celery.py.
     "socket_timeout": 0.5,
     "socket_connect_timeout": 0.5,
     "socket_keepalive": True,
     "health_check_interval": 5,
-    # Connection retries come from here, not from the publish policy below.
+    # These control connection retries; the publish policy below does not.
     "max_retries": 0,
     "interval_start": 0,
     "interval_step": 0,
     "interval_max": 0,
-    # Twice the hard time limit of the tasks; looked after every 5 s instead of every 100 s.
+    # Twice the tasks' hard time limit. Checked every 5 s instead of every 100 s.
     "visibility_timeout": 120,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -167,18 +167,18 @@ CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
 CELERY_TASK_PUBLISH_RETRY = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
 
-# A message to a queue that nobody has is an error of the caller.
+# A message to an undeclared queue is a programming error.
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = routing.CONTROL
 
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
 CELERY_WORKER_ETA_TASK_LIMIT = 100
-# Slept in full at a shutdown by SIGQUIT; REMAP_SIGTERM=SIGQUIT makes a SIGTERM one.
+# Seconds before SIGQUIT ends a worker. REMAP_SIGTERM=SIGQUIT makes SIGTERM do the same.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 
-# Else beat would install a clean-up of results, on a queue that nobody has.
+# Otherwise beat would schedule a clean-up of results on an undeclared queue.
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -194,10 +194,10 @@ CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 
-# Connections survive a task; install(app) has them checked before the next one.
+# Connections stay open between tasks; install(app) checks them before each task.
 CELERY_DB_REUSE_MAX = 1000
 
-# Routes, queues and the timetable, as in any other project.
+# Routes, queues and beat's schedule, as in any other project.
 vars().update(routing.celery_settings(vars()))
 
 # Users
@@ -216,7 +216,7 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
-# Static files: WhiteNoise serves them from the apps' folders, there is nothing to collect.
+# Static files: WhiteNoise serves them from the apps' folders, without collectstatic.
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
@@ -228,7 +228,7 @@ WHITENOISE_MAX_AGE = 0 if DEBUG else 3600
 
 LOG_FORMAT: str = env.str("LOG_FORMAT", default="text")
 if LOG_FORMAT not in {"text", "json"}:
-    message = f"LOG_FORMAT is {LOG_FORMAT!r}; it may be 'text' or 'json'."
+    message = f"LOG_FORMAT is {LOG_FORMAT!r}; it must be 'text' or 'json'."
     raise ImproperlyConfigured(message)
 
 LOGGING: dict[str, Any] = {
@@ -242,7 +242,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "integrity": {"level": "INFO"},
-        # Django's own handlers mail the admins or depend on DEBUG.
+        # Remove Django's own handlers, which mail the admins or depend on DEBUG.
         "django": {"handlers": [], "level": "INFO"},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
     },

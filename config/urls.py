@@ -1,4 +1,4 @@
-"""Addresses of the project."""
+"""URLs of the project."""
 
 from __future__ import annotations
 

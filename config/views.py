@@ -1,4 +1,4 @@
-"""Pages of the project itself: the landing page and the end of an account."""
+"""The project's own pages: the landing page, and the page to delete an account."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The landing page."""
+    """Return the landing page."""
     return render(request, "home.html", {"flower_url": settings.FLOWER_URL})
 
 
@@ -27,7 +27,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete_account(request: HttpRequest) -> HttpResponse:
-    """GET asks, POST deletes the user. What they wrote follows in the background."""
+    """Ask for confirmation on GET; delete the user on POST. Workers delete the content."""
     if request.method != "POST":
         return render(request, "account/delete.html")
     try:

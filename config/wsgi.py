@@ -1,4 +1,4 @@
-"""The project as a WSGI application."""
+"""The project's WSGI application."""
 
 from __future__ import annotations
 

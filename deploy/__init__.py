@@ -1,1 +1,1 @@
-"""Files for running the sample project: roles, users, alerts, and the script that makes .env."""
+"""Files to deploy the sample project: roles, Redis users, alerts, and a script for .env."""

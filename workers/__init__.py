@@ -1,1 +1,1 @@
-"""The processes of the sample: the Celery app, and beat's scheduler."""
+"""The sample project's Celery app, beat's scheduler, and Flower's app."""

@@ -1,8 +1,8 @@
-"""Beat's scheduler: django-celery-beat's, made to respect what an operator changed.
+"""Beat's scheduler: django-celery-beat's, but it keeps changes made in the admin.
 
-The stock scheduler writes every entry of `beat_schedule` back at each start, over changes made
-in the admin. This one creates the entries that are missing and leaves the others alone.
-To stop an entry for good, disable it: a deleted one is created again.
+The original scheduler overwrites such changes at each start with the entries of `beat_schedule`.
+This one only creates missing entries. To turn an entry off, disable it: a deleted entry is created
+again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ logger = logging.getLogger("workers.beat")
 
 
 class Entry(ModelEntry):  # type: ignore[misc]  # untyped library
-    """An entry that was run by a clock ahead of this one's, and is due a period from now at most.
+    """A schedule entry that tolerates a last run in the future.
 
-    Celery waits until its own clock is a period behind the last run: after beat moved to a machine
-    whose clock is ten minutes behind, or was set back, nothing would start for as long.
+    The clock may have been set back, or beat may have moved to a machine whose clock is behind.
+    Celery would then start nothing until the clock has caught up. Here, a last run in the future
+    counts as now, so the entry is due after one period at most.
     """
 
     last_run_at: Any
 
     def is_due(self) -> Any:
-        """Whether to start it now, and when to ask again."""
+        """Return whether the entry is due now, and in how many seconds to check again."""
         now = self.schedule.now()
         if self.last_run_at is not None and self.last_run_at > now:
             self.last_run_at = now
@@ -39,21 +40,21 @@ class Entry(ModelEntry):  # type: ignore[misc]  # untyped library
 
 
 class CreateOnlyScheduler(DatabaseScheduler):  # type: ignore[misc]  # untyped library
-    """Adds what the timetable has and the database lacks; changes nothing that is there."""
+    """Creates entries that are in `beat_schedule` but not in the database; changes none."""
 
     Entry = Entry
 
     def update_from_dict(self, mapping: Mapping[str, Any]) -> None:
-        """Called at the start, with the timetable."""
+        """Create the missing entries. Celery calls it at the start with `beat_schedule`."""
         present = self.Model.objects.filter(name__in=mapping).values_list("name", flat=True)
         missing = mapping.keys() - set(present)
         super().update_from_dict({name: mapping[name] for name in missing})
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Start what is due, and show that beat is alive."""
+        """Start what is due and touch beat's heartbeat file; return the seconds until the next tick."""
         seconds: float = super().tick(*args, **kwargs)
         try:
             health.touch("beat")
-        except OSError as error:  # it ticks all the same
-            logger.warning("the probe will not see that beat is alive: %s", error)
+        except OSError as error:  # keep ticking
+            logger.warning("cannot write the heartbeat file; the health check will fail: %s", error)
         return seconds

@@ -28,7 +28,7 @@ app.autodiscover_tasks()
 
 @celeryd_init.connect
 def wait_longer_for_the_broker(conf: Settings, **_kwargs: Any) -> None:
-    """A worker may wait for its broker longer than a request can."""
+    """Give workers a longer broker timeout than requests have."""
     conf.broker_transport_options = {
         **conf.broker_transport_options,
         "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS,
@@ -38,7 +38,7 @@ def wait_longer_for_the_broker(conf: Settings, **_kwargs: Any) -> None:
 
 @setup_logging.connect
 def log_as_the_project_does(loglevel: int | None = None, **_kwargs: Any) -> None:
-    """Celery's processes log as `settings.LOGGING` says; `--loglevel` still sets the level."""
+    """Configure logging with `settings.LOGGING`; `--loglevel` still sets the level."""
     logging.config.dictConfig(settings.LOGGING)
     if loglevel is not None:
         logging.getLogger().setLevel(loglevel)

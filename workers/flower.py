@@ -1,7 +1,7 @@
-"""Flower's Celery app, for `celery -A workers.flower flower`: it knows the broker and nothing else.
+"""Flower's Celery app, for `celery -A workers.flower flower`. It only knows the broker.
 
-Neither Django nor the settings of the project are loaded, so that no secret of theirs is within
-reach of Flower. It does not start without a login, and asks for it at /metrics, too.
+It does not load Django or the project's settings, so Flower has no access to their secrets. It
+requires a login to start, and also protects /metrics with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from apps.integrity.routing import CONTROL
 
 
 def required(name: str) -> str:
-    """Return the variable's value. Raises `SystemExit` where it is missing or empty."""
+    """Return the variable's value. Raises `SystemExit` if it is missing or empty."""
     if value := os.environ.get(name, "").strip():
         return value
     raise SystemExit(f"The environment variable {name} is not set. See .env.example.")
@@ -26,13 +26,13 @@ required("FLOWER_BASIC_AUTH")
 app = Celery("flower", broker=required("BROKER_URL"))
 app.conf.task_default_queue = CONTROL
 app.conf.broker_transport_options = {
-    # Flower looks for messages that were not acknowledged, as a worker does. Those of the workers
-    # are none of its business, and deploy/redis/users.acl keeps it away from them.
+    # Like a worker, Flower restores unacknowledged messages. It must not touch those of the
+    # workers, and deploy/redis/users.acl denies it access to them.
     "unacked_key": "flower.unacked",
     "unacked_index_key": "flower.unacked_index",
     "unacked_mutex_key": "flower.unacked_mutex",
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
-# Flower itself lets everybody read the names of workers and tasks there.
+# By default, Flower's /metrics shows the names of workers and tasks without a login.
 Metrics.get = authenticated(Metrics.get)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# start.sh SERVER [OPTION ...]: run that server with redis.conf and the users of users.acl.
+# start.sh SERVER [OPTION ...]: run the server with redis.conf and the users of users.acl.
 #
-# The passwords come from REDIS_<USER>_PASSWORD. The server gets a hash of each, in a file that only
-# its own user can read, and no password shows in the list of processes.
+# The passwords come from REDIS_<USER>_PASSWORD. The server reads their hashes from a file that only
+# its own user can read. The list of processes shows no password.
 set -eu
 
 here=$(dirname "$0")
