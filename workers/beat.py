@@ -51,7 +51,7 @@ class CreateOnlyScheduler(DatabaseScheduler):  # type: ignore[misc]  # untyped l
         super().update_from_dict({name: mapping[name] for name in missing})
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Start what is due and touch beat's heartbeat file; return the seconds until the next tick."""
+        """Start what is due and touch beat's heartbeat file; return the seconds to wait."""
         seconds: float = super().tick(*args, **kwargs)
         try:
             health.touch("beat")
