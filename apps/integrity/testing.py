@@ -15,11 +15,12 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.test.utils import override_settings
 
-from . import backends, log, relations, report
+from . import backends, relations, report
 from .backends import lookups
 from .backends.connections import reach
 from .control import circuit_breaker
 from .exceptions import NotDrained
+from .log import retry
 from .queues import dispatch
 from .queues.base import Job, work_once
 from .relations import plan, stored
@@ -68,7 +69,7 @@ def drain(*, seconds: float = 30.0) -> Counter[str]:
     """
     with quiet(probe_seconds=0.001):
         for using in circuit_breaker.answering_logs():
-            log.hurry(using=using)
+            retry.make_due_now(using=using)
         rows, away = _rounds(time.monotonic() + seconds)
     if reasons := report.unfinished() | away:
         raise NotDrained(reasons)

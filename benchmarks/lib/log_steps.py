@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from apps.integrity import conf, log, report
+from apps.integrity import conf, report
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion, of_keys
 
 if TYPE_CHECKING:
@@ -27,15 +28,15 @@ PLANNED = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
 def steps() -> Iterator[tuple[str, Callable[[], object]]]:
     """The way of some deletions through the log, and what looks at it meanwhile, in order."""
     yield "record", _record
-    yield "dispatch", lambda: log.dispatch(using=USING, limit=conf.current().dispatch_keys)
-    yield "due", lambda: log.due_databases(using=USING)
+    yield "dispatch", lambda: deletions.dispatch(using=USING, limit=conf.current().dispatch_keys)
+    yield "due", lambda: claims.due_databases(using=USING)
     for database in DATABASES:
-        held = list[log.Claim]()
+        held = list[claims.Claim]()
         yield "claim", partial(_claim, database, held)
         yield "status", report.status
         yield "overview", report.overview
         yield "finish", partial(_finish, held)
-    yield "settle", lambda: log.settle(using=USING)
+    yield "settle", lambda: deletions.advance(using=USING)
 
 
 def measure() -> dict[str, float]:
@@ -76,12 +77,12 @@ def _plan(statement: str) -> list[str]:
 def _record() -> None:
     with transaction.atomic(using=USING):
         targets = [None] * len(KEYS)
-        log.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
+        deletions.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
 
 
-def _claim(database: str, held: list[log.Claim]) -> None:
+def _claim(database: str, held: list[claims.Claim]) -> None:
     settings = conf.current()
-    claim = log.claim(
+    claim = claims.claim(
         database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
     )
     assert claim is not None, f"nothing is due for {database}"
@@ -89,9 +90,11 @@ def _claim(database: str, held: list[log.Claim]) -> None:
     held.append(claim)
 
 
-def _finish(held: list[log.Claim]) -> None:
+def _finish(held: list[claims.Claim]) -> None:
     (claim,) = held
-    log.finish(claim, {each.id: {"blog.Post.author": 1} for each in claim.cascades}, barrier=None)
+    outcomes.finish(
+        claim, {each.id: {"blog.Post.author": 1} for each in claim.cascades}, barrier=None
+    )
 
 
 def _forget() -> None:

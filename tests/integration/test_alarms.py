@@ -14,7 +14,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, log, report, scan
+from apps.integrity import cascade, report, scan
+from apps.integrity.log import retry
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.queues import dispatch, maintenance
 from apps.integrity.report import alarms
@@ -95,7 +96,7 @@ def test_what_is_blocked_is_told_and_a_retry_ends_it(behind: None, heard: Heard)
     Cascade.objects.update(state="blocked", reason="DataError: no")
     alarms.watch("default")
     assert heard == [("raised", "blocked", "blog_db")]  # nothing waits that a worker could do
-    log.retry(None, using="default")
+    retry.retry_blocked(None, using="default")
     cascade.drain("blog_db")
     alarms.watch("default")
     assert heard[1:] == [("cleared", "blocked", "blog_db")]

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import backends, capture, log
+from apps.integrity import backends, capture
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from sandbox.processes import eventually
@@ -33,24 +34,24 @@ def dispatched(*keys: int) -> None:
     dispatch.sweep("default")
 
 
-def claimed(database: str) -> log.Claim:
-    found = log.claim(database, using="default", limit=100, lease_seconds=10)
+def claimed(database: str) -> claims.Claim:
+    found = claims.claim(database, using="default", limit=100, lease_seconds=10)
     assert found is not None
     return found
 
 
-def finish(claim: log.Claim) -> list[int]:
-    return log.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
+def finish(claim: claims.Claim) -> list[int]:
+    return outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
 
 
-def done(database: str) -> log.Claim:
+def done(database: str) -> claims.Claim:
     Cascade.objects.filter(state="done").update(due_at=timezone.now() - dt.timedelta(seconds=1))
-    found = log.claim_done(database, now=None, using="default", limit=100, lease_seconds=10)
+    found = claims.claim_done(database, now=None, using="default", limit=100, lease_seconds=10)
     assert found is not None
     return found
 
 
-def ids(claim: log.Claim) -> list[int]:
+def ids(claim: claims.Claim) -> list[int]:
     return [each.id for each in claim.cascades]
 
 
@@ -120,13 +121,13 @@ class TestSettling:
         others: list[threading.Thread] = []
 
         def other() -> None:
-            others.append(elsewhere(lambda: log.verify(shop, ids(shop))))
+            others.append(elsewhere(lambda: outcomes.verify(shop, ids(shop))))
             assert eventually(lambda: state_in("shop_db") == "verified", timeout=10)
             others[0].join(0.2)
 
         # The first such look has no lock, the second one has.
         with at(2, reads_deletions_cascades, other, after=True):
-            log.verify(blog, ids(blog))
+            outcomes.verify(blog, ids(blog))
         others[0].join()
         assert state() == "verified"
 
@@ -148,7 +149,7 @@ class TestSettling:
         shop = claimed("shop_db")
 
         def reopen() -> None:
-            elsewhere(lambda: log.reopen(probed, ids(probed), "late")).join()
+            elsewhere(lambda: outcomes.reopen(probed, ids(probed), "late")).join()
 
         with at(1, locks_deletions, reopen, after=False):
             finish(shop)
@@ -163,7 +164,7 @@ class TestSettling:
         others: list[threading.Thread] = []
 
         def reopen() -> None:
-            others.append(elsewhere(lambda: log.reopen(probed, ids(probed), "late")))
+            others.append(elsewhere(lambda: outcomes.reopen(probed, ids(probed), "late")))
             others[0].join(0.3)
 
         with at(1, moves_deletions, reopen, after=False):
@@ -181,10 +182,10 @@ class TestReopening:
             finish(claimed(database))
         lost, held = done("blog_db"), done("blog_db")
         before = Deletion.objects.values().get()
-        assert log.reopen(lost, ids(lost), "late") == 0
+        assert outcomes.reopen(lost, ids(lost), "late") == 0
         assert Deletion.objects.values().get() == before
-        assert log.verify(held, ids(held)) == 1
-        assert log.reopen(lost, ids(lost), "late") == 0
+        assert outcomes.verify(held, ids(held)) == 1
+        assert outcomes.reopen(lost, ids(lost), "late") == 0
         assert Deletion.objects.values().get() == before
         assert state_in("blog_db") == "verified"
 
@@ -195,7 +196,7 @@ class TestReopening:
         held = done("blog_db")
         one, two = held.cascades
         Cascade.objects.filter(pk=one.id).update(claim=uuid4())
-        assert log.reopen(held, ids(held), "late") == 1
+        assert outcomes.reopen(held, ids(held), "late") == 1
         states = dict(Deletion.objects.values_list("pk", "state"))
         assert states == {one.deletion: "cascaded", two.deletion: "dispatched"}
 
@@ -207,10 +208,12 @@ class TestProgress:
         one, two = first.cascades
         Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
         second = claimed("blog_db")
-        log.release(second, {one.id: {"x": 7}}, reason="")
-        log.hand_back(log.with_rows(first, {one.id: {"x": 1}, two.id: {"x": 1}}))
-        log.release(first, {one.id: {"x": 2}, two.id: {"x": 2}}, reason="")
-        log.postpone(log.with_rows(first, {one.id: {"x": 3}, two.id: {"x": 3}}), "late")
+        outcomes.release(second, {one.id: {"x": 7}}, reason="")
+        outcomes.hand_back(outcomes.with_removed(first, {one.id: {"x": 1}, two.id: {"x": 1}}))
+        outcomes.release(first, {one.id: {"x": 2}, two.id: {"x": 2}}, reason="")
+        outcomes.postpone(
+            outcomes.with_removed(first, {one.id: {"x": 3}, two.id: {"x": 3}}), "late"
+        )
         rows = Cascade.objects.filter(database="blog_db").order_by("pk")
         assert list(rows.values_list("state", "claim", "rows", "reason")) == [
             ("pending", None, {"x": 7}, ""),
@@ -221,8 +224,8 @@ class TestProgress:
         dispatched(1, 2)
         held = claimed("blog_db")
         one, two = held.cascades
-        log.finish(held, {one.id: {"x": 1}}, barrier=None)
-        log.hand_back(log.with_rows(held, {one.id: {"x": 9}, two.id: {"x": 5}}))
+        outcomes.finish(held, {one.id: {"x": 1}}, barrier=None)
+        outcomes.hand_back(outcomes.with_removed(held, {one.id: {"x": 9}, two.id: {"x": 5}}))
         rows = Cascade.objects.filter(database="blog_db").order_by("pk")
         assert list(rows.values_list("state", "rows")) == [
             ("done", {"x": 1}),
@@ -234,11 +237,11 @@ class TestProgress:
     def test_who_finishes_while_it_is_taken_over_has_finished(self) -> None:
         """A live run whose message came again: the row that it marks has just been written."""
         dispatched(1)
-        held = log.claim("blog_db", using="default", limit=1, lease_seconds=10, owner="run")
+        held = claims.claim("blog_db", using="default", limit=1, lease_seconds=10, owner="run")
         assert held is not None
         with transaction.atomic():
-            assert log.take_over("blog_db", owner="run", using="default") == 1
-            other = elsewhere(lambda: log.finish(held, {ids(held)[0]: {"x": 5}}, barrier=None))
+            assert claims.take_over("blog_db", owner="run", using="default") == 1
+            other = elsewhere(lambda: outcomes.finish(held, {ids(held)[0]: {"x": 5}}, barrier=None))
             other.join(0.3)
             assert other.is_alive()
         other.join()
@@ -312,5 +315,5 @@ def test_a_purge_passes_over_what_somebody_holds(tune: Tune, locked: Any) -> Non
     old = timezone.now() - dt.timedelta(days=9)
     Deletion.objects.update(ended_at=old, state="verified")
     with locked(Deletion.objects.filter(key="1")):
-        assert [log.purge(using="default") for _ in range(2)] == [1, 0]
+        assert [deletions.purge(using="default") for _ in range(2)] == [1, 0]
     assert Deletion.objects.get().key == "1"

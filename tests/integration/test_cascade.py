@@ -14,7 +14,7 @@ from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import backends, capture, cascade, log, report
+from apps.integrity import backends, capture, cascade, report
 from apps.integrity.backends.batch_size import BatchSize
 from apps.integrity.backends.portable.barriers import NoBarriers
 from apps.integrity.backends.portable.log import PortableLog
@@ -24,6 +24,7 @@ from apps.integrity.cascade import verification
 from apps.integrity.cascade.strategies import COLLECTOR_ROWS
 from apps.integrity.control import actions
 from apps.integrity.exceptions import UnknownName
+from apps.integrity.log import claims, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.signals import cascade_finished
@@ -525,13 +526,13 @@ class TestAgainAndAtOnce:
         Leaf.objects.create(owner=owner)
         owner.delete()
         dispatch.sweep("default")
-        dead = log.claim("test_right", using="default", limit=9, lease_seconds=60)
+        dead = claims.claim("test_right", using="default", limit=9, lease_seconds=60)
         assert converge() == {}
         Cascade.objects.update(due_at=timezone.now())
         assert converge() == {"right.Leaf.owner": 1}
         assert Cascade.objects.get(database="test_right").attempts == 2
         assert dead is not None
-        assert log.finish(dead, {dead.cascades[0].id: {}}, barrier=None) == []
+        assert outcomes.finish(dead, {dead.cascades[0].id: {}}, barrier=None) == []
         assert Cascade.objects.get(database="test_right").rows == {"right.Leaf.owner": 1}
 
     def test_rows_that_somebody_holds_are_done_when_they_are_let_go(
@@ -582,24 +583,24 @@ class TestTakeOver:
     """A message that the broker delivers again belonged to a process that died."""
 
     @pytest.fixture
-    def held(self) -> log.Claim:
+    def held(self) -> claims.Claim:
         for _ in range(3):
             Leaf.objects.create(owner=Owner.objects.create())
         Owner.objects.all().delete()
         dispatch.sweep_all()
-        held = log.claim("test_right", using="default", limit=9, lease_seconds=60, owner="dead")
+        held = claims.claim("test_right", using="default", limit=9, lease_seconds=60, owner="dead")
         assert held is not None
         return held
 
     def test_the_next_run_takes_over_at_once_what_the_dead_one_had_claimed(
-        self, held: log.Claim
+        self, held: claims.Claim
     ) -> None:
         done = cascade.drain("test_right", owner="dead", again=True)
         assert (done.finished, done.rows) == (3, {"right.Leaf.owner": 3})
-        assert log.finish(held, {each.id: {} for each in held.cascades}, barrier=None) == []
+        assert outcomes.finish(held, {each.id: {} for each in held.cascades}, barrier=None) == []
 
     @pytest.mark.parametrize(("owner", "again"), [("dead", False), ("another", True), ("", True)])
-    def test_nobody_else_does(self, held: log.Claim, owner: str, *, again: bool) -> None:
+    def test_nobody_else_does(self, held: claims.Claim, owner: str, *, again: bool) -> None:
         assert cascade.drain("test_right", owner=owner, again=again).rows == {}
         assert states(database="test_right") == ["running"] * 3
 

@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from apps.integrity import capture, log
+from apps.integrity import capture
+from apps.integrity.log import deletions
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Book
@@ -54,7 +55,7 @@ def test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does() 
     record(User, 1)
     Deletion.objects.create(parent="newer.Model", key="7", source="signal")
     assert dispatch.sweep("default")[0] == 1
-    log.settle(using="default")
+    deletions.advance(using="default")
     assert Deletion.objects.get(parent="newer.Model").state == "recorded"
 
 
@@ -173,7 +174,7 @@ def test_a_death_between_the_last_finish_and_its_settling_is_mended() -> None:
     dispatch.sweep("default")
     Cascade.objects.update(state=Cascade.State.DONE)
     assert Deletion.objects.get().state == "dispatched"
-    assert log.settle(using="default") == 1
+    assert deletions.advance(using="default") == 1
     deletion = Deletion.objects.get()
     assert deletion.state == "cascaded"
     assert deletion.cascaded_at is not None
@@ -185,5 +186,5 @@ def test_a_deletion_with_an_open_cascade_is_not_complete() -> None:
     for state in ("running", "waiting", "blocked"):
         Cascade.objects.filter(database="blog_db").update(state=state)
         Cascade.objects.filter(database="shop_db").update(state="done")
-        assert log.settle(using="default") == 0
+        assert deletions.advance(using="default") == 0
     assert Deletion.objects.get().state == "dispatched"

@@ -16,9 +16,10 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 
 from apps.blog.models import Post
-from apps.integrity import cascade, log, relations, report
+from apps.integrity import cascade, relations, report
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions
+from apps.integrity.log.deletions import advance
 from apps.integrity.models import Cascade
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -94,7 +95,7 @@ def work(chance: random.Random) -> None:
             cascade.drain(place, seconds=0.0)
         case 4:
             verification.verify(place, seconds=0.0)
-            log.settle(using="default")
+            advance(using="default")
         case 5:
             act = chance.choice((actions.pause, actions.resume))
             act(place, actor="op", reason="a look", using="default")

@@ -18,7 +18,7 @@ from django.db.models.signals import pre_save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.integrity import cascade, log, relations, report, scan
+from apps.integrity import cascade, relations, report, scan
 from apps.integrity.backends import missing_tables
 from apps.integrity.backends.portable.keys import PortableKeys
 from apps.integrity.backends.portable.rows import PortableRows
@@ -32,6 +32,7 @@ from apps.integrity.control import grants
 from apps.integrity.control.grants.collector import asked_at_once
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
+from apps.integrity.log import outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
@@ -624,7 +625,7 @@ def test_whatever_the_rows_hold_only_those_of_the_parent_go(
     rows: int, strategy: Strategy, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune(statement_rows=rows, statement_rows_max=rows)
-    monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 0.0)
+    monkeypatch.setattr(outcomes, "MOMENT_SECONDS", 0.0)
 
     def planned(relation: relations.Relation) -> Plan:
         return dataclasses.replace(plan_for(relation), strategy=strategy)

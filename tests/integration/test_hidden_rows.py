@@ -17,10 +17,11 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from apps.blog.models import Comment, Post
-from apps.integrity import backends, cascade, log, relations, report, scan, testing
+from apps.integrity import backends, cascade, relations, report, scan, testing
 from apps.integrity.cascade import time_slice, verification
 from apps.integrity.checks import databases, doctor
 from apps.integrity.exceptions import FilteredRead
+from apps.integrity.log import suspects
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.scan import brake, repair, scan_pass
@@ -190,7 +191,7 @@ class TestHiddenParents:
     ) -> None:
         relation = relations.catalogue().relation(AUTHOR)
         keys = [str(each.pk) for each in users[:HIDDEN]]
-        log.suspect(
+        suspects.suspect(
             relation, keys, scan_pass.fence_of(relation), database="blog_db", using="default"
         )
         with parents_hidden(), as_worker():

@@ -17,12 +17,13 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, log, report, scan
+from apps.integrity import cascade, report, scan
 from apps.integrity.backends import connections as reached
 from apps.integrity.backends.connections import reach
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor
 from apps.integrity.exceptions import DatabaseUnreachable
+from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.integrity.queues import dispatch, maintenance
 from apps.integrity.queues.in_process import Worker
@@ -443,14 +444,14 @@ def test_an_odd_error_of_one_database_keeps_a_drain_from_no_other(
     users: list[User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     User.objects.all().delete()
-    plain = log.claim
+    plain = claims.claim
 
     def claim(database: str, **options: Any) -> Any:
         if database == "blog_db":
             raise ProgrammingError("of the log")
         return plain(database, **options)
 
-    monkeypatch.setattr(log, "claim", claim)
+    monkeypatch.setattr(claims, "claim", claim)
     with pytest.raises(CommandError, match="ProgrammingError") as ended:
         call_command("integrity", "drain")
     assert ended.value.returncode == 1
@@ -464,7 +465,7 @@ class TestForever:
         self, users: list[User], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         User.objects.all().delete()
-        plain, struck = log.claim, list[str]()
+        plain, struck = claims.claim, list[str]()
 
         def claim(database: str, **options: Any) -> Any:
             if database == "blog_db":
@@ -478,7 +479,7 @@ class TestForever:
         def tell(line: str) -> None:
             raise BrokenPipeError(line)
 
-        monkeypatch.setattr(log, "claim", claim)
+        monkeypatch.setattr(claims, "claim", claim)
         monkeypatch.setattr(maintenance, "maintain", maintain)
         run = Worker(["blog_db", "shop_db"], progress=tell)
         threading.Timer(4, run.stopping.set).start()

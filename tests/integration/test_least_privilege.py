@@ -20,7 +20,7 @@ from django.test.utils import isolate_apps
 from psycopg.errors import InsufficientPrivilege
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, log, relations
+from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.control.grants import Kind, grants
@@ -29,6 +29,7 @@ from apps.integrity.control.grants.log import WORKER as WORKER_LOG
 from apps.integrity.control.grants.privileges import Need, Privilege, statements
 from apps.integrity.control.grants.rows import lock
 from apps.integrity.exceptions import InvalidRole
+from apps.integrity.log import claims, deletions
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -79,14 +80,14 @@ def work() -> None:
     for _ in range(50):
         _, due = dispatch.sweep_all()
         logs = circuit_breaker.answering_logs()
-        unverified = {alias for using in logs for alias in log.unverified_databases(using=using)}
+        unverified = {alias for using in logs for alias in claims.unverified_databases(using=using)}
         for alias in sorted(due):
             cascade.drain(alias)
         for alias in sorted(unverified):
             verification.verify(alias)
         for using in logs:
             heartbeats.beat("worker", using=using)
-            log.settle(using=using)
+            deletions.advance(using=using)
         if not Cascade.objects.exclude(state="verified").exists() and not due | unverified:
             return
     raise AssertionError(list(Cascade.objects.values_list("database", "state", "reason")))
@@ -168,7 +169,7 @@ def test_the_whole_path_of_every_kind_of_deletion(
         assert Heartbeat.objects.get().name == "worker"
         tune(retention_days=1e-9)
         for using in relations.log_databases():
-            while log.purge(using=using):
+            while deletions.purge(using=using):
                 pass
     assert not Deletion.objects.exists()
     assert not Deletion.objects.using("test_left").exists()

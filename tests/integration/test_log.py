@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from apps.integrity import capture, log
+from apps.integrity import capture
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat
 from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
@@ -20,7 +21,7 @@ from tests.kinds.parents.models import Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from apps.integrity.log import Claim
+    from apps.integrity.log.claims import Claim
     from tests.conftest import Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -34,7 +35,7 @@ def dispatched(*keys: object, model: Any = User) -> None:
 
 
 def claim(limit: int = 100, database: str = DATABASE, lease: float = 10.0) -> Claim | None:
-    return log.claim(database, using="default", limit=limit, lease_seconds=lease)
+    return claims.claim(database, using="default", limit=limit, lease_seconds=lease)
 
 
 def claimed(limit: int = 100, **options: Any) -> Claim:
@@ -81,18 +82,18 @@ class TestClaim:
         assert second.cascades[0].attempts == 2
         held = {each.id: {"x": 1} for each in first.cascades}
         before = Cascade.objects.filter(database=DATABASE).values().get()
-        assert log.finish(first, held, barrier=None) == []
-        log.release(first, held, reason="")
-        log.postpone(first, "late")
-        log.hand_back(first)
+        assert outcomes.finish(first, held, barrier=None) == []
+        outcomes.release(first, held, reason="")
+        outcomes.postpone(first, "late")
+        outcomes.hand_back(first)
         assert Cascade.objects.filter(database=DATABASE).values().get() == before
-        assert log.finish(second, held, barrier=None) == [first.cascades[0].deletion]
+        assert outcomes.finish(second, held, barrier=None) == [first.cascades[0].deletion]
 
     def test_what_is_not_due_yet_is_left(self) -> None:
         dispatched(1)
         Cascade.objects.update(due_at=timezone.now() + dt.timedelta(hours=1))
         assert claim() is None
-        assert log.due_databases(using="default") == frozenset()
+        assert claims.due_databases(using="default") == frozenset()
 
     @pytest.mark.parametrize("state", ["blocked", "done", "verified", "cancelled"])
     def test_only_open_cascades_are_claimed(self, state: str) -> None:
@@ -150,14 +151,14 @@ class TestFinish:
         dispatched(1)
         for database, state in (("blog_db", "dispatched"), ("shop_db", "cascaded")):
             held = claimed(database=database)
-            log.finish(held, {held.cascades[0].id: {"a": 1}}, barrier=None)
+            outcomes.finish(held, {held.cascades[0].id: {"a": 1}}, barrier=None)
             assert Deletion.objects.get().state == state
         assert cascade().rows == {"a": 1}
         assert cascade().done_at is not None
 
     def test_nothing_to_finish_is_fine(self) -> None:
         dispatched(1)
-        assert log.finish(claimed(), {}, barrier=None) == []
+        assert outcomes.finish(claimed(), {}, barrier=None) == []
 
 
 class TestRelease:
@@ -165,7 +166,7 @@ class TestRelease:
         dispatched(1, 2, 3)
         held = claimed(2)
         first, second = held.cascades
-        log.release(held, {first.id: {"a": 5}, second.id: {}}, reason="")
+        outcomes.release(held, {first.id: {"a": 5}, second.id: {}}, reason="")
         row = cascade(first.key)
         assert (row.state, row.claim, row.attempts, row.rows) == ("pending", None, 0, {"a": 5})
         ahead, behind = claimed().cascades  # what is half done has a turn of its own
@@ -177,10 +178,10 @@ class TestRelease:
     def test_with_a_reason_it_waits_for_a_moment(self) -> None:
         dispatched(1)
         held = claimed()
-        log.release(held, {held.cascades[0].id: {}}, reason="locked")
+        outcomes.release(held, {held.cascades[0].id: {}}, reason="locked")
         row = cascade()
         assert (row.state, row.reason, row.attempts) == ("waiting", "locked", 0)
-        assert 0 < seconds_until_due(row) <= log.outcomes.MOMENT_SECONDS
+        assert 0 < seconds_until_due(row) <= outcomes.MOMENT_SECONDS
 
 
 class TestPostpone:
@@ -189,7 +190,7 @@ class TestPostpone:
         dispatched(1)
         for attempts, wait in ((1, 100), (2, 200), (3, 400)):
             due_now()
-            log.postpone(claimed(), f"error {attempts}")
+            outcomes.postpone(claimed(), f"error {attempts}")
             row = cascade()
             assert (row.state, row.attempts, row.claim) == ("waiting", attempts, None)
             assert row.reason == f"error {attempts}"
@@ -201,7 +202,7 @@ class TestPostpone:
         states = []
         for _ in range(3):
             due_now()
-            log.postpone(claimed(), "broken")
+            outcomes.postpone(claimed(), "broken")
             states.append(cascade().state)
         assert states == ["waiting", "waiting", "blocked"]
         assert cascade().reason == "broken"
@@ -214,7 +215,7 @@ class TestPostpone:
         dispatched(1, 2, 3)
         for key, attempts in (("2", 1), ("3", 4)):
             Cascade.objects.filter(deletion__key=key).update(attempts=attempts)
-        log.postpone(claimed(), "broken")
+        outcomes.postpone(claimed(), "broken")
         assert cascade("3").state == "blocked"
         assert seconds_until_due(cascade("1")) < 130
         assert seconds_until_due(cascade("2")) > 145
@@ -225,29 +226,29 @@ class TestCancel:
         dispatched(1, 2)
         held = claimed()
         one = Deletion.objects.get(key="1")
-        assert log.cancel([one.pk], "alive", using="default") == 1
+        assert deletions.cancel([one.pk], "alive", using="default") == 1
         one.refresh_from_db()
         assert (one.state, one.reason) == ("cancelled", "alive")
         for database in ("blog_db", "shop_db"):
             row = cascade(database=database)
             assert (row.state, row.reason, row.claim) == ("cancelled", "alive", None)
         assert cascade("2").state == "running"
-        finished = log.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
+        finished = outcomes.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
         assert finished == [Deletion.objects.get(key="2").pk]
         assert cascade().state == "cancelled"
 
     def test_what_is_done_is_not_verified_any_more(self) -> None:
         dispatched(1)
         held = claimed()
-        log.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
-        log.cancel([Deletion.objects.get().pk], "given up", using="default")
+        outcomes.finish(held, {each.id: {} for each in held.cascades}, barrier=None)
+        deletions.cancel([Deletion.objects.get().pk], "given up", using="default")
         assert not Cascade.objects.exclude(state="cancelled").exists()
 
     def test_the_second_time_it_changes_nothing(self) -> None:
         dispatched(1)
         ids = list(Deletion.objects.values_list("pk", flat=True))
-        assert log.cancel(ids, "alive", using="default") == 1
-        assert log.cancel(ids, "again", using="default") == 0
+        assert deletions.cancel(ids, "alive", using="default") == 1
+        assert deletions.cancel(ids, "again", using="default") == 0
         assert Deletion.objects.get().reason == "alive"
 
 
@@ -285,7 +286,7 @@ class TestUnreachable:
 
     def test_handing_back_burns_no_attempt(self) -> None:
         dispatched(1, 2)
-        log.hand_back(claimed())
+        outcomes.hand_back(claimed())
         rows = Cascade.objects.filter(database=DATABASE)
         assert set(rows.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
         assert claim() is not None

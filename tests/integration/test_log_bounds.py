@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.db.models.functions import Now
 
-from apps.integrity import capture, log
+from apps.integrity import capture
+from apps.integrity.log import claims, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 
@@ -25,7 +26,7 @@ def test_a_claim_reads_and_locks_at_most_its_limit(captured: Captured) -> None:
     capture.record((User, range(1, 8)), using="default")
     dispatch.sweep("default")
     with captured:
-        claim = log.claim("shop_db", using="default", limit=3, lease_seconds=60)
+        claim = claims.claim("shop_db", using="default", limit=3, lease_seconds=60)
     assert claim is not None
     assert len(claim.cascades) == 3
     [locks] = [sql for sql in captured["default"] if "SKIP LOCKED" in sql]
@@ -53,9 +54,9 @@ def test_no_statement_of_a_claim_reads_the_whole_log(captured: Captured) -> None
     with captured:
         dispatch.sweep("default")
         for database in ("blog_db", "shop_db"):
-            claim = log.claim(database, using="default", limit=5_000, lease_seconds=60)
+            claim = claims.claim(database, using="default", limit=5_000, lease_seconds=60)
             assert claim is not None
-            log.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
+            outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
     assert Deletion.objects.filter(state="cascaded").count() == 5_000
     with connections["default"].cursor() as cursor:
         cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
@@ -81,8 +82,8 @@ def test_what_is_due_comes_in_the_order_of_an_index_whatever_was_counted(
     capture.record((User, range(2_001, 4_001)), using="default")
     dispatch.sweep("default")
     with captured:
-        assert log.due_databases(using="default") >= {"blog_db", "shop_db"}
-        assert log.claim("shop_db", using="default", limit=3, lease_seconds=60)
+        assert claims.due_databases(using="default") >= {"blog_db", "shop_db"}
+        assert claims.claim("shop_db", using="default", limit=3, lease_seconds=60)
     asked = [sql for sql in captured["default"] if "ORDER BY" in sql]
     assert any("SKIP LOCKED" in sql for sql in asked)
     with connections["default"].cursor() as cursor:

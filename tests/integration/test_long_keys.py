@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, connections, transaction
 
-from apps.integrity import backends, capture, log, relations, report
+from apps.integrity import backends, capture, relations, report
 from apps.integrity.capture import triggers
+from apps.integrity.log import suspects
 from apps.integrity.models import HEAD_CHARS, Deletion
 from apps.integrity.relations import relation as relations_relation
 from tests.kinds.left.models import WordUse
@@ -99,7 +100,7 @@ class TestAnyLength:
             :1
         ]
         relation = relations.catalogue().relation(WORDS)
-        entered = log.suspect(relation, SAME_HEAD, {}, database="test_left", using="default")
+        entered = suspects.suspect(relation, SAME_HEAD, {}, database="test_left", using="default")
         assert entered.suspects == SAME_HEAD[1:]
         with transaction.atomic():
             other.delete()
@@ -121,7 +122,7 @@ def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
     list(report.deletions(using=alias, model=label, key=keys[0]).rows)
     backends.log_backend(alias).triggered_deletions(parent, keys, using=alias)
     relation = next(e for e in relations.catalogue().relations if e.parent is parent)
-    log.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)
+    suspects.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)
 
 
 def _by_key(asked: list[str]) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from apps.integrity import capture, log
+from apps.integrity import capture
+from apps.integrity.log import claims
 from apps.integrity.models import Cascade
 from apps.integrity.queues import dispatch
 
@@ -30,7 +31,7 @@ def die(times: int) -> None:
     """So many workers claim it, one after the other, and die."""
     for _ in range(times):
         Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
-        assert log.claim("shop_db", using="default", limit=9, lease_seconds=60) is not None
+        assert claims.claim("shop_db", using="default", limit=9, lease_seconds=60) is not None
 
 
 def row() -> Cascade:
@@ -65,8 +66,8 @@ def test_what_waits_after_failures_is_not_taken_for_lost() -> None:
 
 def test_a_task_that_is_delivered_again_does_not_claim_it_past_its_last_attempt() -> None:
     for _ in range(ATTEMPTS):
-        assert log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task")
-        assert log.take_over("shop_db", owner="task", using="default") == 1
-    assert log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task") is None
+        assert claims.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task")
+        assert claims.take_over("shop_db", owner="task", using="default") == 1
+    assert claims.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task") is None
     dispatch.sweep("default")
     assert row().state == "blocked"

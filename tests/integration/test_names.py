@@ -14,8 +14,9 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, log, report
+from apps.integrity import cascade, report
 from apps.integrity.checks import doctor
+from apps.integrity.log import claims
 from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan
 from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms, metrics
@@ -191,7 +192,7 @@ class TestNothingIsDone:
         of_old_parent()
         deleted("new")
         dispatch.sweep_all()
-        claim = log.claim("blog_db", using="default", limit=5, lease_seconds=60)
+        claim = claims.claim("blog_db", using="default", limit=5, lease_seconds=60)
         assert claim is not None
         assert len(claim.cascades) == 1
         assert cascade.drain("shop_db").rows == {ORDER: 1}

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.blog.models import Comment, Post
-from apps.integrity import capture, cascade, log
+from apps.integrity import capture, cascade
 from apps.integrity.cascade import time_slice
+from apps.integrity.log import outcomes
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import homes
 from apps.integrity.relations.plan import Strategy, plan_for
@@ -108,7 +109,7 @@ def test_both_ways_leave_the_same(
     tree: str, rows: int, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune(statement_rows=rows, statement_rows_max=rows)
-    monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 0.0)
+    monkeypatch.setattr(outcomes, "MOMENT_SECONDS", 0.0)
 
     def collected(relation: Relation) -> Plan:
         found = plan_for(relation)

@@ -16,9 +16,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.blog.models import Post
-from apps.integrity import cascade, log, relations
+from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.declared import Relation
+from apps.integrity.log import claims, deletions
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -121,7 +122,7 @@ def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_
         older("drain", "--timeout", "10")
         [one] = Cascade.objects.annotate(wait=F("due_at") - Now())
         assert (one.state, one.attempts) == ("waiting", 0)
-        assert one.wait.total_seconds() > log.claiming.ASIDE_SECONDS[0] / 2
+        assert one.wait.total_seconds() > claims.ASIDE_SECONDS[0] / 2
         assert "here" in one.reason
     newer()
     assert rows() == 0
@@ -155,5 +156,5 @@ def test_a_state_that_only_the_newer_release_knows_is_not_over() -> None:
     dispatch.sweep_all()
     Cascade.objects.filter(database="blog_db").update(state="archived")
     newer()
-    log.settle(using="default")
+    deletions.advance(using="default")
     assert Deletion.objects.get().state == "dispatched"

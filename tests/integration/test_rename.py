@@ -15,8 +15,9 @@ from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import log, report
+from apps.integrity import report
 from apps.integrity.control import actions, identity
+from apps.integrity.log import claims, outcomes, suspects
 from apps.integrity.log.renaming import Kind, Renaming
 from apps.integrity.models import (
     Alarm,
@@ -148,19 +149,19 @@ class TestTheWorkIsDone:
         deleted()
         Deletion.objects.update(state="suspect", source="scan", relation=OLD_FIELD, fence={})
         run("rename", OLD_FIELD, POST, "--apply")
-        assert log.number_of_suspects(POST, using="default") == 1
+        assert suspects.number_of_suspects(POST, using="default") == 1
         run("repair", "--relation", POST, "--apply")  # without a fence it gets one, and waits
         done = run("repair", "--relation", POST, "--apply").document
         assert done["rows"][POST] == 1
 
     def test_a_worker_that_still_has_it_finishes_it(self) -> None:
         dispatched()
-        claim = log.claim("blog_db", using="default", limit=5, lease_seconds=60)
+        claim = claims.claim("blog_db", using="default", limit=5, lease_seconds=60)
         assert claim is not None
         of_old_alias()
         change = Renaming(kind=Kind.ALIAS, old=OLD_ALIAS, new="blog_db")
         renames.rename(change, actor="test", apply=True)
-        assert log.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
+        assert outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
 
     def test_two_names_of_one_database_become_one(self, run: Run) -> None:
         dispatched()
@@ -500,7 +501,7 @@ def test_orders_are_not_forgotten(run: Run) -> None:
     for number in range(5):
         deleted(f"user {number}")
     dispatch.sweep_all()
-    claim = log.claim("blog_db", using="default", limit=2, lease_seconds=0.01)
+    claim = claims.claim("blog_db", using="default", limit=2, lease_seconds=0.01)
     assert claim is not None
     of_old_alias()
     Cascade.objects.filter(state="running").update(due_at=timezone.now() - dt.timedelta(seconds=1))

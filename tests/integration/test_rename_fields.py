@@ -13,10 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
-from apps.integrity import cascade, log, relations, report, scan
+from apps.integrity import cascade, relations, report, scan
 from apps.integrity.cascade.time_slice import TimeSlice
 from apps.integrity.checks import doctor
 from apps.integrity.exceptions import InvalidName
+from apps.integrity.log import deletions, fields, suspects
+from apps.integrity.log import renames as log_renames
 from apps.integrity.log.renaming import Kind, Renaming
 from apps.integrity.models import Audit, Cascade, Deletion
 from apps.integrity.operations import RenameTrackedField, renames
@@ -146,8 +148,8 @@ class TestARenamedField:
         for number in range(7):
             gone(f"p{number}", number)
         renamed()
-        monkeypatch.setattr(log.renames, "BATCH", 3)
-        real, calls = log.renames.make_due, []
+        monkeypatch.setattr(log_renames, "BATCH", 3)
+        real, calls = log_renames.make_due, []
 
         def die(cascades: Any) -> None:
             calls.append(1)
@@ -156,7 +158,7 @@ class TestARenamedField:
             real(cascades)
 
         with monkeypatch.context() as patched:
-            patched.setattr(log.renames, "make_due", die)
+            patched.setattr(log_renames, "make_due", die)
             with pytest.raises(KeyboardInterrupt):
                 run("rename", OLD, NEW, "--field", "--apply")
         assert Deletion.objects.filter(targets__has_key="nickname").count() == 4
@@ -211,7 +213,7 @@ class TestSuspects:
 
     def test_one_that_was_confirmed(self, run: Run) -> None:
         suspect = self.suspected()
-        log.confirm([suspect.pk], using="default")
+        suspects.confirm([suspect.pk], using="default")
         renamed()
         worked()
         assert Badge.objects.exists()
@@ -222,7 +224,7 @@ class TestSuspects:
 
     def test_one_whose_value_came_back_keeps_its_rows(self, run: Run) -> None:
         suspect = self.suspected()
-        log.confirm([suspect.pk], using="default")
+        suspects.confirm([suspect.pk], using="default")
         renamed()
         Person.objects.create(code="cat")
         run("rename", OLD, NEW, "--field", "--apply")
@@ -360,8 +362,8 @@ class TestEveryLog:
         self.logged(using, key=None, targets={"nickname": "cat"}, state="suspect", relation=BADGE)
         self.logged(using, key="2", targets={"code": "bob"})
         self.logged(using, key="3", targets=None)
-        assert log.rename_field(CHANGE, using=using, apply=False) == 2
-        assert log.rename_field(CHANGE, using=using, apply=True) == 2
+        assert fields.rename_field(CHANGE, using=using, apply=False) == 2
+        assert fields.rename_field(CHANGE, using=using, apply=True) == 2
         found = Deletion.objects.using(using).order_by("pk").values_list("targets", flat=True)
         assert list(found) == [{"code": "ann"}, {"code": "cat"}, {"code": "bob"}, None]
 
@@ -379,7 +381,9 @@ class TestEveryLog:
             )
         [lack] = [each for each in report.unknown([using]) if each["name"] == NEW]
         assert lack["work"] == 2
-        closed = log.close_field(NEW, [BADGE], ["test_left"], log.GIVEN_UP, using=using, apply=True)
+        closed = fields.close_field(
+            NEW, [BADGE], ["test_left"], deletions.GIVEN_UP, using=using, apply=True
+        )
         assert closed == 2
         states = Deletion.objects.using(using).order_by("pk").values_list("state", flat=True)
         assert list(states) == ["cancelled", "cancelled", "dispatched"]

@@ -12,9 +12,10 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import log
 from apps.integrity.checks.doctor import verdicts
 from apps.integrity.control import heartbeats, retention
+from apps.integrity.log import deletions
+from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
 from tests import superuser
 
@@ -53,10 +54,10 @@ def kept(using: str = "default") -> list[str]:
 def test_what_ended_before_the_retention_goes_with_its_cascades(state: str, using: str) -> None:
     deletion(state, days=DAYS + 1, key="old", using=using)
     deletion(state, days=DAYS - 1, key="young", using=using)
-    assert log.purge(using=using) == 1
+    assert deletions.purge(using=using) == 1
     assert kept(using) == ["young"]
     assert Cascade.objects.using(using).values_list("deletion__key").get() == ("young",)
-    assert log.purge(using=using) == 0
+    assert deletions.purge(using=using) == 0
 
 
 @pytest.mark.parametrize("using", ["default", "test_lite"])
@@ -65,31 +66,31 @@ def test_rows_that_were_left_alone_are_told_of_until_somebody_acknowledges_them(
     cascades = Cascade.objects.using(using).filter(deletion=made)
     cascades.update(state="kept", kept={"blog.Post.author": 3}, kept_at=timezone.now())
     deletion("kept", days=DAYS + 1, key="nobody's", using=using)
-    assert log.purge(using=using) == 1
+    assert deletions.purge(using=using) == 1
     assert kept(using) == ["1"]
-    assert log.acknowledge([made.pk], using=using) == 1
-    assert log.purge(using=using) == 1
+    assert acknowledge_kept([made.pk], using=using) == 1
+    assert deletions.purge(using=using) == 1
 
 
 @pytest.mark.parametrize("state", ["suspect", "recorded", "dispatched", "cascaded"])
 def test_what_is_not_over_stays_however_old_it_is(state: str) -> None:
     deletion(state, days=1_000)
-    assert log.purge(using="default") == 0
+    assert deletions.purge(using="default") == 0
     assert (Deletion.objects.count(), Cascade.objects.count()) == (1, 1)
 
 
 def test_one_call_purges_at_most_a_batch_the_oldest_first() -> None:
     for number in range(7):
         deletion("verified", days=DAYS + 100 - number, key=str(number))
-    assert log.purge(using="default") == 3
+    assert deletions.purge(using="default") == 3
     assert kept() == ["3", "4", "5", "6"]
-    assert [log.purge(using="default") for _ in range(3)] == [3, 1, 0]
+    assert [deletions.purge(using="default") for _ in range(3)] == [3, 1, 0]
     assert not Cascade.objects.exists()
 
 
 def test_each_log_is_purged_for_itself() -> None:
     deletion("verified", days=DAYS + 1, using="test_left")
-    assert log.purge(using="default") == 0
+    assert deletions.purge(using="default") == 0
     assert kept("test_left") == ["1"]
 
 
@@ -97,9 +98,9 @@ def test_what_somebody_just_reads_under_a_lock_is_passed_over_without_waiting(lo
     for key in ("held", "free"):
         deletion("verified", days=DAYS + 1, key=key)
     with locked(Deletion.objects.filter(key="held")):
-        assert log.purge(using="default") == 1
+        assert deletions.purge(using="default") == 1
         assert kept() == ["held"]
-    assert log.purge(using="default") == 1
+    assert deletions.purge(using="default") == 1
 
 
 def test_two_at_once_purge_everything_once(at_once: Callable[..., list[int]]) -> None:
@@ -108,12 +109,12 @@ def test_two_at_once_purge_everything_once(at_once: Callable[..., list[int]]) ->
 
     def all_of_it() -> int:
         total = 0
-        while number := log.purge(using="default"):
+        while number := deletions.purge(using="default"):
             total += number
         return total
 
     numbers = at_once(all_of_it, all_of_it)
-    assert sum(numbers) + log.purge(using="default") == 12
+    assert sum(numbers) + deletions.purge(using="default") == 12
     assert (Deletion.objects.count(), Cascade.objects.count()) == (0, 0)
 
 
@@ -124,15 +125,15 @@ def test_the_retention_counts_from_the_end(end: str, using: str) -> None:
     made = deletion("cascaded", days=DAYS + 1, using=using)
     Cascade.objects.using(using).update(state="verified")
     if end == "verified":
-        assert log.settle(using=using) == 1
+        assert deletions.advance(using=using) == 1
     else:
-        assert log.cancel([made.pk], "the parent is alive", using=using) == 1
+        assert deletions.cancel([made.pk], "the parent is alive", using=using) == 1
     made.refresh_from_db(using=using)
     assert made.state == end
-    assert log.purge(using=using) == 0
+    assert deletions.purge(using=using) == 0
     ended_at = made.ended_at - dt.timedelta(days=DAYS)
     Deletion.objects.using(using).update(ended_at=ended_at)
-    assert log.purge(using=using) == 1
+    assert deletions.purge(using=using) == 1
 
 
 def test_the_purge_reads_its_own_index() -> None:

@@ -14,9 +14,10 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import cascade, log, models, relations, report, scan
+from apps.integrity import cascade, models, relations, report, scan
 from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.cascade import verification
+from apps.integrity.log import deletions
 from apps.integrity.models import Cascade, Deletion, Identity, Scan
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
@@ -613,7 +614,7 @@ class TestTheLogKnows:
         owner.delete()
         converge()
         Cascade.objects.update(state="verified")
-        log.settle(using="default")
+        deletions.advance(using="default")
         assert Deletion.objects.get().state == "verified"
         Leaf.objects.create(owner_id=key)
         assert run()[LEAF].suspects == 1

@@ -13,8 +13,9 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, log, relations, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.cascade import verification
+from apps.integrity.log import retry, suspects
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.scan import repair
@@ -152,7 +153,7 @@ class TestTheSameRelation:
         [row] = document["relations"]
         assert (code, row["orphans"], row["blocked"], row["suspects"]) == (3, 2, 1, 0)
         assert not Deletion.objects.filter(state="suspect").exists()
-        log.retry(None, using="default")
+        retry.retry_blocked(None, using="default")
         assert cascade.drain("blog_db").rows == {POST: 2}
         assert scanned(POST, "blog_db").orphans == 0
 
@@ -208,7 +209,7 @@ def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> Non
     dispatch.sweep("default")
     relation = relations.catalogue().relation(ORDER)
     with captured:
-        entered = log.suspect(relation, keys, {}, database="shop_db", using="default")
+        entered = suspects.suspect(relation, keys, {}, database="shop_db", using="default")
     assert len(entered.suspects) == 100
     asked = [sql for sql in captured["default"] if "integrity_" in sql]
     assert [sql.split()[0] for sql in asked] == ["SELECT", "SELECT", "INSERT"]

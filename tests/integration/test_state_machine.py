@@ -20,7 +20,8 @@ from django.db import connections
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from apps.integrity import log, relations
+from apps.integrity import relations
+from apps.integrity.log import outcomes
 from apps.integrity.queues import celery, notifier
 from apps.integrity.relations import discovery
 from tests.chaos.machine.acts import TUNED, Rig
@@ -78,7 +79,7 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     rig, catalogue = Rig(), played()
     monkeypatch.setattr(celery, "_publish", rig.broker.publish)
     monkeypatch.setattr(notifier.Notifier, "notify", rig.broker.wake)
-    monkeypatch.setattr(log.outcomes, "MOMENT_SECONDS", 3600.0)
+    monkeypatch.setattr(outcomes, "MOMENT_SECONDS", 3600.0)
     monkeypatch.setattr(discovery, "_known", [catalogue])
     yield rig
     logging.disable(logging.NOTSET)  # as a call: loggers remember whether they are enabled

@@ -18,9 +18,10 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import backends, cascade, log
+from apps.integrity import backends, cascade
 from apps.integrity.backends.errors import Trouble
 from apps.integrity.cascade.blockers import LOCKED, Fate, Obstacle, fate, reason_of
+from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase
 from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Item, Nulled, Shelf
@@ -421,7 +422,9 @@ class TestLeases:
             try:
                 for _ in range(4):
                     time.sleep(0.4)
-                    taken.append(log.claim("test_right", using="default", limit=9, lease_seconds=9))
+                    taken.append(
+                        claims.claim("test_right", using="default", limit=9, lease_seconds=9)
+                    )
             finally:
                 connections.close_all()
 
@@ -438,9 +441,9 @@ class TestLeases:
         owners(1)
         Owner.objects.all().delete()
         dispatch.sweep_all()
-        assert log.claim("test_right", using="default", limit=9, lease_seconds=0.1)
+        assert claims.claim("test_right", using="default", limit=9, lease_seconds=0.1)
         time.sleep(0.3)
-        assert log.claim("test_right", using="default", limit=9, lease_seconds=0.1)
+        assert claims.claim("test_right", using="default", limit=9, lease_seconds=0.1)
 
 
 def obstacle(trouble: Trouble, relation: str = "a.B.c", *, apart: bool = False) -> Obstacle:

@@ -16,8 +16,9 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, log, relations
+from apps.integrity import capture, relations
 from apps.integrity.exceptions import TaskFailed, UnknownName
+from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from apps.integrity.queues import celery, dispatch
 from apps.shop.models import Order
@@ -174,7 +175,7 @@ class TestCascade:
     ) -> None:
         users(1)[0].delete()
         dispatch.sweep("default")
-        held = log.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="the task")
+        held = claims.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="the task")
         assert held is not None
         celery.cascade_into.push_request(id="the task", delivery_info={"redelivered": redelivered})
         try:

@@ -12,9 +12,10 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import backends, cascade, log, relations, report, scan
+from apps.integrity import backends, cascade, relations, report, scan
 from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
+from apps.integrity.log.claims import claim_done
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.scan import repair
 from sandbox import processes, servers
@@ -231,7 +232,7 @@ class TestAnotherServer:
         done()
         _of_another_server()
         now = backends.barrier_backend(RIGHT).horizon(using=RIGHT)
-        claim = log.claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
+        claim = claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
         assert claim is None
 
     def test_one_taken_anew_waits_for_the_transactions_of_the_new_server(

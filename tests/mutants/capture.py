@@ -62,7 +62,7 @@ MUTATIONS = (
         "G1: a cascade is done before its rows are deleted",
         CASCADE,
         "failpoints.hit(Failpoint.CLAIMED)",
-        "log.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)",
+        "outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)",
         (f"{T_FAILURES}::TestPoison::test_only_the_one_that_fails_waits_and_all_others_are_done",),
     ),
     Mutation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     CLAIMING,
-    OUTCOMES,
+    LOG_TABLES,
     POSTGRESQL_LOG,
     T_CASCADE,
     T_LOG,
@@ -42,7 +42,7 @@ MUTATIONS = (
     Mutation(
         "release-without-the-claim",
         "G4: a worker that lost its claim releases or postpones the cascade",
-        OUTCOMES,
+        LOG_TABLES,
         "claim=claim.token, state=",
         "state=",
         (

@@ -19,12 +19,13 @@ from django.db import IntegrityError, connections, models
 from django.db.models.signals import pre_delete
 from django.utils import timezone
 
-from apps.integrity import cascade, log, relations, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.capture import triggers
 from apps.integrity.cascade import live_check, verification
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.exceptions.redaction import reason_of_error
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
@@ -120,32 +121,32 @@ def test_no_statement_of_its_own_writes_them_past_the_fields():
 
 
 @pytest.fixture
-def claim() -> log.Claim:
+def claim() -> claims.Claim:
     return claimed("default")
 
 
-def claimed(using: str) -> log.Claim:
+def claimed(using: str) -> claims.Claim:
     made = Deletion.objects.using(using).create(parent="parents.Root", key="1", state="dispatched")
     Cascade.objects.using(using).create(
         deletion=made, database="test_left", recorded_at=NOW, due_at=NOW
     )
-    found = log.claim("test_left", using=using, limit=9, lease_seconds=60, owner=HOSTILE)
+    found = claims.claim("test_left", using=using, limit=9, lease_seconds=60, owner=HOSTILE)
     assert found
     return found
 
 
 def released(using: str) -> None:
     held = claimed(using)
-    log.release(held, {held.cascades[0].id: {}}, reason=HOSTILE, failing={HOSTILE: HOSTILE})
+    outcomes.release(held, {held.cascades[0].id: {}}, reason=HOSTILE, failing={HOSTILE: HOSTILE})
 
 
 def reopened(using: str) -> None:
     held = claimed(using)
-    log.finish(held, {held.cascades[0].id: {}}, barrier=None)
+    outcomes.finish(held, {held.cascades[0].id: {}}, barrier=None)
     Cascade.objects.using(using).update(due_at=NOW)
-    done = log.claim_done("test_left", now=None, using=using, limit=9, lease_seconds=60)
+    done = claims.claim_done("test_left", now=None, using=using, limit=9, lease_seconds=60)
     assert done
-    log.reopen(done, [each.id for each in done.cascades], HOSTILE)
+    outcomes.reopen(done, [each.id for each in done.cascades], HOSTILE)
 
 
 def given_back(using: str) -> None:
@@ -162,11 +163,11 @@ def alarmed(using: str) -> None:
 
 WRITERS = {
     "a claim's owner": claimed,
-    "the same task again": lambda using: log.take_over("test_left", owner=HOSTILE, using=using),
+    "the same task again": lambda using: claims.take_over("test_left", owner=HOSTILE, using=using),
     "released": released,
-    "postponed": lambda using: log.postpone(claimed(using), HOSTILE, {HOSTILE: HOSTILE}),
+    "postponed": lambda using: outcomes.postpone(claimed(using), HOSTILE, {HOSTILE: HOSTILE}),
     "reopened": reopened,
-    "cancelled": lambda using: log.cancel(
+    "cancelled": lambda using: deletions.cancel(
         [claimed(using).cascades[0].deletion], HOSTILE, using=using
     ),
     "a scan given back": given_back,
@@ -441,7 +442,7 @@ def test_nor_does_it_end_drain_forever(refuses, unwritable, caplog):
 
 def test_an_exit_of_one_database_ends_no_other(refuses, monkeypatch):
     refuses(RAISED["an exit"])
-    claim = log.claim
+    claim = claims.claim
 
     def failing(database: str, **options: Any) -> Any:
         if database == "test_right":
@@ -451,7 +452,7 @@ def test_an_exit_of_one_database_ends_no_other(refuses, monkeypatch):
     owner = Owner.objects.create()
     Leaf.objects.create(owner=owner)
     owner.delete()
-    monkeypatch.setattr(log, "claim", failing)
+    monkeypatch.setattr(claims, "claim", failing)
     run = Worker(["test_right", "test_left"], progress=lambda _line: None)
     stop = threading.Timer(4, run.stopping.set)
     stop.start()

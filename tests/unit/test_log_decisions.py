@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from apps.integrity import conf, log
+from apps.integrity import conf
 from apps.integrity.backends.batch_size import (
     MAX_GROWTH,
     MAX_HEAD_START,
@@ -14,7 +14,8 @@ from apps.integrity.backends.batch_size import (
     BatchSize,
     BatchSizes,
 )
-from apps.integrity.log.claiming import Claimed
+from apps.integrity.log import claims, retry
+from apps.integrity.log.claims import Claimed
 from apps.integrity.queues import dispatch
 
 ids = itertools.count(1)
@@ -26,7 +27,7 @@ ids = itertools.count(1)
 def test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter(
     attempts: int, seconds: float
 ) -> None:
-    waits = [log.backoff(attempts, conf.Settings()) for _ in range(500)]
+    waits = [retry.backoff(attempts, conf.Settings()) for _ in range(500)]
     assert seconds * 0.75 <= min(waits) < seconds * 0.85
     assert seconds * 1.15 < max(waits) <= seconds * 1.25
 
@@ -46,8 +47,8 @@ def row(parent: str, attempts: int = 0, **rows: int) -> Claimed:
 
 def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
     a, b, c = row("x.A"), row("x.B"), row("x.A")
-    assert log.claiming._of_one_kind([a, b, c], 10) == [a, c]
-    assert log.claiming._of_one_kind([b, a, c], 10) == [b]
+    assert claims._of_one_kind([a, b, c], 10) == [a, c]
+    assert claims._of_one_kind([b, a, c], 10) == [b]
 
 
 @pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 8), (2, 4), (3, 2), (4, 1), (9, 1)])
@@ -55,13 +56,13 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:
     rows = [row("x.A", attempts), *(row("x.A") for _ in range(20))]
-    assert len(log.claiming._of_one_kind(rows, 8)) == company
+    assert len(claims._of_one_kind(rows, 8)) == company
 
 
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     giant, other, new = row("x.A", comments=5_000), row("x.A", comments=2), row("x.A")
-    assert log.claiming._of_one_kind([giant, new, other], 10) == [giant, other]
-    assert log.claiming._of_one_kind([new, giant], 10) == [new]
+    assert claims._of_one_kind([giant, new, other], 10) == [giant, other]
+    assert claims._of_one_kind([new, giant], 10) == [new]
 
 
 def batch_size(rows: int, most: int) -> BatchSize:

@@ -22,12 +22,14 @@ from django.db import connections, models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 
-from .. import conf, failpoints, log, relations
+from .. import conf, failpoints, relations
 from ..backends import schemas
 from ..backends.addresses import address
 from ..exceptions import InvalidKey, NotTheParents, ParentStillExists, UnknownName
 from ..exceptions.loggers import logger_of
 from ..failpoints import Failpoint
+from ..log import deletions
+from ..log.pending import is_open
 from ..models import Deletion
 from ..relations import discovery, relation
 from ..relations.columns import underlying_field
@@ -178,7 +180,7 @@ def pending(
     texts = _texts(target, parse_key(target, value))
     name = None if target == relation.primary_key(parent) else target.name
     logs = databases_for(parent) if using is None else (discovery.log_database(using),)
-    return any(log.pending(parent._meta.label, texts, field=name, using=each) for each in logs)
+    return any(is_open(parent._meta.label, texts, field=name, using=each) for each in logs)
 
 
 def _texts(field: relations.Field, key: Any) -> list[str]:
@@ -253,7 +255,7 @@ def _insert(
     logged: list[str] = []
     for batch in _batches(found):
         keys, targets = zip(*batch, strict=True)
-        logged += log.record(parent, keys, targets, source=source, using=using)
+        logged += deletions.record(parent, keys, targets, source=source, using=using)
     failpoints.hit(Failpoint.RECORDED)
     if not logged and source == Deletion.Source.SIGNAL:
         _tell_elsewhere(parent, using)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from .. import log
 from ..exceptions.loggers import logger_of
+from ..log import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..log import Claim
+    from ..log.claims import Claim
 
 logger = logger_of("integrity.cascade")
 
@@ -43,7 +43,7 @@ def _renew(claim: Claim, lease_seconds: float, over: threading.Event) -> None:
     try:
         while not over.wait(lease_seconds * SHARE):
             try:
-                log.renew(claim, lease_seconds=lease_seconds)
+                outcomes.renew(claim, lease_seconds=lease_seconds)
             except Exception as error:  # noqa: BLE001 (the next renewal may succeed)
                 # Whoever takes the claim over does no harm: each step checks what it removes.
                 logger.warning("a lease was not renewed: %s", error)

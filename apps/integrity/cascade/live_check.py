@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from .. import backends, conf, log, relations
+from .. import backends, conf, relations
+from ..log import kept
 from ..relations import stored
 from ..relations.generic import with_content_type
 from ..relations.keys import parse_key, to_stored, writes_text
@@ -44,7 +45,7 @@ from ..relations.relation import primary_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..log import Claim
+    from ..log.claims import Claim
     from ..relations import Field, Relation
 
 
@@ -131,7 +132,7 @@ class Held:
             return {}
         database, wanted = self.claim.database, [*dict.fromkeys(keys.values())]
         rows = self.row_backends[database].count_by_key(
-            relation.field, wanted, log.COUNTED_MAX + 1, using=database
+            relation.field, wanted, kept.COUNTED_MAX + 1, using=database
         )
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
 

@@ -28,12 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from .. import backends, conf, failpoints, log
+from .. import backends, conf, failpoints
 from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
 from ..exceptions import DatabaseHindered, RowsKept
 from ..failpoints import Failpoint
+from ..log import outcomes
+from ..log.kept import keep, note
 from ..relations.plan import Strategy, plan_for
 from ..signals import cascade_finished
 from .blockers import LOCKED, Obstacle, failed, obstacles_of
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
     from ..backends.batch_size import BatchSize, BatchSizes
     from ..backends.connections import Away
-    from ..log import Claim
+    from ..log.claims import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
     from .trees import Stepped
@@ -269,7 +271,7 @@ class TimeSlice:
             if found := obstacles_of(pk, self.obstacles, left, unknown, self.held.relations):
                 stuck[pk] = found
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
-        log.release(claim, again, reason="")
+        outcomes.release(claim, again, reason="")
         return stuck
 
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
@@ -283,10 +285,10 @@ class TimeSlice:
         kept = {pk: rows for pk, rows in kept.items() if pk in complete}
         whole = {pk: rows for pk, rows in kept.items() if pk not in free}
         if kept:
-            log.note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
-            self.kept = len(log.keep(log.with_rows(claim, self.removed), whole))
+            note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
+            self.kept = len(keep(outcomes.with_removed(claim, self.removed), whole))
         done = {pk: rows for pk, rows in complete.items() if pk not in whole}
-        deletions = log.finish(claim, done, barrier=barrier)
+        deletions = outcomes.finish(claim, done, barrier=barrier)
         self.finished = len(deletions)
         if deletions:
             cascade_finished.send_robust(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections, transaction
 
-from .. import backends, conf, failpoints, log, relations
+from .. import backends, conf, failpoints, relations
 from ..backends import missing_tables
 from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import AWAY, given_up, watched
@@ -30,6 +30,8 @@ from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
+from ..log import claims, outcomes, proofs
+from ..log.kept import keep
 from . import live_check
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..backends.barriers import Barrier, Horizon
     from ..backends.connections import Away
-    from ..log import Claim
+    from ..log.claims import Claim
 
 
 logger = logger_of("integrity.verify")
@@ -85,7 +87,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
     while not done.more:
-        claim = log.claim_done(
+        claim = claims.claim_done(
             done.database,
             now=now,
             using=using,
@@ -101,7 +103,7 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
         except away as raised:
             slow = not isinstance(raised, DatabaseHindered)
             if slow and database_of(raised) != claim.using:
-                log.delay(claim, halved=True)
+                outcomes.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             with isolated(f"noting a failure in {done.database}", passing=away):
@@ -120,7 +122,7 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     ]:
         with watched(database):
             barrier = backends.barrier_backend(database).new_barrier(using=database)
-        if barrier is None or not log.renew_barriers(database, foreign, barrier, using=using):
+        if barrier is None or not proofs.renew_barriers(database, foreign, barrier, using=using):
             break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
         due = _due_barriers(database, now, using)
@@ -136,7 +138,7 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
 def _due_barriers(database: str, now: Horizon | None, using: str) -> Mapping[int, Barrier | None]:
     if now is None:
         return {}
-    return log.due_barriers(database, using=using, limit=conf.current().claim_keys)
+    return proofs.due_barriers(database, using=using, limit=conf.current().claim_keys)
 
 
 def _what_holds(database: str, number: int) -> str:
@@ -156,12 +158,12 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
     halved = trouble is Trouble.TOO_LARGE and len(claim.cascades) > 1
     if halved or trouble is Trouble.CONTENTION:
         logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
-        log.delay(claim, halved=halved)
+        outcomes.delay(claim, halved=halved)
         return
     why, code = missing_tables.describe(error, live_check.relations_of(claim), claim.database)
     reason = f"verification failed: {why}"
     logger.error("%s in %s%s", reason, claim.database, code)
-    done.reopened += log.reopen(claim, [each.id for each in claim.cascades], reason)
+    done.reopened += outcomes.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
 def _probe(claim: Claim, done: Verified, away: Away) -> None:
@@ -169,9 +171,9 @@ def _probe(claim: Claim, done: Verified, away: Away) -> None:
     leftover = _left(held, away)
     kept = {pk: each for pk, each in _kept(held).items() if pk not in leftover}
     failpoints.hit(Failpoint.PROBED)
-    done.reopened += log.reopen(claim, sorted(leftover), "rows came after the cascade")
-    done.kept += len(log.keep(claim, kept))
-    done.verified += log.verify(
+    done.reopened += outcomes.reopen(claim, sorted(leftover), "rows came after the cascade")
+    done.kept += len(keep(claim, kept))
+    done.verified += outcomes.verify(
         claim, [pk for pk in held.cascades if pk not in leftover and pk not in kept]
     )
 

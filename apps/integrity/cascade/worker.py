@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import conf, failpoints, log, relations
+from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
 from ..control import actions, circuit_breaker
@@ -29,6 +29,7 @@ from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
 from ..failpoints import Failpoint
+from ..log import claims, outcomes
 from . import lease, live_check
 from .blockers import Fate, Obstacle, fate, obstacle, reason_of, were_locked
 from .time_slice import TimeSlice
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..backends.connections import Away
     from ..control.circuit_breaker import Access
-    from ..log import Claim, Claimed
+    from ..log.claims import Claim, Claimed
 
 logger = logger_of("integrity.cascade")
 
@@ -86,7 +87,7 @@ def drain(
     for using in access:
         with access.work(using):
             if again:
-                log.take_over(database, owner=owner, using=using)
+                claims.take_over(database, owner=owner, using=using)
             run.drain(access, using, owner)
     run.done.unreachable = access.reason or run.done.unreachable
     return run.done
@@ -116,7 +117,7 @@ class _Run:
         )
         try:
             while not self.done.more:
-                claim = log.claim(
+                claim = claims.claim(
                     database,
                     using=using,
                     limit=settings.claim_keys,
@@ -159,7 +160,7 @@ class _Run:
         self.done.finished += time_slice.finished
         self.done.kept += time_slice.kept
         if interruption is not None or stuck:
-            claim = log.with_rows(claim, time_slice.removed)
+            claim = outcomes.with_removed(claim, time_slice.removed)
         if interruption is not None and not self._waits(claim, interruption):
             self._interrupted(claim, interruption)
             raise interruption
@@ -186,7 +187,7 @@ class _Run:
             return False
         self.done.unreachable = reason = circuit_breaker.waits_for(claim.database, raised)
         rows = {each.id: each.rows for each in claim.cascades}
-        log.release(claim, rows, reason=reason, waits=True)
+        outcomes.release(claim, rows, reason=reason, waits=True)
         return True
 
     def _interrupted(self, claim: Claim, raised: Exception) -> None:
@@ -194,9 +195,9 @@ class _Run:
         too_large = not isinstance(raised, DatabaseHindered) and self.batch_sizes.exhausted
         with contextlib.suppress(Error, DatabaseHindered):
             if too_large:
-                log.postpone(claim, "a single row takes longer than the time limit", {})
+                outcomes.postpone(claim, "a single row takes longer than the time limit", {})
             else:
-                log.hand_back(claim)
+                outcomes.hand_back(claim)
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Obstacle, ...]]) -> None:
         """Put each back by its fate; of several that fail, try each half."""
@@ -228,7 +229,7 @@ class _Run:
             if waits:
                 logger.error("cascades into %s wait: %s", claim.database, reason)
             with self._noting(claim):
-                log.release(claim, kept, reason=reason, failing=failing, waits=waits)
+                outcomes.release(claim, kept, reason=reason, failing=failing, waits=waits)
 
     def _postpone(self, claim: Claim, cascade: Claimed, obstacles: tuple[Obstacle, ...]) -> None:
         """Count a failed attempt."""
@@ -238,7 +239,7 @@ class _Run:
         logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
         self.done.failed += 1
         with self._noting(claim):
-            log.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
+            outcomes.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
 
     @contextlib.contextmanager
     def _noting(self, claim: Claim) -> Iterator[None]:
@@ -254,5 +255,7 @@ class _Run:
                 self.work(dataclasses.replace(claim, cascades=half), skip_locked=skip_locked)
         except self.away:
             with contextlib.suppress(Error, DatabaseHindered):
-                log.hand_back(claim)  # the half that was not begun, with what it had lost before
+                outcomes.hand_back(
+                    claim
+                )  # the half that was not begun, with what it had lost before
             raise

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from .. import backends, log, relations
+from .. import backends, relations
 from ..backends.connections import reach
 from ..exceptions import IdentityMismatch
 from ..exceptions.loggers import logger_of
+from ..log.kept import acknowledge_kept, reopen_kept
+from ..log.retry import retry_blocked
 from ..models import Audit, ChildDatabase
 from . import identity
 
@@ -122,8 +124,8 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool
     free. Pages may not do that: it rewrites what a receipt says.
     """
     with transaction.atomic(using=using):
-        changed = log.retry(deletions, using=using)
-        changed += log.look_again(deletions, using=using) if deletions and kept else 0
+        changed = retry_blocked(deletions, using=using)
+        changed += reopen_kept(deletions, using=using) if deletions and kept else 0
         target = "all" if deletions is None else ", ".join(map(str, deletions))
         audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
     return changed
@@ -132,7 +134,7 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool
 def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
     """Note that an operator knows of rows that were kept; return the number of cascades."""
     with transaction.atomic(using=using):
-        changed = log.acknowledge(deletions, using=using)
+        changed = acknowledge_kept(deletions, using=using)
         target = "all" if deletions is None else ", ".join(map(str, deletions))
         audit("acknowledge", target, actor=actor, reason=reason, using=using)
     return changed

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from django.db import Error, connections
 from django.db.models.functions import Now
 
-from .. import conf, log, relations
+from .. import conf, relations
 from ..backends.connections import AWAY, Away, is_alive, reach, require_working, warn_once, watched
 from ..backends.errors import database_of, words_of
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.loggers import logger_of
+from ..log import claims
 from ..models import ChildDatabase
 from . import identity
 from .actions import pause
@@ -52,7 +53,7 @@ def hindrance(database: str, *, using: str, writes: bool = True) -> Hindrance | 
         return None
     if known.paused_at is not None:
         return Hindrance(known.paused_reason, unreachable=False)
-    if not writes and database in log.due_databases(using=using):
+    if not writes and database in claims.due_databases(using=using):
         return Hindrance(known.reason, unreachable=True)
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     probe = bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import conf, log
+from .. import conf
 from ..backends.rights import may_delete
+from ..log import deletions
 from ..models import Audit, Heartbeat
 from . import heartbeats
 
@@ -27,7 +28,7 @@ PURGED = 500
 def purge(using: str) -> dict[str, int]:
     """Remove all that is past its retention, a batch at a time; return the rows of each table."""
     purges: dict[str, Callable[..., int]] = {
-        "deletions": log.purge,
+        "deletions": deletions.purge,
         "heartbeats": purge_heartbeats,
         "audit": purge_audit,
     }

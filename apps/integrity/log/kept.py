@@ -12,12 +12,13 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from ..models import Cascade, Deletion
-from . import entries, outcomes, tables
+from . import tables
+from .deletions import TAKEN_OVER, advance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .claiming import Claim, Claimed
+    from .claims import Claim, Claimed
 
 #: A relation's rows are counted so far; one more stands for all that is more.
 COUNTED_MAX = 10_000
@@ -27,7 +28,7 @@ def reason_of(kept: Mapping[str, int]) -> str:
     """Return what was left alone along those relations, in a line. Pure."""
     rows = [f"{counted(number)} of {label}" for label, number in kept.items() if number]
     left = f"{', '.join(rows)} refer to it and were left alone" if rows else "no row refers to it"
-    return f"{entries.TAKEN_OVER}; {left}"
+    return f"{TAKEN_OVER}; {left}"
 
 
 def counted(number: int) -> str:
@@ -41,14 +42,14 @@ def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
     """Note rows that were left along some relations of cascades that the claim still holds."""
     for cascade in claim.cascades:
         if found := kept.get(cascade.id):
-            outcomes.held(claim, [cascade.id]).update(**_noted(cascade, found))
+            tables.claimed(claim, [cascade.id]).update(**_noted(cascade, found))
 
 
 def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
     """End cascades that the claim still holds as kept; return their deletions' ids.
 
     Their deletions end so, too, once no other cascade is open. The rows that were removed before
-    are those of the claim (`outcomes.with_rows`).
+    are those of the claim (`outcomes.with_removed`).
     """
     if not kept:
         return []
@@ -57,7 +58,7 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
         if cascade.id not in kept:
             continue
         noted = _noted(cascade, kept[cascade.id])
-        changed = outcomes.held(claim, [cascade.id]).update(
+        changed = tables.claimed(claim, [cascade.id]).update(
             state=Cascade.State.KEPT,
             claim=None,
             rows=dict(cascade.rows),
@@ -67,7 +68,7 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
             **noted,
         )
         ended += [cascade.deletion] * changed
-    entries.settle(using=claim.using, deletions=ended)
+    advance(using=claim.using, deletions=ended)
     return ended
 
 
@@ -80,7 +81,7 @@ def _noted(cascade: Claimed, kept: Mapping[str, int]) -> dict[str, Any]:
     return seen if any(cascade.kept.values()) else {**seen, "acknowledged_at": None}
 
 
-def acknowledge(deletions: Sequence[int] | None, *, using: str) -> int:
+def acknowledge_kept(deletions: Sequence[int] | None, *, using: str) -> int:
     """Note that somebody knows of the rows that were kept (for those deletions, or all).
 
     Return the number of cascades.
@@ -91,7 +92,7 @@ def acknowledge(deletions: Sequence[int] | None, *, using: str) -> int:
     return rows.update(acknowledged_at=Now())
 
 
-def look_again(deletions: Sequence[int], *, using: str) -> int:
+def reopen_kept(deletions: Sequence[int], *, using: str) -> int:
     """Put kept cascades of those deletions back to work: their values may be free by now.
 
     Return the number of cascades.

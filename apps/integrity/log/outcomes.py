@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import random
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from .. import backends, conf
 from ..models import Cascade, Deletion
-from . import entries, tables
+from . import deletions, retry, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..backends.barriers import Barrier
-    from .claiming import Claim
+    from .claims import Claim
 
 
 #: How long an unfinished cascade waits when somebody else holds its rows.
@@ -43,29 +42,29 @@ def finish(
         grace_seconds=conf.current().grace_seconds,
         using=claim.using,
     )
-    entries.settle(using=claim.using, deletions=finished)
+    deletions.advance(using=claim.using, deletions=finished)
     return finished
 
 
 def delay(claim: Claim, *, halved: bool = False) -> None:
     """Leave done cascades for a later probe; if `halved`, each at once with half its companions.
 
-    So many attempts, as a claim counts them, leave no more than half: see `claiming`.
+    The attempts are set so that the next claim takes no more than half: `retry.claim_size`.
     """
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.cascades) // 2)
-    times = (conf.current().claim_keys // half).bit_length() + 1
-    mine = held(claim, [each.id for each in claim.cascades])
-    mine.update(claim=None, due_at=again, **({"attempts": times} if halved else {}))
+    attempts = retry.attempts_before(conf.current().claim_keys, half)
+    mine = tables.claimed(claim, [each.id for each in claim.cascades])
+    mine.update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
 
 
 def verify(claim: Claim, cascades: Sequence[int]) -> int:
     """Mark done cascades verified: no row was left. Gives their number."""
-    changed = held(claim, cascades).update(
+    changed = tables.claimed(claim, cascades).update(
         state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
     )
     ids = {each.deletion for each in claim.cascades if each.id in set(cascades)}
-    entries.settle(using=claim.using, deletions=sorted(ids))
+    deletions.advance(using=claim.using, deletions=sorted(ids))
     return changed
 
 
@@ -83,9 +82,9 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
         rows = tables.deletions(claim.using).filter(tables.id_in("pk", ids, claim.using))
         locked = tables.locked(rows.order_by("pk"), claim.using, skip_locked=False)
         list(locked.values_list("pk"))
-        mine = tables.locked(held(claim, cascades), claim.using, skip_locked=False)
+        mine = tables.locked(tables.claimed(claim, cascades), claim.using, skip_locked=False)
         there = dict(mine.values_list("pk", "deletion_id"))
-        changed = held(claim, list(there)).update(
+        changed = tables.claimed(claim, list(there)).update(
             state=Cascade.State.PENDING,
             claim=None,
             attempts=0,
@@ -99,7 +98,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
     return changed
 
 
-def with_rows(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
+def with_removed(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
     """The claim with what has been removed for each cascade so far. Writes nothing."""
     cascades = tuple(
         dataclasses.replace(each, rows=dict(removed.get(each.id, each.rows)))
@@ -125,7 +124,7 @@ def release(
     if rows:
         _keep_rows(claim, rows)
         seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-        held(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
+        tables.claimed(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
 
 
 def hand_back(claim: Claim) -> None:
@@ -134,7 +133,7 @@ def hand_back(claim: Claim) -> None:
     Keeps the rows that the claim says were removed so far.
     """
     _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
-    held(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
+    tables.claimed(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
 
 
 def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
@@ -165,53 +164,15 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
     said = {"claim": None, "reason": reason, "failing": dict(failing) if failing else None}
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
-    held(claim, spent).update(state=Cascade.State.BLOCKED, **said)
+    tables.claimed(claim, spent).update(state=Cascade.State.BLOCKED, **said)
     for attempts in {each.attempts for each in again}:
-        wait = dt.timedelta(seconds=backoff(attempts, settings))
-        held(claim, [each.id for each in again if each.attempts == attempts]).update(
+        wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
+        tables.claimed(claim, [each.id for each in again if each.attempts == attempts]).update(
             state=Cascade.State.WAITING, due_at=Now() + wait, **said
         )
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Let what the claim still holds at work be held for longer; return the number."""
-    mine = held(claim, [each.id for each in claim.cascades])
+    mine = tables.claimed(claim, [each.id for each in claim.cascades])
     return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
-
-
-def retry(deletions: Sequence[int] | None, *, using: str) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work; gives their number."""
-    blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
-    if deletions is not None:
-        blocked = blocked.filter(deletion__in=deletions)
-    return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
-
-
-def hurry(*, using: str) -> int:
-    """Make failed cascades due at once, whatever their backoff; gives their number."""
-    waiting = Cascade.objects.using(using).filter(state=Cascade.State.WAITING)
-    return waiting.update(due_at=Now())
-
-
-def block_lost(*, using: str) -> int:
-    """Block cascades whose worker died on each of their attempts; gives their number."""
-    lost = tables.cascades(using).filter(
-        state=Cascade.State.RUNNING,
-        due_at__lte=Now(),
-        attempts__gte=conf.current().attempts,
-    )
-    reason = "the worker was lost on every attempt"
-    return lost.update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
-
-
-def backoff(attempts: int, settings: conf.Settings) -> float:
-    """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
-    wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
-    return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
-
-
-def held(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
-    """Return those cascades that the claim still holds, in the state that it claimed them in."""
-    return tables.cascades(claim.using).filter(
-        tables.id_in("pk", ids, claim.using), claim=claim.token, state=claim.state
-    )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def pending(parent: str, texts: Sequence[str], *, field: str | None, using: str) -> bool:
+def is_open(parent: str, texts: Sequence[str], *, field: str | None, using: str) -> bool:
     """Return whether a deletion of that key, or value of the parent's `field`, is open.
 
     Or a scan suspects that it is gone. `texts` are how the log may have it.

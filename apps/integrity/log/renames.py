@@ -16,7 +16,8 @@ from django.db.models.functions import Now
 
 from .. import conf
 from ..models import Cascade, Deletion
-from . import entries, names, tables
+from . import names, tables
+from .deletions import cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply:
         _each(
             names.open_deletions(*pair, using=using),
             using,
-            lambda pks: entries.cancel(pks, reason, using=using),
+            lambda pks: cancel(pks, reason, using=using),
             apply=apply,
         )
         for pair in pairs
@@ -182,6 +183,4 @@ def give_up(pks: list[int], reason: str, using: str) -> None:
     deletions = set(closed.values_list("deletion_id", flat=True))
     of_them = tables.cascades(using).filter(tables.id_in("deletion_id", list(deletions), using))
     others = of_them.exclude(state=Cascade.State.CANCELLED)
-    entries.cancel(
-        deletions - set(others.values_list("deletion_id", flat=True)), reason, using=using
-    )
+    cancel(deletions - set(others.values_list("deletion_id", flat=True)), reason, using=using)

@@ -123,7 +123,7 @@ def _standings(
 ) -> list[tuple[str, _Standing]]:
     """Key and standing of each deletion along a relation, in `database`.
 
-    Note [By key alone] in entries.py.
+    Note [By key alone] in deletions.py.
     """
     waiting = [text for text, state in known.values() if state == Deletion.State.RECORDED]
     found = [(text, _Standing.REMOVES) for text in waiting]
@@ -161,7 +161,7 @@ def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FB
     return _Standing.BLOCKED if state == Cascade.State.BLOCKED else _Standing.NOTHING
 
 
-def suspects(
+def in_batches(
     relation: Relation, *, older_than_seconds: float, using: str
 ) -> Iterator[list[Deletion]]:
     """The suspects of a relation that were seen first so long ago or longer, in batches."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from .claims import Claim
+
 
 def cascades(using: str) -> QuerySet[Cascade]:
     """All cascades of one log."""
@@ -42,4 +44,11 @@ def locked(rows: QuerySet[Any], using: str, *, skip_locked: bool = True) -> Quer
         skip_locked=features.has_select_for_update_skip_locked and skip_locked,
         no_key=features.has_select_for_no_key_update,
         of=("self",) if features.has_select_for_update_of else (),
+    )
+
+
+def claimed(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
+    """Return those cascades that the claim still holds, in the state that it claimed them in."""
+    return cascades(claim.using).filter(
+        id_in("pk", ids, claim.using), claim=claim.token, state=claim.state
     )

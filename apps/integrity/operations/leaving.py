@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import conf, log, relations
+from .. import conf, relations
 from ..backends import table_locks
 from ..exceptions import LogNeeded
 from ..exceptions.redaction import reason_of_error
+from ..log import deletions
 from ..models import Cascade, Deletion
 from . import renames
 
@@ -81,7 +82,7 @@ def _open(log_database: str, *, database: str | None) -> Counter[str]:
     recorded = Deletion.objects.using(log_database).filter(state=Deletion.State.RECORDED)
     if database is not None:
         cascades = cascades.filter(database=database)
-        recorded = recorded.filter(log.leading(database))
+        recorded = recorded.filter(deletions.leading(database))
     found = Counter({NOT_DISPATCHED: recorded.count()})
     for state, word in WORDS.items():
         found[word] += cascades.filter(state=state).count()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from .. import log, relations, report
+from .. import relations, report
 from ..control import actions, circuit_breaker, identity
 from ..exceptions import InvalidName
 from ..exceptions.loggers import logger_of
+from ..log import deletions, renames
+from ..log.fields import close_field, rename_field
 from ..log.renaming import Kind, Renaming, field_of
 from ..models import Audit, Deletion
 from ..report import alarms
@@ -80,8 +82,8 @@ def rename_in(
 ) -> Changed:
     """Rename in one log; what is over only with `history`."""
     writers: dict[str, Callable[..., int]] = {
-        "log": log.rename,
-        "fields": log.rename_field,
+        "log": renames.rename,
+        "fields": rename_field,
         **({"history": _rename_history} if history else {}),
         "scans": scan_pass.rename,
         "databases": actions.rename,
@@ -96,8 +98,8 @@ def rename_in(
 
 
 def _rename_history(change: Renaming, *, using: str, apply: bool) -> int:
-    number = log.rename_history(change, using=using, apply=apply)
-    return number + log.rename_field(change, using=using, apply=apply, history=True)
+    number = renames.rename_history(change, using=using, apply=apply)
+    return number + rename_field(change, using=using, apply=apply, history=True)
 
 
 def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Changed:
@@ -120,16 +122,16 @@ def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Cha
 
 
 def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply: bool) -> Changed:
-    why = f"{log.GIVEN_UP}: {reason}"
+    why = f"{deletions.GIVEN_UP}: {reason}"
 
     def give_up(*, apply: bool) -> Changed:
         if kind is Kind.FIELD:
             return {"log": _close_field(name, why, using, apply=apply)}
         if kind is Kind.ALIAS:
-            number = log.close_database(name, why, using=using, apply=apply)
+            number = renames.close_database(name, why, using=using, apply=apply)
         else:
             pairs = report.under(kind, name, using=using)
-            number = log.close_names(pairs, why, using=using, apply=apply)
+            number = renames.close_names(pairs, why, using=using, apply=apply)
         return {
             "log": number,
             "scans": scan_pass.forget(kind, name, using=using, apply=apply),
@@ -145,7 +147,7 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
 
 def _close_field(name: str, why: str, using: str, *, apply: bool) -> int:
     along = report.along(*field_of(name))
-    return log.close_field(
+    return close_field(
         name,
         [each.label for each in along],
         list(dict.fromkeys(alias for each in along for alias in each.child_databases)),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import conf, log
+from .. import conf
 from ..backends.connections import tolerated
 from ..control import circuit_breaker
+from ..log import claims, deletions, retry
 from ..relations import discovery
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     using, settings = discovery.log_database(using), conf.current()
     number = limit = min(settings.claim_keys, settings.dispatch_keys)
     while number == limit:  # fewer: none is left, and later deletions send their own message
-        number, databases = log.dispatch(using=using, limit=limit)
+        number, databases = deletions.dispatch(using=using, limit=limit)
         yield number, databases
         if number == limit:
             number = limit = min(2 * limit, settings.dispatch_keys)
@@ -41,8 +42,8 @@ def overdue(using: str) -> frozenset[str]:
 
     Cascades that have killed several workers are blocked first.
     """
-    log.block_lost(using=using)
-    return log.due_databases(using=using)
+    retry.block_lost(using=using)
+    return claims.due_databases(using=using)
 
 
 def sweep(using: str) -> tuple[int, frozenset[str]]:

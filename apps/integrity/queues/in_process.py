@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from .. import conf, log, report, routing, scan
+from .. import conf, report, routing, scan
 from ..backends.connections import tolerated
 from ..control import circuit_breaker
 from ..exceptions import CrossDatabaseError, DatabaseHindered
 from ..exceptions.failures import FAILURES, ends_the_process
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
+from ..log import deletions
 from . import dispatch, maintenance
 from .base import Job, heartbeat, work_once
 
@@ -90,7 +91,7 @@ class _Drain:
             changes = self._round()
             for using in circuit_breaker.answering_logs():
                 with tolerated(using):
-                    log.settle(using=using)
+                    deletions.advance(using=using)
             result.unproven = report.unproven(self.databases) if self.verify else 0
             if time.monotonic() >= self.deadline:
                 break

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .. import log
 from ..backends import clocks
 from ..capture import triggers
 from ..control import heartbeats, retention
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
+from ..log import claims, deletions
 from ..report import alarms
 from ..scan import repair
 
@@ -29,16 +29,16 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
         "the heartbeat": partial(heartbeats.beat, heartbeats.BEAT, using=using, clock=clock),
         "the check of triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
-        "settling": partial(log.settle, using=using),
+        "settling": partial(deletions.advance, using=using),
         "the check of alarms": partial(alarms.watch, using),
-        "the purge of deletions": partial(log.purge, using=using),
+        "the purge of deletions": partial(deletions.purge, using=using),
         "the purge of heartbeats": partial(retention.purge_heartbeats, using=using),
         "the purge of the audit": partial(retention.purge_audit, using=using),
     }
     for name, step in steps.items():
         with isolated(f"{name} of the log in {using}", passing=(DatabaseHindered,)):
             step()
-    return log.unverified_databases(using=using)
+    return claims.unverified_databases(using=using)
 
 
 def _repair(using: str) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import conf, log, relations
+from .. import conf, relations
 from ..exceptions.redaction import reason_of_error
+from ..log import suspects
 from ..scan import brake
 from . import bounds
 
@@ -53,7 +54,7 @@ def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
     more for each relation where there are more than that.
     """
     settings = conf.current()
-    found = log.suspects_by_relation(using=using, most=bounds.COUNT_MAX + 1)
+    found = suspects.suspects_by_relation(using=using, most=bounds.COUNT_MAX + 1)
     if sum(found.values()) <= bounds.COUNT_MAX:
         return found
     labels = {*found, *(each.label for each in relations.catalogue().relations)}
@@ -62,6 +63,6 @@ def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
         seen = brake.sights(0, [row for row in scans if row.relation == label])
         tolerated = max(brake.tolerated(sight.keys, settings) for sight in seen)
         most = int(max(bounds.COUNT_MAX, tolerated)) + 1
-        if number := log.number_of_suspects(label, using=using, most=most):
+        if number := suspects.number_of_suspects(label, using=using, most=most):
             counts[label] = number
     return counts

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.db import Error, OperationalError
 from django.db.models import Q, QuerySet
 
-from .. import log, relations
+from .. import relations
 from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
 from ..backends.lookups import existing, target_values
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..exceptions.redaction import plain, reason_of_error
+from ..log import suspects
 from ..relations import keys, policies, stored
 from ..relations import relation as relations_relation
 from ..relations.generic import lookups, with_content_type
@@ -185,7 +186,9 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
     began, most = time.monotonic(), limits.rows if limits else None
     for alias in (*relation.parent_databases, *relation.child_databases):
         connections.reach(alias)
-    for batch in log.suspects(relation, older_than_seconds=0, using=relation.parent_databases[0]):
+    for batch in suspects.in_batches(
+        relation, older_than_seconds=0, using=relation.parent_databases[0]
+    ):
         look = recheck.look(relation, batch)
         missing = list({look.keys[pk] for pk in look.missing})
         for alias in relation.child_databases if missing else ():

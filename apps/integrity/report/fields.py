@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import log, relations
+from .. import relations
+from ..log import fields as log_fields
 from ..log.renaming import field_of
 from ..relations.relation import primary_key
 from .guesses import renamed
@@ -55,7 +56,7 @@ def lacks(found: Catalogue, names: Iterable[tuple[str, str]], using: str) -> lis
     for parent, relation in names:
         if not (wanted := [each.name for each in known.get(parent, ())]):
             continue
-        rows = log.lacking(parent, relation, using=using)
+        rows = log_fields.lacking(parent, relation, using=using)
         for name in wanted:
             if lacking := _lacking(rows, parent, name, relation, using):
                 pks, olds = told.setdefault(f"{parent}.{name}", (set(), set()))
@@ -81,7 +82,7 @@ def _lacking(
     if not (needed and lacking):
         return {}
     databases = list({alias for each in needed for alias in each.child_databases})
-    over = log.over_in(list(lacking), databases, using=using)
+    over = log_fields.over_in(list(lacking), databases, using=using)
     return {pk: targets for pk, targets in lacking.items() if pk not in over}
 
 
@@ -92,7 +93,7 @@ def _olds(parent: str, known: Sequence[str], rows: Iterable[Mapping[str, Any]]) 
 
 def reason_of(lack: Lack) -> str:
     """Return what it means that the log does not say those values, and the two remedies. Pure."""
-    more = "+" if lack.deletions >= log.SAMPLE else ""
+    more = "+" if lack.deletions >= log_fields.SAMPLE else ""
     wait = f"{lack.deletions:,}{more} open deletions wait: the log does not say which {lack.name}"
     rename = "manage.py integrity rename"
     old = lack.old or f"{field_of(lack.name)[0]}.OLD"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameField, RenameModel
 
-from .. import log, relations
+from .. import relations
 from ..exceptions.loggers import logger_of
+from ..log.names import open_databases, open_names
 from ..models import Scan
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ def _of_table(name: str) -> str:
 def _seen(kind: str, using: str) -> set[str]:
     """Names of that kind that the log has open work, or a scan, under."""
     scans = Scan.objects.using(using)
-    names = log.open_names(using=using)
+    names = open_names(using=using)
     labels = {*scans.values_list("relation", flat=True), *(relation for _, relation in names)}
     if kind == "alias":
-        return {*scans.values_list("database", flat=True), *log.open_databases(using=using)}
+        return {*scans.values_list("database", flat=True), *open_databases(using=using)}
     if kind == "model":
         children = {label.partition("@")[0].rpartition(".")[0] for label in labels}
         return children | {parent for parent, _ in names}

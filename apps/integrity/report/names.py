@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
-from .. import log, relations
+from .. import relations
+from ..log.names import open_databases, open_deletions, open_names, waiting_under
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Scan
 from . import bounds, fields
@@ -54,8 +55,8 @@ def unknown_in(
     using: str, scans: Iterable[Scan], children: Iterable[ChildDatabase]
 ) -> list[Unknown]:
     """The same of one log, whose two small tables have been read already."""
-    found, names = relations.catalogue(), log.open_names(using=using)
-    databases = log.open_databases(using=using)
+    found, names = relations.catalogue(), open_names(using=using)
+    databases = open_databases(using=using)
     places = {(row.relation, row.database) for row in scans if is_open(row)}
     paused = {row.alias for row in children if row.paused_at is not None}
     aliases = {*databases, *paused, *(alias for _, alias in places)} - {*found.child_databases}
@@ -99,7 +100,7 @@ def _unknown_in(found: Catalogue, parent: str, relation: str) -> tuple[Kind, str
 
 def under(kind: Kind, name: str, *, using: str) -> list[Name]:
     """The names of open deletions that an unknown model or relation stands in."""
-    told = labels(relations.catalogue(), log.open_names(using=using))
+    told = labels(relations.catalogue(), open_names(using=using))
     return [each for of, called, names in told if (of, called) == (kind, name) for each in names]
 
 
@@ -111,7 +112,7 @@ def child_of(relation: str) -> str:
 def strandings(found: Catalogue, names: Sequence[Name], databases: Sequence[str]) -> list[str]:
     """Known databases with open cascades into which none of those names leads. Pure.
 
-    Where a parent of other open work leads there, it is the claim that finds out (claiming.py).
+    Where a parent of other open work leads there, it is the claim that finds out (log/claims.py).
     """
     return [
         alias
@@ -130,10 +131,10 @@ def waiting(
     for using in logs if told else ():
         names = [
             (parent, relation)
-            for parent, relation in log.open_names(using=using)
+            for parent, relation in open_names(using=using)
             if not found.knows(parent, None, relation)
         ]
-        counts += log.waiting_under(names, states, most=bounds.COUNT_MAX, using=using)
+        counts += waiting_under(names, states, most=bounds.COUNT_MAX, using=using)
     return counts
 
 
@@ -147,7 +148,7 @@ def _cascades(alias: str, using: str) -> int:
 
 def _deletions(names: Sequence[Name], using: str) -> int:
     most = bounds.COUNT_MAX + 1
-    found = (log.open_deletions(*name, using=using).order_by()[:most].count() for name in names)
+    found = (open_deletions(*name, using=using).order_by()[:most].count() for name in names)
     return min(sum(found), most)
 
 

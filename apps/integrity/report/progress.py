@@ -11,11 +11,13 @@ from django.db import connections
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import backends, log, relations
+from .. import backends, relations
 from ..backends import clocks
 from ..backends.connections import silence
 from ..control import actions, circuit_breaker
+from ..log.deletions import leading
 from ..log.renaming import Kind
+from ..log.suspects import suspects_by_relation
 from ..models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
 from . import bounds, names, stuck
 from .brakes import brakes
@@ -196,7 +198,7 @@ def _scans(using: str) -> Iterator[ScanRow]:
     ages = {"lasts": clocks.age("began_at"), "age": clocks.age("covers_at")}
     scans = list(Scan.objects.using(using).annotate(**ages))
     rows = {(row.relation, row.database): row for row in scans}
-    waiting = log.suspects_by_relation(using=using)
+    waiting = suspects_by_relation(using=using)
     refusals = brakes(using, waiting, scans, list(ChildDatabase.objects.using(using)))
     for relation in relations.catalogue().relations:
         if relation.parent_databases[0] != using:
@@ -346,7 +348,7 @@ def unfinished() -> dict[str, str]:
 
 
 def _unfinished(using: str) -> Iterator[tuple[str, str]]:
-    recorded = Deletion.objects.using(using).filter(log.leading(), state=Deletion.State.RECORDED)
+    recorded = Deletion.objects.using(using).filter(leading(), state=Deletion.State.RECORDED)
     if number := recorded.count():
         yield using, f"{number:,} deletions not dispatched"
     cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
@@ -382,9 +384,7 @@ def kept_in(using: str, most: int | None = None) -> Counter[str]:
 
 def _undispatched(alias: str, using: str) -> dict[str, Any]:
     """Recorded deletions that will fan out to `alias`: they are behind, too."""
-    recorded = Deletion.objects.using(using).filter(
-        log.leading(alias), state=Deletion.State.RECORDED
-    )
+    recorded = Deletion.objects.using(using).filter(leading(alias), state=Deletion.State.RECORDED)
     counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
     return {**counts, "blocked": 0}
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Q
 
-from .. import log, relations
+from .. import relations
 from ..backends import clocks
+from ..log.kept import counted
 from ..models import Cascade, Deletion, of_keys
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
@@ -118,7 +119,7 @@ def _receipt(deletion: Deletion) -> Receipt:
 def left_alone(receipt: Receipt) -> list[str]:
     """Return what a receipt says of rows that were kept: a sentence for each relation. Pure."""
     return [
-        f"{log.counted(each['kept'])} of {each['relation']} in {each['database']} still"
+        f"{counted(each['kept'])} of {each['relation']} in {each['database']} still"
         f" {'refers' if each['kept'] == 1 else 'refer'} to the value; it belongs to another row"
         f" since {each['kept_at'][:19].replace('T', ' ')} or before"
         for each in receipt["scope"]

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from .. import backends, conf, log, relations
+from .. import backends, conf, relations
 from ..backends import connections
 from ..backends.barriers import BarrierState, barriers_from_json, describe_blocker, state_of_all
 from ..control import actions
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
+from ..log import deletions, suspects
 from . import recheck, scan_pass
 from .brake import asked, disagreement
 
@@ -99,11 +100,11 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
                 "override brake", relation.label, actor=actor, reason=override, using=using
             )
         grace = conf.current().grace_seconds
-        for batch in log.suspects(relation, older_than_seconds=grace, using=using):
+        for batch in suspects.in_batches(relation, older_than_seconds=grace, using=using):
             if done.brake or time.monotonic() >= deadline:
                 break
             _second_look(relation, batch, done, trusting=bool(override))
-        done.waiting = log.number_of_suspects(relation.label, using=using)
+        done.waiting = suspects.number_of_suspects(relation.label, using=using)
 
     _noting(done, relation, work)
     if done.brake:
@@ -113,7 +114,7 @@ def _repair(relation: Relation, override: str, actor: str, deadline: float) -> R
 
 def _weigh(relation: Relation, done: Repaired) -> None:
     """How many wait, and what the brake says of them."""
-    done.waiting = log.number_of_suspects(relation.label, using=relation.parent_databases[0])
+    done.waiting = suspects.number_of_suspects(relation.label, using=relation.parent_databases[0])
     done.brake = asked(relation, done.waiting) if done.waiting else ""
 
 
@@ -138,14 +139,14 @@ def _second_look(
     """See the Notes above. A suspect whose fence still stands is left for later."""
     using = relation.parent_databases[0]
     look = recheck.look(relation, _passed(relation, batch, done))
-    done.cancelled += log.cancel(look.alive, "the parent is alive", using=using)
-    log.cancel(look.outdated, recheck.OUTDATED, using=using)
+    done.cancelled += deletions.cancel(look.alive, "the parent is alive", using=using)
+    deletions.cancel(look.outdated, recheck.OUTDATED, using=using)
     doubt = disagreement(len(look.keys), len(look.alive), conf.current())
     if not trusting:
         done.brake = doubt or asked(relation, done.waiting)
     if not done.brake:
         done.confirmed += look.missing
-        log.confirm(look.missing, using=using)
+        suspects.confirm(look.missing, using=using)
     elif doubt:
         _drop(relation, doubt)
 
@@ -153,8 +154,8 @@ def _second_look(
 def _drop(relation: Relation, reason: str) -> None:
     """See Note [Two looks that disagree]."""
     using = relation.parent_databases[0]
-    for batch in log.suspects(relation, older_than_seconds=0, using=using):
-        log.cancel([each.pk for each in batch], reason, using=using)
+    for batch in suspects.in_batches(relation, older_than_seconds=0, using=using):
+        deletions.cancel([each.pk for each in batch], reason, using=using)
 
 
 def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[Deletion]:
@@ -170,7 +171,7 @@ def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[D
     standings = {each.pk: state_of_all(barriers_from_json(each.fence), now) for each in batch}
     if foreign := [pk for pk, each in standings.items() if each is BarrierState.FOREIGN]:
         fence = scan_pass.fence_of(relation)
-        log.fence_anew(foreign, fence, using=relation.parent_databases[0])
+        suspects.fence_anew(foreign, fence, using=relation.parent_databases[0])
         logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
     if BarrierState.HELD in standings.values():
         blockers = (backends.barrier_backend(home).blocker(using=home) for home in now)

@@ -27,14 +27,16 @@ from django.db import Error, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import backends, conf, log
+from .. import backends, conf
 from ..backends import connections, lookups
 from ..backends.batch_size import BatchSize
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
+from ..log import deletions
 from ..log.renaming import Kind, Renaming
+from ..log.suspects import Entered, in_batches, suspect
 from ..models import Scan
 from ..relations import stored
 from ..relations.generic import with_content_type
@@ -254,12 +256,12 @@ class Pass:
         self.mode.tell(self.scanned)
         return True
 
-    def _suspect(self, keys: list[Any], fence: dict[str, Barrier]) -> log.Entered:
+    def _suspect(self, keys: list[Any], fence: dict[str, Barrier]) -> Entered:
         """Enter them into the log; those of a relation that nothing would repair are counted."""
         texts = [format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):
-            return log.Entered(suspects=texts, blocked=[])
-        return log.suspect(self.relation, texts, fence, database=self.database, using=self.using)
+            return Entered(suspects=texts, blocked=[])
+        return suspect(self.relation, texts, fence, database=self.database, using=self.using)
 
     def _rows(self, keys: list[str]) -> int:
         field = self.relation.field
@@ -306,11 +308,11 @@ class Pass:
             logger.warning("suspects of %s stay: %s", self.relation.label, reason_of_error(error))
 
     def _forget_each(self) -> None:
-        for batch in log.suspects(self.relation, older_than_seconds=0, using=self.using):
+        for batch in in_batches(self.relation, older_than_seconds=0, using=self.using):
             seen = recheck.look(self.relation, batch)
-            log.cancel(seen.alive, "the parent is alive", using=self.using)
-            log.cancel(seen.outdated, recheck.OUTDATED, using=self.using)
-            log.cancel(seen.rowless(), "its rows are gone", using=self.using)
+            deletions.cancel(seen.alive, "the parent is alive", using=self.using)
+            deletions.cancel(seen.outdated, recheck.OUTDATED, using=self.using)
+            deletions.cancel(seen.rowless(), "its rows are gone", using=self.using)
 
     def give_back(self, reason: str = "") -> None:
         """Let the next tick go on."""

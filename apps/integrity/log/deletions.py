@@ -108,7 +108,7 @@ _NEXT = {
 }
 
 
-def settle(*, using: str, deletions: Sequence[int] | None = None) -> int:
+def advance(*, using: str, deletions: Sequence[int] | None = None) -> int:
     """Move deletions on whose cascades have all arrived: to cascaded, and from there to their end.
 
     That is verified; or kept, where one of the cascades is; or cancelled, where one was given up.

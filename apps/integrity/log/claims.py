@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..models import Cascade, Deletion
-from . import tables
+from . import retry, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,7 +174,7 @@ def _hold(
     **changes: Any,
 ) -> Claim | None:
     using = claim.using
-    # What is locked is still due; by its key alone: Note [By key alone] in entries.py.
+    # What is locked is still due; by its key alone: Note [By key alone] in deletions.py.
     locks = connections[using].features.has_select_for_update
     mine = Cascade.objects.using(using) if locks else due
     changed = mine.filter(tables.id_in("pk", [each.id for each in picked], using)).update(
@@ -234,7 +234,7 @@ def _unknown(cascade: Claimed, database: str) -> str:
 def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> list[Claimed]:
     """The longest due, locked; of each so many attempts more, which begin now.
 
-    Their deletions are read by key alone, not joined: Note [By key alone] in entries.py.
+    Their deletions are read by key alone, not joined: Note [By key alone] in deletions.py.
     """
     columns = ("pk", "deletion_id", "attempts", "rows", "failing", "kept", "due_at", "recorded_at")
     rows = due.order_by("due_at", "pk").values_list(*columns)
@@ -272,4 +272,4 @@ def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
     first = candidates[0]
     kind = first.parent, first.relation, bool(first.rows)
     same = [each for each in candidates if (each.parent, each.relation, bool(each.rows)) == kind]
-    return same[: max(1, limit >> max(0, first.attempts - 1))]
+    return same[: retry.claim_size(limit, first.attempts)]

@@ -1,0 +1,59 @@
+"""When a failed cascade is tried again, and when it is not."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from django.db.models.functions import Now
+
+from .. import conf
+from ..models import Cascade
+from . import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def backoff(attempts: int, settings: conf.Settings) -> float:
+    """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
+    wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
+    return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
+
+
+def claim_size(limit: int, attempts: int) -> int:
+    """Return how many cascades to claim together with one on its attempt number `attempts`.
+
+    It halves with each attempt, so that the cascade that kills its worker is isolated. Pure.
+    """
+    return max(1, limit >> max(0, attempts - 1))
+
+
+def attempts_before(limit: int, size: int) -> int:
+    """Return the count of attempts after which a claim takes at most `size` cascades. Pure."""
+    return (limit // size).bit_length() + 1
+
+
+def retry_blocked(deletions: Sequence[int] | None, *, using: str) -> int:
+    """Put blocked cascades (of those deletions, or all) back to work; return their number."""
+    blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
+    if deletions is not None:
+        blocked = blocked.filter(deletion__in=deletions)
+    return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
+
+
+def make_due_now(*, using: str) -> int:
+    """Make failed cascades due at once, whatever their backoff; return their number."""
+    waiting = Cascade.objects.using(using).filter(state=Cascade.State.WAITING)
+    return waiting.update(due_at=Now())
+
+
+def block_lost(*, using: str) -> int:
+    """Block cascades whose worker died on each of their attempts; return their number."""
+    lost = tables.cascades(using).filter(
+        state=Cascade.State.RUNNING,
+        due_at__lte=Now(),
+        attempts__gte=conf.current().attempts,
+    )
+    reason = "the worker was lost on every attempt"
+    return lost.update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
