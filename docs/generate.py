@@ -229,7 +229,13 @@ def _entry(source: str, name: str) -> Iterator[str]:
         return
     found = _named(ast.parse(source), name)
     yield f"```text\n{name}{_signature(found)}\n```\n"
-    yield f"{ast.get_docstring(found)}\n"
+    yield f"{_with_lists(ast.get_docstring(found) or '')}\n"
+
+
+def _with_lists(docstring: str) -> str:
+    """Return a docstring whose sections "Args:" and "Raises:" are lists in Markdown."""
+    docstring = re.sub(r"^(Args|Raises):$", r"\1:\n", docstring, flags=re.MULTILINE)
+    return re.sub(r"^    (\w+): ", r"- `\1`: ", docstring, flags=re.MULTILINE)
 
 
 def _signature(found: ast.ClassDef | ast.FunctionDef) -> str:

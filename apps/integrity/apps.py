@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class IntegrityConfig(AppConfig):
-    """The app, under the label that its tables and permissions keep wherever it is installed."""
+    """The app. Its label names its tables and permissions, whatever the package is called."""
 
     name = __name__.rpartition(".")[0]
     label = "integrity"
@@ -16,7 +16,7 @@ class IntegrityConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """No queries and no connections here: it runs in every process, also before a fork."""
+        """Set up the app, without a query or connection: it may run before a process forks."""
         from . import checks
         from .capture import installation, triggers
         from .contrib import admin

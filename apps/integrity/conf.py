@@ -1,4 +1,4 @@
-"""`settings.INTEGRITY`, typed: the one dictionary that an adopter may tune."""
+"""`settings.INTEGRITY`, typed and validated: the only dictionary that a project sets."""
 
 from __future__ import annotations
 
@@ -17,158 +17,165 @@ from .exceptions import InvalidSetting
 
 #: What may record the deletions of a parent.
 CAPTURES = ("signal", "trigger", "both", "off")
-#: Of these, what has a trigger record, and what listens to Django's signals.
+#: The values of `capture` that install a trigger, and those that use Django's signals.
 BY_TRIGGER, BY_SIGNAL = frozenset({"trigger", "both"}), frozenset({"signal", "both"})
-#: Settings that take None for "for ever".
+#: Settings in which None means "never delete".
 FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
-#: What may follow when a scan finds orphans.
+#: What a scan may do with the orphans that it finds.
 SCAN_POLICIES = ("report", "repair")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Each key of `settings.INTEGRITY`, with its default. Units are in the names."""
+    """The keys of `settings.INTEGRITY` and their defaults. Units are in the names."""
 
     relations: Sequence[Relation] = ()
-    """Columns that are no ForeignKey and hold keys of parents in another database, and
-    GenericForeignKeys with such parents (declared.py)."""
+    """Plain columns that hold keys of parents in another database, and GenericForeignKeys that
+    point to such parents. Each entry is a `declared.Relation`."""
 
     capture: str | Mapping[str, str] = "signal"
-    """What records deletions: "signal", "trigger" (PostgreSQL) or "both"; or a dictionary of them
-    by parent, as in {"auth.User": "both"}, where all others keep to "signal". "off" is the first
-    step of leaving: deletes go through and are not recorded, so what refers to the deleted rows
-    from other databases is the project's own to remove."""
+    """How deletions are recorded: "signal", "trigger" (PostgreSQL only), "both" or "off". A
+    dictionary chooses by parent, as in {"auth.User": "both"}; parents that it does not name use
+    "signal". "off" is the first step to uninstall the app: deletes succeed and are not recorded, so
+    the project itself has to remove rows in other databases that reference the deleted rows."""
 
     claim_keys: int = 1_000
-    """Most cascades that a worker claims at once: so many keys share each statement."""
+    """The most cascades that a worker claims at once, and so the most keys in one statement."""
 
     statement_rows: int = 1_000
-    """Rows of the first statement; each relation's batch size adapts from there, or from where the
-    slowest of the others is by then."""
+    """Rows in the first statement of a relation. The batch size then adapts to the measured time.
+    If other relations of the database have adapted already, it starts from the smallest of
+    theirs."""
 
     statement_rows_max: int = 40_000
-    """No statement touches more rows than this."""
+    """The most rows that one statement changes or deletes."""
 
     statement_seconds: float = 0.1
-    """The time that a transaction of a cascade should take; a slower one halves the rows of the
-    next, one that took less than half of it lets it have as many as fit."""
+    """The target duration of one transaction of a cascade. A slower transaction halves the batch
+    size; one that took less than half of the target raises it to what fits into the target."""
 
     lock_seconds: float = 2.0
-    """How long a step waits for a row that another transaction holds, before it passes it over; and
-    how long a question of PROTECT or RESTRICT waits for a table. A try to install a trigger waits a
+    """How long a step waits for a row that another transaction has locked, before it skips the row.
+    A PROTECT or RESTRICT check waits as long for a table. Each attempt to install a trigger waits a
     tenth of it."""
 
     turn_seconds: float = 1.0
-    """How long one claim may work before the deletions behind it get their turn."""
+    """The length of a time slice: how long one claim may work before it lets others go on."""
 
     run_seconds: float = 20.0
-    """How long one task works before it hands over to the next message; less than the 45 s after
-    which Celery stops it."""
+    """How long one task works before it leaves the rest to the next message. Must be less than the
+    tasks' soft time limit in Celery, which is 45 s."""
 
     lease_seconds: float = 8.0
-    """A claim that is not renewed for so long may be claimed by another worker."""
+    """How long a claim is valid without being renewed. Then another worker may take it over."""
 
     attempts: int = 8
-    """Failures of one cascade before it is blocked and waits for an operator."""
+    """How often one cascade may fail before it is blocked until an operator retries it."""
 
     backoff_seconds: float = 2.0
-    """Wait after the first failure; doubled by each further one, with jitter."""
+    """The delay before the retry after a first failure. Each further failure doubles it, and jitter
+    is added."""
 
     backoff_seconds_max: float = 600.0
-    """Longest wait between two attempts."""
+    """The longest delay between two attempts."""
 
     probe_seconds: float = 5.0
-    """How often a database that cannot be reached is asked again."""
+    """How often a worker tries again to connect to an unreachable database."""
 
     stalled_seconds: float = 900.0
-    """Work that waits longer raises the alarm "stalled"."""
+    """Work that has waited longer than this raises the alarm "stalled"."""
 
     grace_seconds: float = 60.0
-    """How long after its end a cascade is verified, and after its first sighting a missing parent
-    is looked for again: late inserts have landed by then."""
+    """The delay between the end of a cascade and its verification, and between the first time that
+    a scan misses a parent and its second look. Inserts that were still under way have committed by
+    then."""
 
     unproven_seconds: float = 900.0
-    """What is done and not verified for so long beyond its grace period raises the alarm
+    """A cascade that is still not verified this long after its grace period raises the alarm
     "unproven"."""
 
     scan_policy: str | Mapping[str, str] = "report"
-    """What follows when a scan finds orphans: "report", or "repair"; or a dictionary of them by
-    relation, as in {"blog.Post.author": "repair"}, where all others keep to "report"."""
+    """What happens to orphans that a scan finds: "report" or "repair". A dictionary chooses by
+    relation, as in {"blog.Post.author": "repair"}; other relations use "report"."""
 
     scan_period_seconds: float = 86_400.0
-    """How often a pass over each relation begins."""
+    """How often a new pass over each relation begins."""
 
     scan_seconds: float = 5.0
-    """How long one tick scans one child database."""
+    """How long one task scans one child database."""
 
     scan_step_keys_max: int = 50_000
-    """Most distinct keys of one step of a scan."""
+    """The most distinct keys that one step of a scan reads."""
 
     scan_step_seconds: float = 0.25
-    """The time that a step should take; as `statement_seconds`, of keys."""
+    """The target duration of one step of a scan. The number of keys adapts to it as the number of
+    rows adapts to `statement_seconds`."""
 
     brake_share: float = 0.01
-    """Repair nothing when more than this share of a relation's keys misses its parent."""
+    """Repair nothing when more than this share of a relation's keys has no parent (0.01 is 1 %)."""
 
     brake_keys: int = 100
-    """So many missing parents are never absurd, whatever their share."""
+    """Up to this number of missing parents, the brake ignores their share."""
 
     retention_days: float = 30.0
-    """How long deletions stay in the log after their end: verified, kept or cancelled."""
+    """How long deletions stay in the log after they are verified, kept or cancelled."""
 
     purge_keys: int = 5_000
-    """Most deletions that one transaction purges."""
+    """The most deletions that one transaction purges."""
 
     heartbeat_retention_days: float | None = 7.0
-    """How long a process that is gone is remembered by its last heartbeat; None: for ever. Beat's,
-    and that of the worker seen last, stay."""
+    """How long the last heartbeat of a stopped process is kept; None keeps it for ever. The
+    heartbeats of beat and of the worker that was seen last are always kept."""
 
     audit_retention_days: float | None = 365.0
-    """How long the audit remembers what operators did; None: for ever. Only a role that may delete
-    from it, which workers need not, removes more: `manage.py integrity purge`."""
+    """How long the audit of operator actions is kept; None keeps it for ever. To delete from it,
+    run `manage.py integrity purge` as a role that has DELETE on the table; workers do not need
+    that privilege."""
 
     dispatch_keys: int = 5_000
-    """Most deletions that one transaction dispatches."""
+    """The most deletions that one transaction dispatches."""
 
     wakeups: bool = True
-    """Publish a wake-up after each commit. Without it, beat alone finds the work."""
+    """Whether to notify workers by a Celery message after each commit. If False, workers find new
+    deletions only when beat triggers them."""
 
     wakeup_timeout_seconds: float = 0.5
-    """Longest wait for the broker while publishing (never in the request's thread)."""
+    """The longest wait for the broker while publishing. It never delays a request: messages are
+    published in another thread."""
 
     wakeup_retry_seconds: float = 5.0
-    """Pause of the publisher after a failure."""
+    """The pause after publishing has failed, before the next attempt."""
 
     flower_url: str = ""
-    """Where Flower is, for a link on the dashboard."""
+    """The address of Flower, for the link on the dashboard; "" shows no link."""
 
     metrics_token: str = ""
-    """What a scrape of the metrics sends as `Authorization: Bearer …`; "" asks for nothing. With
-    it, healthz also tells the state of each child database."""
+    """The token that a scrape of the metrics has to send as `Authorization: Bearer …`; "" requires
+    none. With this token, healthz also shows the state of each child database."""
 
     healthz_token: str = ""
-    """What a probe of healthz sends in the same way (or else the metrics' token); "" asks for
-    nothing."""
+    """The token that a probe of healthz has to send likewise. The metrics' token is accepted,
+    too. "" requires none."""
 
     figures_seconds: float = 2.0
-    """How long a process answers healthz, the metrics and the overview from one computation;
-    figures that take long to compute serve up to five times as long."""
+    """How long a process caches the figures of healthz, the metrics and the overview. Figures that
+    take long to compute are cached up to five times as long."""
 
     protect_limit: int = 100
-    """Most referring rows that a PROTECT or RESTRICT check loads for its error."""
+    """The most referring rows that a PROTECT or RESTRICT check loads for its error."""
 
     protect_keys: int = 100_000
-    """Most keys that such a check carries from one database to another, or around a circle of
-    relations, and most restricted rows of which it looks up whether they go too. A delete that
-    needs more is refused."""
+    """The most keys that a PROTECT or RESTRICT check carries from one database to another or around
+    a cycle of relations, and the most restricted rows for which it checks whether the delete
+    removes them, too. A delete that needs more is refused."""
 
     log_role: str = "integrity_log"
-    """The role of PostgreSQL that the triggers run as: it may add rows to the log, and nothing
-    else. It is made where the installing role may make roles."""
+    """The PostgreSQL role that the triggers run as. It may only insert into the log. It is created
+    when the triggers are installed, if the installing role may create roles."""
 
     drop_log: bool = False
-    """Let `migrate integrity zero` drop the log although deletions are recorded there or work is
-    open: that work is not done then, and its rows stay."""
+    """Whether `migrate integrity zero` may drop the log although it holds recorded deletions or
+    unfinished work. That work is lost, and the rows in the child databases stay."""
 
     def __post_init__(self) -> None:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
@@ -190,23 +197,23 @@ class Settings:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
 
     def capture_of(self, parent: str) -> str:
-        """What records the deletions of that parent (its label)."""
+        """Return how deletions of the parent with that label are recorded, one of `CAPTURES`."""
         return _chosen(self.capture, parent, CAPTURES)
 
     def by_trigger(self, parent: str) -> bool:
-        """Whether a trigger records the deletions of that parent (its label)."""
+        """Return whether a trigger records the deletions of the parent with that label."""
         return self.capture_of(parent) in BY_TRIGGER
 
     def by_signal(self, parent: str) -> bool:
-        """Whether Django's signals tell of the deletions of that parent (its label)."""
+        """Return whether Django's signals record the deletions of the parent with that label."""
         return self.capture_of(parent) in BY_SIGNAL
 
     def is_off(self, parent: str) -> bool:
-        """Whether the deletions of that parent (its label) are not recorded at all."""
+        """Return whether no deletion of the parent with that label is recorded."""
         return self.capture_of(parent) == "off"
 
     def scan_policy_of(self, relation: str) -> str:
-        """What follows when a scan of that relation (its label) finds orphans."""
+        """Return what a scan does with orphans of the relation with that label."""
         return _chosen(self.scan_policy, relation, SCAN_POLICIES)
 
 
@@ -234,9 +241,10 @@ def _chosen(value: str | Mapping[str, str], subject: str, known: tuple[str, ...]
 
 @functools.cache
 def current() -> Settings:
-    """The settings in force, validated.
+    """Return the settings in force, validated. They are cached until `settings.INTEGRITY` changes.
 
-    Raises `InvalidSetting` (an `ImproperlyConfigured`) for an unknown key or an unusable value.
+    Raises:
+        InvalidSetting: an unknown key or an unusable value. It is an `ImproperlyConfigured`.
     """
     given: dict[str, Any] = getattr(settings, "INTEGRITY", {})
     if not isinstance(given, Mapping):

@@ -1,4 +1,4 @@
-"""What an adopter writes into `INTEGRITY["relations"]`. Pure: settings may import this."""
+"""The entries of `INTEGRITY["relations"]`. Settings may import this: it does not need Django."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A plain column that holds the keys of parents in another database, as a ForeignKey would.
+    """A plain column that holds keys of parents in another database, as a ForeignKey would.
 
-    Or a GenericForeignKey: `Relation("notes.Note.content_object", "auth.User",
-    content_types="default")`, once for each model that it may point to. `content_types` names the
-    database whose content types its rows hold the ids of: two databases have different ones.
+    `Relation("analytics.Event.user_key", "auth.User")` declares such a column.
+    `Relation("notes.Note.content_object", "auth.User", content_types="default")` declares a
+    GenericForeignKey for one parent; repeat it for each model that it may point to.
 
-    `field` and `parent` are labels: `Relation("analytics.Event.user_key", "auth.User")`.
-    `on_delete` is the name of Django's: "CASCADE", "PROTECT", "RESTRICT", "SET_NULL",
-    "SET_DEFAULT", "SET" (with its `value`, or a callable that gives it) or "DO_NOTHING".
-    `to_field` names the parent's field that the column holds; without it, its primary key.
+    Args:
+        field: The label of the column or of the GenericForeignKey.
+        parent: The label of the parent model.
+        on_delete: The name of Django's policy: "CASCADE", "PROTECT", "RESTRICT", "SET_NULL",
+            "SET_DEFAULT", "SET" or "DO_NOTHING".
+        value: The value for "SET", or a callable that returns it.
+        to_field: The parent's field whose values the column holds. Default: the primary key.
+        content_types: For a GenericForeignKey, the alias of the database whose content type ids its
+            rows hold. Each database numbers its content types by itself.
 
-    Anything that cannot be carried out is refused when the apps are ready (`InvalidSetting`).
+    The declaration is checked when the apps are ready. What cannot be carried out raises
+    `InvalidSetting` there.
     """
 
     field: str

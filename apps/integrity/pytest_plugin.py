@@ -1,8 +1,8 @@
-"""Fixtures for the tests of a project that uses pytest-django.
+"""Fixtures for projects that use pytest-django.
 
-Named in its `conftest.py`, so that projects without such tests load nothing of it:
-`pytest_plugins = ["crossdb_integrity.pytest_plugin"]`. A test that asks for one of the fixtures
-gets all databases that cascades need, as if `django_db(databases=[…])` had been written over it.
+Add it to `conftest.py`: `pytest_plugins = ["crossdb_integrity.pytest_plugin"]`. A test that uses
+one of the fixtures may access all databases that cascades need, as with
+`pytest.mark.django_db(databases=[…])`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test that needs the databases, unless its own mark says which.
+    """Mark a test that needs the databases, unless its own mark names them.
 
     Raises `pytest.UsageError` without pytest-django: the test would use the real databases.
     """
@@ -37,7 +37,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def integrity_databases() -> Iterator[frozenset[str]]:
-    """The databases that cascades need, open to the test, with wake-ups off."""
+    """Open the databases that cascades need, and yield their aliases. Publish no messages."""
     from . import testing
 
     with testing.quiet():
@@ -46,7 +46,7 @@ def integrity_databases() -> Iterator[frozenset[str]]:
 
 @pytest.fixture
 def integrity_drain(integrity_databases: frozenset[str]) -> Callable[..., Counter[str]]:  # noqa: ARG001
-    """`drain()`: dispatch and cascade until nothing is due."""
+    """Return `testing.drain`, which dispatches and cascades until nothing is due."""
     from .testing import drain
 
     return drain
@@ -54,7 +54,7 @@ def integrity_drain(integrity_databases: frozenset[str]) -> Callable[..., Counte
 
 @pytest.fixture
 def assert_no_orphans(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001
-    """`assert_no_orphans()`, or of those relations."""
+    """Return `testing.assert_no_orphans`."""
     from .testing import assert_no_orphans
 
     return assert_no_orphans
@@ -62,7 +62,7 @@ def assert_no_orphans(integrity_databases: frozenset[str]) -> Callable[..., None
 
 @pytest.fixture
 def assert_cascades(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001
-    """`assert_cascades("blog.Post.author", parent=…, child=…)`."""
+    """Return `testing.assert_cascades`."""
     from .testing import assert_cascades
 
     return assert_cascades

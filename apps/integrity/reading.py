@@ -1,8 +1,8 @@
 """Reading and writing rows whose parents live in another database.
 
-Takes querysets and names of relations; changes no row. What it says of parents is as old as its
-question: `alive()` shortens the time in which rows of deleted parents show, `validate_on_save()`
-the time in which a reference to a missing parent gets in. Cascade and scan deal with the rest.
+Both functions narrow a race and do not close it. `alive()` hides rows of deleted parents until the
+cascade has removed them. `validate_on_save()` refuses most references to missing parents. Cascades
+and scans remove what still gets through. Nothing here changes a row.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.reading")
 
-#: Open deletions that `alive()` looks at, in each log: so many recorded, so many dispatched.
+#: `alive()` reads at most this many recorded and this many dispatched deletions of each log.
 OPEN_MAX = 1_000
 
 Row = TypeVar("Row", bound=Model)
@@ -43,27 +43,35 @@ class AliveQuerySet(QuerySet[Row]):
     """A queryset with `.alive()`: `objects = AliveQuerySet.as_manager()`."""
 
     def alive(self) -> Self:
-        """The rows, without those that a recorded deletion is about to remove; see `alive`."""
+        """Return the rows without those that a deletion is about to remove: see `alive`."""
         return alive(self)
 
 
 def alive(rows: Rows) -> Rows:
-    """The rows, without those that a recorded deletion is about to remove.
+    """Return `rows` without those that a recorded deletion is about to remove.
 
-    Hidden are rows whose parent's deletion has committed and is not yet verified, for each relation
-    of their model with the policy CASCADE. Not hidden is what a deletion keeps (SET_NULL and the
-    others), what only a scan suspects, and what merely refers to a hidden row of its own database.
+    It hides rows whose parent's deletion has committed and is not verified yet, along each relation
+    of their model with the policy CASCADE. It does not hide rows that the policy keeps (SET_NULL
+    and the others), rows that only a scan suspects, or rows that refer to a hidden row of their own
+    database.
 
-    Two bounded queries in each log of the parents, when it is called, and none to the parents (for
-    a generic relation with open deletions, one for its content type). It
-    gives an ordinary queryset of the child's database, to filter, count, slice and page: a
-    `NOT IN` of keys. Call it anew for each request, and before slicing.
+    Args:
+        rows: An unsliced queryset of a child model.
 
-    It promises nothing: it knows what had committed when it asked, and of that the newest
-    `OPEN_MAX` recorded and the newest `OPEN_MAX` dispatched deletions in each log, whatever model
-    they are of. In a longer backlog the rows of older ones show again, and a warning is logged.
-    A parent that was made anew under a deleted key stays hidden until its deletion has ended as
-    kept. Raises the errors of the log's database.
+    Returns an ordinary queryset of the child's database with a `NOT IN` of keys. It can be
+    filtered, counted, sliced and paged. Call `alive()` again for each request.
+
+    The call runs two bounded queries in each log of the parents and none in the parents' tables.
+    A generic relation with open deletions needs one more query, for its content type.
+
+    The result is a snapshot: it reflects what had committed when `alive()` was called. Of each log
+    it reads the newest `OPEN_MAX` recorded and the newest `OPEN_MAX` dispatched deletions, of all
+    models. In a longer backlog, rows of older deletions are visible again, and a warning is logged.
+    Rows of a parent that was created again under a deleted key stay hidden until its deletion has
+    ended as kept.
+
+    Raises:
+        DatabaseError: the log's database cannot be queried.
     """
     cascading = [
         each
@@ -80,10 +88,10 @@ def alive(rows: Rows) -> Rows:
 
 
 def _open_deletions(using: str) -> list[Deletion]:
-    """The newest open deletions of a log.
+    """Return the newest open deletions of a log.
 
-    Two queries, each along a partial index by id: so the limit bounds what is read, not only what
-    is found. A condition on the parent's model would not let it.
+    Each of the two queries follows a partial index by id, so that the limit also bounds the rows
+    that are read. With a condition on the parent's model it would not.
     """
     found: list[Deletion] = []
     for states in ([Deletion.State.RECORDED], [Deletion.State.DISPATCHED, Deletion.State.CASCADED]):
@@ -100,7 +108,7 @@ def _open_deletions(using: str) -> list[Deletion]:
 
 
 def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[Any]:
-    """What the rows hold that those deletions remove along the relation."""
+    """Yield the key values of the rows that those deletions remove along the relation."""
     by_pk = relation.target == primary_key(relation.parent)
     for each in deletions:
         if each.parent != relation.parent._meta.label or each.relation not in {"", relation.label}:
@@ -110,25 +118,29 @@ def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[
             continue
         try:
             key = keys.parse_key(relation.target, text)
-        except InvalidKey:  # recorded before a migration made another field of it
+        except InvalidKey:  # recorded before a migration changed the field's type
             continue
         yield keys.to_stored(relation.field, key)
 
 
 def validate_on_save(*names: str) -> None:
-    """Refuse to save references to missing parents, along relations such as "blog.Post.author".
+    """Make `save()` refuse references to missing parents. Call it once, in `AppConfig.ready()`.
 
-    Without names: along all of them. Call it once, in an `AppConfig.ready()`. From then on each
-    `save()` that writes the key asks the parents' primary database, past all managers: one query
-    for each relation (and database, where parents live in several), also when the key has not
-    changed, and for a generic relation one more, for its content type. It runs before the INSERT
-    or UPDATE and raises `MissingParent`, an `IntegrityError`, or the errors of those databases.
+    Args:
+        names: The labels of relations, such as "blog.Post.author". Default: all relations.
 
-    It narrows the window and does not close it: the parent may go between the question and the
-    commit. What calls no `save()` is not asked about: `bulk_create`, `update()`, `add()` of
-    many-to-many fields, fixtures, raw SQL; nor is a key that is an expression (`F("other")`).
+    From then on, each `save()` that writes the key first queries the parents' primary database,
+    without custom managers: one query per relation and parent database, even when the key has not
+    changed. A generic relation needs one more query, for its content type. The query runs before
+    the INSERT or UPDATE. If the parent does not exist, `save()` raises `MissingParent`, which is an
+    `IntegrityError`. It also raises the errors of the queried databases.
 
-    Raises `UnknownName`.
+    This narrows the race and does not close it: the parent may be deleted between the query and the
+    commit. Writes without `save()` are not checked: `bulk_create`, `update()`, `add()` of
+    many-to-many fields, fixtures and raw SQL. Nor is a key that is an expression (`F("other")`).
+
+    Raises:
+        UnknownName: a name that is not the label of a relation.
     """
     catalogue = relations.catalogue()
     for relation in map(catalogue.relation, names) if names else catalogue.relations:
@@ -150,7 +162,7 @@ def _validate(
     update_fields: Collection[str] | None,
     **_: object,
 ) -> None:
-    """`pre_save`: raise `MissingParent` where the key that is about to be written has no parent."""
+    """Receive `pre_save`. Raise `MissingParent` if the key to be written has no parent."""
     names = {name for each in columns_of(relation.field) for name in (each.name, each.attname)}
     if raw or (update_fields is not None and not names & {*update_fields}):
         return
@@ -165,9 +177,9 @@ def _validate(
         return
     try:
         key = keys.from_stored(field, keys.parse_key(field, value))
-    except InvalidKey:  # Django says so itself, when it writes
+    except InvalidKey:  # Django reports it when it writes
         return
-    if key is None:  # a text that refers to nobody
+    if key is None:  # a text that is no key
         return
     if not backends_lookups.existing(relation.target, {0: key}, relation.parent_databases):
         raise MissingParent(relation.label, keys.format_key(relation.target, key))

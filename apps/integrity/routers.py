@@ -1,4 +1,4 @@
-"""Where the tables of this app go, and those of a project that names its databases by app."""
+"""Database routers: for the tables of this app, and for projects with one database per app."""
 
 from __future__ import annotations
 
@@ -20,48 +20,57 @@ if TYPE_CHECKING:
 
 
 class LogRouter:
-    """For the front of `DATABASE_ROUTERS`: decides about this app alone, and leaves the rest."""
+    """Put it first in `DATABASE_ROUTERS`. It decides only where the tables of this app are."""
 
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **_: Any
     ) -> bool | None:
-        """Beside the parents, the log; beside the children, whose children they are."""
+        """Return whether `db` gets the table: the log beside parents, the identity beside children.
+
+        Returns None for models of other apps.
+        """
         return relations.holds(db, model_name) if app_label == "integrity" else None
 
 
 class AppLabelRouter(LogRouter):
-    """One home per app, by `settings.DATABASE_ROUTING_RULES`; apps without a rule: `default`.
+    """Route each app to one database, by `settings.DATABASE_ROUTING_RULES`.
 
-    The rules map app labels, or names of apps as in `INSTALLED_APPS`, to aliases. Needs no other
-    router, and is right at the end of several. Each method raises `InvalidSetting` where the rules
-    name an unknown app or database.
+    The rules map app labels, or app names as in `INSTALLED_APPS`, to aliases. Apps without a rule
+    live in `default`. It includes `LogRouter`. If there are several routers, it comes last.
 
-    Note [Never None, never the hint]: for a router that answers None, Django follows
-    `instance._state.db`, so that `post.author` would look for its user in the post's database.
+    Raises:
+        InvalidSetting: from each method, if the rules name an unknown app or database.
+
+    Note [Never None, never the hint]: if a router returns None, Django uses `instance._state.db`.
+    Then `post.author` would look for its user in the post's database.
     """
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str:
-        """The home of the model's app. See Note [Never None, never the hint]."""
+        """Return the database of the model's app. See Note [Never None, never the hint]."""
         return home(model._meta.app_label)
 
     def db_for_write(self, model: type[Model], **_hints: Any) -> str:
-        """The home of the model's app: reads and writes go to the same database."""
+        """Return the database of the model's app, the same as for reads."""
         return home(model._meta.app_label)
 
     def allow_relation(self, _obj1: Model, _obj2: Model, **_hints: Any) -> bool:
-        """Relations may cross databases; keeping them whole is what this app is for."""
+        """Return True: relations may cross databases."""
         return True
 
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **_: Any
     ) -> bool:
-        """Each app in its home only; this app as `LogRouter` says."""
+        """Return whether `db` is the database of the app. For this app, ask `LogRouter`."""
         own = super().allow_migrate(db, app_label, model_name)
         return db == home(app_label) if own is None else own
 
 
 def home(app_label: str) -> str:
-    """The alias of the database in which the app's rows live. Raises as `AppLabelRouter`."""
+    """Return the alias of the database in which the app's rows live.
+
+    Raises:
+        InvalidSetting: the rules name an unknown app or database.
+    """
     given: Mapping[str, str] = getattr(settings, "DATABASE_ROUTING_RULES", {})
     return _rules(*given.items()).get(app_label, DEFAULT_DB_ALIAS)
 
@@ -94,7 +103,7 @@ def _refuse_unknown(kind: str, names: Collection[str], known: Collection[str]) -
 
 
 def forget() -> None:
-    """Let the rules be read anew."""
+    """Forget the parsed rules, so that they are read from the settings again."""
     _rules.cache_clear()
 
 

@@ -1,9 +1,9 @@
-"""What Celery has to know: of this app, and of Django's settings. Settings may import this.
+"""Settings for Celery: queues, routes, the beat schedule, time limits and `CeleryConfig`.
 
-Queues, routes, timetable, limits, and the configuration of a project's Celery app. Pure, without
-Celery and Django. Intervals only, no crontab: those stumble over daylight saving time. No tick
-expires: an expiry is a moment by beat's clock, and a worker whose clock is ahead would drop every
-one. What a stopped worker finds is bounded otherwise: see tasks.py.
+Settings may import this: it imports neither Celery nor Django. The schedule has intervals and no
+crontabs, which shift with daylight saving time. Its messages do not expire: an expiry is a time of
+beat's clock, and a worker whose clock is ahead would drop every message. The tasks themselves limit
+how many messages a stopped worker finds: see queues/celery.py.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Queue of what concerns no single child database.
+#: The queue of the tasks that are not about a single child database.
 CONTROL = "integrity"
 
 #: Tasks whose first argument is a child database.
 PER_DATABASE = frozenset({"integrity.cascade", "integrity.verify", "integrity.scan"})
 
-#: The limits of each task of this app: asked to hand over, and killed.
+#: The time limits of each task of this app: it is asked to stop, and it is killed.
 SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS = 45, 60
 
-#: The router of this app, by the name that `task_routes` takes.
+#: The dotted path of `route_task`, for Celery's `task_routes`.
 ROUTER = f"{__name__}.route_task"
 
 
 def queue_for(database: str) -> str:
-    """The queue of one child database: a database that is down keeps no other waiting."""
+    """Return the queue of one child database. With its own queue, it cannot delay another one."""
     return f"{CONTROL}.{database}"
 
 
 def queue_names(databases: Iterable[str]) -> tuple[str, ...]:
-    """Return the queues of this app: that of the control tasks, and one for each child database."""
+    """Return the queues of this app: the control queue, and one for each child database."""
     return (CONTROL, *map(queue_for, databases))
 
 
@@ -45,7 +45,7 @@ def route_task(
     _options: Mapping[str, Any],
     **_context: Any,
 ) -> dict[str, str] | None:
-    """A router for Celery's `task_routes`; None for tasks that are not of this app."""
+    """Return the route of a task of this app, or None for any other: for Celery's `task_routes`."""
     given = [*(args or ()), *(kwargs or {}).values()]
     if name in PER_DATABASE and given:
         return {"queue": queue_for(given[0])}
@@ -53,32 +53,32 @@ def route_task(
 
 
 def task_queues(databases: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For Celery's `task_queues`: one queue for each child database, and one for the rest.
+    """Return the value for Celery's `task_queues`: the control queue and one per child database.
 
-    Each has an exchange of its own: by a shared one, a message reaches every queue.
+    Each queue has its own exchange. Through a shared exchange, a message would reach every queue.
     """
     return own_exchange(*queue_names(databases))
 
 
 def own_exchange(*names: str) -> dict[str, dict[str, str]]:
-    """Return queues of those names, in the form of Celery's `task_queues`."""
+    """Return queues with those names in the form of Celery's `task_queues`."""
     return {
         name: {"exchange": name, "exchange_type": "direct", "routing_key": name} for name in names
     }
 
 
-#: Task → seconds between its ticks.
+#: Task → the interval at which beat sends it, in seconds.
 PERIODS = {"integrity.dispatch": 5.0, "integrity.maintain": 60.0, "integrity.scan": 60.0}
 
 
 class Options(TypedDict):
-    """How a tick is published."""
+    """Options with which beat publishes a task."""
 
     queue: str
 
 
 class Entry(TypedDict):
-    """One line of the timetable; `schedule` in seconds."""
+    """One entry of the beat schedule; `schedule` is in seconds."""
 
     task: str
     schedule: float
@@ -86,24 +86,24 @@ class Entry(TypedDict):
 
 
 def beat_schedule(periods: Mapping[str, float] = PERIODS) -> dict[str, Entry]:
-    """One entry per task, named after it."""
+    """Return a beat schedule with one entry per task, named after it; `periods` in seconds."""
     return {
         task: Entry(task=task, schedule=period, options=Options(queue=CONTROL))
         for task, period in periods.items()
     }
 
 
-#: For `CELERY_BEAT_SCHEDULE`, alone or beside entries of the project's own.
+#: For `CELERY_BEAT_SCHEDULE`, alone or together with the project's own entries.
 BEAT_SCHEDULE = beat_schedule()
 
-#: Where nothing else is set: a worker holds no message that another could take, and waits for a
-#: broker as long as it is away.
+#: Used unless the project sets them. A worker prefetches no message that another worker could
+#: process, and it retries for ever while the broker is unreachable.
 DEFAULTS = {
     "WORKER_PREFETCH_MULTIPLIER": 1,
     "BROKER_CONNECTION_RETRY_ON_STARTUP": True,
     "BROKER_CONNECTION_MAX_RETRIES": None,
 }
-#: For Redis: a broker that fell silent is noticed, and connected to anew.
+#: For Redis: detect a broker that no longer answers, and reconnect.
 REDIS_OPTIONS = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "socket_keepalive": True}
 REDIS = ("redis", "sentinel", "valkey")
 
@@ -114,13 +114,18 @@ def celery_settings(
     databases: Iterable[str] | None = None,
     namespace: str = "CELERY",
 ) -> dict[str, Any]:
-    """Return what a project's settings need for this app's tasks, made from what they hold so far.
+    """Return the Celery settings that this app's tasks need, merged with those of the project.
 
-    As the last line about Celery: `vars().update(celery_settings(vars()))`. Entries of the
-    timetable, routes, queues and transport options are added to those of the project; what the
-    project sets stays as it is. Queues are added where the project's list is fixed
-    (`task_create_missing_queues` is False): those of `databases`, which are otherwise the values
-    of DATABASE_ROUTING_RULES or all of DATABASES.
+    Make it the last line about Celery: `vars().update(celery_settings(vars()))`. It adds to the
+    project's beat schedule, routes, queues and transport options, and overrides nothing that the
+    project sets.
+
+    Args:
+        given: The project's settings so far, as `vars()` of the settings module.
+        databases: The aliases of the child databases. Default: the values of
+            DATABASE_ROUTING_RULES, or else all of DATABASES. Only used if the project's list of
+            queues is fixed (`task_create_missing_queues` is False).
+        namespace: The prefix of Celery's settings.
     """
 
     def own(name: str, default: Any = None) -> Any:
@@ -142,7 +147,7 @@ def celery_settings(
 
 
 def _routes(own: Any) -> tuple[Any, ...]:
-    """Ours first: a pattern such as "*" of the project's would take our tasks elsewhere."""
+    """Put our router first: a project's pattern such as "*" would match our tasks."""
     if own is None:
         return (ROUTER,)
     routes = (own,) if isinstance(own, str | Mapping) or callable(own) else tuple(own)
@@ -150,7 +155,7 @@ def _routes(own: Any) -> tuple[Any, ...]:
 
 
 def _by_name(queues: Any) -> Mapping[str, Any]:
-    """A project's queues, which may be a list, by name."""
+    """Return a project's queues, which may be a list, by name."""
     if isinstance(queues, Mapping):
         return queues
     return {each.name: each for each in queues or ()}
@@ -173,25 +178,31 @@ _MISSING = object()
 
 
 class CeleryConfig(Mapping[str, Any]):
-    """Celery's settings out of Django's, under Celery's own names, and no other setting.
+    """Show Celery its own settings among Django's, under Celery's names, and no other setting.
 
-    `app.config_from_object(CeleryConfig(settings))` replaces
-    `app.config_from_object("django.conf:settings", namespace="CELERY")`. That gives Celery all of
-    Django's settings, and anyone who may ask a worker (`inspect conf`, `inspect report`, Flower)
-    sees them: the broker's password, because Celery masks `broker_url` but not CELERY_BROKER_URL,
-    and whatever CACHES or SENTRY_DSN hold. Settings are read when Celery asks for them.
+    Use `app.config_from_object(CeleryConfig(settings))` instead of
+    `app.config_from_object("django.conf:settings", namespace="CELERY")`. The latter hands all of
+    Django's settings to Celery, and anyone who may inspect a worker (`inspect conf`,
+    `inspect report`, Flower) sees them. That includes the broker's password, because Celery masks
+    `broker_url` but not CELERY_BROKER_URL, and secrets in CACHES or SENTRY_DSN. Settings are read
+    when Celery looks them up.
 
-    Note [Listed settings]: Celery shows what it finds by iterating, and uses what it finds by
-    name. So a setting whose password Celery would not mask is found by its name and not listed.
+    Args:
+        settings: Django's settings.
+        namespace: The prefix of Celery's settings.
+
+    Note [Listed settings]: Celery displays the settings that it finds by iteration, and uses those
+    that it finds by name. So a setting with a password that Celery would not mask can be looked up
+    by its name, and iteration skips it.
     """
 
     def __init__(self, settings: Any, namespace: str = "CELERY") -> None:
         self._settings, self._prefix = settings, f"{namespace}_"
 
     def __getitem__(self, key: str) -> Any:
-        """Return a setting by its new name (`broker_url`) or by one that Celery knows from before.
+        """Return a setting by its current name (`broker_url`) or by an old one.
 
-        Celery asks for a setting by each of its names, the new one first.
+        Celery looks up each of a setting's names, the current one first.
         """
         name = key if key.startswith(OLD_NAMES) else self._prefix + key.upper()
         value = getattr(self._settings, name, _MISSING)
@@ -212,7 +223,7 @@ class CeleryConfig(Mapping[str, Any]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        """Return True: Celery ignores a source that is false, and this one may list nothing."""
+        """Return True: Celery ignores a false mapping, and this one may list nothing."""
         return True
 
 
@@ -226,9 +237,9 @@ def shows_password(name: str, value: Any) -> bool:
 
 
 def masked(value: Any) -> Any:
-    """Return `value` without its passwords: those under a name like "password", and in addresses.
+    """Return `value` with its passwords masked: in addresses, and under names like "password".
 
-    Looks into mappings, lists and tuples; anything else that is not a string stays as it is.
+    It searches mappings, lists and tuples, and leaves other values that are not strings unchanged.
     """
     if isinstance(value, str):
         return CREDENTIALS.sub(f"{MASK}@", value)

@@ -1,4 +1,4 @@
-"""Signals for the project around this app. Receivers run in the process that did the work."""
+"""Signals that a project may receive. Receivers run in the process that did the work."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ logger = logger_of("integrity.signals")
 
 
 class Signal(DjangoSignal):
-    """A signal whose receivers end nothing, whatever they raise, and whose failures quote no row.
+    """A signal whose receivers cannot end the process, and whose log lines contain no row's data.
 
-    By itself, Django logs the text of what a receiver raised, and lets SystemExit pass.
+    Django's own `send_robust` logs the full text of an error and lets SystemExit pass.
     """
 
     def send_robust(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-        """As Django's. Receivers after one that raises SystemExit do not hear of it."""
+        """Send as Django does. Receivers after one that raises SystemExit are not called."""
         answers: list[tuple[Any, Any]] = []
         with isolated("a receiver"):
             answers += super().send_robust(sender, **named)
@@ -37,14 +37,14 @@ deletion_recorded = Signal()
 #: Sends `database`, `using` (alias of the log) and `deletions` (tuple of ids).
 cascade_finished = Signal()
 
-#: A scan saw keys without a parent; they may turn out to be alive when they are looked for again.
+#: A scan saw keys without a parent. They are not confirmed yet: a second check follows later.
 #: Sends `relation` (label), `database`, `keys` (tuple of text) and `using` (alias of the log).
 orphan_found = Signal()
 
-#: Something began that somebody has to see to, and its end. Each is sent once, by whoever tends the
-#: log, within a minute; after a crash perhaps once more.
+#: A condition that needs an operator began, and it ended. The process that maintains the log sends
+#: each of them within a minute, once; after a crash it may send it a second time.
 #: Sends `kind` ("stalled", "blocked", "unproven", "kept", "brake" or "unknown"), `subject` (alias
-#: of a child database; for the brake, the label of a relation; for what is unknown, the name),
+#: of a child database; for "brake" the label of a relation; for "unknown" the unknown name),
 #: `reason` and `using` (alias of the log).
 alarm_raised = Signal()
 alarm_cleared = Signal()

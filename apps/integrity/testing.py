@@ -1,7 +1,7 @@
-"""For the tests of a project: let deletions cascade in this process, and look at what is left.
+"""Helpers for a project's tests: run cascades in this process, and check what is left.
 
-Works inside `TestCase`, whose transactions never commit, as well as in `TransactionTestCase`, and
-needs no worker and no broker. Under pytest the same comes as fixtures: pytest_plugin.py.
+They work in `TestCase`, whose transactions never commit, and in `TransactionTestCase`. They need no
+worker and no broker. `pytest_plugin` provides them as fixtures.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-#: Keys that a failure names.
+#: A failure message names at most this many keys.
 KEYS_SHOWN = 5
-#: Keys that `assert_no_orphans` looks at in one step.
+#: `assert_no_orphans` reads this many keys in one step.
 STEP_KEYS = 10_000
 #: A row of a relation's child, by database and primary key.
 Row = tuple[str, Any]
 
 
 def databases() -> frozenset[str]:
-    """The aliases that a test of cascades needs: those of parents, of children, and the default."""
+    """Return the aliases that a test of cascades needs: of parents, children and `default`."""
     known = relations.catalogue()
     needed = {DEFAULT_DB_ALIAS, *known.log_databases, *known.child_databases}
     # A project may leave its default database empty; Django puts a dummy there.
@@ -56,69 +56,85 @@ def databases() -> frozenset[str]:
 
 
 def quiet(**changes: object) -> override_settings:
-    """A context without wake-ups: no test of a project should wait for a broker."""
+    """Return a context in which no message is published. `changes` are further settings of ours."""
     given: Mapping[str, object] = getattr(settings, "INTEGRITY", {})
     return override_settings(INTEGRITY={**given, "wakeups": False, **changes})
 
 
 def drain(*, seconds: float = 30.0) -> Counter[str]:
-    """Dispatch and cascade until nothing is due; gives the rows per relation, as in the receipt.
+    """Dispatch and cascade in this process until nothing is due.
 
-    What failed before is tried once more, without its backoff. Raises `NotDrained`, with the
-    reasons, for what is left: blocked, failed, paused, unreachable or not done in `seconds`.
+    Cascades that failed before are tried once more, without their backoff. Inside a test's
+    transaction, everything happens in that transaction.
+
+    Args:
+        seconds: The longest time to work, in seconds.
+
+    Returns the number of changed rows by the relation's label, as in the receipt.
+
+    Raises:
+        NotDrained: cascades are left that are blocked, failed, paused, unreachable or not done
+            within `seconds`. Its `reasons` say why, by child database.
     """
     with quiet(probe_seconds=0.001):
         for using in circuit_breaker.answering_logs():
             retry.make_due_now(using=using)
-        rows, away = _rounds(time.monotonic() + seconds)
-    if reasons := report.unfinished() | away:
+        rows, unreachable = _rounds(time.monotonic() + seconds)
+    if reasons := report.unfinished() | unreachable:
         raise NotDrained(reasons)
     return rows
 
 
 def _rounds(ends: float) -> tuple[Counter[str], dict[str, str]]:
-    """Rounds, for deletions chain, until one changes nothing; gives rows and who is away."""
-    rows, away = Counter[str](), dict[str, str]()
+    """Repeat until a round changes nothing, because a cascade may record further deletions.
+
+    Return the changed rows by relation, and why by unreachable database.
+    """
+    rows, unreachable = Counter[str](), dict[str, str]()
     progress = True
     while progress and time.monotonic() < ends:
         dispatched, due = dispatch.sweep_all()
         progress = bool(dispatched)
-        for database in sorted(due - away.keys()):
+        for database in sorted(due - unreachable.keys()):
             seconds = max(0.0, ends - time.monotonic())
             outcome = work_once(Job.CASCADE, database, seconds=seconds)
             progress = progress or bool(outcome.changes)
             rows += outcome.rows
             if outcome.unreachable:
-                away[database] = outcome.unreachable
-    return rows, away
+                unreachable[database] = outcome.unreachable
+    return rows, unreachable
 
 
 def assert_no_orphans(*names: str) -> None:
-    """Fail where rows refer to a parent that does not exist; reads every key, writes nothing.
+    """Fail if rows refer to a parent that does not exist. It reads every key and writes nothing.
 
-    Looks at those relations, or at all but DO_NOTHING ones, whose rows are meant to stay. Raises
-    `AssertionError` naming relation, database, number and first keys; `UnknownName`, and
-    `DatabaseUnreachable` where a database does not answer.
+    Args:
+        names: The labels of relations. Default: all relations, except those with DO_NOTHING.
+
+    Raises:
+        AssertionError: there are orphans. It names relation, database, their number and first keys.
+        UnknownName: a name that is not the label of a relation.
+        DatabaseUnreachable: a database does not answer.
     """
     known = relations.catalogue()
     chosen = [known.relation(name) for name in names] or [
         each for each in known.relations if each.policy is not Policy.DO_NOTHING
     ]
-    found = [
+    orphans = [
         line
         for relation in chosen
         for database in relation.child_databases
         if (line := _orphans(relation, database))
     ]
-    if found:
+    if orphans:
         hint = (
             "\nNot everything is cascaded yet: call drain() first." if report.unfinished() else ""
         )
-        raise AssertionError("\n".join(found) + hint)
+        raise AssertionError("\n".join(orphans) + hint)
 
 
 def _orphans(relation: Relation, database: str) -> str:
-    """What the relation's rows in that database lack, in a line; or ""."""
+    """Return a line about the relation's orphans in that database; "" if there are none."""
     for alias in (database, *relation.parent_databases):
         reach(alias)
     relation = with_content_type(relation)
@@ -152,11 +168,19 @@ def _absent(relation: Relation, database: str) -> Iterator[Any]:
 def assert_cascades(
     name: str, *, parent: Callable[[], Model], child: Callable[[Any], object]
 ) -> None:
-    """Delete a parent and see that its rows, and only its rows, follow the relation's policy.
+    """Delete a parent, and check that the policy is applied to its rows and to no others.
 
-    `parent()` saves a parent, another one each time; `child(parent)` saves at least one row of the
-    relation `name` that refers to it. Raises `AssertionError` where the rows do anything else, or
-    where the factories do; `UnknownName`; `NotDrained` where the policy cannot be carried out.
+    It saves two parents with rows, deletes one of them and calls `drain()`.
+
+    Args:
+        name: The label of the relation.
+        parent: A function that saves and returns a new parent each time.
+        child: A function that saves at least one row of the relation that refers to its argument.
+
+    Raises:
+        AssertionError: the rows are not as the policy demands, or a factory does something else.
+        UnknownName: `name` is not the label of a relation.
+        NotDrained: the policy could not be carried out.
     """
     relation = with_content_type(relations.catalogue().relation(name))
     gone, kept = parent(), parent()
@@ -187,7 +211,7 @@ def _named(relation: Relation, key: Any) -> str:
 
 
 def _rows(relation: Relation) -> dict[Row, Any]:
-    """Each row of the child, and the key that it holds; None where that is of another model."""
+    """Return each row of the child with its key; None if the key belongs to another model."""
     besides = content_type_condition(relation.field)
     names = [each.attname for each in (relation.field, *besides)]
     return {
@@ -200,13 +224,13 @@ def _rows(relation: Relation) -> dict[Row, Any]:
 
 
 def _prepared(relation: Relation, keys: list[Any]) -> list[Any]:
-    """What the rows hold that refer to parents of those keys, as `_rows` returns it."""
+    """Return what rows store that refer to parents with those keys, in the form of `_rows`."""
     held = [to_stored(relation.field, key) for key in keys]
     return stored.prepare_all(relation.field, held, relation.child_databases[0])
 
 
 def _delete(instance: Model, relation: Relation) -> None:
-    """Delete it; a relation that protects must refuse that."""
+    """Delete the instance. If the policy is PROTECT or RESTRICT, the delete has to be refused."""
     label = _named(relation, getattr(instance, relation.target.attname))
     try:
         instance.delete()
@@ -228,7 +252,7 @@ def _delete(instance: Model, relation: Relation) -> None:
 
 
 def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row, Any]:
-    """What the policy makes of the rows when the parent `key` is gone."""
+    """Return the rows that the policy leaves when the parent `key` is gone."""
     if relation.policy.protects or relation.policy is Policy.DO_NOTHING:
         return before
     if relation.policy is Policy.CASCADE:
@@ -239,7 +263,7 @@ def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row,
 
 
 def _difference(wanted: dict[Row, Any], found: dict[Row, Any]) -> str:
-    """Which rows are not as wanted, in a line; or "". Pure."""
+    """Return a line about the rows that are not as wanted; "" if there are none."""
     kinds = {
         "still there": [row for row in found if row not in wanted],
         "gone": [row for row in wanted if row not in found],
@@ -253,14 +277,17 @@ def _difference(wanted: dict[Row, Any], found: dict[Row, Any]) -> str:
 
 
 class _Databases:
-    """The `databases` of a test class, found when a test is run: the routers are ready then."""
+    """The `databases` of a test class, computed when a test runs: the routers are ready then."""
 
     def __get__(self, instance: object, owner: type | None = None) -> frozenset[str]:
         return databases()
 
 
 class CrossDatabaseTestMixin(Base):
-    """Put it before `TestCase` or `TransactionTestCase`: all databases are there, wake-ups off."""
+    """Put it before `TestCase` or `TransactionTestCase` in a test class.
+
+    The tests may access all databases that cascades need, and no message is published.
+    """
 
     databases = cast("frozenset[str]", _Databases())
 
@@ -270,6 +297,6 @@ class CrossDatabaseTestMixin(Base):
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Switch wake-ups off for the tests of this class."""
+        """Publish no messages during the tests of this class."""
         super().setUpClass()
         cls.enterClassContext(quiet())

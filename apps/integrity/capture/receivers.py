@@ -126,16 +126,24 @@ def tell_off(sender: Model, using: str, **_: object) -> None:
 def record(
     parents: Iterable[models.Model] | tuple[Model, Iterable[Any]], *, using: str
 ) -> list[str]:
-    """Log deletions that send no signal (raw SQL, `_raw_delete`), *after* them.
+    """Record deletions that send no signal, such as raw SQL or `_raw_delete`, after the delete.
 
-    `parents` are the deleted instances, or a model and its deleted keys (instances only, where a
-    relation holds another field than the primary key); `using` is the alias that they were deleted
-    on. Call it in the transaction of the delete: it joins it.
+    Call it in the same transaction as the delete. It joins that transaction, so that both commit or
+    neither does.
 
-    Gives the keys as text; none where capture is "off". Raises `UnknownName` for a model that no
-    relation points to, `InvalidKey` for a key that its field cannot hold; and `ParentStillExists`,
-    when one of them still has a row, or `NotTheParents`, when the connection leads to another
-    schema's table: both roll the caller's block back.
+    Args:
+        parents: The deleted instances, or a tuple of a model and its deleted keys. If a relation
+            holds a field other than the primary key, only instances are accepted.
+        using: The alias of the database that they were deleted from.
+
+    Returns the recorded keys as text. The list is empty if capture is "off".
+
+    Raises:
+        UnknownName: no relation points to the model.
+        InvalidKey: a key that its field cannot hold.
+        ParentStillExists: one of the parents still has a row. The caller's transaction rolls back.
+        NotTheParents: the connection leads to a table in another schema. The caller's transaction
+            rolls back.
     """
     recorded: list[str] = []
     with transaction.atomic(using=using):
@@ -160,18 +168,26 @@ def record(
 def pending(
     model: Model, value: Any, *, field: str | None = None, using: str | None = None
 ) -> bool:
-    """Return whether rows may be left that refer to a value which was deleted.
+    """Return whether rows may still refer to a deleted parent with that value.
 
-    Ask it in forms for values that people choose, before somebody else gets one: a primary key, or
-    the `field` that keys hold by `to_field`. True while a deletion of the value is open (recorded,
-    at work, blocked, or not verified yet), or while a scan suspects one. One indexed query in each
-    log of the model, or in that of `using`. Texts are compared letter by letter.
+    Use it in forms in which people choose a key, such as a user name, before the value is given to
+    a new parent. It is True while a deletion of the value is open (recorded, running, blocked or
+    not verified yet), or while a scan suspects that the parent is missing. It runs one indexed
+    query in each log of the model. Text is compared exactly.
 
-    It promises nothing about the next moment: the value may be deleted between the question and
-    the insert. What remains then is kept: no row is touched, and nothing is proven.
+    The answer is a snapshot: the value may be deleted between this call and the insert. Rows that
+    refer to the new parent are then kept, and the deletion is not verified.
 
-    Raises `UnknownName` for a model that no relation points to and for a field that none holds,
-    `InvalidKey` for a value that the field cannot hold, and the errors of the log's database.
+    Args:
+        model: The parent model.
+        value: The value of the primary key, or of `field`.
+        field: A field that relations hold by `to_field`. Default: the primary key.
+        using: The alias of the only log to query. Default: all logs of the model.
+
+    Raises:
+        UnknownName: no relation points to the model, or none holds the field.
+        InvalidKey: the field cannot hold the value.
+        DatabaseError: the log's database cannot be queried.
     """
     parent = _tracked(model)
     target = _target(parent, field)

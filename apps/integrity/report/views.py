@@ -26,7 +26,11 @@ NEEDS = "Metrics need prometheus_client: pip install 'django-crossdb-integrity[m
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text. 401 without the token that the settings want, 501 without its library."""
+    """Return the metrics in Prometheus' text format.
+
+    The status is 401 without the token that the settings require, and 501 if `prometheus_client`
+    is not installed.
+    """
     token = conf.current().metrics_token
     if token and not _has_token(request, token):
         return _unauthorized("metrics")
