@@ -152,7 +152,7 @@ def author(name: str) -> User:
 
 def work(*databases: str, prove: bool = False) -> None:
     """What the workers would do now."""
-    heartbeats.beat("beat", using="default")
+    heartbeats.record("beat", using="default")
     dispatch.sweep_all()
     for database in databases or DATABASES:
         cascade.drain(database)

@@ -134,8 +134,8 @@ def promtool(tmp_path: Path, alert: str, samples: Samples) -> None:
 
 def sound() -> None:
     for using in relations.catalogue().log_databases:
-        heartbeats.beat("beat", using=using)
-        heartbeats.beat("worker", using=using)
+        heartbeats.record("beat", using=using)
+        heartbeats.record("worker", using=using)
     for relation in relations.catalogue().relations:
         for database in relation.child_databases:
             Scan.objects.using(relation.parent_databases[0]).create(
@@ -157,7 +157,7 @@ def kept() -> None:
 
 
 def away() -> None:
-    circuit_breaker.unreachable(
+    circuit_breaker.write_outage(
         exceptions.DatabaseUnreachable("blog_db", OSError("no")), using="default"
     )
 

@@ -209,7 +209,7 @@ class TestProgress:
         Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
         second = claimed("blog_db")
         outcomes.release(second, {one.id: {"x": 7}}, reason="")
-        outcomes.hand_back(outcomes.with_removed(first, {one.id: {"x": 1}, two.id: {"x": 1}}))
+        outcomes.release(outcomes.with_removed(first, {one.id: {"x": 1}, two.id: {"x": 1}}))
         outcomes.release(first, {one.id: {"x": 2}, two.id: {"x": 2}}, reason="")
         outcomes.postpone(
             outcomes.with_removed(first, {one.id: {"x": 3}, two.id: {"x": 3}}), "late"
@@ -225,7 +225,7 @@ class TestProgress:
         held = claimed("blog_db")
         one, two = held.cascades
         outcomes.finish(held, {one.id: {"x": 1}}, barrier=None)
-        outcomes.hand_back(outcomes.with_removed(held, {one.id: {"x": 9}, two.id: {"x": 5}}))
+        outcomes.release(outcomes.with_removed(held, {one.id: {"x": 9}, two.id: {"x": 5}}))
         rows = Cascade.objects.filter(database="blog_db").order_by("pk")
         assert list(rows.values_list("state", "rows")) == [
             ("done", {"x": 1}),

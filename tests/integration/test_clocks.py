@@ -152,8 +152,8 @@ class TestDoctor:
     """Who is off, by how much, and what that means."""
 
     def test_nobody_is(self, committed: None) -> None:
-        heartbeats.beat("beat", using="default")
-        heartbeats.beat("worker@host", using="default")
+        heartbeats.record("beat", using="default")
+        heartbeats.record("worker@host", using="default")
         assert clock().ok, clock().detail
 
     def test_the_process_itself(self, committed: None, off: float) -> None:
@@ -164,7 +164,7 @@ class TestDoctor:
     def test_a_worker_whose_heartbeat_says_so(
         self, committed: None, off: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        heartbeats.beat("worker@host", using="default")
+        heartbeats.record("worker@host", using="default")
         monkeypatch.undo()
         found = clock()
         assert not found.ok
@@ -177,7 +177,7 @@ class TestDoctor:
         assert clock().ok
 
     def test_a_clock_that_nobody_told_is_not_right_and_not_wrong(self, committed: None) -> None:
-        heartbeats.beat("beat", using="default", clock=lambda: None)
+        heartbeats.record("beat", using="default", clock=lambda: None)
         assert Heartbeat.objects.get().clock_skew_seconds is None
         assert clock().ok
 
@@ -238,6 +238,6 @@ def test_the_status_of_a_terminal_tells_them_too(
 
 
 def test_a_heartbeat_is_noted_by_the_clock_of_the_log(committed: None, off: float) -> None:
-    heartbeats.beat("worker@host", using="default")
+    heartbeats.record("worker@host", using="default")
     [pulse] = report.status()["workers"]
     assert pulse["seconds_ago"] < 1

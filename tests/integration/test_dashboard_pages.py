@@ -186,7 +186,7 @@ class TestOverview:
         for database in ("blog_db", "shop_db"):
             scan.scan(database)
             verification.verify(database)
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         page = text(viewer, "changelist")
         assert "All deletions are applied and verified; no orphan is older than" in page
 
@@ -244,7 +244,7 @@ class TestOverview:
         blocked()
         gone("recorded")
         for name in ("beat", "worker-1", "worker-2"):
-            heartbeats.beat(name, using="default")
+            heartbeats.record(name, using="default")
         viewer.get(url("changelist"))
         with captured:
             assert viewer.get(url("changelist")).status_code == HTTPStatus.OK
@@ -255,7 +255,7 @@ class TestOverview:
 
     def test_silence_is_told(self, viewer: Client) -> None:
         assert "Beat has never been seen" in text(viewer, "changelist")
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         Heartbeat.objects.update(seen_at=timezone.now() - dt.timedelta(minutes=5))
         assert "Beat has not been seen for 5 min" in text(viewer, "changelist")
 
@@ -375,7 +375,7 @@ class TestRepair:
         tune(brake_keys=1)
         orphans()
         assert "3 of 3 keys miss their parent" in text(repairer, "scans")
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         assert "The brake holds the repair of blog.Post.author" in text(repairer, "changelist")
         page = repairer.post(url("repair"), REPAIR).content.decode()
         assert "Refused by the brake" in page

@@ -51,8 +51,8 @@ BUSY = doctor.Broker(
 def sound(committed: None) -> None:
     """Everything alive and scanned."""
     for using in relations.catalogue().log_databases:
-        heartbeats.beat("beat", using=using)
-        heartbeats.beat("worker", using=using)
+        heartbeats.record("beat", using=using)
+        heartbeats.record("worker", using=using)
     for relation in relations.catalogue().relations:
         for database in relation.child_databases:
             Scan.objects.using(relation.parent_databases[0]).create(

@@ -86,7 +86,7 @@ def work() -> None:
         for alias in sorted(unverified):
             verification.verify(alias)
         for using in logs:
-            heartbeats.beat("worker", using=using)
+            heartbeats.record("worker", using=using)
             deletions.advance(using=using)
         if not Cascade.objects.exclude(state="verified").exists() and not due | unverified:
             return

@@ -85,7 +85,7 @@ class TestClaim:
         assert outcomes.finish(first, held, barrier=None) == []
         outcomes.release(first, held, reason="")
         outcomes.postpone(first, "late")
-        outcomes.hand_back(first)
+        outcomes.release(first)
         assert Cascade.objects.filter(database=DATABASE).values().get() == before
         assert outcomes.finish(second, held, barrier=None) == [first.cascades[0].deletion]
 
@@ -257,36 +257,36 @@ class TestUnreachable:
         self, tune: Tune, at_once: Callable[..., Any]
     ) -> None:
         tune(probe_seconds=60)
-        assert circuit_breaker.hindrance(DATABASE, using="default") is None
-        circuit_breaker.unreachable(
+        assert circuit_breaker.outage(DATABASE, using="default") is None
+        circuit_breaker.write_outage(
             DatabaseUnreachable(DATABASE, OSError("refused")), using="default"
         )
-        hindrance = circuit_breaker.hindrance(DATABASE, using="default")
-        assert hindrance == circuit_breaker.Hindrance(
+        assert circuit_breaker.outage(DATABASE, using="default") == circuit_breaker.Outage(
             "cannot be reached: refused", unreachable=True
         )
-        assert circuit_breaker.hindrance("shop_db", using="default") is None
+        assert not circuit_breaker.claim_probe(DATABASE, using="default")
+        assert circuit_breaker.outage("shop_db", using="default") is None
         ChildDatabase.objects.update(probe_at=timezone.now())
-        found = at_once(*[lambda: circuit_breaker.hindrance(DATABASE, using="default")] * 4)
-        assert sorted(each.probe for each in found) == [False, False, False, True]
+        probes = at_once(*[lambda: circuit_breaker.claim_probe(DATABASE, using="default")] * 4)
+        assert sorted(probes) == [False, False, False, True]
 
     def test_it_keeps_since_when_and_the_latest_reason(self) -> None:
         for text in ("first", "second"):
-            circuit_breaker.unreachable(
+            circuit_breaker.write_outage(
                 DatabaseUnreachable(DATABASE, OSError(text)), using="default"
             )
             row = ChildDatabase.objects.get()
             assert row.reason == f"cannot be reached: {text}"
             since = row.unreachable_since
         assert ChildDatabase.objects.get().unreachable_since == since
-        circuit_breaker.reachable(DATABASE, using="default")
+        circuit_breaker.write_recovery(DATABASE, using="default")
         row = ChildDatabase.objects.get()
         assert (row.unreachable_since, row.probe_at, row.reason) == (None, None, "")
-        assert circuit_breaker.hindrance(DATABASE, using="default") is None
+        assert circuit_breaker.outage(DATABASE, using="default") is None
 
     def test_handing_back_burns_no_attempt(self) -> None:
         dispatched(1, 2)
-        outcomes.hand_back(claimed())
+        outcomes.release(claimed())
         rows = Cascade.objects.filter(database=DATABASE)
         assert set(rows.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
         assert claim() is not None
@@ -294,12 +294,12 @@ class TestUnreachable:
 
 def test_a_sign_of_life_is_one_row_per_name() -> None:
     for name in ("beat", "worker", "beat"):
-        heartbeats.beat(name, using="default")
+        heartbeats.record(name, using="default")
     assert sorted(Heartbeat.objects.values_list("name", flat=True)) == ["beat", "worker"]
     before = Heartbeat.objects.get(name="beat").seen_at
-    heartbeats.beat("beat", using="default")
+    heartbeats.record("beat", using="default")
     assert Heartbeat.objects.get(name="beat").seen_at == before  # a moment ago is now
     Heartbeat.objects.update(seen_at=before - dt.timedelta(seconds=heartbeats.BEAT_SECONDS + 1))
-    heartbeats.beat("beat", using="default")
+    heartbeats.record("beat", using="default")
     assert Heartbeat.objects.get(name="beat").seen_at > before
     assert Heartbeat.objects.get(name="worker").seen_at < before

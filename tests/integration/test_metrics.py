@@ -110,7 +110,7 @@ class TestMetrics:
         assert found["integrity_paused", BLOG] == 1
         assert found["integrity_database_up", BLOG] == 1
         error = exceptions.DatabaseUnreachable("shop_db", OSError("refused"))
-        circuit_breaker.unreachable(error, using="default")
+        circuit_breaker.write_outage(error, using="default")
         assert scrape()["integrity_database_up", "shop_db"] == 0
 
     def test_scans(self, scrape: Any, tune: Tune) -> None:
@@ -139,7 +139,7 @@ class TestMetrics:
     def test_signs_of_life(self, scrape: Any) -> None:
         worker, beat = (f"integrity_{name}_heartbeat_age_seconds" for name in ("worker", "beat"))
         assert scrape()[(worker,)] == scrape()[(beat,)] == INFINITE
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         for name, seconds in {"dead": 9000, "here": 30}.items():
             seen = timezone.now() - dt.timedelta(seconds=seconds)
             Heartbeat.objects.create(name=name, seen_at=seen)
@@ -201,32 +201,32 @@ class TestHealth:
     def test_it_is_well_while_beat_tends_the_logs(self, client: Client) -> None:
         response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["beat"])
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["status"]) == (200, "ok")
         assert response.json()["databases"][BLOG] == "idle"
 
     def test_work_that_nobody_takes(self, client: Client) -> None:
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         Order.objects.create(
             order_number="1", customer=User.objects.create(username="ann"), total=1
         )
         User.objects.get().delete()
         response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["workers"])
-        heartbeats.beat("worker", using="default")
+        heartbeats.record("worker", using="default")
         assert client.get("/integrity/healthz", headers=TOKEN).status_code == 200
 
     def test_a_child_database_that_is_down_is_no_failure(self, client: Client) -> None:
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         error = exceptions.DatabaseUnreachable(BLOG, OSError("no route to db.internal"))
-        circuit_breaker.unreachable(error, using="default")
+        circuit_breaker.write_outage(error, using="default")
         response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["databases"][BLOG]) == (200, "waiting")
         assert "internal" not in response.text
 
     def test_a_log_that_is_down(self, client: Client, refuse: Any) -> None:
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         with refuse("test_left"):
             response = client.get("/integrity/healthz", headers=TOKEN)
         assert (response.status_code, response.json()["failing"]) == (503, ["logs"])

@@ -254,10 +254,10 @@ class TestWhatElseHasTheName:
         Identity.objects.using("default").create(alias="main", uuid=own)
         Identity.objects.using("blog_db").create(alias="main", uuid=own)
         if met:
-            assert not identity.meet("blog_db", using="default")
+            assert not identity.register("blog_db", using="default")
         run("rename", "main", "default", "--apply")
         assert not Identity.objects.using("blog_db").filter(alias="main").exists()
-        assert not identity.meet("blog_db", using="default")
+        assert not identity.register("blog_db", using="default")
         assert Audit.objects.get().target == "alias main → default"
         if not met:
             assert Identity.objects.using("default").get(alias="default").uuid == own
@@ -266,7 +266,7 @@ class TestWhatElseHasTheName:
         Identity.objects.using("default").create(alias="main", uuid=uuid.uuid4())
         Identity.objects.using("blog_db").create(alias="main", uuid=uuid.uuid4())
         run("rename", "main", "default", "--apply")
-        assert identity.meet("blog_db", using="default")
+        assert identity.register("blog_db", using="default")
 
 
 class TestAnOperatorDoesIt:

@@ -176,15 +176,15 @@ class TestStatus:
     def test_an_unreachable_database_shows_with_its_reason(self) -> None:
         capture.record((User, [1]), using="default")
         error = DatabaseUnreachable("blog_db", OSError("no route"))
-        circuit_breaker.unreachable(error, using="default")
+        circuit_breaker.write_outage(error, using="default")
         row = database("blog_db")
         assert (row["state"], row["unreachable"], row["eta_seconds"]) == ("waiting", True, None)
         assert row["reason"] == "cannot be reached: no route"
         assert database("shop_db")["state"] == "working"
 
     def test_signs_of_life(self) -> None:
-        heartbeats.beat("beat", using="default")
-        heartbeats.beat("worker@here", using="default")
+        heartbeats.record("beat", using="default")
+        heartbeats.record("worker@here", using="default")
         status = report.status()
         assert status["beat"] is not None
         assert 0 <= status["beat"]["seconds_ago"] < 60

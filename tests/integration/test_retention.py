@@ -184,7 +184,7 @@ def test_one_that_is_seen_again_meanwhile_stays(
     plain = QuerySet._raw_delete
 
     def seen_again(rows: Any, using: str) -> int:
-        heartbeats.beat("celery@1", using="default")
+        heartbeats.record("celery@1", using="default")
         return plain(rows, using)
 
     monkeypatch.setattr(QuerySet, "_raw_delete", seen_again)

@@ -47,7 +47,7 @@ def blocked() -> None:
 
 
 def test_it_shows_scans_the_brake_workers_and_beat() -> None:
-    heartbeats.beat("beat", using="default")
+    heartbeats.record("beat", using="default")
     Deletion.objects.create(
         parent="auth.User", key="1", relation="blog.Post.author", state="suspect", source="scan"
     )
@@ -76,7 +76,7 @@ class TestADatabaseThatIsAway:
         self, captured: Captured
     ) -> None:
         """A look costs a connection, which no query of the status waits for."""
-        circuit_breaker.unreachable(
+        circuit_breaker.write_outage(
             DatabaseUnreachable("blog_db", OSError("no route")), using="default"
         )
         asked = list[str]()
@@ -158,7 +158,7 @@ class TestWorkThatWaits:
 
     def test_on_the_first_page_a_database_that_is_away_says_only_that(self) -> None:
         stuck("rows are locked")
-        circuit_breaker.unreachable(
+        circuit_breaker.write_outage(
             DatabaseUnreachable("blog_db", OSError("no route")), using="default"
         )
         card = report.overview().cards[0]
@@ -185,7 +185,7 @@ class TestWorkThatWaits:
 
     def test_a_database_that_is_away_says_only_that(self) -> None:
         stuck("rows are locked")
-        circuit_breaker.unreachable(
+        circuit_breaker.write_outage(
             DatabaseUnreachable("blog_db", OSError("no route")), using="default"
         )
         assert self.row()["reason"] == "cannot be reached: no route"

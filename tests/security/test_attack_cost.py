@@ -95,7 +95,7 @@ class TestStatements:
         self, client: Client, captured: Captured, project: Catalogue, *, seen: bool
     ) -> None:
         if seen:
-            heartbeats.beat("beat", using="default")
+            heartbeats.record("beat", using="default")
         with captured:
             client.get(HEALTHZ)
         nothing = sent(captured)
@@ -210,7 +210,7 @@ class TestHealth:
             return failing, databases
 
         assert agree() == (["beat"], {"blog_db": "idle", "shop_db": "idle"})
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         assert agree()[0] == []
         capture.record((User, [1, 2]), using="default")
         assert agree() == (["workers"], {"blog_db": "working", "shop_db": "working"})
@@ -229,7 +229,7 @@ class TestHealth:
     def test_a_log_without_its_tables_fails_and_is_no_500(
         self, client: Client, renamed: Callable[[str, str], Any]
     ) -> None:
-        heartbeats.beat("beat", using="default")
+        heartbeats.record("beat", using="default")
         with renamed("default", "integrity_childdatabase"):
             answer = client.get(HEALTHZ)
         assert (answer.status_code, answer.json()["failing"][0]) == (503, "logs")

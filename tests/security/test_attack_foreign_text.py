@@ -171,10 +171,10 @@ WRITERS = {
         [claimed(using).cascades[0].deletion], HOSTILE, using=using
     ),
     "a scan given back": given_back,
-    "a database that is away": lambda using: circuit_breaker.unreachable(
+    "a database that is away": lambda using: circuit_breaker.write_outage(
         DatabaseUnreachable("test_left", HOSTILE), using=using
     ),
-    "what holds verification": lambda using: circuit_breaker.held(
+    "what holds verification": lambda using: circuit_breaker.write_held_reason(
         "test_left", HOSTILE, using=using
     ),
     "paused": lambda using: actions.pause("test_left", actor=HOSTILE, reason=HOSTILE, using=using),
@@ -184,7 +184,7 @@ WRITERS = {
     "audited": lambda using: actions.audit(
         HOSTILE, HOSTILE, actor=HOSTILE, reason=HOSTILE, using=using
     ),
-    "a heartbeat": lambda using: heartbeats.beat(HOSTILE, using=using),
+    "a heartbeat": lambda using: heartbeats.record(HOSTILE, using=using),
     "an alarm": alarmed,
 }
 

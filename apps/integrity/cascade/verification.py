@@ -131,7 +131,7 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     ]
     reason = _what_holds(database, max(held)) if held else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
-        circuit_breaker.held(database, reason, using=using)
+        circuit_breaker.write_held_reason(database, reason, using=using)
     return reason
 
 

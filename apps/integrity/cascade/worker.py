@@ -185,7 +185,7 @@ class _Run:
         here = {claim.database, claim.using}
         if not isinstance(raised, DatabaseHindered) or raised.database in here:
             return False
-        self.done.unreachable = reason = circuit_breaker.waits_for(claim.database, raised)
+        self.done.unreachable = reason = circuit_breaker.log_wait(claim.database, raised)
         rows = {each.id: each.rows for each in claim.cascades}
         outcomes.release(claim, rows, reason=reason, waits=True)
         return True
@@ -197,7 +197,7 @@ class _Run:
             if too_large:
                 outcomes.postpone(claim, "a single row takes longer than the time limit", {})
             else:
-                outcomes.hand_back(claim)
+                outcomes.release(claim)
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Obstacle, ...]]) -> None:
         """Put each back by its fate; of several that fail, try each half."""
@@ -255,7 +255,5 @@ class _Run:
                 self.work(dataclasses.replace(claim, cascades=half), skip_locked=skip_locked)
         except self.away:
             with contextlib.suppress(Error, DatabaseHindered):
-                outcomes.hand_back(
-                    claim
-                )  # the half that was not begun, with what it had lost before
+                outcomes.release(claim)  # the half that was not begun, with what it had lost before
             raise

@@ -102,7 +102,7 @@ def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
     Each is audited before it is taken.
     """
     for home in identity.answering_homes(database, using):
-        if mismatch := identity.meet(database, using=home):
+        if mismatch := identity.register(database, using=home):
             said = f"{home!r} was {mismatch.known} and is {mismatch.found}"
             said += f": {reason}" if reason else ""
             audit("accept identity", database, actor=actor, reason=said, using=using)
@@ -112,7 +112,7 @@ def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
 def _refuse_mismatches(database: str, *, using: str) -> None:
     for alias in (database, *(homes := relations.catalogue().homes(database, using))):
         reach(alias)
-    met = (identity.meet(database, using=home) for home in homes)
+    met = (identity.register(database, using=home) for home in homes)
     if mismatches := [mismatch for mismatch in met if mismatch]:
         raise IdentityMismatch(database, mismatches)
 

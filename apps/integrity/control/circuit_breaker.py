@@ -8,6 +8,7 @@ Until then `unreachable_since` stays, and a probe that fails keeps it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ logger = logger_of("integrity.control")
 
 
 @dataclass(frozen=True, slots=True)
-class Hindrance:
+class Outage:
     """Why no work on a child database may start now; or may, to `probe` whether it is back."""
 
     reason: str
@@ -41,23 +42,27 @@ class Hindrance:
     probe: bool = False
 
 
-def hindrance(database: str, *, using: str, writes: bool = True) -> Hindrance | None:
-    """What keeps work on `database` from starting: paused, or hindered and not yet due again.
-
-    While it is hindered, one caller per interval is let through to probe; one that only reads, not
-    before those that write: its success would not prove that they can.
-    """
-    rows = ChildDatabase.objects.using(using).filter(alias=database)
-    known = rows.first()
-    if known is None or (known.paused_at is None and known.unreachable_since is None):
+def outage(database: str, *, using: str) -> Outage | None:
+    """Return why no work on `database` may start, or None. Only reads."""
+    row = ChildDatabase.objects.using(using).filter(alias=database).first()
+    if row is None or (row.paused_at is None and row.unreachable_since is None):
         return None
-    if known.paused_at is not None:
-        return Hindrance(known.paused_reason, unreachable=False)
+    if row.paused_at is not None:
+        return Outage(row.paused_reason, unreachable=False)
+    return Outage(row.reason, unreachable=True)
+
+
+def claim_probe(database: str, *, using: str, writes: bool = True) -> bool:
+    """Take the probe that is due on a hindered database; return whether this caller got it.
+
+    One caller per `probe_seconds` gets it. A caller that only reads does not get it while work that
+    writes is due: its success would not prove that the database accepts writes.
+    """
     if not writes and database in claims.due_databases(using=using):
-        return Hindrance(known.reason, unreachable=True)
+        return False
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    probe = bool(rows.filter(probe_at__lte=Now()).update(probe_at=again))
-    return Hindrance(known.reason, unreachable=True, probe=probe)
+    due = ChildDatabase.objects.using(using).filter(alias=database, probe_at__lte=Now())
+    return bool(due.update(probe_at=again))
 
 
 @dataclass(slots=True)
@@ -84,40 +89,49 @@ class Access:
 
         Not those of which an operator paused it, nor before the next probe is due.
         """
-        found = self._hindrances()
-        if all(each and not each.probe for each in found.values()):
-            reasons = [each.reason for each in found.values() if each and each.unreachable]
+        outages = self._outages()
+        if all(noted and not noted.probe for noted in outages.values()):
+            reasons = [noted.reason for noted in outages.values() if noted and noted.unreachable]
             self.reason = self.reason or next(iter(reasons), "")
             return
-        self._hindered = {using for using, each in found.items() if each and each.unreachable}
+        self._hindered = {using for using, noted in outages.items() if noted and noted.unreachable}
         with self.work(self.database, heals=False):
             reach(self.database)
             if self._hindered:
-                # Any error that says nothing of the database is met by the work again.
+                # The work meets again any error that says nothing about the database.
                 with contextlib.suppress(Error), watched(self.database):
-                    identity.touch(self.database)
-        for using, each in found.items():
+                    identity.probe_write(self.database)
+        for using, noted in outages.items():
             if self._ended:
                 return
-            if (each is None or each.unreachable) and self._belongs(using):
+            if (noted is None or noted.unreachable) and self._belongs(using):
                 yield using
 
     def _belongs(self, using: str) -> bool:
         """Return whether the child database is that of this log's parents: see identity.py."""
         with self.work(using, heals=False):
-            if not _refused(self.database, using=using):
+            if not _pause_if_mismatched(self.database, using=using):
                 return True
             self.healed(using)
         return False
 
-    def _hindrances(self) -> dict[str, Hindrance | None]:
-        found: dict[str, Hindrance | None] = {}
+    def _outages(self) -> dict[str, Outage | None]:
+        """Return the outage that each log notes, with the probes that are this caller's."""
+        outages: dict[str, Outage | None] = {}
         for using in answering_logs():
             with self.work(using, heals=False):
-                found[using] = hindrance(self.database, using=using, writes=self.writes)
+                outages[using] = self._outage(using)
             if self._ended:
                 return {}
-        return found
+        return outages
+
+    def _outage(self, using: str) -> Outage | None:
+        noted = outage(self.database, using=using)
+        if noted is None or not noted.unreachable:
+            return noted
+        return dataclasses.replace(
+            noted, probe=claim_probe(self.database, using=using, writes=self.writes)
+        )
 
     @contextlib.contextmanager
     def work(self, using: str, *, heals: bool = True) -> Iterator[None]:
@@ -136,32 +150,32 @@ class Access:
         except self.interrupts as raised:
             elsewhere = isinstance(raised, DatabaseHindered) and raised.database != self.database
             if elsewhere:
-                self.reason = self.reason or lost(self.database, raised)
+                self.reason = self.reason or note_outage(self.database, raised)
             else:
-                self.reason, self._ended = lost(self.database, raised), True
+                self.reason, self._ended = note_outage(self.database, raised), True
 
     def healed(self, using: str) -> None:
         """Note that some of the work for that log succeeded. See Note [Healed]."""
         if using in self._hindered:
             self._hindered.remove(using)
-            reachable(self.database, using=using)
+            write_recovery(self.database, using=using)
 
 
-def waits_for(database: str, raised: DatabaseHindered) -> str:
+def log_wait(database: str, raised: DatabaseHindered) -> str:
     """Return, and log, why work on `database` has to wait for another one."""
     sentence = f"waits for {raised.database}, which {raised.sentence}"
     warn_once(f"{database} {sentence}")
     return sentence
 
 
-def _refused(database: str, *, using: str) -> bool:
-    """Pause work on a database that belongs to other parents; see identity.py.
+def _pause_if_mismatched(database: str, *, using: str) -> bool:
+    """Pause work on a database that belongs to other parents; return whether it does.
 
-    One that cannot be asked is hindered, whatever the error: it may belong to other parents.
+    A database whose identity cannot be read counts as hindered, whatever the error.
     """
     try:
         homes = identity.answering_homes(database, using)
-        met = (identity.meet(database, using=home) for home in homes)
+        met = (identity.register(database, using=home) for home in homes)
         mismatch = next(filter(None, met), None)
     except Error as error:
         require_working(database, error)
@@ -175,7 +189,7 @@ def _refused(database: str, *, using: str) -> bool:
     return bool(mismatch)
 
 
-def lost(database: str, raised: Exception) -> str:
+def note_outage(database: str, raised: Exception) -> str:
     """Note in every log that the database is hindered; return the reason, as a sentence.
 
     After an interruption (a time limit) the connection that was waited for is given up. Only where
@@ -190,10 +204,10 @@ def lost(database: str, raised: Exception) -> str:
             return ""
         raised = DatabaseUnreachable(silent, TimeoutError("no answer within the time limit"))
     if raised.database != database:
-        return waits_for(database, raised)
+        return log_wait(database, raised)
     for using in answering_logs():
         try:
-            unreachable(raised, using=using)
+            write_outage(raised, using=using)
         except Error as error:  # a log that is read-only, say: the others are told all the same
             words = words_of(error, connections[using].vendor)
             logger.warning("%s: the log in %s cannot note it: %s", database, using, words)
@@ -216,12 +230,12 @@ def answering_logs() -> tuple[str, ...]:
             answering.append(using)
     if silent and not answering:
         raise silent[0]
-    for each in silent:
-        logger.warning("a deletion log cannot be reached: %s", each)
+    for unreachable in silent:
+        warn_once(f"a deletion log cannot be reached: {unreachable}")
     return tuple(answering)
 
 
-def unreachable(error: DatabaseHindered, *, using: str) -> None:
+def write_outage(error: DatabaseHindered, *, using: str) -> None:
     """Note that a child database is hindered, and why; others are not concerned."""
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     rows = ChildDatabase.objects.using(using)
@@ -230,14 +244,14 @@ def unreachable(error: DatabaseHindered, *, using: str) -> None:
     rows.filter(alias=error.database, unreachable_since=None).update(unreachable_since=Now())
 
 
-def reachable(database: str, *, using: str) -> None:
+def write_recovery(database: str, *, using: str) -> None:
     """Note that a child database can be worked on again."""
     ChildDatabase.objects.using(using).filter(
         alias=database, unreachable_since__isnull=False
     ).update(unreachable_since=None, probe_at=None, reason="")
 
 
-def held(database: str, reason: str, *, using: str) -> None:
+def write_held_reason(database: str, reason: str, *, using: str) -> None:
     """Note what verification in a child database waits for, or that it waits for nothing."""
     rows = ChildDatabase.objects.using(using)
     if reason:

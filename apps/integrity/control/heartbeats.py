@@ -26,7 +26,7 @@ BEAT = "beat"
 BEAT_SECONDS = 5
 
 
-def beat(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
+def record(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
     """Note that the process `name` is alive and tends this log; once a moment is enough.
 
     `clock` is that of the process, or what is known of it: see doctor/clocks.py. Where it cannot

@@ -64,7 +64,7 @@ def mismatch(database: str, *, using: str) -> Mismatch | None:
     return _compared(database, using, known, own) if known and own else None
 
 
-def meet(database: str, *, using: str) -> Mismatch | None:
+def register(database: str, *, using: str) -> Mismatch | None:
     """Return the same, and introduce them to each other where they have not met.
 
     Without its table in the child's database nothing can be told, and nothing is refused.
@@ -88,7 +88,7 @@ def accept(database: str, *, using: str) -> None:
     Identity.objects.using(database).filter(alias=using).update(uuid=own.uuid)
 
 
-def touch(database: str) -> None:
+def probe_write(database: str) -> None:
     """Write into the child database and change nothing.
 
     Raises what keeps writes from it. Without its table nothing is told.

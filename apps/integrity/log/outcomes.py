@@ -109,31 +109,24 @@ def with_removed(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Clai
 
 def release(
     claim: Claim,
-    rows: Mapping[int, Mapping[str, int]],
+    rows: Mapping[int, Mapping[str, int]] | None = None,
     *,
-    reason: str,
+    reason: str = "",
     failing: Mapping[str, str] | None = None,
     waits: bool = False,
 ) -> None:
-    """Put unfinished cascades at the end of the queue, with the rows removed so far.
+    """Put unfinished cascades back in the queue, with the rows removed so far.
 
-    No failure: the attempt is not counted. With a reason they wait for a moment first; where the
-    cause `waits` for an operator, as long as a database that cannot be worked on. `failing` as for
-    `postpone`.
+    `rows` names the cascades and what was removed for each; without it, all of the claim are put
+    back, with the rows that the claim has. The attempt is not counted. With a `reason` they wait
+    for `MOMENT_SECONDS` first; if the cause `waits` for an operator, for `probe_seconds`.
+    `failing` is the reason for each relation whose rows are left.
     """
-    if rows:
-        _keep_rows(claim, rows)
+    released = {each.id: each.rows for each in claim.cascades} if rows is None else rows
+    if released:
+        _keep_rows(claim, released)
         seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-        tables.claimed(claim, list(rows)).update(**_uncounted(reason, seconds, failing))
-
-
-def hand_back(claim: Claim) -> None:
-    """Put back all that the claim still holds, uncounted: its database cannot be reached.
-
-    Keeps the rows that the claim says were removed so far.
-    """
-    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
-    tables.claimed(claim, [each.id for each in claim.cascades]).update(**_uncounted(""))
+        tables.claimed(claim, list(released)).update(**_uncounted(reason, seconds, failing))
 
 
 def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:

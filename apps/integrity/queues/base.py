@@ -110,7 +110,7 @@ def heartbeat(name: str) -> None:
     """Record in each log that answers that the process `name` is alive."""
     for using in circuit_breaker.answering_logs():
         with tolerated(using):
-            heartbeats.beat(name, using=using)
+            heartbeats.record(name, using=using)
 
 
 class Attempts:

@@ -145,7 +145,7 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
         for alias in [using] if using else circuit_breaker.answering_logs():
             with attempts.on(alias):
                 _dispatch(alias)
-                heartbeats.beat(str(self.request.hostname), using=alias)
+                heartbeats.record(str(self.request.hostname), using=alias)
 
 
 def _dispatch(using: str) -> None:

@@ -26,7 +26,7 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
     the next step runs. Raises `DatabaseHindered` where the log cannot be worked on.
     """
     steps: dict[str, Callable[[], object]] = {
-        "the heartbeat": partial(heartbeats.beat, heartbeats.BEAT, using=using, clock=clock),
+        "the heartbeat": partial(heartbeats.record, heartbeats.BEAT, using=using, clock=clock),
         "the check of triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
         "settling": partial(deletions.advance, using=using),

@@ -90,7 +90,7 @@ def _scan_one(
 
 
 def _waiting(relation: Relation, database: str, raised: DatabaseHindered) -> Scanned:
-    waits = circuit_breaker.waits_for(database, raised)
+    waits = circuit_breaker.log_wait(database, raised)
     return Scanned(relation=relation.label, database=database, reason=waits, waits=waits)
 
 
@@ -107,7 +107,7 @@ def _left_out(
             reach(using)
             reason = actions.paused_reason(database, using=using) or "no time was left"
         except DatabaseHindered as error:
-            reason = unreachable = circuit_breaker.waits_for(database, error)
+            reason = unreachable = circuit_breaker.log_wait(database, error)
         left_out += [
             Scanned(relation=each.label, database=database, reason=reason) for each in missed
         ]

@@ -303,7 +303,7 @@ class Pass:
         except DatabaseHindered as error:  # another shard: the pass is over all the same
             if error.database in {self.database, self.using}:
                 raise
-            circuit_breaker.waits_for(self.database, error)
+            circuit_breaker.log_wait(self.database, error)
         except Error as error:
             logger.warning("suspects of %s stay: %s", self.relation.label, reason_of_error(error))
 

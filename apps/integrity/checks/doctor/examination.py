@@ -122,7 +122,7 @@ def _unwritable(alias: str) -> str:
     """Why a database that answers takes no writes now, or ""; changes nothing in it."""
     try:
         with contextlib.suppress(Error), watched(alias):  # others, other checks find
-            identity.touch(alias)
+            identity.probe_write(alias)
     except DatabaseHindered as error:
         return error.sentence
     return ""
