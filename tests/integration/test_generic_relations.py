@@ -237,7 +237,7 @@ class TestCascade:
 
 
 class TestContentTypes:
-    """The id is what the named database says now. See Note [Asked anew]."""
+    """The id is what the named database says now. See Note [No cache]."""
 
     def test_one_that_was_made_anew_before_the_cascade(self, converge: Converge) -> None:
         plant, other = (Plant.objects.create(pk=pk) for pk in (7, 8))
@@ -496,7 +496,7 @@ class TestSurfaces:
 
 
 class TestStatements:
-    """Each form, by itself. See Note [Narrowed]."""
+    """Each form, by itself. See Note [Content type condition]."""
 
     @pytest.mark.parametrize(
         ("form", "label", "row"),

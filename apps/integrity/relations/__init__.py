@@ -1,4 +1,4 @@
-"""What crosses databases: relations, their catalogue, and what a delete means along them."""
+"""Cross-database relations: their discovery, their keys, and what a delete does along them."""
 
 from __future__ import annotations
 

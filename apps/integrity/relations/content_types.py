@@ -1,13 +1,12 @@
-"""Keys to content types: whose ids their rows hold.
+"""Keys to content types, and which of them have no known parent database. No queries.
 
-Takes models, declared columns and the routers; gives the keys that are no relations. No queries.
-
-Note [Whose ids]: each database numbers its content types by itself, and rows hold the ids of one of
-them. Which one the routers do not say: a GenericForeignKey stores an id of the database that the
-object was read from, and another row of it may hold one of another database. So the key of a
-GenericForeignKey is followed only where its author has named that database (`content_types`), and
-any key to a content type only where the child's database has no content types of its own. Deleting
-a content type elsewhere leaves the rows alone; in their own database Django's rules hold.
+Note [Whose ids]: each database numbers its content types by itself, and the routers do not tell
+which database's ids a row holds. A GenericForeignKey stores the id of the database from which its
+object was read, and its next row may hold an id of another one. So the `ct_field` of a
+GenericForeignKey is a relation only if its declaration names that database (`content_types`). Any
+other key to a content type is a relation only if the child's database has no content types itself.
+Rows of a key that is no relation stay when a content type is deleted in another database; inside
+their own database, Django's rules apply.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownHome:
-    """A key to content types of which nobody can tell in which database they are.
+    """A key to content types whose database is unknown.
 
-    `pointers` are the GenericForeignKeys that it belongs to, as labels; `declared` says whether one
-    of them is, in the settings.
+    `pointers` are the labels of the GenericForeignKeys that it belongs to. `declared` is whether
+    the settings declare one of them.
     """
 
     field: ForeignKey
@@ -45,12 +44,12 @@ class UnknownHome:
 
     @property
     def label(self) -> str:
-        """The key's name, as in "blog.Tag.content_type"."""
+        """The key's name, such as "blog.Tag.content_type"."""
         return f"{self.field.model._meta.label}.{self.field.name}"
 
 
 class ContentTypeKeys:
-    """What is known of keys to content types."""
+    """The GenericForeignKeys of the project, and the databases that their declarations name."""
 
     def __init__(self, models: Iterable[Model], columns: Iterable[Column]) -> None:
         self.pointers = _pointers(models)
@@ -62,12 +61,12 @@ class ContentTypeKeys:
     def unknown(
         self, field: ForeignKey, parents: Sequence[str], children: tuple[str, ...]
     ) -> UnknownHome | None:
-        """Return the key, if it is one to content types of an unknown database."""
+        """Return the key if it refers to content types of an unknown database."""
         if not _is_content_type(field.remote_field.model):
             return None
         pointers, named = self.pointers.get(field, ()), self.named.get(field, set())
-        said = not pointers or (bool(named) and named <= set(parents))
-        if said and not any(_has_content_types(each, field) for each in children):
+        is_known = not pointers or (bool(named) and named <= set(parents))
+        if is_known and not any(_has_content_types(alias, field) for alias in children):
             return None
         return UnknownHome(
             field=field, child_databases=children, pointers=tuple(pointers), declared=bool(named)
@@ -85,9 +84,10 @@ def _has_content_types(database: str, field: ForeignKey) -> bool:
 
 
 def _pointers(models: Iterable[Model]) -> Mapping[ForeignKey, Sequence[str]]:
-    """Key → the GenericForeignKeys whose content type it is.
+    """Return, by key, the GenericForeignKeys whose `ct_field` it is.
 
-    By their `ct_field`, not by their class. The key may be a parent table's.
+    They are recognised by that attribute and not by their class. The key may belong to a parent
+    table.
     """
     found: dict[ForeignKey, list[str]] = defaultdict(list)
     for model in models:
@@ -96,7 +96,7 @@ def _pointers(models: Iterable[Model]) -> Mapping[ForeignKey, Sequence[str]]:
             try:
                 key: Any = model._meta.get_field(name) if isinstance(name, str) else None
             except FieldDoesNotExist:
-                continue  # Django's checks say so (contenttypes.E001)
+                continue  # Django's checks report it (contenttypes.E001)
             if key is not None:
                 found[key].append(f"{model._meta.label}.{pointer.name}")
     return found

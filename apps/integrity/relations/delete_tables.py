@@ -1,4 +1,4 @@
-"""Which tables a question may read, for the rights of the role that asks. Pure."""
+"""The tables that a PROTECT or RESTRICT check may read: its role needs SELECT on them. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def tables_of(graph: Graph, model: Model, home: str) -> Iterator[tuple[Edge, Model, str]]:
-    """Each edge that a delete of the model's rows in `home` looks along, a table and its database.
+    """Yield each edge that a delete of the model's rows in `home` checks, with table and database.
 
-    As far down as its cascades lead, and above restricted rows what may take them along.
+    It follows cascades downwards. From restricted rows it also goes upwards, to the rows whose
+    delete would remove them.
     """
     beyond = graph.beyond([model])
     seen: set[tuple[Edge, str]] = set()

@@ -1,7 +1,6 @@
 """The catalogue: all cross-database relations of the project, discovered once at start-up.
 
-Takes the models, the routers and the relations that are declared for plain columns (columns.py).
-No queries.
+It is computed from the models, the routers and the declared relations (columns.py). No queries.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Catalogue:
     """All relations of the project, in the order of their labels."""
 
     relations: tuple[Relation, ...]
-    #: Keys to content types that are no relations: nobody can tell whose ids their rows hold.
+    #: Keys to content types that are no relations: it is unknown which database's ids they hold.
     unknown_homes: tuple[UnknownHome, ...] = ()
 
     @functools.cached_property
@@ -39,7 +38,7 @@ class Catalogue:
 
     @functools.cached_property
     def targets(self) -> dict[Model, tuple[Field, ...]]:
-        """Parent → its fields, other than the primary key, that are held by keys that cascade."""
+        """Parent → its fields, other than the primary key, that cascading relations refer to."""
         found: dict[Model, dict[Field, None]] = {}
         for each in self.relations:
             pk = primary_key(each.parent)
@@ -54,20 +53,20 @@ class Catalogue:
 
     @functools.cached_property
     def child_databases(self) -> tuple[str, ...]:
-        """The databases that deletions may cascade into."""
+        """The databases into which deletions may cascade."""
         return _unique(alias for each in self.relations for alias in each.child_databases)
 
     @functools.cached_property
     def databases(self) -> tuple[str, ...]:
-        """All databases that this app works with: those of the parents, then the others."""
+        """All databases that this app uses: those of parents first."""
         return _unique(iter((*self.log_databases, *self.child_databases)))
 
     def children_of(
         self, parent: str, database: str | None = None, relation: str = ""
     ) -> tuple[Relation, ...]:
-        """The relations that a deletion of `parent` cascades along (into `database`).
+        """Return the relations along which a deletion of `parent` cascades (into `database`).
 
-        One that a scan found cascades along the `relation` that it was found by, and no other.
+        With `relation`, only that one: a deletion that a scan found cascades along no other.
         """
         return tuple(
             each
@@ -84,10 +83,10 @@ class Catalogue:
         return {each.label: each for each in self.relations}
 
     def knows(self, parent: str, database: str | None = None, relation: str = "") -> bool:
-        """Whether a relation of those names is there at all (into `database`), whatever its policy.
+        """Return whether there is a relation with those names (into `database`), of any policy.
 
-        Labels and aliases of the log are those of the day on which it was written. Where none is
-        there by these names, nothing can be said of the rows, and least of all that there are none.
+        The log keeps the labels and aliases of the day on which it was written. If no relation has
+        these names today, that must not be read as "there are no rows".
         """
         return any(
             each.parent._meta.label == parent
@@ -97,14 +96,14 @@ class Catalogue:
         )
 
     def databases_of(self, parent: str, relation: str = "") -> tuple[str, ...]:
-        """The child databases that a deletion of `parent` fans out to; as for `children_of`."""
-        found = self.children_of(parent, relation=relation)
-        return _unique(alias for each in found for alias in each.child_databases)
+        """Return the child databases into which a deletion of `parent` cascades."""
+        children = self.children_of(parent, relation=relation)
+        return _unique(alias for child in children for alias in child.child_databases)
 
     def homes(self, database: str, log: str | None = None) -> tuple[str, ...]:
-        """Return where the parents live whose keys that child database holds.
+        """Return the databases of the parents whose keys that child database holds.
 
-        With `log`, of those parents that this log is about: they are asked before work starts.
+        With `log`, only of parents whose deletions are recorded in that log.
         """
         return _unique(
             home
@@ -114,9 +113,9 @@ class Catalogue:
         )
 
     def parent(self, name: str) -> Model:
-        """The tracked parent of that label, in any case.
+        """Return the tracked parent with that label; upper and lower case do not matter.
 
-        Raises `UnknownName`, which lists the known ones.
+        Raises `UnknownName`, which lists the known labels.
         """
         by_name = {known.lower(): model for known, model in self.parents.items()}
         try:
@@ -125,14 +124,14 @@ class Catalogue:
             raise UnknownName("parent model", name, self.parents) from None
 
     def relation(self, name: str) -> Relation:
-        """The relation of that label. Raises `UnknownName`, which lists the known ones."""
+        """Return the relation with that label. Raises `UnknownName`, which lists the known ones."""
         try:
             return self.by_label[name]
         except KeyError:
             raise UnknownName("relation", name, self.by_label) from None
 
     def database(self, alias: str) -> str:
-        """The alias, if deletions cascade into it. Raises `UnknownName`."""
+        """Return the alias if deletions cascade into it. Raises `UnknownName`."""
         if alias not in self.child_databases:
             raise UnknownName("child database", alias, self.child_databases)
         return alias
@@ -143,10 +142,10 @@ def _unique(aliases: Iterator[str]) -> tuple[str, ...]:
 
 
 def discover() -> Catalogue:
-    """Read the models, the routers and the settings. Deterministic, no queries.
+    """Return the catalogue of the models, routers and settings. Deterministic, no queries.
 
-    A key to a model that is not there is left to Django's checks (fields.E300). Raises
-    `InvalidSetting` for a declared relation that cannot be one.
+    Keys to models that do not exist are skipped; Django's checks report them (fields.E300). Raises
+    `InvalidSetting` for a declared relation that is not possible.
     """
     declared, every = columns(), apps.get_models(include_auto_created=True)
     known = ContentTypeKeys(every, declared)
@@ -203,7 +202,7 @@ def _declared(column: Column) -> Relation:
 
 
 def _require_its_content_types(relation: Relation) -> None:
-    """Refuse ids of a database that is neither end's."""
+    """Raise `InvalidSetting` if `content_types` names neither a parents' nor a child database."""
     generic = generic_of(relation.field)
     if generic is None:
         return
@@ -215,53 +214,58 @@ def _require_its_content_types(relation: Relation) -> None:
         )
 
 
-#: Called with each catalogue that is discovered, before anybody gets it.
+#: Called with each new catalogue before `catalogue()` returns it.
 observers: list[Callable[[Catalogue], None]] = []
-#: The catalogue of this process, or nothing yet.
+#: The catalogue of this process; empty until it is discovered.
 _known: list[Catalogue] = []
 
 
 def catalogue() -> Catalogue:
-    """The catalogue of this process, discovered when the apps are ready.
+    """Return the catalogue of this process, which is discovered when the apps are ready.
 
-    And anew after settings or models changed that it was read from (installation.py).
+    It is discovered again after a change of the settings or models (capture/installation.py).
     """
     if not _known:
         replace(discover())
     return _known[0]
 
 
-def replace(found: Catalogue) -> None:
-    """Let this be the catalogue of the process."""
-    for follow in observers:
-        follow(found)
-    _known[:] = [found]
+def replace(new: Catalogue) -> None:
+    """Make `new` the catalogue of this process."""
+    for observe in observers:
+        observe(new)
+    _known[:] = [new]
 
 
 def forget() -> None:
-    """Let the catalogue be discovered anew."""
+    """Forget the catalogue, so that it is discovered again."""
     _known.clear()
 
 
 def log_databases() -> tuple[str, ...]:
-    """Where the deletion log is."""
+    """Return the aliases of the databases that have a deletion log."""
     return catalogue().log_databases or (DEFAULT_DB_ALIAS,)
 
 
 def log_database(alias: str) -> str:
-    """The alias, if a deletion log is there. Raises `UnknownName`."""
+    """Return the alias if that database has a deletion log. Raises `UnknownName`."""
     if alias not in log_databases():
         raise UnknownName("database with a deletion log", alias, log_databases())
     return alias
 
 
 def holds(database: str, model_name: str | None) -> bool:
-    """Whether a table of this app belongs into that database: ask this in `allow_migrate`."""
+    """Return whether a table of this app belongs in that database. For `allow_migrate`.
+
+    Args:
+        database: The alias of the database.
+        model_name: The model's name in lower case, as Django passes it.
+    """
     if database in log_databases():
         return True
     return model_name == "identity" and database in catalogue().child_databases
 
 
 def targets(parent: Model) -> tuple[Field, ...]:
-    """The fields of `parent`, other than its primary key, that keys elsewhere hold (`to_field`)."""
+    """Return the fields of `parent`, other than its primary key, that relations refer to."""
     return catalogue().targets.get(parent, ())

@@ -1,15 +1,13 @@
-"""Which rows refer through a key: all that hold it; of a GenericForeignKey, those of one parent.
+"""The content type that rows of a GenericForeignKey must have, beside the key. Only reads.
 
-Takes a declared relation; gives it narrowed to the content type of its parent. Writes nothing.
+Note [Content type condition]: the same `object_id` may be a user's key in one row and a post's in
+the next, so no statement may use it alone. The field carries the id of the content type to each
+place that builds a statement. A generic field without that id is refused there.
 
-Note [Narrowed]: an `object_id` is a user's key in one row and a post's in the next, so no statement
-may take it for a key by itself. What a row must hold beside it goes with the field, to wherever a
-statement is made; a field for which nobody has asked the content type's id refuses to be one.
-
-Note [Asked anew]: that id is another one in another database, and after a content type was made
-anew. Django's own cache lives as long as the process, so it is not asked: each claim, each run of a
-scan and each question of the request reads the table. Where it has no such row, nothing can be told
-of the rows, and "there are none" would be a false proof: `MissingContentType`.
+Note [No cache]: the id differs between databases, and changes if a content type is created again.
+Django's cache of content types lasts as long as the process, so it is not used: each claim, each
+run of a scan and each check during a request reads the table. If the row is missing, no rows can be
+attributed to the parent. "No rows" would be a false proof, so `MissingContentType` is raised.
 """
 
 from __future__ import annotations
@@ -30,9 +28,10 @@ if TYPE_CHECKING:
 
 
 def with_content_type(relation: Relation) -> Relation:
-    """The relation, with the id as it is now. One query; none for a relation of any other kind.
+    """Return the relation with the current id of its content type, if it is generic.
 
-    Raises `MissingContentType`, or the errors of the database that it asks.
+    It runs one query for a generic relation, and none for another one. Raises `MissingContentType`,
+    or the errors of the database.
     """
     generic = relation.field.generic if isinstance(relation.field, Column) else None
     if generic is None:
@@ -45,17 +44,17 @@ def with_content_type(relation: Relation) -> Relation:
 def _id(generic: Generic, relation: str) -> int:
     meta = generic.model._meta
     table = generic.column.remote_field.model
-    known: QuerySet[Any] = QuerySet(model=table, using=generic.content_types)
-    found = known.filter(app_label=meta.app_label, model=meta.model_name)
-    for pk in found.values_list("pk", flat=True):
+    content_types: QuerySet[Any] = QuerySet(model=table, using=generic.content_types)
+    rows = content_types.filter(app_label=meta.app_label, model=meta.model_name)
+    for pk in rows.values_list("pk", flat=True):
         return int(pk)
     raise MissingContentType(relation, meta.label, generic.content_types)
 
 
 def content_type_condition(field: Field) -> dict[Field, int]:
-    """What a row must hold, beside its key, to refer through `field`. See Note [Narrowed].
+    """Return the values that a row needs, beside the key, to refer through `field`.
 
-    Raises `ValueError` for a generic relation that is not narrowed.
+    See Note [Content type condition]. Raises `ValueError` for a generic relation without its id.
     """
     generic = generic_of(field)
     if generic is None:
@@ -66,14 +65,14 @@ def content_type_condition(field: Field) -> dict[Field, int]:
 
 
 def lookups(field: Field, path: str = "") -> dict[str, int]:
-    """The same for the ORM, where `path` leads to the rows."""
+    """Return the same condition as lookups for the ORM, where `path` leads to the rows."""
     return {f"{path}{each.attname}": held for each, held in content_type_condition(field).items()}
 
 
 def rows_of(field: Field, using: str) -> QuerySet[Any]:
-    """Rows that may refer through `field`: a project's managers may hide some, which are alive.
+    """Return all rows that may refer through `field`, without the project's managers.
 
-    In no order: that of the model would sort all rows to give the first.
+    They are not ordered: the order of the model would sort all rows to return the first one.
     """
-    found: QuerySet[Any] = QuerySet(model=field.model, using=using).order_by()
-    return found.filter(**lookups(field)) if isinstance(field, Column) else found
+    rows: QuerySet[Any] = QuerySet(model=field.model, using=using).order_by()
+    return rows.filter(**lookups(field)) if isinstance(field, Column) else rows

@@ -1,7 +1,7 @@
-"""What the project's routers say: where models live, and what they allow.
+"""Answers of the project's routers: in which databases models live, and what is allowed.
 
-A router that raises is named, with the method and the model, wherever it was asked. No queries,
-and no instance is made: `hint` is a row without values, for which no default of a field runs.
+If a router raises, `RouterFailed` names it with the method and the model. No queries. `hint` makes
+a row without values and without running the defaults of fields.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Model: TypeAlias = type[models.Model]
 def databases_for(model: Model) -> tuple[str, ...]:
     """Return the aliases of the databases in which the model's rows live.
 
-    A router may declare several (shards) by a method `databases_for(model)`; else the model has
-    one home, `router.db_for_write(model)`. Raises `RouterFailed`.
+    A router may return several (shards) from a method `databases_for(model)`. Otherwise the model
+    has one home, `router.db_for_write(model)`. Raises `RouterFailed`.
     """
     for aliases in _answers("databases_for", model):
         if several := tuple(aliases or ()):
@@ -41,7 +41,7 @@ def write_database(model: Model, row: models.Model | None = None) -> str:
 
 
 def answer(method: str, model: Model, **hints: Any) -> str | None:
-    """Return what the routers say themselves, without what Django falls back to.
+    """Return the routers' own answer, without Django's fallback to the instance or "default".
 
     Raises `RouterFailed`.
     """
@@ -49,9 +49,9 @@ def answer(method: str, model: Model, **hints: Any) -> str | None:
 
 
 def answer_beside(method: str, model: Model, row: models.Model) -> str | None:
-    """Return what the routers say of a model beside a row of another; None where they cannot.
+    """Return the routers' answer for a model, with a row of another model as the hint.
 
-    The row has no values, and a router may need some.
+    None if they have no answer, or fail because the row has no values.
     """
     try:
         return answer(method, model, instance=row)
@@ -60,7 +60,7 @@ def answer_beside(method: str, model: Model, row: models.Model) -> str | None:
 
 
 def allows_relation(one: models.Model, other: models.Model) -> bool:
-    """Whether the routers let two rows be related. True where they need values of a row to say."""
+    """Return whether the routers allow the relation. True if they fail: the rows have no values."""
     try:
         return bool(router.allow_relation(one, other))
     except Exception:  # noqa: BLE001 (a project's own method may fail in any way)
@@ -68,21 +68,21 @@ def allows_relation(one: models.Model, other: models.Model) -> bool:
 
 
 def allows_migrate(database: str, model: Model) -> bool:
-    """Whether the routers let the model have a table there. Raises `RouterFailed`."""
+    """Return whether the routers allow a table of the model there. Raises `RouterFailed`."""
     meta = model._meta
     hints = {"model_name": meta.model_name, "model": model}
-    for each in router.routers:
-        if hasattr(each, "allow_migrate"):
-            said = _asked(each, "allow_migrate", model, database, meta.app_label, **hints)
-            if said is not None:
-                return bool(said)
+    for candidate in router.routers:
+        if hasattr(candidate, "allow_migrate"):
+            allowed = _call(candidate, "allow_migrate", model, database, meta.app_label, **hints)
+            if allowed is not None:
+                return bool(allowed)
     return True
 
 
 def hint(model: Model, database: str) -> models.Model:
-    """Return a row of that database for routers to look at, with no value in any field.
+    """Return a row of that database as a hint for routers, with None in every field.
 
-    Not by `model()`: that would run the fields' defaults, which may ask a database.
+    `model()` would run the fields' defaults, which may query a database.
     """
     row: models.Model = object.__new__(model)
     row.__dict__.update({field.attname: None for field in model._meta.concrete_fields})
@@ -92,15 +92,15 @@ def hint(model: Model, database: str) -> models.Model:
 
 
 def _answers(method: str, model: Model, **hints: Any) -> Iterator[Any]:
-    for each in router.routers:
-        if hasattr(each, method):
-            yield _asked(each, method, model, model, **hints)
+    for candidate in router.routers:
+        if hasattr(candidate, method):
+            yield _call(candidate, method, model, model, **hints)
 
 
-def _asked(asked: Any, method: str, of: Model, /, *args: Any, **hints: Any) -> Any:
+def _call(router: Any, method: str, of: Model, /, *args: Any, **hints: Any) -> Any:
     try:
-        return getattr(asked, method)(*args, **hints)
+        return getattr(router, method)(*args, **hints)
     except ImproperlyConfigured:
-        raise  # it says what is wrong
+        raise  # its message already names the problem
     except Exception as error:
-        raise RouterFailed(asked, method, of._meta.label, error) from error
+        raise RouterFailed(router, method, of._meta.label, error) from error

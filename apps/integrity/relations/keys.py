@@ -1,4 +1,4 @@
-"""Parents' keys as text, as the deletion log keeps them, and as the rows of children hold them."""
+"""The three forms of a parent's key: in Python, as the log's text, and as child rows store it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def suspect_value(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
-    """The value that a suspect's rows hold: a parent's key, or its `to_field`.
+    """Return the value that a suspect's rows refer to: the parent's key or its `to_field`.
 
-    None where a migration has made another field of it, or one that cannot hold it.
+    None if a migration has changed the field, so that it cannot hold the value any more.
     """
     text = (targets or {}).get(relation.target.name) if key is None else key
     try:
@@ -30,14 +30,14 @@ def suspect_value(relation: Relation, key: str | None, targets: dict[str, str] |
 
 
 def to_stored(field: ForeignKey, key: Any) -> Any:
-    """What rows have in `field` that refer to the parent of that key."""
+    """Return the value that rows store in `field` to refer to the parent with that key."""
     return format_key(field.target_field, key) if writes_text(field) else key
 
 
 def from_stored(field: ForeignKey, value: Any) -> Any:
-    """The parent's key that `value` in a row's `field` is; None for a text that is none.
+    """Return the parent's key for the `value` that a row stores in `field`.
 
-    See Note [Canonical text].
+    None for a text that is no key: see Note [Canonical text] in columns.py.
     """
     if not writes_text(field):
         return value
@@ -50,15 +50,15 @@ def from_stored(field: ForeignKey, value: Any) -> Any:
 
 
 def writes_text(field: Field) -> bool:
-    """Whether rows hold keys of another type in it, as text."""
+    """Return whether rows store the keys in it as text, although they are of another type."""
     return isinstance(field, Column) and field.writes_text
 
 
 def format_key(field: Field, value: Any) -> str:
-    """The text form of a parent's key, which `parse_key` takes back.
+    """Return a parent's key as text. `parse_key` is the inverse.
 
-    Raises `InvalidKey`, naming the field, where it would be taken for another key. Only fields of a
-    project's own can do that.
+    Raises `InvalidKey`, naming the field, if `parse_key` would return another key. That can only
+    happen with a project's own field class.
     """
     kind, text = underlying_field(field), text_of(field, value)
     if not (stored.converts_as_django(kind) or _is_read_back(kind, value, text)):
@@ -70,7 +70,7 @@ def format_key(field: Field, value: Any) -> str:
 
 
 def text_of(field: Field, value: Any) -> str:
-    """Return what the field itself writes of a key; see `format_key`."""
+    """Return the field's own text form of a key, unchecked; see `format_key`."""
     kind = underlying_field(field)
     return kind.value_to_string(cast("models.Model", SimpleNamespace(**{kind.attname: value})))
 
@@ -85,12 +85,12 @@ def _is_read_back(field: Field, value: Any, text: str) -> bool:
 
 
 def parse_key(field: Field, text: str) -> Any:
-    """The value of a parent's key from its text form.
+    """Return a parent's key from its text form.
 
-    Raises `InvalidKey`, naming the field, where the field cannot hold it.
+    Raises `InvalidKey`, naming the field, if the field cannot hold the key.
     """
     try:
         return field.to_python(text)
     except (ValidationError, ValueError, TypeError):
-        # The cause quotes the text.
+        # No cause: it would quote the text.
         raise InvalidKey(f"not a key that {label(field)} can hold") from None

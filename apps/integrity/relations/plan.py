@@ -1,10 +1,8 @@
-"""What a relation's policy means in the child's database, decided before anything is touched.
+"""The strategy by which a cascade changes the rows of a relation. Pure: no queries.
 
-Takes a relation; gives a `Plan`. Pure: no queries.
-
-CASCADE is *set-based* where Django itself would delete every level without loading an object: no
-signal receiver, no PROTECT or RESTRICT, no parent table, no generic relation on the way. Else
-Django's Collector does it, on bounded batches, and the plan says why.
+CASCADE is *set-based* if Django itself would delete every level without loading an object: at no
+level is there a signal receiver, a PROTECT or RESTRICT, a parent table or a generic relation.
+Otherwise Django's Collector deletes the rows in bounded batches, and the plan states the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Strategy(enum.StrEnum):
-    """How the rows of a relation are dealt with."""
+    """How a cascade changes the rows of a relation."""
 
     SET_BASED = "set-based"
     COLLECTOR = "collector"
@@ -41,9 +39,10 @@ class Strategy(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """Rows that refer through `field`, and what refers to them inside the same database.
+    """Rows that refer through `field`, and the rows of the same database that refer to them.
 
-    An `update` node keeps its rows and changes the key; only rows that go have nodes below.
+    An `update` node keeps its rows and changes the key. Only nodes whose rows are deleted have
+    nodes below.
     """
 
     field: ForeignKey
@@ -52,7 +51,7 @@ class Node:
 
     @functools.cached_property
     def label(self) -> str:
-        """The key's name, as in "blog.Comment.post"."""
+        """The key's name, such as "blog.Comment.post"."""
         return label(self.field)
 
     @functools.cached_property
@@ -63,7 +62,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the rows of a relation are changed, the tree of keys below, and why not faster."""
+    """A strategy, the tree of keys to process, and the reason for not being set-based."""
 
     strategy: Strategy
     root: Node
@@ -72,10 +71,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Cascade:
-    """What does not change while the catalogue lasts; receivers of signals come and go.
+    """The part of a plan that depends on the models only. Signal receivers may change at any time.
 
-    `models` are those whose rows go, in the order in which Django meets them, as far as the first
-    `blocker`: a reason for which it would have to load rows, or "".
+    `models` are those whose rows are deleted, in the order in which Django visits them, up to the
+    first `blocker`: a reason why Django would have to load rows, or "".
     """
 
     root: Node
@@ -84,7 +83,7 @@ class _Cascade:
 
 
 def plan_for(relation: Relation) -> Plan:
-    """The plan of a relation whose policy cascades."""
+    """Return the plan of a relation whose policy cascades."""
     if relation.policy is not Policy.CASCADE:
         return Plan(Strategy.UPDATE, Node(relation.field, update=True))
     cascade: _Cascade | None = relation.derived.get("cascade")
@@ -109,13 +108,13 @@ def _cascade(field: ForeignKey) -> _Cascade:
 
 
 def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model, str]]:
-    """Each model whose rows go with those that refer through `field`; and each blocker with it."""
+    """Yield each model whose rows are deleted along `field`, and each blocker with its model."""
     model = field.model
     yield model, ""
     if any(model._meta.concrete_model._meta.parents.values()):  # type: ignore[union-attr]
         yield model, f"{model._meta.label} inherits from another table"
-    for each in model._meta.private_fields:
-        if hasattr(each, "bulk_related_objects"):
+    for private in model._meta.private_fields:
+        if hasattr(private, "bulk_related_objects"):
             yield model, f"{model._meta.label} has a generic relation"
     for key in _referring(model):
         policy = policy_of(key)
@@ -126,7 +125,7 @@ def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model,
 
 
 def _blocker(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
-    """Why the key itself makes Django load the rows that it refers to; "" where it does not."""
+    """Return why the key makes Django load the rows that it refers to; "" if it does not."""
     if policy is not Policy.DO_NOTHING and not key.target_field.primary_key:
         return f"{label(key)} holds another field than the primary key"
     if policy.protects or policy is Policy.CUSTOM:
@@ -139,7 +138,7 @@ def _blocker(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
 
 
 def _node(field: ForeignKey, path: tuple[Model, ...]) -> Node:
-    """The tree below `field`, inside its own database; a circle is followed once."""
+    """Return the tree below `field` inside its own database. A cycle is followed once."""
     below = []
     for key in _referring(field.model):
         policy = policy_of(key)
@@ -153,16 +152,17 @@ def _node(field: ForeignKey, path: tuple[Model, ...]) -> Node:
 
 
 def _referring(model: Model) -> list[ForeignKey]:
-    """The keys that Django's Collector follows from `model`."""
-    found: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
-    return [each.field for each in found]
+    """Return the keys that Django's Collector follows from `model`."""
+    candidates: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
+    return [candidate.field for candidate in candidates]
 
 
 def replacement(field: ForeignKey, using: str) -> Any:
-    """The key value that the field's policy puts in place of a parent that is gone.
+    """Return the value that the field's policy writes into rows whose parent is gone.
 
-    A callable of `SET(…)` is called anew each time, as Django does; an instance gives its key.
-    Raises `UnusablePolicy` where the `on_delete` does anything but set a value.
+    The callable of a `SET(…)` is called each time, as Django does. If it returns an instance, the
+    value is that instance's key. Raises `UnusablePolicy` if the `on_delete` does anything else than
+    set one value.
     """
     try:
         value = value_set(dry_run(declared_on_delete(field), field, using))
@@ -174,5 +174,5 @@ def replacement(field: ForeignKey, using: str) -> Any:
         value = to_stored(field, getattr(value, field.target_field.attname))
     if writes_text(field):
         return parse_key(field, value)
-    # As rows hold it: a UUID may be declared as its text.
+    # Converted to the type that rows store: a UUID may be declared as text.
     return None if value is None else field.target_field.to_python(value)

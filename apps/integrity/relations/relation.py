@@ -1,4 +1,4 @@
-"""One foreign key whose parent and child live in different databases, as a frozen value."""
+"""`Relation`: a foreign key whose parent and child live in different databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Field: TypeAlias = "models.Field[Any, Any]"
 
 
 def label(field: Field) -> str:
-    """A field's name, as in "blog.Post.author"; see `Relation.label`."""
+    """Return a field's label, such as "blog.Post.author"; see `Relation.label`."""
     if isinstance(field, Column):
         return field.label
     return f"{field.model._meta.label}.{field.name}"
@@ -29,7 +29,7 @@ def label(field: Field) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """One cross-database foreign key, or a declared column that stands for one."""
+    """A cross-database foreign key, or a declared column that acts as one."""
 
     field: ForeignKey
     policy: Policy
@@ -38,9 +38,9 @@ class Relation:
 
     @functools.cached_property
     def label(self) -> str:
-        """The relation's name, as in "blog.Post.author".
+        """The relation's name, such as "blog.Post.author".
 
-        One of a GenericForeignKey names the parent, too: "notes.Note.content_object@auth.User".
+        For a GenericForeignKey it includes the parent: "notes.Note.content_object@auth.User".
         """
         return label(self.field)
 
@@ -51,7 +51,7 @@ class Relation:
 
     @functools.cached_property
     def parent(self) -> Model:
-        """The model that the key points to; the concrete one where it points to a proxy."""
+        """The concrete model that the key points to, also if it points to a proxy."""
         return concrete(self.field.remote_field.model)
 
     @functools.cached_property
@@ -79,9 +79,9 @@ class Relation:
     def indexed(self) -> bool:
         """Whether an index of the child's table begins with the key.
 
-        For a GenericForeignKey, with its two columns in either order.
+        For a GenericForeignKey, it has to begin with its two columns, in either order.
         """
-        wanted = {each.name for each in columns_of(self.field)}
+        wanted = {column.name for column in columns_of(self.field)}
         return any(
             {name.lstrip("-") for name in names[: len(wanted)]} == wanted
             for names in _indexed(self.field)
@@ -89,7 +89,7 @@ class Relation:
 
 
 def _indexed(field: ForeignKey) -> Iterator[Sequence[str]]:
-    """The columns of each index that may lead to the rows of a key: those that keep an order."""
+    """Yield the columns of each index that can find a key's rows: ordered, and not partial."""
     meta = field.model._meta
     if getattr(field, "db_index", False) or field.unique:
         yield [field.name]
@@ -105,20 +105,20 @@ def _indexed(field: ForeignKey) -> Iterator[Sequence[str]]:
 
 
 def concrete(model: Model) -> Model:
-    """The model itself, or the one that a proxy stands for."""
-    found = model._meta.concrete_model
-    assert found is not None, f"{model._meta.label} is abstract"
-    return found
+    """Return the model itself, or the concrete model of a proxy."""
+    concrete_model = model._meta.concrete_model
+    assert concrete_model is not None, f"{model._meta.label} is abstract"
+    return concrete_model
 
 
 @functools.lru_cache(maxsize=1_024)
 def primary_key(model: Model) -> Field:
-    """The model's primary key."""
+    """Return the model's primary key."""
     pk = model._meta.pk
     assert pk is not None, f"{model._meta.label} is abstract"
     return pk
 
 
 def pk_fields(model: Model) -> tuple[Field, ...]:
-    """Return the columns of the model's primary key: several, where it is composite."""
+    """Return the columns of the model's primary key: several if it is composite."""
     return tuple(concrete(model)._meta.pk_fields)

@@ -1,11 +1,11 @@
-"""A key's value in Python → what the database holds of it.
+"""Conversion of key values from Python to the form that the database stores.
 
-Note [Prepared once]: a field may show its key as something else than the column holds: an object, a
-text with a prefix, another number. So a key is prepared once for the field and the connection, and
-only what is prepared is compared with what a server returned. Compared unlike, a living parent
-looks gone.
+Note [Prepared once]: a custom field may use another value in Python than in its column: an object,
+a text with a prefix, another number. So a key is prepared once for the field and the connection,
+and only prepared values are compared with values from a server. If the two forms were mixed, a
+living parent would look deleted.
 
-Most fields are Django's own: their integers are the same in both forms, and are not touched.
+Integers of Django's own fields are the same in both forms, and are not converted.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
     from .columns import Field
 
-#: What decides about the two forms of a value.
+#: The methods that convert a field's values.
 METHODS = ("to_python", "get_prep_value", "get_db_prep_value", "value_to_string")
-#: Where Django's own are written, and ours, which keep to them.
+#: The modules that define Django's own conversions, and `Column`, which agrees with them.
 OWN = ("django.db.models.fields", "django.contrib.postgres.fields", Column.__module__)
 
 
 @functools.lru_cache(maxsize=1_024)
 def converts_as_django(field: Field) -> bool:
-    """Return whether the field converts its values in no way that Django's own does not."""
+    """Return whether the field converts its values only by methods of Django's own fields."""
     kind = type(underlying_field(field))
     methods = [getattr(kind, name) for name in METHODS]
-    own = all(getattr(each, "__module__", "").startswith(OWN) for each in methods)
+    own = all(getattr(method, "__module__", "").startswith(OWN) for method in methods)
     return own and not hasattr(kind, "from_db_value")
 
 
 @functools.lru_cache(maxsize=1_024)
 def keeps_integers(field: Field) -> bool:
-    """Return whether rows hold an integer of the field as it is in Python."""
+    """Return whether the field stores integers unchanged."""
     return converts_as_django(field) and isinstance(underlying_field(field), models.IntegerField)
 
 
 @functools.lru_cache(maxsize=1_024)
 def compares_alike(field: Field) -> bool:
-    """Return whether each database and Python agree on which values of the field are equal."""
+    """Return whether all databases and Python agree on the equality of the field's values."""
     return isinstance(underlying_field(field), models.IntegerField | models.UUIDField)
 
 
@@ -58,7 +58,7 @@ def prepare(field: Field, value: Any, using: str) -> Any:
     if value is None:
         return None
     prepared = field.get_db_prep_value(value, connections[using])
-    # Drivers take an object for an address, and return a text.
+    # Drivers take an object for an IP address and return text.
     return (
         str(prepared)
         if isinstance(underlying_field(field), models.GenericIPAddressField)
@@ -67,17 +67,17 @@ def prepare(field: Field, value: Any, using: str) -> Any:
 
 
 def prepare_all(field: Field, values: Iterable[Any], using: str) -> list[Any]:
-    """Return each of the values prepared, in their order."""
+    """Return the prepared values, in the same order."""
     values = list(values)
-    if keeps_integers(field) and {*map(type, values)} <= {int}:  # there are many
+    if keeps_integers(field) and {*map(type, values)} <= {int}:  # faster for many values
         return values
     return [prepare(field, value, using) for value in values]
 
 
 def referring(field: Field, values: Sequence[Any], using: str, path: str = "") -> Q:
-    """Return the condition that rows, or those to which `path` leads, hold one of those values.
+    """Return the condition that a row's `field`, reached by `path`, has one of those values.
 
-    For a key, the ORM's own `__in` prepares each value twice, which only Django's fields endure.
+    For a key, the ORM's own `__in` prepares each value twice. Only Django's fields allow that.
     """
     name = f"{path}{field.attname}"
     if converts_as_django(field):
@@ -89,7 +89,7 @@ def referring(field: Field, values: Sequence[Any], using: str, path: str = "") -
 def with_keys(pk: Field, keys: Sequence[Any]) -> Q:
     """Return the condition that rows have one of those prepared primary keys.
 
-    No column holds a composite one: its parts are as Python has them, and the ORM prepares them.
+    A composite key has no column of its own, so the ORM prepares its parts.
     """
     if isinstance(pk, models.CompositePrimaryKey):
         return Q(pk__in=keys)
@@ -97,20 +97,20 @@ def with_keys(pk: Field, keys: Sequence[Any]) -> Q:
 
 
 class StoredIn(In):
-    """The ORM's `column IN values`, with values that are prepared: `StoredIn(F("pk"), values)`."""
+    """The ORM's `column IN values` for prepared values: `StoredIn(F("pk"), values)`."""
 
     prepare_rhs = False
 
     def get_db_prep_lookup(self, value: Any, connection: Any) -> Any:  # noqa: ARG002 (Django's signature)
-        """Return a placeholder, and the values as they are."""
+        """Return a placeholder, and the values unchanged."""
         return "%s", list(value)
 
 
 class StoredAfter(GreaterThan):
-    """The ORM's `column > value`, with a value that is prepared, as `StoredIn`."""
+    """The ORM's `column > value` for a prepared value."""
 
     prepare_rhs = False
 
     def get_db_prep_lookup(self, value: Any, connection: Any) -> Any:  # noqa: ARG002 (Django's signature)
-        """Return a placeholder, and the value as it is."""
+        """Return a placeholder, and the value unchanged."""
         return "%s", [value]
