@@ -1,1 +1,1 @@
-"""The product at work, told with figures: `python -m demo [--once]`."""
+"""A demo with measurements: `python -m demo [--once]`."""

@@ -1,7 +1,7 @@
-"""`python -m demo [--once]`: set up, tell the story, prove it, and stay until Ctrl-C.
+"""`python -m demo [--once]`: run all steps, check the results, and keep running until Ctrl-C.
 
-With --once it ends after the last step, with one JSON document as the last line of standard
-output. Exit codes: 0 every proof held, 1 otherwise.
+With --once it ends after the last step and prints a JSON document as the last line of standard
+output. The exit code is 0 if every check passed, otherwise 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAILURES = (DemoFailure, MissingProgramError, ProcessError, Error, OSError)
 
 def main() -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="./run demo", description="The product at work.")
+    parser = argparse.ArgumentParser(prog="./run demo", description="Run the demo.")
     parser.add_argument("--once", action="store_true", help="end after the last step")
     once = parser.parse_args().once
     started = time.monotonic()
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _begin(stack: ExitStack) -> Story:
-    """Start the servers and make Django ready; `stack` stops everything."""
+    """Start the servers and set up Django; `stack` stops everything."""
     screen.say("Starting three PostgreSQL servers and a broker …")
     sandbox = stack.enter_context(servers.running())
     superusers = {alias: server.url for alias, server in sandbox.postgres.items()}
@@ -65,14 +65,14 @@ def _begin(stack: ExitStack) -> Story:
     os.environ.update({**stage.environment(), **sandbox.environment})
     stack.callback(stage.stop)
     django.setup()
-    # Not at the top: its models need the settings, and those the servers' URLs.
+    # Imported here, because models need the settings, which need the servers' URLs.
     from .story import Story
 
     return Story(stage)
 
 
 def _tell(story: Story, document: dict[str, Any]) -> None:
-    """Tell the story into `document`, as far as it comes."""
+    """Run the steps and add the results to `document`, even if a step fails."""
     from .story import tell
 
     try:
@@ -84,9 +84,9 @@ def _tell(story: Story, document: dict[str, Any]) -> None:
 
 
 def _stay(story: Story) -> None:
-    """Stay until Ctrl-C, or until a child ends by itself (ProcessError)."""
+    """Wait for Ctrl-C. Raises ProcessError if a child ends by itself."""
     story.show_addresses()
-    screen.say("Everything stays up until Ctrl-C.")
+    screen.say("All processes keep running until Ctrl-C.")
     with suppress(KeyboardInterrupt):
         while True:
             story.stage.check()

@@ -1,4 +1,4 @@
-"""A small browser: cookies, forms and the time an answer takes. It follows no redirect."""
+"""A small HTTP client with cookies and forms. It measures times and follows no redirects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back, and after how many milliseconds."""
+    """A response, and the milliseconds that it took."""
 
     status: int
     body: str
@@ -28,10 +28,10 @@ class Answer:
 
 
 class Browser:
-    """One visitor of one site on this machine, with the cookies it was given."""
+    """A client of a local site that keeps cookies."""
 
     def __init__(self, address: str, *, login: tuple[str, str] | None = None) -> None:
-        """Visit `address` ("http://host:port"), with basic authentication where `login` is set."""
+        """Use `address` ("http://host:port"), with basic authentication if `login` is set."""
         self.host = urlsplit(address).netloc
         self.cookies: dict[str, str] = {}
         self._headers: dict[str, str] = {}
@@ -39,18 +39,18 @@ class Browser:
             self._headers["Authorization"] = "Basic " + b64encode(":".join(login).encode()).decode()
 
     def get(self, path: str, *, expect: int = 200) -> Answer:
-        """Open a page. Raises UnexpectedAnswer for another status."""
+        """Request a page. Raises UnexpectedAnswer if the status is not `expect`."""
         return self._ask("GET", path, expect=expect)
 
     def submit(
         self, path: str, fields: Mapping[str, str | Sequence[str]], *, expect: int = 302
     ) -> Answer:
-        """Send a form of a page that was opened before. Raises UnexpectedAnswer."""
+        """Submit a form of a page that was requested before. Raises UnexpectedAnswer."""
         form = {**fields, "csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
         return self._ask("POST", path, urlencode(form, doseq=True), expect=expect)
 
     def log_in(self, path: str, *, name: str, password: str) -> None:
-        """Log in through the page at `path`. Raises UnexpectedAnswer when that is refused."""
+        """Log in with the form at `path`. Raises UnexpectedAnswer if the login is refused."""
         self.get(path)
         self.submit(path, {"username": name, "password": password})
 

@@ -1,7 +1,7 @@
-"""The accounts and their rows, and what must be left of them: the truth, kept while loading.
+"""The accounts, their rows, and the rows that must remain after all deletions.
 
-A comment goes with its author and with its post, as Django does inside one database; so half of
-the comments stand under the post of somebody else.
+A comment is deleted with its author and with its post, as Django does inside one database.
+Therefore, half of the comments belong to another account's post.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 USERS = 10_000
 ROWS = 200_000
 EMPTY_USERS = 25
-TICK = 1_000
+BATCH_SIZE = 1_000
 #: Kind of row → its database.
 HOMES = {"post": "blog_db", "comment": "blog_db", "order": "shop_db"}
 
@@ -37,7 +37,7 @@ class Share:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Return the total number of rows."""
         return self.posts + self.comments + self.orders
 
 
@@ -49,7 +49,7 @@ EMPTY = Share(posts=0, comments=0, orders=0)
 
 @dataclass(kw_only=True)
 class Accounts:
-    """Who is there: one with 100,000 rows, one with 50,000, some with none, the rest with few."""
+    """All accounts: one with 100,000 rows, one with 50,000, some with none, the rest with few."""
 
     giant: User
     large: User
@@ -58,19 +58,19 @@ class Accounts:
     truth: Truth = field(default_factory=Truth)
 
     def take_empty(self) -> User:
-        """Give an account without rows, to be deleted; each is given once."""
+        """Return an account without rows that is about to be deleted. Each is returned once."""
         user = self.empty.pop()
         self.truth.gone.add(user.pk)
         return user
 
     @property
     def left(self) -> int:
-        """How many rows must be left in blog_db and shop_db."""
+        """The number of rows that must remain in blog_db and shop_db."""
         total = sum(len(self.truth.rows[kind]) for kind in HOMES)
         return total - len(self.truth.doomed(self.truth.gone)) + len(self.truth.gone)
 
     def shares(self) -> Iterator[tuple[int, Share]]:
-        """Each account's key and how many rows it has; ROWS in all."""
+        """Yield each account's key and its number of rows. The total is ROWS."""
         yield self.giant.pk, GIANT
         yield self.large.pk, LARGE
         missing = ROWS - GIANT.rows - LARGE.rows - SMALL.rows * len(self.small)
@@ -80,12 +80,12 @@ class Accounts:
 
 
 def create_accounts() -> Accounts:
-    """Create the accounts; nobody can log in to them yet."""
+    """Create the accounts, with unusable passwords."""
     names = ["giant", "large", *(f"empty-{n}" for n in range(1, EMPTY_USERS + 1))]
     names += [f"small-{n}" for n in range(1, USERS - len(names) + 1)]
     locked = make_password(None)
     users = User.objects.bulk_create(
-        [User(username=name, password=locked) for name in names], batch_size=TICK
+        [User(username=name, password=locked) for name in names], batch_size=BATCH_SIZE
     )
     giant, large, *rest = users
     accounts = Accounts(
@@ -95,8 +95,8 @@ def create_accounts() -> Accounts:
     return accounts
 
 
-def load(accounts: Accounts, told: Callable[[str, int], None]) -> None:
-    """Fill blog_db and shop_db; `told` hears how many rows of each database are in."""
+def load(accounts: Accounts, progress: Callable[[str, int], None]) -> None:
+    """Fill blog_db and shop_db; `progress` gets the number of rows loaded per database."""
     shares = list(accounts.shares())
     accounts.truth.rows |= {
         "post": {row[0]: row for row in _posts(shares)},
@@ -107,12 +107,12 @@ def load(accounts: Accounts, told: Callable[[str, int], None]) -> None:
     for kind, database in HOMES.items():
         of_kind = accounts.truth.rows[kind]
         for number in rows.copy(kind, of_kind.values()):
-            told(database, before[database] + number)
+            progress(database, before[database] + number)
         before[database] += len(of_kind)
 
 
 def totals(accounts: Accounts) -> dict[str, int]:
-    """How many rows `load` puts into each database."""
+    """Return the number of rows that `load` inserts into each database."""
     shares = [share for _, share in accounts.shares()]
     return {
         "blog_db": sum(share.posts + share.comments for share in shares),
@@ -128,7 +128,10 @@ def _posts(shares: Sequence[tuple[int, Share]]) -> Iterator[Row]:
 
 
 def _comments(shares: Sequence[tuple[int, Share]]) -> Iterator[Row]:
-    """Comments under own posts; of those with few rows, every other under the next one's post."""
+    """Yield the comments, each on a post of its author.
+
+    For small accounts, every second comment is on a post of the next account.
+    """
     first_post, keys, last = _first_posts(shares), count(1), len(shares) - 1
     for position, (author, share) in enumerate(shares):
         few = share.posts == SMALL.posts
@@ -139,7 +142,7 @@ def _comments(shares: Sequence[tuple[int, Share]]) -> Iterator[Row]:
 
 
 def _first_posts(shares: Sequence[tuple[int, Share]]) -> list[int]:
-    """Key of the first post of each account, in the order of `shares`."""
+    """Return the key of each account's first post, in the order of `shares`."""
     first, keys = 1, []
     for _, share in shares:
         keys.append(first)

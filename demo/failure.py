@@ -1,19 +1,19 @@
-"""Why the demo cannot go on; each message is a sentence for its reader."""
+"""Errors that end the demo. Their messages are shown to the user."""
 
 from __future__ import annotations
 
 
 class DemoFailure(RuntimeError):
-    """Base of the failures below; do not raise it directly."""
+    """Base class of the errors below."""
 
 
 class TookTooLong(DemoFailure):
-    """What was awaited did not happen in time; has the last log lines of who should do it."""
+    """A wait timed out. The message has the last log lines of the responsible processes."""
 
 
 class UnexpectedAnswer(DemoFailure):
-    """A page answered with another status than it should."""
+    """A response had an unexpected status."""
 
 
 class NotEmpty(DemoFailure):
-    """The databases hold accounts already; the demo fills empty ones only."""
+    """The databases already have accounts. The demo needs empty ones."""

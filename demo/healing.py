@@ -1,4 +1,4 @@
-"""Accounts that vanish by raw SQL, the scan that finds what they left, and the brake."""
+"""Accounts deleted by raw SQL, the scan and repair of their rows, and the brake."""
 
 from __future__ import annotations
 
@@ -23,38 +23,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from subprocess import CompletedProcess
 
-STRANGER = "stranger"
+OTHER_DATABASE = "other_database"
 
 
-def vanish(keys: Sequence[int]) -> None:
-    """Delete accounts as somebody at a SQL prompt does: no signal is sent, nothing is recorded."""
+def delete_by_sql(keys: Sequence[int]) -> None:
+    """Delete accounts at the SQL level: Django sends no signal, and nothing is recorded."""
     with connections["default"].cursor() as cursor:
         cursor.execute("DELETE FROM auth_user WHERE id = ANY(%s)", [list(keys)])
 
 
-def ask(*arguments: str) -> dict[str, Any]:
-    """Run `manage.py integrity … --json` here; gives its document."""
+def run_integrity(*arguments: str) -> dict[str, Any]:
+    """Run `manage.py integrity … --json` in this process; return its document.
+
+    Raises DemoFailure if the command prints none.
+    """
     out = io.StringIO()
     try:
         call_command("integrity", *arguments, "--json", stdout=out, stderr=io.StringIO())
-    except SystemExit as end:
+    except SystemExit as error:
         if not out.getvalue():
-            raise DemoFailure(f"integrity {' '.join(arguments)} ended with {end.code}") from end
+            raise DemoFailure(f"integrity {' '.join(arguments)} ended with {error.code}") from error
     document: dict[str, Any] = json.loads(out.getvalue())
     return document
 
 
-def wait_for_second_look(since: float, seconds: float) -> None:
-    """Until so many seconds have passed since the first look."""
+def wait_until_old(since: float, seconds: float) -> None:
+    """Wait until `seconds` have passed since the monotonic time `since`."""
     time.sleep(max(0.0, since + seconds - time.monotonic()))
 
 
 @contextmanager
 def wrong_parents() -> Iterator[dict[str, str]]:
-    """An environment in which `default` is another, empty database; it is dropped afterwards."""
+    """Yield an environment in which `default` is another, empty database; drop it afterwards."""
     url = os.environ[VARIABLES["default"]]
     name = str(connections["default"].settings_dict["NAME"])
-    environment = {**os.environ, VARIABLES["default"]: f"{url.rpartition('/')[0]}/{STRANGER}"}
+    environment = {**os.environ, VARIABLES["default"]: f"{url.rpartition('/')[0]}/{OTHER_DATABASE}"}
     try:
         _run(url, name, "CREATE DATABASE {}")
         _manage(environment, "migrate", "--verbosity", "0")
@@ -64,7 +67,7 @@ def wrong_parents() -> Iterator[dict[str, str]]:
 
 
 def scan_with(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    """Scan blog_db for the parents of that environment; gives exit code and document."""
+    """Scan blog_db in this environment; return the exit code and the document."""
     done = _manage(environment, "integrity", "scan", "--database", "blog_db", "--json")
     return done.returncode, json.loads(done.stdout)
 
@@ -75,4 +78,4 @@ def _manage(environment: dict[str, str], *arguments: str) -> CompletedProcess[st
 
 def _run(url: str, name: str, statement: str) -> None:
     with psycopg.connect(url, dbname=name, autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(sql.Identifier(STRANGER)))
+        connection.execute(sql.SQL(statement).format(sql.Identifier(OTHER_DATABASE)))

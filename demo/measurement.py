@@ -1,10 +1,10 @@
-"""How long the request that deletes an account takes: 100,000 rows against none.
+"""Measure the request that deletes an account: with 100,000 rows and with none.
 
-Note [One giant, deleted again and again]: twenty accounts of 100,000 rows each would be another
-demo. Here no worker runs yet, so the rows stay, and after each request the giant's account is put
-back under the same key. Every request deletes an account that 100,000 rows refer to, each next to
-one of an empty account, in turn first and second. When the workers start, they find the account
-alive and end those deletions as kept, without touching a row; the real one comes after that.
+Note [The large account is deleted repeatedly]: loading twenty accounts with 100,000 rows each would
+take too long. No worker runs yet, so the rows stay, and the account is inserted again under the
+same key after each request. Each request is paired with one for an empty account; the two take
+turns in going first. When the workers start, the account exists, so they keep its rows and end
+those deletions as kept. The account is really deleted afterwards.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PAGE = "/account/delete/"
 WARM_UP, PAIRS = 2, 20
 
 
-def measure(address: str, accounts: Accounts, told: Callable[[int], None]) -> dict[str, Any]:
-    """Time a request for the giant beside one for an empty account; the first pairs warm up."""
+def measure(address: str, accounts: Accounts, progress: Callable[[int], None]) -> dict[str, Any]:
+    """Time requests for the large account and for empty ones. The first pairs are a warm-up."""
     giant, taken = accounts.giant, {"giant": list[float](), "empty": list[float]()}
     for number in range(WARM_UP + PAIRS):
         empty = accounts.take_empty()
@@ -38,7 +38,7 @@ def measure(address: str, accounts: Accounts, told: Callable[[int], None]) -> di
         for name in sorted(pair, reverse=bool(number % 2)):
             taken[name].append(delete(address, pair[name]))
         giant.save(force_insert=True)
-        told(number + 1)
+        progress(number + 1)
     measured = {name: values[WARM_UP:] for name, values in taken.items()}
     median = {name: statistics.median(values) for name, values in measured.items()}
     return {
@@ -50,14 +50,14 @@ def measure(address: str, accounts: Accounts, told: Callable[[int], None]) -> di
 
 
 def delete(address: str, user: User) -> float:
-    """Delete the account through its page; gives the milliseconds of the request that does it."""
+    """Delete the account through its page; return the milliseconds of the POST request."""
     browser = logged_in(address, user)
     browser.get(PAGE)
     return browser.submit(PAGE, {}).milliseconds
 
 
 def logged_in(address: str, user: User) -> Browser:
-    """A browser with a session of that account, made directly: checking a password is slow."""
+    """Return a browser with a session of the account. It skips the slow password check."""
     session = import_module(settings.SESSION_ENGINE).SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]

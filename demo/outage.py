@@ -1,4 +1,4 @@
-"""A database that refuses connections for a while, as far as its clients can tell."""
+"""Make a database refuse connections for a while."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def refusing(alias: str, superuser: str | None = None) -> Iterator[None]:
-    """Make the database of `alias` end its connections and refuse new ones, for the block.
+    """Make the database of `alias` end its connections and refuse new ones during the block.
 
-    Ending the sessions of others takes a `superuser`: its URL, or else the environment's.
+    `superuser` is the URL of a superuser, which may end other roles' sessions. The default is the
+    URL of the environment.
     """
     url = superuser or os.environ[VARIABLES[alias]]
     connections[alias].close()
@@ -33,14 +34,14 @@ def refusing(alias: str, superuser: str | None = None) -> Iterator[None]:
 
 def _allow(alias: str, url: str, *, allowed: bool) -> None:
     name = str(connections[alias].settings_dict["NAME"])
-    # Works on a server of somebody else, too, where stopping it is not ours to do.
-    with psycopg.connect(url, dbname="postgres", autocommit=True) as other:
-        other.execute(
+    # This also works on servers that the demo did not start and must not stop.
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as session:
+        session.execute(
             sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
                 sql.Identifier(name), sql.SQL("true" if allowed else "false")
             )
         )
         if not allowed:
-            other.execute(
+            session.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
             )

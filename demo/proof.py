@@ -1,4 +1,4 @@
-"""What the databases hold, against the truth kept while loading."""
+"""Compare the databases with the expected rows, and check the processes."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ TASKS = {"integrity.dispatch", "integrity.cascade"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One claim, whether it held, and the figure that says so."""
+    """A claim, whether it is true, and a number that shows it."""
 
     claim: str
     held: bool
     figure: int | float | None = None
 
     def document(self) -> dict[str, Any]:
-        """The proof as JSON takes it."""
+        """Return the proof for JSON."""
         return asdict(self)
 
 
 def remaining(keys: Iterable[int]) -> dict[str, int]:
-    """How many rows of those accounts each child database still has."""
+    """Return how many rows of these accounts each child database still has."""
     wanted = list(keys)
     posts = Post.objects.filter(author_id__in=wanted).count()
     comments = Comment.objects.filter(author_id__in=wanted).count()
@@ -58,12 +58,12 @@ def remaining(keys: Iterable[int]) -> dict[str, int]:
 
 
 def backlogs() -> dict[str, report.DatabaseRow]:
-    """The product's own word on how far each child database is behind."""
+    """Return the status of each child database, by alias."""
     return {row["database"]: row for row in report.status()["databases"]}
 
 
 def stored() -> Rows:
-    """Read every row that is there, but for the admin's account."""
+    """Return all rows, except the admin's account."""
     actual = rows.stored()
     for key in User.objects.filter(is_superuser=True).values_list("pk", flat=True):
         del actual["user"][key]
@@ -71,7 +71,7 @@ def stored() -> Rows:
 
 
 def of_rows(truth: Truth, actual: Rows) -> list[Proof]:
-    """Zero rows of the deleted, every row of the living."""
+    """Check that deleted accounts have no rows, and that all other rows still exist."""
     wrong = [*truth.differences(actual), *orphans(actual)]
     accounts_wrong = any(row.kind == "user" for row in wrong)
     content_wrong = Counter(row.problem for row in wrong if row.kind != "user")
@@ -79,14 +79,14 @@ def of_rows(truth: Truth, actual: Rows) -> list[Proof]:
     lost = content_wrong[Problem.GONE]
     return [
         Proof(claim="no row of a deleted account is left", held=left == 0, figure=left),
-        Proof(claim="no row of a living account is lost", held=lost == 0, figure=lost),
+        Proof(claim="no row of an existing account is lost", held=lost == 0, figure=lost),
         Proof(
-            claim="each living account has exactly the rows it had",
+            claim="each existing account has exactly the rows it had",
             held=not content_wrong,
             figure=sum(len(actual[kind]) for kind in CHILDREN),
         ),
         Proof(
-            claim="every account that nobody deleted is there",
+            claim="every account that was not deleted exists",
             held=not accounts_wrong,
             figure=len(actual["user"]),
         ),
@@ -94,17 +94,17 @@ def of_rows(truth: Truth, actual: Rows) -> list[Proof]:
 
 
 def of_log() -> Proof:
-    """Nothing is left to do, and nothing was given up."""
+    """Check that no cascade is open or blocked."""
     open_ = sum(row["backlog"] for row in backlogs().values())
     return Proof(claim="every deletion is cascaded", held=open_ == 0, figure=open_)
 
 
 def tasks_seen(stage: Stage) -> list[dict[str, Any]]:
-    """What Flower shows of the tasks, and how often."""
+    """Return the tasks that Flower shows, with their number."""
     shown = (
         (task["name"], task["args"] or "()", task["kwargs"] or "{}")
         for task in stage.flower_tasks()
-        if task["name"]  # it has none where Flower came after the beginning
+        if task["name"]  # it has no name if Flower missed the event that it was sent
     )
     return [
         {"name": name, "args": args, "kwargs": kwargs, "times": times}
@@ -113,50 +113,53 @@ def tasks_seen(stage: Stage) -> list[dict[str, Any]]:
 
 
 def of_tasks(seen: Iterable[dict[str, Any]]) -> Proof:
-    """Flower saw both kinds of tasks, and no argument but aliases."""
+    """Check that Flower shows both tasks, and only aliases as arguments."""
     shown = list(seen)
     harmless = all(_only_aliases(task["args"]) and _only_aliases(task["kwargs"]) for task in shown)
     return Proof(
-        claim="Flower shows the tasks, and aliases as their only arguments",
+        claim="Flower shows the tasks, and only aliases as arguments",
         held=harmless and {task["name"] for task in shown} >= TASKS,
         figure=sum(task["times"] for task in shown),
     )
 
 
 def _only_aliases(text: str) -> bool:
-    """Whether the printed arguments are aliases of this project's databases, or none at all."""
+    """Return whether the printed arguments are only aliases of the project's databases."""
     values = ast.literal_eval(text)
     given = values.values() if isinstance(values, dict) else values
     return set(given) <= set(settings.DATABASES)
 
 
 def of_machines(stage: Stage) -> list[Proof]:
-    """What a probe, a scraper and a doctor see: all is well, and every queue has its worker."""
-    checks = [each for each in doctor.examine(celery.ask_broker()) if each.kind != "scan"]
+    """Check `integrity doctor`, the health check and the metrics."""
+    checks = [check for check in doctor.examine(celery.ask_broker()) if check.kind != "scan"]
     return [
         Proof(
-            claim="the doctor finds every database, process and queue",
-            held=all(each.ok for each in checks),
+            claim="integrity doctor finds every database, process and queue",
+            held=all(check.ok for check in checks),
             figure=len(checks),
         ),
-        Proof(claim="/integrity/healthz and /integrity/metrics answer", held=_answers(stage)),
+        Proof(claim="/integrity/healthz and /integrity/metrics respond", held=_answers(stage)),
     ]
 
 
 def _answers(stage: Stage) -> bool:
-    machine = Browser(stage.web_address)
+    browser = Browser(stage.web_address)
     try:
-        machine.get("/integrity/healthz")
-        return "integrity_cascade_backlog" in machine.get("/integrity/metrics").body
+        browser.get("/integrity/healthz")
+        return "integrity_cascade_backlog" in browser.get("/integrity/metrics").body
     except UnexpectedAnswer:
         return False
 
 
 def of_passwords(stage: Stage) -> list[Proof]:
-    """Flower and the broker turn away who has no password; a broker without one is not ours."""
-    proofs = [Proof(claim="Flower wants its password", held=_flower_refuses(stage))]
+    """Check that Flower and the broker require a password.
+
+    A broker URL without a password is not the demo's own broker, and is not checked.
+    """
+    proofs = [Proof(claim="Flower requires a password", held=_flower_refuses(stage))]
     if urlsplit(settings.CELERY_BROKER_URL).password:
-        proofs.append(Proof(claim="the broker wants its password", held=_broker_refuses()))
+        proofs.append(Proof(claim="the broker requires a password", held=_broker_refuses()))
     return proofs
 
 
@@ -171,11 +174,11 @@ def _flower_refuses(stage: Stage) -> bool:
 
 def _broker_refuses() -> bool:
     known = urlsplit(settings.CELERY_BROKER_URL)
-    stranger = redis.Redis(host=known.hostname or "", port=known.port or 6379)
+    anonymous = redis.Redis(host=known.hostname or "", port=known.port or 6379)
     try:
-        stranger.ping()
+        anonymous.ping()
     except redis.AuthenticationError:
         return True
     finally:
-        stranger.close()
+        anonymous.close()
     return False

@@ -1,4 +1,4 @@
-"""What the reader sees, all on standard error: sentences, bars and tables."""
+"""Print sentences, progress bars and tables on standard error."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def heading(text: str) -> None:
-    """Begin a step."""
+    """Print the heading of a step."""
     console.print(f"\n[bold cyan]{text}[/]")
 
 
 def say(text: str) -> None:
-    """Print one sentence or two."""
+    """Print a sentence or two."""
     console.print(text)
 
 
 def failure(text: str) -> None:
-    """Print why the demo cannot go on."""
+    """Print why the demo ends."""
     console.print(text, style="bold red", markup=False)
 
 
 def verdict(text: str, *, held: bool) -> None:
-    """Print one proof and whether it held."""
+    """Print a claim and whether it is true."""
     console.print(f"[bold green]✔[/] {text}" if held else f"[bold red]✘ {text}[/]")
 
 
 @contextmanager
 def bars(unit: str, totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar for each name; gives the function that sets how much of it is done."""
+    """Show a progress bar for each name. Yield a function that sets its progress."""
     progress = Progress(
         TextColumn("  {task.description:<10}"),
         BarColumn(bar_width=36),
@@ -52,7 +52,7 @@ def bars(unit: str, totals: Mapping[str, int]) -> Iterator[Callable[[str, int], 
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Show rows; numbers to the right, with thousands separators."""
+    """Print a table; numbers are right-aligned, with thousands separators."""
     lines = [list(row) for row in rows]
     shown = Table(pad_edge=True, header_style="bold")
     for position, name in enumerate(columns):

@@ -1,7 +1,6 @@
-"""Web, a worker for each queue, beat and Flower: started as children, watched, asked.
+"""Start web, a worker for each queue, beat and Flower as child processes, and query them.
 
-Guarantees: every wait is bounded, and a child that ends before its time ends the wait, with
-the last lines of its log.
+Every wait has a time limit. It also ends, with the last log lines, if a child ends by itself.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ ADMIN = "admin"
 
 @dataclass
 class Stage:
-    """The project's processes on this machine; nothing runs before it is started.
+    """The project's processes on this machine.
 
-    `password` is the one of the admin, in the site and in Flower. `superusers` are the servers'
-    own URLs by alias, to stop a server with; none where the servers are somebody else's.
+    `password` is the admin's, for the site and for Flower. `superusers` has a superuser's URL by
+    alias, to make a database refuse connections; it is empty if the demo did not start the servers.
     """
 
     directory: Path
@@ -47,7 +46,7 @@ class Stage:
     children: dict[str, Process] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        """Return what the settings and the children need beside the servers' URLs."""
+        """Return the environment of the children, without the servers' URLs."""
         return project.environment(self.directory) | {
             "ALLOWED_HOSTS": f"{LOOPBACK},localhost",
             "DEBUG": "false",
@@ -56,16 +55,16 @@ class Stage:
         }
 
     def start_web(self) -> None:
-        """Start the web server and wait until it shows the landing page."""
+        """Start the web server and wait until it serves the landing page."""
         address = self.web_address.removeprefix("http://")
-        # Its control socket would be in the home folder, for one web server of the machine.
+        # The control socket is in the home folder; only one server per machine can use it.
         options = ["--workers=2", "--threads=4", "--no-control-socket"]
         web = environment.as_role(environment.WEB)
         self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options, env=web)
         self.until("the landing page", lambda: _answers(self.web_address), blame=["web"])
 
     def start_workers(self) -> None:
-        """Start a worker for each queue, and beat; wait until every worker answers a ping."""
+        """Start a worker for each queue, and beat. Wait until every worker answers a ping."""
         nodes = {CONTROL: CONTROL, **_queues()}
         worker = environment.as_role(environment.WORKER)
         for name, queue in nodes.items():
@@ -82,14 +81,14 @@ class Stage:
         self.until(what, lambda: name in project.answering(0.5), blame=[f"worker-{name}"])
 
     def start_flower(self) -> None:
-        """Start Flower; workers that start after it would stay unknown to its pages."""
+        """Start Flower. Call it after `start_workers`: Flower does not show later workers."""
         port = self.flower_address.rpartition(":")[2]
         options = {
-            # It asks the broker, and no database.
+            # It needs the broker, but no database.
             **environment.as_role(environment.WORKER, {**os.environ, **environment.NO_DATABASES}),
             "FLOWER_BASIC_AUTH": f"{ADMIN}:{self.password}",
             "FLOWER_READ_ONLY": "true",
-            # Arguments too: they are aliases, and worth seeing.
+            # Show arguments, too: they are only aliases.
             "FLOWER_TASKS_COLUMNS": "name,args,state,received,started,runtime,worker",
             "FLOWER_MAX_TASKS": "10000",
         }
@@ -101,45 +100,46 @@ class Stage:
         return len(self._flower("/api/workers?refresh=1")) == len(_queues()) + 1
 
     def flower_tasks(self) -> list[dict[str, Any]]:
-        """Return the tasks that Flower has seen, as its own interface tells them."""
+        """Return the tasks that Flower has seen, from its API."""
         return list(self._flower("/api/tasks?limit=10000").values())
 
     def _flower(self, path: str) -> dict[str, Any]:
         with suppress(OSError, ValueError):
             browser = Browser(self.flower_address, login=(ADMIN, self.password))
-            found: dict[str, Any] = json.loads(browser.get(path).body)
-            return found
+            document: dict[str, Any] = json.loads(browser.get(path).body)
+            return document
         return {}
 
     def until(
         self,
         what: str,
-        question: Callable[[], bool],
+        condition: Callable[[], bool],
         *,
         blame: Sequence[str],
         seconds: float = 60,
         pause: float = 0.05,
     ) -> None:
-        """Wait until the answer is yes; `blame` are the children who should bring it about.
+        """Wait until `condition()` is true, at most `seconds`.
 
-        Raises TookTooLong, or ProcessError when any child has ended.
+        `blame` names the children whose logs an error shows. `pause` is in seconds.
+        Raises TookTooLong, or ProcessError if a child has ended.
         """
 
-        def asked() -> bool:
+        def is_met() -> bool:
             self.check()
-            return question()
+            return condition()
 
-        if not eventually(asked, timeout=seconds, pause=pause):
+        if not eventually(is_met, timeout=seconds, pause=pause):
             tails = "".join(f"\n{name}:\n{self.children[name].tail(10)}" for name in blame)
-            raise TookTooLong(f"waited {seconds:g} s for {what}. The last lines of …{tails}")
+            raise TookTooLong(f"waited {seconds:g} s for {what}. Last log lines:{tails}")
 
     def check(self) -> None:
-        """Raise ProcessError, with the end of its log, when a child has ended by itself."""
+        """Raise ProcessError with the last log lines if a child has ended."""
         for child in self.children.values():
             child.check()
 
     def stop(self) -> None:
-        """Stop all children, in any state."""
+        """Stop all children."""
         stop_all(self.children.values())
 
     def _start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
@@ -154,7 +154,7 @@ def _queues() -> dict[str, str]:
 
 
 def _may_fork() -> bool:
-    """Whether Celery's usual pool can work: it wants semaphores, hence shared memory."""
+    """Return whether Celery's default pool works. It needs semaphores, so shared memory."""
     try:
         multiprocessing.Semaphore()
     except OSError:

@@ -1,4 +1,4 @@
-"""The steps, in the order in which they are told. Each gives its figures."""
+"""The steps of the demo, in order. Each adds its figures to the story."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     from .data import Accounts
     from .stage import Stage
 
-#: Times as long as without rows: less is a busy machine; to touch the rows would take hundreds.
+#: The allowed ratio to a request without rows. Deleting the rows would take hundreds of times.
 LIMIT = 2
-BESIDE = 3
+EMPTY_DELETIONS = 3
 ADMIN_ACTION_USERS = 500
 OUTAGE_USERS = 50
-VANISHED_USERS = 50
-BRAKE = 6
+SQL_DELETED_USERS = 50
+BRAKE_EXIT_CODE = 6
 MODEL = "auth.User"
 WORKERS = ("worker-integrity", "worker-blog_db", "worker-shop_db", "beat")
 
 
 @dataclass
 class Story:
-    """What has been told so far: figures by step, and proofs."""
+    """The results so far: figures by step, and proofs."""
 
     stage: Stage
     figures: dict[str, Any] = field(default_factory=dict)
     proofs: list[Proof] = field(default_factory=list)
 
     def prove(self, *proofs: Proof) -> None:
-        """Keep proofs and show them."""
-        for each in proofs:
-            figure = "" if each.figure is None else f": {each.figure:,}"
-            screen.verdict(each.claim + figure, held=each.held)
-            self.proofs.append(each)
+        """Add proofs and print them."""
+        for item in proofs:
+            figure = "" if item.figure is None else f": {item.figure:,}"
+            screen.verdict(item.claim + figure, held=item.held)
+            self.proofs.append(item)
 
     def show_addresses(self) -> None:
-        """Tell where to look, and how to get in."""
+        """Print the addresses and logins."""
         web, flower = self.stage.web_address, self.stage.flower_address
         login = f"{ADMIN} / {self.stage.password}"
         screen.table(
@@ -72,17 +72,17 @@ class Story:
 
 
 def tell(story: Story) -> None:
-    """Tell all of it."""
+    """Run all steps."""
     accounts = prepare(story)
     measure_request(story, accounts)
     start_the_rest(story, accounts)
-    looked = find_orphans(story, accounts)
+    scanned_at = find_orphans(story, accounts)
     delete_giant(story, accounts)
     delete_in_admin(story, accounts)
     survive_outage(story, accounts)
     survive_kill(story, accounts)
-    heal(story, looked)
-    refuse_strangers(story)
+    heal(story, scanned_at)
+    refuse_wrong_database(story)
     conclude(story, accounts)
 
 
@@ -90,17 +90,19 @@ def prepare(story: Story) -> Accounts:
     """Migrate the databases and load the data."""
     screen.heading("Setting up")
     started = time.monotonic()
-    with screen.bars("migrated", dict.fromkeys(connections, 1)) as told:
+    with screen.bars("migrated", dict.fromkeys(connections, 1)) as progress:
         for alias in connections:
             call_command("migrate", database=alias, verbosity=0, interactive=False)
-            told(alias, 1)
+            progress(alias, 1)
     tables.grant()
     if User.objects.exists():
-        raise NotEmpty("the databases named by DATABASE_URL… are in use: give the demo empty ones")
+        raise NotEmpty(
+            "the databases in DATABASE_URL… already have accounts: the demo needs empty ones"
+        )
     accounts = data.create_accounts()
     User.objects.create_superuser(ADMIN, password=story.stage.password)
-    with screen.bars("rows", data.totals(accounts)) as told:
-        data.load(accounts, told)
+    with screen.bars("rows", data.totals(accounts)) as progress:
+        data.load(accounts, progress)
     seconds = round(time.monotonic() - started, 1)
     story.figures["load"] = {"users": data.USERS, "rows": accounts.left, "seconds": seconds}
     screen.say(
@@ -111,13 +113,13 @@ def prepare(story: Story) -> Accounts:
 
 
 def measure_request(story: Story, accounts: Accounts) -> None:
-    """Time the request before any worker runs."""
+    """Time the request, before any worker runs."""
     screen.heading("How long does the request take?")
     story.stage.start_web()
     address = story.stage.web_address
     total = measurement.WARM_UP + measurement.PAIRS
-    with screen.bars("pairs of requests", {"web": total}) as told:
-        figures = measurement.measure(address, accounts, lambda number: told("web", number))
+    with screen.bars("pairs of requests", {"web": total}) as progress:
+        figures = measurement.measure(address, accounts, lambda number: progress("web", number))
     story.figures["request"] = figures | {"limit": LIMIT}
     screen.say(
         f"Deleting the account with {data.GIANT.rows:,} rows takes"
@@ -129,29 +131,27 @@ def measure_request(story: Story, accounts: Accounts) -> None:
 
 
 def start_the_rest(story: Story, accounts: Accounts) -> None:
-    """Start the workers, beat and Flower; the measured deletions of the giant are kept."""
+    """Start the workers, beat and Flower. They keep the rows of the re-created account."""
     stage, giant = story.stage, accounts.giant
     screen.heading("Starting the workers, beat and Flower")
     stage.start_workers()
     stage.start_flower()
     story.show_addresses()
-    _until_idle(stage, "the measured deletions to be settled")
-    states = [each["deletion"]["state"] for each in report.receipts(MODEL, str(giant.pk))]
+    _until_idle(stage, "the measured deletions to be finished")
+    states = [receipt["deletion"]["state"] for receipt in report.receipts(MODEL, str(giant.pk))]
     left = sum(proof.remaining([giant.pk]).values())
     story.figures["kept"] = {"deletions": states.count("kept"), "rows_left": left}
-    actions.acknowledge(None, actor="demo", reason="the account lives again", using="default")
+    actions.acknowledge(None, actor="demo", reason="the account exists again", using="default")
     screen.say(
-        f"The big account is back under its old key, so its {len(states)} measured deletions are"
-        " kept: they touch no row."
+        f"The large account exists again under its old key. Its {len(states)} measured deletions"
+        " end as kept, and no row is deleted."
     )
     held = set(states) == {"kept"} and left == data.GIANT.rows
-    story.prove(
-        Proof(claim="no row of the account that lives again is gone", held=held, figure=left)
-    )
+    story.prove(Proof(claim="no row of the re-created account is deleted", held=held, figure=left))
 
 
 def delete_giant(story: Story, accounts: Accounts) -> None:
-    """Step 1: one click on "delete my account"."""
+    """Step 1: delete an account with the button "Delete my account"."""
     screen.heading(f"1. An account with {data.GIANT.rows:,} rows deletes itself")
     giant, address = accounts.giant, story.stage.web_address
     giant.set_password(story.stage.password)
@@ -159,33 +159,36 @@ def delete_giant(story: Story, accounts: Accounts) -> None:
     browser = Browser(address)
     browser.log_in("/login/", name=giant.username, password=story.stage.password)
     browser.get(measurement.PAGE)
-    beside = median(measurement.delete(address, accounts.take_empty()) for _ in range(BESIDE))
-    _until_idle(story.stage, "the deletions of empty accounts to be settled")
+    empty_milliseconds = median(
+        measurement.delete(address, accounts.take_empty()) for _ in range(EMPTY_DELETIONS)
+    )
+    _until_idle(story.stage, "the deletions of empty accounts to be finished")
     watch = _Watch.of(story.stage, [giant])
     milliseconds = browser.submit(measurement.PAGE, {}).milliseconds
     accounts.truth.gone.update([giant.pk])
     screen.say(
-        f"Its request took {milliseconds:,.1f} ms; those of {BESIDE} accounts without content,"
-        f" just before, {beside:,.1f} ms (median). Now the rows follow:"
+        f"The request took {milliseconds:,.1f} ms; requests for {EMPTY_DELETIONS} accounts"
+        f" without content, just before, took {empty_milliseconds:,.1f} ms (median)."
+        " Workers now delete the rows:"
     )
     watch.until_gone()
     receipt = report.receipts(MODEL, str(giant.pk))[0]
     seconds = _show(receipt)
     story.figures["giant"] = {
         "request_milliseconds": round(milliseconds, 2),
-        "empty_request_milliseconds": round(beside, 2),
+        "empty_request_milliseconds": round(empty_milliseconds, 2),
         "seconds": seconds,
         "receipt": receipt,
     }
-    removed = sum(sum(each["rows"].values()) for each in receipt["cascades"])
-    claim = "the receipt accounts for every row of the account"
+    removed = sum(sum(cascade["rows"].values()) for cascade in receipt["cascades"])
+    claim = "the receipt counts every row of the account"
     story.prove(Proof(claim=claim, held=removed == data.GIANT.rows, figure=removed))
 
 
 def delete_in_admin(story: Story, accounts: Accounts) -> None:
-    """Step 2: one action of the admin deletes many."""
+    """Step 2: delete many accounts with one admin action."""
     screen.heading(f"2. An admin deletes {ADMIN_ACTION_USERS} accounts in one action")
-    # Every other one, so that their comments under posts of the living go, and the posts stay.
+    # Every second account. Their comments on other accounts' posts go, but those posts stay.
     users = accounts.small[: 2 * ADMIN_ACTION_USERS : 2]
     browser = Browser(story.stage.web_address)
     browser.log_in("/admin/login/", name=ADMIN, password=story.stage.password)
@@ -198,8 +201,8 @@ def delete_in_admin(story: Story, accounts: Accounts) -> None:
     own, rows = sum(watch.before.values()), accounts.left
     accounts.truth.gone.update(user.pk for user in users)
     screen.say(
-        f"The action took {milliseconds:,.0f} ms. Now {own:,} rows follow, and"
-        f" {rows - accounts.left - own:,} comments of others under their posts:"
+        f"The action took {milliseconds:,.0f} ms. Workers now delete {own:,} rows, and"
+        f" {rows - accounts.left - own:,} comments of others on their posts:"
     )
     seconds = watch.until_gone()
     story.figures["admin_action"] = {
@@ -212,7 +215,7 @@ def delete_in_admin(story: Story, accounts: Accounts) -> None:
 
 
 def survive_outage(story: Story, accounts: Accounts) -> None:
-    """Step 3: one database refuses connections while accounts are deleted."""
+    """Step 3: a database refuses connections while accounts are deleted."""
     screen.heading("3. blog_db refuses connections")
     first = 2 * ADMIN_ACTION_USERS
     users = accounts.small[first : first + OUTAGE_USERS]
@@ -221,17 +224,17 @@ def survive_outage(story: Story, accounts: Accounts) -> None:
     with refusing("blog_db", story.stage.superusers.get("blog_db")):
         User.objects.filter(pk__in=keys).delete()
         accounts.truth.gone.update(keys)
-        screen.say(f"{len(keys)} accounts are deleted meanwhile. shop_db does not mind:")
+        screen.say(f"{len(keys)} accounts are deleted meanwhile. shop_db is not affected:")
         blog, shop = _until_blog_waits(story.stage)
         screen.table(
-            ("database", "state", "behind", "reason"),
+            ("database", "state", "backlog", "reason"),
             (
                 (row["database"], row["state"], row["backlog"], row["reason"])
                 for row in (blog, shop)
             ),
         )
     watch.restart()
-    screen.say("blog_db is back and catches up:")
+    screen.say("blog_db accepts connections again and catches up:")
     seconds = watch.until_gone()["blog_db"]
     screen.say(f"It took {seconds:,.1f} s.")
     story.figures["outage"] = {
@@ -241,12 +244,12 @@ def survive_outage(story: Story, accounts: Accounts) -> None:
         "catch_up_seconds": seconds,
     }
     held = shop["backlog"] == 0 and blog["backlog"] == len(keys) and bool(blog["reason"])
-    claim = "deletions that waited for blog_db alone"
+    claim = "deletions waited only for blog_db"
     story.prove(Proof(claim=claim, held=held, figure=blog["backlog"]))
 
 
 def survive_kill(story: Story, accounts: Accounts) -> None:
-    """Step 4: a worker dies by SIGKILL in the middle of a cascade."""
+    """Step 4: kill a worker with SIGKILL in the middle of a cascade."""
     screen.heading("4. A worker is killed in the middle of a cascade")
     stage, large = story.stage, accounts.large
     key, worker = large.pk, stage.children["worker-blog_db"]
@@ -264,12 +267,12 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
     watch.restart()
     left = proof.remaining([key])["blog_db"]
     screen.say(
-        f"SIGKILL, with {left:,} of {total:,} rows left in blog_db. The supervisor starts the"
-        f" worker again; the claim of the dead one lapses after {current().lease_seconds:g} s:"
+        f"SIGKILL, with {left:,} of {total:,} rows left in blog_db. The supervisor restarts"
+        f" the worker; the killed worker's claim expires after {current().lease_seconds:g} s:"
     )
     worker.start()
     seconds = watch.until_gone()["blog_db"]
-    screen.say(f"The work was finished {seconds:,.1f} s after the kill.")
+    screen.say(f"The cascade was finished {seconds:,.1f} s after the kill.")
     story.figures["kill"] = {
         "rows": total,
         "rows_left": left,
@@ -281,73 +284,73 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
 
 
 def find_orphans(story: Story, accounts: Accounts) -> float:
-    """Accounts go by raw SQL, and a scan finds what they left; gives the time of its look."""
-    screen.heading(f"{VANISHED_USERS} accounts vanish by raw SQL: a scan finds their rows")
-    users = accounts.small[-VANISHED_USERS:]
+    """Delete accounts by raw SQL and scan for their rows; return the time of the scan."""
+    screen.heading(f"{SQL_DELETED_USERS} accounts are deleted by raw SQL: a scan finds their rows")
+    users = accounts.small[-SQL_DELETED_USERS:]
     keys = [user.pk for user in users]
     rows = sum(proof.remaining(keys).values())
-    healing.vanish(keys)
+    healing.delete_by_sql(keys)
     accounts.truth.gone.update(keys)
-    found = healing.ask("scan", "--full")["relations"]
-    looked = time.monotonic()
+    relations = healing.run_integrity("scan", "--full")["relations"]
+    scanned_at = time.monotonic()
     screen.table(
-        ("relation", "database", "rows seen", "keys seen", "keys without parent", "rows of them"),
+        ("relation", "database", "rows", "keys", "keys without parent", "orphaned rows"),
         (
             (
-                each["relation"],
-                each["database"],
-                each["rows_scanned"],
-                each["keys_scanned"],
-                each["suspects"],
-                each["orphans"],
+                row["relation"],
+                row["database"],
+                row["rows_scanned"],
+                row["keys_scanned"],
+                row["suspects"],
+                row["orphans"],
             )
-            for each in found
+            for row in relations
         ),
     )
-    effects = healing.ask("repair")["effects"]
-    screen.say("A dry run of the repair, which waits for a second look in a minute:")
+    effects = healing.run_integrity("repair")["effects"]
+    screen.say("A dry run of the repair, which starts after the grace period of a minute:")
     screen.table(
         ("relation", "policy", "rows"),
-        ((each["relation"], each["policy"], each["rows"]) for each in effects),
+        ((row["relation"], row["policy"], row["rows"]) for row in effects),
     )
-    orphans = sum(each["orphans"] for each in found)
-    story.figures["scan"] = {"relations": found, "dry_run": effects}
-    claim = "the scan counted every row of the vanished accounts, and no other"
+    orphans = sum(row["orphans"] for row in relations)
+    story.figures["scan"] = {"relations": relations, "dry_run": effects}
+    claim = "the scan found every row of the deleted accounts, and no other"
     story.prove(Proof(claim=claim, held=orphans == rows, figure=orphans))
-    covered = all(each["complete"] for each in found)
+    covered = all(row["complete"] for row in relations)
     left = sum(proof.remaining(keys).values())
-    story.prove(Proof(claim="it covered every relation", held=covered, figure=len(found)))
-    story.prove(Proof(claim="and it removed nothing", held=left == rows, figure=left))
-    return looked
+    story.prove(Proof(claim="the scan covered every relation", held=covered, figure=len(relations)))
+    story.prove(Proof(claim="the scan deleted nothing", held=left == rows, figure=left))
+    return scanned_at
 
 
-def heal(story: Story, looked: float) -> None:
-    """Step 5: the second look confirms what the scan suspected, and the rows go."""
-    screen.heading("5. The second look, and the repair")
-    healing.wait_for_second_look(looked, current().grace_seconds)
-    result = healing.ask("repair", "--apply")
-    _until_idle(story.stage, "the orphans to be gone")
-    again = healing.ask("scan", "--full")["relations"]
-    left = sum(each["orphans"] for each in again)
+def heal(story: Story, scanned_at: float) -> None:
+    """Step 5: repair. It checks the suspects again, and workers delete the confirmed ones."""
+    screen.heading("5. The repair checks the suspects again and deletes the orphans")
+    healing.wait_until_old(scanned_at, current().grace_seconds)
+    result = healing.run_integrity("repair", "--apply")
+    _until_idle(story.stage, "the orphans to be deleted")
+    again = healing.run_integrity("scan", "--full")["relations"]
+    left = sum(row["orphans"] for row in again)
     story.figures["repair"] = {**result, "orphans_left": left}
-    story.prove(Proof(claim="a scan finds no orphan any more", held=left == 0, figure=left))
+    story.prove(Proof(claim="another scan finds no orphans", held=left == 0, figure=left))
 
 
-def refuse_strangers(story: Story) -> None:
-    """Step 6: with `default` pointing to another database, nothing is scanned or touched."""
-    screen.heading("6. Somebody points `default` to another database")
+def refuse_wrong_database(story: Story) -> None:
+    """Step 6: if `default` is the wrong database, the scan refuses to run."""
+    screen.heading("6. `default` points to the wrong database")
     with healing.wrong_parents() as environment:
         code, document = healing.scan_with(environment)
     reason = document["relations"][0]["reason"]
     screen.say(f"The scan ends with exit code {code}: {reason}")
     story.figures["wrong_parents"] = {"exit_code": code, "reason": reason}
-    held = code == BRAKE and not any(each["keys_scanned"] for each in document["relations"])
-    story.prove(Proof(claim="it is refused", held=held, figure=code))
+    held = code == BRAKE_EXIT_CODE and not any(row["keys_scanned"] for row in document["relations"])
+    story.prove(Proof(claim="the scan is refused", held=held, figure=code))
 
 
 def conclude(story: Story, accounts: Accounts) -> None:
-    """Count everything, and ask Flower what it saw."""
-    screen.heading("What is left")
+    """Compare all rows with the expected ones, and check Flower and the other processes."""
+    screen.heading("Final checks")
     actual = proof.stored()
     story.prove(*proof.of_rows(accounts.truth, actual), proof.of_log())
     story.figures["flower_tasks"] = proof.tasks_seen(story.stage)
@@ -359,7 +362,7 @@ def conclude(story: Story, accounts: Accounts) -> None:
 
 @dataclass(kw_only=True)
 class _Watch:
-    """Follows the rows of deleted accounts; `before` is what each database had of them."""
+    """Counts the remaining rows of deleted accounts. `before` has the first count by database."""
 
     stage: Stage
     keys: Sequence[int]
@@ -368,29 +371,29 @@ class _Watch:
 
     @classmethod
     def of(cls, stage: Stage, users: Sequence[User]) -> _Watch:
-        """Count the rows of accounts that are about to be deleted."""
+        """Return a watch on accounts that are about to be deleted."""
         keys = [user.pk for user in users]
         before = proof.remaining(keys)
         return cls(stage=stage, keys=keys, before=before, started=time.monotonic())
 
     def restart(self) -> None:
-        """Count the seconds from now on."""
+        """Measure the seconds from now on."""
         self.started = time.monotonic()
 
     def until_gone(self) -> dict[str, float]:
-        """Show a bar for each database until it is done; gives the seconds that it took."""
+        """Show a progress bar for each database; return the seconds until each was done."""
         done: dict[str, float] = {}
-        with screen.bars("rows", self.before) as told:
+        with screen.bars("rows", self.before) as progress:
 
             def settled() -> bool:
                 left, rows = proof.remaining(self.keys), proof.backlogs()
                 for alias, total in self.before.items():
-                    told(alias, total - left[alias])
+                    progress(alias, total - left[alias])
                     if not left[alias] and not rows[alias]["backlog"]:
                         done.setdefault(alias, round(time.monotonic() - self.started, 2))
                 return len(done) == len(self.before)
 
-            self.stage.until("the rows to be gone", settled, blame=WORKERS)
+            self.stage.until("the rows to be deleted", settled, blame=WORKERS)
         return done
 
 
@@ -406,7 +409,7 @@ def _until_idle(stage: Stage, what: str) -> None:
 
 
 def _until_blog_waits(stage: Stage) -> tuple[report.DatabaseRow, report.DatabaseRow]:
-    """Wait until shop_db is done and blog_db is known to be away; gives both rows."""
+    """Wait until shop_db is done and blog_db has a reason for waiting; return both rows."""
 
     def settled() -> bool:
         rows = proof.backlogs()
@@ -418,19 +421,19 @@ def _until_blog_waits(stage: Stage) -> tuple[report.DatabaseRow, report.Database
 
 
 def _show(receipt: report.Receipt) -> dict[str, float]:
-    """Show a receipt; gives the seconds that each database took."""
+    """Print a receipt; return the seconds that each database took."""
     recorded = datetime.fromisoformat(receipt["deletion"]["recorded_at"])
     seconds = {
-        each["database"]: (datetime.fromisoformat(each["done_at"]) - recorded).total_seconds()
-        for each in receipt["cascades"]
+        cascade["database"]: (datetime.fromisoformat(cascade["done_at"]) - recorded).total_seconds()
+        for cascade in receipt["cascades"]
     }
     screen.say(f"The receipt of {MODEL} {receipt['deletion']['key']}:")
     screen.table(
         ("database", "relation", "rows", "done after (s)"),
         (
-            (each["database"], relation, number, seconds[each["database"]])
-            for each in receipt["cascades"]
-            for relation, number in each["rows"].items()
+            (cascade["database"], relation, number, seconds[cascade["database"]])
+            for cascade in receipt["cascades"]
+            for relation, number in cascade["rows"].items()
         ),
     )
     return seconds

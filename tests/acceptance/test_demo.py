@@ -29,7 +29,7 @@ def document(demo):
 
 
 def removed(receipt, database):
-    (cascade,) = (each for each in receipt["cascades"] if each["database"] == database)
+    (cascade,) = (item for item in receipt["cascades"] if item["database"] == database)
     return sum(cascade["rows"].values())
 
 
@@ -103,4 +103,4 @@ def test_flower_shows_the_tasks_with_aliases_only(document):
 @pytest.mark.parametrize("who", ["Flower", "the broker"])
 def test_who_has_no_password_is_turned_away(document, who):
     held = {proof["claim"]: proof["held"] for proof in document["proofs"]}
-    assert held[f"{who} wants its password"] is True
+    assert held[f"{who} requires a password"] is True
