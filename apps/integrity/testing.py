@@ -27,7 +27,7 @@ from .relations import plan, stored
 from .relations.generic import content_type_condition, with_content_type
 from .relations.keys import format_key, to_stored
 from .relations.policies import Policy
-from .scan import scan_pass
+from .scan.parents import missing_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -138,7 +138,7 @@ def _orphans(relation: Relation, database: str) -> str:
     for alias in (database, *relation.parent_databases):
         reach(alias)
     relation = with_content_type(relation)
-    keys = list(_absent(relation, database))
+    keys = list(_missing_keys(relation, database))
     if not keys:
         return ""
     held = [to_stored(relation.field, key) for key in keys]
@@ -152,14 +152,14 @@ def _orphans(relation: Relation, database: str) -> str:
     )
 
 
-def _absent(relation: Relation, database: str) -> Iterator[Any]:
+def _missing_keys(relation: Relation, database: str) -> Iterator[Any]:
     reader = backends.key_reader(
         relation.field, child=database, parent=relation.parent_databases[0]
     )
     after: str | None = None
     with reader.reading(database):
         while page := reader.ask(relation.field, after, STEP_KEYS, child=database)():
-            yield from scan_pass.absent(relation, reader, page)
+            yield from missing_keys(relation, reader, page)
             if page.end:
                 return
             after = page.last

@@ -29,7 +29,7 @@ WRITERS, GAP_SECONDS = 3, 0.15
 
 
 def interference(stage: Stage, tables: Tables) -> Result:
-    """Point reads of both tables: alone, and beside a gentle scan that never ends."""
+    """Point reads of both tables: alone, and beside a throttled scan that never ends."""
     seconds = 2.0 if stage.scale.quick else 4.0
     alone, beside = list[float](), list[float]()
     for number in range(stage.scale.rounds):

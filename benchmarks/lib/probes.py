@@ -153,7 +153,7 @@ def ticks(times: int) -> dict[str, Any]:
     from apps.integrity.queues import celery
 
     for database in relations.catalogue().child_databases:
-        found, _ = product.scan(database, seconds=math.inf, mode=product.Mode(gentle=True))
+        found, _ = product.scan(database, seconds=math.inf, mode=product.Mode(throttled=True))
         assert all(each.complete for each in found), found
     took, queries = [], []
     for _ in range(times):
@@ -174,7 +174,7 @@ def scans_for_ever() -> None:
 
     with override_settings(INTEGRITY={"scan_period_seconds": 0.001}):
         while True:
-            product.scan("blog_db", mode=product.Mode(gentle=True))
+            product.scan("blog_db", mode=product.Mode(throttled=True))
 
 
 @_probe

@@ -24,7 +24,7 @@ from apps.integrity.exceptions import FilteredRead
 from apps.integrity.log import suspects
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
-from apps.integrity.scan import brake, repair, scan_pass
+from apps.integrity.scan import brake, parents, repair
 from apps.shop.models import Order
 from tests import superuser
 from tests.kinds.lite.models import Author, Note
@@ -192,7 +192,7 @@ class TestHiddenParents:
         relation = relations.catalogue().relation(AUTHOR)
         keys = [str(each.pk) for each in users[:HIDDEN]]
         suspects.suspect(
-            relation, keys, scan_pass.fence_of(relation), database="blog_db", using="default"
+            relation, keys, parents.barriers_of(relation), database="blog_db", using="default"
         )
         with parents_hidden(), as_worker():
             (done,) = repair.repair([relation])

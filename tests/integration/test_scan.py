@@ -36,7 +36,7 @@ LEAF = "right.Leaf.owner"
 
 
 def run(database: str = "test_right", **options: Any) -> dict[str, scan.Scanned]:
-    mode = scan.Mode(full=options.pop("full", False), gentle=options.pop("gentle", False))
+    mode = scan.Mode(full=options.pop("full", False), throttled=options.pop("throttled", False))
     found, unreachable = scan.scan(database, mode=mode, **{"seconds": 60, **options})
     assert not unreachable
     return {each.relation: each for each in found}
@@ -60,7 +60,7 @@ def relation(label: str = LEAF) -> relations.Relation:
     return relations.catalogue().relation(label)
 
 
-def second_look(label: str = LEAF, **options: Any) -> repair.Repaired:
+def recheck(label: str = LEAF, **options: Any) -> repair.Repaired:
     (done,) = repair.repair([relation(label)], **options)
     return done
 
@@ -164,13 +164,13 @@ class TestPasses:
 
     def test_one_that_was_taken_over_saves_nothing_more(self, monkeypatch: Any) -> None:
         orphaned()
-        looked = scan_pass.Pass._look
+        looked = scan_pass.Pass._check
 
         def lose(one: Any, step: Any) -> None:
             looked(one, step)
             Scan.objects.update(claim=uuid.uuid4())
 
-        monkeypatch.setattr(scan_pass.Pass, "_look", lose)
+        monkeypatch.setattr(scan_pass.Pass, "_check", lose)
         assert run()[LEAF].reason == "another scan took it over"
         assert suspects() == []
 
@@ -195,7 +195,7 @@ class TestPasses:
             raise OperationalError("canceling statement due to statement timeout")
 
         with monkeypatch.context() as broken:
-            broken.setattr(scan_pass.Pass, "_look", fail)
+            broken.setattr(scan_pass.Pass, "_check", fail)
             assert run()[LEAF].reason == "OperationalError"
         row = Scan.objects.get(relation=LEAF)
         assert (row.step_keys, row.claim, row.cursor) == (200, None, None)
@@ -208,13 +208,13 @@ class TestPasses:
         assert run(full=True)[LEAF].keys_scanned == 3
 
     def test_only_what_is_due_is_scanned_in_a_tick(self, captured: Captured) -> None:
-        run(gentle=True)
+        run(throttled=True)
         with captured:
-            assert run(gentle=True) == {}
+            assert run(throttled=True) == {}
         logs = len(relations.catalogue().log_databases)
         assert sum(len(captured[alias]) for alias in connections) <= 5 * logs
         Scan.objects.update(covers_at="2020-01-01T00:00Z")
-        assert run(gentle=True)[LEAF].complete
+        assert run(throttled=True)[LEAF].complete
 
     def test_a_key_without_an_index_is_refused_with_the_reason(
         self, monkeypatch: pytest.MonkeyPatch
@@ -235,7 +235,7 @@ class TestPasses:
         assert row["age_seconds"] > 0
 
 
-class TestSecondLook:
+class TestRecheck:
     @pytest.fixture(autouse=True)
     def soon(self, tune: Tune) -> None:
         tune(grace_seconds=0.001)
@@ -248,7 +248,7 @@ class TestSecondLook:
     def test_a_confirmed_suspect_takes_the_path_of_every_deletion(self, converge: Converge) -> None:
         keys = orphaned()
         run()
-        assert len(second_look().confirmed) == 3
+        assert len(recheck().confirmed) == 3
         assert converge() == {LEAF: 6}
         assert Leaf.objects.count() == 0
         found = Deletion.objects.values_list("key", "source", "state")
@@ -258,7 +258,7 @@ class TestSecondLook:
         back, gone = orphaned(2)
         run()
         Owner.objects.create(pk=back)
-        done = second_look()
+        done = recheck()
         assert (len(done.confirmed), done.cancelled) == (1, 1)
         assert converge() == {LEAF: 2}
         assert set(Leaf.objects.values_list("owner_id", flat=True)) == {back}
@@ -268,10 +268,10 @@ class TestSecondLook:
         tune(grace_seconds=60)
         orphaned()
         run()
-        done = second_look()
+        done = recheck()
         assert (done.confirmed, done.waiting) == ([], 3)
 
-    def test_a_parent_of_a_transaction_that_was_open_at_the_first_look_is_waited_for(
+    def test_a_parent_of_a_transaction_that_was_open_at_the_scan_is_waited_for(
         self, converge: Converge
     ) -> None:
         other = connections["default"].copy()
@@ -282,11 +282,11 @@ class TestSecondLook:
                 key = cursor.fetchone()[0]
                 Leaf.objects.create(owner_id=key)
                 assert run()[LEAF].suspects == 1
-                assert second_look().waiting == 1
+                assert recheck().waiting == 1
             other.commit()
         finally:
             other.close()
-        done = second_look()
+        done = recheck()
         assert (done.confirmed, done.cancelled) == ([], 1)
         assert converge() == {}
         assert Leaf.objects.get().owner_id == key
@@ -295,29 +295,29 @@ class TestSecondLook:
         orphaned()
         run()
         assert not Owner.objects.exists()
-        done = second_look()
+        done = recheck()
         assert done.brake == "the parent's table is empty"
         assert converge() == {}
-        assert len(second_look(override="they are really gone").confirmed) == 3
+        assert len(recheck(override="they are really gone").confirmed) == 3
         assert Audit.objects.get().reason == "they are really gone"
 
     def test_an_absurd_share_repairs_nothing(self, tune: Tune, converge: Converge) -> None:
         tune(grace_seconds=0.001, brake_keys=2)
         orphaned(3)
         run()
-        assert "3 of 3 keys miss their parent, more than 1.0% and 2 keys" in second_look().brake
+        assert "3 of 3 keys miss their parent, more than 1.0% and 2 keys" in recheck().brake
         assert converge() == {}
         tune(grace_seconds=0.001, brake_keys=3)
-        assert second_look().brake == ""
+        assert recheck().brake == ""
         assert converge() == {LEAF: 6}
 
-    def test_two_looks_that_disagree_repair_nothing(self, tune: Tune) -> None:
+    def test_a_recheck_that_disagrees_repairs_nothing(self, tune: Tune) -> None:
         tune(grace_seconds=0.001, brake_keys=2, brake_share=1.0)
         keys = orphaned(4)
         run()
         Owner.objects.bulk_create(Owner(pk=key) for key in keys[:3])
-        done = second_look()
-        assert "the second look found 3 of 4 missing parents alive" in done.brake
+        done = recheck()
+        assert "the recheck found 3 of 4 missing parents alive" in done.brake
         assert (done.confirmed, done.waiting) == ([], 0)
 
 
@@ -358,7 +358,7 @@ class TestKinds:
             )
         seen = run(alias)[label]
         assert (seen.suspects, seen.orphans, seen.complete) == (1, 1, True)
-        assert len(second_look(label).confirmed) == 1
+        assert len(recheck(label).confirmed) == 1
         assert converge() == {label: 1}
         left = [getattr(each, found.field.attname) for each in found.child._base_manager.all()]
         kept = models.QuerySet(found.parent, using=home).get(pk=kept.pk)

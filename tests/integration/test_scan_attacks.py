@@ -23,6 +23,7 @@ from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.relations.keys import format_key
 from apps.integrity.scan import repair, scan_pass
+from apps.integrity.scan.parents import barriers_of
 from sandbox.processes import eventually
 from tests.kinds.hostile.models import FAMILIES, LONG
 from tests.kinds.left.models import (
@@ -75,7 +76,7 @@ def soon(tune: Tune, committed: None) -> None:
 
 def run(database: str = "test_right", **options: Any) -> dict[str, scan.Scanned]:
     """Scan what is in that database; what is seen of each relation."""
-    mode = scan.Mode(full=options.pop("full", False), gentle=options.pop("gentle", False))
+    mode = scan.Mode(full=options.pop("full", False), throttled=options.pop("throttled", False))
     found, unreachable = scan.scan(database, mode=mode, **{"seconds": 60, **options})
     assert not unreachable
     return {each.relation: each for each in found}
@@ -85,17 +86,17 @@ def relation(label: str = LEAF) -> relations.Relation:
     return relations.catalogue().relation(label)
 
 
-def second_look(label: str = LEAF, **options: Any) -> repair.Repaired:
+def recheck(label: str = LEAF, **options: Any) -> repair.Repaired:
     (done,) = repair.repair([relation(label)], **options)
     return done
 
 
-def second_looks(label: str = LEAF, **options: Any) -> repair.Repaired:
-    """Second looks until none waits: all that is open on the server holds a fence back."""
+def rechecks(label: str = LEAF, **options: Any) -> repair.Repaired:
+    """Recheck until none waits: each transaction open on the server holds the barrier back."""
     total = repair.Repaired(relation=label)
 
     def over() -> bool:
-        done = second_look(label, **options)
+        done = recheck(label, **options)
         total.confirmed += done.confirmed
         total.cancelled += done.cancelled
         total.waiting, total.brake = done.waiting, done.brake
@@ -128,10 +129,10 @@ def orphaned(number: int = 3) -> list[int]:
     return [each.pk for each in owners]
 
 
-def fence_of(alias: str) -> int:
+def barrier_of(alias: str) -> int:
     """What a suspect of now would wait for, with parents in that database."""
     one = dataclasses.replace(relation(), parent_databases=(alias,))
-    return scan_pass.fence_of(one)[alias].number
+    return barriers_of(one)[alias].number
 
 
 def keys_of_leaves() -> set[int]:
@@ -171,16 +172,18 @@ class TestInFlight:
             Leaf.objects.create(owner_id=key)
             for _ in range(2):
                 assert run()[LEAF].suspects == 1
-                assert (second_look().confirmed, second_look().waiting) == ([], 1)
+                assert (recheck().confirmed, recheck().waiting) == ([], 1)
             assert converge() == {}
             cursor.db.commit() if commit else cursor.db.rollback()
         run()
-        second_looks()
+        rechecks()
         assert converge() == ({} if commit else {LEAF: 1})
         assert keys_of_leaves() == ({key} if commit else set())
         assert suspects() == set()
 
-    def test_each_suspect_has_the_fence_of_its_own_sighting(self, converge: Converge) -> None:
+    def test_each_suspect_has_the_barrier_of_when_it_was_last_seen(
+        self, converge: Converge
+    ) -> None:
         gone = orphaned(1)
         run()
         with another_session("default") as cursor:
@@ -189,11 +192,11 @@ class TestInFlight:
             fences = list(Deletion.objects.order_by("pk").values_list("fence", flat=True))
             assert run()[LEAF].suspects == 2
             Deletion.objects.filter(key=str(*gone)).update(fence=fences[0])
-            assert eventually(lambda: len(second_look().confirmed) == 1, timeout=30)
+            assert eventually(lambda: len(recheck().confirmed) == 1, timeout=30)
             assert converge() == {LEAF: 1}
             assert keys_of_leaves() == {key} != set(gone)
             cursor.db.commit()
-        assert second_looks().cancelled == 1
+        assert rechecks().cancelled == 1
 
     def test_both_that_come_between_the_step_and_the_question_are_no_suspects(
         self, monkeypatch: pytest.MonkeyPatch
@@ -214,13 +217,13 @@ class TestInFlight:
     ) -> None:
         key = Owner.objects.latest("pk").pk + 1_000
         Leaf.objects.create(owner_id=key)
-        looked = scan_pass.Pass._look
+        looked = scan_pass.Pass._check
 
         def meanwhile(self: Any, step: Any) -> None:
             Owner.objects.get_or_create(pk=key)
             looked(self, step)
 
-        monkeypatch.setattr(scan_pass.Pass, "_look", meanwhile)
+        monkeypatch.setattr(scan_pass.Pass, "_check", meanwhile)
         assert run()[LEAF].suspects == 0
         assert suspects() == set()
 
@@ -230,7 +233,7 @@ class TestInFlight:
         """The stress of nested `atomic` blocks, one pair for each step."""
         tune(grace_seconds=0.001, scan_step_keys_max=1)
         Leaf.objects.bulk_create(Leaf(owner=Owner.objects.create()) for _ in range(8))
-        looked, pairs = scan_pass.Pass._look, list[Any]()
+        looked, pairs = scan_pass.Pass._check, list[Any]()
         with ExitStack() as stack:
 
             def meanwhile(self: Any, step: Any) -> None:
@@ -239,12 +242,12 @@ class TestInFlight:
                     Leaf.objects.create(owner_id=insert_owner(pairs[-1]))
                 looked(self, step)
 
-            monkeypatch.setattr(scan_pass.Pass, "_look", meanwhile)
+            monkeypatch.setattr(scan_pass.Pass, "_check", meanwhile)
             assert run()[LEAF].suspects > 0
             for cursor in pairs:
-                assert second_look().confirmed == []
+                assert recheck().confirmed == []
                 cursor.db.commit()
-        assert second_looks().confirmed == []
+        assert rechecks().confirmed == []
         assert suspects() == set()
         assert converge() == {}
         assert Leaf.objects.count() == 16
@@ -265,7 +268,7 @@ class TestFence:
                 each.execute(f"INSERT INTO {table}")
             younger.execute("SELECT pg_current_xact_id()::text::bigint")
             (number,) = younger.fetchone()
-            assert fence_of(alias) > number
+            assert barrier_of(alias) > number
 
     def test_a_proof_waits_for_the_youngest_transaction_of_the_children(
         self, converge: Converge
@@ -299,7 +302,7 @@ def test_a_replica_that_lags_is_never_asked(settings: Settings, converge: Conver
     assert not Owner.objects.exists()  # as the reader has it
     assert run()[LEAF].suspects == 1
     assert suspects() == {str(key) for key in gone}
-    assert (second_looks().brake, converge()) == ("", {LEAF: 1})
+    assert (rechecks().brake, converge()) == ("", {LEAF: 1})
     assert keys_of_leaves() == {living.pk}
 
 
@@ -311,7 +314,7 @@ def test_parents_that_managers_hide_are_alive_and_no_empty_table(converge: Conve
     raw_delete(gone)
     assert not Hidden._base_manager.exists()
     assert run("test_left")["left.HiddenUse.hidden"].suspects == 1
-    assert second_looks("left.HiddenUse.hidden").brake == ""
+    assert rechecks("left.HiddenUse.hidden").brake == ""
     assert converge() == {"left.HiddenUse.hidden": 1}
     assert child._base_manager.get().hidden_id == living.pk
 
@@ -319,11 +322,11 @@ def test_parents_that_managers_hide_are_alive_and_no_empty_table(converge: Conve
 class TestCameBack:
     """The parent is there again, at each point of a suspect's life."""
 
-    def test_before_the_second_look(self, converge: Converge) -> None:
+    def test_before_the_recheck(self, converge: Converge) -> None:
         back, gone = orphaned(2)
         run()
         Owner.objects.create(pk=back)
-        done = second_looks()
+        done = rechecks()
         assert (len(done.confirmed), done.cancelled, done.waiting) == (1, 1, 0)
         assert converge() == {LEAF: 1}
         assert keys_of_leaves() == {back} != {gone}
@@ -334,7 +337,7 @@ class TestCameBack:
     ) -> None:
         back, _ = orphaned(2)
         run()
-        assert len(second_looks().confirmed) == 2
+        assert len(rechecks().confirmed) == 2
         if dispatched:
             dispatch.sweep_all()
         Owner.objects.create(pk=back)
@@ -349,14 +352,14 @@ class TestCameBack:
         Person.objects.create(code="x")
         raw_delete(gone)
         run("test_left")
-        assert len(second_looks("left.Badge.person").confirmed) == 1
+        assert len(rechecks("left.Badge.person").confirmed) == 1
         Person.objects.create(code="it's")
         assert converge() == {}
         assert Badge.objects.count() == 1
 
     @pytest.mark.parametrize("label", [LEAF, "left.Badge.person"])
     def test_it_is_no_suspect_any_more_after_the_next_pass(self, label: str) -> None:
-        """Under the policy "report" nobody ever takes a second look."""
+        """Under the policy "report" nobody ever rechecks."""
         Leaf.objects.create(owner_id=(owner := Owner.objects.create()).pk)
         Badge.objects.create(person=(person := Person.objects.create(code="a")))
         Person.objects.create(code="b")
@@ -375,7 +378,7 @@ class TestCameBack:
         (key,) = orphaned(1)
         run()
         Owner.objects.create(pk=key).delete()
-        assert len(second_looks().confirmed) <= 1
+        assert len(rechecks().confirmed) <= 1
         assert converge() == {LEAF: 1}
         run()
         assert suspects() == set()
@@ -386,7 +389,7 @@ class TestCameBack:
         Person.objects.create(code="x")
         raw_delete(gone)
         run("test_left")
-        second_looks("left.Badge.person")
+        rechecks("left.Badge.person")
         converge()
         (found,) = report.receipts("parents.Person", "code=a=b")
         assert found["deletion"]["relation"] == "left.Badge.person"
@@ -405,11 +408,11 @@ class TestCameBack:
             insert_owner(cursor, key)
             Leaf.objects.create(owner_id=key)
             run()
-            second_look()
+            recheck()
             converge()
             cursor.db.commit()
         run()
-        second_look()
+        recheck()
         converge()
         assert keys_of_leaves() == {key}
 
@@ -550,7 +553,7 @@ class TestKeys:
         assert (seen.complete, seen.reason) == (True, "")
         assert seen.suspects == len(gone)
         assert suspects(label, home) == {format_key(found.target, one) for one in values}
-        assert len(second_looks(label, override="half of them is right").confirmed) == len(gone)
+        assert len(rechecks(label, override="half of them is right").confirmed) == len(gone)
         assert converge() == {label: len(gone)}
         rows = QuerySet(model=found.child, using=alias)
         assert set(rows.values_list(found.field.attname, flat=True)) == set(keys) - values
@@ -563,8 +566,8 @@ class TestMany:
         number, first = 33_000, 1_000_000
         Leaf.objects.bulk_create(Leaf(owner_id=first + n) for n in range(number))
         assert run()[LEAF].orphans == number
-        assert "33,000 of 33,000 keys miss their parent" in second_look().brake
-        assert len(second_looks(override="all of them are gone").confirmed) == number
+        assert "33,000 of 33,000 keys miss their parent" in recheck().brake
+        assert len(rechecks(override="all of them are gone").confirmed) == number
         assert converge() == {LEAF: number}
         assert not Leaf.objects.exists()
 
@@ -580,7 +583,7 @@ class TestMany:
         assert run("test_left")[label].suspects == number
         assert run("test_left")[label].suspects == number
         assert len(suspects(label, home)) == number
-        done = second_looks(label, override="all of them are gone")
+        done = rechecks(label, override="all of them are gone")
         assert len(done.confirmed) == number
 
 
@@ -618,7 +621,7 @@ class TestTheLogKnows:
         assert Deletion.objects.get().state == "verified"
         Leaf.objects.create(owner_id=key)
         assert run()[LEAF].suspects == 1
-        assert len(second_looks().confirmed) == 1
+        assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
     def test_a_chain_of_databases_goes_on_from_what_a_scan_found(self, converge: Converge) -> None:
@@ -629,7 +632,7 @@ class TestTheLogKnows:
         raw_delete(gone)
         assert run("test_left")["left.Book.library"].suspects == 1
         assert run("test_right")["right.BookNote.book"].suspects == 0
-        assert len(second_looks("left.Book.library").confirmed) == 1
+        assert len(rechecks("left.Book.library").confirmed) == 1
         assert converge() == {"left.Book.library": 1, "right.BookNote.book": 1}
         assert Book.objects.get().library == kept
         assert BookNote.objects.get().book.library == kept
@@ -644,7 +647,7 @@ class TestTheLogKnows:
         assert run("test_right")["right.BookNote.book"].suspects == 1
         assert suspects("right.BookNote.book", "test_left") == {str(gone.pk)}
         assert not Deletion.objects.using("default").exists()
-        assert len(second_looks("right.BookNote.book").confirmed) == 1
+        assert len(rechecks("right.BookNote.book").confirmed) == 1
         assert converge() == {"right.BookNote.book": 1}
         assert BookNote.objects.get().book == kept
 
@@ -673,7 +676,7 @@ class TestShardsOfChildren:
         _, kept = self.entries()
         assert [run(alias)[self.LABEL].suspects for alias in ("test_left", "test_right")] == [1, 1]
         assert len(suspects(self.LABEL)) == 1
-        assert len(second_looks(self.LABEL).confirmed) == 1
+        assert len(rechecks(self.LABEL).confirmed) == 1
         assert converge() == {self.LABEL: 2}
         assert self.left() == [kept.pk, kept.pk]
 
@@ -705,7 +708,7 @@ class TestShardsOfChildren:
         run("test_right")
         Deletion.objects.all().delete()
         at_once(lambda: run("test_left"), lambda: run("test_right"))
-        assert len(second_looks(self.LABEL).confirmed) >= 1
+        assert len(rechecks(self.LABEL).confirmed) >= 1
         assert suspects(self.LABEL) == set()
         assert set(Deletion.objects.values_list("key", flat=True)) == {str(gone.pk)}
 
@@ -742,7 +745,7 @@ class TestShardsOfParents:
         here, there, gone = self.owners()
         assert run()[LEAF].suspects == 1
         assert suspects() == {str(gone)}
-        assert len(second_looks().confirmed) == 1
+        assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
         assert keys_of_leaves() == {here, there}
 
@@ -754,9 +757,9 @@ class TestShardsOfParents:
             key = insert_owner(cursor, 2_000)
             Leaf.objects.create(owner_id=key)
             assert run()[LEAF].suspects == 1
-            assert second_look().waiting == 1
+            assert recheck().waiting == 1
             cursor.db.commit()
-        assert second_looks().cancelled == 1
+        assert rechecks().cancelled == 1
         assert converge() == {}
 
     def test_while_one_is_down_nobody_becomes_a_suspect(self, refuse: Callable[[str], Any]) -> None:
@@ -775,7 +778,7 @@ class TestShardsOfParents:
         run()
         Owner.objects.using("test_left").create(pk=there)
         with refuse("test_left"):
-            done = second_look()
+            done = recheck()
         assert (done.confirmed, done.unreachable) == ([], True)
         assert "test_left" in done.reason
         assert suspects() == {str(there), str(gone)}
@@ -789,7 +792,7 @@ class TestShardsOfParents:
         found, _ = scan.scan("test_right", seconds=60)
         assert [each.complete for each in found] in ([], [False])
         assert suspects() == {str(gone)}
-        second_look()
+        recheck()
         converge()
         assert {here, there} <= keys_of_leaves()
 
@@ -824,7 +827,7 @@ class TestOneDatabaseForBoth:
         seen = run("test_left")[OPTIONAL]
         assert (seen.suspects, seen.complete) == (2, True)
         assert suspects(OPTIONAL, "test_left") == {"1003", "1004"}
-        assert len(second_looks(OPTIONAL).confirmed) == 2
+        assert len(rechecks(OPTIONAL).confirmed) == 2
         assert converge() == {OPTIONAL: 2}
         assert set(Optional.objects.values_list("owner_id", flat=True)) == {1_001, 1_002}
 
@@ -1060,7 +1063,7 @@ class TestMisfortune:
         monkeypatch.setattr(PostgreSQLKeys, "missing", fail)
         due = scan.due("test_right", using="default")
         for _ in range(2 * len(due)):
-            run(gentle=True, seconds=0)
+            run(throttled=True, seconds=0)
         assert scan.due("test_right", using="default") == (LEAF,)
 
     def test_a_long_scan_holds_no_lock_on_its_table_for_long(self, tune: Tune) -> None:
@@ -1118,13 +1121,13 @@ class TestBrake:
         Owner.objects.filter(pk__in=keys_of_leaves())._raw_delete("default")
         for _ in range(2):
             run(seconds=0, labels=[LEAF])  # a bad one, cut short
-        assert second_look().brake
+        assert recheck().brake
         begun = scan_pass.Pass._begin
         done: list[repair.Repaired] = []
 
         def repair_meanwhile(one: Any, last_rows: int) -> None:
             begun(one, last_rows)
-            done.append(second_look())
+            done.append(recheck())
 
         monkeypatch.setattr(scan_pass.Pass, "_begin", repair_meanwhile)
         run(full=True, labels=[LEAF])
@@ -1138,23 +1141,23 @@ class TestBrake:
         )
         Owner.objects.filter(pk__in=sorted(keys_of_leaves())[:6])._raw_delete("default")
         run()
-        assert "6 of 12 keys" in second_look().brake
+        assert "6 of 12 keys" in recheck().brake
         assert run(seconds=0, labels=[LEAF])[LEAF].suspects == 2
-        done = second_look()
+        done = recheck()
         assert (done.confirmed, done.waiting) == ([], 6)
         assert done.brake
 
-    def test_of_two_looks_that_disagree_the_first_one_is_worth_nothing(self, tune: Tune) -> None:
+    def test_a_recheck_that_disagrees_discredits_the_scan(self, tune: Tune) -> None:
         """Not even at the next tick: what is missing must be seen anew."""
         tune(grace_seconds=0.001, brake_keys=2, brake_share=1.0)
         *back, gone = orphaned(4)
         run()
         Owner.objects.bulk_create(Owner(pk=key) for key in back)
-        assert eventually(lambda: "3 of 4 missing parents alive" in second_look().brake, timeout=30)
-        assert (second_look().confirmed, suspects()) == ([], set())
+        assert eventually(lambda: "3 of 4 missing parents alive" in recheck().brake, timeout=30)
+        assert (recheck().confirmed, suspects()) == ([], set())
         run()
         assert suspects() == {str(gone)}
-        assert len(second_looks().confirmed) == 1
+        assert len(rechecks().confirmed) == 1
 
     def test_it_holds_for_the_rows_of_every_relation_to_the_same_parent(
         self, converge: Converge
@@ -1164,8 +1167,8 @@ class TestBrake:
         Optional.objects.create(owner_id=keys[0])
         run("test_left")
         run("test_right")
-        assert second_look(LEAF).brake
-        second_looks(OPTIONAL)
+        assert recheck(LEAF).brake
+        rechecks(OPTIONAL)
         converge()
         assert Leaf.objects.count() == 6
 
@@ -1173,7 +1176,7 @@ class TestBrake:
         Owner.objects.all().delete()
         orphaned(1)
         run()
-        assert second_look().brake == "the parent's table is empty"
+        assert recheck().brake == "the parent's table is empty"
 
 
 class TestPolicy:
@@ -1187,7 +1190,7 @@ class TestPolicy:
         run("test_left")
         run("test_right")
         assert [each.label for each in repair.wanted()] == [LEAF]
-        assert len(second_looks(LEAF).confirmed) == 1
+        assert len(rechecks(LEAF).confirmed) == 1
         converge()
         assert not Leaf.objects.exists()
         assert Optional.objects.count() == 1
@@ -1199,7 +1202,7 @@ class TestPolicy:
         Optional.objects.create(owner_id=key)
         Profile.objects.create(owner_id=key)
         run("test_left")
-        assert len(second_looks(OPTIONAL).confirmed) == 1
+        assert len(rechecks(OPTIONAL).confirmed) == 1
         converge()
         assert not Optional.objects.exists()
         assert Profile.objects.count() == 1
@@ -1221,14 +1224,14 @@ class TestPolicy:
 class TestOldSuspects:
     """The log outlives migrations, renames and restores."""
 
-    def test_one_whose_fence_is_of_another_server_is_fenced_anew(self, converge: Converge) -> None:
+    def test_a_barrier_of_another_server_is_taken_anew(self, converge: Converge) -> None:
         """A dump that was restored elsewhere begins to count its transactions anew."""
         orphaned(1)
         run()
         Deletion.objects.update(fence={"default": 10**15})
-        assert second_look().waiting == 1
+        assert recheck().waiting == 1
         run()
-        assert len(second_looks().confirmed) == 1
+        assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
     def test_one_that_names_a_field_of_yesterday_stops_no_other(self) -> None:
@@ -1243,7 +1246,7 @@ class TestOldSuspects:
             state="suspect",
         )
         assert run("test_left")["left.Badge.person"].complete
-        assert len(second_looks("left.Badge.person").confirmed) == 1
+        assert len(rechecks("left.Badge.person").confirmed) == 1
 
     def test_one_whose_key_the_field_cannot_hold_any_more_stops_no_other(self) -> None:
         orphaned(1)
@@ -1251,13 +1254,13 @@ class TestOldSuspects:
             parent="parents.Owner", key="x-1", relation=LEAF, source="scan", state="suspect"
         )
         assert run()[LEAF].complete
-        assert len(second_looks().confirmed) == 1
+        assert len(rechecks().confirmed) == 1
 
 
 def test_the_drain_of_what_a_scan_confirmed_is_safe_to_repeat(converge: Converge) -> None:
     orphaned(2)
     run()
-    second_looks()
+    rechecks()
     dispatch.sweep_all()
     first = cascade.drain("test_right").rows
     assert first == {LEAF: 2}

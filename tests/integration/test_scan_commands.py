@@ -550,7 +550,7 @@ class TestCleanup:
         orphaned()
         outcome = self.until_nothing_waits(cleanup)
         assert outcome.code == CLEAN
-        assert "second look in" in outcome.err
+        assert "recheck in" in outcome.err
         assert Leaf.objects.get() == living
 
     def until_nothing_waits(self, cleanup: Run, *arguments: str) -> Outcome:

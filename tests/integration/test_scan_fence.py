@@ -31,7 +31,7 @@ def test_a_transaction_that_began_after_the_scan_did_is_waited_for(
     key = Owner.objects.create().pk + 1
     Leaf.objects.create(owner_id=key)
     other = connections["default"].copy()
-    look = scan_pass.Pass._look
+    look = scan_pass.Pass._check
 
     def insert_and_look(one: Any, step: Any) -> None:
         if not other.in_atomic_block and other.connection is None:
@@ -40,7 +40,7 @@ def test_a_transaction_that_began_after_the_scan_did_is_waited_for(
                 cursor.execute("INSERT INTO parents_owner (id, name) VALUES (%s, 'x')", [key])
         look(one, step)
 
-    monkeypatch.setattr(scan_pass.Pass, "_look", insert_and_look)
+    monkeypatch.setattr(scan_pass.Pass, "_check", insert_and_look)
     try:
         [seen], _ = scan.scan("test_right", labels=[LEAF], seconds=60)
         assert seen.suspects == 1

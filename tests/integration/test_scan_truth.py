@@ -491,7 +491,7 @@ class ScanMachine(RuleBasedStateMachine):
         size=st.integers(1, 50),
         whole=st.booleans(),
         full=st.sampled_from([False, False, False, True]),
-        gentle=st.booleans(),
+        throttled=st.booleans(),
         eager=st.booleans(),
         strike=strikes,
         change=st.none() | changes,
@@ -499,13 +499,13 @@ class ScanMachine(RuleBasedStateMachine):
     def a_scan_runs(self, pick: int, shard: int, size: int, **how: Any) -> None:
         kind = self.kind(pick)
         alias = kind.aliases[shard % len(kind.aliases)]
-        full = how["full"] and not how["gentle"]
+        full = how["full"] and not how["throttled"]
         self.rig.tune(**TUNED, scan_step_keys_max=size)
         scan_pass.SAVE_SECONDS = 0.0 if how["eager"] else 3_600.0
         played = [KINDS[label] for label in self.rig.labels if alias in KINDS[label].aliases]
         before = self._scans(played, alias)
         self.begun = {(each.label, alias): self.orphans(each.label, alias) for each in played}
-        mode = scan.Mode(full=full, gentle=how["gentle"])
+        mode = scan.Mode(full=full, throttled=how["throttled"])
         seconds = 60 if how["whole"] else 0
         with self._struck(how["strike"], how["change"], "scan"):
             found, unreachable = scan.scan(alias, seconds=seconds, mode=mode)
@@ -539,7 +539,7 @@ class ScanMachine(RuleBasedStateMachine):
 
     @step(strike=strikes, change=st.none() | changes)
     def suspects_are_looked_at_again(self, strike: int | None, change: Change | None) -> None:
-        with self._struck(strike, change, "second look"):
+        with self._struck(strike, change, "recheck"):
             for done in repair.repair(self.rig.catalogue().relations):
                 self.rig.seen["confirmed"] += len(done.confirmed)
                 self.rig.seen["cancelled"] += done.cancelled
@@ -690,5 +690,5 @@ def test_after_two_passes_the_suspects_are_the_orphans(rig: Rig) -> None:
     # Far below what is usual: they say that the run was no empty one, not how the dice fell.
     for what in ("passes", "orphans promised", "suspects in the end", "orphans removed"):
         assert rig.seen[what] > 20, figures
-    for what in ("deaths of a scan", "acts beside a scan", "deaths of a second look"):
+    for what in ("deaths of a scan", "acts beside a scan", "deaths of a recheck"):
         assert rig.seen[what] > 10, figures

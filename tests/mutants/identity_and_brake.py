@@ -50,7 +50,7 @@ MUTATIONS = (
         REPAIR,
         "older_than_seconds=grace",
         "older_than_seconds=0",
-        (f"{T_SCAN}::TestSecondLook::test_it_waits_for_the_grace_period",),
+        (f"{T_SCAN}::TestRecheck::test_it_waits_for_the_grace_period",),
     ),
     Mutation(
         "repair-without-second-check",
@@ -58,16 +58,16 @@ MUTATIONS = (
         SUSPECTS,
         "alive=[pk for pk in keys if pk in living],",
         "alive=[],",
-        (f"{T_SCAN}::TestSecondLook::test_a_parent_that_came_back_cancels_it",),
+        (f"{T_SCAN}::TestRecheck::test_a_parent_that_came_back_cancels_it",),
     ),
     Mutation(
         "repair-without-barrier",
         "G2: a suspect is repaired while its parent is being inserted",
         REPAIR,
-        "if standings[each.pk] is BarrierState.PASSED]",
+        "if states[suspect.pk] is BarrierState.PASSED]",
         "]",
         (
-            f"{T_SCAN}::TestSecondLook::test_a_parent_of_a_transaction_that_was_open_at_the_first_look_is_waited_for",
+            f"{T_SCAN}::TestRecheck::test_a_parent_of_a_transaction_that_was_open_at_the_scan_is_waited_for",
         ),
     ),
     Mutation(
@@ -94,7 +94,7 @@ MUTATIONS = (
         "repair-by-default",
         "G2: orphans are deleted without being asked for",
         REPAIR,
-        'settings.scan_policy_of(each.label) == "repair"',
+        'settings.scan_policy_of(relation.label) == "repair"',
         "True",
         (f"{T_SCAN}::test_the_settings_say_which_relations_are_repaired_without_being_asked",),
     ),
@@ -102,9 +102,9 @@ MUTATIONS = (
         "no-brake",
         "G10: an absurd share of orphans is repaired",
         BRAKE,
-        "sight.missing > tolerated(",
+        "figures.missing > tolerated(",
         "False and tolerated(",
-        (f"{T_SCAN}::TestSecondLook::test_an_absurd_share_repairs_nothing",),
+        (f"{T_SCAN}::TestRecheck::test_an_absurd_share_repairs_nothing",),
     ),
     Mutation(
         "no-brake-for-an-empty-table",
@@ -112,7 +112,7 @@ MUTATIONS = (
         BRAKE,
         "    if evidence.no_parents:",
         "    if False:",
-        (f"{T_SCAN}::TestSecondLook::test_an_empty_table_of_parents_repairs_nothing",),
+        (f"{T_SCAN}::TestRecheck::test_an_empty_table_of_parents_repairs_nothing",),
     ),
     Mutation(
         "no-brake-for-checks-that-disagree",
@@ -120,6 +120,6 @@ MUTATIONS = (
         BRAKE,
         "alive > settings.brake_keys and",
         "False and",
-        (f"{T_SCAN}::TestSecondLook::test_two_looks_that_disagree_repair_nothing",),
+        (f"{T_SCAN}::TestRecheck::test_a_recheck_that_disagrees_repairs_nothing",),
     ),
 )

@@ -149,12 +149,12 @@ def reopened(using: str) -> None:
     outcomes.reopen(done, [each.id for each in done.cascades], HOSTILE)
 
 
-def given_back(using: str) -> None:
+def scan_released(using: str) -> None:
     [relation] = [each for each in catalogue().relations if each.label == "left.Shelf.root"]
     scanned = Scanned(relation=relation.label, database="test_left")
     run = scan_pass.Pass(relation, using, scanned, Mode())
-    assert run.claimed()
-    run.give_back(HOSTILE)
+    assert run.claim()
+    run.release(HOSTILE)
 
 
 def alarmed(using: str) -> None:
@@ -170,7 +170,7 @@ WRITERS = {
     "cancelled": lambda using: deletions.cancel(
         [claimed(using).cascades[0].deletion], HOSTILE, using=using
     ),
-    "a scan given back": given_back,
+    "a scan released": scan_released,
     "a database that is away": lambda using: circuit_breaker.write_outage(
         DatabaseUnreachable("test_left", HOSTILE), using=using
     ),
@@ -484,17 +484,15 @@ def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
     assert "ann@" not in caplog.text
 
 
-def test_a_scan_that_cannot_be_given_back_stops_no_other(
-    committed, unwritable, monkeypatch, caplog
-):
-    step = scan_pass.Pass.walk
+def test_a_scan_that_cannot_be_released_stops_no_other(committed, unwritable, monkeypatch, caplog):
+    step = scan_pass.Pass.run
 
     def failing(run: scan_pass.Pass, *arguments: Any) -> None:
         if run.relation.label == "left.Shelf.root":
             raise Refused(HOSTILE)
         step(run, *arguments)
 
-    monkeypatch.setattr(scan_pass.Pass, "walk", failing)
+    monkeypatch.setattr(scan_pass.Pass, "run", failing)
     unwritable("integrity_scan", "NEW.reason <> ''")
     found, _ = scan.scan("test_left", mode=scan.Mode(full=True))
     seen = {each.relation: each for each in found}

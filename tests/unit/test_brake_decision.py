@@ -7,13 +7,13 @@ import pytest
 from apps.integrity import conf
 from apps.integrity.models import Scan
 from apps.integrity.scan import brake
-from apps.integrity.scan.brake import Evidence, Sight
+from apps.integrity.scan.brake import Evidence, Figures
 
-FEW, MANY = Sight(keys=1_000, missing=3), Sight(keys=1_000, missing=900)
+FEW, MANY = Figures(keys=1_000, missing=3), Figures(keys=1_000, missing=900)
 
 
-def evidence(*sights: Sight, mismatch: str = "", no_parents: bool = False) -> Evidence:
-    return Evidence(mismatch=mismatch, no_parents=no_parents, sights=sights)
+def evidence(*figures: Figures, mismatch: str = "", no_parents: bool = False) -> Evidence:
+    return Evidence(mismatch=mismatch, no_parents=no_parents, figures=figures)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_any_absurd_figure_refuses(found: Evidence, reason: str) -> None:
 def test_it_tolerates_a_few_keys_and_a_small_share(keys: int, most: int) -> None:
     settings = conf.current()
     assert (settings.brake_keys, settings.brake_share) == (100, 0.01)
-    assert not brake.absurdity(Sight(keys=keys, missing=most), settings)
-    assert brake.absurdity(Sight(keys=keys, missing=most + 1), settings)
+    assert not brake.absurdity(Figures(keys=keys, missing=most), settings)
+    assert brake.absurdity(Figures(keys=keys, missing=most + 1), settings)
 
 
 def test_databases_of_one_relation_are_summed_and_suspects_are_judged_beside_the_larger() -> None:
@@ -46,8 +46,8 @@ def test_databases_of_one_relation_are_summed_and_suspects_are_judged_beside_the
         Scan(keys=10, missing=1, last_keys=100, last_missing=2),
         Scan(keys=20, missing=3, last_keys=300, last_missing=4),
     ]
-    assert brake.sights(7, rows) == (
-        Sight(keys=30, missing=4),
-        Sight(keys=400, missing=6),
-        Sight(keys=400, missing=7),
+    assert brake.all_figures(7, rows) == (
+        Figures(keys=30, missing=4),
+        Figures(keys=400, missing=6),
+        Figures(keys=400, missing=7),
     )

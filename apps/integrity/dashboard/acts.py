@@ -183,7 +183,7 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     messages.success(
         request,
         f"Repair of {relation.label}: {len(done.confirmed):,} confirmed, which workers cascade now;"
-        f" {done.cancelled:,} alive after all; {done.waiting:,} still wait for their second look.",
+        f" {done.cancelled:,} alive after all; {done.waiting:,} still wait for their recheck.",
     )
     return _to(site, "scans")
 

@@ -20,7 +20,7 @@ from ..log.fields import close_field, rename_field
 from ..log.renaming import Kind, Renaming, field_of
 from ..models import Audit, Deletion
 from ..report import alarms
-from ..scan import scan_pass
+from ..scan import scan_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ def rename_in(
         "log": renames.rename,
         "fields": rename_field,
         **({"history": _rename_history} if history else {}),
-        "scans": scan_pass.rename,
+        "scans": scan_row.rename,
         "databases": actions.rename,
         "alarms": alarms.rename,
     }
@@ -134,7 +134,7 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
             number = renames.close_names(pairs, why, using=using, apply=apply)
         return {
             "log": number,
-            "scans": scan_pass.forget(kind, name, using=using, apply=apply),
+            "scans": scan_row.forget(kind, name, using=using, apply=apply),
             "databases": actions.forget(name, using=using, apply=apply),
         }
 

@@ -76,7 +76,7 @@ def work_once(
     alias that is no child database, and the errors of a log.
     """
     if job is Job.SCAN:
-        mode = scan.Mode(gentle=True)
+        mode = scan.Mode(throttled=True)
         _, reason = scan.scan(database, seconds=seconds, mode=mode, interruptions=interruptions)
         return Outcome(unreachable=reason)
     if job is Job.VERIFY:

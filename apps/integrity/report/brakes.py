@@ -60,8 +60,8 @@ def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
     labels = {*found, *(each.label for each in relations.catalogue().relations)}
     counts: dict[str, int] = {}
     for label in sorted(labels):
-        seen = brake.sights(0, [row for row in scans if row.relation == label])
-        tolerated = max(brake.tolerated(sight.keys, settings) for sight in seen)
+        figures = brake.all_figures(0, [row for row in scans if row.relation == label])
+        tolerated = max(brake.tolerated(seen.keys, settings) for seen in figures)
         most = int(max(bounds.COUNT_MAX, tolerated)) + 1
         if number := suspects.number_of_suspects(label, using=using, most=most):
             counts[label] = number

@@ -189,8 +189,8 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
     for batch in suspects.in_batches(
         relation, older_than_seconds=0, using=relation.parent_databases[0]
     ):
-        look = recheck.look(relation, batch)
-        missing = list({look.keys[pk] for pk in look.missing})
+        rechecked = recheck.recheck(relation, batch)
+        missing = list({rechecked.keys[pk] for pk in rechecked.missing})
         for alias in relation.child_databases if missing else ():
             with timed_read(alias, limits.statement_seconds) if limits else nullcontext():
                 for each in effects_along(relation, alias, missing, {}, most):

@@ -76,7 +76,7 @@ class ScanRow(TypedDict):
 
     `coverage` is the share of the pass under way; every orphan that existed at `covers_at` was seen
     by `last_full_scan`. `throttle` is the number of keys of the next step. `waiting` counts the
-    suspects of the relation that wait for a second look, whatever database they were seen in;
+    suspects of the relation that wait for a recheck, whatever database they were seen in;
     `brake` says why they would not be repaired now, or "".
     """
 

@@ -1,14 +1,14 @@
 """Refusal to repair when the numbers are absurd.
 
-If the parents' database is wrong, empty or restored, the scan finds orphans in great numbers that
-are not orphans. So absurd figures repair nothing, until a pass sees better ones or an operator
-overrides the brake with a reason, which is audited. Writes nothing.
+If the parents' database is wrong, empty or restored, the scan finds many orphans that are not
+orphans. So absurd figures repair nothing, until a pass sees better ones or an operator overrides
+the brake with a reason, which is audited. Writes nothing.
 
-`refusal` is the one decision. The repair lets it read the figures (`asked`), the report hands in
-rows that it has read already (`judged`).
+`refusal` is the one decision. The repair reads the figures (`asked`); the report passes rows that
+it has already read (`judged`).
 
-Note [The worst sight]: the figures of a pass that has just begun, or of a few suspects, do not make
-those of the whole look better.
+Note [The worst figures]: the brake judges the pass under way, the last one and the waiting suspects
+each by themselves, so that a pass that has just begun does not hide what the last one saw.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from ..conf import Settings
     from ..relations import Model, Relation
 
-#: The second look and the first one disagree when it finds more than this share alive.
+#: A recheck discredits the scan when it finds more than this share of the parents alive.
 ALIVE_SHARE = 0.1
 EMPTY = "the parent's table is empty"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Figures:
     """How many distinct keys were seen, and how many of them without a parent."""
 
     keys: int
@@ -51,7 +51,7 @@ class Evidence:
 
     mismatch: str
     no_parents: bool
-    sights: tuple[Sight, ...]
+    figures: tuple[Figures, ...]
 
 
 def refusal(evidence: Evidence, settings: Settings) -> str:
@@ -60,15 +60,15 @@ def refusal(evidence: Evidence, settings: Settings) -> str:
         return evidence.mismatch
     if evidence.no_parents:
         return EMPTY
-    reasons = (absurdity(sight, settings) for sight in evidence.sights)
+    reasons = (absurdity(figures, settings) for figures in evidence.figures)
     return next(filter(None, reasons), "")
 
 
-def absurdity(sight: Sight, settings: Settings) -> str:
+def absurdity(figures: Figures, settings: Settings) -> str:
     """Return why so many missing parents are absurd, or "". Pure."""
-    if sight.missing > tolerated(sight.keys, settings):
+    if figures.missing > tolerated(figures.keys, settings):
         return (
-            f"{sight.missing:,} of {sight.keys:,} keys miss their parent, more than"
+            f"{figures.missing:,} of {figures.keys:,} keys miss their parent, more than"
             f" {settings.brake_share:.1%} and {settings.brake_keys:,} keys"
         )
     return ""
@@ -80,11 +80,11 @@ def tolerated(keys: int, settings: Settings) -> float:
 
 
 def disagreement(checked: int, alive: int, settings: Settings) -> str:
-    """Return why a second look that found so many alive discredits the first one, or "". Pure."""
+    """Return why a recheck that found so many alive discredits the scan, or "". Pure."""
     if alive > settings.brake_keys and alive > ALIVE_SHARE * checked:
         return (
-            f"the second look found {alive:,} of {checked:,} missing parents alive: does it look at"
-            " the database that the first one looked at? The next scan begins anew"
+            f"the recheck found {alive:,} of {checked:,} missing parents alive: do the scan and the"
+            " recheck read the same database? The next scan begins anew"
         )
     return ""
 
@@ -103,10 +103,10 @@ def asked(relation: Relation, waiting: int) -> str:
 def judged(
     relation: Relation, waiting: int, scans: Collection[Scan], children: Collection[ChildDatabase]
 ) -> str:
-    """Return the same by rows that have been read, of this relation and of others.
+    """Return the same from rows that have been read, of this relation and of others.
 
-    They are rows of the log that keeps the relation's scans. Of the parents it asks only whether
-    there are any: one query for each of their databases. Raises as `asked` does.
+    They are rows of the log that keeps the relation's scans. The parents are only asked whether
+    there are any, by one query for each of their databases. Raises as `asked` does.
     """
     aliases, kind = relation.child_databases, ChildDatabase.Pause.IDENTITY_MISMATCH
     paused = [row for row in children if row.alias in aliases and row.paused_kind == kind]
@@ -114,21 +114,21 @@ def judged(
     evidence = Evidence(
         mismatch=mismatch,
         no_parents=not mismatch and is_empty(relation),
-        sights=sights(waiting, [row for row in scans if row.relation == relation.label]),
+        figures=all_figures(waiting, [row for row in scans if row.relation == relation.label]),
     )
     return refusal(evidence, conf.current())
 
 
-def sights(waiting: int, scans: Collection[Scan]) -> tuple[Sight, ...]:
+def all_figures(waiting: int, scans: Collection[Scan]) -> tuple[Figures, ...]:
     """Return what the pass under way, the last one and the log have seen of one relation. Pure.
 
-    See Note [The worst sight].
+    See Note [The worst figures].
     """
-    now = Sight(keys=sum(row.keys for row in scans), missing=sum(row.missing for row in scans))
-    last = Sight(
+    now = Figures(keys=sum(row.keys for row in scans), missing=sum(row.missing for row in scans))
+    last = Figures(
         keys=sum(row.last_keys for row in scans), missing=sum(row.last_missing for row in scans)
     )
-    return now, last, Sight(keys=max(now.keys, last.keys), missing=waiting)
+    return now, last, Figures(keys=max(now.keys, last.keys), missing=waiting)
 
 
 def is_empty(relation: Relation) -> bool:

@@ -1,6 +1,6 @@
-"""Suspects of one relation, looked at again: whose parent lives, whose rows are gone.
+"""Suspects of one relation, rechecked: whose parent exists, and whose rows are gone.
 
-Takes a batch of suspects; asks the parents on their primaries, past all managers. Writes nothing.
+Asks the parents on their primaries, past all managers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backends.lookups import existing
+from ..log import deletions, suspects
 from ..relations.keys import suspect_value, to_stored
 
 if TYPE_CHECKING:
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from ..models import Deletion
     from ..relations import Relation
 
-
-#: Why a suspect is cancelled whose key no row of the relation can hold any more.
+#: Why suspects are cancelled.
+ALIVE = "the parent is alive"
+#: No row of the relation can hold their key any more.
 OUTDATED = "a migration has changed the relation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What became of a batch of suspects, by their ids in the log."""
+class Rechecked:
+    """What the recheck found of a batch of suspects, by their ids in the log."""
 
     relation: Relation
     #: Suspect → the missing parent's key; without those that no row can hold any more.
@@ -34,29 +36,46 @@ class Look:
 
     @property
     def missing(self) -> list[int]:
-        """Those whose parent is still not there."""
+        """Return the suspects whose parent is still missing."""
         alive = set(self.alive)
         return [pk for pk in self.keys if pk not in alive]
 
-    def rowless(self) -> list[int]:
-        """Those missing whose rows are gone from every child database, by whatever way.
+    def without_rows(self) -> list[int]:
+        """Return the missing ones of which no child database has a row left, whatever removed it.
 
-        The relation must have its content type (`with_content_type`).
+        `relation` must have its content type (`with_content_type`).
         """
         field = self.relation.field
         wanted = {pk: to_stored(field, self.keys[pk]) for pk in self.missing}
-        kept = existing(field, wanted, self.relation.child_databases)
-        return [pk for pk in wanted if pk not in kept]
+        with_rows = existing(field, wanted, self.relation.child_databases)
+        return [pk for pk in wanted if pk not in with_rows]
 
 
-def look(relation: Relation, suspects: Sequence[Deletion]) -> Look:
-    """Ask the parents of those suspects. Raises the errors of their databases."""
-    values = {each.pk: suspect_value(relation, each.key, each.targets) for each in suspects}
+def recheck(relation: Relation, batch: Sequence[Deletion]) -> Rechecked:
+    """Ask the parents of those suspects again. Writes nothing.
+
+    Raises the errors of the parents' databases.
+    """
+    values = {
+        suspect.pk: suspect_value(relation, suspect.key, suspect.targets) for suspect in batch
+    }
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = existing(relation.target, keys, relation.parent_databases)
-    return Look(
+    return Rechecked(
         relation=relation,
         keys=keys,
         outdated=[pk for pk in values if pk not in keys],
         alive=[pk for pk in keys if pk in living],
     )
+
+
+def cancel_outlived(relation: Relation, *, using: str) -> None:
+    """Cancel the suspects whose parent exists again or whose rows are gone.
+
+    `relation` must have its content type (`with_content_type`). Raises the errors of its databases.
+    """
+    for batch in suspects.in_batches(relation, older_than_seconds=0, using=using):
+        rechecked = recheck(relation, batch)
+        deletions.cancel(rechecked.alive, ALIVE, using=using)
+        deletions.cancel(rechecked.outdated, OUTDATED, using=using)
+        deletions.cancel(rechecked.without_rows(), "its rows are gone", using=using)

@@ -1,13 +1,14 @@
-"""Suspects → looked for once more → deletions of the log, or alive after all.
+"""Suspects → rechecked → confirmed deletions of the log, or cancelled.
 
-Takes the suspects that a scan left; gives them to the one path of every deletion, whose own live
-check comes on top. Nothing is deleted here.
+Confirmed suspects take the path of every deletion, whose own live check comes on top. Deletes no
+row of a child.
 
-Note [The second look]: it waits for the grace period, and until every transaction that was open in
-the parent's database at the last sighting has ended: one of them may have been inserting it.
+Note [The recheck]: it waits for the grace period, and until every transaction that was open in the
+parents' databases when the suspect was last seen has ended: one of them may have been inserting the
+parent.
 
-Note [Two looks that disagree]: the first one is worth nothing then. All suspects of the relation
-are dropped; what is an orphan is seen again by the next pass.
+Note [A recheck that disagrees]: where it finds far too many parents alive, the scan's findings are
+worth nothing. All suspects of the relation are dropped; the next pass sees again what is an orphan.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..log import deletions, suspects
-from . import recheck, scan_pass
+from . import recheck
 from .brake import asked, disagreement
+from .parents import barriers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,8 +44,9 @@ logger = logger_of("integrity.repair")
 class Repaired:
     """What became of the suspects of one relation. Counts are of keys.
 
-    `reason` says why it could not go on: a database that is away, an error. `held` names the
-    transaction that keeps suspects waiting beyond their grace period.
+    `brake` says why the brake refuses the repair, `reason` why it could not go on: a database that
+    cannot be reached, an error. `held` names the transaction that keeps suspects waiting beyond
+    their grace period.
     """
 
     relation: str
@@ -63,117 +66,138 @@ def repair(
     actor: str = "integrity",
     seconds: float = 60.0,
 ) -> list[Repaired]:
-    """Confirm the suspects of those relations that are due, or cancel them where the parent lives.
+    """Confirm the suspects of those relations that are due; cancel those whose parent is alive.
 
-    Refuses absurd figures (brake.py) unless there is a reason to `override` them. A
-    relation whose databases do not answer, or which fails, is reported; the others go on.
+    Refuses absurd figures (brake.py) unless there is a reason to `override` the brake, which is
+    audited with the `actor`. Takes no new batch after so many `seconds`. A relation whose databases
+    do not answer, or which fails, is reported; the others go on.
     """
     deadline = time.monotonic() + seconds
-    return [_repair(each, override, actor, deadline) for each in chosen if each.policy.cascades]
+    cascading = [relation for relation in chosen if relation.policy.cascades]
+    return [_Repair(relation, override, actor).run(deadline) for relation in cascading]
 
 
 def outlook(relation: Relation) -> Repaired:
-    """What a repair would say now, without doing anything."""
-    done = Repaired(relation=relation.label)
-    _noting(done, relation, lambda: _weigh(relation, done))
-    return done
+    """Return what a repair would say now. Changes nothing."""
+    return _Repair(relation).outlook()
 
 
 def wanted() -> list[Relation]:
-    """The relations whose orphans are repaired without being asked: `scan_policy` says "repair"."""
+    """Return the relations that are repaired by themselves: their `scan_policy` is "repair"."""
     settings = conf.current()
     return [
-        each
-        for each in relations.catalogue().relations
-        if settings.scan_policy_of(each.label) == "repair"
+        relation
+        for relation in relations.catalogue().relations
+        if settings.scan_policy_of(relation.label) == "repair"
     ]
 
 
-def _repair(relation: Relation, override: str, actor: str, deadline: float) -> Repaired:
-    done, using = Repaired(relation=relation.label), relation.parent_databases[0]
+class _Repair:
+    """A repair of one relation; `done` is what came of it."""
 
-    def work() -> None:
-        _weigh(relation, done)
-        if override and done.waiting:
-            done.brake = ""
-            actions.audit(
-                "override brake", relation.label, actor=actor, reason=override, using=using
-            )
+    def __init__(self, relation: Relation, override: str = "", actor: str = "") -> None:
+        self.relation, self.override, self.actor = relation, override, actor
+        self.using = relation.parent_databases[0]
+        self.done = Repaired(relation=relation.label)
+
+    def run(self, deadline: float) -> Repaired:
+        """Recheck the suspects that are due, batch by batch, until `deadline`."""
+        self._attempt(lambda: self._recheck_all(deadline))
+        if self.done.brake:
+            refused = "%s: repair refused by the brake: %s"
+            logger.warning(refused, self.relation.label, self.done.brake)
+        return self.done
+
+    def outlook(self) -> Repaired:
+        """See the function of that name."""
+        self._attempt(self._ask_brake)
+        return self.done
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Do the work if the parents' databases answer; note in `done` what it failed for."""
+        done, label = self.done, self.relation.label
+        try:
+            for home in self.relation.parent_databases:
+                connections.reach(home)
+            with connections.watched(self.using):
+                work()
+        except DatabaseHindered as error:
+            done.reason, done.unreachable = f"{error.database} {error.sentence}", True
+        except (Error, UnicodeError) as error:
+            done.reason = reason_of_error(error)
+        if done.reason:
+            logger.warning("%s: not repaired: %s", label, done.reason)
+
+    def _recheck_all(self, deadline: float) -> None:
+        self._ask_brake()
+        if self.override and self.done.waiting:
+            self._override_brake()
         grace = conf.current().grace_seconds
-        for batch in suspects.in_batches(relation, older_than_seconds=grace, using=using):
-            if done.brake or time.monotonic() >= deadline:
+        for batch in suspects.in_batches(self.relation, older_than_seconds=grace, using=self.using):
+            if self.done.brake or time.monotonic() >= deadline:
                 break
-            _second_look(relation, batch, done, trusting=bool(override))
-        done.waiting = suspects.number_of_suspects(relation.label, using=using)
+            self._recheck(batch)
+        self._count_waiting()
 
-    _noting(done, relation, work)
-    if done.brake:
-        logger.warning("%s: repair refused by the brake: %s", relation.label, done.brake)
-    return done
+    def _count_waiting(self) -> None:
+        self.done.waiting = suspects.number_of_suspects(self.relation.label, using=self.using)
 
+    def _ask_brake(self) -> None:
+        self._count_waiting()
+        self.done.brake = asked(self.relation, self.done.waiting) if self.done.waiting else ""
 
-def _weigh(relation: Relation, done: Repaired) -> None:
-    """How many wait, and what the brake says of them."""
-    done.waiting = suspects.number_of_suspects(relation.label, using=relation.parent_databases[0])
-    done.brake = asked(relation, done.waiting) if done.waiting else ""
+    def _override_brake(self) -> None:
+        self.done.brake = ""
+        actions.audit(
+            "override brake",
+            self.relation.label,
+            actor=self.actor,
+            reason=self.override,
+            using=self.using,
+        )
 
+    def _recheck(self, batch: list[Deletion]) -> None:
+        """Confirm or cancel a batch. See the Notes above.
 
-def _noting(done: Repaired, relation: Relation, work: Callable[[], None]) -> None:
-    """Do the work, as far as the parents' databases let it; what hindered it is noted."""
-    try:
-        for home in relation.parent_databases:
-            connections.reach(home)
-        with connections.watched(relation.parent_databases[0]):
-            work()
-    except DatabaseHindered as error:
-        done.reason, done.unreachable = f"{error.database} {error.sentence}", True
-    except (Error, UnicodeError) as error:
-        done.reason = reason_of_error(error)
-    if done.reason:
-        logger.warning("%s: not repaired: %s", relation.label, done.reason)
+        A suspect whose barrier is not past is left for later.
+        """
+        using = self.using
+        rechecked = recheck.recheck(self.relation, self._past_barrier(batch))
+        self.done.cancelled += deletions.cancel(rechecked.alive, recheck.ALIVE, using=using)
+        deletions.cancel(rechecked.outdated, recheck.OUTDATED, using=using)
+        doubt = disagreement(len(rechecked.keys), len(rechecked.alive), conf.current())
+        if not self.override:
+            self.done.brake = doubt or asked(self.relation, self.done.waiting)
+        if not self.done.brake:
+            self.done.confirmed += rechecked.missing
+            suspects.confirm(rechecked.missing, using=using)
+        elif doubt:
+            self._drop_all(doubt)
 
+    def _drop_all(self, reason: str) -> None:
+        """See Note [A recheck that disagrees]."""
+        for batch in suspects.in_batches(self.relation, older_than_seconds=0, using=self.using):
+            deletions.cancel([suspect.pk for suspect in batch], reason, using=self.using)
 
-def _second_look(
-    relation: Relation, batch: list[Deletion], done: Repaired, *, trusting: bool
-) -> None:
-    """See the Notes above. A suspect whose fence still stands is left for later."""
-    using = relation.parent_databases[0]
-    look = recheck.look(relation, _passed(relation, batch, done))
-    done.cancelled += deletions.cancel(look.alive, "the parent is alive", using=using)
-    deletions.cancel(look.outdated, recheck.OUTDATED, using=using)
-    doubt = disagreement(len(look.keys), len(look.alive), conf.current())
-    if not trusting:
-        done.brake = doubt or asked(relation, done.waiting)
-    if not done.brake:
-        done.confirmed += look.missing
-        suspects.confirm(look.missing, using=using)
-    elif doubt:
-        _drop(relation, doubt)
+    def _past_barrier(self, batch: list[Deletion]) -> list[Deletion]:
+        """Return the suspects before whose barrier every transaction has ended.
 
-
-def _drop(relation: Relation, reason: str) -> None:
-    """See Note [Two looks that disagree]."""
-    using = relation.parent_databases[0]
-    for batch in suspects.in_batches(relation, older_than_seconds=0, using=using):
-        deletions.cancel([each.pk for each in batch], reason, using=using)
-
-
-def _passed(relation: Relation, batch: list[Deletion], done: Repaired) -> list[Deletion]:
-    """Return those behind whose fence every transaction has ended.
-
-    Those whose fence is of another server are fenced anew, and wait. What the others wait for is
-    noted in `done`.
-    """
-    now = {
-        home: backends.barrier_backend(home).horizon(using=home)
-        for home in relation.parent_databases
-    }
-    standings = {each.pk: state_of_all(barriers_from_json(each.fence), now) for each in batch}
-    if foreign := [pk for pk, each in standings.items() if each is BarrierState.FOREIGN]:
-        fence = scan_pass.fence_of(relation)
-        suspects.fence_anew(foreign, fence, using=relation.parent_databases[0])
-        logger.warning("%s: %d fences of another server taken anew", relation.label, len(foreign))
-    if BarrierState.HELD in standings.values():
-        blockers = (backends.barrier_backend(home).blocker(using=home) for home in now)
-        done.held = next((describe_blocker(each) for each in blockers if each), "")
-    return [each for each in batch if standings[each.pk] is BarrierState.PASSED]
+        Those whose barrier is of another server get a new one, and wait. What the others wait for
+        is noted.
+        """
+        homes = self.relation.parent_databases
+        now = {home: backends.barrier_backend(home).horizon(using=home) for home in homes}
+        states = {
+            suspect.pk: state_of_all(barriers_from_json(suspect.fence), now) for suspect in batch
+        }
+        foreign = [pk for pk, state in states.items() if state is BarrierState.FOREIGN]
+        if foreign:
+            suspects.fence_anew(foreign, barriers_of(self.relation), using=self.using)
+            renewed = "%s: %d barriers of another server taken anew"
+            logger.warning(renewed, self.relation.label, len(foreign))
+        if BarrierState.HELD in states.values():
+            blockers = (backends.barrier_backend(home).blocker(using=home) for home in homes)
+            self.done.held = next(
+                (describe_blocker(blocker) for blocker in blockers if blocker), ""
+            )
+        return [suspect for suspect in batch if states[suspect.pk] is BarrierState.PASSED]

@@ -1,78 +1,63 @@
 """One pass over one relation in one child database, from its cursor → suspects.
 
-Walks the *distinct* keys of the child through the index of its foreign key, step by step; the
-child's step has been read before the parents are asked, on their primaries, past all managers.
-Never writes to a scanned table. The only writer of `Scan`.
+Reads the *distinct* keys of the child through the index of its foreign key, a bounded step at a
+time, and then asks the parents (parents.py). Never writes to a scanned table.
 
-Note [What a pass promises]: every orphan that existed when the pass began has been seen when it is
-finished. Suspects and the cursor are saved in one transaction, so a step is covered or is taken
-again; a row that moves to a key which was passed already is the next pass's.
-
-Note [Child first]: a parent that was committed before its child is found, for the child was seen
-first. One that is committed after its child is not; so a suspect carries a fence (the barrier of
-the parent's database) and is looked for again once every older one has ended, and
-the grace period is over (repair.py).
+Note [What a pass promises]: when a pass finishes, it has seen every orphan that existed when it
+began. Suspects and the cursor are saved in one transaction, so a step is either saved or repeated.
+A row that moves to a key behind the cursor is left to the next pass.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 import time
-import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, transaction
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
 
 from .. import backends, conf
-from ..backends import connections, lookups
+from ..backends import connections
 from ..backends.batch_size import BatchSize
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
-from ..log import deletions
-from ..log.renaming import Kind, Renaming
-from ..log.suspects import Entered, in_batches, suspect
-from ..models import Scan
+from ..log.suspects import Entered, suspect
 from ..relations import stored
 from ..relations.generic import with_content_type
 from ..relations.keys import format_key, parse_key, to_stored
 from ..signals import orphan_found
 from . import recheck
+from .parents import barriers_of, missing_keys
+from .scan_row import ScanRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..backends.barriers import Barrier
-    from ..backends.base import KeyPage, KeyReader
+    from ..backends.base import KeyPage
     from ..backends.connections import Away
     from ..relations import Relation
 
 logger = logger_of("integrity.scan")
 
-#: A scan that saved no step for so long is taken for dead, and its pass goes on elsewhere.
-LEASE_SECONDS = 60.0
-#: Keys of a run's first step, when no step was taken before.
+#: Keys of the first step, where no step was taken before.
 FIRST_KEYS = 50_000
-#: What was seen is saved after so long, or when there are so many suspects.
+#: Steps are saved after so long, or when there are so many suspects.
 SAVE_SECONDS = 2.0
 SAVE_KEYS = 10_000
-#: Columns of `Scan` that count a pass; the last finished one's begin with `last_`.
-FIGURES = ("keys", "rows", "missing", "orphans")
 
 
 @dataclass(slots=True, kw_only=True)
 class Scanned:
     """What a run saw of one relation in one child database.
 
-    `orphans_of_pass` counts the runs before, too, where this one ended the pass. Nobody expects a
-    number of rows (`None`) before the first pass has ended, where the database keeps no statistics.
-    `blocked` counts keys whose deletion is in the log and blocked: their rows are orphans until
-    `retry`, and no suspects.
+    Where this run ended the pass, `orphans_of_pass` counts the runs before it too. `expected_rows`
+    is None before the first pass has ended, where the database keeps no statistics. `blocked`
+    counts keys whose deletion is in the log and blocked: their rows are orphans until `retry`, but
+    no suspects.
     """
 
     relation: str
@@ -94,42 +79,42 @@ class Scanned:
 class Mode:
     """How a run goes about it.
 
-    `full` begins each pass anew; `gentle` rests as long as it works and asks one server at a time,
-    and leaves out what is not due; `tell` hears of each step.
+    `full` begins each pass anew. `throttled` scans only what is due, rests as long as it works, and
+    keeps one server busy at a time. `tell` is called with the figures after each save.
     """
 
     full: bool = False
-    gentle: bool = False
+    throttled: bool = False
     tell: Callable[[Scanned], object] = lambda _: None
 
 
-def absent(relation: Relation, reader: KeyReader, page: KeyPage) -> list[Any]:
-    """Return the page's keys that no primary has a parent of. See Note [Child first]."""
-    target, (first, *others) = relation.target, relation.parent_databases
-    texts = reader.missing(relation.field, page, parent=first)
-    keys = [parse_key(target, text) for text in texts]
-    living = lookups.existing(target, dict(enumerate(keys)), others)
-    return [key for at, key in enumerate(keys) if at not in living]
+class _Ended(enum.Enum):
+    """Why a run reads no more pages."""
+
+    NO_MORE_KEYS = enum.auto()
+    TIME_IS_UP = enum.auto()
 
 
-def fence_of(relation: Relation) -> dict[str, Barrier]:
-    """Return the barrier of each of the parents' databases. See Note [Child first]."""
-    barriers = {
-        home: backends.barrier_backend(home).new_barrier(using=home)
-        for home in relation.parent_databases
-    }
-    return {home: barrier for home, barrier in barriers.items() if barrier is not None}
+@dataclass(slots=True)
+class Unsaved:
+    """Pages whose parents were asked, and that are not saved yet."""
 
+    keys: int = 0
+    rows: int = 0
+    #: The last key of the last page.
+    last: str | None = None
+    missing: list[Any] = field(default_factory=list)
 
-class _End(enum.Enum):
-    """What ended with a stretch of steps."""
-
-    PASS = enum.auto()
-    TIME = enum.auto()
+    def add(self, page: KeyPage, missing: list[Any]) -> None:
+        """Add a page, with those of its keys that have no parent."""
+        self.keys += page.count
+        self.rows += page.rows
+        self.last = page.last
+        self.missing += missing
 
 
 class Pass:
-    """A claimed scan at work, a step at a time."""
+    """A pass at work, a step at a time."""
 
     def __init__(self, relation: Relation, using: str, scanned: Scanned, mode: Mode) -> None:
         self.relation, self.using, self.scanned, self.mode = relation, using, scanned, mode
@@ -137,19 +122,19 @@ class Pass:
         self.reader = backends.key_reader(
             relation.field, child=self.database, parent=relation.parent_databases[0]
         )
-        self.token = uuid.uuid4()
+        self.row = ScanRow(relation.label, self.database, using)
         self.saved_at = time.monotonic()
         self.cursor: str | None = None
-        self.seen = Seen()
+        self.unsaved = Unsaved()
 
-    def claimed(self) -> bool:
-        """Take the scan, unless somebody works on it; begin a pass where none is under way."""
-        rows = Scan.objects.using(self.using)
-        row, _ = rows.get_or_create(relation=self.relation.label, database=self.database)
-        free = rows.filter(pk=row.pk).filter(Q(claim=None) | Q(due_at__lte=Now()))
-        if not free.update(claim=self.token, due_at=_lease(), reason=""):
+    def claim(self) -> bool:
+        """Claim the scan, and begin a pass unless one is under way.
+
+        Return False where another process is at work on it.
+        """
+        row = self.row.claim()
+        if row is None:
             return False
-        row.refresh_from_db(using=self.using)
         if row.began_at is None or self.mode.full:
             self._begin(row.last_rows)
         else:
@@ -166,111 +151,122 @@ class Pass:
     def _begin(self, last_rows: int) -> None:
         rows = backends.row_backend(self.database)
         expected = last_rows or rows.estimate_rows(self.relation.child, using=self.database)
-        self._mine().update(
-            **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected
-        )
+        self.row.begin(expected)
         self.scanned.expected_rows = expected or None
 
-    def walk(self, deadline: float, away: Away) -> None:
-        """Stretch by stretch, until there are no more keys or time is up.
+    def run(self, deadline: float, interrupts: Away) -> None:
+        """Take steps and save them, until there are no more keys or time is up.
 
-        What a stretch saw is saved after its transaction: no lock on the child's table outlives it,
-        and a log in the same database is written outside of it.
+        Steps are saved after the transaction that read them: no lock on the child's table outlives
+        it, and a log in the same database is written outside of it.
         """
         self.relation = with_content_type(self.relation)
-        end = None
-        while end is None:
-            end = self._stretch(deadline, away)
+        ended = None
+        while ended is None:
+            ended = self._pages_until_save(deadline, interrupts)
             if not self._save():
                 return
-        if end is _End.PASS:
+        if ended is _Ended.NO_MORE_KEYS:
             self._finish()
 
-    def _stretch(self, deadline: float, away: Away) -> _End | None:
-        """Steps until it is time to save; what ended with it, if anything did."""
-        with self.reader.reading(self.database), connections.given_up(self.database, away):
+    def halve_step(self) -> None:
+        """Take half as many keys in the next step, down to a single one; `release` saves it."""
+        self.batch_size.rows = max(1, self.batch_size.rows // 2)
+
+    def release(self, reason: str = "") -> None:
+        """Let the next run continue. `reason` says why this one could not, or ""."""
+        self.row.release(reason=reason, step_keys=self.batch_size.rows)
+
+    def _pages_until_save(self, deadline: float, interrupts: Away) -> _Ended | None:
+        """Read pages, and ask their parents, until it is time to save.
+
+        Return why there are no more pages, or None.
+        """
+        with self.reader.reading(self.database), connections.given_up(self.database, interrupts):
             ask = self._ask(self.cursor)
             while (page := ask()) is not None:
                 started = time.monotonic()
                 late = started >= deadline
                 last = late or self._is_time_to_save()
-                if not (last or page.end or self.mode.gentle):
+                if not (last or page.end or self.mode.throttled):
                     ask = self._ask(page.last)
-                self._look(page)
+                self._check(page)
                 took = time.monotonic() - started
                 self.batch_size.record_step(took)
                 if page.end:
                     break
                 if last:
-                    return _End.TIME if late else None
-                if self.mode.gentle:
+                    return _Ended.TIME_IS_UP if late else None
+                if self.mode.throttled:
                     time.sleep(max(0.0, min(took, deadline - time.monotonic())))
                     ask = self._ask(page.last)
-        return _End.PASS
+        return _Ended.NO_MORE_KEYS
 
     def _ask(self, after: str | None) -> Callable[[], KeyPage | None]:
         return self.reader.ask(
             self.relation.field, after, self.batch_size.rows, child=self.database
         )
 
-    def _look(self, page: KeyPage) -> None:
-        keys = absent(self.relation, self.reader, page)
-        self.seen.add(page, keys)
+    def _check(self, page: KeyPage) -> None:
+        """Ask the parents of a page."""
+        self.unsaved.add(page, missing_keys(self.relation, self.reader, page))
         self.cursor = page.last
 
     def _is_time_to_save(self) -> bool:
         late = time.monotonic() - self.saved_at >= SAVE_SECONDS
-        return late or len(self.seen.missing) >= SAVE_KEYS
+        return late or len(self.unsaved.missing) >= SAVE_KEYS
 
     def _save(self) -> bool:
-        """Suspects and cursor in one transaction; see Note [What a pass promises].
+        """Save suspects and cursor in one transaction; see Note [What a pass promises].
 
-        False when another scan took this one over: then nothing is saved.
+        Return False when another scan took this one over: then nothing is saved.
         """
-        seen, self.seen, self.saved_at = self.seen, Seen(), time.monotonic()
-        if seen.last is None:
+        pages, self.unsaved, self.saved_at = self.unsaved, Unsaved(), time.monotonic()
+        if pages.last is None:
             return True
-        fence = fence_of(self.relation) if seen.missing else {}
+        barriers = barriers_of(self.relation) if pages.missing else {}
         with transaction.atomic(using=self.using):
-            if not self._mine().update(due_at=_lease()):
+            if not self.row.renew():
                 self.scanned.reason = "another scan took it over"
                 return False
-            entered = self._suspect(seen.missing, fence)
-            missing = entered.suspects
-            orphans = self._rows([*missing, *entered.blocked])
-            self._mine().update(
-                cursor=seen.last,
-                keys=F("keys") + seen.keys,
-                rows=F("rows") + seen.rows,
-                missing=F("missing") + len(missing),
-                orphans=F("orphans") + orphans,
+            entered = self._suspect(pages.missing, barriers)
+            suspects = entered.suspects
+            orphans = self._number_of_rows([*suspects, *entered.blocked])
+            self.row.advance(
+                pages.last,
                 step_keys=self.batch_size.rows,
+                keys=pages.keys,
+                rows=pages.rows,
+                missing=len(suspects),
+                orphans=orphans,
             )
-        self.scanned.keys_scanned += seen.keys
-        self.scanned.rows_scanned += seen.rows
-        self.scanned.suspects += len(missing)
+        self.scanned.keys_scanned += pages.keys
+        self.scanned.rows_scanned += pages.rows
+        self.scanned.suspects += len(suspects)
         self.scanned.blocked += len(entered.blocked)
         self.scanned.orphans += orphans
-        if missing:
-            self._announce(missing)
+        if suspects:
+            self._announce(suspects)
         self.mode.tell(self.scanned)
         return True
 
-    def _suspect(self, keys: list[Any], fence: dict[str, Barrier]) -> Entered:
-        """Enter them into the log; those of a relation that nothing would repair are counted."""
+    def _suspect(self, keys: list[Any], barriers: dict[str, Barrier]) -> Entered:
+        """Enter missing keys into the log, unless a repair would leave the relation alone."""
         texts = [format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):
             return Entered(suspects=texts, blocked=[])
-        return suspect(self.relation, texts, fence, database=self.database, using=self.using)
+        return suspect(self.relation, texts, barriers, database=self.database, using=self.using)
 
-    def _rows(self, keys: list[str]) -> int:
-        field = self.relation.field
+    def _number_of_rows(self, keys: list[str]) -> int:
+        """Return how many rows hold one of those keys."""
+        child_key = self.relation.field
         wanted = (parse_key(self.relation.target, key) for key in keys)
-        held = [to_stored(field, key) for key in wanted]
-        values = stored.prepare_all(field, held, self.database)
+        held = [to_stored(child_key, key) for key in wanted]
+        values = stored.prepare_all(child_key, held, self.database)
         if not values:
             return 0
-        return backends.row_backend(self.database).count_rows(field, values, using=self.database)
+        rows = backends.row_backend(self.database)
+        return rows.count_rows(child_key, values, using=self.database)
 
     def _announce(self, keys: list[str]) -> None:
         orphan_found.send_robust(
@@ -282,90 +278,22 @@ class Pass:
         )
 
     def _finish(self) -> None:
-        """The pass is over: what it promises holds from now on."""
-        self._forget()
-        mine = self._mine()
-        self.scanned.orphans_of_pass = mine.values_list("orphans", flat=True)[0]
-        mine.update(
-            **{f"last_{name}": F(name) for name in FIGURES},
-            covers_at=F("began_at"),
-            finished_at=Now(),
-            began_at=None,
-            cursor=None,
-        )
+        """End the pass: what it promises holds from now on."""
+        self._cancel_outlived()
+        self.scanned.orphans_of_pass = self.row.finish()
         self.scanned.complete = True
 
-    def _forget(self) -> None:
-        """Suspects whose parent is there again, or whose rows are gone, are none any more."""
+    def _cancel_outlived(self) -> None:
+        """Cancel suspects whose parent exists again or whose rows are gone.
+
+        Where that fails, they stay, and the pass ends all the same.
+        """
         try:
             with connections.watched(self.database):
-                self._forget_each()
-        except DatabaseHindered as error:  # another shard: the pass is over all the same
+                recheck.cancel_outlived(self.relation, using=self.using)
+        except DatabaseHindered as error:  # of another shard
             if error.database in {self.database, self.using}:
                 raise
             circuit_breaker.log_wait(self.database, error)
         except Error as error:
             logger.warning("suspects of %s stay: %s", self.relation.label, reason_of_error(error))
-
-    def _forget_each(self) -> None:
-        for batch in in_batches(self.relation, older_than_seconds=0, using=self.using):
-            seen = recheck.look(self.relation, batch)
-            deletions.cancel(seen.alive, "the parent is alive", using=self.using)
-            deletions.cancel(seen.outdated, recheck.OUTDATED, using=self.using)
-            deletions.cancel(seen.rowless(), "its rows are gone", using=self.using)
-
-    def give_back(self, reason: str = "") -> None:
-        """Let the next tick go on."""
-        self._mine().update(claim=None, due_at=Now(), reason=reason, step_keys=self.batch_size.rows)
-
-    def _mine(self) -> QuerySet[Scan]:
-        return Scan.objects.using(self.using).filter(
-            relation=self.relation.label, database=self.database, claim=self.token
-        )
-
-
-class Seen:
-    """Steps that were taken and are not saved yet."""
-
-    def __init__(self) -> None:
-        self.keys, self.rows = 0, 0
-        self.last: str | None = None
-        self.missing: list[Any] = []
-
-    def add(self, page: KeyPage, missing: list[Any]) -> None:
-        """One more page."""
-        self.keys += page.count
-        self.rows += page.rows
-        self.last = page.last
-        self.missing += missing
-
-
-def _lease() -> Any:
-    return Now() + dt.timedelta(seconds=LEASE_SECONDS)
-
-
-def rename(change: Renaming, *, using: str, apply: bool) -> int:
-    """Let each scan go on under its new name; one that is there under it stays as it is."""
-    rows, changed = Scan.objects.using(using), 0
-    for row in rows.order_by("pk"):
-        relation, database = change.relation(row.relation), change.alias(row.database)
-        if (relation, database) == (row.relation, row.database):
-            continue
-        changed += 1
-        if apply and rows.filter(relation=relation, database=database).exists():
-            rows.filter(pk=row.pk).delete()
-        elif apply:
-            rows.filter(pk=row.pk).update(relation=relation, database=database)
-    return changed
-
-
-def forget(kind: Kind, name: str, *, using: str, apply: bool) -> int:
-    """Forget the scans of an alias, a model or a relation that nobody knows any more."""
-    gone = Renaming(kind=kind, old=name, new="")
-    rows = Scan.objects.using(using)
-    pks = [
-        row.pk
-        for row in rows
-        if (gone.relation(row.relation), gone.alias(row.database)) != (row.relation, row.database)
-    ]
-    return rows.filter(pk__in=pks).delete()[0] if apply else len(pks)

@@ -67,7 +67,7 @@ def _relations_of(app: str | None) -> list[Relation]:
 def _wait(progress: WriteLine) -> None:
     """Wait for the grace period: no suspect is confirmed sooner."""
     seconds = conf.current().grace_seconds
-    progress(f"second look in {seconds:g} s")
+    progress(f"recheck in {seconds:g} s")
     time.sleep(seconds)
 
 
@@ -101,7 +101,7 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
 
 
 class Command(VerbCommand):
-    """Scan, wait for the second look, repair. A dry run without `--apply`."""
+    """Scan, wait until suspects can be rechecked, repair. A dry run without `--apply`."""
 
     help = HELP
 

@@ -113,7 +113,7 @@ def _report(
         elif row.reason:
             progress(f"{row.relation}: not repaired: {row.reason}")
         elif row.held and row.waiting:
-            progress(f"{row.relation}: the second look {row.held}")
+            progress(f"{row.relation}: the recheck {row.held}")
     reported = {row.relation for row in repaired if row.reason}
     for relation, why in uncounted.items():
         if relation not in reported:
