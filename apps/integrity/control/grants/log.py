@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import router
-
+from ...backends import missing_tables
 from ...models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
 from .privileges import DELETE, INSERT, SELECT, UPDATE, Need, Privilege, column, on
 
@@ -94,9 +93,9 @@ def _of(
     using: str,
     changed: Mapping[Model, frozenset[str]],
 ) -> Iterator[Need]:
-    """Child databases have one of the tables only."""
+    tables = missing_tables.own(using)
     for model, privileges in rights.items():
-        if router.allow_migrate_model(using, model):
+        if model in tables:
             for privilege in privileges:
                 yield from _on(model, privilege, using, changed.get(model))
 

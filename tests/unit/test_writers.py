@@ -1,0 +1,185 @@
+"""Each table of the product has its writers: no other module changes it.
+
+The test reads the source. A write is a call of a method that changes rows, or an SQL statement in a
+string; its model is the one that the queryset began with. Variables, parameters with an annotation
+and helper functions of the same module are followed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PRODUCT = Path(__file__).resolve().parents[2] / "apps" / "integrity"
+LOG = ("log/", "backends/portable/log.py", "backends/postgresql/log.py")
+#: Model → the folders and modules that write its table.
+WRITERS = {
+    "Deletion": (*LOG, "backends/postgresql/triggers/"),
+    "Cascade": LOG,
+    "Audit": ("backends/portable/log.py", "backends/postgresql/log.py", "control/retention.py"),
+    "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py"),
+    "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
+    "Identity": ("control/identity.py",),
+    "Scan": ("scan/scan_pass.py",),
+    "Alarm": ("report/alarms.py",),
+}
+#: These change rows of the project's own models.
+OF_THE_PROJECT = {
+    "backends/portable/rows.py",
+    "cascade/strategies.py",
+    "testing.py",
+}
+CHANGES = {"_raw_delete", "bulk_create", "bulk_update", "create", "get_or_create"}
+CHANGES |= {"update_or_create", "save"}
+#: Functions of `log.tables`, and the rows that they return.
+TABLES = {"cascades": "Cascade", "deletions": "Deletion", "claimed": "Cascade"}
+SQL = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+\W*integrity_([a-z]+)")
+#: How the triggers' functions, which are made for each schema, name the table of deletions.
+LOG_NAME = "{log}"
+BY_TABLE = {name.lower(): name for name in WRITERS}
+
+Models = frozenset[str]
+NONE: Models = frozenset()
+
+
+def _is_write(call: ast.Call) -> bool:
+    """Return whether the call changes rows. `dict.update` and the like have a positional one."""
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if method in {"update", "delete"}:
+        return not call.args
+    return method in CHANGES
+
+
+class Module:
+    """What one module writes."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)]
+        self.returned: dict[str, Models] = {}
+        self.tree = tree
+        for _ in range(3):  # helpers may call helpers
+            for function in self.functions:
+                names = self._names(function)
+                self.returned[function.name] = NONE.union(
+                    *(
+                        self._models(node.value, names)
+                        for node in ast.walk(function)
+                        if isinstance(node, ast.Return | ast.Yield) and node.value
+                    )
+                )
+
+    def writes(self) -> tuple[set[str], list[int]]:
+        """Return the models that are written, and the lines of writes that are not understood."""
+        models, unknown = set[str](), dict[int, bool]()
+        for function in self.functions:
+            names = self._names(function)
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and _is_write(call):
+                    assert isinstance(call.func, ast.Attribute)
+                    found = self._models(call.func.value, names)
+                    models |= found
+                    # A nested function is walked twice, once without the names around it.
+                    unknown[call.lineno] = unknown.get(call.lineno, True) and not found
+        for text in ast.walk(self.tree):
+            if isinstance(text, ast.JoinedStr | ast.Constant):
+                sql = ast.unparse(text).replace(LOG_NAME, "integrity_deletion")
+                models |= {BY_TABLE[table] for table in SQL.findall(sql)}
+        return models, sorted(line for line, is_unknown in unknown.items() if is_unknown)
+
+    def _names(self, function: ast.FunctionDef) -> dict[str, Models]:
+        """Return the local variables that hold rows or querysets of known models."""
+        names: dict[str, Models] = defaultdict(frozenset)
+        for parameter in (*function.args.args, *function.args.kwonlyargs):
+            words = re.findall(r"\w+", ast.unparse(parameter.annotation or ast.Constant("")))
+            names[parameter.arg] = frozenset(WRITERS.keys() & words)
+        for _ in range(3):  # in whatever order they are assigned
+            for node in ast.walk(function):
+                targets: list[ast.expr] = []
+                if isinstance(node, ast.Assign):
+                    targets, value = node.targets, node.value
+                elif isinstance(node, ast.NamedExpr):
+                    targets, value = [node.target], node.value
+                elif isinstance(node, ast.For | ast.comprehension):
+                    targets, value = [node.target], node.iter
+                for target in targets:
+                    for name in ast.walk(target):  # `row, _ = …`: any of them may be the row
+                        if isinstance(name, ast.Name):
+                            names[name.id] |= self._models(value, names)
+        return names
+
+    def _models(self, node: ast.expr, names: dict[str, Models]) -> Models:
+        match node:
+            case ast.Name(id=name):
+                models = frozenset({name} & WRITERS.keys()) | names.get(name, NONE)
+                parts: list[ast.expr] = []
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="tables"), attr=name), args=rows):
+                models = frozenset({TABLES[name]} if name in TABLES else ())
+                parts = [] if models else rows
+            case ast.Call(func=ast.Attribute(attr=name)) if name in self.returned:
+                models, parts = self.returned[name], []
+            case ast.Call(func=ast.Name(id=name), args=rows):
+                models = self.returned.get(name, NONE) | frozenset({name} & WRITERS.keys())
+                parts = rows
+            case ast.Call(func=value) | ast.Attribute(value=value) | ast.Subscript(value=value):
+                models, parts = NONE, [value]
+            case ast.IfExp(body=one, orelse=other):
+                models, parts = NONE, [one, other]
+            case ast.DictComp(value=value):
+                models, parts = NONE, [value]
+            case ast.Tuple(elts=[first, *_]):
+                models, parts = NONE, [first]
+            case _:
+                models, parts = NONE, []
+        return models.union(*(self._models(part, names) for part in parts))
+
+
+@cache
+def written() -> dict[str, tuple[set[str], list[int]]]:
+    """Return what each module of the product writes, by its path."""
+    return {
+        path.relative_to(PRODUCT).as_posix(): Module(ast.parse(path.read_text())).writes()
+        for path in PRODUCT.rglob("*.py")
+        if "migrations" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("model", WRITERS)
+def test_a_table_is_changed_by_its_writers_alone(model: str) -> None:
+    modules = {path for path, (models, _) in written().items() if model in models}
+    assert modules
+    assert not {path for path in modules if not path.startswith(WRITERS[model])}
+
+
+def test_each_writer_that_is_listed_writes() -> None:
+    for model, places in WRITERS.items():
+        for place in places:
+            assert any(
+                path.startswith(place) and model in models
+                for path, (models, _) in written().items()
+            ), f"{place} does not write {model}"
+
+
+def test_it_is_known_what_each_write_changes() -> None:
+    unknown = {path: lines for path, (_, lines) in written().items() if lines}
+    assert not unknown.keys() - OF_THE_PROJECT, unknown
+
+
+@pytest.mark.parametrize(
+    ("source", "models"),
+    [
+        ("def f(): Scan.objects.using(a).filter(b=1).update(c=2)", {"Scan"}),
+        ("def f():\n rows = Alarm.objects.all()\n for row in rows: row.delete(using=a)", {"Alarm"}),
+        ("def f(rows: QuerySet[Audit]): rows._raw_delete(a)", {"Audit"}),
+        ("def f(): return Scan.objects\ndef g(): f().create(a=1)", {"Scan"}),
+        ("def f(): tables.locked(tables.cascades(a), a).update(b=1)", {"Cascade"}),
+        ("def f(): cursor.execute('DELETE FROM integrity_scan')", {"Scan"}),
+        ("def f(): Scan.objects.filter(a=1).count(); found.update({})", set()),
+    ],
+)
+def test_the_rule_sees_a_write(source: str, models: set[str]) -> None:
+    assert Module(ast.parse(source)).writes() == (models, [])
