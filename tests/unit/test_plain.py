@@ -234,7 +234,7 @@ class TestErrors:
         assert "MissingParent" in told
         assert "ann" not in told
 
-    def test_this_apps_own_words(self):
+    def test_the_text_of_this_apps_own_errors(self):
         assert reason_of_error(InvalidKey("a.B: no \x1b key")) == r"InvalidKey: a.B: no \x1b key"
         assert reason_of_error(FilteredRead("a", "b")) == f"FilteredRead: {FilteredRead('a', 'b')}"
 

@@ -1,7 +1,7 @@
 """Done cascades → probed once more → verified, kept, or back to work.
 
 Takes cascades whose grace period is over; gives `verified` rows, the proof in the receipt. A value
-that belongs to a living row by now ends as kept: Note [Keys that come back] in claims.py.
+that belongs to a living row by now ends as kept: Note [Keys that come back] in live_check.py.
 
 Note [The barrier]: a child row may be inserted by a transaction that began before the parent's
 delete and commits after the cascade. The cascade noted the child database's next transaction when

@@ -1,4 +1,4 @@
-"""Everything this app raises, under one base."""
+"""The errors of this app. All have the base `CrossDatabaseError`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .redaction import code_of, plain, reason_of_error, receiver_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Longer names are cut: they may come from a forged message.
+#: Longer names are truncated: they may come from a forged message.
 NAME_CHARS = 100
 
 
 class CrossDatabaseError(Exception):
     """Base of the app's errors; do not raise it directly."""
 
-    #: Its text is this app's own: names and ids, and no rows. So a reason may quote it: plain.py.
-    own_words: ClassVar[bool] = True
+    #: Whether logs and reasons may quote its text: it has names and ids, and no data of rows.
+    safe_to_quote: ClassVar[bool] = True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied and pickled as it is: `__init__` may take something else than the message."""
+        """Copy and pickle without `__init__`, whose arguments may differ from the message."""
         return _restored, (type(self), self.args), self.__dict__
 
 
@@ -33,11 +33,11 @@ def _restored(kind: type[CrossDatabaseError], args: tuple[Any, ...]) -> CrossDat
 
 
 class InvalidSetting(CrossDatabaseError, ImproperlyConfigured):
-    """A value of the settings that cannot be used."""
+    """A setting has an unusable value."""
 
 
 class RouterFailed(CrossDatabaseError, ImproperlyConfigured):
-    """A router of the project raised when it was asked for a model."""
+    """A router of the project raised an error."""
 
     def __init__(self, router: object, method: str, model: str, error: BaseException) -> None:
         kind = type(router)
@@ -60,11 +60,11 @@ class UnknownName(CrossDatabaseError, LookupError):
 
 
 class InvalidName(CrossDatabaseError, ValueError):
-    """A name that cannot be renamed so. Says what the catalogue knows."""
+    """A model or alias cannot be renamed like this. The message lists the known names."""
 
 
 class InvalidRole(CrossDatabaseError, ValueError):
-    """A name that no privileges are granted to. Says why."""
+    """No privileges are granted to a role of that name. The message states why."""
 
     def __init__(self, role: str, why: str) -> None:
         self.role = role
@@ -75,19 +75,19 @@ class InvalidRole(CrossDatabaseError, ValueError):
 
 
 class InvalidKey(CrossDatabaseError, ValueError):
-    """A parent key that its field cannot hold. Names the field and never the key: see Note [Text].
+    """A parent's field cannot hold that key. The message names the field and never the key.
 
-    Note [Text]: keys are ids, and may be shown and logged. What no field can hold is arbitrary
-    text, and is not.
+    Keys are ids, and may be shown and logged. Text that the field cannot hold may be anything, so
+    it is never quoted.
     """
 
 
 class ParentStillExists(CrossDatabaseError):
-    """A deletion was to be recorded for parents that are still there."""
+    """`record` was called for parents that still exist."""
 
 
 class NotTheParents(CrossDatabaseError):
-    """A deletion was to be recorded for rows of a table that is not the parents' own."""
+    """The connection led to a table in another schema than the parents' own."""
 
     def __init__(self, parent: str, database: str, schema: str, log: str) -> None:
         self.parent, self.database, self.schema = parent, database, schema
@@ -99,11 +99,11 @@ class NotTheParents(CrossDatabaseError):
 
 
 class ChildDatabaseUnavailable(CrossDatabaseError):
-    """A child database could not be asked, and its policy needs an answer before the delete."""
+    """PROTECT or RESTRICT could not be checked in a child database, so the delete is refused."""
 
 
 class TooManyKeys(ChildDatabaseUnavailable):
-    """PROTECT or RESTRICT below a delete would need more keys than `protect_keys`."""
+    """A PROTECT or RESTRICT check would need more keys than the setting `protect_keys`."""
 
     def __init__(self, relation: str, database: str, most: int) -> None:
         self.relation, self.database, self.most = relation, database, most
@@ -115,14 +115,14 @@ class TooManyKeys(ChildDatabaseUnavailable):
 
 
 class TriggersRefused(CrossDatabaseError, CommandError):
-    """Triggers would give others rights, or belong to others, so they are not installed.
+    """Triggers were not installed: they would grant rights to other roles, or belong to them.
 
-    Says what to do about it.
+    The message states the remedy.
     """
 
 
 class TablesHeld(CrossDatabaseError, CommandError):
-    """Triggers could not be changed, for other transactions held their tables at each try."""
+    """Triggers could not be changed: other transactions locked their tables at each attempt."""
 
     def __init__(self, database: str, held: Iterable[object]) -> None:
         self.database = database
@@ -133,7 +133,7 @@ class TablesHeld(CrossDatabaseError, CommandError):
 
 
 class LogNeeded(CrossDatabaseError, CommandError):
-    """The app's tables are not dropped: work would be lost, or deletes would fail."""
+    """The app's tables were not dropped: work would be lost, or deletes would fail."""
 
     def __init__(self, database: str, reasons: Iterable[str]) -> None:
         self.database = database
@@ -149,9 +149,9 @@ class UnusablePolicy(CrossDatabaseError):
 
 
 class RowsKept(CrossDatabaseError):
-    """Rows of a gone parent are still there after the statement that should have changed them.
+    """Rows of a deleted parent are unchanged after the statement that should have changed them.
 
-    Nobody had locked them, and no error was raised: something in the database keeps them.
+    They were not locked, and the statement raised no error: a trigger or a rule skips the change.
     """
 
     def __init__(self, relation: str, database: str) -> None:
@@ -163,7 +163,7 @@ class RowsKept(CrossDatabaseError):
 
 
 class ReceiverExits(CrossDatabaseError):
-    """A receiver of signals raised what is meant to end a process, such as SystemExit."""
+    """A receiver of a signal raised an exception that ends a process, such as SystemExit."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -171,9 +171,9 @@ class ReceiverExits(CrossDatabaseError):
 
 
 class MissingContentType(CrossDatabaseError, ProgrammingError):
-    """The database that a declared GenericForeignKey names does not know the parent's content type.
+    """The database in `content_types` has no content type of a GenericForeignKey's parent.
 
-    As with a missing table: each `migrate` makes it, so that nothing can be told without it.
+    `migrate` creates it. Until then, as with a missing table, nothing can be read or changed.
     """
 
     def __init__(self, relation: str, model: str, database: str) -> None:
@@ -186,12 +186,12 @@ class MissingContentType(CrossDatabaseError, ProgrammingError):
 
 
 class FilteredRead(CrossDatabaseError, ProgrammingError):
-    """Rows may be hidden from this role, so "not there" would prove nothing. Nothing was changed.
+    """Rows may be hidden from this role, so a missing row would prove nothing. Nothing was changed.
 
-    As with a missing table, an operator has to act: no row can be told from any other until then.
+    An operator has to act before the relation can be processed.
     """
 
-    #: For a reason that nobody has looked up.
+    #: The reason if no specific one is known.
     UNKNOWN = (
         "row level security hides rows from this role, or it is a view. Give the role BYPASSRLS,"
         " and let the model name a table"
@@ -203,7 +203,7 @@ class FilteredRead(CrossDatabaseError, ProgrammingError):
 
 
 class IdentityMismatch(CrossDatabaseError):
-    """A child database belongs to other parents, and nobody has accepted these."""
+    """A child database's identity does not match its parents, and no operator has accepted that."""
 
     def __init__(self, database: str, mismatches: Iterable[object]) -> None:
         self.database = database
@@ -212,9 +212,9 @@ class IdentityMismatch(CrossDatabaseError):
 
 
 class DatabaseHindered(CrossDatabaseError):
-    """A database cannot be worked on now, and heals without us: read-only, full, shutting down."""
+    """A database is temporarily unusable: read-only, full or shutting down. It is tried again."""
 
-    #: How a sentence about the database goes on before the reason.
+    #: The part of a sentence between the database's name and the reason.
     PREDICATE = "cannot be worked on"
 
     def __init__(self, database: str, error: BaseException | str) -> None:
@@ -224,14 +224,14 @@ class DatabaseHindered(CrossDatabaseError):
 
     @property
     def sentence(self) -> str:
-        """What is said of the database after its name, with the reason."""
+        """A predicate to follow the database's name, with the reason."""
         return f"{self.PREDICATE}: {self.reason}"
 
 
 def _reason(error: BaseException | str) -> str:
-    """Return why a database is hindered. What a refused connection says quotes no row.
+    """Return why a database is hindered. The message of a refused connection is safe to quote.
 
-    A receiver, such as one of `connection_created`, may have said anything.
+    That of a receiver, such as one of `connection_created`, is not.
     """
     if isinstance(error, BaseException) and (code_of(error) or receiver_of(error)):
         return reason_of_error(error)
@@ -239,17 +239,17 @@ def _reason(error: BaseException | str) -> str:
 
 
 class DatabaseUnreachable(DatabaseHindered):
-    """A database refused, lost or never answered the connection."""
+    """A connection to a database was refused or lost, or it timed out."""
 
     PREDICATE = "cannot be reached"
 
 
 class TaskFailed(CrossDatabaseError):
-    """A task of this app failed when Celery ran it. Names task and reason, and quotes no row."""
+    """A task failed in a Celery worker. The message names task and reason, and quotes no rows."""
 
 
 class FiguresUnavailable(CrossDatabaseError):
-    """Figures that another caller computes were not there in time."""
+    """Figures that another thread was computing were not ready in time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -258,7 +258,7 @@ class FiguresUnavailable(CrossDatabaseError):
 
 
 class NotDrained(CrossDatabaseError):
-    """Cascades that a test waits for are not done; `reasons` says why, for each child database."""
+    """Cascades that a test waits for are not done. `reasons` maps child databases to reasons."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
@@ -266,10 +266,10 @@ class NotDrained(CrossDatabaseError):
 
 
 class MissingParent(CrossDatabaseError, IntegrityError):
-    """A row was to be saved with the key of a parent that does not exist."""
+    """The row to be saved has the key of a parent that does not exist."""
 
-    #: The key may be an e-mail address: the form that saves it is told, and no log.
-    own_words: ClassVar[bool] = False
+    #: The key may be an e-mail address: a form may show it, a log may not.
+    safe_to_quote: ClassVar[bool] = False
 
     def __init__(self, relation: str, key: str) -> None:
         self.relation, self.key = relation, key

@@ -1,9 +1,10 @@
-"""One piece of work of several: what it raises ends it alone.
+"""Isolation of pieces of work: the failure of one does not stop the others.
 
-Note [What ends a process]: a receiver of signals may raise SystemExit or GeneratorExit, by mistake
-or by `sys.exit()` in a library. That is its failure, and no reason to end the worker. The same
-exceptions end a process where a signal handler raised them, which holds the frame that it
-interrupted. Others that are no `Exception` pass: Ctrl-C, and how frameworks stop what they run.
+Note [What ends a process]: a receiver of a signal may raise SystemExit or GeneratorExit, by mistake
+or through `sys.exit()` in a library. That is a failure of the receiver, and the worker goes on. If
+a handler of an operating system's signal raises them, they end the process: such a handler has the
+frame that it interrupted among its arguments. Other exceptions that are no `Exception` always pass:
+Ctrl-C, and those by which frameworks stop a task.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.isolation")
 
-#: What is no `Exception`, and fails a piece of work all the same.
+#: Not subclasses of `Exception`, but failures of a piece of work all the same.
 EXITS = (SystemExit, GeneratorExit, BaseExceptionGroup)
 FAILURES = (Exception, *EXITS)
 
 
 def ends_the_process(raised: BaseException) -> bool:
-    """Return whether a signal handler raised it. See Note [What ends a process]."""
+    """Return whether a handler of a signal raised it. See Note [What ends a process]."""
     step: TracebackType | None = raised.__traceback__
     while step is not None:
         if _is_handler(step.tb_frame):
@@ -37,17 +38,17 @@ def ends_the_process(raised: BaseException) -> bool:
 
 
 def _is_handler(frame: FrameType) -> bool:
-    """Return whether the frame was given the frame that it interrupted."""
+    """Return whether the frame has the frame that it interrupted among its arguments."""
     values = list(frame.f_locals.values())
-    values += [each for value in values if isinstance(value, tuple) for each in value]
-    return frame.f_back is not None and any(each is frame.f_back for each in values)
+    values += [item for value in values if isinstance(value, tuple) for item in value]
+    return frame.f_back is not None and any(value is frame.f_back for value in values)
 
 
 @contextmanager
 def isolated(what: str, *, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Log an error of this piece of work, and let the next one begin.
+    """Log an error of this piece of work, so that the next one can begin.
 
-    What ends the process passes, and so does what all pieces have in common: `passing`.
+    Exceptions that end the process pass, and so do those in `passing`, which concern all pieces.
     """
     try:
         yield
@@ -56,14 +57,14 @@ def isolated(what: str, *, passing: tuple[type[BaseException], ...] = ()) -> Ite
     except FAILURES as error:
         if ends_the_process(error):
             raise
-        # Not `exception`: Note [Tracebacks] in plain_logging.py.
+        # Not `exception`: see Note [Tracebacks] in loggers.py.
         logger.error("%s failed: %s%s", what, error, origin_of(error))  # noqa: TRY400 (quotes rows)
         logger.debug("%s failed", what, exc_info=error)
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Around receivers of signals: what would end the process is raised as their failure."""
+    """Convert exceptions of signal receivers that would end the process to `ReceiverExits`."""
     try:
         yield
     except Exception:  # also a group of them

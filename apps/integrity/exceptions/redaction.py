@@ -1,12 +1,12 @@
-"""Text of others → one printable line; a foreign exception → what may be said of it. Pure.
+"""Foreign text as one printable line, and foreign exceptions as a safe description. Pure.
 
-Errors, names and keys come from servers, from receivers of signals, from people and from messages.
-Before they are stored, logged, shown or printed they pass through here: `plain` lets no control
-character through and bounds the length, and `reason_of_error` quotes no row.
+Errors, names and keys come from servers, signal receivers, users and messages. They pass through
+this module before they are stored, logged, shown or printed. `plain` removes control characters and
+limits the length. `reason_of_error` quotes no rows.
 
-Note [No prose]: what a server or a receiver says of an error may quote rows ("Key (email)=(…)
-already exists"). So nothing of its text is used, only what identifies the error: its class, its
-code, and the names of table, column and constraint.
+Note [No prose]: the message of a server's or receiver's error may quote rows ("Key (email)=(…)
+already exists"). So its text is not used. The description has only what identifies the error: its
+class, its code, and the names of table, column and constraint.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 #: The most characters of a line.
 LIMIT = 500
 ELLIPSIS = "…"
-#: So many characters are looked at for each one that is returned: spaces and escapes differ.
+#: Characters that are read for each one that is returned: runs of spaces become one.
 SAMPLE = 4
-#: What a foreign `__str__` may raise. Not KeyboardInterrupt: somebody presses that key.
+#: Exceptions that a foreign `__str__` may raise. Not KeyboardInterrupt, which comes from a user.
 RAISED = (Exception, SystemExit, GeneratorExit)
-#: Letters and marks that Python calls printable, and that show nothing.
+#: Characters that `str.isprintable` accepts and that are invisible.
 INVISIBLE = frozenset(
     map(
         chr,
@@ -46,13 +46,13 @@ INVISIBLE = frozenset(
 MYSQL_DRIVERS = ("MySQLdb", "pymysql", "mysql.connector")
 #: Modules whose exceptions are known by their short names.
 WELL_KNOWN = ("builtins", "django", "psycopg", "sqlite3", *MYSQL_DRIVERS)
-#: How PostgreSQL's account of where an error was raised begins, in the server's language.
+#: The beginning of PostgreSQL's error context, in the server's language.
 FUNCTION = re.compile(r"PL/pgSQL[^\n(]{1,40}? ([^\s(]{1,100}\([^()\n]{0,200}\)) ")
-#: Causes of an error that its reason names.
+#: A reason names at most this many causes of an error.
 CAUSES = 2
-#: Members of an exception group that its reason names.
+#: A reason names at most this many members of an exception group.
 MEMBERS = 3
-#: Rows whose models are looked at, of those that a ProtectedError is about.
+#: At most this many rows of a ProtectedError are examined for their models.
 SEEN = 100
 _bounded = reprlib.Repr()
 _bounded.maxlist = _bounded.maxtuple = _bounded.maxset = _bounded.maxfrozenset = 50
@@ -100,14 +100,14 @@ def _visible(character: str) -> str:
 
 
 def reason_of_error(error: BaseException) -> str:
-    """Return what may be said of `error` in one line. See Note [No prose]. Never raises.
+    """Return a safe description of `error` in one line. See Note [No prose]. Never raises.
 
-    Of an error of this app it is its text, which is its own; of any other one the class, the code
-    and the names of table, column and constraint, the receiver of a signal that raised it, and the
-    same of its cause.
+    For an error of this app, it is its text. For another error it has the class, the code, the
+    names of table, column and constraint, the signal receiver that raised it, and the same of its
+    causes.
     """
     try:
-        return plain(_own_words(error) or _description(error))
+        return plain(_quotable_text(error) or _description(error))
     except RAISED:
         return f"<{_class_name(error)}>"
 
@@ -125,20 +125,20 @@ def code_of(error: BaseException) -> str:
 
 def receiver_of(error: BaseException) -> str:
     """Return the dotted path of the innermost receiver of a signal that raised `error`, or ""."""
-    found, sends = "", False
+    receiver, sends = "", False
     step: TracebackType | None = error.__traceback__
     while step is not None:
         frame = step.tb_frame
         module = str(frame.f_globals.get("__name__", ""))
         was_sent, sends = sends, module == "django.dispatch.dispatcher"
         if was_sent and not sends:
-            found = f"{module}.{frame.f_code.co_qualname}"
+            receiver = f"{module}.{frame.f_code.co_qualname}"
         step = step.tb_next
-    return found
+    return receiver
 
 
-def _own_words(error: BaseException) -> str:
-    if not getattr(type(error), "own_words", False):
+def _quotable_text(error: BaseException) -> str:
+    if not getattr(type(error), "safe_to_quote", False):
         return ""
     return f"{type(error).__name__}: {_text_of(error)}"
 
@@ -147,7 +147,7 @@ def _description(error: BaseException) -> str:
     words = _identified(error)
     if receiver := receiver_of(error):
         words += f" in receiver {receiver}"
-    causes = [_own_words(cause) or _identified(cause) for cause in _causes(error)]
+    causes = [_quotable_text(cause) or _identified(cause) for cause in _causes(error)]
     return ", from ".join((words, *causes))
 
 
@@ -169,10 +169,10 @@ def _names(error: BaseException) -> Iterator[str]:
     for what in ("table", "column", "constraint"):
         if name := getattr(diagnosis, f"{what}_name", None):
             yield f"{what} {plain(name, 100)}"
-    # Of a trigger's or a function's own error: which it was, and none of the rest.
+    # The name of the trigger or function that raised the error, and nothing else of the context.
     if raised_by := FUNCTION.match(_text_of(getattr(diagnosis, "context", None) or "")):
         yield f"function {plain(raised_by[1], 100)}"
-    # Of Django's ProtectedError and RestrictedError: which models' rows they are about.
+    # The models of the rows in Django's ProtectedError and RestrictedError.
     for what in ("protected_objects", "restricted_objects"):
         objects = itertools.islice(getattr(error, what, None) or (), SEEN)
         labels = {f"rows of {plain(type(each)._meta.label, 100)}" for each in objects}
@@ -180,7 +180,7 @@ def _names(error: BaseException) -> Iterator[str]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield what `error` was raised from; not the driver's error below Django's own."""
+    """Yield the causes of `error`, but not the driver's error below Django's own."""
     for _ in range(CAUSES):
         cause = error.__cause__
         if cause is None or isinstance(error, Error):
@@ -190,7 +190,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _class_name(value: Any) -> str:
-    """Return the name of the value's class, with its module unless everybody knows it."""
+    """Return the name of the value's class, with its module unless that is well known."""
     try:
         kind = type(value)
         module, name = str(kind.__module__), str(kind.__qualname__)

@@ -1,6 +1,7 @@
-"""The tables of the app. They live in the databases of the parents that they are about.
+"""The tables of the app. They live in the parents' databases.
 
-Each has one writer: the deletion log `log`, scans `scan`, and the rest `control` and `report`.
+Each has one writer: `log` writes the deletion log, `scan` the scans, `control` and `report` the
+other tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of databases and processes, and what operators did."""
+"""The state of databases and processes, alarms, and the audit of operator actions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .fields import PlainCharField, PlainTextField
 
 
 class Identity(models.Model):
-    """Who a database is: its own row, and the databases of parents that its keys point into.
+    """The identity of a database, and of the parents' databases to which its keys refer.
 
-    The one table of this app that child databases have, too.
+    It is the only table of this app that child databases have, too.
     """
 
     alias = models.CharField(max_length=100, primary_key=True)
@@ -29,7 +29,7 @@ class Identity(models.Model):
 
 
 class ChildDatabase(models.Model):
-    """What this log knows of a child database: whether it may be worked on, and why not."""
+    """The state of a child database in this log: whether it is unreachable or paused, and why."""
 
     class Pause(models.TextChoices):
         """Who paused it: an operator, or the check of identities (control/identity.py)."""
@@ -47,9 +47,9 @@ class ChildDatabase(models.Model):
         max_length=20, choices=Pause.choices, blank=True, default="", db_default=""
     )
     paused_reason = PlainTextField(blank=True, default="", db_default="")
-    #: What verification waited for when it was tried last, beyond the grace period.
+    #: What held the last attempt at verification up after the grace period.
     held_reason = PlainTextField(blank=True, default="", db_default="")
-    #: Relation → the most rows that one step may take there, where more have been too many.
+    #: Relation → the most rows of one step there, set after a larger step has failed.
     step_rows = models.JSONField(null=True, blank=True)
 
     class Meta:
@@ -60,11 +60,11 @@ class ChildDatabase(models.Model):
 
 
 class Heartbeat(models.Model):
-    """When a process last tended this log: `beat`, or a worker by its name."""
+    """When a process was last active: `beat`, or a worker by its name."""
 
     name = PlainCharField(max_length=200, primary_key=True)
     seen_at = models.DateTimeField(db_default=Now())
-    #: By how much the process's clock was ahead of this log's; null: it could not be told.
+    #: How far the process's clock was ahead of the log database's; null if it is unknown.
     clock_skew_seconds = models.FloatField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Heartbeat(models.Model):
 
 
 class Alarm(models.Model):
-    """Something that somebody was told of, and that is not over."""
+    """An alarm that was raised and is not cleared yet."""
 
     class Kind(models.TextChoices):
         """What is wrong."""
@@ -86,7 +86,7 @@ class Alarm(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    #: A child database; for the brake, a relation; for what is unknown, the name.
+    #: A child database; for `brake` a relation; for `unknown` the unknown name.
     subject = PlainCharField(max_length=200)
     reason = PlainTextField(blank=True, default="", db_default="")
     raised_at = models.DateTimeField(db_default=Now())
@@ -101,7 +101,7 @@ class Alarm(models.Model):
 
 
 class Audit(models.Model):
-    """Who steered what, when and why."""
+    """An operator action: who did what, when and why."""
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now())

@@ -1,4 +1,4 @@
-"""The deletion log: what was deleted, and how far its cascades are."""
+"""The deletion log: deleted parents, and the progress of their cascades."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-#: Characters of a key that its index holds: a key of any length has to fit into the log, and
-#: PostgreSQL refuses entries of an index above 2,704 bytes. A literal, so that planners know it.
+#: The number of characters of a key that its index holds. A key may have any length, and PostgreSQL
+#: refuses index entries above 2,704 bytes. A literal in SQL, so that planners match the index.
 HEAD_CHARS = 200
 HEAD = f"SUBSTR(%(expressions)s, 1, {HEAD_CHARS})"
 REST = f"SUBSTR(%(expressions)s, {HEAD_CHARS + 1})"
 
 
 def of_keys(keys: Collection[str]) -> models.Q:
-    """Return the condition that a deletion is of one of those keys, for the index of the keys."""
+    """Return the condition that a deletion has one of those keys, to use with their index."""
     heads = sorted({key[:HEAD_CHARS] for key in keys})
     begins = In(models.Func("key", template=HEAD), heads)
     if len({*keys}) != 1:
         return models.Q(begins, key__in=keys)
-    # SQLite writes a key that it is told in the place of the column, and then sees no index.
+    # SQLite replaces the column by a constant that it equals, and then misses the index.
     rests = [next(iter(keys))[HEAD_CHARS:]]
     return models.Q(begins, In(models.Func("key", template=REST), rests))
 
@@ -40,7 +40,7 @@ class Deletion(models.Model):
     class State(models.TextChoices):
         """recorded → dispatched → cascaded → verified; or kept, cancelled; or suspect (of a scan).
 
-        See Note [Keys that come back] in claims.py for kept.
+        For kept, see Note [Keys that come back] in cascade/live_check.py.
         """
 
         SUSPECT = "suspect", _("suspect")
@@ -59,22 +59,22 @@ class Deletion(models.Model):
         TRIGGER = "trigger", _("trigger")
         SCAN = "scan", _("scan")
 
-    #: States that nothing follows but the purge.
+    #: Final states: only the purge follows.
     ENDED: ClassVar = (State.VERIFIED, State.KEPT, State.CANCELLED)
-    #: States that are followed by another one.
+    #: States that another one follows.
     OPEN: ClassVar = (State.SUSPECT, State.RECORDED, State.DISPATCHED, State.CASCADED)
 
-    #: Whether it is open, as the index of the names in open work knows it. Only who asks for names
-    #: says so: planners would take that index elsewhere, and sort.
+    #: The condition of the index `integrity_deletion_names`. Only queries for names use it: in
+    #: other queries, planners would choose that index and sort.
     UNDER_A_NAME: ClassVar = models.Q(state__in=OPEN, verified_at__isnull=True)
 
     id = models.BigAutoField(primary_key=True)
     parent = models.CharField(max_length=200)
-    #: Null where a scan knows only the value that a key holds, which is in `targets` then.
+    #: Null if a scan knows only the value of a `to_field`, which is in `targets` then.
     key = models.TextField(null=True)  # noqa: DJ001
     targets = models.JSONField(null=True, blank=True)
-    #: Of what a scan found: the one relation that it cascades along, and per database of the parent
-    #: the barrier behind all transactions that were open when it was not there.
+    #: If a scan found the deletion: the only relation along which it cascades, and per parents'
+    #: database the barrier after all transactions that were open when the parent was missing.
     relation = models.CharField(max_length=200, blank=True, default="", db_default="")
     fence = models.JSONField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)
@@ -84,7 +84,7 @@ class Deletion(models.Model):
     dispatched_at = models.DateTimeField(null=True, blank=True)
     cascaded_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
-    #: When it came to one of the states that nothing follows: the purge counts from there.
+    #: When it reached a final state. The purge counts from there.
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -107,7 +107,7 @@ class Deletion(models.Model):
                 name="integrity_deletion_suspect",
                 condition=models.Q(state="suspect"),
             ),
-            # Ends that are rare.
+            # Rare final states.
             models.Index(
                 fields=["state", "id"],
                 name="integrity_deletion_cancelled",
@@ -157,15 +157,15 @@ class Cascade(models.Model):
         KEPT = "kept", _("kept")
         CANCELLED = "cancelled", _("cancelled")
 
-    #: States that a worker may claim once `due_at` has passed; a running one when its lease ended.
+    #: States that a worker may claim after `due_at`, the end of the lease of a running one.
     CLAIMABLE: ClassVar = (State.PENDING, State.RUNNING, State.WAITING)
-    #: States that nothing follows but the purge.
+    #: Final states: only the purge follows.
     ENDED: ClassVar = (State.VERIFIED, State.KEPT, State.CANCELLED)
     #: States that count as backlog.
     OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
-    #: Whether rows were kept, and no operator has taken note of it.
+    #: Rows were kept, and no operator has acknowledged that.
     UNACKNOWLEDGED: ClassVar = models.Q(kept_at__isnull=False, acknowledged_at__isnull=True)
-    #: Whether a cascade counts as backlog, as the index of it knows it.
+    #: The cascade counts as backlog. It is the condition of `integrity_cascade_backlog`.
     IN_BACKLOG: ClassVar = models.Q(state__in=OPEN, verified_at__isnull=True)
 
     id = models.BigAutoField(primary_key=True)
@@ -179,16 +179,16 @@ class Cascade(models.Model):
     claim = models.UUIDField(null=True, blank=True)
     owner = PlainCharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
-    #: Until which transaction of which server it waits: backends/barriers.py.
+    #: The transaction and the server for which verification waits: backends/barriers.py.
     barrier = models.BigIntegerField(null=True, blank=True)
     barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
     reason = PlainTextField(blank=True, default="", db_default="")
-    #: Relation → why its rows are left, of the last attempt that failed; null: none did.
+    #: Relation → why its rows were left by the last failed attempt; null if none has failed.
     failing = PlainReasonsField(null=True, blank=True)
     rows = models.JSONField(null=True, blank=True)
-    #: Relation → rows that were left because they refer to a living row; null: none along any.
+    #: Relation → rows that were kept because a living row has their key; null if none were.
     kept = models.JSONField(null=True, blank=True)
-    #: When that was seen first, and when an operator took note of it.
+    #: When rows were first kept, and when an operator acknowledged it.
     kept_at = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     recorded_at = models.DateTimeField()
@@ -202,7 +202,7 @@ class Cascade(models.Model):
             ),
         ]
         indexes: ClassVar = [
-            # To the id: a burst of deletions is due at the same moment.
+            # Includes the id, because many deletions can be due at the same moment.
             models.Index(
                 fields=["database", "due_at", "id"],
                 name="integrity_cascade_due",
@@ -213,8 +213,9 @@ class Cascade(models.Model):
                 name="integrity_cascade_unverified",
                 condition=models.Q(state="done"),
             ),
-            # What is open is not verified. Only who says so gets this index: a claim does not, or
-            # planners, whose statistics of a log are stale, would read and sort all that is open.
+            # Open cascades are never verified, so the second condition is redundant. It lets only
+            # queries that repeat it use this index. Claims do not: with stale statistics, planners
+            # would choose it, and read and sort all open cascades.
             models.Index(
                 fields=["database", "recorded_at"],
                 name="integrity_cascade_backlog",
@@ -222,13 +223,13 @@ class Cascade(models.Model):
                     state__in=["pending", "running", "waiting", "blocked"], verified_at__isnull=True
                 ),
             ),
-            # Those that failed before: few, and none of them is written by who succeeds.
+            # Cascades that failed before: few, and successful ones are never in this index.
             models.Index(
                 fields=["due_at"],
                 name="integrity_cascade_lost",
                 condition=models.Q(state="running", attempts__gt=1),
             ),
-            # Few, and looked for by probes and pages beside any number of others.
+            # Blocked cascades are few; probes and pages look them up among any number of others.
             models.Index(
                 fields=["database", "deletion"],
                 name="integrity_cascade_blocked",
@@ -239,7 +240,7 @@ class Cascade(models.Model):
                 name="integrity_cascade_kept",
                 condition=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
             ),
-            # What was finished lately, without reading what was finished ever.
+            # Recently finished cascades, without reading all finished ones.
             models.Index(
                 fields=["database", "done_at"],
                 name="integrity_cascade_done",
@@ -252,7 +253,7 @@ class Cascade(models.Model):
 
 
 class Dashboard(Deletion):
-    """No table of its own: what the pages in the admin, and the permissions on them, hang on."""
+    """A proxy without a table, to which the admin's pages and their permissions belong."""
 
     class Meta:
         proxy = True

@@ -1,6 +1,6 @@
-"""Columns of the log that hold text of others: whoever writes or reads them gets plain text.
+"""Fields for foreign text, which pass it through `plain` on every write and read.
 
-So no writer can forget it. In migrations they are Django's own fields: the columns are the same.
+Migrations use Django's own fields instead: the columns are the same.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ else:
 
 
 class _Plain(Text):
-    """Text that passes through `plain` on its way in, and on its way out."""
+    """Text that passes through `plain` when it is written and when it is read."""
 
     def deconstruct(self) -> Any:
-        """As Django's own field."""
+        """Return the form of Django's own field."""
         name, _, arguments, options = super().deconstruct()
         return name, f"django.db.models.{self.get_internal_type()}", arguments, options
 
     def get_prep_value(self, value: Any) -> str | None:
-        """What is written, or compared with what was."""
+        """Return plain text to write, or to compare with the column."""
         return None if value is None else plain(value, self.max_length or LIMIT)
 
     def from_db_value(self, value: Any, _expression: object, _connection: object) -> str | None:
-        """What is read: some role may have written it past this app."""
+        """Return plain text for what was read: another program may have written it."""
         return self.get_prep_value(value)
 
 
 class PlainTextField(_Plain, TextField):
-    """A line of text, such as a reason. See plain.py."""
+    """A line of text, such as a reason."""
 
 
 class PlainCharField(_Plain, CharField):
-    """A short line of text, such as a name. See plain.py."""
+    """A short line of text, such as a name."""
 
 
 class PlainReasonsField(models.JSONField):
-    """Reasons by name. See plain.py."""
+    """A JSON object of reasons by name."""
 
     def deconstruct(self) -> Any:
-        """As Django's own field."""
+        """Return the form of Django's own field."""
         name, _, arguments, options = super().deconstruct()
         return name, "django.db.models.JSONField", arguments, options
 
     def get_prep_value(self, value: Any) -> Any:
-        """What is written."""
+        """Return plain text for each name and reason."""
         if isinstance(value, Mapping):
             return {plain(name): plain(reason) for name, reason in value.items()}
         return super().get_prep_value(value)

@@ -1,4 +1,4 @@
-"""An index of the values in a JSON document, where the database has one."""
+"""An index of the values in a JSON column, if the database supports it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class ValueIndex(models.Index):
-    """Find rows by what a JSON column contains: GIN on PostgreSQL.
+    """Find rows by a value in a JSON column: a GIN index on PostgreSQL.
 
-    Elsewhere it is an index of the column `parent`, by which such rows are at least narrowed down.
+    On other databases, it is an index on the column `parent`, which selects fewer rows to read.
     """
 
     def create_sql(
@@ -24,7 +24,7 @@ class ValueIndex(models.Index):
         using: str = "",
         **kwargs: Any,
     ) -> Statement:
-        """Return the statement that creates it."""
+        """Return the statement that creates the index."""
         if schema_editor.connection.vendor == "postgresql":
             return super().create_sql(model, schema_editor, using or " USING gin", **kwargs)
         plain = models.Index(fields=["parent"], name=self.name, condition=self.condition)

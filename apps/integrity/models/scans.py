@@ -1,4 +1,4 @@
-"""Where the scans of each relation stand."""
+"""The progress of scans."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from .fields import PlainTextField
 
 
 class Scan(models.Model):
-    """Where the scan of one relation in one child database stands, and what it has seen."""
+    """The position of the scan of one relation in one child database, and its counts."""
 
     id = models.BigAutoField(primary_key=True)
     relation = models.CharField(max_length=200)
     database = models.CharField(max_length=100)
-    #: The last key that was looked at; null at the start of a pass.
+    #: The last key that was read; null at the start of a pass.
     cursor = models.TextField(null=True, blank=True)  # noqa: DJ001
-    #: When the pass under way began; null between two passes.
+    #: When the current pass began; null between two passes.
     began_at = models.DateTimeField(null=True, blank=True)
     keys = models.BigIntegerField(default=0, db_default=0)
     rows = models.BigIntegerField(default=0, db_default=0)
     missing = models.BigIntegerField(default=0, db_default=0)
     orphans = models.BigIntegerField(default=0, db_default=0)
-    #: Rows that the pass will see, as far as known when it began.
+    #: An estimate, made when the pass began, of the rows that it will read.
     expected = models.BigIntegerField(default=0, db_default=0)
-    #: The last finished pass: every orphan that existed when it began was seen.
+    #: When the last complete pass began: it has seen every orphan that existed at that time.
     covers_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     last_keys = models.BigIntegerField(default=0, db_default=0)
     last_rows = models.BigIntegerField(default=0, db_default=0)
     last_missing = models.BigIntegerField(default=0, db_default=0)
     last_orphans = models.BigIntegerField(default=0, db_default=0)
-    #: Keys of the next step: fewer when steps are slow.
+    #: The number of keys in the next step, adapted to the duration of steps.
     step_keys = models.PositiveIntegerField(default=0, db_default=0)
     claim = models.UUIDField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=Now())
