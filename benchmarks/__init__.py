@@ -1,1 +1,1 @@
-"""What the product costs and what it gains, beside other ways and the physical limit."""
+"""Benchmarks: the product compared with alternatives and with the limit of the servers."""

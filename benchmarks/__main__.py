@@ -1,8 +1,8 @@
-"""`python -m benchmarks [--only B7[,B1]] [--quick] [--json]`: measure what the README claims.
+"""`python -m benchmarks [--only B7[,B1]] [--quick] [--json]`: run the benchmarks of the README.
 
-A line for each result; the last line of standard output is the summary, or with --json one
-document. Exit codes: 0 every target was reached, 3 one was missed, 1 a benchmark broke off.
-Results go to `benchmarks/results/`; those of benchmarks that did not run are kept.
+The program prints a line for each result and ends with a summary; with --json, it prints one
+document. Exit codes: 0 if every target was reached, 3 if one was missed, 1 if a benchmark failed.
+Results are saved in `benchmarks/results/`. Results of benchmarks that did not run are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .lib.stage import FULL, POSTGRESQL_SETTINGS, QUICK, Scale, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BROKE_OFF, MISSED = 1, 3
+FAILED, MISSED = 1, 3
 
 
 def main() -> int:
@@ -48,28 +48,35 @@ def main() -> int:
                 for result in _measured(name, stage):
                     results.append(result)
                     progress(str(result)) if options.json else say(str(result))
-            except Exception:  # noqa: BLE001 (the others go on, and the summary comes last)
+            except Exception:  # noqa: BLE001 (run the other benchmarks and print the summary)
                 traceback.print_exc()
                 broken.append(name)
-        results = [each for each in results if each.benchmark not in broken]
+        results = [result for result in results if result.benchmark not in broken]
         document = report.document(results, stage.scale, postgresql, began)
     if results and not options.rows:
         progress(f"written: {report.save(document).relative_to(Path.cwd())}")
     say(json.dumps(document, ensure_ascii=False) if options.json else _summary(results, broken))
-    return BROKE_OFF if broken else 0 if all(each.ok for each in results) else MISSED
+    return FAILED if broken else 0 if all(result.ok for result in results) else MISSED
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run bench", description="What the README claims.")
-    parser.add_argument("--only", type=_names, default=[*CASES], help=f"of {', '.join(CASES)}; all")
+    parser = argparse.ArgumentParser(
+        prog="./run bench", description="Run the benchmarks of the README."
+    )
+    parser.add_argument(
+        "--only",
+        type=_names,
+        default=[*CASES],
+        help=f"comma-separated, of {', '.join(CASES)}; default: all",
+    )
     parser.add_argument("--quick", action="store_true", help="smaller tables")
-    parser.add_argument("--json", action="store_true", help="one document at the end")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _names(text: str) -> list[str]:
-    names = [each.strip().upper() for each in text.split(",")]
+    names = [name.strip().upper() for name in text.split(",")]
     if unknown := sorted(set(names) - set(CASES)):
         known = ", ".join(CASES)
         raise argparse.ArgumentTypeError(f"no benchmark {', '.join(unknown)}; known: {known}")
@@ -77,7 +84,7 @@ def _names(text: str) -> list[str]:
 
 
 def _begin(stack: ExitStack, options: argparse.Namespace) -> Stage:
-    """Start servers that are ours alone, and make Django ready; `stack` stops everything."""
+    """Start new servers and set up Django; `stack` stops everything."""
     for name in (*environment.VARIABLES.values(), environment.BROKER):
         os.environ.pop(name, None)
     servers.POSTGRESQL_SETTINGS.update(POSTGRESQL_SETTINGS)
@@ -103,9 +110,9 @@ def _begin(stack: ExitStack, options: argparse.Namespace) -> Stage:
 
 
 def _measured(name: str, stage: Stage) -> Iterator[Result]:
-    """The results of one benchmark."""
+    """Yield the results of one benchmark."""
     began = time.monotonic()
-    progress(f"{name}: begins, load {os.getloadavg()[0]:.1f}")
+    progress(f"{name}: started, load {os.getloadavg()[0]:.1f}")
     yield from importlib.import_module(f"benchmarks.cases.{CASES[name]}").run(stage)
     progress(f"{name}: took {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
 
@@ -119,21 +126,21 @@ def _version() -> str:
 
 
 def _summary(results: list[Result], broken: list[str]) -> str:
-    missed = [each.id for each in results if not each.ok]
-    targets = sum(each.target is not None for each in results)
+    missed = [result.id for result in results if not result.ok]
+    targets = sum(result.target is not None for result in results)
     line = f"bench: {targets - len(missed)} of {targets} targets reached"
     line += f"; missed: {', '.join(missed)}" if missed else ""
-    return line + (f"; broke off: {', '.join(broken)}" if broken else "")
+    return line + (f"; failed: {', '.join(broken)}" if broken else "")
 
 
 def say(line: str) -> None:
-    """Print one line of the result."""
+    """Print one line of results on standard output."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def progress(line: str) -> None:
-    """Print one line that is no result."""
+    """Print one line of progress on standard error."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

@@ -1,9 +1,9 @@
 """`python -m benchmarks.calls [--functions] [--json]`: the calls that one row takes.
 
 It runs one delete, its dispatch, its cascade, its verification and one tick of a scan on SQLite,
-with a user and one post. A call is one of a function of `apps/integrity`; comprehensions and
-lambdas count as a part of the function around them, and each resumption of a generator as a call.
-A hop is a call into another file than that of the call before. Nothing is timed.
+with a user and one post. It counts calls of functions of `apps/integrity`; comprehensions and
+lambdas count as part of the surrounding function, and each resumption of a generator is a call.
+A hop is a call into a different file than the previous call. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 PACKAGE = Path(__file__).resolve().parent.parent / "apps" / "integrity"
-#: Names of code that belongs to the function around it.
+#: Names of code objects that count as part of the surrounding function.
 INNER = frozenset({"<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>"})
-#: Python's event for a call, and for the resumption of a generator.
+#: The profiler's event for a call and for the resumption of a generator.
 CALL = "call"
 
 
 class Calls:
-    """Counts the calls of a block.
-
-    As a context manager: it replaces the thread's profile function for as long.
-    """
+    """Counts the calls in a `with` block. Replaces the thread's profile function meanwhile."""
 
     def __init__(self) -> None:
         self.functions: Counter[tuple[str, str]] = Counter()
@@ -55,7 +52,7 @@ class Calls:
         self._last = path
 
     def figures(self) -> dict[str, int]:
-        """Return the number of calls, of different functions, of files and of hops."""
+        """Return the numbers of calls, distinct functions, files and hops."""
         return {
             "calls": self.functions.total(),
             "functions": len(self.functions),
@@ -64,15 +61,15 @@ class Calls:
         }
 
     def most_called(self) -> Iterator[str]:
-        """Return a line for each function, the most called first."""
+        """Yield a line for each function, the most called first."""
         for (path, name), number in self.functions.most_common():
             yield f"{number:6} {Path(path).relative_to(PACKAGE)} {name}"
 
 
 def measure() -> dict[str, Calls]:
-    """Return what was counted, by what was done. The second row counts: caches are warm then.
+    """Return the counts by step. Counts the second run, when caches are warm.
 
-    Call it in a process of its own: it sets up Django, with databases in a temporary directory.
+    Call it in a new process: it sets up Django, with databases in a temporary directory.
     """
     with tempfile.TemporaryDirectory() as directory:
         _set_up(directory)
@@ -102,7 +99,7 @@ def _set_up(directory: str) -> None:
 
     for alias in settings.DATABASES:
         call_command("migrate", database=alias, verbosity=0)
-    # Verification is due at once, and nobody is woken.
+    # Verification is due at once, and no worker is notified.
     settings.INTEGRITY = {**settings.INTEGRITY, "wakeups": False, "grace_seconds": 0.001}
     setting_changed.send(sender=None, setting="INTEGRITY", value=settings.INTEGRITY, enter=True)
 
@@ -136,7 +133,7 @@ def _once() -> dict[str, Calls]:
 
 
 def main() -> None:
-    """Print a line for each act, or with --json one document."""
+    """Print a line for each step, or with --json one document."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--functions", action="store_true", help="list the functions, too")
     options.add_argument("--json", action="store_true")

@@ -1,4 +1,4 @@
-"""B2: `user.delete()` beside a broker that is ill, and beside one that is well."""
+"""B2: `user.delete()` with a faulty broker, compared with a healthy one."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from ..lib.clients import Client
     from ..lib.stage import Stage
 
-ILL = ("refused", "silent", "frozen")
-WELL = "well"
-#: Deletes of one turn: more than a second of them, so that every retry falls into one.
+FAULTY = ("refused", "silent", "frozen")
+HEALTHY = "well"
+#: Deletes per measurement: they take more than a second, so that each includes a retry.
 DELETES = 40
-FIRST = {name: 1_000 * place for place, name in enumerate((WELL, *ILL), start=1)}
+FIRST = {name: 1_000 * place for place, name in enumerate((HEALTHY, *FAULTY), start=1)}
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """Each fault in turns with the healthy broker."""
+    """Yield the results of B2: each fault, interleaved with the healthy broker."""
     stage.clear()
-    for name in ILL:
+    for name in FAULTY:
         with ExitStack() as stack:
             broker = stack.enter_context(FAULTS[name](stage.folder()))
             clients = {
-                WELL: stack.enter_context(stage.client()),
+                HEALTHY: stack.enter_context(stage.client()),
                 name: stack.enter_context(stage.client(env={BROKER: broker.url})),
             }
-            for each, client in clients.items():
-                client.ask("lib.deletes.delete", FIRST[each], 1)
+            for kind, client in clients.items():
+                client.ask("lib.deletes.delete", FIRST[kind], 1)
             if broker.strike is not None:
                 broker.strike()
-            yield _beside(stage, name, clients)
+            yield _compare(stage, name, clients)
 
 
-def _beside(stage: Stage, name: str, clients: dict[str, Client]) -> Result:
+def _compare(stage: Stage, name: str, clients: dict[str, Client]) -> Result:
     before = Deletion.objects.count()
     took = interleaved(
         stage.scale.rounds,
-        {each: partial(_p95, client, FIRST[each]) for each, client in clients.items()},
+        {kind: partial(_p95, client, FIRST[kind]) for kind, client in clients.items()},
         stage.tell,
     )
     logged = Deletion.objects.count() - before
     if logged != 2 * DELETES * stage.scale.rounds:
-        raise AssertionError(f"{logged} deletions were recorded beside a broker that is {name}")
-    added = [ill - well for ill, well in zip(took[name], took[WELL], strict=True)]
-    detail = {f"{each}_p95_ms": spread(found) for each, found in took.items()}
+        raise AssertionError(f"{logged} deletions were recorded with a broker that is {name}")
+    added = [faulty - healthy for faulty, healthy in zip(took[name], took[HEALTHY], strict=True)]
+    detail = {f"{kind}_p95_ms": spread(values) for kind, values in took.items()}
     title = f"what a broker that is {name} adds to the p95 of user.delete()"
-    result_id = "B2" if name == ILL[0] else f"B2.{name}"
+    result_id = "B2" if name == FAULTY[0] else f"B2.{name}"
     return Result.of(result_id, title, added, 20, unit="ms", detail=detail)
 
 

@@ -1,4 +1,4 @@
-"""B3: `queryset.delete()` of many users at once, and what recording each of them costs."""
+"""B3: the time to delete many users with `queryset.delete()`, and the cost of recording them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ..lib.stage import Stage
 
-#: Way → settings, and what the client does first.
-WAYS = {
+#: Variant → settings, and what the client calls first.
+VARIANTS = {
     "ours": ("benchmarks.schemas.settings", ""),
     "no-op": ("benchmarks.schemas.bare", "lib.deletes.listen_to_nothing"),
     "insert": ("benchmarks.schemas.bare", "lib.deletes.insert_for_each"),
@@ -24,13 +24,13 @@ WAYS = {
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B3."""
+    """Yield the results of B3."""
     stage.clear()
     parents = stage.scale.parents
     with ExitStack() as stack:
-        clients = {way: stack.enter_context(stage.client(WAYS[way][0])) for way in WAYS}
+        clients = {way: stack.enter_context(stage.client(VARIANTS[way][0])) for way in VARIANTS}
         for way, client in clients.items():
-            if first := WAYS[way][1]:
+            if first := VARIANTS[way][1]:
                 client.ask(first)
             client.ask("lib.deletes.delete_all", 1, 100)
         before = Deletion.objects.count()
@@ -45,7 +45,7 @@ def run(stage: Stage) -> Iterator[Result]:
     recorded = Deletion.objects.count() - before
     if recorded != 2 * parents * stage.scale.rounds:
         raise AssertionError(f"{recorded:,} deletions were recorded")
-    detail = {"seconds": {way: spread(each) for way, each in took.items()}}
+    detail = {"seconds": {way: spread(values) for way, values in took.items()}}
     title = (
         f"queryset.delete() of {parents:,} users beside the same with a receiver that does nothing"
     )

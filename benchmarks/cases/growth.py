@@ -1,4 +1,4 @@
-"""B8: twice and four times as much to do takes twice and four times as long, and no more memory."""
+"""B8: twice and four times the work takes twice and four times as long, without more memory."""
 
 # ruff: noqa: RUF001 - signs as people write them
 
@@ -34,7 +34,7 @@ PAIRS = dict(
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """The cascade of one large user, those of many small ones, and a scan."""
+    """Yield the results of B8: one large user, many small ones, and a scan."""
     stage.clear()
     posts, users, read = stage.scale.growth
     for times in TIMES:
@@ -98,11 +98,11 @@ def _results(
     name: str, title: str, took: dict[str, list[float]], memory: dict[int, list[float]]
 ) -> Iterator[Result]:
     most = TIMES[-1]
-    growth = [each / most for each in ratios(took[str(most)], took["1"])]
-    detail = {"seconds": {times: spread(each) for times, each in took.items()}}
+    growth = [ratio / most for ratio in ratios(took[str(most)], took["1"])]
+    detail = {"seconds": {times: spread(values) for times, values in took.items()}}
     yield Result.of(name, f"{title}: time for each at {most} × as many", growth, 1.1, detail=detail)
     more = [one - other for one, other in zip(memory[most], memory[1], strict=True)]
-    detail = {"megabytes": {str(times): spread(each) for times, each in memory.items()}}
+    detail = {"megabytes": {str(times): spread(values) for times, values in memory.items()}}
     title = f"and how much more memory at {most} × as many"
     yield Result.of(f"{name}.memory", title, more, 3, unit="MB", detail=detail)
 

@@ -1,4 +1,4 @@
-"""B11: what anybody may ask costs little beside a million open cascades, and disturbs nobody."""
+"""B11: the health endpoint with a million open cascades, and its effect on other requests."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from ..lib.stage import Stage
 
-OPEN, ASKED = 1_000_000, 200
-#: Strangers, and how often each of them asks: far more often than any probe does.
-STRANGERS, PER_SECOND = 8, 20
+OPEN, REQUESTS = 1_000_000, 200
+#: Anonymous clients, and requests per second of each: far more than a health check sends.
+CLIENTS, PER_SECOND = 8, 20
 HOST = "127.0.0.1"
-#: The page of somebody else, and one that costs a stranger as little as any.
+#: Another page, and one that does not exist, which is the cheapest request.
 PAGE, NOWHERE = "/", "/nowhere"
 HEALTHZ = "/integrity/healthz"
 OPEN_ROWS = """
@@ -41,7 +41,7 @@ SELECT id, alias, 'pending', recorded_at, recorded_at
 FROM made, unnest(array['blog_db', 'shop_db']) AS alias
 """
 
-#: Beat and a worker, so that all is well for as long as this takes.
+#: Heartbeats of beat and a worker, so that the endpoint reports a healthy system.
 ALIVE = """
 INSERT INTO integrity_heartbeat (name, seen_at)
 SELECT name, now() + interval '1 hour' FROM unnest(array['beat', 'worker']) AS name
@@ -49,24 +49,24 @@ SELECT name, now() + interval '1 hour' FROM unnest(array['beat', 'worker']) AS n
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B11."""
+    """Yield the results of B11."""
     stage.clear()
     with connections["default"].cursor() as cursor:
         cursor.execute(OPEN_ROWS, [OPEN // 2])
         cursor.execute(ALIVE)
         cursor.execute("VACUUM (ANALYZE) integrity_deletion, integrity_cascade")
     with _web(stage) as port:
-        yield from _beside(stage, port)
+        yield from _under_load(stage, port)
     yield _computed(stage)
     stage.clear()
 
 
 def _computed(stage: Stage) -> Result:
-    """Each answer computed anew: the first one after two seconds, as a probe has it."""
+    """Measure responses that are not cached, as a health check every few seconds gets them."""
     client, samples = Client(), list[float]()
     for _ in range(stage.scale.rounds):
         took = list[float]()
-        for _ in range(ASKED):
+        for _ in range(REQUESTS):
             report.health.forget()
             began = time.perf_counter()
             client.get(HEALTHZ)
@@ -76,21 +76,21 @@ def _computed(stage: Stage) -> Result:
     return Result.of("B11.computed", title, samples, 10, unit="ms")
 
 
-def _beside(stage: Stage, port: int) -> Iterator[Result]:
-    """Another page's p50: alone, beside strangers who ask healthz, and who ask for nothing."""
+def _under_load(stage: Stage, port: int) -> Iterator[Result]:
+    """Measure another page: alone, and under load on healthz or on a page that does not exist."""
     took: dict[str, list[float]] = {"alone": [], HEALTHZ: [], NOWHERE: []}
     probes = list[float]()
     for number in range(stage.scale.rounds):
-        took["alone"].append(statistics.median(_asked(port, PAGE)))
+        took["alone"].append(statistics.median(_request_times(port, PAGE)))
         for path in sorted((HEALTHZ, NOWHERE), reverse=bool(number % 2)):
-            with _strangers(stage, port, path):
-                took[path].append(statistics.median(_asked(port, PAGE)))
+            with _load(stage, port, path):
+                took[path].append(statistics.median(_request_times(port, PAGE)))
                 if path == HEALTHZ:
-                    probes.append(percentile(_asked(port, HEALTHZ)))
-        said = ", ".join(f"{name} {short(each[-1])} ms" for name, each in took.items())
-        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {said}")
-    detail = {f"{name}_ms": spread(each) for name, each in took.items()}
-    who = f"{STRANGERS} strangers who ask {STRANGERS * PER_SECOND} times a second"
+                    probes.append(percentile(_request_times(port, HEALTHZ)))
+        line = ", ".join(f"{name} {short(values[-1])} ms" for name, values in took.items())
+        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {line}")
+    detail = {f"{name}_ms": spread(values) for name, values in took.items()}
+    who = f"{CLIENTS} strangers who ask {CLIENTS * PER_SECOND} times a second"
     title = f"p95 of healthz beside {OPEN:,} open cascades and {who}"
     yield Result.of("B11", title, probes, 10, unit="ms")
     title = "p50 of another page beside them"
@@ -100,10 +100,10 @@ def _beside(stage: Stage, port: int) -> Iterator[Result]:
     yield Result.of("B11.nowhere", title, ratios(took[HEALTHZ], took[NOWHERE]), 1.2)
 
 
-def _asked(port: int, path: str) -> list[float]:
-    """Milliseconds of each request."""
+def _request_times(port: int, path: str) -> list[float]:
+    """Return the milliseconds of each request."""
     connection, took = HTTPConnection(HOST, port, timeout=30), list[float]()
-    for _ in range(ASKED):
+    for _ in range(REQUESTS):
         began = time.perf_counter()
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -115,22 +115,22 @@ def _asked(port: int, path: str) -> list[float]:
 
 
 @contextmanager
-def _strangers(stage: Stage, port: int, path: str) -> Iterator[None]:
+def _load(stage: Stage, port: int, path: str) -> Iterator[None]:
     argv = [sys.executable, "-m", "benchmarks.lib.http_load"]
-    argv += map(str, (port, path, STRANGERS, PER_SECOND))
-    asking = Process(argv, log=stage.folder() / "strangers.log", env=dict(os.environ)).start()
+    argv += map(str, (port, path, CLIENTS, PER_SECOND))
+    clients = Process(argv, log=stage.folder() / "load.log", env=dict(os.environ)).start()
     try:
-        if not eventually(lambda: "asking" in asking.tail(), timeout=60):
-            raise AssertionError(f"nobody asks\n{asking.tail()}")
+        if not eventually(lambda: "asking" in clients.tail(), timeout=60):
+            raise AssertionError(f"the clients did not start\n{clients.tail()}")
         yield
-        asking.check()
+        clients.check()
     finally:
-        asking.kill()
+        clients.kill()
 
 
 @contextmanager
 def _web(stage: Stage) -> Iterator[int]:
-    """The site, as a small one runs: two processes of four threads."""
+    """Run the site with two processes of four threads each; yield its port."""
     port = free_port()
     options = ["--workers=2", "--threads=4", "--no-control-socket", f"--bind={HOST}:{port}"]
     argv = [sys.executable, "-m", "gunicorn", "config.wsgi", *options]

@@ -1,6 +1,7 @@
-"""B6: one user, an idle system: from the commit until the first row in the other database is gone.
+"""B6: the time from the commit until the first row in the other database is deleted.
 
-Beside it: a Celery task that does nothing, from its publishing until it begins.
+One user is deleted on an idle system. It is compared with an empty Celery task, from publishing it
+until it starts.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ if TYPE_CHECKING:
     from ..lib.stage import Stage
 
 DATABASE = "blog_db"
-#: Users of one round.
+#: The number of users in one round.
 TIMES = 20
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 FIRST = 1
-#: The trigger's word arrives when its transaction has committed.
-TELL = """
+#: The trigger's notification arrives when its transaction has committed.
+CREATE_TRIGGER = """
 CREATE FUNCTION bench_tell() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN NOTIFY bench_gone; RETURN NULL; END';
 CREATE TRIGGER bench_tell AFTER DELETE ON blog_post
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION bench_tell();
 """
-HUSH = "DROP TRIGGER bench_tell ON blog_post; DROP FUNCTION bench_tell()"
+DROP_TRIGGER = "DROP TRIGGER bench_tell ON blog_post; DROP FUNCTION bench_tell()"
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B6."""
+    """Yield the results of B6."""
     stage.clear()
     every: dict[str, list[float]] = {"ours": [], "no-op": []}
     workers = {**ONE_EACH, "blog_db": (f"{ONE_EACH['blog_db'][0]},{queue_of(DATABASE)}", 1)}
@@ -66,14 +67,15 @@ def run(stage: Stage) -> Iterator[Result]:
             stage.tell,
         )
     detail = {
-        f"{name}_ms": {**spread(each), "p95": percentile(each)} for name, each in every.items()
+        f"{name}_ms": {**spread(values), "p95": percentile(values)}
+        for name, values in every.items()
     }
     title = "commit until the first row is gone beside a Celery task that does nothing, p50"
     yield Result.of("B6", title, ratios(took["ours"], took["no-op"]), 2.0, detail=detail)
 
 
 def _delete(gone: psycopg.Connection) -> float:
-    """Milliseconds for a user with one post."""
+    """Delete a user with one post; return the milliseconds."""
     keys = rows.users(FIRST)
     rows.content(keys, posts=1, comments=0, orders=0)
     user = User.objects.get(pk=FIRST)
@@ -81,16 +83,16 @@ def _delete(gone: psycopg.Connection) -> float:
     with transaction.atomic():
         transaction.on_commit(lambda: committed.append(time.perf_counter()))
         user.delete()
-    if not list(gone.notifies(timeout=PATIENCE_SECONDS, stop_after=1)):
-        raise ProcessError(f"the post was not deleted in {PATIENCE_SECONDS:g} s")
+    if not list(gone.notifies(timeout=TIMEOUT_SECONDS, stop_after=1)):
+        raise ProcessError(f"the post was not deleted in {TIMEOUT_SECONDS:g} s")
     took = time.perf_counter() - committed[0]
-    if not eventually(lambda: not cascades.is_open(), timeout=PATIENCE_SECONDS):
+    if not eventually(lambda: not cascades.is_open(), timeout=TIMEOUT_SECONDS):
         raise ProcessError("the cascade did not end")
     return took * 1_000
 
 
 def _publish(begun: socket.socket) -> float:
-    """Milliseconds for a task that does nothing."""
+    """Publish an empty task; return the milliseconds until it starts."""
     started = time.perf_counter()
     nothing.apply_async(args=(begun.getsockname()[1],), queue=queue_of(DATABASE))
     begun.recv(16)
@@ -99,30 +101,30 @@ def _publish(begun: socket.socket) -> float:
 
 @contextmanager
 def _listening() -> Iterator[psycopg.Connection]:
-    """A connection that hears when rows of posts are gone."""
+    """Yield a connection that is notified when posts are deleted."""
     with connections[DATABASE].cursor() as cursor:
-        cursor.execute(TELL)
-    there = connections[DATABASE].settings_dict
+        cursor.execute(CREATE_TRIGGER)
+    database = connections[DATABASE].settings_dict
     try:
         with psycopg.connect(
-            host=there["HOST"],
-            port=there["PORT"],
-            user=there["USER"],
-            password=there["PASSWORD"],
-            dbname=there["NAME"],
+            host=database["HOST"],
+            port=database["PORT"],
+            user=database["USER"],
+            password=database["PASSWORD"],
+            dbname=database["NAME"],
             autocommit=True,
         ) as connection:
             connection.execute("LISTEN bench_gone")
             yield connection
     finally:
         with connections[DATABASE].cursor() as cursor:
-            cursor.execute(HUSH)
+            cursor.execute(DROP_TRIGGER)
 
 
 @contextmanager
 def _port() -> Iterator[socket.socket]:
-    """Where a task tells that it has begun."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
-        heard.bind((LOOPBACK, 0))
-        heard.settimeout(PATIENCE_SECONDS)
-        yield heard
+    """Yield a UDP socket to which a task reports that it has started."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((LOOPBACK, 0))
+        receiver.settimeout(TIMEOUT_SECONDS)
+        yield receiver

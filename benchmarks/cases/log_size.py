@@ -1,6 +1,6 @@
-"""B10: a log that holds very many finished deletions, beside an empty one.
+"""B10: a log with very many finished deletions, compared with an empty one.
 
-Deletions take each step in both logs by turns; whatever is slower in the full one tells its plan.
+Each step runs in both logs in turn. If a step misses its target, the result has its query plan.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..lib.stage import Stage
 
 TARGET = 1.2
-#: Deletions that go all the way in one round.
+#: Runs of all steps in one round.
 TIMES = 3
 TITLES = {
     "claim": "two claims of 500 cascades",
@@ -35,7 +35,7 @@ TITLES = {
     "due": "asking which databases have work",
     "finish": "finishing 1,000 cascades",
 }
-#: A month of them, as long as the log keeps them, each with cascades into two databases.
+#: Deletions of 30 days, which is how long the log keeps them, with cascades into two databases.
 DELETIONS = """
 INSERT INTO integrity_deletion
     (parent, key, source, state, recorded_at, dispatched_at, cascaded_at, verified_at,
@@ -60,7 +60,7 @@ WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B10."""
+    """Yield the results of B10."""
     stage.clear()
     empty = Snapshot.of("default")
     url = stage.sandbox.environment[VARIABLES["default"]]
@@ -80,14 +80,14 @@ def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
         client.ask("lib.log_steps.measure")
     for number in range(stage.scale.rounds):
         for name in sorted(clients, reverse=bool(number % 2)):
-            found = [clients[name].ask("lib.log_steps.measure") for _ in range(TIMES)]
+            runs = [clients[name].ask("lib.log_steps.measure") for _ in range(TIMES)]
             for step in TITLES:
-                middle = sorted(each[step] for each in found)[TIMES // 2]
+                middle = sorted(run[step] for run in runs)[TIMES // 2]
                 took[name].setdefault(step, []).append(middle)
-        said = ", ".join(
+        line = ", ".join(
             f"{step} {'/'.join(short(took[name][step][-1]) for name in clients)}" for step in TITLES
         )
-        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {said} ms")
+        stage.tell(f"round {number + 1} of {stage.scale.rounds}: {line} ms")
     for step, title in TITLES.items():
         detail = {f"{name}_ms": spread(took[name][step]) for name in clients}
         result = Result.of(
@@ -103,7 +103,7 @@ def _compared(stage: Stage, clients: dict[str, Client]) -> Iterator[Result]:
 
 
 def _fill(stage: Stage, number: int) -> None:
-    """The indexes are made when the rows are there, which is quicker and leaves the same."""
+    """Fill the log with `number` deletions. Indexes are created afterwards, which is faster."""
     started = time.monotonic()
     tables = [Deletion._meta.db_table, Cascade._meta.db_table]
     with connections["default"].cursor() as cursor:

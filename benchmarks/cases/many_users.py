@@ -1,8 +1,8 @@
-"""B5: many users with a little content each, from the commit until every database is done.
+"""B5: the cascade of many users with a little content each, from the commit to the end.
 
-One worker process for each of the two databases, ours and today's: a task for each user and
-database, whose messages lie ready before its clock starts. The limit is one DELETE for each table,
-in both databases at once.
+It is compared with a common approach (`schemas.today`): one task for each user and database, whose
+messages are queued before the measurement starts. Both have one worker process per database. The
+limit is one DELETE per table, in both databases at the same time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ..lib.workers import Workers
 
 POSTS, COMMENTS, ORDERS = 5, 2, 2
-#: Today's way has a tenth of the users: it takes as long for each, however many there are.
+#: The task per user runs with a tenth of the users, because its time per user is constant.
 SHARE = 10
 FIRST = {"ours": 100_001, "limit": 200_001, "today": 300_001}
-#: Way → how the results call it.
+#: Variant → its name in the results.
 NAMES = {"ours": "ours", "limit": "giant DELETEs", "today": "a task for each user and database"}
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B5."""
+    """Yield the results of B5."""
     stage.clear()
     number = stage.scale.users
     workers = {
@@ -44,20 +44,20 @@ def run(stage: Stage) -> Iterator[Result]:
     }
     with start_workers(stage.folder(), workers) as running:
         for name in TASKS:
-            running.leave(name, queue_of(name))
+            running.cancel_consumer(name, queue_of(name))
         measures = {
             NAMES["ours"]: lambda: number / ours(number, running),
             NAMES["limit"]: lambda: number / _limit(number),
             NAMES["today"]: lambda: number // SHARE / _one_by_one(number // SHARE, running),
         }
-        ours(number // SHARE, running)  # the first one of a worker imports and connects
+        ours(number // SHARE, running)  # lets the workers import their modules and connect
         took = interleaved(stage.scale.rounds, measures, stage.tell)
     yield from _results(number, took)
 
 
 def _results(number: int, took: dict[str, list[float]]) -> Iterator[Result]:
     mine, limit, today = (took[NAMES[way]] for way in ("ours", "limit", "today"))
-    detail = {"users_per_second": {way: spread(each) for way, each in took.items()}}
+    detail = {"users_per_second": {way: spread(values) for way, values in took.items()}}
     content = f"{POSTS} posts, {POSTS * COMMENTS} comments, {ORDERS} orders"
     title = f"{number:,} users ({content} each) beside a task for each user and database, users/s"
     yield Result.of("B5", title, ratios(mine, today), 40, at_least=True, detail=detail)
@@ -66,7 +66,7 @@ def _results(number: int, took: dict[str, list[float]]) -> Iterator[Result]:
 
 
 def ours(number: int, running: Workers) -> float:
-    """Seconds from the commit until the last cascade is done."""
+    """Return the seconds from the commit until the last cascade is done."""
     keys = rows.users(FIRST["ours"], number)
     _fill(keys)
     seconds = cascades.cascaded(keys, running)
@@ -96,15 +96,15 @@ def _one_by_one(number: int, running: Workers) -> float:
             task.apply_async(args=(key,), queue=queue_of(database))
     started = time.perf_counter()
     for database in TASKS:
-        running.take(database, queue_of(database))
-    # Each queue has one process, which takes the last user last.
+        running.add_consumer(database, queue_of(database))
+    # Each queue has one process, which deletes the last user's rows last.
     last = keys[-1:]
     over = eventually(lambda: not rows.left(last), timeout=cascades.LIMIT_SECONDS)
     seconds = time.perf_counter() - started
     for database in TASKS:
-        running.leave(database, queue_of(database))
+        running.cancel_consumer(database, queue_of(database))
     if not over or rows.left(keys):
-        raise ProcessError("today's tasks left rows")
+        raise ProcessError("the tasks left rows")
     return seconds
 
 

@@ -1,7 +1,7 @@
-"""B4: one user with very many posts, and three comments under each.
+"""B4: the cascade of one user with very many posts and three comments on each.
 
-Beside it: one giant DELETE in SQL, which is the limit and holds everything up, and Django's own
-`queryset.delete()`, on a tenth of the rows: it loads every post.
+It is compared with one giant DELETE in SQL, which is the upper limit but blocks other work. It is
+also compared with Django's `queryset.delete()`, on a tenth of the rows because that loads them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 DATABASE = "blog_db"
 QUEUE = queue_for(DATABASE)
 COMMENTS = 3
-GIANT, STRANGER, TENTH, WARM = (range(key, key + 1) for key in (1, 2, 3, 4))
+GIANT, OTHER_USER, TENTH, WARM = (range(key, key + 1) for key in (1, 2, 3, 4))
 ALONE_SECONDS = 2.0
 
-#: The rows of all three lie mixed, as they do where people write at the same time.
+#: The three users' rows are interleaved on disk, as if the users wrote at the same time.
 POSTS = """
 INSERT INTO blog_post (author_id, title, content, created_at)
 SELECT author, 'Post ' || number, %s, now()
@@ -42,7 +42,7 @@ WHERE author = 1 OR number %% 10 = 0
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B4."""
+    """Yield the results of B4."""
     stage.clear()
     giant = Giant(stage)
     workers = {**ONE_EACH, "second": (QUEUE, 1)}
@@ -52,7 +52,7 @@ def run(stage: Stage) -> Iterator[Result]:
     ):
         giant.workers, giant.today = running, today
         giant.warm_up()
-        running.leave("second", QUEUE)
+        running.cancel_consumer("second", QUEUE)
         took = interleaved(
             stage.scale.rounds,
             {
@@ -70,7 +70,7 @@ def run(stage: Stage) -> Iterator[Result]:
 
 
 class Giant:
-    """Each way to remove the giant's rows; gives rows a second."""
+    """The variants to delete the large user's rows. Each returns rows per second."""
 
     workers: Workers
     today: Client
@@ -84,20 +84,20 @@ class Giant:
         self.query = ""
         _load(stage, self.posts)
         self.snapshot = Snapshot.of(DATABASE)
-        self.strangers = _posts_of(STRANGER)
+        self.other_posts = _posts_of(OTHER_USER)
 
     def warm_up(self) -> None:
-        """Let every worker import what it needs, and connect."""
+        """Let every worker import its modules and connect."""
         for _ in range(4):
             cascades.cascaded(rows.users(WARM[0]), self.workers, databases=[DATABASE])
 
     def one(self) -> float:
-        """One worker for this database."""
+        """Cascade with one worker for this database."""
         self._restore()
         return self._cascade()
 
     def watched(self) -> float:
-        """The same while somebody reads, and somebody looks how long its transactions are."""
+        """Cascade with one worker, concurrent reads and a watch on its transactions."""
         self._restore()
         with self._reads() as alone:
             time.sleep(ALONE_SECONDS)
@@ -112,21 +112,21 @@ class Giant:
         return rate
 
     def two(self) -> float:
-        """Two workers for this database."""
+        """Cascade with two workers for this database."""
         self._restore()
-        self.workers.take("second", QUEUE)
+        self.workers.add_consumer("second", QUEUE)
         try:
             return self._cascade()
         finally:
-            self.workers.leave("second", QUEUE)
+            self.workers.cancel_consumer("second", QUEUE)
 
     def limit(self) -> float:
-        """One transaction, two statements."""
+        """Delete all rows in one transaction with two statements."""
         self._restore()
         return self._number / cascades.giant(GIANT, DATABASE)
 
     def django(self) -> float:
-        """Django's own, on a tenth of the rows."""
+        """Delete a tenth of the rows with Django's `queryset.delete()`."""
         self._restore()
         seconds: float = self.today.ask("lib.deletes.remove_posts", TENTH[0])
         return self._number / 10 / seconds
@@ -144,13 +144,16 @@ class Giant:
         return self._number / cascades.cascaded(GIANT, self.workers, databases=[DATABASE])
 
     def _reads(self) -> Reads:
-        return Reads(DATABASE, "blog_post", self.strangers)
+        return Reads(DATABASE, "blog_post", self.other_posts)
 
 
 def _results(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
     number = giant.posts * (1 + COMMENTS)
     limit = took["giant DELETE"]
-    detail = {"rows": number, "rows_per_second": {way: spread(each) for way, each in took.items()}}
+    detail = {
+        "rows": number,
+        "rows_per_second": {way: spread(values) for way, values in took.items()},
+    }
     more = {"at_least": True}
     title = f"cascade of one user with {number:,} rows beside one giant DELETE, rows/s"
     yield Result.of("B4", title, ratios(took["one worker"], limit), 0.6, detail=detail, **more)

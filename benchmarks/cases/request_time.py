@@ -1,8 +1,8 @@
-"""B1: how long `user.delete()` takes, whatever hangs on the user.
+"""B1: the time of `user.delete()` for users with few and many dependent rows.
 
-Beside it: the same delete in a project without any relation (the floor), and the handler that
-deletes the content of other databases at once. No worker runs: what workers do costs the request
-nothing, and here they would share its processors.
+It is compared with a project without relations (the floor), and with a signal handler that deletes
+the rows in the other databases at once. No worker runs, because workers are not part of the request
+and would compete for the same processors.
 """
 
 from __future__ import annotations
@@ -21,55 +21,55 @@ if TYPE_CHECKING:
     from ..lib.clients import Client
     from ..lib.stage import Stage
 
-#: Deletes of one user in each round.
+#: The number of deletes of one user in each round.
 DELETES = 20
-#: Way → settings, and what the client does first.
-WAYS = {
+#: Variant → settings, and what the client calls first.
+VARIANTS = {
     "ours": ("benchmarks.schemas.settings", ""),
     "floor": ("benchmarks.schemas.bare", ""),
     "handler": ("benchmarks.schemas.unkept", "lib.deletes.delete_content_at_once"),
 }
-#: Where each way's users begin.
+#: The first user key of each variant.
 FIRST = {"ours": 1_001, "floor": 2_001, "handler": 3_001}
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B1."""
+    """Yield the results of B1."""
     stage.clear()
     sizes = stage.scale.dependants
     for place, size in enumerate(sizes):
-        _give(FIRST["ours"] + place, size)
+        _add_content(FIRST["ours"] + place, size)
     rows.analyze()
     took: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as stack:
-        clients = {way: stack.enter_context(stage.client(WAYS[way][0])) for way in WAYS}
+        clients = {way: stack.enter_context(stage.client(VARIANTS[way][0])) for way in VARIANTS}
         for way, client in clients.items():
-            if first := WAYS[way][1]:
+            if first := VARIANTS[way][1]:
                 client.ask(first)
             client.ask("lib.deletes.delete", FIRST[way] + len(sizes), DELETES)
         for place, size in enumerate(sizes):
-            found = _size(stage, clients, place, size)
-            took.update({(way, size): each for way, each in found.items()})
+            measured = _size(stage, clients, place, size)
+            took.update({(way, size): values for way, values in measured.items()})
     yield from _results(stage, took)
 
 
 def _size(
     stage: Stage, clients: dict[str, Client], place: int, size: int
 ) -> dict[str, list[float]]:
-    """All milliseconds of each way, round after round."""
-    every: dict[str, list[float]] = {way: [] for way in WAYS}
+    """Return all milliseconds of each variant."""
+    every: dict[str, list[float]] = {way: [] for way in VARIANTS}
 
     def measure(way: str) -> float:
         key = FIRST[way] + place
         if way == "handler":
-            _give(key, size)
+            _add_content(key, size)
         times = 1 if way == "handler" else DELETES
         took: list[float] = clients[way].ask("lib.deletes.delete", key, times)
         every[way] += took
         return statistics.median(took)
 
     stage.tell(f"{size:,} dependants, milliseconds")
-    interleaved(stage.scale.rounds, {way: partial(measure, way) for way in WAYS}, stage.tell)
+    interleaved(stage.scale.rounds, {way: partial(measure, way) for way in VARIANTS}, stage.tell)
     return every
 
 
@@ -78,7 +78,7 @@ def _results(stage: Stage, took: dict[tuple[str, int], list[float]]) -> Iterator
     for size in sizes:
         ours, floor = _medians(took["ours", size]), _medians(took["floor", size])
         pairs = ratios(ours, floor)
-        detail = {way: spread(took[way, size]) for way in WAYS}
+        detail = {way: spread(took[way, size]) for way in VARIANTS}
         detail["p95"] = {way: percentile(took[way, size]) for way in ("ours", "floor")}
         title = f"user.delete() of a user with {size:,} dependants beside one without relations"
         yield Result.of(_name(size), title, pairs, 1.15, detail=detail)
@@ -102,14 +102,14 @@ def _rounds(took: list[float]) -> list[list[float]]:
 
 
 def _medians(took: list[float]) -> list[float]:
-    return [statistics.median(each) for each in _rounds(took)]
+    return [statistics.median(values) for values in _rounds(took)]
 
 
 def _name(size: int) -> str:
     return f"B1.{size}" if size else "B1"
 
 
-def _give(key: int, size: int) -> None:
-    """3 of 10 are posts, 6 are comments, 1 is an order."""
+def _add_content(key: int, size: int) -> None:
+    """Add `size` rows to a user: 30 % posts, 60 % comments, 10 % orders."""
     posts = size * 3 // 10
     rows.content(range(key, key + 1), posts=posts, comments=2, orders=size - 3 * posts)

@@ -1,7 +1,7 @@
-"""B9: more workers, and more databases, whose servers are some milliseconds away.
+"""B9: throughput with more workers and more databases, whose servers have some latency.
 
-This machine has few processors. A proxy before each database delays its answers, so that workers
-wait as they do for servers elsewhere, and what limits them is not the machine.
+A proxy in front of each database delays its answers. Workers then wait as they do for remote
+servers, so that the few processors of one machine are not the limit.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 SETTINGS = "benchmarks.schemas.shards.settings"
 NUMBERS = (1, 2, 4)
 MOST = max(NUMBERS)
-#: The share of a perfect scaling that counts as scaling.
+#: The required share of perfect scaling.
 SHARE = 0.8
-#: Which server each shard's database is on.
+#: The server of each shard's database.
 SERVERS = {"shard_1": "blog_db", "shard_2": "shop_db", "shard_3": "blog_db", "shard_4": "shop_db"}
-#: One for each shard; those of the others may help with the first one.
+#: One worker for each shard. The others may also work on the first shard.
 WORKERS = {"control": (CONTROL, 1), **{alias: (queue_for(alias), 1) for alias in SHARDS}}
 FIRST = queue_for(SHARDS[0])
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B9."""
+    """Yield the results of B9."""
     stage.clear()
     urls = {"default": stage.sandbox.environment[VARIABLES["default"]], **_databases(stage)}
     with ExitStack() as stack:
@@ -66,7 +66,7 @@ def run(stage: Stage) -> Iterator[Result]:
 
 
 class Scaling:
-    """Rows a second with so many workers for one database, and with so many databases."""
+    """Measures rows per second by the number of workers and of databases."""
 
     def __init__(
         self, stage: Stage, client: Client, running: Workers, proxies: Mapping[str, Proxy]
@@ -75,12 +75,12 @@ class Scaling:
         self.trips: dict[str, list[float]] = {}
 
     def warm_up(self) -> None:
-        """Let every process import what it needs, and connect."""
+        """Let every process import its modules and connect."""
         for _ in range(3):
             self._rate(MOST, 1, 100)
 
     def at(self, milliseconds: int, *, last: bool) -> Iterator[Result]:
-        """All numbers, with answers that take so long. Targets are for the slowest alone."""
+        """Yield the results with this latency. Only the last latency has targets."""
         for proxy in self.proxies.values():
             proxy.delay_seconds = milliseconds / 1_000
         self.trips.clear()
@@ -88,9 +88,9 @@ class Scaling:
         self.stage.tell(f"servers {milliseconds} ms away, SELECT 1 takes {short(real)} ms: rows/s")
         number = self.stage.scale.scaled
         ways = {"1": partial(self._rate, 1, 1, number)}
-        for each in NUMBERS[1:]:
-            ways[f"{each} workers"] = partial(self._rate, 1, each, number)
-            ways[f"{each} databases"] = partial(self._rate, each, 1, number)
+        for count in NUMBERS[1:]:
+            ways[f"{count} workers"] = partial(self._rate, 1, count, number)
+            ways[f"{count} databases"] = partial(self._rate, count, 1, number)
         took = interleaved(self.stage.scale.rounds, ways, self.stage.tell)
         for way in ways:
             if way == "1":
@@ -99,9 +99,9 @@ class Scaling:
             title = f"rows/s with {way}, {milliseconds} ms away, beside one"
             detail = {
                 "select_ms": round(real, 2),
-                "rows_per_second": {each: spread(took[each]) for each in ("1", way)},
+                "rows_per_second": {name: spread(took[name]) for name in ("1", way)},
                 "round_trips_per_1000_rows": {
-                    each: spread(self.trips[each]) for each in ("1", way)
+                    name: spread(self.trips[name]) for name in ("1", way)
                 },
             }
             target = times * SHARE if last else None
@@ -120,7 +120,7 @@ class Scaling:
     def _rate(self, databases: int, workers: int, number: int) -> float:
         name = "1" if databases == workers == 1 else _way(databases, workers)
         before = self._answers()
-        with self._together(workers):
+        with self._first_shard_workers(workers):
             seconds: float = self.client.ask("lib.shards.cascaded", databases, number)
         rows = number * ITEMS * databases
         self.trips.setdefault(name, []).append((self._answers() - before) / rows * 1_000)
@@ -130,16 +130,16 @@ class Scaling:
         return sum(proxy.answers for proxy in self.proxies.values())
 
     @contextmanager
-    def _together(self, workers: int) -> Iterator[None]:
-        """So many workers for the first shard."""
+    def _first_shard_workers(self, workers: int) -> Iterator[None]:
+        """Let `workers` workers work on the first shard during the block."""
         helpers = SHARDS[1:workers]
         for name in helpers:
-            self.running.take(name, FIRST)
+            self.running.add_consumer(name, FIRST)
         try:
             yield
         finally:
             for name in helpers:
-                self.running.leave(name, FIRST)
+                self.running.cancel_consumer(name, FIRST)
 
 
 def _way(databases: int, workers: int) -> str:
@@ -147,7 +147,7 @@ def _way(databases: int, workers: int) -> str:
 
 
 def _databases(stage: Stage) -> dict[str, str]:
-    """Make one database for each shard; gives their URLs."""
+    """Create a database for each shard; return their URLs."""
     urls = {}
     for alias, server in SERVERS.items():
         url = stage.sandbox.environment[VARIABLES[server]]
@@ -162,16 +162,16 @@ def _variable(alias: str) -> str:
 
 
 def _ping(proxy: Proxy) -> float:
-    """Milliseconds of the shortest question, through the proxy."""
+    """Return the median milliseconds of SELECT 1 through the proxy."""
     from django.db import connections
 
-    there = connections["default"].settings_dict
+    database = connections["default"].settings_dict
     with psycopg.connect(
-        host=there["HOST"],
+        host=database["HOST"],
         port=proxy.port,
-        user=there["USER"],
-        password=there["PASSWORD"],
-        dbname=there["NAME"],
+        user=database["USER"],
+        password=database["PASSWORD"],
+        dbname=database["NAME"],
         autocommit=True,
     ) as connection:
         took = []

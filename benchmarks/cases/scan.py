@@ -1,7 +1,7 @@
-"""B7: the scan for orphans, beside joins inside one database and beside what people do today.
+"""B7: the scan for orphans, compared with joins inside one database and with common approaches.
 
-All ways find the same orphans in the same rows. Times are those of the scan itself, with the
-saving of its cursor and of the suspects; each pass is the first one of a fresh process.
+All variants must find the same orphans in the same rows. The time of a scan includes saving its
+cursor and the suspects. Each pass runs in a new process.
 """
 
 # ruff: noqa: RUF001 - signs as people write them
@@ -29,18 +29,18 @@ from . import scan_under_load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..lib.joins import Found
+    from ..lib.joins import Orphans
     from ..lib.stage import Stage
 
-#: Most rows for the list of all keys, which takes minutes and gigabytes for more, and for SQLite.
+#: The most rows for SQLite and for the list of all keys, which takes minutes and gigabytes.
 MILLION = 1_000_000
 INDEX_ONLY = "Index Only Scan"
-#: Scans that read no table.
-HARMLESS = {INDEX_ONLY, "Function Scan", "Subquery Scan"}
+#: Scan nodes that read no table.
+WITHOUT_TABLE = {INDEX_ONLY, "Function Scan", "Subquery Scan"}
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """All of B7."""
+    """Yield the results of B7."""
     rows = stage.scale.rows
     large = Tables(parent=Member, child=Post, parents=rows, children=rows)
     few = Tables(parent=FewMember, child=FewPost, parents=rows // 5, children=rows // 5)
@@ -68,7 +68,7 @@ def run(stage: Stage) -> Iterator[Result]:
 def _headline(stage: Stage, large: Scans, few: Scans) -> Iterator[Result]:
     tables, portable = large.tables, Scans(stage, large.tables, portable=True)
     join = Join(lambda: joins.left_join(tables, TOGETHER), (large, portable))
-    join()  # the first one reads the tables from the disk
+    join()  # a warm-up that reads the tables from disk
     took = interleaved(
         stage.scale.rounds,
         {
@@ -89,15 +89,15 @@ def _headline(stage: Stage, large: Scans, few: Scans) -> Iterator[Result]:
     yield Result.of("B7.portable", title, ratios(took["portable"], took["LJ"]), 2.0)
     yield from _growth(large, few)
     allowed = 2 * math.ceil(large.last["keys"] / conf.current().scan_step_keys_max) + 5
-    counts = [each["scanned"] for each in large.of("statements")]
+    counts = [counts["scanned"] for counts in large.of("statements")]
     title = "statements on the scanned tables"
     yield Result.of("B7.statements", title, counts, allowed, unit="statements")
 
 
 def _growth(large: Scans, few: Scans) -> Iterator[Result]:
-    """From few rows to many: time for each row, and memory."""
+    """Yield how the time per row and the memory grow with the number of rows."""
     times = large.tables.children / few.tables.children
-    growth = [each / times for each in ratios(large.of("seconds"), few.of("seconds"))]
+    growth = [ratio / times for ratio in ratios(large.of("seconds"), few.of("seconds"))]
     title = f"time for each row at {times:g} × the rows"
     yield Result.of("B7.growth", title, growth, 1.1, detail=_spreads({"few": few.of("seconds")}))
     megabytes, less = large.of("megabytes"), few.of("megabytes")
@@ -110,18 +110,18 @@ def _growth(large: Scans, few: Scans) -> Iterator[Result]:
 
 
 def _plans(stage: Stage, tables: Tables) -> Result:
-    """What is free of noise: both statements of a step read indexes, and no row of a table."""
+    """Check the plans, which have no noise: a step's two statements read only indexes."""
     forget(HOMES[0])
-    found = {alias: each["Plan"] for alias, each in stage.probe("plans", tables.label).items()}
-    nodes = {alias: joins.nodes(plan) for alias, plan in found.items()}
+    plans = {alias: plan["Plan"] for alias, plan in stage.probe("plans", tables.label).items()}
+    nodes = {alias: joins.nodes(plan) for alias, plan in plans.items()}
     others = [
-        each
+        name
         for names in nodes.values()
-        for each in names
-        if each.endswith("Scan") and each not in HARMLESS
+        for name in names
+        if name.endswith("Scan") and name not in WITHOUT_TABLE
     ]
-    fetched = sum(_fetched(plan) for plan in found.values())
-    milliseconds = {alias: plan["Actual Total Time"] for alias, plan in found.items()}
+    fetched = sum(_fetched(plan) for plan in plans.values())
+    milliseconds = {alias: plan["Actual Total Time"] for alias, plan in plans.items()}
     detail = {"nodes": nodes, "milliseconds": milliseconds, "reads_tables": others}
     title = "rows of tables that a step reads beside the indexes"
     samples = [math.inf if others else fetched]
@@ -133,7 +133,7 @@ def _fetched(plan: dict[str, Any]) -> int:
 
 
 def _seed(stage: Stage, tables: Tables) -> Result:
-    """Once: it is slow, and far away."""
+    """Compare with a list of all keys. Measured once, because it is slow and far off the target."""
     ours = Scans(stage, tables)
     seconds = statistics.median(ours() for _ in range(3))
     seed = stage.probe("seed", tables.label)
@@ -152,18 +152,18 @@ def _seed(stage: Stage, tables: Tables) -> Result:
 
 
 def _remote(scans: Scans) -> Iterator[Result]:
-    """Once, and nothing where the server has no postgres_fdw."""
-    if (found := _remote_join(scans.tables)) is not None:
-        ratio = statistics.median(scans.of("seconds")) / found.seconds
-        detail = {"seconds": round(found.seconds, 2)}
+    """Compare with postgres_fdw, once. Yield nothing if the server has no postgres_fdw."""
+    if (join := _remote_join(scans.tables)) is not None:
+        ratio = statistics.median(scans.of("seconds")) / join.seconds
+        detail = {"seconds": round(join.seconds, 2)}
         yield Result.of("B7.fdw", "scan beside postgres_fdw's join", [ratio], 1.0, detail=detail)
 
 
-def _remote_join(tables: Tables) -> Found | None:
-    """The join of the children with a foreign table of the parents."""
-    there, table = connections[HOMES[0]].settings_dict, tables.names[0]
-    server = {"host": there["HOST"], "port": there["PORT"], "dbname": there["NAME"]}
-    login = {"user": there["USER"], "password": there["PASSWORD"]}
+def _remote_join(tables: Tables) -> Orphans | None:
+    """Join the children with a foreign table of the parents; None without postgres_fdw."""
+    parents, table = connections[HOMES[0]].settings_dict, tables.names[0]
+    server = {"host": parents["HOST"], "port": parents["PORT"], "dbname": parents["NAME"]}
+    login = {"user": parents["USER"], "password": parents["PASSWORD"]}
     with connections[HOMES[1]].cursor() as cursor:
         cursor.execute("SELECT FROM pg_extension WHERE extname = 'postgres_fdw'")
         if not cursor.fetchall():
@@ -219,10 +219,10 @@ def _sqlite(stage: Stage, tables: Tables) -> Result:
 
 def _idle(stage: Stage) -> Iterator[Result]:
     forget(HOMES[0])
-    found = stage.probe("ticks", times=50)
-    yield Result.of("B7.idle", "a tick with nothing due", found["milliseconds"], 5, unit="ms")
+    ticks = stage.probe("ticks", times=50)
+    yield Result.of("B7.idle", "a tick with nothing due", ticks["milliseconds"], 5, unit="ms")
     title = "statements of such a tick"
-    yield Result.of("B7.idle_statements", title, [found["queries"]], 10, unit="statements")
+    yield Result.of("B7.idle_statements", title, [ticks["queries"]], 10, unit="statements")
 
 
 def _load(stage: Stage, tables: Tables, parents: str, children: str) -> None:
@@ -234,4 +234,4 @@ def _load(stage: Stage, tables: Tables, parents: str, children: str) -> None:
 
 
 def _spreads(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    return {name: spread(each) for name, each in samples.items()}
+    return {name: spread(values) for name, values in samples.items()}

@@ -1,4 +1,4 @@
-"""The scan while others are at work: how much it slows their reads, and whether it errs."""
+"""The scan under concurrent load: how much it slows reads, and whether it reports false orphans."""
 
 # ruff: noqa: S608 - names come from models
 
@@ -29,15 +29,15 @@ WRITERS, GAP_SECONDS = 3, 0.15
 
 
 def interference(stage: Stage, tables: Tables) -> Result:
-    """Point reads of both tables: alone, and beside a throttled scan that never ends."""
+    """Measure point reads of both tables, alone and during a continuous throttled scan."""
     seconds = 2.0 if stage.scale.quick else 4.0
     alone, beside = list[float](), list[float]()
     for number in range(stage.scale.rounds):
         alone.append(_point_reads(tables, seconds))
         forget(HOMES[0])
-        scans = stage.begin("scans_for_ever")
+        scans = stage.start_probe("scan_forever")
         if not eventually(_is_scanning, timeout=60):
-            raise AssertionError(f"no scan has begun\n{scans.tail()}")
+            raise AssertionError(f"no scan has started\n{scans.tail()}")
         beside.append(_point_reads(tables, seconds))
         scans.check()
         scans.kill()
@@ -50,27 +50,27 @@ def interference(stage: Stage, tables: Tables) -> Result:
 
 
 def stress(stage: Stage, tables: Tables) -> Result:
-    """Children that are committed 150 ms before their parents, scanned and repaired all the time.
+    """Scan and repair while children are committed 150 ms before their parents.
 
-    Nothing is ever deleted, so that every suspect is a false one; none may be confirmed.
+    Nothing is ever deleted, so every suspect is false, and none may be confirmed.
     """
     forget(HOMES[0])
     relation = relations.catalogue().relation(tables.label)
     seconds = 10.0 if stage.scale.quick else 30.0
     scans = confirmed = 0
     with override_settings(INTEGRITY={**settings.INTEGRITY, "grace_seconds": 0.001}):
-        writers = stage.begin("writers", count=WRITERS, seconds=seconds, gap=GAP_SECONDS)
+        writers = stage.start_probe("writers", count=WRITERS, seconds=seconds, gap=GAP_SECONDS)
         while writers.running:
             mode = scan.Mode(full=True)
             scan.scan(HOMES[1], labels=[tables.label], seconds=math.inf, mode=mode)
-            confirmed += sum(len(each.confirmed) for each in repair.repair([relation]))
+            confirmed += sum(len(outcome.confirmed) for outcome in repair.repair([relation]))
             scans += 1
     writers.finish()
     states = dict.fromkeys(("suspect", "cancelled"), 0)
     for state in Deletion.objects.filter(relation=tables.label).values_list("state", flat=True):
         states[state] = states.get(state, 0) + 1
     if not sum(states.values()):
-        raise AssertionError("no suspect in the whole stress: it shows nothing")
+        raise AssertionError("the stress test had no suspects, so it proves nothing")
     detail = {"scans": scans, "suspects": sum(states.values()), "states": states}
     title = "living rows confirmed as orphans under stress"
     return Result.of("B7.stress", title, [confirmed], 0, unit="keys", detail=detail)
@@ -81,10 +81,10 @@ def _is_scanning() -> bool:
 
 
 def _point_reads(tables: Tables, seconds: float) -> float:
-    """Milliseconds that 95 of 100 reads do not exceed: a parent and a child in turn."""
+    """Read a parent and a child in turn for `seconds`; return the p95 in milliseconds."""
     parent, child = tables.names
     places = ((HOMES[0], parent, tables.parents), (HOMES[1], child, tables.children))
-    chosen, took = random.Random(1), list[float]()  # noqa: S311 - nothing secret
+    chosen, took = random.Random(1), list[float]()  # noqa: S311 - not for security
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for alias, table, rows in places:

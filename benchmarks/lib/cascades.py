@@ -1,7 +1,7 @@
-"""A delete, and what the project's workers make of it: how long, and how many rows a second.
+"""Delete users and measure how long the workers take to cascade.
 
-Times are those of one machine's clock, which its servers share: from the moment of the commit to
-the `done_at` of the last cascade, so that nothing depends on how often somebody looks.
+The time is from the commit to the `done_at` of the last cascade. All servers use the same clock, so
+the result does not depend on how often it is polled.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CONTENT = ("blog_db", "shop_db")
 
 
 def cascaded(keys: range, workers: Workers, *, databases: Sequence[str] = CONTENT) -> float:
-    """Delete those users in one transaction; seconds from its commit until all is cascaded.
+    """Delete the users in one transaction; return the seconds from its commit to the last cascade.
 
-    Raises `ProcessError` when that never happens, and `AssertionError` when a row is left.
+    Raises `ProcessError` after LIMIT_SECONDS, and `AssertionError` if a row is left.
     """
     committed = list[float]()
     with transaction.atomic():
-        # Before the product's own: what follows the commit is part of the time.
+        # Registered first, so that the time includes the product's own on_commit callback.
         transaction.on_commit(lambda: committed.append(time.time()))
         User.objects.filter(pk__in=keys).delete()
 
@@ -52,19 +52,19 @@ def cascaded(keys: range, workers: Workers, *, databases: Sequence[str] = CONTEN
 
 
 def is_open() -> bool:
-    """Whether a deletion is not cascaded yet."""
+    """Return whether a deletion is not cascaded yet."""
     states = [Deletion.State.RECORDED, Deletion.State.DISPATCHED]
     return Deletion.objects.filter(state__in=states).exists()
 
 
 def forget() -> None:
-    """Empty the log, and what it knows of databases that were away meanwhile."""
+    """Empty the log and the circuit breakers of child databases."""
     with connections["default"].cursor() as cursor:
         cursor.execute("TRUNCATE integrity_cascade, integrity_deletion, integrity_childdatabase")
 
 
 def giant(keys: range, alias: str) -> float:
-    """Seconds of the statements that delete the same in one transaction, without a look."""
+    """Delete the same rows with plain SQL in one transaction; return the seconds."""
     started = time.perf_counter()
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         for statement in rows.GIANT[alias]:

@@ -1,7 +1,8 @@
-"""Clients: processes that call what they are told, by lines, as long as their block lasts.
+"""Client processes that call functions on request, during a block.
 
-A driver begins one and asks it again and again, so that ways can take turns without paying for a
-start each time. `python -m benchmarks.lib.clients` is the other side.
+A benchmark starts a client once and asks it repeatedly, so that variants can take turns without a
+start each time. Requests and answers are lines of JSON. `python -m benchmarks.lib.clients` is the
+client's side.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ EXIT_SECONDS = 10.0
 
 
 class Client:
-    """One such process; `log` takes what it has to say besides."""
+    """A client process. Its standard error goes to `log`."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process, self._log = process, log
 
     def ask(self, name: str, *given: Any, **named: Any) -> Any:
-        """What `benchmarks.<name>(*given, **named)` gives there, as in "lib.deletes.delete".
+        """Return `benchmarks.<name>(*given, **named)`, called in the client.
 
-        Raises `ProcessError` with the end of its log when it fails.
+        An example of a name is "lib.deletes.delete". Raises `ProcessError` with the last log lines
+        if the call fails.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -45,14 +47,14 @@ class Client:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            said = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
-            raise ProcessError(f"a client did not answer {name}\n{said}")
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+            raise ProcessError(f"a client did not answer {name}\n{tail}")
         return json.loads(answer)
 
 
 @contextmanager
 def client(log: Path, environment: Mapping[str, str]) -> Iterator[Client]:
-    """A client with those variables besides ours; it ends with the block."""
+    """Run a client during the block, with additional environment variables."""
     with (
         log.open("ab") as errors,
         subprocess.Popen(
@@ -71,8 +73,8 @@ def client(log: Path, environment: Mapping[str, str]) -> Iterator[Client]:
             process.kill()
 
 
-def obey() -> None:
-    """Answer each line until there are no more."""
+def serve() -> None:
+    """Answer requests until standard input ends."""
     django.setup()
     for line in sys.stdin:
         name, given, named = json.loads(line)
@@ -83,4 +85,4 @@ def obey() -> None:
 
 
 if __name__ == "__main__":
-    obey()
+    serve()

@@ -1,6 +1,6 @@
-"""What clients do that delete users, in each of the ways. See `clients`."""
+"""Functions that clients call to delete users, in all variants. See `clients`."""
 
-# ruff: noqa: ARG001 - names are ours; a receiver takes what the signal gives
+# ruff: noqa: ARG001 - receivers must accept the signal's arguments
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import rows
 
 
 def delete(key: int, times: int) -> list[float]:
-    """Milliseconds of `user.delete()`, of one user again and again, who comes back in between."""
+    """Delete a user `times` times and insert it again before each; return the milliseconds."""
     took = list[float]()
     for _ in range(times):
         rows.users(key)
@@ -27,7 +27,7 @@ def delete(key: int, times: int) -> list[float]:
 
 
 def delete_all(first: int, number: int) -> float:
-    """Seconds of `queryset.delete()`, of so many users that are made before."""
+    """Create `number` users and delete them with `queryset.delete()`; return its seconds."""
     keys = rows.users(first, number)
     started = time.perf_counter()
     User.objects.filter(pk__in=keys).delete()
@@ -35,7 +35,7 @@ def delete_all(first: int, number: int) -> float:
 
 
 def listen_to_nothing() -> None:
-    """A receiver that does nothing: what the signal itself costs."""
+    """Connect a receiver that does nothing, to measure the cost of the signal itself."""
     pre_delete.connect(_nothing, sender=User, weak=False)
 
 
@@ -43,7 +43,7 @@ def _nothing(sender: Any, **_: Any) -> None: ...
 
 
 def insert_for_each() -> None:
-    """A receiver that writes a row for each user: the obvious way to record deletions."""
+    """Connect a receiver that inserts a row for each user, the naive way to record deletions."""
     pre_delete.connect(_insert, sender=User, weak=False)
 
 
@@ -57,10 +57,10 @@ def _insert(sender: Any, instance: User, using: str, **_: Any) -> None:
 
 
 def delete_content_at_once() -> None:
-    """The handler of the documentation that many projects follow.
+    """Connect a handler that deletes the content at once, as many projects do.
 
-    With its models every delete fails before the handler is called: Django looks for posts in the
-    database of users. So its keys are made DO_NOTHING here, which lets the handler do its work.
+    The foreign keys are set to DO_NOTHING. Otherwise every delete would fail before the handler is
+    called, because Django looks for the posts in the database of the users.
     """
     from apps.blog.models import Comment, Post
     from apps.shop.models import Order
@@ -71,17 +71,17 @@ def delete_content_at_once() -> None:
 
 
 def delete_user_content(sender: Any, instance: User, **kwargs: Any) -> None:
-    """Delete user's content when user is deleted."""
+    """Delete the user's content."""
     instance.blog_posts.all().delete()
     instance.blog_comments.all().delete()
     instance.orders.all().delete()
 
 
 def remove_posts(author: int) -> float:
-    """Seconds of Django's own `queryset.delete()` on the posts of a user."""
+    """Delete a user's posts with Django's `queryset.delete()`; return the seconds."""
     from apps.blog.models import Post
 
-    connections["blog_db"].close()  # the database is another one each time
+    connections["blog_db"].close()  # the database is restored from a copy each time
     connections["blog_db"].ensure_connection()
     started = time.perf_counter()
     Post.objects.filter(author_id=author).delete()

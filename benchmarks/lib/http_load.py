@@ -13,20 +13,23 @@ from http.client import HTTPConnection
 
 
 def main() -> None:
-    """Let them ask for ever."""
+    """Run the clients until the process is stopped."""
     port, path, number, per_second = sys.argv[1:]
-    asking = (int(port), path, 1 / float(per_second))
-    threads = [threading.Thread(target=ask, args=asking, daemon=True) for _ in range(int(number))]
-    for each in threads:
-        each.start()
+    arguments = (int(port), path, 1 / float(per_second))
+    threads = [
+        threading.Thread(target=send_requests, args=arguments, daemon=True)
+        for _ in range(int(number))
+    ]
+    for thread in threads:
+        thread.start()
     sys.stdout.write("asking\n")
     sys.stdout.flush()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.join()
 
 
-def ask(port: int, path: str, gap: float) -> None:
-    """Ask, and wait for the rest of the time that one request may take."""
+def send_requests(port: int, path: str, gap: float) -> None:
+    """Send a request every `gap` seconds, forever."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     while True:
         began = time.monotonic()

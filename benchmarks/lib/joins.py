@@ -1,7 +1,7 @@
-"""What the scan is compared with: joins inside one database, which a project's children lack.
+"""Joins inside one database, with which the scan is compared.
 
-LJ is the `LEFT JOIN … IS NULL` that everybody would write, in the plan that the server chooses. MJ
-is the tight limit: two index-only scans merged, and then the rows of the missing keys alone.
+LJ is the usual `LEFT JOIN … IS NULL`, with the plan that the server chooses. MJ is close to the
+optimum: it merges two index-only scans, and then reads only the rows of the missing keys.
 """
 
 # ruff: noqa: S608 - names come from models
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .orphans import Tables
 
-#: Leave the server no plan for the first statement but the merge.
+#: Settings that leave the server only the merge join for the first statement.
 MERGE = (
     "max_parallel_workers_per_gather = 0",
     "enable_hashjoin = off",
@@ -32,16 +32,16 @@ MERGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a join found, and how long it took."""
+class Orphans:
+    """The orphans that a join found, and the seconds that it took."""
 
     keys: frozenset[str]
     rows: int
     seconds: float
 
 
-def left_join(tables: Tables, using: str, *, parents: str = "") -> Found:
-    """LJ. `parents` names the parents' table where it is not in its place."""
+def left_join(tables: Tables, using: str, *, parents: str = "") -> Orphans:
+    """Run LJ. `parents` is the parents' table, if it has another name in this database."""
     parent, child = tables.names
     sql = (
         f"SELECT child.id, child.parent_id FROM {child} AS child"
@@ -52,11 +52,11 @@ def left_join(tables: Tables, using: str, *, parents: str = "") -> Found:
     with connections[using].cursor() as cursor:
         cursor.execute(sql)
         rows = cursor.fetchall()
-    return _found(rows, time.perf_counter() - started)
+    return _orphans(rows, time.perf_counter() - started)
 
 
-def merge_join(tables: Tables, using: str) -> Found:
-    """MJ, serial."""
+def merge_join(tables: Tables, using: str) -> Orphans:
+    """Run MJ without parallel workers."""
     started = time.perf_counter()
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         for setting in MERGE:
@@ -67,11 +67,11 @@ def merge_join(tables: Tables, using: str) -> Found:
         _, child = tables.names
         cursor.execute(f"SELECT id, parent_id FROM {child} WHERE parent_id = ANY(%s)", [keys])
         rows = cursor.fetchall()
-    return _found(rows, time.perf_counter() - started)
+    return _orphans(rows, time.perf_counter() - started)
 
 
 def merge_plan(tables: Tables, using: str) -> list[str]:
-    """The nodes of MJ's first statement, to see that it is what it claims to be."""
+    """Return the plan nodes of MJ's first statement, to check that it is a merge join."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         for setting in MERGE:
             cursor.execute(f"SET LOCAL {setting}")
@@ -81,15 +81,15 @@ def merge_plan(tables: Tables, using: str) -> list[str]:
 
 
 def nodes(plan: dict[str, Any]) -> list[str]:
-    """The names of a plan's nodes, from the top; not those that ask the server's own catalogue."""
-    if plan.get("Relation Name") == "pg_class":  # whether rows would be hidden: one row of it
+    """Return the names of a plan's nodes from the top, without reads of the system catalog."""
+    if plan.get("Relation Name") == "pg_class":  # one row, to check for row-level security
         return []
-    below = [name for each in plan.get("Plans", ()) for name in nodes(each)]
+    below = [name for child in plan.get("Plans", ()) for name in nodes(child)]
     return [f"{plan['Node Type']}{_kind(plan)}", *below]
 
 
-def attached(tables: Tables, using: str, parents: str) -> Found:
-    """The join in SQLite, where the parents' file is attached."""
+def attached(tables: Tables, using: str, parents: str) -> Orphans:
+    """Run LJ in SQLite, with the parents' file attached."""
     path = connections[parents].settings_dict["NAME"]
     with connections[using].cursor() as cursor:
         cursor.execute("ATTACH DATABASE %s AS other", [str(path)])
@@ -112,5 +112,5 @@ def _kind(plan: dict[str, Any]) -> str:
     return f" {plan['Join Type']}" if "Join Type" in plan else ""
 
 
-def _found(rows: Sequence[tuple[Any, Any]], seconds: float) -> Found:
-    return Found(frozenset(str(key) for _, key in rows), len(rows), seconds)
+def _orphans(rows: Sequence[tuple[Any, Any]], seconds: float) -> Orphans:
+    return Orphans(frozenset(str(key) for _, key in rows), len(rows), seconds)

@@ -1,4 +1,4 @@
-"""What a client does with a deletion log: each step of the way of some deletions. See `clients`."""
+"""Functions that clients call to time each step of deletions in the log. See `clients`."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ PLANNED = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
 
 
 def steps() -> Iterator[tuple[str, Callable[[], object]]]:
-    """The way of some deletions through the log, and what looks at it meanwhile, in order."""
+    """Yield the steps of some deletions through the log in order, and the status queries."""
     yield "record", _record
     yield "dispatch", lambda: deletions.dispatch(using=USING, limit=conf.current().dispatch_keys)
     yield "due", lambda: claims.due_databases(using=USING)
     for database in DATABASES:
-        held = list[claims.Claim]()
-        yield "claim", partial(_claim, database, held)
+        taken = list[claims.Claim]()
+        yield "claim", partial(_claim, database, taken)
         yield "status", report.status
         yield "overview", report.overview
-        yield "finish", partial(_finish, held)
+        yield "finish", partial(_finish, taken)
     yield "settle", lambda: deletions.advance(using=USING)
 
 
 def measure() -> dict[str, float]:
-    """Milliseconds of each step; of those that come twice, of both."""
+    """Run all steps; return the total milliseconds of each."""
     took: dict[str, float] = {}
     for name, act in steps():
         started = time.perf_counter()
@@ -51,22 +51,22 @@ def measure() -> dict[str, float]:
 
 
 def explain(wanted: str) -> dict[str, Any]:
-    """The statements of a step, and the server's plan of the slowest one."""
-    found: dict[str, Any] = {}
+    """Return the number of a step's statements and the plan of the slowest one."""
+    result: dict[str, Any] = {}
     for name, act in steps():
         with CaptureQueriesContext(connection) as context:
             act()
         if name == wanted:
-            # Not BEGIN and COMMIT, which have no plan.
-            queries = [each for each in context.captured_queries if PLANNED.match(each["sql"])]
-            slowest = max(queries, key=lambda each: float(each["time"]))["sql"]
-            found = {"statements": len(queries), "slowest": slowest[:600], "plan": _plan(slowest)}
+            # BEGIN and COMMIT have no plan.
+            queries = [query for query in context.captured_queries if PLANNED.match(query["sql"])]
+            slowest = max(queries, key=lambda query: float(query["time"]))["sql"]
+            result = {"statements": len(queries), "slowest": slowest[:600], "plan": _plan(slowest)}
     _forget()
-    return found
+    return result
 
 
 def _plan(statement: str) -> list[str]:
-    """With its times where the statement only reads."""
+    """Return the plan, with times if the statement only reads."""
     reads = statement.startswith("SELECT") and "FOR UPDATE" not in statement
     analyze = "(ANALYZE, BUFFERS) " if reads else ""
     with connection.cursor() as cursor:
@@ -80,25 +80,25 @@ def _record() -> None:
         deletions.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
 
 
-def _claim(database: str, held: list[claims.Claim]) -> None:
+def _claim(database: str, taken: list[claims.Claim]) -> None:
     settings = conf.current()
     claim = claims.claim(
         database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
     )
     assert claim is not None, f"nothing is due for {database}"
     assert len(claim.cascades) == len(KEYS), claim
-    held.append(claim)
+    taken.append(claim)
 
 
-def _finish(held: list[claims.Claim]) -> None:
-    (claim,) = held
+def _finish(taken: list[claims.Claim]) -> None:
+    (claim,) = taken
     outcomes.finish(
-        claim, {each.id: {"blog.Post.author": 1} for each in claim.cascades}, barrier=None
+        claim, {cascade.id: {"blog.Post.author": 1} for cascade in claim.cascades}, barrier=None
     )
 
 
 def _forget() -> None:
-    """Remove those deletions again."""
+    """Delete the measured deletions from the log."""
     ours = Deletion.objects.filter(of_keys([str(key) for key in KEYS]), parent="auth.User")
     ids = list(ours.values_list("pk", flat=True))
     Cascade.objects.filter(deletion__in=ids)._raw_delete(USING)

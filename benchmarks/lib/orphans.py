@@ -1,7 +1,8 @@
-"""Parents with gaps and children with orphans, the same in every database, made by the servers.
+"""Generate parents with gaps and children with orphans, the same in every run.
 
-Of each 20 parents one is missing. Children point to parents as rows of a busy site do: 4 of 10 to
-any parent, the others to few of them (the busiest gets about 3 % of all). 1 of 1,000 is an orphan.
+One of 20 parents is missing. 40 % of the children are distributed evenly over the parents, the
+others over few of them, as on a busy site: the busiest parent has about 3 % of all children. One
+child of 1,000 is an orphan.
 """
 
 # ruff: noqa: S608 - names come from models
@@ -16,17 +17,17 @@ from django.db import connections
 if TYPE_CHECKING:
     from django.db.models import Model
 
-#: One parent of so many is missing.
+#: One parent of this many is missing.
 BLOCK = 20
 UNIFORM, ORPHANS = 0.4, 0.001
-#: Spreads the busy parents over the table: a prime that divides no number of parents.
+#: Spreads the busy parents over the table. A prime, so that it divides no number of parents.
 STRIDE = 2_654_435_761
 BATCH = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """A parent, its child, and their sizes; `key` makes a parent's key of its number, in SQL."""
+    """A parent, its child, and their sizes. `key` is the SQL that computes a parent's key."""
 
     parent: type[Model]
     child: type[Model]
@@ -36,23 +37,23 @@ class Tables:
 
     @property
     def label(self) -> str:
-        """The relation's."""
+        """The label of the relation."""
         return f"{self.child._meta.label}.parent"
 
     @property
     def names(self) -> tuple[str, str]:
-        """The tables: the parent's, the child's."""
+        """The tables of the parent and the child."""
         return self.parent._meta.db_table, self.child._meta.db_table
 
 
 def load(tables: Tables, parents: str, children: str) -> None:
-    """Make and fill both tables, each in its database, and leave them vacuumed."""
+    """Create, fill and vacuum both tables, each in its database."""
     _make(tables.parent, parents, _parents(tables))
     _make(tables.child, children, _children(tables))
 
 
 def copy(tables: Tables, source: tuple[str, str], target: tuple[str, str]) -> None:
-    """Make both tables in other databases, with the rows of the first ones."""
+    """Copy both tables with their rows to other databases."""
     for model, old, new in zip((tables.parent, tables.child), source, target, strict=True):
         table = model._meta.db_table
         with connections[new].schema_editor() as editor, connections[new].cursor() as cursor:
@@ -67,7 +68,7 @@ def copy(tables: Tables, source: tuple[str, str], target: tuple[str, str]) -> No
 
 
 def _make(model: type[Model], alias: str, rows: str) -> None:
-    """The editor makes the index of the key at the end, when the rows are there."""
+    """Create and fill a table. The schema editor creates the index after the rows."""
     connection = connections[alias]
     with connection.schema_editor() as editor, connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {model._meta.db_table}")
@@ -107,10 +108,10 @@ def _children(tables: Tables) -> str:
 
 
 def _gap(block: str) -> str:
-    """Which parent of a block is missing."""
+    """Return SQL for the position of a block's missing parent."""
     return f"((hashint8extended({block}, 7) & 1048575) % {BLOCK})"
 
 
 def _random(number: str, seed: int) -> str:
-    """From 0 to below 1, and the same in every run."""
+    """Return SQL for a pseudo-random number from 0 to below 1, the same in every run."""
     return f"((hashint8extended({number}, {seed}) & 4503599627370495)::float / 4503599627370496)"

@@ -1,9 +1,9 @@
-"""Results → SVG pictures beside them, readable on light and on dark pages.
+"""Draw the results as SVG, readable on light and on dark pages.
 
-Pure functions of the document: what is drawn twice is the same, so that a change shows new data.
+The same document always results in the same files, so their diffs show only new data.
 """
 
-# ruff: noqa: RUF001 - signs as people write them
+# ruff: noqa: RUF001 - typographic signs
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    Found = Mapping[str, Mapping[str, Any]]
+    ResultsById = Mapping[str, Mapping[str, Any]]
 
-#: Grey that can be read on white and on black, and colours as bright as it.
+#: A grey that is readable on white and on black, and colours of the same brightness.
 INK = "#808891"
 COLOURS = ("#2f8bc9", "#d9752b", "#3a9f6d", "#b86bb0", "#a9862c")
 STYLE = {
@@ -47,22 +47,22 @@ INCHES = (7.0, 3.4)
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> None:
-    """Draw what the document has results for into `folder`; the other pictures stay."""
-    found = {each["id"]: each for each in document["results"]}
+    """Draw the plots for which the document has results into `folder`; keep the others."""
+    results = {result["id"]: result for result in document["results"]}
     for name, (wanted, picture) in PICTURES.items():
-        if wanted in found:
+        if wanted in results:
             with mpl.rc_context(STYLE):
                 figure = Figure(figsize=INCHES, layout="constrained")
                 FigureCanvasSVG(figure)
-                picture(figure, found)
+                picture(figure, results)
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def _request(figure: Figure, found: Found) -> None:
+def _request(figure: Figure, results: ResultsById) -> None:
     axes = _axes(figure, "user.delete(), median", "dependants of the user", "milliseconds")
     sizes = sorted(
-        (int(name.partition(".")[2] or 0), each["detail"])
-        for name, each in found.items()
+        (int(name.partition(".")[2] or 0), result["detail"])
+        for name, result in results.items()
         if name == "B1" or name.removeprefix("B1.").isdigit()
     )
     names = {
@@ -77,50 +77,54 @@ def _request(figure: Figure, found: Found) -> None:
     axes.legend()
 
 
-def _giant(figure: Figure, found: Found) -> None:
+def _giant(figure: Figure, results: ResultsById) -> None:
     _bars(
-        figure, "One user with very many rows", "rows/s", found["B4"]["detail"]["rows_per_second"]
+        figure, "One user with very many rows", "rows/s", results["B4"]["detail"]["rows_per_second"]
     )
 
 
-def _many(figure: Figure, found: Found) -> None:
-    figures = found["B5"]["detail"]["users_per_second"]
+def _many(figure: Figure, results: ResultsById) -> None:
+    figures = results["B5"]["detail"]["users_per_second"]
     _bars(figure, "Many users with a little content", "users/s", figures, logarithmic=True)
 
 
-def _growth(figure: Figure, found: Found) -> None:
+def _growth(figure: Figure, results: ResultsById) -> None:
     axes = _axes(figure, "Time for each, as the work grows", "times as much", "times as long")
     names = {"B8": "one large user", "B8.many": "many users", "B8.scan": "a scan"}
-    for colour, (result, name) in zip(COLOURS, names.items(), strict=False):
-        if result in found:
-            seconds = found[result]["detail"]["seconds"]
+    for colour, (result_id, name) in zip(COLOURS, names.items(), strict=False):
+        if result_id in results:
+            seconds = results[result_id]["detail"]["seconds"]
             one = seconds["1"]["median"]
             points = [
-                (int(times), {part: value / one for part, value in each.items()})
-                for times, each in seconds.items()
+                (int(times), {part: value / one for part, value in spread.items()})
+                for times, spread in seconds.items()
             ]
             _line(axes, points, name, colour)
     _linear(axes)
     axes.legend()
 
 
-def _scaling(figure: Figure, found: Found) -> None:
+def _scaling(figure: Figure, results: ResultsById) -> None:
     axes = _axes(figure, "Rows/s beside one worker and one database", "workers, databases", "×")
     kinds: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
-    for name, each in found.items():
+    for name, result in results.items():
         match name.split("."):
             case ["B9", number, kind, milliseconds]:
                 key = f"{kind}, servers {milliseconds} ms away"
-                figures = {"median": each["ratio"], "min": each["ratio"], "max": each["ratio"]}
-                if each["samples"]:
-                    figures |= {"min": min(each["samples"]), "max": max(each["samples"])}
+                figures = {
+                    "median": result["ratio"],
+                    "min": result["ratio"],
+                    "max": result["ratio"],
+                }
+                if result["samples"]:
+                    figures |= {"min": min(result["samples"]), "max": max(result["samples"])}
                 one = {"median": 1.0, "min": 1.0, "max": 1.0}
                 kinds.setdefault(key, [(1, one)]).append((int(number), figures))
-    away = list(dict.fromkeys(kind.partition(", ")[2] for kind in kinds))
+    latencies = list(dict.fromkeys(kind.partition(", ")[2] for kind in kinds))
     for kind, points in kinds.items():
         style = "-" if kind.startswith("workers") else "--"
-        colour = COLOURS[away.index(kind.partition(", ")[2])]
-        _line(axes, sorted(points, key=lambda each: each[0]), kind, colour, style)
+        colour = COLOURS[latencies.index(kind.partition(", ")[2])]
+        _line(axes, sorted(points, key=lambda point: point[0]), kind, colour, style)
     _linear(axes)
     axes.legend(fontsize=8)
 
@@ -130,8 +134,8 @@ def _linear(axes: Axes) -> None:
     axes.set_xticks([1, 2, 4])
 
 
-#: File → the result that must be there, and what draws it.
-PICTURES: dict[str, tuple[str, Callable[[Figure, Found], None]]] = {
+#: File → the result that it needs, and the function that draws it.
+PICTURES: dict[str, tuple[str, Callable[[Figure, ResultsById], None]]] = {
     "request": ("B1", _request),
     "giant": ("B4", _giant),
     "many": ("B5", _many),
@@ -156,9 +160,11 @@ def _line(
     colour: str,
     style: str = "-",
 ) -> None:
-    """The medians, and a band from least to most."""
+    """Draw the medians, and a band from minimum to maximum."""
     x = [place for place, _ in points]
-    low, middle, high = ([each[part] for _, each in points] for part in ("min", "median", "max"))
+    low, middle, high = (
+        [spread[part] for _, spread in points] for part in ("min", "median", "max")
+    )
     axes.plot(x, middle, marker="o", markersize=4, color=colour, linestyle=style, label=name)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.lib.probes NAME '[[…], {…}]'`: one client in a process of its own.
+"""`python -m benchmarks.lib.probes NAME '[[…], {…}]'`: run one function in a new process.
 
-The last line of standard output is what the function of that name gives, as JSON.
+The last line of standard output is the function's result as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import django
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: What of a statement tells what it is about.
+#: Patterns that classify statements.
 SCANNED = re.compile(r'"(parents|children)_')
 LOG = re.compile(r'"?integrity_')
 MEGABYTE = 2**20
@@ -34,7 +34,7 @@ PROBES: dict[str, Callable[..., Any]] = {}
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the function from the command line."""
     name, arguments = sys.argv[1:]
     given, named = json.loads(arguments)
     django.setup()
@@ -49,7 +49,7 @@ def _probe(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_probe
 def tables() -> None:
-    """Make the log's tables in the databases that the environment names."""
+    """Create the log's tables in the databases of the environment."""
     from django.core.management import call_command
 
     for alias in ("default", "blog_db"):
@@ -58,7 +58,7 @@ def tables() -> None:
 
 @_probe
 def scan(label: str, *, portable: bool = False) -> dict[str, Any]:
-    """One pass over the relation, as a command would do it; `portable` forces the ORM's reader."""
+    """Run one scan of the relation. `portable` forces the portable key reader."""
     from apps.integrity import backends
     from apps.integrity import scan as product
     from apps.integrity.backends.portable.keys import PortableKeys
@@ -68,63 +68,63 @@ def scan(label: str, *, portable: bool = False) -> dict[str, Any]:
     _connect()
     with _counted() as counts:
         idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
-        found, unreachable = product.scan(
+        passes, unreachable = product.scan(
             "blog_db", labels=[label], seconds=math.inf, mode=product.Mode(full=True)
         )
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert not unreachable, unreachable
-    (seen,) = found
-    assert seen.complete, seen.reason
+    (done,) = passes
+    assert done.complete, done.reason
     return {
         "seconds": seconds,
         "client_cpu": cpu,
         "megabytes": _peak() - idle,
         "idle_megabytes": idle,
         "statements": dict(counts),
-        "keys": seen.keys_scanned,
-        "rows": seen.rows_scanned,
+        "keys": done.keys_scanned,
+        "rows": done.rows_scanned,
         "missing": _missing(label),
-        "orphans": seen.orphans,
+        "orphans": done.orphans,
     }
 
 
 @_probe
 def plans(label: str) -> dict[str, Any]:
-    """The plans of one step's two statements, for keys in the middle of the table."""
+    """Return the plans of a step's two statements, for keys in the middle of the table."""
     from django.db import connections, transaction
 
     from apps.integrity import conf, relations
     from apps.integrity.backends.postgresql import packed
     from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 
-    relation, form = relations.catalogue().relation(label), PostgreSQLKeys()
-    heard: dict[str, tuple[str, Any]] = {}
+    relation, reader = relations.catalogue().relation(label), PostgreSQLKeys()
+    statements: dict[str, tuple[str, Any]] = {}
 
-    def hear(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
-        heard[context["connection"].alias] = (sql, params)
+    def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+        statements[context["connection"].alias] = (sql, params)
         return execute(sql, params, many, context)
 
     with ExitStack() as stack:
         for alias in ("default", "blog_db"):
-            stack.enter_context(connections[alias].execute_wrapper(hear))
+            stack.enter_context(connections[alias].execute_wrapper(record))
         size = conf.current().scan_step_keys_max
-        first = form.ask(relation.field, None, size, child="blog_db")()
+        first = reader.ask(relation.field, None, size, child="blog_db")()
         assert first is not None
-        step = form.ask(relation.field, first.last, size, child="blog_db")() or first
-        form.missing(relation.field, step, parent="default")
-    found = {}
-    for alias, (sql, params) in heard.items():
+        step = reader.ask(relation.field, first.last, size, child="blog_db")() or first
+        reader.missing(relation.field, step, parent="default")
+    plans_by_alias = {}
+    for alias, (sql, params) in statements.items():
         with transaction.atomic(using=alias), packed.cursor(alias, "bigint") as cursor:
             if alias == "blog_db":
                 cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
-            found[alias] = cursor.fetchone()[0][0]
-    return found
+            plans_by_alias[alias] = cursor.fetchone()[0][0]
+    return plans_by_alias
 
 
 @_probe
 def seed(label: str) -> dict[str, Any]:
-    """How seed projects look for orphans: every key of a parent in one list. Only the count."""
+    """Count orphans with a list of all parent keys, a common approach."""
     from django.db import connections
 
     from apps.integrity import relations
@@ -147,14 +147,14 @@ def seed(label: str) -> dict[str, Any]:
 
 @_probe
 def ticks(times: int) -> dict[str, Any]:
-    """Beat's task for scans, when none is due in any database."""
+    """Time beat's scan task when no scan is due in any database."""
     from apps.integrity import relations
     from apps.integrity import scan as product
     from apps.integrity.queues import celery
 
     for database in relations.catalogue().child_databases:
-        found, _ = product.scan(database, seconds=math.inf, mode=product.Mode(throttled=True))
-        assert all(each.complete for each in found), found
+        passes, _ = product.scan(database, seconds=math.inf, mode=product.Mode(throttled=True))
+        assert all(scanned.complete for scanned in passes), passes
     took, queries = [], []
     for _ in range(times):
         with _counted() as counts:
@@ -166,8 +166,8 @@ def ticks(times: int) -> dict[str, Any]:
 
 
 @_probe
-def scans_for_ever() -> None:
-    """Gentle ticks without a pause, pass after pass, until somebody stops us."""
+def scan_forever() -> None:
+    """Run throttled scans without a pause, until the process is stopped."""
     from django.test import override_settings
 
     from apps.integrity import scan as product
@@ -179,7 +179,7 @@ def scans_for_ever() -> None:
 
 @_probe
 def writers(count: int, seconds: float, gap: float) -> dict[str, int]:
-    """Children that are committed before their parents, which take a while longer."""
+    """Write children that are committed `gap` seconds before their parents."""
     until, written = time.monotonic() + seconds, Counter[str]()
 
     def write() -> None:
@@ -198,15 +198,15 @@ def writers(count: int, seconds: float, gap: float) -> dict[str, int]:
         connections.close_all()
 
     threads = [threading.Thread(target=write) for _ in range(count)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return dict(written)
 
 
 def _connect() -> None:
-    """An idle process has its connections."""
+    """Open the connections, so that they count as memory of an idle process."""
     from django.db import connections
 
     for alias in ("default", "blog_db"):
@@ -216,7 +216,7 @@ def _connect() -> None:
 
 @contextmanager
 def _counted() -> Iterator[Counter[str]]:
-    """Count the statements of the block by what they are about; checks of connections, too."""
+    """Count the statements of the block by kind, including connection checks."""
     from django.db import connections
 
     counts: Counter[str] = Counter()
@@ -236,7 +236,7 @@ def _counted() -> Iterator[Counter[str]]:
 
 @contextmanager
 def _checks_counted(connection: Any, counts: Counter[str]) -> Iterator[None]:
-    """`is_usable` asks the server, past all wrappers."""
+    """Count calls of `is_usable`, whose statement bypasses execute wrappers."""
     usable = connection.is_usable
 
     def check() -> bool:
@@ -251,7 +251,7 @@ def _checks_counted(connection: Any, counts: Counter[str]) -> Iterator[None]:
 
 
 def _missing(label: str) -> list[str]:
-    """The keys that the log holds as suspects of that relation."""
+    """Return the keys of the relation's suspects in the log."""
     from apps.integrity.models import Deletion
 
     keys = Deletion.objects.using("default").filter(relation=label, state="suspect")
@@ -259,21 +259,21 @@ def _missing(label: str) -> list[str]:
 
 
 def _memory() -> float:
-    """Megabytes that the process holds now; where the system does not tell, the most so far."""
+    """Return the process's current megabytes, or the peak if the system does not report them."""
     return _status("VmRSS") or _peak()
 
 
 def _peak() -> float:
-    """The most megabytes that the process ever held.
+    """Return the process's peak megabytes.
 
-    `ru_maxrss` is the last resort: Linux hands it down from the process that started us.
+    `ru_maxrss` is only a fallback: on Linux it is inherited from the parent process.
     """
     unit = 1 if sys.platform == "darwin" else 1024
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
 
 
 def _status(name: str) -> float:
-    """Megabytes, as Linux tells them; 0 elsewhere."""
+    """Return a field of /proc/self/status in megabytes; 0 outside Linux."""
     if not STATUS.exists():
         return 0
     fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())

@@ -1,6 +1,6 @@
-"""Results → the documents in `results/`, which keep what other runs measured."""
+"""Write the results to `results/` and the README, and keep the results of earlier runs."""
 
-# ruff: noqa: RUF001 - signs as people write them
+# ruff: noqa: RUF001 - typographic signs
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parents[1] / "results"
 README = Path(__file__).parents[2] / "README.md"
-#: Between these lines of the README stand the first figure of each benchmark, and these.
+#: The README's table is between these lines. It has each benchmark's main result and HEADLINES.
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
 HEADLINES = {"B1.10000", "B4.two", "B4.orm", "B5.limit", "B7.merge", "B10.status"}
 SCHEMA_VERSION = 1
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return a description of this machine."""
     return {
         "processor": _processor(),
         "processors": os.cpu_count(),
@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(postgresql: str) -> dict[str, str]:
-    """The programs that matter."""
+    """Return the versions of the relevant programs."""
     return {
         "python": platform.python_version(),
         "django": django.get_version(),
@@ -56,39 +56,39 @@ def versions(postgresql: str) -> dict[str, str]:
 def document(
     results: Sequence[Result], scale: Scale, postgresql: str, began: float
 ) -> dict[str, Any]:
-    """A run, for programs. Each result tells its scale, for later runs are merged by id."""
+    """Return the document of a run. Each result has its run's scale, because runs are merged."""
     run = {
         "scale": scale.name,
         "rows": scale.rows,
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-        "load": [round(each, 1) for each in os.getloadavg()],
+        "load": [round(load, 1) for load in os.getloadavg()],
     }
     return {
         "schema_version": SCHEMA_VERSION,
         "machine": machine(),
         "versions": versions(postgresql),
-        "results": [{**each.document(), "run": run} for each in results],
+        "results": [{**result.document(), "run": run} for result in results],
     }
 
 
 def merged(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """`new`, with the results of `old` that belong to other benchmarks, if on the same machine."""
-    measured = {_benchmark(each["id"]) for each in new["results"]}
-    there = old.get("results", []) if old.get("machine") == new["machine"] else []
-    kept = [each for each in there if _benchmark(each["id"]) not in measured]
-    results = sorted([*kept, *new["results"]], key=lambda each: _order(each["id"]))
+    """Return `new` and the results of other benchmarks in `old`, if from the same machine."""
+    measured = {_benchmark(result["id"]) for result in new["results"]}
+    earlier = old.get("results", []) if old.get("machine") == new["machine"] else []
+    kept = [result for result in earlier if _benchmark(result["id"]) not in measured]
+    results = sorted([*kept, *new["results"]], key=lambda result: _order(result["id"]))
     return {**new, "results": results}
 
 
 def save(new: dict[str, Any], folder: Path = RESULTS, readme: Path = README) -> Path:
-    """Merge into `latest.json`; write the pictures, `latest.md` and the README's table from it."""
+    """Merge `new` into `latest.json`; write the plots, `latest.md` and the README's table."""
     folder.mkdir(exist_ok=True)
     path = folder / "latest.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     whole = merged(new, old)
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     plots.draw(whole, folder)
-    pictures = sorted(each.name for each in folder.glob("*.svg"))
+    pictures = sorted(path.name for path in folder.glob("*.svg"))
     (folder / "latest.md").write_text(markdown(whole, pictures))
     before, _, rest = readme.read_text().partition(BEGIN)
     readme.write_text(before + BEGIN + headlines(whole) + END + rest.partition(END)[2])
@@ -96,17 +96,17 @@ def save(new: dict[str, Any], folder: Path = RESULTS, readme: Path = README) -> 
 
 
 def headlines(whole: dict[str, Any]) -> str:
-    """The README's table: of each benchmark what it is about, also where a target was missed."""
+    """Return the README's table, including missed targets."""
     lines = ["| | measured | target | |", "|---|---|---|---|"]
-    for each in whole["results"]:
-        if each["id"] == _benchmark(each["id"]) or each["id"] in HEADLINES:
-            figure = f"{short(each['ratio'])} {each['unit']}"
-            lines.append(f"| {each['title']} ({each['id']}) | {figure} | {_target(each)} |")
+    for result in whole["results"]:
+        if result["id"] == _benchmark(result["id"]) or result["id"] in HEADLINES:
+            figure = f"{short(result['ratio'])} {result['unit']}"
+            lines.append(f"| {result['title']} ({result['id']}) | {figure} | {_target(result)} |")
     return "\n".join([*lines, ""])
 
 
 def markdown(whole: dict[str, Any], pictures: Sequence[str] = ()) -> str:
-    """The table for people, and the pictures below it."""
+    """Return the Markdown page with all results and the plots."""
     where = whole["machine"]
     programs = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
     lines = [
@@ -118,26 +118,27 @@ def markdown(whole: dict[str, Any], pictures: Sequence[str] = ()) -> str:
         "| id | what | measured | target | | run | load |",
         "|---|---|---|---|---|---|---|",
     ]
-    for each in whole["results"]:
-        samples, spread = each["samples"], ""
+    for result in whole["results"]:
+        samples, spread = result["samples"], ""
         if len(samples) > 1:
             spread = f" ({short(min(samples))}–{short(max(samples))})"
         lines.append(
-            f"| {each['id']} | {each['title']} | {short(each['ratio'])}{spread} {each['unit']}"
-            f" | {_target(each)}"
-            f" | {each['run']['scale']} | {each['run']['load'][0]} |"
+            f"| {result['id']} | {result['title']}"
+            f" | {short(result['ratio'])}{spread} {result['unit']}"
+            f" | {_target(result)}"
+            f" | {result['run']['scale']} | {result['run']['load'][0]} |"
         )
     for name in pictures:
         lines += ["", f"![{name.removesuffix('.svg')}]({name})"]
     return "\n".join([*lines, ""])
 
 
-def _target(each: dict[str, Any]) -> str:
-    """The cells of the target and of the verdict."""
-    if each["target"] is None:
+def _target(result: dict[str, Any]) -> str:
+    """Return the table cells with the target and the verdict."""
+    if result["target"] is None:
         return "– | "
-    sign = "≥" if each["at_least"] else "≤"
-    return f"{sign} {each['target']:g} | {'✓' if each['ok'] else 'missed'}"
+    sign = "≥" if result["at_least"] else "≤"
+    return f"{sign} {result['target']:g} | {'✓' if result['ok'] else 'missed'}"
 
 
 def _benchmark(name: str) -> str:
@@ -149,7 +150,7 @@ def _order(name: str) -> int:
 
 
 def _processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the processor's name, or its architecture if the system does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

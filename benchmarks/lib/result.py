@@ -1,6 +1,6 @@
-"""What a benchmark gives, and how rounds become one figure. Pure."""
+"""The result of a benchmark, and pure functions to compute it from rounds."""
 
-# ruff: noqa: RUF001 - signs as people write them
+# ruff: noqa: RUF001 - typographic signs
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A figure and its target. Most are ratios; the others say what they count in `unit`.
+    """A figure and its target. Most figures are ratios; `unit` is the unit of the others.
 
-    `samples` has the figure of each round, `detail` whatever explains it. A figure without a
-    target is there to compare with.
+    `samples` has the figure of each round, and `detail` has data that explains it. A figure without
+    a target is for comparison only.
     """
 
     id: str
@@ -33,14 +33,14 @@ class Result:
     def of(
         cls, name: str, title: str, samples: Iterable[float], target: float | None, **more: Any
     ) -> Result:
-        """The median of the rounds."""
+        """Return the result with the median of the rounds."""
         kept = tuple(samples)
         ratio = statistics.median(kept)
         return cls(id=name, title=title, ratio=ratio, target=target, samples=kept, **more)
 
     @property
     def benchmark(self) -> str:
-        """The benchmark that it belongs to, as in "B7"."""
+        """The id of its benchmark, such as "B7"."""
         return self.id.partition(".")[0]
 
     @property
@@ -61,7 +61,7 @@ class Result:
         return f"{verdict:<6} {self.id:<14} {self.title}: {figure}, target {sign} {self.target:g}"
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return the result for JSON."""
         return {
             "id": self.id,
             "title": self.title,
@@ -70,7 +70,7 @@ class Result:
             "ok": self.ok,
             "unit": self.unit,
             "at_least": self.at_least,
-            "samples": [round(each, 4) for each in self.samples],
+            "samples": [round(sample, 4) for sample in self.samples],
             "detail": dict(self.detail),
         }
 
@@ -78,9 +78,10 @@ class Result:
 def interleaved(
     rounds: int, measures: Mapping[str, Callable[[], float]], tell: Callable[[str], object]
 ) -> dict[str, list[float]]:
-    """Take every measure once in each round: what disturbs one round disturbs all of them.
+    """Run every measure once in each round; return the samples of each.
 
-    Each round begins with another one, so that none always follows the same.
+    Interference then affects all measures alike. The order rotates from round to round. `tell` gets
+    a line of progress after each round.
     """
     samples: dict[str, list[float]] = {name: [] for name in measures}
     names = list(measures)
@@ -94,23 +95,23 @@ def interleaved(
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round."""
+    """Return the ratio of each round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
-    """Median, least and most, for the details of a result."""
+    """Return the median, minimum and maximum."""
     middle = statistics.median(samples)
     figures = {"median": middle, "min": min(samples), "max": max(samples)}
     return {name: round(value, 4) for name, value in figures.items()}
 
 
 def percentile(values: Iterable[float], percent: int = 95) -> float:
-    """The smallest value that so many percent of all values do not exceed."""
+    """Return the smallest value that `percent` percent of all values do not exceed."""
     ordered = sorted(values)
     return ordered[-(-len(ordered) * percent // 100) - 1]
 
 
 def short(value: float) -> str:
-    """A number for people."""
+    """Format a number for a table."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004

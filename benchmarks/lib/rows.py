@@ -1,10 +1,10 @@
-"""Users with known content, made by the servers. Keys are given, so that a user can come again."""
+"""Create users and content in SQL. Keys are given, so that a user can be created again."""
 
 from __future__ import annotations
 
 from django.db import connections
 
-#: A post's text: about as long as a remark.
+#: The text of a post.
 TEXT = "Something that somebody has said, and that somebody else is going to answer. "
 
 USERS = """
@@ -28,7 +28,7 @@ INSERT INTO shop_order (customer_id, order_number, total, created_at)
 SELECT customer, gen_random_uuid(), 9.90, now()
 FROM generate_series(1, %s) AS number, generate_series(%s::int, %s) AS customer
 """
-#: What a user has in each child database: the limit of every way to remove it.
+#: Statements that delete users' rows in each child database: the upper limit of speed.
 GIANT = {
     "blog_db": (
         "DELETE FROM blog_comment WHERE author_id BETWEEN %s AND %s",
@@ -41,13 +41,13 @@ COLUMNS = {"blog_comment": "author_id", "blog_post": "author_id", "shop_order": 
 
 
 def users(first: int, number: int = 1) -> range:
-    """Make users with the keys from `first` on, which have none; gives the keys."""
+    """Create users with `number` consecutive keys from `first`; return the keys."""
     _run("default", USERS, first, first + number - 1)
     return range(first, first + number)
 
 
 def content(keys: range, *, posts: int, comments: int, orders: int) -> None:
-    """Give each of those users so many posts, comments under each of them, and orders."""
+    """Create posts and orders for each user, and comments on each post."""
     within = keys[0], keys[-1]
     _run("blog_db", POSTS, TEXT, posts, *within)
     _run("blog_db", COMMENTS, TEXT, comments, *within)
@@ -55,19 +55,19 @@ def content(keys: range, *, posts: int, comments: int, orders: int) -> None:
 
 
 def analyze() -> None:
-    """Vacuum the content and tell the planner about it, as autovacuum would in a while."""
+    """Vacuum and analyze the content, as autovacuum would do later."""
     for alias, tables in CONTENT.items():
         for table in tables:
             _run(alias, f"VACUUM (ANALYZE) {table}")
 
 
 def left(keys: range) -> int:
-    """Rows that still refer to those users."""
+    """Return the number of rows that still refer to these users."""
     return sum(_count(alias, table, keys) for alias, tables in CONTENT.items() for table in tables)
 
 
 def remove(keys: range) -> None:
-    """Remove those users and their content, whatever is there of it."""
+    """Delete these users and their remaining content."""
     _run("default", "DELETE FROM auth_user WHERE id BETWEEN %s AND %s", keys[0], keys[-1])
     for alias, statements in GIANT.items():
         for statement in statements:

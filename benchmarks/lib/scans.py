@@ -1,4 +1,4 @@
-"""Passes of the product's scan, and what they are compared with."""
+"""Run scans in new processes and compare them with joins."""
 
 # ruff: noqa: S608 - names are ours
 
@@ -14,22 +14,22 @@ from sandbox import environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .joins import Found
+    from .joins import Orphans
     from .orphans import Tables
     from .stage import Stage
 
-#: Where a relation's parents and children are.
+#: The databases of a relation's parents and children.
 HOMES = ("default", "blog_db")
-#: The same, as files: a probe takes them for its homes.
+#: SQLite files that a probe uses as these databases.
 LITE = ("lite_parents", "lite_children")
 LOG = ("integrity_cascade", "integrity_deletion", "integrity_scan")
 
 
 @dataclass(slots=True)
 class Scans:
-    """Passes over one relation, each in a fresh process and the first one of its log.
+    """Scans of one relation, each in a new process and with an empty log.
 
-    `portable` forces the ORM's reader of keys. Each pass must find what the join found (`truth`).
+    `portable` forces the portable key reader. Each scan must find the same as the join (`truth`).
     """
 
     stage: Stage
@@ -37,46 +37,46 @@ class Scans:
     portable: bool = False
     lite: bool = False
     done: list[dict[str, Any]] = field(default_factory=list)
-    truth: Found | None = None
+    truth: Orphans | None = None
 
     def __call__(self) -> float:
-        """Seconds of one more."""
+        """Run a scan; return its seconds."""
         forget(LITE[0] if self.lite else HOMES[0])
         env = lite_environment() if self.lite else {}
-        found = self.stage.probe("scan", env=env, label=self.tables.label, portable=self.portable)
-        missing = frozenset(found.pop("missing"))
-        if self.truth and (missing, found["orphans"]) != (self.truth.keys, self.truth.rows):
+        result = self.stage.probe("scan", env=env, label=self.tables.label, portable=self.portable)
+        missing = frozenset(result.pop("missing"))
+        if self.truth and (missing, result["orphans"]) != (self.truth.keys, self.truth.rows):
             raise AssertionError(f"{self.tables.label}: the scan and the join do not agree")
-        self.done.append(found)
-        return float(found["seconds"])
+        self.done.append(result)
+        return float(result["seconds"])
 
     @property
     def last(self) -> dict[str, Any]:
-        """All of the last pass."""
+        """The figures of the last scan."""
         return self.done[-1]
 
     def of(self, name: str) -> list[Any]:
-        """That figure, of each pass."""
-        return [each[name] for each in self.done]
+        """Return one figure of all scans."""
+        return [result[name] for result in self.done]
 
 
 @dataclass(slots=True)
 class Join:
-    """A join that is measured, and whose findings are the truth of some scans."""
+    """A measured join. Its orphans are the expected result of `scans`."""
 
-    join: Callable[[], Found]
+    join: Callable[[], Orphans]
     scans: tuple[Scans, ...]
 
     def __call__(self) -> float:
-        """Seconds of one more."""
-        found = self.join()
-        for each in self.scans:
-            each.truth = found
-        return found.seconds
+        """Run the join; return its seconds."""
+        orphans = self.join()
+        for scans in self.scans:
+            scans.truth = orphans
+        return orphans.seconds
 
 
 def forget(log: str) -> None:
-    """Empty the log: what a pass costs depends on what an earlier one has left there."""
+    """Empty the log, because rows of earlier scans affect the time."""
     with connections[log].cursor() as cursor:
         if connections[log].vendor == "postgresql":
             cursor.execute(f"TRUNCATE {', '.join(LOG)}")
@@ -86,7 +86,7 @@ def forget(log: str) -> None:
 
 
 def lite_environment() -> dict[str, str]:
-    """Variables that make a probe take the SQLite files for its databases."""
+    """Return variables that make a probe use the SQLite files as its databases."""
     return {
         environment.VARIABLES[home]: f"sqlite:///{connections[lite].settings_dict['NAME']}"
         for home, lite in zip(HOMES, LITE, strict=True)

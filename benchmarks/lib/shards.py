@@ -1,4 +1,4 @@
-"""What B9's client does: it sees every database from nearby."""
+"""Functions of B9's client, which connects to the databases without added latency."""
 
 # ruff: noqa: S608 - names come from models
 
@@ -21,13 +21,13 @@ from ..schemas.shards.router import SHARDS
 if TYPE_CHECKING:
     from django.db.models import Model
 
-#: Items of each owner in each database.
+#: The number of items of each owner in each database.
 ITEMS = 10
 LIMIT_SECONDS = 300.0
 
 
 def prepare() -> None:
-    """Make the tables."""
+    """Create the tables."""
     for alias in SHARDS:
         call_command("migrate", "integrity", verbosity=0, database=alias)
     for model in apps.get_app_config("shards").get_models():
@@ -37,7 +37,7 @@ def prepare() -> None:
 
 
 def cascaded(databases: int, number: int) -> float:
-    """Seconds from the commit until so many owners' items are gone from so many databases."""
+    """Delete `number` owners with items in `databases` databases; return the seconds it took."""
     owner, item = _model(f"Owner{databases}"), _model(f"Item{databases}")
     _fill(owner, item, number)
     with transaction.atomic():

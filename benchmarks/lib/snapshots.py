@@ -1,4 +1,4 @@
-"""A database as it was when it was kept: each way gets the same pages, without anybody's bloat."""
+"""Copies of a database, so that each variant starts with the same pages and no bloat."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sandbox import environment, roles
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The database behind an alias. Nobody else may be connected while it is kept."""
+    """A copy of an alias's database. No other session may be connected while it is taken."""
 
     alias: str
 
     @classmethod
     def of(cls, alias: str) -> Snapshot:
-        """Keep the database as it is now."""
+        """Copy the current database."""
         kept = cls(alias)
         name = kept.name
         kept._run(f'CREATE DATABASE "{name}_kept" TEMPLATE "{name}" STRATEGY FILE_COPY')
@@ -27,11 +27,11 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """The database's."""
+        """The name of the database."""
         return str(connections[self.alias].settings_dict["NAME"])
 
     def restore(self) -> None:
-        """Put it back; whoever is connected loses the connection."""
+        """Replace the database with the copy. This ends all other sessions."""
         name = self.name
         self._run(
             f'DROP DATABASE "{name}" WITH (FORCE)',
@@ -40,12 +40,12 @@ class Snapshot:
         )
 
     def drop(self) -> None:
-        """Keep it no longer."""
+        """Drop the copy."""
         self._run(f'DROP DATABASE "{self.name}_kept"')
 
     def _run(self, *statements: str) -> None:
         connections[self.alias].close()
-        # Ending the workers' sessions takes a superuser.
+        # Only a superuser may end the workers' sessions.
         url = os.environ[environment.SUPERUSERS[self.alias]]
         with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
             for statement in statements:

@@ -1,4 +1,4 @@
-"""The servers, their databases, and clients in processes of their own."""
+"""The servers, their databases, and client processes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from sandbox.servers import Sandbox
 
-#: PostgreSQL as a small production server has it. They go on the command line of each server:
-#: what stands there wins over ALTER SYSTEM.
+#: Settings of a small production server. They go on the command line of each server, because that
+#: overrides ALTER SYSTEM.
 POSTGRESQL_SETTINGS = {
     "shared_buffers": "1GB",
     "jit": "off",
     "max_wal_size": "8GB",
-    # Commits reach the disk: else many small ones would cost as little as a giant one.
+    # Commits reach the disk. Otherwise, many small commits would be as cheap as one large one.
     "fsync": "on",
     "full_page_writes": "on",
 }
-#: The database of no home: for parents and children side by side.
+#: A database in which a join has both parents and children.
 TOGETHER = "shop_db"
 LIMIT_SECONDS = 1_800
-#: What `clear` empties; with the users goes what refers to them in their own database.
+#: The tables that `clear` empties, with all tables that refer to them.
 TABLES = {
     "default": (
         "auth_user",
@@ -57,22 +57,22 @@ TABLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How large a run is: `rows` are those that a scan reads."""
+    """The sizes of a run. `rows` is the number that a scan reads."""
 
     name: str
     rows: int
     rounds: int = 5
-    #: B1: what hangs on the user.
+    #: B1: numbers of dependent rows of the user.
     dependants: tuple[int, ...] = (0, 100, 1_000, 10_000, 100_000)
-    #: B3: users that are deleted at once.
+    #: B3: users deleted in one statement.
     parents: int = 10_000
     #: B4: posts of one user, with three comments under each.
     posts: int = 1_000_000
     #: B5: users with a little content each.
     users: int = 10_000
-    #: B8: the smallest sizes: posts of one user, users, rows of a scan.
+    #: B8: the smallest sizes of posts of one user, users, and rows of a scan.
     growth: tuple[int, int, int] = (30_000, 2_500, 500_000)
-    #: B9: milliseconds that each server is away, and users of one run.
+    #: B9: milliseconds of latency of each server, and users of one run.
     latencies: tuple[int, ...] = (1, 5, 20)
     scaled: int = 12_000
     #: B10: finished deletions in the log.
@@ -80,7 +80,7 @@ class Scale:
 
     @property
     def quick(self) -> bool:
-        """Whether all is to be over soon."""
+        """Whether this is a short run."""
         return self.name != "full"
 
 
@@ -101,7 +101,7 @@ QUICK = Scale(
 
 @dataclass(slots=True)
 class Stage:
-    """What a benchmark needs; `tell` is for progress."""
+    """What a benchmark needs. `tell` prints a line of progress."""
 
     sandbox: Sandbox
     scale: Scale
@@ -109,8 +109,8 @@ class Stage:
     _probes: int = field(default=0, init=False)
 
     def prepare(self) -> None:
-        """Make the project's tables, and let our own connections take their time."""
-        connection_created.connect(_take_time)
+        """Create the project's tables, and disable the statement timeout of this process."""
+        connection_created.connect(_disable_timeout)
         tables.make(run_syncdb=True)
         for server in self.sandbox.postgres.values():
             _allow(server.url)
@@ -123,34 +123,34 @@ class Stage:
         self.forget_messages()
 
     def forget_messages(self) -> None:
-        """Empty the queues, and leave what the workers know of them."""
+        """Delete the messages of all queues, but keep the queues' bindings."""
         with redis.Redis.from_url(self.sandbox.environment[environment.BROKER]) as broker:
             for queue in settings.CELERY_TASK_QUEUES:
                 broker.delete(queue)
 
     def folder(self) -> Path:
-        """A new one, below the sandbox's."""
+        """Return a new folder in the sandbox's directory."""
         return Path(tempfile.mkdtemp(dir=self.sandbox.directory))
 
     def client(
         self, settings: str = "benchmarks.schemas.settings", env: Mapping[str, str] | None = None
     ) -> AbstractContextManager[clients.Client]:
-        """A client with those settings, for the length of a block."""
+        """Run a client with these settings during a block."""
         variables = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
         return clients.client(self.folder() / "client.log", variables)
 
     def probe(
         self, name: str, *given: Any, env: Mapping[str, str] | None = None, **named: Any
     ) -> Any:
-        """What `probes.name(*given, **named)` gives in a fresh process."""
-        process = self.begin(name, *given, env=env, **named)
+        """Return `probes.name(*given, **named)`, called in a new process."""
+        process = self.start_probe(name, *given, env=env, **named)
         process.finish(timeout=LIMIT_SECONDS)
         return json.loads(process.log.read_text().splitlines()[-1])
 
-    def begin(
+    def start_probe(
         self, name: str, *given: Any, env: Mapping[str, str] | None = None, **named: Any
     ) -> Process:
-        """The same, only started."""
+        """Start the process of a probe without waiting for it."""
         self._probes += 1
         log = self.sandbox.directory / f"probe-{self._probes}-{name}.log"
         argv = [sys.executable, "-m", "benchmarks.lib.probes", name, json.dumps([given, named])]
@@ -158,20 +158,22 @@ class Stage:
 
 
 def _allow(superuser: str) -> None:
-    """What only a superuser gives the owner: to load a log without its checks, to join abroad."""
+    """Grant the owner what only a superuser can: loading without triggers, and postgres_fdw."""
     with psycopg.connect(superuser, autocommit=True) as session:
         session.execute(
             f"GRANT SET ON PARAMETER session_replication_role TO {roles.OWNER}".encode()
         )
-        with suppress(psycopg.Error):  # not every installation has it: B7 then goes without
+        with suppress(
+            psycopg.Error
+        ):  # not every installation has it; B7 then skips that comparison
             session.execute("CREATE EXTENSION IF NOT EXISTS postgres_fdw")
             session.execute(
                 f"GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO {roles.OWNER}".encode()
             )
 
 
-def _take_time(connection: Any, **_: Any) -> None:
-    """The project's timeout is for people who wait."""
+def _disable_timeout(connection: Any, **_: Any) -> None:
+    """Disable the project's statement timeout, which is meant for requests."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")

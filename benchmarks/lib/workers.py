@@ -1,4 +1,4 @@
-"""The project's own processes at work: Celery's workers, each with its queues, and beat."""
+"""Run the project's Celery workers and beat."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ ONE_EACH = {
 
 @dataclass
 class Workers:
-    """Workers by name; `environment` is theirs besides ours."""
+    """The workers by name. `environment` adds variables to that of this process."""
 
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     members: dict[str, Process] = field(default_factory=dict)
 
     def start(self, workers: Mapping[str, tuple[str, int]]) -> None:
-        """Start those workers, name → queues and processes, and wait until they answer."""
+        """Start workers (name → queues, number of processes) and wait until they answer."""
         for name, (queues, processes) in workers.items():
             options = [f"--concurrency={processes}", "--loglevel=WARNING"]
             self._start(name, *project.worker(f"{name}@%h", queues, *options))
@@ -48,34 +48,34 @@ class Workers:
             raise ProcessError(f"the workers did not start\n{tails}")
 
     def start_beat(self) -> None:
-        """Start the timetable of the settings."""
+        """Start beat."""
         self._start(BEAT, *project.beat("--loglevel=WARNING"))
 
-    def take(self, name: str, queue: str) -> None:
-        """Let a worker take messages of one more queue."""
-        self._tell(name, "add_consumer", queue=queue)
+    def add_consumer(self, name: str, queue: str) -> None:
+        """Let a worker consume from another queue."""
+        self._control(name, "add_consumer", queue=queue)
 
-    def leave(self, name: str, queue: str) -> None:
-        """Let it take no more of them."""
-        self._tell(name, "cancel_consumer", queue=queue)
+    def cancel_consumer(self, name: str, queue: str) -> None:
+        """Let a worker stop consuming from a queue."""
+        self._control(name, "cancel_consumer", queue=queue)
 
     def check(self) -> None:
-        """Raise `ProcessError` when one of them has ended."""
+        """Raise `ProcessError` if a process has ended."""
         for member in self.members.values():
             member.check()
 
-    def _tell(self, name: str, order: str, **what: object) -> None:
+    def _control(self, name: str, command: str, **arguments: object) -> None:
         from workers.celery import app
 
         node = f"{name}@{gethostname()}"
         replies = app.control.broadcast(
-            order, arguments=what, destination=[node], reply=True, timeout=ANSWER_SECONDS
+            command, arguments=arguments, destination=[node], reply=True, timeout=ANSWER_SECONDS
         )
         if not any("ok" in answer for reply in replies or () for answer in reply.values()):
-            raise ProcessError(f"{name} did not {order} {what}: {replies}")
+            raise ProcessError(f"{name} did not {command} {arguments}: {replies}")
 
     def _start(self, name: str, *command: str) -> None:
-        # What a benchmark gives comes last: a URL of its own, through a proxy.
+        # The benchmark's variables win, such as URLs through a proxy.
         env = {**as_role(WORKER), **self.environment}
         self.members[name] = project.process(self.directory, name, *command, env=env).start()
 
@@ -86,11 +86,11 @@ def start_workers(
     workers: Mapping[str, tuple[str, int]],
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Workers]:
-    """Those workers and beat, for the length of the block."""
-    found = Workers(directory, environment or {})
+    """Run these workers and beat during the block."""
+    running = Workers(directory, environment or {})
     try:
-        found.start(workers)
-        found.start_beat()
-        yield found
+        running.start(workers)
+        running.start_beat()
+        yield running
     finally:
-        stop_all(found.members.values())
+        stop_all(running.members.values())

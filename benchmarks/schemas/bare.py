@@ -1,6 +1,6 @@
-"""The same project without the product and without the models that it keeps whole: the floor."""
+"""Settings without the product and without models in other databases: the floor."""
 
-# ruff: noqa: F403 - the usual form of Django settings that change others
+# ruff: noqa: F403 - the usual way to extend Django settings
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The project's settings, with models whose tables the benchmarks fill."""
+"""The project's settings, with the benchmarks' models."""
 
-# ruff: noqa: F403 - the usual form of Django settings that change others
+# ruff: noqa: F403 - the usual way to extend Django settings
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ INSTALLED_APPS = [
     "benchmarks.schemas.today",
 ]
 DATABASE_ROUTING_RULES = {**DATABASE_ROUTING_RULES, "children": "blog_db"}
-# No migrations: a benchmark makes its tables anew, and fills them before it makes their indexes.
+# No migrations: benchmarks create their tables, and create indexes after filling them.
 MIGRATION_MODULES = {"parents": None, "children": None}
 
 CELERY_TASK_QUEUES = {
     **routing.task_queues(["blog_db", "shop_db"]),
     **routing.own_exchange("today.blog_db", "today.shop_db"),
 }
-# What is measured is the cascade: scans, verification and purge are due at other times.
+# Only the cascade is measured, so scans, verification and purge are not scheduled.
 CELERY_BEAT_SCHEDULE = {"integrity.dispatch": routing.BEAT_SCHEDULE["integrity.dispatch"]}
 
-# Homes of no model: files that a probe takes for its `default` and `blog_db`.
+# SQLite files that a probe uses as `default` and `blog_db`. No model is routed to them.
 SQLITE = "django.db.backends.sqlite3"
 DATABASES = {
     **DATABASES,

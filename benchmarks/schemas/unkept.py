@@ -1,4 +1,4 @@
-"""The same project with its keys between databases, and without the product: today's way."""
+"""Settings with foreign keys across databases, but without the product."""
 
 # ruff: noqa: F403 - as in bare.py
 

@@ -1,6 +1,6 @@
 """Children, in `blog_db`."""
 
-# ruff: noqa: D101, DJ008 - nobody looks at these rows; the names say what they are
+# ruff: noqa: D101, DJ008 - models for benchmarks; their names are enough
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.schemas.parents.models import Account, FewMember, Guest, HalfMem
 
 
 def across(to: type[models.Model]) -> Any:
-    """A key to a parent in another database."""
+    """Return a foreign key to a parent in another database."""
     return models.ForeignKey(to, models.CASCADE, db_constraint=False, related_name="+")
 
 

@@ -1,6 +1,6 @@
 """Parents, in `default`."""
 
-# ruff: noqa: D101, DJ008 - nobody looks at these rows; the names say what they are
+# ruff: noqa: D101, DJ008 - models for benchmarks; their names are enough
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Member(models.Model):
 
 
 class FewMember(models.Model):
-    """A smaller table of the same shape: shows how time grows."""
+    """A smaller table of the same shape, to measure growth."""
 
     name = models.TextField()
 
 
 class HalfMember(models.Model):
-    """One in between."""
+    """A table of half the size."""
 
     name = models.TextField()
 
@@ -31,6 +31,6 @@ class Account(models.Model):
 
 
 class Guest(models.Model):
-    """Written while it is scanned."""
+    """Rows that are written during a scan."""
 
     name = models.TextField()

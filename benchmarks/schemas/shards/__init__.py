@@ -1,1 +1,1 @@
-"""Owners in `default`, and items in one, two or four further databases: for B9 alone."""
+"""Models of B9: owners in `default`, and items in one, two or four other databases."""

@@ -1,6 +1,6 @@
-"""Owners whose items are in so many databases. The router says in which; see `router`."""
+"""Owners with items in one, two or four databases; see `router`."""
 
-# ruff: noqa: D101, DJ008 - nobody looks at these rows; the names say what they are
+# ruff: noqa: D101, DJ008 - models for benchmarks; their names are enough
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import models
 
 
 def across(to: type[models.Model]) -> Any:
-    """A key to a parent in another database."""
+    """Return a foreign key to a parent in another database."""
     return models.ForeignKey(to, models.CASCADE, db_constraint=False, related_name="+")
 
 

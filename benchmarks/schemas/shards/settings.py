@@ -1,6 +1,6 @@
 """The benchmarks' settings, with four more databases."""
 
-# ruff: noqa: F403 - the usual form of Django settings that change others
+# ruff: noqa: F403 - the usual way to extend Django settings
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ from .router import SHARDS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.schemas.shards"]
 MIGRATION_MODULES = {**MIGRATION_MODULES, "shards": None}
-DATABASES = {**DATABASES, **{each: database(f"DATABASE_URL_{each.upper()}") for each in SHARDS}}
+DATABASES = {**DATABASES, **{alias: database(f"DATABASE_URL_{alias.upper()}") for alias in SHARDS}}
 DATABASE_ROUTERS = ["benchmarks.schemas.shards.router.ShardRouter", *DATABASE_ROUTERS]
 CELERY_TASK_QUEUES = {**CELERY_TASK_QUEUES, **routing.task_queues(SHARDS)}

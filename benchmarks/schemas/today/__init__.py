@@ -1,1 +1,1 @@
-"""What people do today: tasks on queues of their own, which the project's workers may take."""
+"""A common approach without the product: a task per user, on separate queues."""

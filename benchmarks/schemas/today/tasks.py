@@ -1,6 +1,6 @@
-"""One task for each deleted user and database, at its best, and one that does nothing.
+"""One task for each deleted user and database, optimised, and an empty task.
 
-At its best: statements without objects, one transaction, and connections that survive the task.
+The tasks delete without loading objects, in one transaction, and reuse connections.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from sandbox.servers import LOOPBACK
 
 
 def queue_of(database: str) -> str:
-    """The queue of today's tasks in one child database."""
+    """Return the queue of these tasks for one child database."""
     return f"today.{database}"
 
 
 @shared_task(name="today.nothing", ignore_result=True)
 def nothing(port: int) -> None:
-    """Tell that port that a task has begun."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
-        teller.sendto(b"begun", (LOOPBACK, port))
+    """Report to a UDP port that the task has started."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"begun", (LOOPBACK, port))
 
 
 @shared_task(name="today.blog_db", ignore_result=True)
 def remove_from_blog(user: int) -> None:
-    """Remove what the user has in `blog_db`."""
+    """Delete the user's rows in `blog_db`."""
     with transaction.atomic(using="blog_db"):
         Comment.objects.filter(author_id=user)._raw_delete("blog_db")
         Post.objects.filter(author_id=user)._raw_delete("blog_db")
@@ -37,7 +37,7 @@ def remove_from_blog(user: int) -> None:
 
 @shared_task(name="today.shop_db", ignore_result=True)
 def remove_from_shop(user: int) -> None:
-    """Remove what the user has in `shop_db`."""
+    """Delete the user's rows in `shop_db`."""
     Order.objects.filter(customer_id=user)._raw_delete("shop_db")
 
 
