@@ -31,7 +31,7 @@ TABLE = Owner._meta.db_table
 @pytest.fixture
 def tenant() -> Iterator[str]:
     """A schema with a table of the parents' name, as a tenant's."""
-    receivers._told.clear()
+    receivers._warned.clear()
     with connections["default"].cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA t1; CREATE TABLE t1.{TABLE} (LIKE public.{TABLE})")
     yield "t1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .receivers import connect, disconnect, is_home, pending, record
+from .open_values import pending
+from .receivers import connect, disconnect, is_home, record
 
 __all__ = ["connect", "disconnect", "is_home", "pending", "record"]

@@ -1,16 +1,16 @@
-"""Keeps Django's Collector away from databases that it cannot see.
+"""Keeps Django's Collector from querying the parent's database for children in other databases.
 
-Takes the catalogue; makes each relation's `on_delete` safe to call while a parent is deleted.
-The fields still deconstruct to what their author wrote, so migrations do not change.
+Replaces the `on_delete` of each relation by one that is safe to call while a parent is deleted. The
+fields still deconstruct to what their author wrote, so migrations do not change.
 
 Note [The Collector asks one database]: `Collector(using)` looks for children in the parent's
 database, whatever the routers say (django/db/models/deletion.py, `related_objects`). With a
 cross-database key this raises before `pre_delete` is sent, or after the remote rows are gone.
-`lazy_sub_objs` is Django's own way to be handed the query without running it.
+With Django's `lazy_sub_objs`, `on_delete` gets the query without running it.
 
-Note [A column's guard]: of a declared column the Collector knows nothing, so it does no harm, and
-asks nothing. Where something has to be asked, a `Guard` stands among the parent's private fields,
-which `get_fields()` lists with the relations: Django takes it for one, and calls its `on_delete`.
+Note [A column's guard]: the Collector does not know a declared column, so it queries nothing for
+it. If PROTECT or RESTRICT has to be checked, a `Guard` is added to the parent's private fields.
+`get_fields()` lists it among the relations, so Django calls its `on_delete`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StandIn(ABC):
     def __call__(
         self, collector: Collector, field: ForeignKey, sub_objs: models.QuerySet[Any], using: str
     ) -> None:
-        """Called by the Collector with rows that it has not asked for yet."""
+        """Called by the Collector with a query that it has not run yet."""
 
     def __eq__(self, other: object) -> bool:
         return bool(self.declared == getattr(other, "declared", other))
@@ -63,23 +63,24 @@ class StandIn(ABC):
 class AdoptedOnDelete(StandIn):
     """Stands in for a relation's `on_delete`.
 
-    Without side effects, because the admin's confirmation page collects too: it only has the
-    Collector ask PROTECT and RESTRICT elsewhere, where there are some (`asks`), directly or below.
-    Equality and the name keep Django's checks of the declared policy alive (fields.E320, E321). To
-    the Collector, what asks nothing is equal to DO_NOTHING: it makes no queryset then.
+    It has no side effects, because the admin's confirmation page collects too. If there are PROTECT
+    or RESTRICT keys in other databases, directly or below (`asks`), they are checked. Equality and
+    the name let Django check the declared policy (fields.E320, E321). If nothing is asked, it
+    equals DO_NOTHING for the Collector, which then builds no queryset.
     """
 
     def __init__(self, relation: Relation, *, asks: bool) -> None:
         super().__init__(relation.field)
         self.relation = relation
         self.asks = asks
-        #: Whether the Collector has nothing to ask.
+        #: Whether the Collector may skip the relation.
         self.passed_over = relation.has_builtin_policy and not asks
 
     def __call__(self, collector: Collector, field: ForeignKey, *_: Any) -> None:
-        """Called by the Collector, which raises what other databases refuse when it is complete.
+        """Called by the Collector, which raises the refusals of other databases at its end.
 
-        Raises `UnusablePolicy` for an `on_delete` that the workers could not carry out.
+        Raises:
+            UnusablePolicy: the workers could not execute this `on_delete`.
         """
         relation = self.relation
         require_usable(field, relation.label, relation.child_databases[0])
@@ -92,15 +93,15 @@ class AdoptedOnDelete(StandIn):
         return super().__eq__(other)
 
     def __hash__(self) -> int:
-        # Django 6.1 looks for it in a set of the policies that it passes over.
+        # Django 6.1 looks it up in the set of policies that it skips.
         return hash(models.DO_NOTHING) if self.passed_over else super().__hash__()
 
 
 class LocalOnDelete(StandIn):
     """Stands in for the `on_delete` of a key to content types of an unknown database.
 
-    Where a content type is deleted in the rows' own database, it is the declared one; elsewhere, it
-    does nothing (content_types.py).
+    If a content type is deleted in the database of the rows, the declared policy applies;
+    elsewhere nothing happens (content_types.py).
     """
 
     def __init__(self, key: UnknownHome) -> None:
@@ -116,54 +117,54 @@ class LocalOnDelete(StandIn):
 
 
 class Guard:
-    """Has the Collector ask for a declared column. See Note [A column's guard].
+    """Makes the Collector check a declared column. See Note [A column's guard].
 
-    To all but the Collector it looks like a hidden reverse relation: from many rows, no column.
+    To other code it looks like a hidden reverse relation without a column.
     """
 
     is_relation = auto_created = one_to_many = hidden = True
     concrete = editable = many_to_many = many_to_one = one_to_one = False
     column = None
-    #: A model's name, which Django takes for one that is not loaded: no key of the parent's.
+    #: A model's name that Django treats as not loaded, so that it is no key of the parent.
     remote_field = SimpleNamespace(model="")
 
     def __init__(self, relation: Relation) -> None:
         self.relation, self.field, self.model = relation, relation.field, relation.parent
-        self.related_model = Nobody(relation)
+        self.related_model = NoRows(relation)
         # Django's checks of a model ask each relation with a model for its `attname`.
         self.name = self.attname = (
             f"integrity_guard_of_{re.sub(r'[.@]', '_', relation.label).lower()}"
         )
 
     def is_cached(self, _instance: models.Model) -> bool:
-        """Never: it has no value."""
+        """Return False: it has no value."""
         return False
 
     def __deepcopy__(self, _memo: object) -> Self:
         return self  # for a model that inherits from the parent later
 
 
-class Nobody:
-    """Stands in for the child of a declared column, of which the Collector's query finds none."""
+class NoRows:
+    """Stands in for the child model of a declared column: the Collector finds no rows."""
 
     def __init__(self, relation: Relation) -> None:
         self._meta = relation.child._meta
         self._base_manager = self
         self._none: models.QuerySet[Any] = models.QuerySet(model=relation.child).none()
-        # The Collector defers no column then. Not by its method: without fields it is deprecated.
+        # So that the Collector defers no columns. `select_related()` without fields is deprecated.
         self._none.query.select_related = True
 
     def using(self, _alias: str) -> Self:
-        """Whatever the database."""
+        """Return itself for any database."""
         return self
 
     def filter(self, _predicate: models.Q) -> models.QuerySet[Any]:
-        """Whatever the parents."""
+        """Return no rows for any parents."""
         return self._none.all()
 
 
 def adopt(catalogue: Catalogue) -> None:
-    """Adopt every relation's field, and guard the parents of declared columns that ask something.
+    """Adopt the field of each relation, and guard the parents of declared columns if needed.
 
     Safe to repeat; DO_NOTHING fields need no adoption.
     """
@@ -188,7 +189,7 @@ def _stand_in(field: Any, on_delete: StandIn) -> None:
 
 
 def release(catalogue: Catalogue) -> None:
-    """Undo what was done for a catalogue: its fields are as their authors wrote them."""
+    """Undo `adopt`: the fields are again as their authors wrote them."""
     adopted = [each.field for each in catalogue.relations]
     for field in (*adopted, *(each.field for each in catalogue.unknown_homes)):
         if field.is_relation and isinstance(field.remote_field.on_delete, StandIn):
@@ -201,14 +202,14 @@ def release(catalogue: Catalogue) -> None:
 
 
 def _guard(relation: Relation) -> None:
-    """Guard the parent, its proxies and its multi-table children, which take it along."""
+    """Add a guard to the parent, its proxies and its multi-table children, which delete it too."""
     for model in apps.get_models(include_auto_created=True):
         if issubclass(model, relation.parent):
             guard = Guard(relation)
             others = [each for each in model._meta.private_fields if each.name != guard.name]
             model._meta.private_fields[:] = [*others, guard]
             meta: Any = model._meta
-            meta._expire_cache()  # noqa: SLF001 (what `get_fields()` keeps; Django has no other way)
+            meta._expire_cache()  # noqa: SLF001 (the cache of `get_fields()`; there is no public way)
 
 
 _adopted: dict[type[ForeignKey], type[ForeignKey]] = {}
@@ -216,11 +217,11 @@ _declared: dict[type[ForeignKey], type[ForeignKey]] = {}
 
 
 def _adopted_class(declared: type[ForeignKey]) -> type[ForeignKey]:
-    """A subclass under the same name that deconstructs (and so clones) to the declared field."""
+    """Return a subclass of the same name that deconstructs (and clones) to the declared field."""
 
     def deconstruct(self: Any) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, path, args, kwargs = declared.deconstruct(self)
-        given = kwargs["on_delete"]  # a subclass may write another one than it has
+        given = kwargs["on_delete"]  # a subclass may write another one than its own
         return name, path, args, {**kwargs, "on_delete": getattr(given, "declared", given)}
 
     if declared not in _adopted:

@@ -1,7 +1,7 @@
-"""What this process does for the catalogue: stand-ins in fields, guards, receivers. Kept in step.
+"""Installs the catalogue in this process: stand-ins for `on_delete`, guards and receivers.
 
-Takes a catalogue when it is discovered; undoes what was done for the one before. It is discovered
-anew when settings or models change that it was read from: in tests, mostly. No queries.
+When a new catalogue is discovered, the installation of the previous one is undone first. It is
+discovered again when settings or models change, mostly in tests. No queries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.installation")
 
-#: What the catalogue and its consequences are read from.
+#: The settings that the catalogue depends on.
 SETTINGS = frozenset(
     {
         *("INTEGRITY", "INSTALLED_APPS", "DATABASES", "DATABASE_ROUTERS"),
@@ -34,13 +34,13 @@ SETTINGS = frozenset(
     }
 )
 
-#: The catalogue that was acted for last, and what the settings said of it.
+#: The installed catalogue, and the settings that it was installed with.
 _current: list[Catalogue] = []
-_said: list[tuple[object, object]] = []
+_installed_with: list[tuple[object, object]] = []
 
 
 def install() -> None:
-    """Discover the relations, adopt their fields, connect the capture; and follow changes."""
+    """Discover the relations, adopt their fields and connect the receivers; then follow changes."""
     if follow not in discovery.observers:
         discovery.observers.append(follow)
     setting_changed.connect(_renew, dispatch_uid="integrity.installation")
@@ -49,16 +49,16 @@ def install() -> None:
     triggers.require(relations.catalogue())
 
 
-def follow(found: Catalogue) -> None:
-    """Act for this catalogue, and no longer for the one before."""
+def follow(catalogue: Catalogue) -> None:
+    """Install this catalogue in place of the previous one."""
     while _current:
         before = _current.pop()
         collector.release(before)
         receivers.disconnect()
-    collector.adopt(found)
-    receivers.connect(found)
-    _current.append(found)
-    _said[:] = [_settings()]
+    collector.adopt(catalogue)
+    receivers.connect(catalogue)
+    _current.append(catalogue)
+    _installed_with[:] = [_settings()]
 
 
 def _settings() -> tuple[object, object]:
@@ -67,16 +67,16 @@ def _settings() -> tuple[object, object]:
 
 
 def _renew(*, setting: str, **_: Any) -> None:
-    """Discover anew. Where a test breaks a setting on purpose, the catalogue stays as it was."""
+    """Discover again. If a test sets an invalid value on purpose, the catalogue stays as it was."""
     if setting not in SETTINGS:
         return
-    # Django and others forget these by receivers of their own, which may come later than this one.
+    # Django's own receivers reset these too, but may run later than this one.
     conf.current.cache_clear()
     routers.forget()
     if setting == "DATABASE_ROUTERS":
         router.routers = ConnectionRouter().routers
     try:
-        if setting == "INTEGRITY" and _said == [_settings()]:
+        if setting == "INTEGRITY" and _installed_with == [_settings()]:
             return
         here = apps.is_installed(str(conf.__package__))
         discovery.replace(relations.discover() if here else relations.Catalogue(()))
@@ -85,6 +85,6 @@ def _renew(*, setting: str, **_: Any) -> None:
 
 
 def _forget(sender: Model, **_: Any) -> None:
-    """A model was made: the next who asks gets a catalogue that knows it."""
+    """A model class was created: discover again at the next access."""
     if apps.ready and sender._meta.apps is apps:
         discovery.forget()

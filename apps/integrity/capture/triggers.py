@@ -1,20 +1,19 @@
-"""Capture by the database itself: what sends no signal is recorded, too (PostgreSQL).
+"""Capture by database triggers, which also record deletes that send no signal (PostgreSQL).
 
-Takes `INTEGRITY["capture"]`; gives a statement-level AFTER DELETE trigger on the table of each
-parent that asks for one, in every database where it lives. Raw SQL, `_raw_delete`, models of
-migrations and the database's own cascades are then recorded in their transaction, as
-`source=trigger`.
+For each parent that `INTEGRITY["capture"]` sets to a trigger, its table gets a statement-level
+AFTER DELETE trigger in every database where it lives. It records raw SQL, `_raw_delete`, historical
+models of migrations and the database's own cascades in their transaction, with `source=trigger`.
 
-`migrate` installs, renews and removes them (`post_migrate`); so does `integrity install-triggers`.
-In backends/postgresql/triggers, functions.py defines what is wanted, definers.py chooses the owner,
+`migrate` (`post_migrate`) and `integrity install-triggers` install, update and remove them.
+In backends/postgresql/triggers, functions.py defines the triggers, definers.py chooses the owner,
 and installed.py compares with what is installed.
 
 Note [Our own triggers]: django-pgtrigger declares triggers on the model and installs them in one
-database, that of `db_for_write` (its documentation, "Multiple databases"). Here the models stay as
-they are, may be somebody else's (`auth.User`), and may live in several databases.
+database, that of `db_for_write` (its documentation, "Multiple databases"). Here the models stay
+unmodified, may belong to another app (`auth.User`), and may live in several databases.
 
-Note [TRUNCATE]: it fires no DELETE trigger, so it is refused; in one statement with the log
-(Django's `flush`) it goes through, for then nothing is left to record.
+Note [TRUNCATE]: TRUNCATE fires no DELETE trigger, so it is refused. It is allowed in one statement
+with the log (Django's `flush`), because then no rows are left to record.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.triggers")
 
-#: Longer names are cut by PostgreSQL, and two could become one.
+#: PostgreSQL truncates longer names, so two could collide.
 NAME_BYTES = 63
-#: Values of `INTEGRITY["capture"]` that ask for a trigger.
 #: Kinds of keys whose text is the same in PostgreSQL and in Python.
 KEYS = frozenset(
     {
@@ -71,9 +69,10 @@ KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to do in one database: `steps`, in this order; `held` are tables left as they were.
+    """The changes of triggers in one database: `steps`, in this order.
 
-    `installed` and `unchanged` are parents, `removed` are tables.
+    `installed` and `unchanged` are parents, `removed` are tables. `held` are the tables whose lock
+    could not be taken: they are unchanged.
     """
 
     database: str
@@ -85,22 +84,23 @@ class Change:
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """Every statement."""
+        """All statements."""
         return tuple(statement for step in self.steps for statement in step.sql)
 
     @property
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The fields for JSON output."""
         fields = ("database", "installed", "removed", "unchanged", "sql")
         held = [{"table": each.table, "reason": str(each)} for each in self.held]
         return {**{name: getattr(self, name) for name in fields}, "held": held}
 
 
 def require(catalogue: Catalogue) -> None:
-    """Refuse a setting that cannot be carried out. No queries.
+    """Check that triggers can serve the setting. No queries.
 
-    Raises `InvalidSetting` for a parent that the catalogue does not know, one that lives where
-    there are no such triggers, and one whose keys a trigger would write in another form.
+    Raises:
+        InvalidSetting: the catalogue does not know a parent, its database has no such triggers, or
+            a trigger would write its keys in another form than Python.
     """
     chosen = conf.current().capture
     for name in () if isinstance(chosen, str) else chosen:
@@ -126,13 +126,13 @@ def require(catalogue: Catalogue) -> None:
 
 
 def databases() -> tuple[str, ...]:
-    """Aliases in which triggers may be wanted, or left over: the PostgreSQL ones with a log."""
+    """Return the aliases that may have triggers: the PostgreSQL databases with a log."""
     logs = relations.catalogue().log_databases
     return tuple(using for using in logs if connections[using].vendor == "postgresql")
 
 
 def faults(using: str) -> list[Fault]:
-    """Return what is wrong with what is installed. Any role may ask."""
+    """Return the faults of the installed triggers. No special role is needed."""
     roles = _roles(using)
     if roles is None:
         return []
@@ -141,13 +141,13 @@ def faults(using: str) -> list[Fault]:
 
 
 def missing(using: str) -> tuple[str, ...]:
-    """Return parents whose deletions should be recorded by a trigger, and are not."""
+    """Return the parents whose trigger is missing or does not record."""
     unrecorded = (each for each in faults(using) if each.harm is Harm.UNRECORDED)
     return tuple(dict.fromkeys(each.subject for each in unrecorded))
 
 
 def report_missing(using: str) -> None:
-    """Say in the process's log what lets deletions pass unrecorded, or gives others rights."""
+    """Log an error for each fault that loses deletions or gives rights to other roles."""
     for fault in faults(using) if using in databases() else ():
         if fault.harm is not Harm.ALTERED:
             logger.error(
@@ -160,9 +160,12 @@ def report_missing(using: str) -> None:
 
 
 def change(using: str) -> Change:
-    """Return what brings the triggers of one database into line with the settings. Changes nothing.
+    """Return the changes that make the triggers of one database match the settings.
 
-    Raises `TriggersRefused` where that would give others rights, or take what is theirs.
+    Changes nothing.
+
+    Raises:
+        TriggersRefused: they would give rights to other roles, or replace objects of others.
     """
     roles = _roles(using)
     if roles is None:  # before the first migration, and after the last one back
@@ -198,17 +201,19 @@ def install(
     tell: Callable[[str], object] = logger.warning,
     pause: Callable[[float], object] = time.sleep,
 ) -> Change:
-    """Bring the triggers of one database into line with the settings; return what was done.
+    """Make the triggers of one database match the settings; return the changes.
 
-    The triggers of each table change in a transaction of their own, which waits only briefly for
-    its lock: see backends/postgresql/triggers/attempts.py. What is as wanted is left alone. Raises
-    `TriggersRefused`.
+    The triggers of each table change in a separate transaction, which waits only briefly for its
+    lock: see backends/postgresql/triggers/attempts.py. Triggers that match are left alone.
+
+    Raises:
+        TriggersRefused: as for `change`.
     """
     found = change(using)
     held: list[Held] = []
     for step in found.steps:
         if held and step.table is None:
-            break  # a table that is held still needs its functions
+            break  # the tables that are held still need their functions
         left = attempts.attempt(
             using,
             step.table,
@@ -219,14 +224,14 @@ def install(
         )
         held += [left] if left else []
         if left and step.table is None:
-            break  # no table can do without them
+            break  # every table needs them
     return replace(found, held=tuple(held))
 
 
 def _carry_out(using: str, subject: str) -> None:
-    """Do that step, as far as it is still to do: somebody else may have done it meanwhile.
+    """Execute the statements of that step that are still needed: another process may have done it.
 
-    Twice, for privileges that ALTER DEFAULT PRIVILEGES gives with each new function.
+    It runs twice, for privileges that ALTER DEFAULT PRIVILEGES adds to each new function.
     """
     for _ in range(2):
         steps = (step.sql for step in change(using).steps if step.subject == subject)
@@ -236,10 +241,11 @@ def _carry_out(using: str, subject: str) -> None:
 
 
 def after_migrate(using: str, **_: object) -> None:
-    """`post_migrate`: each database gets the triggers that the settings ask for.
+    """`post_migrate`: install the triggers that the settings ask for.
 
-    Raises `TablesHeld` where it does not, so that `migrate` fails: a deploy that goes on would let
-    deletions pass unrecorded.
+    Raises:
+        TablesHeld: a table's lock could not be taken. `migrate` fails, because a deploy that
+            continues would leave deletions unrecorded.
     """
     if using in databases() and (held := install(using).held):
         raise TablesHeld(using, held)
@@ -280,7 +286,7 @@ def _of_parent(label: str, parent: Model, table: Place, log: Place) -> Wanted:
 
 
 def _function(prefix: str, label: str) -> str:
-    # "$", which no label has: "a_b.c" and "a.b_c" are two parents.
+    # No label contains "$", so "a_b.c" and "a.b_c" get different names.
     return truncate_name(f"{prefix}_{label.replace('.', '$').lower()}", NAME_BYTES)
 
 

@@ -1,10 +1,10 @@
-"""PROTECT and RESTRICT across databases, asked while Django collects what a delete takes along.
+"""PROTECT and RESTRICT across databases, checked while Django collects what a delete removes.
 
-Note [When Django asks]: PROTECT refuses as soon as a row refers; RESTRICT only where the row itself
-does not go, which nobody knows before everything was collected (`Collector.collect`, its tail). So
-the question is put among the Collector's own restricted objects: Django subtracts what it collected
-from each of them, at the end of a collection and nowhere else, and there the question is answered.
-What then restricts stands beside it, where Django finds it and raises its own error.
+Note [When Django asks]: PROTECT refuses as soon as a row refers. RESTRICT refuses only if the row
+itself stays, which is known only after everything was collected (the end of `Collector.collect`).
+So the question is placed among the Collector's restricted objects. Django subtracts what it
+collected from each of them, at the end of a collection and nowhere else; there it is answered. The
+rows that restrict are put beside it, where Django finds them and raises its own error.
 """
 
 from __future__ import annotations
