@@ -25,7 +25,7 @@ WRITERS = {
     "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
     "Identity": ("control/identity.py",),
-    "Scan": ("scan/scan_pass.py",),
+    "Scan": ("scan/scan_row.py",),
     "Alarm": ("report/alarms.py",),
 }
 #: These change rows of the project's own models.
