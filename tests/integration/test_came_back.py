@@ -11,7 +11,7 @@ from django.db import connections
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
-from apps.integrity.cascade.strategies import STEPS
+from apps.integrity.cascade.strategies import STEP_FUNCTIONS
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -46,8 +46,8 @@ def before_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], 
 
             return run
 
-        for way, step in list(STEPS.items()):
-            monkeypatch.setitem(STEPS, way, interrupted(step))
+        for way, step in list(STEP_FUNCTIONS.items()):
+            monkeypatch.setitem(STEP_FUNCTIONS, way, interrupted(step))
 
     return arrange
 

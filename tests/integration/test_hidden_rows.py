@@ -306,11 +306,11 @@ class TestHiddenParents:
         with as_worker():
             entered = WAYS["row security"]()
 
-            def switch(claim: Any, init: Any = time_slice.Held) -> Any:
+            def switch(claim: Any, init: Any = time_slice.LiveClaim) -> Any:
                 entered.__enter__()
                 return init(claim)
 
-            monkeypatch.setattr(time_slice, "Held", switch)
+            monkeypatch.setattr(time_slice, "LiveClaim", switch)
             # The policy is made on a session of its own.
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(f"{__name__}.run", superuser.run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,7 @@ from django.db import connections
 from django.db.migrations.state import ProjectState
 
 from apps.integrity import cascade, relations, report, scan
-from apps.integrity.cascade.time_slice import TimeSlice
+from apps.integrity.cascade.blockers import blockers_of
 from apps.integrity.checks import doctor
 from apps.integrity.exceptions import InvalidName
 from apps.integrity.log import deletions, fields, suspects
@@ -279,9 +278,8 @@ class TestANewRelation:
         self, more: set[int], counted: int
     ) -> None:
         known, lacking = map(relations.catalogue().relation, (INVOICE, BADGE))
-        slice_ = SimpleNamespace(obstacles={}, held=SimpleNamespace(relations=[known, lacking]))
         left, unknown = {INVOICE: more, BADGE: set()}, {INVOICE: set(), BADGE: {1}}
-        found = TimeSlice._obstacles_of(slice_, 1, left, unknown)
+        found = blockers_of(1, {}, left, unknown, [known, lacking])
         assert [each.relation for each in found] == [BADGE] * counted
 
     def test_one_that_has_the_value_goes_on(self, run: Run, waiting: Deletion) -> None:

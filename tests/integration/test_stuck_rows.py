@@ -20,7 +20,7 @@ from django.utils import timezone
 from apps.blog.models import Comment, Post
 from apps.integrity import backends, cascade
 from apps.integrity.backends.errors import Trouble
-from apps.integrity.cascade.blockers import LOCKED, Fate, Obstacle, fate, reason_of
+from apps.integrity.cascade.blockers import LOCKED, Blocker, Fate, fate, reason_of
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase
 from apps.integrity.queues import dispatch
@@ -446,8 +446,8 @@ class TestLeases:
         assert claims.claim("test_right", using="default", limit=9, lease_seconds=0.1)
 
 
-def obstacle(trouble: Trouble, relation: str = "a.B.c", *, apart: bool = False) -> Obstacle:
-    return Obstacle(relation=relation, trouble=trouble, reason=f"because {trouble}", apart=apart)
+def blocker(trouble: Trouble, relation: str = "a.B.c", *, bisect: bool = False) -> Blocker:
+    return Blocker(relation=relation, trouble=trouble, reason=f"because {trouble}", bisect=bisect)
 
 
 @pytest.mark.parametrize(
@@ -464,17 +464,17 @@ def obstacle(trouble: Trouble, relation: str = "a.B.c", *, apart: bool = False) 
     ],
 )
 def test_the_worst_trouble_decides(troubles: list[Trouble], expected: Fate) -> None:
-    assert fate([obstacle(each) for each in troubles]) is expected
+    assert fate([blocker(each) for each in troubles]) is expected
 
 
-def test_what_is_in_each_others_way_is_tried_apart() -> None:
-    assert fate([obstacle(Trouble.CONTENTION, apart=True)]) is Fate.APART
+def test_cascades_that_block_each_other_are_bisected() -> None:
+    assert fate([blocker(Trouble.CONTENTION, bisect=True)]) is Fate.BISECT
 
 
 def test_a_reason_names_some_of_its_relations() -> None:
     labels = [f"a.B.key{n}" for n in range(5)]
     assert (
-        reason_of([obstacle(Trouble.BUG, each) for each in labels])
+        reason_of([blocker(Trouble.BUG, each) for each in labels])
         == "a.B.key0, a.B.key1, a.B.key2 and 2 more: because bug"
     )
-    assert reason_of([obstacle(Trouble.BUG, "")]) == "because bug"
+    assert reason_of([blocker(Trouble.BUG, "")]) == "because bug"

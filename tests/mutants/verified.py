@@ -71,7 +71,7 @@ MUTATIONS = (
         "verify-without-probe",
         "G9: a cascade is verified without a probe",
         VERIFY,
-        "= _left(held, away)",
+        "= _left(live, interrupts)",
         "= set[int]()",
         (f"{T_CASCADE}::TestLateRows::test_it_is_removed_before_the_proof_is_given",),
     ),
@@ -103,7 +103,7 @@ MUTATIONS = (
         "verified-although-kept",
         "G12: a cascade is verified although rows were kept for a new owner of their value",
         VERIFY,
-        "for pk, number in held.kept_along(relation).items():",
+        "for pk, number in live.kept_along(relation).items():",
         "for pk, number in ():",
         (
             f"{T_ATTACK_RETURNING_KEYS}::TestMeanwhile::test_after_it_was_done_and_before_it_is_verified",

@@ -470,14 +470,14 @@ def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
     bad = Root.objects.latest("pk").pk
     Root.objects.all().delete()
     converge()
-    probe = live_check.Held.with_rows
+    probe = live_check.LiveClaim.unfinished
 
-    def failing(held: live_check.Held, wanted: Any) -> set[int]:
-        if {each.key for each in held.cascades.values()} == {str(bad)}:
+    def failing(live: live_check.LiveClaim, wanted: Any) -> set[int]:
+        if {each.key for each in live.cascades.values()} == {str(bad)}:
             raise Refused(HOSTILE)
-        return probe(held, wanted)
+        return probe(live, wanted)
 
-    monkeypatch.setattr(live_check.Held, "with_rows", failing)
+    monkeypatch.setattr(live_check.LiveClaim, "unfinished", failing)
     unwritable("integrity_cascade", "NEW.reason <> ''")
     assert verification.verify("test_left").verified == 2
     assert Cascade.objects.get(deletion__key=str(bad)).state == "done"

@@ -1,6 +1,6 @@
 """What keeps cascades from being finished, and what becomes of them. Decisions only.
 
-Takes errors and what they mean (backends/errors.py); gives obstacles, and the fate of a cascade
+Takes errors and what they mean (backends/errors.py); gives blockers, and the fate of a cascade
 that has some.
 """
 
@@ -30,27 +30,27 @@ LOCKED = "rows are locked by another transaction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Blocker:
     """What keeps a relation's rows where they are.
 
-    `apart` says that the cascades behind it are better tried by fewer at once.
+    `bisect` says that the cascades behind it are better tried by fewer at once.
     """
 
     relation: str
     trouble: Trouble
     reason: str
     code: Origin = Origin()  # noqa: RUF009 (as immutable as a str)
-    apart: bool = False
+    bisect: bool = False
 
 
-def failed(error: Exception, relation: Relation, database: str) -> Obstacle:
+def blocker_along(error: Exception, relation: Relation, database: str) -> Blocker:
     """Return what `error`, met while working on one relation, means for it."""
-    return obstacle(error, [relation], database, relation=relation.label)
+    return blocker_of(error, [relation], database, relation=relation.label)
 
 
-def obstacle(
+def blocker_of(
     error: Exception, along: Collection[Relation], database: str, *, relation: str = ""
-) -> Obstacle:
+) -> Blocker:
     """Return what `error` means for cascades along those relations.
 
     It asks which tables are missing, where that may be the cause.
@@ -62,14 +62,14 @@ def obstacle(
     trouble = trouble_of(error, connections[database].vendor, missing=not code)
     if trouble is Trouble.CONTENTION:
         reason = LOCKED
-    return Obstacle(relation=relation, trouble=trouble, reason=reason, code=code)
+    return Blocker(relation=relation, trouble=trouble, reason=reason, code=code)
 
 
-def not_known(relation: Relation) -> Obstacle:
+def unknown_value(relation: Relation) -> Blocker:
     """Return what it means that the log does not say which value the relation's rows hold."""
     target = f"{relation.parent._meta.label}.{relation.target.name}"
     rename = "manage.py integrity rename"
-    return Obstacle(
+    return Blocker(
         relation=relation.label,
         trouble=Trouble.SCHEMA,
         reason=(
@@ -82,24 +82,24 @@ def not_known(relation: Relation) -> Obstacle:
     )
 
 
-def obstacles_of(
+def blockers_of(
     cascade: int,
-    obstacles: Mapping[str, Obstacle],
+    blockers: Mapping[str, Blocker],
     left: Mapping[str, set[int]],
     unknown: Mapping[str, set[int]],
     along: Iterable[Relation],
-) -> tuple[Obstacle, ...]:
+) -> tuple[Blocker, ...]:
     """Return what holds a cascade `along` the relations of its claim. Pure.
 
     `left` are the cascades that have rows along each relation, `unknown` those of which the log
     does not say which rows those are. Such a value counts once all else is gone: who gives the
     cascade up leaves no rows along other relations behind.
     """
-    found = [each for label, each in obstacles.items() if cascade in left[label]]
-    waiting = {label for label, cascades in left.items() if cascade in cascades} - obstacles.keys()
+    found = [each for label, each in blockers.items() if cascade in left[label]]
+    waiting = {label for label, cascades in left.items() if cascade in cascades} - blockers.keys()
     if waiting - {label for label, cascades in unknown.items() if cascade in cascades}:
         return tuple(found)
-    return (*found, *(not_known(each) for each in along if cascade in unknown[each.label]))
+    return (*found, *(unknown_value(each) for each in along if cascade in unknown[each.label]))
 
 
 class Fate(enum.Enum):
@@ -110,7 +110,7 @@ class Fate(enum.Enum):
     #: Put back until somebody has had time to see to the cause. Not counted.
     WAIT = enum.auto()
     #: Tried again with fewer others. Not counted.
-    APART = enum.auto()
+    BISECT = enum.auto()
     #: The same; a failed attempt where it is alone.
     COUNT = enum.auto()
 
@@ -126,9 +126,9 @@ FATES = {
 }
 
 
-def fate(obstacles: Collection[Obstacle]) -> Fate:
-    """Return what becomes of a cascade that those obstacles keep from being finished. Pure."""
-    found = {Fate.APART if each.apart else FATES[each.trouble] for each in obstacles}
+def fate(blockers: Collection[Blocker]) -> Fate:
+    """Return what becomes of a cascade that those blockers keep from being finished. Pure."""
+    found = {Fate.BISECT if each.bisect else FATES[each.trouble] for each in blockers}
     return max(found, key=lambda each: each.value)
 
 
@@ -140,10 +140,10 @@ def were_locked(claim: Claim) -> bool:
     return any(LOCKED in each.failing.values() for each in claim.cascades)
 
 
-def reason_of(obstacles: Collection[Obstacle]) -> str:
+def reason_of(blockers: Collection[Blocker]) -> str:
     """Return why a cascade is stuck, in a line that names the relations. Pure."""
     labels: dict[str, list[str]] = {}
-    for each in obstacles:
+    for each in blockers:
         labels.setdefault(each.reason, []).append(each.relation)
     return "; ".join(_named(found, reason) for reason, found in labels.items())
 

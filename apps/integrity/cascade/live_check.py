@@ -55,7 +55,7 @@ def relations_of(claim: Claim) -> tuple[Relation, ...]:
     return relations.catalogue().children_of(one.parent, claim.database, one.relation)
 
 
-class Held:
+class LiveClaim:
     """The cascades of a claim that still have to be dealt with.
 
     Each asks the content types of generic relations anew, and raises what `with_content_type` does.
@@ -79,7 +79,7 @@ class Held:
         #: The parent's field → cascades whose value a living row held at the last look.
         self._taken: dict[Field, set[int]] = {}
 
-    def owners(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
+    def gone_keys(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
         """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
 
         A value that a living row holds is left out: Note [Keys that come back]. Unless `again`,
@@ -88,16 +88,16 @@ class Held:
         """
         return {key: owner for owner, key in self._gone(relation, again=again).items()}
 
-    def with_rows(self, wanted: Sequence[Relation]) -> set[int]:
+    def unfinished(self, wanted: Sequence[Relation]) -> set[int]:
         """Cascades for which some row is left along those relations; looks anew, once.
 
         Or may be, because the log does not say which rows those are.
         """
-        self.forget_looks()
+        self.forget_living_parents()
         found = set[int]().union(*map(self.left_along, wanted))
         return found.union(*map(self.unknown_along, wanted))
 
-    def forget_looks(self) -> None:
+    def forget_living_parents(self) -> None:
         """Look for the parents anew the next time that somebody asks for their rows."""
         self._taken.clear()
 
@@ -113,7 +113,7 @@ class Held:
 
     def lockable(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is held by nobody."""
-        keys, database = list(self.owners(relation, again=False)), self.claim.database
+        keys, database = list(self.gone_keys(relation, again=False)), self.claim.database
         backend, lock_seconds = self.row_backends[database], conf.current().lock_seconds
         with transaction.atomic(using=database):
             backend.begin_step(lock_seconds=lock_seconds, using=database)

@@ -2,7 +2,7 @@
 
 Takes a plan's tree, keys whose parents are gone and an allowance of rows; gives the rows changed,
 per label and key. It runs inside the caller's transaction, which locks and commits. Nothing here
-decides whether a parent is gone: see `claims.Held`.
+decides whether a parent is gone: see `live_check.LiveClaim`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..relations import Field
     from ..relations.plan import Node
     from ..relations.relation import ForeignKey
-    from .trees import Allowance, Counts, Stepped
+    from .trees import Allowance, Counts, StepResult
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
 COLLECTOR_ROWS = 100
@@ -41,14 +41,14 @@ COLLECTOR_ROWS = 100
 GUESSED_ROOTS = 200
 
 
-def each_of(node: Node, changed: Mapping[str, int]) -> float:
+def rows_per_root(node: Node, changed: Mapping[str, int]) -> float:
     """Return the rows that go with one root, by what the steps before have changed. Pure."""
     below = sum(changed.get(each.label, 0) for each in node.all) - changed.get(node.label, 0)
     roots = changed.get(node.label, 0) + GUESSED_ROOTS
     return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     """One bounded step of a plan on rows of `keys`.
 
     With `skip_locked`, it passes over rows that another transaction has locked; without, it waits.
@@ -63,7 +63,7 @@ class Step(Protocol):
         *,
         using: str,
         skip_locked: bool,
-    ) -> Stepped:
+    ) -> StepResult:
         """Run it on the database `using`, by its statements."""
         ...
 
@@ -76,7 +76,7 @@ def _set_based(
     *,
     using: str,
     skip_locked: bool,
-) -> Stepped:
+) -> StepResult:
     """Delete rows of `keys`, and what refers to them."""
     require_usable(node.field, node.label, using)
     if node.below:
@@ -93,7 +93,7 @@ def _collector(
     *,
     using: str,
     skip_locked: bool,  # noqa: ARG001 (it always skips locked rows)
-) -> Stepped:
+) -> StepResult:
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
@@ -123,7 +123,7 @@ def _update(
     *,
     using: str,
     skip_locked: bool,
-) -> Stepped:
+) -> StepResult:
     """Put the policy's value in place of `keys`."""
     require_usable(node.field, node.label, using)
     value = replacement(node.field, using)
@@ -159,7 +159,7 @@ def require_asked(label: str, touched: set[Any], keys: list[Any]) -> None:
         )
 
 
-STEPS: dict[Strategy, Step] = {
+STEP_FUNCTIONS: dict[Strategy, StepFunction] = {
     Strategy.SET_BASED: _set_based,
     Strategy.COLLECTOR: _collector,
     Strategy.UPDATE: _update,

@@ -2,7 +2,7 @@
 
 Finishes the cascades that have no rows left, and returns what keeps the others from it. Each step
 is one short transaction in the child's database. The parents are looked up on their primary before
-the first step and before each commit: a living one keeps every row (`claims.Held`).
+the first step and before each commit: a living one keeps every row (`live_check.LiveClaim`).
 
 Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
 and gets new rows, which the statement then sees. So the parents are looked up once more after the
@@ -38,9 +38,9 @@ from ..log import outcomes
 from ..log.kept import keep, note
 from ..relations.plan import Strategy, plan_for
 from ..signals import cascade_finished
-from .blockers import LOCKED, Obstacle, failed, obstacles_of
-from .live_check import Held
-from .strategies import COLLECTOR_ROWS, STEPS, each_of, require_asked
+from .blockers import LOCKED, Blocker, blocker_along, blockers_of
+from .live_check import LiveClaim
+from .strategies import COLLECTOR_ROWS, STEP_FUNCTIONS, require_asked, rows_per_root
 from .trees import Allowance, TooManyLeaves
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ..log.claims import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
-    from .trees import Stepped
+    from .trees import StepResult
 
 
 class _CameBack(Exception):
@@ -72,65 +72,65 @@ class TimeSlice:
         batch_sizes: BatchSizes,
         rows: Mapping[str, int],
         *,
-        away: Away,
+        interrupts: Away,
         skip_locked: bool = False,
     ) -> None:
         self.claim, self.until, self.rows = claim, until, Counter(rows)
         self.batch_sizes = batch_sizes
         self.database = claim.database
         self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
-        self.away, self.skip_locked = away, skip_locked
-        self.obstacles: dict[str, Obstacle] = {}
+        self.interrupts, self.skip_locked = interrupts, skip_locked
+        self.blockers: dict[str, Blocker] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
         self.finished = self.kept = 0
 
     @functools.cached_property
-    def held(self) -> Held:
+    def live(self) -> LiveClaim:
         """The claim's keys; its relations are looked up when they are asked for first."""
-        return Held(self.claim)
+        return LiveClaim(self.claim)
 
-    def run(self) -> dict[int, tuple[Obstacle, ...]]:
-        """Work until nothing is left or time is up; return the obstacles of each cascade stuck.
+    def run(self) -> dict[int, tuple[Blocker, ...]]:
+        """Work until nothing is left or time is up; return the blockers of each cascade stuck.
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
-        todo = [(each, plan_for(each)) for each in self.held.relations]
+        todo = [(each, plan_for(each)) for each in self.live.relations]
         before = -1
         while todo and self.changed > before and not self.late:
             before = self.changed
             todo = [each for each in todo if self.late or not self._exhaust(*each)]
-        self.held.forget_looks()
-        left = {each.label: self._left_along(each) for each in self.held.relations}
-        for relation in self.held.relations if not self.late else ():
-            if left[relation.label] and relation.label not in self.obstacles:
+        self.live.forget_living_parents()
+        left = {each.label: self._left_along(each) for each in self.live.relations}
+        for relation in self.live.relations if not self.late else ():
+            if left[relation.label] and relation.label not in self.blockers:
                 self._explain(relation, left[relation.label])
         return self._settle(left)
 
     def _left_along(self, relation: Relation) -> set[int]:
         """Return the cascades with rows left; all of them, where that cannot be asked."""
         try:
-            return self.held.left_along(relation)
-        except self.away:
+            return self.live.left_along(relation)
+        except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
-            return set(self.held.cascades)
+            return set(self.live.cascades)
 
     def _failed(self, relation: Relation, error: Exception) -> None:
         """Note why rows of a relation stay. Raises where its database is hindered."""
         require_working(self.database, error)
-        self.obstacles[relation.label] = failed(error, relation, self.database)
+        self.blockers[relation.label] = blocker_along(error, relation, self.database)
 
     def _exhaust(self, relation: Relation, plan: Plan) -> bool:
         """Take steps until no row is left or time is up; return whether none of them failed."""
-        self.obstacles.pop(relation.label, None)
+        self.blockers.pop(relation.label, None)
         try:
             while self._step(relation, plan):
                 if time.monotonic() >= self.until:
                     self.late = True
                     break
-        except self.away:
+        except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
             self._failed(relation, error)
@@ -140,7 +140,7 @@ class TimeSlice:
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
         """One bounded transaction, for all cascades or some; False when it left nothing."""
         # The look before the last commit is as good as a new one: another one follows below.
-        owners = self.held.owners(relation, again=False)
+        owners = self.live.gone_keys(relation, again=False)
         if only is not None:
             owners = {key: owner for key, owner in owners.items() if owner in only}
         if not owners:
@@ -156,14 +156,14 @@ class TimeSlice:
                 self.changed += number
         return more and any(counts.values())
 
-    def _change(self, relation: Relation, plan: Plan, keys: list[Any]) -> Stepped:
+    def _change(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
         """Try, with less where it was too much, and past rows that somebody holds."""
         while True:
             try:
                 return self._attempt(relation, plan, keys)
             except TooManyLeaves as error:
                 self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
-            except self.away as raised:
+            except self.interrupts as raised:
                 if not isinstance(raised, DatabaseHindered):  # the caller's time limit
                     self.batch_sizes.exhausted = not self.batch_sizes[relation.label].shrink()
                 raise
@@ -179,7 +179,7 @@ class TimeSlice:
             return True
         return trouble is Trouble.TOO_LARGE and self.batch_sizes[relation.label].shrink()
 
-    def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> Stepped:
+    def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
         """See Note [Look last, then commit].
 
         Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
@@ -190,18 +190,18 @@ class TimeSlice:
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(timed, took)),
-            given_up(database, self.away),
+            given_up(database, self.interrupts),
         ):
-            backend, lock_seconds = self.held.row_backends[database], conf.current().lock_seconds
+            backend, lock_seconds = self.live.row_backends[database], conf.current().lock_seconds
             backend.begin_step(lock_seconds=lock_seconds, using=database)
-            counts, more = STEPS[plan.strategy](
+            counts, more = STEP_FUNCTIONS[plan.strategy](
                 backend, plan.root, keys, allowed, using=database, skip_locked=self.skip_locked
             )
             looks = time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
             if touched:
                 require_asked(relation.label, touched, keys)
-                if touched - self.held.owners(relation).keys():
+                if touched - self.live.gone_keys(relation).keys():
                     raise _CameBack
             failpoints.hit(Failpoint.REMOVED)
             looks -= time.monotonic()
@@ -220,18 +220,18 @@ class TimeSlice:
         return Allowance(
             rows=batch_size.rows,
             statement=batch_size.rows if most == 0 else batch_size.ceiling,
-            each=each_of(plan.root, self.rows) if plan.root.below else 1.0,
+            each=rows_per_root(plan.root, self.rows) if plan.root.below else 1.0,
             roots_most=most,
         )
 
     def _explain(self, relation: Relation, cascades: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
         if self.skip_locked:
-            free = self.held.lockable(relation)
+            free = self.live.lockable(relation)
             alone = len(cascades) == 1
             if not (alone and free):
-                apart = free and not alone and not self.changed
-                self._note_locked(relation, apart=apart)
+                bisect = free and not alone and not self.changed
+                self._note_locked(relation, bisect=bisect)
                 return
             self.skip_locked = False
         before = self.changed
@@ -239,7 +239,7 @@ class TimeSlice:
             more = self._step(relation, plan_for(relation), cascades)
             if not more and self.changed == before and not self.skip_locked:
                 self._require_gone(relation, cascades)
-        except self.away:
+        except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
@@ -249,26 +249,26 @@ class TimeSlice:
 
     def _require_gone(self, relation: Relation, cascades: set[int]) -> None:
         """Raise `RowsKept` where a step that waited for every lock has left rows as they were."""
-        self.held.forget_looks()
-        if self.held.left_along(relation) & cascades:
+        self.live.forget_living_parents()
+        if self.live.left_along(relation) & cascades:
             raise RowsKept(relation.label, self.database)
 
-    def _note_locked(self, relation: Relation, *, apart: bool = False) -> None:
-        self.obstacles[relation.label] = Obstacle(
-            relation=relation.label, trouble=Trouble.CONTENTION, reason=LOCKED, apart=apart
+    def _note_locked(self, relation: Relation, *, bisect: bool = False) -> None:
+        self.blockers[relation.label] = Blocker(
+            relation=relation.label, trouble=Trouble.CONTENTION, reason=LOCKED, bisect=bisect
         )
 
-    def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Obstacle, ...]]:
+    def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Blocker, ...]]:
         """Finish what has no rows left, put back what only needs more time; return the rest."""
         claim = self.claim
-        unknown = {each.label: self.held.unknown_along(each) for each in self.held.relations}
+        unknown = {each.label: self.live.unknown_along(each) for each in self.live.relations}
         unfinished = set[int]().union(*left.values(), *unknown.values())
-        complete = {pk: self.removed[pk] for pk in self.held.cascades if pk not in unfinished}
+        complete = {pk: self.removed[pk] for pk in self.live.cascades if pk not in unfinished}
         self._finish(complete)
         failpoints.hit(Failpoint.FINISHED)
-        stuck = dict[int, tuple[Obstacle, ...]]()
+        stuck = dict[int, tuple[Blocker, ...]]()
         for pk in unfinished:
-            if found := obstacles_of(pk, self.obstacles, left, unknown, self.held.relations):
+            if found := blockers_of(pk, self.blockers, left, unknown, self.live.relations):
                 stuck[pk] = found
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
         outcomes.release(claim, again, reason="")
@@ -277,9 +277,9 @@ class TimeSlice:
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
         """End what kept all of its rows; the rest is done, and will be verified."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
-        for relation in self.held.relations if complete else ():
-            free |= self.held.free_along(relation)
-            for pk, number in self.held.kept_along(relation).items():
+        for relation in self.live.relations if complete else ():
+            free |= self.live.free_along(relation)
+            for pk, number in self.live.kept_along(relation).items():
                 kept.setdefault(pk, {})[relation.label] = number
         barrier = backends.barrier_backend(claim.database).new_barrier(using=claim.database)
         kept = {pk: rows for pk, rows in kept.items() if pk in complete}

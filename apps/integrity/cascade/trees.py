@@ -1,7 +1,7 @@
 """Rows with all that refers to them, changed as a whole in the caller's transaction.
 
 Takes a plan's tree and an allowance; gives the rows changed, per label and key, or raises with
-nothing to be committed. Nothing here decides whether a parent is gone: see `claims.Held`.
+nothing to be committed. Nothing here decides whether a parent is gone: see `live_check.LiveClaim`.
 
 Note [Whole rows]: a row that moves to a living parent must keep all its leaves. So a step changes
 nothing, or finishes the roots that it begins with. Roots go first where the database checks their
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Rows changed, for each label and key.
 Counts = dict[str, Counter[Any]]
 #: That, and whether there may be more.
-Stepped = tuple[Counts, bool]
+StepResult = tuple[Counts, bool]
 
 
 class TooManyLeaves(Exception):
@@ -79,7 +79,7 @@ def delete_trees(
     *,
     using: str,
     skip_locked: bool,
-) -> Stepped:
+) -> StepResult:
     """Delete rows of `keys` that others refer to, with those. See Note [Whole rows]."""
     leaves = (sub.field for top in node.all for sub in top.below)
     if (
@@ -149,7 +149,7 @@ class _HeldBelow(Exception):
 class _RootsFirst(_Tree):
     """See Note [Whole rows]."""
 
-    def step(self, node: Node, keys: list[Any]) -> Stepped:
+    def step(self, node: Node, keys: list[Any]) -> StepResult:
         most = self.allowed.roots(node)
         roots = self._take(node, {key: key for key in keys}, most)
         self.roots = len(roots)
@@ -189,7 +189,7 @@ class _RootsFirst(_Tree):
 class _LeavesFirst(_Tree):
     """The roots stay locked meanwhile, so that they don't move and take no new leaves."""
 
-    def step(self, node: Node, keys: list[Any]) -> Stepped:
+    def step(self, node: Node, keys: list[Any]) -> StepResult:
         most = self.allowed.roots(node)
         roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
         more = len(roots) >= most

@@ -73,16 +73,16 @@ def verify(
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    away = (*AWAY, *interruptions)
-    access = circuit_breaker.Access(done.database, away)
+    interrupts = (*AWAY, *interruptions)
+    access = circuit_breaker.Access(done.database, interrupts)
     for using in access:
         with access.work(using):
-            _verify_log(using, deadline, done, away)
+            _verify_log(using, deadline, done, interrupts)
     done.unreachable = access.reason
     return done
 
 
-def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None:
+def _verify_log(using: str, deadline: float, done: Verified, interrupts: Away) -> None:
     settings = conf.current()
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
@@ -99,14 +99,14 @@ def _verify_log(using: str, deadline: float, done: Verified, away: Away) -> None
             return
         try:
             with watched(done.database):
-                _probe(claim, done, away)
-        except away as raised:
+                _probe(claim, done, interrupts)
+        except interrupts as raised:
             slow = not isinstance(raised, DatabaseHindered)
             if slow and database_of(raised) != claim.using:
                 outcomes.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            with isolated(f"noting a failure in {done.database}", passing=away):
+            with isolated(f"noting a failure in {done.database}", passing=interrupts):
                 _failed(error, claim, done)
         done.more = time.monotonic() >= deadline
 
@@ -166,36 +166,36 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
     done.reopened += outcomes.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
-def _probe(claim: Claim, done: Verified, away: Away) -> None:
-    held = live_check.Held(claim)
-    leftover = _left(held, away)
-    kept = {pk: each for pk, each in _kept(held).items() if pk not in leftover}
+def _probe(claim: Claim, done: Verified, interrupts: Away) -> None:
+    live = live_check.LiveClaim(claim)
+    leftover = _left(live, interrupts)
+    kept = {pk: each for pk, each in _kept(live).items() if pk not in leftover}
     failpoints.hit(Failpoint.PROBED)
     done.reopened += outcomes.reopen(claim, sorted(leftover), "rows came after the cascade")
     done.kept += len(keep(claim, kept))
     done.verified += outcomes.verify(
-        claim, [pk for pk in held.cascades if pk not in leftover and pk not in kept]
+        claim, [pk for pk in live.cascades if pk not in leftover and pk not in kept]
     )
 
 
-def _kept(held: live_check.Held) -> dict[int, dict[str, int]]:
+def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:
     """Return the cascades that leave rows alone, or did so before, with relations and rows."""
-    found = {pk: dict(each.kept) for pk, each in held.cascades.items() if each.kept}
-    for relation in held.relations:
-        for pk, number in held.kept_along(relation).items():
+    found = {pk: dict(each.kept) for pk, each in live.cascades.items() if each.kept}
+    for relation in live.relations:
+        for pk, number in live.kept_along(relation).items():
             found.setdefault(pk, {})[relation.label] = number
     return found
 
 
-def _left(held: live_check.Held, away: Away) -> set[int]:
+def _left(live: live_check.LiveClaim, interrupts: Away) -> set[int]:
     """Return the cascades that have rows left. It waits `lock_seconds` at most for a table.
 
     Where nothing can be locked (SQLite), a transaction could take the write lock, so there is none.
     """
-    database = held.claim.database
+    database = live.claim.database
     if not connections[database].features.has_select_for_update:
-        return held.with_rows(held.relations)
-    with transaction.atomic(using=database), given_up(database, away):
+        return live.unfinished(live.relations)
+    with transaction.atomic(using=database), given_up(database, interrupts):
         seconds = conf.current().lock_seconds
         backends.row_backend(database).begin_step(lock_seconds=seconds, using=database)
-        return held.with_rows(held.relations)
+        return live.unfinished(live.relations)

@@ -31,7 +31,7 @@ from ..exceptions.loggers import Origin, logger_of
 from ..failpoints import Failpoint
 from ..log import claims, outcomes
 from . import lease, live_check
-from .blockers import Fate, Obstacle, fate, obstacle, reason_of, were_locked
+from .blockers import Blocker, Fate, blocker_of, fate, reason_of, were_locked
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ logger = logger_of("integrity.cascade")
 
 #: Halving a claim that fails goes on for so long after its time slice. What is left by then is
 #: tried again after others had their turn.
-HALVING_SECONDS = 5.0
+BISECT_SECONDS = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,11 +79,11 @@ def drain(
     more, because the process that had it died), it takes over at once what it had claimed.
     """
     database = relations.catalogue().database(database)
-    away = (*connections.AWAY, *interruptions)
+    interrupts = (*connections.AWAY, *interruptions)
     settings = conf.current()
     deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)
-    run = _Run(Drained(database=database), deadline, away, settings)
-    access = circuit_breaker.Access(database, away, writes=True)
+    run = _Run(Drained(database=database), deadline, interrupts, settings)
+    access = circuit_breaker.Access(database, interrupts, writes=True)
     for using in access:
         with access.work(using):
             if again:
@@ -99,7 +99,7 @@ class _Run:
 
     done: Drained
     deadline: float
-    away: Away
+    interrupts: Away
     settings: conf.Settings
     #: Those of the log at hand.
     batch_sizes: BatchSizes = field(init=False)
@@ -147,14 +147,14 @@ class _Run:
             self.until,
             self.batch_sizes,
             self.done.rows,
-            away=self.away,
+            interrupts=self.interrupts,
             skip_locked=skip_locked,
         )
-        stuck: Mapping[int, tuple[Obstacle, ...]] = {}
+        stuck: Mapping[int, tuple[Blocker, ...]] = {}
         interruption: Exception | None = None
         try:
             stuck = self._stuck(time_slice)
-        except self.away as raised:
+        except self.interrupts as raised:
             interruption = raised
         self.done.rows = time_slice.rows
         self.done.finished += time_slice.finished
@@ -168,16 +168,16 @@ class _Run:
             held = tuple(each for each in claim.cascades if each.id in stuck)
             self._put_back(dataclasses.replace(claim, cascades=held), stuck)
 
-    def _stuck(self, time_slice: TimeSlice) -> Mapping[int, tuple[Obstacle, ...]]:
-        """Return the obstacles of each cascade that the slice could not finish."""
+    def _stuck(self, time_slice: TimeSlice) -> Mapping[int, tuple[Blocker, ...]]:
+        """Return the blockers of each cascade that the slice could not finish."""
         claim = time_slice.claim
         try:
             return time_slice.run()
-        except self.away:
+        except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             connections.require_working(claim.database, error)
-            found = obstacle(error, live_check.relations_of(claim), claim.database)
+            found = blocker_of(error, live_check.relations_of(claim), claim.database)
             return dict.fromkeys((each.id for each in claim.cascades), (found,))
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:
@@ -199,11 +199,11 @@ class _Run:
             else:
                 outcomes.release(claim)
 
-    def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Obstacle, ...]]) -> None:
+    def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Blocker, ...]]) -> None:
         """Put each back by its fate; of several that fail, try each half."""
         fates = {each.id: fate(stuck[each.id]) for each in claim.cascades}
-        parts = [each for each in claim.cascades if fates[each.id] in {Fate.APART, Fate.COUNT}]
-        if len(parts) > 1 and time.monotonic() >= self.until + HALVING_SECONDS:
+        parts = [each for each in claim.cascades if fates[each.id] in {Fate.BISECT, Fate.COUNT}]
+        if len(parts) > 1 and time.monotonic() >= self.until + BISECT_SECONDS:
             fates |= dict.fromkeys((each.id for each in parts), Fate.SOON)
             parts = []
         for wanted in (Fate.SOON, Fate.WAIT):
@@ -212,48 +212,48 @@ class _Run:
             self._postpone(claim, parts[0], stuck[parts[0].id])
         elif parts:
             skip_locked = any(fates[part.id] is not Fate.COUNT for part in parts)
-            self._halve(dataclasses.replace(claim, cascades=tuple(parts)), skip_locked=skip_locked)
+            self._bisect(dataclasses.replace(claim, cascades=tuple(parts)), skip_locked=skip_locked)
 
     def _release(
-        self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Obstacle, ...]]
+        self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Blocker, ...]]
     ) -> None:
-        """Put cascades back uncounted, those with the same obstacles at once."""
+        """Put cascades back uncounted, those with the same blockers at once."""
         rows = {each.id: each.rows for each in claim.cascades}
-        groups: dict[tuple[Obstacle, ...], list[int]] = {}
+        groups: dict[tuple[Blocker, ...], list[int]] = {}
         for pk in cascades:
             groups.setdefault(stuck[pk], []).append(pk)
-        for obstacles, group in groups.items():
-            waits, reason = fate(obstacles) is Fate.WAIT, reason_of(obstacles)
-            failing = {each.relation: each.reason for each in obstacles}
+        for blockers, group in groups.items():
+            waits, reason = fate(blockers) is Fate.WAIT, reason_of(blockers)
+            failing = {each.relation: each.reason for each in blockers}
             kept = {pk: rows[pk] for pk in group}
             if waits:
                 logger.error("cascades into %s wait: %s", claim.database, reason)
             with self._noting(claim):
                 outcomes.release(claim, kept, reason=reason, failing=failing, waits=waits)
 
-    def _postpone(self, claim: Claim, cascade: Claimed, obstacles: tuple[Obstacle, ...]) -> None:
+    def _postpone(self, claim: Claim, cascade: Claimed, blockers: tuple[Blocker, ...]) -> None:
         """Count a failed attempt."""
-        alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(obstacles)
+        alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(blockers)
         # No traceback of the logger's: it ends with the error's text, which may quote rows.
-        code = Origin("".join(dict.fromkeys(each.code for each in obstacles)))
+        code = Origin("".join(dict.fromkeys(each.code for each in blockers)))
         logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
         self.done.failed += 1
         with self._noting(claim):
-            outcomes.postpone(alone, reason, {each.relation: each.reason for each in obstacles})
+            outcomes.postpone(alone, reason, {each.relation: each.reason for each in blockers})
 
     @contextlib.contextmanager
     def _noting(self, claim: Claim) -> Iterator[None]:
         """Around the note of what became of a claim: where it fails, the lease ends by itself."""
         what = f"noting a failure in {claim.database}"
-        with isolated(what, passing=self.away), connections.watched(claim.using):
+        with isolated(what, passing=self.interrupts), connections.watched(claim.using):
             yield
 
-    def _halve(self, claim: Claim, *, skip_locked: bool) -> None:
+    def _bisect(self, claim: Claim, *, skip_locked: bool) -> None:
         middle = len(claim.cascades) // 2
         try:
             for half in (claim.cascades[:middle], claim.cascades[middle:]):
                 self.work(dataclasses.replace(claim, cascades=half), skip_locked=skip_locked)
-        except self.away:
+        except self.interrupts:
             with contextlib.suppress(Error, DatabaseHindered):
                 outcomes.release(claim)  # the half that was not begun, with what it had lost before
             raise
