@@ -30,7 +30,7 @@ from .paths import (
     TRIGGERS,
 )
 
-LOGGED = "_insert(relation.concrete(sender), found, source=Deletion.Source.SIGNAL, using=using)"
+LOGGED = "_insert(relation.concrete(sender), gathered, source=Deletion.Source.SIGNAL, using=using)"
 
 MUTATIONS = (
     Mutation(
@@ -69,8 +69,8 @@ MUTATIONS = (
         "copies-are-recorded",
         "G2: deleting a copy in another database logs the original as gone",
         CAPTURE,
-        "if found and is_home(relation.concrete(sender), using):",
-        "if found:",
+        "if gathered and is_home(relation.concrete(sender), using):",
+        "if gathered:",
         (
             f"{T_CAPTURE}::TestEveryWayToDelete::test_deleting_a_copy_on_another_alias_records_nothing",
         ),
