@@ -1,12 +1,12 @@
-"""Declared relations → keys that the engine takes for the ForeignKeys they could have been.
+"""Declared relations as fields that can be used like a ForeignKey. No queries.
 
-Takes `INTEGRITY["relations"]`; gives a copy of each column that knows its parent, and where it is
-the `object_id` of a GenericForeignKey, which rows are of that parent. The models, and so their
-migrations, stay as they are. No queries.
+Each entry of `INTEGRITY["relations"]` becomes a copy of the model's column that knows its parent.
+For the `object_id` of a GenericForeignKey, it also knows which rows refer to that parent. The
+models and their migrations do not change.
 
-Note [Canonical text]: a text column may hold the keys of parents whose keys are no text. Only the
-text that Django itself would write (`7`, a UUID in lower case with hyphens) is a key. `007`, ` 7`
-or `anonymous` refer to nobody: such rows are never touched, and are no orphans either.
+Note [Canonical text]: a text column may hold keys of another type. Only the text that Django itself
+would write is a key, such as `7`, or a UUID in lower case with hyphens. `007`, ` 7` or `anonymous`
+are no keys: such rows are never changed, and do not count as orphans.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Model: TypeAlias = type[models.Model]
 Field: TypeAlias = "models.Field[Any, Any]"
 
 TEXT = (models.CharField, models.TextField)
-#: The characters of a UUID's canonical text.
+#: The length of a UUID's canonical text.
 UUID_CHARS = 36
 
 POLICIES: dict[str, Callable[..., None]] = {
@@ -48,10 +48,10 @@ POLICIES: dict[str, Callable[..., None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generic:
-    """Which rows of a GenericForeignKey are of one parent: those whose `column` holds an id.
+    """The rows of a GenericForeignKey that refer to one parent: those with `id` in `column`.
 
-    It is that of `model`'s content type, as the database `content_types` has it; None until
-    somebody has asked (generic.py).
+    `id` is that of `model`'s content type in the database `content_types`. It is None until it has
+    been queried (generic.py).
     """
 
     name: str
@@ -62,10 +62,10 @@ class Generic:
 
 
 class Column(PlainField):
-    """A model's own field, copied, with what the engine asks a ForeignKey for.
+    """A copy of a model's field, with the attributes of a ForeignKey that this app uses.
 
-    Its values are those of the rows. See Note [Canonical text] for what `writes_text` says.
-    Integers are compared as the widest kind: the two tables may have different ones.
+    `writes_text` is whether its rows store keys of another type as text: see Note [Canonical text].
+    Integers are compared as the widest type, because the two tables may use different ones.
     """
 
     db_constraint = False
@@ -77,11 +77,11 @@ class Column(PlainField):
 
     @property
     def foreign_related_fields(self) -> tuple[Field, ...]:
-        """What the Collector has to load of the parents."""
+        """The parent's fields that the Collector has to load."""
         return (self.target_field,)
 
     def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        """The type to compare keys in."""
+        """Return the type in which keys are compared."""
         if isinstance(self, models.IntegerField):
             return models.BigIntegerField().db_type(connection)
         return super().rel_db_type(connection)
@@ -92,7 +92,7 @@ class Column(PlainField):
         connection: BaseDatabaseWrapper,
         prepared: bool = False,  # noqa: FBT001, FBT002 (Django's signature)
     ) -> Any:
-        """A value of that type."""
+        """Return a value of that type."""
         if isinstance(self, models.IntegerField):
             value = value if prepared else self.get_prep_value(value)
             return models.BigIntegerField().get_db_prep_value(value, connection, prepared=True)
@@ -103,27 +103,27 @@ _classes: dict[type[Field], type[Column]] = {}
 
 
 def columns() -> list[Column]:
-    """The columns of `INTEGRITY["relations"]`.
+    """Return the columns of `INTEGRITY["relations"]`.
 
-    Raises `InvalidSetting` for what no ForeignKey could be, naming the value and the remedy.
+    Raises `InvalidSetting` for an entry that is impossible. It names the value and the remedy.
     """
-    found: dict[str, Column] = {}
-    for each in conf.current().relations:
-        column = _column(each)
-        if column.label in found:
+    by_label: dict[str, Column] = {}
+    for declaration in conf.current().relations:
+        column = _column(declaration)
+        if column.label in by_label:
             only = "" if column.generic else "; a column has one parent"
             raise resolve.invalid(f"{column.label} is declared twice{only}")
-        found[column.label] = column
-    return list(found.values())
+        by_label[column.label] = column
+    return list(by_label.values())
 
 
 def generic_of(field: Field) -> Generic | None:
-    """Which rows are of the parent, where `field` is that of a declared GenericForeignKey."""
+    """Return the `Generic` of a field that belongs to a declared GenericForeignKey, or None."""
     return field.generic if isinstance(field, Column) else None
 
 
 def columns_of(field: Field) -> tuple[Field, ...]:
-    """The columns by which a row refers through `field`: of a GenericForeignKey, two."""
+    """Return the columns by which a row refers through `field`: two for a GenericForeignKey."""
     generic = generic_of(field)
     return (field,) if generic is None else (generic.column, field)
 
@@ -154,14 +154,14 @@ def _column(given: declared.Relation) -> Column:
 
 
 def _class_of(kind: type[Field]) -> type[Column]:
-    """A subclass under the same name, as messages tell it."""
+    """Return a subclass with the same name, because messages show it."""
     if kind not in _classes:
         _classes[kind] = cast("type[Column]", type(kind.__name__, (Column, kind), {}))
     return _classes[kind]
 
 
 def _generic(named: Any, parent: Model, given: declared.Relation) -> Generic:
-    """A proxy has the content type of its model, unless the GenericForeignKey says otherwise."""
+    """Use the content type of a proxy's concrete model, unless the GenericForeignKey differs."""
     if given.content_types not in connections:
         raise resolve.invalid(
             f"{given.field} is a GenericForeignKey, and content_types is {given.content_types!r}:"
@@ -184,7 +184,7 @@ def _generic(named: Any, parent: Model, given: declared.Relation) -> Generic:
 
 
 def _require_type(field: Field, target: Field) -> None:
-    """Refuse a column that can hold no key of the parent's."""
+    """Raise `InvalidSetting` if the column cannot hold a key of the parent."""
     kind = underlying_field(target)
     wanted: tuple[type[Field], ...] = (type(kind),)
     if isinstance(kind, TEXT):
@@ -193,7 +193,7 @@ def _require_type(field: Field, target: Field) -> None:
         wanted = (models.IntegerField, *TEXT)
     elif isinstance(kind, models.UUIDField):
         wanted = (models.UUIDField, *TEXT)
-    names = " or ".join(each.__name__ for each in wanted)
+    names = " or ".join(field_class.__name__ for field_class in wanted)
     if not isinstance(field, wanted):
         raise resolve.invalid(
             f"no row of {resolve.label_of(field)} ({type(field).__name__}) could hold a key of"
@@ -208,7 +208,7 @@ def _require_type(field: Field, target: Field) -> None:
 
 
 def underlying_field(target: Field) -> Field:
-    """The field whose type a key has: that of a multi-table child's key is its parent's."""
+    """Return the field that defines a key's type. For a multi-table child, it is its parent's."""
     while isinstance(target, models.ForeignKey):
         target = target.target_field
     return target
@@ -218,7 +218,7 @@ def _on_delete(given: declared.Relation, columns: tuple[Field, ...]) -> Callable
     name, label, field = given.on_delete, given.field, columns[-1]
     if len(columns) > 1 and name in ("SET", "SET_DEFAULT"):
         raise resolve.invalid(
-            f"{label}: on_delete={name!r} would put a key in place and leave whose it is;"
+            f"{label}: on_delete={name!r} would change the key and keep the content type;"
             ' a GenericForeignKey takes CASCADE, PROTECT, RESTRICT, "SET_NULL" or DO_NOTHING'
         )
     if name == "SET":
@@ -233,10 +233,10 @@ def _on_delete(given: declared.Relation, columns: tuple[Field, ...]) -> Callable
         raise resolve.invalid(
             f"{label}: on_delete is {name!r}; known: {resolve.listed([*POLICIES, 'SET'])}"
         )
-    for each in columns:
-        if name == "SET_NULL" and not each.null:
+    for column in columns:
+        if name == "SET_NULL" and not column.null:
             raise resolve.invalid(
-                f'{label}: on_delete="SET_NULL" needs a column with null=True: {each.name}'
+                f'{label}: on_delete="SET_NULL" needs a column with null=True: {column.name}'
             )
     if name == "SET_DEFAULT" and not field.has_default():
         raise resolve.invalid(f'{label}: on_delete="SET_DEFAULT" needs a column with a default')

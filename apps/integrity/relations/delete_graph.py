@@ -1,13 +1,14 @@
-"""What a delete reaches: models, and the keys that lead from each to the next.
+"""The graph of models and keys that a delete follows. Pure: no queries.
 
-Takes the catalogue and Django's models; gives a `Graph` that says which keys ask PROTECT or
-RESTRICT, and which lead to one that does. Pure: no queries.
+It contains the keys with PROTECT, RESTRICT and CASCADE, and tells which of them may refuse a delete
+and which lead to one that may.
 
-Note [Carried]: inside one database a path is a nested subquery, and the server walks it. Where a
-path leaves its database, closes a circle or follows a GenericRelation, keys are read and carried.
+Note [Carried]: inside one database, a path is a nested subquery that the server evaluates. If a
+path leaves its database, closes a cycle or follows a GenericRelation, keys are read and carried to
+the next query.
 
-Note [Parent links]: a row of a multi-table child takes its parent's row along, and the parent's
-takes the child's. So a link is an edge in either direction.
+Note [Parent links]: deleting a row of a multi-table child deletes its parent's row, and the other
+way round. So a parent link is an edge in both directions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Edge:
-    """Rows of `child` that hold in `key` what a row of `parent` has in `source`."""
+    """A key: rows of `child` store in `key` the value that a row of `parent` has in `source`."""
 
     parent: Model
     source: str
@@ -50,62 +51,62 @@ class Edge:
 
     @property
     def may_refuse(self) -> bool:
-        """Whether rows along it may refuse the delete."""
+        """Whether rows along it may refuse the delete: PROTECT or RESTRICT."""
         return self.policy.protects
 
     def databases(self, parents: str) -> tuple[str, ...]:
-        """Where the rows may be that refer to a parent in the database `parents`."""
+        """Return the databases of rows that refer to a parent in the database `parents`."""
         return (parents,) if self.relation is None else self.relation.child_databases
 
     def parent_databases(self, children: str) -> tuple[str, ...]:
-        """Where the parents may be to which rows in the database `children` refer."""
+        """Return the databases of parents to which rows in the database `children` refer."""
         return (children,) if self.relation is None else self.relation.parent_databases
 
 
 class Graph:
-    """The edges of PROTECT, RESTRICT and CASCADE, and where they lead."""
+    """The edges of PROTECT, RESTRICT and CASCADE, by parent (`below`) and child (`above`)."""
 
     def __init__(self, edges: Iterable[Edge]) -> None:
         self.below: dict[Model, list[Edge]] = defaultdict(list)
-        #: Only those that take rows along.
+        #: Only CASCADE.
         self.above: dict[Model, list[Edge]] = defaultdict(list)
-        asked = []
+        refusing = []
         for edge in edges:
             self.below[edge.parent].append(edge)
             if edge.may_refuse:
-                asked.append(edge)
+                refusing.append(edge)
             else:
                 self.above[edge.child].append(edge)
-        #: Models whose delete asks something, themselves or further down.
-        self.asking = self._over(edge.parent for edge in asked)
-        restricted = (edge.child for edge in asked if edge.policy is Policy.RESTRICT)
-        #: And those whose delete takes rows along that may then be restricted no more.
+        #: Models whose delete may be refused, by their own children or further down.
+        self.asking = self._over(edge.parent for edge in refusing)
+        restricted = (edge.child for edge in refusing if edge.policy is Policy.RESTRICT)
+        #: Also models whose delete removes restricted rows, which then refuse no more.
         self.leading = self.asking | self._over(restricted)
         self._circular = {edge for edge in self._cascades() if self._returns(edge)}
 
     def asks(self, relation: Relation) -> bool:
-        """Whether a delete of the relation's parent has something to ask because of it."""
+        """Return whether a delete of the relation's parent has to be checked because of it."""
         policy = relation.policy
         return policy.protects or (policy is Policy.CASCADE and relation.child in self.leading)
 
     def follow(self, model: Model) -> list[Edge]:
-        """The edges that lead from the model to something that is asked."""
+        """Return the edges that lead from the model to one that may refuse."""
         return [edge for edge in self.below[model] if edge.may_refuse or edge.child in self.asking]
 
     def leaving(self, model: Model) -> list[Edge]:
-        """Those into other databases that matter to the delete of a row that Django collected."""
+        """Return the edges into other databases to check for a row that Django collected."""
         return [edge for edge in self.towards(model) if edge.relation is not None]
 
     def towards(self, model: Model) -> list[Edge]:
-        """The edges of the model along which rows are looked at."""
+        """Return the edges of the model along which rows are checked."""
         return [edge for edge in self.below[model] if edge.may_refuse or edge.child in self.leading]
 
     def nested(self, edge: Edge) -> bool:
-        """Whether the server can follow it by itself; see Note [Carried]."""
+        """Return whether the edge can be a nested subquery: see Note [Carried]."""
         return edge.relation is None and edge.generic is None and edge not in self._circular
 
     def beyond(self, collected: Iterable[Model]) -> set[Model]:
-        """The models of which rows may go along a path through another database."""
+        """Return the models whose rows may be deleted along a path through another database."""
         near = self._under(collected)
         crossing = (edge for model in near for edge in self.below[model] if edge.relation)
         return self._under(edge.child for edge in crossing if not edge.may_refuse)
@@ -140,7 +141,7 @@ _built: list[tuple[Catalogue, Graph]] = []
 
 
 def graph_of(catalogue: Catalogue) -> Graph:
-    """The graph of a catalogue; built once for the one that was asked for last."""
+    """Return the graph of a catalogue. The last one is cached."""
     if not _built or _built[0][0] is not catalogue:
         _built[:] = [(catalogue, Graph(_edges(catalogue)))]
     return _built[0][1]
@@ -161,7 +162,7 @@ def _edges(catalogue: Catalogue) -> Iterator[Edge]:
 
 
 def _keys(model: Model) -> Iterator[models.ForeignKey[Any, Any]]:
-    """Its own keys; one to a model that is not there is left to Django's checks."""
+    """Yield the model's own keys. Django's checks report keys to models that do not exist."""
     for field in model._meta.local_fields:
         if isinstance(field, models.ForeignKey) and not isinstance(field.remote_field.model, str):
             yield field
@@ -216,7 +217,7 @@ def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
 
 
 def _of_generic(model: Model, field: Any) -> Iterator[Edge]:
-    """A GenericRelation into the model's own database: its rows go with the model's."""
+    """Yield the edge of a GenericRelation into the model's own database: it cascades."""
     if not hasattr(field, "bulk_related_objects") or not hasattr(field, "object_id_field_name"):
         return
     child = relations_relation.concrete(field.remote_field.model)

@@ -32,11 +32,11 @@ REMEDY = (
 
 
 class _AsksDatabase(UnusablePolicy):
-    """An `on_delete` asked a database while it was tried."""
+    """An `on_delete` used a database during its dry run."""
 
 
 class OpaqueRows:
-    """Stands in for rows that are elsewhere. A policy may hand it on, and not look into it."""
+    """A stand-in for rows in another database. An `on_delete` may pass it on, but not use it."""
 
     def _refuse(self, *_: object) -> NoReturn:
         raise UnusablePolicy("it looks at the rows, which are in another database")
@@ -47,7 +47,7 @@ class OpaqueRows:
 
 @dataclass(slots=True, init=False)
 class RecordingCollector:
-    """Stands in for a Collector, and keeps what an `on_delete` asks it for."""
+    """A stand-in for a Collector that records what an `on_delete` does."""
 
     rows: OpaqueRows
     values: list[Any]
@@ -57,12 +57,12 @@ class RecordingCollector:
         self.rows, self.values, self.collected = OpaqueRows(), [], False
 
     def add_field_update(self, field: ForeignKey, value: Any, objs: object) -> None:  # noqa: ARG002 (the Collector's signature)
-        """Keep a value that is to be set."""
+        """Record a value that is set."""
         self._require_all(objs)
         self.values.append(value)
 
     def collect(self, objs: object, *_: object, **__: object) -> None:
-        """Note that the rows are to be deleted."""
+        """Record that the rows are deleted."""
         self._require_all(objs)
         self.collected = True
 
@@ -74,8 +74,8 @@ class RecordingCollector:
 def dry_run(on_delete: OnDelete, field: ForeignKey, using: str) -> RecordingCollector:
     """Return what an `on_delete` does with all rows that refer through `field`.
 
-    Raises `UnusablePolicy`, with the reason alone, where it looks at rows or uses more of the
-    Collector than there is.
+    Raises `UnusablePolicy` with the bare reason if it looks at rows, or if it uses a method of the
+    Collector that the stand-in does not have.
     """
     trial = RecordingCollector()
     try:
@@ -87,23 +87,23 @@ def dry_run(on_delete: OnDelete, field: ForeignKey, using: str) -> RecordingColl
     return trial
 
 
-#: Field → its `on_delete`, adopted or not, that was tried and found usable.
+#: Field → its current `on_delete`, adopted or not, after a successful dry run.
 _usable: WeakKeyDictionary[ForeignKey, OnDelete] = WeakKeyDictionary()
 
 
 def require_usable(field: ForeignKey, name: str, using: str) -> None:
-    """Refuse an `on_delete` that the workers cannot carry out. See Note [Unknown is refused].
+    """Raise `UnusablePolicy` if the workers cannot carry out the field's `on_delete`.
 
-    Raises `UnusablePolicy`, which names the relation, the callable and the remedy.
+    It names the relation, the callable and the remedy. See Note [Unknown is refused].
     """
     if reason := unusable(field, using):
         raise UnusablePolicy(f"{name}: {reason}. {REMEDY}")
 
 
 def unusable(field: ForeignKey, using: str) -> str:
-    """Return why the workers cannot carry out the field's `on_delete`; "" where they can.
+    """Return why the workers cannot carry out the field's `on_delete`; "" if they can.
 
-    Asks no database, and refuses the callable to ask one. PROTECT and RESTRICT are carried out
+    No database is used, and the callable is kept from using one. PROTECT and RESTRICT are checked
     before the delete, without their wrappers.
     """
     given: Any = field.remote_field.on_delete
@@ -124,14 +124,14 @@ def unusable(field: ForeignKey, using: str) -> str:
 
 
 def value_set(trial: RecordingCollector) -> Any:
-    """Return the one value that was set. Raises `UnusablePolicy` where something else was done."""
+    """Return the only value that was set. Raises `UnusablePolicy` if anything else was done."""
     if trial.collected or len(trial.values) != 1:
         raise UnusablePolicy(f"it {_deeds(trial)}")
     return trial.values[0]
 
 
 def _require(policy: Policy, trial: RecordingCollector) -> None:
-    """Raise `UnusablePolicy` for a callable that does not do what it is named after."""
+    """Raise `UnusablePolicy` if the callable does something else than its policy."""
     if policy.sets:
         value_set(trial)
     elif trial.collected is not (policy is Policy.CASCADE) or trial.values not in ([], [None]):
@@ -151,7 +151,7 @@ def callable_name(on_delete: OnDelete) -> str:
 
 @contextmanager
 def _no_database() -> Iterator[None]:
-    """Refuse this thread every connection and statement for the length of a block."""
+    """Refuse each connection and statement of this thread during the block."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise _AsksDatabase("it asks a database")

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 OnDelete: TypeAlias = "Callable[..., None]"
 ForeignKey: TypeAlias = "models.ForeignKey[Any, Any]"
 
-#: Where Django's policies are imported from.
+#: The modules from which Django's policies are imported.
 MODULES = ("django.db.models", "django.db.models.deletion")
-#: What `models.SET(…)` returns runs one of these, for a value and for a function.
+#: The code of what `models.SET(…)` returns, for a value and for a callable.
 SET_CODES = frozenset(made.__code__ for made in (models.SET(None), models.SET(dict)))
-#: Wrappers around wrappers are followed so far.
+#: Nested wrappers are followed to this depth.
 DEPTH = 20
 
 
@@ -44,27 +44,27 @@ class Policy(enum.StrEnum):
 
     @classmethod
     def of(cls, on_delete: OnDelete) -> Policy:
-        """Return the policy of a callable; `CUSTOM` for a project's own."""
+        """Return the policy of a callable; `CUSTOM` for a project's own function."""
         return _equal(on_delete) or _wrapped(on_delete) or cls.CUSTOM
 
     @functools.cached_property
     def protects(self) -> bool:
-        """Whether the policy answers inside the parent's delete, not after it."""
+        """Whether the policy may refuse the parent's delete."""
         return self in {Policy.PROTECT, Policy.RESTRICT}
 
     @functools.cached_property
     def cascades(self) -> bool:
-        """Whether the policy leaves work in the child's database after the parent's delete."""
+        """Whether the policy changes or deletes rows of the child after the parent's delete."""
         return not (self.protects or self is Policy.DO_NOTHING)
 
     @functools.cached_property
     def sets(self) -> bool:
-        """Whether the policy keeps the rows, and changes their key."""
+        """Whether the policy keeps the rows and changes their key."""
         return self in {Policy.SET_NULL, Policy.SET_DEFAULT, Policy.SET, Policy.CUSTOM}
 
 
 def declared_on_delete(field: ForeignKey) -> OnDelete:
-    """Return what the field's author wrote, also after the field was adopted."""
+    """Return the `on_delete` of the model's source code, also after the field was adopted."""
     on_delete: Any = field.remote_field.on_delete
     declared: OnDelete = getattr(on_delete, "declared", on_delete)
     return declared
@@ -79,16 +79,16 @@ def policy_of(field: ForeignKey) -> Policy:
 
 
 def is_builtin(field: ForeignKey) -> bool:
-    """Whether the field's `on_delete` equals one of Django's, so that it does nothing else."""
+    """Return whether the `on_delete` equals one of Django's, so that it does nothing else."""
     return _equal(declared_on_delete(field)) is not None
 
 
 def _equal(on_delete: OnDelete) -> Policy | None:
-    """Return the policy that it equals; None where it equals none of them, or more than one."""
+    """Return the policy that it equals; None if it equals none of them, or more than one."""
     if getattr(on_delete, "__code__", None) in SET_CODES:  # a wrapper has the path of SET(), too
         return Policy.SET
-    found = [each for each in Policy if _same(on_delete, getattr(models, each, None))]
-    return found[0] if len(found) == 1 else None
+    equal = [policy for policy in Policy if _same(on_delete, getattr(models, policy, None))]
+    return equal[0] if len(equal) == 1 else None
 
 
 def _same(on_delete: OnDelete, policy: object) -> bool:
@@ -99,10 +99,10 @@ def _same(on_delete: OnDelete, policy: object) -> bool:
 
 
 def _wrapped(on_delete: OnDelete) -> Policy | None:
-    """Return the policy that a wrapper's own marks lead to."""
+    """Return the policy that a wrapper's attributes lead to."""
     for _ in range(DEPTH):
-        if found := _equal(on_delete) or _named(on_delete):
-            return found
+        if policy := _equal(on_delete) or _named(on_delete):
+            return policy
         inner = _inner(on_delete)
         if inner is None:
             return None
@@ -111,19 +111,19 @@ def _wrapped(on_delete: OnDelete) -> Policy | None:
 
 
 def _inner(on_delete: Any) -> OnDelete | None:
-    """Return what a callable says that it wraps."""
+    """Return the callable that a wrapper says it wraps."""
     if isinstance(on_delete, functools.partial):
         bound = on_delete.args or on_delete.keywords
         return None if bound else on_delete.func
     marks = ["__wrapped__", "declared"]
     if type(on_delete).__name__ == "PolymorphicGuard":  # django-polymorphic's
         marks.append("action")
-    found = (getattr(on_delete, mark, None) for mark in marks)
-    return next((each for each in found if callable(each)), None)
+    wrapped = (getattr(on_delete, mark, None) for mark in marks)
+    return next((inner for inner in wrapped if callable(inner)), None)
 
 
 def _named(on_delete: OnDelete) -> Policy | None:
-    """Return the policy as which a migration would write the callable."""
+    """Return the policy that a migration would write for the callable."""
     module, _, name = _path(on_delete).rpartition(".")
     return Policy(name) if module in MODULES and name in {*Policy} - {Policy.CUSTOM} else None
 
@@ -136,13 +136,13 @@ def _path(on_delete: Any) -> str:
     except Exception:  # noqa: BLE001 (a project's own method may fail in any way)
         return ""
     names = getattr(on_delete, "__module__", None), getattr(on_delete, "__qualname__", None)
-    return ".".join(str(each) for each in names if each)
+    return ".".join(str(name) for name in names if name)
 
 
 def _deconstructed(field: ForeignKey) -> OnDelete | None:
     try:
-        found = field.deconstruct()[3].get("on_delete")
+        on_delete = field.deconstruct()[3].get("on_delete")
     except Exception:  # noqa: BLE001 (a project's own field may fail in any way)
         return None
-    found = getattr(found, "declared", found)
-    return found if callable(found) else None
+    on_delete = getattr(on_delete, "declared", on_delete)
+    return on_delete if callable(on_delete) else None

@@ -1,6 +1,6 @@
-"""What the settings name → models and fields, or an error that names the value and the remedy.
+"""Models and fields for the names in `INTEGRITY["relations"]`. No queries.
 
-For `INTEGRITY["relations"]`. Raises `InvalidSetting`. No queries.
+Each function raises `InvalidSetting` for a wrong name, with the value and the remedy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Field: TypeAlias = "models.Field[Any, Any]"
 
 
 def is_generic_foreign_key(field: object) -> bool:
-    """Whether it is a GenericForeignKey. Not by its class: its app may not be installed."""
+    """Return whether it is a GenericForeignKey, by its attributes: its class may not be there."""
     return hasattr(field, "ct_field") and hasattr(field, "fk_field")
 
 
 def own_column(model: Model, name: str) -> Field:
-    """A column of the model's own table."""
+    """Return a column of the model's own table."""
     field = _named(model, name)
     if field.model is not model:
         raise invalid(
@@ -39,12 +39,12 @@ def _named(model: Model, name: str) -> Any:
     try:
         return model._meta.get_field(name)
     except FieldDoesNotExist:
-        known = listed(each.name for each in model._meta.concrete_fields)
+        known = listed(field.name for field in model._meta.concrete_fields)
         raise invalid(f"{model._meta.label} has no column {name!r}; known: {known}") from None
 
 
 def field_of(name: object) -> Any:
-    """The column, or the GenericForeignKey, of that name."""
+    """Return the column or the GenericForeignKey with that label."""
     if not isinstance(name, str) or name.count(".") != 2:  # noqa: PLR2004 (app.Model.field)
         raise invalid(f'{name!r} names no column; write it as in "analytics.Event.user_key"')
     label, _, field_name = name.rpartition(".")
@@ -52,14 +52,15 @@ def field_of(name: object) -> Any:
     field = _named(model, field_name)
     if generic := _generic_with(model, field_name):
         raise invalid(
-            f"{name} is of the generic relation {generic!r}, whose rows refer to several models:"
-            " as keys of one parent, rows of all would go. Declare the GenericForeignKey, as in"
+            f"{name} belongs to the generic relation {generic!r}, whose rows refer to several"
+            " models: as keys of one parent, rows of all of them would be deleted. Declare the"
+            " GenericForeignKey, as in"
             ' Relation("notes.Note.content_object", "auth.User", content_types="default")'
         )
     if is_generic_foreign_key(field):
         return field
     if field not in model._meta.concrete_fields:
-        raise invalid(f"{name} ({type(field).__name__}) is no column of the model's table")
+        raise invalid(f"{name} ({type(field).__name__}) is not a column of the model's table")
     if field.is_relation:
         raise invalid(
             f"{name} is declared in its model already ({type(field).__name__}): remove it here."
@@ -69,16 +70,16 @@ def field_of(name: object) -> Any:
 
 
 def _generic_with(model: Model, name: str) -> str:
-    """The GenericForeignKey that it is a column of, or the GenericRelation that it is; else ""."""
-    for each in model._meta.private_fields:
-        its_own = "" if is_generic_foreign_key(each) else each.name
-        if name in {its_own, getattr(each, "fk_field", ""), getattr(each, "ct_field", "")}:
-            return str(each.name)
+    """Return the GenericForeignKey that has the column, or the GenericRelation; "" if neither."""
+    for field in model._meta.private_fields:
+        own_name = "" if is_generic_foreign_key(field) else field.name
+        if name in {own_name, getattr(field, "fk_field", ""), getattr(field, "ct_field", "")}:
+            return str(field.name)
     return ""
 
 
 def parent_of(name: object) -> Model:
-    """The model of that label that is in use."""
+    """Return the model with that label. A model that was swapped out is refused."""
     if not isinstance(name, str) or name.count(".") != 1:
         raise invalid(f'{name!r} names no parent; write it as in "auth.User"')
     model = model_of(name)
@@ -88,13 +89,13 @@ def parent_of(name: object) -> Model:
 
 
 def model_of(label: str) -> Model:
-    """The model of that label."""
+    """Return the model with that label."""
     app, _, name = label.partition(".")
     try:
         models_of = apps.get_app_config(app)
     except LookupError:
         known = listed(each.label for each in apps.get_app_configs())
-        raise invalid(f"{label} is of no installed app; known: {known}") from None
+        raise invalid(f"the app of {label} is not installed; known: {known}") from None
     try:
         return models_of.get_model(name)
     except LookupError:
@@ -103,7 +104,7 @@ def model_of(label: str) -> Model:
 
 
 def target_of(parent: Model, to_field: object) -> Field:
-    """The field of the parent whose values rows hold."""
+    """Return the field of the parent whose values the rows store."""
     concrete = parent._meta.concrete_model
     assert concrete is not None, f"{parent._meta.label} is abstract"
     if not to_field and concrete._meta.pk is not None:
@@ -119,15 +120,15 @@ def target_of(parent: Model, to_field: object) -> Field:
 
 
 def label_of(field: Field) -> str:
-    """A field's name, as in "analytics.Event.user_key"."""
+    """Return a field's label, such as "analytics.Event.user_key"."""
     return f"{field.model._meta.label}.{field.name}"
 
 
 def listed(names: Iterable[str | None]) -> str:
-    """Names in a line."""
-    return ", ".join(str(each) for each in names) or "none"
+    """Return the names as one line of text."""
+    return ", ".join(map(str, names)) or "none"
 
 
 def invalid(text: str) -> InvalidSetting:
-    """The error, to be raised."""
+    """Return an error to raise."""
     return InvalidSetting(f"INTEGRITY['relations']: {text}")
