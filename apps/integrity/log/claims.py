@@ -1,13 +1,13 @@
-"""Cascades that are due → claims, each held by one worker until its lease ends.
+"""Claims of due cascades. One worker holds a claim until its lease ends.
 
-Note [One column says when]: `due_at` is when a cascade may be claimed: at once while pending,
-after the backoff while waiting, after the lease while running. So one condition and one index
-serve all three, and a worker that died gives its claim back by doing nothing.
+Note [One column says when]: `due_at` is when a cascade may be claimed: at once if pending, after
+the backoff if waiting, after the lease if running. One condition and one index serve all three, and
+the claim of a dead worker expires by itself.
 
-Note [Only what is known]: a cascade whose parent or relation this process's catalogue does not
-know is work of another release, or under a name of the past. It is set aside, uncounted, for a
-quarter of the time that it has waited: it keeps nobody else waiting, and whoever knows it finds it
-due before long.
+Note [Only what is known]: this process's catalogue may not know the parent or the relation of a
+cascade, because another release wrote it or a name changed. Such a cascade is postponed by a
+quarter of the time that it has waited, and no attempt is counted. It blocks no other cascade, and a
+process that knows it can claim it soon.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from ..backends.barriers import Horizon
 
 
-#: What is set aside is due again after so many seconds, at the earliest and at the latest.
+#: The shortest and the longest time that a cascade is set aside, in seconds.
 ASIDE_SECONDS = (5.0, 300.0)
-#: Batches that one claim sets aside, before it leaves the rest to the next one.
+#: Batches that one claim sets aside at most. The next claim continues.
 ASIDE_ROUNDS = 10
 
 
@@ -45,14 +45,14 @@ class Claimed:
     id: int
     deletion: int
     parent: str
-    #: The one relation that a scan found it by; "" for all relations of the parent.
+    #: The relation by which a scan found it; "" for all relations of the parent.
     relation: str
     key: str | None
-    #: Values of `to_field` keys; None: the parent had none. What is not there is not known.
+    #: Values of `to_field` targets; None if the parent had none. An absent value is unknown.
     targets: Mapping[str, str | None]
     attempts: int
     rows: Mapping[str, int]
-    #: Why rows of each relation were left, when it was put back.
+    #: The reason for each relation whose rows were left at the last attempt.
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Rows of each relation that were left because they refer to a living row.
     kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -62,7 +62,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one worker claimed at once: cascades of one parent model into one database."""
+    """Cascades of one parent model into one database, claimed together by one worker."""
 
     token: uuid.UUID
     using: str
@@ -72,12 +72,12 @@ class Claim:
 
 
 def due_databases(*, using: str) -> frozenset[str]:
-    """Child databases with a cascade that may be claimed now."""
+    """Return the child databases with a cascade that may be claimed now."""
     return _with_due(using, Cascade.CLAIMABLE)
 
 
 def unverified_databases(*, using: str) -> frozenset[str]:
-    """Child databases with a done cascade whose grace period is over."""
+    """Return the child databases with a done cascade whose grace period is over."""
     return _with_due(using, [Cascade.State.DONE])
 
 
@@ -85,7 +85,7 @@ def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
     return frozenset(
         alias
         for alias in relations.catalogue().child_databases
-        # In the order of an index: `exists()` alone may read all that is not due.
+        # Ordered by an index: `exists()` alone may read all rows that are not due.
         if _due(alias, using).filter(state__in=states).order_by("due_at", "pk").values("pk")[:1]
     )
 
@@ -97,11 +97,11 @@ def claim(
 
     See Note [Only what is known].
 
-    The attempt is counted and committed before the work. A cascade that failed before is claimed
-    in a smaller company, so that the one that kills its worker is found. `owner` is the task that
-    claims, for `take_over`.
+    The attempt is counted and committed before the work. Cascades that failed before are claimed in
+    smaller groups, so that one that kills its worker is isolated (`retry.claim_size`). `owner` is
+    the id of the claiming task, for `take_over`.
     """
-    # One that was lost on its last attempt is for `block_lost`, however soon it comes again.
+    # `retry.block_lost` blocks those whose worker died on the last attempt.
     due = (
         _due(database, using)
         .filter(state__in=Cascade.CLAIMABLE)
@@ -118,9 +118,9 @@ def claim(
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
-    """Make due at once what a dead run of the task `owner` had claimed; gives the number.
+    """Make the cascades that the task `owner` claimed due now; return their number.
 
-    For a message that the broker delivers again. Should that run be alive after all, both work,
+    Used when the broker redelivers the task's message. If the first run is still alive, both work,
     and only one of them finishes each cascade.
     """
     running = Cascade.objects.using(using).filter(
@@ -134,8 +134,8 @@ def claim_done(
 ) -> Claim | None:
     """Claim done cascades whose grace period is over, to verify them; None when there is none.
 
-    `now` says which transactions of the child's database have ended: a cascade whose barrier has
-    not passed, or is foreign, is not due yet (Note [The barrier] in verify.py).
+    `now` tells which transactions of the child's database have ended. A cascade whose barrier has
+    not passed, or belongs to another server, is skipped (Note [The barrier] in verification.py).
     """
     due = _due(database, using).filter(state=Cascade.State.DONE)
     if now is not None:
@@ -174,7 +174,7 @@ def _hold(
     **changes: Any,
 ) -> Claim | None:
     using = claim.using
-    # What is locked is still due; by its key alone: Note [By key alone] in deletions.py.
+    # Locked rows are still due, so the key suffices: Note [By key alone] in deletions.py.
     locks = connections[using].features.has_select_for_update
     mine = Cascade.objects.using(using) if locks else due
     changed = mine.filter(tables.id_in("pk", [each.id for each in picked], using)).update(
@@ -183,7 +183,7 @@ def _hold(
         due_at=Now() + dt.timedelta(seconds=lease_seconds),
         **changes,
     )
-    if changed < len(picked):  # only where rows cannot be locked: somebody was faster
+    if changed < len(picked):  # only where rows cannot be locked: another worker was faster
         won = set(
             Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
         )
@@ -192,7 +192,7 @@ def _hold(
 
 
 def _apart(candidates: list[Claimed], database: str) -> tuple[list[Claimed], list[Claimed]]:
-    """Those that this process knows, and those that it does not."""
+    """Return the candidates that the catalogue knows, and those that it does not."""
     knows = relations.catalogue().knows
     kinds = {(each.parent, each.relation) for each in candidates}
     known = {kind for kind in kinds if knows(kind[0], database, kind[1])}
@@ -203,7 +203,7 @@ def _apart(candidates: list[Claimed], database: str) -> tuple[list[Claimed], lis
 
 
 def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
-    """See Note [Only what is known]. Their attempts, and the rows removed so far, stay."""
+    """Postpone unknown cascades; keep their attempts and rows. See Note [Only what is known]."""
     waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
     for reason in sorted({_unknown(each, claim.database) for each in unknown}):
         these = [each for each in unknown if _unknown(each, claim.database) == reason]
@@ -213,14 +213,14 @@ def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
             tables.id_in("pk", [each.id for each in these], claim.using)
         )
         if not connections[claim.using].features.has_select_for_update:
-            rows = rows.filter(due_at__lte=Now())  # or somebody was faster
+            rows = rows.filter(due_at__lte=Now())  # another worker may have been faster
         rows.update(
             **waiting, claim=None, due_at=Now() + min(max(wait, least), most), reason=reason
         )
 
 
 def _unknown(cascade: Claimed, database: str) -> str:
-    """What of the cascade this process does not know. Pure but for the catalogue."""
+    """Return what the catalogue does not know about the cascade."""
     found = relations.catalogue()
     if not found.knows(cascade.parent):
         return f"no parent model is named {cascade.parent} here"
@@ -232,7 +232,7 @@ def _unknown(cascade: Claimed, database: str) -> str:
 
 
 def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> list[Claimed]:
-    """The longest due, locked; of each so many attempts more, which begin now.
+    """Lock and return the cascades that are due longest, with `begun` added to their attempts.
 
     Their deletions are read by key alone, not joined: Note [By key alone] in deletions.py.
     """
@@ -265,11 +265,13 @@ def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> l
 
 
 def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
-    """The first one's companions: along the same keys, and fewer the more often it failed.
+    """Return the first candidate and others of its kind, fewer the more often it failed.
 
-    One that is half done has many rows: it takes none that are new into its turn.
+    A cascade that already removed rows is not mixed with new ones, because it has many rows.
     """
     first = candidates[0]
     kind = first.parent, first.relation, bool(first.rows)
-    same = [each for each in candidates if (each.parent, each.relation, bool(each.rows)) == kind]
+    same = [
+        other for other in candidates if (other.parent, other.relation, bool(other.rows)) == kind
+    ]
     return same[: retry.claim_size(limit, first.attempts)]

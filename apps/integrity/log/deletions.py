@@ -1,4 +1,4 @@
-"""Deletions: recorded, dispatched, settled when their cascades have arrived, cancelled, purged."""
+"""Deletions: recorded, dispatched, advanced with their cascades, cancelled, purged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..relations import Model
 
 
-#: Deletions that are settled in one transaction.
-SETTLED = 2_000
+#: Deletions that `advance` moves in one transaction.
+ADVANCED = 2_000
 
 
 def record(
@@ -35,10 +35,10 @@ def record(
     source: Deletion.Source,
     using: str,
 ) -> list[str]:
-    """Log the deletion of `keys` in the caller's transaction; gives them back as text.
+    """Log the deletion of `keys` in the caller's transaction; return the logged keys as text.
 
-    A key whose parent still has a row is left out: the log never condemns the living. What a
-    trigger logged in this transaction is given back, too, and not logged again.
+    A key whose parent still has a row is skipped. Keys that a trigger logged in this transaction
+    are returned as well, and are not logged again.
     """
     backend, there = backends.log_backend(using), set[str]()
     if conf.current().by_trigger(parent._meta.label):
@@ -52,11 +52,11 @@ def record(
 
 
 def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
-    """Give recorded deletions their cascades, one per child database.
+    """Create the cascades of recorded deletions, one per child database.
 
-    One transaction for at most `limit` deletions, whose number it gives, with the databases of
-    their cascades; several dispatchers share the work. Deletions of a model, or along a relation,
-    that this process does not know stay recorded: in a rolling deploy another one does.
+    Return the number of deletions and the databases of their cascades. One transaction handles at
+    most `limit` deletions; several dispatchers share the work. Deletions of a model or relation
+    that this process does not know stay recorded: in a rolling deploy another process knows it.
     """
     reached = frozenset[str]()
     with transaction.atomic(using=using):
@@ -79,25 +79,25 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
 
 
 def leading(database: str | None = None) -> Q:
-    """Which deletions are of parents, and along relations, that the catalogue knows.
+    """Return the condition for deletions whose parent and relation the catalogue knows.
 
-    With `database`, those of them that cascade into it.
+    With `database`, only those that cascade into it.
     """
     labels: dict[str, list[str]] = {}
     for each in relations.catalogue().relations:
         if database is None or (each.policy.cascades and database in each.child_databases):
             labels.setdefault(each.parent._meta.label, []).append(each.label)
     of_scans = (Q(parent=parent, relation__in=found) for parent, found in labels.items())
-    # An empty list is no condition: then nothing is known.
+    # Without relations the lists are empty, and nothing matches.
     return functools.reduce(operator.or_, of_scans, Q(parent__in=[*labels], relation=""))
 
 
-#: What a kept deletion says; its cascades say what was left.
+#: The reason of a kept deletion; its cascades name the rows that were left.
 TAKEN_OVER = "the value was taken over: it belongs to a living row"
-#: How the reason of what an operator gives up begins, and what a deletion says of such a cascade.
+#: How the reason of a cascade begins that an operator gave up, and the reason of its deletion.
 GIVEN_UP = "given up by an operator"
 IN_PART = "a part of it was given up by an operator; its cascades say which and why"
-#: What follows when no cascade of a deletion is in one of those states any more, and when.
+#: State → the next state, its time column, and the cascade states that keep a deletion from it.
 _NEXT = {
     Deletion.State.DISPATCHED: (Deletion.State.CASCADED, "cascaded_at", Cascade.OPEN),
     Deletion.State.CASCADED: (
@@ -109,29 +109,29 @@ _NEXT = {
 
 
 def advance(*, using: str, deletions: Sequence[int] | None = None) -> int:
-    """Move deletions on whose cascades have all arrived: to cascaded, and from there to their end.
+    """Advance deletions whose cascades have all finished; return the number of changes.
 
-    That is verified; or kept, where one of the cascades is; or cancelled, where one was given up.
+    They become cascaded, and then verified; or kept, if a cascade is kept; or cancelled, if an
+    operator gave a cascade up.
 
-    It runs after the cascades' own change has committed, so the last database to arrive sees all
-    others; without `deletions` it looks at every open one, which mends a death in between. Gives
-    the number of moves.
+    It runs after the change of the cascades has committed, so the last database sees all others.
+    Without `deletions` it checks every open deletion, which recovers from a crash in between.
 
-    Note [By key alone]: the statistics of a log are always stale. A condition on the state, or "no
-    cascade is open" as one statement, makes planners read all that is open, once for each deletion.
+    Note [By key alone]: the statistics of a log are always stale. With a condition on the state, or
+    with "no cascade is open" in one statement, planners read all open rows for each deletion.
     """
     if deletions is not None:
-        # Of most only one database has arrived: those need no lock.
+        # Most wait for other databases: those need no lock.
         arrived = _arrived(sorted(deletions), Cascade.OPEN, _states(deletions, using))
-        return _settle(arrived, using, skip_locked=False) if arrived else 0
+        return _advance(arrived, using, skip_locked=False) if arrived else 0
     moved, last = 0, 0
-    unsettled = tables.deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
-    while pks := list(unsettled.filter(pk__gt=last).values_list("pk", flat=True)[:SETTLED]):
-        moved, last = moved + _settle(pks, using, skip_locked=True), pks[-1]
+    unfinished = tables.deletions(using).filter(state__in=[*_NEXT]).order_by("pk")
+    while pks := list(unfinished.filter(pk__gt=last).values_list("pk", flat=True)[:ADVANCED]):
+        moved, last = moved + _advance(pks, using, skip_locked=True), pks[-1]
     return moved
 
 
-def _settle(pks: Sequence[int], using: str, *, skip_locked: bool) -> int:
+def _advance(pks: Sequence[int], using: str, *, skip_locked: bool) -> int:
     moved = 0
     with transaction.atomic(using=using):
         rows = tables.deletions(using).filter(tables.id_in("pk", pks, using), state__in=[*_NEXT])
@@ -156,11 +156,11 @@ def _move(pks: Sequence[int], using: str, state: Deletion.State, **changes: Any)
     if not pks:
         return 0
     rows = tables.deletions(using).filter(tables.id_in("pk", pks, using))
-    return rows.update(**changes, **_come_to(state))
+    return rows.update(**changes, **_state_changes(state))
 
 
-def _come_to(state: Deletion.State) -> dict[str, Any]:
-    """Return what changes of a deletion that comes to that state; of one that ends, when it did."""
+def _state_changes(state: Deletion.State) -> dict[str, Any]:
+    """Return the changes of a deletion that enters that state, with `ended_at` for a final one."""
     return {"state": state} | ({"ended_at": Now()} if state in Deletion.ENDED else {})
 
 
@@ -171,7 +171,7 @@ def _kept(pks: Sequence[int], found: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) -> list[int]:
-    """Return those deletions of which an operator has given a cascade up: nobody proves them."""
+    """Return the deletions with a cascade that an operator gave up: they are never verified."""
     cancelled = {pk for pk, state in found if state == Cascade.State.CANCELLED}
     if not (wanted := [pk for pk in pks if pk in cancelled]):
         return []
@@ -184,7 +184,7 @@ def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) 
 
 
 def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
-    """The state of each cascade, with its deletion."""
+    """Return the deletion and the state of each cascade."""
     cascades = tables.cascades(using).filter(tables.id_in("deletion_id", deletions, using))
     return list(cascades.values_list("deletion_id", "state"))
 
@@ -192,9 +192,9 @@ def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
 def _arrived(
     pks: Sequence[int], short_of: Sequence[Cascade.State], found: Sequence[tuple[int, str]]
 ) -> list[int]:
-    """Those deletions of which no cascade is in one of those states. Pure.
+    """Return the deletions that have no cascade in one of those states. Pure.
 
-    A state that this process does not know, of a newer release, is no end.
+    A state that this process does not know, from a newer release, does not count as finished.
     """
     ended = {*Cascade.State.values} - {*short_of}
     short = {pk for pk, state in found if state not in ended}
@@ -202,13 +202,13 @@ def _arrived(
 
 
 def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
-    """Cancel suspects whose parent is alive, and what an operator gives up, with its cascades."""
+    """Cancel open deletions and their cascades: of living parents, or given up by an operator."""
     ids = list(deletions)
     with transaction.atomic(using=using):
         changed = (
             tables.deletions(using)
             .filter(tables.id_in("pk", ids, using), state__in=Deletion.OPEN)
-            .update(reason=reason, **_come_to(Deletion.State.CANCELLED))
+            .update(reason=reason, **_state_changes(Deletion.State.CANCELLED))
         )
         unverified = (*Cascade.OPEN, Cascade.State.DONE)
         cascades = tables.cascades(using).filter(tables.id_in("deletion_id", ids, using))
@@ -221,13 +221,13 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
 def purge(*, using: str) -> int:
     """Remove one batch of deletions whose end is past the retention; return its size.
 
-    One that left rows alone stays until somebody has acknowledged it: its alarm is not over.
+    A deletion with rows that were kept stays until an operator acknowledges it: its alarm is open.
     """
     settings = conf.current()
     old = Now() - dt.timedelta(days=settings.retention_days)
-    told_nobody = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED).values("deletion_id")
+    unacknowledged = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED).values("deletion_id")
     ended = tables.deletions(using).filter(state__in=Deletion.ENDED, ended_at__lte=old)
-    ended = ended.exclude(pk__in=told_nobody)
+    ended = ended.exclude(pk__in=unacknowledged)
     with transaction.atomic(using=using):
         rows = ended.order_by("ended_at")
         pks = list(tables.locked(rows, using).values_list("pk", flat=True)[: settings.purge_keys])

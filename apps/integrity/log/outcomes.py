@@ -1,4 +1,4 @@
-"""What became of a claim: done, verified, put back, waiting, or blocked until somebody looks."""
+"""The outcomes of a claim: done, verified, released, waiting, or blocked until an operator acts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from .claims import Claim
 
 
-#: How long an unfinished cascade waits when somebody else holds its rows.
+#: How long an unfinished cascade waits when another transaction holds its rows.
 MOMENT_SECONDS = 1.0
 
 
 def finish(
     claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: Barrier | None
 ) -> list[int]:
-    """Mark cascades done, with the rows removed for each; then their deletions, where complete.
+    """Mark cascades done with the rows removed for each, and advance their deletions.
 
-    `barrier` is behind every transaction of the child's database that was open when the last row
-    was looked for. Gives the deletions' ids. What the claim no longer holds is left alone.
+    `barrier` passes once every transaction has ended that was open in the child's database at the
+    last search for rows. Cascades that the claim no longer holds are skipped. Return the ids of the
+    deletions.
     """
     if not rows:
         return []
@@ -47,7 +48,7 @@ def finish(
 
 
 def delay(claim: Claim, *, halved: bool = False) -> None:
-    """Leave done cascades for a later probe; if `halved`, each at once with half its companions.
+    """Postpone the verification of done cascades; if `halved`, retry at once in smaller claims.
 
     The attempts are set so that the next claim takes no more than half: `retry.claim_size`.
     """
@@ -59,7 +60,7 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
 
 
 def verify(claim: Claim, cascades: Sequence[int]) -> int:
-    """Mark done cascades verified: no row was left. Gives their number."""
+    """Mark done cascades verified: no rows were left. Return their number."""
     changed = tables.claimed(claim, cascades).update(
         state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
     )
@@ -69,16 +70,17 @@ def verify(claim: Claim, cascades: Sequence[int]) -> int:
 
 
 def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
-    """Send done cascades back to work, which `reason` explains. Gives their number.
+    """Make done cascades pending again because of `reason`; return their number.
 
-    What the claim no longer holds is left alone, and so is its deletion: another verifier has it.
+    Cascades that the claim no longer holds are skipped with their deletions: another verifier has
+    them.
     """
     if not cascades:
         return 0
     wanted = set(cascades)
     ids = [each.deletion for each in claim.cascades if each.id in wanted]
     with transaction.atomic(using=claim.using):
-        # First, as in `cancel`: who settles them has moved them by then, or sees what follows.
+        # Deletions are locked first, as in `cancel`, so that `advance` runs before or after this.
         rows = tables.deletions(claim.using).filter(tables.id_in("pk", ids, claim.using))
         locked = tables.locked(rows.order_by("pk"), claim.using, skip_locked=False)
         list(locked.values_list("pk"))
@@ -99,7 +101,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
 
 
 def with_removed(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
-    """The claim with what has been removed for each cascade so far. Writes nothing."""
+    """Return the claim with the rows that were removed for each cascade so far. Pure."""
     cascades = tuple(
         dataclasses.replace(each, rows=dict(removed.get(each.id, each.rows)))
         for each in claim.cascades
@@ -148,24 +150,28 @@ def _uncounted(
 
 
 def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None) -> None:
-    """Let failed cascades wait, longer each time; block those that had their last attempt.
+    """Make failed cascades wait for their backoff; block those that had their last attempt.
 
-    `failing` is why, for each relation whose rows are left; the others' are gone.
+    `failing` is the reason for each relation whose rows are left. Rows of the others are removed.
     """
     settings = conf.current()
     _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
-    said = {"claim": None, "reason": reason, "failing": dict(failing) if failing else None}
+    changes: dict[str, Any] = {
+        "claim": None,
+        "reason": reason,
+        "failing": dict(failing) if failing else None,
+    }
     spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
     again = [each for each in claim.cascades if each.attempts < settings.attempts]
-    tables.claimed(claim, spent).update(state=Cascade.State.BLOCKED, **said)
+    tables.claimed(claim, spent).update(state=Cascade.State.BLOCKED, **changes)
     for attempts in {each.attempts for each in again}:
         wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
         tables.claimed(claim, [each.id for each in again if each.attempts == attempts]).update(
-            state=Cascade.State.WAITING, due_at=Now() + wait, **said
+            state=Cascade.State.WAITING, due_at=Now() + wait, **changes
         )
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
-    """Let what the claim still holds at work be held for longer; return the number."""
+    """Extend the lease of the cascades that the claim still holds; return their number."""
     mine = tables.claimed(claim, [each.id for each in claim.cascades])
     return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))

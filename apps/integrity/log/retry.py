@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def backoff(attempts: int, settings: conf.Settings) -> float:
-    """Seconds to wait after that many failures: doubling, capped, with a quarter of jitter."""
+    """Return the seconds to wait after that many failures: doubling, capped, with 25 % jitter."""
     wait: float = min(settings.backoff_seconds * 2 ** (attempts - 1), settings.backoff_seconds_max)
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
 
@@ -35,7 +35,7 @@ def attempts_before(limit: int, size: int) -> int:
 
 
 def retry_blocked(deletions: Sequence[int] | None, *, using: str) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work; return their number."""
+    """Make blocked cascades (of those deletions, or all) pending again; return their number."""
     blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
     if deletions is not None:
         blocked = blocked.filter(deletion__in=deletions)

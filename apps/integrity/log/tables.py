@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def cascades(using: str) -> QuerySet[Cascade]:
-    """All cascades of one log."""
+    """Return all cascades of one log."""
     return Cascade.objects.using(using)
 
 
 def deletions(using: str) -> QuerySet[Deletion]:
-    """All deletions of one log."""
+    """Return all deletions of one log."""
     return Deletion.objects.using(using)
 
 
