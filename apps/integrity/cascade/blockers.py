@@ -1,7 +1,7 @@
-"""What keeps cascades from being finished, and what becomes of them. Decisions only.
+"""What blocks cascades from being finished, and what becomes of them. Decisions only.
 
-Takes errors and what they mean (backends/errors.py); gives blockers, and the fate of a cascade
-that has some.
+Takes errors and what they mean (backends/errors.py); returns blockers, and the fate of a blocked
+cascade.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LOCKED = "rows are locked by another transaction"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """What keeps a relation's rows where they are.
+    """Why a relation's rows are not removed.
 
-    `bisect` says that the cascades behind it are better tried by fewer at once.
+    `bisect` says that the blocked cascades are better tried fewer at once.
     """
 
     relation: str
@@ -57,7 +57,7 @@ def blocker_of(
     """
     try:
         reason, code = missing_tables.describe(error, along, database)
-    except Exception:  # noqa: BLE001 (whatever the look for tables met: the first error counts)
+    except Exception:  # noqa: BLE001 (whatever the search for tables met: the first error counts)
         reason, code = reason_of_error(error), origin_of(error)
     trouble = trouble_of(error, connections[database].vendor, missing=not code)
     if trouble is Trouble.CONTENTION:
@@ -92,8 +92,8 @@ def blockers_of(
     """Return what holds a cascade `along` the relations of its claim. Pure.
 
     `left` are the cascades that have rows along each relation, `unknown` those of which the log
-    does not say which rows those are. Such a value counts once all else is gone: who gives the
-    cascade up leaves no rows along other relations behind.
+    does not say which rows those are. Such a value blocks it only when all
+    else is gone, so that an operator who gives it up leaves no rows along other relations.
     """
     found = [each for label, each in blockers.items() if cascade in left[label]]
     waiting = {label for label, cascades in left.items() if cascade in cascades} - blockers.keys()

@@ -1,7 +1,7 @@
-"""Keeps a claim while a step of it lasts longer than its lease.
+"""Renews the lease of a claim while a step lasts longer than it.
 
-Takes a claim; renews it by a connection of its own, which it opens only where a third of the lease
-is over. A worker that died or is frozen renews nothing, so others take its cascades over.
+It uses a connection of its own, opened once a third of the lease is over. A worker that died or is
+frozen renews nothing, so others take its cascades over.
 """
 
 from __future__ import annotations

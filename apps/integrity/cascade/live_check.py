@@ -1,14 +1,14 @@
-"""A claim at hand: its keys as values, without those whose parent lives.
+"""The keys of a claim, as values, without those whose parent is alive.
 
-Takes what `log.claim` gives. Every statement on other people's rows gets its keys from here.
+Every statement that deletes or changes rows of a child gets its keys from here.
 
 Note [The live check]: a parent counts as gone only if no row of its table holds the value that the
 relation's rows hold (its primary key, or its `to_field`) *now*, on every primary it may live on,
 asked past all managers and replicas.
 
 Note [Keys that come back]: a value may belong to a row again: the same person's, restored; or
-somebody else's, registered under a free name. Nobody can tell these rows from those of before, so
-none of them is touched, and nothing is proven about them.
+somebody else's, registered under a free name. The rows that refer to it cannot be told from those
+of before, so none of them is touched, and nothing is proven about them.
 
 | seen | along that relation | the cascade | the deletion |
 |---|---|---|---|
@@ -18,7 +18,7 @@ none of them is touched, and nothing is proven about them.
 | taken along one relation, free along others | kept; others as ever | kept, after probing | kept |
 | taken in one child database, verified in others | as above in each | kept; verified | kept |
 | taken after the verification | nothing any more | verified | verified |
-| a suspect's (of a scan) at its second look | nothing: it was never a deletion | none | cancelled |
+| a suspect's (of a scan) at its recheck | nothing: it was never a deletion | none | cancelled |
 | the log does not say which value it was | waits, and says so | waiting | dispatched |
 | given up by an operator, for want of it | left to a scan | cancelled | cancelled |
 
@@ -50,15 +50,16 @@ if TYPE_CHECKING:
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:
-    """The relations that its cascades go along."""
+    """Return the relations that the claim's cascades follow."""
     one = claim.cascades[0]
     return relations.catalogue().children_of(one.parent, claim.database, one.relation)
 
 
 class LiveClaim:
-    """The cascades of a claim that still have to be dealt with.
+    """A claim that is worked on, and which of its keys have no living parent now.
 
-    Each asks the content types of generic relations anew, and raises what `with_content_type` does.
+    Raises what `with_content_type` does: each new one asks for the content types of generic
+    relations.
     """
 
     def __init__(self, claim: Claim) -> None:
@@ -66,8 +67,8 @@ class LiveClaim:
         self.parent = relations.catalogue().parent(claim.cascades[0].parent)
         self.pk = primary_key(self.parent)
         self.relations = tuple(map(with_content_type, relations_of(claim)))
-        self.cascades = {each.id: each for each in claim.cascades}
-        homes = (home for each in self.relations for home in each.parent_databases)
+        self.cascades = {cascade.id: cascade for cascade in claim.cascades}
+        homes = (home for relation in self.relations for home in relation.parent_databases)
         self.row_backends = {
             alias: backends.row_backend(alias) for alias in {claim.database, *homes}
         }
@@ -76,34 +77,34 @@ class LiveClaim:
         self._stored: dict[tuple[Field, str], dict[int, Any]] = {}
         #: Relation → cascade → key, as its rows hold it.
         self._keys: dict[str, dict[int, Any]] = {}
-        #: The parent's field → cascades whose value a living row held at the last look.
+        #: The parent's field → cascades whose value a living row held at the last check.
         self._taken: dict[Field, set[int]] = {}
 
-    def gone_keys(self, relation: Relation, *, again: bool = True) -> dict[Any, int]:
-        """Key, as rows hold it → cascade, for the keys of `relation` whose parent is gone now.
+    def gone_keys(self, relation: Relation, *, fresh: bool = True) -> dict[Any, int]:
+        """Return key, as rows hold it → cascade, for the keys whose parent is gone now.
 
-        A value that a living row holds is left out: Note [Keys that come back]. Unless `again`,
-        what the last look at the same field saw is good enough. One owns what was deleted
-        repeatedly.
+        A value that a living row holds is left out: Note [Keys that come back]. Unless `fresh`, the
+        result of the last check of the same field is used. Of a key that was deleted several times,
+        one cascade is returned.
         """
-        return {key: owner for owner, key in self._gone(relation, again=again).items()}
+        return {key: owner for owner, key in self._gone(relation, fresh=fresh).items()}
 
     def unfinished(self, wanted: Sequence[Relation]) -> set[int]:
-        """Cascades for which some row is left along those relations; looks anew, once.
+        """Return the cascades for which some row is, or may be, left along those relations.
 
-        Or may be, because the log does not say which rows those are.
+        A row may be left where the log does not say which rows those are. Checks the parents anew.
         """
         self.forget_living_parents()
-        found = set[int]().union(*map(self.left_along, wanted))
-        return found.union(*map(self.unknown_along, wanted))
+        left = set[int]().union(*map(self.left_along, wanted))
+        return left.union(*map(self.unknown_along, wanted))
 
     def forget_living_parents(self) -> None:
-        """Look for the parents anew the next time that somebody asks for their rows."""
+        """Make the next call check the parents anew."""
         self._taken.clear()
 
     def left_along(self, relation: Relation) -> set[int]:
         """Return the cascades for which some row is left along that relation."""
-        gone = self._gone(relation, again=False)
+        gone = self._gone(relation, fresh=False)
         if not gone:
             return set()
         held = self.row_backends[self.claim.database].keys_with_rows(
@@ -111,9 +112,9 @@ class LiveClaim:
         )
         return {owner for owner, key in gone.items() if key in held}
 
-    def lockable(self, relation: Relation) -> bool:
-        """Return whether some row of the gone parents is held by nobody."""
-        keys, database = list(self.gone_keys(relation, again=False)), self.claim.database
+    def has_unlocked_row(self, relation: Relation) -> bool:
+        """Return whether some row of the gone parents is not locked by another transaction."""
+        keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database
         backend, lock_seconds = self.row_backends[database], conf.current().lock_seconds
         with transaction.atomic(using=database):
             backend.begin_step(lock_seconds=lock_seconds, using=database)
@@ -122,9 +123,9 @@ class LiveClaim:
     def kept_along(self, relation: Relation) -> dict[int, int]:
         """Return the cascades whose value a living row holds, with the rows that refer to it.
 
-        By the last look. See Note [Keys that come back].
+        By the last check. See Note [Keys that come back].
         """
-        gone = self._gone(relation, again=False)
+        gone = self._gone(relation, fresh=False)
         keys = {
             owner: key for owner, key in self._keys[relation.label].items() if owner not in gone
         }
@@ -137,11 +138,11 @@ class LiveClaim:
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
 
     def free_along(self, relation: Relation) -> set[int]:
-        """Return the cascades whose value no living row held at the last look.
+        """Return the cascades whose value no living row held at the last check.
 
         Those of a parent that had no value in that field are neither free nor kept.
         """
-        return {*self._gone(relation, again=False)}
+        return {*self._gone(relation, fresh=False)}
 
     def unknown_along(self, relation: Relation) -> set[int]:
         """Return the cascades of which the log does not say what the relation's rows hold.
@@ -153,10 +154,10 @@ class LiveClaim:
             return {each.id for each in self.claim.cascades if each.key is None}
         return {each.id for each in self.claim.cascades if target.name not in each.targets}
 
-    def _gone(self, relation: Relation, *, again: bool) -> dict[int, Any]:
-        """Cascade → key, as rows hold it; as `owners`, but for each of a key's deletions."""
+    def _gone(self, relation: Relation, *, fresh: bool) -> dict[int, Any]:
+        """Return cascade → key, as `gone_keys`, but for each of a key's deletions."""
         target = relation.target
-        if again or target not in self._taken:
+        if fresh or target not in self._taken:
             self._taken[target] = self._living(relation, target)
         taken, keys = self._taken[target], self._keys.get(relation.label)
         if keys is None:
@@ -164,7 +165,9 @@ class LiveClaim:
         return {owner: key for owner, key in keys.items() if owner not in taken}
 
     def _held(self, relation: Relation) -> dict[int, Any]:
-        """Cascade → what the rows hold that refer to the parent. Note [Prepared once] (stored.py).
+        """Return cascade → what rows that refer to the parent hold.
+
+        See Note [Prepared once] (stored.py).
 
         A text that holds a key of another type is written anew; else rows hold what parents do.
         """
@@ -175,18 +178,18 @@ class LiveClaim:
         return dict(zip(values, stored.prepare_all(field, held, self.claim.database), strict=True))
 
     def _living(self, relation: Relation, target: Field) -> set[int]:
-        """Cascades whose value of `target` a parent holds now; see Note [The live check]."""
+        """Return the cascades whose value a parent holds now; see Note [The live check]."""
         living = set[int]()
         for home in relation.parent_databases:
             keys = self._stored.get((target, home)) or self._prepare(target, home)
             wanted = [*dict.fromkeys(keys.values())]
-            there = wanted and self.row_backends[home].keys_with_rows(target, wanted, using=home)
-            if there:
-                living |= {owner for owner, key in keys.items() if key in there}
+            existing = wanted and self.row_backends[home].keys_with_rows(target, wanted, using=home)
+            if existing:
+                living |= {owner for owner, key in keys.items() if key in existing}
         return living
 
     def _prepare(self, target: Field, home: str) -> dict[int, Any]:
-        """Cascade → value of `target`, as a row of that home holds it."""
+        """Return cascade → value of `target`, as a row of that home holds it."""
         values = self._values.get(target)
         if values is None:
             texts = {
@@ -197,5 +200,5 @@ class LiveClaim:
                 owner: parse_key(target, text) for owner, text in texts.items() if text is not None
             }
         prepared = stored.prepare_all(target, values.values(), home)
-        found = self._stored[target, home] = dict(zip(values, prepared, strict=True))
-        return found
+        by_cascade = self._stored[target, home] = dict(zip(values, prepared, strict=True))
+        return by_cascade

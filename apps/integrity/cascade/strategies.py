@@ -1,6 +1,6 @@
-"""What one transaction does in a child's database, the way that a plan says.
+"""One step function per strategy: what one transaction does in a child's database.
 
-Takes a plan's tree, keys whose parents are gone and an allowance of rows; gives the rows changed,
+Takes a plan's tree, keys whose parents are gone and an allowance of rows; returns the rows changed,
 per label and key. It runs inside the caller's transaction, which locks and commits. Nothing here
 decides whether a parent is gone: see `live_check.LiveClaim`.
 """
@@ -138,7 +138,7 @@ def _update(
 
 
 def _lives(field: ForeignKey, value: Any) -> bool:
-    """Whether a parent has that key; a value that is none refers to nobody, and may stand."""
+    """Return whether a parent has that key; what is no key refers to none, and may stand."""
     key = from_stored(field, value)
     target: Field = field.target_field
     homes = databases_for(relation.concrete(field.remote_field.model))

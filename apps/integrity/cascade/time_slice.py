@@ -1,20 +1,20 @@
-"""One claim at work in a child database: bounded steps per relation, until its time is up.
+"""Works on one claim in a child database: bounded steps per relation, until its time is up.
 
-Finishes the cascades that have no rows left, and returns what keeps the others from it. Each step
-is one short transaction in the child's database. The parents are looked up on their primary before
-the first step and before each commit: a living one keeps every row (`live_check.LiveClaim`).
+Finishes the cascades that have no rows left, and returns what blocks the others. Each step is one
+short transaction in the child's database. The parents are checked on their primary before the first
+step and before each commit: a living one keeps every row (`live_check.LiveClaim`).
 
-Note [Look last, then commit]: a look before the statement leaves a gap in which a parent comes back
-and gets new rows, which the statement then sees. So the parents are looked up once more after the
-statement and before its commit: a new row that it saw was committed after its parent was, so this
-look finds the parent, and the transaction is rolled back.
+Note [Check last, then commit]: a check before the statement leaves a gap in which a parent comes
+back and gets new rows, which the statement then sees. So the parents are checked once more after
+the statement and before its commit: a new row that it saw was committed after its parent was, so
+this check finds the parent, and the transaction is rolled back.
 
 Note [Each relation by itself]: a relation that fails does not keep the others from their rows. It
 is tried again as long as others remove rows, because these may be what it fails for: a RESTRICT, or
 a trigger.
 
-Note [Rows that stay]: rows that are left although nothing failed were inserted meanwhile, are held
-by somebody, or are kept by a trigger. One more step that waits for locks tells which: it changes
+Note [Rows that stay]: rows that are left although nothing failed were inserted meanwhile, are
+locked, or are kept by a trigger. One more step that waits for locks tells which: it changes
 something, it gives up waiting, or it changes nothing.
 """
 
@@ -59,7 +59,7 @@ class _CameBack(Exception):
 
 
 class TimeSlice:
-    """What was removed for whom, and who is still to do.
+    """The work on one claim: what was removed for which cascade, and what blocks the others.
 
     `rows` counts what all claims of this run have changed, per relation; `removed` what was changed
     for each cascade. Both hold whatever ends the slice.
@@ -138,9 +138,9 @@ class TimeSlice:
         return True
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
-        """One bounded transaction, for all cascades or some; False when it left nothing."""
-        # The look before the last commit is as good as a new one: another one follows below.
-        owners = self.live.gone_keys(relation, again=False)
+        """Run one bounded transaction, for all or some cascades; return whether more may follow."""
+        # The check before the last commit is as good as a new one: another one follows below.
+        owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:
             owners = {key: owner for key, owner in owners.items() if owner in only}
         if not owners:
@@ -157,7 +157,7 @@ class TimeSlice:
         return more and any(counts.values())
 
     def _change(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
-        """Try, with less where it was too much, and past rows that somebody holds."""
+        """Attempt a step, with fewer rows where it was too large, and past locked rows."""
         while True:
             try:
                 return self._attempt(relation, plan, keys)
@@ -180,7 +180,7 @@ class TimeSlice:
         return trouble is Trouble.TOO_LARGE and self.batch_sizes[relation.label].shrink()
 
     def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
-        """See Note [Look last, then commit].
+        """See Note [Check last, then commit].
 
         Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
         the step raises.
@@ -197,16 +197,16 @@ class TimeSlice:
             counts, more = STEP_FUNCTIONS[plan.strategy](
                 backend, plan.root, keys, allowed, using=database, skip_locked=self.skip_locked
             )
-            looks = time.monotonic()
+            check_seconds = -time.monotonic()
             touched = {key for per_key in counts.values() for key in per_key}
             if touched:
                 require_asked(relation.label, touched, keys)
                 if touched - self.live.gone_keys(relation).keys():
                     raise _CameBack
             failpoints.hit(Failpoint.REMOVED)
-            looks -= time.monotonic()
-        # Not the looks: a slow database of parents must not make more steps of the work here.
-        batch_size.record_step(time.monotonic() - began + looks, statements=took, full=more)
+            check_seconds += time.monotonic()
+        # Without the check: a slow database of parents must not make the steps here smaller.
+        batch_size.record_step(time.monotonic() - began - check_seconds, statements=took, full=more)
         if relation.label in self.roots_most and counts.get(plan.root.label):
             # It finished roots: the next one may begin with more of them.
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
@@ -227,7 +227,7 @@ class TimeSlice:
     def _explain(self, relation: Relation, cascades: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
         if self.skip_locked:
-            free = self.live.lockable(relation)
+            free = self.live.has_unlocked_row(relation)
             alone = len(cascades) == 1
             if not (alone and free):
                 bisect = free and not alone and not self.changed
@@ -275,7 +275,7 @@ class TimeSlice:
         return stuck
 
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
-        """End what kept all of its rows; the rest is done, and will be verified."""
+        """End cascades that keep all of their rows; finish the rest, to be verified later."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
         for relation in self.live.relations if complete else ():
             free |= self.live.free_along(relation)

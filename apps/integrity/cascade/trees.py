@@ -1,6 +1,6 @@
-"""Rows with all that refers to them, changed as a whole in the caller's transaction.
+"""Deletes rows with all rows that refer to them, as a whole, in the caller's transaction.
 
-Takes a plan's tree and an allowance; gives the rows changed, per label and key, or raises with
+Takes a plan's tree and an allowance; returns the rows changed, per label and key, or raises with
 nothing to be committed. Nothing here decides whether a parent is gone: see `live_check.LiveClaim`.
 
 Note [Whole rows]: a row that moves to a living parent must keep all its leaves. So a step changes

@@ -4,11 +4,11 @@ Takes cascades whose grace period is over; gives `verified` rows, the proof in t
 that belongs to a living row by now ends as kept: Note [Keys that come back] in live_check.py.
 
 Note [The barrier]: a child row may be inserted by a transaction that began before the parent's
-delete and commits after the cascade. The cascade noted the child database's next transaction when
-it looked for the last time; once every transaction before that one has ended, what was invisible
-then is visible or gone. (A transaction that had not written yet has no number: the scan finds what
-it leaves.) PostgreSQL only; elsewhere the grace period stands alone. A barrier of another server is
-taken anew, and the grace period with it (Note [Numbers of one server] in backends/barriers.py).
+delete and commits after the cascade. The cascade noted the child database's next transaction after
+its last check. Once every transaction before that one has ended, what was invisible then is visible
+or gone. (A transaction that had not written yet has no number: the scan finds what it leaves.)
+PostgreSQL only; elsewhere the grace period stands alone. A barrier of another server is taken anew,
+and the grace period with it (Note [Numbers of one server] in backends/barriers.py).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Away) -
 
 
 def _left_behind(database: str, now: Horizon | None, using: str) -> str:
-    """See to due cascades that no claim took: what they wait for, or "", is returned and noted.
+    """Return and note what due cascades that no claim took wait for, or "".
 
     Barriers of another server are taken anew, as long as some are due.
     """
@@ -180,15 +180,15 @@ def _probe(claim: Claim, done: Verified, interrupts: Away) -> None:
 
 def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:
     """Return the cascades that leave rows alone, or did so before, with relations and rows."""
-    found = {pk: dict(each.kept) for pk, each in live.cascades.items() if each.kept}
+    kept = {pk: dict(cascade.kept) for pk, cascade in live.cascades.items() if cascade.kept}
     for relation in live.relations:
         for pk, number in live.kept_along(relation).items():
-            found.setdefault(pk, {})[relation.label] = number
-    return found
+            kept.setdefault(pk, {})[relation.label] = number
+    return kept
 
 
 def _left(live: live_check.LiveClaim, interrupts: Away) -> set[int]:
-    """Return the cascades that have rows left. It waits `lock_seconds` at most for a table.
+    """Return the cascades that have rows left. Wait at most `lock_seconds` for a table.
 
     Where nothing can be locked (SQLite), a transaction could take the write lock, so there is none.
     """

@@ -1,8 +1,8 @@
 """Claimed cascades of one database → bounded steps per relation → counts.
 
-Takes what `log.claim` gives; works on each claim for a time slice (time_slice.py), and gives rows
-removed per relation back to the log. What failed is sorted by what the error means: put back soon,
-put back until an operator has seen to it, or halved until the cascade is found that fails.
+Works on each claim for a time slice (time_slice.py), and writes the rows removed per relation to
+the log. What failed is treated by what the error means: released to be tried again soon, released
+until an operator has removed the cause, or bisected until the failing cascade is found.
 
 Note [Time slices]: a claim works for `turn_seconds`. Keys that still have rows then go to the end
 of the queue with their progress, so a deletion with millions of rows never holds up the one behind
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.cascade")
 
-#: Halving a claim that fails goes on for so long after its time slice. What is left by then is
-#: tried again after others had their turn.
+#: Bisecting a claim that fails goes on for so long after its time slice. What is left by then is
+#: tried again after others.
 BISECT_SECONDS = 5.0
 
 
@@ -200,7 +200,7 @@ class _Run:
                 outcomes.release(claim)
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Blocker, ...]]) -> None:
-        """Put each back by its fate; of several that fail, try each half."""
+        """Put each cascade back by its fate; bisect where several fail."""
         fates = {each.id: fate(stuck[each.id]) for each in claim.cascades}
         parts = [each for each in claim.cascades if fates[each.id] in {Fate.BISECT, Fate.COUNT}]
         if len(parts) > 1 and time.monotonic() >= self.until + BISECT_SECONDS:
