@@ -61,7 +61,7 @@ pytestmark = [
 ]
 
 #: Sequences of the suite, and the steps of each.
-EXAMPLES, STEPS = 60, 40
+EXAMPLES, STEPS = 60, 24
 #: Keys that steps choose from; those of parents that are not committed yet come after them.
 KEYS, FRESH = 30, 100
 #: Rounds after which everything has come to its end.
@@ -685,10 +685,10 @@ def test_after_two_passes_the_suspects_are_the_orphans(rig: Rig) -> None:
     run_state_machine_as_test(functools.partial(ScanMachine, rig), settings=profile())
     figures = f"{rig.steps.total()} steps, {dict(rig.steps)}, {dict(rig.seen)}"
     logging.getLogger(__name__).info(figures)
-    assert rig.steps.total() > 1_500, figures
+    assert rig.steps.total() > 750, figures
     assert not RULES - rig.steps.keys(), figures
     # Far below what is usual: they say that the run was no empty one, not how the dice fell.
     for what in ("passes", "orphans promised", "suspects in the end", "orphans removed"):
         assert rig.seen[what] > 20, figures
     for what in ("deaths of a scan", "acts beside a scan", "deaths of a recheck"):
-        assert rig.seen[what] > 10, figures
+        assert rig.seen[what] > 5, figures
