@@ -35,6 +35,10 @@ PLAIN = (
 DATABASES = {
     alias: {name: each[name] for name in PLAIN if name in each} for alias, each in DATABASES.items()
 }
+#: A folder in memory, where there is one: SQLite waits for its disk at each commit.
+MEMORY = Path("/dev/shm")  # noqa: S108 (each file has the process's number in its name)
+SCRATCH = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+
 # Databases of their own, so that those of the sample apps hold what a project's would hold.
 DATABASES = {
     **DATABASES,
@@ -44,7 +48,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
         # A file: threads that share a database in memory lock each other's tables.
-        "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"integrity-{os.getpid()}.sqlite3")},
+        "TEST": {"NAME": str(SCRATCH / f"integrity-{os.getpid()}.sqlite3")},
     },
 }
 
