@@ -1,4 +1,4 @@
-"""What operators do: pause, resume, retry, acknowledge. Each is audited in its own transaction."""
+"""Actions of operators: pause, resume, retry, acknowledge. Each writes its audit row with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logger_of("integrity.control")
 
 
 def paused_reason(database: str, *, using: str) -> str:
-    """Return why nothing is done in that child database, or "" where it is not paused."""
+    """Return why that child database is paused, or ""."""
     row = ChildDatabase.objects.using(using).filter(alias=database).first()
     return reason_of_pause(row) if row else ""
 
@@ -45,7 +45,7 @@ def has_identity_mismatch(database: str, *, using: str) -> bool:
 
 
 def is_paused(database: str, *, using: str) -> bool:
-    """Whether an operator has stopped work on that child database."""
+    """Return whether work on that child database is paused."""
     return (
         ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).exists()
     )
@@ -59,7 +59,7 @@ def pause(
     using: str,
     kind: ChildDatabase.Pause = ChildDatabase.Pause.OPERATOR,
 ) -> bool:
-    """Stop work on a child database within one turn, audited; False when it was paused before."""
+    """Pause work on a child database within one time slice; return False if it was paused."""
     with transaction.atomic(using=using):
         rows = ChildDatabase.objects.using(using)
         rows.get_or_create(alias=database)
@@ -73,13 +73,14 @@ def pause(
 def resume(
     database: str, *, actor: str, reason: str, using: str, accept_identity: bool = False
 ) -> bool:
-    """Let work on a child database go on, audited; return False when it was not paused.
+    """Resume work on a child database; return False if it was not paused.
 
-    With `accept_identity`, one that belongs to other parents takes these for its own from now on.
-    Without it, one that was paused for that reason and still belongs to others stays paused.
+    With `accept_identity`, the child database first stores the identities that its parents'
+    databases have now.
 
-    Raises `IdentityMismatch` then, and `DatabaseHindered` where a database that has to be asked
-    does not answer.
+    Raises:
+        IdentityMismatch: it was paused because it belongs to other parents, and still does.
+        DatabaseHindered: a database whose identity is needed does not answer.
     """
     if accept_identity:
         reach(database)
@@ -97,10 +98,7 @@ def resume(
 
 
 def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
-    """Let the child database take the identities of its parents' databases that answer.
-
-    Each is audited before it is taken.
-    """
+    """Store the identities of the parents' databases that answer; audit each one first."""
     for home in identity.answering_homes(database, using):
         if mismatch := identity.register(database, using=home):
             said = f"{home!r} was {mismatch.known} and is {mismatch.found}"
@@ -118,10 +116,10 @@ def _refuse_mismatches(database: str, *, using: str) -> None:
 
 
 def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
-    """Put blocked cascades (of those deletions, or all) back to work; gives their number.
+    """Make blocked cascades (of those deletions, or all) pending again; return their number.
 
-    With `kept`, deletions that are named and were kept are looked at again, too: their value may be
-    free. Pages may not do that: it rewrites what a receipt says.
+    With `kept`, kept cascades of the given deletions are retried too, because their value may be
+    free now. Pages may not do that, as it changes a receipt.
     """
     with transaction.atomic(using=using):
         changed = retry_blocked(deletions, using=using)
@@ -132,7 +130,7 @@ def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool
 
 
 def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
-    """Note that an operator knows of rows that were kept; return the number of cascades."""
+    """Acknowledge rows that were kept; return the number of cascades."""
     with transaction.atomic(using=using):
         changed = acknowledge_kept(deletions, using=using)
         target = "all" if deletions is None else ", ".join(map(str, deletions))
@@ -141,16 +139,16 @@ def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, usi
 
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:
-    """Note what an operator did, to what, and why."""
-    said = {"actor": actor, "verb": verb, "target": target, "reason": reason}
-    # Some statements do not ask the fields, which make plain text of it.
-    fields: dict[str, Any] = {name: Audit._meta.get_field(name) for name in said}
-    entry = {name: fields[name].get_prep_value(text) for name, text in said.items()}
+    """Write what an operator did, to which target, and why."""
+    values = {"actor": actor, "verb": verb, "target": target, "reason": reason}
+    # Raw SQL bypasses the fields, which sanitize the text.
+    fields: dict[str, Any] = {name: Audit._meta.get_field(name) for name in values}
+    entry = {name: fields[name].get_prep_value(text) for name, text in values.items()}
     backends.log_backend(using).insert_audit(entry, using=using)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:
-    """Let what is known of a child database go with its new alias: a pause, above all."""
+    """Move the state of a child database, such as a pause, to its new alias."""
     rows = ChildDatabase.objects.using(using)
     if change.alias(change.old) == change.old or not (old := rows.filter(alias=change.old).first()):
         return 0
@@ -169,6 +167,6 @@ def rename(change: Renaming, *, using: str, apply: bool) -> int:
 
 
 def forget(alias: str, *, using: str, apply: bool) -> int:
-    """Forget a database that nobody knows any more."""
+    """Delete the state of an unknown database if `apply`; return the number of rows."""
     rows = ChildDatabase.objects.using(using).filter(alias=alias)
     return rows.delete()[0] if apply else rows.count()

@@ -1,8 +1,8 @@
-"""The circuit breaker of each child database: whether work on it may start now.
+"""The circuit breaker of each child database decides whether work on it may start now.
 
-Note [Healed]: a server that is read-only or full answers as well as ever. So one that was hindered
-counts as healed only when a write went through and some work on it succeeded, or none was due.
-Until then `unreachable_since` stays, and a probe that fails keeps it.
+Note [Healed]: a read-only or full server still answers. So a hindered database counts as healed
+only after a write to it succeeded, and after work on it succeeded or none was due. Until then
+`unreachable_since` stays; a probe that fails keeps it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logger_of("integrity.control")
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why no work on a child database may start now; or may, to `probe` whether it is back."""
+    """Why no work on a child database may start now. With `probe`, the caller may try it."""
 
     reason: str
     unreachable: bool
@@ -67,14 +67,15 @@ def claim_probe(database: str, *, using: str, writes: bool = True) -> bool:
 
 @dataclass(slots=True)
 class Access:
-    """Work on a child database, for each log that lets it start now.
+    """Work on a child database, for each log that allows it now.
 
-    Iterate over it, and do the work for each alias inside `work`. What is found is noted in every
-    log that answers. A log, or a parents' database that one needs, hinders no other log.
+    Iterate over it, and do the work for each log inside `work`. An outage of the child database is
+    written to every log that answers. An outage of one log, or of a parents' database that it
+    needs, does not stop the other logs.
     """
 
     database: str
-    #: What ends all of it.
+    #: The exceptions that end all work.
     interrupts: Away = AWAY
     #: Whether the work writes into the database.
     writes: bool = field(default=False, kw_only=True)
@@ -85,9 +86,10 @@ class Access:
     _hindered: set[str] = field(default_factory=set, init=False)
 
     def __iter__(self) -> Iterator[str]:
-        """The logs for which work may start now.
+        """Yield the logs for which work may start now.
 
-        Not those of which an operator paused it, nor before the next probe is due.
+        Logs in which an operator paused the database are skipped, and so are hindered ones before
+        the next probe is due.
         """
         outages = self._outages()
         if all(noted and not noted.probe for noted in outages.values()):
@@ -135,9 +137,9 @@ class Access:
 
     @contextlib.contextmanager
     def work(self, using: str, *, heals: bool = True) -> Iterator[None]:
-        """Around the work for one log. What hinders a database ends the block, and is noted.
+        """Wrap the work for one log. An outage ends the block and is written to the logs.
 
-        Where that is another database than the child's, other logs go on.
+        If it is an outage of another database than the child's, other logs continue.
         """
         try:
             try:
@@ -190,16 +192,16 @@ def _pause_if_mismatched(database: str, *, using: str) -> bool:
 
 
 def note_outage(database: str, raised: Exception) -> str:
-    """Note in every log that the database is hindered; return the reason, as a sentence.
+    """Write to every log that the database is hindered; return the reason as a sentence.
 
-    After an interruption (a time limit) the connection that was waited for is given up. Only where
-    its database does not answer a new one, either, it counts as away. Where that was a log or a
-    parents' database, nothing is noted of the child's.
+    After an interruption by a time limit, the connection that did not answer is closed. Its
+    database counts as unreachable only if it does not answer a new connection either. If it is a
+    log or a parents' database, nothing is written about the child's.
     """
     if not isinstance(raised, DatabaseHindered):
         silent = database_of(raised) or database
         connections[silent].close()
-        if is_alive(silent):  # it works, and slowly: that is no outage
+        if is_alive(silent):  # slow, but no outage
             logger.warning("%s answers; work on %s met the time limit", silent, database)
             return ""
         raised = DatabaseUnreachable(silent, TimeoutError("no answer within the time limit"))
@@ -208,7 +210,7 @@ def note_outage(database: str, raised: Exception) -> str:
     for using in answering_logs():
         try:
             write_outage(raised, using=using)
-        except Error as error:  # a log that is read-only, say: the others are told all the same
+        except Error as error:  # such as a read-only log: the others are written
             words = words_of(error, connections[using].vendor)
             logger.warning("%s: the log in %s cannot note it: %s", database, using, words)
     logger.warning("%s %s", database, raised.sentence)
@@ -216,9 +218,10 @@ def note_outage(database: str, raised: Exception) -> str:
 
 
 def answering_logs() -> tuple[str, ...]:
-    """The logs that answer now: one that does not keeps no other waiting.
+    """Return the logs that answer now, so that a silent one does not delay the others.
 
-    Raises `DatabaseUnreachable` where none answers.
+    Raises:
+        DatabaseUnreachable: no log answers.
     """
     answering, silent = [], []
     for using in relations.catalogue().log_databases:
@@ -236,7 +239,7 @@ def answering_logs() -> tuple[str, ...]:
 
 
 def write_outage(error: DatabaseHindered, *, using: str) -> None:
-    """Note that a child database is hindered, and why; others are not concerned."""
+    """Write to one log that a child database is hindered, and why."""
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     rows = ChildDatabase.objects.using(using)
     rows.get_or_create(alias=error.database)
@@ -245,14 +248,14 @@ def write_outage(error: DatabaseHindered, *, using: str) -> None:
 
 
 def write_recovery(database: str, *, using: str) -> None:
-    """Note that a child database can be worked on again."""
+    """Write to one log that work on a child database is possible again."""
     ChildDatabase.objects.using(using).filter(
         alias=database, unreachable_since__isnull=False
     ).update(unreachable_since=None, probe_at=None, reason="")
 
 
 def write_held_reason(database: str, reason: str, *, using: str) -> None:
-    """Note what verification in a child database waits for, or that it waits for nothing."""
+    """Write what delays verification in a child database; "" for nothing."""
     rows = ChildDatabase.objects.using(using)
     if reason:
         rows.get_or_create(alias=database)
@@ -260,13 +263,13 @@ def write_held_reason(database: str, reason: str, *, using: str) -> None:
 
 
 def step_rows(database: str, *, using: str) -> dict[str, int]:
-    """Return relation → the most rows that one step may take, where more have been too many."""
+    """Return relation → the largest step in rows, for relations where larger steps failed."""
     known = ChildDatabase.objects.using(using).filter(alias=database)
     return known.values_list("step_rows", flat=True).first() or {}
 
 
 def remember_step_rows(database: str, rows: Mapping[str, int], *, using: str) -> None:
-    """Note for the next run what `step_rows` returns."""
+    """Store what `step_rows` returns in the next run."""
     known = ChildDatabase.objects.using(using)
     known.get_or_create(alias=database)
     known.filter(alias=database).update(step_rows=dict(rows) or None)

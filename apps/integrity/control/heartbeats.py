@@ -1,4 +1,4 @@
-"""Heartbeats: which processes are alive and work on a log. The only writer of `Heartbeat`."""
+"""Heartbeats of the processes that work on a log."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ logger = logger_of("integrity.control")
 
 #: The name of beat among the heartbeats.
 BEAT = "beat"
-#: Between two notes of one process that it is alive.
+#: Seconds between two heartbeats of one process.
 BEAT_SECONDS = 5
 
 
 def record(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:
-    """Note that the process `name` is alive and tends this log; once a moment is enough.
+    """Record that the process `name` is alive and works on this log, at most every `BEAT_SECONDS`.
 
-    `clock` is that of the process, or what is known of it: see doctor/clocks.py. Where it cannot
-    be noted, that is logged, and the process goes on.
+    `clock` returns the time of the process, or None if it is unknown. If the write fails, the error
+    is logged and the process continues.
     """
     with isolated(f"a heartbeat in {using}", passing=(DatabaseHindered,)), watched(using):
         rows = Heartbeat.objects.using(using).filter(name=name)

@@ -1,11 +1,9 @@
-"""Whether a child database belongs to the database of parents that it is worked on for.
+"""Checks that a child database belongs to the parents' database that work is done for.
 
-The only writer of `Identity`.
-
-Note [First contact]: each database of parents has an identity, and a child database remembers the
-one that it met first. A parents' database with another one (an alias that points to staging, a
-database made anew) would make orphans of all that lives, so no work starts before an operator says
-that it is right. A copy has the identity of its original and is not told from it.
+Note [First contact]: each parents' database has an identity, and a child database stores the first
+one that it sees. With another parents' database (an alias that points to staging, a new database)
+all rows would look like orphans. So no work starts until an operator accepts the new identity. A
+copy has the identity of its original and cannot be distinguished from it.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _migrated: set[str] = set()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """A child database that knows the parents' database `using` by another identity."""
+    """A child database that stores another identity for the parents' database `using`."""
 
     database: str
     using: str
@@ -56,18 +54,18 @@ class Mismatch:
 
 
 def mismatch(database: str, *, using: str) -> Mismatch | None:
-    """Return how the child database fails to belong to the parents' database `using`, or None.
+    """Return the mismatch between a child database and the parents' database `using`, or None.
 
-    Changes nothing. Nothing is told of databases that have not met. Raises their errors.
+    Only reads. Return None if no identity is stored yet. Raises the errors of both databases.
     """
     known, own = _row(database, using), _row(using, using)
     return _compared(database, using, known, own) if known and own else None
 
 
 def register(database: str, *, using: str) -> Mismatch | None:
-    """Return the same, and introduce them to each other where they have not met.
+    """Return the mismatch or None as `mismatch` does; store the identity if none is stored yet.
 
-    Without its table in the child's database nothing can be told, and nothing is refused.
+    Return None if the child's database lacks the table.
     """
     if not _has_table(database):
         return None
@@ -83,22 +81,22 @@ def _compared(database: str, using: str, known: Identity, own: Identity) -> Mism
 
 
 def accept(database: str, *, using: str) -> None:
-    """Let the child database take the parents' database as it is now."""
+    """Store the current identity of the parents' database in the child database."""
     own = _identity(using, of=using)
     Identity.objects.using(database).filter(alias=using).update(uuid=own.uuid)
 
 
 def probe_write(database: str) -> None:
-    """Write into the child database and change nothing.
+    """Execute a write in the child database that changes nothing.
 
-    Raises what keeps writes from it. Without its table nothing is told.
+    Raises the error that prevents writes. Does nothing if the table is missing.
     """
     if _has_table(database):
         Identity.objects.using(database).update(uuid=F("uuid"))
 
 
 def _identity(database: str, *, of: str, new: Identity | None = None) -> Identity:
-    """What `database` knows of the alias `of`; where it knows nothing yet, it learns `new`."""
+    """Return the identity stored in `database` for the alias `of`; store `new` if there is none."""
     rows = Identity.objects.using(database)
     known = rows.filter(alias=of).first()
     if known is None:
@@ -122,10 +120,9 @@ def _has_table(database: str) -> bool:
 
 
 def rename(change: Renaming, *, apply: bool) -> int:
-    """Let databases that know an alias of parents by its old name know it by the new one.
+    """Rename the alias of a parents' database in the stored identities; return the number of rows.
 
-    A child that knew another database by the old name knows another one still: what is refused
-    stays refused. Gives the number of rows; changes nothing unless `apply`.
+    A mismatch stays a mismatch. Changes nothing unless `apply`.
     """
     if change.kind is not Kind.ALIAS or change.new not in relations.catalogue().log_databases:
         return 0
@@ -156,12 +153,12 @@ def _row(database: str, alias: str) -> Identity | None:
 
 
 def _aliases(*, last: str) -> tuple[str, ...]:
-    """All that may know it; `last` its own database, by which the others are judged."""
+    """Return all aliases; `last` is the alias's own database, with which others are compared."""
     return (*(each for each in relations.catalogue().databases if each != last), last)
 
 
 def answering_homes(database: str, using: str) -> Iterator[str]:
-    """The databases of parents that answer: one that does not condemns nobody either."""
+    """Yield the parents' databases that answer. A silent one is no mismatch."""
     for home in relations.catalogue().homes(database, using):
         with contextlib.suppress(DatabaseUnreachable):
             reach(home)

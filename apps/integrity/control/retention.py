@@ -1,6 +1,6 @@
-"""What is past its retention: heartbeats of processes that are gone, and old rows of the audit.
+"""Removes rows past their retention: heartbeats of ended processes, and old rows of the audit.
 
-Takes the settings; removes rows, a bounded batch at a time. Deletions: `log.purge`.
+Each call removes one bounded batch. For deletions see `log.deletions.purge`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PURGED = 500
 
 
 def purge(using: str) -> dict[str, int]:
-    """Remove all that is past its retention, a batch at a time; return the rows of each table."""
+    """Remove all rows past their retention in batches; return the number per table."""
     purges: dict[str, Callable[..., int]] = {
         "deletions": deletions.purge,
         "heartbeats": purge_heartbeats,
@@ -36,14 +36,14 @@ def purge(using: str) -> dict[str, int]:
 
 
 def has_old_audit(days: float, *, using: str) -> bool:
-    """Return whether the oldest row of the audit is that old, and a day more."""
+    """Return whether the oldest row of the audit is more than a day past that age."""
     oldest = Audit.objects.using(using).order_by("pk").values("pk")[:1]
     before = Now() - dt.timedelta(days=days + 1)
     return Audit.objects.using(using).filter(pk__in=oldest, at__lte=before).exists()
 
 
 def purge_heartbeats(*, using: str) -> int:
-    """Remove a batch of processes that are gone; return their number. See the settings."""
+    """Remove a batch of heartbeats of ended processes; return their number."""
     days = conf.current().heartbeat_retention_days
     if days is None:
         return 0
@@ -51,14 +51,14 @@ def purge_heartbeats(*, using: str) -> int:
     newest = list(workers.order_by("-seen_at").values_list("name", flat=True)[:1])
     gone = workers.exclude(name__in=newest).filter(seen_at__lte=Now() - dt.timedelta(days=days))
     names = list(gone.order_by("seen_at").values_list("name", flat=True)[:PURGED])
-    # Not those that were seen again meanwhile.
+    # The condition on `seen_at` skips those that were seen again meanwhile.
     return gone.filter(name__in=names)._raw_delete(using) if names else 0
 
 
 def purge_audit(*, using: str) -> int:
     """Remove a batch of old audit rows, where this role may; return their number.
 
-    Workers need not have the right: who may delete from the audit can remove traces of its own.
+    Workers need not have the right: a role that may delete from the audit could hide its actions.
     """
     days = conf.current().audit_retention_days
     if days is None or not may_delete(Audit._meta.db_table, using):
