@@ -175,7 +175,7 @@ def test_messages_that_nobody_can_read_do_not_end_the_worker(
     a_real_deletion_is_cascaded(worker, victims[0])
     worker.wait(lambda: not worker.redis.hlen("unacked"))
     said = worker.process.log.read_text(errors="replace")
-    assert said.count("a message that cannot be taken was dropped") == len(poisoned + broken)
+    assert said.count("dropped a message that this worker cannot run") == len(poisoned + broken)
     assert said.count("unknown child database") == len(nowhere) - 1
     assert said.count("unknown database with a deletion log 'blog_db'") == 1
     assert "forger" not in said

@@ -267,4 +267,4 @@ class TestMigratingBack:
         self, off: None, refuse: Callable[[str], Any]
     ) -> None:
         with refuse("default"):
-            assert "the log in default cannot be asked" in self.refusal("blog_db")
+            assert "the log in default cannot be read" in self.refusal("blog_db")

@@ -151,7 +151,7 @@ class TestATableThatIsNotThere:
         project.run(DROP.format("blog_comment"))
         done = project.manage("integrity", "repair")
         assert done.returncode == INCOMPLETE
-        assert lines_of(done) == [f"{POST}: its rows cannot be counted, {REMEDY}"]
+        assert lines_of(done) == [f"{POST}: its rows cannot be counted: {REMEDY}"]
 
 
 def test_a_scan_without_statistics_expects_no_number_of_rows(project: Project) -> None:

@@ -315,13 +315,13 @@ class TestAnOperatorDoesIt:
         ("words", "told"),
         [
             ([OLD_ALIAS, "nowhere"], "'nowhere' is no alias of the catalogue; known: "),
-            (["shop_db", "blog_db"], "'shop_db' is a alias of today"),
+            (["shop_db", "blog_db"], "the alias 'shop_db' is still in the catalogue"),
             ([OLD_PARENT, "auth.Nobody"], "'auth.Nobody' is no model"),
-            (["auth.User", "auth.User"], "is the old name and the new one"),
+            (["auth.User", "auth.User"], "is both the old name and the new one"),
             ([OLD_FIELD, "blog.Post.nothing"], "is no relation of the catalogue"),
             ([OLD_FIELD], "give the new name, or --close"),
             ([OLD_FIELD, POST, "--close", "why"], "give the new name, or --close"),
-            (["shop_db", "--close", "why"], "its work is done, and not given up"),
+            (["shop_db", "--close", "why"], "is still in the catalogue: its work cannot be given up"),
         ],
     )
     def test_names_that_make_no_sense_are_refused(self, words: list[str], told: str) -> None:

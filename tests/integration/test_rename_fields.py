@@ -60,7 +60,7 @@ def gone(code: str = "ann", number: int = 1) -> Deletion:
 
 
 def renamed() -> None:
-    """The field has its name of today since then."""
+    """After this, the field has its present name."""
     for each in Deletion.objects.filter(targets__has_key="code"):
         each.targets["nickname"] = each.targets.pop("code")
         each.save(update_fields=["targets"])
@@ -306,8 +306,8 @@ class TestRefused:
         [
             ([OLD, "parents.Person.nothing"], "is no field of the catalogue; known: "),
             (["parents.Persona.nickname", NEW], "are fields of two models"),
-            (["parents.Person.number", NEW], "is a field of today"),
-            ([NEW, NEW], "is the old name and the new one"),
+            (["parents.Person.number", NEW], "is still in the catalogue"),
+            ([NEW, NEW], "is both the old name and the new one"),
             ([OLD, "--close", "why"], "is no field of the catalogue; known: "),
         ],
     )

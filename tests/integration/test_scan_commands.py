@@ -404,7 +404,7 @@ class TestRepair:
         with refuse("test_right"):
             outcome = integrity("repair", "--relation", LEAF, "--json")
         assert (outcome.code, outcome.reason) == (UNREACHABLE, "unreachable")
-        assert f"{LEAF}: its rows cannot be counted, test_right: " in outcome.err
+        assert f"{LEAF}: its rows cannot be counted: test_right: " in outcome.err
 
     @pytest.mark.parametrize("apply", [True, False])
     def test_the_brake_refuses_and_says_why_and_how_to_go_on(

@@ -142,7 +142,7 @@ class TestStatus:
         aged(1000)
         code, out, _ = command(capsys, "status")
         assert code == FINDINGS
-        assert f"{BLOG}: 1 not verified, done since 1,0" in out
+        assert f"{BLOG}: 1 done but not verified for 1,0" in out
         assert NOBODY in out
         code, out, _ = command(capsys, "status", "--json")
         document = json.loads(out)
@@ -207,7 +207,7 @@ class TestWhatHoldsIt:
                 alarms.watch("default")
             [(kind, subject, reason)] = heard
             assert (kind, subject) == ("unproven", BLOG)
-            assert reason.startswith("1 not verified, done since 1,0")
+            assert reason.startswith("1 done but not verified for 1,0")
             assert reason.endswith(NOBODY)
             assert eventually(lambda: verification.verify(BLOG).verified == 1, timeout=30)
             for _ in range(2):
@@ -238,5 +238,5 @@ class TestWhatHoldsIt:
         Cascade.objects.update(due_at=timezone.now() + dt.timedelta(seconds=60))
         code, out, told = command(capsys, "drain", "--verify", "--timeout", "0.1", "--json")
         assert code == INCOMPLETE
-        assert "1 not verified yet: a cascade is, 60 s after its end" in told
+        assert "1 not verified yet: cascades are verified 60 s after they are done" in told
         assert json.loads(out)["held"] == {}

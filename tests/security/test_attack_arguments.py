@@ -65,7 +65,7 @@ def test_a_usage_error_steers_no_terminal(
     assert "\x1b" not in told
 
 
-TOLD = "is no text in UTF-8 without NUL"
+TOLD = "is not UTF-8 text without NUL"
 BYTES = {"no UTF-8": b"\xff", "half a pair": b"\xed\xb3\xbf", "some of it": b"ann\xe9"}
 
 

@@ -1,7 +1,8 @@
 """A value that was deleted is registered again while rows of the old account wait.
 
 Anybody can do that where a `to_field` or a primary key is a name that people choose. Nothing of
-the new owner may go, and nothing may be called proven: Note [Keys that come back] in claims.py.
+the new owner may go, and nothing may be called proven: see Note [Keys that come back] in
+cascade/live_check.py.
 """
 
 from __future__ import annotations

@@ -387,7 +387,7 @@ class TestTheCycle:
         said = str(refused.value)
         assert f"may not {act}" in said
         assert "'default'" in said
-        assert "for the owner of the tables" in said
+        assert "need the owner of the tables" in said
         assert refused.value.returncode == 1
 
     def test_install_triggers_is_refused_in_words(self, log_in: LogIn, tune: Tune) -> None:

@@ -98,7 +98,7 @@ class TestInstall:
 
     def test_connections_that_are_none_of_kombu_s_are_refused(self) -> None:
         wrong = type("Wrong", (amqp.AMQP,), {"Connection": dict})
-        with pytest.raises(TypeError, match="derive it from that, and install"):
+        with pytest.raises(TypeError, match="derive it from that class, and install"):
             celery_worker.install(fresh(amqp=wrong))
 
 
@@ -141,12 +141,12 @@ class TestCompression:
         monkeypatch.setattr(of_kombu, "_decoders", dict(of_kombu._decoders))
         monkeypatch.setattr(of_kombu, "_encoders", dict(of_kombu._encoders))
         monkeypatch.setattr(compression, "BYTES_MAX", 1_000)
-        compression.bound()
+        compression.limit_size()
         for length in (0, 1, 999, 1_000):
             body = b"0" * length
             assert of_kombu.decompress(compress(body), content_type) == body
         for wrong in (compress(b"0" * 1_001), compress(b"0" * 10_000_000), compress(b"0" * 9)[:-3]):
-            with pytest.raises(ValueError, match="cut off, or above 1000 bytes"):
+            with pytest.raises(ValueError, match="incomplete, or above 1000 bytes"):
                 of_kombu.decompress(wrong, content_type)
 
 
@@ -164,7 +164,7 @@ class TestOtherBrokers:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         monkeypatch.setattr("logging.config.dictConfig", lambda _: None)  # by the sample's app
         turned = Counter[str]()
-        for step in (steps.Children, steps.Liveness, steps.Places, steps.Sweep):
+        for step in (steps.Children, steps.Liveness, steps.PrefetchCheck, steps.Sweep):
             monkeypatch.setattr(step, "seconds", 0.02)
             monkeypatch.setattr(step, "act", counted(step, turned))
         app = Celery("somebodys", broker=broker, set_as_current=False)
@@ -191,9 +191,9 @@ class TestOtherBrokers:
             task.delay("after")
             eventually(lambda: len(ran) == 3 and len(turned) == 4, timeout=20)
         assert ran == ["before", "later", "after"]
-        assert turned.keys() == {"Children", "Liveness", "Places", "Sweep"}
+        assert turned.keys() == {"Children", "Liveness", "PrefetchCheck", "Sweep"}
         told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
-        assert told == ["a message that cannot be taken was dropped: header eta"]
+        assert told == ["dropped a message that this worker cannot run: header eta"]
 
 
 def counted(step: Any, turned: Counter[str]) -> Any:

@@ -231,7 +231,7 @@ class TestGuard:
         handle(found)
         assert found.acknowledged
         [told] = caplog.records
-        assert told.getMessage().startswith(f"a message that cannot be taken was dropped: {why}")
+        assert told.getMessage().startswith(f"dropped a message that this worker cannot run: {why}")
         assert "secret" not in caplog.text
 
     @pytest.mark.parametrize("protocol", [1, 2])

@@ -59,7 +59,7 @@ def worker(queue: Any = None) -> Any:
     return SimpleNamespace(timer=Timer(), consumer=consumer, pool=SimpleNamespace(), app=app)
 
 
-@pytest.mark.parametrize("step", [steps.Children, steps.Places])
+@pytest.mark.parametrize("step", [steps.Children, steps.PrefetchCheck])
 @pytest.mark.parametrize("ending", ["stop", "terminate"])
 def test_workers_carry_the_steps_which_act_until_they_stop(step: Any, ending: str) -> None:
     assert step in app.steps["worker"]
@@ -100,15 +100,15 @@ class TestPlaces:
     ) -> None:
         queue.get()
         one = worker(queue)
-        step = steps.Places(one)
+        step = steps.PrefetchCheck(one)
         step.act(one)
-        with pytest.raises(OSError, match=r"^1 messages that were never acknowledged"):
+        with pytest.raises(OSError, match=r"^1 messages were never acknowledged"):
             step.act(one)
         step.act(one)  # and it is not held against the next connection
 
     def test_another_one_each_time_is_an_ordinary_worker(self, queue: Any) -> None:
         one = worker(queue)
-        step = steps.Places(one)
+        step = steps.PrefetchCheck(one)
         first = queue.get()
         step.act(one)
         queue.get()
@@ -123,7 +123,7 @@ class TestPlaces:
             Request(taken) if by == "message" else Request(None, delivery_tag=taken.delivery_tag)
         )
         state.reserved_requests.add(request)  # type: ignore[arg-type]
-        step = steps.Places(one)
+        step = steps.PrefetchCheck(one)
         for _ in range(3):
             step.act(one)
         state.reserved_requests.discard(request)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ class TestPlaces:
         else:
             bucket = SimpleNamespace(contents=[(request, 1)])
             one.consumer.task_buckets = {"proj.slow": bucket, "proj.fast": None}
-        step = steps.Places(one)
+        step = steps.PrefetchCheck(one)
         for _ in range(3):
             step.act(one)
         state.scheduled_requests.discard(request)  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ TASKS = sorted(PERIODS.keys() | PER_DATABASE)
 NOBODYS = {None, "default"}
 #: Brokers that give a message out again after a time, whether its task runs or not.
 VISIBILITY = ("redis", "rediss", "sentinel", "valkey", "sqs")
-#: The options of our tasks, as tasks.py sets them.
+#: The options of our tasks, as queues/celery.py sets them.
 OPTIONS: dict[str, Any] = {
     "acks_late": True,
     "reject_on_worker_lost": True,

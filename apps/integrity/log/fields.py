@@ -1,8 +1,8 @@
 """Open deletions whose `targets` have another name for a field than today's models, or none.
 
 A parent's field was renamed, or a relation with a new `to_field` came while they were open. See
-Note [Keys that come back] in claims.py. In batches, as in renames.py; nothing changes unless
-`apply`.
+Note [Keys that come back] in cascade/live_check.py. In batches, as in renames.py; nothing changes
+unless `apply`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cascades that leave rows alone because the value that the rows hold belongs to a living row.
 
-Takes claims and counts of rows. See Note [Keys that come back] in claims.py.
+Takes claims and counts of rows. See Note [Keys that come back] in cascade/live_check.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is left to do: the backlog of databases, and work under names that nobody knows."""
+"""The work that is left: the backlog of databases, and work under unknown names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def backlog_of(databases: Collection[str]) -> list[DatabaseRow]:
-    """Return how far those child databases are behind."""
+    """Return the backlog and the lag of those child databases."""
     return [row for row in report.status()["databases"] if row["database"] in databases]
 
 
 def unknown_names(progress: WriteLine) -> ExitCode:
-    """Report open work under names that the catalogue does not know: that is a finding."""
+    """Report open work under names that the catalogue does not know. Return the exit code."""
     names = report.unknown(circuit_breaker.answering_logs())
     for name in names:
         progress(f"{name['name']}: {name['reason']}")
@@ -29,11 +29,11 @@ def unknown_names(progress: WriteLine) -> ExitCode:
 
 
 def report_unreachable(reasons: Mapping[str, str], progress: WriteLine) -> None:
-    """Report why databases cannot be worked on, a line each."""
+    """Write a line for each database that cannot be worked on, with the reason."""
     for database, reason in reasons.items():
         progress(f"{database} {reason}")
 
 
 def silent_logs() -> set[str]:
-    """Return the databases whose log does not answer."""
+    """Return the databases whose log cannot be reached."""
     return {*relations.catalogue().log_databases} - {*circuit_breaker.answering_logs()}

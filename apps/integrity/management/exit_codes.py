@@ -1,4 +1,4 @@
-"""Exit codes, and the one that an error ends a command with."""
+"""The exit codes of the commands, and the exit code for an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ExitCode(enum.IntEnum):
     BRAKE = 6
 
 
-#: What the reference says about each.
+#: The meaning of each, as the reference documents it.
 MEANINGS = {
     ExitCode.CLEAN: "clean and complete",
     ExitCode.ERROR: "an error",
@@ -51,7 +51,7 @@ MEANINGS = {
     ExitCode.BRAKE: "the brake refused a repair",
 }
 
-#: Errors whose own text says what to do.
+#: Errors whose text says what to do.
 SELF_EXPLANATORY: dict[type[Exception], ExitCode] = {
     UnknownName: ExitCode.USAGE,
     InvalidKey: ExitCode.USAGE,
@@ -63,12 +63,12 @@ SELF_EXPLANATORY: dict[type[Exception], ExitCode] = {
 
 
 def usage_error(message: str) -> CommandError:
-    """Return the error that ends a command which was called with wrong arguments."""
+    """Return the error that ends a command that was called with wrong arguments."""
     return CommandError(message, returncode=ExitCode.USAGE)
 
 
 def error_exit(error: CrossDatabaseError | Error) -> CommandError:
-    """Return what the command ends with: one line that says what to do, and the exit code.
+    """Return the error that ends the command: one line that says what to do, and the exit code.
 
     SQLite raises an `OperationalError` both for a missing table and for a file that cannot be
     opened. So the databases are examined where the error does not say enough.

@@ -1,8 +1,8 @@
 """Explain "permission denied": which role lacks which privilege, and who can grant it.
 
 The server's text is in the server's language and names no privilege. So this module looks for the
-project's tables in that text, and for the statement in the error's traceback. No text of a row is
-ever shown.
+project's tables in that text, and for the statement in the error's traceback. It shows no value of
+a row.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ LOCKS = " FOR UPDATE"
 
 
 def explain(error: Exception) -> str:
-    """Return which privilege is missing, and the remedy; "" where that is not the cause."""
+    """Return which privilege is missing, and the remedy; "" for any other error."""
     if code_of(error) != INSUFFICIENT_PRIVILEGE or is_row_security(error):
         return ""
     alias = database_of(error) or DEFAULT_DB_ALIAS
     role = plain(connections[alias].settings_dict["USER"])
     return (
         f"the role {role!r} of {alias!r} may not {_action(error)}{_table(error)} (42501)."
-        " `manage.py integrity grants` prints what workers need, and with --web or --dashboard what"
-        " the site does; `rename --apply` and `install-triggers` are for the owner of the tables"
+        " `manage.py integrity grants` prints the GRANT statements for workers, and with --web or"
+        " --dashboard those for the site; `rename --apply` and `install-triggers` need the owner of"
+        " the tables"
     )
 
 
 def _action(error: Exception) -> str:
-    """Return the kind of the statement that was refused, as in "UPDATE"."""
+    """Return the kind of the refused statement, as in "UPDATE"."""
     sql, traceback = "", error.__traceback__
     while traceback is not None:
         sql = _sql(traceback) or sql
         traceback = traceback.tb_next
     words = sql.split(maxsplit=1)
     if not words:
-        return "do this"
+        return "run this"
     return plain(words[0].upper()) + (LOCKS if LOCKS in sql else "")
 
 

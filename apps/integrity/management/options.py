@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the values that argparse converts for them."""
+"""Options that several verbs share, and converters of their values for argparse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: The largest id that the log's column can hold.
 LARGEST_ID = 2**63 - 1
 
-#: Django's own options. They may follow the verb as well, where they set nothing unless given.
+#: Django's own options, which may follow the verb as well. Without a default there, they do not
+#: replace an option before the verb.
 DJANGO_OPTIONS: dict[str, dict[str, Any]] = {
     "-v --verbosity": {"type": int, "choices": range(4)},
     "--settings": {},
@@ -90,32 +91,32 @@ def add_override_brake(parser: CommandParser) -> None:
 
 
 def seconds(text: str) -> float:
-    """Return a time for argparse. Raises `ArgumentTypeError`."""
+    """Return a number of seconds for argparse. Raises `ArgumentTypeError`."""
     with contextlib.suppress(ValueError):
         if 0 <= (number := float(text)) < math.inf:
             return number
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
 
 
 def deletion_id(text: str) -> int:
     """Return the id of a deletion for argparse. Raises `ArgumentTypeError`."""
     if text.isascii() and text.isdigit() and 0 < (number := int(text)) <= LARGEST_ID:
         return number
-    raise argparse.ArgumentTypeError(f"{text!r} is no id of a deletion: a number above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not the id of a deletion: a number above 0")
 
 
 def named_or_all(ids: Sequence[int], *, everything: bool) -> Sequence[int] | None:
-    """Return the ids, or None for all. Raises a usage error for both, and for neither."""
+    """Return the ids, or None for all. Raises a usage error for both, or for neither."""
     if bool(ids) == everything:
-        raise usage_error("name the deletions, or --all")
+        raise usage_error("give the ids of deletions, or --all")
     return None if everything else ids
 
 
 def override_reason(text: str | None) -> str:
     """Return the reason to override the brake; "" where it is not overridden.
 
-    Raises a usage error for a reason without words.
+    Raises a usage error for an empty reason.
     """
     if text is not None and not text.strip():
-        raise usage_error("--override-brake takes the reason, in words")
+        raise usage_error("--override-brake needs a reason in words")
     return (text or "").strip()

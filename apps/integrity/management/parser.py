@@ -1,7 +1,7 @@
 """A parser that refuses arguments which are not text, before any verb sees them.
 
-Scripts pass on names and keys that other people chose. Bytes that are not UTF-8 arrive as lone
-surrogates, which no database can be asked for. Every other argument is checked by the verb.
+Scripts pass on names and keys from outside. Bytes that are not UTF-8 arrive as lone surrogates,
+which no database accepts. Each verb checks all else.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..exceptions.redaction import plain
 from .exit_codes import ExitCode
 from .terminal import LINE_CHARS
 
-#: Longer than any key that a server can index, and than any reason that is kept in full.
+#: More than any key that a server can index, and than any reason that is stored in full.
 ARGUMENT_CHARS = 10_000
-#: How much of a refused argument is shown.
+#: How many characters of a refused argument are shown.
 SHOWN_CHARS = 100
 
 
 def fault_of(argument: str) -> str:
-    """Return why no verb can take the argument; "" where one may."""
+    """Return why no verb accepts the argument; "" where it is text."""
     if len(argument) > ARGUMENT_CHARS:
         return (
             f"an argument of {len(argument):,} characters: the limit is {ARGUMENT_CHARS:,};"
@@ -29,8 +29,8 @@ def fault_of(argument: str) -> str:
         )
     if "\0" in argument or not _is_utf8(argument):
         return (
-            f"{plain(argument, SHOWN_CHARS)} is no text in UTF-8 without NUL: give names and keys"
-            " as the database holds them"
+            f"{plain(argument, SHOWN_CHARS)} is not UTF-8 text without NUL: give names and keys"
+            " as the database stores them"
         )
     return ""
 

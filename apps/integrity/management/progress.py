@@ -38,12 +38,12 @@ class ProgressLines(logging.Handler):
         self.logged_at: dict[str, float] = {}
 
     def __call__(self, line: str) -> None:
-        """Write a progress line, unless the log has just said the same."""
+        """Write a progress line, unless the same line was just logged."""
         if not self._was_logged(line):
             self.write(printable(line))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line of the log, unless it has just been logged."""
+        """Write a log line, unless the same line was just logged."""
         text = self.format(record)
         if not self._was_logged(text):
             self.logged_at[text] = time.monotonic()
@@ -57,7 +57,7 @@ class ProgressLines(logging.Handler):
 
 @contextlib.contextmanager
 def progress_lines(write: WriteLine) -> Iterator[ProgressLines]:
-    """Handle the log for the length of a block, where the project does not."""
+    """Handle the log within the block, where the project has no handler for it."""
     progress, has_handler = ProgressLines(write), LOGGER.hasHandlers()
     if not has_handler:
         LOGGER.addHandler(progress)

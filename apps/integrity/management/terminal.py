@@ -1,7 +1,7 @@
-"""Where a verb writes for people: results on stdout, progress on stderr.
+"""Where a verb writes text for people: results to stdout, progress to stderr.
 
-Names, keys and reasons come from other people and may hold control codes of a terminal. So every
-line and every cell is made printable first.
+Names, keys and reasons come from outside and may hold control codes of a terminal. So every line
+and every cell is made printable first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     WriteLine = Callable[[str], object]
 
-#: The longest line: it may hold the reasons of several databases.
+#: The maximum length of a line, which may hold the reasons of several databases.
 LINE_CHARS = 4_000
 #: Clears a terminal and moves the cursor to its first line.
 CLEAR = "\033[2J\033[H"
@@ -38,17 +38,17 @@ class Terminal:
         self.stdout, self.style, self.progress = stdout, style, progress
 
     def line(self, line: str, paint: Callable[[str], str] = str) -> None:
-        """Write one line, made printable, in the colour of `paint`."""
+        """Make a line printable, and write it in the colour of `paint`."""
         self.stdout.write(paint(printable(line)))
 
     def text(self, text: str) -> None:
-        """Write text of our own as it is: SQL or a chart, of several lines."""
+        """Write text of this app unchanged: SQL or a chart, of several lines."""
         self.stdout.write(text)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str
     ) -> None:
-        """Write those columns of the rows; the line `empty` where there are none."""
+        """Write those columns of the rows; write the line `empty` where there are no rows."""
         for line in table.lines(columns, rows, self.style, empty=empty):
             self.stdout.write(line)
 

@@ -1,4 +1,4 @@
-"""What a verb is: three functions of a module in `verbs/`.
+"""The interface of a verb: three functions of a module in `verbs/`.
 
 `run` does the work, or reads the figures, and returns the document that `--json` prints. `render`
 prints the same document for people. Both take a terminal and, by keyword, the verb's options.
@@ -41,7 +41,7 @@ class Verb(Protocol):
 
     @property
     def HELP(self) -> str:  # noqa: N802 (a constant of a module)
-        """What it does, in a sentence or two."""
+        """What the verb does, in a sentence or two."""
 
     @property
     def add_arguments(self) -> Callable[[CommandParser], None]:
@@ -49,7 +49,7 @@ class Verb(Protocol):
 
     @property
     def run(self) -> Callable[..., Result]:
-        """Do the work. Write nothing but progress to the terminal."""
+        """Do the work. Write only progress to the terminal."""
 
     @property
     def render(self) -> Callable[..., None]:

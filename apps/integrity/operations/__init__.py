@@ -1,4 +1,4 @@
-"""Operations for a project's migrations: the deletion log follows what they rename."""
+"""Migration operations for projects: they rename models, relations and fields in the log."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whether the app's tables may be dropped: nothing is recorded any more, and no work is open.
+"""Refuse to drop the app's tables while deletions are recorded in them, or work is open.
 
-Takes a database that `migrate integrity zero` is about to empty; raises `LogNeeded` with what is
-left to do. The tables are locked first, in the migration's own transaction: what is recorded
-meanwhile is counted, and nothing is recorded after it.
+`migrate integrity zero` calls this before it drops the tables of a database. The log's tables are
+locked first, in the transaction of the migration: so the counts include every deletion recorded so
+far, and no deletion is recorded afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOT_DISPATCHED, NOT_DONE = "deletions not dispatched", "cascades not done"
 BLOCKED, NOT_VERIFIED = "cascades blocked", "cascades not verified"
-#: A cascade's state → what it is counted as.
+#: A cascade's state → the words that it is counted under.
 WORDS = {
     **dict.fromkeys(Cascade.CLAIMABLE, NOT_DONE),
     Cascade.State.BLOCKED: BLOCKED,
@@ -36,7 +36,7 @@ WORDS = {
 
 
 def require_done(using: str) -> None:
-    """Raise `LogNeeded` where tables of the app in that database are still needed."""
+    """Raise `LogNeeded` with what is left to do where that database's tables are still needed."""
     if conf.current().drop_log:
         return
     log_tables = [Deletion._meta.db_table, Cascade._meta.db_table]
@@ -47,43 +47,43 @@ def require_done(using: str) -> None:
 
 
 def _recorded(using: str) -> Iterator[str]:
-    """What goes on recording deletions, or needs this database for them."""
+    """Yield which deletions are still recorded, in this database or for it."""
     parents = {
-        each.parent._meta.label
-        for each in relations.catalogue().relations
-        if using in {*each.parent_databases, *each.child_databases}
+        relation.parent._meta.label
+        for relation in relations.catalogue().relations
+        if using in {*relation.parent_databases, *relation.child_databases}
     }
-    if on := sorted(each for each in parents if not conf.current().is_off(each)):
+    if recorded := sorted(label for label in parents if not conf.current().is_off(label)):
         yield (
-            f"deletions of {', '.join(on)} are recorded, and would fail without the log: set"
+            f"deletions of {', '.join(recorded)} are recorded, and would fail without the log: set"
             ' INTEGRITY = {"capture": "off"} in every process and run `manage.py migrate`'
         )
 
 
 def _left(using: str) -> Iterator[str]:
-    """The work that is open in this log, and into this database in the others."""
-    found: Counter[str] = Counter()
-    # This one is asked even where today's catalogue has no relations, and so knows no log.
-    for each in dict.fromkeys((*relations.log_databases(), using)):
+    """Yield the open work of this log, and the work into this database in the other logs."""
+    counts: Counter[str] = Counter()
+    # Includes this database even where the catalogue has no relations, and so knows no log.
+    for alias in dict.fromkeys((*relations.log_databases(), using)):
         try:
-            if renames.has_log(each):
-                found += _open(each, database=None if each == using else using)
+            if renames.has_log(alias):
+                counts += _open(alias, database=None if alias == using else using)
         except Error as error:
-            yield f"the log in {each} cannot be asked: {reason_of_error(error)}"
-    if found:
-        told = ", ".join(f"{number:,} {word}" for word, number in found.items())
-        retry = " (after `manage.py integrity retry --all`)" if found[BLOCKED] else ""
-        yield f"{told}: run `manage.py integrity drain --verify` until it ends with 0{retry}"
+            yield f"the log in {alias} cannot be read: {reason_of_error(error)}"
+    if counts:
+        work = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        retry = " (after `manage.py integrity retry --all`)" if counts[BLOCKED] else ""
+        yield f"{work}: run `manage.py integrity drain --verify` until it ends with 0{retry}"
 
 
 def _open(log_database: str, *, database: str | None) -> Counter[str]:
-    """Count what one log has to do: all of it, or what goes into one child database."""
+    """Count the open work of one log: all of it, or the work into one child database."""
     cascades: QuerySet[Cascade] = Cascade.objects.using(log_database)
     recorded = Deletion.objects.using(log_database).filter(state=Deletion.State.RECORDED)
     if database is not None:
         cascades = cascades.filter(database=database)
         recorded = recorded.filter(deletions.leading(database))
-    found = Counter({NOT_DISPATCHED: recorded.count()})
+    counts = Counter({NOT_DISPATCHED: recorded.count()})
     for state, word in WORDS.items():
-        found[word] += cascades.filter(state=state).count()
-    return +found
+        counts[word] += cascades.filter(state=state).count()
+    return +counts

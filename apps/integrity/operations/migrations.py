@@ -1,4 +1,4 @@
-"""For migrations of a project: what the deletion log calls a model, a relation or a field follows.
+"""Migration operations that rename a model, a relation or a field in the deletion log.
 
 operations = [
     migrations.RenameModel("Customer", "Client"),
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 
 class DropOnlyWhenDone(Operation):
-    """Undone first of all, it refuses to undo the rest while the log is needed: see leaving.py."""
+    """Refuses to migrate back while the log is needed: see leaving.py.
+
+    It is the last operation, so it is the first one to be undone.
+    """
 
     reduces_to_sql = False
     reversible = True
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Nothing: it makes no model."""
+        """Do nothing: the state has no change."""
 
     def database_forwards(
         self,
@@ -36,7 +39,7 @@ class DropOnlyWhenDone(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Nothing: only the way back needs a look."""
+        """Do nothing: only migrating back is checked."""
 
     def database_backwards(
         self,
@@ -45,20 +48,21 @@ class DropOnlyWhenDone(Operation):
         from_state: ProjectState,  # noqa: ARG002 (Django's signature)
         to_state: ProjectState,  # noqa: ARG002 (Django's signature)
     ) -> None:
-        """Raises `LogNeeded`."""
+        """Raise `LogNeeded` where recorded deletions or open work need the log."""
         leaving.require_done(schema_editor.connection.alias)
 
     def describe(self) -> str:
-        """As `migrate --plan` lists it."""
+        """Return the line that `migrate --plan` shows."""
         return "Drop the deletion log only when nothing is recorded and no work is open"
 
 
 class RenameTracked(Operation):
-    """Open work in the log of the migrated database gets the new name, in the same transaction.
+    """Gives open work in the log of the migrated database a new name, in the same transaction.
 
-    Takes labels of models ("shop.Customer") or relations ("blog.Post.author"). Put it beside
-    `RenameModel` or `RenameField`. Does nothing in a database without a log. What is over keeps the
-    old name: `manage.py integrity rename` renames that, too.
+    `old` and `new` are labels of models ("shop.Customer") or of relations ("blog.Post.author"). Put
+    the operation next to `RenameModel` or `RenameField`. It does nothing in a database without a
+    log. Finished work keeps the old name; `manage.py integrity rename` renames that as well.
+    Raises `ValueError` for labels of two kinds.
     """
 
     reduces_to_sql = False
@@ -73,7 +77,7 @@ class RenameTracked(Operation):
             )
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Nothing: models are renamed by Django's own operations."""
+        """Do nothing: Django's own operations rename models and fields."""
 
     def database_forwards(
         self,
@@ -92,16 +96,16 @@ class RenameTracked(Operation):
         from_state: ProjectState,  # noqa: ARG002 (Django's signature)
         to_state: ProjectState,  # noqa: ARG002 (Django's signature)
     ) -> None:
-        """The other way round."""
+        """Rename back in the log of this database, if it has one."""
         self._rename(app_label, schema_editor, self.new, self.old)
 
     def describe(self) -> str:
-        """What `migrate --plan` shows."""
+        """Return the line that `migrate --plan` shows."""
         return f"Rename {self.old} to {self.new} in the deletion log"
 
     @property
     def migration_name_fragment(self) -> str:
-        """What `makemigrations` calls a migration after it."""
+        """Return the part of a migration's name that `makemigrations` uses."""
         return f"rename_tracked_{self.new.replace('.', '_').lower()}"
 
     def _rename(
@@ -115,9 +119,10 @@ class RenameTracked(Operation):
 
 
 class RenameTrackedField(RenameTracked):
-    """The same for a parent's field that a `to_field` names: values in the log get the new name.
+    """Renames a parent's field that a `to_field` names: values in the log get the new name.
 
-    Takes labels of fields ("shop.Customer.handle"). Put it beside `RenameField` of the parent.
+    `old` and `new` are labels of fields ("shop.Customer.handle"). Put the operation next to the
+    parent's `RenameField`. Raises `ValueError` for fields of two models.
     """
 
     def __init__(self, old: str, new: str) -> None:

@@ -1,7 +1,7 @@
-"""What was open under an old name goes on under today's: for the command, and for migrations.
+"""Move open work from an old name to a new one, for the command and for migrations.
 
-Takes the old name and the new one; gives the number of rows that changed, by table. Each table is
-changed by its writer. Audited; running it again finds what is left, and nothing else.
+The functions return the number of changed rows by table. Each table is changed by its own writer.
+Changes are recorded in the audit log. Running a rename again changes only what is left.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Changed = dict[str, int]
 
 
 def require(change: Renaming, *, force: bool = False) -> None:
-    """Refuse a new name that the catalogue does not know, and an old one that it knows.
+    """Raise `InvalidName` for a new name that is not in the catalogue, or an old name that is.
 
-    Raises `InvalidName`. With `force`, the old name may be in use.
+    With `force`, the old name may be in the catalogue.
     """
     known = _known()[change.kind]
     _require_one_parent(change)
@@ -42,11 +42,11 @@ def require(change: Renaming, *, force: bool = False) -> None:
         listed = ", ".join(known) or "none"
         raise InvalidName(f"{change.new!r} is no {change.kind} of the catalogue; known: {listed}")
     if change.old == change.new:
-        raise InvalidName(f"{change.old!r} is the old name and the new one")
+        raise InvalidName(f"{change.old!r} is both the old name and the new one")
     if change.old in known and not force:
         raise InvalidName(
-            f"{change.old!r} is a {change.kind} of today: its work is done under this name."
-            " Where all of it shall get the new name, add --force"
+            f"the {change.kind} {change.old!r} is still in the catalogue: its work needs no new"
+            " name. To move all of it nevertheless, add --force"
         )
 
 
@@ -54,13 +54,13 @@ def _require_one_parent(change: Renaming) -> None:
     (old, _), (new, _) = field_of(change.old), field_of(change.new)
     if change.kind is Kind.FIELD and old != new:
         raise InvalidName(
-            f"{change.old!r} and {change.new!r} are fields of two models; where the model has"
-            " another name, too, rename that first"
+            f"{change.old!r} and {change.new!r} are fields of two models; if the model was"
+            " renamed as well, rename the model first"
         )
 
 
 def rename(change: Renaming, *, actor: str, apply: bool) -> Changed:
-    """Rename in every log that answers, and in the children's memory of their parents."""
+    """Rename in every log that answers, and in the identities that child databases store."""
     total: Changed = {}
     for using in circuit_breaker.answering_logs():
         _add(total, rename_in(change, using=using, actor=actor, apply=apply))
@@ -72,7 +72,7 @@ def _identities(change: Renaming, *, actor: str, apply: bool) -> int:
     number = identity.rename(change, apply=False)
     if not (apply and number):
         return number
-    reason = f"{number:,} databases that know their parents' by it"
+    reason = f"{number:,} stored identities of parents' databases"
     actions.audit("rename", str(change), actor=actor, reason=reason, using=change.new)
     return identity.rename(change, apply=True)
 
@@ -80,7 +80,7 @@ def _identities(change: Renaming, *, actor: str, apply: bool) -> int:
 def rename_in(
     change: Renaming, *, using: str, actor: str, apply: bool, history: bool = True
 ) -> Changed:
-    """Rename in one log; what is over only with `history`."""
+    """Rename in one log; with `history`, rename finished work as well."""
     writers: dict[str, Callable[..., int]] = {
         "log": renames.rename,
         "fields": rename_field,
@@ -89,12 +89,14 @@ def rename_in(
         "databases": actions.rename,
         "alarms": alarms.rename,
     }
-    found = {name: act(change, using=using, apply=False) for name, act in writers.items()}
-    if not apply or not any(found.values()):
-        return found
-    rows = f"{sum(found.values()):,} rows"
+    rows_by_table = {
+        table: write(change, using=using, apply=False) for table, write in writers.items()
+    }
+    if not apply or not any(rows_by_table.values()):
+        return rows_by_table
+    rows = f"{sum(rows_by_table.values()):,} rows"
     actions.audit("rename", str(change), actor=actor, reason=rows, using=using)
-    return {name: act(change, using=using, apply=True) for name, act in writers.items()}
+    return {table: write(change, using=using, apply=True) for table, write in writers.items()}
 
 
 def _rename_history(change: Renaming, *, using: str, apply: bool) -> int:
@@ -103,10 +105,11 @@ def _rename_history(change: Renaming, *, using: str, apply: bool) -> int:
 
 
 def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Changed:
-    """Give up what is open under a name that nobody knows. Raises `InvalidName` for one of today.
+    """Give up the open work under a name that is not in the catalogue.
 
-    Rows that refer to those parents stay: the scan of a relation that is there finds them. A field
-    has to be one of today: what is given up waits for its value, and the log does not say which.
+    Rows that refer to those parents stay. The scan of a relation that exists finds them. A field
+    has to be in the catalogue: the log does not say which cascades wait for its values. Raises
+    `InvalidName` for any other name of the catalogue.
     """
     known = _known()[kind]
     if kind is Kind.FIELD:
@@ -114,7 +117,9 @@ def close(kind: Kind, name: str, *, reason: str, actor: str, apply: bool) -> Cha
             listed = ", ".join(known) or "none"
             raise InvalidName(f"{name!r} is no field of the catalogue; known: {listed}")
     elif name in known:
-        raise InvalidName(f"{name!r} is a {kind} of today: its work is done, and not given up")
+        raise InvalidName(
+            f"the {kind} {name!r} is still in the catalogue: its work cannot be given up"
+        )
     total: Changed = {}
     for using in circuit_breaker.answering_logs():
         _add(total, _close(kind, name, using, reason=reason, actor=actor, apply=apply))
@@ -138,9 +143,9 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
             "databases": actions.forget(name, using=using, apply=apply),
         }
 
-    found = give_up(apply=False)
-    if not apply or not any(found.values()):
-        return found
+    rows_by_table = give_up(apply=False)
+    if not apply or not any(rows_by_table.values()):
+        return rows_by_table
     actions.audit("close", f"{kind} {name}", actor=actor, reason=reason, using=using)
     return give_up(apply=True)
 
@@ -149,8 +154,8 @@ def _close_field(name: str, why: str, using: str, *, apply: bool) -> int:
     along = report.along(*field_of(name))
     return close_field(
         name,
-        [each.label for each in along],
-        list(dict.fromkeys(alias for each in along for alias in each.child_databases)),
+        [relation.label for relation in along],
+        list(dict.fromkeys(alias for relation in along for alias in relation.child_databases)),
         why,
         using=using,
         apply=apply,
@@ -158,33 +163,34 @@ def _close_field(name: str, why: str, using: str, *, apply: bool) -> int:
 
 
 def after_migrate(using: str, plan: Sequence[object] = (), **_: object) -> None:
-    """`post_migrate`: say what is open under names that this release does not know any more.
+    """Log the open work under names that the catalogue no longer knows (`post_migrate`).
 
-    A migration that renamed a model or a field without `RenameTracked` is noticed here first.
+    This reports a migration that renamed a model or a field without `RenameTracked`.
     """
     if not plan or using not in relations.log_databases() or not has_log(using):
         return
-    with contextlib.suppress(Error):  # of a log that is half migrated: `status` tells it later
-        for each in report.unknown([using]):
-            logger.warning("%s: %s", each["name"], each["reason"])
+    with contextlib.suppress(Error):  # of a log that is half migrated: `status` shows it later
+        for name in report.unknown([using]):
+            logger.warning("%s: %s", name["name"], name["reason"])
 
 
 def has_log(using: str) -> bool:
-    """Whether the log's tables are in that database: not before the app's own migration."""
-    there = connections[using].introspection.table_names()
-    return {Deletion._meta.db_table, Audit._meta.db_table} <= set(there)
+    """Return whether that database has the log's tables, which this app's migrations create."""
+    tables = connections[using].introspection.table_names()
+    return {Deletion._meta.db_table, Audit._meta.db_table} <= set(tables)
 
 
 def _known() -> dict[Kind, list[str]]:
-    found = relations.catalogue()
-    children = [each.child._meta.label for each in found.relations]
+    """Return the names of the catalogue by their kind."""
+    catalogue = relations.catalogue()
+    children = [relation.child._meta.label for relation in catalogue.relations]
     return {
-        Kind.ALIAS: list(dict.fromkeys([*found.child_databases, *found.log_databases])),
-        Kind.MODEL: list(dict.fromkeys([*found.parents, *children])),
-        Kind.RELATION: [each.label for each in found.relations],
+        Kind.ALIAS: list(dict.fromkeys([*catalogue.child_databases, *catalogue.log_databases])),
+        Kind.MODEL: list(dict.fromkeys([*catalogue.parents, *children])),
+        Kind.RELATION: [relation.label for relation in catalogue.relations],
         Kind.FIELD: [
             f"{parent._meta.label}.{field.name}"
-            for parent, fields in found.targets.items()
+            for parent, fields in catalogue.targets.items()
             for field in fields
         ],
     }

@@ -100,7 +100,7 @@ class _Drain:
                     break
                 time.sleep(VERIFY_SECONDS)
         if result.unproven:
-            why = f"a cascade is, {conf.current().grace_seconds:g} s after its end"
+            why = f"cascades are verified {conf.current().grace_seconds:g} s after they are done"
             if result.held:
                 why = "; ".join(f"{alias} {reason}" for alias, reason in result.held.items())
             self.progress(f"{result.unproven:,} not verified yet: {why}")

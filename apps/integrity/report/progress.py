@@ -48,7 +48,7 @@ class DatabaseRow(TypedDict):
     does it, and it is not blocked.
     `paused_kind` is one of `ChildDatabase.Pause`, or "" where it is not paused.
     `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
-    come back] in claims.py), and that no operator has acknowledged.
+    come back] in cascade/live_check.py), and that no operator has acknowledged.
     """
 
     database: str

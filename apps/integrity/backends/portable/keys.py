@@ -78,7 +78,8 @@ class PortableKeys:
 def _keys(field: ForeignKey, values: Sequence[Any], parent: str) -> dict[Any, Any]:
     """Return the parents' keys that rows hold, in their order, by what a parent's row would hold.
 
-    See Note [Canonical text] in relations/keys.py and Note [Prepared once] in relations/stored.py.
+    See Note [Canonical text] in relations/columns.py, and Note [Prepared once] in
+    relations/stored.py.
     """
     keys = values
     if writes_text(field):

@@ -197,7 +197,7 @@ def work(row: DatabaseRow) -> Iterator[Check]:
     detail = "none waits too long to be verified"
     if row["overdue"]:
         detail = (
-            f"{row['unproven']:,} not verified, done since {row['waits_seconds'] or 0:,.0f} s:"
+            f"{row['unproven']:,} done but not verified for {row['waits_seconds'] or 0:,.0f} s:"
             f" {row['unproven_reason']}"
         )
     yield Check(name=f"unproven {alias}", ok=not row["overdue"], detail=detail)

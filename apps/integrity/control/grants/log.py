@@ -37,7 +37,7 @@ INSERTED: dict[Model, frozenset[str]] = {
 }
 
 #: What the worker does with each table. It adds to the audit and may not remove from it: nobody
-#: removes traces of his own. The owner does that (retention.py).
+#: removes traces of his own. The owner does that (control/retention.py).
 WORKER: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE, DELETE),

@@ -1,4 +1,4 @@
-"""`manage.py cleanup_orphaned`: a full scan of every relation, and the repair of what it found."""
+"""`manage.py cleanup_orphaned`: scan every relation in full, and repair the orphans."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(
     override_brake: str | None,
     **_: object,
 ) -> Result:
-    """Scan, wait for the grace period, repair; the worst exit code of both wins."""
+    """Scan, wait for the grace period, and repair. The worse exit code of both wins."""
     override = override_reason(override_brake)
     chosen = _relations_of(app)
     databases = scan.child_databases_of(chosen)
@@ -51,12 +51,12 @@ def run(
     kept = {relation.label for relation in chosen if not relation.policy.cascades}
     rows = [_row(row, kept=row.relation in kept) for row in scanned]
     if apply and code is ExitCode.FINDINGS and not any(row["kept"] for row in rows):
-        code = ExitCode.CLEAN  # what was found is what was repaired
+        code = ExitCode.CLEAN  # the repair took care of all findings
     return Result({**repaired.document, "relations": rows}, max(code, repaired.code))
 
 
 def _relations_of(app: str | None) -> list[Relation]:
-    """Return the relations whose child is in that app; without one, all. Raises `UnknownName`."""
+    """Return the relations whose child is in that app, or all. Raises `UnknownName`."""
     known = relations.catalogue().relations
     labels = {relation.child._meta.app_label for relation in known}
     if app is not None and app not in labels:
@@ -65,7 +65,7 @@ def _relations_of(app: str | None) -> list[Relation]:
 
 
 def _wait(progress: WriteLine) -> None:
-    """Wait for the grace period: no suspect is confirmed sooner."""
+    """Wait for the grace period: no suspect can be confirmed sooner."""
     seconds = conf.current().grace_seconds
     progress(f"recheck in {seconds:g} s")
     time.sleep(seconds)
@@ -85,14 +85,14 @@ def _row(scanned: Scanned, *, kept: bool) -> dict[str, Any]:
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
-    """Print the rows along each relation, what was not scanned, and the total."""
+    """Print the rows along each relation, the scans that failed, and the total."""
     for effect in document["effects"]:
         terminal.line("{rows:,} {relation} in {database}".format(**effect))
     for row in document["relations"]:
         if row["reason"]:
-            terminal.line("{relation} in {database} not scanned: {reason}".format(**row))
+            terminal.line("{relation} in {database} was not scanned: {reason}".format(**row))
         if row["kept"]:
-            terminal.line("{kept:,} {relation} in {database} stay, by policy".format(**row))
+            terminal.line("{kept:,} {relation} in {database} are kept by policy".format(**row))
     if document["applied"]:
         terminal.line(f"{sum(document['rows'].values()):,} orphans repaired")
     else:
@@ -101,14 +101,14 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
 
 
 class Command(VerbCommand):
-    """Scan, wait until suspects can be rechecked, repair. A dry run without `--apply`."""
+    """Scan, wait for the grace period, and repair. A dry run without `--apply`."""
 
     help = HELP
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the options of `integrity scan` and `integrity repair` that make sense here."""
+        """Add the options of the command."""
         add_arguments(parser)
 
     def handle(self, **options: Any) -> None:
-        """Run it like a verb of `integrity`."""
+        """Run it as a verb of `integrity` is run."""
         self.run_verb(run, render, **options)

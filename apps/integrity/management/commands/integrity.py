@@ -1,7 +1,7 @@
 """`manage.py integrity VERB`: inspect and control deletions from a terminal or a script.
 
 Each verb is a module of `management/verbs/`. Results go to stdout, progress goes to stderr. Where
-several exit codes apply, the worst one is returned: see `exit_codes.py`.
+several exit codes apply, the worst one is returned: see management/exit_codes.py.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(
     _terminal: Terminal, *, ids: Sequence[int], everything: bool, reason: str, **_: object
 ) -> Result:
-    """Acknowledge the cascades; the audit records it."""
+    """Acknowledge the cascades. The audit log records it."""
     deletions = named_or_all(ids, everything=everything)
     changed = sum(
         actions.acknowledge(deletions, actor=actor(), reason=reason, using=using)

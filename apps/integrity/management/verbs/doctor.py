@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..terminal import Terminal
 
-HELP = "Check the installation, and say how to fix what is wrong."
+HELP = "Check the installation, and show how to fix what is wrong."
 #: Kinds of checks whose failure is worse than a finding.
 CODES = {
     "database": ExitCode.UNREACHABLE,
@@ -37,7 +37,7 @@ def run(_terminal: Terminal, **_: object) -> Result:
 
 
 def broker() -> doctor.Broker | None:
-    """Return what the broker says; None where Celery is not installed."""
+    """Return the state of the broker; None where Celery is not installed."""
     try:
         from ...queues import celery
     except ModuleNotFoundError as error:
@@ -48,7 +48,7 @@ def broker() -> doctor.Broker | None:
 
 
 def exit_code(checks: Iterable[doctor.Check]) -> ExitCode:
-    """Return the exit code of what is wrong. Pure."""
+    """Return the exit code of the worst failed check. Pure."""
     codes = (CODES.get(check.kind, ExitCode.FINDINGS) for check in checks if not check.ok)
     return max(codes, default=ExitCode.CLEAN)
 

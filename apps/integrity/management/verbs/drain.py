@@ -1,4 +1,4 @@
-"""`integrity drain`: do the work of the workers in this process."""
+"""`integrity drain`: do the work of workers in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--timeout", type=seconds, metavar="S", help="stop after this number of seconds"
     )
     parser.add_argument(
-        "--verify", action="store_true", help="wait until verification has found no row left"
+        "--verify", action="store_true", help="wait until verification finds no rows left"
     )
     parser.add_argument(
         "--forever", action="store_true", help="work until SIGTERM, with verification and scans"
@@ -69,7 +69,7 @@ def drain(
     verify: bool = False,
     deadline: float = float("inf"),
 ) -> DrainResult:
-    """Drain the databases; raise the first error once all had their turn."""
+    """Drain the databases; afterwards, raise the first error of any of them."""
     result = in_process.drain(
         databases, verify=verify, progress=terminal.progress, deadline=deadline
     )
@@ -91,7 +91,7 @@ def document(result: DrainResult, *, verify: bool) -> dict[str, Any]:
 
 
 def exit_code(result: DrainResult, left: Sequence[DatabaseRow]) -> ExitCode:
-    """Return the exit code, with that backlog left. Pure."""
+    """Return the exit code of the result and the backlog that is left. Pure."""
     codes = [ExitCode.CLEAN]
     if any(row["blocked"] for row in left):
         codes.append(ExitCode.FINDINGS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..terminal import Terminal
 
-HELP = "Bring the triggers that record deletions into line with the settings."
+HELP = "Install, replace and remove the triggers that record deletions, as the settings say."
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(terminal: Terminal, *, database: str | None, dry_run: bool, **_: object) -> Result:
-    """Install and remove triggers; a table that stays locked is left as it was."""
+    """Install and remove triggers. A table that stays locked is not changed."""
     known = triggers.databases()
     if database is not None and database not in known:
         raise UnknownName("PostgreSQL database with a deletion log", database, known)
@@ -46,7 +46,7 @@ def run(terminal: Terminal, *, database: str | None, dry_run: bool, **_: object)
 def render(document: Mapping[str, Any], terminal: Terminal, *, dry_run: bool, **_: object) -> None:
     """Print the SQL of a dry run; report on stderr how many triggers change."""
     if not document["databases"]:
-        terminal.progress("no deletion log is in a PostgreSQL database: nothing to install")
+        terminal.progress("nothing to install: no PostgreSQL database holds a deletion log")
     for change in document["databases"]:
         if dry_run:
             terminal.text("\n".join(f"{statement};" for statement in change["sql"]))

@@ -25,7 +25,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(_terminal: Terminal, *, database: str, reason: str, **_: object) -> Result:
-    """Pause the database in every log; the audit records it."""
+    """Pause the database in every log. The audit log records it."""
     catalogue = relations.catalogue()
     alias = catalogue.database(database)
     changed = sum(
@@ -36,5 +36,5 @@ def run(_terminal: Terminal, *, database: str, reason: str, **_: object) -> Resu
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, database: str, **_: object) -> None:
-    """Print whether the database was at work before."""
-    terminal.line(f"{database}: {'paused' if document['changed'] else 'was paused before'}")
+    """Print whether the database was paused now or before."""
+    terminal.line(f"{database}: {'paused' if document['changed'] else 'was already paused'}")

@@ -26,13 +26,11 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
-    """Count the rows that refer to the parent; one that does not exist is a finding."""
+    """Count the rows that refer to the parent. A parent that does not exist is a finding."""
     effects, exists = report.preview(model, key), report.exists(model, key)
     total = sum(effect["rows"] for effect in effects)
     if not exists:
-        rest = (
-            f"; {total:,} rows refer to it all the same" if total else ", and no row refers to it"
-        )
+        rest = f", but {total:,} rows refer to it" if total else ", and no row refers to it"
         label = relations.catalogue().parent(model)._meta.label
         terminal.progress(f"there is no {label} {key}{rest}")
     document = {"effects": effects, "total": total, "exists": exists}

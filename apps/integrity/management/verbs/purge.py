@@ -1,4 +1,4 @@
-"""`integrity purge`: remove what is past its retention."""
+"""`integrity purge`: remove log rows that are past their retention."""
 
 from __future__ import annotations
 

@@ -30,12 +30,12 @@ def add_arguments(parser: CommandParser) -> None:
         dest="form",
         choices=("table", "mermaid"),
         default="table",
-        help="mermaid prints a flowchart that code hosts draw in Markdown",
+        help="mermaid prints a flowchart that code hosts render in Markdown",
     )
 
 
 def run(_terminal: Terminal, *, form: str, json: bool, **_: object) -> Result:
-    """Return the relations; a chart does not ask the logs when each was scanned."""
+    """Return the relations; for a table, with the time of their last full scan."""
     if json and form != "table":
         raise usage_error("--json or --format, not both")
     rows = report.catalogue()
@@ -45,7 +45,7 @@ def run(_terminal: Terminal, *, form: str, json: bool, **_: object) -> Result:
 
 
 def _add_scans(rows: Sequence[RelationRow]) -> None:
-    """Note in each row when its last full scan ended, where every log answers."""
+    """Add the end of the last full scan to each row, if every log answers."""
     with contextlib.suppress(DatabaseUnreachable):
         scans = {(scan["relation"], scan["database"]): scan for scan in report.scans()}
         for row in rows:

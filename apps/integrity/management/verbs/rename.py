@@ -26,8 +26,8 @@ KINDS = {
     Kind.ALIAS: "OLD and NEW are aliases, as in blog_db",
     Kind.MODEL: "OLD and NEW are models, as in auth.User",
     Kind.RELATION: "OLD and NEW are relations, as in blog.Post.author",
-    Kind.FIELD: "OLD and NEW are fields of a parent, as in auth.User.username, that a `to_field`"
-    " names and whose values the log holds",
+    Kind.FIELD: "OLD and NEW are fields of a parent, as in auth.User.username: the target of a"
+    " `to_field`, whose values the log holds",
 }
 
 
@@ -36,9 +36,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("old", metavar="OLD", help="the name in the log, as `status` shows it")
     parser.add_argument("new", metavar="NEW", nargs="?", help="the new name")
     for kind, text in KINDS.items():
-        guessed = "" if kind is Kind.FIELD else "; without an option, their form decides"
+        default = "" if kind is Kind.FIELD else "; the default for names of this form"
         parser.add_argument(
-            f"--{kind}", dest="kind", action="store_const", const=str(kind), help=text + guessed
+            f"--{kind}", dest="kind", action="store_const", const=str(kind), help=text + default
         )
     add_apply(parser)
     parser.add_argument("--force", action="store_true", help="rename although OLD is still in use")
@@ -60,10 +60,10 @@ def run(
     close: str | None,
     **_: object,
 ) -> Result:
-    """Rename, or close, the open work in every log that answers; the audit records it."""
+    """Rename or close the open work in every log that answers. The audit log records it."""
     reason = (close or "").strip()
     if (new is None) == (not reason):
-        raise usage_error("give the new name, or --close and the reason in words")
+        raise usage_error("give the new name, or --close with a reason in words")
     kind_of_name = Kind(kind) if kind else Kind.of(old)
     if new is None:
         tables = renames.close(kind_of_name, old, reason=reason, actor=actor(), apply=apply)

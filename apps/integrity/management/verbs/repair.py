@@ -1,4 +1,4 @@
-"""`integrity repair`: confirm what scans found, and cascade it."""
+"""`integrity repair`: confirm the suspects of scans, and cascade them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...scan.repair import Repaired
     from ..terminal import Terminal, WriteLine
 
-HELP = "Confirm what scans found, and cascade it. A dry run without --apply."
+HELP = "Confirm the suspects of scans, and cascade them. A dry run without --apply."
 COLUMNS = ("relation", "database", "policy", "rows")
 
 
@@ -52,7 +52,10 @@ def run(
 def repair_relations(
     chosen: Iterable[Relation], terminal: Terminal, *, apply: bool, override: str
 ) -> Result:
-    """Repair those of the relations whose policy cascades; `override` is a reason, or ""."""
+    """Repair the relations whose policy cascades.
+
+    `override` is the reason to override the brake, or "".
+    """
     cascading = [relation for relation in chosen if relation.policy.cascades]
     effects, uncounted = report.repairs(cascading)
     if apply:
@@ -73,7 +76,7 @@ def repair_relations(
 def _apply(
     chosen: Sequence[Relation], override: str, terminal: Terminal
 ) -> tuple[list[Repaired], DrainResult, ExitCode]:
-    """Confirm suspects, and cascade in this process what was confirmed."""
+    """Confirm suspects, and cascade the confirmed ones in this process."""
     repaired, drained = repair.repair(chosen, override=override, actor=actor()), DrainResult()
     databases = sorted(scan.child_databases_of(chosen))
     if any(row.confirmed for row in repaired):
@@ -82,11 +85,11 @@ def _apply(
 
 
 def _waiting(progress: WriteLine, *, apply: bool) -> ExitCode:
-    """Return the exit code of suspects that wait; say when a repair can confirm them."""
+    """Return the exit code for suspects that wait. Report when a repair can confirm them."""
     if not apply:
         return ExitCode.FINDINGS
     grace = conf.current().grace_seconds
-    progress(f"what waits can be confirmed {grace:g} s after its scan: run the repair again then")
+    progress(f"suspects can be confirmed {grace:g} s after their scan: run the repair again then")
     return ExitCode.INCOMPLETE
 
 
@@ -103,12 +106,12 @@ def _figures(repaired: Sequence[Repaired]) -> dict[str, Any]:
 def _report(
     repaired: Sequence[Repaired], uncounted: Mapping[str, Uncounted], progress: WriteLine
 ) -> None:
-    """Report why a relation was not repaired, and whose rows cannot be counted."""
+    """Report relations that were not repaired, and those whose rows cannot be counted."""
     for row in repaired:
         if row.brake:
             progress(f"{row.relation}: repair refused by the brake: {row.brake}")
             progress(
-                'look at both databases and, if it is right, --override-brake "why this is right"'
+                'examine both databases; if the repair is right, --override-brake "the reason"'
             )
         elif row.reason:
             progress(f"{row.relation}: not repaired: {row.reason}")
@@ -117,7 +120,7 @@ def _report(
     reported = {row.relation for row in repaired if row.reason}
     for relation, why in uncounted.items():
         if relation not in reported:
-            progress(f"{relation}: its rows cannot be counted, {why.reason}")
+            progress(f"{relation}: its rows cannot be counted: {why.reason}")
 
 
 def exit_code(repaired: Sequence[Repaired]) -> ExitCode:
@@ -141,7 +144,7 @@ def _uncounted_code(uncounted: Mapping[str, Uncounted]) -> ExitCode:
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, apply: bool, **_: object) -> None:
-    """Print the rows along each relation, and what became of the suspects."""
+    """Print the rows along each relation, and the counts of suspects."""
     terminal.table(COLUMNS, document["effects"], empty="No suspects.")
     line = "{confirmed:,} confirmed, {cancelled:,} alive, {waiting:,} waiting"
     terminal.line(line.format(**document) + ("" if apply else " (dry run: --apply repairs)"))

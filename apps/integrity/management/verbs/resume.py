@@ -1,4 +1,4 @@
-"""`integrity resume --database D`: let work on a child database go on."""
+"""`integrity resume --database D`: resume work on a child database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--accept-identity",
         action="store_true",
-        help="where the database belongs to other parents' databases: accept the present ones from"
+        help="if the database belonged to other parents' databases, accept the present ones from"
         " now on; recorded in the audit log",
     )
 
@@ -33,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(
     _terminal: Terminal, *, database: str, reason: str, accept_identity: bool, **_: object
 ) -> Result:
-    """Resume the database in every log; the audit records it."""
+    """Resume the database in every log. The audit log records it."""
     catalogue = relations.catalogue()
     alias = catalogue.database(database)
     changed = sum(

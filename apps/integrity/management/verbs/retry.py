@@ -1,4 +1,4 @@
-"""`integrity retry`: put blocked cascades back to work."""
+"""`integrity retry`: try blocked cascades again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(_terminal: Terminal, *, ids: Sequence[int], everything: bool, **_: object) -> Result:
-    """Put the cascades back to work; the audit records it."""
+    """Make the cascades due again. The audit log records it."""
     deletions = named_or_all(ids, everything=everything)
     changed = sum(
         actions.retry(deletions, actor=actor(), using=using, kept=True)

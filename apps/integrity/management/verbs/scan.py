@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..terminal import Terminal, WriteLine
 
 HELP = "Find rows whose parent is gone. It never writes to a scanned table."
-#: Between two progress lines.
+#: The time between two progress lines.
 PROGRESS_SECONDS = 1.0
 
 
@@ -76,9 +76,9 @@ def scan_relations(
     full: bool,
     deadline: float = float("inf"),
 ) -> tuple[list[Scanned], ExitCode]:
-    """Scan those relations in those databases until `deadline`, of the monotonic clock.
+    """Scan those relations in those databases.
 
-    Return what was seen of each, and the exit code.
+    `deadline` is a time of the monotonic clock. Return the result of each scan, and the exit code.
     """
     mode = scan.Mode(full=full, tell=ScanProgress(progress))
     labels = [relation.label for relation in chosen]
@@ -128,7 +128,7 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
 
 
 class ScanProgress:
-    """Writes how far a scan is, once a second."""
+    """Writes the progress of a scan, once a second."""
 
     def __init__(self, write: WriteLine) -> None:
         self.write = write
@@ -136,7 +136,7 @@ class ScanProgress:
         self.began_at, self.written_at = time.monotonic(), 0.0
 
     def __call__(self, scanned: Scanned) -> None:
-        """Take the latest figures of a scan."""
+        """Write the latest figures of a scan, unless the last line is too recent."""
         now = time.monotonic()
         if self.scan != (scanned.relation, scanned.database):
             self.scan = (scanned.relation, scanned.database)

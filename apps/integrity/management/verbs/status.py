@@ -52,7 +52,7 @@ def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
 
 
 def _refresh(terminal: Terminal) -> None:
-    """Print the figures anew. A log that cannot be reached may come back."""
+    """Print the current figures. An unreachable log may be back at the next call."""
     try:
         status = report.status(look=True)
     except (OperationalError, DatabaseUnreachable) as error:
@@ -102,12 +102,12 @@ def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
 
 
 def _attention(row: DatabaseRow) -> list[str]:
-    """Return what needs attention in that database, a sentence each."""
+    """Return a sentence for each thing that needs attention in that database."""
     sentences = []
     if row["unproven_reason"]:
         waited = row["waits_seconds"] or 0
         sentences.append(
-            f"{row['unproven']:,} not verified, done since {waited:,.0f} s:"
+            f"{row['unproven']:,} done but not verified for {waited:,.0f} s:"
             f" {row['unproven_reason']}"
         )
     if row["kept"]:

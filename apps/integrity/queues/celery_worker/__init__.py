@@ -1,15 +1,14 @@
-"""What makes a Celery worker go on after any message and after any fault of its broker.
+"""Make a Celery worker keep running after any message and after any fault of its broker.
 
     from crossdb_integrity.queues.celery_worker import install
 
     app = Celery("proj")
     install(app)
 
-Once, where the app is made. Messages of this app's tasks are checked (messages.py), and the
-consumer goes on after any message (consumer.py, and redis.py for that broker). Connections are
-made anew soon, and work is asked for although beat is silent (steps.py). Answers to `inspect` have
-no password in them. What the project set itself, its consumer, its AMQP class, its steps, is kept
-and works with it.
+Call it once, where the app is created. Workers then check the messages of this app's tasks
+(messages.py), survive any message (consumer.py and redis.py), reconnect soon, look for work when
+beat is silent (steps.py), and answer `inspect` without passwords. The project's own consumer, AMQP
+class and steps are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ __all__ = ("install", "is_installed")
 
 
 def install(app: Celery) -> None:
-    """Make the workers of this app survive. Twice does no more than once."""
+    """Protect the workers of this app. A second call does nothing.
+
+    Raises `TypeError` for anything but a Celery app, and for an AMQP class that cannot be extended.
+    """
     if not isinstance(app, Celery):
         raise TypeError(f"install() takes the project's Celery app, not {app!r}")
     if is_installed(app):
@@ -47,14 +49,14 @@ def is_installed(app: Celery) -> bool:
 
 
 def drop_dead_connections(sender: Task[..., Any] | None = None, **_: Any) -> None:
-    """Give a task the database connections of the one before it, if they still work.
+    """Close database connections that no longer work, before a task uses them.
 
-    Without this check, `CELERY_DB_REUSE_MAX` hands a connection that its server has closed to
-    one task after another. A task called in place runs inside the caller's transaction: there
-    the connection is the caller's.
+    Without this check, `CELERY_DB_REUSE_MAX` reuses a connection that its server has closed for
+    task after task. A connection in a transaction belongs to the caller of an eager task, and
+    stays open.
     """
     if sender is None or not is_installed(sender.app):
         return
-    for each in connections.all(initialized_only=True):
-        if not each.in_atomic_block:
-            each.close_if_unusable_or_obsolete()
+    for connection_in_use in connections.all(initialized_only=True):
+        if not connection_in_use.in_atomic_block:
+            connection_in_use.close_if_unusable_or_obsolete()

@@ -1,8 +1,8 @@
-"""A message that is compressed may not become larger than a worker can hold.
+"""Limit the size of compressed messages.
 
-kombu decompresses while it reads: one megabyte of zlib is a gigabyte of zeros. Its decoders are
-replaced in workers by ones that stop at a bound; what is beyond cannot be decoded, and is dropped.
-Brotli's has no bound to stop at.
+kombu decompresses a whole message at once, and a megabyte of zlib can hold a gigabyte of zeros. So
+workers use decoders that stop at a limit; a larger message is dropped. Brotli's decoder has no such
+limit.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from kombu import compression
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: RabbitMQ takes no message above 128 MiB.
+#: RabbitMQ accepts no larger message.
 BYTES_MAX = 128 * 1024 * 1024
 
-#: Content type → what makes a decompressor, whose `decompress` takes the bytes and a bound.
+#: Content type → function that returns a decompressor.
 DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     "application/x-gzip": zlib.decompressobj,
     "application/x-bz2": bz2.BZ2Decompressor,
@@ -29,32 +29,32 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 }
 
 
-def bound() -> None:
-    """Replace kombu's decoders, in this process."""
+def limit_size() -> None:
+    """Replace kombu's decoders in this process by ones with a limit."""
     known = compression.encoders()
     for content_type, make in _decompressors().items():
         if content_type in known:
-            encoder: Any = compression.get_encoder(content_type)[0]  # type: ignore[index]  # a pair; the stubs forget that
-            compression.register(encoder, _bounded(make, BYTES_MAX), content_type)
+            encoder: Any = compression.get_encoder(content_type)[0]  # type: ignore[index]  # a pair, which the stubs omit
+            compression.register(encoder, _limited(make, BYTES_MAX), content_type)
 
 
 def _decompressors() -> dict[str, Callable[[], Any]]:
-    """Return those that this Python has."""
+    """Return the decompressors that this Python has."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
-            found = importlib.import_module(name)
+            zstd = importlib.import_module(name)
         except ImportError:
             continue
-        return {**DECOMPRESSORS, "application/zstd": found.ZstdDecompressor}
+        return {**DECOMPRESSORS, "application/zstd": zstd.ZstdDecompressor}
     return DECOMPRESSORS
 
 
-def _bounded(make: Callable[[], Any], bytes_max: int) -> Callable[[bytes], bytes]:
+def _limited(make: Callable[[], Any], bytes_max: int) -> Callable[[bytes], bytes]:
     def decompress(body: bytes) -> bytes:
-        one = make()
-        found: bytes = one.decompress(body, bytes_max)
-        if not one.eof:
-            raise ValueError(f"a compressed message is cut off, or above {bytes_max} bytes")
-        return found
+        decompressor = make()
+        decompressed: bytes = decompressor.decompress(body, bytes_max)
+        if not decompressor.eof:
+            raise ValueError(f"a compressed message is incomplete, or above {bytes_max} bytes")
+        return decompressed
 
     return decompress

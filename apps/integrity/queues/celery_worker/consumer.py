@@ -1,10 +1,10 @@
-"""What a worker makes of a message that it cannot take: one line in the log, and on to the next.
+"""A consumer that drops messages which the worker cannot run, with one line in the log.
 
-A message is a hint here, so one that is dropped delays and loses nothing.
+The database holds the work of this app. So a dropped message delays work, and loses none.
 
-Note [Three gates]: the channel drops what is no message at all, `messages.flaw` what would fail
-where nobody catches it (in the pool, when the result comes back), and the guard around Celery's
-handler the rest. None of them quotes the message.
+Note [Three checks]: the channel drops entries that are no messages. `messages.flaw` finds messages
+that would fail where nothing catches the error (in the pool, when a result arrives). The guard
+around Celery's handler drops all others. No log line quotes a message.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ Errors: TypeAlias = tuple[type[BaseException], ...]
 
 logger = logger_of("integrity.celery_worker")
 
-#: Of a task's name that is shown.
+#: How many characters of a task's name are shown.
 NAME_MAX = 100
 
 
 def dropped(why: str) -> None:
-    """Say that a message was dropped."""
-    logger.warning("a message that cannot be taken was dropped: %s", why)
+    """Log that a message was dropped, and why."""
+    logger.warning("dropped a message that this worker cannot run: %s", why)
 
 
 def broken(errors: Errors) -> Errors:
-    """Return those that mean a broken connection.
+    """Return the errors that mean a broken connection.
 
-    kombu counts two more among those of Redis that a message can raise: a key that it lacks, and
-    a delivery tag that Redis cannot hold.
+    kombu's list for Redis has two more, which a malformed message can raise: `KeyError` for a
+    missing key, and `DataError` for a delivery tag that Redis cannot store.
     """
-    raised = {("builtins", "KeyError"), ("redis.exceptions", "DataError")}
-    return tuple(each for each in errors if (each.__module__, each.__name__) not in raised)
+    of_messages = {("builtins", "KeyError"), ("redis.exceptions", "DataError")}
+    return tuple(kind for kind in errors if (kind.__module__, kind.__name__) not in of_messages)
 
 
 class Consumer(consumer.Consumer):
-    """Celery's, which goes on after any message."""
+    """Celery's consumer, which survives any message."""
 
     connection_errors: Errors
     channel_errors: Errors
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], None]:
-        """Return Celery's handler with a guard around it. See Note [Three gates]."""
+        """Return Celery's handler with a guard around it. See Note [Three checks]."""
         handle = super().create_task_handler(*args, **options)
         passed = broken(self.connection_errors + self.channel_errors)
 
@@ -76,7 +76,7 @@ class Consumer(consumer.Consumer):
         return guarded
 
     def flaw(self, message: Message) -> str:
-        """Return why this worker cannot take a message, or "". Raises what decoding it raises."""
+        """Return why this worker cannot run a message, or "". Raises the errors of its decoder."""
         headers: dict[str, Any] = message.headers
         length = len(message.body or "")
         accepted = self.app.conf.accept_content
@@ -84,15 +84,15 @@ class Consumer(consumer.Consumer):
         alone = all(map(is_own, self.app.amqp.queues.consume_from))
         if why := messages.unread(task, message.content_type, length, accepted, alone=alone):
             return why
-        found = messages.call(headers, message.payload)
-        if why := messages.flaw(found):
+        call = messages.call(headers, message.payload)
+        if why := messages.flaw(call):
             return why
-        if messages.is_ours(found.headers["task"]):
-            _disbelieve(message)
+        if messages.is_ours(call.headers["task"]):
+            _override(message)
             return ""
-        # Each worker has those: they run others without their limits (`celery.map`), or fill its
-        # places. One for this app's queues alone is not there for them.
-        return "a task of Celery's own" if alone and _is_celery_s(found.headers["task"]) else ""
+        # Every worker has Celery's own tasks. They run other tasks without their time limits
+        # (`celery.map`), or keep the pool busy. A worker for this app's queues only needs none.
+        return "a task of Celery's own" if alone and _is_celery_s(call.headers["task"]) else ""
 
     def drop(self, message: Message, why: str) -> None:
         """Acknowledge a message without acting on it."""
@@ -101,32 +101,32 @@ class Consumer(consumer.Consumer):
             message.reject_log_error(logger, self.connection_errors)
 
     def on_unknown_message(self, body: Any, message: Message) -> None:  # noqa: ARG002 (Celery's)
-        """Drop what is no task; Celery's own way quotes the message, as do those below."""
+        """Drop a message that is no task. Celery's own handlers would quote messages in the log."""
         self.drop(message, "format")
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 (Celery's)
-        """Drop a task that this worker does not have; who waits for its result is told."""
-        found = messages.call(message.headers, message.payload).headers
-        name = str(found["task"])
+        """Drop a task that this worker does not have; store the failure as its result."""
+        headers = messages.call(message.headers, message.payload).headers
+        name = str(headers["task"])
         self.drop(message, f"no task {plain(name, NAME_MAX)!r} here")
         if not is_own(name):
-            identity, asker = found["id"], _asker(message)
-            self.app.backend.mark_as_failure(identity, NotRegistered(name), request=asker)
+            identity, request = headers["id"], _request(message)
+            self.app.backend.mark_as_failure(identity, NotRegistered(name), request=request)
             signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=identity)
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ARG002 (Celery's)
-        """Drop a task that cannot be made from what the message holds."""
+        """Drop a message that no task can be made from."""
         self.drop(message, type(exc).__name__)
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Drop a body that is not what the headers say."""
+        """Drop a message whose body does not match its headers."""
         self.drop(message, type(exc).__name__)
 
 
 def is_own(name: str) -> bool:
-    """Return whether a queue or a task has a name of this app's."""
+    """Return whether the name of a queue or a task belongs to this app."""
     return name == CONTROL or name.startswith(f"{CONTROL}.")
 
 
@@ -134,44 +134,47 @@ def _is_celery_s(task: str) -> bool:
     return task.startswith("celery.")
 
 
-def _disbelieve(message: Message) -> None:
-    """Let a message of ours be run as its task says, whatever it says itself."""
+def _override(message: Message) -> None:
+    """Replace options in a message of this app by those of its task."""
     fields: Any
     for fields in (message.headers, message.payload):
         if isinstance(fields, dict):
-            fields.update(messages.DISBELIEVED)
+            fields.update(messages.OVERRIDDEN)
 
 
-def _asker(message: Message) -> Bunch:
-    """Return who is told of a result, in the form of Celery's backends."""
-    asked = message.properties
+def _request(message: Message) -> Bunch:
+    """Return the request that a result belongs to, in the form of Celery's backends."""
+    properties = message.properties
     return Bunch(
         name=message.headers.get("task"),
         chord=None,
         errbacks=None,
         root_id=message.headers.get("root_id"),
-        correlation_id=asked.get("correlation_id"),
-        reply_to=asked.get("reply_to"),
+        correlation_id=properties.get("correlation_id"),
+        reply_to=properties.get("reply_to"),
     )
 
 
 def surviving(theirs: Any) -> Any:
-    """Return a class of consumers that is both theirs and ours; `theirs` may be a dotted name."""
-    found = symbol_by_name(theirs)
-    if not (inspect.isclass(found) and issubclass(found, consumer.Consumer)):
+    """Return a consumer class that inherits from theirs and from ours.
+
+    `theirs` is a class or a dotted name. Raises `TypeError` for anything but a consumer class.
+    """
+    base = symbol_by_name(theirs)
+    if not (inspect.isclass(base) and issubclass(base, consumer.Consumer)):
         raise TypeError(
-            f"worker_consumer is {theirs!r}, which is no subclass of"
-            " celery.worker.consumer.Consumer: derive it from that, and install() keeps it"
+            f"worker_consumer is {theirs!r}, which is not a subclass of"
+            " celery.worker.consumer.Consumer: derive it from that class, and install() keeps it"
         )
-    if issubclass(found, Consumer):
-        return found
-    return Consumer if found is consumer.Consumer else type(found.__name__, (Consumer, found), {})
+    if issubclass(base, Consumer):
+        return base
+    return Consumer if base is consumer.Consumer else type(base.__name__, (Consumer, base), {})
 
 
 class Guard(bootsteps.Step):
-    """Gives a worker this consumer, or its own with this one's guards."""
+    """Makes a worker use this consumer, combined with the project's own."""
 
     def create(self, worker: Any) -> None:
-        """Called before the consumer is made: that step is always the last."""
+        """Set the consumer's class. The last step of a worker creates the consumer."""
         worker.consumer_cls = surviving(worker.consumer_cls)
-        compression.bound()
+        compression.limit_size()

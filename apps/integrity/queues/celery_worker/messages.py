@@ -1,14 +1,14 @@
-"""What a worker may take: one pure question, answered with the reason against it, or "".
+"""Which messages a worker can run: pure functions that return the reason against one, or "".
 
-Celery takes the form of a message for granted in places: its consumer ends at a list for a task's
-name, and a time limit that is no pair takes a process out of the pool for good. Such a message is
-refused whatever its task is. Otherwise the project's own tasks keep all that Celery offers.
+In places, Celery does not check the form of a message. Its consumer fails at a task's name that is
+a list, and a time limit that is no pair makes a process of the pool unusable. Such a message is
+refused for every task. Apart from that, the project's own tasks may use all features of Celery.
 
-Note [Messages of this app]: they say "look after database X", and nothing else. So one that asks
-for more was not sent by this app: work at a later time (150 messages for the year 2099 fill the
-places of a worker), other tasks afterwards. It is dropped. Nothing is lost by it, for work is
-found in the database. What an honest publisher may add is not believed instead: time limits (the
-task of this worker has its own), an expiry by the clock of another machine, a result.
+Note [Messages of this app]: such a message names a database, and asks for nothing else. One that
+asks for a later time (150 messages for the year 2099 fill a worker's prefetch limit) or for other
+tasks afterwards does not come from this app, and is dropped. No work is lost, since the database
+holds it. Options that another publisher may add are overridden instead: time limits (the task has
+its own), an expiry by the clock of another machine, a result.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from ...routing import PER_DATABASE, PERIODS
 
 #: The tasks of this app.
 OURS = PERIODS.keys() | PER_DATABASE
-#: Of those, in characters: an alias and Celery's own headers are far below.
+#: Limits of their messages, in characters: an alias and Celery's headers need far less.
 BODY_MAX, HEADERS_MAX, ARGUMENT_MAX, ID_MAX = 8_192, 16_384, 255, 255
-#: Of other tasks in a worker that takes from this app's queues alone: decoded, it is 20 times that.
+#: The limit for other tasks, in a worker of this app's queues only. Decoded, a body can be 20
+#: times as large.
 OTHER_BODY_MAX = 1_048_576
 #: Larger numbers overflow in a worker's timer.
 SECONDS_MAX, RETRIES_MAX = 366 * 86_400, 2**31
 
 JSON, SIGNED = "application/json", "application/data"
 
-#: The headers that Celery uses without a look, and what its publishers put into them.
+#: The headers that Celery uses without a check, and their types.
 HEADERS: dict[str, Any] = {
     "task": str,
     "id": str,
@@ -44,14 +45,14 @@ HEADERS: dict[str, Any] = {
     "stamps": dict | None,
     "timelimit": list | tuple | None,
 }
-#: Positional arguments, keyword arguments, and what is to follow.
+#: Positional arguments, keyword arguments, and the tasks to run afterwards.
 BODY = (list | tuple, dict, dict)
-#: What is to follow a task.
+#: Fields that name tasks to run afterwards.
 FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
-#: Headers that no message of ours has.
+#: Headers that no message of this app has.
 UNUSED = ("eta", "retries", "group", "shadow", "stamped_headers", "stamps")
-#: What holds of ours instead of what their headers say.
-DISBELIEVED: dict[str, Any] = {
+#: Header values that replace those in a message of this app.
+OVERRIDDEN: dict[str, Any] = {
     "expires": None,
     "ignore_result": True,
     "timelimit": [None, None],
@@ -59,21 +60,21 @@ DISBELIEVED: dict[str, Any] = {
 
 
 class Call(NamedTuple):
-    """A message as Celery will understand it, whatever its protocol is."""
+    """A message as Celery interprets it, in the form of protocol 2."""
 
     headers: Mapping[str, Any]
     body: Any
 
 
 def call(headers: Mapping[str, Any], payload: Any) -> Call:
-    """Return what Celery makes of a message; of its first protocol, too.
+    """Return how Celery interprets a message, of protocol 1 or 2.
 
-    Of that one it reads the headers as well where the payload has `args`, and the payload alone
-    where it has none (celery.worker.strategy: `hybrid_to_proto2`, `proto1_to_proto2`).
+    In protocol 1, Celery reads the headers as well where the payload has `args`, and only the
+    payload where it has none (celery.worker.strategy: `hybrid_to_proto2`, `proto1_to_proto2`).
     """
     if not isinstance(payload, Mapping):
         return Call(headers, payload)
-    following = {each: payload[each] for each in FOLLOWING if payload.get(each)}
+    following = {name: payload[name] for name in FOLLOWING if payload.get(name)}
     body = (payload.get("args", ()), payload.get("kwargs", {}), following)
     fields = {**payload, "group": payload.get("taskset") or payload.get("group")}
     both = "task" in headers or "args" in payload
@@ -81,26 +82,27 @@ def call(headers: Mapping[str, Any], payload: Any) -> Call:
 
 
 def is_ours(task: Any) -> bool:
-    """Return whether that names a task of this app."""
+    """Return whether the value is the name of a task of this app."""
     return isinstance(task, str) and task in OURS
 
 
 def formats(accepted: Collection[str]) -> frozenset[str]:
-    """Return the content types of our messages, where a worker accepts those.
+    """Return the content types that messages of this app may have.
 
-    JSON, or signed. A project that accepts neither sends ours as it sends its own.
+    Those are JSON and signed, where the worker accepts them. A project that accepts neither sends
+    messages of this app as it sends its own.
     """
     names = {"json": JSON, "auth": SIGNED}
-    found = {names.get(each, each) for each in accepted}
-    return frozenset(found & {JSON, SIGNED} or found)
+    content_types = {names.get(name, name) for name in accepted}
+    return frozenset(content_types & {JSON, SIGNED} or content_types)
 
 
 def unread(
     task: Any, content_type: Any, length: int, accepted: Collection[str], *, alone: bool
 ) -> str:
-    """Return why the body of a message is not to be decoded, or "".
+    """Return why the body of a message must not be decoded, or "".
 
-    `alone`: the worker takes from this app's queues alone.
+    `alone`: the worker consumes this app's queues only.
     """
     if not is_ours(task):
         return "size" if alone and length > OTHER_BODY_MAX else ""
@@ -109,14 +111,15 @@ def unread(
     return "size" if length > BODY_MAX else ""
 
 
-def flaw(found: Call) -> str:
-    """Return why no worker can take a message, or ""."""
-    return _form(found) or (_more(found) if is_ours(found.headers["task"]) else "")
+def flaw(message: Call) -> str:
+    """Return why no worker can run a message, or ""."""
+    reason = _malformed(message)
+    return reason or (_excess(message) if is_ours(message.headers["task"]) else "")
 
 
-def _form(found: Call) -> str:
-    """Return what would end a worker, or keep a process of its pool."""
-    headers, body = found
+def _malformed(message: Call) -> str:
+    """Return which part would end a worker, or make a process of its pool unusable; or ""."""
+    headers, body = message
     for name, kind in HEADERS.items():
         if not isinstance(headers.get(name), kind):
             return f"header {name}"
@@ -132,19 +135,19 @@ def _form(found: Call) -> str:
 
 
 def _is_pair(limits: Any) -> bool:
-    """Return whether those are a hard and a soft time limit, in seconds."""
+    """Return whether the value is a hard and a soft time limit, in seconds, or nothing."""
     return not limits or (
         len(limits) == 2  # noqa: PLR2004 (a pair)
         and all(
-            each is None or (isinstance(each, int | float) and 0 <= each <= SECONDS_MAX)
-            for each in limits
+            limit is None or (isinstance(limit, int | float) and 0 <= limit <= SECONDS_MAX)
+            for limit in limits
         )
     )
 
 
-def _more(found: Call) -> str:
-    """Return what a message of ours asks for beyond its database. See the Note above."""
-    headers, (args, kwargs, following) = found
+def _excess(message: Call) -> str:
+    """Return what a message of this app asks for beyond its database, or "". See the Note above."""
+    headers, (args, kwargs, following) = message
     if len(repr(headers)) > HEADERS_MAX:
         return "size"
     for name in UNUSED:
@@ -158,7 +161,7 @@ def _more(found: Call) -> str:
 
 
 def _is_argument(given: list[Any]) -> bool:
-    """Return whether that is one alias, or nothing."""
+    """Return whether the arguments are one alias, or none."""
     return not given or (
         len(given) == 1
         and (given[0] is None or (isinstance(given[0], str) and len(given[0]) <= ARGUMENT_MAX))

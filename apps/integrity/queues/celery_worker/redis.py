@@ -1,7 +1,7 @@
-"""kombu's transport for Redis, which goes on after anything that it finds there.
+"""kombu's transport for Redis, which survives malformed entries.
 
-Entries of a queue, of a channel and of the hash of unacknowledged messages were written by whoever
-can reach the broker. kombu takes their form for granted, and one that has another ends the worker.
+Anyone who can reach the broker can write entries into a queue, a channel, or the hash of
+unacknowledged messages. kombu does not check their form, and a malformed one ends the worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis
-from redis.exceptions import ConnectionError  # noqa: A004 (the one that kombu knows)
+from redis.exceptions import ConnectionError  # noqa: A004 (kombu's list has this class)
 
 from .consumer import broken, dropped
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class QoS(redis.QoS):
-    """Keeps count of what is not acknowledged."""
+    """kombu's record of unacknowledged messages."""
 
     channel: Any
     _remove_from_indices: Callable[[Any], Any]
 
     def restore_by_tag(self, tag: Any, *args: Any, **options: Any) -> None:
-        """Put a message back into its queue; drop an entry that is none."""
+        """Put a message back into its queue; drop a malformed entry."""
         try:
             super().restore_by_tag(tag, *args, **options)
         except broken(self.channel.connection_errors + self.channel.connection.channel_errors):
@@ -39,12 +39,12 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Goes on after an entry that is no message; it is gone from the queue by then.
+    """Survives an entry that is no message: by then, it has left the queue.
 
-    Note [A connection that was given up]: when the broker dies, Celery gives the connection up
-    before it closes its channels. These then put messages back, or acknowledge them, by a
-    connection that has no address any more, and kombu's `AttributeError` ends the worker. Here it
-    is what it means: the broker cannot be reached, and gives the messages out again later.
+    Note [A closed connection]: when the broker dies, Celery discards the connection before it
+    closes its channels. The channels then put messages back, or acknowledge them, through a
+    connection that has no address any more, and kombu's `AttributeError` ends the worker. Here a
+    `ConnectionError` is raised: Celery reconnects, and the broker delivers the messages again.
     """
 
     QoS = QoS
@@ -55,14 +55,14 @@ class Channel(redis.Channel):
         return self._guarded(functools.partial(super()._brpop_read, **options))  # type: ignore[misc]  # not in the stubs
 
     def _receive_one(self, *args: Any) -> bool:
-        # Not around `_receive`: the messages behind this one lie in the client's buffer already.
+        # Not around `_receive`: the messages after this one are already in the client's buffer.
         return self._guarded(functools.partial(super()._receive_one, *args))  # type: ignore[misc]  # as above
 
     def _connparams(self, *args: Any, **options: Any) -> dict[str, Any]:
         if getattr(self.connection, "client", None) is None:
-            raise ConnectionError("the connection to the broker was given up")
-        found: dict[str, Any] = super()._connparams(*args, **options)  # type: ignore[misc]  # as above
-        return found
+            raise ConnectionError("the connection to the broker was closed")
+        parameters: dict[str, Any] = super()._connparams(*args, **options)  # type: ignore[misc]  # as above
+        return parameters
 
     def _guarded(self, read: Callable[[], bool]) -> bool:
         passed: Errors = (Empty, *broken(self.connection_errors + self.connection.channel_errors))
@@ -75,23 +75,23 @@ class Channel(redis.Channel):
             return True
 
     def unacknowledged(self) -> set[Any]:
-        """Return the tags of messages that were given out here and not acknowledged."""
+        """Return the tags of messages that this channel delivered and nobody acknowledged."""
         qos: Any = self.qos
-        return set(qos._delivered) - set(qos._dirty)  # noqa: SLF001 (kombu tells no other way)
+        return set(qos._delivered) - set(qos._dirty)  # noqa: SLF001 (kombu has no public method)
 
 
 class Transport(redis.Transport):
-    """Redis, by those channels."""
+    """kombu's transport for Redis, with those channels."""
 
     Channel = Channel
 
 
 @functools.cache
-def guarded(found: Any) -> Any:
-    """Return the guarded class of a transport for Redis (Sentinel's, too), and others as found."""
-    if found is redis.Transport:
+def guarded(transport: Any) -> Any:
+    """Return the guarded class of a transport for Redis or Sentinel; any other class unchanged."""
+    if transport is redis.Transport:
         return Transport
-    if not issubclass(found, redis.Transport) or issubclass(found.Channel, Channel):
-        return found
-    channel = type(found.Channel.__name__, (Channel, found.Channel), {})
-    return type(found.__name__, (found,), {"Channel": channel})
+    if not issubclass(transport, redis.Transport) or issubclass(transport.Channel, Channel):
+        return transport
+    channel = type(transport.Channel.__name__, (Channel, transport.Channel), {})
+    return type(transport.__name__, (transport,), {"Channel": channel})

@@ -1,4 +1,4 @@
-"""Steps of a worker: they look after it by its own timer, while its loop turns."""
+"""Periodic steps of a worker, run by its own timer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ logger = logger_of("integrity.celery_worker")
 
 #: Celery's own period is 5 s.
 CHILDREN_SECONDS = 1.0
-PLACES_SECONDS = 5.0
+PREFETCH_SECONDS = 5.0
 
-#: Well above beat's period, so that it only matters when beat is silent.
+#: Well above beat's period: it only matters when beat is silent.
 SWEEP_SECONDS = 15.0
-#: Soon after the start: what came due while no worker ran must not wait for beat.
+#: Soon after the start: work that became due while no worker ran does not wait for beat.
 SWEEP_FIRST_SECONDS = 1.0
 
 
-class Regularly(bootsteps.StartStopStep):
-    """A step that does something every `seconds`, by the worker's timer."""
+class Periodic(bootsteps.StartStopStep):
+    """A step that calls `act` every `seconds`, by the worker's timer."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
     seconds = 0.0
@@ -36,14 +36,14 @@ class Regularly(bootsteps.StartStopStep):
         self.timer_entries: list[Any] = []
 
     def start(self, parent: Any) -> None:
-        """Begin."""
+        """Start the timer."""
         timer = parent.timer
         if self.first_seconds is not None:
             self.timer_entries.append(timer.call_after(self.first_seconds, self.act, (parent,)))
         self.timer_entries.append(timer.call_repeatedly(self.seconds, self.act, (parent,)))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 (a bootstep's signature)
-        """End."""
+        """Stop the timer."""
         while self.timer_entries:
             self.timer_entries.pop().cancel()
 
@@ -51,33 +51,33 @@ class Regularly(bootsteps.StartStopStep):
     terminate = stop
 
     def act(self, parent: Any) -> None:
-        """Called regularly; the timer logs what goes wrong."""
+        """Do the work of the step. The timer logs errors."""
         raise NotImplementedError
 
 
-class Liveness(Regularly):
-    """Touches the file that the probe `queues.health` looks at; a clean stop removes it."""
+class Liveness(Periodic):
+    """Writes the heartbeat file that the probe `queues.health` reads; a clean stop removes it."""
 
     seconds = health.PERIOD_SECONDS
 
     def start(self, parent: Any) -> None:
-        """Begin to show that the worker is alive."""
+        """Write the file now, and start the timer."""
         self.act(parent)
         super().start(parent)
 
     def stop(self, parent: Any) -> None:
-        """Show that it is not."""
+        """Stop the timer, and remove the file."""
         super().stop(parent)
         health.alive_file(_name(parent)).unlink(missing_ok=True)
 
     terminate = stop
 
     def act(self, parent: Any) -> None:
-        """Touch the file."""
+        """Write the file."""
         try:
             health.touch(_name(parent))
         except OSError as error:
-            logger.warning("the file for the liveness probe cannot be written: %s", error)
+            logger.warning("cannot write the file for the liveness probe: %s", error)
 
 
 def _name(worker: Any) -> str:
@@ -85,25 +85,25 @@ def _name(worker: Any) -> str:
     return name.partition("@")[0]
 
 
-class Sweep(Regularly):
-    """Asks for the work of the worker's own queues: a dead beat delays, but loses nothing."""
+class Sweep(Periodic):
+    """Looks for work of the worker's own queues, so that work goes on when beat is dead."""
 
     seconds = SWEEP_SECONDS
     first_seconds = SWEEP_FIRST_SECONDS
 
     def act(self, parent: Any) -> None:
-        """Publish a wake-up for each of the worker's queues."""
+        """Send a message to each of the worker's queues."""
         for queue in parent.app.amqp.queues.consume_from:
             publish(queue)
 
 
 def publish(queue: str) -> None:
-    """Publish a wake-up for what that queue is about, unless enough of them wait there.
+    """Send a message for the database of that queue, unless enough of them wait there.
 
-    Without an expiry: that would be a moment by this machine's clock.
+    It has no expiry, which would be a time of this machine's clock.
     """
-    from ... import relations  # models, which are there once Celery has begun
-    from .. import celery  # models, which are there once Celery has begun
+    from ... import relations  # its models are ready once Celery has started
+    from .. import celery  # its models are ready once Celery has started
 
     control, _, database = queue.partition(".")
     if control != CONTROL:
@@ -115,35 +115,36 @@ def publish(queue: str) -> None:
             celery.publish_dispatch(using)
 
 
-class Children(Regularly):
-    """Notices a killed child soon, so that its task is taken over soon."""
+class Children(Periodic):
+    """Notices a killed child process soon, so that its task runs again soon."""
 
     seconds = CHILDREN_SECONDS
 
     def act(self, parent: Any) -> None:
-        """Look after the pool's processes, where it has some."""
+        """Replace dead processes of the pool, where it has processes."""
         maintain = getattr(getattr(parent.pool, "_pool", None), "maintain_pool", None)
         if maintain is not None:
             maintain()
 
 
-class Places(Regularly):
-    """Connects anew when a message holds a place of the prefetch limit and no task runs for it.
+class PrefetchCheck(Periodic):
+    """Reconnects when a message counts against the prefetch limit and no task runs for it.
 
-    Celery logs an acknowledgement that fails (a connection that fell silent) and goes on, and the
-    message keeps its place. After as many failures as there are places, the worker would fetch
-    nothing any more. What is held at two looks in a row, by no request, is such a message. Only the
-    channels for Redis tell what they hold; other brokers give a lost message out again themselves.
+    When an acknowledgement fails (on a connection that is dead), Celery logs it and continues, and
+    the message still counts against the limit. After enough failures, the worker would fetch no
+    message any more. A message that is unacknowledged at two checks in a row, without a request,
+    is such a message. Only the channels for Redis list unacknowledged messages; other brokers
+    deliver a lost message again themselves.
     """
 
-    seconds = PLACES_SECONDS
+    seconds = PREFETCH_SECONDS
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self.suspects: set[Any] = set()
 
     def act(self, parent: Any) -> None:
-        """Raises `OSError`, upon which Celery connects anew and the broker gives them out again."""
+        """Raise `OSError` for lost messages: Celery reconnects, and gets them again."""
         channel = getattr(getattr(parent.consumer, "task_consumer", None), "channel", None)
         unacknowledged = getattr(channel, "unacknowledged", None)
         if unacknowledged is None:
@@ -152,18 +153,18 @@ class Places(Regularly):
         lost, self.suspects = held & self.suspects, held
         if lost:
             self.suspects = set()
-            raise OSError(f"{len(lost)} messages that were never acknowledged hold places")
+            raise OSError(f"{len(lost)} messages were never acknowledged: reconnecting")
 
 
 def _worked_on(consumer: Any) -> set[Any]:
-    """Return the tags of messages with a request: one that runs, or waits for its time or turn."""
+    """Return the tags of messages with a request: running, scheduled, or rate-limited."""
     buckets = filter(None, consumer.task_buckets.values())
     limited = (request for bucket in buckets for request, _tokens in tuple(bucket.contents))
     scheduled: Any = vars(state)["scheduled_requests"]  # not in the stubs
     requests = [*state.reserved_requests, *scheduled, *limited]
-    tags = {each.delivery_info.get("delivery_tag") for each in requests}
-    return tags | {getattr(each.message, "delivery_tag", None) for each in requests}
+    tags = {request.delivery_info.get("delivery_tag") for request in requests}
+    return tags | {getattr(request.message, "delivery_tag", None) for request in requests}
 
 
 #: What `install` adds to a worker.
-STEPS = frozenset({Guard, Children, Liveness, Places, Sweep})
+STEPS = frozenset({Guard, Children, Liveness, PrefetchCheck, Sweep})
