@@ -321,7 +321,10 @@ class TestAnOperatorDoesIt:
             ([OLD_FIELD, "blog.Post.nothing"], "is no relation of the catalogue"),
             ([OLD_FIELD], "give the new name, or --close"),
             ([OLD_FIELD, POST, "--close", "why"], "give the new name, or --close"),
-            (["shop_db", "--close", "why"], "is still in the catalogue: its work cannot be given up"),
+            (
+                ["shop_db", "--close", "why"],
+                "is still in the catalogue: its work cannot be given up",
+            ),
         ],
     )
     def test_names_that_make_no_sense_are_refused(self, words: list[str], told: str) -> None:
