@@ -6,7 +6,7 @@ models of migrations and the database's own cascades in their transaction, with 
 
 `migrate` (`post_migrate`) and `integrity install-triggers` install, update and remove them.
 In backends/postgresql/triggers, functions.py defines the triggers, definers.py chooses the owner,
-and installed.py compares with what is installed.
+and `installed` compares them with the installed ones.
 
 Note [Our own triggers]: django-pgtrigger declares triggers on the model and installs them in one
 database, that of `db_for_write` (its documentation, "Multiple databases"). Here the models stay

@@ -71,7 +71,7 @@ def wrongs(
             found[Alarm.Kind.STALLED, alias] = f"the oldest waits since {lag:,.0f} s: {why}"
         if row["overdue"]:
             late = (
-                f"{row['unproven']:,} not verified, done since {row['waits_seconds'] or 0:,.0f} s"
+                f"{row['unproven']:,} done but not verified for {row['waits_seconds'] or 0:,.0f} s"
             )
             found[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
