@@ -101,7 +101,7 @@ class LocalOnDelete(StandIn):
     """Stands in for the `on_delete` of a key to content types of an unknown database.
 
     If a content type is deleted in the database of the rows, the declared policy applies;
-    elsewhere nothing happens (content_types.py).
+    elsewhere nothing happens (relations/content_types.py).
     """
 
     def __init__(self, key: UnknownHome) -> None:

@@ -5,7 +5,7 @@ AFTER DELETE trigger in every database where it lives. It records raw SQL, `_raw
 models of migrations and the database's own cascades in their transaction, with `source=trigger`.
 
 `migrate` (`post_migrate`) and `integrity install-triggers` install, update and remove them.
-In backends/postgresql/triggers, functions.py defines the triggers, definers.py chooses the owner,
+In backends/postgresql/triggers, `functions` defines the triggers, `definers` chooses their owner,
 and `installed` compares them with the installed ones.
 
 Note [Our own triggers]: django-pgtrigger declares triggers on the model and installs them in one
