@@ -167,7 +167,7 @@ class LiveClaim:
     def _held(self, relation: Relation) -> dict[int, Any]:
         """Return cascade → what rows that refer to the parent hold.
 
-        See Note [Prepared once] (stored.py).
+        See Note [Prepared once] in relations/stored.py.
 
         A text that holds a key of another type is written anew; else rows hold what parents do.
         """

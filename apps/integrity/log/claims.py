@@ -135,7 +135,8 @@ def claim_done(
     """Claim done cascades whose grace period is over, to verify them; None when there is none.
 
     `now` tells which transactions of the child's database have ended. A cascade whose barrier has
-    not passed, or belongs to another server, is skipped (Note [The barrier] in verification.py).
+    not passed, or belongs to another server, is skipped (see Note [The barrier] in
+    cascade/verification.py).
     """
     due = _due(database, using).filter(state=Cascade.State.DONE)
     if now is not None:
