@@ -34,10 +34,10 @@ AGAIN_SECONDS = 60.0
 _warned: dict[str, float] = {}
 
 #: Types of exceptions, for an `except` clause.
-Away: TypeAlias = tuple[type[Exception], ...]
+Interrupts: TypeAlias = tuple[type[Exception], ...]
 
 #: Exceptions of a hindered database. A caller with a time limit adds the exception of that limit.
-AWAY: Away = (DatabaseHindered,)
+CONNECTION_ERRORS: Interrupts = (DatabaseHindered,)
 
 
 def silence(database: str) -> str:
@@ -83,14 +83,14 @@ def _connect(connection: BaseDatabaseWrapper) -> None:
 
 
 @contextlib.contextmanager
-def given_up(database: str, away: Away) -> Iterator[None]:
-    """Within a transaction of `database`: close the connection on one of `away`.
+def given_up(database: str, interrupts: Interrupts) -> Iterator[None]:
+    """Within a transaction of `database`: close the connection on one of `interrupts`.
 
     A rollback would wait for a database that does not answer, past every time limit.
     """
     try:
         yield
-    except away:
+    except interrupts:
         connections[database].close()
         raise
 

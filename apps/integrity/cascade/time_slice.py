@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ..backends.batch_size import BatchSize, BatchSizes
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
     from ..log.claims import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
@@ -72,7 +72,7 @@ class TimeSlice:
         batch_sizes: BatchSizes,
         rows: Mapping[str, int],
         *,
-        interrupts: Away,
+        interrupts: Interrupts,
         skip_locked: bool = False,
     ) -> None:
         self.claim, self.until, self.rows = claim, until, Counter(rows)

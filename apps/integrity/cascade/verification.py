@@ -22,7 +22,7 @@ from django.db import Error, connections, transaction
 from .. import backends, conf, failpoints, relations
 from ..backends import missing_tables
 from ..backends.barriers import BarrierState, describe_blocker, state_of
-from ..backends.connections import AWAY, given_up, watched
+from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
 from ..control import circuit_breaker
 from ..exceptions import DatabaseHindered
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..backends.barriers import Barrier, Horizon
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
     from ..log.claims import Claim
 
 
@@ -63,7 +63,7 @@ def verify(
     database: str,
     *,
     seconds: float | None = None,
-    interruptions: Away = (),
+    interruptions: Interrupts = (),
 ) -> Verified:
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
@@ -73,7 +73,7 @@ def verify(
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
-    interrupts = (*AWAY, *interruptions)
+    interrupts = (*CONNECTION_ERRORS, *interruptions)
     access = circuit_breaker.Access(done.database, interrupts)
     for using in access:
         with access.work(using):
@@ -82,7 +82,7 @@ def verify(
     return done
 
 
-def _verify_log(using: str, deadline: float, done: Verified, interrupts: Away) -> None:
+def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interrupts) -> None:
     settings = conf.current()
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
@@ -166,7 +166,7 @@ def _failed(error: Exception, claim: Claim, done: Verified) -> None:
     done.reopened += outcomes.reopen(claim, [each.id for each in claim.cascades], reason)
 
 
-def _probe(claim: Claim, done: Verified, interrupts: Away) -> None:
+def _probe(claim: Claim, done: Verified, interrupts: Interrupts) -> None:
     live = live_check.LiveClaim(claim)
     leftover = _left(live, interrupts)
     kept = {pk: each for pk, each in _kept(live).items() if pk not in leftover}
@@ -187,7 +187,7 @@ def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:
     return kept
 
 
-def _left(live: live_check.LiveClaim, interrupts: Away) -> set[int]:
+def _left(live: live_check.LiveClaim, interrupts: Interrupts) -> set[int]:
     """Return the cascades that have rows left. Wait at most `lock_seconds` for a table.
 
     Where nothing can be locked (SQLite), a transaction could take the write lock, so there is none.

@@ -37,7 +37,7 @@ from .time_slice import TimeSlice
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
     from ..control.circuit_breaker import Access
     from ..log.claims import Claim, Claimed
 
@@ -65,7 +65,7 @@ def drain(
     database: str,
     *,
     seconds: float | None = None,
-    interruptions: Away = (),
+    interruptions: Interrupts = (),
     owner: str = "",
     again: bool = False,
 ) -> Drained:
@@ -79,7 +79,7 @@ def drain(
     more, because the process that had it died), it takes over at once what it had claimed.
     """
     database = relations.catalogue().database(database)
-    interrupts = (*connections.AWAY, *interruptions)
+    interrupts = (*connections.CONNECTION_ERRORS, *interruptions)
     settings = conf.current()
     deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)
     run = _Run(Drained(database=database), deadline, interrupts, settings)
@@ -99,7 +99,7 @@ class _Run:
 
     done: Drained
     deadline: float
-    interrupts: Away
+    interrupts: Interrupts
     settings: conf.Settings
     #: Those of the log at hand.
     batch_sizes: BatchSizes = field(init=False)

@@ -17,7 +17,15 @@ from django.db import Error, connections
 from django.db.models.functions import Now
 
 from .. import conf, relations
-from ..backends.connections import AWAY, Away, is_alive, reach, require_working, warn_once, watched
+from ..backends.connections import (
+    CONNECTION_ERRORS,
+    Interrupts,
+    is_alive,
+    reach,
+    require_working,
+    warn_once,
+    watched,
+)
 from ..backends.errors import database_of, words_of
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.loggers import logger_of
@@ -76,7 +84,7 @@ class Access:
 
     database: str
     #: The exceptions that end all work.
-    interrupts: Away = AWAY
+    interrupts: Interrupts = CONNECTION_ERRORS
     #: Whether the work writes into the database.
     writes: bool = field(default=False, kw_only=True)
     #: Why the database cannot be worked on, as a sentence without its subject, or "".

@@ -191,7 +191,7 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
     return dict(rows.values_list("relation").annotate(models.Count("pk")).order_by())
 
 
-def fence_anew(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
+def renew_barriers(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
     """Let suspects wait for another fence; theirs is of another server. Returns their number."""
     rows = tables.deletions(using).filter(
         tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT

@@ -20,7 +20,7 @@ from ..control import circuit_breaker, heartbeats
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
 
 
 class Job(enum.StrEnum):
@@ -61,7 +61,7 @@ def work_once(
     database: str,
     *,
     seconds: float | None = None,
-    interruptions: Away = (),
+    interruptions: Interrupts = (),
     owner: str = "",
     redelivered: bool = False,
 ) -> Outcome:
@@ -93,7 +93,7 @@ def work_once(
     )
 
 
-def _verify(database: str, seconds: float | None, interruptions: Away) -> Outcome:
+def _verify(database: str, seconds: float | None, interruptions: Interrupts) -> Outcome:
     done = verification.verify(database, seconds=seconds, interruptions=interruptions)
     next_jobs = {Job.CASCADE: bool(done.reopened), Job.VERIFY: done.more}
     return Outcome(
@@ -120,7 +120,7 @@ class Attempts:
     block ends; one of `interruptions` ends it at once.
     """
 
-    def __init__(self, interruptions: Away) -> None:
+    def __init__(self, interruptions: Interrupts) -> None:
         self.interruptions = interruptions
         self.errors: list[Exception] = []
 

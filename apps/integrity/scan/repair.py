@@ -192,7 +192,7 @@ class _Repair:
         }
         foreign = [pk for pk, state in states.items() if state is BarrierState.FOREIGN]
         if foreign:
-            suspects.fence_anew(foreign, barriers_of(self.relation), using=self.using)
+            suspects.renew_barriers(foreign, barriers_of(self.relation), using=self.using)
             renewed = "%s: %d barriers of another server taken anew"
             logger.warning(renewed, self.relation.label, len(foreign))
         if BarrierState.HELD in states.values():

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends import missing_tables
-from ..backends.connections import AWAY, reach, watched
+from ..backends.connections import CONNECTION_ERRORS, reach, watched
 from ..backends.errors import Trouble, database_of, trouble_of
 from ..control import actions, circuit_breaker
 from ..exceptions import DatabaseHindered
@@ -28,7 +28,7 @@ from .scan_pass import Mode, Pass, Scanned
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
     from ..relations import Relation
 
 __all__ = ["Mode", "Scanned", "due", "scan"]
@@ -42,7 +42,7 @@ def scan(
     labels: Sequence[str] | None = None,
     seconds: float | None = None,
     mode: Mode | None = None,
-    interruptions: Away = (),
+    interruptions: Interrupts = (),
 ) -> tuple[list[Scanned], str]:
     """Scan the relations (or those named) whose children live in `database`, until time is up.
 
@@ -53,7 +53,7 @@ def scan(
     mode = mode or Mode()
     seconds = conf.current().scan_seconds if seconds is None else seconds
     deadline, results = time.monotonic() + seconds, list[Scanned]()
-    interrupts = (*AWAY, *interruptions)
+    interrupts = (*CONNECTION_ERRORS, *interruptions)
 
     access = circuit_breaker.Access(relations.catalogue().database(database), interrupts)
     for using in access:
@@ -77,7 +77,12 @@ def scan(
 
 
 def _scan_one(
-    relation: Relation, using: str, database: str, deadline: float, mode: Mode, interrupts: Away
+    relation: Relation,
+    using: str,
+    database: str,
+    deadline: float,
+    mode: Mode,
+    interrupts: Interrupts,
 ) -> tuple[Scanned, bool]:
     """Return what was seen, and whether the log still answers."""
     try:
@@ -158,7 +163,12 @@ def _relations(database: str, using: str, labels: Container[str] | None = None) 
 
 
 def _scan(
-    relation: Relation, database: str, using: str, deadline: float, mode: Mode, interrupts: Away
+    relation: Relation,
+    database: str,
+    using: str,
+    deadline: float,
+    mode: Mode,
+    interrupts: Interrupts,
 ) -> Scanned:
     scanned = Scanned(relation=relation.label, database=database)
     if not relation.indexed:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..backends.barriers import Barrier
     from ..backends.base import KeyPage
-    from ..backends.connections import Away
+    from ..backends.connections import Interrupts
     from ..relations import Relation
 
 logger = logger_of("integrity.scan")
@@ -154,7 +154,7 @@ class Pass:
         self.row.begin(expected)
         self.scanned.expected_rows = expected or None
 
-    def run(self, deadline: float, interrupts: Away) -> None:
+    def run(self, deadline: float, interrupts: Interrupts) -> None:
         """Take steps and save them, until there are no more keys or time is up.
 
         Steps are saved after the transaction that read them: no lock on the child's table outlives
@@ -177,7 +177,7 @@ class Pass:
         """Let the next run continue. `reason` says why this one could not, or ""."""
         self.row.release(reason=reason, step_keys=self.batch_size.rows)
 
-    def _pages_until_save(self, deadline: float, interrupts: Away) -> _Ended | None:
+    def _pages_until_save(self, deadline: float, interrupts: Interrupts) -> _Ended | None:
         """Read pages, and ask their parents, until it is time to save.
 
         Return why there are no more pages, or None.
