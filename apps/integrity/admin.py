@@ -23,20 +23,20 @@ __all__ = ["CrossDatabaseAdminMixin", "DashboardAdmin"]
 
 @admin.register(Dashboard)
 class DashboardAdmin(DashboardModelAdmin):
-    """The pages; nothing of the log can be added, changed or removed here."""
+    """The dashboard's pages. The admin cannot add, change or delete rows of the log."""
 
     def get_urls(self) -> list[URLPattern]:
-        """The dashboard's pages in place of lists and forms."""
+        """Return the dashboard's pages instead of a change list and forms."""
         return urls(self.admin_site)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 (Django's signature)
-        """Nobody."""
+        """Return False for every user."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody."""
+        """Return False for every user."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        """Nobody."""
+        """Return False for every user."""
         return False

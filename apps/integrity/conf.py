@@ -219,7 +219,7 @@ class Settings:
 
 def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: str) -> None:
     chosen = [*value.values()] if isinstance(value, Mapping) else [value]
-    if any(each not in known for each in chosen):
+    if any(choice not in known for choice in chosen):
         raise InvalidSetting(
             f"INTEGRITY[{name!r}] is {value!r}; it takes one of {', '.join(known)},"
             f" or a dictionary of them by {subject}"
@@ -228,7 +228,7 @@ def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: s
 
 def _refuse_undeclared(value: object) -> None:
     given = value if isinstance(value, list | tuple) else [None]
-    if not all(isinstance(each, Relation) for each in given):
+    if not all(isinstance(entry, Relation) for entry in given):
         raise InvalidSetting(
             f"INTEGRITY['relations'] is {value!r}; it takes a list of {Relation.__module__}."
             'Relation("analytics.Event.user_key", "auth.User")'

@@ -74,12 +74,12 @@ def alive(rows: Rows) -> Rows:
         DatabaseError: the log's database cannot be queried.
     """
     cascading = [
-        each
-        for each in relations.catalogue().relations
-        if each.policy is Policy.CASCADE and issubclass(rows.model, each.child)
+        relation
+        for relation in relations.catalogue().relations
+        if relation.policy is Policy.CASCADE and issubclass(rows.model, relation.child)
     ]
-    logs = dict.fromkeys(alias for each in cascading for alias in each.parent_databases)
-    deletions = [each for alias in logs for each in _open_deletions(alias)]
+    logs = dict.fromkeys(alias for relation in cascading for alias in relation.parent_databases)
+    deletions = [deletion for alias in logs for deletion in _open_deletions(alias)]
     for relation in cascading:
         if gone := list(_held_keys(relation, deletions)):
             field = with_content_type(relation).field
@@ -93,7 +93,7 @@ def _open_deletions(using: str) -> list[Deletion]:
     Each of the two queries follows a partial index by id, so that the limit also bounds the rows
     that are read. With a condition on the parent's model it would not.
     """
-    found: list[Deletion] = []
+    deletions: list[Deletion] = []
     for states in ([Deletion.State.RECORDED], [Deletion.State.DISPATCHED, Deletion.State.CASCADED]):
         rows = Deletion.objects.using(using).filter(state__in=states).order_by("-id")
         newest = list(rows.only("parent", "key", "targets", "relation")[: OPEN_MAX + 1])
@@ -103,17 +103,18 @@ def _open_deletions(using: str) -> list[Deletion]:
                 OPEN_MAX,
                 using,
             )
-        found += newest[:OPEN_MAX]
-    return found
+        deletions += newest[:OPEN_MAX]
+    return deletions
 
 
 def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[Any]:
     """Yield the key values of the rows that those deletions remove along the relation."""
     by_pk = relation.target == primary_key(relation.parent)
-    for each in deletions:
-        if each.parent != relation.parent._meta.label or each.relation not in {"", relation.label}:
+    label, labels = relation.parent._meta.label, {"", relation.label}
+    for deletion in deletions:
+        if deletion.parent != label or deletion.relation not in labels:
             continue
-        text = each.key if by_pk else (each.targets or {}).get(relation.target.name)
+        text = deletion.key if by_pk else (deletion.targets or {}).get(relation.target.name)
         if text is None:
             continue
         try:
@@ -163,13 +164,14 @@ def _validate(
     **_: object,
 ) -> None:
     """Receive `pre_save`. Raise `MissingParent` if the key to be written has no parent."""
-    names = {name for each in columns_of(relation.field) for name in (each.name, each.attname)}
+    columns = columns_of(relation.field)
+    names = {name for column in columns for name in (column.name, column.attname)}
     if raw or (update_fields is not None and not names & {*update_fields}):
         return
     field = with_content_type(relation).field
     if any(
-        getattr(instance, each.attname) != held
-        for each, held in content_type_condition(field).items()
+        getattr(instance, column.attname) != value
+        for column, value in content_type_condition(field).items()
     ):
         return  # it refers to a row of another model
     value = getattr(instance, field.attname)

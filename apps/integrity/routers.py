@@ -79,9 +79,7 @@ def home(app_label: str) -> str:
 def _rules(*written: tuple[str, str]) -> Mapping[str, str]:
     """App label → alias."""
     given = dict(written)
-    labels = {
-        name: each.label for each in apps.get_app_configs() for name in (each.name, each.label)
-    }
+    labels = {name: app.label for app in apps.get_app_configs() for name in (app.name, app.label)}
     _refuse_unknown("app", given, labels)
     _refuse_unknown("database", given.values(), settings.DATABASES)
     rules: dict[str, str] = {}

@@ -158,7 +158,7 @@ def _by_name(queues: Any) -> Mapping[str, Any]:
     """Return a project's queues, which may be a list, by name."""
     if isinstance(queues, Mapping):
         return queues
-    return {each.name: each for each in queues or ()}
+    return {queue.name: queue for queue in queues or ()}
 
 
 def _children(given: Mapping[str, Any]) -> list[str]:
@@ -232,8 +232,8 @@ def shows_password(name: str, value: Any) -> bool:
     if isinstance(value, str):
         return not MASKED_BY_CELERY.fullmatch(name) and CREDENTIALS.search(value) is not None
     if isinstance(value, Mapping):
-        return any(shows_password("", each) for each in value.values())
-    return isinstance(value, list | tuple) and any(shows_password("", each) for each in value)
+        return any(shows_password("", item) for item in value.values())
+    return isinstance(value, list | tuple) and any(shows_password("", item) for item in value)
 
 
 def masked(value: Any) -> Any:
@@ -245,6 +245,6 @@ def masked(value: Any) -> Any:
         return CREDENTIALS.sub(f"{MASK}@", value)
     if isinstance(value, Mapping):
         return {
-            name: MASK if HIDDEN.search(str(name)) else masked(each) for name, each in value.items()
+            name: MASK if HIDDEN.search(str(name)) else masked(item) for name, item in value.items()
         }
-    return [masked(each) for each in value] if isinstance(value, list | tuple) else value
+    return [masked(item) for item in value] if isinstance(value, list | tuple) else value

@@ -52,7 +52,7 @@ def databases() -> frozenset[str]:
     known = relations.catalogue()
     needed = {DEFAULT_DB_ALIAS, *known.log_databases, *known.child_databases}
     # A project may leave its default database empty; Django puts a dummy there.
-    return frozenset(each for each in needed if connections[each].vendor != "unknown")
+    return frozenset(alias for alias in needed if connections[alias].vendor != "unknown")
 
 
 def quiet(**changes: object) -> override_settings:
@@ -118,7 +118,7 @@ def assert_no_orphans(*names: str) -> None:
     """
     known = relations.catalogue()
     chosen = [known.relation(name) for name in names] or [
-        each for each in known.relations if each.policy is not Policy.DO_NOTHING
+        relation for relation in known.relations if relation.policy is not Policy.DO_NOTHING
     ]
     orphans = [
         line
@@ -184,11 +184,11 @@ def assert_cascades(
     """
     relation = with_content_type(relations.catalogue().relation(name))
     gone, kept = parent(), parent()
-    key, other = (getattr(each, relation.target.attname) for each in (gone, kept))
+    key, other = (getattr(saved, relation.target.attname) for saved in (gone, kept))
     if key == other:
-        raise AssertionError(f"parent() gave {_named(relation, key)} twice")
-    for each in (gone, kept):
-        child(each)
+        raise AssertionError(f"parent() returned {_named(relation, key)} twice")
+    for saved in (gone, kept):
+        child(saved)
     before = _rows(relation)
     held, kept_key = _prepared(relation, [key, other])
     for value, stored_key in ((key, held), (other, kept_key)):
@@ -198,7 +198,7 @@ def assert_cascades(
     drain()
     living = lookups.existing(relation.target, {0: key, 1: other}, relation.parent_databases)
     if living != ({0, 1} if relation.policy.protects else {1}):
-        left = [str((key, other)[each]) for each in sorted(living)]
+        left = [str((key, other)[index]) for index in sorted(living)]
         raise AssertionError(f"parents left after deleting {_named(relation, key)}: {left}")
     if wrong := _difference(_expected(relation, before, held), _rows(relation)):
         raise AssertionError(
@@ -213,7 +213,7 @@ def _named(relation: Relation, key: Any) -> str:
 def _rows(relation: Relation) -> dict[Row, Any]:
     """Return each row of the child with its key; None if the key belongs to another model."""
     besides = content_type_condition(relation.field)
-    names = [each.attname for each in (relation.field, *besides)]
+    names = [field.attname for field in (relation.field, *besides)]
     return {
         (alias, pk): stored.prepare(relation.field, key, alias)
         if held == [*besides.values()]
@@ -241,7 +241,7 @@ def _delete(instance: Model, relation: Relation) -> None:
             else error.restricted_objects
         )
         if not relation.policy.protects or not any(
-            isinstance(each, relation.child) for each in refused
+            isinstance(row, relation.child) for row in refused
         ):
             raise
     else:

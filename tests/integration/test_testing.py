@@ -348,7 +348,8 @@ class TestAssertCascades:
 
     def test_factories_that_do_not_do_what_they_should(self) -> None:
         user = User.objects.create(username="ann")
-        with pytest.raises(AssertionError, match=rf"parent\(\) gave auth\.User {user.pk} twice"):
+        twice = rf"parent\(\) returned auth\.User {user.pk} twice"
+        with pytest.raises(AssertionError, match=twice):
             testing.assert_cascades("blog.Post.author", **{**self.POST, "parent": lambda: user})
         with pytest.raises(AssertionError, match=r"child\(\) saved no blog\.Post\.author with"):
             testing.assert_cascades("blog.Post.author", **{**self.POST, "child": lambda _: None})
