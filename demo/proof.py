@@ -13,9 +13,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from apps.blog.models import Comment, Post
-from apps.integrity import report
 from apps.integrity.checks import doctor
 from apps.integrity.queues import celery
+from apps.integrity.report import backlog, status
 from apps.shop.models import Order
 from tests.chaos import rows
 from tests.chaos.truth import CHILDREN, Problem, orphans
@@ -57,9 +57,9 @@ def remaining(keys: Iterable[int]) -> dict[str, int]:
     }
 
 
-def backlogs() -> dict[str, report.DatabaseRow]:
+def backlogs() -> dict[str, backlog.DatabaseRow]:
     """Return the status of each child database, by alias."""
-    return {row["database"]: row for row in report.status()["databases"]}
+    return {row["database"]: row for row in status.collect_status()["databases"]}
 
 
 def stored() -> Rows:

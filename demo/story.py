@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connections
 
-from apps.integrity import report
 from apps.integrity.conf import current
 from apps.integrity.control import actions
+from apps.integrity.report import backlog, receipts
 from sandbox import tables
 from tests.chaos.truth import orphans
 
@@ -138,7 +138,8 @@ def start_the_rest(story: Story, accounts: Accounts) -> None:
     stage.start_flower()
     story.show_addresses()
     _until_idle(stage, "the measured deletions to be finished")
-    states = [receipt["deletion"]["state"] for receipt in report.receipts(MODEL, str(giant.pk))]
+    documents = receipts.receipts_of(MODEL, str(giant.pk))
+    states = [document["deletion"]["state"] for document in documents]
     left = sum(proof.remaining([giant.pk]).values())
     story.figures["kept"] = {"deletions": states.count("kept"), "rows_left": left}
     actions.acknowledge(None, actor="demo", reason="the account exists again", using="default")
@@ -172,7 +173,7 @@ def delete_giant(story: Story, accounts: Accounts) -> None:
         " Workers now delete the rows:"
     )
     watch.until_gone()
-    receipt = report.receipts(MODEL, str(giant.pk))[0]
+    receipt = receipts.receipts_of(MODEL, str(giant.pk))[0]
     seconds = _show(receipt)
     story.figures["giant"] = {
         "request_milliseconds": round(milliseconds, 2),
@@ -277,7 +278,7 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
         "rows": total,
         "rows_left": left,
         "seconds_until_finished": seconds,
-        "receipt": report.receipts(MODEL, str(key))[0],
+        "receipt": receipts.receipts_of(MODEL, str(key))[0],
     }
     claim = "rows were left when the worker was killed"
     story.prove(Proof(claim=claim, held=0 < left < total, figure=left))
@@ -408,7 +409,7 @@ def _until_idle(stage: Stage, what: str) -> None:
     stage.until(what, idle, blame=WORKERS)
 
 
-def _until_blog_waits(stage: Stage) -> tuple[report.DatabaseRow, report.DatabaseRow]:
+def _until_blog_waits(stage: Stage) -> tuple[backlog.DatabaseRow, backlog.DatabaseRow]:
     """Wait until shop_db is done and blog_db has a reason for waiting; return both rows."""
 
     def settled() -> bool:
@@ -420,7 +421,7 @@ def _until_blog_waits(stage: Stage) -> tuple[report.DatabaseRow, report.Database
     return rows["blog_db"], rows["shop_db"]
 
 
-def _show(receipt: report.Receipt) -> dict[str, float]:
+def _show(receipt: receipts.Receipt) -> dict[str, float]:
     """Print a receipt; return the seconds that each database took."""
     recorded = datetime.fromisoformat(receipt["deletion"]["recorded_at"])
     seconds = {

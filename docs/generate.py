@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from django.core.management.base import BaseCommand
 
-    from apps.integrity.report import Status
+    from apps.integrity.report.status import Status
 
 HERE = Path(__file__).resolve().parent
 PRODUCT = HERE.parent / "apps" / "integrity"

@@ -15,7 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.test.utils import override_settings
 
-from . import backends, relations, report
+from . import backends, relations
 from .backends import lookups
 from .backends.connections import reach
 from .control import circuit_breaker
@@ -27,6 +27,7 @@ from .relations import plan, stored
 from .relations.generic import content_type_condition, with_content_type
 from .relations.keys import format_key, to_stored
 from .relations.policies import Policy
+from .report import remaining
 from .scan.parents import missing_keys
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def drain(*, seconds: float = 30.0) -> Counter[str]:
         for using in circuit_breaker.answering_logs():
             retry.make_due_now(using=using)
         rows, unreachable = _rounds(time.monotonic() + seconds)
-    if reasons := report.unfinished() | unreachable:
+    if reasons := remaining.unfinished() | unreachable:
         raise NotDrained(reasons)
     return rows
 
@@ -128,7 +129,9 @@ def assert_no_orphans(*names: str) -> None:
     ]
     if orphans:
         hint = (
-            "\nNot everything is cascaded yet: call drain() first." if report.unfinished() else ""
+            "\nNot everything is cascaded yet: call drain() first."
+            if remaining.unfinished()
+            else ""
         )
         raise AssertionError("\n".join(orphans) + hint)
 

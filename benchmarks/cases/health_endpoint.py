@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.test import Client
 
-from apps.integrity import report
+from apps.integrity.report import health
 from sandbox.processes import Process, eventually, free_port
 
 from ..lib.result import Result, percentile, ratios, short, spread
@@ -67,7 +67,7 @@ def _computed(stage: Stage) -> Result:
     for _ in range(stage.scale.rounds):
         took = list[float]()
         for _ in range(REQUESTS):
-            report.health.forget()
+            health.current_health.forget()
             began = time.perf_counter()
             client.get(HEALTHZ)
             took.append((time.perf_counter() - began) * 1_000)

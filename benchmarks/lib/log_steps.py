@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from apps.integrity import conf, report
+from apps.integrity import conf
 from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion, of_keys
+from apps.integrity.report import overview, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +34,8 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
     for database in DATABASES:
         taken = list[claims.Claim]()
         yield "claim", partial(_claim, database, taken)
-        yield "status", report.status
-        yield "overview", report.overview
+        yield "status", status.collect_status
+        yield "overview", overview.collect_overview
         yield "finish", partial(_finish, taken)
     yield "settle", lambda: deletions.advance(using=USING)
 

@@ -14,11 +14,11 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, report, scan
+from apps.integrity import cascade, scan
 from apps.integrity.log import retry
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.queues import dispatch, maintenance
-from apps.integrity.report import alarms
+from apps.integrity.report import alarms, status
 from apps.integrity.signals import alarm_cleared, alarm_raised
 from tests.kinds.left.models import Quote
 from tests.kinds.lite.models import Author
@@ -166,7 +166,7 @@ def test_figures_that_cannot_be_read_keep_nobody_from_other_work(
     def unreadable(_: str) -> None:
         raise DatabaseError(said)
 
-    monkeypatch.setattr(report, "of_log", unreadable)
+    monkeypatch.setattr(status, "of_log", unreadable)
     maintenance.maintain("default")
     assert "the check of alarms of the log in default failed: DatabaseError" in caplog.text
     assert "secret" not in caplog.text

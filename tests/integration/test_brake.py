@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity import cascade, relations, report, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.checks import doctor
 from apps.integrity.models import Identity
-from apps.integrity.report import metrics
+from apps.integrity.report import limits, metrics, overview, scans, status
 from apps.integrity.scan import repair
 from tests.kinds.left.models import Profile
 from tests.kinds.parents.models import Owner
@@ -45,9 +45,9 @@ def told() -> str:
     """Return what the repair says of it; the report has to agree, at every place that shows it."""
     reason = repair.outlook(relations.catalogue().relation(LEAF)).brake
     seen = {LEAF: reason} if reason else {}
-    assert {row["relation"]: row["brake"] for row in report.scans() if row["brake"]} == seen
-    assert dict(report.overview().brakes) == seen
-    _, rows = report.of_log("default")  # what the alarms look at
+    assert {row["relation"]: row["brake"] for row in scans.scan_rows() if row["brake"]} == seen
+    assert dict(overview.collect_overview().brakes) == seen
+    _, rows = status.of_log("default")  # what the alarms look at
     assert {row["relation"]: row["brake"] for row in rows if row["brake"]} == seen
     gauge = f'integrity_brake_engaged{{relation="{LEAF}"}} {float(bool(reason))}'
     assert gauge in metrics.exposition().decode()
@@ -88,6 +88,6 @@ def test_more_suspects_than_a_page_counts(
     Profile.objects.bulk_create(Profile(owner_id=BASE + n) for n in range(5))
     scan.scan("test_left", labels=[PROFILE])
     orphans(30)
-    monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
+    monkeypatch.setattr(limits, "COUNT_MAX", 3)
     assert told().startswith("30 of 40 keys miss their parent")
-    assert report.overview().suspects > report.bounds.COUNT_MAX
+    assert overview.collect_overview().suspects > limits.COUNT_MAX

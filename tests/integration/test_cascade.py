@@ -14,7 +14,7 @@ from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import backends, capture, cascade, report
+from apps.integrity import backends, capture, cascade
 from apps.integrity.backends.batch_size import BatchSize
 from apps.integrity.backends.portable.barriers import NoBarriers
 from apps.integrity.backends.portable.log import PortableLog
@@ -27,6 +27,7 @@ from apps.integrity.exceptions import UnknownName
 from apps.integrity.log import claims, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
+from apps.integrity.report import preview
 from apps.integrity.signals import cascade_finished
 from apps.shop.models import Order
 from sandbox.processes import eventually
@@ -851,7 +852,7 @@ class TestReceiptsAndPreview:
         for user in users:
             promised = {
                 effect["relation"]: effect["rows"]
-                for effect in report.preview("auth.User", str(user.pk))
+                for effect in preview.preview_of("auth.User", str(user.pk))
                 if effect["rows"]
             }
             user.delete()
@@ -866,7 +867,7 @@ class TestReceiptsAndPreview:
         for parent in Root.objects.all():
             promised = {
                 effect["relation"]: effect["rows"]
-                for effect in report.preview("parents.Root", str(parent.pk))
+                for effect in preview.preview_of("parents.Root", str(parent.pk))
                 if effect["rows"]
             }
             parent.delete()

@@ -14,13 +14,14 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.integrity import relations, report
+from apps.integrity import relations
 from apps.integrity.backends import clocks
 from apps.integrity.checks import doctor
 from apps.integrity.checks.doctor import clock_skew
 from apps.integrity.control import heartbeats
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
 from apps.integrity.relations import relation
+from apps.integrity.report import backlog, lists, overview, receipts, status, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def aged(committed: None) -> float:
 
 
 def _status() -> Iterator[float | None]:
-    found = report.status()
+    found = status.collect_status()
     [row] = [each for each in found["databases"] if each["database"] == "blog_db"]
     yield from (row["lag_seconds"], row["unproven_seconds"], row["waits_seconds"])
     yield from (each["seconds_ago"] for each in [*found["workers"], found["beat"]])
@@ -78,14 +79,14 @@ def _status() -> Iterator[float | None]:
 
 
 def _overview() -> Iterator[float | None]:
-    found = report.overview()
+    found = overview.collect_overview()
     [card] = [each for each in found.cards if each.database == "blog_db"]
     yield from (card.lag_seconds, card.unverified_seconds, found.orphan_age_seconds)
     yield from (each["seconds_ago"] for each in [*found.workers, found.beat])
 
 
 def _suspected() -> Iterator[float | None]:
-    for each in report.suspected():
+    for each in lists.suspected():
         yield from (each.oldest_seconds, *(one.seconds for one in each.first))
 
 
@@ -114,8 +115,8 @@ def test_what_ended_lately_did_so_by_the_clock_of_the_log(committed: None, off: 
         Cascade.objects.create(
             deletion=row, database=f"{number}", state="verified", recorded_at=ago, done_at=ago
         )
-    speed = report.throughput([Cascade.objects.all()])
-    assert speed.rate == 1 / report.RATE_SECONDS
+    speed = throughput.throughput_of([Cascade.objects.all()])
+    assert speed.rate == 1 / backlog.RATE_SECONDS
     assert (speed.bars[-1], sum(speed.bars)) == (2, 2)
 
 
@@ -124,7 +125,7 @@ def test_a_receipt_of_several_logs_begins_with_the_newest(
 ) -> None:
     for _ in range(2):
         User.objects.create(pk=77, username="ann").delete()
-    ids = [each["deletion"]["id"] for each in report.receipts("auth.User", "77")]
+    ids = [each["deletion"]["id"] for each in receipts.receipts_of("auth.User", "77")]
     assert ids == sorted(ids, reverse=True)
     assert len(ids) == 2
 
@@ -239,5 +240,5 @@ def test_the_status_of_a_terminal_tells_them_too(
 
 def test_a_heartbeat_is_noted_by_the_clock_of_the_log(committed: None, off: float) -> None:
     heartbeats.record("worker@host", using="default")
-    [pulse] = report.status()["workers"]
+    [pulse] = status.collect_status()["workers"]
     assert pulse["seconds_ago"] < 1

@@ -8,7 +8,7 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from apps.integrity import capture, cascade, relations, report, scan, testing
+from apps.integrity import capture, cascade, relations, scan, testing
 from apps.integrity.backends import lookups
 from apps.integrity.cascade import verification
 from apps.integrity.checks import round_trips
@@ -19,6 +19,7 @@ from apps.integrity.reading import alive
 from apps.integrity.relations import stored
 from apps.integrity.relations.keys import format_key
 from apps.integrity.relations.relation import primary_key
+from apps.integrity.report import preview
 from apps.integrity.scan import repair, scan_pass
 from tests.kinds.coded import fields
 from tests.kinds.coded.models import FAMILIES, TREES, Family
@@ -129,15 +130,16 @@ def test_a_preview_counts_the_rows_of_one(family: Family) -> None:
     parent = people.one(3)
     key = format_key(primary_key(family.parent), parent.pk)
     family.child.objects.create(parent_id=getattr(parent, family.by))
-    rows = {each["relation"]: each["rows"] for each in report.preview(parent._meta.label, key)}
+    rows = {each["relation"]: each["rows"] for each in preview.preview_of(parent._meta.label, key)}
     label = f"coded.{family.child.__name__}.parent"
     assert rows[label] == 3
     key_of_other = format_key(parent._meta.pk, people.one(4).pk)
     other = {
-        each["relation"]: each["rows"] for each in report.preview(parent._meta.label, key_of_other)
+        each["relation"]: each["rows"]
+        for each in preview.preview_of(parent._meta.label, key_of_other)
     }
     assert other[label] == 2
-    assert report.exists(parent._meta.label, key)
+    assert preview.exists(parent._meta.label, key)
 
 
 def test_a_scan_goes_on_where_it_was(

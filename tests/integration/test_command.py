@@ -11,10 +11,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, report
+from apps.integrity import capture
 from apps.integrity.management.commands.integrity import Command
 from apps.integrity.models import Audit, Cascade, ChildDatabase
 from apps.integrity.queues import dispatch
+from apps.integrity.report import catalogue
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Library
@@ -92,7 +93,7 @@ class TestRelations:
         outcome = integrity("relations", "--format", "mermaid")
         assert outcome.code == CLEAN
         assert outcome.lines[0] == "flowchart LR"
-        assert sum("-->" in line for line in outcome.lines) == len(report.catalogue())
+        assert sum("-->" in line for line in outcome.lines) == len(catalogue.relation_rows())
         assert integrity("relations", "--format", "mermaid", "--json").code == USAGE
 
     def test_text(self, integrity: Run) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.db.models.signals import post_delete
 
-from apps.integrity import relations, report
+from apps.integrity import relations
 from apps.integrity.control.grants.rows import cascaded
 from apps.integrity.models import Cascade
 from apps.integrity.relations.plan import Strategy, plan_for
+from apps.integrity.report import receipts
 from tests.kinds.left.models import Seat, Ticket
 from tests.kinds.lite.models import Seat as LiteSeat
 from tests.kinds.parents.models import Hall
@@ -59,7 +60,7 @@ def test_their_rows_go_and_each_is_counted(
     assert child.objects.count() == 3
     assert len(gone) == (3 * halls if strategy is Strategy.COLLECTOR else 0)
     assert set(Cascade.objects.values_list("state", flat=True)) == {"done"}
-    [receipt] = report.receipts("parents.Hall", str(others[0].pk))
+    [receipt] = receipts.receipts_of("parents.Hall", str(others[0].pk))
     assert sum(each["rows"].get(label, 0) for each in receipt["cascades"]) == 3
 
 

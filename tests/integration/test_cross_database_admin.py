@@ -14,9 +14,9 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.blog.models import Comment, Post
-from apps.integrity import report
 from apps.integrity.contrib.admin import mixin
 from apps.integrity.models import Deletion
+from apps.integrity.report import limits, receipts
 from apps.shop.models import Order
 from tests.kinds.left.models import Protecting
 from tests.kinds.parents.models import Guarded
@@ -93,7 +93,7 @@ class TestBefore:
     def test_nobody_counts_a_million_rows(
         self, client: Client, ann: User, monkeypatch: pytest.MonkeyPatch, captured: Captured
     ) -> None:
-        monkeypatch.setattr(report.bounds, "COUNT_MAX", 1)
+        monkeypatch.setattr(limits, "COUNT_MAX", 1)
         with captured:
             found = lines(client.get(page_of(ann)))
         assert "blog_db: 1 comment, 1+ posts (CASCADE)" in found
@@ -164,7 +164,7 @@ class TestAfter:
         def denied(*_: object, **__: object) -> None:
             Deletion.objects.raw("SELECT no_such_column FROM integrity_deletion")[0]
 
-        monkeypatch.setattr(report, "newest", denied)
+        monkeypatch.setattr(receipts, "newest", denied)
         with pytest.raises(DatabaseError):
             denied()
         told = self.message(client.post(page_of(ann), {"post": "yes"}, follow=True))

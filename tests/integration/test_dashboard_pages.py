@@ -15,12 +15,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, conf, relations, report, scan
+from apps.integrity import cascade, conf, relations, scan
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import Catalogue, discovery
+from apps.integrity.report import limits, overview
+from apps.integrity.report.status import collect_status
 from apps.shop.models import Order
 
 if TYPE_CHECKING:
@@ -213,7 +215,7 @@ class TestOverview:
         blocked()
         gone("recorded")
         actions.pause("shop_db", actor="x", reason="why", using="default")
-        seen, status = report.overview(), report.status()
+        seen, status = overview.collect_overview(), collect_status()
         for card, row in zip(seen.cards, status["databases"], strict=True):
             for name in ("database", "state", "backlog", "blocked"):
                 assert getattr(card, name) == row[name]
@@ -229,8 +231,8 @@ class TestOverview:
         for n in range(5):
             gone(f"user-{n}", posts=0)
         dispatch.sweep_all()
-        monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
-        card = report.overview().cards[0]
+        monkeypatch.setattr(limits, "COUNT_MAX", 3)
+        card = overview.collect_overview().cards[0]
         assert card.backlog == 4
         assert card.eta_seconds is None
         assert ">3+<" in text(viewer, "changelist")
@@ -427,7 +429,7 @@ class TestDeletions:
         assert 'role="alert"' in text(viewer, "deletions", query=query)
 
     def test_pages(self, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(report.bounds, "PAGE_ROWS", 2)
+        monkeypatch.setattr(limits, "PAGE_ROWS", 2)
         rows = [gone(f"user-{n}", posts=0).pk for n in range(5)]
         seen: list[int] = []
         query = ""
@@ -442,7 +444,7 @@ class TestDeletions:
     def test_a_rare_state_is_looked_for_a_part_of_the_log_at_a_time(
         self, viewer: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report.bounds, "PAGE_IDS", 2)
+        monkeypatch.setattr(limits, "PAGE_IDS", 2)
         rows = [gone(f"user-{n}", posts=0) for n in range(5)]
         Deletion.objects.filter(pk=rows[0].pk).update(state="cancelled")
         seen, query, pages = [], "?state=cancelled", 0

@@ -15,7 +15,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.test import RequestFactory
 
-from apps.integrity import cascade, relations, report, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.admin import CrossDatabaseAdminMixin
 from apps.integrity.capture import collector
 from apps.integrity.cascade import verification
@@ -25,6 +25,8 @@ from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.relations import discovery
+from apps.integrity.report import elsewhere
+from apps.integrity.report.preview import preview_of
 from tests import snippets
 from tests.kinds.analytics import models as analytics
 from tests.kinds.left.models import (
@@ -275,7 +277,7 @@ class TestPolicies:
 
 
 def preview(station: Station) -> list[Any]:
-    return list(report.preview("parents.Station", str(station.pk)))
+    return list(preview_of("parents.Station", str(station.pk)))
 
 
 class TestProtection:
@@ -476,7 +478,7 @@ class TestSurfaces:
     def test_the_admin_says_what_goes_elsewhere(self) -> None:
         station, _ = two()
         Event.objects.create(station_text=str(station.pk))
-        [left, *_] = report.elsewhere(Station, [station.pk], lambda _: True)
+        [left, *_] = elsewhere.effects_elsewhere(Station, [station.pk], lambda _: True)
         assert (left.database, left.uncounted) == ("test_left", False)
         counted = {each["relation"]: each["rows"] for each in left.effects if each["rows"]}
         assert counted == {"left.Event.station_text": 1}

@@ -15,11 +15,12 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import backends, cascade, report
+from apps.integrity import backends, cascade
 from apps.integrity.backends import missing_tables
 from apps.integrity.cascade import verification, worker
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.queues import dispatch
+from apps.integrity.report import status
 from apps.shop.models import Order
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Seal, Shelf, Vault
@@ -458,7 +459,7 @@ class TestALogThatCannotBeReached:
     ) -> None:
         user.delete()
         with refuse("test_left"):
-            rows = {row["database"]: row for row in report.status()["databases"]}
+            rows = {row["database"]: row for row in status.collect_status()["databases"]}
         assert rows["shop_db"]["backlog"] == 1
 
 

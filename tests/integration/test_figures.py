@@ -16,12 +16,14 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 
 from apps.blog.models import Post
-from apps.integrity import cascade, relations, report
+from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions
 from apps.integrity.log.deletions import advance
 from apps.integrity.models import Cascade
 from apps.integrity.queues import dispatch
+from apps.integrity.report.overview import collect_overview
+from apps.integrity.report.status import collect_status
 from apps.shop.models import Order
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def compared() -> tuple[Any, ...]:
     with one_snapshot():
         deletions = dict(sql(DELETIONS))
         rows = {place: sql(BACKLOG, database=place)[0] for place in PLACES}
-        status, overview = report.status(), report.overview()
+        status, overview = collect_status(), collect_overview()
     took = time.monotonic() - began  # ages are by the clock, which does not stand still
     assert {state: n for state, n in status["deletions"].items() if n} == deletions
     for place, (backlog, blocked, unverified, lag, finished, hindered) in rows.items():

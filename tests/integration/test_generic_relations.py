@@ -18,7 +18,7 @@ from django.db.models.signals import pre_save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.integrity import cascade, relations, report, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.backends import missing_tables
 from apps.integrity.backends.portable.keys import PortableKeys
 from apps.integrity.backends.portable.rows import PortableRows
@@ -39,6 +39,7 @@ from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.relations import generic
 from apps.integrity.relations.delete_graph import _of_relation
 from apps.integrity.relations.plan import Strategy, plan_for
+from apps.integrity.report import elsewhere, preview
 from apps.integrity.testing import assert_cascades, assert_no_orphans
 from tests.kinds.left.models import Chisel, Fence, Note, NoteReply, Sticker
 from tests.kinds.lite.models import Leaf, Vein
@@ -366,7 +367,7 @@ class TestScan:
         assert (seen.keys_scanned, seen.rows_scanned) == (4, 5)
         assert (seen.suspects, seen.orphans) == (2, 3)
         assert scanned(label) == ["10", "3"]
-        effects, uncounted = report.repairs([relations.catalogue().relation(label)])
+        effects, uncounted = preview.repairs([relations.catalogue().relation(label)])
         assert {each["relation"]: each["rows"] for each in effects}[label] == 3
         assert not uncounted
         call_command("integrity", "repair", "--relation", label, "--apply")
@@ -396,7 +397,7 @@ class TestScan:
         delete_raw(plant)
         assert scanned(PLANTS) == ["7"]
         with without_content_type(Plant):
-            effects, uncounted = report.repairs([relations.catalogue().relation(PLANTS)])
+            effects, uncounted = preview.repairs([relations.catalogue().relation(PLANTS)])
         assert effects == []
         assert "has no content type" in uncounted[PLANTS].reason
         assert not uncounted[PLANTS].unreachable
@@ -410,11 +411,13 @@ class TestSurfaces:
         for row in (sticker, leaf):
             row(Plant, 7)
             row(Weed, 7)
-        counted = {each["relation"]: each["rows"] for each in report.preview("parents.Plant", "7")}
+        counted = {
+            each["relation"]: each["rows"] for each in preview.preview_of("parents.Plant", "7")
+        }
         assert counted == {
             PLANTS: 2, "left.NoteReply.note": 2, STUCK: 1, LEAVES: 1, "lite.Vein.leaf": 0
         }  # fmt: skip
-        [into_left, _] = report.elsewhere(Plant, [7], lambda _: True)
+        [into_left, _] = elsewhere.effects_elsewhere(Plant, [7], lambda _: True)
         assert {each["relation"]: each["rows"] for each in into_left.effects}[PLANTS] == 2
 
     def test_the_admin_counts_them_by_their_model(self) -> None:
@@ -422,7 +425,7 @@ class TestSurfaces:
 
         Plant.objects.create(pk=7)
         note(Plant, 7)
-        [into_left, _] = report.elsewhere(Plant, [7], lambda _: True)
+        [into_left, _] = elsewhere.effects_elsewhere(Plant, [7], lambda _: True)
         assert _line(into_left) == "test_left: 1 note (CASCADE)"
 
     def test_the_command_and_the_receipt_name_them(

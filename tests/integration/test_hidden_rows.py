@@ -17,13 +17,14 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from apps.blog.models import Comment, Post
-from apps.integrity import backends, cascade, relations, report, scan, testing
+from apps.integrity import backends, cascade, relations, scan, testing
 from apps.integrity.cascade import time_slice, verification
 from apps.integrity.checks import databases, doctor
 from apps.integrity.exceptions import FilteredRead
 from apps.integrity.log import suspects
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
+from apps.integrity.report import elsewhere, preview
 from apps.integrity.scan import brake, parents, repair
 from apps.shop.models import Order
 from tests import superuser
@@ -197,7 +198,7 @@ class TestHiddenParents:
         with parents_hidden(), as_worker():
             (done,) = repair.repair([relation])
             told(done.reason, "auth_user", "default")
-            effects, uncounted = report.repairs([relation])
+            effects, uncounted = preview.repairs([relation])
             assert effects == []
             told(uncounted[AUTHOR].reason, "auth_user", "default")
         assert {*Deletion.objects.values_list("state", flat=True)} == {"suspect"}
@@ -343,12 +344,12 @@ class TestHiddenChildren:
             assert not scanned.complete
             told(scanned.reason, "blog_post", "blog_db")
             with pytest.raises(FilteredRead, match="blog_post"):
-                report.preview("auth.User", str(users[-1].pk))
+                preview.preview_of("auth.User", str(users[-1].pk))
             with pytest.raises(CommandError, match="blog_post"):
                 call_command("integrity", "preview", "auth.User", str(users[-1].pk))
             (blog, *_) = [
                 each
-                for each in report.elsewhere(User, [users[-1].pk], lambda _: True)
+                for each in elsewhere.effects_elsewhere(User, [users[-1].pk], lambda _: True)
                 if each.database == "blog_db"
             ]
             assert (blog.effects, blog.uncounted) == ([], True)

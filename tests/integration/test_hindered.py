@@ -17,7 +17,7 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import cascade, report, scan
+from apps.integrity import cascade, scan
 from apps.integrity.backends import connections as reached
 from apps.integrity.backends.connections import reach
 from apps.integrity.cascade import verification
@@ -27,6 +27,7 @@ from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase, Scan
 from apps.integrity.queues import dispatch, maintenance
 from apps.integrity.queues.in_process import Worker
+from apps.integrity.report import status
 from apps.shop.models import Order
 from sandbox.processes import Process, eventually
 from tests import superuser
@@ -160,7 +161,9 @@ def users(tune: Tune) -> list[User]:
 
 
 def blog() -> dict[str, Any]:
-    (row,) = [each for each in report.status()["databases"] if each["database"] == "blog_db"]
+    (row,) = [
+        each for each in status.collect_status()["databases"] if each["database"] == "blog_db"
+    ]
     return dict(row)
 
 

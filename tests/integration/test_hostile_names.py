@@ -14,11 +14,12 @@ from django.db.models import QuerySet
 from django.test.utils import isolate_apps
 from django.utils import timezone
 
-from apps.integrity import capture, cascade, relations, report, scan
+from apps.integrity import capture, cascade, relations, scan
 from apps.integrity.cascade import verification
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
+from apps.integrity.report import preview, receipts
 from tests.kinds.hostile.models import (
     FAMILIES,
     LENGTH_MAX,
@@ -167,13 +168,13 @@ def test_preview_counts_what_the_cascade_then_does(
 ) -> None:
     gone, _ = two_parents(family)
     label, key = family["parent"]._meta.label, str(gone.pk)
-    effects = report.preview(label, key)
+    effects = preview.preview_of(label, key)
     counted = {(each["relation"], each["database"]): each["rows"] for each in effects}
     assert counted[f"{label.replace('Parent', 'Child')}.parent", "test_left"] == 1
     assert sum(counted.values()) == ROWS
     gone.delete()
     assert converge().total() == sum(counted.values())
-    [receipt] = report.receipts(label, key)
+    [receipt] = receipts.receipts_of(label, key)
     assert sum(sum(each["rows"].values()) for each in receipt["cascades"]) == sum(counted.values())
 
 
@@ -312,7 +313,7 @@ class TestKeys:
         for parent in (gone, kept):
             populate(family, parent)
         label = family["parent"]._meta.label
-        previewed = sum(each["rows"] for each in report.preview(label, key))
+        previewed = sum(each["rows"] for each in preview.preview_of(label, key))
         gone.delete()
         assert converge().total() == previewed == ROWS
         for alias in ("test_left", "test_lite"):
@@ -320,7 +321,7 @@ class TestKeys:
         deletion = Deletion.objects.get()
         assert (deletion.key, deletion.state) == (key, "verified")
         assert rows(family["child"]).get().parent_id == kept.pk
-        assert report.receipts(label, key)[0]["deletion"]["key"] == key
+        assert receipts.receipts_of(label, key)[0]["deletion"]["key"] == key
         assert logged(caplog, key) == []
 
     def test_keys_of_one_statement_do_not_mix(self, converge: Converge) -> None:

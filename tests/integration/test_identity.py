@@ -9,11 +9,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from apps.integrity import cascade, report, scan
+from apps.integrity import cascade, scan
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions, identity
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Identity
 from apps.integrity.queues import dispatch
+from apps.integrity.report import status
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 
@@ -71,7 +72,9 @@ def test_other_parents_are_refused_and_nothing_is_touched(met: None) -> None:
     assert set(Cascade.objects.filter(state="pending").values_list("attempts", flat=True)) == {0}
     row = ChildDatabase.objects.get(alias="test_right")
     assert row.paused_reason.startswith("it belongs to another database: 'test_right' knows")
-    (shown,) = [each for each in report.status()["databases"] if each["database"] == "test_right"]
+    (shown,) = [
+        each for each in status.collect_status()["databases"] if each["database"] == "test_right"
+    ]
     assert "resume --database test_right --accept-identity" in shown["reason"]
     assert (row.paused_kind, shown["paused_kind"]) == (MISMATCH, MISMATCH)
     assert [each.actor for each in Audit.objects.all()] == ["integrity"]
@@ -145,7 +148,7 @@ def test_a_scan_of_a_paused_database_is_no_mismatch_whatever_the_reason_says(met
     with pytest.raises(SystemExit) as left_out:
         call_command("integrity", "scan", "--database", "test_right", "--json")
     assert left_out.value.code == 4
-    assert {row["paused_kind"] for row in report.status()["databases"]} == {"", "operator"}
+    assert {row["paused_kind"] for row in status.collect_status()["databases"]} == {"", "operator"}
 
 
 def test_a_renamed_database_stays_paused_for_the_same_reason(met: None) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, connections, transaction
 
-from apps.integrity import backends, capture, relations, report
+from apps.integrity import backends, capture, relations
 from apps.integrity.capture import triggers
 from apps.integrity.log import suspects
 from apps.integrity.models import HEAD_CHARS, Deletion
 from apps.integrity.relations import relation as relations_relation
+from apps.integrity.report import lists, receipts
 from tests.kinds.left.models import WordUse
 from tests.kinds.lite.models import Author
 from tests.kinds.parents.models import Word
@@ -87,18 +88,18 @@ class TestAnyLength:
         assert list(Deletion.objects.values_list("key", flat=True)) == [key]
         assert converge() == {WORDS: 1}
         assert WordUse.objects.get().word_id == kept.pk
-        (receipt,) = report.receipts(LABEL, key)
+        (receipt,) = receipts.receipts_of(LABEL, key)
         assert receipt["deletion"]["key"] == key
-        assert report.receipts(LABEL, kept.pk) == []
+        assert receipts.receipts_of(LABEL, kept.pk) == []
 
     def test_keys_that_begin_alike_are_told_apart(self) -> None:
         one, other = Word.objects.bulk_create(Word(text=key) for key in SAME_HEAD)
         one.delete()
-        assert len(report.receipts(LABEL, SAME_HEAD[0])) == 1
-        assert report.receipts(LABEL, SAME_HEAD[1]) == []
-        assert [each.key for each in report.newest(Word, SAME_HEAD, using="default")] == SAME_HEAD[
-            :1
-        ]
+        assert len(receipts.receipts_of(LABEL, SAME_HEAD[0])) == 1
+        assert receipts.receipts_of(LABEL, SAME_HEAD[1]) == []
+        assert [
+            each.key for each in receipts.newest(Word, SAME_HEAD, using="default")
+        ] == SAME_HEAD[:1]
         relation = relations.catalogue().relation(WORDS)
         entered = suspects.suspect(relation, SAME_HEAD, {}, database="test_left", using="default")
         assert entered.suspects == SAME_HEAD[1:]
@@ -117,9 +118,9 @@ def _filled(alias: str, label: str) -> None:
 def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
     """Every way in which the log is asked for deletions by their keys."""
     label = parent._meta.label
-    report.receipts(label, keys[0])
-    report.newest(parent, keys, using=alias)
-    list(report.deletions(using=alias, model=label, key=keys[0]).rows)
+    receipts.receipts_of(label, keys[0])
+    receipts.newest(parent, keys, using=alias)
+    list(lists.deletions(using=alias, model=label, key=keys[0]).rows)
     backends.log_backend(alias).triggered_deletions(parent, keys, using=alias)
     relation = next(e for e in relations.catalogue().relations if e.parent is parent)
     suspects.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)

@@ -13,8 +13,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.blog.models import Post
-from apps.integrity import exceptions, relations, report
+from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
+from apps.integrity.log import renaming
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -159,7 +160,7 @@ class TestMetrics:
         Heartbeat.objects.create(name="worker@secret-host")
         catalogue = relations.catalogue()
         known = {*catalogue.log_databases, *catalogue.child_databases, *Deletion.State.values}
-        known |= {each.label for each in catalogue.relations} | {*report.Kind}
+        known |= {each.label for each in catalogue.relations} | {*renaming.Kind}
         assert {label for _, *labels in scrape() for label in labels} <= known
 
 

@@ -14,12 +14,13 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, report
+from apps.integrity import cascade
 from apps.integrity.checks import doctor
 from apps.integrity.log import claims
 from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan
 from apps.integrity.queues import dispatch
-from apps.integrity.report import alarms, metrics
+from apps.integrity.report import alarms, metrics, overview
+from apps.integrity.report.names import unknown
 from apps.shop.models import Order
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class TestItIsAFinding:
         assert f"integrity rename {name}" in alarm.reason
         check = next(each for each in doctor.examine(None) if each.name == f"name {name}")
         assert not check.ok
-        assert [each["name"] for each in report.overview().unknown] == [name]
+        assert [each["name"] for each in overview.collect_overview().unknown] == [name]
         Deletion.objects.update(parent="auth.User", relation="")
         alarms.watch("default")
         assert not Alarm.objects.exists()
@@ -326,7 +327,7 @@ def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> No
             " SELECT 'auth.User', n::text, 'api', 'recorded' FROM generate_series(1, 20000) n"
         )
     with captured:
-        assert report.unknown(["default"]) == []
+        assert unknown(["default"]) == []
     asked = captured["default"]
     assert len(asked) == 4
     with connections["default"].cursor() as cursor:

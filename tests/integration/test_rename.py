@@ -15,7 +15,6 @@ from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import report
 from apps.integrity.control import actions, identity
 from apps.integrity.log import claims, outcomes, suspects
 from apps.integrity.log.renaming import Kind, Renaming
@@ -31,6 +30,7 @@ from apps.integrity.models import (
 )
 from apps.integrity.operations import RenameTracked, renames
 from apps.integrity.queues import dispatch
+from apps.integrity.report import receipts
 from apps.shop.models import Order
 from tests.integration.test_names import (
     OLD_ALIAS,
@@ -360,7 +360,7 @@ class TestGivenUp:
         assert run("rename", OLD_ALIAS, "--close", "it was shut down", "--apply").code == 0
         assert Audit.objects.get().reason == "it was shut down"
         drained(run)
-        [receipt] = report.receipts("auth.User", keys()[0] or "")
+        [receipt] = receipts.receipts_of("auth.User", keys()[0] or "")
         assert {each["database"]: each["state"] for each in receipt["cascades"]} == {
             OLD_ALIAS: "cancelled",
             "shop_db": "verified",

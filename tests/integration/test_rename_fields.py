@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
-from apps.integrity import cascade, relations, report, scan
+from apps.integrity import cascade, relations, scan
 from apps.integrity.cascade.blockers import blockers_of
 from apps.integrity.checks import doctor
 from apps.integrity.exceptions import InvalidName
@@ -22,6 +22,8 @@ from apps.integrity.log.renaming import Kind, Renaming
 from apps.integrity.models import Audit, Cascade, Deletion
 from apps.integrity.operations import RenameTrackedField, renames
 from apps.integrity.queues import dispatch
+from apps.integrity.report import lists
+from apps.integrity.report import names as report_names
 from tests import snippets
 from tests.integration.test_names import run
 from tests.kinds.left.models import Badge, Invoice, PlaceNote
@@ -377,7 +379,7 @@ class TestEveryLog:
                 state="waiting",
                 failing={BADGE: "?"},
             )
-        [lack] = [each for each in report.unknown([using]) if each["name"] == NEW]
+        [lack] = [each for each in report_names.unknown([using]) if each["name"] == NEW]
         assert lack["work"] == 2
         closed = fields.close_field(
             NEW, [BADGE], ["test_left"], deletions.GIVEN_UP, using=using, apply=True
@@ -433,4 +435,4 @@ def test_a_list_of_the_kept_has_what_its_card_counts() -> None:
     cascade.drain("test_left")
     assert Cascade.objects.filter(state="kept").count() == 1
     assert Deletion.objects.get().state == "dispatched"
-    assert len(report.deletions(using="default", state="kept").rows) == 1
+    assert len(lists.deletions(using="default", state="kept").rows) == 1

@@ -12,11 +12,13 @@ from django.db import connections
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, report
+from apps.integrity import capture
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable, InvalidKey, UnknownName
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
+from apps.integrity.report import backlog, catalogue, preview, receipts
+from apps.integrity.report.status import collect_status
 from apps.shop.models import Order
 from tests.kinds.left.models import Badge, Book
 from tests.kinds.parents.models import Guarded, Owner, Person
@@ -31,15 +33,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 
-def database(alias: str) -> report.DatabaseRow:
-    [row] = [each for each in report.status()["databases"] if each["database"] == alias]
+def database(alias: str) -> backlog.DatabaseRow:
+    [row] = [each for each in collect_status()["databases"] if each["database"] == alias]
     return row
 
 
 class TestCatalogue:
     def test_one_row_for_each_relation_and_child_database(self, captured: Captured) -> None:
         with captured:
-            rows = report.catalogue()
+            rows = catalogue.relation_rows()
         assert not any(captured[alias] for alias in connections)
         [post] = [row for row in rows if row["relation"] == "blog.Post.author"]
         expected: dict[str, Any] = {
@@ -57,7 +59,7 @@ class TestCatalogue:
         assert [row["child_database"] for row in shards] == ["test_left", "test_right"]
 
     def test_it_says_why_a_plan_is_no_faster_and_nothing_where_there_is_none(self) -> None:
-        rows = {row["relation"]: row for row in report.catalogue()}
+        rows = {row["relation"]: row for row in catalogue.relation_rows()}
         assert rows["left.Vault.safe"]["why"] == "left.Seal.vault is PROTECT"
         assert rows["left.Protecting.guarded"]["plan"] == ""
 
@@ -70,7 +72,7 @@ class TestPreview:
             post.comments.create(author=author, content="c")
         effects = {
             each["relation"]: (each["database"], each["policy"], each["rows"])
-            for each in report.preview("auth.User", str(ann.pk))
+            for each in preview.preview_of("auth.User", str(ann.pk))
         }
         assert effects == {
             "blog.Comment.author": ("blog_db", "CASCADE", 1),
@@ -83,7 +85,7 @@ class TestPreview:
     def test_it_follows_another_target_field(self) -> None:
         person = Person.objects.create(code="ann")
         Badge.objects.create(person=person)
-        effects = report.preview("parents.Person", str(person.pk))
+        effects = preview.preview_of("parents.Person", str(person.pk))
         assert {each["relation"]: each["rows"] for each in effects} == {
             "left.Badge.person": 1,
             "right.Locker.person": 0,
@@ -95,7 +97,7 @@ class TestPreview:
             ("left.Protecting.guarded", "PROTECT"),
             ("right.Restricting.guarded", "RESTRICT"),
         ]
-        effects = report.preview("parents.Guarded", str(guarded.pk))
+        effects = preview.preview_of("parents.Guarded", str(guarded.pk))
         assert [(each["relation"], each["policy"]) for each in effects] == guarded_rows
 
     def test_it_follows_every_level_that_django_would_delete(self, converge: Converge) -> None:
@@ -103,23 +105,25 @@ class TestPreview:
 
         library = Library.objects.create()
         Book.objects.create(library=library).page_set.create()
-        promised = sum(each["rows"] for each in report.preview("parents.Library", str(library.pk)))
+        promised = sum(
+            each["rows"] for each in preview.preview_of("parents.Library", str(library.pk))
+        )
         library.delete()
         assert converge().total() == promised
 
     @pytest.mark.parametrize("name", ["nope", "blog.Comment", "auth"])
     def test_an_unknown_parent_is_refused_with_the_known_ones(self, name: str) -> None:
         with pytest.raises(UnknownName, match=r"known: .*auth\.User"):
-            report.preview(name, "1")
+            preview.preview_of(name, "1")
 
     def test_a_key_that_is_none_is_refused(self) -> None:
         with pytest.raises(InvalidKey, match=r"^not a key that auth\.User\.id can hold$"):
-            report.preview("auth.User", "abc")
+            preview.preview_of("auth.User", "abc")
 
 
 class TestStatus:
     def test_an_idle_project(self) -> None:
-        status = report.status()
+        status = collect_status()
         assert {row["state"] for row in status["databases"]} == {"idle"}
         assert {row["backlog"] for row in status["databases"]} == {0}
         assert {row["lag_seconds"] for row in status["databases"]} == {None}
@@ -154,16 +158,16 @@ class TestStatus:
         capture.record((Owner, [1]), using="default")
         capture.record((Author, [1]), using="test_lite")
         assert database("test_left")["backlog"] == 2
-        assert report.status()["deletions"]["recorded"] == 2
+        assert collect_status()["deletions"]["recorded"] == 2
 
     def test_rate_and_time_to_go(self, converge: Converge) -> None:
         capture.record((User, range(1, 31)), using="default")
         converge()
         row = database("blog_db")
-        assert row["rate"] == pytest.approx(30 / report.RATE_SECONDS)
+        assert row["rate"] == pytest.approx(30 / backlog.RATE_SECONDS)
         assert row["eta_seconds"] is None
         capture.record((User, [31]), using="default")
-        assert database("blog_db")["eta_seconds"] == pytest.approx(report.RATE_SECONDS / 30)
+        assert database("blog_db")["eta_seconds"] == pytest.approx(backlog.RATE_SECONDS / 30)
 
     def test_a_blocked_cascade_shows(self) -> None:
         capture.record((User, [1]), using="default")
@@ -185,7 +189,7 @@ class TestStatus:
     def test_signs_of_life(self) -> None:
         heartbeats.record("beat", using="default")
         heartbeats.record("worker@here", using="default")
-        status = report.status()
+        status = collect_status()
         assert status["beat"] is not None
         assert 0 <= status["beat"]["seconds_ago"] < 60
         assert [each["name"] for each in status["workers"]] == ["worker@here"]
@@ -199,7 +203,7 @@ class TestReceipts:
         key = str(user.pk)
         user.delete()
         converge()
-        [receipt] = report.receipts("AUTH.user", key)
+        [receipt] = receipts.receipts_of("AUTH.user", key)
         deletion = receipt["deletion"]
         assert (deletion["parent"], deletion["key"]) == ("auth.User", key)
         assert (deletion["state"], deletion["source"]) == ("cascaded", "signal")
@@ -214,30 +218,30 @@ class TestReceipts:
     def test_the_newest_comes_first(self) -> None:
         for _ in range(2):
             capture.record((User, [1]), using="default")
-        newest, oldest = report.receipts("auth.User", "1")
+        newest, oldest = receipts.receipts_of("auth.User", "1")
         assert newest["deletion"]["recorded_at"] > oldest["deletion"]["recorded_at"]
 
     def test_a_key_is_found_in_any_form(self) -> None:
         capture.record((User, [7]), using="default")
-        assert len(report.receipts("auth.User", " 7")) == 1
+        assert len(receipts.receipts_of("auth.User", " 7")) == 1
 
     def test_there_is_none_for_what_was_never_deleted(self) -> None:
-        assert report.receipts("auth.User", "1") == []
+        assert receipts.receipts_of("auth.User", "1") == []
 
     def test_names_and_keys_are_checked(self) -> None:
         with pytest.raises(UnknownName):
-            report.receipts("nope", "1")
+            receipts.receipts_of("nope", "1")
         with pytest.raises(InvalidKey):
-            report.receipts("auth.User", "abc")
+            receipts.receipts_of("auth.User", "abc")
 
 
 def test_reports_write_nothing(captured: Captured) -> None:
     capture.record((User, [1]), using="default")
     dispatch.sweep_all()
     with captured:
-        report.status()
-        report.preview("auth.User", "1")
-        report.receipts("auth.User", "1")
+        collect_status()
+        preview.preview_of("auth.User", "1")
+        receipts.receipts_of("auth.User", "1")
     for alias in connections:
         words = {sql.split()[0] for sql in captured[alias]}
         assert words <= {"SELECT", "WITH", "BEGIN", "COMMIT"}

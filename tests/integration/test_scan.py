@@ -10,11 +10,12 @@ import pytest
 from django.db import OperationalError, connections, models, transaction
 from django.utils import timezone
 
-from apps.integrity import relations, report, scan
+from apps.integrity import relations, scan
 from apps.integrity.backends.portable.keys import PortableKeys
 from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.backends.sqlite import SQLiteKeys
 from apps.integrity.models import Audit, Deletion, Scan
+from apps.integrity.report import scans
 from apps.integrity.scan import repair, scan_pass
 from apps.integrity.signals import orphan_found
 from tests.kinds.left.models import Optional
@@ -226,11 +227,11 @@ class TestPasses:
         tune(scan_step_keys_max=2)
         orphaned(4)
         run()
-        (row,) = [each for each in report.scans() if each["relation"] == LEAF]
+        (row,) = [each for each in scans.scan_rows() if each["relation"] == LEAF]
         assert (row["coverage"], row["suspects"], row["orphans"]) == (1.0, 4, 8)
         assert row["last_full_scan"]
         run(seconds=0)
-        (row,) = [each for each in report.scans() if each["relation"] == LEAF]
+        (row,) = [each for each in scans.scan_rows() if each["relation"] == LEAF]
         assert row["coverage"] == 0.5
         assert row["age_seconds"] > 0
 

@@ -14,7 +14,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.integrity import cascade, models, relations, report, scan
+from apps.integrity import cascade, models, relations, scan
 from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.cascade import verification
 from apps.integrity.log import deletions
@@ -22,6 +22,7 @@ from apps.integrity.models import Cascade, Deletion, Identity, Scan
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.relations.keys import format_key
+from apps.integrity.report import receipts
 from apps.integrity.scan import repair, scan_pass
 from apps.integrity.scan.parents import barriers_of
 from sandbox.processes import eventually
@@ -391,11 +392,11 @@ class TestCameBack:
         run("test_left")
         rechecks("left.Badge.person")
         converge()
-        (found,) = report.receipts("parents.Person", "code=a=b")
+        (found,) = receipts.receipts_of("parents.Person", "code=a=b")
         assert found["deletion"]["relation"] == "left.Badge.person"
         assert found["deletion"]["targets"] == {"code": "a=b"}
         assert [each["rows"] for each in found["cascades"]] == [{"left.Badge.person": 1}]
-        assert report.receipts("parents.Person", "code=x") == []
+        assert receipts.receipts_of("parents.Person", "code=x") == []
 
     def test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion(
         self, converge: Converge

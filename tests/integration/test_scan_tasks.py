@@ -12,12 +12,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import relations, report
+from apps.integrity import relations
 from apps.integrity.control import actions
 from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Scan
 from apps.integrity.queues import celery, dispatch
 from apps.integrity.relations import discovery
+from apps.integrity.report import scans
 from sandbox.processes import eventually
 from tests.kinds.left.models import Book, Optional
 from tests.kinds.parents.models import Library, Owner
@@ -306,7 +307,7 @@ class TestMaintain:
         assert Leaf.objects.count() == 3
         assert states() == {"suspect"}
         assert "the parent's table is empty" in caplog.text
-        [row] = [each for each in report.scans() if each["relation"] == LEAF]
+        [row] = [each for each in scans.scan_rows() if each["relation"] == LEAF]
         assert row["brake"] == "the parent's table is empty"
 
     def test_a_suspect_that_nobody_understands_keeps_no_tick_from_its_work(

@@ -12,11 +12,11 @@ from django.db import connections
 from django.test import Client, RequestFactory
 from django.urls import path, reverse
 
-from apps.integrity import report
 from apps.integrity.admin import DashboardAdmin
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.models import Dashboard, Deletion
 from apps.integrity.relations import discovery
+from apps.integrity.report import preview
 from tests.kinds.admin_urls import MixedAdmin
 from tests.kinds.left.models import Badge, Invoice
 from tests.kinds.parents.models import Person
@@ -99,10 +99,10 @@ def test_the_preview_shows_what_the_delete_removes(
     home: str, converge: Callable[[], Counter[str]]
 ) -> None:
     person = person_in(home)
-    effects = report.preview("parents.Person", str(person.pk))
+    effects = preview.preview_of("parents.Person", str(person.pk))
     shown = {each["relation"]: each["rows"] for each in effects}
     assert shown == {BADGE: 2, INVOICE: 3, LOCKER: 1}
-    assert report.exists("parents.Person", str(person.pk))
+    assert preview.exists("parents.Person", str(person.pk))
     person.delete()
     assert converge() == shown
     assert Deletion.objects.using(home).count() == 1
@@ -135,4 +135,4 @@ def test_a_search_finds_parents_in_each_shard(home: str) -> None:
 def test_a_preview_that_cannot_ask_each_shard_says_so(refuse: Callable[[str], Any]) -> None:
     person = person_in(FIRST)
     with refuse(SECOND), pytest.raises(DatabaseUnreachable):
-        report.preview("parents.Person", str(person.pk))
+        preview.preview_of("parents.Person", str(person.pk))

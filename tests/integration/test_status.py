@@ -13,7 +13,7 @@ from django.core.management.color import color_style
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from apps.integrity import relations, report
+from apps.integrity import relations
 from apps.integrity.backends import connections
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
@@ -21,6 +21,8 @@ from apps.integrity.management.commands import integrity
 from apps.integrity.management.terminal import CLEAR
 from apps.integrity.management.verbs import status as verb
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.report import backlog, overview
+from apps.integrity.report.status import collect_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,12 +87,12 @@ class TestADatabaseThatIsAway:
             asked.append(connection.alias)
 
         with captured:
-            report.status()
+            collect_status()
             queries = {alias: len(captured[alias]) for alias in captured}
         connection_created.connect(note)
         try:
             with captured:
-                status = report.status(look=True)
+                status = collect_status(look=True)
         finally:
             connection_created.disconnect(note)
         assert {alias: len(captured[alias]) for alias in captured} == queries
@@ -111,7 +113,7 @@ class TestADatabaseThatIsAway:
 
         monkeypatch.setattr(connections, "reach", together)
         assert number > 1
-        assert not any(row["reason"] for row in report.status(look=True)["databases"])
+        assert not any(row["reason"] for row in collect_status(look=True)["databases"])
 
 
 def stuck(reason: str, *, state: str = "waiting", database: str = "blog_db") -> None:
@@ -131,8 +133,8 @@ class TestWorkThatWaits:
     """G11: work into a database that answers waits all the same, and the row says why."""
 
     @staticmethod
-    def row(database: str = "blog_db", *, look: bool = False) -> report.DatabaseRow:
-        rows = report.status(look=look)["databases"]
+    def row(database: str = "blog_db", *, look: bool = False) -> backlog.DatabaseRow:
+        rows = collect_status(look=look)["databases"]
         return next(row for row in rows if row["database"] == database)
 
     def test_the_row_says_why_and_how_often(self) -> None:
@@ -149,7 +151,7 @@ class TestWorkThatWaits:
         stuck("rows are locked")
         stuck("a trigger raised an error", state="blocked")
         stuck("", state="pending", database="shop_db")
-        blog, shop = report.overview().cards[:2]
+        blog, shop = overview.collect_overview().cards[:2]
         assert (blog.waiting_reason, blog.blocked_reason) == (
             "rows are locked",
             "a trigger raised an error",
@@ -161,7 +163,7 @@ class TestWorkThatWaits:
         circuit_breaker.write_outage(
             DatabaseUnreachable("blog_db", OSError("no route")), using="default"
         )
-        card = report.overview().cards[0]
+        card = overview.collect_overview().cards[0]
         assert (card.reason, card.waiting_reason) == ("cannot be reached: no route", "")
 
     def test_what_is_blocked_says_why(self) -> None:

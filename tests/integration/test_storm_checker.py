@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from apps.integrity import report
+    from apps.integrity.report import backlog
 
 PLAN = Plan(seed=3, users=12, kills=20, redis_restarts=2, both_outages=False)
 DOOMED, LIVING = [1, 2, 3], 7
@@ -136,7 +136,7 @@ class TestWhatIsShown:
         return Clock(Trouble(Fault(at=0, kind=kind, target="blog_db", pick=1.0), {}))
 
     @staticmethod
-    def row(reason: str = "", unproven: str = "") -> report.DatabaseRow:
+    def row(reason: str = "", unproven: str = "") -> backlog.DatabaseRow:
         row: Any = {"reason": reason, "unproven_reason": unproven}
         return row
 

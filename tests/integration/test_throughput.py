@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 from django.db.models import Value
 
-from apps.integrity import report
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.report import backlog, limits
+from apps.integrity.report.throughput import BARS, DAY_SECONDS, Throughput, throughput_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -31,23 +32,23 @@ def done(*ages: float, using: str) -> None:
     )
 
 
-def throughput(*logs: str) -> report.Throughput:
-    return report.throughput([Cascade.objects.using(each) for each in logs], Value(NOW))
+def throughput(*logs: str) -> Throughput:
+    return throughput_of([Cascade.objects.using(each) for each in logs], Value(NOW))
 
 
 @pytest.mark.parametrize("log", LOGS)
 def test_of_a_day(log: str) -> None:
     done(1, 200, 299, 301, 3_601, 86_399, 86_401, using=log)
     speed = throughput(log)
-    assert speed.rate == 3 / report.RATE_SECONDS
-    assert speed.seconds == report.DAY_SECONDS
+    assert speed.rate == 3 / backlog.RATE_SECONDS
+    assert speed.seconds == DAY_SECONDS
     assert speed.bars == (1, *[0] * 21, 1, 4)
 
 
 @pytest.mark.parametrize("log", LOGS)
 def test_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch, log: str) -> None:
     """The latest ones alone tell the speed, over the time that they took."""
-    monkeypatch.setattr(report.bounds, "COUNT_MAX", 100)
+    monkeypatch.setattr(limits, "COUNT_MAX", 100)
     done(*(n / 10 for n in range(1, 102)), using=log)
     speed = throughput(log)
     assert speed.seconds == pytest.approx(10.1)
@@ -57,14 +58,14 @@ def test_of_more_than_is_counted(monkeypatch: pytest.MonkeyPatch, log: str) -> N
 
 
 def test_of_exactly_as_many_as_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
+    monkeypatch.setattr(limits, "COUNT_MAX", 3)
     done(1, 2, 7_000, using="default")
-    assert throughput("default").seconds == report.DAY_SECONDS
+    assert throughput("default").seconds == DAY_SECONDS
 
 
 def test_of_two_logs_it_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the time that both of them are counted for."""
-    monkeypatch.setattr(report.bounds, "COUNT_MAX", 2)
+    monkeypatch.setattr(limits, "COUNT_MAX", 2)
     done(1, 10, 20, using="default")
     done(5, 15, using="test_lite")
     speed = throughput(*LOGS)
@@ -77,11 +78,9 @@ def test_of_a_clock_that_is_ahead() -> None:
     done(-3, using="default")
     speed = throughput("default")
     assert (speed.bars[-1], sum(speed.bars)) == (1, 1)
-    assert speed.rate == 1 / report.RATE_SECONDS
+    assert speed.rate == 1 / backlog.RATE_SECONDS
 
 
 def test_of_nothing() -> None:
-    assert throughput("default") == report.Throughput(
-        rate=0.0, bars=(0,) * report.BARS, seconds=report.DAY_SECONDS
-    )
+    assert throughput("default") == Throughput(rate=0.0, bars=(0,) * BARS, seconds=DAY_SECONDS)
     assert throughput() == throughput("default")

@@ -15,13 +15,12 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.blog.models import Post
-from apps.integrity import report
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor
 from apps.integrity.control import actions
 from apps.integrity.dashboard.words import verdict
 from apps.integrity.models import Alarm, Cascade, Deletion
-from apps.integrity.report import alarms
+from apps.integrity.report import alarms, backlog, overview, status
 from apps.integrity.signals import alarm_cleared, alarm_raised
 from sandbox.processes import eventually
 
@@ -80,13 +79,13 @@ def held(converge: Callable[[], Counter[str]], request: pytest.FixtureRequest) -
         yield pid
 
 
-def row() -> report.DatabaseRow:
-    [found] = [each for each in report.status()["databases"] if each["database"] == BLOG]
+def row() -> backlog.DatabaseRow:
+    [found] = [each for each in status.collect_status()["databases"] if each["database"] == BLOG]
     return found
 
 
-def card() -> report.Card:
-    [found] = [each for each in report.overview().cards if each.database == BLOG]
+def card() -> overview.Card:
+    [found] = [each for each in overview.collect_overview().cards if each.database == BLOG]
     return found
 
 
@@ -171,7 +170,7 @@ class TestWhatHoldsIt:
         aged(1000)
         assert held in row()["unproven_reason"]
         assert held in command(capsys, "status")[1]
-        seen = report.overview()
+        seen = overview.collect_overview()
         assert verdict(seen).level in {"attention", "trouble"}
         client.force_login(User.objects.create(username="op", is_staff=True, is_superuser=True))
         page = client.get("/admin/integrity/dashboard/").text

@@ -12,11 +12,12 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import backends, cascade, relations, report, scan
+from apps.integrity import backends, cascade, relations, scan
 from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
 from apps.integrity.log.claims import claim_done
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
+from apps.integrity.report import backlog, receipts, status
 from apps.integrity.scan import repair
 from sandbox import processes, servers
 from sandbox.processes import eventually
@@ -50,8 +51,8 @@ def reason() -> str:
     return ChildDatabase.objects.get(alias=RIGHT).held_reason
 
 
-def row() -> report.DatabaseRow:
-    [found] = [each for each in report.status()["databases"] if each["database"] == RIGHT]
+def row() -> backlog.DatabaseRow:
+    [found] = [each for each in status.collect_status()["databases"] if each["database"] == RIGHT]
     return found
 
 
@@ -218,7 +219,7 @@ class TestAnotherServer:
         assert seen.barrier_server == before.server
         assert 50 < (seen.due_at - timezone.now()).total_seconds() <= 60
         assert (
-            report.receipts("parents.Owner", Deletion.objects.get().key)[0]["deletion"][
+            receipts.receipts_of("parents.Owner", Deletion.objects.get().key)[0]["deletion"][
                 "verified_at"
             ]
             is None

@@ -17,7 +17,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from apps.blog.models import Post
-from apps.integrity import capture, relations, report, scan
+from apps.integrity import capture, relations, scan
 from apps.integrity.backends.backlogs import Backlog, backlogs
 from apps.integrity.backends.bounded import timed_read
 from apps.integrity.control import actions, heartbeats
@@ -26,7 +26,9 @@ from apps.integrity.exceptions import FiguresUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import Catalogue, discovery
-from apps.integrity.report import Shared, shared, views
+from apps.integrity.report import health as report_health
+from apps.integrity.report import limits, overview, preview, shared, views
+from apps.integrity.report.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +137,7 @@ class TestStatements:
         self, client: Client, captured: Captured, tune: Tune
     ) -> None:
         tune(figures_seconds=60)
-        for path, answer in ((HEALTHZ, report.health), (METRICS, metrics_figures())):
+        for path, answer in ((HEALTHZ, report_health.current_health), (METRICS, metrics_figures())):
             answer.forget()
             first = client.get(path)
             with captured:
@@ -201,7 +203,7 @@ class TestHealth:
     ) -> None:
         def agree() -> tuple[list[str], dict[str, str]]:
             failing, databases = self.health(client, tune)
-            seen = report.overview()
+            seen = overview.collect_overview()
             assert databases == {card.database: card.state for card in seen.cards}
             assert ("beat" in failing, "workers" in failing) == (
                 seen.beat_is_silent,
@@ -352,7 +354,7 @@ class TestShared:
         computing.start()
         while figure._under_way is None:
             time.sleep(0.01)
-        monkeypatch.setattr(report, "health", figure)
+        monkeypatch.setattr(report_health, "current_health", figure)
         monkeypatch.setattr("apps.integrity.report.metrics.shared_exposition", figure)
         with pytest.raises(FiguresUnavailable):
             figure()
@@ -556,7 +558,7 @@ class TestTabs:
 
         capture.record((User, range(1, 501)), using="default")
         monkeypatch.setattr(Catalogue, "databases_of", counted)
-        cards = report.overview().cards
+        cards = overview.collect_overview().cards
         assert asked == [("auth.User", "")]
         assert [card.backlog for card in cards] == [500, 500]
 
@@ -564,7 +566,7 @@ class TestTabs:
         self, root: Client, project: Catalogue, monkeypatch: pytest.MonkeyPatch, captured: Captured
     ) -> None:
         orphan(rows=5)
-        monkeypatch.setattr(report.bounds, "COUNT_MAX", 3)
+        monkeypatch.setattr(limits, "COUNT_MAX", 3)
         with captured:
             page = root.get(f"{DASHBOARD}repair/?relation=blog.Post.author").content.decode()
         assert '<td class="ix-number">3+</td>' in page
@@ -575,8 +577,8 @@ class TestTabs:
     def test_a_preview_stops_after_a_while_and_says_so(self, project: Catalogue) -> None:
         orphan(rows=2)
         relation = project.relation("blog.Post.author")
-        limits = report.Limits(suspects=1_000, rows=10, seconds=0)
-        effects, uncounted = report.repairs([relation], limits)
+        limits = preview.Limits(suspects=1_000, rows=10, seconds=0)
+        effects, uncounted = preview.repairs([relation], limits)
         assert [each["rows"] for each in effects] == [2]
         assert uncounted[relation.label].partly
         assert "at 1 missing parents" in uncounted[relation.label].reason
@@ -584,10 +586,10 @@ class TestTabs:
     def test_a_count_that_takes_too_long_is_given_up(self, project: Catalogue) -> None:
         orphan()
         relation = project.relation("blog.Post.author")
-        limits = report.Limits(suspects=1_000, rows=10, statement_seconds=0.2)
+        limits = preview.Limits(suspects=1_000, rows=10, statement_seconds=0.2)
         with locked_table("blog_post"):
             began = time.monotonic()
-            _, uncounted = report.repairs([relation], limits)
+            _, uncounted = preview.repairs([relation], limits)
         assert time.monotonic() - began < 5
         assert uncounted[relation.label].reason.startswith("OperationalError")
 

@@ -9,10 +9,10 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from apps.integrity import report
 from apps.integrity.exceptions.redaction import plain
 from apps.integrity.models import Cascade, Deletion, Scan
 from apps.integrity.report import metrics
+from apps.integrity.report import status as report_status
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 HOSTILE = {
@@ -49,12 +49,12 @@ def test_a_database_that_the_log_names(committed: None, name: str) -> None:
 def test_an_alias_and_a_relation_of_the_project(
     committed: None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status = report.status()
+    status = report_status.collect_status()
     for row in (*status["databases"], *status["scans"]):
         row["database"] = name
     for scan in status["scans"]:
         scan["relation"] = name
-    monkeypatch.setattr(report, "status", lambda: status)
+    monkeypatch.setattr(report_status, "collect_status", lambda: status)
     found = parsed(metrics.exposition().decode())
     for each in ("integrity_cascade_backlog", "integrity_scan_orphans", "integrity_suspects"):
         assert (each, plain(name)) in found

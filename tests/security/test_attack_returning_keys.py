@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.integrity import capture, cascade, failpoints, report, scan
+from apps.integrity import capture, cascade, failpoints, scan
 from apps.integrity.capture import triggers
 from apps.integrity.cascade import verification
 from apps.integrity.exceptions import InvalidKey, UnknownName
@@ -26,7 +26,8 @@ from apps.integrity.failpoints import Failpoint
 from apps.integrity.log.pending import is_open
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.queues import dispatch
-from apps.integrity.report import alarms
+from apps.integrity.report import alarms, receipts
+from apps.integrity.report.status import collect_status
 from sandbox.processes import eventually
 from tests import snippets
 from tests.kinds.left.models import Badge, Invoice, Note, WordUse
@@ -72,7 +73,7 @@ def states() -> Counter[str]:
 
 def scope(model: str, key: object) -> dict[str, tuple[str, int | None]]:
     """Relation → outcome and rows that were kept, of the newest receipt."""
-    [found, *_] = report.receipts(model, str(key))
+    [found, *_] = receipts.receipts_of(model, str(key))
     return {each["relation"]: (each["outcome"], each["kept"]) for each in found["scope"]}
 
 
@@ -269,7 +270,7 @@ class TestTold:
         return Deletion.objects.get()
 
     def figures(self) -> dict[str, int]:
-        return {row["database"]: row["kept"] for row in report.status()["databases"]}
+        return {row["database"]: row["kept"] for row in collect_status()["databases"]}
 
     def test_status_the_alarm_and_the_exit_code_say_it(
         self, kept: Deletion, gone: int, integrity: Any
@@ -279,8 +280,8 @@ class TestTold:
         assert (alarm.kind, alarm.subject) == ("kept", "test_left")
         assert "living row" in alarm.reason
         assert self.figures()["test_left"] == 1
-        assert report.status()["deletions"]["kept"] == 1
-        assert report.status()["deletions"]["verified"] == 0
+        assert collect_status()["deletions"]["kept"] == 1
+        assert collect_status()["deletions"]["verified"] == 0
         assert integrity("status").code == 3
         receipt = integrity("receipt", "parents.Person", str(gone))
         assert receipt.code == 3
@@ -347,7 +348,7 @@ class TestUnknownValues:
         assert (row.state, row.attempts) == ("waiting", 0)
         assert row.reason.startswith(f"{BADGE}: the log does not say which parents.Person.code")
         assert (Badge.objects.count(), Invoice.objects.count(), Locker.objects.count()) == (1, 0, 0)
-        [status] = [r for r in report.status()["databases"] if r["database"] == "test_left"]
+        [status] = [r for r in collect_status()["databases"] if r["database"] == "test_left"]
         assert "does not say" in status["reason"]
 
     def test_it_is_not_verified(self, gone: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from apps.integrity import report
 from apps.integrity.dashboard import pictures, words
+from apps.integrity.report import catalogue, throughput
+from apps.integrity.report.overview import Card, Overview
 
-IDLE = report.Throughput(rate=0.0, bars=(0,) * report.BARS, seconds=report.DAY_SECONDS)
+IDLE = throughput.Throughput(rate=0.0, bars=(0,) * throughput.BARS, seconds=throughput.DAY_SECONDS)
 
 
-def card(**changes: object) -> report.Card:
+def card(**changes: object) -> Card:
     well = {
         "database": "blog_db",
         "state": "idle",
@@ -26,10 +27,10 @@ def card(**changes: object) -> report.Card:
         "eta_seconds": None,
         "throughput": IDLE,
     }
-    return report.Card(**{**well, **changes})
+    return Card(**{**well, **changes})
 
 
-def overview(*cards: report.Card, **changes: object) -> report.Overview:
+def overview(*cards: Card, **changes: object) -> Overview:
     well = {
         "workers": ({"name": "w", "seconds_ago": 4.0, "clock_skew_seconds": 0.0},),
         "beat": {"name": "beat", "seconds_ago": 11.0, "clock_skew_seconds": 0.0},
@@ -39,7 +40,7 @@ def overview(*cards: report.Card, **changes: object) -> report.Overview:
         "unscanned": 0,
         "unreachable_logs": (),
     }
-    return report.Overview(cards=cards or (card(),), **{**well, **changes})
+    return Overview(cards=cards or (card(),), **{**well, **changes})
 
 
 BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
@@ -146,7 +147,7 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
         ),
     ],
 )
-def test_the_verdict(seen: report.Overview, level: str, sentence: str) -> None:
+def test_the_verdict(seen: Overview, level: str, sentence: str) -> None:
     assert words.verdict(seen) == words.Verdict(level=level, sentence=sentence)
 
 
@@ -192,7 +193,7 @@ def test_no_throughput() -> None:
 
 
 def test_names_in_pictures_are_escaped() -> None:
-    row: report.RelationRow = {
+    row: catalogue.RelationRow = {
         "relation": "a.<b>.c",
         "child_database": "<db>",
         "parent": "x.Y",

@@ -7,16 +7,16 @@ from collections import Counter
 
 import pytest
 
-from apps.integrity import report
 from apps.integrity.management.mermaid import flowchart
+from apps.integrity.report import catalogue
 
 BOX = re.compile(r'  subgraph (\w+)\["([^"]*)"\]')
 NODE = re.compile(r'    (\w+)\["([^"]*)"\]')
 EDGE = re.compile(r'  (\w+) -->\|"([^"]*)"\| (\w+)')
 
 
-def row(relation: str, child_database: str, **changes: str) -> report.RelationRow:
-    made: report.RelationRow = {
+def row(relation: str, child_database: str, **changes: str) -> catalogue.RelationRow:
+    made: catalogue.RelationRow = {
         "relation": relation,
         "child_database": child_database,
         "parent": "auth.User",
@@ -90,7 +90,7 @@ def test_databases_with_their_models_and_an_edge_for_each_relation() -> None:
 
 
 def test_the_relations_of_this_project() -> None:
-    rows = report.catalogue()
+    rows = catalogue.relation_rows()
     chart = Chart(flowchart(rows))
     drawn = Counter(
         (chart.nodes[one], policy, chart.nodes[other]) for one, policy, other in chart.edges

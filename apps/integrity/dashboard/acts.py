@@ -14,10 +14,11 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from .. import conf, relations, report, scan
+from .. import conf, relations, scan
 from ..backends import connections
 from ..control import actions
 from ..exceptions import CrossDatabaseError
+from ..report import lists
 from ..scan import repair as scan_repair
 from . import figures, pages, words
 from .answers import require, why
@@ -96,7 +97,7 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     database = form.cleaned_data["database"]
 
     def retried(using: str) -> int:
-        blocked = report.blocked(database, using=using)
+        blocked = lists.blocked(database, using=using)
         return actions.retry(blocked, actor=_actor(request), using=using) if blocked else 0
 
     changed, complete = _in_each_log(request, database, retried)

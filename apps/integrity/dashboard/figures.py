@@ -6,12 +6,14 @@ rendered, and is never kept here.
 
 from __future__ import annotations
 
-from .. import report
-from ..report import Shared
+from ..report import lists
+from ..report.overview import collect_overview
+from ..report.scans import scan_rows
+from ..report.shared import Shared
 
-overview = Shared(report.overview)
-scans = Shared(report.scans)
-suspected = Shared(report.suspected)
+overview = Shared(collect_overview)
+scans = Shared(scan_rows)
+suspected = Shared(lists.suspected)
 
 
 def forget() -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from ..models import Deletion
-    from ..report import Receipt, Suspect
+    from ..report.lists import Suspect
+    from ..report.receipts import Receipt
 
 #: Stands for a key that the account may not see.
 HIDDEN = "(hidden)"

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from django.http import Http404, JsonResponse
 from django.views.decorators.http import require_safe
 
-from .. import conf, relations, report
+from .. import conf, relations
 from ..backends import connections
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable, InvalidKey, UnknownName
-from ..report import bounds
+from ..report import catalogue as report_catalogue
+from ..report import lists, receipts
+from ..report.limits import COUNT_MAX
+from ..report.preview import Limits, repairs
 from ..scan import repair
 from . import figures, pictures, words
 from .answers import page as _page
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..models import Deletion
     from ..relations import Relation
-    from ..report import Page, Suspect, Suspects
+    from ..report.lists import Page, Suspect, Suspects
 
 #: A preview looks at so many suspects of a relation; the others are of the same kind.
 PREVIEW_SUSPECTS = 1_000
@@ -60,7 +63,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         verdict=words.verdict(seen),
         workers=workers[:PROCESSES],
         flower_url=conf.current().flower_url,
-        count_max=bounds.COUNT_MAX,
+        count_max=COUNT_MAX,
     )
 
 
@@ -75,7 +78,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         using = chosen["log"] or using
         try:
             with _log(using):
-                page = report.deletions(
+                page = lists.deletions(
                     using=using,
                     model=chosen["model"],
                     key=chosen["key"].strip(),
@@ -121,7 +124,7 @@ def _deletion(using: str, pk: int) -> Deletion:
     if using not in relations.log_databases():
         raise Http404("no such log")
     with _log(using):
-        found = report.deletion(pk, using=using)
+        found = receipts.deletion(pk, using=using)
     if found is None:
         raise Http404("no such deletion in the log")
     return found
@@ -132,7 +135,7 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
     """One deletion: when, where, how many rows, and what hinders it."""
     require(request, "view")
     found, name = _deletion(using, pk), Keys(request, site).name
-    steps = report.steps(found)
+    steps = receipts.receipt_lines(found)
     return _page(
         request,
         site,
@@ -143,7 +146,7 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         steps=steps,
         blocked=any(each.state == each.State.BLOCKED for each in found.cascades.all()),
         kept=any(each.kept_at and not each.acknowledged_at for each in found.cascades.all()),
-        left_alone=report.left_alone(report.receipt(found)),
+        left_alone=receipts.left_alone(receipts.receipt_of(found)),
         timeline=[
             ("recorded", found.recorded_at),
             ("dispatched", found.dispatched_at),
@@ -166,8 +169,8 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
         using=using,
         deletion=found,
         keys=keys,
-        receipt=(proof := keys.receipt(report.receipt(found))),
-        left_alone=report.left_alone(proof),
+        receipt=(proof := keys.receipt(receipts.receipt_of(found))),
+        left_alone=receipts.left_alone(proof),
         proven=found.state == found.State.VERIFIED,
     )
 
@@ -177,7 +180,7 @@ def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) 
     """The same as a file, with the words of `integrity receipt --json`."""
     require(request, "view")
     found = _deletion(using, pk)
-    shown = Keys(request, site).receipt(report.receipt(found))
+    shown = Keys(request, site).receipt(receipts.receipt_of(found))
     document = {"schema_version": SCHEMA_VERSION, **shown}
     name = f"receipt-{using}-{pk}.json"
     return JsonResponse(
@@ -191,7 +194,7 @@ def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) 
 def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Every foreign key between databases, and how well it is scanned."""
     require(request, "view")
-    rows = report.catalogue()
+    rows = report_catalogue.relation_rows()
     done = {(each["relation"], each["database"]): each for each in figures.scans()}
     return _page(
         request,
@@ -260,8 +263,8 @@ def repair_page(
     done: repair.Repaired | None = None,
 ) -> HttpResponse:
     """The preview, and the form that applies it or says why it was not."""
-    limits = report.Limits(suspects=PREVIEW_SUSPECTS, rows=bounds.COUNT_MAX + 1)
-    effects, uncounted = report.repairs([relation], limits)
+    limits = Limits(suspects=PREVIEW_SUSPECTS, rows=COUNT_MAX + 1)
+    effects, uncounted = repairs([relation], limits)
     outlook = repair.outlook(relation)
     return _page(
         request,
@@ -294,7 +297,7 @@ def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     if form.is_valid():
         using = form.cleaned_data["log"] or using
         with _log(using):
-            page = report.audits(using=using, before=form.cleaned_data["before"])
+            page = lists.audits(using=using, before=form.cleaned_data["before"])
     return _page(
         request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
         older=_older(request, page),

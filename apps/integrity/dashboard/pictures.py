@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
-from .. import report
+from ..report import catalogue
 from .words import span
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from django.utils.safestring import SafeString
 
-    from ..report import RelationRow, Throughput
+    from ..report.catalogue import RelationRow
+    from ..report.throughput import Throughput
 
 #: One shape for each look of a state, so that no one has to tell colours apart.
 _SHAPES = {
@@ -76,7 +77,7 @@ def bar(share: float | None) -> SafeString:
 
 def relation_map(rows: Sequence[RelationRow]) -> SafeString:
     """Parents' databases on the left, children's on the right, a line for each relation."""
-    parents, children = report.columns(rows)
+    parents, children = catalogue.columns(rows)
     ends = {place[:2]: place[2] for place in _places(parents)}
     begins = {place[:2]: place[2] for place in _places(children)}
     right = _LEFT + _BOX + _GAP

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..report import BEHIND_SECONDS, bounds
+from ..report import limits
+from ..report.overview import BEHIND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..report import Card, Overview
+    from ..report.overview import Card, Overview
 
 
 #: Why rows were left, and what is to do.
@@ -138,7 +139,7 @@ def brief(reason: str) -> str:
 
 def count(number: int) -> str:
     """A number as people read it; "10,000+" where counting stopped."""
-    return f"{bounds.COUNT_MAX:,}+" if number > bounds.COUNT_MAX else f"{number:,}"
+    return f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
 
 
 def span(seconds: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import report
+from ..report import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..report import RelationRow
+    from ..report.catalogue import RelationRow
 
 #: The characters that a label may contain, besides letters and digits. All others are written as
 #: codes, so that no text can end its label.
@@ -18,7 +18,7 @@ PLAIN = frozenset("_.,- ")
 
 def flowchart(rows: Sequence[RelationRow]) -> str:
     """Return the chart: parents on the left, children on the right, an edge for each relation."""
-    parents, children = report.columns(rows)
+    parents, children = catalogue.columns(rows)
     parent_ids, child_ids = _ids("parent", parents), _ids("child", children)
     edges = [
         f"  {parent_ids[row['parent_database'], row['parent']]} -->|{_quoted(row['policy'])}|"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from .. import relations, report
+from .. import relations
 from ..control import actions, circuit_breaker, identity
 from ..exceptions import InvalidName
 from ..exceptions.loggers import logger_of
@@ -19,7 +19,8 @@ from ..log import deletions, renames
 from ..log.fields import close_field, rename_field
 from ..log.renaming import Kind, Renaming, field_of
 from ..models import Audit, Deletion
-from ..report import alarms
+from ..report import alarms, names
+from ..report import fields as report_fields
 from ..scan import scan_row
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
         if kind is Kind.ALIAS:
             number = renames.close_database(name, why, using=using, apply=apply)
         else:
-            pairs = report.under(kind, name, using=using)
+            pairs = names.under(kind, name, using=using)
             number = renames.close_names(pairs, why, using=using, apply=apply)
         return {
             "log": number,
@@ -151,7 +152,7 @@ def _close(kind: Kind, name: str, using: str, *, reason: str, actor: str, apply:
 
 
 def _close_field(name: str, why: str, using: str, *, apply: bool) -> int:
-    along = report.along(*field_of(name))
+    along = report_fields.along(*field_of(name))
     return close_field(
         name,
         [relation.label for relation in along],
@@ -170,7 +171,7 @@ def after_migrate(using: str, plan: Sequence[object] = (), **_: object) -> None:
     if not plan or using not in relations.log_databases() or not has_log(using):
         return
     with contextlib.suppress(Error):  # of a log that is half migrated: `status` shows it later
-        for name in report.unknown([using]):
+        for name in names.unknown([using]):
             logger.warning("%s: %s", name["name"], name["reason"])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from .. import conf, report, routing, scan
+from .. import conf, routing, scan
 from ..backends.connections import tolerated
 from ..control import circuit_breaker
 from ..exceptions import CrossDatabaseError, DatabaseHindered
@@ -21,6 +21,7 @@ from ..exceptions.failures import FAILURES, ends_the_process
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..log import deletions
+from ..report import remaining
 from . import dispatch, maintenance
 from .base import Job, heartbeat, work_once
 
@@ -92,7 +93,7 @@ class _Drain:
             for using in circuit_breaker.answering_logs():
                 with tolerated(using):
                     deletions.advance(using=using)
-            result.unproven = report.unproven(self.databases) if self.verify else 0
+            result.unproven = remaining.unverified(self.databases) if self.verify else 0
             if time.monotonic() >= self.deadline:
                 break
             if not changes:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import conf, report
+from .. import conf
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import plain
 from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
+from . import names, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from ..conf import Settings
     from ..log.renaming import Renaming
-    from . import DatabaseRow, ScanRow, Unknown
+    from .backlog import DatabaseRow
+    from .names import Unknown
+    from .scans import ScanRow
 
 logger = logger_of("integrity.alarms")
 
@@ -40,7 +43,7 @@ Subject = tuple[Alarm.Kind, str]
 
 def watch(using: str) -> None:
     """Tell what has begun and what is over, by the figures of the log in `using`."""
-    wrong = wrongs(*report.of_log(using), conf.current()) | nameless(report.unknown([using]))
+    wrong = wrongs(*status.of_log(using), conf.current()) | nameless(names.unknown([using]))
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(each.kind), each.subject): each for each in alarms.all()}
     for (kind, subject), reason in wrong.items():

@@ -10,7 +10,7 @@ from .. import conf, relations
 from ..exceptions.redaction import reason_of_error
 from ..log import suspects
 from ..scan import brake
-from . import bounds
+from . import limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -54,15 +54,15 @@ def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
     more for each relation where there are more than that.
     """
     settings = conf.current()
-    found = suspects.suspects_by_relation(using=using, most=bounds.COUNT_MAX + 1)
-    if sum(found.values()) <= bounds.COUNT_MAX:
+    found = suspects.suspects_by_relation(using=using, most=limits.COUNT_MAX + 1)
+    if sum(found.values()) <= limits.COUNT_MAX:
         return found
     labels = {*found, *(each.label for each in relations.catalogue().relations)}
     counts: dict[str, int] = {}
     for label in sorted(labels):
         figures = brake.all_figures(0, [row for row in scans if row.relation == label])
         tolerated = max(brake.tolerated(seen.keys, settings) for seen in figures)
-        most = int(max(bounds.COUNT_MAX, tolerated)) + 1
+        most = int(max(limits.COUNT_MAX, tolerated)) + 1
         if number := suspects.number_of_suspects(label, using=using, most=most):
             counts[label] = number
     return counts

@@ -15,8 +15,8 @@ from ..backends.lookups import target_values
 from ..exceptions import DatabaseUnreachable
 from ..relations import policies
 from ..relations.plan import plan_for
-from . import bounds
-from .effects import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
+from . import limits
+from .preview import COUNT_SECONDS, PAGE_SECONDS, Effect, effects_along
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Elsewhere:
     uncounted: bool = False
 
 
-def elsewhere(
+def effects_elsewhere(
     parent: Model, keys: Sequence[Any], shown: Callable[[Model], bool]
 ) -> list[Elsewhere]:
     """What deleting those parents touches in other databases, of models that may be `shown`.
@@ -77,4 +77,4 @@ def _counted(
     connections.reach(database)
     values = target_values(relation, keys)
     with visibility.whole(database), timed_read(database, COUNT_SECONDS):
-        return [*effects_along(relation, database, values, seen, bounds.COUNT_MAX + 1, shown)]
+        return [*effects_along(relation, database, values, seen, limits.COUNT_MAX + 1, shown)]

@@ -18,8 +18,8 @@ from ..backends import connections
 from ..backends.backlogs import Backlog, backlogs
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
-from .cards import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
-from .progress import hindrances_of, state_of
+from .backlog import hindrances_of, state_of
+from .heartbeats import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _health() -> Health:
 
 
 #: What every probe of this process is answered.
-health = Shared(_health, times_longer=1.0)
+current_health = Shared(_health, times_longer=1.0)
 
 
 def _seen(using: str, databases: Sequence[str]) -> LogSeen:

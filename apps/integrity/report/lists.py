@@ -15,7 +15,7 @@ from ..exceptions.redaction import plain
 from ..models import Audit, Cascade, Deletion, of_keys
 from ..relations import keys
 from ..relations.relation import primary_key
-from . import bounds
+from . import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def deletions(
     top = before
     if top is None:
         top = (Deletion.objects.using(using).aggregate(top=Max("pk"))["top"] or 0) + 1
-    floor = top - bounds.PAGE_IDS
+    floor = top - limits.PAGE_IDS
     page = _page(rows.filter(pk__gte=floor))
     return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
 
@@ -92,22 +92,22 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
 
 
 def _page(rows: QuerySet[Any]) -> Page:
-    found = list(rows[: bounds.PAGE_ROWS + 1])
-    more = len(found) > bounds.PAGE_ROWS
+    found = list(rows[: limits.PAGE_ROWS + 1])
+    more = len(found) > limits.PAGE_ROWS
     return Page(
-        rows=found[: bounds.PAGE_ROWS], older=found[bounds.PAGE_ROWS - 1].pk if more else None
+        rows=found[: limits.PAGE_ROWS], older=found[limits.PAGE_ROWS - 1].pk if more else None
     )
 
 
 def capped(rows: QuerySet[Any]) -> int:
     """The number of rows; bounds.COUNT_MAX + 1 stands for all that is more."""
-    return rows.order_by()[: bounds.COUNT_MAX + 1].count()
+    return rows.order_by()[: limits.COUNT_MAX + 1].count()
 
 
 def blocked(database: str, *, using: str) -> list[int]:
     """Ids of deletions that are blocked in that child database, bounds.COUNT_MAX at most."""
     rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
-    return list(rows.order_by("recorded_at").values_list("deletion", flat=True)[: bounds.COUNT_MAX])
+    return list(rows.order_by("recorded_at").values_list("deletion", flat=True)[: limits.COUNT_MAX])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def suspected() -> list[Suspects]:
         first = [
             Suspect(id=row.pk, key=row.key, targets=row.targets, seconds=clocks.age_of(row) or 0.0)
             for row in rows.annotate(age=clocks.age("recorded_at")).order_by("pk")[
-                : bounds.SUSPECTS_SHOWN
+                : limits.SUSPECTS_SHOWN
             ]
         ]
         if first:

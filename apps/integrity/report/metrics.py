@@ -15,14 +15,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from .. import conf, relations, report
+from .. import conf, relations
 from ..exceptions import DatabaseUnreachable
 from ..exceptions.redaction import plain
+from ..log import renaming
+from . import backlog, shared
+from . import status as report_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from . import Pulse, ScanRow, Status
+    from .heartbeats import HeartbeatRow
+    from .scans import ScanRow
+    from .status import Status
 
 #: What was never seen, or never done, is older than anything.
 NEVER = float("inf")
@@ -47,7 +52,7 @@ class IntegrityCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The figures of now. Where no log answers, that, and nothing else."""
         try:
-            status = report.status()
+            status = report_status.collect_status()
         except DatabaseUnreachable:
             logs = relations.catalogue().log_databases
             yield _up("integrity_log_up", logs, down=logs)
@@ -74,7 +79,7 @@ def exposition() -> bytes:
 
 
 #: What every scrape of this process is answered.
-shared_exposition = report.Shared(exposition)
+shared_exposition = shared.Shared(exposition)
 
 
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
@@ -134,7 +139,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         labels=["database", "quantile"],
     )
     for row in rows:
-        delays = report.delays(row["database"])
+        delays = backlog.delays(row["database"])
         for quantile in QUANTILES if delays else ():
             value = delays[min(int(quantile * len(delays)), len(delays) - 1)]
             delay.add_metric([row["database"], str(quantile)], value)
@@ -151,7 +156,7 @@ def _of_names(status: Status) -> GaugeMetricFamily:
         labels=["kind"],
     )
     kinds = [each["kind"] for each in status["unknown"]]
-    for kind in report.Kind:
+    for kind in renaming.Kind:
         found.add_metric([str(kind)], kinds.count(kind))
     return found
 
@@ -204,5 +209,5 @@ def _of_processes(status: Status) -> Iterator[GaugeMetricFamily]:
         )
 
 
-def _youngest(pulses: Iterable[Pulse]) -> float:
+def _youngest(pulses: Iterable[HeartbeatRow]) -> float:
     return min((each["seconds_ago"] for each in pulses), default=NEVER)

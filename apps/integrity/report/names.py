@@ -17,7 +17,7 @@ from .. import relations
 from ..log.names import open_databases, open_deletions, open_names, waiting_under
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Scan
-from . import bounds, fields
+from . import fields, limits
 from .guesses import guess
 
 if TYPE_CHECKING:
@@ -134,20 +134,20 @@ def waiting(
             for parent, relation in open_names(using=using)
             if not found.knows(parent, None, relation)
         ]
-        counts += waiting_under(names, states, most=bounds.COUNT_MAX, using=using)
+        counts += waiting_under(names, states, most=limits.COUNT_MAX, using=using)
     return counts
 
 
 def _cascades(alias: str, using: str) -> int:
     rows = Cascade.objects.using(using).filter(database=alias)
-    most = bounds.COUNT_MAX + 1
+    most = limits.COUNT_MAX + 1
     unproven = rows.filter(state=Cascade.State.DONE).order_by()
     backlog = rows.filter(Cascade.IN_BACKLOG).order_by()
     return min(backlog[:most].count() + unproven[:most].count(), most)
 
 
 def _deletions(names: Sequence[Name], using: str) -> int:
-    most = bounds.COUNT_MAX + 1
+    most = limits.COUNT_MAX + 1
     found = (open_deletions(*name, using=using).order_by()[:most].count() for name in names)
     return min(sum(found), most)
 
@@ -186,7 +186,7 @@ def _work(kind: Kind, number: int) -> str:
     if not number:
         return "a scan or a pause that"
     what = "cascades" if kind is Kind.ALIAS else "deletions"
-    count = f"{bounds.COUNT_MAX:,}+" if number > bounds.COUNT_MAX else f"{number:,}"
+    count = f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
     return f"{count} open {what} that"
 
 

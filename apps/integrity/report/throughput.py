@@ -10,8 +10,8 @@ from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
 from django.db.models.functions import Now
 
 from ..backends import clocks
-from . import bounds
-from .progress import RATE_SECONDS
+from . import limits
+from .backlog import RATE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +39,14 @@ class Throughput:
     seconds: float
 
 
-def throughput(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> Throughput:
+def throughput_of(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> Throughput:
     """The speed of a child database: of each log's cascades into it, the latest up to the bound.
 
     A query for each log, over an index that tells when a cascade was done; two on a busy day.
     """
     seconds = float(DAY_SECONDS)
     found = [_count(each, now, seconds) for each in logs]
-    if full := [each["seconds"] for each in found if each["number"] > bounds.COUNT_MAX]:
+    if full := [each["seconds"] for each in found if each["number"] > limits.COUNT_MAX]:
         seconds = max(min(full), 1.0)
         found = [_count(each, now, seconds) for each in logs]
     return Throughput(
@@ -66,7 +66,7 @@ def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict
         for number, (start, end) in enumerate(zip(edges, [*edges[1:], None], strict=True))
     }
     latest = cascades.filter(done_at__gt=now - dt.timedelta(seconds=seconds)).order_by("-done_at")[
-        : bounds.COUNT_MAX + 1
+        : limits.COUNT_MAX + 1
     ]
     found = latest.aggregate(
         number=Count("pk"),

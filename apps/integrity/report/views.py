@@ -14,8 +14,9 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from .. import conf, report
+from .. import conf
 from ..exceptions import FiguresUnavailable
+from . import health
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -64,9 +65,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
     if settings.healthz_token and not known:
         return _unauthorized("healthz")
     try:
-        found = report.health()
+        found = health.current_health()
     except FiguresUnavailable:  # the log does not answer
-        found = report.Health(failing=("logs",), databases={})
+        found = health.Health(failing=("logs",), databases={})
     failing = list(found.failing)
     document: dict[str, Any] = {"status": "failing" if failing else "ok", "failing": failing}
     if known:

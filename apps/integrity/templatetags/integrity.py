@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..dashboard.keys import Keys
     from ..models import Deletion
-    from ..report import Throughput
+    from ..report.throughput import Throughput
 
 register = template.Library()
 

@@ -17,17 +17,17 @@ from django.db import Error
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
-from apps.integrity import report
 from apps.integrity.exceptions import CrossDatabaseError
 from apps.integrity.models import Cascade
 from apps.integrity.queues.celery import verify_in
+from apps.integrity.report import status
 
 from .troubles import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from apps.integrity.report import DatabaseRow
+    from apps.integrity.report.backlog import DatabaseRow
 
     from .troubles import Trouble
 
@@ -101,7 +101,7 @@ class Shown:
         if not running:
             return
         with self._quietly():
-            rows = {row["database"]: row for row in report.status()["databases"]}
+            rows = {row["database"]: row for row in status.collect_status()["databases"]}
             for each in running:
                 self._look_at(each, rows[each.trouble.alias], since)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ...backends.clocks import Reading
-    from ...report import Pulse
+    from ...report.heartbeats import HeartbeatRow
 
 #: One that was seen longer ago says nothing of the clocks of today.
 RECENT_SECONDS = 180
@@ -30,7 +30,7 @@ OF_DATABASES = "what it writes as the time into your rows does not compare with 
 REMEDY = "Let each machine follow a time server (chrony, systemd-timesyncd)"
 
 
-def clocks(log: str, readings: Mapping[str, Reading], pulses: Iterable[Pulse]) -> Check:
+def clocks(log: str, readings: Mapping[str, Reading], pulses: Iterable[HeartbeatRow]) -> Check:
     """Whether the clocks agree with that of the server of `log`."""
     off = [*_process(readings[log]), *_databases(log, readings), *_processes(pulses)]
     if off:
@@ -59,7 +59,7 @@ def _databases(log: str, readings: Mapping[str, Reading]) -> Iterator[Off]:
             yield alias, ahead, OF_DATABASES
 
 
-def _processes(pulses: Iterable[Pulse]) -> Iterator[Off]:
+def _processes(pulses: Iterable[HeartbeatRow]) -> Iterator[Off]:
     for each in pulses:
         ahead = each["clock_skew_seconds"]
         if ahead is None or each["seconds_ago"] > RECENT_SECONDS or not _is_off(ahead, 0.0):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.db import Error, connections
 from django.db.models import QuerySet
 
-from ... import conf, relations, report
+from ... import conf, relations
 from ...backends import clocks, missing_tables, visibility
 from ...backends.connections import silence, watched
 from ...backends.rights import may_delete
@@ -18,6 +18,8 @@ from ...exceptions import DatabaseHindered, RouterFailed
 from ...exceptions.redaction import plain, reason_of_error
 from ...models import Audit
 from ...relations import homes
+from ...report import heartbeats
+from ...report.status import collect_status
 from ...routing import queue_names
 from . import clock_skew, verdicts
 
@@ -95,7 +97,7 @@ def _verdict(model: Model, alias: str, error: str, hidden: str) -> verdicts.Chec
 
 
 def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
-    status, period = report.status(), conf.current().scan_period_seconds
+    status, period = collect_status(), conf.current().scan_period_seconds
     if celery:
         yield verdicts.workers(status["workers"])
         yield verdicts.beat(status["beat"])
@@ -115,7 +117,7 @@ def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
         with contextlib.suppress(Error):  # it went away meanwhile
             readings[alias] = clocks.read(alias)
     for log in [each for each in logs if each in readings][:1]:
-        yield clock_skew.clocks(log, readings, report.pulses(log))
+        yield clock_skew.clocks(log, readings, heartbeats.heartbeats_in(log))
 
 
 def _unwritable(alias: str) -> str:

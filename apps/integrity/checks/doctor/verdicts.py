@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ... import report
 from ...models import ChildDatabase
+from ...report import heartbeats
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
-    from ...report import DatabaseRow, Pulse, ScanRow, Unknown
+    from ...report.backlog import DatabaseRow
+    from ...report.heartbeats import HeartbeatRow
+    from ...report.names import Unknown
+    from ...report.scans import ScanRow
 
 Pause = ChildDatabase.Pause
 #: A guarantee older than so many periods is stale.
@@ -158,18 +161,18 @@ def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
     return Check(name=f"queue {name}", ok=number > 0, detail=detail)
 
 
-def workers(pulses: Iterable[Pulse]) -> Check:
+def workers(pulses: Iterable[HeartbeatRow]) -> Check:
     """Whether some worker has tended the logs lately."""
     age = min((each["seconds_ago"] for each in pulses), default=NEVER)
-    ok = age <= report.WORKER_SILENT_SECONDS
+    ok = age <= heartbeats.WORKER_SILENT_SECONDS
     remedy = "" if ok else f". Start a worker on the queue {CONTROL}"
     return Check(name="workers", ok=ok, detail=_seen(age) + remedy)
 
 
-def beat(pulse: Pulse | None) -> Check:
+def beat(pulse: HeartbeatRow | None) -> Check:
     """Whether beat's ticks arrive."""
     age = pulse["seconds_ago"] if pulse else NEVER
-    ok = age <= report.BEAT_SILENT_SECONDS
+    ok = age <= heartbeats.BEAT_SILENT_SECONDS
     remedy = "" if ok else f". Start `celery beat`, and a worker on the queue {CONTROL}"
     return Check(name="beat", ok=ok, detail=_seen(age) + remedy)
 

@@ -16,13 +16,14 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ... import relations, report
+from ... import relations
 from ...backends import connections
 from ...dashboard import permissions, words
 from ...exceptions import ChildDatabaseUnavailable, DatabaseUnreachable
 from ...exceptions.redaction import plain
 from ...relations import relation
 from ...relations.homes import databases_for
+from ...report import elsewhere, receipts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-    from ...report import Effect, Elsewhere
+    from ...report.elsewhere import Elsewhere
+    from ...report.preview import Effect
 
     Mixed = admin.ModelAdmin[Any]
 else:
@@ -86,7 +88,7 @@ class CrossDatabaseAdminMixin(Mixed):
         if parent._meta.label not in relations.catalogue().parents:
             return []
         keys = [each.pk for each in objs[: PREVIEWED_PARENTS + 1]]
-        found = report.elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
+        found = elsewhere.effects_elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
         lines = [line for line in map(_line, found) if line]
         if len(keys) > PREVIEWED_PARENTS:
             lines.append(f"counted for the first {PREVIEWED_PARENTS:,} only")
@@ -241,7 +243,7 @@ def _newest(
     """
     connections.reach(using)
     with transaction.atomic(using=using):
-        found = report.newest(parent, keys, using=using)
+        found = receipts.newest(parent, keys, using=using)
     return [(deletion.recorded_at, using, deletion.pk) for deletion in found]
 
 

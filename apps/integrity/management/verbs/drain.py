@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
     from ...queues.in_process import DrainResult
-    from ...report import DatabaseRow
+    from ...report.backlog import DatabaseRow
     from ..terminal import Terminal
 
 HELP = "Dispatch, cascade and verify in this process. It does not need Celery."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ... import relations, report
+from ... import relations
+from ...report import preview
 from ..exit_codes import ExitCode
 from ..options import add_parent
 from ..verb import Result
@@ -27,7 +28,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     """Count the rows that refer to the parent. A parent that does not exist is a finding."""
-    effects, exists = report.preview(model, key), report.exists(model, key)
+    effects, exists = preview.preview_of(model, key), preview.exists(model, key)
     total = sum(effect["rows"] for effect in effects)
     if not exists:
         rest = f", but {total:,} rows refer to it" if total else ", and no row refers to it"

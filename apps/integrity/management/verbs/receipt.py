@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
-from ... import report
+from ...report.receipts import left_alone, receipts_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
 from ..verb import Result
@@ -14,7 +14,7 @@ from ..verb import Result
 if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
-    from ...report import Receipt
+    from ...report.receipts import Receipt
     from ..terminal import Terminal
 
 HELP = "Show what the log knows about one deletion."
@@ -27,7 +27,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(_terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     """Return the newest receipt of that key, with the earlier ones."""
-    receipts = report.receipts(model, key)
+    receipts = receipts_of(model, key)
     if not receipts:
         raise CommandError(f"no deletion of {model} {key} is in the log")
     newest, *earlier = receipts
@@ -46,5 +46,5 @@ def render(document: Receipt, terminal: Terminal, *, key: str, **_: Any) -> None
     for cascade in document["cascades"]:
         rows = ", ".join(f"{n:,} {label}" for label, n in cascade["rows"].items()) or "no rows"
         terminal.line(f"  {cascade['database']}: {cascade['state']}, {rows}")
-    for sentence in report.left_alone(document):
+    for sentence in left_alone(document):
         terminal.line(f"  {sentence}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ... import report
 from ...exceptions import DatabaseUnreachable
+from ...report import catalogue
+from ...report.scans import scan_rows
 from ..exit_codes import usage_error
 from ..mermaid import flowchart
 from ..verb import Result
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-    from ...report import RelationRow
+    from ...report.catalogue import RelationRow
     from ..terminal import Terminal
 
 HELP = "List every foreign key between databases."
@@ -38,7 +39,7 @@ def run(_terminal: Terminal, *, form: str, json: bool, **_: object) -> Result:
     """Return the relations; for a table, with the time of their last full scan."""
     if json and form != "table":
         raise usage_error("--json or --format, not both")
-    rows = report.catalogue()
+    rows = catalogue.relation_rows()
     if form == "table":
         _add_scans(rows)
     return Result({"relations": rows})
@@ -47,7 +48,7 @@ def run(_terminal: Terminal, *, form: str, json: bool, **_: object) -> Result:
 def _add_scans(rows: Sequence[RelationRow]) -> None:
     """Add the end of the last full scan to each row, if every log answers."""
     with contextlib.suppress(DatabaseUnreachable):
-        scans = {(scan["relation"], scan["database"]): scan for scan in report.scans()}
+        scans = {(scan["relation"], scan["database"]): scan for scan in scan_rows()}
         for row in rows:
             scan = scans[row["relation"], row["child_database"]]
             row["last_full_scan"] = scan["last_full_scan"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ... import conf, relations, report
+from ... import conf, relations
 from ...queues.in_process import DrainResult
+from ...report import preview
 from ...scan import repair
 from ..backlog import backlog_of, report_unreachable, unknown_names
 from ..exit_codes import ExitCode
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
     from ...relations import Relation
-    from ...report import Uncounted
+    from ...report.preview import Uncounted
     from ...scan.repair import Repaired
     from ..terminal import Terminal, WriteLine
 
@@ -57,7 +58,7 @@ def repair_relations(
     `override` is the reason to override the brake, or "".
     """
     cascading = [relation for relation in chosen if relation.policy.cascades]
-    effects, uncounted = report.repairs(cascading)
+    effects, uncounted = preview.repairs(cascading)
     if apply:
         repaired, drained, code = _apply(cascading, override, terminal)
     else:

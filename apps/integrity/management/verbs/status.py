@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError
 
-from ... import report
 from ...exceptions import DatabaseUnreachable
 from ...exceptions.redaction import reason_of_error
 from ...report import alarms
+from ...report.status import collect_status
 from ..exit_codes import ExitCode, usage_error
 from ..verb import Result
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-    from ...report import DatabaseRow, Status
+    from ...report.backlog import DatabaseRow
+    from ...report.status import Status
     from ..terminal import Terminal
 
 HELP = "Show the backlog and the lag of each child database."
@@ -40,7 +41,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
     """Return the figures; with `watch`, print them until Ctrl-C."""
     if not watch:
-        status = report.status(look=True)
+        status = collect_status(look=True)
         return Result(dict(status), exit_code(status))
     if json or not terminal.stdout.isatty():
         raise usage_error("--watch is for a terminal, and without --json")
@@ -54,7 +55,7 @@ def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
 def _refresh(terminal: Terminal) -> None:
     """Print the current figures. An unreachable log may be back at the next call."""
     try:
-        status = report.status(look=True)
+        status = collect_status(look=True)
     except (OperationalError, DatabaseUnreachable) as error:
         terminal.clear()
         terminal.line(f"unreachable: {reason_of_error(error)}")

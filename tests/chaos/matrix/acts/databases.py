@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
 
-from apps.integrity import report
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.report import backlog, status
 from tests import superuser
 
 from ..stage import Broken, insist, now
@@ -100,8 +100,8 @@ def _waits_alone(
         insist(cascade.rows == {"shop.Order.customer": 2}, f"{cascade.rows} in the receipt")
 
 
-def _shop() -> report.DatabaseRow:
-    return next(row for row in report.status()["databases"] if row["database"] == "shop_db")
+def _shop() -> backlog.DatabaseRow:
+    return next(row for row in status.collect_status()["databases"] if row["database"] == "shop_db")
 
 
 @proves(*(f"default-down-{moment}" for moment in "acdefg"))

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test.utils import override_settings
 
 from apps.blog.models import Post
-from apps.integrity import report
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Deletion
+from apps.integrity.report import status
 from sandbox import project
 from tests import superuser
 
@@ -43,7 +43,7 @@ def beat_dead(stage: Stage) -> None:
 
 
 def _beat_lives() -> bool:
-    pulse = report.status()["beat"]
+    pulse = status.collect_status()["beat"]
     return pulse is not None and pulse["seconds_ago"] < STALE_SECONDS
 
 

@@ -10,24 +10,17 @@ from .. import relations
 from ..backends import clocks
 from ..control import circuit_breaker
 from ..models import Cascade, ChildDatabase, Deletion, Scan
-from . import bounds
+from . import heartbeats, limits
+from .backlog import hindrances_of, kept_in, kind_of_pause, open_cascades, state_of
 from .brakes import brakes, suspected_keys
+from .heartbeats import HeartbeatRow, heartbeats_in
 from .names import Unknown, unknown_in
-from .progress import Pulse, hindrances_of, kept_in, kind_of_pause, open_cascades, pulses, state_of
-from .proving import done_cascades, held_of, oldest, unproven_of
-from .throughput import Throughput, throughput
+from .throughput import Throughput, throughput_of
+from .unproven import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
-
-
-#: Beat tends the log each minute; after this it counts as silent.
-BEAT_SILENT_SECONDS = 180
-
-
-#: With work to do, some worker is seen more often than this.
-WORKER_SILENT_SECONDS = 60
 
 
 #: A backlog younger than this is work, not a delay.
@@ -65,8 +58,8 @@ class Overview:
     """Everything that the first page shows."""
 
     cards: tuple[Card, ...]
-    workers: tuple[Pulse, ...]
-    beat: Pulse | None
+    workers: tuple[HeartbeatRow, ...]
+    beat: HeartbeatRow | None
     suspects: int
     brakes: dict[str, str]
     #: The age of the oldest orphan that no finished scan has looked for; None: not all was scanned.
@@ -79,17 +72,17 @@ class Overview:
     @property
     def beat_is_silent(self) -> bool:
         """Whether nobody has tended the logs for too long."""
-        return self.beat is None or self.beat["seconds_ago"] > BEAT_SILENT_SECONDS
+        return self.beat is None or self.beat["seconds_ago"] > heartbeats.BEAT_SILENT_SECONDS
 
     @property
     def workers_are_silent(self) -> bool:
         """Whether there is work that no worker has looked at for too long."""
         ages = [each["seconds_ago"] for each in self.workers]
         waiting = any(card.backlog > card.blocked for card in self.cards if not card.reason)
-        return waiting and min(ages, default=float("inf")) > WORKER_SILENT_SECONDS
+        return waiting and min(ages, default=float("inf")) > heartbeats.WORKER_SILENT_SECONDS
 
 
-def overview() -> Overview:
+def collect_overview() -> Overview:
     """The state of every child database, in a bounded number of bounded queries.
 
     Raises `DatabaseUnreachable` where no log answers.
@@ -98,11 +91,11 @@ def overview() -> Overview:
     undispatched = _recorded(logs)
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
-    beats = [pulse for using in logs for pulse in pulses(using)]
+    beats = [pulse for using in logs for pulse in heartbeats_in(using)]
     aged = {"age": clocks.age("covers_at")}
     scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
     scanned = [row for rows in scans.values() for row in rows]
-    kept = sum((kept_in(using, bounds.COUNT_MAX + 1) for using in logs), Counter())
+    kept = sum((kept_in(using, limits.COUNT_MAX + 1) for using in logs), Counter())
     suspected = {using: suspected_keys(using, scans[using]) for using in logs}
     ages = _orphan_ages(scanned, logs)
     return Overview(
@@ -146,7 +139,7 @@ def _recorded(logs: Sequence[str]) -> list[Recorded]:
     for using in logs:
         rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
         aged = rows.annotate(age=clocks.age("recorded_at"))
-        names = aged.values_list("parent", "relation", "age")[: bounds.COUNT_MAX + 1]
+        names = aged.values_list("parent", "relation", "age")[: limits.COUNT_MAX + 1]
         for parent, relation, age in names:
             if (each := found.get((parent, relation))) is None:
                 databases = relations.catalogue().databases_of(parent, relation)
@@ -177,13 +170,13 @@ def _card(
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
     waiting = [each for each in undispatched if alias in each.databases]
-    sums = [open_cascades(each.order_by("recorded_at"), bounds.COUNT_MAX + 1) for each in cascades]
+    sums = [open_cascades(each.order_by("recorded_at"), limits.COUNT_MAX + 1) for each in cascades]
     backlog = sum(each["backlog"] for each in sums)
     backlog += sum(each.number for each in waiting)
     blocked = sum(each["blocked"] for each in sums)
-    speed = throughput(cascades)
-    can_tell = backlog <= bounds.COUNT_MAX and speed.rate and not hindrances
-    done = [done_cascades(each, bounds.COUNT_MAX + 1) for each in cascades]
+    speed = throughput_of(cascades)
+    can_tell = backlog <= limits.COUNT_MAX and speed.rate and not hindrances
+    done = [done_cascades(each, limits.COUNT_MAX + 1) for each in cascades]
     unproven = unproven_of(done, "; ".join(hindrances.values()), held_of(known))
     return Card(
         database=alias,
@@ -192,7 +185,7 @@ def _card(
         paused="paused" in hindrances,
         paused_kind=kind_of_pause(known),
         unreachable="unreachable" in hindrances,
-        backlog=min(backlog, bounds.COUNT_MAX + 1),
+        backlog=min(backlog, limits.COUNT_MAX + 1),
         blocked=blocked,
         waiting_reason="" if hindrances else next(filter(None, (it["waits"] for it in sums)), ""),
         blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),

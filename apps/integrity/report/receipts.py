@@ -39,7 +39,7 @@ class Receipt(TypedDict):
     scope: list[dict[str, Any]]
 
 
-def receipts(model: str, key: str) -> list[Receipt]:
+def receipts_of(model: str, key: str) -> list[Receipt]:
     """What is known of that parent's deletions, the newest first.
 
     `key` is its primary key, or "field=value" for what a scan found by a `to_field`. Raises
@@ -111,7 +111,7 @@ def _receipt(deletion: Deletion) -> Receipt:
                 "kept": each.kept,
                 "kept_at": iso(each.cascade.kept_at) if each.kept is not None else None,
             }
-            for each in steps(deletion)
+            for each in receipt_lines(deletion)
         ],
     }
 
@@ -127,13 +127,13 @@ def left_alone(receipt: Receipt) -> list[str]:
     ]
 
 
-def receipt(of: Deletion) -> Receipt:
+def receipt_of(of: Deletion) -> Receipt:
     """The proof for one deletion."""
     return _receipt(of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ReceiptLine:
     """One deletion along one relation in one child database; `rows` None: not begun.
 
     `kept` are the rows that were left because a living row holds the value; None: it is free. Above
@@ -156,7 +156,7 @@ class Step:
         return OUTCOMES.get(self.policy, "replaced")
 
 
-def steps(of: Deletion) -> list[Step]:
+def receipt_lines(of: Deletion) -> list[ReceiptLine]:
     """What a deletion does: a row for each child database and relation."""
     declared = {
         each.label: each
@@ -173,7 +173,9 @@ def steps(of: Deletion) -> list[Step]:
             policy = str(declared[label].policy) if label in declared else ""
             number = rows.get(label, 0 if done else None)
             kept = (cascade.kept or {}).get(label)
-            step = Step(relation=label, policy=policy, rows=number, kept=kept, cascade=cascade)
+            step = ReceiptLine(
+                relation=label, policy=policy, rows=number, kept=kept, cascade=cascade
+            )
             found.append(step)
     return found
 

@@ -1,4 +1,4 @@
-"""The relations, and what a delete or a repair touches along them."""
+"""What a deletion or a repair touches, along each relation and in each child database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..relations.policies import policy_of
 from ..scan import recheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..relations import Model, Relation
     from ..relations.plan import Node
@@ -36,58 +36,6 @@ if TYPE_CHECKING:
 
 #: While a page waits, one statement that counts may take so long, and all of them so long.
 COUNT_SECONDS, PAGE_SECONDS = 2.0, 10.0
-
-
-class RelationRow(TypedDict):
-    """One relation in one child database."""
-
-    relation: str
-    child_database: str
-    parent: str
-    parent_database: str
-    policy: str
-    indexed: bool
-    plan: str
-    why: str
-    last_full_scan: str | None
-
-
-def catalogue() -> list[RelationRow]:
-    """The relations, a row for each child database. No queries."""
-    return [
-        _relation(relation, database)
-        for relation in relations.catalogue().relations
-        for database in relation.child_databases
-    ]
-
-
-def _relation(relation: Relation, database: str) -> RelationRow:
-    plan = plan_for(relation) if relation.policy.cascades else None
-    return {
-        "relation": relation.label,
-        "child_database": database,
-        "parent": relation.parent._meta.label,
-        "parent_database": ", ".join(relation.parent_databases),
-        "policy": str(relation.policy),
-        "indexed": relation.indexed,
-        "plan": str(plan.strategy) if plan else "",
-        "why": plan.reason if plan else "",
-        "last_full_scan": None,
-    }
-
-
-def columns(rows: Sequence[RelationRow]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What a picture of the relations shows: the parents and the children, by their database."""
-    parents = _by_database((row["parent_database"], row["parent"]) for row in rows)
-    children = _by_database((row["child_database"], row["relation"]) for row in rows)
-    return parents, children
-
-
-def _by_database(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
-    for database, label in pairs:
-        found.setdefault(database, {})[label] = None
-    return {database: list(labels) for database, labels in found.items()}
 
 
 class Effect(TypedDict):
@@ -99,7 +47,7 @@ class Effect(TypedDict):
     rows: int
 
 
-def preview(model: str, key: str) -> list[Effect]:
+def preview_of(model: str, key: str) -> list[Effect]:
     """Return what deleting that parent would touch in the child databases; a row counts once.
 
     Raises `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its

@@ -1,0 +1,238 @@
+"""How far each child database is behind: backlog, lag, rate, and what hinders it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db import connections
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.functions import Now
+
+from .. import relations
+from ..backends import clocks
+from ..backends.connections import silence
+from ..control import actions, circuit_breaker
+from ..log.deletions import leading
+from ..log.renaming import Kind
+from ..models import Cascade, ChildDatabase, Deletion
+from . import limits, names
+from .reasons import TRIED, reasons_of
+from .unproven import done_cascades, held_of, oldest, unproven_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .names import Unknown
+
+
+#: The window over which the rate of finished cascades is measured.
+RATE_SECONDS = 300
+#: Databases that are asked at once whether they answer.
+PROBES = 16
+
+
+class DatabaseRow(TypedDict):
+    """How far one child database is behind.
+
+    `reason` is what hinders the database; or else why cascades into it wait or are blocked.
+    `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
+    their deletions. One has been done for `waits_seconds`, which is `overdue` or not, and
+    `unproven_reason` says why (unproven.py).
+    `unknown` counts what is in the backlog under names that the catalogue does not know: no worker
+    does it, and it is not blocked.
+    `paused_kind` is one of `ChildDatabase.Pause`, or "" where it is not paused.
+    `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
+    come back] in cascade/live_check.py), and that no operator has acknowledged.
+    """
+
+    database: str
+    state: str
+    reason: str
+    unreachable: bool
+    paused: bool
+    paused_kind: str
+    backlog: int
+    blocked: int
+    unknown: int
+    kept: int
+    lag_seconds: float | None
+    unproven: int
+    unproven_seconds: float | None
+    unproven_reason: str
+    waits_seconds: float | None
+    overdue: bool
+    rate: float
+    eta_seconds: float | None
+
+
+def database_rows(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
+    """Each child database of the catalogue, and each of the past that work is open in."""
+    told = names.unknown(logs)
+    reasons = {each["name"]: each["reason"] for each in told if each["kind"] == Kind.ALIAS}
+    aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
+    rows = [_database(alias, logs) for alias in aliases]
+    waiting = names.waiting(logs, told, Cascade.CLAIMABLE)
+    kept = sum((kept_in(using) for using in logs), Counter())
+    for row in rows:
+        row["kept"] = kept[row["database"]]
+        row["unknown"] = waiting[row["database"]]
+        if reason := reasons.get(row["database"]):
+            row["state"], row["reason"], row["eta_seconds"] = "unknown", reason, None
+            row["unknown"] = row["backlog"] - row["blocked"]
+    return rows, told
+
+
+def probed(rows: list[DatabaseRow]) -> list[DatabaseRow]:
+    """The same, with what does not answer although nobody has noted it."""
+    unknown = [row["database"] for row in rows if row["state"] not in {"waiting", "unknown"}]
+    with ThreadPoolExecutor(PROBES) as threads:
+        silent = dict(zip(unknown, threads.map(_silence_of, unknown), strict=True))
+    for row in rows:
+        if reason := silent.get(row["database"]):
+            row["state"] = state_of(row["backlog"], row["blocked"], {"unreachable": reason})
+            row["reason"], row["unreachable"] = reason, True
+            row["eta_seconds"] = None
+    return rows
+
+
+def _silence_of(alias: str) -> str:
+    """Why that database does not answer, or "".
+
+    In a thread of its own, so on a new connection: the connect timeout bounds it, where a statement
+    on one that is open may wait for ever; and several that are away cost no more than one.
+    """
+    try:
+        return silence(alias)
+    finally:
+        connections[alias].close()
+
+
+def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
+    backlog = blocked = recently = 0
+    ages: list[dt.timedelta | None] = []
+    done: list[dict[str, Any]] = []
+    known: list[ChildDatabase] = []
+    open_in_logs: list[QuerySet[Cascade]] = []
+    for using in logs:
+        cascades = Cascade.objects.using(using).filter(database=alias)
+        for found in (open_cascades(cascades), _undispatched(alias, using)):
+            backlog += found["backlog"]
+            blocked += found["blocked"]
+            ages.append(found["age"])
+        done.append(done_cascades(cascades))
+        open_in_logs.append(cascades)
+        since = Now() - dt.timedelta(seconds=RATE_SECONDS)
+        recently += cascades.filter(done_at__gte=since).count()
+        known += ChildDatabase.objects.using(using).filter(alias=alias)
+    hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
+    hindrance = "; ".join(hindrances.values())
+    unproven = unproven_of(done, hindrance, held_of(known))
+    rate = recently / RATE_SECONDS
+    return {
+        "database": alias,
+        "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
+        "reason": hindrance or (reasons_of(open_in_logs) if backlog else ""),
+        "unreachable": "unreachable" in hindrances,
+        "paused": "paused" in hindrances,
+        "paused_kind": kind_of_pause(known),
+        "backlog": backlog,
+        "blocked": blocked,
+        "unknown": 0,
+        "kept": 0,
+        "lag_seconds": oldest(ages),
+        "unproven": unproven.number,
+        "unproven_seconds": unproven.seconds,
+        "unproven_reason": unproven.reason,
+        "waits_seconds": unproven.waits_seconds,
+        "overdue": unproven.overdue,
+        "rate": rate,
+        "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
+    }
+
+
+def delays(alias: str) -> list[float]:
+    """Seconds from record to done of the cascades into a child database that ended lately, sorted.
+
+    Those of the last `RATE_SECONDS`, the latest `bounds.COUNT_MAX` in each log.
+    """
+    since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
+    for using in circuit_breaker.answering_logs():
+        rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
+        pairs = rows.order_by("-done_at").values_list("recorded_at", "done_at")
+        found += [
+            (done - recorded).total_seconds()
+            for recorded, done in pairs[: limits.COUNT_MAX]
+            if done is not None
+        ]
+    return sorted(found)
+
+
+def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
+    """Backlog, blocked and the greatest age of cascades that are not done, or of `most` of them.
+
+    And one reason of those that are blocked, and of those that wait.
+    """
+    return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
+        backlog=Count("pk"),
+        blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
+        age=clocks.age(Min("recorded_at")),
+        waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
+        # The last one: from here on, its name hides the column.
+        reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
+    )
+
+
+def kept_in(using: str, most: int | None = None) -> Counter[str]:
+    """Child database → cascades that left rows alone, and nobody has acknowledged; `most` of all.
+
+    In one statement, along an index that holds nothing else.
+    """
+    rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
+    return Counter(rows.values_list("database", flat=True)[:most])
+
+
+def _undispatched(alias: str, using: str) -> dict[str, Any]:
+    """Recorded deletions that will fan out to `alias`: they are behind, too."""
+    recorded = Deletion.objects.using(using).filter(leading(alias), state=Deletion.State.RECORDED)
+    counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
+    return {**counts, "blocked": 0}
+
+
+def hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
+    """State and reason of whatever keeps a log from working on a child database."""
+    for row in ChildDatabase.objects.using(using).filter(alias=alias):
+        yield from hindrances_of(row)
+
+
+def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
+    """State and reason of whatever keeps one log from working on the child database."""
+    if reason := actions.reason_of_pause(row):
+        yield "paused", reason
+    if row.unreachable_since is not None:
+        yield "unreachable", row.reason
+
+
+def kind_of_pause(known: Iterable[ChildDatabase]) -> str:
+    """Return why a child database is paused, by its rows in several logs: the worst of them. Pure.
+
+    One of `ChildDatabase.Pause`, or "" where none has paused it.
+    """
+    kinds = {row.paused_kind for row in known}
+    mismatch = ChildDatabase.Pause.IDENTITY_MISMATCH
+    return str(mismatch) if mismatch in kinds else max(kinds, default="")
+
+
+def state_of(
+    backlog: int, blocked: int, hindrances: dict[str, str], *, overdue: bool = False
+) -> str:
+    """One word for a child database. Pure."""
+    if hindrances:
+        return "waiting"
+    if blocked:
+        return "blocked"
+    if overdue:
+        return "unproven"
+    return "working" if backlog else "idle"

@@ -1,0 +1,64 @@
+"""What a drain leaves undone, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Count
+
+from .. import relations
+from ..control import circuit_breaker
+from ..log.deletions import leading
+from ..models import Cascade, Deletion
+from . import names
+from .backlog import hindrances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+#: So many reasons are told.
+REASONS = 20
+
+
+def unverified(databases: Sequence[str]) -> int:
+    """Cascades into those databases that are done and that a worker will verify."""
+    logs = circuit_breaker.answering_logs()
+    number = sum(
+        Cascade.objects.using(using)
+        .filter(database__in=databases, state=Cascade.State.DONE)
+        .count()
+        for using in logs
+    )
+    if not number:
+        return 0
+    told = names.unknown(logs)
+    nobodys = names.waiting(logs, told, [Cascade.State.DONE])
+    for each in told:  # a database into which nothing leads any more
+        if each["name"] in databases:
+            nobodys[each["name"]] += each["work"]
+    return max(number - sum(nobodys[alias] for alias in databases), 0)
+
+
+def unfinished() -> dict[str, str]:
+    """What is left to do, and why, by database; a log that is away is one of them."""
+    found = dict[str, list[str]]()
+    logs = circuit_breaker.answering_logs()
+    for using in relations.catalogue().log_databases:
+        if using not in logs:
+            found[using] = ["the log cannot be reached"]
+            continue
+        for database, line in _unfinished(using):
+            found.setdefault(database, []).append(line)
+    return {database: "; ".join(lines) for database, lines in found.items()}
+
+
+def _unfinished(using: str) -> Iterator[tuple[str, str]]:
+    recorded = Deletion.objects.using(using).filter(leading(), state=Deletion.State.RECORDED)
+    if number := recorded.count():
+        yield using, f"{number:,} deletions not dispatched"
+    cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
+    groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
+    for database, state, reason, number in groups.annotate(Count("pk"))[:REASONS]:
+        why = "; ".join(dict(hindrances(database, using)).values()) or reason
+        yield database, f"{number:,} {state}" + (f", {why}" if why else "")

@@ -1,0 +1,76 @@
+"""The document that `status` prints: backlog, lag, scans and heartbeats of all logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypedDict
+
+from .. import backends, relations
+from ..control import circuit_breaker
+from ..models import Deletion
+from . import limits
+from .backlog import DatabaseRow, database_rows, probed
+from .heartbeats import HeartbeatRow, heartbeats_in
+from .scans import ScanRow, scan_rows, scan_rows_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .names import Unknown
+
+
+class Status(TypedDict):
+    """The whole picture."""
+
+    databases: list[DatabaseRow]
+    unknown: list[Unknown]
+    deletions: dict[str, int]
+    unreachable_logs: list[str]
+    scans: list[ScanRow]
+    workers: list[HeartbeatRow]
+    beat: HeartbeatRow | None
+
+
+def collect_status(*, look: bool = False) -> Status:
+    """Backlog, lag and signs of life, summed over the logs that answer.
+
+    With `look`, the child databases that nobody has found away are asked whether they answer.
+    Raises `DatabaseUnreachable` where no log does.
+    """
+    found, logs = relations.catalogue(), circuit_breaker.answering_logs()
+    beats = [pulse for using in logs for pulse in heartbeats_in(using)]
+    rows, unknown = database_rows(logs)
+    return {
+        "databases": probed(rows) if look else rows,
+        "unknown": unknown,
+        "deletions": _deletions(logs),
+        "unreachable_logs": [using for using in found.log_databases if using not in logs],
+        "scans": scan_rows(),
+        "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
+        "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
+    }
+
+
+def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
+    """The same of one log alone: each child database, and each scan that it keeps."""
+    rows, _ = database_rows([using])
+    return rows, list(scan_rows_in(using))
+
+
+def _deletions(logs: Sequence[str]) -> dict[str, int]:
+    """Deletions by state. Of a long log, those that are verified are what the server estimates."""
+    counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
+    for using in logs:
+        rows = Deletion.objects.using(using)
+        others = {
+            str(state): rows.filter(state=state).count()
+            for state in Deletion.State
+            if state is not Deletion.State.VERIFIED
+        }
+        whole = backends.row_backend(using).estimate_rows(Deletion, using=using)
+        if whole > limits.EXACT_MAX:
+            verified = max(whole - sum(others.values()), 0)
+        else:
+            verified = rows.filter(state=Deletion.State.VERIFIED).count()
+        counts.update({**others, Deletion.State.VERIFIED: verified})
+    return dict(counts)
