@@ -18,7 +18,7 @@ from apps.blog.models import Post
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor
 from apps.integrity.control import actions
-from apps.integrity.dashboard.words import verdict
+from apps.integrity.dashboard.text import verdict
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.report import alarms, backlog, overview, status
 from apps.integrity.signals import alarm_cleared, alarm_raised

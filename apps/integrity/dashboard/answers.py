@@ -23,7 +23,7 @@ from ..exceptions import CrossDatabaseError, DatabaseHindered, FiguresUnavailabl
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import plain, reason_of_error
 from ..models import Dashboard
-from . import figures, words
+from . import figures, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +78,8 @@ def answered(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             sentence = _sentence(error)
         logger.warning("the dashboard cannot answer %s: %s", request.path, sentence)
         if request.method == "POST":
-            return _told(request, site, words.public(sentence))
-        return _said(request, site, words.public(sentence))
+            return _told(request, site, text.public(sentence))
+        return _said(request, site, text.public(sentence))
 
     return answering
 
@@ -108,6 +108,6 @@ def _told(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
 def _said(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
     if request.path.endswith(".json"):
         return JsonResponse({"error": sentence}, status=UNAVAILABLE)
-    verdict = words.Verdict(level="trouble", sentence=sentence)
+    verdict = text.Verdict(level="trouble", sentence=sentence)
     logs = relations.log_databases()
     return page(request, site, "unanswered", "Integrity", verdict=verdict, logs=logs)

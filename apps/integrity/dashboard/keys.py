@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions.redaction import plain
-from . import permissions, words
+from . import permissions, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,8 @@ class Keys:
             deletion["key"] = HIDDEN
         if not self.may_view(parent):
             deletion["targets"] = dict.fromkeys(deletion["targets"], HIDDEN)
-        deletion["reason"] = words.public(deletion["reason"])
-        cascades = [{**each, "reason": words.public(each["reason"])} for each in given["cascades"]]
+        deletion["reason"] = text.public(deletion["reason"])
+        cascades = [{**each, "reason": text.public(each["reason"])} for each in given["cascades"]]
         return {**given, "deletion": deletion, "cascades": cascades}
 
     def _key(self, parent: str, key: str | None, targets: Mapping[str, Any] | None) -> str:

@@ -17,7 +17,7 @@ from ..report import lists, receipts
 from ..report.limits import COUNT_MAX
 from ..report.preview import Limits, repairs
 from ..scan import repair
-from . import figures, pictures, words
+from . import figures, svg, text
 from .answers import page as _page
 from .answers import require
 from .forms import PageForm, RepairForm, SearchForm
@@ -49,9 +49,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     try:
         seen = figures.overview()
     except (DatabaseUnreachable, FiguresUnavailable) as error:
-        verdict = words.Verdict(
-            level="trouble", sentence=f"No deletion log can be reached: {error}"
-        )
+        verdict = text.Verdict(level="trouble", sentence=f"No deletion log can be reached: {error}")
         return _page(request, site, "overview", "Integrity", verdict=verdict)
     workers = sorted(seen.workers, key=lambda each: each["seconds_ago"])
     return _page(
@@ -60,7 +58,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "overview",
         "Integrity",
         seen=seen,
-        verdict=words.verdict(seen),
+        verdict=text.verdict(seen),
         workers=workers[:PROCESSES],
         flower_url=conf.current().flower_url,
         count_max=COUNT_MAX,
@@ -202,7 +200,7 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "relations",
         "Relations",
         rows=[(row, done.get((row["relation"], row["child_database"]))) for row in rows],
-        picture=pictures.relation_map(rows),
+        picture=svg.relation_map(rows),
         silent=_silent(relation for relation, _ in done),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import path
 
-from . import acts, pages
+from . import actions, pages
 from .answers import answered
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "": (pages.overview, "changelist"),
     "deletions/": (pages.deletions, "deletions"),
     "deletions/<str:using>/<int:pk>/": (pages.deletion, "deletion"),
-    "deletions/<str:using>/<int:pk>/retry/": (acts.retry_deletion, "retry_deletion"),
-    "deletions/<str:using>/<int:pk>/acknowledge/": (acts.acknowledge, "acknowledge"),
+    "deletions/<str:using>/<int:pk>/retry/": (actions.retry_deletion, "retry_deletion"),
+    "deletions/<str:using>/<int:pk>/acknowledge/": (actions.acknowledge, "acknowledge"),
     "deletions/<str:using>/<int:pk>/receipt/": (pages.receipt, "receipt"),
     "deletions/<str:using>/<int:pk>/receipt.json": (pages.receipt_json, "receipt_json"),
     "relations/": (pages.catalogue, "relations"),
     "scans/": (pages.scans, "scans"),
     "repair/": (pages.preview, "preview"),
     "audit/": (pages.audit, "audit"),
-    "pause/": (acts.pause, "pause"),
-    "resume/": (acts.resume, "resume"),
-    "retry/": (acts.retry, "retry"),
-    "scan/": (acts.scan_now, "scan"),
-    "repair/apply/": (acts.repair, "repair"),
+    "pause/": (actions.pause, "pause"),
+    "resume/": (actions.resume, "resume"),
+    "retry/": (actions.retry, "retry"),
+    "scan/": (actions.scan_now, "scan"),
+    "repair/apply/": (actions.repair, "repair"),
 }
 
 

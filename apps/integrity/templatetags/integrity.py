@@ -9,7 +9,7 @@ from django import template
 from django.utils import timezone
 from django.utils.html import format_html
 
-from ..dashboard import pictures, words
+from ..dashboard import svg, text
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -39,7 +39,7 @@ LOOKS = {
 @register.filter
 def counted(number: int) -> str:
     """A number; "10,000+" where counting stopped."""
-    return words.count(number)
+    return text.count(number)
 
 
 @register.filter
@@ -57,7 +57,7 @@ def looked_up(key: str, found: dict[str, str]) -> str:
 @register.filter
 def public(reason: str) -> str:
     """A reason, which says nothing of where a server is."""
-    return words.public(reason)
+    return text.public(reason)
 
 
 @register.filter
@@ -75,7 +75,7 @@ def name_for(row: Deletion, keys: Keys) -> str:
 @register.filter
 def span(seconds: float | None) -> str:
     """A length of time; a dash for none."""
-    return DASH if seconds is None else words.span(seconds)
+    return DASH if seconds is None else text.span(seconds)
 
 
 @register.filter
@@ -102,7 +102,7 @@ def state(word: str) -> SafeString:
     return format_html(
         '<span class="ix-state ix-{look}">{shape}{word}</span>',
         look=(look := LOOKS.get(str(word), "calm")),
-        shape=pictures.shape(look),
+        shape=svg.shape(look),
         word=word,
     )
 
@@ -110,10 +110,10 @@ def state(word: str) -> SafeString:
 @register.simple_tag
 def sparkline(speed: Throughput) -> SafeString:
     """The picture of a throughput."""
-    return pictures.sparkline(speed)
+    return svg.sparkline(speed)
 
 
 @register.simple_tag
 def bar(share: float | None) -> SafeString:
     """The picture of a share."""
-    return pictures.bar(share)
+    return svg.bar(share)

@@ -18,7 +18,8 @@ from django.utils.html import format_html
 
 from ... import relations
 from ...backends import connections
-from ...dashboard import permissions, words
+from ...dashboard import permissions
+from ...dashboard.text import count
 from ...exceptions import ChildDatabaseUnavailable, DatabaseUnreachable
 from ...exceptions.redaction import plain
 from ...relations import relation
@@ -263,7 +264,7 @@ def _counted(effect: Effect) -> str:
     app, model, _ = effect["relation"].split(".", 2)
     meta = apps.get_model(app, model)._meta
     name = meta.verbose_name if effect["rows"] == 1 else meta.verbose_name_plural
-    return f"{words.count(effect['rows'])} {name}"
+    return f"{count(effect['rows'])} {name}"
 
 
 def _remote(model: type[models.Model]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.integrity.dashboard import pictures, words
+from apps.integrity.dashboard import svg, text
 from apps.integrity.report import catalogue, throughput
 from apps.integrity.report.overview import Card, Overview
 
@@ -148,13 +148,13 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
     ],
 )
 def test_the_verdict(seen: Overview, level: str, sentence: str) -> None:
-    assert words.verdict(seen) == words.Verdict(level=level, sentence=sentence)
+    assert text.verdict(seen) == text.Verdict(level=level, sentence=sentence)
 
 
 def test_the_worst_is_told_first() -> None:
     late = card(database="shop_db", paused=True, reason="p", lag_seconds=9_000.0)
     down = card(**BEHIND, unreachable=True, reason="cannot be reached: Refused")
-    assert words.verdict(overview(late, down)).sentence.startswith("blog_db")
+    assert text.verdict(overview(late, down)).sentence.startswith("blog_db")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_worst_is_told_first() -> None:
     ],
 )
 def test_a_length_of_time(seconds: float, said: str) -> None:
-    assert words.span(seconds) == said
+    assert text.span(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -180,16 +180,16 @@ def test_a_length_of_time(seconds: float, said: str) -> None:
         ('connection to server at "x", port 5 failed: Connection refused Is the server running?',
          "Connection refused"),
         ("cannot be reached: no answer within the time limit", "no answer within the time limit"),
-        ("x" * 500, "x" * words.BRIEF + "…"),
+        ("x" * 500, "x" * text.BRIEF + "…"),
         ("", ""),
     ],
 )  # fmt: skip
 def test_the_core_of_a_reason(reason: str, core: str) -> None:
-    assert words.brief(reason) == core
+    assert text.brief(reason) == core
 
 
 def test_no_throughput() -> None:
-    assert "0 cascades finished in the last 1 d" in pictures.sparkline(IDLE)
+    assert "0 cascades finished in the last 1 d" in svg.sparkline(IDLE)
 
 
 def test_names_in_pictures_are_escaped() -> None:
@@ -204,7 +204,7 @@ def test_names_in_pictures_are_escaped() -> None:
         "why": "",
         "last_full_scan": None,
     }
-    drawn = pictures.relation_map([row])
+    drawn = svg.relation_map([row])
     assert "<b>" not in drawn
     assert "<db>" not in drawn
     assert "ix-line-set-null" in drawn
@@ -231,7 +231,7 @@ def test_names_in_pictures_are_escaped() -> None:
     ],
 )
 def test_a_page_says_nothing_of_where_a_server_is(said: str, shown: str | None) -> None:
-    found = words.public(said)
+    found = text.public(said)
     assert shown in {None, found}
     secrets = ("db.internal", "10.0.0.7", "2001:db8", "5432", "3306", "web", "/run/pg")
     assert not any(secret in found for secret in secrets), found

@@ -20,9 +20,10 @@ from ..control import actions
 from ..exceptions import CrossDatabaseError
 from ..report import lists
 from ..scan import repair as scan_repair
-from . import figures, pages, words
+from . import figures, pages
 from .answers import require, why
 from .forms import DatabaseForm, PauseForm, RepairForm, ResumeForm, ScanForm
+from .text import public
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ def _in_each_log(
             connections.reach(using)
             changed.append(act(using))
         except (CrossDatabaseError, Error) as error:
-            text = f"Database {database}, log {using}: {words.public(why(error))}"
+            text = f"Database {database}, log {using}: {public(why(error))}"
             messages.error(request, text)
     return changed, len(changed) == len(logs)
 
@@ -143,7 +144,7 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     actions.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
-        messages.error(request, f"Database {database} {words.public(unreachable)}")
+        messages.error(request, f"Database {database} {public(unreachable)}")
     for each in seen:
         level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
         messages.add_message(request, level, _told(each))
@@ -154,7 +155,7 @@ def _told(seen: scan.Scanned) -> str:
     rows = f"{seen.rows_scanned:,} rows, {seen.suspects:,} missing parents"
     if seen.complete:
         return f"Scan of {seen.relation} in {seen.database}: a pass is finished, {rows}."
-    why = words.public(seen.reason) or "beat goes on from here"
+    why = public(seen.reason) or "beat goes on from here"
     return f"Scan of {seen.relation} in {seen.database}: {rows}; not finished: {why}."
 
 

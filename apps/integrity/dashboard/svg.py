@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
 from ..report import catalogue
-from .words import span
+from .text import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
