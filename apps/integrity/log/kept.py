@@ -1,4 +1,4 @@
-"""Cascades that leave rows alone because the value that the rows hold belongs to a living row.
+"""Cascades that keep rows because a living parent has the value that the rows hold.
 
 Takes claims and counts of rows. See Note [Keys that come back] in cascade/live_check.py.
 """
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from .claims import Claim, Claimed
 
-#: A relation's rows are counted so far; one more stands for all that is more.
+#: The limit for counting a relation's rows; one more means "more than that".
 COUNTED_MAX = 10_000
 
 
 def reason_of(kept: Mapping[str, int]) -> str:
-    """Return what was left alone along those relations, in a line. Pure."""
+    """Return which rows were kept along those relations, in one line. Pure."""
     rows = [f"{counted(number)} of {label}" for label, number in kept.items() if number]
     left = f"{', '.join(rows)} refer to it and were left alone" if rows else "no row refers to it"
     return f"{TAKEN_OVER}; {left}"
@@ -39,7 +39,7 @@ def counted(number: int) -> str:
 
 
 def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
-    """Note rows that were left along some relations of cascades that the claim still holds."""
+    """Write the numbers of kept rows to cascades that the claim still holds."""
     for cascade in claim.cascades:
         if found := kept.get(cascade.id):
             tables.claimed(claim, [cascade.id]).update(**_noted(cascade, found))
@@ -48,8 +48,8 @@ def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
 def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
     """End cascades that the claim still holds as kept; return their deletions' ids.
 
-    Their deletions end so, too, once no other cascade is open. The rows that were removed before
-    are those of the claim (`outcomes.with_removed`).
+    Their deletions become kept once no other cascade is open. The numbers of removed rows are those
+    of the claim (`outcomes.with_removed`).
     """
     if not kept:
         return []
@@ -73,7 +73,7 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
 
 
 def _noted(cascade: Claimed, kept: Mapping[str, int]) -> dict[str, Any]:
-    """Return the columns that say so. What no row refers to needs nobody's attention."""
+    """Return the changed columns. A cascade without kept rows needs no acknowledgement."""
     found = {**cascade.kept, **kept}
     seen = {"kept": found, "kept_at": Coalesce(F("kept_at"), Now())}
     if not any(found.values()):
@@ -82,7 +82,7 @@ def _noted(cascade: Claimed, kept: Mapping[str, int]) -> dict[str, Any]:
 
 
 def acknowledge_kept(deletions: Sequence[int] | None, *, using: str) -> int:
-    """Note that somebody knows of the rows that were kept (for those deletions, or all).
+    """Mark the kept rows (of those deletions, or all) as acknowledged.
 
     Return the number of cascades.
     """
@@ -93,12 +93,12 @@ def acknowledge_kept(deletions: Sequence[int] | None, *, using: str) -> int:
 
 
 def reopen_kept(deletions: Sequence[int], *, using: str) -> int:
-    """Put kept cascades of those deletions back to work: their values may be free by now.
+    """Make kept cascades of those deletions pending again: their values may be free now.
 
     Return the number of cascades.
     """
     with transaction.atomic(using=using):
-        # Locked whatever their state: one may come to its end at this moment.
+        # Locked in any state: a deletion may reach its final state meanwhile.
         rows = tables.deletions(using).filter(pk__in=deletions)
         locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
         standing = list(locked.values_list("pk", "state"))

@@ -1,4 +1,4 @@
-"""The names in open work: aliases, parents and relations, as they were when it was written.
+"""The names in open work: aliases, parents and relations, as they were when it was recorded.
 
 Bounded by the number of names, whatever the length of the log: Note [From value to value].
 """
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-#: Conditions as the indexes know them.
+#: The conditions of the indexes.
 _OPEN = "state IN ('suspect', 'recorded', 'dispatched', 'cascaded') AND verified_at IS NULL"
 _IN_BACKLOG = "state IN ('pending', 'running', 'waiting', 'blocked') AND verified_at IS NULL"
 _UNPROVEN = "state = 'done'"
 
 
 def open_databases(*, using: str) -> list[str]:
-    """Child databases with cascades that are not done, or done and not verified."""
+    """Return the child databases with cascades that are not done, or not verified."""
     found = distinct(Cascade, ["database"], [_IN_BACKLOG, _UNPROVEN], using=using)
     return sorted(database for (database,) in found)
 
 
 def open_names(*, using: str) -> list[tuple[str, str]]:
-    """Parent and relation ("" for all of its relations) of deletions that are not over."""
+    """Return parent and relation ("" for all of its relations) of open deletions."""
     found = distinct(Deletion, ["parent", "relation"], [_OPEN], using=using)
     return sorted((parent, relation) for parent, relation in found)
 
 
 def open_deletions(parent: str, relation: str, *, using: str) -> QuerySet[Deletion]:
-    """The deletions of those names that are not over, as the index of the names knows them."""
+    """Return the open deletions of those names, with the condition of their index."""
     return tables.deletions(using).filter(Deletion.UNDER_A_NAME, parent=parent, relation=relation)
 
 
 def waiting_under(
     names: Sequence[tuple[str, str]], states: Sequence[Cascade.State], *, most: int, using: str
 ) -> Counter[str]:
-    """Database → cascades in those states, of open deletions of those names.
+    """Return database → number of cascades in those states, of open deletions of those names.
 
-    Of each name the first `most` are looked at.
+    For each name, only the first `most` deletions are counted.
     """
     found = Counter[str]()
     for parent, relation in names:

@@ -1,4 +1,4 @@
-"""Whether rows may be left that refer to a value that was deleted: one indexed query."""
+"""Whether rows may still refer to a deleted value: one indexed query."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def is_open(parent: str, texts: Sequence[str], *, field: str | None, using: str) -> bool:
-    """Return whether a deletion of that key, or value of the parent's `field`, is open.
+    """Return whether an open deletion or suspect has that key, or that value of `field`.
 
-    Or a scan suspects that it is gone. `texts` are how the log may have it.
+    `texts` are the forms in which the log may have it.
     """
     wanted = of_keys(texts) if field is None else Q()
     for text in texts if field else ():

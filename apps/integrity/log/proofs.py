@@ -1,4 +1,4 @@
-"""Done cascades that wait for their barrier: which are due, and their barriers taken anew."""
+"""The barriers of done cascades: reads those that are due, and replaces them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier 
 
 
 def renew_barriers(database: str, cascades: Sequence[int], barrier: Barrier, *, using: str) -> int:
-    """Give done cascades another barrier; their grace period begins anew. Returns their number."""
+    """Replace the barrier of done cascades and restart their grace period; return their number."""
     mine = _due(database, using).filter(tables.id_in("pk", cascades, using))
     return mine.update(
         barrier=barrier.number,

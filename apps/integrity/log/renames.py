@@ -1,8 +1,8 @@
-"""Open work under old names → the same work under today's, or given up by an operator.
+"""Renames open work to today's names, or cancels it for an operator.
 
-A batch at a time, each in one transaction: whoever dies in between leaves the rest for the next
-run, which finds only what still has the old name. Each function changes nothing unless `apply`,
-and gives the number of rows that it changes.
+It works in batches, each in one transaction. After a crash, the next run finds only the rows that
+still have the old name. Each function returns the number of rows that it changes, and changes
+nothing unless `apply`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Rows of one transaction.
 BATCH = 1_000
-#: Cascades that are not over.
+#: Cascades that are not finished.
 UNFINISHED = Cascade.IN_BACKLOG | Q(state=Cascade.State.DONE)
 
 
@@ -43,7 +43,7 @@ def rename(change: Renaming, *, using: str, apply: bool) -> int:
 
 
 def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
-    """Give deletions that are over the new name of their parent: receipts are found by it."""
+    """Rename the parent of finished deletions, because receipts are found by it."""
     if change.model(change.old) == change.old:
         return 0
     rows = tables.deletions(using).filter(parent=change.old, state__in=Deletion.ENDED)
@@ -56,7 +56,7 @@ def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
 
 
 def close_database(alias: str, reason: str, *, using: str, apply: bool) -> int:
-    """Give up what is not over of the cascades into a database; other databases' go on."""
+    """Cancel the unfinished cascades into a database; those of other databases continue."""
     changed = 0
     for rows in _unfinished(alias, using):
         changed += _each(rows, using, lambda pks: give_up(pks, reason, using), apply=apply)
@@ -79,7 +79,7 @@ def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply:
 def _each(
     rows: QuerySet[Model], using: str, change: Callable[[list[int]], object], *, apply: bool
 ) -> int:
-    """Change the rows, which then are not among `rows` any more; or count them."""
+    """Change the rows, so that `rows` no longer contains them; or count them."""
     if not apply:
         return rows.order_by().count()
     changed = 0
@@ -109,7 +109,7 @@ def _relabel(new: tuple[str, str], using: str) -> Callable[[list[int]], None]:
 
 
 def make_due(cascades: QuerySet[Cascade]) -> None:
-    """What was set aside is due: who knows its names need not wait. A lease or a grace goes on."""
+    """Make cascades that were set aside due now. Leases and grace periods continue."""
     grace = dt.timedelta(seconds=conf.current().grace_seconds)
     aside = Q(state__in=[Cascade.State.PENDING, Cascade.State.WAITING])
     aside |= Q(state=Cascade.State.DONE, claim=None, done_at__lte=Now() - grace)
@@ -117,7 +117,7 @@ def make_due(cascades: QuerySet[Cascade]) -> None:
 
 
 def _unfinished(alias: str, using: str) -> Iterator[QuerySet[Cascade]]:
-    """By the two indexes that know them."""
+    """Yield the unfinished cascades, one queryset for each of the two indexes."""
     rows = tables.cascades(using).filter(database=alias)
     yield rows.filter(Cascade.IN_BACKLOG)
     yield rows.filter(state=Cascade.State.DONE)
@@ -133,7 +133,7 @@ def _databases(change: Renaming, using: str, *, apply: bool) -> int:
 
 
 def _move(pks: list[int], new: str, using: str) -> None:
-    """Where a deletion has a cascade of the new name already, that one does the work of both."""
+    """Rename the database of cascades. A cascade that has the new name already does the work."""
     moving = tables.cascades(using).filter(tables.id_in("pk", pks, using))
     deletions = dict(moving.values_list("deletion_id", "pk"))
     there = tables.cascades(using).filter(
@@ -163,7 +163,7 @@ def _take_both(there: QuerySet[Cascade], deletions: list[int], using: str) -> No
 
 
 def _fences(change: Renaming, using: str, *, apply: bool) -> int:
-    """Suspects remember transactions of the parents' databases by their aliases."""
+    """Rename the aliases of parents' databases in the fences of suspects."""
     if change.alias(change.old) == change.old:
         return 0
     rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, fence__has_key=change.old)
@@ -177,7 +177,7 @@ def _fences(change: Renaming, using: str, *, apply: bool) -> int:
 
 
 def give_up(pks: list[int], reason: str, using: str) -> None:
-    """A deletion of which nothing is left but what was given up is given up."""
+    """Cancel cascades, and their deletions if no other cascade is left."""
     closed = tables.cascades(using).filter(tables.id_in("pk", pks, using))
     closed.update(state=Cascade.State.CANCELLED, claim=None, reason=reason)
     deletions = set(closed.values_list("deletion_id", flat=True))

@@ -1,4 +1,4 @@
-"""Missing parents that scans found: suspected, looked at again, confirmed."""
+"""Missing parents that scans found: entered as suspects, checked again, confirmed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..relations import Relation
 
 
-#: Suspects that are entered, or looked at, at once.
+#: Suspects of one batch.
 SUSPECTS = 2_000
 #: States of deletions that have cascades which may not be over.
 _WITH_CASCADES = (Deletion.State.DISPATCHED, Deletion.State.CASCADED)
@@ -33,11 +33,11 @@ _WITH_CASCADES = (Deletion.State.DISPATCHED, Deletion.State.CASCADED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entered:
-    """What the log made of keys, as text, that a scan found no parent for."""
+    """How the log entered keys, as text, for which a scan found no parent."""
 
     suspects: list[str]
-    #: Keys whose cascade into the scanned database is blocked: no suspects, and orphans all the
-    #: same, for nothing removes their rows before an operator acts.
+    #: Keys whose cascade into the scanned database is blocked. They are no suspects, but orphans:
+    #: nothing removes their rows before an operator acts.
     blocked: list[str]
 
 
@@ -59,8 +59,9 @@ def suspect(
 ) -> Entered:
     """Enter keys (as text) that a scan of `relation` in `database` found no parent for.
 
-    A key that a deletion is about to cascade into this database along this relation is no suspect;
-    what is one already gets the new fence. Call it in the transaction that saves the scan's cursor.
+    A key is no suspect if an open deletion is going to cascade it into this database along this
+    relation. A known suspect gets the new fence. Call this in the transaction that saves the
+    scan's cursor.
     """
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
     entered = Entered(suspects=[], blocked=[])
@@ -78,7 +79,7 @@ def _suspect(
     target = None if _by_key(relation) else relation.target.name
     known = _open_deletions(relation, keys, using)
     there = {text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT}
-    # Who is missed again is waited for again: a new parent of that key may be on its way now.
+    # A known suspect waits again: a new parent with that key may not be committed yet.
     again = tables.id_in("pk", list(there.values()), using)
     tables.deletions(using).filter(again).update(fence=barriers_to_json(fence))
     standings = _standings(known, relation.label, database, using)
@@ -105,7 +106,7 @@ def _open_deletions(
     """Id → key and state of the open deletions of those keys that go along the relation."""
     name, by_key = relation.target.name, _by_key(relation)
     found: dict[int, tuple[str, str]] = {}
-    # Only keys have an index; what holds another field is found through those of the states.
+    # Only keys have an index. Values of other fields are found by the indexes of the states.
     for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
         rows = tables.deletions(using).filter(
             of_keys(keys) if by_key else Q(**{f"targets__{name}__in": keys}),
@@ -121,7 +122,7 @@ def _open_deletions(
 def _standings(
     known: Mapping[int, tuple[str, str]], label: str, database: str, using: str
 ) -> list[tuple[str, _Standing]]:
-    """Key and standing of each deletion along a relation, in `database`.
+    """Return key and standing of each deletion along a relation in `database`.
 
     Note [By key alone] in deletions.py.
     """
@@ -146,11 +147,11 @@ def _standings(
 
 
 def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FBT001 (of a row)
-    """What a cascade in that state does about the rows of a relation. Pure.
+    """Return what a cascade in that state does about the rows of a relation. Pure.
 
-    One that failed has done the relations that are not `concerned`: rows along those came later.
-    One that is done has its verification before it, which finds rows that came since; unless that
-    is `late`: then the scan is the one that sees them.
+    A failed cascade has finished the relations that are not `concerned`: their rows came later. The
+    verification of a done cascade is going to find rows that came later. If it is `late`, the scan
+    handles them.
     """
     if state in {Cascade.State.WAITING, Cascade.State.BLOCKED} and not concerned:
         return _Standing.NOTHING
@@ -164,7 +165,7 @@ def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FB
 def in_batches(
     relation: Relation, *, older_than_seconds: float, using: str
 ) -> Iterator[list[Deletion]]:
-    """The suspects of a relation that were seen first so long ago or longer, in batches."""
+    """Yield the suspects of a relation that are at least that old, in batches."""
     after, seen_by = 0, Now() - dt.timedelta(seconds=older_than_seconds)
     rows = tables.deletions(using).filter(
         state=Deletion.State.SUSPECT, relation=relation.label, recorded_at__lte=seen_by
@@ -200,7 +201,7 @@ def renew_barriers(deletions: Sequence[int], fence: Mapping[str, Barrier], *, us
 
 
 def confirm(deletions: Sequence[int], *, using: str) -> int:
-    """Let suspects become deletions, which take the path of every other one. Gives their number."""
+    """Turn suspects into recorded deletions; return their number."""
     rows = tables.deletions(using).filter(
         tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
     )
