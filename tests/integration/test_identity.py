@@ -14,6 +14,7 @@ from apps.integrity.cascade import verification
 from apps.integrity.control import actions, identity
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Identity
 from apps.integrity.queues import dispatch
+from apps.integrity.relations import Catalogue
 from apps.integrity.report import status
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
@@ -115,6 +116,19 @@ def test_resume_alone_is_refused_and_names_both_identities(met: None) -> None:
     assert cascade.drain("test_right").rows == {}
     assert Leaf.objects.count() == 1
     assert not Audit.objects.exclude(verb="pause").exists()
+
+
+def test_a_refused_resume_introduces_no_other_database_of_parents(
+    met: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two shards one was replaced: the other, which nobody has met, stays unknown."""
+    another_default()
+    deleted()
+    cascade.drain("test_right")
+    monkeypatch.setattr(Catalogue, "homes", lambda *_: ("default", "blog_db"))
+    with pytest.raises(CommandError, match="test_right is not resumed"):
+        resume("test_right")
+    assert not Identity.objects.using("test_right").filter(alias="blog_db").exists()
 
 
 def test_resume_is_enough_where_the_alias_points_to_the_right_database_again(

@@ -77,3 +77,9 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     from .portable.keys import PortableKeys
 
     return PortableKeys()
+
+
+def forget() -> None:
+    """Choose anew for every alias: `DATABASES` has changed."""
+    for chosen in (log_backend, row_backend, barrier_backend):
+        chosen.cache_clear()

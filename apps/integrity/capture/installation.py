@@ -16,6 +16,7 @@ from django.db.models.signals import class_prepared
 from django.db.utils import ConnectionRouter
 
 from .. import conf, relations, routers
+from ..backends import selection
 from ..exceptions import CrossDatabaseError
 from ..exceptions.loggers import logger_of
 from ..relations import discovery
@@ -73,6 +74,7 @@ def _renew(*, setting: str, **_: Any) -> None:
     # Django's own receivers reset these too, but may run later than this one.
     conf.current.cache_clear()
     routers.forget()
+    selection.forget()
     if setting == "DATABASE_ROUTERS":
         router.routers = ConnectionRouter().routers
     try:

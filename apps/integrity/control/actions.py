@@ -110,9 +110,11 @@ def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
 def _refuse_mismatches(database: str, *, using: str) -> None:
     for alias in (database, *(homes := relations.catalogue().homes(database, using))):
         reach(alias)
-    met = (identity.register(database, using=home) for home in homes)
-    if mismatches := [mismatch for mismatch in met if mismatch]:
-        raise IdentityMismatch(database, mismatches)
+    # Nothing is written while one of them differs: `register` would take another for known.
+    for compare in (identity.mismatch, identity.register):
+        compared = [compare(database, using=home) for home in homes]
+        if mismatches := [mismatch for mismatch in compared if mismatch]:
+            raise IdentityMismatch(database, mismatches)
 
 
 def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:

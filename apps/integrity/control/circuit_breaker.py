@@ -159,10 +159,10 @@ class Access:
                 raise
         except self.interrupts as raised:
             elsewhere = isinstance(raised, DatabaseHindered) and raised.database != self.database
-            if elsewhere:
-                self.reason = self.reason or note_outage(self.database, raised)
-            else:
-                self.reason, self._ended = note_outage(self.database, raised), True
+            reason = note_outage(self.database, raised)  # also a second one: it is logged
+            if not (elsewhere and self.reason):
+                self.reason = reason
+            self._ended = self._ended or not elsewhere
 
     def healed(self, using: str) -> None:
         """Note that some of the work for that log succeeded. See Note [Healed]."""

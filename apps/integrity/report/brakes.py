@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from .. import conf, relations
+from ..backends.connections import reach
+from ..exceptions import DatabaseUnreachable
 from ..exceptions.redaction import reason_of_error
 from ..log import suspects
 from ..scan import brake
@@ -42,7 +44,11 @@ def _judged(
     relation: Relation, waiting: int, scans: Collection[Scan], children: Collection[ChildDatabase]
 ) -> str:
     try:
+        for home in relation.parent_databases:
+            reach(home)  # so that a database that is away holds up the page for seconds at most
         return brake.judged(relation, waiting, scans, children)
+    except DatabaseUnreachable as error:
+        return f"the parents cannot be asked: {error}"
     except Error as error:
         return f"the parents cannot be asked: {reason_of_error(error)}"
 
