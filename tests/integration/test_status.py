@@ -92,7 +92,7 @@ class TestADatabaseThatIsAway:
         connection_created.connect(note)
         try:
             with captured:
-                status = collect_status(look=True)
+                status = collect_status(probe=True)
         finally:
             connection_created.disconnect(note)
         assert {alias: len(captured[alias]) for alias in captured} == queries
@@ -113,7 +113,7 @@ class TestADatabaseThatIsAway:
 
         monkeypatch.setattr(connections, "reach", together)
         assert number > 1
-        assert not any(row["reason"] for row in collect_status(look=True)["databases"])
+        assert not any(row["reason"] for row in collect_status(probe=True)["databases"])
 
 
 def stuck(reason: str, *, state: str = "waiting", database: str = "blog_db") -> None:
@@ -134,7 +134,7 @@ class TestWorkThatWaits:
 
     @staticmethod
     def row(database: str = "blog_db", *, look: bool = False) -> backlog.DatabaseRow:
-        rows = collect_status(look=look)["databases"]
+        rows = collect_status(probe=look)["databases"]
         return next(row for row in rows if row["database"] == database)
 
     def test_the_row_says_why_and_how_often(self) -> None:

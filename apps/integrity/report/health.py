@@ -1,4 +1,4 @@
-"""Whether deletions are tended at all: what a probe asks, at the price of a few index entries.
+"""Whether deletions are processed at all: the answer to a health probe, at the cost of a few rows.
 
 At most five statements for each log, whatever its backlog and however many child databases.
 """
@@ -13,14 +13,15 @@ from django.db import Error
 from django.db.models import Max, Q
 from django.db.models.functions import Coalesce, Now
 
-from .. import conf, relations
+from .. import relations
 from ..backends import connections
 from ..backends.backlogs import Backlog, backlogs
 from ..exceptions import DatabaseUnreachable
 from ..models import ChildDatabase, Deletion, Heartbeat
 from .backlog import hindrances_of, state_of
-from .heartbeats import BEAT_SILENT_SECONDS, WORKER_SILENT_SECONDS
+from .heartbeats import NEVER, are_workers_silent, is_beat_silent
 from .shared import Shared
+from .unproven import overdue_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ BEAT = "beat"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What fails: of "logs", "beat" and "workers". And one word for each child database."""
+    """What fails (of "logs", "beat" and "workers"), and the state of each child database."""
 
     failing: tuple[str, ...]
     databases: Mapping[str, str]
@@ -47,7 +48,7 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSeen:
-    """What one log says: ages of the last signs of life in seconds, and what is open."""
+    """What one log says: the ages of the last heartbeats in seconds, and the open work."""
 
     beat_seconds: float | None
     worker_seconds: float | None
@@ -80,8 +81,7 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
     )
     now = beats["now"]
     rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("-pk")
-    settings = conf.current()
-    late = dt.timedelta(seconds=settings.grace_seconds + settings.unproven_seconds)
+    late = dt.timedelta(seconds=overdue_seconds())
     return LogSeen(
         beat_seconds=_age(beats["beat"], now),
         worker_seconds=_age(beats["worker"], now),
@@ -96,7 +96,7 @@ def _age(moment: dt.datetime | None, now: dt.datetime) -> float | None:
 
 
 def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool) -> Health:
-    """Return what fails, and how each child database stands, by what the logs say. No queries."""
+    """Return what fails, and the state of each child database, from what the logs say. Pure."""
     hindered: dict[str, dict[str, str]] = {}
     for row in (row for log in seen for row in log.children):
         hindered.setdefault(row.alias, {}).update(hindrances_of(row))
@@ -105,9 +105,8 @@ def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool
     free = {alias for alias in waiting if alias in databases and not hindered.get(alias)}
     wrong = {
         "logs": logs_fail,
-        "beat": _is_silent((log.beat_seconds for log in seen), BEAT_SILENT_SECONDS),
-        "workers": bool(free)
-        and _is_silent((log.worker_seconds for log in seen), WORKER_SILENT_SECONDS),
+        "beat": is_beat_silent(_youngest(log.beat_seconds for log in seen)),
+        "workers": bool(free) and are_workers_silent(_youngest(log.worker_seconds for log in seen)),
     }
     if not seen:  # then nothing is known of the others
         wrong = {"logs": logs_fail}
@@ -128,8 +127,8 @@ def _awaited(names: Iterable[Names]) -> set[str]:
     return {alias for name in names for alias in databases_of(*name)}
 
 
-def _is_silent(ages: Iterable[float | None], limit: float) -> bool:
-    return min((age for age in ages if age is not None), default=float("inf")) > limit
+def _youngest(ages: Iterable[float | None]) -> float:
+    return min((age for age in ages if age is not None), default=NEVER)
 
 
 def _state(

@@ -8,9 +8,11 @@ from ..backends import clocks
 from ..models import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
+#: The age of a heartbeat that was never seen.
+NEVER = float("inf")
 #: Beat ticks each minute. It is silent when its last tick is older than this.
 BEAT_SILENT_SECONDS = 180
 #: While there is work, the workers are silent when the last of them was seen longer ago than this.
@@ -18,10 +20,10 @@ WORKER_SILENT_SECONDS = 60
 
 
 class HeartbeatRow(TypedDict):
-    """When a process was last seen, and by how much its clock was ahead of the log's then.
+    """When a process was last seen, and how far its clock was then ahead of the log server's.
 
-    `clock_skew_seconds` is None where that could not be told. Of beat it is by what its last tick
-    said: less, if that one waited in the queue.
+    `clock_skew_seconds` is None where it could not be measured. For beat it comes from the last
+    tick, so it is too small if that tick waited in the queue.
     """
 
     name: str
@@ -30,8 +32,23 @@ class HeartbeatRow(TypedDict):
 
 
 def heartbeats_in(using: str) -> Iterator[HeartbeatRow]:
-    """When each process was last seen by that log."""
+    """Yield when each process was last seen, as one log recorded it."""
     rows = Heartbeat.objects.using(using).annotate(age=clocks.age("seen_at")).order_by("name")
     for name, age, skew in rows.values_list("name", "age", "clock_skew_seconds"):
         seconds = clocks.seconds(age) or 0.0
         yield {"name": name, "seconds_ago": seconds, "clock_skew_seconds": skew}
+
+
+def youngest(rows: Iterable[HeartbeatRow]) -> float:
+    """Return the seconds since the last of those heartbeats, `NEVER` if there is none. Pure."""
+    return min((row["seconds_ago"] for row in rows), default=NEVER)
+
+
+def is_beat_silent(seconds: float) -> bool:
+    """Return whether beat's last heartbeat, so many seconds ago, is too old. Pure."""
+    return seconds > BEAT_SILENT_SECONDS
+
+
+def are_workers_silent(seconds: float) -> bool:
+    """Return whether the workers' last heartbeat, so many seconds ago, is too old. Pure."""
+    return seconds > WORKER_SILENT_SECONDS

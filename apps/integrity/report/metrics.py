@@ -1,10 +1,10 @@
-"""The figures of `report` as Prometheus metrics, read from the database when they are scraped.
+"""The figures as Prometheus metrics, read from the database when they are scraped.
 
-So they are right when every worker is dead. Needs `prometheus_client` (the extra `metrics`), which
+So they are correct even if no worker is alive. Needs `prometheus_client` (extra `metrics`), which
 nothing else of this app imports. Labels are aliases, relations and states: never keys or names.
 
-Note [Gauges only]: the log forgets what `retention_days` are over, so what counts its rows falls
-now and then, and is no counter.
+Note [Gauges only]: deletions leave the log after `retention_days`, so the number of its rows can
+fall, and is no counter.
 """
 
 from __future__ import annotations
@@ -21,36 +21,34 @@ from ..exceptions.redaction import plain
 from ..log import renaming
 from . import backlog, shared
 from . import status as report_status
+from .heartbeats import NEVER, youngest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .heartbeats import HeartbeatRow
     from .scans import ScanRow
     from .status import Status
 
-#: What was never seen, or never done, is older than anything.
-NEVER = float("inf")
 QUANTILES = (0.5, 0.95, 1.0)
 
 
 class Gauge(GaugeMetricFamily):
-    """One whose labels are plain text: names in the log are as somebody wrote them."""
+    """A gauge that escapes its labels, because names in the log are not trusted."""
 
     def add_metric(self, labels: Sequence[str], value: float, timestamp: Any = None) -> None:
-        """Add a sample; a scrape stays UTF-8, and steers no terminal."""
+        """Add a sample, with its labels as printable UTF-8."""
         super().add_metric([*map(plain, labels)], value, timestamp)
 
 
 class IntegrityCollector(Collector):
-    """For a registry of prometheus_client; give it to your own if you have one."""
+    """A collector for a registry of prometheus_client, also for one of your own."""
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Nothing, so that registering it asks no database."""
+        """Return nothing, so that registering it queries no database."""
         return ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The figures of now. Where no log answers, that, and nothing else."""
+        """Yield the current figures; if no log answers, only that it does not."""
         try:
             status = report_status.collect_status()
         except DatabaseUnreachable:
@@ -61,7 +59,7 @@ class IntegrityCollector(Collector):
 
 
 def families(status: Status) -> Iterator[GaugeMetricFamily]:
-    """The metrics of that status; of an empty one their names and meanings, without a figure."""
+    """Yield the metrics of a status; an empty one has their names and help texts only."""
     logs = relations.catalogue().log_databases
     yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
     yield from _of_deletions(status)
@@ -72,20 +70,20 @@ def families(status: Status) -> Iterator[GaugeMetricFamily]:
 
 
 def exposition() -> bytes:
-    """One scrape in Prometheus' text format."""
+    """Return one scrape in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(IntegrityCollector())
     return generate_latest(registry)
 
 
-#: What every scrape of this process is answered.
+#: Shared by all scrapes of this process.
 shared_exposition = shared.Shared(exposition)
 
 
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
     of_log = name == "integrity_log_up"
     what = "deletion log can be reached" if of_log else "child database can be worked on"
-    found = Gauge(name, f"1 where the {what}.", labels=["database"])
+    found = Gauge(name, f"1 if the {what}.", labels=["database"])
     for alias in aliases:
         found.add_metric([alias], alias not in down)
     return found
@@ -109,14 +107,14 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             "Cascades that left rows alone because the value was taken over, not acknowledged.",
             "kept",
         ),
-        "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0: none.", "lag"),
+        "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0 if none.", "lag"),
         "integrity_cascade_unproven": ("Cascades that are done and not verified.", "unproven"),
         "integrity_cascade_unproven_seconds": (
-            "Age of the oldest deletion that is done and not verified; 0: none.",
+            "Age of the oldest deletion that is done and not verified; 0 if none.",
             "unproven_seconds",
         ),
-        "integrity_cascade_rate": ("Cascades finished per second, lately.", "rate"),
-        "integrity_paused": ("1 where an operator or a guard stopped work.", "paused"),
+        "integrity_cascade_rate": ("Cascades finished per second, in five minutes.", "rate"),
+        "integrity_paused": ("1 if work on the database is paused.", "paused"),
     }
     for name, (text, field) in figures.items():
         found = Gauge(name, text, labels=["database"])
@@ -135,7 +133,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         yield found
     delay = Gauge(
         "integrity_cascade_delay_seconds",
-        "From the delete to the end of its cascade, of those that ended in the last five minutes.",
+        "From the delete to the end of its cascade, for those that ended in the last five minutes.",
         labels=["database", "quantile"],
     )
     for row in rows:
@@ -152,7 +150,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
 def _of_names(status: Status) -> GaugeMetricFamily:
     found = Gauge(
         "integrity_unknown_work",
-        "Names with open work that the catalogue does not know: nobody does it.",
+        "Names in open work that the catalogue does not know. No worker processes that work.",
         labels=["kind"],
     )
     kinds = [each["kind"] for each in status["unknown"]]
@@ -164,19 +162,19 @@ def _of_names(status: Status) -> GaugeMetricFamily:
 def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
     both = ["relation", "database"]
     coverage = Gauge(
-        "integrity_scan_coverage_ratio", "Share of the pass under way that is scanned.", labels=both
+        "integrity_scan_coverage_ratio", "Share of the current pass that is scanned.", labels=both
     )
     age = Gauge(
         "integrity_scan_guarantee_age_seconds",
-        "Every orphan older than this was seen; +Inf: no pass is finished.",
+        "Every orphan older than this was found; +Inf if no pass has finished.",
         labels=both,
     )
-    orphans = Gauge("integrity_scan_orphans", "Orphans that the last scan saw.", labels=both)
+    orphans = Gauge("integrity_scan_orphans", "Orphans that the last scan found.", labels=both)
     suspects = Gauge(
-        "integrity_suspects", "Missing parents to be looked for again.", labels=["relation"]
+        "integrity_suspects", "Missing parents that wait for a recheck.", labels=["relation"]
     )
     brake = Gauge(
-        "integrity_brake_engaged", "1 where the brake refuses to repair.", labels=["relation"]
+        "integrity_brake_engaged", "1 if the brake refuses to repair.", labels=["relation"]
     )
     for row in rows:
         labels = [row["relation"], row["database"]]
@@ -191,23 +189,19 @@ def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
     yield from (coverage, age, orphans, suspects, brake)
     yield Gauge(
         "integrity_scan_period_seconds",
-        "How often a pass over each relation should begin.",
+        "Time between the starts of two passes over each relation.",
         value=conf.current().scan_period_seconds,
     )
 
 
 def _of_processes(status: Status) -> Iterator[GaugeMetricFamily]:
     beat = [status["beat"]] if status["beat"] else []
-    for name, what, pulses in (
+    for name, what, rows in (
         ("worker", "some worker", status["workers"]),
         ("beat", "beat", beat),
     ):
         yield Gauge(
             f"integrity_{name}_heartbeat_age_seconds",
-            f"Since {what} was last seen; +Inf: never.",
-            value=_youngest(pulses),
+            f"Since {what} was last seen; +Inf if never.",
+            value=youngest(rows),
         )
-
-
-def _youngest(pulses: Iterable[HeartbeatRow]) -> float:
-    return min((each["seconds_ago"] for each in pulses), default=NEVER)

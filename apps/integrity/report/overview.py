@@ -71,15 +71,14 @@ class Overview:
 
     @property
     def beat_is_silent(self) -> bool:
-        """Whether nobody has tended the logs for too long."""
-        return self.beat is None or self.beat["seconds_ago"] > heartbeats.BEAT_SILENT_SECONDS
+        """Whether the last tick of beat is too old."""
+        return heartbeats.is_beat_silent(heartbeats.youngest([self.beat] if self.beat else []))
 
     @property
     def workers_are_silent(self) -> bool:
-        """Whether there is work that no worker has looked at for too long."""
-        ages = [each["seconds_ago"] for each in self.workers]
+        """Whether there is work, and the last worker was seen too long ago."""
         waiting = any(card.backlog > card.blocked for card in self.cards if not card.reason)
-        return waiting and min(ages, default=float("inf")) > heartbeats.WORKER_SILENT_SECONDS
+        return waiting and heartbeats.are_workers_silent(heartbeats.youngest(self.workers))
 
 
 def collect_overview() -> Overview:
@@ -91,7 +90,7 @@ def collect_overview() -> Overview:
     undispatched = _recorded(logs)
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
-    beats = [pulse for using in logs for pulse in heartbeats_in(using)]
+    beats = [row for using in logs for row in heartbeats_in(using)]
     aged = {"age": clocks.age("covers_at")}
     scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
     scanned = [row for rows in scans.values() for row in rows]

@@ -31,34 +31,36 @@ class Status(TypedDict):
     beat: HeartbeatRow | None
 
 
-def collect_status(*, look: bool = False) -> Status:
-    """Backlog, lag and signs of life, summed over the logs that answer.
+def collect_status(*, probe: bool = False) -> Status:
+    """Return backlog, lag and heartbeats, summed over the logs that answer.
 
-    With `look`, the child databases that nobody has found away are asked whether they answer.
-    Raises `DatabaseUnreachable` where no log does.
+    With `probe`, each child database that is not known to be unreachable is connected to.
+
+    Raises:
+        DatabaseUnreachable: no log answers.
     """
     found, logs = relations.catalogue(), circuit_breaker.answering_logs()
-    beats = [pulse for using in logs for pulse in heartbeats_in(using)]
+    beats = [row for using in logs for row in heartbeats_in(using)]
     rows, unknown = database_rows(logs)
     return {
-        "databases": probed(rows) if look else rows,
+        "databases": probed(rows) if probe else rows,
         "unknown": unknown,
         "deletions": _deletions(logs),
         "unreachable_logs": [using for using in found.log_databases if using not in logs],
         "scans": scan_rows(),
-        "workers": [pulse for pulse in beats if pulse["name"] != "beat"],
-        "beat": next((pulse for pulse in beats if pulse["name"] == "beat"), None),
+        "workers": [row for row in beats if row["name"] != "beat"],
+        "beat": next((row for row in beats if row["name"] == "beat"), None),
     }
 
 
 def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
-    """The same of one log alone: each child database, and each scan that it keeps."""
+    """Return the rows of the child databases and of the scans, as one log knows them."""
     rows, _ = database_rows([using])
     return rows, list(scan_rows_in(using))
 
 
 def _deletions(logs: Sequence[str]) -> dict[str, int]:
-    """Deletions by state. Of a long log, those that are verified are what the server estimates."""
+    """Return the number of deletions by state; in a large log, VERIFIED is an estimate."""
     counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
     for using in logs:
         rows = Deletion.objects.using(using)

@@ -1,8 +1,8 @@
 """How long cascades into a child database have been done and not verified, and why.
 
 Note [Two clocks]: the age is that of the deletion, as the lag's is: it runs from the record until
-the verification. Whether that is overdue counts from when the cascade was done, or everything that
-was late when it was done would raise an alarm before its grace period is over.
+the verification. Whether it is overdue counts from when the cascade was done, so that a
+cascade that was late does not raise an alarm before its grace period is over.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Unproven:
     """Cascades that are done and not verified: how many, and the age of the oldest deletion.
 
-    `waits_seconds` is how long one has been done. It is `overdue` when that is more than the grace
-    period and the setting `unproven_seconds`; `reason` says why, once the grace period is over.
+    `waits_seconds` is how long the oldest has been done. It is `overdue` after the grace period and
+    the setting `unproven_seconds`; `reason` says why, once the grace period is over.
     """
 
     number: int
@@ -39,6 +39,12 @@ class Unproven:
     waits_seconds: float | None
     overdue: bool
     reason: str
+
+
+def overdue_seconds() -> float:
+    """Return how long after it was done a cascade has to be verified, in seconds."""
+    settings = conf.current()
+    return settings.grace_seconds + settings.unproven_seconds
 
 
 def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
@@ -64,7 +70,6 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
 
     The reason is what hinders the database, or what holds verification.
     """
-    settings = conf.current()
     age, waits = (oldest(each[name] for each in done) for name in ("recorded", "done"))
     waited = waits or 0.0
     reason = hindrance or held or "no worker has verified it"
@@ -72,8 +77,8 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
         number=sum(each["number"] for each in done),
         seconds=age,
         waits_seconds=waits,
-        overdue=waited > settings.grace_seconds + settings.unproven_seconds,
-        reason=reason if waited > settings.grace_seconds else "",
+        overdue=waited > overdue_seconds(),
+        reason=reason if waited > conf.current().grace_seconds else "",
     )
 
 

@@ -1,11 +1,10 @@
-"""Whose clock is off, and what that means. Takes readings; gives one `Check`. Pure.
+"""Which clocks differ from the log server's, and what that affects. Pure.
 
-Nothing of this app is decided by another clock than that of the log's server, so a clock that is
-off does no harm here; but people compare what clocks say, and a project has messages of its own.
+This app uses only the clock of the log's server, so another clock cannot harm it. But people
+compare times, and the project's own messages use other clocks.
 
-A database is compared by what this process read of both servers. A worker compares itself when it
-notes that it is alive; beat is known by what its last tick said when it was sent, so a tick that
-waited in its queue makes beat's clock look late.
+This process reads the clocks of the databases. A worker compares its own with each heartbeat. The
+clock of beat is known from its last tick, so a tick that waited in the queue makes it look late.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ OF_DATABASES = "what it writes as the time into your rows does not compare with 
 REMEDY = "Let each machine follow a time server (chrony, systemd-timesyncd)"
 
 
-def clocks(log: str, readings: Mapping[str, Reading], pulses: Iterable[HeartbeatRow]) -> Check:
+def clocks(log: str, readings: Mapping[str, Reading], rows: Iterable[HeartbeatRow]) -> Check:
     """Whether the clocks agree with that of the server of `log`."""
-    off = [*_process(readings[log]), *_databases(log, readings), *_processes(pulses)]
+    off = [*_process(readings[log]), *_databases(log, readings), *_processes(rows)]
     if off:
         told = "; ".join(f"{name} is {_span(ahead)} {log}: {why}" for name, ahead, why in off)
         return Check(name="clocks", ok=False, detail=f"{told}. {REMEDY}")
     vague = sorted(name for name, each in readings.items() if each.within_seconds > SKEW_SECONDS)
-    unsure = f"; not told of {', '.join(vague)}, which answered too slowly" if vague else ""
+    unsure = f"; {', '.join(vague)} answered too slowly to compare" if vague else ""
     detail = f"no clock is more than {SKEW_SECONDS:g} s off that of {log}{unsure}"
     return Check(name="clocks", ok=True, detail=detail)
 
@@ -59,8 +58,8 @@ def _databases(log: str, readings: Mapping[str, Reading]) -> Iterator[Off]:
             yield alias, ahead, OF_DATABASES
 
 
-def _processes(pulses: Iterable[HeartbeatRow]) -> Iterator[Off]:
-    for each in pulses:
+def _processes(rows: Iterable[HeartbeatRow]) -> Iterator[Off]:
+    for each in rows:
         ahead = each["clock_skew_seconds"]
         if ahead is None or each["seconds_ago"] > RECENT_SECONDS or not _is_off(ahead, 0.0):
             continue

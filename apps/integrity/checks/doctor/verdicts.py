@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...models import ChildDatabase
 from ...report import heartbeats
+from ...report.heartbeats import NEVER
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Pause = ChildDatabase.Pause
 #: A guarantee older than so many periods is stale.
 STALE_PERIODS = 2
-NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def database(alias: str, hindered: str) -> Check:
     """Whether a database answers and takes writes; `hindered` is a sentence that says why not."""
     detail = "answers"
     if hindered:
-        detail = f"{hindered}. See to the server, or to DATABASES[{alias!r}]"
+        detail = f"{hindered}. Check the server, or DATABASES[{alias!r}]"
     return Check(name=f"database {alias}", ok=not hindered, detail=detail)
 
 
@@ -73,7 +73,7 @@ def crossing(number: int, aliases: Collection[str]) -> Check:
 
 def tables(alias: str, missing: Collection[str]) -> Check:
     """Return whether the tables of this app are where they have to be."""
-    detail = "there"
+    detail = "exist"
     if missing:
         detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
     return Check(name=f"tables {alias}", ok=not missing, detail=detail)
@@ -92,7 +92,7 @@ def readable(model: str, alias: str, error: str, hidden: str = "") -> Check:
 
 def migration(alias: str, denied: Collection[str]) -> Check:
     """Whether the routers let the tables of this app into a database."""
-    detail = "lets the tables in"
+    detail = "allows the tables"
     if denied:
         detail = (
             f"allow_migrate keeps {', '.join(sorted(denied))} out. Let it answer"
@@ -118,7 +118,7 @@ def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowe
 
 def trigger(alias: str, faults: Sequence[Fault]) -> Check:
     """Whether the triggers are there that the settings ask for, and are what they should be."""
-    detail = "as the settings ask"
+    detail = "as in the settings"
     if faults:
         told = dict.fromkeys(f"{each.subject}: {each.text} ({each.harm.value})" for each in faults)
         detail = f"{'; '.join(told)}. Run `manage.py integrity install-triggers --database {alias}`"
@@ -156,23 +156,23 @@ def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
     number = (consumers or {}).get(name, 0)
     detail = f"workers: {number}"
     if not number:
-        why = "no worker answers" if consumers is None else "nobody takes from it"
+        why = "no worker answers" if consumers is None else "no worker consumes it"
         detail = f"{why}. Start one with `celery worker -Q {name}`"
     return Check(name=f"queue {name}", ok=number > 0, detail=detail)
 
 
-def workers(pulses: Iterable[HeartbeatRow]) -> Check:
-    """Whether some worker has tended the logs lately."""
-    age = min((each["seconds_ago"] for each in pulses), default=NEVER)
-    ok = age <= heartbeats.WORKER_SILENT_SECONDS
+def workers(rows: Iterable[HeartbeatRow]) -> Check:
+    """Return whether a worker was seen lately."""
+    age = heartbeats.youngest(rows)
+    ok = not heartbeats.are_workers_silent(age)
     remedy = "" if ok else f". Start a worker on the queue {CONTROL}"
     return Check(name="workers", ok=ok, detail=_seen(age) + remedy)
 
 
-def beat(pulse: HeartbeatRow | None) -> Check:
-    """Whether beat's ticks arrive."""
-    age = pulse["seconds_ago"] if pulse else NEVER
-    ok = age <= heartbeats.BEAT_SILENT_SECONDS
+def beat(row: HeartbeatRow | None) -> Check:
+    """Return whether the ticks of beat arrive."""
+    age = heartbeats.youngest([row] if row else [])
+    ok = not heartbeats.is_beat_silent(age)
     remedy = "" if ok else f". Start `celery beat`, and a worker on the queue {CONTROL}"
     return Check(name="beat", ok=ok, detail=_seen(age) + remedy)
 
@@ -188,13 +188,13 @@ def work(row: DatabaseRow) -> Iterator[Check]:
     if row["paused"]:
         detail = row["reason"]
         if row["paused_kind"] != Pause.IDENTITY_MISMATCH:  # that names its own remedy
-            detail += f". `manage.py integrity resume --database {alias}` lets it go on"
+            detail += f". `manage.py integrity resume --database {alias}` resumes it"
     yield Check(name=f"paused {alias}", ok=not row["paused"], detail=detail)
     blocked = row["blocked"]
     detail = "none is blocked"
     if blocked:
         detail = (
-            f"{blocked:,} are blocked. See to the cause, then `manage.py integrity retry --all`"
+            f"{blocked:,} are blocked. Fix the cause, then run `manage.py integrity retry --all`"
         )
     yield Check(name=f"cascades {alias}", ok=not blocked, detail=detail)
     detail = "none waits too long to be verified"
@@ -208,7 +208,7 @@ def work(row: DatabaseRow) -> Iterator[Check]:
 
 def identity(alias: str, mismatch: Mismatch | None) -> Check:
     """Return whether a child database belongs to the parents that it is worked on for."""
-    detail = str(mismatch) if mismatch else "knows its parents"
+    detail = str(mismatch) if mismatch else "matches its parents"
     return Check(name=f"identity {alias}", ok=mismatch is None, detail=detail)
 
 
@@ -217,7 +217,7 @@ def names(unknown: Collection[Unknown]) -> Iterator[Check]:
     for each in unknown:
         yield Check(name=f"name {each['name']}", ok=False, detail=each["reason"])
     if not unknown:
-        yield Check(name="names", ok=True, detail="whatever is open has names of today")
+        yield Check(name="names", ok=True, detail="all open work has current names")
 
 
 def scan(row: ScanRow, period: float) -> Check:
@@ -236,7 +236,7 @@ def scan(row: ScanRow, period: float) -> Check:
 
 def brake(relation: str, reason: str) -> Check:
     """Whether the brake lets a relation be repaired."""
-    detail = "does not hold"
+    detail = "not engaged"
     if reason:
-        detail = f"holds: {reason}. Look at both databases; see `manage.py integrity repair`"
+        detail = f"engaged: {reason}. Check both databases; see `manage.py integrity repair`"
     return Check(name=f"brake {relation}", ok=not reason, detail=detail)

@@ -41,7 +41,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
     """Return the figures; with `watch`, print them until Ctrl-C."""
     if not watch:
-        status = collect_status(look=True)
+        status = collect_status(probe=True)
         return Result(dict(status), exit_code(status))
     if json or not terminal.stdout.isatty():
         raise usage_error("--watch is for a terminal, and without --json")
@@ -55,7 +55,7 @@ def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
 def _refresh(terminal: Terminal) -> None:
     """Print the current figures. An unreachable log may be back at the next call."""
     try:
-        status = collect_status(look=True)
+        status = collect_status(probe=True)
     except (OperationalError, DatabaseUnreachable) as error:
         terminal.clear()
         terminal.line(f"unreachable: {reason_of_error(error)}")
