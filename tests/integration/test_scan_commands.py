@@ -395,7 +395,7 @@ class TestRepair:
         outcome = integrity("repair", "--apply", "--json")
         assert (outcome.code, outcome.reason) == (INCOMPLETE, "incomplete")
         assert (outcome.document["confirmed"], outcome.document["waiting"]) == (0, 3)
-        assert "can be confirmed 60 s after its scan" in outcome.err
+        assert "can be confirmed 60 s after their scan" in outcome.err
         assert Leaf.objects.count() == 6
 
     def test_a_dry_run_that_could_not_count_is_not_called_clean(
@@ -418,7 +418,7 @@ class TestRepair:
         assert (outcome.code, outcome.reason) == (BRAKE, "brake")
         assert outcome.document["brakes"] == {LEAF: "the parent's table is empty"}
         assert f"{LEAF}: repair refused by the brake: the parent's table is empty" in outcome.err
-        assert '--override-brake "why this is right"' in outcome.err
+        assert '--override-brake "the reason"' in outcome.err
         assert Leaf.objects.count() == 6
         assert integrity(*arguments).code == BRAKE
 
