@@ -30,7 +30,7 @@ from workers.celery import app
 if TYPE_CHECKING:
     from celery.app.utils import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUEUES = ["integrity", "integrity.blog_db", "integrity.shop_db"]
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "alarms.md"
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "alarms.md"
 LOGS = ("default", "test_left", "test_lite")
 Heard = list[tuple[str, str, str]]
 

@@ -400,7 +400,7 @@ class TestTheGuide:
 
     def typed(self, number: int) -> None:
         page = snippets.ROOT / "docs/how-to/rename-models-and-aliases.md"
-        here = "tests/integration/test_rename_fields.py"
+        here = "tests/integration/operations/test_rename_fields.py"
         shown = [each for each in snippets.blocks(page, "sh") if each.run_by == here]
         text = shown[number].text
         for theirs, ours in self.NAMES:

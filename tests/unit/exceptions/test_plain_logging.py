@@ -10,7 +10,7 @@ import pytest
 
 from apps.integrity.exceptions.loggers import logger_of, origin_of
 
-APP = Path(__file__).resolve().parents[2] / "apps" / "integrity"
+APP = Path(__file__).resolve().parents[3] / "apps" / "integrity"
 PERSONAL = "ann@example.com"
 HOSTILE = f"{PERSONAL}\n2026 ERROR forged\x1b[31m"
 logger = logger_of("integrity.test")

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"
 
 REFUSED = "42501"  # insufficient_privilege

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 CLEAN, ERROR, USAGE, FINDINGS, INCOMPLETE, UNREACHABLE, BRAKE = range(7)
 POST, COMMENT = "blog.Post.author", "blog.Comment.author"
