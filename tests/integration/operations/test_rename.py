@@ -32,7 +32,7 @@ from apps.integrity.operations import RenameTracked, renames
 from apps.integrity.queues import dispatch
 from apps.integrity.report import receipts
 from apps.shop.models import Order
-from tests.integration.test_names import (
+from tests.integration.log.test_names import (
     OLD_ALIAS,
     OLD_CHILD,
     OLD_FIELD,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Tune
-    from tests.integration.test_names import Run
+    from tests.integration.log.test_names import Run
 
 __all__ = ["run"]
 

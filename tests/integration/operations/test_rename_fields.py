@@ -25,7 +25,7 @@ from apps.integrity.queues import dispatch
 from apps.integrity.report import lists
 from apps.integrity.report import names as report_names
 from tests import snippets
-from tests.integration.test_names import run
+from tests.integration.log.test_names import run
 from tests.kinds.left.models import Badge, Invoice, PlaceNote
 from tests.kinds.parents.models import Person, Place
 from tests.kinds.right.models import Locker
@@ -33,7 +33,7 @@ from tests.security.test_attack_returning_keys import to_the_end
 
 if TYPE_CHECKING:
     from tests.conftest import Tune
-    from tests.integration.test_names import Run
+    from tests.integration.log.test_names import Run
 
 __all__ = ["run"]
 
