@@ -13,8 +13,8 @@ from ..backends import connections
 from ..backends.bounded import timed_read
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable, InvalidKey, UnknownName
 from ..report import catalogue as report_catalogue
+from ..report import limits as report_limits
 from ..report import lists, receipts
-from ..report.limits import COUNT_MAX
 from ..report.preview import Limits, repairs
 from ..scan import repair
 from . import figures, svg, text
@@ -61,7 +61,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         verdict=text.verdict(seen),
         workers=workers[:PROCESSES],
         flower_url=conf.current().flower_url,
-        count_max=COUNT_MAX,
+        count_max=report_limits.COUNT_MAX,
     )
 
 
@@ -261,7 +261,7 @@ def repair_page(
     done: repair.Repaired | None = None,
 ) -> HttpResponse:
     """The preview, and the form that applies it or says why it was not."""
-    limits = Limits(suspects=PREVIEW_SUSPECTS, rows=COUNT_MAX + 1)
+    limits = Limits(suspects=PREVIEW_SUSPECTS, rows=report_limits.COUNT_MAX + 1)
     effects, uncounted = repairs([relation], limits)
     outlook = repair.outlook(relation)
     return _page(
