@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.integrity import conf
-from apps.integrity.log import claims, deletions, outcomes
+from apps.integrity.log import claims, deletions, outcomes, values
 from apps.integrity.models import Cascade, Deletion, of_keys
 from apps.integrity.report import overview, status
 
@@ -32,7 +32,7 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "dispatch", lambda: deletions.dispatch(using=USING, limit=conf.current().dispatch_keys)
     yield "due", lambda: claims.due_databases(using=USING)
     for database in DATABASES:
-        taken = list[claims.Claim]()
+        taken = list[values.Claim]()
         yield "claim", partial(_claim, database, taken)
         yield "status", status.collect_status
         yield "overview", overview.collect_overview
@@ -81,7 +81,7 @@ def _record() -> None:
         deletions.record(User, KEYS, targets, source=Deletion.Source.SIGNAL, using=USING)
 
 
-def _claim(database: str, taken: list[claims.Claim]) -> None:
+def _claim(database: str, taken: list[values.Claim]) -> None:
     settings = conf.current()
     claim = claims.claim(
         database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
@@ -91,7 +91,7 @@ def _claim(database: str, taken: list[claims.Claim]) -> None:
     taken.append(claim)
 
 
-def _finish(taken: list[claims.Claim]) -> None:
+def _finish(taken: list[values.Claim]) -> None:
     (claim,) = taken
     outcomes.finish(
         claim, {cascade.id: {"blog.Post.author": 1} for cascade in claim.cascades}, barrier=None

@@ -25,7 +25,7 @@ from apps.integrity.cascade import live_check, verification
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.exceptions.redaction import reason_of_error
-from apps.integrity.log import claims, deletions, outcomes
+from apps.integrity.log import claims, deletions, outcomes, values
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
@@ -121,11 +121,11 @@ def test_no_statement_of_its_own_writes_them_past_the_fields():
 
 
 @pytest.fixture
-def claim() -> claims.Claim:
+def claim() -> values.Claim:
     return claimed("default")
 
 
-def claimed(using: str) -> claims.Claim:
+def claimed(using: str) -> values.Claim:
     made = Deletion.objects.using(using).create(parent="parents.Root", key="1", state="dispatched")
     Cascade.objects.using(using).create(
         deletion=made, database="test_left", recorded_at=NOW, due_at=NOW

@@ -20,7 +20,7 @@ from ..exceptions.redaction import reason_of_error
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from ..log.claims import Claim
+    from ..log.values import Claim
     from ..relations import Relation
 
 #: A reason names so many relations.

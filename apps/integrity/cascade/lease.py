@@ -18,7 +18,7 @@ from ..log import outcomes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..log.claims import Claim
+    from ..log.values import Claim
 
 logger = logger_of("integrity.cascade")
 

@@ -45,7 +45,7 @@ from ..relations.relation import primary_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..log.claims import Claim
+    from ..log.values import Claim
     from ..relations import Field, Relation
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from ..backends.batch_size import BatchSize, BatchSizes
     from ..backends.connections import Interrupts
-    from ..log.claims import Claim
+    from ..log.values import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
     from .trees import StepResult

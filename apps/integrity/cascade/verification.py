@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..backends.barriers import Barrier, Horizon
     from ..backends.connections import Interrupts
-    from ..log.claims import Claim
+    from ..log.values import Claim
 
 
 logger = logger_of("integrity.verify")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..backends.connections import Interrupts
     from ..control.circuit_breaker import Access
-    from ..log.claims import Claim, Claimed
+    from ..log.values import Claim, Claimed
 
 logger = logger_of("integrity.cascade")
 

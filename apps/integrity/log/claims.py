@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
@@ -25,9 +24,10 @@ from django.db.models.functions import Now
 from .. import conf, relations
 from ..models import Cascade, Deletion
 from . import retry, tables
+from .values import Claim, Claimed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..backends.barriers import Horizon
 
@@ -36,39 +36,6 @@ if TYPE_CHECKING:
 ASIDE_SECONDS = (5.0, 300.0)
 #: Batches that one claim sets aside at most. The next claim continues.
 ASIDE_ROUNDS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A cascade that this worker holds until its lease ends."""
-
-    id: int
-    deletion: int
-    parent: str
-    #: The relation by which a scan found it; "" for all relations of the parent.
-    relation: str
-    key: str | None
-    #: Values of `to_field` targets; None if the parent had none. An absent value is unknown.
-    targets: Mapping[str, str | None]
-    attempts: int
-    rows: Mapping[str, int]
-    #: The reason for each relation whose rows were left at the last attempt.
-    failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    #: Rows of each relation that were left because they refer to a living row.
-    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    #: How long it had waited when it became due.
-    waited: dt.timedelta = dt.timedelta()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Cascades of one parent model into one database, claimed together by one worker."""
-
-    token: uuid.UUID
-    using: str
-    database: str
-    cascades: tuple[Claimed, ...]
-    state: Cascade.State = Cascade.State.RUNNING
 
 
 def due_databases(*, using: str) -> frozenset[str]:

@@ -18,7 +18,7 @@ from .deletions import TAKEN_OVER, advance
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .claims import Claim, Claimed
+    from .values import Claim, Claimed
 
 #: The limit for counting a relation's rows; one more means "more than that".
 COUNTED_MAX = 10_000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..backends.barriers import Barrier
-    from .claims import Claim
+    from .values import Claim
 
 
 #: How long an unfinished cascade waits when another transaction holds its rows.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from .claims import Claim
+    from .values import Claim
 
 
 def cascades(using: str) -> QuerySet[Cascade]:

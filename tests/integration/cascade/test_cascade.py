@@ -24,7 +24,7 @@ from apps.integrity.cascade import verification
 from apps.integrity.cascade.strategies import COLLECTOR_ROWS
 from apps.integrity.control import actions
 from apps.integrity.exceptions import UnknownName
-from apps.integrity.log import claims, outcomes
+from apps.integrity.log import claims, outcomes, values
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.report import preview
@@ -584,7 +584,7 @@ class TestTakeOver:
     """A message that the broker delivers again belonged to a process that died."""
 
     @pytest.fixture
-    def held(self) -> claims.Claim:
+    def held(self) -> values.Claim:
         for _ in range(3):
             Leaf.objects.create(owner=Owner.objects.create())
         Owner.objects.all().delete()
@@ -594,14 +594,14 @@ class TestTakeOver:
         return held
 
     def test_the_next_run_takes_over_at_once_what_the_dead_one_had_claimed(
-        self, held: claims.Claim
+        self, held: values.Claim
     ) -> None:
         done = cascade.drain("test_right", owner="dead", again=True)
         assert (done.finished, done.rows) == (3, {"right.Leaf.owner": 3})
         assert outcomes.finish(held, {each.id: {} for each in held.cascades}, barrier=None) == []
 
     @pytest.mark.parametrize(("owner", "again"), [("dead", False), ("another", True), ("", True)])
-    def test_nobody_else_does(self, held: claims.Claim, owner: str, *, again: bool) -> None:
+    def test_nobody_else_does(self, held: values.Claim, owner: str, *, again: bool) -> None:
         assert cascade.drain("test_right", owner=owner, again=again).rows == {}
         assert states(database="test_right") == ["running"] * 3
 

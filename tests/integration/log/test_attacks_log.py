@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import backends, capture
-from apps.integrity.log import claims, deletions, outcomes
+from apps.integrity.log import claims, deletions, outcomes, values
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from sandbox.processes import eventually
@@ -34,24 +34,24 @@ def dispatched(*keys: int) -> None:
     dispatch.sweep("default")
 
 
-def claimed(database: str) -> claims.Claim:
+def claimed(database: str) -> values.Claim:
     found = claims.claim(database, using="default", limit=100, lease_seconds=10)
     assert found is not None
     return found
 
 
-def finish(claim: claims.Claim) -> list[int]:
+def finish(claim: values.Claim) -> list[int]:
     return outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
 
 
-def done(database: str) -> claims.Claim:
+def done(database: str) -> values.Claim:
     Cascade.objects.filter(state="done").update(due_at=timezone.now() - dt.timedelta(seconds=1))
     found = claims.claim_done(database, now=None, using="default", limit=100, lease_seconds=10)
     assert found is not None
     return found
 
 
-def ids(claim: claims.Claim) -> list[int]:
+def ids(claim: values.Claim) -> list[int]:
     return [each.id for each in claim.cascades]
 
 

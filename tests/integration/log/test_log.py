@@ -21,7 +21,7 @@ from tests.kinds.parents.models import Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from apps.integrity.log.claims import Claim
+    from apps.integrity.log.values import Claim
     from tests.conftest import Tune
 
 pytestmark = pytest.mark.usefixtures("committed")

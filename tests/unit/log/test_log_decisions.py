@@ -15,7 +15,7 @@ from apps.integrity.backends.batch_size import (
     BatchSizes,
 )
 from apps.integrity.log import claims, retry
-from apps.integrity.log.claims import Claimed
+from apps.integrity.log.values import Claimed
 from apps.integrity.queues import dispatch
 
 ids = itertools.count(1)
