@@ -145,7 +145,7 @@ def _hold(
     # Locked rows are still due, so the key suffices: Note [By key alone] in deletions.py.
     locks = connections[using].features.has_select_for_update
     mine = Cascade.objects.using(using) if locks else due
-    changed = mine.filter(tables.id_in("pk", [each.id for each in picked], using)).update(
+    changed = mine.filter(tables.id_in("pk", [cascade.id for cascade in picked], using)).update(
         state=claim.state,
         claim=claim.token,
         due_at=Now() + dt.timedelta(seconds=lease_seconds),
@@ -155,30 +155,30 @@ def _hold(
         won = set(
             Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
         )
-        picked = [each for each in picked if each.id in won]
+        picked = [cascade for cascade in picked if cascade.id in won]
     return dataclasses.replace(claim, cascades=tuple(picked)) if picked else None
 
 
 def _apart(candidates: list[Claimed], database: str) -> tuple[list[Claimed], list[Claimed]]:
     """Return the candidates that the catalogue knows, and those that it does not."""
     knows = relations.catalogue().knows
-    kinds = {(each.parent, each.relation) for each in candidates}
+    kinds = {(cascade.parent, cascade.relation) for cascade in candidates}
     known = {kind for kind in kinds if knows(kind[0], database, kind[1])}
     return (
-        [each for each in candidates if (each.parent, each.relation) in known],
-        [each for each in candidates if (each.parent, each.relation) not in known],
+        [cascade for cascade in candidates if (cascade.parent, cascade.relation) in known],
+        [cascade for cascade in candidates if (cascade.parent, cascade.relation) not in known],
     )
 
 
 def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
     """Postpone unknown cascades; keep their attempts and rows. See Note [Only what is known]."""
     waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
-    for reason in sorted({_unknown(each, claim.database) for each in unknown}):
-        these = [each for each in unknown if _unknown(each, claim.database) == reason]
-        wait = min(each.waited for each in these) / 4
+    for reason in sorted({_unknown(cascade, claim.database) for cascade in unknown}):
+        these = [cascade for cascade in unknown if _unknown(cascade, claim.database) == reason]
+        wait = min(cascade.waited for cascade in these) / 4
         least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
         rows = Cascade.objects.using(claim.using).filter(
-            tables.id_in("pk", [each.id for each in these], claim.using)
+            tables.id_in("pk", [cascade.id for cascade in these], claim.using)
         )
         if not connections[claim.using].features.has_select_for_update:
             rows = rows.filter(due_at__lte=Now())  # another worker may have been faster
@@ -189,10 +189,10 @@ def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
 
 def _unknown(cascade: Claimed, database: str) -> str:
     """Return what the catalogue does not know about the cascade."""
-    found = relations.catalogue()
-    if not found.knows(cascade.parent):
+    catalogue = relations.catalogue()
+    if not catalogue.knows(cascade.parent):
         return f"no parent model is named {cascade.parent} here"
-    if not found.knows(cascade.parent, None, cascade.relation):
+    if not catalogue.knows(cascade.parent, None, cascade.relation):
         return f"no relation to {cascade.parent} is named {cascade.relation} here"
     if cascade.relation:
         return f"{cascade.relation} does not lead into {database} here"

@@ -40,15 +40,15 @@ def record(
     A key whose parent still has a row is skipped. Keys that a trigger logged in this transaction
     are returned as well, and are not logged again.
     """
-    backend, there = backends.log_backend(using), set[str]()
+    backend, triggered = backends.log_backend(using), set[str]()
     if conf.current().by_trigger(parent._meta.label):
         pk = primary_key(parent)
         texts = [format_key(pk, key) for key in keys]
-        there = backend.triggered_deletions(parent, texts, using=using)
-        new = [at for at, text in enumerate(texts) if text not in there]
+        triggered = backend.triggered_deletions(parent, texts, using=using)
+        new = [at for at, text in enumerate(texts) if text not in triggered]
         keys, targets = [keys[at] for at in new], [targets[at] for at in new]
     logged = backend.insert_deletions(parent, keys, targets, source, using=using) if keys else []
-    return [*sorted(there), *logged]
+    return [*sorted(triggered), *logged]
 
 
 def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
@@ -64,12 +64,12 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
         recorded = tables.locked(rows.order_by("pk"), using)
         picked = list(recorded.values_list("pk", "parent", "relation")[:limit])
         for parent, relation in {(parent, relation) for _, parent, relation in picked}:
-            found = [pk for pk, *about in picked if about == [parent, relation]]
+            pks = [pk for pk, *about in picked if about == [parent, relation]]
             databases = relations.catalogue().databases_of(parent, relation)
             reached |= frozenset(databases)
             if databases:
-                backends.log_backend(using).insert_cascades(found, databases, using=using)
-            tables.deletions(using).filter(tables.id_in("pk", found, using)).update(
+                backends.log_backend(using).insert_cascades(pks, databases, using=using)
+            tables.deletions(using).filter(tables.id_in("pk", pks, using)).update(
                 state=Deletion.State.DISPATCHED if databases else Deletion.State.CASCADED,
                 reason="" if databases else "no policy leaves work in a child database",
                 dispatched_at=Now(),
@@ -84,10 +84,10 @@ def leading(database: str | None = None) -> Q:
     With `database`, only those that cascade into it.
     """
     labels: dict[str, list[str]] = {}
-    for each in relations.catalogue().relations:
-        if database is None or (each.policy.cascades and database in each.child_databases):
-            labels.setdefault(each.parent._meta.label, []).append(each.label)
-    of_scans = (Q(parent=parent, relation__in=found) for parent, found in labels.items())
+    for relation in relations.catalogue().relations:
+        if database is None or (relation.policy.cascades and database in relation.child_databases):
+            labels.setdefault(relation.parent._meta.label, []).append(relation.label)
+    of_scans = (Q(parent=parent, relation__in=names) for parent, names in labels.items())
     # Without relations the lists are empty, and nothing matches.
     return functools.reduce(operator.or_, of_scans, Q(parent__in=[*labels], relation=""))
 
@@ -137,14 +137,14 @@ def _advance(pks: Sequence[int], using: str, *, skip_locked: bool) -> int:
         rows = tables.deletions(using).filter(tables.id_in("pk", pks, using), state__in=[*_NEXT])
         locked = tables.locked(rows.order_by("pk"), using, skip_locked=skip_locked)
         standing = dict(locked.values_list("pk", "state"))
-        found = _states(list(standing), using)
+        states = _states(list(standing), using)
         for state, (following, moment, short_of) in _NEXT.items():
-            there = [pk for pk, now in standing.items() if now == state]
-            arrived = _arrived(there, short_of, found)
+            entered = [pk for pk, now in standing.items() if now == state]
+            arrived = _arrived(entered, short_of, states)
             if following is Deletion.State.VERIFIED:
-                kept = _kept(arrived, found)
+                kept = _kept(arrived, states)
                 moved += _move(kept, using, Deletion.State.KEPT, reason=TAKEN_OVER)
-                lost = _given_up([pk for pk in arrived if pk not in kept], found, using)
+                lost = _given_up([pk for pk in arrived if pk not in kept], states, using)
                 moved += _move(lost, using, Deletion.State.CANCELLED, reason=IN_PART)
                 arrived = [pk for pk in arrived if pk not in {*kept, *lost}]
             moved += _move(arrived, using, following, **{moment: Now()})
@@ -164,15 +164,15 @@ def _state_changes(state: Deletion.State) -> dict[str, Any]:
     return {"state": state} | ({"ended_at": Now()} if state in Deletion.ENDED else {})
 
 
-def _kept(pks: Sequence[int], found: Sequence[tuple[int, str]]) -> list[int]:
+def _kept(pks: Sequence[int], states: Sequence[tuple[int, str]]) -> list[int]:
     """Return those deletions that have a kept cascade. Pure."""
-    kept = {pk for pk, state in found if state == Cascade.State.KEPT}
+    kept = {pk for pk, state in states if state == Cascade.State.KEPT}
     return [pk for pk in pks if pk in kept]
 
 
-def _given_up(pks: Sequence[int], found: Sequence[tuple[int, str]], using: str) -> list[int]:
+def _given_up(pks: Sequence[int], states: Sequence[tuple[int, str]], using: str) -> list[int]:
     """Return the deletions with a cascade that an operator gave up: they are never verified."""
-    cancelled = {pk for pk, state in found if state == Cascade.State.CANCELLED}
+    cancelled = {pk for pk, state in states if state == Cascade.State.CANCELLED}
     if not (wanted := [pk for pk in pks if pk in cancelled]):
         return []
     rows = tables.cascades(using).filter(
@@ -190,14 +190,14 @@ def _states(deletions: Sequence[int], using: str) -> list[tuple[int, str]]:
 
 
 def _arrived(
-    pks: Sequence[int], short_of: Sequence[Cascade.State], found: Sequence[tuple[int, str]]
+    pks: Sequence[int], short_of: Sequence[Cascade.State], states: Sequence[tuple[int, str]]
 ) -> list[int]:
     """Return the deletions that have no cascade in one of those states. Pure.
 
     A state that this process does not know, from a newer release, does not count as finished.
     """
     ended = {*Cascade.State.values} - {*short_of}
-    short = {pk for pk, state in found if state not in ended}
+    short = {pk for pk, state in states if state not in ended}
     return [pk for pk in pks if pk not in short]
 
 

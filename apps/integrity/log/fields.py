@@ -1,8 +1,8 @@
-"""Open deletions whose `targets` have another name for a field than today's models, or none.
+"""Renames fields in the `targets` of deletions, and ends cascades that lack a field's value.
 
-A parent's field was renamed, or a relation with a new `to_field` came while they were open. See
-Note [Keys that come back] in cascade/live_check.py. In batches, as in renames.py; nothing changes
-unless `apply`.
+Both are needed if a parent's field is renamed, or a relation with a new `to_field` is added, while
+deletions are open. See Note [Keys that come back] in cascade/live_check.py. The functions work in
+batches, as in renames.py, and change nothing unless `apply`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
     from ..relations import Field
     from .renaming import Renaming
 
-#: So many open deletions of a parent are looked at for values that they lack.
+#: How many open deletions of a parent are checked for missing values.
 SAMPLE = 1_000
 
 
 def rename_field(change: Renaming, *, using: str, apply: bool, history: bool = False) -> int:
-    """Give values in deletions of a parent today's name of their field; return their number.
+    """Rename a field in the targets of a parent's deletions; return the number of deletions.
 
-    Of open deletions (suspects are), or of those that have ended. Raises `InvalidName` where one
-    has another value under the new name, or one that the field of today cannot hold: a dry run
-    does, too, and comes first.
+    It renames in open deletions, suspects included; with `history`, in those that have ended. A dry
+    run comes first and raises the same error.
+
+    Raises:
+        InvalidName: a deletion has another value under the new name, or a value that the renamed
+            field cannot hold.
     """
     if change.kind is not Kind.FIELD:
         return 0
@@ -56,7 +59,7 @@ def rename_field(change: Renaming, *, using: str, apply: bool, history: bool = F
 
 
 def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | None:
-    """Return `targets` with the value of `old` under `new`; None where `new` has another. Pure."""
+    """Return `targets` with `old` renamed to `new`; None if `new` has another value. Pure."""
     if new in targets and targets[new] != targets[old]:
         return None
     rest = {name: value for name, value in targets.items() if name not in {old, new}}
@@ -64,7 +67,7 @@ def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | No
 
 
 def _named(parent: str, field: str, using: str, *, history: bool) -> Iterator[QuerySet[Deletion]]:
-    """Yield the deletions of the parent that have a value under that name of a field."""
+    """Yield querysets of the parent's deletions that have a value for that field."""
     if history:
         rows = tables.deletions(using).filter(parent=parent, state__in=Deletion.ENDED)
         yield rows.filter(targets__has_key=field)
@@ -75,48 +78,49 @@ def _named(parent: str, field: str, using: str, *, history: bool) -> Iterator[Qu
 
 
 def _walk(rows: QuerySet[Any], using: str, act: Callable[[list[Any]], int]) -> int:
-    """Act on the rows in the order of their ids, on each batch in a transaction that locks it.
+    """Call `act` with batches of rows, in the order of their ids; return the sum of its results.
 
-    Return the sum of what `act` returns.
+    Each batch has its own transaction, which locks the rows.
     """
     done = last = 0
     while True:
         with transaction.atomic(using=using):
-            found = tables.locked(rows.filter(pk__gt=last).order_by("pk"), using, skip_locked=False)
-            if batch := list(found[: renames.BATCH]):
+            rest = rows.filter(pk__gt=last).order_by("pk")
+            locked = tables.locked(rest, using, skip_locked=False)
+            if batch := list(locked[: renames.BATCH]):
                 done, last = done + act(batch), batch[-1].pk
         if len(batch) < renames.BATCH:
             return done
 
 
 def _all_moved(batch: Collection[Deletion], change: Renaming) -> dict[int, dict[str, Any]]:
-    """Return the targets of each deletion under the new name. Raises `InvalidName`."""
+    """Return the id and the renamed targets of each deletion. Raises `InvalidName`."""
     (_, old), (_, new) = field_of(change.old), field_of(change.new)
     target = _target(change.new)
-    found = {}
-    for each in batch:
-        targets = moved(each.targets or {}, old, new)
+    renamed = {}
+    for deletion in batch:
+        targets = moved(deletion.targets or {}, old, new)
         if targets is None:
             raise InvalidName(
-                f"deletion {each.pk} has one value of {change.old} and another one of"
+                f"deletion {deletion.pk} has one value of {change.old} and another one of"
                 f" {change.new}: the one is not the other's old name, so nothing was renamed in it"
                 " or after it"
             )
         if target is not None and not _fits(target, targets[new]):
             raise InvalidName(
-                f"deletion {each.pk} has a value of {change.old} that {change.new} cannot hold,"
+                f"deletion {deletion.pk} has a value of {change.old} that {change.new} cannot hold,"
                 " so nothing was renamed in it or after it"
             )
-        found[each.pk] = targets
-    return found
+        renamed[deletion.pk] = targets
+    return renamed
 
 
 def _target(name: str) -> Field | None:
-    """Return the field of that name in today's catalogue; None where it is none."""
-    parent, field = field_of(name)
+    """Return the field that the catalogue knows by that name; None if it knows none."""
+    parent, wanted = field_of(name)
     model = relations.catalogue().parents.get(parent)
     known = discovery.targets(model) if model else ()
-    return next((each for each in known if each.name == field), None)
+    return next((field for field in known if field.name == wanted), None)
 
 
 def _fits(target: Field, text: str | None) -> bool:
@@ -126,28 +130,28 @@ def _fits(target: Field, text: str | None) -> bool:
         return False
 
 
-def _write(found: Mapping[int, Mapping[str, Any]], using: str) -> int:
-    for pk, targets in found.items():
+def _write(renamed: Mapping[int, Mapping[str, Any]], using: str) -> int:
+    for pk, targets in renamed.items():
         tables.deletions(using).filter(pk=pk).update(targets=dict(targets))
-    renames.make_due(tables.cascades(using).filter(tables.id_in("deletion_id", [*found], using)))
-    return len(found)
+    renames.make_due(tables.cascades(using).filter(tables.id_in("deletion_id", [*renamed], using)))
+    return len(renamed)
 
 
 def lacking(parent: str, relation: str, *, using: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return id and targets of open deletions of those names: of `SAMPLE`, not all.
+    """Return id and targets of up to `SAMPLE` open deletions of those names.
 
-    Suspects are left out: a second look ends those of which it does not know the value.
+    Suspects are left out: a scan's recheck cancels those whose value is unknown.
     """
     rows = names.open_deletions(parent, relation, using=using)
-    found = rows.exclude(state=Deletion.State.SUSPECT).order_by().values_list("pk", "targets")
-    return [(pk, targets or {}) for pk, targets in found[:SAMPLE]]
+    certain = rows.exclude(state=Deletion.State.SUSPECT).order_by().values_list("pk", "targets")
+    return [(pk, targets or {}) for pk, targets in certain[:SAMPLE]]
 
 
 def over_in(pks: Collection[int], databases: Collection[str], *, using: str) -> set[int]:
-    """Return which of those deletions have ended in each of those child databases."""
+    """Return the deletions with cascades into those databases, all of which have ended."""
     rows = tables.cascades(using).filter(tables.id_in("deletion_id", [*pks], using))
-    found = list(rows.filter(database__in=databases).values_list("deletion_id", "state"))
-    return {pk for pk, _ in found} - {pk for pk, state in found if state not in Cascade.ENDED}
+    states = list(rows.filter(database__in=databases).values_list("deletion_id", "state"))
+    return {pk for pk, _ in states} - {pk for pk, state in states if state not in Cascade.ENDED}
 
 
 def close_field(
@@ -159,10 +163,10 @@ def close_field(
     using: str,
     apply: bool,
 ) -> int:
-    """Give up cascades that wait for nothing but a value of that field, which the log lacks.
+    """Cancel cascades that wait only for a value of that field, which the log lacks.
 
-    Their rows along all other relations are gone: an attempt has told (`failing`). Rows along
-    `labels` are left to a scan.
+    `failing` shows that their rows along all other relations are removed. A scan finds the rows
+    along `labels`. Return the number of cascades.
     """
     parent, field = field_of(name)
     lacks = Q(deletion__targets__isnull=True) | ~Q(deletion__targets__has_key=field)
@@ -171,9 +175,11 @@ def close_field(
     )
 
     def give_up(batch: list[Cascade]) -> int:
-        pks = [each.pk for each in batch if each.failing and {*each.failing} <= {*labels}]
+        pks = [
+            cascade.pk for cascade in batch if cascade.failing and {*cascade.failing} <= {*labels}
+        ]
         if pks and apply:
             renames.give_up(pks, reason, using)
         return len(pks)
 
-    return sum(_walk(rows.filter(database=each), using, give_up) for each in databases)
+    return sum(_walk(rows.filter(database=database), using, give_up) for database in databases)

@@ -41,8 +41,8 @@ def counted(number: int) -> str:
 def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
     """Write the numbers of kept rows to cascades that the claim still holds."""
     for cascade in claim.cascades:
-        if found := kept.get(cascade.id):
-            tables.claimed(claim, [cascade.id]).update(**_noted(cascade, found))
+        if rows := kept.get(cascade.id):
+            tables.claimed(claim, [cascade.id]).update(**_noted(cascade, rows))
 
 
 def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
@@ -74,9 +74,9 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
 
 def _noted(cascade: Claimed, kept: Mapping[str, int]) -> dict[str, Any]:
     """Return the changed columns. A cascade without kept rows needs no acknowledgement."""
-    found = {**cascade.kept, **kept}
-    seen = {"kept": found, "kept_at": Coalesce(F("kept_at"), Now())}
-    if not any(found.values()):
+    rows = {**cascade.kept, **kept}
+    seen = {"kept": rows, "kept_at": Coalesce(F("kept_at"), Now())}
+    if not any(rows.values()):
         return {**seen, "acknowledged_at": Now()}
     return seen if any(cascade.kept.values()) else {**seen, "acknowledged_at": None}
 

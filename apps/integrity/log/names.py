@@ -25,14 +25,14 @@ _UNPROVEN = "state = 'done'"
 
 def open_databases(*, using: str) -> list[str]:
     """Return the child databases with cascades that are not done, or not verified."""
-    found = distinct(Cascade, ["database"], [_IN_BACKLOG, _UNPROVEN], using=using)
-    return sorted(database for (database,) in found)
+    rows = distinct(Cascade, ["database"], [_IN_BACKLOG, _UNPROVEN], using=using)
+    return sorted(database for (database,) in rows)
 
 
 def open_names(*, using: str) -> list[tuple[str, str]]:
     """Return parent and relation ("" for all of its relations) of open deletions."""
-    found = distinct(Deletion, ["parent", "relation"], [_OPEN], using=using)
-    return sorted((parent, relation) for parent, relation in found)
+    pairs = distinct(Deletion, ["parent", "relation"], [_OPEN], using=using)
+    return sorted((parent, relation) for parent, relation in pairs)
 
 
 def open_deletions(parent: str, relation: str, *, using: str) -> QuerySet[Deletion]:
@@ -47,14 +47,14 @@ def waiting_under(
 
     For each name, only the first `most` deletions are counted.
     """
-    found = Counter[str]()
+    counts = Counter[str]()
     for parent, relation in names:
         rows = open_deletions(parent, relation, using=using)
         for pks in _chunks(list(rows.values_list("pk", flat=True)[:most])):
             cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
             states_of = cascades.values_list("database", "state")
-            found.update(database for database, state in states_of if state in states)
-    return found
+            counts.update(database for database, state in states_of if state in states)
+    return counts
 
 
 def _chunks(pks: list[int]) -> list[list[int]]:

@@ -55,7 +55,7 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.cascades) // 2)
     attempts = retry.attempts_before(conf.current().claim_keys, half)
-    mine = tables.claimed(claim, [each.id for each in claim.cascades])
+    mine = tables.claimed(claim, [cascade.id for cascade in claim.cascades])
     mine.update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
 
 
@@ -64,7 +64,7 @@ def verify(claim: Claim, cascades: Sequence[int]) -> int:
     changed = tables.claimed(claim, cascades).update(
         state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
     )
-    ids = {each.deletion for each in claim.cascades if each.id in set(cascades)}
+    ids = {cascade.deletion for cascade in claim.cascades if cascade.id in set(cascades)}
     deletions.advance(using=claim.using, deletions=sorted(ids))
     return changed
 
@@ -78,15 +78,15 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
     if not cascades:
         return 0
     wanted = set(cascades)
-    ids = [each.deletion for each in claim.cascades if each.id in wanted]
+    ids = [cascade.deletion for cascade in claim.cascades if cascade.id in wanted]
     with transaction.atomic(using=claim.using):
         # Deletions are locked first, as in `cancel`, so that `advance` runs before or after this.
         rows = tables.deletions(claim.using).filter(tables.id_in("pk", ids, claim.using))
         locked = tables.locked(rows.order_by("pk"), claim.using, skip_locked=False)
         list(locked.values_list("pk"))
         mine = tables.locked(tables.claimed(claim, cascades), claim.using, skip_locked=False)
-        there = dict(mine.values_list("pk", "deletion_id"))
-        changed = tables.claimed(claim, list(there)).update(
+        deletion_of = dict(mine.values_list("pk", "deletion_id"))
+        changed = tables.claimed(claim, list(deletion_of)).update(
             state=Cascade.State.PENDING,
             claim=None,
             attempts=0,
@@ -94,7 +94,7 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
             reason=reason,
         )
         again = tables.deletions(claim.using).filter(
-            tables.id_in("pk", [*there.values()], claim.using), state=Deletion.State.CASCADED
+            tables.id_in("pk", [*deletion_of.values()], claim.using), state=Deletion.State.CASCADED
         )
         again.update(state=Deletion.State.DISPATCHED, cascaded_at=None)
     return changed
@@ -103,8 +103,8 @@ def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
 def with_removed(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
     """Return the claim with the rows that were removed for each cascade so far. Pure."""
     cascades = tuple(
-        dataclasses.replace(each, rows=dict(removed.get(each.id, each.rows)))
-        for each in claim.cascades
+        dataclasses.replace(cascade, rows=dict(removed.get(cascade.id, cascade.rows)))
+        for cascade in claim.cascades
     )
     return dataclasses.replace(claim, cascades=cascades)
 
@@ -124,7 +124,7 @@ def release(
     for `MOMENT_SECONDS` first; if the cause `waits` for an operator, for `probe_seconds`.
     `failing` is the reason for each relation whose rows are left.
     """
-    released = {each.id: each.rows for each in claim.cascades} if rows is None else rows
+    released = {cascade.id: cascade.rows for cascade in claim.cascades} if rows is None else rows
     if released:
         _keep_rows(claim, released)
         seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
@@ -155,23 +155,24 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
     `failing` is the reason for each relation whose rows are left. Rows of the others are removed.
     """
     settings = conf.current()
-    _keep_rows(claim, {each.id: each.rows for each in claim.cascades})
+    _keep_rows(claim, {cascade.id: cascade.rows for cascade in claim.cascades})
     changes: dict[str, Any] = {
         "claim": None,
         "reason": reason,
         "failing": dict(failing) if failing else None,
     }
-    spent = [each.id for each in claim.cascades if each.attempts >= settings.attempts]
-    again = [each for each in claim.cascades if each.attempts < settings.attempts]
+    spent = [cascade.id for cascade in claim.cascades if cascade.attempts >= settings.attempts]
+    again = [cascade for cascade in claim.cascades if cascade.attempts < settings.attempts]
     tables.claimed(claim, spent).update(state=Cascade.State.BLOCKED, **changes)
-    for attempts in {each.attempts for each in again}:
+    for attempts in {cascade.attempts for cascade in again}:
         wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
-        tables.claimed(claim, [each.id for each in again if each.attempts == attempts]).update(
+        ids = [cascade.id for cascade in again if cascade.attempts == attempts]
+        tables.claimed(claim, ids).update(
             state=Cascade.State.WAITING, due_at=Now() + wait, **changes
         )
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Extend the lease of the cascades that the claim still holds; return their number."""
-    mine = tables.claimed(claim, [each.id for each in claim.cascades])
+    mine = tables.claimed(claim, [cascade.id for cascade in claim.cascades])
     return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))

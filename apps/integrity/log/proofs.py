@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier | None]:
     """Return the barriers of done cascades whose grace period is over, the longest due first."""
     rows = _due(database, using).order_by("due_at", "pk")
-    found = rows.values_list("pk", "barrier", "barrier_server")[:limit]
+    barriers = rows.values_list("pk", "barrier", "barrier_server")[:limit]
     return {
         pk: None if number is None else Barrier(number=number, server=server)
-        for pk, number, server in found
+        for pk, number, server in barriers
     }
 
 

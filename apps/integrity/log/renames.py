@@ -136,12 +136,12 @@ def _move(pks: list[int], new: str, using: str) -> None:
     """Rename the database of cascades. A cascade that has the new name already does the work."""
     moving = tables.cascades(using).filter(tables.id_in("pk", pks, using))
     deletions = dict(moving.values_list("deletion_id", "pk"))
-    there = tables.cascades(using).filter(
+    in_new = tables.cascades(using).filter(
         tables.id_in("deletion_id", list(deletions), using), database=new
     )
-    doubled = list(there.values_list("deletion_id", flat=True))
-    _take_both(there, doubled, using)
-    twins = [deletions[each] for each in doubled]
+    doubled = list(in_new.values_list("deletion_id", flat=True))
+    _take_both(in_new, doubled, using)
+    twins = [deletions[deletion] for deletion in doubled]
     tables.cascades(using).filter(tables.id_in("pk", twins, using)).update(
         state=Cascade.State.CANCELLED, claim=None, reason=f"done as {new}"
     )
@@ -151,9 +151,9 @@ def _move(pks: list[int], new: str, using: str) -> None:
     make_due(renamed)
 
 
-def _take_both(there: QuerySet[Cascade], deletions: list[int], using: str) -> None:
+def _take_both(in_new: QuerySet[Cascade], deletions: list[int], using: str) -> None:
     over = (Cascade.State.DONE, *Cascade.ENDED)
-    again = there.filter(state__in=over)
+    again = in_new.filter(state__in=over)
     again.update(
         state=Cascade.State.PENDING, attempts=0, claim=None, verified_at=None, due_at=Now()
     )
@@ -169,9 +169,9 @@ def _fences(change: Renaming, using: str, *, apply: bool) -> int:
     rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, fence__has_key=change.old)
 
     def move(pks: list[int]) -> None:
-        for each in _named(pks, using).only("fence"):
-            fence = {change.alias(home): number for home, number in (each.fence or {}).items()}
-            _named([each.pk], using).update(fence=fence)
+        for suspect in _named(pks, using).only("fence"):
+            fence = {change.alias(home): number for home, number in (suspect.fence or {}).items()}
+            _named([suspect.pk], using).update(fence=fence)
 
     return _each(rows, using, move, apply=apply)
 

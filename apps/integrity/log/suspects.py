@@ -66,34 +66,36 @@ def suspect(
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
     entered = Entered(suspects=[], blocked=[])
     for start in range(0, len(keys), size):
-        found = _suspect(relation, keys[start : start + size], fence, database, using)
-        entered.suspects.extend(found.suspects)
-        entered.blocked.extend(found.blocked)
+        part = _suspect(relation, keys[start : start + size], fence, database, using)
+        entered.suspects.extend(part.suspects)
+        entered.blocked.extend(part.blocked)
     return entered
 
 
 def _suspect(
     relation: Relation, keys: Sequence[str], fence: Mapping[str, Barrier], database: str, using: str
 ) -> Entered:
-    """`suspect` for one list of parameters."""
+    """Do what `suspect` does, for as many keys as one statement takes."""
     target = None if _by_key(relation) else relation.target.name
     known = _open_deletions(relation, keys, using)
-    there = {text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT}
+    suspect_ids = {
+        text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT
+    }
     # A known suspect waits again: a new parent with that key may not be committed yet.
-    again = tables.id_in("pk", list(there.values()), using)
+    again = tables.id_in("pk", list(suspect_ids.values()), using)
     tables.deletions(using).filter(again).update(fence=barriers_to_json(fence))
     standings = _standings(known, relation.label, database, using)
     removed, blocked = (
-        {text for text, found in standings if found is wanted}
+        {text for text, standing in standings if standing is wanted}
         for wanted in (_Standing.REMOVES, _Standing.BLOCKED)
     )
-    found = [each for each in keys if each not in removed | blocked]
-    if new := [each for each in found if each not in there]:
+    suspects = [key for key in keys if key not in removed | blocked]
+    if new := [key for key in suspects if key not in suspect_ids]:
         backends.log_backend(using).insert_suspects(
             relation, new, target=target, fence=fence, using=using
         )
-    stuck = [each for each in keys if each in blocked - removed]
-    return Entered(suspects=found, blocked=stuck)
+    stuck = [key for key in keys if key in blocked - removed]
+    return Entered(suspects=suspects, blocked=stuck)
 
 
 def _by_key(relation: Relation) -> bool:
@@ -103,9 +105,9 @@ def _by_key(relation: Relation) -> bool:
 def _open_deletions(
     relation: Relation, keys: Sequence[str], using: str
 ) -> dict[int, tuple[str, str]]:
-    """Id → key and state of the open deletions of those keys that go along the relation."""
+    """Return id → key and state of the open deletions of those keys along the relation."""
     name, by_key = relation.target.name, _by_key(relation)
-    found: dict[int, tuple[str, str]] = {}
+    deletions: dict[int, tuple[str, str]] = {}
     # Only keys have an index. Values of other fields are found by the indexes of the states.
     for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
         rows = tables.deletions(using).filter(
@@ -115,8 +117,8 @@ def _open_deletions(
             state__in=states,
         )
         for row in rows.only("key", "targets", "state"):
-            found[row.pk] = (str(row.key if by_key else (row.targets or {})[name]), row.state)
-    return found
+            deletions[row.pk] = (str(row.key if by_key else (row.targets or {})[name]), row.state)
+    return deletions
 
 
 def _standings(
@@ -127,10 +129,10 @@ def _standings(
     Note [By key alone] in deletions.py.
     """
     waiting = [text for text, state in known.values() if state == Deletion.State.RECORDED]
-    found = [(text, _Standing.REMOVES) for text in waiting]
+    removing = [(text, _Standing.REMOVES) for text in waiting]
     ids = [pk for pk, (_, state) in known.items() if state in _WITH_CASCADES]
     if not ids:
-        return found
+        return removing
     late = Q(due_at__lt=Now() - dt.timedelta(seconds=conf.current().stalled_seconds))
     cascades = tables.cascades(using).filter(
         tables.id_in("deletion_id", ids, using), database=database
@@ -138,7 +140,7 @@ def _standings(
     is_late = ExpressionWrapper(late, BooleanField())
     rows = cascades.values_list("deletion_id", "state", "failing", is_late)
     return [
-        *found,
+        *removing,
         *(
             (known[pk][0], _standing(state, not failing or label in failing, late))
             for pk, state, failing, late in rows
@@ -193,7 +195,7 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
 
 
 def renew_barriers(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
-    """Let suspects wait for another fence; theirs is of another server. Returns their number."""
+    """Replace the fence of suspects that is of another server; return their number."""
     rows = tables.deletions(using).filter(
         tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
     )
