@@ -137,7 +137,7 @@ MUTATIONS = (
         "target-values-not-logged",
         "G1: values that other keys refer to are not logged",
         DISCOVERY,
-        "if each.target != pk",
+        "if relation.target != pk",
         "if False",
         (f"{T_KINDS}::test_keys_that_hold_another_field",),
     ),

@@ -38,8 +38,8 @@ MUTATIONS = (
         "identity-of-one-parent-database",
         "G10: the second database of the parents may be any database",
         DISCOVERY,
-        "            for home in each.parent_databases\n",
-        "            for home in each.parent_databases[:1]\n",
+        "            for home in relation.parent_databases\n",
+        "            for home in relation.parent_databases[:1]\n",
         (
             f"{T_SCAN_ATTACKS}::TestShardsOfParents::test_one_that_is_not_the_known_one_condemns_nobody",
         ),

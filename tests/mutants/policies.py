@@ -34,8 +34,8 @@ MUTATIONS = (
         "do-nothing-cascades",
         "G2: rows of a DO_NOTHING key are deleted",
         DISCOVERY,
-        "if each.policy.cascades",
-        "if not each.policy.protects",
+        "if candidate.policy.cascades",
+        "if not candidate.policy.protects",
         (f"{T_RELATIONS}::test_cascades_go_along_policies_that_leave_work",),
     ),
     Mutation(

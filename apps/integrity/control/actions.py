@@ -101,9 +101,9 @@ def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
     """Store the identities of the parents' databases that answer; audit each one first."""
     for home in identity.answering_homes(database, using):
         if mismatch := identity.register(database, using=home):
-            said = f"{home!r} was {mismatch.known} and is {mismatch.found}"
-            said += f": {reason}" if reason else ""
-            audit("accept identity", database, actor=actor, reason=said, using=using)
+            change = f"{home!r} was {mismatch.known} and is {mismatch.found}"
+            change += f": {reason}" if reason else ""
+            audit("accept identity", database, actor=actor, reason=change, using=using)
             identity.accept(database, using=home)
 
 

@@ -154,7 +154,7 @@ def _row(database: str, alias: str) -> Identity | None:
 
 def _aliases(*, last: str) -> tuple[str, ...]:
     """Return all aliases; `last` is the alias's own database, with which others are compared."""
-    return (*(each for each in relations.catalogue().databases if each != last), last)
+    return (*(alias for alias in relations.catalogue().databases if alias != last), last)
 
 
 def answering_homes(database: str, using: str) -> Iterator[str]:

@@ -32,7 +32,10 @@ def purge(using: str) -> dict[str, int]:
         "heartbeats": purge_heartbeats,
         "audit": purge_audit,
     }
-    return {name: sum(iter(partial(each, using=using), 0)) for name, each in purges.items()}
+    return {
+        name: sum(iter(partial(purge_batch, using=using), 0))
+        for name, purge_batch in purges.items()
+    }
 
 
 def has_old_audit(days: float, *, using: str) -> bool:

@@ -175,7 +175,7 @@ def _names(error: BaseException) -> Iterator[str]:
     # The models of the rows in Django's ProtectedError and RestrictedError.
     for what in ("protected_objects", "restricted_objects"):
         objects = itertools.islice(getattr(error, what, None) or (), SEEN)
-        labels = {f"rows of {plain(type(each)._meta.label, 100)}" for each in objects}
+        labels = {f"rows of {plain(type(row)._meta.label, 100)}" for row in objects}
         yield from sorted(labels)[:MEMBERS]
 
 

@@ -75,7 +75,7 @@ class ContentTypeKeys:
 
 def _is_content_type(model: Model) -> bool:
     family = (model._meta.concrete_model or model, *model._meta.get_parent_list())
-    return any(each._meta.label == "contenttypes.ContentType" for each in family)
+    return any(base._meta.label == "contenttypes.ContentType" for base in family)
 
 
 def _has_content_types(database: str, field: ForeignKey) -> bool:
@@ -89,7 +89,7 @@ def _pointers(models: Iterable[Model]) -> Mapping[ForeignKey, Sequence[str]]:
     They are recognised by that attribute and not by their class. The key may belong to a parent
     table.
     """
-    found: dict[ForeignKey, list[str]] = defaultdict(list)
+    pointers: dict[ForeignKey, list[str]] = defaultdict(list)
     for model in models:
         for pointer in (*model._meta.private_fields, *model._meta.local_fields):
             name = getattr(pointer, "ct_field", None)
@@ -98,5 +98,5 @@ def _pointers(models: Iterable[Model]) -> Mapping[ForeignKey, Sequence[str]]:
             except FieldDoesNotExist:
                 continue  # Django's checks report it (contenttypes.E001)
             if key is not None:
-                found[key].append(f"{model._meta.label}.{pointer.name}")
-    return found
+                pointers[key].append(f"{model._meta.label}.{pointer.name}")
+    return pointers

@@ -117,18 +117,18 @@ class Graph:
     def _returns(self, edge: Edge) -> bool:
         return edge.parent in self._under([edge.child])
 
-    def _over(self, found: Iterable[Model]) -> set[Model]:
-        return _closure(found, lambda model: (edge.parent for edge in self.above[model]))
+    def _over(self, starts: Iterable[Model]) -> set[Model]:
+        return _closure(starts, lambda model: (edge.parent for edge in self.above[model]))
 
-    def _under(self, found: Iterable[Model]) -> set[Model]:
+    def _under(self, starts: Iterable[Model]) -> set[Model]:
         return _closure(
-            found, lambda model: (edge.child for edge in self.below[model] if not edge.may_refuse)
+            starts, lambda model: (edge.child for edge in self.below[model] if not edge.may_refuse)
         )
 
 
-def _closure(found: Iterable[Model], step: Callable[[Model], Iterable[Model]]) -> set[Model]:
+def _closure(starts: Iterable[Model], step: Callable[[Model], Iterable[Model]]) -> set[Model]:
     seen: set[Model] = set()
-    waiting = [*found]
+    waiting = [*starts]
     while waiting:
         model = waiting.pop()
         if model not in seen:
@@ -148,7 +148,7 @@ def graph_of(catalogue: Catalogue) -> Graph:
 
 
 def _edges(catalogue: Catalogue) -> Iterator[Edge]:
-    crossing = {each.label for each in catalogue.relations}
+    crossing = {relation.label for relation in catalogue.relations}
     for relation in catalogue.relations:
         if relation.policy.protects or relation.policy is Policy.CASCADE:
             yield _of_relation(relation)

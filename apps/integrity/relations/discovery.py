@@ -6,6 +6,7 @@ It is computed from the models, the routers and the declared relations (columns.
 from __future__ import annotations
 
 import functools
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -34,27 +35,27 @@ class Catalogue:
     @functools.cached_property
     def parents(self) -> dict[str, Model]:
         """Label → tracked parent model."""
-        return {each.parent._meta.label: each.parent for each in self.relations}
+        return {relation.parent._meta.label: relation.parent for relation in self.relations}
 
     @functools.cached_property
     def targets(self) -> dict[Model, tuple[Field, ...]]:
         """Parent → its fields, other than the primary key, that cascading relations refer to."""
-        found: dict[Model, dict[Field, None]] = {}
-        for each in self.relations:
-            pk = primary_key(each.parent)
-            if each.target != pk and each.policy.cascades:
-                found.setdefault(each.parent, {})[each.target] = None
-        return {parent: tuple(fields) for parent, fields in found.items()}
+        fields_of: dict[Model, dict[Field, None]] = {}
+        for relation in self.relations:
+            pk = primary_key(relation.parent)
+            if relation.target != pk and relation.policy.cascades:
+                fields_of.setdefault(relation.parent, {})[relation.target] = None
+        return {parent: tuple(fields) for parent, fields in fields_of.items()}
 
     @functools.cached_property
     def log_databases(self) -> tuple[str, ...]:
         """The databases that hold a deletion log: those in which tracked parents live."""
-        return _unique(alias for each in self.relations for alias in each.parent_databases)
+        return _unique(alias for relation in self.relations for alias in relation.parent_databases)
 
     @functools.cached_property
     def child_databases(self) -> tuple[str, ...]:
         """The databases into which deletions may cascade."""
-        return _unique(alias for each in self.relations for alias in each.child_databases)
+        return _unique(alias for relation in self.relations for alias in relation.child_databases)
 
     @functools.cached_property
     def databases(self) -> tuple[str, ...]:
@@ -69,18 +70,18 @@ class Catalogue:
         With `relation`, only that one: a deletion that a scan found cascades along no other.
         """
         return tuple(
-            each
-            for each in self.relations
-            if each.policy.cascades
-            and each.parent._meta.label == parent
-            and database in {None, *each.child_databases}
-            and relation in {"", each.label}
+            candidate
+            for candidate in self.relations
+            if candidate.policy.cascades
+            and candidate.parent._meta.label == parent
+            and database in {None, *candidate.child_databases}
+            and relation in {"", candidate.label}
         )
 
     @functools.cached_property
     def by_label(self) -> dict[str, Relation]:
         """Label → relation."""
-        return {each.label: each for each in self.relations}
+        return {relation.label: relation for relation in self.relations}
 
     def knows(self, parent: str, database: str | None = None, relation: str = "") -> bool:
         """Return whether there is a relation with those names (into `database`), of any policy.
@@ -89,10 +90,10 @@ class Catalogue:
         these names today, that must not be read as "there are no rows".
         """
         return any(
-            each.parent._meta.label == parent
-            and database in {None, *each.child_databases}
-            and relation in {"", each.label}
-            for each in self.relations
+            candidate.parent._meta.label == parent
+            and database in {None, *candidate.child_databases}
+            and relation in {"", candidate.label}
+            for candidate in self.relations
         )
 
     def databases_of(self, parent: str, relation: str = "") -> tuple[str, ...]:
@@ -107,9 +108,9 @@ class Catalogue:
         """
         return _unique(
             home
-            for each in self.relations
-            if database in each.child_databases and log in {None, *each.parent_databases}
-            for home in each.parent_databases
+            for relation in self.relations
+            if database in relation.child_databases and log in {None, *relation.parent_databases}
+            for home in relation.parent_databases
         )
 
     def parent(self, name: str) -> Model:
@@ -149,7 +150,7 @@ def discover() -> Catalogue:
     """
     declared, every = columns(), apps.get_models(include_auto_created=True)
     known = ContentTypeKeys(every, declared)
-    found, unknown = [_declared(column) for column in declared], []
+    crossing, unknown = [_declared(column) for column in declared], []
     for field in _keys(every):
         if (relation := _relation(field)) is None:
             continue
@@ -157,10 +158,10 @@ def discover() -> Catalogue:
         if key := known.unknown(field, *homes):
             unknown.append(key)
         else:
-            found.append(relation)
+            crossing.append(relation)
     return Catalogue(
-        tuple(sorted(found, key=lambda each: each.label)),
-        tuple(sorted(unknown, key=lambda each: each.label)),
+        tuple(sorted(crossing, key=operator.attrgetter("label"))),
+        tuple(sorted(unknown, key=operator.attrgetter("label"))),
     )
 
 

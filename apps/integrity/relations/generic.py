@@ -66,7 +66,9 @@ def content_type_condition(field: Field) -> dict[Field, int]:
 
 def lookups(field: Field, path: str = "") -> dict[str, int]:
     """Return the same condition as lookups for the ORM, where `path` leads to the rows."""
-    return {f"{path}{each.attname}": held for each, held in content_type_condition(field).items()}
+    return {
+        f"{path}{column.attname}": value for column, value in content_type_condition(field).items()
+    }
 
 
 def rows_of(field: Field, using: str) -> QuerySet[Any]:

@@ -94,12 +94,12 @@ def model_of(label: str) -> Model:
     try:
         models_of = apps.get_app_config(app)
     except LookupError:
-        known = listed(each.label for each in apps.get_app_configs())
+        known = listed(config.label for config in apps.get_app_configs())
         raise invalid(f"the app of {label} is not installed; known: {known}") from None
     try:
         return models_of.get_model(name)
     except LookupError:
-        known = listed(each._meta.object_name for each in models_of.get_models())
+        known = listed(model._meta.object_name for model in models_of.get_models())
         raise invalid(f"{app} has no model {name!r}; known: {known}") from None
 
 
@@ -109,7 +109,7 @@ def target_of(parent: Model, to_field: object) -> Field:
     assert concrete is not None, f"{parent._meta.label} is abstract"
     if not to_field and concrete._meta.pk is not None:
         return concrete._meta.pk
-    known = {each.name: each for each in concrete._meta.local_concrete_fields if each.unique}
+    known = {field.name: field for field in concrete._meta.local_concrete_fields if field.unique}
     try:
         return known[cast("str", to_field)]
     except (KeyError, TypeError):
