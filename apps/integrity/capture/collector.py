@@ -190,15 +190,16 @@ def _stand_in(field: Any, on_delete: StandIn) -> None:
 
 def release(catalogue: Catalogue) -> None:
     """Undo `adopt`: the fields are again as their authors wrote them."""
-    adopted = [each.field for each in catalogue.relations]
-    for field in (*adopted, *(each.field for each in catalogue.unknown_homes)):
+    adopted = [relation.field for relation in catalogue.relations]
+    for field in (*adopted, *(key.field for key in catalogue.unknown_homes)):
         if field.is_relation and isinstance(field.remote_field.on_delete, StandIn):
             field.remote_field.on_delete = declared_on_delete(field)
             field.__class__ = _declared.get(type(field), type(field))
     for model in apps.get_models(include_auto_created=True):
-        if any(isinstance(each, Guard) for each in model._meta.private_fields):
-            kept = [each for each in model._meta.private_fields if not isinstance(each, Guard)]
-            model._meta.private_fields[:] = kept
+        if any(isinstance(private, Guard) for private in model._meta.private_fields):
+            model._meta.private_fields[:] = [
+                private for private in model._meta.private_fields if not isinstance(private, Guard)
+            ]
 
 
 def _guard(relation: Relation) -> None:
@@ -206,7 +207,9 @@ def _guard(relation: Relation) -> None:
     for model in apps.get_models(include_auto_created=True):
         if issubclass(model, relation.parent):
             guard = Guard(relation)
-            others = [each for each in model._meta.private_fields if each.name != guard.name]
+            others = [
+                private for private in model._meta.private_fields if private.name != guard.name
+            ]
             model._meta.private_fields[:] = [*others, guard]
             meta: Any = model._meta
             meta._expire_cache()  # noqa: SLF001 (the cache of `get_fields()`; there is no public way)

@@ -110,7 +110,7 @@ def warn_not_recorded(sender: Model, using: str, **_: object) -> None:
         return
     _warned.add(warning)
     label = parent._meta.label
-    if left := ", ".join(each.label for each in relations.catalogue().children_of(label)):
+    if left := ", ".join(child.label for child in relations.catalogue().children_of(label)):
         logger.warning(
             "deletions of %s are not recorded (INTEGRITY['capture'] is 'off'): rows of %s stay"
             " unless the project removes them itself",
@@ -143,15 +143,15 @@ def record(
     """
     recorded: list[str] = []
     with transaction.atomic(using=using):
-        for model, found in _by_model(parents).items():
+        for model, deleted in _by_model(parents).items():
             if conf.current().is_off(model._meta.label):
                 warn_not_recorded(model, using)
                 continue
-            logged = _insert(model, found, source=Deletion.Source.API, using=using)
-            if len(logged) < len(found):
-                if found_elsewhere := schemas.elsewhere(model, using):
-                    raise NotTheParents(model._meta.label, using, *found_elsewhere)
-                text = {format_key(relation.primary_key(model), pk) for pk, _ in found}
+            logged = _insert(model, deleted, source=Deletion.Source.API, using=using)
+            if len(logged) < len(deleted):
+                if mismatch := schemas.elsewhere(model, using):
+                    raise NotTheParents(model._meta.label, using, *mismatch)
+                text = {format_key(relation.primary_key(model), pk) for pk, _ in deleted}
                 alive = ", ".join(sorted(text - set(logged)))
                 raise ParentStillExists(
                     f"{model._meta.label} {alive} still has a row in {using!r}: delete it first,"
@@ -185,13 +185,13 @@ def _by_model(
             )
         unique = dict.fromkeys(_key(pk, key) for key in keys)
         return {parent: [(key, None) for key in unique]} if unique else {}
-    found: Gathered = {}
+    gathered: Gathered = {}
     for instance in cast("Iterable[models.Model]", parents):
         parent = tracked_parent(type(instance))
         targets = _targets(parent, instance, "", fresh=True)
         key = _key(relation.primary_key(parent), instance.pk)
-        found.setdefault(parent, []).append((key, targets))
-    return found
+        gathered.setdefault(parent, []).append((key, targets))
+    return gathered
 
 
 def _key(pk: relations.Field, value: Any) -> Any:
@@ -207,13 +207,13 @@ def tracked_parent(model: Model) -> Model:
 
 def _insert(
     parent: Model,
-    found: Sequence[tuple[Any, Mapping[str, str | None] | None]],
+    deleted: Sequence[tuple[Any, Mapping[str, str | None] | None]],
     *,
     source: Deletion.Source,
     using: str,
 ) -> list[str]:
     logged: list[str] = []
-    for batch in _batches(found):
+    for batch in _batches(deleted):
         keys, targets = zip(*batch, strict=True)
         logged += deletions.record(parent, keys, targets, source=source, using=using)
     failpoints.hit(Failpoint.RECORDED)
@@ -233,10 +233,10 @@ def _insert(
 
 def _warn_elsewhere(parent: Model, using: str) -> None:
     """Warn once per process that deletes of a schema's rows are not recorded."""
-    found = schemas.elsewhere(parent, using)
-    if found and (parent, using, found) not in _warned:
-        _warned.add((parent, using, found))
-        logger.warning("%s", NotTheParents(parent._meta.label, using, *found))
+    mismatch = schemas.elsewhere(parent, using)
+    if mismatch and (parent, using, mismatch) not in _warned:
+        _warned.add((parent, using, mismatch))
+        logger.warning("%s", NotTheParents(parent._meta.label, using, *mismatch))
 
 
 def _operation(using: str) -> Atomic | None:
@@ -266,5 +266,5 @@ def _targets(
     }
 
 
-def _batches(found: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (found[start : start + BATCH] for start in range(0, len(found), BATCH))
+def _batches(deleted: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (deleted[start : start + BATCH] for start in range(0, len(deleted), BATCH))

@@ -91,7 +91,7 @@ class Change:
     def document(self) -> dict[str, Any]:
         """The fields for JSON output."""
         fields = ("database", "installed", "removed", "unchanged", "sql")
-        held = [{"table": each.table, "reason": str(each)} for each in self.held]
+        held = [{"table": table.table, "reason": str(table)} for table in self.held]
         return {**{name: getattr(self, name) for name in fields}, "held": held}
 
 
@@ -136,14 +136,14 @@ def faults(using: str) -> list[Fault]:
     roles = _roles(using)
     if roles is None:
         return []
-    wanted, found = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
-    return changes.faults(wanted, found, roles.trusted, roles)
+    wanted, current = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
+    return changes.faults(wanted, current, roles.trusted, roles)
 
 
 def missing(using: str) -> tuple[str, ...]:
     """Return the parents whose trigger is missing or does not record."""
-    unrecorded = (each for each in faults(using) if each.harm is Harm.UNRECORDED)
-    return tuple(dict.fromkeys(each.subject for each in unrecorded))
+    unrecorded = (fault for fault in faults(using) if fault.harm is Harm.UNRECORDED)
+    return tuple(dict.fromkeys(fault.subject for fault in unrecorded))
 
 
 def report_missing(using: str) -> None:
@@ -169,30 +169,31 @@ def change(using: str) -> Change:
     """
     roles = _roles(using)
     if roles is None:  # before the first migration, and after the last one back
-        found = installed.read(using, [])
-        return _changed(using, [], found, None, ())
-    wanted, found = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
+        current = installed.read(using, [])
+        return _changed(using, [], current, None, ())
+    wanted, current = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
     definer = definers.choose(roles) if wanted else None
     ours = {roles.me, *roles.trusted, *([definer.name] if definer else [])}
-    changes.refuse_foreign(wanted, found, ours)
-    return _changed(using, wanted, found, definer, ours)
+    changes.refuse_foreign(wanted, current, ours)
+    return _changed(using, wanted, current, definer, ours)
 
 
 def _changed(
     using: str,
     wanted: Sequence[Wanted],
-    found: Installed,
+    current: Installed,
     definer: Definer | None,
     ours: Collection[str],
 ) -> Change:
     owners = {definer.name} if definer else set()
-    wrong = {each.subject for each in changes.of_parents(wanted, found, owners)}
+    wrong = {fault.subject for fault in changes.of_parents(wanted, current, owners)}
+    parents = [triggers.parent for triggers in wanted]
     return Change(
         database=using,
-        installed=tuple(each.parent for each in wanted if each.parent in wrong),
-        removed=tuple(each.name for each in changes.stale(wanted, found)),
-        unchanged=tuple(each.parent for each in wanted if each.parent not in wrong),
-        steps=tuple(changes.steps(wanted, found, definer, ours)),
+        installed=tuple(parent for parent in parents if parent in wrong),
+        removed=tuple(table.name for table in changes.stale(wanted, current)),
+        unchanged=tuple(parent for parent in parents if parent not in wrong),
+        steps=tuple(changes.steps(wanted, current, definer, ours)),
     )
 
 
@@ -209,9 +210,9 @@ def install(
     Raises:
         TriggersRefused: as for `change`.
     """
-    found = change(using)
+    planned = change(using)
     held: list[Held] = []
-    for step in found.steps:
+    for step in planned.steps:
         if held and step.table is None:
             break  # the tables that are held still need their functions
         left = attempts.attempt(
@@ -225,7 +226,7 @@ def install(
         held += [left] if left else []
         if left and step.table is None:
             break  # every table needs them
-    return replace(found, held=tuple(held))
+    return replace(planned, held=tuple(held))
 
 
 def _carry_out(using: str, subject: str) -> None:

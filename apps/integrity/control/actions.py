@@ -101,7 +101,7 @@ def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
     """Store the identities of the parents' databases that answer; audit each one first."""
     for home in identity.answering_homes(database, using):
         if mismatch := identity.register(database, using=home):
-            change = f"{home!r} was {mismatch.known} and is {mismatch.found}"
+            change = f"{home!r} was {mismatch.known} and is {mismatch.current}"
             change += f": {reason}" if reason else ""
             audit("accept identity", database, actor=actor, reason=change, using=using)
             identity.accept(database, using=home)

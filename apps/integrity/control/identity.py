@@ -42,12 +42,12 @@ class Mismatch:
     database: str
     using: str
     known: UUID
-    found: UUID
+    current: UUID
 
     def __str__(self) -> str:
         return (
             f"it belongs to another database: {self.database!r} knows {self.using!r} as"
-            f" {self.known}, and finds {self.found}. Check that both aliases point where they"
+            f" {self.known}, and finds {self.current}. Check that both aliases point where they"
             " should. If they do: `manage.py integrity resume --database"
             f" {self.database} --accept-identity`"
         )
@@ -77,7 +77,7 @@ def register(database: str, *, using: str) -> Mismatch | None:
 def _compared(database: str, using: str, known: Identity, own: Identity) -> Mismatch | None:
     if known.uuid == own.uuid:
         return None
-    return Mismatch(database=database, using=using, known=known.uuid, found=own.uuid)
+    return Mismatch(database=database, using=using, known=known.uuid, current=own.uuid)
 
 
 def accept(database: str, *, using: str) -> None:
