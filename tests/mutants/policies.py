@@ -76,7 +76,7 @@ MUTATIONS = (
         "unreachable-database-protects-nothing",
         "G13: a child database that cannot be asked protects nothing",
         PROTECTED_READS,
-        "raise ChildDatabaseUnavailable(told) from error",
+        "raise ChildDatabaseUnavailable(reason) from error",
         "pass",
         (f"{T_ADOPTED}::TestProtect::test_a_database_that_cannot_be_asked_refuses_the_delete",),
     ),

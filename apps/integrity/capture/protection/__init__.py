@@ -1,10 +1,10 @@
 """PROTECT and RESTRICT across databases, checked while Django collects what a delete removes.
 
-Note [When Django asks]: PROTECT refuses as soon as a row refers. RESTRICT refuses only if the row
-itself stays, which is known only after everything was collected (the end of `Collector.collect`).
-So the question is placed among the Collector's restricted objects. Django subtracts what it
-collected from each of them, at the end of a collection and nowhere else; there it is answered. The
-rows that restrict are put beside it, where Django finds them and raises its own error.
+Note [When the check runs]: PROTECT refuses a delete if a row refers to a deleted row. RESTRICT
+refuses it only if the referring row is not deleted as well, which is known at the end of
+`Collector.collect`. There Django subtracts the collected rows from each set of restricted objects,
+and nowhere else. So a `Question` is added to the restricted objects: its `__sub__` runs the check.
+The check adds the restricting rows beside it, and Django raises its own `RestrictedError`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which restricted rows go themselves, so that Django's RESTRICT lets them: a look upwards.
+"""Finds the restricted rows that the delete removes too: they do not refuse it.
 
-Takes rows, and what the Collector collected; gives those that some path of CASCADE reaches, through
-whatever databases. It grows with the rows asked about, not with what is deleted.
+It follows the keys from these rows up to the rows that the Collector collected, through all
+databases. The work grows with the number of these rows, not with the number of deleted ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Collected:
-    """What Django collected in the database of the delete, by concrete model."""
+    """The rows that Django collected in the database of the delete, by concrete model."""
 
     def __init__(self, collector: Collector) -> None:
         self.using: str = collector.using
@@ -35,24 +35,26 @@ class Collected:
         self._values: dict[tuple[Model, str], dict[Any, None]] = {}
 
     def values(self, model: Model, attname: str) -> dict[Any, None]:
-        """What the collected rows of a model have in that field; keys of a dictionary, in order."""
+        """Return the values of that field in the model's collected rows, as keys in their order."""
         if (model, attname) not in self._values:
-            held = (getattr(each, attname) for each in self.instances.get(model, ()))
-            self._values[model, attname] = dict.fromkeys(v for v in held if v is not None)
+            held = (getattr(row, attname) for row in self.instances.get(model, ()))
+            self._values[model, attname] = dict.fromkeys(
+                value for value in held if value is not None
+            )
         return self._values[model, attname]
 
     def here(self, model: Model, database: str) -> bool:
-        """Whether rows of the model in `database` are those that Django collects."""
+        """Return whether the model's rows in `database` are the ones that Django collects."""
         return database == self.using or self.using not in homes.databases_for(model)
 
     def among(self, model: Model, keys: Iterable[Any]) -> set[Any]:
-        """Those primary keys that were collected, or are about to go unloaded."""
+        """Return those of the primary keys that are collected, or deleted without being loaded."""
         own = self.values(model, relation.primary_key(model).attname)
-        found = {key for key in keys if key in own}
+        collected = {key for key in keys if key in own}
         for rows in self._fast:
             if relation.concrete(rows.model) is model:
-                found |= {*rows.filter(pk__in=keys).values_list("pk", flat=True)}
-        return found
+                collected |= {*rows.filter(pk__in=keys).values_list("pk", flat=True)}
+        return collected
 
 
 class Row(NamedTuple):
@@ -64,50 +66,50 @@ class Row(NamedTuple):
 
 
 class Going:
-    """One look, from some rows upwards."""
+    """One search, from some rows upwards."""
 
     def __init__(self, graph: Graph, collected: Collected) -> None:
         self.graph, self.collected = graph, collected
         self.beyond = graph.beyond(collected.instances)
         self._followers: dict[Row, list[Row]] = defaultdict(list)
-        self._going: list[Row] = []
+        self._roots: list[Row] = []
 
     def of(self, model: Model, database: str, keys: Iterable[Any]) -> set[Any]:
-        """Those of the primary keys whose rows go."""
-        seen = asked = {Row(model, database, key) for key in keys}
-        while asked:
-            above = self._look(asked)
-            asked = above - seen
-            seen = seen | asked
-        return {row.key for row in self._led() if row[:2] == (model, database)}
+        """Return those of the primary keys whose rows are deleted."""
+        seen = new = {Row(model, database, key) for key in keys}
+        while new:
+            above = self._above(new)
+            new = above - seen
+            seen = seen | new
+        return {row.key for row in self._deleted() if row[:2] == (model, database)}
 
-    def _led(self) -> set[Row]:
-        """What goes because something above it does."""
-        going: set[Row] = set()
-        while self._going:
-            row = self._going.pop()
-            if row not in going:
-                going.add(row)
-                self._going += self._followers[row]
-        return going
+    def _deleted(self) -> set[Row]:
+        """Return the rows that are deleted, because a row above them is."""
+        deleted: set[Row] = set()
+        while self._roots:
+            row = self._roots.pop()
+            if row not in deleted:
+                deleted.add(row)
+                self._roots += self._followers[row]
+        return deleted
 
-    def _look(self, asked: set[Row]) -> set[Row]:
-        """The rows right above, as far as they may go."""
+    def _above(self, rows: set[Row]) -> set[Row]:
+        """Return the rows directly above those that may be deleted as well."""
         above: set[Row] = set()
         places: dict[tuple[Model, str], list[Any]] = defaultdict(list)
-        for row in asked:
+        for row in rows:
             places[row.model, row.database].append(row.key)
         for (model, database), keys in places.items():
-            for some in in_parts(keys):
+            for part in in_parts(keys):
                 if self.collected.here(model, database):
-                    found = self.collected.among(model, some)
-                    self._going += (Row(model, database, key) for key in found)
+                    collected = self.collected.among(model, part)
+                    self._roots += (Row(model, database, key) for key in collected)
                 for edge in self.graph.above[model]:
-                    if self._may_go(edge.parent):
-                        above |= self._along(edge, database, some)
+                    if self._may_be_deleted(edge.parent):
+                        above |= self._along(edge, database, part)
         return above
 
-    def _may_go(self, model: Model) -> bool:
+    def _may_be_deleted(self, model: Model) -> bool:
         return model in self.beyond or model in self.collected.instances
 
     def _along(self, edge: Edge, database: str, keys: list[Any]) -> set[Row]:
@@ -115,7 +117,7 @@ class Going:
         above: set[Row] = set()
         if edge.relation is not None or self.collected.here(edge.parent, database):
             own = self.collected.values(edge.parent, edge.source)
-            self._going += (
+            self._roots += (
                 Row(edge.child, database, key) for key, value in held.items() if value in own
             )
         for home in edge.parent_databases(database) if edge.parent in self.beyond else ():

@@ -1,6 +1,6 @@
-"""What a Collector asks once it knows what it deletes. See Note [When Django asks].
+"""Runs the check at the end of a collection. See Note [When the check runs].
 
-Takes a Collector; raises `ProtectedError`, or leaves rows for Django's `RestrictedError`.
+Raises `ProtectedError`, or adds rows to the Collector for Django's `RestrictedError`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Named:
-    """A key of the Collector's restricted objects that it takes for a model or a field."""
+    """A key in the Collector's restricted objects, with the name of a model or a field."""
 
     def __init__(self, name: str) -> None:
         self.name = self.__name__ = name
 
 
 class Question:
-    """Looks like a set of restricted rows that is empty. Answers when Django subtracts from it."""
+    """An empty set of restricted rows. It runs the check when Django subtracts from it."""
 
     def __init__(self, collector: Collector) -> None:
         self.collector = collector
@@ -48,20 +48,22 @@ class Question:
     def __sub__(self, _collected: object) -> Self:
         collected = Collected(self.collector)
         restricted: dict[Any, dict[Any, set[Any]]] = self.collector.restricted_objects  # type: ignore[assignment]  # the stubs take a model for a row
-        for name in self._restricting:  # of a collection before this one
+        for name in self._restricting:  # of an earlier collection
             restricted.pop(name, None)
         graph = graph_of(relations.catalogue())
-        found = Walk(graph, collected).run()
-        self._refuse_protected(found)
+        blockers = Walk(graph, collected).run()
+        self._refuse_protected(blockers)
         if len(restricted) > 1:
             self._release(restricted, Going(graph, collected))
-        self._restricting = [Named(edge.names[0]) for edge in found]
-        for name, (edge, rows) in zip(self._restricting, found.items(), strict=True):
+        self._restricting = [Named(edge.names[0]) for edge in blockers]
+        for name, (edge, rows) in zip(self._restricting, blockers.items(), strict=True):
             restricted[name] = {Named(edge.names[1]): set(rows)}
         return self
 
-    def _refuse_protected(self, found: Blockers) -> None:
-        protecting = {edge: r for edge, r in found.items() if edge.policy is Policy.PROTECT}
+    def _refuse_protected(self, blockers: Blockers) -> None:
+        protecting = {
+            edge: rows for edge, rows in blockers.items() if edge.policy is Policy.PROTECT
+        }
         if protecting:
             keys = ", ".join(f"'{'.'.join(edge.names)}'" for edge in protecting)
             raise ProtectedError(
@@ -71,7 +73,7 @@ class Question:
             )
 
     def _release(self, restricted: dict[Any, dict[Any, set[Any]]], going: Going) -> None:
-        """Let go those of Django's restricted rows that only a path through elsewhere takes."""
+        """Remove restricted rows that are deleted by a cascade through another database."""
         for model, fields in restricted.items():
             if model is self.model or relation.concrete(model) not in going.beyond:
                 continue
@@ -83,8 +85,11 @@ class Question:
 
 
 def ask(collector: Collector) -> None:
-    """Ask, when the collection is complete, what refuses it elsewhere. Safe to repeat."""
+    """Make the Collector check for rows in other databases that refuse the delete.
+
+    The check runs when the collection is complete. Safe to repeat.
+    """
     model: Any = next(iter(collector.data))
     fields: dict[Any, Any] = collector.restricted_objects[model]
-    if not any(isinstance(each, Question) for each in fields.values()):
+    if not any(isinstance(rows, Question) for rows in fields.values()):
         fields[Named("elsewhere")] = Question(collector)

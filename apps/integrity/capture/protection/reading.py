@@ -1,7 +1,6 @@
-"""Reads along an edge, in one database; what cannot be read refuses the delete.
+"""Reads rows along an edge of the graph, in one database.
 
-Takes edges of the graph; gives conditions, querysets and values. Every error of a database becomes
-`ChildDatabaseUnavailable`.
+Every error of a database becomes `ChildDatabaseUnavailable`, which refuses the delete.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ KEYS = 1_000
 
 
 def rows(model: Model, database: str) -> Rows:
-    """All rows past the project's managers, which may hide some; in no order."""
-    found: Rows = QuerySet(model=model, using=database)
-    return found.order_by()
+    """Return all rows in no order, without the project's managers, which may hide some."""
+    unordered: Rows = QuerySet(model=model, using=database).order_by()
+    return unordered
 
 
 def referring(edge: Edge, values: Sequence[Any], database: str) -> Q:
-    """The rows of the edge's child that refer to parents with those values."""
+    """Return the condition for children along the edge that refer to parents with those values."""
     if edge.relation is None:
         return Q(**{f"{edge.key}__in": values}, **_content_type(edge, database))
     field = edge.relation.field
@@ -48,13 +47,13 @@ def referring(edge: Edge, values: Sequence[Any], database: str) -> Q:
 
 
 def nested(edge: Edge, parents: Rows) -> Q:
-    """The rows of the edge's child that refer to `parents`, in their database."""
+    """Return the condition for children along the edge that refer to `parents`, as a subquery."""
     known = parents.filter(**{f"{edge.source}__isnull": False})  # NOT IN (…, NULL) is never true
     return Q(**{f"{edge.key}__in": known.values(edge.source)})
 
 
 def carried(edge: Edge, parents: Rows, models: Iterable[Model], most: int) -> list[Any]:
-    """The values of parents that rows along the edge hold, `most` at most.
+    """Return up to `most` values of parents to which children along the edge may refer.
 
     `models` are those that the query of the parents reads.
     """
@@ -64,17 +63,17 @@ def carried(edge: Edge, parents: Rows, models: Iterable[Model], most: int) -> li
 
 
 def parents_of(edge: Edge, children: Iterable[Any], database: str) -> dict[Any, Any]:
-    """Primary key of the child → value of the parent that it refers to along the edge."""
+    """Return primary key of the child → value of the parent that it refers to."""
     more = {**_lookups(edge), **_content_type(edge, database)}
     with reading(edge, database, edge.child):
-        found = rows(edge.child, database).filter(pk__in=children, **more)
-        held = dict(found.values_list("pk", edge.key))
+        referring_rows = rows(edge.child, database).filter(pk__in=children, **more)
+        held = dict(referring_rows.values_list("pk", edge.key))
     known = {pk: _value(edge, value) for pk, value in held.items() if value is not None}
     return {pk: value for pk, value in known.items() if value is not None}
 
 
 def _value(edge: Edge, held: Any) -> Any:
-    """The parent's value that a row holds; None for a text that is none."""
+    """Return the parent's value that a row holds; None for a text that no parent can have."""
     if edge.relation is not None:
         return keys.from_stored(edge.relation.field, held)
     if edge.generic is None:
@@ -86,48 +85,52 @@ def _value(edge: Edge, held: Any) -> Any:
 
 
 def keys_of(edge: Edge, values: Sequence[Any], database: str) -> dict[Any, Any]:
-    """Value → primary key of the parent that has it, in one of the parents' databases."""
+    """Return value → primary key of the parent that has it, in one of the parents' databases."""
     with reading(edge, database, edge.parent):
-        found = rows(edge.parent, database).filter(**{f"{edge.source}__in": values})
-        return {value: pk for pk, value in found.values_list("pk", edge.source)}
+        parents = rows(edge.parent, database).filter(**{f"{edge.source}__in": values})
+        return {value: pk for pk, value in parents.values_list("pk", edge.source)}
 
 
 def in_parts(values: Iterable[Any]) -> Iterator[list[Any]]:
-    """The values, so many at a time as a condition takes."""
+    """Return the values in lists of at most `KEYS`."""
     known = [*values]
     return (known[start : start + KEYS] for start in range(0, len(known), KEYS))
 
 
 @contextmanager
 def reading(edge: Edge, database: str, *models: Model) -> Iterator[None]:
-    """Read tables of `models` within the block.
+    """Set the time limits for reads of `models` within the block.
 
-    Raises `ChildDatabaseUnavailable` for what cannot be read, or not whole.
+    Raises:
+        ChildDatabaseUnavailable: a read fails, or it does not see all rows.
     """
     try:
         with bounded_read(database, conf.current().lock_seconds, *models):
             yield
     except MissingContentType as error:
-        text = f"{edge.label} is {edge.policy}, and nobody can tell which rows refer: {error}"
+        text = f"{edge.label} is {edge.policy}, and it is unknown which rows refer: {error}"
         raise ChildDatabaseUnavailable(text) from error
     except Error as error:
-        told = _told(edge, database, error)
+        reason = _reason(edge, database, error)
         _close_if_broken(database)
-        raise ChildDatabaseUnavailable(told) from error
+        raise ChildDatabaseUnavailable(reason) from error
 
 
 def _close_if_broken(database: str) -> None:
-    """Let the next try connect anew. A caller's transaction goes on, or ends by itself."""
+    """Close a broken connection, so that the next try opens a new one.
+
+    Inside a caller's transaction it stays open: the caller ends the transaction.
+    """
     connection = connections[database]
     if connection.connection is None or connection.in_atomic_block or connection.is_usable():
         return
     connection.close()
 
 
-def _told(edge: Edge, database: str, error: Error) -> str:
+def _reason(edge: Edge, database: str, error: Error) -> str:
     if isinstance(error, FilteredRead):
         return (
-            f"{edge.label} is {edge.policy}, and nobody can tell whether rows refer to what is"
+            f"{edge.label} is {edge.policy}, and it is unknown whether rows refer to what is"
             f" being deleted: {error}. Nothing was deleted."
         )
     answer = f"{reason_of_error(error)}. Nothing was deleted; try again when {database!r} answers"
@@ -143,15 +146,18 @@ def _told(edge: Edge, database: str, error: Error) -> str:
 
 
 def _absent(database: str, wanted: list[Model]) -> str:
-    """Which of the tables that belong there are not there."""
+    """Return the reason that a table is missing in `database`; "" if none is."""
     homes = {model: databases_for(model) for model in wanted[:2]}
-    there = [model for model in wanted if database in homes.get(model, (database,))]
-    reasons = (missing_tables.missing_table(model, using=database) for model in there)
+    expected = [model for model in wanted if database in homes.get(model, (database,))]
+    reasons = (missing_tables.missing_table(model, using=database) for model in expected)
     return next(filter(None, reasons), "")
 
 
 def _lookups(edge: Edge) -> dict[str, Any]:
-    """What a row of a declared GenericForeignKey holds beside the key, as it is now."""
+    """Return the condition on the content type of a declared GenericForeignKey; {} for other keys.
+
+    It reads the id of the content type from the database.
+    """
     if edge.relation is None or (declared := generic_of(edge.relation.field)) is None:
         return {}
     with reading(edge, declared.content_types, declared.column.remote_field.model):
@@ -159,7 +165,7 @@ def _lookups(edge: Edge) -> dict[str, Any]:
 
 
 def _content_type(edge: Edge, database: str) -> dict[str, Any]:
-    """The same of a GenericRelation, whose content type its own database knows."""
+    """Return the same condition for a GenericRelation, whose content types are in `database`."""
     if edge.generic is None:
         return {}
     column: Any = edge.child._meta.get_field(edge.generic.content_type_field_name)

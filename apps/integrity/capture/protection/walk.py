@@ -1,7 +1,8 @@
-"""The rows elsewhere that refuse a delete: a look downwards, along what would be cascaded.
+"""Finds the rows in other databases that refuse a delete.
 
-Takes the graph and what the Collector collected; gives rows by the edge that they refer through.
-One query for each edge that asks and each database; one more for each that keys are carried along.
+It follows the cascades down from what the Collector collected. It executes one query for each
+checked edge and database, and one more for each edge along which keys are carried to the next
+database (Note [Carried] in relations/delete_graph.py).
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ Blockers = dict["Edge", dict["models.Model", None]]
 
 @dataclass(slots=True)
 class Arrivals:
-    """What arrives in one database: edges from elsewhere, and the values of the parents."""
+    """The edges that lead into one database, and the parents' values for each."""
 
     database: str
     values: dict[Edge, list[Any]] = field(default_factory=dict)
 
 
 class Reached:
-    """The rows of one database that go with what arrived, as conditions: nothing is loaded."""
+    """The rows of one database that cascades remove, as conditions: no row is loaded."""
 
     def __init__(self, graph: Graph, arrivals: Arrivals) -> None:
         self.graph, self.database = graph, arrivals.database
@@ -53,19 +54,19 @@ class Reached:
         self.models = self._spread()
 
     def rows(self, model: Model) -> Rows:
-        """Those of a model that is reached."""
+        """Return the rows of a reached model that cascades remove."""
         return rows(model, self.database).filter(self.condition(model))
 
     def condition(self, model: Model) -> Q | None:
-        """What is true of those rows alone; None where there are none."""
+        """Return the condition for these rows; None if the model is not reached."""
         if model not in self._known:
-            found = [*self._arrived.get(model, ())]
-            found += (
+            conditions = [*self._arrived.get(model, ())]
+            conditions += (
                 nested(edge, self.rows(edge.parent))
                 for edge in self.graph.above[model]
                 if edge.parent in self.models and self.graph.nested(edge)
             )
-            self._known[model] = functools.reduce(operator.or_, found) if found else None
+            self._known[model] = functools.reduce(operator.or_, conditions) if conditions else None
         return self._known[model]
 
     def _spread(self) -> set[Model]:
@@ -85,7 +86,7 @@ class Reached:
 
 
 class Walk:
-    """One look: every path from what was collected."""
+    """One check, along every path from what was collected."""
 
     def __init__(self, graph: Graph, collected: Collected, limit: int | None = None) -> None:
         self.graph, self.collected = graph, collected
@@ -95,20 +96,20 @@ class Walk:
         self._carried = 0
 
     def run(self, *, whole: bool = False) -> Blockers:
-        """Rows that refuse the delete, `limit` along each edge at most.
+        """Return rows that refuse the delete, up to `limit` for each edge.
 
-        Those of one part are enough to refuse it, unless the `whole` is wanted.
+        It stops after the first part in which PROTECT refuses; with `whole`, it checks all parts.
         """
         for start in self._departures():
             waiting = start
             while waiting:
                 waiting += self._arrive(waiting.pop())
             if not whole and any(edge.policy is Policy.PROTECT for edge in self.blockers):
-                break  # nothing can allow it any more
+                break  # the delete is refused
         return self.blockers
 
     def _departures(self) -> Iterator[list[Arrivals]]:
-        """What leaves the database of the delete, in parts of a bounded size."""
+        """Yield what leads into other databases, in parts of at most `KEYS` values per edge."""
         leaving = {
             edge: [*self.collected.values(model, edge.source)]
             for model in self.collected.instances
@@ -116,20 +117,19 @@ class Walk:
         }
         longest = max(map(len, leaving.values()), default=0)
         for start in range(0, longest, KEYS):
-            found: dict[str, Arrivals] = {}
+            arrivals: dict[str, Arrivals] = {}
             for edge, values in leaving.items():
-                if some := values[start : start + KEYS]:
+                if part := values[start : start + KEYS]:
                     for database in edge.databases(self.collected.using):
-                        into = found.setdefault(database, Arrivals(database))
-                        into.values[edge] = some
-            yield [each for each in found.values() if self._matters(each)]
+                        arrivals.setdefault(database, Arrivals(database)).values[edge] = part
+            yield [into for into in arrivals.values() if self._matters(into)]
 
     def _matters(self, arrivals: Arrivals) -> bool:
-        """Whether there is anything to ask, and not just rows that go with it."""
+        """Return whether one of the edges has to be checked, or leads to one that has."""
         return any(edge.may_refuse or edge.child in self.graph.asking for edge in arrivals.values)
 
     def _arrive(self, arrivals: Arrivals) -> list[Arrivals]:
-        """Ask what is to be asked in this database. What leaves it."""
+        """Check the edges in this database; return what leads on into others."""
         reached = Reached(self.graph, arrivals)
         for edge, values in arrivals.values.items():
             if edge.may_refuse:
@@ -152,31 +152,31 @@ class Walk:
         self._carried += len(new)
         if self._carried > most:
             raise TooManyKeys(edge.label, reached.database, most)
-        for some in in_parts(new):
+        for part in in_parts(new):
             for database in edge.databases(reached.database):
-                yield Arrivals(database, {edge: some})
+                yield Arrivals(database, {edge: part})
 
     def _ask(self, edge: Edge, condition: Q, reached: Reached) -> None:
         limit = self.limit
         if len(self.blockers.get(edge, ())) >= limit:
             return
-        found = rows(edge.child, reached.database).filter(condition)
+        referring_rows = rows(edge.child, reached.database).filter(condition)
         if edge.policy is Policy.RESTRICT:
-            found = self._staying(edge, found, reached)
+            referring_rows = self._staying(edge, referring_rows, reached)
         with reading(edge, reached.database, edge.child, *reached.models):
-            if blockers := [*found[:limit]]:
+            if blockers := [*referring_rows[:limit]]:
                 self.blockers[edge].update(dict.fromkeys(blockers))
 
-    def _staying(self, edge: Edge, found: Rows, reached: Reached) -> Rows:
-        """Those of the rows that no path of CASCADE reaches."""
+    def _staying(self, edge: Edge, candidates: Rows, reached: Reached) -> Rows:
+        """Return the candidates that no cascade removes."""
         if (going := reached.condition(edge.child)) is not None:
-            found = found.exclude(going)
+            candidates = candidates.exclude(going)
         most = conf.current().protect_keys
         with reading(edge, reached.database, edge.child, *reached.models):
-            keys = [*found.values_list("pk", flat=True)[: most + 1]]
+            keys = [*candidates.values_list("pk", flat=True)[: most + 1]]
         if len(keys) > most:
             raise TooManyKeys(edge.label, reached.database, most)
         if keys:
             gone = Going(self.graph, self.collected).of(edge.child, reached.database, keys)
             keys = [key for key in keys if key not in gone][: self.limit]
-        return found.filter(pk__in=keys) if keys else found.none()
+        return candidates.filter(pk__in=keys) if keys else candidates.none()
