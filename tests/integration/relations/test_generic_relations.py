@@ -29,7 +29,7 @@ from apps.integrity.backends.sqlite import SQLiteKeys
 from apps.integrity.capture.protection import reading
 from apps.integrity.cascade import time_slice, verification
 from apps.integrity.control import grants
-from apps.integrity.control.grants.collector import asked_at_once
+from apps.integrity.control.grants.collector import protection_checked
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.log import outcomes
@@ -492,7 +492,7 @@ class TestSurfaces:
             "test_left", worker
         )
         assert 'SELECT ON "left_fence"' in granted("test_left", grants.Kind.WEB)
-        asked = {*asked_at_once(Weed, "default", relations.catalogue())}
+        asked = {*protection_checked(Weed, "default", relations.catalogue())}
         assert {each.column for each in asked if each.table == "django_content_type"} == {
             "id", "app_label", "model"
         }  # fmt: skip

@@ -1,8 +1,8 @@
-"""Rights for Django's Collector: what it does in one database when rows of a model go.
+"""The privileges that Django's Collector needs in one database to delete rows of a model.
 
-Note [Whole rows]: the Collector loads the rows that it deletes, unless nobody looks at them: no
-receiver, no further key, no GenericRelation. Where it loads them, Django selects all of their
-columns, so SELECT is on the table.
+Note [Whole rows]: the Collector loads the rows that it deletes, unless the model has no receiver,
+no key that refers to it and no GenericRelation. Django then selects all of their columns, so the
+role needs SELECT on the table.
 """
 
 from __future__ import annotations
@@ -29,27 +29,32 @@ if TYPE_CHECKING:
     from ...relations.relation import ForeignKey
 
 
-def collected(model: Model, database: str, found: Catalogue, seen: set[Model]) -> Iterator[Need]:
-    """What goes with rows of `model` on `database`, and what is recorded of it."""
+def collected(
+    model: Model, database: str, catalogue: Catalogue, seen: set[Model]
+) -> Iterator[Need]:
+    """Yield the needs for deleting rows of `model` in `database`, and for recording the deletion.
+
+    Models in `seen` are skipped; new ones are added to it.
+    """
     if model in seen:
         return
     seen.add(model)
     for table in (model, *model._meta.get_parent_list()):
         yield from on(database, table, SELECT, DELETE)
-        yield from captured(table, database, found)
-        yield from asked_at_once(table, database, found)
-    for key in _keys(model, found):
-        yield from _along(key, database, found, seen)
+        yield from captured(table, database, catalogue)
+        yield from protection_checked(table, database, catalogue)
+    for key in _keys(model, catalogue):
+        yield from _along(key, database, catalogue, seen)
     for field in model._meta.private_fields:
         if hasattr(field, "bulk_related_objects") and field.remote_field:
             content_type = field.remote_field.model._meta.get_field(field.content_type_field_name)
             yield from on(database, content_type.related_model, SELECT)
-            yield from collected(field.remote_field.model, database, found, seen)
+            yield from collected(field.remote_field.model, database, catalogue, seen)
 
 
-def captured(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
-    """What the process itself records of a delete: nothing where a trigger does it alone."""
-    if model not in found.parents.values() or database not in homes.databases_for(model):
+def captured(model: Model, database: str, catalogue: Catalogue) -> Iterator[Need]:
+    """Yield the needs for recording a deletion; none if only a trigger records it."""
+    if model not in catalogue.parents.values() or database not in homes.databases_for(model):
         return
     capture = conf.current().capture_of(model._meta.label)
     if capture not in {"signal", "both"}:
@@ -57,45 +62,47 @@ def captured(model: Model, database: str, found: Catalogue) -> Iterator[Need]:
     yield from log.captured(database)
     read = {"key"}
     if capture == "both":
-        read |= {"parent", "source", "recorded_at"}  # what the trigger has recorded already
+        read |= {"parent", "source", "recorded_at"}  # to find what the trigger recorded
     for field in Deletion._meta.concrete_fields:
         if field.name in read:
             yield column(database, field, SELECT)
 
 
-def asked_at_once(parent: Model, home: str, found: Catalogue) -> Iterator[Need]:
-    """PROTECT and RESTRICT look before the delete, as far down as its cascades lead."""
-    for edge, table, database in tables_of(graph_of(found), relation.concrete(parent), home):
+def protection_checked(parent: Model, home: str, catalogue: Catalogue) -> Iterator[Need]:
+    """Yield the needs for checking PROTECT and RESTRICT before the delete, along its cascades."""
+    for edge, table, database in tables_of(graph_of(catalogue), relation.concrete(parent), home):
         if edge.relation is not None and (generic := generic_of(edge.relation.field)):
             for field in generic.column.remote_field.model._meta.concrete_fields:
                 yield column(generic.content_types, field, SELECT)
         yield from on(database, table, SELECT)
 
 
-def _keys(model: Model, found: Catalogue) -> list[ForeignKey]:
-    """The keys to a model that stay in one database."""
-    crossing = {each.field for each in found.relations}
-    crossing |= {each.field for each in found.unknown_homes}
+def _keys(model: Model, catalogue: Catalogue) -> list[ForeignKey]:
+    """Return the keys that refer to the model within one database."""
+    crossing = {tracked.field for tracked in catalogue.relations}
+    crossing |= {key.field for key in catalogue.unknown_homes}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
-    return [each.field for each in referring if each.field not in crossing]
+    return [reverse.field for reverse in referring if reverse.field not in crossing]
 
 
-def _along(key: ForeignKey, database: str, found: Catalogue, seen: set[Model]) -> Iterator[Need]:
+def _along(
+    key: ForeignKey, database: str, catalogue: Catalogue, seen: set[Model]
+) -> Iterator[Need]:
     policy = policy_of(key)
-    if policy is Policy.CASCADE and key.model not in seen and _goes_unloaded(key, database):
+    if policy is Policy.CASCADE and key.model not in seen and _is_fast_deleted(key, database):
         yield from on(database, key.model, DELETE)
         yield column(database, key, SELECT)
     elif policy is Policy.CASCADE:
-        yield from collected(key.model, database, found, seen)
+        yield from collected(key.model, database, catalogue, seen)
     elif policy.protects:
         yield from on(database, key.model, SELECT)
     elif policy is not Policy.DO_NOTHING:
         yield from on(database, key.model, SELECT)
-        for each in columns_of(key):
-            yield column(database, each, UPDATE)
+        for field in columns_of(key):
+            yield column(database, field, UPDATE)
 
 
-def _goes_unloaded(key: ForeignKey, database: str) -> bool:
-    """Whether Django deletes the rows by their key alone. See Note [Whole rows]."""
+def _is_fast_deleted(key: ForeignKey, database: str) -> bool:
+    """Return whether Django deletes the rows without loading them. See Note [Whole rows]."""
     rows: QuerySet[Any] = QuerySet(model=key.model, using=database)
     return Collector(using=database).can_fast_delete(rows, from_field=key)

@@ -1,10 +1,10 @@
-"""Rights on the tables of this app: for workers, for the pages, for whoever records deletions.
+"""The privileges on this app's tables: for workers, the dashboard, and processes that delete.
 
-Note [Server's clock]: a column that is not granted takes its default. So `Audit.at` is the
-server's time, whatever a process would like it to be.
+Note [Server's clock]: a column without INSERT takes its default. So `Audit.at` is the server's
+time, and no process can set it.
 
-Note [What remains]: who moves the log's states on can end a deletion that is not done, and who
-purges can delete it. No privilege of PostgreSQL tells a right move from a wrong one.
+Note [What remains]: a role that may change the log's states can end a deletion that is not done,
+and a role that purges can delete it. No privilege of PostgreSQL can prevent that.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from ...relations import Field, Model
 
-#: What a row is about: nobody changes it, so that nobody re-aims a deletion.
+#: Columns that no role may update, so that none can point a deletion at another parent.
 FIXED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"parent", "key", "targets", "source", "relation"}),
     Cascade: frozenset({"deletion", "database", "recorded_at"}),
     Scan: frozenset({"relation", "database"}),
 }
 
-#: The columns of an INSERT that names them; the others of these tables take their defaults.
-#: Everywhere else Django names all of them.
+#: The columns of INSERT statements that name only some; the others take their defaults. For all
+#: other tables Django names every column.
 CAPTURED = frozenset({"parent", "key", "targets", "source", "state"})
 INSERTED: dict[Model, frozenset[str]] = {
     Deletion: CAPTURED | {"relation", "fence"},
@@ -36,8 +36,8 @@ INSERTED: dict[Model, frozenset[str]] = {
     Audit: frozenset({"actor", "verb", "target", "reason"}),
 }
 
-#: What the worker does with each table. It adds to the audit and may not remove from it: nobody
-#: removes traces of his own. The owner does that (control/retention.py).
+#: What the worker does with each table. It adds to the audit but does not delete from it, and so
+#: cannot hide its own actions. The owner of the table deletes old rows (control/retention.py).
 WORKER: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE, DELETE),
@@ -48,7 +48,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
 }
-#: What the pages show, and what their buttons do: pause, resume, retry, acknowledge, scan, repair.
+#: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, UPDATE),
     Cascade: (SELECT, UPDATE),
@@ -59,7 +59,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
     Alarm: (SELECT,),
     Audit: (SELECT, INSERT),
 }
-#: The columns that buttons change, where they are fewer than a worker's.
+#: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"state", "reason", "recorded_at", "ended_at", "fence"}),
     Cascade: frozenset({"state", "attempts", "due_at", "claim", "reason", "acknowledged_at"}),
@@ -67,23 +67,23 @@ PRESSED: dict[Model, frozenset[str]] = {
 
 
 def of_worker(using: str) -> Iterator[Need]:
-    """What workers do with the tables of this app that are in a database."""
+    """Yield the needs of workers on the tables of this app in that database."""
     yield from _of(WORKER, using, {})
 
 
 def of_pages(using: str) -> Iterator[Need]:
-    """What the dashboard, `healthz`, `metrics` and their buttons do with them."""
+    """Yield the needs of the dashboard, `healthz` and `metrics` on these tables."""
     yield from _of(PAGES, using, PRESSED)
 
 
 def captured(using: str) -> Iterator[Need]:
-    """What records a deletion: one INSERT. The key is an identity column, without a sequence."""
+    """Yield the needs for recording a deletion: one INSERT, no sequence (the id is an identity)."""
     for field in _fields(Deletion, CAPTURED):
         yield column(using, field, INSERT)
 
 
 def suspected(using: str) -> Iterator[Need]:
-    """What enters what a scan has found."""
+    """Yield the needs for entering suspects, as a scan does."""
     for field in _fields(Deletion, INSERTED[Deletion]):
         yield column(using, field, INSERT)
 
@@ -116,5 +116,5 @@ def _on(
 
 
 def _fields(model: Model, names: frozenset[str] | None) -> list[Field]:
-    """Those fields; all of them for None."""
-    return [f for f in model._meta.concrete_fields if names is None or f.name in names]
+    """Return the fields with those names; all fields for None."""
+    return [field for field in model._meta.concrete_fields if names is None or field.name in names]

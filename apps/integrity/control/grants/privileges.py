@@ -1,7 +1,4 @@
-"""The vocabulary of rights: a privilege on a table or a column, and the GRANT that gives it.
-
-Takes needs; gives SQL for PostgreSQL. Asks no database.
-"""
+"""Privileges on tables and columns, and the GRANT statements for PostgreSQL. No queries."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Privilege(enum.StrEnum):
-    """What may be granted here. TRUNCATE, REFERENCES and TRIGGER never are."""
+    """The privileges that are granted; never TRUNCATE, REFERENCES or TRIGGER."""
 
     SELECT = "SELECT"
     INSERT = "INSERT"
@@ -31,22 +28,22 @@ class Privilege(enum.StrEnum):
 
 SELECT, INSERT, UPDATE, DELETE = Privilege
 
-#: Names that are no role of their own to PostgreSQL, even quoted, or that somebody takes for
-#: everybody or for himself.
+#: Names that PostgreSQL does not treat as a role, even if quoted, or that readers take for all
+#: roles or for their own.
 NO_ROLES = frozenset(
     {"public", "none", "all", "user", "current_user", "session_user", "current_role", "system_user"}
 )
-#: How the names of PostgreSQL's own roles begin: whoever is a member would get the privileges.
+#: The prefix of PostgreSQL's own roles: all of their members would get the privileges.
 RESERVED = "pg_"
-#: PostgreSQL cuts longer names, and would grant to another role.
+#: PostgreSQL truncates longer names, and would grant to another role.
 ROLE_BYTES = 63
-#: Where a row is. It takes no value of a row, and the statements pick rows by it.
+#: The physical place of a row, by which the statements select rows. It tells none of its values.
 CTID = "ctid"
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One privilege on a table in one database; on one of its columns, where named."""
+    """A privilege on a table in one database, or on one `column` of it."""
 
     database: str
     table: str
@@ -55,7 +52,7 @@ class Need:
 
 
 def require_role(role: str) -> None:
-    """Raise `InvalidRole` for what is no role of its own, or another one than it seems."""
+    """Raise `InvalidRole` if the name is not that of one ordinary role."""
     if not role.strip():
         raise InvalidRole(role, "a role has a name")
     if role.strip().strip('"').casefold() in NO_ROLES:
@@ -71,25 +68,25 @@ def require_role(role: str) -> None:
 
 
 def quoted(role: str) -> str:
-    """Return the role's name as SQL. Not by `quote_name`, which lets a quoted name pass."""
+    """Return the role's name as SQL. `quote_name` does not quote a quoted name again."""
     return '"{}"'.format(role.replace('"', '""'))
 
 
 def on(database: str, model: Model, *privileges: Privilege) -> Iterator[Need]:
-    """Those privileges on the whole table of a model."""
+    """Yield the needs for those privileges on the whole table of a model."""
     for privilege in privileges:
         yield Need(database, model._meta.db_table, privilege)
 
 
 def column(database: str, field: Field, privilege: Privilege) -> Need:
-    """That privilege on the field's column."""
+    """Return the need for that privilege on the field's column."""
     return Need(database, field.model._meta.db_table, privilege, str(field.column))
 
 
 def statements(role: str, needs: Iterable[Need], using: str) -> Iterator[str]:
-    """The GRANTs of one database, a line for each table, and for each schema that is named."""
+    """Yield the GRANT statements of one database: one for each named schema and for each table."""
     wanted, quote = set(needs), connections[using].ops.quote_name
-    tables = sorted({each.table for each in wanted})
+    tables = sorted({need.table for need in wanted})
     for schema in sorted({schema for table in tables if (schema := _schema_of(quote(table)))}):
         yield f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)};"
     for table in tables:
@@ -97,17 +94,20 @@ def statements(role: str, needs: Iterable[Need], using: str) -> Iterator[str]:
 
 
 def _schema_of(table: str) -> str:
-    """The schema of a name as SQL, as in `"crm"."contact"`; or "". It is quoted, too."""
+    """Return the quoted schema of a quoted name such as `"crm"."contact"`; "" if it has none."""
     parts = re.findall(r'"(?:[^"]|"")*"', table)
     return parts[0] if len(parts) > 1 else ""
 
 
 def _privileges(needs: Iterable[Need], table: str, using: str) -> str:
-    """As in `SELECT, DELETE, UPDATE ("id")`; a column is left out where the table is granted."""
+    """Return the privileges, such as `SELECT, DELETE, UPDATE ("id")`.
+
+    A privilege on the table replaces the same privilege on its columns.
+    """
     words, quote = [], connections[using].ops.quote_name
     for privilege in Privilege:
         columns = {
-            each.column for each in needs if (each.table, each.privilege) == (table, privilege)
+            need.column for need in needs if (need.table, need.privilege) == (table, privilege)
         }
         if "" in columns:
             words.append(str(privilege))

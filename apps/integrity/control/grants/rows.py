@@ -1,10 +1,10 @@
-"""Rights on the project's own rows: to compare keys, to count, to delete, to change one key.
+"""The privileges on the project's own tables: to compare keys, count, delete, and update one key.
 
-Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`, `FOR KEY SHARE`) only where it
-may update some column of them; DELETE does not suffice. Where rows are locked to be deleted, that
-is a generated column if the model has one, which nobody can set. Else it is the primary key:
-changing that is refused where rows of the same database refer to it, and leaves every other
-column out of reach.
+Note [Row locks]: PostgreSQL lets a role lock rows (`FOR UPDATE`, `FOR KEY SHARE`) only if it may
+update at least one of their columns; DELETE does not suffice. To lock rows that it deletes, the
+role gets UPDATE on a generated column, which cannot be set. If the model has none, it gets UPDATE
+on the primary key: the role cannot change any other column, and PostgreSQL refuses to change a key
+to which rows of the same database refer.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 def scanned(relation: Relation) -> Iterator[Need]:
-    """Keys of children and parents are compared, and no more of the parents is ever seen."""
+    """Yield the needs for comparing the keys of children and parents. No other column is read."""
     for home in relation.parent_databases:
         yield column(home, primary_key(relation.parent), SELECT)
         yield column(home, relation.target, SELECT)
     for database in relation.child_databases:
-        for each in columns_of(relation.field):
-            yield column(database, each, SELECT)
+        for field in columns_of(relation.field):
+            yield column(database, field, SELECT)
     yield from content_types(relation)
     if relation.policy.cascades:
         yield from log.suspected(relation.parent_databases[0])
 
 
 def counted(relation: Relation) -> Iterator[Need]:
-    """What a preview joins to count the rows that a deletion reaches."""
+    """Yield the needs for counting the rows that a deletion reaches, for a preview."""
     if not relation.policy.cascades:
         return
     for database in relation.child_databases:
@@ -49,26 +49,26 @@ def counted(relation: Relation) -> Iterator[Need]:
 
 
 def content_types(relation: Relation) -> Iterator[Need]:
-    """What tells which rows of a generic relation are of its parent."""
+    """Yield the needs for reading the content type of a generic relation."""
     if generic := generic_of(relation.field):
         for field in generic.column.remote_field.model._meta.concrete_fields:
             yield column(generic.content_types, field, SELECT)
 
 
-def cascaded(plan: Plan, database: str, found: Catalogue) -> Iterator[Need]:
-    """What carries a plan out in a child database."""
+def cascaded(plan: Plan, database: str, catalogue: Catalogue) -> Iterator[Need]:
+    """Yield the needs for carrying out a plan in a child database."""
     if plan.strategy is Strategy.COLLECTOR:
         model = plan.root.field.model
         yield from _seen(plan.root.field, database)
         yield lock(model, database)
-        yield from collected(model, database, found, set())
+        yield from collected(model, database, catalogue, set())
     else:
         yield from _set_based(plan.root, database)
 
 
 def lock(model: Model, database: str) -> Need:
-    """The one column whose UPDATE lets rows be locked. See Note [Row locks]."""
-    generated = (f for f in model._meta.local_concrete_fields if _is_computed(f))
+    """Return the need that allows locking rows. See Note [Row locks]."""
+    generated = (field for field in model._meta.local_concrete_fields if _is_computed(field))
     return column(database, next(generated, pk_fields(model)[0]), UPDATE)
 
 
@@ -80,8 +80,8 @@ def _set_based(node: Node, database: str) -> Iterator[Need]:
     model = node.field.model
     yield from _seen(node.field, database)
     if node.update:
-        for each in columns_of(node.field):
-            yield column(database, each, UPDATE)
+        for field in columns_of(node.field):
+            yield column(database, field, UPDATE)
         return
     yield from on(database, model, DELETE)
     yield lock(model, database)
@@ -90,7 +90,7 @@ def _set_based(node: Node, database: str) -> Iterator[Need]:
 
 
 def _seen(key: ForeignKey, database: str) -> Iterator[Need]:
-    """Where a row is, which row, and to whom it refers. Nothing else of it is read."""
+    """Yield the needs for reading the place, the primary key and the reference of a row."""
     yield Need(database, key.model._meta.db_table, SELECT, CTID)
-    for each in (*pk_fields(key.model), *columns_of(key)):
-        yield column(database, each, SELECT)
+    for field in (*pk_fields(key.model), *columns_of(key)):
+        yield column(database, field, SELECT)
