@@ -89,17 +89,18 @@ def blockers_of(
     unknown: Mapping[str, set[int]],
     along: Iterable[Relation],
 ) -> tuple[Blocker, ...]:
-    """Return what holds a cascade `along` the relations of its claim. Pure.
+    """Return what blocks a cascade `along` the relations of its claim. Pure.
 
-    `left` are the cascades that have rows along each relation, `unknown` those of which the log
-    does not say which rows those are. Such a value blocks it only when all
-    else is gone, so that an operator who gives it up leaves no rows along other relations.
+    `left` holds, per relation, the cascades that still have rows; `unknown` those whose value the
+    log does not have. An unknown value blocks a cascade only when all other rows are gone. So an
+    operator who closes it leaves no rows along other relations.
     """
-    found = [each for label, each in blockers.items() if cascade in left[label]]
+    known = [blocker for label, blocker in blockers.items() if cascade in left[label]]
     waiting = {label for label, cascades in left.items() if cascade in cascades} - blockers.keys()
     if waiting - {label for label, cascades in unknown.items() if cascade in cascades}:
-        return tuple(found)
-    return (*found, *(unknown_value(each) for each in along if cascade in unknown[each.label]))
+        return tuple(known)
+    lacking = [relation for relation in along if cascade in unknown[relation.label]]
+    return (*known, *map(unknown_value, lacking))
 
 
 class Fate(enum.Enum):
@@ -128,8 +129,8 @@ FATES = {
 
 def fate(blockers: Collection[Blocker]) -> Fate:
     """Return what becomes of a cascade that those blockers keep from being finished. Pure."""
-    found = {Fate.BISECT if each.bisect else FATES[each.trouble] for each in blockers}
-    return max(found, key=lambda each: each.value)
+    fates = {Fate.BISECT if blocker.bisect else FATES[blocker.trouble] for blocker in blockers}
+    return max(fates, key=lambda candidate: candidate.value)
 
 
 def were_locked(claim: Claim) -> bool:
@@ -137,19 +138,19 @@ def were_locked(claim: Claim) -> bool:
 
     They are not waited for again: a lock of an hour would hold up all that is claimed with them.
     """
-    return any(LOCKED in each.failing.values() for each in claim.cascades)
+    return any(LOCKED in cascade.failing.values() for cascade in claim.cascades)
 
 
 def reason_of(blockers: Collection[Blocker]) -> str:
     """Return why a cascade is stuck, in a line that names the relations. Pure."""
-    labels: dict[str, list[str]] = {}
-    for each in blockers:
-        labels.setdefault(each.reason, []).append(each.relation)
-    return "; ".join(_named(found, reason) for reason, found in labels.items())
+    by_reason: dict[str, list[str]] = {}
+    for blocker in blockers:
+        by_reason.setdefault(blocker.reason, []).append(blocker.relation)
+    return "; ".join(_named(labels, reason) for reason, labels in by_reason.items())
 
 
 def _named(labels: Sequence[str], reason: str) -> str:
-    if any(each in reason for each in labels):  # which "" always is
+    if any(label in reason for label in labels):  # which "" always is
         return reason
     more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
     return f"{', '.join(labels[:LABELS])}{more}: {reason}"

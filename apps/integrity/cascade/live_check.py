@@ -151,11 +151,11 @@ class LiveClaim:
         """
         target = relation.target
         if target == self.pk:
-            return {each.id for each in self.claim.cascades if each.key is None}
-        return {each.id for each in self.claim.cascades if target.name not in each.targets}
+            return {cascade.id for cascade in self.claim.cascades if cascade.key is None}
+        return {cascade.id for cascade in self.claim.cascades if target.name not in cascade.targets}
 
     def _gone(self, relation: Relation, *, fresh: bool) -> dict[int, Any]:
-        """Return cascade → key, as `gone_keys`, but for each of a key's deletions."""
+        """Return cascade → key, for every deletion of a key. See `gone_keys`."""
         target = relation.target
         if fresh or target not in self._taken:
             self._taken[target] = self._living(relation, target)
@@ -193,8 +193,8 @@ class LiveClaim:
         values = self._values.get(target)
         if values is None:
             texts = {
-                each.id: each.key if target == self.pk else each.targets.get(target.name)
-                for each in self.claim.cascades
+                cascade.id: cascade.key if target == self.pk else cascade.targets.get(target.name)
+                for cascade in self.claim.cascades
             }
             values = self._values[target] = {
                 owner: parse_key(target, text) for owner, text in texts.items() if text is not None

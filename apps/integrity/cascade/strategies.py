@@ -43,7 +43,7 @@ GUESSED_ROOTS = 200
 
 def rows_per_root(node: Node, changed: Mapping[str, int]) -> float:
     """Return the rows that go with one root, by what the steps before have changed. Pure."""
-    below = sum(changed.get(each.label, 0) for each in node.all) - changed.get(node.label, 0)
+    below = sum(changed.get(sub.label, 0) for sub in node.all) - changed.get(node.label, 0)
     roots = changed.get(node.label, 0) + GUESSED_ROOTS
     return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
 
@@ -104,7 +104,7 @@ def _collector(
         backend.restore_row_security(using=using)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
-            with_keys(pk, [root for root, each in roots.items() if each == key])
+            with_keys(pk, [root for root, root_key in roots.items() if root_key == key])
         )
         collector = Collector(using=using, origin=rows)
         collector.collect(rows)

@@ -78,7 +78,7 @@ class TimeSlice:
         self.claim, self.until, self.rows = claim, until, Counter(rows)
         self.batch_sizes = batch_sizes
         self.database = claim.database
-        self.removed = {each.id: Counter(each.rows) for each in claim.cascades}
+        self.removed = {cascade.id: Counter(cascade.rows) for cascade in claim.cascades}
         self.interrupts, self.skip_locked = interrupts, skip_locked
         self.blockers: dict[str, Blocker] = {}
         self.roots_most: dict[str, int] = {}
@@ -95,13 +95,13 @@ class TimeSlice:
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
-        todo = [(each, plan_for(each)) for each in self.live.relations]
+        todo = [(relation, plan_for(relation)) for relation in self.live.relations]
         before = -1
         while todo and self.changed > before and not self.late:
             before = self.changed
-            todo = [each for each in todo if self.late or not self._exhaust(*each)]
+            todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
         self.live.forget_living_parents()
-        left = {each.label: self._left_along(each) for each in self.live.relations}
+        left = {relation.label: self._left_along(relation) for relation in self.live.relations}
         for relation in self.live.relations if not self.late else ():
             if left[relation.label] and relation.label not in self.blockers:
                 self._explain(relation, left[relation.label])
@@ -220,7 +220,7 @@ class TimeSlice:
         return Allowance(
             rows=batch_size.rows,
             statement=batch_size.rows if most == 0 else batch_size.ceiling,
-            each=rows_per_root(plan.root, self.rows) if plan.root.below else 1.0,
+            per_root=rows_per_root(plan.root, self.rows) if plan.root.below else 1.0,
             roots_most=most,
         )
 
@@ -260,18 +260,18 @@ class TimeSlice:
 
     def _settle(self, left: Mapping[str, set[int]]) -> dict[int, tuple[Blocker, ...]]:
         """Finish what has no rows left, put back what only needs more time; return the rest."""
-        claim = self.claim
-        unknown = {each.label: self.live.unknown_along(each) for each in self.live.relations}
+        live = self.live
+        unknown = {relation.label: live.unknown_along(relation) for relation in live.relations}
         unfinished = set[int]().union(*left.values(), *unknown.values())
-        complete = {pk: self.removed[pk] for pk in self.live.cascades if pk not in unfinished}
+        complete = {pk: self.removed[pk] for pk in live.cascades if pk not in unfinished}
         self._finish(complete)
         failpoints.hit(Failpoint.FINISHED)
         stuck = dict[int, tuple[Blocker, ...]]()
         for pk in unfinished:
-            if found := blockers_of(pk, self.blockers, left, unknown, self.live.relations):
-                stuck[pk] = found
+            if blockers := blockers_of(pk, self.blockers, left, unknown, live.relations):
+                stuck[pk] = blockers
         again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
-        outcomes.release(claim, again, reason="")
+        outcomes.release(self.claim, again, reason="")
         return stuck
 
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:

@@ -49,20 +49,20 @@ class TooManyLeaves(Exception):
 class Allowance:
     """What one step may change.
 
-    `rows` is what it should change in all, roots and what hangs on them; `each` the rows that go
-    with one root, itself included, as far as known. No statement changes more than `statement`
-    rows. `roots_most` is less where a step had begun with too many, and 0 where one root alone has
-    too many leaves: they go first, in parts.
+    `rows` is what it should change in all: roots and what refers to them. `per_root` is the rows
+    that go with one root, itself included, as far as known. No statement changes more than
+    `statement` rows. `roots_most` is lower after a step began with too many roots. It is 0 where
+    one root alone has too many leaves: these go first, in several transactions.
     """
 
     rows: int
     statement: int
-    each: float = 0.0
+    per_root: float = 0.0
     roots_most: int | None = None
 
     def roots(self, node: Node) -> int:
         """Return how many roots a step begins with, so that it gets done with them."""
-        most = max(1, int(self.rows / (self.each or 1 + len(node.below))))
+        most = max(1, int(self.rows / (self.per_root or 1 + len(node.below))))
         return most if self.roots_most is None else min(most, max(1, self.roots_most))
 
     @property

@@ -1,7 +1,8 @@
 """Done cascades → probed once more → verified, kept, or back to work.
 
-Takes cascades whose grace period is over; gives `verified` rows, the proof in the receipt. A value
-that belongs to a living row by now ends as kept: Note [Keys that come back] in live_check.py.
+Takes cascades whose grace period is over; marks them `verified`, with the proof in the receipt. A
+cascade whose value belongs to a living row by now ends as kept: see Note [Keys that come back] in
+live_check.py.
 
 Note [The barrier]: a child row may be inserted by a transaction that began before the parent's
 delete and commits after the cascade. The cascade noted the child database's next transaction after
@@ -99,7 +100,13 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             return
         try:
             with watched(done.database):
-                _probe(claim, done, interrupts)
+                left, kept = _probe(claim, interrupts)
+                failpoints.hit(Failpoint.PROBED)
+                done.reopened += outcomes.reopen(claim, sorted(left), "rows came after the cascade")
+                done.kept += len(keep(claim, kept))
+                remaining = left | kept.keys()
+                clean = [cascade.id for cascade in claim.cascades if cascade.id not in remaining]
+                done.verified += outcomes.verify(claim, clean)
         except interrupts as raised:
             slow = not isinstance(raised, DatabaseHindered)
             if slow and database_of(raised) != claim.using:
@@ -107,7 +114,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             with isolated(f"noting a failure in {done.database}", passing=interrupts):
-                _failed(error, claim, done)
+                done.reopened += _failed(error, claim)
         done.more = time.monotonic() >= deadline
 
 
@@ -118,16 +125,18 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
     """
     due = _due_barriers(database, now, using)
     while foreign := [
-        pk for pk, each in due.items() if state_of(each, now) is BarrierState.FOREIGN
+        pk for pk, barrier in due.items() if state_of(barrier, now) is BarrierState.FOREIGN
     ]:
         with watched(database):
-            barrier = backends.barrier_backend(database).new_barrier(using=database)
-        if barrier is None or not proofs.renew_barriers(database, foreign, barrier, using=using):
+            renewed = backends.barrier_backend(database).new_barrier(using=database)
+        if renewed is None or not proofs.renew_barriers(database, foreign, renewed, using=using):
             break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
         due = _due_barriers(database, now, using)
     held = [
-        each.number for each in due.values() if each and state_of(each, now) is BarrierState.HELD
+        barrier.number
+        for barrier in due.values()
+        if barrier and state_of(barrier, now) is BarrierState.HELD
     ]
     reason = _what_holds(database, max(held)) if held else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
@@ -151,31 +160,26 @@ def _what_holds(database: str, number: int) -> str:
     return describe_blocker(blocker) if blocker and blocker.number < number else ""
 
 
-def _failed(error: Exception, claim: Claim, done: Verified) -> None:
-    """Probe again what only met a lock or was too much at once; send the rest back to work."""
+def _failed(error: Exception, claim: Claim) -> int:
+    """Delay a probe that met a lock or was too large; reopen others. Return the number reopened."""
     vendor = connections[database_of(error) or claim.database].vendor
     trouble = trouble_of(error, vendor)
     halved = trouble is Trouble.TOO_LARGE and len(claim.cascades) > 1
     if halved or trouble is Trouble.CONTENTION:
         logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
         outcomes.delay(claim, halved=halved)
-        return
+        return 0
     why, code = missing_tables.describe(error, live_check.relations_of(claim), claim.database)
     reason = f"verification failed: {why}"
     logger.error("%s in %s%s", reason, claim.database, code)
-    done.reopened += outcomes.reopen(claim, [each.id for each in claim.cascades], reason)
+    return outcomes.reopen(claim, [cascade.id for cascade in claim.cascades], reason)
 
 
-def _probe(claim: Claim, done: Verified, interrupts: Interrupts) -> None:
+def _probe(claim: Claim, interrupts: Interrupts) -> tuple[set[int], dict[int, dict[str, int]]]:
+    """Return the cascades with rows left, and those of the others that keep rows, with the rows."""
     live = live_check.LiveClaim(claim)
-    leftover = _left(live, interrupts)
-    kept = {pk: each for pk, each in _kept(live).items() if pk not in leftover}
-    failpoints.hit(Failpoint.PROBED)
-    done.reopened += outcomes.reopen(claim, sorted(leftover), "rows came after the cascade")
-    done.kept += len(keep(claim, kept))
-    done.verified += outcomes.verify(
-        claim, [pk for pk in live.cascades if pk not in leftover and pk not in kept]
-    )
+    left = _left(live, interrupts)
+    return left, {pk: rows for pk, rows in _kept(live).items() if pk not in left}
 
 
 def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:

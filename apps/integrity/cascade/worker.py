@@ -165,7 +165,7 @@ class _Run:
             self._interrupted(claim, interruption)
             raise interruption
         if stuck:
-            held = tuple(each for each in claim.cascades if each.id in stuck)
+            held = tuple(cascade for cascade in claim.cascades if cascade.id in stuck)
             self._put_back(dataclasses.replace(claim, cascades=held), stuck)
 
     def _stuck(self, time_slice: TimeSlice) -> Mapping[int, tuple[Blocker, ...]]:
@@ -177,8 +177,8 @@ class _Run:
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             connections.require_working(claim.database, error)
-            found = blocker_of(error, live_check.relations_of(claim), claim.database)
-            return dict.fromkeys((each.id for each in claim.cascades), (found,))
+            blocker = blocker_of(error, live_check.relations_of(claim), claim.database)
+            return dict.fromkeys((cascade.id for cascade in claim.cascades), (blocker,))
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:
         """Let a claim wait where only a database of its parents is hindered: others may not."""
@@ -186,7 +186,7 @@ class _Run:
         if not isinstance(raised, DatabaseHindered) or raised.database in here:
             return False
         self.done.unreachable = reason = circuit_breaker.log_wait(claim.database, raised)
-        rows = {each.id: each.rows for each in claim.cascades}
+        rows = {cascade.id: cascade.rows for cascade in claim.cascades}
         outcomes.release(claim, rows, reason=reason, waits=True)
         return True
 
@@ -201,13 +201,13 @@ class _Run:
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Blocker, ...]]) -> None:
         """Put each cascade back by its fate; bisect where several fail."""
-        fates = {each.id: fate(stuck[each.id]) for each in claim.cascades}
-        parts = [each for each in claim.cascades if fates[each.id] in {Fate.BISECT, Fate.COUNT}]
+        fates = {cascade.id: fate(stuck[cascade.id]) for cascade in claim.cascades}
+        parts = [part for part in claim.cascades if fates[part.id] in {Fate.BISECT, Fate.COUNT}]
         if len(parts) > 1 and time.monotonic() >= self.until + BISECT_SECONDS:
-            fates |= dict.fromkeys((each.id for each in parts), Fate.SOON)
+            fates |= dict.fromkeys((part.id for part in parts), Fate.SOON)
             parts = []
         for wanted in (Fate.SOON, Fate.WAIT):
-            self._release(claim, [pk for pk, found in fates.items() if found is wanted], stuck)
+            self._release(claim, [pk for pk in fates if fates[pk] is wanted], stuck)
         if len(parts) == 1:
             self._postpone(claim, parts[0], stuck[parts[0].id])
         elif parts:
@@ -218,13 +218,13 @@ class _Run:
         self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Blocker, ...]]
     ) -> None:
         """Put cascades back uncounted, those with the same blockers at once."""
-        rows = {each.id: each.rows for each in claim.cascades}
+        rows = {cascade.id: cascade.rows for cascade in claim.cascades}
         groups: dict[tuple[Blocker, ...], list[int]] = {}
         for pk in cascades:
             groups.setdefault(stuck[pk], []).append(pk)
         for blockers, group in groups.items():
             waits, reason = fate(blockers) is Fate.WAIT, reason_of(blockers)
-            failing = {each.relation: each.reason for each in blockers}
+            failing = {blocker.relation: blocker.reason for blocker in blockers}
             kept = {pk: rows[pk] for pk in group}
             if waits:
                 logger.error("cascades into %s wait: %s", claim.database, reason)
@@ -234,12 +234,13 @@ class _Run:
     def _postpone(self, claim: Claim, cascade: Claimed, blockers: tuple[Blocker, ...]) -> None:
         """Count a failed attempt."""
         alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(blockers)
+        failing = {blocker.relation: blocker.reason for blocker in blockers}
         # No traceback of the logger's: it ends with the error's text, which may quote rows.
-        code = Origin("".join(dict.fromkeys(each.code for each in blockers)))
+        code = Origin("".join(dict.fromkeys(blocker.code for blocker in blockers)))
         logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
         self.done.failed += 1
         with self._noting(claim):
-            outcomes.postpone(alone, reason, {each.relation: each.reason for each in blockers})
+            outcomes.postpone(alone, reason, failing)
 
     @contextlib.contextmanager
     def _noting(self, claim: Claim) -> Iterator[None]:
