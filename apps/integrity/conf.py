@@ -87,7 +87,7 @@ class Settings:
 
     grace_seconds: float = 60.0
     """The delay between the end of a cascade and its verification, and between the first time that
-    a scan misses a parent and its second look. Inserts that were still under way have committed by
+    a scan misses a parent and the recheck. Inserts that were still under way have committed by
     then."""
 
     unproven_seconds: float = 900.0

@@ -80,14 +80,14 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
 
 
 def brokered(**_: Any) -> list[checks.CheckMessage]:
-    """W011: wake-ups are published, but no broker is named."""
+    """W011: notifications are published, but no broker is named."""
     if not is_told() or not conf.current().wakeups:
         return []
     if getattr(settings, "BROKER_URL", None) or option("BROKER_URL") or option("BROKER_WRITE_URL"):
         return []
     return [
         checks.Warning(
-            "No setting CELERY_BROKER_URL: each delete tries to wake workers by way of"
+            "No setting CELERY_BROKER_URL: each delete tries to notify workers through"
             " amqp://localhost, Celery's default.",
             hint='CELERY_BROKER_URL = "redis://localhost:6379/0", or without a broker'
             ' INTEGRITY = {"wakeups": False} and `manage.py integrity drain --forever`.',
