@@ -265,12 +265,12 @@ def _expected(relation: Relation, before: dict[Row, Any], key: Any) -> dict[Row,
     return {row: value if held == key else held for row, held in before.items()}
 
 
-def _difference(wanted: dict[Row, Any], found: dict[Row, Any]) -> str:
+def _difference(wanted: dict[Row, Any], actual: dict[Row, Any]) -> str:
     """Return a line about the rows that are not as wanted; "" if there are none."""
     kinds = {
-        "still there": [row for row in found if row not in wanted],
-        "gone": [row for row in wanted if row not in found],
-        "with another key": [row for row in wanted if found.get(row, wanted[row]) != wanted[row]],
+        "still there": [row for row in actual if row not in wanted],
+        "gone": [row for row in wanted if row not in actual],
+        "with another key": [row for row in wanted if actual.get(row, wanted[row]) != wanted[row]],
     }
     return "; ".join(
         f"{len(rows):,} {kind} (" + ", ".join(f"{pk} in {db}" for db, pk in rows[:KEYS_SHOWN]) + ")"

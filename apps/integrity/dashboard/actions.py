@@ -145,18 +145,18 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
     if unreachable:
         messages.error(request, f"Database {database} {public(unreachable)}")
-    for each in seen:
-        level = messages.WARNING if each.reason or each.suspects else messages.SUCCESS
-        messages.add_message(request, level, _told(each))
+    for scanned in seen:
+        level = messages.WARNING if scanned.reason or scanned.suspects else messages.SUCCESS
+        messages.add_message(request, level, _sentence(scanned))
     return _to(site, "scans")
 
 
-def _told(seen: scan.Scanned) -> str:
-    rows = f"{seen.rows_scanned:,} rows, {seen.suspects:,} missing parents"
-    if seen.complete:
-        return f"Scan of {seen.relation} in {seen.database}: a pass is finished, {rows}."
-    why = public(seen.reason) or "beat goes on from here"
-    return f"Scan of {seen.relation} in {seen.database}: {rows}; not finished: {why}."
+def _sentence(scanned: scan.Scanned) -> str:
+    rows = f"{scanned.rows_scanned:,} rows, {scanned.suspects:,} missing parents"
+    if scanned.complete:
+        return f"Scan of {scanned.relation} in {scanned.database}: a pass is finished, {rows}."
+    why = public(scanned.reason) or "beat goes on from here"
+    return f"Scan of {scanned.relation} in {scanned.database}: {rows}; not finished: {why}."
 
 
 @require_POST
@@ -164,7 +164,7 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Look at suspects once more and confirm them; workers then remove their rows."""
     require(request, "repair")
     form = RepairForm(request.POST)
-    known = {each.label: each for each in relations.catalogue().relations}
+    known = {relation.label: relation for relation in relations.catalogue().relations}
     relation = known.get(request.POST.get("relation", ""))
     if relation is None or not relation.policy.cascades:
         raise Http404("no such relation, or none that is repaired")

@@ -78,8 +78,8 @@ def answered(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             sentence = _sentence(error)
         logger.warning("the dashboard cannot answer %s: %s", request.path, sentence)
         if request.method == "POST":
-            return _told(request, site, text.public(sentence))
-        return _said(request, site, text.public(sentence))
+            return _redirect_with_error(request, site, text.public(sentence))
+        return _unanswered(request, site, text.public(sentence))
 
     return answering
 
@@ -97,7 +97,7 @@ def why(error: Exception) -> str:
     return plain(error) if isinstance(error, CrossDatabaseError) else reason_of_error(error)
 
 
-def _told(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
+def _redirect_with_error(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
     """An act was not carried out, or not in all logs."""
     figures.forget()
     messages.error(request, sentence)
@@ -105,7 +105,7 @@ def _told(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
     return HttpResponseRedirect(address)
 
 
-def _said(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
+def _unanswered(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
     if request.path.endswith(".json"):
         return JsonResponse({"error": sentence}, status=UNAVAILABLE)
     verdict = text.Verdict(level="trouble", sentence=sentence)

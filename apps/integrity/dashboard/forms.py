@@ -16,7 +16,7 @@ def _child_databases() -> list[tuple[str, str]]:
 
 
 def _relations() -> list[tuple[str, str]]:
-    return [(each.label, each.label) for each in relations.catalogue().relations]
+    return [(relation.label, relation.label) for relation in relations.catalogue().relations]
 
 
 def _parents() -> list[tuple[str, str]]:

@@ -48,9 +48,9 @@ class Keys:
         """Its primary key, or the values that stand in place of it."""
         return self._key(row.parent, row.key, row.targets)
 
-    def suspect(self, parent: str, found: Suspect) -> str:
+    def suspect(self, parent: str, missing: Suspect) -> str:
         """The same of a missing parent."""
-        return self._key(parent, found.key, found.targets)
+        return self._key(parent, missing.key, missing.targets)
 
     def name(self, row: Deletion) -> str:
         """The parent and its key, as a title has it."""
@@ -65,7 +65,9 @@ class Keys:
         if not self.may_view(parent):
             deletion["targets"] = dict.fromkeys(deletion["targets"], HIDDEN)
         deletion["reason"] = text.public(deletion["reason"])
-        cascades = [{**each, "reason": text.public(each["reason"])} for each in given["cascades"]]
+        cascades = [
+            {**cascade, "reason": text.public(cascade["reason"])} for cascade in given["cascades"]
+        ]
         return {**given, "deletion": deletion, "cascades": cascades}
 
     def _key(self, parent: str, key: str | None, targets: Mapping[str, Any] | None) -> str:

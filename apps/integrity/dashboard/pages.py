@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from ..relations import Relation
     from ..report.lists import Page, Suspect, Suspects
 
-#: A preview looks at so many suspects of a relation; the others are of the same kind.
+#: The most suspects of a relation that a preview examines.
 PREVIEW_SUSPECTS = 1_000
-#: Processes that are listed; older signs of life are of processes that are long gone.
+#: The most processes listed. Older heartbeats are of processes that have ended.
 PROCESSES = 12
 SCHEMA_VERSION = 1
-#: While a page waits, one statement on a log may take so long.
+#: The longest that one statement of a page on a log may take.
 STATEMENT_SECONDS = 5.0
 
 
@@ -51,7 +51,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     except (DatabaseUnreachable, FiguresUnavailable) as error:
         verdict = text.Verdict(level="trouble", sentence=f"No deletion log can be reached: {error}")
         return _page(request, site, "overview", "Integrity", verdict=verdict)
-    workers = sorted(seen.workers, key=lambda each: each["seconds_ago"])
+    workers = sorted(seen.workers, key=lambda worker: worker["seconds_ago"])
     return _page(
         request,
         site,
@@ -112,7 +112,7 @@ def _older(request: HttpRequest, page: Page | None) -> str:
 
 @contextmanager
 def _log(using: str) -> Iterator[None]:
-    """Read one log: one that is away, or takes too long, holds no page up."""
+    """Read one log. An unreachable or slow log raises soon, so that no page waits for it."""
     connections.reach(using)
     with timed_read(using, STATEMENT_SECONDS):
         yield
@@ -122,34 +122,33 @@ def _deletion(using: str, pk: int) -> Deletion:
     if using not in relations.log_databases():
         raise Http404("no such log")
     with _log(using):
-        found = receipts.deletion(pk, using=using)
-    if found is None:
+        row = receipts.deletion(pk, using=using)
+    if row is None:
         raise Http404("no such deletion in the log")
-    return found
+    return row
 
 
 @require_safe
 def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
-    """One deletion: when, where, how many rows, and what hinders it."""
+    """One deletion: when, where, how many rows, and what blocks it."""
     require(request, "view")
-    found, name = _deletion(using, pk), Keys(request, site).name
-    steps = receipts.receipt_lines(found)
+    row, name = _deletion(using, pk), Keys(request, site).name
     return _page(
         request,
         site,
         "deletion",
-        f"Deletion of {name(found)}",
+        f"Deletion of {name(row)}",
         using=using,
-        deletion=found,
-        steps=steps,
-        blocked=any(each.state == each.State.BLOCKED for each in found.cascades.all()),
-        kept=any(each.kept_at and not each.acknowledged_at for each in found.cascades.all()),
-        left_alone=receipts.left_alone(receipts.receipt_of(found)),
+        deletion=row,
+        steps=receipts.receipt_lines(row),
+        blocked=any(cascade.state == cascade.State.BLOCKED for cascade in row.cascades.all()),
+        kept=any(cascade.kept_at and not cascade.acknowledged_at for cascade in row.cascades.all()),
+        left_alone=receipts.left_alone(receipts.receipt_of(row)),
         timeline=[
-            ("recorded", found.recorded_at),
-            ("dispatched", found.dispatched_at),
-            ("cascaded", found.cascaded_at),
-            ("verified", found.verified_at),
+            ("recorded", row.recorded_at),
+            ("dispatched", row.dispatched_at),
+            ("cascaded", row.cascaded_at),
+            ("verified", row.verified_at),
         ],
     )
 
@@ -158,31 +157,29 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
 def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """Proof for one deletion, to print."""
     require(request, "view")
-    found, keys = _deletion(using, pk), Keys(request, site)
+    row, keys = _deletion(using, pk), Keys(request, site)
     return _page(
         request,
         site,
         "receipt",
-        f"Receipt for {keys.name(found)}",
+        f"Receipt for {keys.name(row)}",
         using=using,
-        deletion=found,
+        deletion=row,
         keys=keys,
-        receipt=(proof := keys.receipt(receipts.receipt_of(found))),
+        receipt=(proof := keys.receipt(receipts.receipt_of(row))),
         left_alone=receipts.left_alone(proof),
-        proven=found.state == found.State.VERIFIED,
+        proven=row.state == row.State.VERIFIED,
     )
 
 
 @require_safe
 def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
-    """The same as a file, with the words of `integrity receipt --json`."""
+    """The same as a file, in the format of `integrity receipt --json`."""
     require(request, "view")
-    found = _deletion(using, pk)
-    shown = Keys(request, site).receipt(receipts.receipt_of(found))
-    document = {"schema_version": SCHEMA_VERSION, **shown}
+    proof = Keys(request, site).receipt(receipts.receipt_of(_deletion(using, pk)))
     name = f"receipt-{using}-{pk}.json"
     return JsonResponse(
-        document,
+        {"schema_version": SCHEMA_VERSION, **proof},
         json_dumps_params={"indent": 2},
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -193,7 +190,7 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Every foreign key between databases, and how well it is scanned."""
     require(request, "view")
     rows = report_catalogue.relation_rows()
-    done = {(each["relation"], each["database"]): each for each in figures.scans()}
+    done = {(scan["relation"], scan["database"]): scan for scan in figures.scans()}
     return _page(
         request,
         site,
@@ -206,10 +203,11 @@ def catalogue(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 
 def _silent(scanned: Iterable[str]) -> list[str]:
-    """The logs of which no relation is among those that were scanned: they did not answer."""
+    """Return the logs that did not answer: none of their relations is among those scanned."""
     seen = {*scanned}
     logs = {
-        each.parent_databases[0]: each.label in seen for each in relations.catalogue().relations
+        relation.parent_databases[0]: relation.label in seen
+        for relation in relations.catalogue().relations
     }
     return sorted(using for using, answers in logs.items() if not answers)
 
@@ -218,7 +216,7 @@ def _silent(scanned: Iterable[str]) -> list[str]:
 def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """How far the scans are, what they found, and what holds its repair."""
     require(request, "view")
-    rows = figures.scans()
+    rows, keys = figures.scans(), Keys(request, site)
     brakes = {row["relation"]: row["brake"] for row in rows if row["brake"]}
     return _page(
         request,
@@ -227,19 +225,19 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "Scans and suspects",
         rows=rows,
         silent=_silent(row["relation"] for row in rows),
-        found=[
-            (each, brakes.get(each.relation, ""), _shown(each, Keys(request, site)))
-            for each in figures.suspected()
+        suspected=[
+            (group, brakes.get(group.relation, ""), _shown(group, keys))
+            for group in figures.suspected()
         ],
         policy={
-            each.label: conf.current().scan_policy_of(each.label)
-            for each in relations.catalogue().relations
+            relation.label: conf.current().scan_policy_of(relation.label)
+            for relation in relations.catalogue().relations
         },
     )
 
 
-def _shown(found: Suspects, keys: Keys) -> list[tuple[Suspect, str]]:
-    return [(each, keys.suspect(found.parent, each)) for each in found.first]
+def _shown(group: Suspects, keys: Keys) -> list[tuple[Suspect, str]]:
+    return [(suspect, keys.suspect(group.parent, suspect)) for suspect in group.first]
 
 
 @require_safe
@@ -280,7 +278,7 @@ def repair_page(
 
 
 def _relation(label: str) -> Relation:
-    known = {each.label: each for each in relations.catalogue().relations}
+    known = {relation.label: relation for relation in relations.catalogue().relations}
     if label not in known or not known[label].policy.cascades:
         raise Http404("no such relation, or none that is repaired")
     return known[label]

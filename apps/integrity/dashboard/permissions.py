@@ -1,7 +1,7 @@
 """What an account may see and delete of rows in other databases, asked as Django asks in one.
 
-Takes a request and an admin site; gives the names of models that a delete lacks permission for, and
-whether a model's rows and a parent's keys may be shown.
+Takes a request and an admin site; returns the names of models that a delete lacks permission for,
+and whether a model's rows and a parent's keys may be shown.
 
 Note [As in one database]: `django.contrib.admin.utils.get_deleted_objects` asks each registered
 `ModelAdmin` for `has_delete_permission` of each row that a delete takes along by CASCADE. A model
@@ -13,6 +13,7 @@ where an answer may be no; where they cannot be looked for, the answer is no.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -67,7 +68,7 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
     """
     graph = delete_graph.graph_of(relations.catalogue())
     beyond = graph.beyond([relation.concrete(model)])
-    doubtful = {each for each in beyond if _may_refuse(each, request, site)}
+    doubtful = {child for child in beyond if _may_refuse(child, request, site)}
     if not doubtful:
         return Lacking(frozenset())
     # As `Model.delete()` asks: a router of several databases may go by the row.
@@ -79,12 +80,12 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
         return Lacking(frozenset())
     walk = Walk(_asking(graph, doubtful), Collected(collector), limit=ROWS)
     try:
-        found = walk.run(whole=True)
+        rows_by_edge = walk.run(whole=True)
     except ChildDatabaseUnavailable:
         return Lacking(frozenset(map(_name, doubtful)), unknown=True)
     refused = {
         edge.child
-        for edge, rows in found.items()
+        for edge, rows in rows_by_edge.items()
         if len(rows) >= ROWS or not _may_delete(rows, edge.child, request, site)
     }
     return Lacking(frozenset(map(_name, refused)))
@@ -110,7 +111,7 @@ def _asking(graph: Graph, doubtful: set[Model]) -> Graph:
     """The cascades of the graph, with a question beside each that leads to a doubtful model."""
 
     def edges() -> Iterator[Edge]:
-        for edge in (each for below in graph.below.values() for each in below):
+        for edge in itertools.chain.from_iterable(graph.below.values()):
             if not edge.may_refuse:
                 yield edge
                 if edge.child in doubtful:

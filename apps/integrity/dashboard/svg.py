@@ -128,7 +128,7 @@ def _boxes(column: dict[str, list[str]], left: float) -> SafeString:
         texts = format_html_join(
             "",
             '<text x="{}" y="{}">{}</text>',
-            [(left + 12, heights[database, each] + 4, each) for each in labels],
+            [(left + 12, heights[database, label] + 4, label) for label in labels],
         )
         boxes.append(
             (left, top, _BOX, _box_height(labels), left + 12, top + _LINE, database, texts)

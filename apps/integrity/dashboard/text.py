@@ -63,13 +63,13 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
     """What is wrong, the worst first."""
     for using in seen.unreachable_logs:
         yield "trouble", f"The deletion log in {using} cannot be reached."
-    for each in seen.unknown:
-        yield "trouble", f"{each['name']}: {each['reason']}."
+    for unknown in seen.unknown:
+        yield "trouble", f"{unknown['name']}: {unknown['reason']}."
     cards = sorted(seen.cards, key=lambda card: card.lag_seconds or 0, reverse=True)
     for level in ("trouble", "attention"):
-        yield from ((level, told) for card in cards for told in _stands_still(card, level))
+        yield from ((level, sentence) for card in cards for sentence in _stands_still(card, level))
         if level == "trouble":
-            yield from ((level, told) for told in _silences(seen))
+            yield from ((level, sentence) for sentence in _silences(seen))
     for card in cards:
         if card.kept:
             yield "attention", f"{count(card.kept)} kept in {card.database}: {KEPT}."

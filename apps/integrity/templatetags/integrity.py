@@ -49,9 +49,9 @@ def counted_all(number: int) -> str:
 
 
 @register.filter
-def looked_up(key: str, found: dict[str, str]) -> str:
-    """What is found under that key."""
-    return found.get(key, "")
+def looked_up(key: str, values: dict[str, str]) -> str:
+    """The value of that key, or ""."""
+    return values.get(key, "")
 
 
 @register.filter
@@ -83,9 +83,9 @@ def moment(value: dt.datetime | str | None) -> str | SafeString:
     """A point in time, to the second; a dash for none."""
     if not value:
         return DASH
-    found = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-    local = f"{timezone.localtime(found):%Y-%m-%d %H:%M:%S}"
-    return format_html('<time datetime="{}">{}</time>', found.isoformat(), local)
+    when = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S}"
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), local)
 
 
 @register.filter
