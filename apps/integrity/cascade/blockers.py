@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..log.values import Claim
     from ..relations import Relation
 
-#: A reason names so many relations.
+#: The most relations that a reason names.
 LABELS = 3
 #: Why cascades are put back where another transaction was in the way.
 LOCKED = "rows are locked by another transaction"
@@ -33,7 +33,7 @@ LOCKED = "rows are locked by another transaction"
 class Blocker:
     """Why a relation's rows are not removed.
 
-    `bisect` says that the blocked cascades are better tried fewer at once.
+    With `bisect`, the blocked cascades are tried again in smaller groups.
     """
 
     relation: str
@@ -44,16 +44,16 @@ class Blocker:
 
 
 def blocker_along(error: Exception, relation: Relation, database: str) -> Blocker:
-    """Return what `error`, met while working on one relation, means for it."""
+    """Return the blocker for a relation whose step raised `error`."""
     return blocker_of(error, [relation], database, relation=relation.label)
 
 
 def blocker_of(
     error: Exception, along: Collection[Relation], database: str, *, relation: str = ""
 ) -> Blocker:
-    """Return what `error` means for cascades along those relations.
+    """Return the blocker for cascades along those relations when work on them raised `error`.
 
-    It asks which tables are missing, where that may be the cause.
+    Looks up which tables are missing if that may be the cause.
     """
     try:
         reason, code = missing_tables.describe(error, along, database)
@@ -66,7 +66,7 @@ def blocker_of(
 
 
 def unknown_value(relation: Relation) -> Blocker:
-    """Return what it means that the log does not say which value the relation's rows hold."""
+    """Return the blocker for a relation if the log lacks the value that its rows hold."""
     target = f"{relation.parent._meta.label}.{relation.target.name}"
     rename = "manage.py integrity rename"
     return Blocker(
@@ -128,7 +128,7 @@ FATES = {
 
 
 def fate(blockers: Collection[Blocker]) -> Fate:
-    """Return what becomes of a cascade that those blockers keep from being finished. Pure."""
+    """Return what becomes of a cascade with those blockers. Pure."""
     fates = {Fate.BISECT if blocker.bisect else FATES[blocker.trouble] for blocker in blockers}
     return max(fates, key=lambda candidate: candidate.value)
 
@@ -136,7 +136,7 @@ def fate(blockers: Collection[Blocker]) -> Fate:
 def were_locked(claim: Claim) -> bool:
     """Return whether rows of the claim were locked when it was put back. Pure.
 
-    They are not waited for again: a lock of an hour would hold up all that is claimed with them.
+    The next attempt does not wait for them: a lock of an hour would hold up the whole claim.
     """
     return any(LOCKED in cascade.failing.values() for cascade in claim.cascades)
 

@@ -56,10 +56,10 @@ def relations_of(claim: Claim) -> tuple[Relation, ...]:
 
 
 class LiveClaim:
-    """A claim that is worked on, and which of its keys have no living parent now.
+    """A claim at work, and which of its keys have no living parent now.
 
-    Raises what `with_content_type` does: each new one asks for the content types of generic
-    relations.
+    Its creation looks up the content types of generic relations, and raises what
+    `with_content_type` does.
     """
 
     def __init__(self, claim: Claim) -> None:
@@ -165,11 +165,10 @@ class LiveClaim:
         return {owner: key for owner, key in keys.items() if owner not in taken}
 
     def _held(self, relation: Relation) -> dict[int, Any]:
-        """Return cascade → what rows that refer to the parent hold.
+        """Return cascade → the value that rows hold which refer to the parent.
 
-        See Note [Prepared once] in relations/stored.py.
-
-        A text that holds a key of another type is written anew; else rows hold what parents do.
+        A text field may hold keys of another type, and then they are converted. All other fields
+        hold the parent's value. See Note [Prepared once] in relations/stored.py.
         """
         values, field = self._values[relation.target], relation.field
         held: Iterable[Any] = values.values()

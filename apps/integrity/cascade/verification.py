@@ -68,9 +68,9 @@ def verify(
 ) -> Verified:
     """Probe the cascades into `database` that are due, from every log, until time is up.
 
-    Arguments as for `cascade.drain`. Cascades whose probe fails go back to work: there the same
-    probe fails visibly, one by one, and each waits or is blocked with the reason. A probe that met
-    a lock is made again soon, and one that took too long again for half as many.
+    Arguments as for `cascade.drain`. Cascades whose probe fails are reopened. The worker then meets
+    the same error for each of them, and lets it wait or blocks it with the reason. A probe that met
+    a lock is repeated soon. A probe that took too long is repeated for half as many cascades.
     """
     done = Verified(database=relations.catalogue().database(database))
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)

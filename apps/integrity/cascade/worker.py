@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.cascade")
 
-#: Bisecting a claim that fails goes on for so long after its time slice. What is left by then is
-#: tried again after others.
+#: A failing claim may be bisected for this long after its time slice. The rest is tried again after
+#: other claims.
 BISECT_SECONDS = 5.0
 
 
@@ -181,7 +181,7 @@ class _Run:
             return dict.fromkeys((cascade.id for cascade in claim.cascades), (blocker,))
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:
-        """Let a claim wait where only a database of its parents is hindered: others may not."""
+        """Release a claim if only a database of its parents is hindered; return if it did."""
         here = {claim.database, claim.using}
         if not isinstance(raised, DatabaseHindered) or raised.database in here:
             return False
@@ -191,7 +191,7 @@ class _Run:
         return True
 
     def _interrupted(self, claim: Claim, raised: Exception) -> None:
-        """Put the claim back; its log may be what is away, and then the lease ends by itself."""
+        """Put the claim back. If its log is unreachable, the lease expires instead."""
         too_large = not isinstance(raised, DatabaseHindered) and self.batch_sizes.exhausted
         with contextlib.suppress(Error, DatabaseHindered):
             if too_large:
@@ -244,7 +244,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _noting(self, claim: Claim) -> Iterator[None]:
-        """Around the note of what became of a claim: where it fails, the lease ends by itself."""
+        """Log an error of the block, which records a claim's outcome. Its lease then expires."""
         what = f"noting a failure in {claim.database}"
         with isolated(what, passing=self.interrupts), connections.watched(claim.using):
             yield
