@@ -1,1 +1,1 @@
-"""The pages inside the Django admin: figures of `report`, acts of the engine."""
+"""The pages inside the Django admin. `report` computes their figures; the engine does the work."""

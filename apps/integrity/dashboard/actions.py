@@ -1,4 +1,4 @@
-"""What operators do: POST, permitted, audited with their name; then back to a page that shows it.
+"""The operators' actions. Each is a POST that checks a permission, writes the audit and redirects.
 
 The engine does the work, the way the command `integrity` calls it.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
-#: How long a repair may work within a request; the rest waits for the next one, or for beat.
+#: The time limit of a repair within a request. The rest is left to the next request, or to beat.
 REPAIR_SECONDS = 10.0
 
 
@@ -76,7 +76,7 @@ def _steer(
 def _in_each_log(
     request: HttpRequest, database: str, act: Callable[[str], int]
 ) -> tuple[list[int], bool]:
-    """What the act changed in each log that answers, and whether all do; the others are named."""
+    """Return the changes in each log that answers, and whether all logs did. Show the others."""
     changed, logs = [], relations.catalogue().log_databases
     for using in logs:
         try:
@@ -90,7 +90,7 @@ def _in_each_log(
 
 @require_POST
 def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Put what is blocked in a child database back to work."""
+    """Retry the blocked cascades of a child database."""
     require(request, "operate")
     form = DatabaseForm(request.POST)
     if not form.is_valid():
@@ -109,7 +109,7 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 @require_POST
 def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
-    """Put one deletion's blocked cascades back to work."""
+    """Retry the blocked cascades of one deletion."""
     require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
@@ -121,7 +121,7 @@ def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite
 
 @require_POST
 def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
-    """Note that somebody knows of the rows that one deletion left alone."""
+    """Acknowledge the rows that one deletion has kept."""
     require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
@@ -133,7 +133,7 @@ def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -
 
 @require_POST
 def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Scan one relation for a moment; beat goes on from there."""
+    """Scan one relation for a limited time. Scans that beat starts continue from there."""
     require(request, "operate")
     form = ScanForm(request.POST)
     if not form.is_valid():
@@ -155,13 +155,13 @@ def _sentence(scanned: scan.Scanned) -> str:
     rows = f"{scanned.rows_scanned:,} rows, {scanned.suspects:,} missing parents"
     if scanned.complete:
         return f"Scan of {scanned.relation} in {scanned.database}: a pass is finished, {rows}."
-    why = public(scanned.reason) or "beat goes on from here"
-    return f"Scan of {scanned.relation} in {scanned.database}: {rows}; not finished: {why}."
+    reason = public(scanned.reason) or "beat goes on from here"
+    return f"Scan of {scanned.relation} in {scanned.database}: {rows}; not finished: {reason}."
 
 
 @require_POST
 def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Look at suspects once more and confirm them; workers then remove their rows."""
+    """Recheck suspects and confirm them. Workers then remove their rows."""
     require(request, "repair")
     form = RepairForm(request.POST)
     known = {relation.label: relation for relation in relations.catalogue().relations}
@@ -203,7 +203,7 @@ def _refused(
 
 
 def _to(site: AdminSite, name: str, *args: object) -> HttpResponseRedirect:
-    """To a page that shows what was done: no figure from before it."""
+    """Redirect to a page whose figures include what was done."""
     figures.forget()
     return HttpResponseRedirect(
         reverse(f"admin:integrity_dashboard_{name}", args=args, current_app=site.name)

@@ -1,9 +1,10 @@
-"""What all pages have: permissions, their frame, and what they say where a log does not answer.
+"""What all pages share: permissions, the frame, and the response when a log does not answer.
 
-Note [No answer]: one of several logs may be away, or take too long, while the admin itself works. A
-page that has nothing to show then says why, and an act says it in a message. Pages of figures show
-those of the logs that answer, and name the others. It is no error of the server: open tabs ask
-every few seconds, and Django mails each such error. Documents have a status that says so.
+Note [No answer]: one of several logs may be unreachable or slow while the admin itself works. A
+page without anything to show then displays the reason, and an action shows it as a message. Pages
+of figures show those of the logs that answer, and name the others. Their status is not that of a
+server error: open tabs reload every few seconds, and Django would mail each error. Only documents
+(JSON) have an error status.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ UNAVAILABLE = 503
 
 
 def allowed(request: HttpRequest, act: str) -> bool:
-    """Whether the user may `view`, `operate` or `repair`."""
+    """Return whether the user may `view`, `operate` or `repair`."""
     return bool(request.user.has_perm(f"integrity.{act}_dashboard"))
 
 
@@ -50,7 +51,7 @@ def require(request: HttpRequest, act: str) -> None:
 def page(
     request: HttpRequest, site: AdminSite, name: str, title: str, **context: Any
 ) -> HttpResponse:
-    """A page in the frame of the admin."""
+    """Return a page in the frame of the admin."""
     request.current_app = site.name  # as Django's own admin pages do
     return TemplateResponse(
         request,
@@ -68,7 +69,7 @@ def page(
 
 
 def answered(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """The view, with an answer where a log has none. See Note [No answer]."""
+    """Return the view, wrapped so that it responds when a log does not. See Note [No answer]."""
 
     @functools.wraps(view)
     def answering(request: HttpRequest, *args: Any, site: AdminSite, **named: Any) -> HttpResponse:
@@ -93,12 +94,12 @@ def _sentence(error: Exception) -> str:
 
 
 def why(error: Exception) -> str:
-    """What a page may say of an error."""
+    """Return what a page may say about an error."""
     return plain(error) if isinstance(error, CrossDatabaseError) else reason_of_error(error)
 
 
 def _redirect_with_error(request: HttpRequest, site: AdminSite, sentence: str) -> HttpResponse:
-    """An act was not carried out, or not in all logs."""
+    """Redirect with the error: an action was not carried out, or not in all logs."""
     figures.forget()
     messages.error(request, sentence)
     address = reverse("admin:integrity_dashboard_changelist", current_app=site.name)

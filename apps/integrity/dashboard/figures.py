@@ -1,4 +1,4 @@
-"""What the pages show to everybody who may see them, computed once for all open tabs.
+"""Figures of the pages, computed once for all open tabs.
 
 The figures are the same for all accounts. What only some may see (keys) is decided when a page is
 rendered, and is never kept here.
@@ -17,6 +17,6 @@ suspected = Shared(lists.suspected)
 
 
 def forget() -> None:
-    """Show the next tab what was done a moment ago."""
+    """Compute the figures anew for the next request."""
     for figure in (overview, scans, suspected):
         figure.forget()

@@ -1,4 +1,4 @@
-"""What operators type, checked."""
+"""Forms that validate what operators type."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def _logs() -> list[tuple[str, str]]:
 
 
 class DatabaseForm(forms.Form):
-    """A child database, and why; a pause wants a reason."""
+    """A child database and an optional reason."""
 
     database = forms.ChoiceField(choices=_child_databases)
     reason = forms.CharField(max_length=500, required=False)
 
 
 class PauseForm(DatabaseForm):
-    """A pause is read by whoever is on call next: it says why."""
+    """A pause, which needs a reason for whoever is on call next."""
 
     reason = forms.CharField(max_length=500)
 
 
 class ResumeForm(DatabaseForm):
-    """To take other parents for its own, a database needs a word of its own."""
+    """A resume. Accepting the identity of other parents needs a confirmation."""
 
     accept_identity = forms.BooleanField(required=False)
 
@@ -54,7 +54,7 @@ class ScanForm(forms.Form):
 
 
 class RepairForm(forms.Form):
-    """The relation, typed once more; and why, where the brake is to be overridden."""
+    """The relation, typed again to confirm it; and the reason for overriding the brake, if any."""
 
     relation = forms.ChoiceField(choices=_relations)
     confirmation = forms.CharField(max_length=200)
@@ -69,7 +69,7 @@ class RepairForm(forms.Form):
 
 
 class PageForm(forms.Form):
-    """Which log to list, and where the page begins: at the row with that id."""
+    """Which log to list. The page shows rows with ids below `before`."""
 
     log = forms.ChoiceField(choices=_logs, required=False)
     before = forms.IntegerField(

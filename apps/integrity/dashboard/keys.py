@@ -1,7 +1,7 @@
-"""Keys of parents as an account may be shown them: whoever may not look at a parent sees none.
+"""Keys of parents, hidden from accounts that may not view the parent.
 
-Numbers and UUIDs that a database made up name nobody, and are shown to everybody who may see the
-pages. Any other primary key, and what a `to_field` holds, may be an e-mail address.
+Numbers and UUIDs that a database generated identify nobody by themselves, so every account with
+access to the pages sees them. Other primary keys, and `to_field` values, may be e-mail addresses.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from ..report.lists import Suspect
     from ..report.receipts import Receipt
 
-#: Stands for a key that the account may not see.
+#: Shown in place of a key that the account may not see.
 HIDDEN = "(hidden)"
-#: A key may be a text of any length.
+#: The most characters of a key that are shown.
 CHARACTERS = 200
 
 
 class Keys:
-    """What one account is shown, on one page."""
+    """The keys that one account is shown on one page."""
 
     def __init__(self, request: HttpRequest, site: AdminSite) -> None:
         self._request, self._site = request, site
         self._viewed: dict[str, bool] = {}
 
     def may_view(self, parent: str) -> bool:
-        """Whether the account may look at rows of that parent (a label)."""
+        """Return whether the account may view rows of that parent (a label)."""
         if parent not in self._viewed:
             self._viewed[parent] = permissions.may_view_keys(parent, self._request, self._site)
         return self._viewed[parent]
 
     def may_search(self, parent: str) -> bool:
-        """Whether it may ask for a primary key: an answer would tell whether there was one."""
+        """Return whether the account may search for a key: the answer tells whether it existed."""
         return permissions.tells_nothing(parent) or self.may_view(parent)
 
     def key(self, row: Deletion) -> str:
-        """Its primary key, or the values that stand in place of it."""
+        """Return the deletion's primary key, or the values that a scan knows in its place."""
         return self._key(row.parent, row.key, row.targets)
 
     def suspect(self, parent: str, missing: Suspect) -> str:
-        """The same of a missing parent."""
+        """Return the same for a missing parent."""
         return self._key(parent, missing.key, missing.targets)
 
     def name(self, row: Deletion) -> str:
-        """The parent and its key, as a title has it."""
+        """Return the parent and its key, for a title."""
         return f"{plain(row.parent, CHARACTERS)} {self.key(row)}".strip()
 
     def receipt(self, given: Receipt) -> Receipt:
-        """The same receipt, with such keys only, and without addresses of servers."""
+        """Return the receipt with only the keys that are shown, without addresses of servers."""
         deletion = dict(given["deletion"])
         parent = deletion["parent"]
         if deletion["key"] is not None and not self.may_search(parent):

@@ -1,4 +1,4 @@
-"""Pages that show. Every figure comes from `report`."""
+"""The pages that only show. Every figure comes from `report`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 
 def _older(request: HttpRequest, page: Page | None) -> str:
-    """The query of the next page, or ""."""
+    """Return the query of the next page, or ""."""
     if page is None or page.older is None:
         return ""
     query = request.GET.copy()

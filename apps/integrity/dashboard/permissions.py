@@ -1,13 +1,13 @@
-"""What an account may see and delete of rows in other databases, asked as Django asks in one.
+"""Which rows of other databases an account may see and delete, by Django's own rules.
 
-Takes a request and an admin site; returns the names of models that a delete lacks permission for,
-and whether a model's rows and a parent's keys may be shown.
+Takes a request and an admin site. Returns the names of models that may not be deleted, and whether
+a model's rows and a parent's keys may be shown.
 
 Note [As in one database]: `django.contrib.admin.utils.get_deleted_objects` asks each registered
 `ModelAdmin` for `has_delete_permission` of each row that a delete takes along by CASCADE. A model
-that is not registered needs no permission, nor does a row whose key is set to another value. Here
-the same is asked of rows in other databases, however many steps away. Rows are looked for only
-where an answer may be no; where they cannot be looked for, the answer is no.
+that is not registered needs no permission, nor does a row whose key is set to another value. The
+same is asked here for rows in other databases, however many steps away. Rows are looked up only if
+some answer may be no. If they cannot be looked up, the answer is no.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from ..relations import Model
     from ..relations.delete_graph import Edge
 
-#: Where a project decides for each row, so many rows are asked about along each key.
+#: The most rows along each key for which a project's own `has_delete_permission` is asked.
 ROWS = 1_000
 #: Primary keys that say nothing about whom they name.
 SURROGATES = (AutoField, BigAutoField, SmallAutoField, UUIDField)
 
 
-#: Why a delete is refused that may be allowed.
+#: The reason for refusing a delete whose permissions could not be checked.
 UNKNOWN = (
     "What goes in other databases cannot be looked up now, so your permission to delete it cannot"
     " be checked. Try again later, or delete fewer at once."
@@ -55,16 +55,16 @@ UNKNOWN = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lacking:
-    """Verbose names of models that a delete lacks permission for; `unknown`: perhaps lacks."""
+    """Verbose names of models that may not be deleted; `unknown` if that was not checked."""
 
     names: frozenset[str]
     unknown: bool = False
 
 
 def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> Lacking:
-    """Return what the account may not delete of the rows elsewhere that go with `objs`.
+    """Return the models of rows elsewhere that go with `objs` and that the account may not delete.
 
-    Asks no database where the account may delete all that could be reached.
+    Queries no database if the account may delete every model that could be reached.
     """
     graph = delete_graph.graph_of(relations.catalogue())
     beyond = graph.beyond([relation.concrete(model)])
@@ -92,7 +92,7 @@ def lacking(objs: Any, model: Model, request: HttpRequest, site: AdminSite) -> L
 
 
 def _may_refuse(model: Model, request: HttpRequest, site: AdminSite) -> bool:
-    """Whether the model's admin refuses the account to delete rows, or may refuse some of them."""
+    """Return whether the model's admin refuses to delete some or all rows for the account."""
     if not site.is_registered(model):
         return False
     admin = site.get_model_admin(model)
@@ -108,7 +108,7 @@ def _may_delete(
 
 
 def _asking(graph: Graph, doubtful: set[Model]) -> Graph:
-    """The cascades of the graph, with a question beside each that leads to a doubtful model."""
+    """Return the cascades of the graph, with a PROTECT edge beside each into a doubtful model."""
 
     def edges() -> Iterator[Edge]:
         for edge in itertools.chain.from_iterable(graph.below.values()):
@@ -125,7 +125,7 @@ def _name(model: Model) -> str:
 
 
 def may_see(model: Model, request: HttpRequest, site: AdminSite) -> bool:
-    """Whether the account may view, change or delete rows of that model."""
+    """Return whether the account may view, change or delete rows of that model."""
     if site.is_registered(model):
         admin = site.get_model_admin(model)
         return bool(
@@ -141,16 +141,16 @@ def _has_permission(model: Model, request: HttpRequest, actions: tuple[str, ...]
 
 
 def may_view(model: Model, request: HttpRequest, site: AdminSite) -> bool:
-    """Whether the account may look at rows of that model."""
+    """Return whether the account may view rows of that model."""
     if site.is_registered(model):
         return bool(site.get_model_admin(model).has_view_or_change_permission(request))
     return _has_permission(model, request, ("view", "change"))
 
 
 def may_view_keys(label: str, request: HttpRequest, site: AdminSite) -> bool:
-    """Whether the account may be shown the keys and `to_field` values of that parent.
+    """Return whether the account may see the keys and `to_field` values of that parent.
 
-    A name that nobody knows any more could be any model's.
+    If the model no longer exists, only superusers may.
     """
     try:
         model: relations.Model = apps.get_model(label)
@@ -160,7 +160,7 @@ def may_view_keys(label: str, request: HttpRequest, site: AdminSite) -> bool:
 
 
 def tells_nothing(label: str) -> bool:
-    """Whether the primary keys of that parent are numbers or UUIDs that the database made up."""
+    """Return whether the primary keys of that parent are generated numbers or UUIDs."""
     try:
         model: relations.Model = apps.get_model(label)
     except (LookupError, ValueError):

@@ -32,7 +32,7 @@ _LINE, _LEFT, _BOX, _GAP = 22, 8, 260, 180
 
 
 def shape(look: str) -> SafeString:
-    """The shape of a state; its word stands beside it."""
+    """Return the shape of a state, to stand beside its word."""
     return format_html(
         '<svg class="ix-shape" viewBox="0 0 12 12" aria-hidden="true" focusable="false">{}</svg>',
         mark_safe(_SHAPES[look]),  # noqa: S308 (constants of this file)
@@ -40,7 +40,7 @@ def shape(look: str) -> SafeString:
 
 
 def sparkline(speed: Throughput) -> SafeString:
-    """Bars of finished cascades up to now."""
+    """Return bars of finished cascades up to now."""
     most, number = max(speed.bars), len(speed.bars)
     step = _WIDTH / number
     bars = []
@@ -63,7 +63,7 @@ def sparkline(speed: Throughput) -> SafeString:
 
 
 def bar(share: float | None) -> SafeString:
-    """A share of a whole, with the figure beside it; a dash where it is unknown."""
+    """Return a bar for a share of a whole, with the figure; a dash if it is unknown."""
     if share is None:
         return format_html('<span class="ix-quiet">{}</span>', "unknown")
     return format_html(
@@ -76,7 +76,7 @@ def bar(share: float | None) -> SafeString:
 
 
 def relation_map(rows: Sequence[RelationRow]) -> SafeString:
-    """Parents' databases on the left, children's on the right, a line for each relation."""
+    """Return a map: parents' databases left, children's right, a line for each relation."""
     parents, children = catalogue.columns(rows)
     ends = {place[:2]: place[2] for place in _places(parents)}
     begins = {place[:2]: place[2] for place in _places(children)}
@@ -105,7 +105,7 @@ def relation_map(rows: Sequence[RelationRow]) -> SafeString:
 
 
 def _places(column: dict[str, list[str]]) -> Iterable[tuple[str, str, float]]:
-    """The height at which the line of each label runs."""
+    """Yield each database and label, with the height at which its line ends."""
     top = 8.0
     for database, labels in column.items():
         for at, label in enumerate(labels):

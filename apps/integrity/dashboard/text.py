@@ -1,4 +1,4 @@
-"""Figures → words: how much, how long, and one sentence on everything. Pure."""
+"""Figures → text: amounts, durations, and one sentence on the overall state. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Why rows were left, and what is to do.
 KEPT = "the value of a deleted parent belongs to another row now; look at the receipts"
-#: What drivers say of where a server is and as whom they came. A page says it to nobody.
+#: What drivers say about a server's address and the user. No page shows it.
 SERVERS = (
     (re.compile(r"connection to server (?:at|on socket) .*? failed: "), ""),
     (
@@ -29,20 +29,20 @@ SERVERS = (
     (re.compile(r"\[?\b(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{1,4}\b\]?", re.IGNORECASE), "\u2026"),
     (re.compile(r",? ?\bport \d+"), ""),
 )
-#: Longest reason within a sentence; the whole of it stands on the card.
+#: The longest reason within a sentence, in characters. The card shows all of it.
 BRIEF = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One sentence on everything; `level` is "ok", "busy", "attention" or "trouble"."""
+    """One sentence on the overall state; `level` is "ok", "busy", "attention" or "trouble"."""
 
     level: str
     sentence: str
 
 
 def verdict(seen: Overview) -> Verdict:
-    """What someone on call should know first. Pure."""
+    """Return what someone on call should know first. Pure."""
     for level, sentence in _complaints(seen):
         return Verdict(level=level, sentence=sentence)
     if any(card.backlog for card in seen.cards):
@@ -60,7 +60,7 @@ def verdict(seen: Overview) -> Verdict:
 
 
 def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
-    """What is wrong, the worst first."""
+    """Yield level and sentence of each problem, the worst first."""
     for using in seen.unreachable_logs:
         yield "trouble", f"The deletion log in {using} cannot be reached."
     for unknown in seen.unknown:
@@ -83,7 +83,7 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
 
 
 def _stands_still(card: Card, level: str) -> Iterator[str]:
-    """Why a database's work does not go on."""
+    """Yield why a database makes no progress."""
     if level == "trouble" and card.unreachable:
         yield f"{_behind(card)}: {brief(card.reason)}."
     elif level == "trouble" and card.blocked:
@@ -97,7 +97,7 @@ def _stands_still(card: Card, level: str) -> Iterator[str]:
 
 
 def _silences(seen: Overview) -> Iterator[str]:
-    """Who should be heard of, and is not; and what the brake holds."""
+    """Yield which processes are silent, and what the brake refuses to repair."""
     if seen.beat_is_silent:
         since = (
             f"not been seen for {span(seen.beat['seconds_ago'])}"
@@ -118,14 +118,14 @@ def _behind(card: Card) -> str:
 
 
 def public(reason: str) -> str:
-    """A reason without addresses, ports and users of servers."""
+    """Return a reason without addresses, ports and users of servers."""
     for pattern, instead in SERVERS:
         reason = pattern.sub(instead, reason)
     return reason
 
 
 def brief(reason: str) -> str:
-    """The core of a reason: "Connection refused", of what a driver says in three lines."""
+    """Return the core of a reason, such as "Connection refused" of a driver's three lines."""
     core = (
         public(reason)
         .rpartition(" failed: ")[2]
@@ -138,12 +138,12 @@ def brief(reason: str) -> str:
 
 
 def count(number: int) -> str:
-    """A number as people read it; "10,000+" where counting stopped."""
+    """Return a number with commas; "10,000+" if counting stopped."""
     return f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
 
 
 def span(seconds: float) -> str:
-    """A length of time as people say it, in its two largest units."""
+    """Return a duration in its two largest units."""
     whole = int(seconds)
     for size, unit, below, part in (
         (86_400, "d", 3_600, "h"),

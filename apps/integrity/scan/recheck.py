@@ -41,7 +41,7 @@ class Rechecked:
         return [pk for pk in self.keys if pk not in alive]
 
     def without_rows(self) -> list[int]:
-        """Return the missing ones of which no child database has a row left, whatever removed it.
+        """Return the missing ones without a row in any child database, whatever removed the rows.
 
         `relation` must have its content type (`with_content_type`).
         """

@@ -78,7 +78,7 @@ def repair(
 
 
 def outlook(relation: Relation) -> Repaired:
-    """Return what a repair would say now. Changes nothing."""
+    """Return what a repair would report now. Changes nothing."""
     return _Repair(relation).outlook()
 
 
@@ -93,7 +93,7 @@ def wanted() -> list[Relation]:
 
 
 class _Repair:
-    """A repair of one relation; `done` is what came of it."""
+    """A repair of one relation; `done` is its result."""
 
     def __init__(self, relation: Relation, override: str = "", actor: str = "") -> None:
         self.relation, self.override, self.actor = relation, override, actor
@@ -109,12 +109,12 @@ class _Repair:
         return self.done
 
     def outlook(self) -> Repaired:
-        """See the function of that name."""
+        """Return what a repair would report now."""
         self._attempt(self._ask_brake)
         return self.done
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Do the work if the parents' databases answer; note in `done` what it failed for."""
+        """Do the work if the parents' databases answer; write to `done` why it failed."""
         done, label = self.done, self.relation.label
         try:
             for home in self.relation.parent_databases:
@@ -175,7 +175,7 @@ class _Repair:
             self._drop_all(doubt)
 
     def _drop_all(self, reason: str) -> None:
-        """See Note [A recheck that disagrees]."""
+        """Cancel all suspects of the relation. See Note [A recheck that disagrees]."""
         for batch in suspects.in_batches(self.relation, older_than_seconds=0, using=self.using):
             deletions.cancel([suspect.pk for suspect in batch], reason, using=self.using)
 

@@ -77,7 +77,7 @@ class Scanned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """How a run goes about it.
+    """How a run scans.
 
     `full` begins each pass anew. `throttled` scans only what is due, rests as long as it works, and
     keeps one server busy at a time. `tell` is called with the figures after each save.
@@ -170,7 +170,7 @@ class Pass:
             self._finish()
 
     def halve_step(self) -> None:
-        """Take half as many keys in the next step, down to a single one; `release` saves it."""
+        """Halve the keys of the next step, down to a single one; `release` saves the number."""
         self.batch_size.rows = max(1, self.batch_size.rows // 2)
 
     def release(self, reason: str = "") -> None:
@@ -251,7 +251,7 @@ class Pass:
         return True
 
     def _suspect(self, keys: list[Any], barriers: dict[str, Barrier]) -> Entered:
-        """Enter missing keys into the log, unless a repair would leave the relation alone."""
+        """Log missing keys as suspects, unless the relation's policy leaves its rows alone."""
         texts = [format_key(self.relation.target, key) for key in keys]
         if not (keys and self.relation.policy.cascades):
             return Entered(suspects=texts, blocked=[])
@@ -278,7 +278,7 @@ class Pass:
         )
 
     def _finish(self) -> None:
-        """End the pass: what it promises holds from now on."""
+        """End the pass. From now on, what it promises holds."""
         self._cancel_outlived()
         self.scanned.orphans_of_pass = self.row.finish()
         self.scanned.complete = True

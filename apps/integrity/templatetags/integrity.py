@@ -1,4 +1,4 @@
-"""How the pages write figures, times and states."""
+"""How the pages render figures, times and states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ register = template.Library()
 
 DASH = "\u2013"
 
-#: What a state looks like. The word always stands beside the shape: never by colour alone.
+#: The look of each state. A word always stands beside the shape, so colour is never the only sign.
 LOOKS = {
     **dict.fromkeys(("idle", "verified", "ok"), "good"),
     **dict.fromkeys(
@@ -38,49 +38,49 @@ LOOKS = {
 
 @register.filter
 def counted(number: int) -> str:
-    """A number; "10,000+" where counting stopped."""
+    """Return a number with commas; "10,000+" if counting stopped."""
     return text.count(number)
 
 
 @register.filter
 def counted_all(number: int) -> str:
-    """A number that was counted to its end."""
+    """Return an exact number with commas."""
     return f"{number:,}"
 
 
 @register.filter
 def looked_up(key: str, values: dict[str, str]) -> str:
-    """The value of that key, or ""."""
+    """Return the value of that key, or ""."""
     return values.get(key, "")
 
 
 @register.filter
 def public(reason: str) -> str:
-    """A reason, which says nothing of where a server is."""
+    """Return a reason without addresses of servers."""
     return text.public(reason)
 
 
 @register.filter
 def key_for(row: Deletion, keys: Keys) -> str:
-    """The key of a deletion's parent, as the account may see it."""
+    """Return the key of a deletion's parent, as the account may see it."""
     return keys.key(row)
 
 
 @register.filter
 def name_for(row: Deletion, keys: Keys) -> str:
-    """The same after the parent's name."""
+    """Return the parent's name and the key."""
     return keys.name(row)
 
 
 @register.filter
 def span(seconds: float | None) -> str:
-    """A length of time; a dash for none."""
+    """Return a duration; a dash for None."""
     return DASH if seconds is None else text.span(seconds)
 
 
 @register.filter
 def moment(value: dt.datetime | str | None) -> str | SafeString:
-    """A point in time, to the second; a dash for none."""
+    """Return a point in time, to the second; a dash for None."""
     if not value:
         return DASH
     when = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -90,7 +90,7 @@ def moment(value: dt.datetime | str | None) -> str | SafeString:
 
 @register.filter
 def per_second(rate: float) -> str:
-    """A speed."""
+    """Return a rate, per second or per minute."""
     if not rate:
         return "0/s"
     return f"{rate * 60:,.1f}/min" if rate < 1 else f"{rate:,.1f}/s"
@@ -98,7 +98,7 @@ def per_second(rate: float) -> str:
 
 @register.simple_tag
 def state(word: str) -> SafeString:
-    """A state: its shape and its word."""
+    """Return a state: its shape and its word."""
     return format_html(
         '<span class="ix-state ix-{look}">{shape}{word}</span>',
         look=(look := LOOKS.get(str(word), "calm")),
@@ -109,11 +109,11 @@ def state(word: str) -> SafeString:
 
 @register.simple_tag
 def sparkline(speed: Throughput) -> SafeString:
-    """The picture of a throughput."""
+    """Return the sparkline of a throughput."""
     return svg.sparkline(speed)
 
 
 @register.simple_tag
 def bar(share: float | None) -> SafeString:
-    """The picture of a share."""
+    """Return the bar of a share."""
     return svg.bar(share)
