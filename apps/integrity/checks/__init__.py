@@ -1,7 +1,8 @@
-"""What `manage.py check` finds out about the project, each with its remedy.
+"""The checks of `manage.py check`. Each message has a remedy.
 
-A file for each thing that is looked at. Only checks of `Tags.database` query, and those run where
-a database is named: `check --database`, and `migrate`. The ids: docs/reference/checks.md.
+One file per subject. Only the checks tagged `Tags.database` query, and they run only for the
+databases that are named: by `check --database`, or by `migrate`. The ids are listed in
+docs/reference/checks.md.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from . import (
 
 def connect() -> None:
     """Register the checks."""
-    for each in (
+    for check in (
         *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
     ):
-        checks.register(each)
-    for late in (*waits.DEPLOYED, *exposure.DEPLOYED):
-        checks.register(late, deploy=True)
-    for asking in databases.CHECKS:
-        checks.register(asking, checks.Tags.database)
+        checks.register(check)
+    for check in (*waits.DEPLOYED, *exposure.DEPLOYED):
+        checks.register(check, deploy=True)
+    for check in databases.CHECKS:
+        checks.register(check, checks.Tags.database)

@@ -1,8 +1,9 @@
-"""What a project sets of Celery to the harm of this app's tasks. Celery is not imported.
+"""Settings of Celery that harm this app's tasks. Celery is not imported.
 
-Note [What settings tell of Celery]: they tell it under the prefix CELERY_, which is a convention
-(`config_from_object(..., namespace="CELERY")`); else the project's Celery app tells it, where the
-process has one. Without either, nothing is said. `integrity doctor` asks what is running.
+Note [Where Celery's settings come from]: from Django's settings with the prefix CELERY_, which is
+a convention (`config_from_object(..., namespace="CELERY")`); else from the project's Celery app,
+where the process has one. Without either, these checks are silent. `integrity doctor` asks the
+running workers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentS
 TASKS = sorted(PERIODS.keys() | PER_DATABASE)
 #: What Celery calls the app that it makes where a project has none.
 NOBODYS = {None, "default"}
-#: Brokers that give a message out again after a time, whether its task runs or not.
+#: Brokers that redeliver a message after a time, even while its task runs.
 VISIBILITY = ("redis", "rediss", "sentinel", "valkey", "sqs")
 #: The options of our tasks, as queues/celery.py sets them.
 OPTIONS: dict[str, Any] = {
@@ -65,8 +66,8 @@ def project_app() -> Any:
     return None if app is None or app.main in NOBODYS else app
 
 
-def is_told() -> bool:
-    """Whether relations want workers, and the project says which. See the Note above."""
+def uses_celery() -> bool:
+    """Return whether there are relations and the project configures Celery. See the Note above."""
     if not relations.catalogue().relations or importlib.util.find_spec("celery") is None:
         return False
     if option("TASK_ALWAYS_EAGER") and settings.DEBUG:
@@ -94,12 +95,12 @@ def _parts(entry: Any) -> tuple[Any, Any]:
     return getattr(entry, "task", None), getattr(entry, "options", None)
 
 
-# W014: what gives a message out again while its task still runs
+# W014: messages that are redelivered while their task still runs
 
 
 def given_out_again(**_: Any) -> list[checks.CheckMessage]:
-    """W014: the broker gives a message out again before its task has to end."""
-    if not is_told():
+    """W014: the broker redelivers a message before the time limit of its task."""
+    if not uses_celery():
         return []
     options: Mapping[str, Any] = option("BROKER_TRANSPORT_OPTIONS") or {}
     seconds = options.get("visibility_timeout")
@@ -128,13 +129,13 @@ def as_set(task: str) -> dict[str, Any]:
 
 
 def annotated(annotations: Any, task: str) -> dict[str, Any]:
-    """What `task_annotations` set of a task, in their order. Of objects, nothing is told."""
-    each = [annotations] if isinstance(annotations, Mapping) else annotations
-    found: dict[str, Any] = {}
-    for one in each if isinstance(each, Iterable) else ():
-        if isinstance(one, Mapping):
-            found |= {**(one.get("*") or {}), **(one.get(task) or {})}
-    return found
+    """Return the options that `task_annotations` set for a task. Annotation objects are ignored."""
+    layers = [annotations] if isinstance(annotations, Mapping) else annotations
+    options: dict[str, Any] = {}
+    for layer in layers if isinstance(layers, Iterable) else ():
+        if isinstance(layer, Mapping):
+            options |= {**(layer.get("*") or {}), **(layer.get(task) or {})}
+    return options
 
 
 def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str, str]]:
@@ -157,18 +158,18 @@ def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str,
 
 def overridden(**_: Any) -> list[checks.CheckMessage]:
     """W015: an option that a promise rests on is overridden."""
-    if not is_told():
+    if not uses_celery():
         return []
-    found: dict[tuple[str, str, Any], list[str]] = {}
+    overrides: dict[tuple[str, str, Any], list[str]] = {}
     for task in TASKS:
         options = as_set(task)
         for name, harm in flaws(options, conf.current().run_seconds):
-            found.setdefault((name, harm, options[name]), []).append(task)
+            overrides.setdefault((name, harm, options[name]), []).append(task)
     for _name, task, published in entries():
         if (expires := published.get("expires")) is not None:
             harm = "a worker whose clock is ahead of beat's drops every tick"
-            found.setdefault(("expires", harm, expires), []).append(task)
-    return [_override(*key, tasks) for key, tasks in found.items()]
+            overrides.setdefault(("expires", harm, expires), []).append(task)
+    return [_override(*key, tasks) for key, tasks in overrides.items()]
 
 
 def _override(name: str, harm: str, value: Any, tasks: list[str]) -> checks.CheckMessage:
@@ -186,18 +187,18 @@ def _override(name: str, harm: str, value: Any, tasks: list[str]) -> checks.Chec
 
 def routed(**_: Any) -> list[checks.CheckMessage]:
     """W016: ticks go to a queue that no worker of this app takes from."""
-    if not is_told():
+    if not uses_celery():
         return []
     astray = {task for _, task, options in entries() if not options.get("queue")}
     astray |= PERIODS.keys() if has_table() else set()
     routes = option("TASK_ROUTES")
     default = option("TASK_DEFAULT_QUEUE") or "celery"
-    found = {task: queue for task in astray if (queue := goes_to(task, routes) or default)}
-    if not (lost := sorted(task for task, queue in found.items() if queue != CONTROL)):
+    queues = {task: queue for task in astray if (queue := goes_to(task, routes) or default)}
+    if not (lost := sorted(task for task, queue in queues.items() if queue != CONTROL)):
         return []
     return [
         checks.Warning(
-            f"CELERY_TASK_ROUTES sends {', '.join(lost)} to the queue {found[lost[0]]!r} where"
+            f"CELERY_TASK_ROUTES sends {', '.join(lost)} to the queue {queues[lost[0]]!r} where"
             f" nothing else is said, and the workers of this app take from {CONTROL!r}.",
             hint=f"{ONE_LINE}. Or: CELERY_TASK_ROUTES = ({ROUTER!r}, ...).",
             obj="CELERY_TASK_ROUTES",
@@ -207,7 +208,7 @@ def routed(**_: Any) -> list[checks.CheckMessage]:
 
 
 def goes_to(task: str, routes: Any) -> str | None:
-    """The queue of a task without arguments by `task_routes`; None where they say nothing."""
+    """Return the queue of a task without arguments by `task_routes`; None without a match."""
     given = [routes] if isinstance(routes, str | Mapping) or callable(routes) else routes or ()
     for route in given:
         if route == ROUTER or getattr(route, "__name__", None) == "route_task":
@@ -224,7 +225,7 @@ def goes_to(task: str, routes: Any) -> str | None:
 
 def in_place(**_: Any) -> list[checks.CheckMessage]:
     """W017: tasks are called in place, in production."""
-    if settings.DEBUG or not is_told() or not option("TASK_ALWAYS_EAGER"):
+    if settings.DEBUG or not uses_celery() or not option("TASK_ALWAYS_EAGER"):
         return []
     return [
         checks.Warning(
@@ -243,7 +244,7 @@ def in_place(**_: Any) -> list[checks.CheckMessage]:
 
 def mixed(**_: Any) -> list[checks.CheckMessage]:
     """E019: queues share an exchange and a key: a message to one of them reaches each."""
-    if not is_told():
+    if not uses_celery():
         return []
     ours = {*queue_names(relations.catalogue().child_databases)}
     groups: dict[tuple[str, str], list[str]] = {}
@@ -265,24 +266,24 @@ def mixed(**_: Any) -> list[checks.CheckMessage]:
 
 
 def addresses(queues: Any) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Each queue's exchange and routing key, with what Celery puts where none is named."""
+    """Yield each queue's exchange and routing key, with Celery's defaults filled in."""
     default = option("TASK_DEFAULT_QUEUE") or "celery"
     exchange = option("TASK_DEFAULT_EXCHANGE") or default
     key = option("TASK_DEFAULT_ROUTING_KEY") or default
     if isinstance(queues, Mapping):
-        for name, each in queues.items():
-            if isinstance(each, Mapping):
-                named = each.get("routing_key") or each.get("binding_key") or name
-                yield name, (str(each.get("exchange") or exchange), named)
+        for name, queue in queues.items():
+            if isinstance(queue, Mapping):
+                named = queue.get("routing_key") or queue.get("binding_key") or name
+                yield name, (str(queue.get("exchange") or exchange), named)
             else:
-                yield name, _bound(each, exchange, key)
+                yield name, _bound(queue, exchange, key)
     else:
-        for each in queues or ():
-            yield each.name, _bound(each, exchange, key)
+        for queue in queues or ():
+            yield queue.name, _bound(queue, exchange, key)
 
 
 def _bound(queue: Any, exchange: str, key: str) -> tuple[str, str]:
-    """Of a `kombu.Queue`; by a fanout, the key makes no difference."""
+    """Return the exchange and key of a `kombu.Queue`. A fanout exchange ignores the key."""
     named = getattr(queue.exchange, "name", "") or exchange
     if getattr(queue.exchange, "type", "direct") == "fanout":
         return named, "*"

@@ -15,7 +15,7 @@ INSTALLER = f"{celery.PACKAGE}.queues.celery_worker"
 def unguarded(**_: Any) -> list[checks.CheckMessage]:
     """W024: the project's Celery app was made without `install(app)`."""
     app = celery.project_app()
-    if app is None or not celery.is_told() or celery.option("TASK_ALWAYS_EAGER"):
+    if app is None or not celery.uses_celery() or celery.option("TASK_ALWAYS_EAGER"):
         return []
     worker = sys.modules.get(INSTALLER)
     if worker is not None and worker.is_installed(app):

@@ -1,4 +1,4 @@
-"""What lies in the databases: these query, and run for the databases that are named."""
+"""Checks of the databases' content. They query, and run only for the databases that are named."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def captured(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E001, E021, W022: a trigger is not there, gives others rights, or is not as it should be."""
+    """E001, E021, W022: a trigger is missing, grants rights to other roles, or was changed."""
     return [
         _faulty(fault, using)
         for using in triggers.databases()
@@ -73,9 +73,9 @@ def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessag
 
 
 def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """W004: a table of one end of a relation lies in the database of the other end, too."""
+    """W004: a table of one end of a relation also exists in the database of the other end."""
     wanted = dict.fromkeys(_ghosts())
-    there = {
+    tables = {
         alias: set(connections[alias].introspection.table_names())
         for alias in dict.fromkeys(alias for alias, _, _ in wanted)
         if alias in (databases or ())
@@ -91,20 +91,23 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
             id="integrity.W004",
         )
         for alias, model, home in wanted
-        if (table := missing_tables.listed_name(model, using=alias)) in there.get(alias, ())
+        if (table := missing_tables.listed_name(model, using=alias)) in tables.get(alias, ())
     ]
 
 
 def _ghosts() -> Iterator[tuple[str, Model, str]]:
-    """Where a table would be a ghost: alias, the model, and its home."""
-    for each in relations.catalogue().relations:
-        homes, elsewhere = each.parent_databases, each.child_databases
-        for model, its, others in ((each.parent, homes, elsewhere), (each.child, elsewhere, homes)):
-            places = {address(alias) for alias in its}
+    """Yield each alias and model whose table does not belong there, and the model's home."""
+    for relation in relations.catalogue().relations:
+        parents, children = relation.parent_databases, relation.child_databases
+        for model, homes, others in (
+            (relation.parent, parents, children),
+            (relation.child, children, parents),
+        ):
+            places = {address(alias) for alias in homes}
             yield from (
-                (alias, model, its[0])
+                (alias, model, homes[0])
                 for alias in others
-                if alias not in its and not places & {address(alias), None}
+                if alias not in homes and not places & {address(alias), None}
             )
 
 
@@ -151,19 +154,18 @@ def _concerned() -> dict[str, list[Model]]:
 
 
 def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E012: a database that is named does not answer; of those that do, all of the above."""
-    found, answering = list[checks.CheckMessage](), list[str]()
-    known = relations.catalogue()
-    for alias in known.databases:
+    """E012: a named database does not answer. Run the checks above on those that do."""
+    messages, answering = list[checks.CheckMessage](), list[str]()
+    for alias in relations.catalogue().databases:
         if alias not in (databases or ()):
             continue
         try:
             reach(alias)
         except DatabaseUnreachable as error:
-            found.append(_unreachable(error))
+            messages.append(_unreachable(error))
         else:
             answering.append(alias)
-    return [*found, *(each for look in LOOKS for each in look(answering))]
+    return [*messages, *(message for look in LOOKS for message in look(answering))]
 
 
 def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:

@@ -27,8 +27,10 @@ SHOWN = 3
 
 
 def related(**_: Any) -> list[checks.CheckMessage]:
-    """What is wrong with each relation: see `problems`."""
-    return [found for each in relations.catalogue().relations for found in problems(each)]
+    """Return the `problems` of all relations."""
+    return [
+        problem for relation in relations.catalogue().relations for problem in problems(relation)
+    ]
 
 
 def numbered_anew(**_: Any) -> list[checks.CheckMessage]:
@@ -60,7 +62,7 @@ def _remedy(key: UnknownHome) -> str:
             f" 'contenttypes': return db != {key.child_databases[0]!r}."
         )
     tracked = relations.catalogue().parents.values()
-    apart = (each for each in tracked if homes.databases_for(each) != key.child_databases)
+    apart = (model for model in tracked if homes.databases_for(model) != key.child_databases)
     parent = next(apart, None)
     name = parent._meta.label if parent else settings.AUTH_USER_MODEL
     home = homes.databases_for(parent)[0] if parent else DEFAULT_DB_ALIAS
@@ -73,20 +75,20 @@ def _remedy(key: UnknownHome) -> str:
 
 def unanswered(**_: Any) -> list[checks.CheckMessage]:
     """E004: the routers do not say where the parents are. Once for each of them."""
-    children: dict[relations.Model, list[Relation]] = {}
-    for each in relations.catalogue().relations:
-        if each.field.is_relation:
-            children.setdefault(each.parent, []).append(each)
+    by_parent: dict[relations.Model, list[Relation]] = {}
+    for relation in relations.catalogue().relations:
+        if relation.field.is_relation:
+            by_parent.setdefault(relation.parent, []).append(relation)
     return [
-        _unanswered(method, each)
-        for parent, each in children.items()
+        _unanswered(method, children)
+        for parent, children in by_parent.items()
         for method in METHODS
         if homes.answer(method, parent) is None
     ]
 
 
 def _unanswered(method: str, children: Sequence[Relation]) -> checks.CheckMessage:
-    first, labels = children[0], some([each.label for each in children])
+    first, labels = children[0], some([relation.label for relation in children])
     return checks.Error(
         f"{method}({first.parent._meta.label}) is None in every router: Django would look for the"
         f" parents of {labels} where the child is.",
@@ -103,7 +105,7 @@ def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
         yield from _router_problems(relation)
     if not relation.indexed:
         label, made = relation.label, type(relation.field).__name__
-        columns = [each.name for each in columns_of(relation.field)]
+        columns = [column.name for column in columns_of(relation.field)]
         yield checks.Warning(
             f"No index begins with {label}: each cascade reads the whole table, and no scan runs.",
             hint=f"In {label}: {made}(..., db_index=True)"
@@ -150,10 +152,10 @@ def _unusable(relation: Relation) -> Iterator[checks.CheckMessage]:
 
 
 def in_database(on_delete: object) -> str:
-    """The name of a policy that the database carries out without Django's knowing; else ""."""
+    """Return the name of a policy that the database itself carries out; else ""."""
     known = ((name, getattr(models, name, None)) for name in IN_DATABASE)
-    found = [name for name, each in known if each is not None and each == on_delete]
-    return found[0] if len(found) == 1 else ""
+    names = [name for name, policy in known if policy is not None and policy == on_delete]
+    return names[0] if len(names) == 1 else ""
 
 
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
@@ -174,11 +176,11 @@ def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
 def _followers(
     relation: Relation, method: str, parent: models.Model, child: models.Model
 ) -> Iterator[checks.CheckMessage]:
-    """E006: beside a row of the one end, a router looks for the other end where that row is."""
-    there, elsewhere = relation.parent_databases, relation.child_databases
+    """E006: given a row of one end, a router looks for the other end in that row's database."""
+    parents, children = relation.parent_databases, relation.child_databases
     for model, right, beside, wrong in (
-        (relation.parent, there, child, elsewhere),
-        (relation.child, elsewhere, parent, there),
+        (relation.parent, parents, child, children),
+        (relation.child, children, parent, parents),
     ):
         answer = homes.answer_beside(method, model, beside)
         # Any other alias may be a replica.

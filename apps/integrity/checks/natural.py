@@ -8,8 +8,8 @@ from django.core import checks
 from django.db import models
 
 from .. import relations
-from ..relations import relation
 from ..relations.columns import underlying_field
+from ..relations.relation import label, primary_key
 from .keys import some
 from .scope import scoped
 
@@ -22,19 +22,19 @@ COUNTED = (models.AutoField, models.BigAutoField, models.SmallAutoField)
 
 def chosen(**_: Any) -> list[checks.CheckMessage]:
     """W019: keys hold a value that can be registered again. Once for each such field."""
-    found: dict[Field, list[Relation]] = {}
-    for each in relations.catalogue().relations:
-        if each.policy.cascades and is_natural(each.target):
-            found.setdefault(each.target, []).append(each)
-    return [_warning(target, children) for target, children in found.items()]
+    by_target: dict[Field, list[Relation]] = {}
+    for relation in relations.catalogue().relations:
+        if relation.policy.cascades and is_natural(relation.target):
+            by_target.setdefault(relation.target, []).append(relation)
+    return [_warning(target, children) for target, children in by_target.items()]
 
 
 def is_natural(target: Field) -> bool:
-    """Return whether people, or other systems, give the field its values.
+    """Return whether people, or other systems, choose the field's values.
 
-    Not what the database counts up or makes, what a function makes for each row (`uuid4`), and
-    numbers that no form shows (`editable=False`: a key made in `save()`). A multi-table child's key
-    is its parent's.
+    They do not choose what the database generates, what a function makes for each row (`uuid4`),
+    or numbers that no form shows (`editable=False`: a key made in `save()`). The key of a
+    multi-table child is its parent's.
     """
     field = underlying_field(target)
     by_function = field.has_default() and callable(field.default)
@@ -44,8 +44,8 @@ def is_natural(target: Field) -> bool:
 
 
 def _warning(target: Field, children: list[Relation]) -> checks.CheckMessage:
-    name, labels = relation.label(target), some([each.label for each in children])
-    key = target == relation.primary_key(children[0].parent)
+    name, labels = label(target), some([relation.label for relation in children])
+    key = target == primary_key(children[0].parent)
     asked = "" if key else f', field="{target.name}"'
     return checks.Warning(
         f"{name}, which {labels} refer{'s' * (len(children) == 1)} to, is a value that people"

@@ -1,4 +1,4 @@
-"""Keys that do not come back from the text which the deletion log keeps of them.
+"""Keys that the deletion log cannot store as text and read back unchanged.
 
 Tries sample values on the fields alone: no query, and no instance of a model.
 """
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from ..relations import Field, Relation
 
-#: Keys as a database may hold them. Those that a field does not take tell nothing.
+#: Keys as a database may hold them. Those that a field does not accept are skipped.
 NUMBERS = (1, 2, 42, 1_000_003)
 TEXTS = ("1", "42", "7f", "abc", "A-1")
 UUIDS = tuple(uuid.uuid5(uuid.NAMESPACE_OID, text) for text in TEXTS)
-SAMPLES: tuple[Any, ...] = (*NUMBERS, *TEXTS, *UUIDS, *(each.hex for each in UUIDS))
+SAMPLES: tuple[Any, ...] = (*NUMBERS, *TEXTS, *UUIDS, *(key.hex for key in UUIDS))
 
 
 def returning(**_: Any) -> list[checks.CheckMessage]:
-    """E020: a field of a key whose values would be taken for other ones."""
-    found: dict[Field, checks.CheckMessage] = {}
+    """E020: a key whose values would be read back from the log as other ones."""
+    errors: dict[Field, checks.CheckMessage] = {}
     for relation in relations.catalogue().relations:
         for field, alias in _fields(relation):
             triggers = conf.current().by_trigger(relation.parent._meta.label)
-            if field not in found and (message := _problem(field, alias, triggers=triggers)):
-                found[field] = message
-    return list(found.values())
+            if field not in errors and (message := _problem(field, alias, triggers=triggers)):
+                errors[field] = message
+    return list(errors.values())
 
 
 def _fields(relation: Relation) -> Iterator[tuple[Field, str]]:
@@ -79,14 +79,17 @@ def _error(field: Field, text: str, *, hint: str) -> checks.CheckMessage:
 
 
 def _loaded(field: Field, alias: str) -> Iterator[tuple[Any, Any]]:
-    """What a column may hold, and what the field makes of it. Where it fits nothing: of its own."""
-    found = False
+    """Yield values that the column may hold, each with what the field makes of it.
+
+    Where no sample fits the column, yield what the field itself makes of the samples.
+    """
+    fits = False
     for held in SAMPLES:
         for value in _load(field, held, alias):
             if _prepared(field, value, alias) == held and _of_type(field, held, alias):
-                found = True
+                fits = True
                 yield held, value
-    for seed in () if found else SAMPLES:
+    for seed in () if fits else SAMPLES:
         held = _read(field, str(seed), alias)
         for value in _load(field, held, alias) if held is not None else ():
             yield held, value
@@ -100,7 +103,7 @@ def _of_type(field: Field, held: Any, alias: str) -> bool:
         wanted = ("int", "numeric", "serial")
     elif isinstance(held, uuid.UUID):
         wanted = ("uuid",)
-    return any(each in kind for each in wanted)
+    return any(name in kind for name in wanted)
 
 
 def _load(field: Field, held: Any, alias: str) -> list[Any]:
@@ -127,7 +130,7 @@ def _text(field: Field, value: Any) -> str | None:
 
 
 def _read(field: Field, text: str | None, alias: str) -> Any:
-    """What is looked for in the database when the log says `text`; None where nothing can be."""
+    """Return the value that a lookup uses for a logged `text`; None where there is none."""
     try:
         return None if text is None else _prepared(field, field.to_python(text), alias)
     except Exception:  # noqa: BLE001 (as above)

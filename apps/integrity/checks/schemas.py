@@ -1,4 +1,4 @@
-"""Schemas of PostgreSQL that one alias leads to: parents are the rows beside the log."""
+"""Parents and the deletion log have to be in the same schema of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def apart(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
     """E017: the parents' table is in another schema than the log, so its deletes go unrecorded."""
     return [
         checks.Error(
-            f"{label} in {alias!r} is in the schema {found[0]!r}, and the deletion log in"
-            f" {found[1]!r}: deletes there are not recorded.",
-            hint=f"As its owner: ALTER TABLE {Deletion._meta.db_table} SET SCHEMA {found[0]}, and"
+            f"{label} in {alias!r} is in the schema {names[0]!r}, and the deletion log in"
+            f" {names[1]!r}: deletes there are not recorded.",
+            hint=f"As its owner: ALTER TABLE {Deletion._meta.db_table} SET SCHEMA {names[0]}, and"
             " the same for each table integrity_…; or put the schema of the parents first in the"
             f" search_path of DATABASES[{alias!r}] before `migrate` makes the log.",
             obj=parent,
@@ -32,7 +32,7 @@ def apart(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
         for label, parent in relations.catalogue().parents.items()
         for alias in homes.databases_for(parent)
         if alias in (databases or ())
-        if (found := schemas.elsewhere(parent, alias)) is not None
+        if (names := schemas.elsewhere(parent, alias)) is not None
     ]
 
 

@@ -1,4 +1,4 @@
-"""What every check keeps to: the apps that were asked about, and a router that raises is named."""
+"""Limit each check to the apps that were asked about, and report a router that raises."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     Check: TypeAlias = Callable[..., list[checks.CheckMessage]]
 
 
-def scoped(*found: Check) -> tuple[Check, ...]:
-    """Return the checks, each kept to the apps that `manage.py check APP` names.
+def scoped(*functions: Check) -> tuple[Check, ...]:
+    """Return the checks, each limited to the apps that `manage.py check APP` names.
 
-    Messages about settings are about no app, and always shown, as Django does. Where a router
-    raises, E016 says which.
+    Messages about settings belong to no app and are always shown, as in Django. Where a router
+    raises, E016 names it.
     """
-    return tuple(_scoped(each) for each in found)
+    return tuple(_scoped(check) for check in functions)
 
 
 def _scoped(check: Check) -> Check:
@@ -34,23 +34,25 @@ def _scoped(check: Check) -> Check:
         app_configs: Collection[AppConfig] | None = None, **options: Any
     ) -> list[checks.CheckMessage]:
         try:
-            found = check(app_configs=app_configs, **options)
+            messages = check(app_configs=app_configs, **options)
         except RouterFailed as error:
             return [_failed(error)]
-        return [each for each in found if concerns(each.obj, app_configs)]
+        return [message for message in messages if concerns(message.obj, app_configs)]
 
     return kept
 
 
 def concerns(subject: Any, app_configs: Collection[AppConfig] | None) -> bool:
-    """Whether a model, a field or a label is of one of those apps; or of no app at all."""
+    """Return whether a model, a field or a label belongs to one of those apps, or to no app."""
     model = getattr(subject, "model", subject)
     if isinstance(model, type) and issubclass(model, models.Model):
         label = model._meta.app_label
     else:
         label = str(subject).partition(".")[0]
-    known = {each.label for each in apps.get_app_configs()}
-    return app_configs is None or label not in known or label in {e.label for e in app_configs}
+    known = {config.label for config in apps.get_app_configs()}
+    if app_configs is None or label not in known:
+        return True
+    return label in {config.label for config in app_configs}
 
 
 def _failed(error: RouterFailed) -> checks.CheckMessage:

@@ -1,4 +1,4 @@
-"""What the settings name that is not there, and what they lack."""
+"""Names in the settings that do not exist, and settings that are missing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from django.db import connections
 from .. import conf, relations
 from ..backends.addresses import address as place
 from ..routing import PERIODS, queue_names
-from .celery import ONE_LINE, PACKAGE, entries, has_table, is_told, option
+from .celery import ONE_LINE, PACKAGE, entries, has_table, option, uses_celery
 from .keys import some
 from .scope import scoped
 
 
 def named(**_: Any) -> list[checks.CheckMessage]:
-    """E002: the settings name a relation or a parent that is none: they do not do what they say."""
-    known, given = relations.catalogue(), conf.current()
+    """E002: settings have no effect, because no relation or parent has the name that they use."""
+    known, current = relations.catalogue(), conf.current()
     subjects = {
-        "scan_policy": ("relation", [each.label for each in known.relations]),
+        "scan_policy": ("relation", [relation.label for relation in known.relations]),
         "capture": ("parent", list(known.parents)),
     }
     return [
@@ -33,7 +33,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
             id="integrity.E002",
         )
         for setting, (what, labels) in subjects.items()
-        if isinstance(names := getattr(given, setting), Mapping)
+        if isinstance(names := getattr(current, setting), Mapping)
         for name in names
         if name not in labels
     ]
@@ -41,7 +41,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
 
 def timed(**_: Any) -> list[checks.CheckMessage]:
     """W009: beat starts nothing of this app, or not all of it."""
-    if not is_told() or has_table():
+    if not uses_celery() or has_table():
         return []
     if not (missing := sorted(PERIODS.keys() - {task for _, task, _ in entries()})):
         return []
@@ -60,10 +60,10 @@ def timed(**_: Any) -> list[checks.CheckMessage]:
 
 def queued(**_: Any) -> list[checks.CheckMessage]:
     """W010: Celery knows a fixed list of queues, and one that is published to is not among them."""
-    if not is_told() or option("TASK_CREATE_MISSING_QUEUES") is not False:
+    if not uses_celery() or option("TASK_CREATE_MISSING_QUEUES") is not False:
         return []
     queues = option("TASK_QUEUES") or [option("TASK_DEFAULT_QUEUE") or "celery"]
-    names = {getattr(each, "name", each) for each in queues}
+    names = {getattr(queue, "name", queue) for queue in queues}
     wanted = queue_names(relations.catalogue().child_databases)
     if not (missing := [name for name in wanted if name not in names]):
         return []
@@ -81,7 +81,7 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
 
 def brokered(**_: Any) -> list[checks.CheckMessage]:
     """W011: notifications are published, but no broker is named."""
-    if not is_told() or not conf.current().wakeups:
+    if not uses_celery() or not conf.current().wakeups:
         return []
     if getattr(settings, "BROKER_URL", None) or option("BROKER_URL") or option("BROKER_WRITE_URL"):
         return []
@@ -100,10 +100,11 @@ def brokered(**_: Any) -> list[checks.CheckMessage]:
 def shared(**_: Any) -> list[checks.CheckMessage]:
     """W007: a parent's and a child's alias name one physical database."""
     pairs: dict[tuple[str, str], list[str]] = {}
-    for each in relations.catalogue().relations:
-        for home, elsewhere in itertools.product(each.parent_databases, each.child_databases):
+    for relation in relations.catalogue().relations:
+        aliases = itertools.product(relation.parent_databases, relation.child_databases)
+        for home, elsewhere in aliases:
             if home != elsewhere and place(home) is not None and place(home) == place(elsewhere):
-                pairs.setdefault((home, elsewhere), []).append(each.label)
+                pairs.setdefault((home, elsewhere), []).append(relation.label)
     return [
         checks.Warning(
             f"DATABASES[{home!r}] and DATABASES[{elsewhere!r}] are one database"
@@ -120,18 +121,19 @@ def shared(**_: Any) -> list[checks.CheckMessage]:
 
 def off(**_: Any) -> list[checks.CheckMessage]:
     """W026: deletions of a parent are not recorded, and rows elsewhere refer to it."""
-    found = relations.catalogue()
+    catalogue = relations.catalogue()
     return [
         checks.Warning(
             f"INTEGRITY['capture'] is 'off' for {parent}: its deletions are not recorded, and rows"
-            f" of {some([each.label for each in children])} stay unless the project removes them.",
+            f" of {some([relation.label for relation in children])} stay unless the project"
+            " removes them.",
             hint=f'To go on: INTEGRITY = {{"capture": {{"{parent}": "signal"}}}}. To leave:'
             " `manage.py integrity drain --verify`, then `migrate integrity zero` everywhere.",
             obj=parent,
             id="integrity.W026",
         )
-        for parent in found.parents
-        if conf.current().is_off(parent) and (children := found.children_of(parent))
+        for parent in catalogue.parents
+        if conf.current().is_off(parent) and (children := catalogue.children_of(parent))
     ]
 
 

@@ -1,4 +1,4 @@
-"""What models of several databases cannot be, or had better not be."""
+"""Fields and models that cannot work across databases, or that lose deletions there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def linked(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _instead_of(field: Any) -> str:
-    here, there, through = field.model, field.related_model, _through(field)
+    source, target, through = field.model, field.related_model, _through(field)
     if not through._meta.auto_created:
         return f"Remove {label(field)}, and read {through._meta.label} with prefetch_related()."
 
@@ -49,9 +49,11 @@ def _instead_of(field: Any) -> str:
         more = ", db_constraint=False" if _scattered(through, to) else ""
         return f"models.ForeignKey({to._meta.label!r}, models.CASCADE{more})"
 
-    names = here._meta.model_name, there._meta.model_name
+    names = source._meta.model_name, target._meta.model_name
     left, right = names if names[0] != names[1] else (f"from_{names[0]}", f"to_{names[1]}")
-    return f"In its place a model of its own, with {left} = {key(here)} and {right} = {key(there)}."
+    return (
+        f"In its place a model of its own, with {left} = {key(source)} and {right} = {key(target)}."
+    )
 
 
 def inherited(**_: Any) -> list[checks.CheckMessage]:
@@ -76,17 +78,18 @@ def reached_generically(**_: Any) -> list[checks.CheckMessage]:
     """E009: a GenericRelation into another database, which Django would follow in a delete."""
     return [
         checks.Error(
-            f"{label(field)} is a GenericRelation into another database ({_where(model, there)}):"
-            f" deleting a {model._meta.label} looks for {there._meta.label} beside it, and fails.",
+            f"{label(field)} is a GenericRelation into another database ({_where(model, related)}):"
+            f" deleting a {model._meta.label} looks for {related._meta.label} beside it, and"
+            " fails.",
             hint=f"Remove {label(field)}, and declare the relation:"
-            f" {_setting(there, field.object_id_field_name, model)}",
+            f" {_setting(related, field.object_id_field_name, model)}",
             obj=field,
             id="integrity.E009",
         )
         for model in _models()
         for field in model._meta.private_fields
         if hasattr(field, "bulk_related_objects") and getattr(field, "model", None) is model
-        if not isinstance(there := field.related_model, str) and _scattered(model, there)
+        if not isinstance(related := field.related_model, str) and _scattered(model, related)
     ]
 
 
@@ -112,16 +115,17 @@ def pointing_anywhere(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _is_declared(field: Any) -> bool:
-    declared = (each for each in relations.catalogue().relations if each.child is field.model)
     return any(
-        generic.name == field.name for each in declared if (generic := generic_of(each.field))
+        generic.name == field.name
+        for relation in relations.catalogue().relations
+        if relation.child is field.model and (generic := generic_of(relation.field))
     )
 
 
 def _setting(child: Model, fk_field: str, parent: Model) -> str:
-    """What goes into the settings, for a GenericForeignKey with that column."""
-    pointers = (each for each in child._meta.private_fields if is_generic_foreign_key(each))
-    names = [each.name for each in pointers if each.fk_field == fk_field] or ["content_object"]
+    """Return the setting that declares a relation by a GenericForeignKey with that column."""
+    pointers = (field for field in child._meta.private_fields if is_generic_foreign_key(field))
+    names = [field.name for field in pointers if field.fk_field == fk_field] or ["content_object"]
     return (
         f'INTEGRITY = {{"relations": [Relation("{child._meta.label}.{names[0]}",'
         f' "{parent._meta.label}", content_types="{databases_for(parent)[0]}")]}}'
@@ -130,7 +134,7 @@ def _setting(child: Model, fk_field: str, parent: Model) -> str:
 
 def _parents_apart_from(model: Model, *, but: str) -> list[str]:
     """The tracked parents elsewhere, without those that the field `but` points to."""
-    known = {each.name: each.related_model for each in model._meta.fields}
+    known = {field.name: field.related_model for field in model._meta.fields}
     parents = relations.catalogue().parents
     return [
         name
@@ -163,11 +167,11 @@ def unconstrained(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _needless(field: Any) -> bool:
-    there = field.related_model
-    if not there or isinstance(there, str) or not there._meta.managed:
+    related = field.related_model
+    if not related or isinstance(related, str) or not related._meta.managed:
         return False
     flagged = field if hasattr(field, "db_constraint") else field.remote_field
-    return not getattr(flagged, "db_constraint", True) and not _scattered(field.model, there)
+    return not getattr(flagged, "db_constraint", True) and not _scattered(field.model, related)
 
 
 def unsignalled(**_: Any) -> list[checks.CheckMessage]:
@@ -186,7 +190,7 @@ def unsignalled(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
-    """Of the keys whose policy sends no signal, those by which one is missed, and what to do."""
+    """Return the silent keys that lose a signal: key → (what is lost, the remedy)."""
     catalogue = relations.catalogue()
     missed: dict[Any, tuple[str, str]] = {}
     for relation in catalogue.relations:
@@ -198,7 +202,7 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
         for field in parent._meta.local_fields:
             if silent.get(field) == "DB_CASCADE" and not conf.current().by_trigger(name):
                 missed[field] = f"a {name} that goes this way is not recorded.", remedy
-    return {field: told for field, told in missed.items() if field in silent}
+    return {field: texts for field, texts in missed.items() if field in silent}
 
 
 def _on_delete(field: Any) -> Any:
@@ -206,11 +210,13 @@ def _on_delete(field: Any) -> Any:
 
 
 def _models() -> Iterator[Model]:
-    return (each for each in apps.get_models() if not each._meta.proxy)
+    return (model for model in apps.get_models() if not model._meta.proxy)
 
 
 def _keys() -> Iterator[Field]:
-    return (each for model in _models() for each in model._meta.local_fields if each.remote_field)
+    return (
+        field for model in _models() for field in model._meta.local_fields if field.remote_field
+    )
 
 
 def _through(field: Any) -> Model:
@@ -219,12 +225,12 @@ def _through(field: Any) -> Model:
 
 
 def _scattered(*models: Model) -> bool:
-    """Whether they do not all have the same homes."""
-    return len({frozenset(databases_for(concrete(each))) for each in models}) > 1
+    """Return whether the models do not all have the same homes."""
+    return len({frozenset(databases_for(concrete(model))) for model in models}) > 1
 
 
 def _where(*models: Model) -> str:
-    homes = {each._meta.label: ", ".join(databases_for(each)) for each in models}
+    homes = {model._meta.label: ", ".join(databases_for(model)) for model in models}
     return "; ".join(f"{name} in {aliases}" for name, aliases in homes.items())
 
 

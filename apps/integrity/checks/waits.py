@@ -1,7 +1,7 @@
-"""How long a connection may wait, by what `DATABASES` says. No connection is opened.
+"""How long a connection may wait, according to `DATABASES`. No connection is opened.
 
-What a statement waits for is bounded by this app itself, in its own transactions. These are the
-options that apply before a transaction has begun, or to everybody who writes there.
+This app limits the waits of its own statements. The options that are checked here apply before a
+transaction begins, or to every process that writes to the database.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ BOUNDS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
 
 def locked(**_: Any) -> list[checks.CheckMessage]:
     """W018: two writers of a SQLite file: one gets "database is locked"."""
-    found: list[checks.CheckMessage] = []
+    messages: list[checks.CheckMessage] = []
     for alias, options in _options("sqlite", relations.catalogue().child_databases):
         mode = str(options.get("transaction_mode") or "DEFERRED").upper()
         if mode in WAITING and options.get("timeout"):
             continue
-        found.append(
+        messages.append(
             checks.Warning(
                 f"DATABASES[{alias!r}] is SQLite without a transaction_mode and a timeout: where"
                 ' two processes write, one of them gets "database is locked" at once.',
@@ -38,18 +38,18 @@ def locked(**_: Any) -> list[checks.CheckMessage]:
                 id="integrity.W018",
             )
         )
-    return found
+    return messages
 
 
 def unbounded(**_: Any) -> list[checks.CheckMessage]:
     """W021, of `check --deploy`: nothing ends a wait for a PostgreSQL server that is silent."""
     known = relations.catalogue()
-    found: list[checks.CheckMessage] = []
+    messages: list[checks.CheckMessage] = []
     for alias, options in _options("postgresql", {*known.child_databases, *known.log_databases}):
         missing = {name: value for name, value in BOUNDS.items() if not options.get(name)}
         if not missing or "service" in options:  # which says the rest
             continue
-        found.append(
+        messages.append(
             checks.Warning(
                 f"DATABASES[{alias!r}] has no {' and no '.join(missing)}: a process waits for a"
                 " server that does not answer as long as the operating system does, which is"
@@ -59,7 +59,7 @@ def unbounded(**_: Any) -> list[checks.CheckMessage]:
                 id="integrity.W021",
             )
         )
-    return found
+    return messages
 
 
 def _options(vendor: str, aliases: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,6 +1,6 @@
 """What is wrong with an installation, each with its remedy.
 
-What the broker says is handed in, for only the tasks know Celery.
+The caller passes the state of the broker, because only the tasks import Celery.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...backends.clocks import Reading
     from ...report.heartbeats import HeartbeatRow
 
-#: One that was seen longer ago says nothing of the clocks of today.
+#: A heartbeat that is older does not tell what the clock shows now.
 RECENT_SECONDS = 180
 
 OF_PROCESSES = "its log lines, and `eta` and `expires` of your own messages, are by that clock"
@@ -30,12 +30,14 @@ REMEDY = "Let each machine follow a time server (chrony, systemd-timesyncd)"
 
 
 def clocks(log: str, readings: Mapping[str, Reading], rows: Iterable[HeartbeatRow]) -> Check:
-    """Whether the clocks agree with that of the server of `log`."""
+    """Return whether the clocks agree with that of the server of `log`."""
     off = [*_process(readings[log]), *_databases(log, readings), *_processes(rows)]
     if off:
-        told = "; ".join(f"{name} is {_span(ahead)} {log}: {why}" for name, ahead, why in off)
-        return Check(name="clocks", ok=False, detail=f"{told}. {REMEDY}")
-    vague = sorted(name for name, each in readings.items() if each.within_seconds > SKEW_SECONDS)
+        texts = "; ".join(f"{name} is {_span(ahead)} {log}: {why}" for name, ahead, why in off)
+        return Check(name="clocks", ok=False, detail=f"{texts}. {REMEDY}")
+    vague = sorted(
+        alias for alias, reading in readings.items() if reading.within_seconds > SKEW_SECONDS
+    )
     unsure = f"; {', '.join(vague)} answered too slowly to compare" if vague else ""
     detail = f"no clock is more than {SKEW_SECONDS:g} s off that of {log}{unsure}"
     return Check(name="clocks", ok=True, detail=detail)
@@ -52,19 +54,19 @@ def _process(of_log: Reading) -> Iterator[Off]:
 
 def _databases(log: str, readings: Mapping[str, Reading]) -> Iterator[Off]:
     of_log = readings[log]
-    for alias, each in readings.items():
-        ahead = of_log.ahead_seconds - each.ahead_seconds
-        if _is_off(ahead, of_log.within_seconds + each.within_seconds):
+    for alias, reading in readings.items():
+        ahead = of_log.ahead_seconds - reading.ahead_seconds
+        if _is_off(ahead, of_log.within_seconds + reading.within_seconds):
             yield alias, ahead, OF_DATABASES
 
 
 def _processes(rows: Iterable[HeartbeatRow]) -> Iterator[Off]:
-    for each in rows:
-        ahead = each["clock_skew_seconds"]
-        if ahead is None or each["seconds_ago"] > RECENT_SECONDS or not _is_off(ahead, 0.0):
+    for row in rows:
+        ahead = row["clock_skew_seconds"]
+        if ahead is None or row["seconds_ago"] > RECENT_SECONDS or not _is_off(ahead, 0.0):
             continue
-        late_beat = each["name"] == "beat" and ahead < 0
-        yield each["name"], ahead, OF_BEAT if late_beat else OF_PROCESSES
+        late_beat = row["name"] == "beat" and ahead < 0
+        yield row["name"], ahead, OF_BEAT if late_beat else OF_PROCESSES
 
 
 def _is_off(ahead: float, within: float) -> bool:

@@ -1,4 +1,4 @@
-"""Looks at everything, and hands what it saw to the verdicts. Changes nothing."""
+"""Examine the installation and pass the observations to the verdicts. Changes nothing."""
 
 from __future__ import annotations
 
@@ -29,39 +29,43 @@ if TYPE_CHECKING:
     from ...relations import Model, Relation
 
 
-def examine(said: verdicts.Broker | None) -> list[verdicts.Check]:
-    """Look at everything; `said` is what the broker said, None without Celery. Changes nothing."""
-    found = relations.catalogue()
-    logs, aliases = found.log_databases, found.databases
+def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
+    """Examine everything; `broker` is the state of the broker, None without Celery."""
+    catalogue = relations.catalogue()
+    logs, aliases = catalogue.log_databases, catalogue.databases
     reasons = {alias: silence(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [verdicts.database(alias, reasons[alias] or _unwritable(alias)) for alias in aliases]
-    checks.append(verdicts.crossing(len(found.relations), tuple(connections)))
-    checks += [_routes(each, child) for each in found.relations for child in each.child_databases]
+    checks.append(verdicts.crossing(len(catalogue.relations), tuple(connections)))
+    checks += [
+        _routes(relation, child)
+        for relation in catalogue.relations
+        for child in relation.child_databases
+    ]
     checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
-    checks += (there := [_tables(alias) for alias in up])
+    checks += (tables := [_tables(alias) for alias in up])
     checks += [check for alias in up for check in _rows(alias)]
-    checks.append(verdicts.broker(said))
-    if said and not said.unreachable:
-        names = queue_names(found.child_databases)
-        checks += [verdicts.queue(name, said.consumers) for name in names]
-    sound = {each.name.partition(" ")[2] for each in there if each.ok}
+    checks.append(verdicts.broker(broker))
+    if broker and not broker.unreachable:
+        names = queue_names(catalogue.child_databases)
+        checks += [verdicts.queue(name, broker.consumers) for name in names]
+    sound = {check.name.partition(" ")[2] for check in tables if check.ok}
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
     checks += [
         verdicts.identity(alias, identity.mismatch(alias, using=home))
-        for alias in found.child_databases
-        for home in found.homes(alias)
+        for alias in catalogue.child_databases
+        for home in catalogue.homes(alias)
         if {alias, home} <= sound
     ]
     checks += [_audit(alias) for alias in logs if alias in sound]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
-        checks += _figures(celery=said is not None)
+        checks += _figures(celery=broker is not None)
         checks += _clocks([alias for alias in logs if alias in up], up)
     return checks
 
 
 def broken() -> verdicts.Check | None:
-    """The first database that does not answer or lacks a table; None if there is none."""
+    """Return the check of the first database that does not answer or lacks a table, else None."""
     aliases = relations.catalogue().databases
     for alias in aliases:
         check = verdicts.database(alias, silence(alias) or _unwritable(alias))
@@ -73,13 +77,13 @@ def broken() -> verdicts.Check | None:
 
 
 def _rows(alias: str) -> list[verdicts.Check]:
-    """Return whether each table that the engine needs in that database can be read, and whole."""
+    """Return whether the engine can read all rows of each table that it needs in that database."""
     needed = missing_tables.needed().get(alias, [])
     own = missing_tables.own(alias)
     hidden = visibility.causes([*needed, *own], alias)
-    found = [_readable(model, alias, hidden.get(model, ("", ""))[1]) for model in needed]
+    checks = [_readable(model, alias, hidden.get(model, ("", ""))[1]) for model in needed]
     ours = {model: hidden[model][1] for model in own if model in hidden}
-    return found + [_verdict(model, alias, "", why) for model, why in ours.items()]
+    return checks + [_verdict(model, alias, "", why) for model, why in ours.items()]
 
 
 def _readable(model: Model, alias: str, hidden: str) -> verdicts.Check:
@@ -101,27 +105,27 @@ def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
     if celery:
         yield verdicts.workers(status["workers"])
         yield verdicts.beat(status["beat"])
-    for row in status["databases"]:
-        yield from verdicts.work(row)
+    for database in status["databases"]:
+        yield from verdicts.work(database)
     yield from verdicts.names(status["unknown"])
-    for each in status["scans"]:
-        yield verdicts.scan(each, period)
-    for label, reason in {each["relation"]: each["brake"] for each in status["scans"]}.items():
+    for row in status["scans"]:
+        yield verdicts.scan(row, period)
+    for label, reason in {row["relation"]: row["brake"] for row in status["scans"]}.items():
         yield verdicts.brake(label, reason)
 
 
 def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
-    """Compare the clocks of this process, of the servers and of whoever a log has seen."""
+    """Compare the clocks of this process, of the servers, and of processes with a heartbeat."""
     readings = {}
     for alias in filter(clocks.can_tell, up):
         with contextlib.suppress(Error):  # it went away meanwhile
             readings[alias] = clocks.read(alias)
-    for log in [each for each in logs if each in readings][:1]:
+    for log in [alias for alias in logs if alias in readings][:1]:
         yield clock_skew.clocks(log, readings, heartbeats.heartbeats_in(log))
 
 
 def _unwritable(alias: str) -> str:
-    """Why a database that answers takes no writes now, or ""; changes nothing in it."""
+    """Return why a database that answers takes no writes now, or "". Changes nothing in it."""
     try:
         with contextlib.suppress(Error), watched(alias):  # others, other checks find
             identity.probe_write(alias)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ...report.scans import ScanRow
 
 Pause = ChildDatabase.Pause
-#: A guarantee older than so many periods is stale.
+#: A scan's guarantee is stale after this many scan periods.
 STALE_PERIODS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at: its name (kind and subject), and what was found."""
+    """The result of one check: its name (kind and subject), whether it passed, and details."""
 
     name: str
     ok: bool
@@ -41,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """What the broker said: why it cannot be reached, or "", and who takes from which queue.
+    """State of the broker: why it cannot be reached, or "", and the consumers of each queue.
 
     `consumers` is queue → number of workers, None where no worker answered in time.
     """
@@ -51,7 +51,7 @@ class Broker:
 
 
 def database(alias: str, hindered: str) -> Check:
-    """Whether a database answers and takes writes; `hindered` is a sentence that says why not."""
+    """Return whether a database answers and takes writes; `hindered` is a sentence on why not."""
     detail = "answers"
     if hindered:
         detail = f"{hindered}. Check the server, or DATABASES[{alias!r}]"
@@ -59,7 +59,7 @@ def database(alias: str, hindered: str) -> Check:
 
 
 def crossing(number: int, aliases: Collection[str]) -> Check:
-    """Whether any key crosses databases, where there are several."""
+    """Return whether any key crosses databases, where there are several."""
     lost = not number and len(aliases) > 1
     detail = f"keys between databases: {number}"
     if lost:
@@ -72,7 +72,7 @@ def crossing(number: int, aliases: Collection[str]) -> Check:
 
 
 def tables(alias: str, missing: Collection[str]) -> Check:
-    """Return whether the tables of this app are where they have to be."""
+    """Return whether a database has the tables of this app that it needs."""
     detail = "exist"
     if missing:
         detail = f"missing: {', '.join(missing)}. Run `manage.py migrate --database {alias}`"
@@ -80,7 +80,7 @@ def tables(alias: str, missing: Collection[str]) -> Check:
 
 
 def readable(model: str, alias: str, error: str, hidden: str = "") -> Check:
-    """Whether the rows of one end of a relation can be read, and all of them."""
+    """Return whether all rows of one end of a relation can be read."""
     detail = f"not all can be read: {hidden}" if hidden else "can be read"
     if error:
         detail = (
@@ -91,7 +91,7 @@ def readable(model: str, alias: str, error: str, hidden: str = "") -> Check:
 
 
 def migration(alias: str, denied: Collection[str]) -> Check:
-    """Whether the routers let the tables of this app into a database."""
+    """Return whether the routers allow the tables of this app in a database."""
     detail = "allows the tables"
     if denied:
         detail = (
@@ -102,7 +102,7 @@ def migration(alias: str, denied: Collection[str]) -> Check:
 
 
 def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowed: bool) -> Check:
-    """Whether the routers find the parent from a row of the child, and let the two be related."""
+    """Return whether the routers find a child row's parent and allow the relation of the two."""
     detail = f"reads the parent in {reads}"
     # Any other alias may be a replica of the parents'.
     astray = reads == child and reads not in homes
@@ -117,16 +117,20 @@ def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowe
 
 
 def trigger(alias: str, faults: Sequence[Fault]) -> Check:
-    """Whether the triggers are there that the settings ask for, and are what they should be."""
+    """Return whether the triggers are installed as the settings require."""
     detail = "as in the settings"
     if faults:
-        told = dict.fromkeys(f"{each.subject}: {each.text} ({each.harm.value})" for each in faults)
-        detail = f"{'; '.join(told)}. Run `manage.py integrity install-triggers --database {alias}`"
+        texts = dict.fromkeys(
+            f"{fault.subject}: {fault.text} ({fault.harm.value})" for fault in faults
+        )
+        detail = (
+            f"{'; '.join(texts)}. Run `manage.py integrity install-triggers --database {alias}`"
+        )
     return Check(name=f"triggers {alias}", ok=not faults, detail=detail)
 
 
 def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
-    """Whether somebody removes what the audit should have forgotten."""
+    """Return whether audit rows are removed once they are older than their retention."""
     detail = "kept for ever" if days is None else f"older than {days:g} days is removed"
     if days is not None and not removes:
         detail = (
@@ -137,22 +141,22 @@ def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
     return Check(name=f"audit {alias}", ok=removes or not old or days is None, detail=detail)
 
 
-def broker(found: Broker | None) -> Check:
-    """Whether the broker can be reached."""
-    if found is None:
+def broker(state: Broker | None) -> Check:
+    """Return whether the broker can be reached; `state` is None where Celery is not installed."""
+    if state is None:
         detail = (
             "Celery is not installed: run `integrity drain --forever`,"
             " or `integrity drain` and `integrity scan` from a timer"
         )
         return Check(name="broker", ok=True, detail=detail)
     detail = "answers"
-    if found.unreachable:
-        detail = f"cannot be reached: {found.unreachable}. Deletions are kept and wait for it"
-    return Check(name="broker", ok=not found.unreachable, detail=detail)
+    if state.unreachable:
+        detail = f"cannot be reached: {state.unreachable}. Deletions are kept and wait for it"
+    return Check(name="broker", ok=not state.unreachable, detail=detail)
 
 
 def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
-    """Whether somebody takes from a queue."""
+    """Return whether a worker consumes a queue."""
     number = (consumers or {}).get(name, 0)
     detail = f"workers: {number}"
     if not number:
@@ -182,7 +186,7 @@ def _seen(age: float) -> str:
 
 
 def work(row: DatabaseRow) -> Iterator[Check]:
-    """Whether anything keeps cascades from a child database."""
+    """Yield whether cascades into a child database are paused, blocked or overdue."""
     alias = row["database"]
     detail = "not paused"
     if row["paused"]:
@@ -213,15 +217,15 @@ def identity(alias: str, mismatch: Mismatch | None) -> Check:
 
 
 def names(unknown: Collection[Unknown]) -> Iterator[Check]:
-    """Whether everything that is open has names that the catalogue knows."""
-    for each in unknown:
-        yield Check(name=f"name {each['name']}", ok=False, detail=each["reason"])
+    """Return whether the catalogue knows the names of all open work."""
+    for row in unknown:
+        yield Check(name=f"name {row['name']}", ok=False, detail=row["reason"])
     if not unknown:
         yield Check(name="names", ok=True, detail="all open work has current names")
 
 
 def scan(row: ScanRow, period: float) -> Check:
-    """Whether the last finished scan of a relation in a database is recent enough."""
+    """Return whether the last finished scan of a relation in a database is recent enough."""
     age = NEVER if row["age_seconds"] is None else row["age_seconds"]
     ok = age <= STALE_PERIODS * period
     detail = "no scan is finished" if age == NEVER else f"covers all up to {age:,.0f} s ago"
@@ -235,7 +239,7 @@ def scan(row: ScanRow, period: float) -> Check:
 
 
 def brake(relation: str, reason: str) -> Check:
-    """Whether the brake lets a relation be repaired."""
+    """Return whether the brake lets a relation be repaired."""
     detail = "not engaged"
     if reason:
         detail = f"engaged: {reason}. Check both databases; see `manage.py integrity repair`"

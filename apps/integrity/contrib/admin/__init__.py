@@ -1,4 +1,4 @@
-"""For admins of models in several databases: a mixin, and checks of what cannot work in them."""
+"""A mixin for admins of models in several databases, and checks of such admins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Options of the admin that JOIN across databases, each with what to write in its place.
+"""Options of the admin that JOIN across databases, each with its remedy.
 
-Note [Who answers]: an option counts where Django's own method reads it, or our mixin's, which mends
-some of them. Where a project's method answers in its place nothing is known, and nothing is said.
+Note [Who answers]: an option is checked where Django's own method reads it, or the method of our
+mixin, which avoids some JOINs. Where a project overrides that method, the option is not checked.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HINTS = {
 
 
 def joined(app_configs: Collection[AppConfig] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """W005: what an admin's list would JOIN, and no database can."""
+    """W005: an option of an admin makes its list JOIN another database."""
     if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
         return []
     return [
@@ -63,16 +63,16 @@ def joined(app_configs: Collection[AppConfig] | None = None, **_: Any) -> list[c
 
 
 def _registered() -> list[Any]:
-    """The ModelAdmin of each model; one of several sites counts once."""
+    """Return the registered ModelAdmins; one that several sites register counts once."""
     from django.contrib.admin.sites import all_sites
 
-    found = {
+    admins = {
         (type(admin), model): admin
-        for site in sorted(all_sites, key=lambda each: each.name)
+        for site in sorted(all_sites, key=lambda site: site.name)
         for model in apps.get_models()
         if site.is_registered(model) and (admin := site.get_model_admin(model))
     }
-    return list(found.values())
+    return list(admins.values())
 
 
 def _found(admin: Any) -> Iterator[Found]:
@@ -135,24 +135,24 @@ def _searched(admin: Any) -> Iterator[Found]:
     answers, model = _answers(admin, "get_search_results"), admin.model
     if answers not in KNOWN or _answers(admin, "get_search_fields") != DJANGO:
         return
-    for given in _listed(admin.search_fields):
-        start, path = model, str(given).lstrip("^=@")
+    for search_field in _listed(admin.search_fields):
+        start, path = model, str(search_field).lstrip("^=@")
         if answers == OURS and _begins_elsewhere(model, path):
             # The mixin asks the other database with the rest of the path.
             first, _, path = path.partition(LOOKUP_SEP)
             start = joins.field_of(model, first).related_model
         if step := joins.crossing(start, path):
-            yield "search_fields", given, step
+            yield "search_fields", search_field, step
 
 
 def _ordered(admin: Any) -> Iterator[Found]:
     if _answers(admin, "get_ordering") != DJANGO:
         return
-    for given in _listed(admin.ordering):
-        for path in joins.ordered_by([given]):
-            step = (joins.sorting if _is_text(given) else joins.crossing)(admin.model, path)
+    for expression in _listed(admin.ordering):
+        for path in joins.ordered_by([expression]):
+            step = (joins.sorting if _is_text(expression) else joins.crossing)(admin.model, path)
             if step:
-                yield "ordering", given, step
+                yield "ordering", expression, step
 
 
 def _filtered(admin: Any) -> Iterator[Found]:
@@ -160,8 +160,8 @@ def _filtered(admin: Any) -> Iterator[Found]:
 
     if _answers(admin, "get_list_filter") != DJANGO:
         return
-    for given in _listed(admin.list_filter):
-        path, kind = given if isinstance(given, (list, tuple)) else (given, None)
+    for entry in _listed(admin.list_filter):
+        path, kind = entry if isinstance(entry, (list, tuple)) else (entry, None)
         if not _is_text(path):  # a filter of the project's own
             continue
         step = joins.crossing(admin.model, path)
@@ -178,18 +178,18 @@ def _answers(admin: Any, method: str) -> str:
 
 
 def _begins_elsewhere(model: Model, path: str) -> bool:
-    """Whether a path begins with a relation: those are the ones that the mixin mends."""
+    """Return whether a path begins with a relation, so that our mixin avoids the JOIN."""
     field = joins.field_of(model, path.partition(LOOKUP_SEP)[0])
-    return any(each.field is field for each in relations.catalogue().relations)
+    return any(relation.field is field for relation in relations.catalogue().relations)
 
 
-def _listed(given: Any) -> Sequence[Any]:
-    """An option's value; what is no list is left to Django's checks, which name it."""
-    return given if isinstance(given, (list, tuple)) else ()
+def _listed(value: Any) -> Sequence[Any]:
+    """Return an option's value; nothing if it is no list, which Django's own checks report."""
+    return value if isinstance(value, (list, tuple)) else ()
 
 
-def _is_text(given: object) -> bool:
-    return isinstance(given, str)
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _name(admin: Any) -> str:

@@ -1,6 +1,6 @@
 """Whether a lookup, as in "author__username", needs a JOIN that no single database can do.
 
-Takes models and the routers' answers; gives the step at which a path leaves its database. Pure.
+Return the hop at which a path leaves its database, by the routers' answers. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ...relations import Model
 
-#: So many levels `select_related()` follows.
+#: Number of levels that `select_related()` follows.
 LEVELS = 5
 
 
@@ -33,17 +33,17 @@ class JoinHop:
     to: Model
 
     def __str__(self) -> str:
-        here, there = databases_for(concrete(self.model)), databases_for(concrete(self.to))
-        return f"{self.model._meta.label}.{self.name} leads from {here[0]!r} to {there[0]!r}"
+        start, end = databases_for(concrete(self.model)), databases_for(concrete(self.to))
+        return f"{self.model._meta.label}.{self.name} leads from {start[0]!r} to {end[0]!r}"
 
 
-def apart(here: Model, there: Model) -> bool:
-    """Whether some database with rows of `here` has no table of `there`."""
-    return not set(databases_for(concrete(here))) <= set(databases_for(concrete(there)))
+def apart(model: Model, to: Model) -> bool:
+    """Return whether some database with rows of `model` has no table of `to`."""
+    return not set(databases_for(concrete(model))) <= set(databases_for(concrete(to)))
 
 
 def crossing(model: Model, path: str) -> JoinHop | None:
-    """The first JOIN of a lookup that cannot be done.
+    """Return the first JOIN of a lookup that cannot be done.
 
     A key is a column of its own table: "author", "author__pk", "author__isnull" join nothing.
     """
@@ -55,12 +55,12 @@ def crossing(model: Model, path: str) -> JoinHop | None:
         if waiting and field not in targets:
             return waiting
         for info in getattr(field, "path_infos", ()):
-            here, there = info.from_opts.model, info.to_opts.model
-            step = JoinHop(here, field.name, there) if apart(here, there) else None
+            here, to = info.from_opts.model, info.to_opts.model
+            step = JoinHop(here, field.name, to) if apart(here, to) else None
             if step and not info.direct:
                 return step
             waiting, targets = waiting or step, info.target_fields
-            here = there
+            here = to
     return None
 
 
@@ -78,34 +78,32 @@ def sorting(model: Model, path: str, *above: Model) -> JoinHop | None:
     by_itself = field is None or names[-1] in {"pk", getattr(field, "attname", "")}
     if by_itself or not field.is_relation or not here._meta.ordering or here in above:
         return crossing(model, plain)
-    below = (sorting(here, each, model, *above) for each in ordered_by(here._meta.ordering))
+    below = (sorting(here, name, model, *above) for name in ordered_by(here._meta.ordering))
     return selecting(model, plain) or next(filter(None, below), None)
 
 
 def selecting(model: Model, path: str) -> JoinHop | None:
-    """The first JOIN of `select_related(path)` that cannot be done."""
+    """Return the first JOIN of `select_related(path)` that cannot be done."""
     here = model
     for name in path.split(LOOKUP_SEP):
-        there = getattr(field_of(here, name), "related_model", None)
-        if there is None:
+        to = getattr(field_of(here, name), "related_model", None)
+        if to is None:
             return None
-        if apart(here, there):
-            return JoinHop(here, name, there)
-        here = there
+        if apart(here, to):
+            return JoinHop(here, name, to)
+        here = to
     return None
 
 
 def selecting_all(model: Model) -> JoinHop | None:
-    """The first JOIN of `select_related()` that cannot be done; it follows no nullable key."""
+    """Return the first JOIN of `select_related()` that cannot be done. It skips nullable keys."""
     seen, level = {model}, [model]
     for _ in range(LEVELS):
-        steps = [
-            JoinHop(each, key.name, key.related_model) for each in level for key in _keys(each)
-        ]
-        found = next((each for each in steps if apart(each.model, each.to)), None)
-        if found:
-            return found
-        level = [each for each in dict.fromkeys(step.to for step in steps) if each not in seen]
+        hops = [JoinHop(here, key.name, key.related_model) for here in level for key in _keys(here)]
+        impossible = next((hop for hop in hops if apart(hop.model, hop.to)), None)
+        if impossible:
+            return impossible
+        level = [to for to in dict.fromkeys(hop.to for hop in hops) if to not in seen]
         seen.update(level)
     return None
 
@@ -118,20 +116,20 @@ def _keys(model: Model) -> Iterator[Any]:
 
 
 def ordered_by(ordering: Iterable[Any] | None) -> Iterator[str]:
-    """The paths that an ordering names, also inside expressions, where a key is only a column."""
-    for each in ordering or ():
-        if isinstance(each, str):
-            yield each.lstrip("+-")
+    """Yield the paths of an ordering, also those inside expressions, where a key is a column."""
+    for term in ordering or ():
+        if isinstance(term, str):
+            yield term.lstrip("+-")
         else:
-            parts: Iterable[Any] = [each] if isinstance(each, F) else each.flatten()
-            found: Iterable[Any] = (part for part in parts if isinstance(part, F))
-            yield from (part.name for part in found)
+            parts: Iterable[Any] = [term] if isinstance(term, F) else term.flatten()
+            columns: Iterable[Any] = (part for part in parts if isinstance(part, F))
+            yield from (column.name for column in columns)
 
 
 def field_of(model: Model, name: str) -> Any:
-    """The field, or the relation that ends here; None for a lookup, an annotation, a method.
+    """Return the field or reverse relation; None for a lookup, an annotation or a method.
 
-    None also for a relation to a model that is not there, which Django's checks name.
+    None also for a relation to a model that does not exist, which Django's checks report.
     """
     meta = model._meta
     try:

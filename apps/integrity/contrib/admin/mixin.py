@@ -39,19 +39,18 @@ if TYPE_CHECKING:
 else:
     Mixed = object
 
-#: Of a selection, so many parents are looked up elsewhere before a delete.
+#: Number of selected parents whose rows elsewhere are counted before a delete.
 PREVIEWED_PARENTS = 1_000
-#: Of the other database, so many rows may match a search.
+#: Number of rows in the other database that may match a search.
 SEARCHED_ROWS = 1_000
 
 
 class CrossDatabaseAdminMixin(Mixed):
     """For the admin of a model with relations into or out of other databases.
 
-    Put it before `ModelAdmin`. Deleting says beforehand what goes elsewhere, and afterwards where
-    to watch it. Lists show, sort and search rows of other databases without a JOIN, which could not
-    work, and without a query for each row: name such fields in `list_display` and `search_fields`
-    as ever.
+    Put it before `ModelAdmin`. The page that confirms a delete counts the rows in other databases,
+    and a message links to their deletion. Lists show, sort and search fields of other databases
+    without a JOIN and without a query per row: name them in `list_display` and `search_fields`.
     """
 
     # Before a delete
@@ -59,28 +58,27 @@ class CrossDatabaseAdminMixin(Mixed):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
-        """What Django would show, and what goes in other databases."""
+        """Return what Django would, with the rows in other databases."""
         try:
-            found = super().get_deleted_objects(objs, request)
+            shown, counts, denied, refusing = super().get_deleted_objects(objs, request)
         except ChildDatabaseUnavailable as error:
             return [], {}, set(), [plain(error, 2_000)]
-        to_delete, protected = list(found[0]), list(found[3])
-        lacking = set(found[2])
+        to_delete, lacking, protected = list(shown), set(denied), list(refusing)
         if not protected:
             lacking |= self._lacking(objs, request)
         if not (protected or lacking or "post" in request.POST):
             to_delete += self._elsewhere(objs, request)
-        return to_delete, dict(found[1]), lacking, protected
+        return to_delete, dict(counts), lacking, protected
 
     def _lacking(self, objs: Any, request: HttpRequest) -> frozenset[str]:
-        """Names of models elsewhere of which the account may not delete what goes with `objs`."""
-        found = permissions.lacking(objs, self.model, request, self.admin_site)
-        if found.unknown:
+        """Return names of models whose rows elsewhere the account may not delete with `objs`."""
+        lacking = permissions.lacking(objs, self.model, request, self.admin_site)
+        if lacking.unknown:
             self.message_user(request, permissions.UNKNOWN, messages.WARNING)
-        return found.names
+        return lacking.names
 
     def _elsewhere(self, objs: Any, request: HttpRequest) -> list[Any]:
-        """A title and a line for each database, of models that the account may see."""
+        """Return a title and a line for each database, of models that the account may see."""
 
         def shown(model: type[models.Model]) -> bool:
             return permissions.may_see(relation.concrete(model), request, self.admin_site)
@@ -88,9 +86,9 @@ class CrossDatabaseAdminMixin(Mixed):
         parent = relation.concrete(self.model)
         if parent._meta.label not in relations.catalogue().parents:
             return []
-        keys = [each.pk for each in objs[: PREVIEWED_PARENTS + 1]]
-        found = elsewhere.effects_elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
-        lines = [line for line in map(_line, found) if line]
+        keys = [obj.pk for obj in objs[: PREVIEWED_PARENTS + 1]]
+        databases = elsewhere.effects_elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
+        lines = [line for line in map(_line, databases) if line]
         if len(keys) > PREVIEWED_PARENTS:
             lines.append(f"counted for the first {PREVIEWED_PARENTS:,} only")
         return ["Also in other databases:", lines] if lines else []
@@ -98,7 +96,7 @@ class CrossDatabaseAdminMixin(Mixed):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's, with a refusal shown as a message."""
+        """Return Django's page; show a refusal as a message."""
         try:
             return super().delete_view(request, object_id, extra_context)
         except (ProtectedError, RestrictedError, ChildDatabaseUnavailable) as error:
@@ -107,27 +105,27 @@ class CrossDatabaseAdminMixin(Mixed):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's, with a refusal of "delete selected" shown as a message."""
+        """Return Django's page; show a refusal of "delete selected" as a message."""
         try:
             return super().changelist_view(request, extra_context)
         except (ProtectedError, RestrictedError, ChildDatabaseUnavailable) as error:
             return self._refused(request, error)
 
     def _refused(self, request: HttpRequest, error: Exception) -> HttpResponseRedirect:
-        """Back to where the user came from: nothing was deleted."""
+        """Return a redirect to the page that the user came from: nothing was deleted."""
         self.message_user(request, plain(error.args[0], 2_000), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
     # After a delete
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete, and say where to watch what follows."""
+        """Delete, and show a link to the progress in other databases."""
         key = obj.pk
         super().delete_model(request, obj)
         self._tell(request, [key])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Delete, and say where to watch what follows."""
+        """Delete, and show a link to the progress in other databases."""
         keys = list(queryset.values_list("pk", flat=True))
         super().delete_queryset(request, queryset)
         self._tell(request, keys)
@@ -151,84 +149,81 @@ class CrossDatabaseAdminMixin(Mixed):
         name, site = "admin:integrity_dashboard_deletion", self.admin_site.name
         if len(keys) == 1:
             try:
-                found = [
-                    each for using in databases_for(parent) for each in _newest(parent, keys, using)
-                ]
+                rows = [row for log in databases_for(parent) for row in _newest(parent, keys, log)]
             except (DatabaseError, DatabaseUnreachable):
                 return ""
-            if found:
-                _, using, pk = max(found)
-                return reverse(name, args=[using, pk], current_app=site)
+            if rows:
+                _, log, pk = max(rows)
+                return reverse(name, args=[log, pk], current_app=site)
         address = reverse(f"{name}s", current_app=site)
         return f"{address}?model={parent._meta.label}"
 
     # Lists
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """All rows; one query for each other database fetches what they refer to there."""
+        """Return all rows; one query per relation fetches what they refer to elsewhere."""
         rows = super().get_queryset(request)
-        return rows.prefetch_related(*(each.name for each in _remote(self.model)))
+        return rows.prefetch_related(*(field.name for field in _remote(self.model)))
 
     def get_list_select_related(self, request: HttpRequest) -> tuple[str, ...]:
-        """The JOINs that Django would make, but for those into other databases."""
+        """Return the JOINs that Django would make, without those into other databases."""
         wanted: Any = super().get_list_select_related(request)
-        remote = {each.name for each in _remote(self.model)}
+        remote = {field.name for field in _remote(self.model)}
         if isinstance(wanted, bool):
-            fields = {each.name for each in self.model._meta.fields if each.many_to_one}
-            shown = {
-                str(each).partition(LOOKUP_SEP)[0] for each in super().get_list_display(request)
-            }
+            fields = {field.name for field in self.model._meta.fields if field.many_to_one}
+            columns = super().get_list_display(request)
+            shown = {str(column).partition(LOOKUP_SEP)[0] for column in columns}
             wanted = sorted(fields if wanted else fields & shown)
-        return tuple(each for each in wanted if each.partition(LOOKUP_SEP)[0] not in remote)
+        return tuple(path for path in wanted if path.partition(LOOKUP_SEP)[0] not in remote)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """The columns; one of another database shows "42 (missing)" for an orphan."""
-        remote = {each.name: each for each in _remote(self.model)}
+        """Return the columns; one of another database shows "42 (missing)" for an orphan."""
+        remote = {field.name: field for field in _remote(self.model)}
         return [
-            _column(remote[_first(each)], each)
-            if isinstance(each, str) and _first(each) in remote
-            else each
-            for each in super().get_list_display(request)
+            _column(remote[_first(column)], column)
+            if isinstance(column, str) and _first(column) in remote
+            else column
+            for column in super().get_list_display(request)
         ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Rows that match here, and rows whose relatives in other databases match there."""
+        """Return rows that match, and rows whose related rows in other databases match."""
         fields = list(self.get_search_fields(request))
-        remote = {each.name: each for each in _remote(self.model)}
-        away = [each for each in fields if _first(each) in remote]
+        remote = {field.name: field for field in _remote(self.model)}
+        away = [path for path in fields if _first(path) in remote]
         if not away or not search_term.strip():
             return super().get_search_results(request, queryset, search_term)
         local: Any = copy.copy(self)
-        local.get_search_fields = lambda _: [each for each in fields if each not in away]
-        found, may_repeat = local.get_search_results(request, queryset, search_term)
+        local.get_search_fields = lambda _: [path for path in fields if path not in away]
+        rows, may_repeat = local.get_search_results(request, queryset, search_term)
         if len(away) == len(fields):
-            found = queryset.none()
+            rows = queryset.none()
         for name in dict.fromkeys(map(_first, away)):
-            paths = [each.partition(LOOKUP_SEP)[2] for each in away if _first(each) == name]
+            paths = [path.partition(LOOKUP_SEP)[2] for path in away if _first(path) == name]
             keys = self._matching(request, remote[name], paths, search_term)
-            found |= queryset.filter(**{f"{remote[name].attname}__in": keys})
-        return found, may_repeat
+            rows |= queryset.filter(**{f"{remote[name].attname}__in": keys})
+        return rows, may_repeat
 
     def _matching(
         self, request: HttpRequest, field: Any, paths: Sequence[str], term: str
     ) -> list[Any]:
-        """Keys of rows in the other database in which each word is found."""
+        """Return keys of rows in the other database that contain every word of `term`."""
         other, condition = field.remote_field.model, Q()
         for word in term.split():
             pairs = [(f"{path}{LOOKUP_SEP}icontains", word) for path in paths]
             condition &= Q(*pairs, _connector=Q.OR)
-        target, found = field.target_field.attname, list[Any]()
+        target, matching = field.target_field.attname, list[Any]()
         for using in _read_in(relation.concrete(other)):
             rows: QuerySet[Any] = QuerySet(model=other, using=using)
             keys = rows.filter(condition).values_list(target, flat=True)
-            found += keys.order_by(target)[: SEARCHED_ROWS + 1]
-        if len(found) > SEARCHED_ROWS:
+            matching += keys.order_by(target)[: SEARCHED_ROWS + 1]
+        if len(matching) > SEARCHED_ROWS:
             names = other._meta.verbose_name_plural
             text = f"More than {SEARCHED_ROWS:,} {names} match; rows of the others are left out."
             self.message_user(request, text, messages.WARNING)
-        return found[:SEARCHED_ROWS]
+        return matching[:SEARCHED_ROWS]
 
 
 _VIEW = "integrity.view_dashboard"
@@ -239,25 +234,25 @@ def _newest(
 ) -> list[tuple[dt.datetime, str, int]]:
     """Return when each of the newest deletions in one log was recorded, the log, and its id.
 
-    A role that may record deletions need not be one that reads them: an error leaves the request's
-    transaction usable.
+    A role may be allowed to record deletions and not to read them. The savepoint keeps the
+    request's transaction usable after such an error.
     """
     connections.reach(using)
     with transaction.atomic(using=using):
-        found = receipts.newest(parent, keys, using=using)
-    return [(deletion.recorded_at, using, deletion.pk) for deletion in found]
+        deletions = receipts.newest(parent, keys, using=using)
+    return [(deletion.recorded_at, using, deletion.pk) for deletion in deletions]
 
 
-def _line(found: Elsewhere) -> str:
-    """One line for one database."""
-    if found.uncounted:
-        return f"{found.database}: cannot be counted now; what is there is deleted all the same"
+def _line(database: Elsewhere) -> str:
+    """Return the line of one database; an empty one where no rows go."""
+    if database.uncounted:
+        return f"{database.database}: cannot be counted now; what is there is deleted all the same"
     by_policy: dict[str, list[str]] = {}
-    for effect in found.effects:
+    for effect in database.effects:
         if effect["rows"]:
             by_policy.setdefault(effect["policy"], []).append(_counted(effect))
     parts = [f"{', '.join(parts)} ({policy})" for policy, parts in by_policy.items()]
-    return f"{found.database}: {', '.join(parts)}" if parts else ""
+    return f"{database.database}: {', '.join(parts)}" if parts else ""
 
 
 def _counted(effect: Effect) -> str:
@@ -268,9 +263,9 @@ def _counted(effect: Effect) -> str:
 
 
 def _remote(model: type[models.Model]) -> tuple[Any, ...]:
-    """Fields of the model that point into another database."""
-    remote = {each.field for each in relations.catalogue().relations if each.field.is_relation}
-    return tuple(each for each in model._meta.fields if each in remote)
+    """Return fields of the model that point into another database."""
+    remote = {key.field for key in relations.catalogue().relations if key.field.is_relation}
+    return tuple(field for field in model._meta.fields if field in remote)
 
 
 def _read_in(model: type[models.Model]) -> tuple[str, ...]:
@@ -280,12 +275,12 @@ def _read_in(model: type[models.Model]) -> tuple[str, ...]:
 
 
 def _first(path: str) -> str:
-    """The field that a path of lookups begins with, as in "^author__username"."""
+    """Return the field that a path of lookups begins with, as in "^author__username"."""
     return path.lstrip("^=@").partition(LOOKUP_SEP)[0]
 
 
 def _column(field: Any, path: str) -> Callable[[models.Model], Any]:
-    """A column that follows `path` into another database, sorted by the key: a local column."""
+    """Return a column that shows `path` in another database and sorts by the local key."""
 
     def column(row: models.Model) -> Any:
         try:

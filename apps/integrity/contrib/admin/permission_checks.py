@@ -1,7 +1,7 @@
-"""Admins that delete rows of other databases without a question for the permission to.
+"""Admins that delete rows of other databases without checking the permission to.
 
-Note [Who asks]: `get_deleted_objects` of an admin says what its delete lacks permission for. Our
-mixin's asks for models of other databases, too, where it comes before `ModelAdmin`. As in one
+Note [Who asks]: `get_deleted_objects` of an admin returns what its delete lacks permission for. Our
+mixin's also checks models of other databases, if the mixin comes before `ModelAdmin`. As in one
 database, models without an admin of the same site need no permission.
 """
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ...relations import Model
 
 ASKS, ALLOWS = "get_deleted_objects", "has_delete_permission"
-#: What Python puts into a function besides what it does.
+#: Instructions that Python adds to each function.
 IDLE = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS"}
 
 
 def unasked(
     app_configs: Collection[AppConfig] | None = None, **_: Any
 ) -> list[checks.CheckMessage]:
-    """W025, of `check --deploy`: an admin's delete takes rows elsewhere along, and asks nobody."""
+    """W025, of `check --deploy`: an admin deletes rows elsewhere without checking permissions."""
     if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
         return []
     return [
@@ -46,10 +46,10 @@ def unasked(
 
 
 def _registered() -> Iterator[tuple[Any, Any]]:
-    """Each site, with each ModelAdmin of it."""
+    """Yield each site with each of its ModelAdmins."""
     from django.contrib.admin.sites import all_sites
 
-    for site in sorted(all_sites, key=lambda each: each.name):
+    for site in sorted(all_sites, key=lambda site: site.name):
         for model in apps.get_models():
             if site.is_registered(model):
                 yield site, site.get_model_admin(model)
@@ -57,25 +57,25 @@ def _registered() -> Iterator[tuple[Any, Any]]:
 
 def is_asking(admin: type) -> bool:
     """Return whether the admin asks for models of other databases. See Note [Who asks]."""
-    modules = [each.__module__ for each in admin.__mro__ if ASKS in vars(each)]
+    modules = [base.__module__ for base in admin.__mro__ if ASKS in vars(base)]
     return OURS in modules[: modules.index(DJANGO) if DJANGO in modules else None]
 
 
 def refuses(admin: type) -> bool:
     """Return whether the admin lets nobody delete: its method does no more than return False."""
     code = getattr(getattr(admin, ALLOWS), "__code__", None)
-    steps = [each for each in dis.get_instructions(code) if each.opname not in IDLE] if code else []
+    steps = [step for step in dis.get_instructions(code) if step.opname not in IDLE] if code else []
     # A constant and the return, which are one instruction since Python 3.12.
-    names, given = [each.opname for each in steps], steps[0].argval if steps else None
+    names, value = [step.opname for step in steps], steps[0].argval if steps else None
     returns = names in (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"])
-    return returns and given is False
+    return returns and value is False
 
 
 def _unasked(site: Any, model: Model) -> list[str]:
-    """Labels of what goes in other databases along with rows of the model, and has an admin."""
+    """Return labels of models with an admin whose rows a delete takes along in other databases."""
     graph = delete_graph.graph_of(relations.catalogue())
     beyond = graph.beyond([relation.concrete(model)])
-    return sorted(each._meta.label for each in beyond if site.is_registered(each))
+    return sorted(child._meta.label for child in beyond if site.is_registered(child))
 
 
 def _warning(site: Any, admin: Any, names: list[str]) -> checks.CheckMessage:
