@@ -34,10 +34,10 @@ ONE_LINE = (
     f"from {PACKAGE}.routing import celery_settings, and after the last line about Celery:"
     " vars().update(celery_settings(vars()))"
 )
-#: Beat keeps its timetable in the settings where this is its scheduler.
+#: Schedulers with which beat reads its timetable from the settings.
 OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler"}
 TASKS = sorted(PERIODS.keys() | PER_DATABASE)
-#: What Celery calls the app that it makes where a project has none.
+#: Names of the default app that Celery makes where a project has none.
 NOBODYS = {None, "default"}
 #: Brokers that redeliver a message after a time, even while its task runs.
 VISIBILITY = ("redis", "rediss", "sentinel", "valkey", "sqs")
@@ -52,7 +52,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def option(name: str) -> Any:
-    """What the project sets, by its settings or its Celery app; None where nothing does."""
+    """Return an option from the settings or the Celery app; None where neither sets it."""
     if hasattr(settings, f"CELERY_{name}"):
         return getattr(settings, f"CELERY_{name}")
     app = project_app()
@@ -60,7 +60,7 @@ def option(name: str) -> Any:
 
 
 def project_app() -> Any:
-    """The project's Celery app, where this process has imported one."""
+    """Return the project's Celery app; None where this process has imported none."""
     celery = sys.modules.get("celery")
     app = None if celery is None else celery.current_app
     return None if app is None or app.main in NOBODYS else app
@@ -76,12 +76,12 @@ def uses_celery() -> bool:
 
 
 def has_table() -> bool:
-    """Whether beat may keep entries in a table, which no check reads."""
+    """Return whether beat may keep entries in a table, which no check reads."""
     return option("BEAT_SCHEDULER") not in OF_SETTINGS or apps.is_installed("django_celery_beat")
 
 
 def entries() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Name, task and options of the timetable's entries for tasks of this app."""
+    """Yield name, task and options of the timetable's entries for tasks of this app."""
     timetable: Mapping[str, Any] = option("BEAT_SCHEDULE") or {}
     for name, entry in timetable.items():
         task, options = _parts(entry)
@@ -124,7 +124,7 @@ def given_out_again(**_: Any) -> list[checks.CheckMessage]:
 
 
 def as_set(task: str) -> dict[str, Any]:
-    """The options of one of our tasks, after the project's annotations."""
+    """Return the options of one of our tasks, after the project's annotations."""
     return OPTIONS | annotated(option("TASK_ANNOTATIONS"), task)
 
 
@@ -139,7 +139,7 @@ def annotated(annotations: Any, task: str) -> dict[str, Any]:
 
 
 def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str, str]]:
-    """The options of a task that break what this app promises: which, and what they do. Pure."""
+    """Yield the options of a task that break a guarantee, each with its effect. Pure."""
     soft, hard = options["soft_time_limit"], options["time_limit"]
     if not options["acks_late"]:
         yield "acks_late", "a worker that is killed takes the message along"
@@ -157,7 +157,7 @@ def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str,
 
 
 def overridden(**_: Any) -> list[checks.CheckMessage]:
-    """W015: an option that a promise rests on is overridden."""
+    """W015: the project overrides a task option that a guarantee depends on."""
     if not uses_celery():
         return []
     overrides: dict[tuple[str, str, Any], list[str]] = {}
@@ -182,11 +182,11 @@ def _override(name: str, harm: str, value: Any, tasks: list[str]) -> checks.Chec
     )
 
 
-# W016: where ticks go
+# W016: the queue of ticks
 
 
 def routed(**_: Any) -> list[checks.CheckMessage]:
-    """W016: ticks go to a queue that no worker of this app takes from."""
+    """W016: ticks go to a queue that no worker of this app consumes."""
     if not uses_celery():
         return []
     astray = {task for _, task, options in entries() if not options.get("queue")}
@@ -224,7 +224,7 @@ def goes_to(task: str, routes: Any) -> str | None:
 
 
 def in_place(**_: Any) -> list[checks.CheckMessage]:
-    """W017: tasks are called in place, in production."""
+    """W017: tasks run in the calling process, in production."""
     if settings.DEBUG or not uses_celery() or not option("TASK_ALWAYS_EAGER"):
         return []
     return [
@@ -239,11 +239,11 @@ def in_place(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-# E019: queues that get each other's messages
+# E019: queues that receive each other's messages
 
 
 def mixed(**_: Any) -> list[checks.CheckMessage]:
-    """E019: queues share an exchange and a key: a message to one of them reaches each."""
+    """E019: queues share an exchange and a key, so a message to one reaches all of them."""
     if not uses_celery():
         return []
     ours = {*queue_names(relations.catalogue().child_databases)}

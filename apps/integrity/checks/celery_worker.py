@@ -1,4 +1,4 @@
-"""Whether the project's Celery app has what makes its workers survive. Celery is not imported."""
+"""Whether the project's Celery app has this app's consumer. Celery is not imported."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _faulty(fault: Fault, using: str) -> checks.CheckMessage:
 
 
 def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """W002: parents are deleted where no log is.
+    """W002: a database with parents has no deletion log.
 
     A warning, because `migrate` runs it first and stops at errors.
     """
@@ -112,7 +112,7 @@ def _ghosts() -> Iterator[tuple[str, Model, str]]:
 
 
 def shown(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E013, E014: rows that decide over others may be hidden from the role that runs this."""
+    """E013, E014: rows that a decision needs may be hidden from the role that runs this."""
     return [
         _hidden(model, alias, cause, f"{model._meta.label} in {alias!r}: {why}.")
         for alias, models in _concerned().items()
@@ -130,7 +130,7 @@ def _hidden(model: Model, alias: str, cause: str, text: str) -> checks.CheckMess
 
 
 def ruled(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """W012: a rule rewrites what is deleted from a table, or changed in it."""
+    """W012: a rule of PostgreSQL rewrites deletes from a table, or updates of it."""
     return [
         checks.Warning(
             f"{model._meta.label} in {alias!r} has the rule {rule!r} for DELETE or UPDATE: the"

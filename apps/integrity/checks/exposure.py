@@ -1,4 +1,4 @@
-"""What workers show of the project's settings to those who may ask. Celery is not imported."""
+"""Settings that Celery's workers expose to inspection. Celery is not imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core import checks
 from .. import relations
 from .celery import PACKAGE, project_app
 
-#: A setting of Django's that every project has, and that is none of Celery's.
+#: A setting that every Django project has and Celery has not.
 OF_DJANGO = "INSTALLED_APPS"
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with one relation: its field, and what the routers answer about its two ends."""
+"""Checks of each relation: its field, and the routers' answers about its two ends."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ..relations.content_types import UnknownHome
 
 METHODS = ("db_for_read", "db_for_write")
-#: The policies that the database itself carries out, where Django has them (6.1).
+#: The policies that the database itself carries out (Django 6.1 and later).
 IN_DATABASE = ("DB_CASCADE", "DB_SET_NULL", "DB_SET_DEFAULT")
-#: A message names so many of a kind.
+#: Number of labels that a message names.
 SHOWN = 3
 
 
@@ -34,7 +34,7 @@ def related(**_: Any) -> list[checks.CheckMessage]:
 
 
 def numbered_anew(**_: Any) -> list[checks.CheckMessage]:
-    """W013: nobody can tell which database's content types a key holds the ids of."""
+    """W013: a key holds ids of content types, and it is unknown of which database."""
     return [
         checks.Warning(
             f"{key.label} holds ids of content types, and {_doubt(key)}: deleting a content type"
@@ -74,7 +74,7 @@ def _remedy(key: UnknownHome) -> str:
 
 
 def unanswered(**_: Any) -> list[checks.CheckMessage]:
-    """E004: the routers do not say where the parents are. Once for each of them."""
+    """E004: no router answers for a parent model. One message per model and method."""
     by_parent: dict[relations.Model, list[Relation]] = {}
     for relation in relations.catalogue().relations:
         if relation.field.is_relation:
@@ -99,7 +99,7 @@ def _unanswered(method: str, children: Sequence[Relation]) -> checks.CheckMessag
 
 
 def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
-    """E003, E005, E006, E011, E015 and W001, of one relation. Asks the routers, and no database."""
+    """E003, E005, E006, E011, E015 and W001, of one relation. Queries no database."""
     if relation.field.is_relation:  # else Django neither joins nor assigns through it
         yield from _key_problems(relation)
         yield from _router_problems(relation)
@@ -140,7 +140,7 @@ def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
 
 
 def _unusable(relation: Relation) -> Iterator[checks.CheckMessage]:
-    """E015: nobody can tell what the policy is, so every delete of the parent is refused."""
+    """E015: the policy is unknown, so every delete of the parent is refused."""
     if reason := dry_run.unusable(relation.field, relation.child_databases[0]):
         yield checks.Error(
             f"{relation.label}: {reason}. Every delete of a {relation.parent._meta.label} is"
@@ -197,7 +197,7 @@ def _followers(
 
 
 def some(labels: Sequence[str]) -> str:
-    """The first of many labels, and how many more there are."""
+    """Return the first labels, and the number of the others."""
     more = [f"{len(labels) - SHOWN} more"] if len(labels) > SHOWN else []
     return ", ".join([*labels[:SHOWN], *more])
 

@@ -1,4 +1,4 @@
-"""Relations to values that people choose: a deleted one may be somebody else's tomorrow."""
+"""Relations to values that people choose: a deleted value may be registered again."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .scope import scoped
 if TYPE_CHECKING:
     from ..relations import Field, Relation
 
-#: Keys that the database counts up. Django's own are subclasses of IntegerField, too.
+#: Keys that the database counts up. They are subclasses of IntegerField, too.
 COUNTED = (models.AutoField, models.BigAutoField, models.SmallAutoField)
 
 
 def chosen(**_: Any) -> list[checks.CheckMessage]:
-    """W019: keys hold a value that can be registered again. Once for each such field."""
+    """W019: keys hold a value that can be registered again. One message per field."""
     by_target: dict[Field, list[Relation]] = {}
     for relation in relations.catalogue().relations:
         if relation.policy.cascades and is_natural(relation.target):

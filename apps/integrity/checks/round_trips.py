@@ -29,7 +29,7 @@ SAMPLES: tuple[Any, ...] = (*NUMBERS, *TEXTS, *UUIDS, *(key.hex for key in UUIDS
 
 
 def returning(**_: Any) -> list[checks.CheckMessage]:
-    """E020: a key whose values would be read back from the log as other ones."""
+    """E020: a field whose keys the log would read back as other keys."""
     errors: dict[Field, checks.CheckMessage] = {}
     for relation in relations.catalogue().relations:
         for field, alias in _fields(relation):
@@ -40,7 +40,7 @@ def returning(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _fields(relation: Relation) -> Iterator[tuple[Field, str]]:
-    """The fields of the relation's keys, each with an alias where its values are."""
+    """Yield the fields of the relation's keys, each with an alias that holds its values."""
     home = relation.parent_databases[0]
     yield underlying_field(primary_key(relation.parent)), home
     yield underlying_field(relation.target), home
@@ -96,7 +96,7 @@ def _loaded(field: Field, alias: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _of_type(field: Field, held: Any, alias: str) -> bool:
-    """Whether the column's type takes such a value."""
+    """Return whether the column's type accepts such a value."""
     kind = (field.rel_db_type(connections[alias]) or "").lower()
     wanted: Sequence[str] = ("char", "text", "citext")
     if isinstance(held, int):
@@ -107,7 +107,7 @@ def _of_type(field: Field, held: Any, alias: str) -> bool:
 
 
 def _load(field: Field, held: Any, alias: str) -> list[Any]:
-    """The value that the ORM makes of `held`; none where it cannot."""
+    """Return the value that the ORM converts `held` to; an empty list where it cannot."""
     connection, value = connections[alias], held
     column = field.get_col(field.model._meta.db_table)
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def apart(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E017: the parents' table is in another schema than the log, so its deletes go unrecorded."""
+    """E017: a parent's table and the log are in different schemas, so deletes go unrecorded."""
     return [
         checks.Error(
             f"{label} in {alias!r} is in the schema {names[0]!r}, and the deletion log in"
@@ -37,7 +37,7 @@ def apart(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
 
 
 def switched(**_: Any) -> list[checks.CheckMessage]:
-    """E018: a backend leads to another schema for each tenant, and the log knows of one."""
+    """E018: a backend switches schemas per tenant, and the log works in only one schema."""
     catalogue = relations.catalogue()
     return [
         checks.Error(

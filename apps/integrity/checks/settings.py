@@ -19,7 +19,7 @@ from .scope import scoped
 
 
 def named(**_: Any) -> list[checks.CheckMessage]:
-    """E002: settings have no effect, because no relation or parent has the name that they use."""
+    """E002: a setting has no effect, because it names an unknown relation or parent."""
     known, current = relations.catalogue(), conf.current()
     subjects = {
         "scan_policy": ("relation", [relation.label for relation in known.relations]),
@@ -40,7 +40,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
 
 
 def timed(**_: Any) -> list[checks.CheckMessage]:
-    """W009: beat starts nothing of this app, or not all of it."""
+    """W009: the timetable of beat lacks periodic tasks of this app."""
     if not uses_celery() or has_table():
         return []
     if not (missing := sorted(PERIODS.keys() - {task for _, task, _ in entries()})):
@@ -59,7 +59,7 @@ def timed(**_: Any) -> list[checks.CheckMessage]:
 
 
 def queued(**_: Any) -> list[checks.CheckMessage]:
-    """W010: Celery knows a fixed list of queues, and one that is published to is not among them."""
+    """W010: Celery has a fixed list of queues, which lacks one of this app's queues."""
     if not uses_celery() or option("TASK_CREATE_MISSING_QUEUES") is not False:
         return []
     queues = option("TASK_QUEUES") or [option("TASK_DEFAULT_QUEUE") or "celery"]

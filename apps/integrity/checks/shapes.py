@@ -75,7 +75,7 @@ def inherited(**_: Any) -> list[checks.CheckMessage]:
 
 
 def reached_generically(**_: Any) -> list[checks.CheckMessage]:
-    """E009: a GenericRelation into another database, which Django would follow in a delete."""
+    """E009: a GenericRelation into another database, which Django follows in a delete."""
     return [
         checks.Error(
             f"{label(field)} is a GenericRelation into another database ({_where(model, related)}):"
@@ -133,7 +133,7 @@ def _setting(child: Model, fk_field: str, parent: Model) -> str:
 
 
 def _parents_apart_from(model: Model, *, but: str) -> list[str]:
-    """The tracked parents elsewhere, without those that the field `but` points to."""
+    """Return tracked parents in other databases, without the one that `but` points to."""
     known = {field.name: field.related_model for field in model._meta.fields}
     parents = relations.catalogue().parents
     return [
@@ -175,7 +175,7 @@ def _needless(field: Any) -> bool:
 
 
 def unsignalled(**_: Any) -> list[checks.CheckMessage]:
-    """W008: rows that the database itself removes, where Django's signals would be needed."""
+    """W008: the database itself removes rows for which this app needs Django's signals."""
     silent = {field: name for field in _keys() if (name := in_database(_on_delete(field)))}
     return [
         checks.Warning(

@@ -16,13 +16,13 @@ from .. import relations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Modes in which a transaction waits for its turn when it begins, and not when it writes.
+#: Modes in which a transaction takes the write lock when it begins.
 WAITING = {"IMMEDIATE", "EXCLUSIVE"}
 BOUNDS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
 
 
 def locked(**_: Any) -> list[checks.CheckMessage]:
-    """W018: two writers of a SQLite file: one gets "database is locked"."""
+    """W018: of two processes that write to a SQLite file, one gets "database is locked"."""
     messages: list[checks.CheckMessage] = []
     for alias, options in _options("sqlite", relations.catalogue().child_databases):
         mode = str(options.get("transaction_mode") or "DEFERRED").upper()
@@ -42,7 +42,7 @@ def locked(**_: Any) -> list[checks.CheckMessage]:
 
 
 def unbounded(**_: Any) -> list[checks.CheckMessage]:
-    """W021, of `check --deploy`: nothing ends a wait for a PostgreSQL server that is silent."""
+    """W021, of `check --deploy`: no timeout ends the wait for a silent PostgreSQL server."""
     known = relations.catalogue()
     messages: list[checks.CheckMessage] = []
     for alias, options in _options("postgresql", {*known.child_databases, *known.log_databases}):
@@ -63,7 +63,7 @@ def unbounded(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _options(vendor: str, aliases: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The OPTIONS of those databases that are of this vendor."""
+    """Yield the aliases of this vendor's databases with their OPTIONS."""
     for alias in sorted(aliases):
         connection = connections[alias]
         if connection.vendor == vendor:

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, each with its remedy.
+"""Checks of a running installation (`manage.py integrity doctor`), each with its remedy.
 
 The caller passes the state of the broker, because only the tasks import Celery.
 """

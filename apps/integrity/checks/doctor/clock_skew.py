@@ -43,7 +43,7 @@ def clocks(log: str, readings: Mapping[str, Reading], rows: Iterable[HeartbeatRo
     return Check(name="clocks", ok=True, detail=detail)
 
 
-#: Who, by how much the clock is ahead, and what that means.
+#: The owner of the clock, the seconds by which it is ahead, and the effect.
 Off = tuple[str, float, str]
 
 

@@ -1,4 +1,4 @@
-"""What was observed → a `Check`, with the remedy where something is wrong. Pure."""
+"""Functions from an observation to a `Check`, with a remedy if the check fails. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Check:
 
     @property
     def kind(self) -> str:
-        """The first word of the name, as in "tables default"."""
+        """Return the first word of the name: "tables" of "tables default"."""
         return self.name.partition(" ")[0]
 
 
@@ -104,7 +104,7 @@ def migration(alias: str, denied: Collection[str]) -> Check:
 def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowed: bool) -> Check:
     """Return whether the routers find a child row's parent and allow the relation of the two."""
     detail = f"reads the parent in {reads}"
-    # Any other alias may be a replica of the parents'.
+    # Any other alias may be a replica of the parents' database.
     astray = reads == child and reads not in homes
     if astray:
         detail = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PACKAGE = conf.__package__
 KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.contrib.admin.mixin"
-#: An option, what it names, and the JOIN that this asks for.
+#: An option, the value in it, and the JOIN that the value needs.
 Found: TypeAlias = "tuple[str, object, JoinHop]"
 
 MIXIN = (
@@ -83,7 +83,7 @@ def _found(admin: Any) -> Iterator[Found]:
 
 
 def _selected(admin: Any) -> Iterator[Found]:
-    """What Django's `ChangeList.apply_select_related` does with the two options."""
+    """Yield the JOINs of Django's `ChangeList.apply_select_related` into other databases."""
     model, wanted = admin.model, admin.list_select_related
     answers = _answers(admin, "get_list_select_related")
     if answers == DJANGO and isinstance(wanted, bool):
@@ -98,7 +98,7 @@ def _selected(admin: Any) -> Iterator[Found]:
 
 
 def _shown_key(admin: Any) -> str | None:
-    """The first column that makes Django JOIN all keys that are not null."""
+    """Return the first column that makes Django JOIN all keys that are not null."""
     if _answers(admin, "get_list_display") != DJANGO:
         return None
     for name in filter(_is_text, _listed(admin.list_display)):
@@ -109,7 +109,7 @@ def _shown_key(admin: Any) -> str | None:
 
 
 def _columns(admin: Any) -> Iterator[Found]:
-    """What a click on the head of a column sorts by."""
+    """Yield the JOINs that a click on the head of a column makes."""
     answers, model = _answers(admin, "get_list_display"), admin.model
     if answers not in KNOWN or _answers(admin, "get_sortable_by") != DJANGO:
         return
@@ -123,7 +123,7 @@ def _columns(admin: Any) -> Iterator[Found]:
 
 
 def _sorts_by(admin: Any, column: Any) -> str:
-    """The path that a column sorts by; "" where that is not one."""
+    """Return the path that a column sorts by; "" where it sorts by no path."""
     if _is_text(column) and joins.field_of(admin.model, column.partition(LOOKUP_SEP)[0]):
         return str(column)
     method = column if callable(column) else getattr(admin, column, None)
@@ -173,7 +173,7 @@ def _filtered(admin: Any) -> Iterator[Found]:
 
 
 def _answers(admin: Any, method: str) -> str:
-    """The module of the method that reads an option. See Note [Who answers]."""
+    """Return the module of the method that reads an option. See Note [Who answers]."""
     return str(getattr(getattr(type(admin), method), "__module__", ""))
 
 
@@ -197,7 +197,7 @@ def _name(admin: Any) -> str:
 
 
 def sorted_elsewhere(**_: Any) -> list[checks.CheckMessage]:
-    """E010: a `Meta.ordering` that JOINs another database: not one row can be listed."""
+    """E010: a `Meta.ordering` that JOINs another database, so no row can be listed."""
     return [
         checks.Error(
             f"{model._meta.label} has Meta.ordering by {path!r}: {step},"

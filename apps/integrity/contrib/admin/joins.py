@@ -26,7 +26,7 @@ LEVELS = 5
 
 @dataclass(frozen=True, slots=True)
 class JoinHop:
-    """A JOIN from a model by one of its names to another model, in other databases."""
+    """A JOIN from a model, by the field `name`, to a model in other databases."""
 
     model: Model
     name: str

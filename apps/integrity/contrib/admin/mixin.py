@@ -119,13 +119,13 @@ class CrossDatabaseAdminMixin(Mixed):
     # After a delete
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete, and show a link to the progress in other databases."""
+        """Delete, and show a message about the rows in other databases."""
         key = obj.pk
         super().delete_model(request, obj)
         self._tell(request, [key])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Delete, and show a link to the progress in other databases."""
+        """Delete, and show a message about the rows in other databases."""
         keys = list(queryset.values_list("pk", flat=True))
         super().delete_queryset(request, queryset)
         self._tell(request, keys)
