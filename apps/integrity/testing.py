@@ -57,7 +57,7 @@ def databases() -> frozenset[str]:
 
 
 def quiet(**changes: object) -> override_settings:
-    """Return a context in which no message is published. `changes` are further settings of ours."""
+    """Return a context that publishes no message. `changes` are further settings of INTEGRITY."""
     given: Mapping[str, object] = getattr(settings, "INTEGRITY", {})
     return override_settings(INTEGRITY={**given, "wakeups": False, **changes})
 
@@ -128,12 +128,9 @@ def assert_no_orphans(*names: str) -> None:
         if (line := _orphans(relation, database))
     ]
     if orphans:
-        hint = (
-            "\nNot everything is cascaded yet: call drain() first."
-            if remaining.unfinished()
-            else ""
-        )
-        raise AssertionError("\n".join(orphans) + hint)
+        if remaining.unfinished():
+            orphans.append("Not everything is cascaded yet: call drain() first.")
+        raise AssertionError("\n".join(orphans))
 
 
 def _orphans(relation: Relation, database: str) -> str:
@@ -144,8 +141,7 @@ def _orphans(relation: Relation, database: str) -> str:
     keys = list(_missing_keys(relation, database))
     if not keys:
         return ""
-    held = [to_stored(relation.field, key) for key in keys]
-    values = stored.prepare_all(relation.field, held, database)
+    values = _prepared(relation, keys, database)
     rows = backends.row_backend(database).count_rows(relation.field, values, using=database)
     first = ", ".join(format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
     more = ", …" if len(keys) > KEYS_SHOWN else ""
@@ -156,9 +152,8 @@ def _orphans(relation: Relation, database: str) -> str:
 
 
 def _missing_keys(relation: Relation, database: str) -> Iterator[Any]:
-    reader = backends.key_reader(
-        relation.field, child=database, parent=relation.parent_databases[0]
-    )
+    parent = relation.parent_databases[0]
+    reader = backends.key_reader(relation.field, child=database, parent=parent)
     after: str | None = None
     with reader.reading(database):
         while page := reader.ask(relation.field, after, STEP_KEYS, child=database)():
@@ -193,7 +188,7 @@ def assert_cascades(
     for saved in (gone, kept):
         child(saved)
     before = _rows(relation)
-    held, kept_key = _prepared(relation, [key, other])
+    held, kept_key = _prepared(relation, [key, other], relation.child_databases[0])
     for value, stored_key in ((key, held), (other, kept_key)):
         if stored_key not in before.values():
             raise AssertionError(f"child() saved no {name} with {_named(relation, value)}")
@@ -226,10 +221,10 @@ def _rows(relation: Relation) -> dict[Row, Any]:
     }
 
 
-def _prepared(relation: Relation, keys: list[Any]) -> list[Any]:
-    """Return what rows store that refer to parents with those keys, in the form of `_rows`."""
+def _prepared(relation: Relation, keys: list[Any], database: str) -> list[Any]:
+    """Return what rows in that database store if they refer to parents with those keys."""
     held = [to_stored(relation.field, key) for key in keys]
-    return stored.prepare_all(relation.field, held, relation.child_databases[0])
+    return stored.prepare_all(relation.field, held, database)
 
 
 def _delete(instance: Model, relation: Relation) -> None:

@@ -1,10 +1,10 @@
-"""What somebody has to hear of: work that stalls, is blocked, not verified or kept; a held brake.
+"""Alarms about one log: stalled, blocked, unverified or kept work, an engaged brake, unknown names.
 
-Takes the figures of one log; sends `alarm_raised` when one begins and `alarm_cleared` when it is
-over, and remembers in between. The only writer of `Alarm`.
+`watch` compares the figures of a log with the rows of `Alarm`, which only this module writes. It
+sends `alarm_raised` for a problem that is new and `alarm_cleared` for one that is over.
 
-Note [Told, then remembered]: a process that dies in between tells it again, and so may two that
-look at the same time. Nothing that began is kept from anybody.
+The signal is sent first, then the row is written. If the process dies in between, or two processes
+watch at the same time, a signal is sent twice; none is lost.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ Subject = tuple[Alarm.Kind, str]
 
 
 def watch(using: str) -> None:
-    """Tell what has begun and what is over, by the figures of the log in `using`."""
+    """Send a signal for each problem of the log in `using` that has begun or is over."""
     wrong = wrongs(*status.of_log(using), conf.current()) | nameless(names.unknown([using]))
     alarms = Alarm.objects.using(using)
-    known = {(Alarm.Kind(each.kind), each.subject): each for each in alarms.all()}
+    known = {(Alarm.Kind(row.kind), row.subject): row for row in alarms.all()}
     for (kind, subject), reason in wrong.items():
         if (kind, subject) not in known:
-            _tell(alarm_raised, kind, subject, reason, using)
+            _send(alarm_raised, kind, subject, reason, using)
             with isolated(f"noting an alarm in {using}"):
                 alarms.bulk_create(
                     [Alarm(kind=kind, subject=subject, reason=reason)], ignore_conflicts=True
                 )
     for (kind, subject), alarm in known.items():
         if (kind, subject) not in wrong:
-            _tell(alarm_cleared, kind, subject, alarm.reason, using)
+            _send(alarm_cleared, kind, subject, alarm.reason, using)
             with isolated(f"clearing an alarm in {using}"):
                 alarm.delete(using=using)
 
@@ -63,42 +63,42 @@ def watch(using: str) -> None:
 def wrongs(
     databases: Iterable[DatabaseRow], scans: Iterable[ScanRow], settings: Settings
 ) -> dict[Subject, str]:
-    """What is wrong, and why. Pure."""
-    found: dict[Subject, str] = {}
+    """Return each problem and its reason. Pure."""
+    reasons: dict[Subject, str] = {}
     for row in databases:
         alias, blocked = row["database"], row["blocked"]
         open_ = row["backlog"] - blocked - row["unknown"]
         lag = row["lag_seconds"] or 0.0
         if open_ and lag > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
-            found[Alarm.Kind.STALLED, alias] = f"the oldest waits since {lag:,.0f} s: {why}"
+            reasons[Alarm.Kind.STALLED, alias] = f"the oldest has waited for {lag:,.0f} s: {why}"
         if row["overdue"]:
             late = (
                 f"{row['unproven']:,} done but not verified for {row['waits_seconds'] or 0:,.0f} s"
             )
-            found[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
+            reasons[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
-            found[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
+            reasons[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
         if row["kept"]:
-            found[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
-    brakes = {each["relation"]: each["brake"] for each in scans if each["brake"]}
-    return found | {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
+            reasons[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
+    brakes = {scan["relation"]: scan["brake"] for scan in scans if scan["brake"]}
+    return reasons | {(Alarm.Kind.BRAKE, label): why for label, why in brakes.items()}
 
 
 def nameless(unknown: Iterable[Unknown]) -> dict[Subject, str]:
-    """Open work under names that nobody knows, and what to do about it. Pure."""
-    return {(Alarm.Kind.UNKNOWN, plain(each["name"], 200)): each["reason"] for each in unknown}
+    """Return the names in open work that are unknown, and what to do about each. Pure."""
+    return {(Alarm.Kind.UNKNOWN, plain(entry["name"], 200)): entry["reason"] for entry in unknown}
 
 
-def _tell(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:
+def _send(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:
     word = "raised" if signal is alarm_raised else "cleared"
     logger.warning("alarm %s: %s %s: %s", word, kind, subject, reason)
-    told = {"kind": str(kind), "subject": subject, "reason": plain(reason)}
-    signal.send_robust(sender=Alarm, **told, using=using)
+    details = {"kind": str(kind), "subject": subject, "reason": plain(reason)}
+    signal.send_robust(sender=Alarm, **details, using=using)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:
-    """Let what was told under the old name be over, or go on, under the new one."""
+    """Move alarms from the old name to the new one; return how many (would) change."""
     alarms, changed = Alarm.objects.using(using), 0
     for row in alarms.exclude(kind=Alarm.Kind.UNKNOWN):
         new = change.alias(row.subject) if "." not in row.subject else change.relation(row.subject)

@@ -69,12 +69,12 @@ class DatabaseRow(TypedDict):
 
 
 def database_rows(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
-    """Each child database of the catalogue, and each of the past that work is open in."""
-    told = names.unknown(logs)
-    reasons = {each["name"]: each["reason"] for each in told if each["kind"] == Kind.ALIAS}
+    """Return a row for each child database, and for each unknown alias that has open work."""
+    unknown = names.unknown(logs)
+    reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
     aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
     rows = [_database(alias, logs) for alias in aliases]
-    waiting = names.waiting(logs, told, Cascade.CLAIMABLE)
+    waiting = names.waiting(logs, unknown, Cascade.CLAIMABLE)
     kept = sum((kept_in(using) for using in logs), Counter())
     for row in rows:
         row["kept"] = kept[row["database"]]
@@ -82,14 +82,14 @@ def database_rows(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]
         if reason := reasons.get(row["database"]):
             row["state"], row["reason"], row["eta_seconds"] = "unknown", reason, None
             row["unknown"] = row["backlog"] - row["blocked"]
-    return rows, told
+    return rows, unknown
 
 
 def probed(rows: list[DatabaseRow]) -> list[DatabaseRow]:
-    """The same, with what does not answer although nobody has noted it."""
-    unknown = [row["database"] for row in rows if row["state"] not in {"waiting", "unknown"}]
+    """Return the rows, after connecting to each database that no log reports as hindered."""
+    asked = [row["database"] for row in rows if row["state"] not in {"waiting", "unknown"}]
     with ThreadPoolExecutor(PROBES) as threads:
-        silent = dict(zip(unknown, threads.map(_silence_of, unknown), strict=True))
+        silent = dict(zip(asked, threads.map(_silence_of, asked), strict=True))
     for row in rows:
         if reason := silent.get(row["database"]):
             row["state"] = state_of(row["backlog"], row["blocked"], {"unreachable": reason})
@@ -99,10 +99,11 @@ def probed(rows: list[DatabaseRow]) -> list[DatabaseRow]:
 
 
 def _silence_of(alias: str) -> str:
-    """Why that database does not answer, or "".
+    """Return why that database does not answer, or "".
 
-    In a thread of its own, so on a new connection: the connect timeout bounds it, where a statement
-    on one that is open may wait for ever; and several that are away cost no more than one.
+    It runs in its own thread, so it opens a new connection, and the connect timeout bounds it. A
+    statement on an open connection could wait without end. The threads run at the same time, so
+    several unreachable databases take no longer than one.
     """
     try:
         return silence(alias)
@@ -118,10 +119,10 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     open_in_logs: list[QuerySet[Cascade]] = []
     for using in logs:
         cascades = Cascade.objects.using(using).filter(database=alias)
-        for found in (open_cascades(cascades), _undispatched(alias, using)):
-            backlog += found["backlog"]
-            blocked += found["blocked"]
-            ages.append(found["age"])
+        for figures in (open_cascades(cascades), _undispatched(alias, using)):
+            backlog += figures["backlog"]
+            blocked += figures["blocked"]
+            ages.append(figures["age"])
         done.append(done_cascades(cascades))
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
@@ -154,26 +155,27 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
 
 
 def delays(alias: str) -> list[float]:
-    """Seconds from record to done of the cascades into a child database that ended lately, sorted.
+    """Return the seconds from record to done of cascades that ended lately, sorted.
 
-    Those of the last `RATE_SECONDS`, the latest `bounds.COUNT_MAX` in each log.
+    It looks at the last `RATE_SECONDS`, and at most at the latest `limits.COUNT_MAX` of each log.
     """
-    since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
+    since, seconds = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
     for using in circuit_breaker.answering_logs():
         rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
         pairs = rows.order_by("-done_at").values_list("recorded_at", "done_at")
-        found += [
+        seconds += [
             (done - recorded).total_seconds()
             for recorded, done in pairs[: limits.COUNT_MAX]
             if done is not None
         ]
-    return sorted(found)
+    return sorted(seconds)
 
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Backlog, blocked and the greatest age of cascades that are not done, or of `most` of them.
+    """Return figures of the cascades that are not done, or of `most` of them.
 
-    And one reason of those that are blocked, and of those that wait.
+    Keys: `backlog`, `blocked`, `age` (of the oldest), `waits` (a reason of one that waits) and
+    `reason` (of one that is blocked).
     """
     return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
         backlog=Count("pk"),
@@ -186,29 +188,29 @@ def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[
 
 
 def kept_in(using: str, most: int | None = None) -> Counter[str]:
-    """Child database → cascades that left rows alone, and nobody has acknowledged; `most` of all.
+    """Return child database → unacknowledged cascades that left rows alone, `most` in all.
 
-    In one statement, along an index that holds nothing else.
+    It is one statement, over an index that holds only these.
     """
     rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
     return Counter(rows.values_list("database", flat=True)[:most])
 
 
 def _undispatched(alias: str, using: str) -> dict[str, Any]:
-    """Recorded deletions that will fan out to `alias`: they are behind, too."""
+    """Return figures of recorded deletions that will cascade into `alias`: backlog, too."""
     recorded = Deletion.objects.using(using).filter(leading(alias), state=Deletion.State.RECORDED)
     counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
     return {**counts, "blocked": 0}
 
 
 def hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:
-    """State and reason of whatever keeps a log from working on a child database."""
+    """Yield state and reason of whatever keeps a log from working on a child database."""
     for row in ChildDatabase.objects.using(using).filter(alias=alias):
         yield from hindrances_of(row)
 
 
 def hindrances_of(row: ChildDatabase) -> Iterator[tuple[str, str]]:
-    """State and reason of whatever keeps one log from working on the child database."""
+    """Yield the same from a row that has been read. Pure."""
     if reason := actions.reason_of_pause(row):
         yield "paused", reason
     if row.unreachable_since is not None:
@@ -228,7 +230,7 @@ def kind_of_pause(known: Iterable[ChildDatabase]) -> str:
 def state_of(
     backlog: int, blocked: int, hindrances: dict[str, str], *, overdue: bool = False
 ) -> str:
-    """One word for a child database. Pure."""
+    """Return the state of a child database as one word. Pure."""
     if hindrances:
         return "waiting"
     if blocked:

@@ -54,16 +54,17 @@ def _judged(
 
 
 def suspected_keys(using: str, scans: Collection[Scan]) -> dict[str, int]:
-    """Return relation → suspects of one log. Counting stops where no more of them change a page.
+    """Return relation → number of suspects in one log, counted up to a bound.
 
-    That is above `bounds.COUNT_MAX`, and above what the brake tolerates. One bounded query; one
-    more for each relation where there are more than that.
+    The bound is above `limits.COUNT_MAX` and above what the brake tolerates, so a higher number
+    would change neither a page nor the brake. It costs one query. If all suspects together are more
+    than `limits.COUNT_MAX`, it costs one more for each relation.
     """
     settings = conf.current()
-    found = suspects.suspects_by_relation(using=using, most=limits.COUNT_MAX + 1)
-    if sum(found.values()) <= limits.COUNT_MAX:
-        return found
-    labels = {*found, *(each.label for each in relations.catalogue().relations)}
+    bounded = suspects.suspects_by_relation(using=using, most=limits.COUNT_MAX + 1)
+    if sum(bounded.values()) <= limits.COUNT_MAX:
+        return bounded
+    labels = {*bounded, *(relation.label for relation in relations.catalogue().relations)}
     counts: dict[str, int] = {}
     for label in sorted(labels):
         figures = brake.all_figures(0, [row for row in scans if row.relation == label])

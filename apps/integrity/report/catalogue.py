@@ -28,7 +28,7 @@ class RelationRow(TypedDict):
 
 
 def relation_rows() -> list[RelationRow]:
-    """The relations, a row for each child database. No queries."""
+    """Return a row for each relation and child database. No queries."""
     return [
         _relation(relation, database)
         for relation in relations.catalogue().relations
@@ -52,14 +52,14 @@ def _relation(relation: Relation, database: str) -> RelationRow:
 
 
 def columns(rows: Sequence[RelationRow]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What a picture of the relations shows: the parents and the children, by their database."""
+    """Return the parents and the relations by their database, for a picture of both."""
     parents = _by_database((row["parent_database"], row["parent"]) for row in rows)
     children = _by_database((row["child_database"], row["relation"]) for row in rows)
     return parents, children
 
 
 def _by_database(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
+    by_database: dict[str, dict[str, None]] = {}
     for database, label in pairs:
-        found.setdefault(database, {})[label] = None
-    return {database: list(labels) for database, labels in found.items()}
+        by_database.setdefault(database, {})[label] = None
+    return {database: list(labels) for database, labels in by_database.items()}

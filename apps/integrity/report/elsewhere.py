@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What deleting parents touches in one child database, or that it cannot be told now."""
+    """What deleting parents touches in one child database.
+
+    If it could not be counted, `uncounted` is true and `effects` is empty.
+    """
 
     database: str
     effects: list[Effect]
@@ -38,16 +41,17 @@ class Elsewhere:
 def effects_elsewhere(
     parent: Model, keys: Sequence[Any], shown: Callable[[Model], bool]
 ) -> list[Elsewhere]:
-    """What deleting those parents touches in other databases, of models that may be `shown`.
+    """Return what deleting those parents touches in other databases, in models that are `shown`.
 
-    Counts stop at the bound, and after a while. A database without such a model is not asked.
+    A count stops at `limits.COUNT_MAX + 1` rows. After `PAGE_SECONDS` no further database is asked.
+    A relation that touches no such model is left out.
     """
     seen: dict[tuple[Model, str], Q] = {}
     deadline = time.monotonic() + PAGE_SECONDS
-    aimed = [each for each in relations.catalogue().relations if each.parent is parent]
-    aimed = [each for each in aimed if any(map(shown, _models(each)))]
-    found = []
-    for database in dict.fromkeys(alias for each in aimed for alias in each.child_databases):
+    aimed = [known for known in relations.catalogue().relations if known.parent is parent]
+    aimed = [known for known in aimed if any(map(shown, _models(known)))]
+    elsewhere = []
+    for database in dict.fromkeys(alias for known in aimed for alias in known.child_databases):
         effects: list[Effect] = []
         uncounted = time.monotonic() >= deadline
         try:
@@ -56,15 +60,15 @@ def effects_elsewhere(
                     effects += _counted(relation, database, keys, seen, shown)
         except (DatabaseUnreachable, Error):
             uncounted, effects = True, []
-        found.append(Elsewhere(database=database, effects=effects, uncounted=uncounted))
-    return found
+        elsewhere.append(Elsewhere(database=database, effects=effects, uncounted=uncounted))
+    return elsewhere
 
 
 def _models(relation: Relation) -> list[Model]:
-    """The models whose rows a delete along that relation touches in the child's database."""
+    """Return the models whose rows a delete along that relation touches."""
     if relation.policy is not policies.Policy.CASCADE:
         return [relation.child]
-    return [each.field.model for each in plan_for(relation).root.all]
+    return [node.field.model for node in plan_for(relation).root.all]
 
 
 def _counted(

@@ -1,7 +1,7 @@
 """Values that open deletions lack: the log has another name for a parent's field, or none.
 
-Takes the names in open work; gives findings as report/names.py words them. Costs a statement for
-each parent with a `to_field` that has open work, and one more where some of that lacks a value.
+`lacks` finds them; report/names.py reports them. It costs one statement for each parent with a
+`to_field` that has open work, and one more if some of that work lacks a value.
 """
 
 from __future__ import annotations
@@ -35,53 +35,59 @@ class Lack:
 
     @property
     def old(self) -> str:
-        """Return what the field was called then, as far as anybody can tell, or ""."""
-        told = [each for each in self.olds if renamed(each) == self.name]
-        return next(iter(told or self.olds), "") if len(told or self.olds) == 1 else ""
+        """Return the field's old name, or "" if several are possible or none is known."""
+        names = [name for name in self.olds if renamed(name) == self.name] or [*self.olds]
+        return names[0] if len(names) == 1 else ""
 
 
 def along(parent: str, field: str) -> tuple[Relation, ...]:
     """Return the relations that cascade by that field of a parent, which is no primary key."""
     return tuple(
-        each
-        for each in relations.catalogue().children_of(parent)
-        if each.target.name == field and each.target != primary_key(each.parent)
+        relation
+        for relation in relations.catalogue().children_of(parent)
+        if relation.target.name == field and relation.target != primary_key(relation.parent)
     )
 
 
-def lacks(found: Catalogue, names: Iterable[tuple[str, str]], using: str) -> list[Lack]:
-    """Return what open deletions of those names lack, of each name in the first ones."""
-    known = {model._meta.label: fields for model, fields in found.targets.items()}
-    told: dict[str, tuple[set[int], set[str]]] = {}
+def lacks(catalogue: Catalogue, names: Iterable[tuple[str, str]], using: str) -> list[Lack]:
+    """Return each field whose value open deletions lack.
+
+    Args:
+        catalogue: The relations of today.
+        names: Parent and relation of the open deletions.
+        using: The alias of the log.
+    """
+    known = {model._meta.label: fields for model, fields in catalogue.targets.items()}
+    missing: dict[str, tuple[set[int], set[str]]] = {}
     for parent, relation in names:
-        if not (wanted := [each.name for each in known.get(parent, ())]):
+        if not (wanted := [field.name for field in known.get(parent, ())]):
             continue
         rows = log_fields.lacking(parent, relation, using=using)
         for name in wanted:
             if lacking := _lacking(rows, parent, name, relation, using):
-                pks, olds = told.setdefault(f"{parent}.{name}", (set(), set()))
+                pks, olds = missing.setdefault(f"{parent}.{name}", (set(), set()))
                 pks.update(lacking)
                 olds.update(_olds(parent, wanted, lacking.values()))
     return [
         Lack(
             name=name,
-            relations=tuple(each.label for each in along(*field_of(name))),
+            relations=tuple(cascading.label for cascading in along(*field_of(name))),
             deletions=len(pks),
             olds=tuple(sorted(olds)),
         )
-        for name, (pks, olds) in told.items()
+        for name, (pks, olds) in missing.items()
     ]
 
 
 def _lacking(
     rows: Sequence[tuple[int, dict[str, Any]]], parent: str, field: str, relation: str, using: str
 ) -> dict[int, dict[str, Any]]:
-    """Return id and targets of those that lack the field and have work along it left."""
-    needed = [each for each in along(parent, field) if relation in {"", each.label}]
+    """Return id → targets of deletions that lack the field and have work left along it."""
+    needed = [cascading for cascading in along(parent, field) if relation in {"", cascading.label}]
     lacking = {pk: targets for pk, targets in rows if field not in targets}
     if not (needed and lacking):
         return {}
-    databases = list({alias for each in needed for alias in each.child_databases})
+    databases = list({alias for cascading in needed for alias in cascading.child_databases})
     over = log_fields.over_in(list(lacking), databases, using=using)
     return {pk: targets for pk, targets in lacking.items() if pk not in over}
 
@@ -92,16 +98,16 @@ def _olds(parent: str, known: Sequence[str], rows: Iterable[Mapping[str, Any]]) 
 
 
 def reason_of(lack: Lack) -> str:
-    """Return what it means that the log does not say those values, and the two remedies. Pure."""
+    """Return why those deletions wait, and the two remedies. Pure."""
     more = "+" if lack.deletions >= log_fields.SAMPLE else ""
     wait = f"{lack.deletions:,}{more} open deletions wait: the log does not say which {lack.name}"
     rename = "manage.py integrity rename"
     old = lack.old or f"{field_of(lack.name)[0]}.OLD"
     scans = " and ".join(
-        f"`manage.py integrity scan --relation {each} --full`" for each in lack.relations
+        f"`manage.py integrity scan --relation {label} --full`" for label in lack.relations
     )
-    renaming = f"`{rename} {old} {lack.name} --field` gives the values that the log has under the"
-    renaming += " old name today's"
+    renaming = f"`{rename} {old} {lack.name} --field` renames the values that the log has under the"
+    renaming += " old name"
     closing = f"`{rename} {lack.name} --field --close REASON` ends the wait; {scans} finds what is"
     closing += " left"
     if not lack.olds:

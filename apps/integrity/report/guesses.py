@@ -1,6 +1,6 @@
-"""What an unknown name may be called today. A guess: whoever renames looks first.
+"""What an unknown name may be called today: a guess that an operator has to confirm.
 
-Takes the project's migrations, its catalogue and what the log has seen. Changes nothing.
+It is made from the project's migrations, its catalogue and the names in the log. Read-only.
 """
 
 from __future__ import annotations
@@ -29,25 +29,24 @@ ALIKE = 0.6
 
 
 def guess(kind: str, name: str, using: str) -> str:
-    """The new name of an alias, a model or a relation, or ""."""
-    found = relations.catalogue()
-    known = {
-        "alias": [*found.child_databases],
-        "model": list(
-            dict.fromkeys([*found.parents, *(each.child._meta.label for each in found.relations)])
-        ),
-        "relation": [each.label for each in found.relations],
+    """Return the likely new name of an alias, a model or a relation, or ""."""
+    catalogue = relations.catalogue()
+    children = [relation.child._meta.label for relation in catalogue.relations]
+    names = {
+        "alias": [*catalogue.child_databases],
+        "model": list(dict.fromkeys([*catalogue.parents, *children])),
+        "relation": [*catalogue.by_label],
     }[kind]
-    if kind != "alias" and (new := renamed(name)) in known:
+    if kind != "alias" and (new := renamed(name)) in names:
         return new
-    if kind == "model" and (new := _of_table(name)) in known:
+    if kind == "model" and (new := _of_table(name)) in names:
         return new
-    fresh = [each for each in known if each not in _seen(kind, using)]
-    return fresh[0] if len(fresh) == 1 else _alike(name, fresh or known)
+    fresh = [candidate for candidate in names if candidate not in _seen(kind, using)]
+    return fresh[0] if len(fresh) == 1 else _alike(name, fresh or names)
 
 
 def renamed(name: str) -> str:
-    """What the project's migrations have made of a model's or a relation's name."""
+    """Return a model's or a relation's name after the renames in the project's migrations."""
     models, fields = _renames()
     field, _, parent = name.partition("@")
     app_model, _, last = field.rpartition(".")
@@ -71,33 +70,34 @@ def _followed(label: str, models: dict[str, str]) -> str:
 
 @functools.cache
 def _renames() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
-    """Old model → new one; model and old field → new one. By the files, without a query."""
+    """Return old model → new one, and (model, old field) → new field. Reads files, no database."""
     models: dict[str, str] = {}
     fields: dict[tuple[str, str], str] = {}
     try:
         loader = MigrationLoader(None)
-    except Exception:  # a guess must not stop whoever reports
+    except Exception:  # a report must not fail for want of a guess
         logger.exception("the project's migrations cannot be read")
         return models, fields
     for (app, _), migration in sorted(loader.disk_migrations.items()):
-        for each in migration.operations:
-            if isinstance(each, RenameModel):
-                models[f"{app}.{each.old_name}".lower()] = f"{app}.{each.new_name}"
-            elif isinstance(each, RenameField):
-                fields[f"{app}.{each.model_name}".lower(), each.old_name] = each.new_name
+        for operation in migration.operations:
+            if isinstance(operation, RenameModel):
+                models[f"{app}.{operation.old_name}".lower()] = f"{app}.{operation.new_name}"
+            elif isinstance(operation, RenameField):
+                model = f"{app}.{operation.model_name}".lower()
+                fields[model, operation.old_name] = operation.new_name
     return models, fields
 
 
 def _of_table(name: str) -> str:
-    """The model whose table is the one that a model of that name would have by default."""
+    """Return the model that has the default table of a model with that name, or ""."""
     table = name.replace(".", "_").lower()
-    found = relations.catalogue().relations
-    models = {model for each in found for model in (each.parent, each.child)}
-    return next((each._meta.label for each in models if each._meta.db_table == table), "")
+    known = relations.catalogue().relations
+    models = {model for relation in known for model in (relation.parent, relation.child)}
+    return next((model._meta.label for model in models if model._meta.db_table == table), "")
 
 
 def _seen(kind: str, using: str) -> set[str]:
-    """Names of that kind that the log has open work, or a scan, under."""
+    """Return the names of that kind in open work and in scans of one log."""
     scans = Scan.objects.using(using)
     names = open_names(using=using)
     labels = {*scans.values_list("relation", flat=True), *(relation for _, relation in names)}

@@ -26,7 +26,7 @@ from .unproven import overdue_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-#: Of the deletions that are not dispatched, the names of so many are looked at: the newest.
+#: Of deletions that are not dispatched, this many are read: the newest.
 RECORDED = 100
 BEAT = "beat"
 
@@ -48,7 +48,7 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSeen:
-    """What one log says: the ages of the last heartbeats in seconds, and the open work."""
+    """Figures of one log: the ages of the last heartbeats in seconds, and the open work."""
 
     beat_seconds: float | None
     worker_seconds: float | None
@@ -58,24 +58,24 @@ class LogSeen:
 
 
 def _health() -> Health:
-    found = relations.catalogue()
+    catalogue = relations.catalogue()
     seen, silent = list[LogSeen](), list[str]()
-    for using in found.log_databases:
+    for using in catalogue.log_databases:
         try:
             connections.reach(using)
-            seen.append(_seen(using, found.child_databases))
+            seen.append(_seen(using, catalogue.child_databases))
         except (DatabaseUnreachable, Error):
             silent.append(using)
-    return judged(seen, found.child_databases, logs_fail=bool(silent))
+    return judged(seen, catalogue.child_databases, logs_fail=bool(silent))
 
 
-#: What every probe of this process is answered.
+#: Shared by all probes of this process.
 current_health = Shared(_health, times_longer=1.0)
 
 
 def _seen(using: str, databases: Sequence[str]) -> LogSeen:
     beats = Heartbeat.objects.using(using).aggregate(
-        now=Coalesce(Max(Now()), Now()),  # the second, where nobody was seen yet
+        now=Coalesce(Max(Now()), Now()),  # the second if there is no heartbeat yet
         beat=Max("seen_at", filter=Q(name=BEAT)),
         worker=Max("seen_at", filter=~Q(name=BEAT)),
     )
@@ -86,7 +86,7 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
         beat_seconds=_age(beats["beat"], now),
         worker_seconds=_age(beats["worker"], now),
         children=list(ChildDatabase.objects.using(using)),
-        recorded=[Names(*each) for each in rows.values_list("parent", "relation")[:RECORDED]],
+        recorded=[Names(*pair) for pair in rows.values_list("parent", "relation")[:RECORDED]],
         backlogs=backlogs(databases, now - late, using=using),
     )
 
@@ -100,7 +100,7 @@ def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool
     hindered: dict[str, dict[str, str]] = {}
     for row in (row for log in seen for row in log.children):
         hindered.setdefault(row.alias, {}).update(hindrances_of(row))
-    waiting = {alias for log in seen for alias, each in log.backlogs.items() if each.waiting}
+    waiting = {alias for log in seen for alias, work in log.backlogs.items() if work.waiting}
     waiting |= _awaited(name for log in seen for name in set(log.recorded))
     free = {alias for alias in waiting if alias in databases and not hindered.get(alias)}
     wrong = {
@@ -108,7 +108,7 @@ def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool
         "beat": is_beat_silent(_youngest(log.beat_seconds for log in seen)),
         "workers": bool(free) and are_workers_silent(_youngest(log.worker_seconds for log in seen)),
     }
-    if not seen:  # then nothing is known of the others
+    if not seen:  # no log answers, so nothing is known of beat and workers
         wrong = {"logs": logs_fail}
     return Health(
         failing=tuple(name for name, is_wrong in wrong.items() if is_wrong),
@@ -122,7 +122,7 @@ def judged(seen: Sequence[LogSeen], databases: Sequence[str], *, logs_fail: bool
 
 
 def _awaited(names: Iterable[Names]) -> set[str]:
-    """The child databases that deletions of those names lead into."""
+    """Return the child databases that deletions with those names cascade into."""
     databases_of = relations.catalogue().databases_of
     return {alias for name in names for alias in databases_of(*name)}
 
@@ -134,10 +134,10 @@ def _youngest(ages: Iterable[float | None]) -> float:
 def _state(
     alias: str, seen: Sequence[LogSeen], hindrances: dict[str, str], *, waiting: bool
 ) -> str:
-    found = [log.backlogs[alias] for log in seen if alias in log.backlogs]
+    work = [log.backlogs[alias] for log in seen if alias in log.backlogs]
     return state_of(
         int(waiting),
-        int(any(each.blocked for each in found)),
+        int(any(backlog.blocked for backlog in work)),
         hindrances,
-        overdue=any(each.overdue for each in found),
+        overdue=any(backlog.overdue for backlog in work),
     )

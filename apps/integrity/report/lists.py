@@ -1,4 +1,4 @@
-"""Lists of deletions, suspects and acts, a page at a time; counting stops at a bound."""
+"""Lists of deletions, suspects and audits, a page at a time; counting stops at a bound."""
 
 from __future__ import annotations
 
@@ -38,12 +38,22 @@ def deletions(
     before: int | None = None,
     searched: Callable[[str], bool] = lambda _parent: True,
 ) -> Page:
-    """Deletions of one log, by parent, key and state ("blocked" looks at the cascades).
+    """Return a page of one log's deletions, filtered by parent model, key and state.
 
-    "kept" lists those that are open, too, where a cascade has kept rows: cards count these.
+    The state "blocked" means that a cascade is blocked. "kept" also lists open deletions of which a
+    cascade has kept rows, because the cards count these.
 
-    Only parents that `searched` accepts (by their labels) are looked for by key. Raises
-    `UnknownName` for an unknown parent model, `InvalidKey` for a key that none of them could have.
+    Args:
+        using: The alias of the log.
+        model: The label of a parent model, or "".
+        key: A key as text, or "".
+        state: A state, or "".
+        before: Only deletions with a smaller id.
+        searched: Whether the account may search a parent model, by its label, for a key.
+
+    Raises:
+        UnknownName: there is no such parent model.
+        InvalidKey: no parent model that is searched could have the key, or none may be searched.
     """
     rows = Deletion.objects.using(using).order_by("-pk").prefetch_related("cascades")
     if model:
@@ -71,9 +81,9 @@ def deletions(
 
 
 def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
-    """Deletions of that key, of one parent model or of any that could have it."""
+    """Return the condition for that key, of one parent model or of any that could have it."""
     known = relations.catalogue().parents
-    found = Q()
+    condition = Q()
     labels = [relations.catalogue().parent(model)._meta.label] if model else known
     if not (allowed := [label for label in labels if searched(label)]):
         raise InvalidKey("your account may not look at these parents, so not search their keys")
@@ -85,34 +95,32 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
             if model:
                 raise
         else:
-            found |= Q(of_keys([key]), parent=label)
-    if not found:
+            condition |= Q(of_keys([key]), parent=label)
+    if not condition:
         raise InvalidKey(f"{plain(text, 100)!r} is no key of any parent model")
-    return found
+    return condition
 
 
 def _page(rows: QuerySet[Any]) -> Page:
-    found = list(rows[: limits.PAGE_ROWS + 1])
-    more = len(found) > limits.PAGE_ROWS
-    return Page(
-        rows=found[: limits.PAGE_ROWS], older=found[limits.PAGE_ROWS - 1].pk if more else None
-    )
+    fetched = list(rows[: limits.PAGE_ROWS + 1])
+    page = fetched[: limits.PAGE_ROWS]
+    return Page(rows=page, older=page[-1].pk if len(fetched) > len(page) else None)
 
 
 def capped(rows: QuerySet[Any]) -> int:
-    """The number of rows; bounds.COUNT_MAX + 1 stands for all that is more."""
+    """Return the number of rows, at most `limits.COUNT_MAX + 1`."""
     return rows.order_by()[: limits.COUNT_MAX + 1].count()
 
 
 def blocked(database: str, *, using: str) -> list[int]:
-    """Ids of deletions that are blocked in that child database, bounds.COUNT_MAX at most."""
+    """Return ids of deletions blocked in that child database, at most `limits.COUNT_MAX`."""
     rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
     return list(rows.order_by("recorded_at").values_list("deletion", flat=True)[: limits.COUNT_MAX])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A key without a parent, or the values that keys hold, and for how long that is known."""
+    """A missing parent: its key, or the values that children hold; `seconds` since it was found."""
 
     id: int
     key: str | None
@@ -134,8 +142,8 @@ class Suspects:
 
 
 def suspected() -> list[Suspects]:
-    """What waits for repair, by relation, in the logs that answer."""
-    found, logs = [], circuit_breaker.answering_logs()
+    """Return the suspects of each relation, in the logs that answer."""
+    suspects, logs = [], circuit_breaker.answering_logs()
     for relation in relations.catalogue().relations:
         using = relation.parent_databases[0]
         if using not in logs:
@@ -150,21 +158,21 @@ def suspected() -> list[Suspects]:
             ]
         ]
         if first:
-            found.append(
+            suspects.append(
                 Suspects(
                     relation=relation.label,
                     policy=str(relation.policy),
                     parent=relation.parent._meta.label,
                     using=using,
                     number=capped(rows),
-                    oldest_seconds=max(each.seconds for each in first),
+                    oldest_seconds=max(suspect.seconds for suspect in first),
                     first=first,
                 )
             )
-    return found
+    return suspects
 
 
 def audits(*, using: str, before: int | None = None) -> Page:
-    """Who did what, the latest first."""
+    """Return a page of the audit: who did what, the latest first."""
     rows = Audit.objects.using(using).order_by("-pk")
     return _page(rows.filter(pk__lt=before) if before is not None else rows)

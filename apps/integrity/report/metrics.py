@@ -83,10 +83,10 @@ shared_exposition = shared.Shared(exposition)
 def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetricFamily:
     of_log = name == "integrity_log_up"
     what = "deletion log can be reached" if of_log else "child database can be worked on"
-    found = Gauge(name, f"1 if the {what}.", labels=["database"])
+    gauge = Gauge(name, f"1 if the {what}.", labels=["database"])
     for alias in aliases:
-        found.add_metric([alias], alias not in down)
-    return found
+        gauge.add_metric([alias], alias not in down)
+    return gauge
 
 
 def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
@@ -117,7 +117,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         "integrity_paused": ("1 if work on the database is paused.", "paused"),
     }
     for name, (text, field) in figures.items():
-        found = Gauge(name, text, labels=["database"])
+        gauge = Gauge(name, text, labels=["database"])
         for row in rows:
             values = {
                 "backlog": row["backlog"],
@@ -129,8 +129,8 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
                 "rate": row["rate"],
                 "paused": row["paused"],
             }
-            found.add_metric([row["database"]], values[field])
-        yield found
+            gauge.add_metric([row["database"]], values[field])
+        yield gauge
     delay = Gauge(
         "integrity_cascade_delay_seconds",
         "From the delete to the end of its cascade, for those that ended in the last five minutes.",
@@ -148,15 +148,15 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
 
 
 def _of_names(status: Status) -> GaugeMetricFamily:
-    found = Gauge(
+    gauge = Gauge(
         "integrity_unknown_work",
         "Names in open work that the catalogue does not know. No worker processes that work.",
         labels=["kind"],
     )
-    kinds = [each["kind"] for each in status["unknown"]]
+    kinds = [entry["kind"] for entry in status["unknown"]]
     for kind in renaming.Kind:
-        found.add_metric([str(kind)], kinds.count(kind))
-    return found
+        gauge.add_metric([str(kind)], kinds.count(kind))
+    return gauge
 
 
 def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:

@@ -1,11 +1,11 @@
-"""Open work under names that today's catalogue does not know: nobody does it, so somebody is told.
+"""Open work under names that the catalogue does not know. No worker does it, so it is reported.
 
-The one source of it for the command line, the pages, the metrics, the doctor and the alarms. Costs
-two statements on the log and two on its small tables while every name is known.
+The commands, the pages, the metrics, the doctor and the alarms all read it here. While every name
+is known, it costs two statements on the log and two on its small tables.
 
-Note [Names age]: the log keeps aliases and labels of the day they were written. After a rename in
-the settings, the models or a router, what was open under the old name is done by nobody. It is
-neither lost nor over: `integrity rename` gives it its new name, or closes it.
+Note [Names age]: the log keeps the aliases and labels that were valid when it was written. After a
+rename in the settings, the models or a router, no worker does the work that is open under the old
+name. It stays in the log until `integrity rename` moves it to the new name or closes it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ Name = tuple[str, str]
 
 
 def unknown(logs: Iterable[str]) -> list[Unknown]:
-    """What is open under unknown names in those logs, which have to answer."""
-    return [each for using in logs for each in _unknown(using)]
+    """Return the unknown names in open work of those logs, which have to answer."""
+    return [entry for using in logs for entry in _unknown(using)]
 
 
 def _unknown(using: str) -> list[Unknown]:
@@ -54,85 +54,91 @@ def _unknown(using: str) -> list[Unknown]:
 def unknown_in(
     using: str, scans: Iterable[Scan], children: Iterable[ChildDatabase]
 ) -> list[Unknown]:
-    """The same of one log, whose two small tables have been read already."""
-    found, names = relations.catalogue(), open_names(using=using)
+    """Return the unknown names of one log, whose two small tables have been read already."""
+    catalogue, names = relations.catalogue(), open_names(using=using)
     databases = open_databases(using=using)
     places = {(row.relation, row.database) for row in scans if is_open(row)}
     paused = {row.alias for row in children if row.paused_at is not None}
-    aliases = {*databases, *paused, *(alias for _, alias in places)} - {*found.child_databases}
-    stranded = strandings(found, names, databases)
-    told = [_told(Kind.ALIAS, name, using, _cascades(name, using)) for name in sorted(aliases)]
-    told += [_stranded(name, using) for name in stranded]
-    for kind, name, under in labels(found, [*names, *(("", label) for label, _ in sorted(places))]):
-        told.append(_told(kind, name, using, _deletions(under, using)))
-    return told + [_lacked(each, using) for each in fields.lacks(found, names, using)]
+    aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.child_databases}
+    stranded = strandings(catalogue, names, databases)
+    scanned = [("", label) for label, _ in sorted(places)]
+    entries = [_entry(Kind.ALIAS, name, using, _cascades(name, using)) for name in sorted(aliases)]
+    entries += [_stranded(name, using) for name in stranded]
+    for kind, name, pairs in labels(catalogue, [*names, *scanned]):
+        entries.append(_entry(kind, name, using, _deletions(pairs, using)))
+    return entries + [_lacked(lack, using) for lack in fields.lacks(catalogue, names, using)]
 
 
 def is_open(row: Scan) -> bool:
-    """Whether it is a pass that somebody has to end, or saw orphans. Pure."""
+    """Return whether a pass is under way or orphans were seen. Pure."""
     return bool(row.began_at or row.orphans or row.last_orphans)
 
 
-def labels(found: Catalogue, names: Sequence[Name]) -> list[tuple[Kind, str, list[Name]]]:
-    """The unknown models and relations in those names, and the names that they are in. Pure.
+def labels(catalogue: Catalogue, names: Sequence[Name]) -> list[tuple[Kind, str, list[Name]]]:
+    """Return the unknown models and relations in those names, each with the names it is in. Pure.
 
-    A relation is told by its child model where that is what nobody knows. One without a parent is
-    of a scan.
+    If the child model of a relation is unknown, the model is returned, not the relation. The names
+    of scans have no parent.
     """
-    told: dict[tuple[Kind, str], list[Name]] = {}
-    for name in names:
-        if what := _unknown_in(found, *name):
-            told.setdefault(what, []).append(name)
-    return [(kind, name, under) for (kind, name), under in told.items()]
+    unknown_labels: dict[tuple[Kind, str], list[Name]] = {}
+    for pair in names:
+        if unknown_label := _unknown_in(catalogue, *pair):
+            unknown_labels.setdefault(unknown_label, []).append(pair)
+    return [(kind, label, pairs) for (kind, label), pairs in unknown_labels.items()]
 
 
-def _unknown_in(found: Catalogue, parent: str, relation: str) -> tuple[Kind, str] | None:
-    if parent and not found.knows(parent):
+def _unknown_in(catalogue: Catalogue, parent: str, relation: str) -> tuple[Kind, str] | None:
+    if parent and not catalogue.knows(parent):
         return Kind.MODEL, parent
-    if parent and found.knows(parent, None, relation):
+    if parent and catalogue.knows(parent, None, relation):
         return None
-    if not parent and relation in {each.label for each in found.relations}:
+    if not parent and relation in catalogue.by_label:
         return None
-    if child_of(relation) in {each.child._meta.label for each in found.relations}:
+    if child_of(relation) in {known.child._meta.label for known in catalogue.relations}:
         return Kind.RELATION, relation
     return Kind.MODEL, child_of(relation)
 
 
 def under(kind: Kind, name: str, *, using: str) -> list[Name]:
-    """The names of open deletions that an unknown model or relation stands in."""
-    told = labels(relations.catalogue(), open_names(using=using))
-    return [each for of, called, names in told if (of, called) == (kind, name) for each in names]
+    """Return the names of open deletions that an unknown model or relation is in."""
+    for unknown_kind, label, pairs in labels(relations.catalogue(), open_names(using=using)):
+        if (unknown_kind, label) == (kind, name):
+            return pairs
+    return []
 
 
 def child_of(relation: str) -> str:
-    """The child model in a relation's label. Pure."""
+    """Return the label of the child model in a relation's label. Pure."""
     return relation.partition("@")[0].rpartition(".")[0]
 
 
-def strandings(found: Catalogue, names: Sequence[Name], databases: Sequence[str]) -> list[str]:
-    """Known databases with open cascades into which none of those names leads. Pure.
+def strandings(catalogue: Catalogue, names: Sequence[Name], databases: Sequence[str]) -> list[str]:
+    """Return known databases with open cascades that none of those names cascades into. Pure.
 
-    Where a parent of other open work leads there, it is the claim that finds out (log/claims.py).
+    If a parent of other open work cascades into one, the claim detects it (log/claims.py).
     """
     return [
         alias
         for alias in databases
-        if alias in found.child_databases
-        and all(found.knows(parent) for parent, _ in names)
-        and not any(found.knows(parent, alias, relation) for parent, relation in names)
+        if alias in catalogue.child_databases
+        and all(catalogue.knows(parent) for parent, _ in names)
+        and not any(catalogue.knows(parent, alias, relation) for parent, relation in names)
     ]
 
 
 def waiting(
-    logs: Iterable[str], told: Sequence[Unknown], states: Sequence[Cascade.State]
+    logs: Iterable[str], entries: Sequence[Unknown], states: Sequence[Cascade.State]
 ) -> Counter[str]:
-    """Database → cascades in those states under unknown names: they wait for an operator."""
-    found, counts = relations.catalogue(), Counter[str]()
-    for using in logs if told else ():
+    """Return database → cascades in those states under unknown names. They wait for an operator.
+
+    `entries` are the unknown names of those logs. If there are none, no log is asked.
+    """
+    catalogue, counts = relations.catalogue(), Counter[str]()
+    for using in logs if entries else ():
         names = [
             (parent, relation)
             for parent, relation in open_names(using=using)
-            if not found.knows(parent, None, relation)
+            if not catalogue.knows(parent, None, relation)
         ]
         counts += waiting_under(names, states, most=limits.COUNT_MAX, using=using)
     return counts
@@ -148,30 +154,28 @@ def _cascades(alias: str, using: str) -> int:
 
 def _deletions(names: Sequence[Name], using: str) -> int:
     most = limits.COUNT_MAX + 1
-    found = (open_deletions(*name, using=using).order_by()[:most].count() for name in names)
-    return min(sum(found), most)
+    numbers = (open_deletions(*name, using=using).order_by()[:most].count() for name in names)
+    return min(sum(numbers), most)
 
 
-def _told(kind: Kind, name: str, using: str, work: int) -> Unknown:
+def _entry(kind: Kind, name: str, using: str, work: int) -> Unknown:
     new = guess(kind, name, using)
     what = {
         Kind.ALIAS: "no child database has this alias",
         Kind.MODEL: "no relation has a model of this name",
         Kind.RELATION: "no relation has this name",
     }[kind]
-    return _of(kind, name, using, work, new, f"{what}: {_work(kind, work)} nobody does")
+    return _of(kind, name, using, work, new, f"{what}: {_work(kind, work)}")
 
 
 def _stranded(alias: str, using: str) -> Unknown:
     work = _cascades(alias, using)
-    why = (
-        f"no relation of their parents leads there any more: {_work(Kind.ALIAS, work)} nobody does"
-    )
+    why = f"no relation of their parents leads there any more: {_work(Kind.ALIAS, work)}"
     return _of(Kind.ALIAS, alias, using, work, "", why)
 
 
 def _lacked(lack: Lack, using: str) -> Unknown:
-    """By its old name, if there is one; a field has that of today as its guess."""
+    """Return the entry of a field: its old name if that is known, and today's as the guess."""
     return {
         "kind": str(Kind.FIELD),
         "name": lack.old or lack.name,
@@ -184,10 +188,10 @@ def _lacked(lack: Lack, using: str) -> Unknown:
 
 def _work(kind: Kind, number: int) -> str:
     if not number:
-        return "a scan or a pause that"
+        return "a scan or a pause is left"
     what = "cascades" if kind is Kind.ALIAS else "deletions"
     count = f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
-    return f"{count} open {what} that"
+    return f"{count} open {what} wait for an operator"
 
 
 def _of(kind: Kind, name: str, using: str, work: int, new: str, why: str) -> Unknown:
@@ -198,5 +202,5 @@ def _of(kind: Kind, name: str, using: str, work: int, new: str, why: str) -> Unk
         "log": using,
         "work": work,
         "guess": new,
-        "reason": f"{why}. {remedy} gives it the new name; `--close REASON` gives it up",
+        "reason": f"{why}. {remedy} moves it to the new name; `--close REASON` closes it",
     }

@@ -1,4 +1,4 @@
-"""The first page: the state of every child database, in a bounded number of bounded queries."""
+"""The figures of the first page, read in a bounded number of bounded queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .unproven import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 #: A backlog younger than this is work, not a delay.
@@ -49,7 +49,7 @@ class Card:
     overdue: bool = False
     #: Why work that was tried waits, although the database can be worked on.
     waiting_reason: str = ""
-    #: Cascades that left rows alone because the value was taken over; nobody has acknowledged it.
+    #: Cascades that left rows alone because the value was taken over, unacknowledged.
     kept: int = 0
 
 
@@ -66,27 +66,27 @@ class Overview:
     orphan_age_seconds: float | None
     unscanned: int
     unreachable_logs: tuple[str, ...]
-    #: Open work under names that nobody knows.
+    #: Open work under unknown names.
     unknown: tuple[Unknown, ...] = ()
 
     @property
     def beat_is_silent(self) -> bool:
-        """Whether the last tick of beat is too old."""
+        """Return whether the last tick of beat is too old."""
         return heartbeats.is_beat_silent(heartbeats.youngest([self.beat] if self.beat else []))
 
     @property
     def workers_are_silent(self) -> bool:
-        """Whether there is work, and the last worker was seen too long ago."""
+        """Return whether there is work, and the last worker was seen too long ago."""
         waiting = any(card.backlog > card.blocked for card in self.cards if not card.reason)
         return waiting and heartbeats.are_workers_silent(heartbeats.youngest(self.workers))
 
 
 def collect_overview() -> Overview:
-    """The state of every child database, in a bounded number of bounded queries.
+    """Return the figures of the first page, read in a bounded number of bounded queries.
 
-    Raises `DatabaseUnreachable` where no log answers.
+    Raises `DatabaseUnreachable` if no log answers.
     """
-    found, logs = relations.catalogue(), circuit_breaker.answering_logs()
+    catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     undispatched = _recorded(logs)
     children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
@@ -102,10 +102,10 @@ def collect_overview() -> Overview:
             _card(
                 alias, logs, undispatched, [row for row in known if row.alias == alias], kept[alias]
             )
-            for alias in found.child_databases
+            for alias in catalogue.child_databases
         ),
-        workers=tuple(each for each in beats if each["name"] != "beat"),
-        beat=next((each for each in beats if each["name"] == "beat"), None),
+        workers=tuple(row for row in beats if row["name"] != "beat"),
+        beat=next((row for row in beats if row["name"] == "beat"), None),
         suspects=sum(sum(counts.values()) for counts in suspected.values()),
         brakes={
             label: reason
@@ -116,9 +116,9 @@ def collect_overview() -> Overview:
         },
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
-        unreachable_logs=tuple(using for using in found.log_databases if using not in logs),
+        unreachable_logs=tuple(using for using in catalogue.log_databases if using not in logs),
         unknown=tuple(
-            each for using in logs for each in unknown_in(using, scans[using], children[using])
+            entry for using in logs for entry in unknown_in(using, scans[using], children[using])
         ),
     )
 
@@ -133,23 +133,26 @@ class Recorded:
 
 
 def _recorded(logs: Sequence[str]) -> list[Recorded]:
-    """What is not dispatched, of the oldest in each log. The catalogue is asked once a name."""
-    found: dict[tuple[str, str], Recorded] = {}
+    """Return the oldest deletions of each log that are not dispatched, grouped by their names."""
+    groups: dict[tuple[str, str], Recorded] = {}
     for using in logs:
         rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
         aged = rows.annotate(age=clocks.age("recorded_at"))
         names = aged.values_list("parent", "relation", "age")[: limits.COUNT_MAX + 1]
         for parent, relation, age in names:
-            if (each := found.get((parent, relation))) is None:
+            if (group := groups.get((parent, relation))) is None:
                 databases = relations.catalogue().databases_of(parent, relation)
-                each = found[parent, relation] = Recorded(databases, 0, age)
-            each.number += 1
-            each.oldest = max(each.oldest, age)
-    return list(found.values())
+                group = groups[parent, relation] = Recorded(databases, 0, age)
+            group.number += 1
+            group.oldest = max(group.oldest, age)
+    return list(groups.values())
 
 
 def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
-    """For each relation and child database: how long ago the last finished pass began."""
+    """Return the seconds since the last finished pass of each relation and child database began.
+
+    None if no pass has finished.
+    """
     ages = {(row.relation, row.database): clocks.age_of(row) for row in scanned}
     return [
         ages.get((relation.label, database))
@@ -168,32 +171,38 @@ def _card(
 ) -> Card:
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
-    waiting = [each for each in undispatched if alias in each.databases]
-    sums = [open_cascades(each.order_by("recorded_at"), limits.COUNT_MAX + 1) for each in cascades]
-    backlog = sum(each["backlog"] for each in sums)
-    backlog += sum(each.number for each in waiting)
-    blocked = sum(each["blocked"] for each in sums)
+    waiting = [group for group in undispatched if alias in group.databases]
+    sums = [open_cascades(rows.order_by("recorded_at"), limits.COUNT_MAX + 1) for rows in cascades]
+    backlog = sum(figures["backlog"] for figures in sums)
+    backlog += sum(group.number for group in waiting)
+    blocked = sum(figures["blocked"] for figures in sums)
     speed = throughput_of(cascades)
     can_tell = backlog <= limits.COUNT_MAX and speed.rate and not hindrances
-    done = [done_cascades(each, limits.COUNT_MAX + 1) for each in cascades]
-    unproven = unproven_of(done, "; ".join(hindrances.values()), held_of(known))
+    done = [done_cascades(rows, limits.COUNT_MAX + 1) for rows in cascades]
+    reason = "; ".join(hindrances.values())
+    ages = [*(figures["age"] for figures in sums), *(group.oldest for group in waiting)]
+    unproven = unproven_of(done, reason, held_of(known))
     return Card(
         database=alias,
         state=state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
-        reason="; ".join(hindrances.values()),
+        reason=reason,
         paused="paused" in hindrances,
         paused_kind=kind_of_pause(known),
         unreachable="unreachable" in hindrances,
         backlog=min(backlog, limits.COUNT_MAX + 1),
         blocked=blocked,
-        waiting_reason="" if hindrances else next(filter(None, (it["waits"] for it in sums)), ""),
-        blocked_reason=next((each["reason"] for each in sums if each["reason"]), ""),
+        waiting_reason="" if hindrances else _first(figures["waits"] for figures in sums),
+        blocked_reason=_first(figures["reason"] for figures in sums),
         unverified=unproven.number,
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
         kept=kept,
-        lag_seconds=oldest([*(each["age"] for each in sums), *(each.oldest for each in waiting)]),
+        lag_seconds=oldest(ages),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,
         throughput=speed,
     )
+
+
+def _first(reasons: Iterable[str | None]) -> str:
+    return next(filter(None, reasons), "")

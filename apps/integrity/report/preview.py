@@ -66,9 +66,9 @@ def preview_of(model: str, key: str) -> list[Effect]:
 
 
 def exists(model: str, key: str) -> bool:
-    """Whether any primary of that parent has a row with that key. Raises as `preview`.
+    """Return whether any primary of that parent has a row with that key.
 
-    And `DatabaseUnreachable`, where one of them cannot be asked.
+    Raises as `preview_of`, and `DatabaseUnreachable` if one of them cannot be asked.
     """
     parent = relations.catalogue().parent(model)
     pk = relations_relation.primary_key(parent)
@@ -80,7 +80,7 @@ def exists(model: str, key: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncounted:
-    """Why nobody can tell what a repair of a relation would touch."""
+    """Why the rows that a repair of a relation would touch are not (all) counted."""
 
     reason: str
     unreachable: bool = False
@@ -101,24 +101,24 @@ class Limits:
 def repairs(
     chosen: Sequence[Relation], limits: Limits | None = None
 ) -> tuple[list[Effect], dict[str, Uncounted]]:
-    """What repairing the suspects of those relations would touch, and what could not be asked.
+    """Return what repairing the suspects of those relations would touch.
 
-    The latter by relation. With `limits`, the first suspects of a relation stand for all of them
-    (in whole batches).
+    And why a relation is not or only partly counted, by its label. With `limits`, only the first
+    suspects of a relation are looked at, in whole batches.
     """
     effects: list[Effect] = []
     uncounted: dict[str, Uncounted] = {}
     for relation in chosen:
         try:
-            found, told = _repairs(relation, limits)
-            effects += found
-            uncounted.update({relation.label: told} if told else {})
+            touched, partly = _repairs(relation, limits)
+            effects += touched
+            uncounted.update({relation.label: partly} if partly else {})
         except DatabaseUnreachable as error:
             uncounted[relation.label] = Uncounted(reason=plain(error), unreachable=True)
         except (FilteredRead, MissingContentType) as error:
             uncounted[relation.label] = Uncounted(reason=plain(error))
         except Error as error:
-            # SQLite calls a table that is not there an `OperationalError`, too. So look.
+            # SQLite raises `OperationalError` for a missing table, too, so look for the table.
             if reason := missing_tables.unusable_table(relation):
                 uncounted[relation.label] = Uncounted(reason=reason)
             elif isinstance(error, OperationalError):
@@ -130,7 +130,7 @@ def repairs(
 
 
 def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], Uncounted | None]:
-    rows, looked_at, told = Counter[tuple[str, str, str]](), 0, None
+    rows, looked_at, partly = Counter[tuple[str, str, str]](), 0, None
     began, most = time.monotonic(), limits.rows if limits else None
     for alias in (*relation.parent_databases, *relation.child_databases):
         connections.reach(alias)
@@ -141,20 +141,21 @@ def _repairs(relation: Relation, limits: Limits | None) -> tuple[list[Effect], U
         missing = list({rechecked.keys[pk] for pk in rechecked.missing})
         for alias in relation.child_databases if missing else ():
             with timed_read(alias, limits.statement_seconds) if limits else nullcontext():
-                for each in effects_along(relation, alias, missing, {}, most):
-                    rows[each["relation"], each["database"], each["policy"]] += each["rows"]
+                for effect in effects_along(relation, alias, missing, {}, most):
+                    line = effect["relation"], effect["database"], effect["policy"]
+                    rows[line] += effect["rows"]
         looked_at += len(batch)
         if limits and looked_at >= limits.suspects:
             break
         if limits and time.monotonic() - began >= limits.seconds:
             why = f"counting stops after {limits.seconds:.0f} s, at {looked_at:,} missing parents"
-            told = Uncounted(reason=why, partly=True)
+            partly = Uncounted(reason=why, partly=True)
             break
     return [
         {"relation": label, "database": alias, "policy": policy, "rows": number}
         for (label, alias, policy), number in rows.items()
         if number
-    ], told
+    ], partly
 
 
 def effects_along(
@@ -165,7 +166,7 @@ def effects_along(
     most: int | None = None,
     shown: Callable[[Model], bool] | None = None,
 ) -> Iterator[Effect]:
-    """What deleting parents with those values does along the relation, in one child database.
+    """Yield what deleting parents with those values does along the relation in one child database.
 
     With `most`, a count stops there; with `shown`, only rows of models that it accepts are counted.
     """
@@ -185,7 +186,7 @@ def effects_along(
 
 
 def _referring(key: ForeignKey, values: list[Any], database: str, path: str = "") -> Q:
-    """Rows that refer to parents through `key`, or from which `path` leads to such rows."""
+    """Return the condition for rows that refer to parents through `key`, at the end of `path`."""
     return stored.referring(key, values, database, path) & Q(**lookups(key, path))
 
 
@@ -204,12 +205,12 @@ def _effect(
     seen: dict[tuple[Model, str], Q],
     most: int | None,
 ) -> Effect:
-    """Rows that refer through `key` and that no earlier effect counted, `most` at most."""
+    """Count rows that refer through `key` and that no earlier effect counted, up to `most`."""
     model = key.model
     counted = seen.get((model, database))
-    found: QuerySet[Any] = QuerySet(model=model, using=database).filter(rows)
+    referring: QuerySet[Any] = QuerySet(model=model, using=database).filter(rows)
     with visibility.whole(database, model):  # an unknown number is not 0
-        number = (found.exclude(counted) if counted else found).order_by()[:most].count()
+        number = (referring.exclude(counted) if counted else referring).order_by()[:most].count()
     seen[model, database] = counted | rows if counted else rows
     return {
         "relation": relations_relation.label(key),

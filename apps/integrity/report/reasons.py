@@ -1,6 +1,6 @@
 """Why open cascades into a child database are not done, although the database can be worked on.
 
-Takes cascades; gives a sentence with numbers and reasons, as the last attempts have left them.
+It is one sentence of numbers and reasons, which the last attempts have written to the cascades.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-#: A sentence tells so many reasons.
-TOLD = 3
-#: Tried before; one that runs was put back with its reason the last time.
+#: The sentence has at most this many reasons.
+REASONS_MAX = 3
+#: Tried before. One that is RUNNING again keeps the reason of its last attempt.
 TRIED = (Cascade.State.WAITING, Cascade.State.RUNNING)
 STUCK = (*TRIED, Cascade.State.BLOCKED)
 
 
 def reasons_of(logs: Iterable[QuerySet[Cascade]]) -> str:
     """Return why cascades of several logs wait or are blocked, or ""."""
-    found: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     for cascades in logs:
         stuck = cascades.filter(Cascade.IN_BACKLOG, state__in=STUCK).exclude(reason="")
         groups = stuck.order_by().values_list("reason").annotate(number=Count("pk"))
-        found.update(dict(groups.order_by("-number", "reason")[: TOLD + 1]))
-    return told(found)
+        numbers.update(dict(groups.order_by("-number", "reason")[: REASONS_MAX + 1]))
+    return most_frequent(numbers)
 
 
-def told(found: Counter[str]) -> str:
+def most_frequent(numbers: Counter[str]) -> str:
     """Return the most frequent reasons in one line, each with its number. Pure."""
-    ranked = sorted(found.items(), key=lambda each: (-each[1], each[0]))
-    lines = [f"{number:,} waiting: {reason}" for reason, number in ranked[:TOLD]]
-    return "; ".join([*lines, "and others"] if len(ranked) > TOLD else lines)
+    ranked = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"{number:,} waiting: {reason}" for reason, number in ranked[:REASONS_MAX]]
+    return "; ".join([*lines, "and others"] if len(ranked) > REASONS_MAX else lines)

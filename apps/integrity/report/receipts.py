@@ -40,14 +40,14 @@ class Receipt(TypedDict):
 
 
 def receipts_of(model: str, key: str) -> list[Receipt]:
-    """What is known of that parent's deletions, the newest first.
+    """Return the receipts of that parent's deletions, the newest first.
 
     `key` is its primary key, or "field=value" for what a scan found by a `to_field`. Raises
     `UnknownName` for a model that no relation points to, `InvalidKey` for a key that its field
     cannot hold.
     """
     parent = relations.catalogue().parent(model)
-    found = [
+    deletions = [
         deletion
         for using in homes.databases_for(parent)
         for deletion in Deletion.objects.using(using)
@@ -55,12 +55,12 @@ def receipts_of(model: str, key: str) -> list[Receipt]:
         .annotate(age=clocks.age("recorded_at"))
         .prefetch_related("cascades")
     ]
-    found.sort(key=lambda each: clocks.age_of(each) or 0.0)  # each by the clock of its own log
-    return [_receipt(deletion) for deletion in found]
+    deletions.sort(key=lambda row: clocks.age_of(row) or 0.0)  # by the clock of its own log
+    return [_receipt(deletion) for deletion in deletions]
 
 
 def _of(parent: Model, key: str) -> Q:
-    """The deletions of the parent that `key` names, as for `receipts`."""
+    """Return the condition for deletions of the parent that `key` names, as for `receipts_of`."""
     name, equals, value = key.partition("=")
     for field in discovery.targets(parent):
         if equals and field.name == name:
@@ -99,45 +99,49 @@ def _receipt(deletion: Deletion) -> Receipt:
                 "done_at": iso(cascade.done_at),
                 "verified_at": iso(cascade.verified_at),
             }
-            for cascade in sorted(deletion.cascades.all(), key=lambda each: each.database)
+            for cascade in _cascades(deletion)
         ],
         "scope": [
             {
-                "relation": each.relation,
-                "database": each.cascade.database,
-                "policy": each.policy,
-                "outcome": each.outcome,
-                "rows": each.rows,
-                "kept": each.kept,
-                "kept_at": iso(each.cascade.kept_at) if each.kept is not None else None,
+                "relation": line.relation,
+                "database": line.cascade.database,
+                "policy": line.policy,
+                "outcome": line.outcome,
+                "rows": line.rows,
+                "kept": line.kept,
+                "kept_at": iso(line.cascade.kept_at) if line.kept is not None else None,
             }
-            for each in receipt_lines(deletion)
+            for line in receipt_lines(deletion)
         ],
     }
 
 
+def _cascades(of: Deletion) -> list[Cascade]:
+    return sorted(of.cascades.all(), key=lambda cascade: cascade.database)
+
+
 def left_alone(receipt: Receipt) -> list[str]:
-    """Return what a receipt says of rows that were kept: a sentence for each relation. Pure."""
+    """Return a sentence for each relation whose rows a cascade has kept. Pure."""
     return [
-        f"{counted(each['kept'])} of {each['relation']} in {each['database']} still"
-        f" {'refers' if each['kept'] == 1 else 'refer'} to the value; it belongs to another row"
-        f" since {each['kept_at'][:19].replace('T', ' ')} or before"
-        for each in receipt["scope"]
-        if each["kept"] is not None
+        f"{counted(line['kept'])} of {line['relation']} in {line['database']} still"
+        f" {'refers' if line['kept'] == 1 else 'refer'} to the value; it belongs to another row"
+        f" since {line['kept_at'][:19].replace('T', ' ')} or before"
+        for line in receipt["scope"]
+        if line["kept"] is not None
     ]
 
 
 def receipt_of(of: Deletion) -> Receipt:
-    """The proof for one deletion."""
+    """Return the receipt of one deletion."""
     return _receipt(of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptLine:
-    """One deletion along one relation in one child database; `rows` None: not begun.
+    """What one deletion did along one relation in one child database.
 
-    `kept` are the rows that were left because a living row holds the value; None: it is free. Above
-    `log.COUNTED_MAX` they are more than that.
+    `rows` is None if it has not begun. `kept` counts the rows that were left alone because a living
+    row has the value; None if no row has it. Counting stops above `log.kept.COUNTED_MAX`.
     """
 
     relation: str
@@ -148,7 +152,7 @@ class ReceiptLine:
 
     @property
     def outcome(self) -> str:
-        """What became of the rows, in a word."""
+        """Return what became of the rows, in a word."""
         if self.kept is not None:
             return "kept"
         if self.cascade.state not in PROBED:
@@ -157,15 +161,17 @@ class ReceiptLine:
 
 
 def receipt_lines(of: Deletion) -> list[ReceiptLine]:
-    """What a deletion does: a row for each child database and relation."""
+    """Return a line for each child database and relation of a deletion."""
     declared = {
-        each.label: each
-        for each in relations.catalogue().children_of(of.parent, relation=of.relation)
+        relation.label: relation
+        for relation in relations.catalogue().children_of(of.parent, relation=of.relation)
     }
-    found = []
-    for cascade in sorted(of.cascades.all(), key=lambda each: each.database):
+    lines = []
+    for cascade in _cascades(of):
         here = [
-            label for label, each in declared.items() if cascade.database in each.child_databases
+            label
+            for label, relation in declared.items()
+            if cascade.database in relation.child_databases
         ]
         rows = cascade.rows or {}
         done = cascade.done_at is not None
@@ -173,21 +179,21 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
             policy = str(declared[label].policy) if label in declared else ""
             number = rows.get(label, 0 if done else None)
             kept = (cascade.kept or {}).get(label)
-            step = ReceiptLine(
+            line = ReceiptLine(
                 relation=label, policy=policy, rows=number, kept=kept, cascade=cascade
             )
-            found.append(step)
-    return found
+            lines.append(line)
+    return lines
 
 
 def deletion(pk: int, *, using: str) -> Deletion | None:
-    """A row of the log, with its cascades."""
+    """Return the deletion with that id and its cascades, or None."""
     rows = Deletion.objects.using(using).prefetch_related("cascades")
     return rows.filter(pk=pk).first()
 
 
 def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
-    """The latest deletions of those parents, among as many rows as there are keys."""
+    """Return the latest deletions of those parents, at most as many as there are keys."""
     pk = primary_key(parent)
     texts = [format_key(pk, key) for key in keys]
     rows = Deletion.objects.using(using).filter(of_keys(texts), parent=parent._meta.label)
@@ -195,5 +201,5 @@ def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
 
 
 def iso(moment: dt.datetime | None) -> str | None:
-    """As JSON has it."""
+    """Return the moment in ISO 8601."""
     return moment.isoformat() if moment else None

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-#: So many reasons are told.
+#: At most this many reasons are listed for each log.
 REASONS = 20
 
 
 def unverified(databases: Sequence[str]) -> int:
-    """Cascades into those databases that are done and that a worker will verify."""
+    """Return the number of done cascades into those databases that a worker will verify."""
     logs = circuit_breaker.answering_logs()
     number = sum(
         Cascade.objects.using(using)
@@ -32,25 +32,25 @@ def unverified(databases: Sequence[str]) -> int:
     )
     if not number:
         return 0
-    told = names.unknown(logs)
-    nobodys = names.waiting(logs, told, [Cascade.State.DONE])
-    for each in told:  # a database into which nothing leads any more
-        if each["name"] in databases:
-            nobodys[each["name"]] += each["work"]
-    return max(number - sum(nobodys[alias] for alias in databases), 0)
+    unknown = names.unknown(logs)
+    unclaimable = names.waiting(logs, unknown, [Cascade.State.DONE])
+    for entry in unknown:  # a database that no relation cascades into any more
+        if entry["name"] in databases:
+            unclaimable[entry["name"]] += entry["work"]
+    return max(number - sum(unclaimable[alias] for alias in databases), 0)
 
 
 def unfinished() -> dict[str, str]:
-    """What is left to do, and why, by database; a log that is away is one of them."""
-    found = dict[str, list[str]]()
+    """Return what is left to do, and why, by database; an unreachable log is one of them."""
+    reasons = dict[str, list[str]]()
     logs = circuit_breaker.answering_logs()
     for using in relations.catalogue().log_databases:
         if using not in logs:
-            found[using] = ["the log cannot be reached"]
+            reasons[using] = ["the log cannot be reached"]
             continue
         for database, line in _unfinished(using):
-            found.setdefault(database, []).append(line)
-    return {database: "; ".join(lines) for database, lines in found.items()}
+            reasons.setdefault(database, []).append(line)
+    return {database: "; ".join(lines) for database, lines in reasons.items()}
 
 
 def _unfinished(using: str) -> Iterator[tuple[str, str]]:

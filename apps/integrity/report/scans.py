@@ -43,7 +43,7 @@ class ScanRow(TypedDict):
 
 
 def scan_rows() -> list[ScanRow]:
-    """The scan of each relation in each child database, begun or not, in the logs that answer."""
+    """Return the scan of each relation in each child database, from the logs that answer."""
     return [row for using in circuit_breaker.answering_logs() for row in scan_rows_in(using)]
 
 

@@ -1,11 +1,10 @@
 """One computation of a figure for all who ask for it at about the same time.
 
-Takes a function; gives its result to every caller of this process for a while. So the databases
-are asked once, however many tabs are open and however many strangers ask.
+`Shared` wraps a function and returns one result of it to all callers in this process for a while.
+So the databases are asked once, however many requests arrive.
 
-Note [Nobody queues]: while one caller computes, the others get the last result at once, or wait for
-the one under way where there is none that is young enough. Their wait is bounded: a database that
-does not answer holds one thread, not all.
+While one caller computes, the others get the last result at once. If that is too old, they wait for
+the new one, for a limited time: a database that does not answer blocks one thread, not all.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Shared(Generic[Figure]):
         _ALL.add(self)
 
     def _begin(self) -> None:
-        """Know nothing yet: a forked process has none of the threads that would finish."""
+        """Start without a result, as a forked process has to: it has no thread that computes one."""
         self._lock = threading.Lock()
         self._last: _Result[Figure] | None = None
         self._under_way: Future[Figure] | None = None
@@ -89,7 +88,7 @@ class Shared(Generic[Figure]):
             raise FiguresUnavailable(PATIENCE_SECONDS) from None
 
     def forget(self) -> None:
-        """Let the next caller see what was changed a moment ago."""
+        """Forget the result, so that the next caller sees what has just changed."""
         with self._lock:
             self._last, self._under_way = None, None
 
@@ -97,7 +96,7 @@ class Shared(Generic[Figure]):
         began = time.monotonic()
         try:
             mine.set_result(self._compute())
-        except Exception as error:  # noqa: BLE001 (whatever it is, whoever waits raises it, too)
+        except Exception as error:  # noqa: BLE001 (every caller that waits raises it, too)
             mine.set_exception(error)
         finally:
             if not mine.done():  # this process is told to end
@@ -108,7 +107,7 @@ class Shared(Generic[Figure]):
     def _remember(self, mine: Future[Figure], took: float) -> None:
         kept = kept_seconds(took, conf.current().figures_seconds, self._times_longer)
         with self._lock:
-            if self._under_way is mine:  # else it was forgotten while it was computed
+            if self._under_way is mine:  # else it was forgotten during the computation
                 self._under_way = None
                 self._last = _Result(mine, time.monotonic(), kept)
 
@@ -119,8 +118,8 @@ def kept_seconds(took: float, seconds: float, times_longer: float) -> float:
 
 
 def _begin_all() -> None:
-    for each in _ALL:
-        each._begin()  # noqa: SLF001 (of this module)
+    for figure in _ALL:
+        figure._begin()  # noqa: SLF001 (of this module)
 
 
 _ALL: weakref.WeakSet[Shared[Any]] = weakref.WeakSet()

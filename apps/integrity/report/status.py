@@ -39,14 +39,14 @@ def collect_status(*, probe: bool = False) -> Status:
     Raises:
         DatabaseUnreachable: no log answers.
     """
-    found, logs = relations.catalogue(), circuit_breaker.answering_logs()
+    catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     beats = [row for using in logs for row in heartbeats_in(using)]
     rows, unknown = database_rows(logs)
     return {
         "databases": probed(rows) if probe else rows,
         "unknown": unknown,
         "deletions": _deletions(logs),
-        "unreachable_logs": [using for using in found.log_databases if using not in logs],
+        "unreachable_logs": [using for using in catalogue.log_databases if using not in logs],
         "scans": scan_rows(),
         "workers": [row for row in beats if row["name"] != "beat"],
         "beat": next((row for row in beats if row["name"] == "beat"), None),

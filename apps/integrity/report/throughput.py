@@ -1,4 +1,4 @@
-"""How many cascades were finished lately. The databases count: a day may have very many."""
+"""How many cascades were finished lately. The databases count them, as a day may have millions."""
 
 from __future__ import annotations
 
@@ -40,24 +40,26 @@ class Throughput:
 
 
 def throughput_of(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> Throughput:
-    """The speed of a child database: of each log's cascades into it, the latest up to the bound.
+    """Return the throughput of a child database, from each log's cascades into it.
 
-    A query for each log, over an index that tells when a cascade was done; two on a busy day.
+    It costs one query for each log, over an index on `done_at`. If one has finished more than
+    `limits.COUNT_MAX` in a day, each log is queried again, for the time that the latest of those
+    took.
     """
     seconds = float(DAY_SECONDS)
-    found = [_count(each, now, seconds) for each in logs]
-    if full := [each["seconds"] for each in found if each["number"] > limits.COUNT_MAX]:
+    counts = [_count(cascades, now, seconds) for cascades in logs]
+    if full := [count["seconds"] for count in counts if count["number"] > limits.COUNT_MAX]:
         seconds = max(min(full), 1.0)
-        found = [_count(each, now, seconds) for each in logs]
+        counts = [_count(cascades, now, seconds) for cascades in logs]
     return Throughput(
-        rate=sum(each["lately"] for each in found) / min(RATE_SECONDS, seconds),
-        bars=tuple(sum(each[_bar(number)] for each in found) for number in range(BARS)),
+        rate=sum(count["lately"] for count in counts) / min(RATE_SECONDS, seconds),
+        bars=tuple(sum(count[_bar(number)] for count in counts) for number in range(BARS)),
         seconds=seconds,
     )
 
 
 def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict[str, Any]:
-    """What was done for so long: how many, since when, those of the rate, of each bar."""
+    """Count the cascades of the last `seconds`: all, those of the rate and those of each bar."""
     window = min(RATE_SECONDS, seconds)
     ages = [seconds * (1 - number / BARS) for number in range(BARS)]
     edges = [now - dt.timedelta(seconds=age) for age in ages]
@@ -68,12 +70,12 @@ def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict
     latest = cascades.filter(done_at__gt=now - dt.timedelta(seconds=seconds)).order_by("-done_at")[
         : limits.COUNT_MAX + 1
     ]
-    found = latest.aggregate(
+    figures = latest.aggregate(
         number=Count("pk"),
         length=ExpressionWrapper(now - Min("done_at"), DurationField()),
         **{name: Count("pk", filter=which) for name, which in asked.items()},
     )
-    return {**found, "seconds": clocks.seconds(found["length"]) or 0.0}
+    return {**figures, "seconds": clocks.seconds(figures["length"]) or 0.0}
 
 
 def _bar(number: int) -> str:

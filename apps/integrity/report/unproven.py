@@ -48,20 +48,20 @@ def overdue_seconds() -> float:
 
 
 def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Return number and greatest ages of cascades that are done and not verified; of `most`."""
+    """Return number and greatest ages of done, unverified cascades, or of `most` of them."""
     done = cascades.filter(state=Cascade.State.DONE)
     if most is not None:
         done = done.order_by("due_at", "pk")[:most]
-    found: dict[str, Any] = done.aggregate(
+    figures: dict[str, Any] = done.aggregate(
         number=Count("pk"),
         recorded=clocks.age(Min("recorded_at")),
         done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
     )
-    return found
+    return figures
 
 
 def held_of(known: Iterable[ChildDatabase]) -> str:
-    """Return what verification waited for when it was tried last, by what the logs know. Pure."""
+    """Return what verification waited for at its last attempt, or "". Pure."""
     return next((row.held_reason for row in known if row.held_reason), "")
 
 
@@ -70,11 +70,11 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
 
     The reason is what hinders the database, or what holds verification.
     """
-    age, waits = (oldest(each[name] for each in done) for name in ("recorded", "done"))
+    age, waits = (oldest(figures[name] for figures in done) for name in ("recorded", "done"))
     waited = waits or 0.0
     reason = hindrance or held or "no worker has verified it"
     return Unproven(
-        number=sum(each["number"] for each in done),
+        number=sum(figures["number"] for figures in done),
         seconds=age,
         waits_seconds=waits,
         overdue=waited > overdue_seconds(),
@@ -84,4 +84,4 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
 
 def oldest(ages: Iterable[dt.timedelta | None]) -> float | None:
     """Return the greatest of several logs' ages in seconds, None where there is none. Pure."""
-    return clocks.seconds(max((each for each in ages if each is not None), default=None))
+    return clocks.seconds(max((age for age in ages if age is not None), default=None))

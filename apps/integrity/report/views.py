@@ -1,8 +1,8 @@
-"""For machines: is it alive, and the figures. No keys, no names, no reasons in either.
+"""Views for machines: the health probe and the metrics. They show no keys, names or reasons.
 
-Open to whoever reaches the addresses, as such pages are, and cheap: each process computes each of
-them once in a while, whoever asks. `INTEGRITY["metrics_token"]` and `INTEGRITY["healthz_token"]`
-ask for a token, and your proxy may keep the addresses to your own network.
+They are open to everyone who can reach their URLs, unless `INTEGRITY["metrics_token"]` or
+`INTEGRITY["healthz_token"]` requires a token. They are cheap: the requests of one process share
+their figures.
 """
 
 from __future__ import annotations
@@ -53,32 +53,33 @@ def metrics(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while deletions are tended, else 503 with what is wrong: "logs", "beat", "workers".
+    """Return 200 while deletions are processed, else 503 with what fails: logs, beat or workers.
 
-    A child database that is down, paused or behind is no failure: it delays itself alone, and a
-    restart of the site would not help it. How each of them stands is told to whoever has a token.
+    A child database that is down, paused or behind is no failure: it delays no other, and a restart
+    of the site would not help. Only a request with a valid token gets the state of each of them.
     """
     settings = conf.current()
-    tokens = [each for each in (settings.healthz_token, settings.metrics_token) if each]
-    right = [_has_token(request, each) for each in tokens]
+    tokens = [token for token in (settings.healthz_token, settings.metrics_token) if token]
+    right = [_has_token(request, token) for token in tokens]
     known = any(right)
     if settings.healthz_token and not known:
         return _unauthorized("healthz")
     try:
-        found = health.current_health()
+        current = health.current_health()
     except FiguresUnavailable:  # the log does not answer
-        found = health.Health(failing=("logs",), databases={})
-    failing = list(found.failing)
+        current = health.Health(failing=("logs",), databases={})
+    failing = list(current.failing)
     document: dict[str, Any] = {"status": "failing" if failing else "ok", "failing": failing}
     if known:
-        document["databases"] = dict(found.databases)
+        document["databases"] = dict(current.databases)
     return JsonResponse(document, status=503 if failing else 200)
 
 
 def _has_token(request: HttpRequest, token: str) -> bool:
-    """Whether the header has that token, in a time that does not tell how much of it is right.
+    """Return whether the header has that token.
 
-    In bytes: servers hand a header on as Latin-1, whatever was sent.
+    The time does not depend on how much of it is right. It compares bytes, because servers decode
+    every header as Latin-1.
     """
     header = request.headers.get("Authorization", "").encode("latin-1", "backslashreplace")
     scheme, _, given = header.partition(b" ")

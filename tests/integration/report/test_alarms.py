@@ -188,5 +188,5 @@ def test_the_guide_mails_the_admins(
         alarm_cleared.disconnect(names["tell_the_end"])
     begun, over = mail.outbox
     assert begun.subject.endswith("integrity: stalled blog_db")
-    assert "the oldest waits since" in begun.body
+    assert "the oldest has waited for" in begun.body
     assert over.subject.endswith("integrity: no longer stalled blog_db")
