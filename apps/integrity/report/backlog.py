@@ -1,4 +1,4 @@
-"""How far each child database is behind: backlog, lag, rate, and what hinders it."""
+"""How far each child database is behind: backlog, lag, rate, and why it is behind."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ PROBES = 16
 class DatabaseRow(TypedDict):
     """How far one child database is behind.
 
-    `reason` is what hinders the database; or else why cascades into it wait or are blocked.
+    `reason` is why the database cannot be worked on; else why cascades into it wait or are blocked.
     `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
-    their deletions. One has been done for `waits_seconds`, which is `overdue` or not, and
-    `unproven_reason` says why (unproven.py).
-    `unknown` counts what is in the backlog under names that the catalogue does not know: no worker
-    does it, and it is not blocked.
-    `paused_kind` is one of `ChildDatabase.Pause`, or "" where it is not paused.
+    their deletions. The oldest has been done for `waits_seconds`. `overdue` is whether that is too
+    long, and `unproven_reason` says why it is not verified (unproven.py).
+    `unknown` counts cascades in the backlog, other than blocked ones, under names that the
+    catalogue does not know. No worker does them.
+    `paused_kind` is one of `ChildDatabase.Pause`, or "" if it is not paused.
     `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
     come back] in cascade/live_check.py), and that no operator has acknowledged.
     """

@@ -45,10 +45,10 @@ def youngest(rows: Iterable[HeartbeatRow]) -> float:
 
 
 def is_beat_silent(seconds: float) -> bool:
-    """Return whether beat's last heartbeat, so many seconds ago, is too old. Pure."""
+    """Return whether beat is silent, if its last heartbeat is `seconds` old. Pure."""
     return seconds > BEAT_SILENT_SECONDS
 
 
 def are_workers_silent(seconds: float) -> bool:
-    """Return whether the workers' last heartbeat, so many seconds ago, is too old. Pure."""
+    """Return whether workers are silent, if their last heartbeat is `seconds` old. Pure."""
     return seconds > WORKER_SILENT_SECONDS

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..relations.relation import ForeignKey
 
 
-#: While a page waits, one statement that counts may take so long, and all of them so long.
+#: For a page: the longest time for one count, and for all of its counts, in seconds.
 COUNT_SECONDS, PAGE_SECONDS = 2.0, 10.0
 
 
@@ -186,7 +186,7 @@ def effects_along(
 
 
 def _referring(key: ForeignKey, values: list[Any], database: str, path: str = "") -> Q:
-    """Return the condition for rows that refer to parents through `key`, at the end of `path`."""
+    """Return the condition for rows that refer through `key`, or whose `path` ends at such rows."""
     return stored.referring(key, values, database, path) & Q(**lookups(key, path))
 
 

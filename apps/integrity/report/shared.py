@@ -24,13 +24,13 @@ from ..exceptions import FiguresUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A result may be handed out for so long while the next one is computed.
+#: The age up to which a result is returned while the next one is computed, in seconds.
 USABLE_SECONDS = 15.0
-#: Callers without any result wait so long for the one that is computed.
+#: How long a caller waits for a result that is being computed, in seconds.
 PATIENCE_SECONDS = 5.0
-#: What took long serves for longer, so that no more than this share of the time goes into it.
+#: A slow result is kept longer, so that at most this share of the time is spent on computing.
 SHARE_OF_TIME = 0.1
-#: But for no longer than so many times the setting.
+#: A slow result is kept for at most this multiple of the setting.
 TIMES_LONGER = 5.0
 
 Figure = TypeVar("Figure")
@@ -60,7 +60,7 @@ class Shared(Generic[Figure]):
         _ALL.add(self)
 
     def _begin(self) -> None:
-        """Start without a result, as a forked process has to: it has no thread that computes one."""
+        """Start without a result. A forked process must: it has no thread that computes one."""
         self._lock = threading.Lock()
         self._last: _Result[Figure] | None = None
         self._under_way: Future[Figure] | None = None
@@ -113,7 +113,7 @@ class Shared(Generic[Figure]):
 
 
 def kept_seconds(took: float, seconds: float, times_longer: float) -> float:
-    """Return how long a result serves that took so long to compute. Pure."""
+    """Return for how many seconds a result is kept, if it took `took` seconds to compute. Pure."""
     return max(seconds, min(took / SHARE_OF_TIME, seconds * times_longer))
 
 

@@ -68,7 +68,7 @@ def held_of(known: Iterable[ChildDatabase]) -> str:
 def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Unproven:
     """Return what is unproven in several logs, and why.
 
-    The reason is what hinders the database, or what holds verification.
+    The reason is why the database cannot be worked on, or what verification waits for.
     """
     age, waits = (oldest(figures[name] for figures in done) for name in ("recorded", "done"))
     waited = waits or 0.0
@@ -83,5 +83,5 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
 
 
 def oldest(ages: Iterable[dt.timedelta | None]) -> float | None:
-    """Return the greatest of several logs' ages in seconds, None where there is none. Pure."""
+    """Return the greatest of several logs' ages in seconds, None if there is none. Pure."""
     return clocks.seconds(max((age for age in ages if age is not None), default=None))
