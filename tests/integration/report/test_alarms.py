@@ -70,7 +70,7 @@ def test_work_that_waits_too_long_is_told_once_and_its_end_once(behind: None, he
     for _ in range(3):
         alarms.watch("default")
     assert heard == [("raised", "stalled", "blog_db")]
-    assert "since 3,6" in Alarm.objects.get().reason
+    assert "for 3,6" in Alarm.objects.get().reason
     cascade.drain("blog_db")
     for _ in range(2):
         alarms.watch("default")
