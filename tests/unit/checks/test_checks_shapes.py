@@ -16,7 +16,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import relations
 from apps.integrity.checks import shapes
 from apps.integrity.contrib.admin import join_checks
-from apps.integrity.relations import discovery, plan
+from apps.integrity.relations import delete_graph, discovery, plan
 from apps.shop.models import Order, Product
 from tests.kinds.left.models import Box, Group, Note, Picture, Shelf, Tag, Team
 from tests.kinds.parents.models import Account, Owner, OwnerProxy, Place, Restaurant
@@ -251,6 +251,8 @@ class TestW008:
     def by_database(self, monkeypatch: pytest.MonkeyPatch) -> object:
         stand_in = object()
         monkeypatch.setattr(models, "DB_CASCADE", stand_in, raising=False)
+        # No later test may get a graph that was built with the stand-in.
+        monkeypatch.setattr(delete_graph, "_built", [])
         return stand_in
 
     def put(self, monkeypatch: pytest.MonkeyPatch, model: Any, name: str, value: object) -> None:
