@@ -22,7 +22,7 @@ from tests.kinds.left.models import Box, Group, Note, Picture, Shelf, Tag, Team
 from tests.kinds.parents.models import Account, Owner, OwnerProxy, Place, Restaurant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.core.checks import CheckMessage
 
@@ -248,7 +248,7 @@ class TestW008:
     """With a stand-in for what Django has since 6.1."""
 
     @pytest.fixture(autouse=True)
-    def by_database(self, monkeypatch: pytest.MonkeyPatch) -> object:
+    def by_database(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         stand_in = object()
         monkeypatch.setattr(models, "DB_CASCADE", stand_in, raising=False)
         # No later test may get a graph that was built with the stand-in.
