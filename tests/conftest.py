@@ -22,6 +22,7 @@ from django.test.utils import CaptureQueriesContext, setup_databases, teardown_d
 from apps.integrity import cascade
 from apps.integrity.models import Identity
 from apps.integrity.queues import dispatch
+from apps.integrity.relations import discovery
 from config.settings import DATABASE_OPTIONS
 from sandbox.processes import free_port
 
@@ -49,6 +50,18 @@ def project_app_stays_current() -> Iterator[None]:
     yield
     _state.set_default_app(default)
     _state._set_current_app(current)
+
+
+@pytest.fixture(autouse=True)
+def catalogue_is_the_project_s() -> Iterator[None]:
+    """Discover the catalogue again after a test that replaced it, by a setting or by a patch.
+
+    Whatever the order in which fixtures are undone, the next test gets that of today's settings.
+    """
+    before = discovery.catalogue()
+    yield
+    if not any(known is before for known in discovery._known):
+        discovery.forget()
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ class TestCaptureOff:
     def test_what_stays_is_told_once_in_a_process(
         self, off: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(receivers, "_told", set())
+        monkeypatch.setattr(receivers, "_warned", set())
         with caplog.at_level(logging.WARNING, "integrity.capture"):
             person().delete()
             person("bob").delete()
