@@ -27,7 +27,7 @@ from config.settings import DATABASE_OPTIONS
 from sandbox.processes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from django.db.models import QuerySet
     from pytest_django import DjangoDbBlocker
@@ -43,25 +43,22 @@ PROJECT = {"default", "blog_db", "shop_db"}
 hypothesis.settings.register_profile("long", max_examples=3_000, print_blob=True)
 
 
-@pytest.fixture(autouse=True)
-def project_app_stays_current() -> Iterator[None]:
-    """Restore the current Celery app: a worker that runs in this process makes its own current."""
-    default, current = _state.default_app, _state._tls.current_app
-    yield
-    _state.set_default_app(default)
-    _state._set_current_app(current)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Leave the project's catalogue and its Celery app to the next test, whatever a test replaced.
 
-
-@pytest.fixture(autouse=True)
-def catalogue_is_the_project_s() -> Iterator[None]:
-    """Discover the catalogue again after a test that replaced it, by a setting or by a patch.
-
-    Whatever the order in which fixtures are undone, the next test gets that of today's settings.
+    After all fixtures are undone, in whatever order: a catalogue that was discovered under settings
+    or models of a test is discovered again, and a worker in this process, which made its own app
+    the current one, gives it back.
     """
     before = discovery.catalogue()
-    yield
+    default, current = _state.default_app, _state._tls.current_app
+    result = yield
     if not any(known is before for known in discovery._known):
         discovery.forget()
+    _state.set_default_app(default)
+    _state._set_current_app(current)
+    return result
 
 
 @pytest.fixture(scope="session")
