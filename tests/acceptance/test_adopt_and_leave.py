@@ -309,9 +309,10 @@ def test_it_is_adopted_and_left_while_the_site_is_at_work(site: Site) -> None:
     assert "no changes" not in site.manage("makemigrations", "blog", "shop").lower()
     for alias in ("blog_db", "shop_db"):
         site.manage("migrate", "--database", alias)
-    site.deploy()
+    # The workers first: see the page.
     work.stop()
     work = site.process("forever", "manage.py", "integrity", "drain", "--forever").start()
+    site.deploy()
     site.follow("3. Report")
     site.manage("integrity", "scan", "--full", codes=(0, 3, 4))
     site.follow("5. Repair, one relation at a time")
