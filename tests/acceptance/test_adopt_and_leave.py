@@ -21,7 +21,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from sandbox.environment import VARIABLES
-from sandbox.processes import Process, eventually
+from sandbox.processes import Process, eventually, stop_all
 from tests import snippets
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ class Site:
         self.settings = self.before
         self.versions = 0
         self.at_work: Process | None = None
+        self.started: list[Process] = []
         for name, text in FILES.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(textwrap.dedent(text))
@@ -174,12 +175,14 @@ class Site:
             before.stop()
 
     def process(self, name: str, *arguments: str) -> Process:
-        return Process(
+        process = Process(
             [sys.executable, *arguments],
             log=self.folder / f"{name}.log",
             env={**self.environment, "SITE_SETTINGS": f"settings{self.versions}"},
             cwd=self.folder,
         )
+        self.started.append(process)
+        return process
 
     def go_on(self) -> None:
         """Wait until the version that serves has deleted some."""
@@ -259,8 +262,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         try:
             yield made
         finally:
-            if made.at_work is not None:
-                made.at_work.stop()
+            stop_all(made.started)
 
 
 def orphans(site: Site) -> int:
