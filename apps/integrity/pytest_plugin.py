@@ -45,7 +45,7 @@ def integrity_databases() -> Iterator[frozenset[str]]:
 
 
 @pytest.fixture
-def integrity_drain(integrity_databases: frozenset[str]) -> Callable[..., Counter[str]]:  # noqa: ARG001
+def integrity_drain(integrity_databases: frozenset[str]) -> Callable[..., Counter[str]]:  # noqa: ARG001 (asked for, so that the databases are there)
     """Return `testing.drain`, which dispatches and cascades until nothing is due."""
     from .testing import drain
 
@@ -53,7 +53,7 @@ def integrity_drain(integrity_databases: frozenset[str]) -> Callable[..., Counte
 
 
 @pytest.fixture
-def assert_no_orphans(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001
+def assert_no_orphans(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001 (asked for, so that the databases are there)
     """Return `testing.assert_no_orphans`."""
     from .testing import assert_no_orphans
 
@@ -61,7 +61,7 @@ def assert_no_orphans(integrity_databases: frozenset[str]) -> Callable[..., None
 
 
 @pytest.fixture
-def assert_cascades(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001
+def assert_cascades(integrity_databases: frozenset[str]) -> Callable[..., None]:  # noqa: ARG001 (asked for, so that the databases are there)
     """Return `testing.assert_cascades`."""
     from .testing import assert_cascades
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SQLiteKeys:
     """See `KeyReader`."""
 
-    def reading(self, child: str) -> AbstractContextManager[object]:  # noqa: ARG002
+    def reading(self, child: str) -> AbstractContextManager[object]:  # noqa: ARG002 (the protocol's)
         return nullcontext()
 
     def ask(

@@ -29,7 +29,7 @@ PORTABLE_STEP = 10_000
 class PortableKeys:
     """See `KeyReader`. The keys of a page are a list of the ORM's values."""
 
-    def reading(self, child: str) -> AbstractContextManager[object]:  # noqa: ARG002
+    def reading(self, child: str) -> AbstractContextManager[object]:  # noqa: ARG002 (the protocol's)
         return nullcontext()
 
     def ask(

@@ -54,7 +54,7 @@ class PortableLog:
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
         return [str(deletion.key) for deletion in new]
 
-    def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002
+    def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers
 
     def insert_suspects(

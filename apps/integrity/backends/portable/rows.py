@@ -57,8 +57,8 @@ class PortableRows:
     def delete_returning_keys(  # can_delete_before() is never true
         self,
         field: Field,  # noqa: ARG002 (the protocol's)
-        keys: Sequence[Any],  # noqa: ARG002
-        limit: int,  # noqa: ARG002
+        keys: Sequence[Any],  # noqa: ARG002 (the protocol's)
+        limit: int,  # noqa: ARG002 (the protocol's)
         *,
         using: str,
     ) -> dict[Any, Any]:
