@@ -94,8 +94,8 @@ def _given() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="one storm, with the decisions of that one")
     parser.add_argument("--states", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--users", type=int, help="10000; quick: 600")
-    parser.add_argument("--kills", type=int, help="200; quick: 20")
+    parser.add_argument("--users", type=int, help="10000; quick: 300")
+    parser.add_argument("--kills", type=int, help="200; quick: 12")
     return parser.parse_args()
 
 
@@ -108,7 +108,7 @@ def _plan(given: argparse.Namespace) -> Plan:
 
 
 def _sized(seed: int, *, quick: bool = False) -> Plan:
-    users, kills, restarts = (600, 20, 2) if quick else (10_000, 200, 5)
+    users, kills, restarts = (300, 12, 2) if quick else (10_000, 200, 5)
     return Plan(
         seed=seed, users=users, kills=kills, redis_restarts=restarts, both_outages=not quick
     )

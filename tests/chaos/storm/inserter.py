@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.chaos.truth import Row
 
 FIRST_KEY = 10_000_000
-PAUSE_SECONDS = 0.02
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     writer = Writer(part, list(rows(part.plan)["post"]))
     while not part.scene.given("stop"):
         writer.write()
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(part.plan.pause_seconds)
 
 
 class Writer:

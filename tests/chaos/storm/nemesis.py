@@ -47,6 +47,8 @@ PARENTS_SECONDS = 4.0
 AFTER_SECONDS = 6.0
 #: After so long a worker has started its children, on a busy machine as well.
 SETTLED_SECONDS = 8.0
+#: A trouble that is not told yet ends after so many seconds all the same.
+LONGEST_SECONDS = 20.0
 #: Rows are held of users whose deletes come within so many seconds.
 HELD_SECONDS = 6.0
 
@@ -64,6 +66,8 @@ class Nemesis:
     windows: list[Window] = field(default_factory=list)
     #: Servers that are stopped or frozen now, and since when.
     away: dict[str, float] = field(default_factory=dict)
+    #: Databases that have a trouble now: one at a time.
+    _troubled: set[str] = field(default_factory=set)
     _begun: float = 0.0
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: itertools.count[int] = field(default_factory=itertools.count)
@@ -173,19 +177,20 @@ class Nemesis:
     def _trouble(self, fault: Fault) -> None:
         """Let a trouble begin; a moment later when something is in the way."""
         now = time.monotonic() - self._begun
-        keys = self.plan.due(now, now + HELD_SECONDS)
+        keys = self.plan.due(now, now + HELD_SECONDS) or self.plan.due(0, now)
         if fault.kind == "idle":  # a living user's: nobody waits for the rows
             keys = tuple(self.plan.bystanders[:1])
         trouble = Trouble(fault, self.sandbox.postgres, keys)
         begun = time.time()
         try:
-            if self.away.keys() & {fault.target, "default"} or not keys:
+            if (self.away.keys() | self._troubled) & {fault.target} or "default" in self.away:
                 raise psycopg.OperationalError
             trouble.begin()
         except psycopg.Error:
             self._heal(trouble)
             self._at(time.monotonic() + AGAIN_SECONDS, partial(self._trouble, fault))
             return
+        self._troubled.add(fault.target)
         self.faults[trouble.name] += 1
         if trouble.alias in CHILD_DATABASES:  # the parents' has no row in the status
             self.shown.began(trouble)
@@ -201,12 +206,16 @@ class Nemesis:
             self._at(time.monotonic() + AGAIN_SECONDS, partial(self._show_parents, trouble))
 
     def _end(self, trouble: Trouble, begun: float) -> None:
-        """Let a trouble end; tried until it does."""
-        self.shown.ended(trouble)
-        if not self._heal(trouble):
+        """Let a trouble end once it is told, or has lasted for too long; tried until it does."""
+        waits = self.shown.undecided(trouble) and time.time() - begun < LONGEST_SECONDS
+        if not waits:
+            self.shown.ended(trouble)
+        if waits or not self._heal(trouble):
             again = partial(self._end, trouble, begun)
             self._at(time.monotonic() + AGAIN_SECONDS, again)
-        elif trouble.fault.kind in HINDERING:
+            return
+        self._troubled.discard(trouble.alias)
+        if trouble.fault.kind in HINDERING:
             self.windows.append((trouble.alias, begun, time.time() + AFTER_SECONDS))
 
     def _heal(self, trouble: Trouble) -> bool:

@@ -43,8 +43,12 @@ Kind = Literal[
 TROUBLES: tuple[Kind, ...] = ("read-only", "full", "locked", "idle", "hidden", "narrow")
 #: So many of them one storm leaves out.
 SPARED = 2
-#: A trouble has so much time for itself, in each child database; and lasts so long.
+#: A trouble has so much time for itself, in each child database; and lasts so long, at least:
+#: it goes on until the status tells it, or should have told it.
 SLOT_SECONDS, TROUBLE_SECONDS = 15.0, (11.5, 13.0)
+QUICK_SLOT_SECONDS, QUICK_TROUBLE_SECONDS = 7.0, (4.0, 5.0)
+#: Users of one deleting transaction; a quick storm leaves out the last two.
+SIZES = (1, 1, 2, 3, 5, 8, 12, 20)
 
 #: The variable with another alias for blog_db, for who is deployed with it, and that alias.
 ALIAS, RENAMED = "STORM_BLOG_ALIAS", "press_db"
@@ -122,7 +126,16 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long faults go on before the tail: first outages, then troubles; kills all along."""
-        return self.outage_seconds + SLOT_SECONDS * max(map(len, self._lanes))
+        return self.outage_seconds + self._slot_seconds * max(map(len, self._lanes))
+
+    @property
+    def _slot_seconds(self) -> float:
+        return SLOT_SECONDS if self.both_outages else QUICK_SLOT_SECONDS
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long the inserter pauses between two transactions."""
+        return 0.02 if self.both_outages else 0.1
 
     @functools.cached_property
     def troubles(self) -> tuple[Kind, ...]:
@@ -181,7 +194,7 @@ class Plan:
         draw = self.draw("batches")
         cuts: list[tuple[int, ...]] = []
         while keys:
-            size = draw.choice((1, 1, 2, 3, 5, 8, 12, 20))
+            size = draw.choice(SIZES if self.both_outages else SIZES[:-2])
             cuts.append(tuple(keys[:size]))
             keys = keys[size:]
         return [
@@ -241,13 +254,14 @@ class Plan:
 
     def _troubles(self) -> Iterator[Fault]:
         draw = self.draw("troubles")
+        lengths = TROUBLE_SECONDS if self.both_outages else QUICK_TROUBLE_SECONDS
         for alias, kinds in zip(CHILD_DATABASES, self._lanes, strict=True):
             for position, kind in enumerate(kinds):
                 yield Fault(
-                    at=self.outage_seconds + SLOT_SECONDS * position + draw.uniform(0, 1.5),
+                    at=self.outage_seconds + self._slot_seconds * position + draw.uniform(0, 1.5),
                     kind=kind,
                     target=alias,
-                    seconds=draw.uniform(*TROUBLE_SECONDS),
+                    seconds=draw.uniform(*lengths),
                     pick=draw.random(),
                 )
 

@@ -27,7 +27,7 @@ def main() -> None:
     restorer = Restorer(Part.from_command_line())
     while not restorer.part.scene.given("stop"):
         restorer.round()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class Restorer:

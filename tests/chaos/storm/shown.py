@@ -91,6 +91,11 @@ class Shown:
         """A trouble is over."""
         self._going_on = [each for each in self._going_on if each.trouble is not trouble]
 
+    def undecided(self, trouble: Trouble) -> bool:
+        """Whether a trouble is still to be told, and has not been felt for too long."""
+        clocks = [each for each in self._going_on if each.trouble is trouble]
+        return any(each.runs and each.seconds <= SHOWN_SECONDS for each in clocks)
+
     def look(self) -> None:
         """Look at the status, if it is time and some trouble is not told yet."""
         now = time.monotonic()

@@ -158,7 +158,7 @@ class Storm:
                 self.crew.bring_back(names)
             return not (left and log.open_work())
 
-        self.crew.until(over, AMBUSH_SECONDS, pause=0.001)
+        self.crew.until(over, AMBUSH_SECONDS, pause=0.005)
         self.say(f"  {self.cut_off} cascades were running when their workers were killed")
 
     def _old_names(self, aliases: Iterable[str]) -> Iterator[tuple[str, str]]:

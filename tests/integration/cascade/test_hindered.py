@@ -25,7 +25,7 @@ from apps.integrity.checks import doctor
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, ChildDatabase, Scan
-from apps.integrity.queues import dispatch, maintenance
+from apps.integrity.queues import dispatch, in_process, maintenance
 from apps.integrity.queues.in_process import Worker
 from apps.integrity.report import status
 from apps.shop.models import Order
@@ -473,6 +473,8 @@ class TestForever:
         def claim(database: str, **options: Any) -> Any:
             if database == "blog_db":
                 struck.append(database)
+                if len(struck) == 3:
+                    run.stopping.set()
                 raise ValueError(f"a mistake in code {len(struck)}")
             return plain(database, **options)
 
@@ -484,10 +486,13 @@ class TestForever:
 
         monkeypatch.setattr(claims, "claim", claim)
         monkeypatch.setattr(maintenance, "maintain", maintain)
+        monkeypatch.setattr(in_process, "IDLE_SECONDS", 0.05)
         run = Worker(["blog_db", "shop_db"], progress=tell)
-        threading.Timer(4, run.stopping.set).start()
+        patience = threading.Timer(30, run.stopping.set)
+        patience.start()
         run.run()
-        assert len(struck) > 1
+        patience.cancel()
+        assert len(struck) == 3
         assert (Order.objects.count(), Post.objects.count()) == (0, 5)
 
     def test_a_process_goes_on_with_the_others_and_finishes_when_it_is_healed(

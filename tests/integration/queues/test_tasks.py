@@ -66,8 +66,8 @@ def empty_queues() -> Iterator[None]:
 
 @pytest.fixture
 def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(celery, "NOTIFICATIONS_MAX", 5)
-    monkeypatch.setattr(celery, "MESSAGES_MAX", 10)
+    monkeypatch.setattr(celery, "NOTIFICATIONS_MAX", 2)
+    monkeypatch.setattr(celery, "MESSAGES_MAX", 4)
 
 
 def run(task: Any, *args: Any) -> None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-LOOKS, USERS = 15, 40
+LOOKS, USERS = 10, 12
+#: The others pause, so that a look takes less time.
+PAUSE_SECONDS = 0.03
 PLACES = ("blog_db", "shop_db")
 
 BACKLOG = """
@@ -120,6 +122,7 @@ def test_at_many_moments_of_a_storm_they_equal_sql(
             own = random.Random(seed)  # noqa: S311
             while not over.is_set():
                 act(own)
+                over.wait(PAUSE_SECONDS)
 
         return run
 
