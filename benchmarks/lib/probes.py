@@ -59,13 +59,15 @@ def tables() -> None:
 @_probe
 def scan(label: str, *, portable: bool = False) -> dict[str, Any]:
     """Run one scan of the relation. `portable` forces the portable key reader."""
-    from apps.integrity import backends
+    from apps.integrity import backends, relations
     from apps.integrity import scan as product
     from apps.integrity.backends.portable.keys import PortableKeys
 
     if portable:
         backends.key_reader = lambda *_, **__: PortableKeys()
     _connect()
+    field = relations.catalogue().relation(label).field
+    backends.key_reader(field, child="blog_db", parent="default")  # imported on first use
     with _counted() as counts:
         idle, started, cpu = _memory(), time.perf_counter(), time.process_time()
         passes, unreachable = product.scan(
@@ -206,10 +208,14 @@ def writers(count: int, seconds: float, gap: float) -> dict[str, int]:
 
 
 def _connect() -> None:
-    """Open the connections, so that they count as memory of an idle process."""
+    """Open connections and import backends: an idle process has them, and they take memory."""
     from django.db import connections
 
+    from apps.integrity import backends
+
     for alias in ("default", "blog_db"):
+        for choose in (backends.log_backend, backends.row_backend, backends.barrier_backend):
+            choose(alias)
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
 

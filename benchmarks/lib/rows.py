@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 
+from sandbox.processes import ProcessError, eventually
+
+#: The log's tables that hold deletions.
+LOG = ("integrity_cascade", "integrity_deletion")
 #: The text of a post.
 TEXT = "Something that somebody has said, and that somebody else is going to answer. "
 
@@ -87,3 +91,24 @@ def _count(alias: str, table: str, keys: range) -> int:
 def _run(alias: str, statement: str, *values: object) -> None:
     with connections[alias].cursor() as cursor:
         cursor.execute(statement, values)
+
+
+def empty_log(*others: str) -> None:
+    """Empty the log's tables, and `others`, at a moment when no worker uses them.
+
+    A TRUNCATE that waits for one of them while it holds another may deadlock with a worker.
+    Raises ProcessError if there is no such moment for 10 s.
+    """
+    if not eventually(lambda: _emptied([*LOG, *others]), timeout=10, pause=0.01):
+        raise ProcessError(f"{', '.join(LOG)} were in use for 10 s")
+
+
+def _emptied(tables: list[str]) -> bool:
+    names = ", ".join(tables)
+    try:
+        with transaction.atomic(), connections["default"].cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            cursor.execute(f"TRUNCATE {names}")
+    except OperationalError:  # lock_not_available
+        return False
+    return True

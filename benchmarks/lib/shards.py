@@ -17,6 +17,7 @@ from apps.integrity.relations import homes
 from sandbox.processes import ProcessError, eventually
 
 from ..schemas.shards.router import SHARDS
+from .rows import empty_log
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -50,8 +51,7 @@ def cascaded(databases: int, number: int) -> float:
         if item.objects.using(alias).exists():
             raise AssertionError(f"items are left in {alias}")
     done = Cascade.objects.aggregate(last=Max("done_at"))["last"]
-    with connections["default"].cursor() as cursor:
-        cursor.execute("TRUNCATE integrity_cascade, integrity_deletion")
+    empty_log()
     return float(done.timestamp() - committed[0])
 
 
