@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import zipfile
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox.processes import eventually
 from tests.acceptance import newcomer
-from tests.acceptance.newcomer import Project
+from tests.acceptance.newcomer import Project, shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,12 +128,13 @@ COUNT = "from library.models import Book; print('books', Book.objects.count())"
 @pytest.fixture
 def project(wheel: Path, tmp_path: Path) -> Project:
     python = newcomer.environment(tmp_path / "environment")
-    newcomer.install(python, str(wheel))
+    newcomer.install(python, wheel)
     return Project(tmp_path / "project", python, FILES)
 
 
 def books(project: Project) -> int:
-    return int(project.shell(COUNT).split()[-1])
+    with closing(sqlite3.connect(project.folder / "books.sqlite3", timeout=20)) as connection:
+        return int(connection.execute("SELECT count(*) FROM library_book").fetchone()[0])
 
 
 def test_the_wheel_holds_the_whole_product_and_nothing_else(wheel: Path) -> None:
@@ -142,31 +145,35 @@ def test_the_wheel_holds_the_whole_product_and_nothing_else(wheel: Path) -> None
 
 
 def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
-    project.manage("makemigrations", "people", "library")
-    project.manage("migrate")
-    project.manage("migrate", "--database=books")
-    project.shell(FILL)
-
+    project.manage_in_turn(
+        ("makemigrations", "people", "library"),
+        ("migrate",),
+        ("migrate", "--database=books"),
+        shell(FILL),
+    )
     settings = project.folder / "settings.py"
     settings.write_text(SETTINGS + LINES)
-    project.manage("check")
-    project.manage("migrate")
-    project.manage("migrate", "--database=books")
-    project.manage("makemigrations", "--check", "--dry-run")
     both = ("--database=default", "--database=books")
-    project.manage("check", "--fail-level=WARNING", *both)
-    project.manage("test", "--verbosity=0")
-
-    key = project.shell("from people.models import Person; print(Person.objects.first().pk)")
-    project.shell(DELETE.format("ada"))
-    assert books(project) == 6
-    assert json.loads(project.manage("integrity", "drain", "--json"))["cascaded"] == 1
-    assert books(project) == 3
-    project.manage("integrity", "scan")
-    receipt = json.loads(
-        project.manage("integrity", "receipt", "people.Person", key.strip(), "--json")
+    *_, key, _, before, drained, after, _ = project.manage_in_turn(
+        ("check",),
+        ("migrate",),
+        ("migrate", "--database=books"),
+        ("makemigrations", "--check", "--dry-run"),
+        ("check", "--fail-level=WARNING", *both),
+        shell("from people.models import Person; print(Person.objects.first().pk)"),
+        shell(DELETE.format("ada")),
+        shell(COUNT),
+        ("integrity", "drain", "--json"),
+        shell(COUNT),
+        ("integrity", "scan"),
     )
-    [cascade] = receipt["cascades"]
+    assert before.split() == ["books", "6"]
+    assert json.loads(drained)["cascaded"] == 1
+    assert after.split() == ["books", "3"]
+    told, _ = project.manage_in_turn(
+        ("integrity", "receipt", "people.Person", key.strip(), "--json"), ("test", "--verbosity=0")
+    )
+    [cascade] = json.loads(told)["cascades"]
     assert (cascade["database"], cascade["rows"]) == ("books", {"library.Book.owner": 3})
 
     forever(project)
@@ -175,10 +182,10 @@ def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
     settings.write_text(SETTINGS)
     (project.folder / "library" / "tests.py").unlink()
     newcomer.uninstall(project.python)
-    project.manage("check")
-    project.manage("makemigrations", "--check", "--dry-run")
-    project.manage("migrate")
-    assert books(project) == 0
+    *_, count = project.manage_in_turn(
+        ("check",), ("makemigrations", "--check", "--dry-run"), ("migrate",), shell(COUNT)
+    )
+    assert count.split() == ["books", "0"]
 
 
 def forever(project: Project) -> None:
