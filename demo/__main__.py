@@ -1,7 +1,7 @@
-"""`python -m demo [--once]`: run all steps, check the results, and keep running until Ctrl-C.
+"""`python -m demo [--once] [--settings MODULE]`: run all steps, check the results, and stay up.
 
-With --once it ends after the last step and prints a JSON document as the last line of standard
-output. The exit code is 0 if every check passed, otherwise 1.
+Ctrl-C ends it. With --once it ends after the last step and prints a JSON document as the last line
+of standard output. The exit code is 0 if every check passed, otherwise 1.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ def main() -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="./run demo", description="Run the demo.")
     parser.add_argument("--once", action="store_true", help="end after the last step")
-    once = parser.parse_args().once
+    parser.add_argument(
+        "--settings", default="config.settings", help="the settings module of all processes"
+    )
+    arguments = parser.parse_args()
+    once = arguments.once
     started = time.monotonic()
     document: dict[str, Any] = {"ok": False}
     try:
         with ExitStack() as stack:
-            story = _begin(stack)
+            story = _begin(stack, arguments.settings)
             _tell(story, document)
             if not once:
                 _stay(story)
@@ -56,12 +60,12 @@ def main() -> int:
     return 0 if document["ok"] else 1
 
 
-def _begin(stack: ExitStack) -> Story:
+def _begin(stack: ExitStack, settings: str) -> Story:
     """Start the servers and set up Django; `stack` stops everything."""
     screen.say("Starting three PostgreSQL servers and a broker …")
     sandbox = stack.enter_context(servers.running())
     superusers = {alias: server.url for alias, server in sandbox.postgres.items()}
-    stage = Stage(sandbox.directory, superusers)
+    stage = Stage(sandbox.directory, superusers, settings)
     os.environ.update({**stage.environment(), **sandbox.environment})
     stack.callback(stage.stop)
     django.setup()

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import redis
 from django.conf import settings
 from django.contrib.auth.models import User
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from apps.blog.models import Comment, Post
 from apps.integrity.checks import doctor
@@ -20,6 +22,7 @@ from apps.shop.models import Order
 from tests.chaos import rows
 from tests.chaos.truth import CHILDREN, Problem, orphans
 
+from . import screen
 from .browser import Browser
 from .failure import UnexpectedAnswer
 
@@ -133,6 +136,9 @@ def _only_aliases(text: str) -> bool:
 def of_machines(stage: Stage) -> list[Proof]:
     """Check `integrity doctor`, the health check and the metrics."""
     checks = [check for check in doctor.examine(celery.ask_broker()) if check.kind != "scan"]
+    for check in checks:
+        if not check.ok:
+            screen.say(f"{check.name}: {check.detail}")
     return [
         Proof(
             claim="integrity doctor finds every database, process and queue",
@@ -174,7 +180,11 @@ def _flower_refuses(stage: Stage) -> bool:
 
 def _broker_refuses() -> bool:
     known = urlsplit(settings.CELERY_BROKER_URL)
-    anonymous = redis.Redis(host=known.hostname or "", port=known.port or 6379)
+    anonymous = redis.Redis(
+        host=known.hostname or "",
+        port=known.port or 6379,
+        retry=Retry(NoBackoff(), 0),  # by default it tries ten times
+    )
     try:
         anonymous.ping()
     except redis.AuthenticationError:

@@ -40,6 +40,7 @@ class Stage:
 
     directory: Path
     superusers: Mapping[str, str] = field(default_factory=dict)
+    settings: str = "config.settings"
     web_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     flower_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -47,7 +48,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the children, without the servers' URLs."""
-        return project.environment(self.directory) | {
+        return project.environment(self.directory, self.settings) | {
             "ALLOWED_HOSTS": f"{LOOPBACK},localhost",
             "DEBUG": "false",
             "HTTPS": "false",
@@ -55,33 +56,35 @@ class Stage:
         }
 
     def start_web(self) -> None:
-        """Start the web server and wait until it serves the landing page."""
+        """Start the web server without waiting until it serves; see `await_web`."""
         address = self.web_address.removeprefix("http://")
         # The control socket is in the home folder; only one server per machine can use it.
-        options = ["--workers=2", "--threads=4", "--no-control-socket"]
+        options = ["--threads=4", "--no-control-socket"]
         web = environment.as_role(environment.WEB)
         self._start("web", "gunicorn", "config.wsgi", f"--bind={address}", *options, env=web)
+
+    def await_web(self) -> None:
+        """Wait until the web server serves the landing page."""
         self.until("the landing page", lambda: _answers(self.web_address), blame=["web"])
 
     def start_workers(self) -> None:
-        """Start a worker for each queue, and beat. Wait until every worker answers a ping."""
-        nodes = {CONTROL: CONTROL, **_queues()}
+        """Start a worker for each queue, and beat, without waiting for them."""
         worker = environment.as_role(environment.WORKER)
-        for name, queue in nodes.items():
+        for name, queue in _nodes().items():
             options = ["--concurrency=2", *([] if _may_fork() else ["--pool=threads"])]
             command = project.worker(f"{name}@%h", queue, *options)
             self._start(f"worker-{name}", *command, env=worker)
         self._start("beat", *project.beat(), env=worker)
-        for name in nodes:
-            self.await_worker(name)
 
-    def await_worker(self, name: str) -> None:
-        """Wait until the worker `name` answers a ping."""
-        what = f"the worker {name} to answer a ping"
-        self.until(what, lambda: name in project.answering(0.5), blame=[f"worker-{name}"])
+    def await_workers(self) -> None:
+        """Wait until every worker answers a ping."""
+        names = _nodes().keys()
+        blame = [f"worker-{name}" for name in names]
+        what = "the workers to answer a ping"
+        self.until(what, lambda: names <= project.answering(0.5), blame=blame)
 
     def start_flower(self) -> None:
-        """Start Flower. Call it after `start_workers`: Flower does not show later workers."""
+        """Start Flower without waiting for it."""
         port = self.flower_address.rpartition(":")[2]
         options = {
             # It needs the broker, but no database.
@@ -94,10 +97,13 @@ class Stage:
         }
         argv = ["-A", "workers.flower", "flower", f"--address={LOOPBACK}", f"--port={port}"]
         self._start("flower", "celery", *argv, env=options)
+
+    def await_flower(self) -> None:
+        """Wait until Flower shows every worker, which it does when asked to look for them."""
         self.until("Flower to know every worker", self._flower_knows_all, blame=["flower"])
 
     def _flower_knows_all(self) -> bool:
-        return len(self._flower("/api/workers?refresh=1")) == len(_queues()) + 1
+        return len(self._flower("/api/workers?refresh=1")) == len(_nodes())
 
     def flower_tasks(self) -> list[dict[str, Any]]:
         """Return the tasks that Flower has seen, from its API."""
@@ -146,11 +152,12 @@ class Stage:
         self.children[name] = project.process(self.directory, name, *argv, env=env).start()
 
 
-def _queues() -> dict[str, str]:
-    """Return the queue of each child database."""
+def _nodes() -> dict[str, str]:
+    """Return the queue of each worker, by the worker's name."""
     from django.conf import settings
 
-    return {alias: queue_for(alias) for alias in sorted(settings.DATABASE_ROUTING_RULES.values())}
+    children = sorted(settings.DATABASE_ROUTING_RULES.values())
+    return {CONTROL: CONTROL, **{alias: queue_for(alias) for alias in children}}
 
 
 def _may_fork() -> bool:

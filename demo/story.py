@@ -99,6 +99,7 @@ def prepare(story: Story) -> Accounts:
         raise NotEmpty(
             "the databases in DATABASE_URL… already have accounts: the demo needs empty ones"
         )
+    story.stage.start_web()  # it is ready when it is needed
     accounts = data.create_accounts()
     User.objects.create_superuser(ADMIN, password=story.stage.password)
     with screen.bars("rows", data.totals(accounts)) as progress:
@@ -115,7 +116,7 @@ def prepare(story: Story) -> Accounts:
 def measure_request(story: Story, accounts: Accounts) -> None:
     """Time the request, before any worker runs."""
     screen.heading("How long does the request take?")
-    story.stage.start_web()
+    story.stage.await_web()
     address = story.stage.web_address
     total = measurement.WARM_UP + measurement.PAIRS
     with screen.bars("pairs of requests", {"web": total}) as progress:
@@ -136,6 +137,8 @@ def start_the_rest(story: Story, accounts: Accounts) -> None:
     screen.heading("Starting the workers, beat and Flower")
     stage.start_workers()
     stage.start_flower()
+    stage.await_workers()
+    stage.await_flower()
     story.show_addresses()
     _until_idle(stage, "the measured deletions to be finished")
     documents = receipts.receipts_of(MODEL, str(giant.pk))
@@ -309,7 +312,10 @@ def find_orphans(story: Story, accounts: Accounts) -> float:
         ),
     )
     effects = healing.run_integrity("repair")["effects"]
-    screen.say("A dry run of the repair, which starts after the grace period of a minute:")
+    screen.say(
+        "A dry run of the repair, which starts after the grace period of"
+        f" {current().grace_seconds:g} s:"
+    )
     screen.table(
         ("relation", "policy", "rows"),
         ((row["relation"], row["policy"], row["rows"]) for row in effects),
@@ -387,11 +393,15 @@ class _Watch:
         with screen.bars("rows", self.before) as progress:
 
             def settled() -> bool:
-                left, rows = proof.remaining(self.keys), proof.backlogs()
+                left = proof.remaining(self.keys)
                 for alias, total in self.before.items():
                     progress(alias, total - left[alias])
-                    if not left[alias] and not rows[alias]["backlog"]:
-                        done.setdefault(alias, round(time.monotonic() - self.started, 2))
+                empty = {alias for alias in self.before if not left[alias]}
+                if empty - done.keys():
+                    rows = proof.backlogs()
+                    for alias in empty:
+                        if not rows[alias]["backlog"]:
+                            done.setdefault(alias, round(time.monotonic() - self.started, 2))
                 return len(done) == len(self.before)
 
             self.stage.until("the rows to be deleted", settled, blame=WORKERS)

@@ -6,6 +6,7 @@ with posts and orders, and delete others: no delete fails, and no orphan is left
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -111,6 +112,31 @@ FILES = {
     "blog/models.py": MODELS.format(model="Post", field="author"),
     "shop/__init__.py": "",
     "shop/models.py": MODELS.format(model="Order", field="customer"),
+    # Runs each command in a fork of a process that has loaded the site and done nothing else.
+    "commands.py": """
+        import importlib
+        import json
+        import os
+        import sys
+
+        import django
+        from django.core.management import execute_from_command_line
+
+        os.environ["DJANGO_SETTINGS_MODULE"] = sys.argv[1]
+        django.setup()
+        for line in sys.stdin:
+            pid = os.fork()
+            if pid:
+                print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+                continue
+            name, *arguments = json.loads(line)
+            output = os.open(name, os.O_WRONLY | os.O_CREAT)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            importlib.invalidate_caches()
+            execute_from_command_line(["manage.py", *arguments])
+            break
+        """,
     # Creates and deletes until it is asked to end; then it ends after a whole turn.
     "site_at_work.py": """
         import os
@@ -155,6 +181,7 @@ class Site:
         self.versions = 0
         self.at_work: Process | None = None
         self.started: list[Process] = []
+        self.commands: dict[int, subprocess.Popen[str]] = {}
         for name, text in FILES.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(textwrap.dedent(text))
@@ -199,14 +226,36 @@ class Site:
         return "".join(each.read_text() for each in self.folder.glob("site*.log"))
 
     def manage(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+        """Run a command of the current version, in a process of its own; return what it prints."""
+        runner = self.commands.get(self.versions) or self._runner()
+        output = self.folder / "output.txt"
+        output.unlink(missing_ok=True)
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        print(json.dumps([str(output), *arguments]), file=runner.stdin, flush=True)
+        code = int(runner.stdout.readline())
+        printed = output.read_text()
+        assert code in codes, f"{arguments}: {code}\n{printed}"
+        return printed
+
+    def _runner(self) -> subprocess.Popen[str]:
+        """Start what runs the commands of the current version: see commands.py."""
+        self.end_commands()
+        runner = self.commands[self.versions] = subprocess.Popen(
+            [sys.executable, "commands.py", f"settings{self.versions}"],
             cwd=self.folder,
-            env={**self.environment, "SITE_SETTINGS": f"settings{self.versions}"},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stderr}"
-        return done.stdout + done.stderr
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return runner
+
+    def end_commands(self) -> None:
+        """End the process that runs commands: it ends when its input does."""
+        for runner in self.commands.values():
+            runner.communicate()
+        self.commands.clear()
 
     def follow(self, heading: str, only: str = "") -> None:
         """Run the commands that the page has under that heading, those with `only` in them."""
@@ -263,6 +312,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             yield made
         finally:
             stop_all(made.started)
+            made.end_commands()
 
 
 def orphans(site: Site) -> int:
@@ -342,7 +392,8 @@ def test_it_is_adopted_and_left_while_the_site_is_at_work(site: Site) -> None:
     site.settings = site.before  # without the lines
     site.change("")
     site.deploy()
-    with at_rest(site):
-        assert orphans(site) == 0
+    assert site.at_work is not None
+    site.at_work.stop()
+    assert orphans(site) == 0
     assert "failed" not in site.told()
     assert site.told().count("deleted") >= DELETES * site.versions

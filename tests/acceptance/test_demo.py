@@ -18,7 +18,8 @@ def demo():
     """The finished process; `document` is the last line of its standard output."""
     given = {*environment.VARIABLES.values(), environment.BROKER}
     env = {name: value for name, value in os.environ.items() if name not in given}
-    done = project.run("-m", "demo", "--once", env=env, seconds=TIMEOUT_SECONDS)
+    arguments = ("--once", "--settings", "tests.impatient")
+    done = project.run("-m", "demo", *arguments, env=env, seconds=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stderr[-8_000:]
     return done
 
