@@ -151,7 +151,7 @@ HINDERS = [
 
 @pytest.fixture
 def users(tune: Tune) -> list[User]:
-    tune(probe_seconds=60, grace_seconds=0.001)
+    tune(probe_seconds=60, grace_seconds=0.001, attempts=3)
     users = User.objects.bulk_create(User(username=f"{n}") for n in range(5))
     Post.objects.bulk_create(Post(title="t", content="c", author=each) for each in users)
     Order.objects.bulk_create(
@@ -193,7 +193,7 @@ def test_it_waits_alone_uncounted_with_its_reason_and_heals_by_itself(
         assert cascade.drain("shop_db").rows == {"shop.Order.customer": len(users)}
         assert (blog()["reason"], blog()["unreachable"]) == (done.unreachable, True)
         since = ChildDatabase.objects.get().unreachable_since
-        for _ in range(10):  # more than there are attempts
+        for _ in range(4):  # more than there are attempts
             probe_due()
             assert cascade.drain("blog_db").unreachable == done.unreachable
         assert ChildDatabase.objects.get().unreachable_since == since

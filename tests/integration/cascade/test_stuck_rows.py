@@ -301,8 +301,9 @@ class TestTooLarge:
         assert 1 < remembered["right.Leaf.owner"] < 64
 
     def test_one_row_that_is_too_large_is_a_failure_of_its_own_deletion(
-        self, converge: Converge
+        self, tune: Tune, converge: Converge
     ) -> None:
+        tune(statement_rows=8, statement_rows_max=8)
         made = owners(4)
         key = made[1].pk
         body = f"IF OLD.owner_id = {key} THEN PERFORM pg_sleep(5); END IF; RETURN OLD;"
