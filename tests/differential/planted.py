@@ -1,17 +1,14 @@
-"""The spread side with a planted fault, for the test of the test. `PLANTED` names the fault."""
+"""The spread side with a planted fault, for the test of the test. `plant` names the fault."""
 
 # ruff: noqa: S608 - names come from the models
 
 from __future__ import annotations
-
-import os
 
 from django.db import IntegrityError, connections, transaction
 
 from .describe import zoo
 from .side import Side
 
-PLANTED = "DIFFERENTIAL_PLANTED"
 #: The first deletes go as they should.
 SOUND = 3
 
@@ -19,12 +16,18 @@ SOUND = 3
 class Faulty(Side):
     """Spoils what deletes leave, after some that are sound."""
 
+    fault = ""
     deletes = 0
+
+    def plant(self, fault):
+        """Spoil with this fault from now on, after deletes that are sound."""
+        self.fault, self.deletes = fault, 0
+        return {"outcome": "done"}
 
     def delete(self, **arguments):
         answer = super().delete(**arguments)
         self.deletes += 1
-        spoil = getattr(self, os.environ[PLANTED])
+        spoil = getattr(self, self.fault)
         return spoil(answer) if self.deletes > SOUND else answer
 
     def lost_row(self, answer):

@@ -7,7 +7,8 @@ model and a relation that this process has.
 from __future__ import annotations
 
 import json
-import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,9 @@ from sandbox import project
 from tests.acceptance import workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pytest_django import DjangoDbBlocker
 
     from tests.conftest import Tune
 
@@ -36,17 +39,51 @@ pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.timeout(300)]
 TITLE = "blog.Post.title"
 
 
-def older(*words: str) -> dict[str, Any]:
-    """What the older release does and says."""
-    done = project.run(
-        "manage.py",
-        "integrity",
-        *words,
-        "--json",
-        env={**os.environ, **workers.environment("tests.older")},
-    )
-    assert done.stdout, done.stderr
-    return dict(json.loads(done.stdout))
+#: Answers each command, a line of JSON, with what `manage.py integrity` writes.
+PROGRAM = """
+import contextlib, io, json, sys
+import django
+from django.core.management import call_command
+django.setup()
+for line in sys.stdin:
+    written = io.StringIO()
+    with contextlib.suppress(SystemExit):
+        call_command("integrity", *json.loads(line), "--json", stdout=written)
+    print(json.dumps(json.loads(written.getvalue())), flush=True)
+"""
+
+
+class Older:
+    """The older release: one process for all tests, because a start takes seconds."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=project.ROOT,
+            env=workers.environment("tests.older"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *words: str) -> dict[str, Any]:
+        """What it does and says. The pytest timeout ends a wait for an answer that never comes."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the older release ended with exit code {self.process.wait(30)}"
+        return dict(json.loads(line))
+
+
+@pytest.fixture(scope="module")
+def older(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Older]:
+    with django_db_blocker.unblock():
+        release = Older()
+    with release.process:
+        yield release
+        release.process.kill()
 
 
 def newer() -> None:
@@ -94,13 +131,13 @@ def unknown_relation(tune: Tune) -> Callable[[], int]:
 
 @pytest.mark.parametrize("work", [unknown_database, unknown_parent, unknown_relation])
 def test_an_older_release_leaves_to_the_newer_one_what_it_does_not_know(
-    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+    tune: Tune, older: Older, work: Callable[[Tune], Callable[[], int]]
 ) -> None:
     rows = work(tune)
     dispatch.sweep_all()
     before = dict(Cascade.objects.values_list("database", "attempts"))
     assert set(before.values()) == {0}
-    older("drain", "--verify", "--timeout", "10")
+    older("drain", "--verify", "--timeout", "3")  # it waits for what it cannot verify
     strange = Cascade.objects.exclude(state__in=["done", "verified"])
     assert strange.exists()
     assert {*strange.values_list("attempts", flat=True)} == {0}
@@ -113,7 +150,7 @@ def test_an_older_release_leaves_to_the_newer_one_what_it_does_not_know(
 
 @pytest.mark.parametrize("work", [unknown_parent, unknown_relation])
 def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_pace(
-    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+    tune: Tune, older: Older, work: Callable[[Tune], Callable[[], int]]
 ) -> None:
     rows = work(tune)
     dispatch.sweep_all()
@@ -130,7 +167,7 @@ def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_
 
 @pytest.mark.parametrize("work", [unknown_parent, unknown_relation])
 def test_what_is_recorded_and_not_dispatched_waits_for_the_newer_one(
-    tune: Tune, work: Callable[[Tune], Callable[[], int]]
+    tune: Tune, older: Older, work: Callable[[Tune], Callable[[], int]]
 ) -> None:
     rows = work(tune)
     older("drain", "--verify", "--timeout", "10")
@@ -139,7 +176,7 @@ def test_what_is_recorded_and_not_dispatched_waits_for_the_newer_one(
     assert rows() == 0
 
 
-def test_a_suspect_along_an_unknown_relation_stays_one(tune: Tune) -> None:
+def test_a_suspect_along_an_unknown_relation_stays_one(tune: Tune, older: Older) -> None:
     rows = unknown_relation(tune)
     Deletion.objects.update(state="suspect")
     older("scan", "--full")
