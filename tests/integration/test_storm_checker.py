@@ -167,16 +167,15 @@ class TestWhatIsShown:
         assert list(shown.too_mild()) == []
 
     def test_a_trouble_goes_on_until_it_is_told_or_was_felt_for_too_long(self) -> None:
-        told, ignored, unsaid = clocks = [self.clock(kind) for kind in ("full", "hidden", "narrow")]
+        told, ignored = clocks = [self.clock(kind) for kind in ("full", "hidden")]
         shown = Shown(lambda _: True, clocks, list(clocks))
-        assert [shown.undecided(each.trouble) for each in clocks] == [True, True, False]
+        assert [shown.undecided(each.trouble) for each in clocks] == [True, True]
         told.look(self.row(WORDS["full"]), 1.0)
         ignored.look(self.row(), SHOWN_SECONDS)
-        assert [shown.undecided(each.trouble) for each in clocks] == [False, True, False]
+        assert [shown.undecided(each.trouble) for each in clocks] == [False, True]
         ignored.look(self.row(), 0.1)
         assert not shown.undecided(ignored.trouble)
         assert ignored.verdict
-        assert not unsaid.verdict
 
     def test_too_late(self) -> None:
         clock = self.clock("full")

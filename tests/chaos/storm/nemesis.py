@@ -207,7 +207,8 @@ class Nemesis:
 
     def _end(self, trouble: Trouble, begun: float) -> None:
         """Let a trouble end once it is told, or has lasted for too long; tried until it does."""
-        waits = self.shown.undecided(trouble) and time.time() - begun < LONGEST_SECONDS
+        early = time.time() - begun < LONGEST_SECONDS
+        waits = early and ("default" in self.away or self.shown.undecided(trouble))
         if not waits:
             self.shown.ended(trouble)
         if waits or not self._heal(trouble):

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from django.db import Error
+from django.db import Error, connections
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
 from apps.integrity.exceptions import CrossDatabaseError
-from apps.integrity.models import Cascade
+from apps.integrity.models import Cascade, ChildDatabase
 from apps.integrity.queues.celery import verify_in
 from apps.integrity.report import status
 
@@ -92,7 +92,9 @@ class Shown:
         self._going_on = [each for each in self._going_on if each.trouble is not trouble]
 
     def undecided(self, trouble: Trouble) -> bool:
-        """Whether a trouble is still to be told, and has not been felt for too long."""
+        """Whether a trouble is still to be told or to halve a step; not if felt for too long."""
+        if trouble.fault.kind == "narrow":
+            return not has_halved(trouble)
         clocks = [each for each in self._going_on if each.trouble is trouble]
         return any(each.runs and each.seconds <= SHOWN_SECONDS for each in clocks)
 
@@ -151,6 +153,16 @@ class Shown:
                 yield f"{each.trouble.name}: shown after {each.told:.1f} s"
             else:
                 yield f"{each.trouble.name}: not shown, and felt for {each.seconds:.1f} s only"
+
+
+def has_halved(trouble: Trouble) -> bool:
+    """Whether the database of that trouble has had a step halved; not if the log cannot say."""
+    halved = ChildDatabase.objects.filter(alias=trouble.alias, step_rows__isnull=False)
+    try:
+        return halved.exists()
+    except Error:
+        connections[halved.db].close()
+        return False
 
 
 def held_up(trouble: Trouble) -> bool:
