@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +89,53 @@ def running(role: str, folder: Path, ahead: float = 0.0) -> Iterator[None]:
         process.stop()
 
 
-def manage(ahead: float, *arguments: str) -> str:
-    """Run a command by a clock that is off; codes 3 and 4 say what is to do."""
-    done = project.run("manage.py", *arguments, env=environment(ahead), seconds=60)
-    assert done.returncode in {0, 3, 4}, done.stderr
-    return done.stdout
+class Reader:
+    """A process whose clock is off and that runs commands, one after the other."""
+
+    def __init__(self, ahead: float, log: Path) -> None:
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.security.asked"],
+                env=environment(ahead, TMPDIR=str(log.parent)),
+                cwd=project.ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.log = log
+
+    def __call__(self, *words: str) -> str:
+        """Run a command; codes 3 and 4 say what is to do."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(words), file=self.process.stdin, flush=True)
+        told = self.process.stdout.readline()
+        assert told, self.log.read_text()
+        code, out = json.loads(told)
+        assert code in {0, 3, 4}, (code, out, self.log.read_text())
+        return str(out)
+
+    def end(self) -> None:
+        self.process.communicate(timeout=30)
 
 
-def clock(ahead: float) -> str:
-    """What a reader with such a clock is told by `doctor` about clocks, and "" for nothing."""
-    checks = json.loads(manage(ahead, "integrity", "doctor", "--json"))["checks"]
+Readers = dict[float, Reader]
+
+
+@pytest.fixture(scope="module")
+def readers(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
+    """One whose clock is right, and one for each other clock; all start at once."""
+    folder = tmp_path_factory.mktemp("readers")
+    found = {ahead: Reader(ahead, folder / f"{ahead:+.0f}.log") for ahead in (0.0, *SKEWS)}
+    yield found
+    for reader in found.values():
+        reader.end()
+
+
+def clock(reader: Reader) -> str:
+    """What a reader is told by `doctor` about clocks, and "" for nothing."""
+    checks = json.loads(reader("integrity", "doctor", "--json"))["checks"]
     [found] = [each for each in checks if each["name"] == "clocks"]
     return "" if found["ok"] else str(found["detail"])
 
@@ -126,44 +164,49 @@ def require_done(folder: Path, since: float) -> None:
     Deletion.objects.all().delete()
 
 
-def test_the_web(tmp_path: Path) -> None:
-    with running("worker", tmp_path), running("beat", tmp_path):
-        for ahead in SKEWS:
-            begun, user = time.monotonic(), child()
-            code = f"{IMPORT}; User.objects.get(pk={user.pk}).delete()"
-            manage(ahead, "shell", "--verbosity=0", "-c", code)
-            require_done(tmp_path, begun)
-
-
-def test_beat(tmp_path: Path) -> None:
-    """Nothing else announces these deletes; and each next one finds what a later one has noted."""
-    with running("worker", tmp_path):
-        for ahead in sorted(SKEWS, reverse=True):
-            with running("beat", tmp_path, ahead):
-                begun = time.monotonic()
-                for _ in range(2):
-                    child().delete()
-                    require_done(tmp_path, begun)
-                assert eventually(
-                    lambda ahead=ahead: _is_about(_skew("beat"), ahead), timeout=10, pause=0.2
-                ), _skew("beat")
-                told = clock(0.0)
-        assert told.startswith("beat is ")
-
-
-def test_a_worker(tmp_path: Path) -> None:
-    with running("beat", tmp_path):
+def test_the_web_beat_or_a_worker(tmp_path: Path, readers: Readers) -> None:
+    """One after the other, with the same processes around it: a worker first, then beat."""
+    with ExitStack() as right:
+        with running("worker", tmp_path):
+            for ahead in sorted(SKEWS, reverse=True):
+                with running("beat", tmp_path, ahead):
+                    _beat_is(ahead, tmp_path)
+                    told = clock(readers[0.0])
+            assert told.startswith("beat is ")
+            right.enter_context(running("beat", tmp_path))
+            for ahead in SKEWS:
+                _web_is(readers[ahead], tmp_path)
         for ahead in SKEWS:
             with running("worker", tmp_path, ahead):
-                begun = time.monotonic()
-                child().delete()
-                require_done(tmp_path, begun)
-                assert _is_about(_skew("all@test"), ahead)
-                told = clock(0.0)
+                _worker_is(ahead, tmp_path)
+                told = clock(readers[0.0])
         assert "all@test is " in told
 
 
-def test_a_reader(tmp_path: Path) -> None:
+def _beat_is(ahead: float, folder: Path) -> None:
+    """Nothing else announces these deletes; and each next one finds what a later one has noted."""
+    begun = time.monotonic()
+    for _ in range(2):
+        child().delete()
+        require_done(folder, begun)
+    assert eventually(lambda: _is_about(_skew("beat"), ahead), timeout=10, pause=0.2), _skew("beat")
+
+
+def _worker_is(ahead: float, folder: Path) -> None:
+    begun = time.monotonic()
+    child().delete()
+    require_done(folder, begun)
+    assert _is_about(_skew("all@test"), ahead)
+
+
+def _web_is(reader: Reader, folder: Path) -> None:
+    begun, user = time.monotonic(), child()
+    code = f"{IMPORT}; User.objects.get(pk={user.pk}).delete()"
+    reader("shell", "--verbosity=0", "-c", code)
+    require_done(folder, begun)
+
+
+def test_a_reader(readers: Readers) -> None:
     begun, ago = time.monotonic(), Now() - dt.timedelta(seconds=300)
     row = Deletion.objects.create(
         parent="auth.User", key="1", source="signal", state="dispatched", recorded_at=ago
@@ -172,14 +215,14 @@ def test_a_reader(tmp_path: Path) -> None:
     for name in ("beat", "all@test"):
         Heartbeat.objects.create(name=name, seen_at=ago)
     for ahead in SKEWS:
-        found: dict[str, Any] = json.loads(manage(ahead, "integrity", "status", "--json"))
+        found: dict[str, Any] = json.loads(readers[ahead]("integrity", "status", "--json"))
         most = 301 + time.monotonic() - begun
         [blog] = [each for each in found["databases"] if each["database"] == "blog_db"]
         ages = [each["seconds_ago"] for each in [*found["workers"], found["beat"]]]
         assert all(300 <= age < most for age in [blog["lag_seconds"], *ages])
         word = "ahead of" if ahead > 0 else "behind"
-        assert f"this process is {abs(ahead):.1f} s {word} default" in clock(ahead)
-    assert clock(0.0) == ""
+        assert f"this process is {abs(ahead):.1f} s {word} default" in clock(readers[ahead])
+    assert clock(readers[0.0]) == ""
 
 
 def _skew(name: str) -> float | None:
