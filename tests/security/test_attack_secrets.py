@@ -28,14 +28,16 @@ from django.test import Client
 from flower.urls import handlers
 
 from apps.blog.models import Post
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from sandbox.environment import BROKER, VARIABLES, WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, free_port, stop_all
 from tests.acceptance import composed, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    Changes = Mapping[str, Callable[[str], str]]
 
 ROOT = workers.ROOT
 PLANTED = secrets.token_hex(16)
@@ -43,9 +45,9 @@ LOGIN = f"admin:{secrets.token_hex(16)}"
 PATIENCE_SECONDS = 60
 PAGES_MAX = 150
 NODE = "all@test"
+NAMES = ("flower", "web", "worker", "beat")
 #: How the names of variables end that hold a URL with a password, whosever it is.
 URLS = (*VARIABLES.values(), BROKER)
-CELERY = ("-m", "celery", "-A", "workers")
 
 
 @dataclass
@@ -66,11 +68,11 @@ class Stage:
     def secrets(self) -> dict[str, str]:
         """Every secret, by where it came from: of each role, and of the superusers."""
         found = {"planted": PLANTED}
-        for environment in (os.environ, *self.environments.values()):
+        for process, environment in {"tests": os.environ, **self.environments}.items():
             found["SECRET_KEY"] = environment["SECRET_KEY"]
             for variable in (name for name in environment if name.endswith(URLS)):
                 if (url := urlsplit(environment[variable])).password:
-                    found[f"{variable} of {url.username}"] = unquote(url.password)
+                    found[f"{variable} of {process}, {url.username}"] = unquote(url.password)
         assert len(found) > 2 + len(VARIABLES), sorted(found)
         found["FLOWER_BASIC_AUTH"] = LOGIN.partition(":")[2]
         assert all(len(secret) >= 12 for secret in found.values()), "too short to be searched for"
@@ -108,16 +110,16 @@ def answer(address: str, *, method: str = "GET", **headers: str) -> tuple[int, s
 
 @pytest.fixture
 def start(committed: None, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    """Start all processes, with other variables than usual where a test names some."""
+    """Start processes, with other variables than usual where a test names some."""
     staff = User.objects.create_superuser("root", "root@example.org", "pw")
     client = Client()
     client.force_login(staff)
     with ExitStack() as stack:
 
-        def started(**changes: Callable[[str], str]) -> Stage:
+        def started(names: Sequence[str] = NAMES, **changes: Changes) -> Stage:
             environments = {
-                "web": environment(tmp_path, WEB, changes),
-                "worker": environment(tmp_path, WORKER, changes),
+                name: environment(tmp_path, WEB if name == "web" else WORKER, changes.get(name, {}))
+                for name in names
             }
             stage = staged(tmp_path, environments, client.cookies["sessionid"].value)
             stack.callback(stop_all, stage.processes.values())
@@ -129,7 +131,7 @@ def start(committed: None, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
         yield started
 
 
-def environment(folder: Path, role: str, changes: Mapping[str, Any]) -> dict[str, str]:
+def environment(folder: Path, role: str, changes: Changes) -> dict[str, str]:
     """Of a process that logs in as `role`."""
     found = {
         **as_role(role, workers.environment("tests.security.planted")),
@@ -141,20 +143,25 @@ def environment(folder: Path, role: str, changes: Mapping[str, Any]) -> dict[str
 
 
 def staged(folder: Path, environments: Mapping[str, Mapping[str, str]], session: str) -> Stage:
+    """Give the processes of those names, to be started."""
     web, flower = free_port(), free_port()
     queues = ["-Q", ",".join(workers.QUEUES), "--concurrency=1", "--without-gossip"]
+    worker = ["celery", "-A", "workers", "worker", "-n", NODE, "--loglevel=DEBUG", *queues]
     commands: dict[str, list[str]] = {
         "web": ["gunicorn", "config.wsgi", f"--bind=127.0.0.1:{web}", "--no-control-socket"],
-        "worker": ["celery", "-A", "workers", "worker", "-n", NODE, "--loglevel=DEBUG", *queues],
+        "worker": worker,
+        "next worker": worker,
         "beat": ["celery", "-A", "workers", "beat", "--pidfile=", "--loglevel=DEBUG"],
     }
-    broker = environments["worker"][BROKER]
-    processes = {"flower": composed.flower(folder / "cwd", flower, broker, LOGIN)}
-    for name, command in commands.items():
+    processes = {}
+    for name, own in environments.items():
+        if name == "flower":
+            processes[name] = composed.flower(folder / "cwd", flower, own[BROKER], LOGIN)
+            continue
         processes[name] = Process(
-            [sys.executable, "-m", *command],
+            [sys.executable, "-m", *commands[name]],
             log=folder / f"{name}.log",
-            env=environments["web" if name == "web" else "worker"],
+            env=own,
             cwd=ROOT,
         )
     return Stage(
@@ -217,7 +224,6 @@ def ask_workers(stage: Stage) -> None:
     for name, found in answers.items():
         assert found, name
         stage.see(f"inspect {name}", json.dumps(found))
-    stage.see("celery report", run(stage, *CELERY, "report"))
 
 
 def run(stage: Stage, *words: str, given: str = "") -> str:
@@ -237,38 +243,49 @@ def run(stage: Stage, *words: str, given: str = "") -> str:
 
 
 VERBS = ("doctor", "status", "relations", "drain", "scan", "repair", "grants integrity_worker")
-#: One process for all of them.
+#: One process for all of them, Celery's as well.
 ASK = """
-import sys
+import sys, traceback
+from celery.bin.celery import celery
 from django.core.management import CommandError, call_command
-for words in sys.stdin.read().splitlines():
+for line in sys.stdin.read().splitlines():
+    name, *words = line.split()
     try:
-        call_command(*words.split())
+        if name == "celery":
+            celery.main(args=["-A", "workers", *words], prog_name="celery")
+        else:
+            call_command(name, *words)
     except (CommandError, SystemExit) as error:
         print(error)
+    except Exception:
+        traceback.print_exc()
+    print("ended:", line)
 """
 
 
-def ask_commands(stage: Stage) -> None:
-    """See what the verbs and the checks print, on both outputs."""
+def ask_commands(stage: Stage, *celery: str) -> None:
+    """See what the verbs, the checks and commands of Celery print, on both outputs."""
     every = " ".join(f"--database={alias}" for alias in VARIABLES)
     lines = [f"integrity {verb} --json" for verb in VERBS]
     lines += ["integrity doctor", "integrity status", f"check --deploy {every}"]
+    lines += [f"celery {words}" for words in celery]
     shell = ["manage.py", "shell", "--verbosity=0", "-c", ASK]
-    stage.see("commands", run(stage, *shell, given="\n".join(lines)))
+    told = run(stage, *shell, given="\n".join(lines))
+    assert [line for line in lines if f"ended: {line}" not in told] == [], told
+    stage.see("commands", told)
 
 
 def is_up(stage: Stage) -> bool:
     inspect = current_app.control.inspect(timeout=1, destination=[NODE])
     return bool(
         answer(f"{stage.web}/integrity/healthz")[0]
-        and answer(f"{stage.flower}/healthcheck")[0]
+        and ("flower" not in stage.processes or answer(f"{stage.flower}/healthcheck")[0])
         and inspect.ping()
     )
 
 
 def await_all(stage: Stage) -> None:
-    assert eventually(lambda: is_up(stage), timeout=PATIENCE_SECONDS, pause=0.3), {
+    assert eventually(lambda: is_up(stage), timeout=PATIENCE_SECONDS, pause=0.1), {
         name: process.tail() for name, process in stage.processes.items()
     }
 
@@ -288,7 +305,8 @@ def test_nothing_that_can_be_asked_or_read_holds_a_secret(start: Callable[..., S
     assert crawl(stage) > 25
     assert ask_flower(stage, task) > 40
     ask_workers(stage)
-    ask_commands(stage)
+    ask_commands(stage, "report")
+    assert "software -> celery" in stage.seen["commands"]
     assert stage.leaks() == []
     assert re.search("redis", stage.seen["inspect conf"])  # it did answer
 
@@ -299,39 +317,79 @@ def tasks_of(stage: Stage) -> Any:
     return json.loads(text.partition("\n\n")[2])
 
 
-BROKEN: dict[str, Callable[[str], str]] = {
-    "a port where nobody listens": lambda url: url.replace(
-        f":{urlsplit(url).port}/", f":{free_port()}/"
-    ),
-    "a wrong password": lambda url: url.replace("@", "x@", 1),
-    "a database that is not there": lambda url: url.rstrip("/") + "_of_nobody",
-}
+def nobody_listens(url: str) -> str:
+    return url.replace(f":{urlsplit(url).port}/", f":{free_port()}/")
 
 
-@pytest.mark.parametrize("broken", BROKEN)
-def test_no_error_of_a_database_quotes_how_it_was_asked(
-    start: Callable[..., Stage], broken: str
-) -> None:
+def wrong_password(url: str) -> str:
+    return url.replace("@", "x@", 1)
+
+
+def not_there(url: str) -> str:
+    return url.rstrip("/") + "_of_nobody"
+
+
+BLOG, SHOP = VARIABLES["blog_db"], VARIABLES["shop_db"]
+
+
+def test_no_error_of_a_database_quotes_how_it_was_asked(start: Callable[..., Stage]) -> None:
+    """Two broken in two ways; the third way: by the next worker, and in the next test."""
     Deletion.objects.create(parent="auth.User", key="1")
-    stage = start(**{VARIABLES["blog_db"]: BROKEN[broken]})
+    broken = {BLOG: nobody_listens, SHOP: not_there}
+    stage = start(
+        ("web", "worker", "beat"),
+        web={BLOG: wrong_password, SHOP: nobody_listens},
+        worker=broken,
+        beat=broken,
+    )
     await_all(stage)
-    stage.see("500 of a page", answer(f"{stage.web}/blog/")[1])
+    require_broken_pages(stage, "/blog/posts/", "/shop/orders/")
+    ask_commands(stage)
+    assert {"blog_db", "shop_db"} <= {*re.findall(r"\w+_db", stage.seen["commands"])}
+    require_outages(stage, "worker", "blog_db", "shop_db")
+    stage.processes["worker"].stop()
+    ChildDatabase.objects.all().delete()  # what it noted would keep the next from a try
+    Deletion.objects.create(parent="auth.User", key="2")
+    after = start(("next worker",), **{"next worker": {BLOG: wrong_password}})
+    require_outages(after, "next worker", "blog_db")
+    assert stage.leaks() == after.leaks() == []
+
+
+def require_outages(stage: Stage, name: str, *aliases: str) -> None:
+    """The log of that worker says that it could not reach those databases."""
+    log = stage.processes[name].log
+
+    def told() -> bool:
+        text = log.read_text()
+        return all(f"{alias} cannot be reached" in text for alias in aliases)
+
+    assert eventually(told, timeout=PATIENCE_SECONDS), log.read_text()[-3_000:]
+
+
+def require_broken_pages(stage: Stage, *pages: str) -> None:
+    """See every page of the site, some of which need a database that is away."""
+    for page in pages:
+        stage.see(f"500 of {page}", answer(stage.web + page)[1])
     stage.see("healthz", answer(f"{stage.web}/integrity/healthz")[1])
     assert crawl(stage) > 25
-    assert any(what.startswith("500") for what in stage.seen)
-    ask_commands(stage)
-    assert "blog_db" in stage.seen["commands"]
-    assert stage.leaks() == []
+    assert any(re.match(r"500 /", what) for what in stage.seen)
 
 
 def test_no_error_of_the_broker_quotes_how_it_was_asked(start: Callable[..., Stage]) -> None:
     wrong = f"redis://app:{secrets.token_hex(16)}@127.0.0.1:{urlsplit(os.environ[BROKER]).port}/0"
-    stage = start(**{BROKER: lambda _: wrong})
+    broker: Changes = {BROKER: lambda _: wrong}
+    Deletion.objects.create(parent="auth.User", key="1")
+    stage = start(
+        flower=broker,
+        web={**broker, BLOG: not_there},
+        worker={**broker, BLOG: wrong_password},
+        beat=broker,
+    )
     assert eventually(lambda: bool(answer(stage.web)[0]), timeout=PATIENCE_SECONDS)
-    ask_commands(stage)
+    require_broken_pages(stage, "/blog/posts/")
+    ask_commands(stage, "inspect ping", "call integrity.maintain")
+    assert "blog_db" in stage.seen["commands"]
     assert eventually(
         lambda: "127.0.0.1" in stage.processes["worker"].log.read_text(), timeout=PATIENCE_SECONDS
     )
-    for words in (["inspect", "ping"], ["call", "integrity.maintain"]):
-        stage.see(" ".join(words), run(stage, *CELERY, *words))
     assert stage.leaks() == []
