@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from docs import generate
 from tests import snippets
 
+if TYPE_CHECKING:
+    from tests.snippets import Command
+
 DOCS = snippets.ROOT / "docs"
 PRODUCT = snippets.ROOT / "apps" / "integrity"
+
+#: Runs the lines of its argument, a JSON list; prints for each its code, output and errors as JSON.
+IN_SHELLS = """
+import json, subprocess, sys
+
+def result(line):
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+for line in json.loads(sys.argv[1]):
+    print(json.dumps(result(line)), flush=True)
+"""
+#: The same, but each `python manage.py` in a fork of a process that has loaded the project and done
+#: nothing else.
+IN_FORKS = """
+import json, os, runpy, shlex, subprocess, sys, tempfile
+import django
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+
+def result(line):
+    words = shlex.split(line)
+    if words[:2] != ["python", "manage.py"]:
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+    source = os.devnull
+    if words[-2] == "<":
+        source = words[-1]
+        del words[-2:]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        pid = os.fork()
+        if not pid:
+            for number, file in enumerate((open(source), out, errors)):
+                os.dup2(file.fileno(), number)
+            sys.argv = words[1:]
+            runpy.run_path("manage.py", run_name="__main__")
+            sys.exit()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return code, *(file.seek(0) or file.read() for file in (out, errors))
+
+for line in json.loads(sys.argv[1]):
+    print(json.dumps(result(line)), flush=True)
+"""
 
 
 def test_it_builds_without_a_warning_and_without_a_network(tmp_path: Path) -> None:
@@ -58,23 +107,36 @@ def test_the_tutorial_from_an_empty_folder(tmp_path: Path) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": str(tmp_path),
     }
+    typed: list[tuple[str, Command]] = []
     for block in snippets.blocks(DOCS / "tutorial.md"):
         if block.language == "python":
+            follow(typed, folder, environment)
+            typed.clear()
             save(block.text, folder)
         elif not block.not_run:
-            for command in snippets.commands(block):
-                done = subprocess.run(
-                    ["bash", "-c", command.line],
-                    cwd=folder,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                told = f"{block.place}: {command.line}\n{done.stdout}{done.stderr}"
-                assert command.may_end(done.returncode), told
-                absent = snippets.missing(command.output, done.stdout)
-                assert not absent, f"{absent!r} is not in\n{told}"
+            typed += [(block.place, command) for command in snippets.commands(block)]
+    follow(typed, folder, environment)
+
+
+def follow(typed: list[tuple[str, Command]], folder: Path, environment: dict[str, str]) -> None:
+    """Type commands with no change of the files between them, and look at what they print."""
+    lines = [command.line for _, command in typed]
+    forks = (folder / "manage.py").exists()
+    way = [sys.executable, "-c", IN_FORKS] if forks else [sys.executable, "-c", IN_SHELLS]
+    done = subprocess.run(
+        [*way, json.dumps(lines)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    for (place, command), (code, printed, errors) in zip(typed, results, strict=True):
+        told = f"{place}: {command.line}\n{printed}{errors}"
+        assert command.may_end(code), told
+        absent = snippets.missing(command.output, printed)
+        assert not absent, f"{absent!r} is not in\n{told}"
 
 
 def save(text: str, folder: Path) -> None:
