@@ -51,6 +51,7 @@ QUICK = Scale(
     stalls=2,
 )
 BRIEF = Scale(
+    deletes=100,
     rounds=8,
     round_seconds=0.0,
     together=True,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 VERIFIED_SECONDS = 30.0
+#: Where most acts wait for beat, it sends more often.
+TICKS = {Scene.ROWS: "2"}
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
         if proxy:
             broker = redis.url.replace(f":{redis.port}/", f":{proxy.port}/")
         os.environ["BROKER_URL"] = broker
+        os.environ["MATRIX_TICK"] = TICKS.get(scene, "5")
         django.setup()
         from .stage import Stage
 

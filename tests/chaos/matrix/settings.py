@@ -2,13 +2,19 @@
 
 # ruff: noqa: F403, F405 - the usual form of Django settings that change others
 
+import os
+
 from apps.integrity.routing import PERIODS, beat_schedule
 from tests.chaos.storm.settings import *
 
-CELERY_BEAT_SCHEDULE = beat_schedule({**PERIODS, "integrity.maintain": 5.0})
+#: How often beat sends its tasks, in seconds: a scene may ask for more.
+TICK = float(os.environ.get("MATRIX_TICK", "5"))
+CELERY_BEAT_SCHEDULE = beat_schedule(
+    {**PERIODS, "integrity.dispatch": TICK, "integrity.maintain": TICK}
+)
 
 # Longer than every recovery that is measured here: none of them may come from a message that
-# Redis gives out again. Short enough to see that such a message does no harm.
+# Redis gives out again. `Stage.age_lost` lets those of the dead come due when all is measured.
 CELERY_VISIBILITY_TIMEOUT = 40
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     **CELERY_BROKER_TRANSPORT_OPTIONS,

@@ -44,6 +44,8 @@ CHILDREN = 3
 #: The machine of a test run may be busy: so much later than promised is still a pass.
 INDULGENCE = 3
 START_SECONDS = 90.0
+#: Between two questions: each costs a query, and the scenes ask side by side.
+PAUSE_SECONDS = 0.1
 USERS = 60
 BYSTANDERS = 5
 #: What a cascade into blog_db removes first.
@@ -193,7 +195,7 @@ class Stage:
                 connections.close_all()
                 return False
 
-        if not eventually(asked, timeout=INDULGENCE * seconds, pause=0.03):
+        if not eventually(asked, timeout=INDULGENCE * seconds, pause=PAUSE_SECONDS):
             story = f" ({self.story(about)})" if about else ""
             raise Broken(f"not within {INDULGENCE} x {seconds:g} s: {what}{story}")
 
@@ -323,14 +325,23 @@ class Stage:
         self.lost |= self.taken()
         self.traps.clear()
 
-    def relieve(self) -> None:
+    def age_lost(self) -> None:
+        """Make the messages of the dead come due now: Redis believes they were taken long ago."""
+        index = self.client.zrange("unacked_index", 0, -1)
+        if lost := self.lost & set(index):
+            self.client.zadd("unacked_index", dict.fromkeys(lost, 1), xx=True)
+
+    def relieve(self, *, last: bool = False) -> None:
         """The spare worker wakes up in place of the one that is gone, and that becomes the spare.
 
-        So a recovery is measured, and not how long this machine needs to start a process.
+        So a recovery is measured, and not how long this machine needs to start a process. After
+        the last time there is no spare worker any more.
         """
         self.spare.thaw()
         self.worker, self.spare = self.spare, self.worker
-        self.spare.start()
+        self.with_spare = not last
+        if self.with_spare:
+            self.spare.start()
 
     def session(self, alias: str) -> psycopg.Connection[Any]:
         """Another application's connection to a database; close it."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WEB = "web"
 #: Whoever waits goes on after so long, even if its driver is gone.
 LONGEST_SECONDS = 120
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.02
 
 Action = Literal["die", "wait"]
 

@@ -77,6 +77,7 @@ def idle(stage: Stage) -> None:
     stage.prove("term-g", (now() - asked).total_seconds())
     insist(stage.worker.poll() == 0, f"exit code {stage.worker.poll()}")
     insist(not stage.unacknowledged(), "messages are left unacknowledged")
+    stage.relieve(last=True)
 
 
 ACTS: tuple[Act, ...] = (busy, idle)

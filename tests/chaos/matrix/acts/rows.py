@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..traps import Trap
 
 #: A sign of life that is older than two ticks of `integrity.maintain` is an alert.
-STALE_SECONDS = 10.0
+STALE_SECONDS = 5.0
 
 
 @proves("beat-dead-b", "beat-dead-g")

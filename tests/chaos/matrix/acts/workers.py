@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     *(f"kill-worker-{where}" for where in ("e-claimed", "e-removed", "g")),
 )
 def killed(stage: Stage) -> None:
-    """Three times; meanwhile the messages of the dead come due in Redis."""
+    """Three times; then the messages of the dead come due in Redis."""
     stage.suspend_spare()
     held, begun = Company.gather(stage), now()
     owner = stage.cascade(held.working[0], "blog_db").owner
@@ -27,6 +27,7 @@ def killed(stage: Stage) -> None:
     insist(stage.cascade(held.working[0], "blog_db").owner != owner, "not swept: delivered again")
     _kill_removing(stage)
     _kill_idle(stage)
+    stage.age_lost()
     stage.until(stage.quiet, "Redis has given the dead ones' messages out again", seconds=75)
     stage.prove("kill-worker-f", (now() - begun).total_seconds())
     held.insist_removed_once(by_the_dead=True)
@@ -70,7 +71,7 @@ def _kill_idle(stage: Stage) -> None:
     killed = now()
     stage.kill_worker()
     stage.delete(users)
-    stage.relieve()
+    stage.relieve(last=True)
     stage.cascaded("kill-worker-g", users, killed)
 
 
