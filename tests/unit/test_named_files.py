@@ -6,13 +6,10 @@ import ast
 import io
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "apps" / "integrity"
@@ -22,15 +19,23 @@ NOTE = re.compile(r"Note \[([^]]+)\](:?)(?:,? \(?(?:in )?((?:[\w-]+/)*\w+\.py))?
 FOREIGN = ("django/", "manage.py", "conftest.py")
 
 
-def prose(path: Path) -> Iterator[str]:
-    """Yield the docstrings of a module, and its comments, each in one line."""
+@cache
+def prose(path: Path) -> tuple[str, ...]:
+    """Return the docstrings of a module, and its comments, each in one line.
+
+    Nothing is returned, and no time is taken, if the module names no file and no Note.
+    """
     source = path.read_text()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield " ".join(str(node.value.value).split())
+    if not FILE.search(source) and "Note" not in source:
+        return ()
+    texts = [
+        " ".join(str(node.value.value).split())
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
-    yield " ".join(comment.lstrip("#: ") for comment in comments)
+    return (*texts, " ".join(comment.lstrip("#: ") for comment in comments))
 
 
 def located(name: str, folder: Path) -> Path | None:

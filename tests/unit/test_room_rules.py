@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ast
 import graphlib
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PRODUCT = Path(__file__).resolve().parents[2] / "apps" / "integrity"
 #: Attribute → the folders and modules that may use it.
@@ -19,11 +24,24 @@ ALLOWED = {
 }
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """Return the calls, imports and functions of a module."""
+    kinds = (ast.Call, ast.ImportFrom, ast.FunctionDef)
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_nodes() -> Iterator[None]:
+    yield
+    _nodes.cache_clear()
+
+
 def _users(name: str) -> set[str]:
     """Return the product's modules that call an attribute of that name, or import it."""
     users = set()
     for path in PRODUCT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             calls = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == name
             imports = isinstance(node, ast.ImportFrom) and name in {
                 each.name for each in node.names
@@ -58,15 +76,11 @@ def _modules() -> dict[str, Path]:
     return names
 
 
-def _functions(source: str) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-
-
 def _imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     """Return what a module imports from the product, also for types only."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = resolve_name("." * node.level + (node.module or ""), package)
             for alias in node.names:
@@ -84,10 +98,11 @@ def test_modules_and_functions_are_short() -> None:
     for name, path in _modules().items():
         if "migrations" in path.parts:
             continue
-        source = path.read_text()
-        if (lines := source.count("\n")) > MODULE_LINES_MAX:
+        if (lines := path.read_text().count("\n")) > MODULE_LINES_MAX:
             too_long.append(f"{name}: {lines} lines")
-        for node in _functions(source):
+        for node in _nodes(path):
+            if not isinstance(node, ast.FunctionDef):
+                continue
             lines = node.body[-1].end_lineno - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
                 too_long.append(f"{name}.{node.name}: {lines} lines")

@@ -55,61 +55,79 @@ def _is_write(call: ast.Call) -> bool:
     return method in CHANGES
 
 
+class Function:
+    """What is of interest in one function. It is walked once only, which takes most of the time."""
+
+    def __init__(self, definition: ast.FunctionDef) -> None:
+        self.name = definition.name
+        self.parameters: dict[str, Models] = {}
+        self.assigned: list[tuple[str, ast.expr]] = []
+        self.returned: list[ast.expr] = []
+        self.writes: list[ast.Call] = []
+        for parameter in (*definition.args.args, *definition.args.kwonlyargs):
+            words = re.findall(r"\w+", ast.unparse(parameter.annotation or ast.Constant("")))
+            self.parameters[parameter.arg] = frozenset(WRITERS.keys() & words)
+        for node in ast.walk(definition):
+            self._sort(node)
+
+    def _sort(self, node: ast.AST) -> None:
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                self._assign(targets, value)
+            case ast.NamedExpr(target=target, value=value):
+                self._assign([target], value)
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                self._assign([target], value)
+            case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
+                self.returned.append(value)
+            case ast.Call() if _is_write(node):
+                self.writes.append(node)
+
+    def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
+        for target in targets:
+            for name in ast.walk(target):  # `row, _ = …`: any of them may be the row
+                if isinstance(name, ast.Name):
+                    self.assigned.append((name.id, value))
+
+
 class Module:
     """What one module writes."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)]
+        self.nodes = list(ast.walk(tree))
+        self.functions = [
+            Function(each) for each in self.nodes if isinstance(each, ast.FunctionDef)
+        ]
         self.returned: dict[str, Models] = {}
-        self.tree = tree
         for _ in range(3):  # helpers may call helpers
             for function in self.functions:
                 names = self._names(function)
-                self.returned[function.name] = NONE.union(
-                    *(
-                        self._models(node.value, names)
-                        for node in ast.walk(function)
-                        if isinstance(node, ast.Return | ast.Yield) and node.value
-                    )
-                )
+                values = (self._models(value, names) for value in function.returned)
+                self.returned[function.name] = NONE.union(*values)
 
     def writes(self) -> tuple[set[str], list[int]]:
         """Return the models that are written, and the lines of writes that are not understood."""
         models, unknown = set[str](), dict[int, bool]()
         for function in self.functions:
             names = self._names(function)
-            for call in ast.walk(function):
-                if isinstance(call, ast.Call) and _is_write(call):
-                    assert isinstance(call.func, ast.Attribute)
-                    found = self._models(call.func.value, names)
-                    models |= found
-                    # A nested function is walked twice, once without the names around it.
-                    unknown[call.lineno] = unknown.get(call.lineno, True) and not found
-        for text in ast.walk(self.tree):
+            for call in function.writes:
+                assert isinstance(call.func, ast.Attribute)
+                found = self._models(call.func.value, names)
+                models |= found
+                # A nested function is walked twice, once without the names around it.
+                unknown[call.lineno] = unknown.get(call.lineno, True) and not found
+        for text in self.nodes:
             if isinstance(text, ast.JoinedStr | ast.Constant):
                 sql = ast.unparse(text).replace(LOG_NAME, "integrity_deletion")
                 models |= {BY_TABLE[table] for table in SQL.findall(sql)}
         return models, sorted(line for line, is_unknown in unknown.items() if is_unknown)
 
-    def _names(self, function: ast.FunctionDef) -> dict[str, Models]:
+    def _names(self, function: Function) -> dict[str, Models]:
         """Return the local variables that hold rows or querysets of known models."""
-        names: dict[str, Models] = defaultdict(frozenset)
-        for parameter in (*function.args.args, *function.args.kwonlyargs):
-            words = re.findall(r"\w+", ast.unparse(parameter.annotation or ast.Constant("")))
-            names[parameter.arg] = frozenset(WRITERS.keys() & words)
+        names: dict[str, Models] = defaultdict(frozenset, function.parameters)
         for _ in range(3):  # in whatever order they are assigned
-            for node in ast.walk(function):
-                targets: list[ast.expr] = []
-                if isinstance(node, ast.Assign):
-                    targets, value = node.targets, node.value
-                elif isinstance(node, ast.NamedExpr):
-                    targets, value = [node.target], node.value
-                elif isinstance(node, ast.For | ast.comprehension):
-                    targets, value = [node.target], node.iter
-                for target in targets:
-                    for name in ast.walk(target):  # `row, _ = …`: any of them may be the row
-                        if isinstance(name, ast.Name):
-                            names[name.id] |= self._models(value, names)
+            for name, value in function.assigned:
+                names[name] |= self._models(value, names)
         return names
 
     def _models(self, node: ast.expr, names: dict[str, Models]) -> Models:

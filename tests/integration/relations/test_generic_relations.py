@@ -592,9 +592,9 @@ def explained(alias: str, sql: str) -> str:
 def test_the_index_leads_to_the_rows_of_each_key(
     captured: Captured, monkeypatch: pytest.MonkeyPatch, *, analyzed: bool
 ) -> None:
+    types = id_of(Weed), id_of(Plant)
     Note.objects.bulk_create(
-        Note(content_type_id=id_of(Plant if n % 2 else Weed), object_id=n // 10)
-        for n in range(5_000)
+        Note(content_type_id=types[n % 2], object_id=n // 10) for n in range(5_000)
     )
     if analyzed:
         with connections["test_left"].cursor() as cursor:
