@@ -24,6 +24,7 @@ from apps.integrity import relations
 from apps.integrity.log import outcomes
 from apps.integrity.queues import celery, notifier
 from apps.integrity.relations import discovery
+from apps.integrity.report import alarms
 from tests.chaos.machine.acts import TUNED, Rig
 from tests.chaos.machine.kinds import ALIASES, KINDS
 from tests.chaos.machine.machine import RULES, IntegrityMachine
@@ -42,7 +43,7 @@ pytestmark = [
 ]
 
 #: Sequences of the suite, and the steps of each.
-EXAMPLES, STEPS = 32, 100
+EXAMPLES, STEPS = 20, 100
 #: So many of the rules may find no moment for themselves.
 RARE = 4
 #: Nobody lets go of a lock while somebody waits for it: all act in turn.
@@ -80,6 +81,8 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr(celery, "_publish", rig.broker.publish)
     monkeypatch.setattr(notifier.Notifier, "notify", rig.broker.wake)
     monkeypatch.setattr(outcomes, "MOMENT_SECONDS", 3600.0)
+    # A third of all the work, to change no row and no cascade; alarms have tests of their own.
+    monkeypatch.setattr(alarms, "watch", lambda _: None)
     monkeypatch.setattr(discovery, "_known", [catalogue])
     yield rig
     logging.disable(logging.NOTSET)  # as a call: loggers remember whether they are enabled
@@ -90,10 +93,10 @@ def rig(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 def test_no_order_of_events_breaks_an_invariant(rig: Rig) -> None:
     run_state_machine_as_test(functools.partial(IntegrityMachine, rig), settings=profile())
     report(rig)
-    assert rig.steps.total() + rig.idle > 2_000
-    assert rig.steps.total() > 1_500
+    assert rig.steps.total() + rig.idle > 1_250
+    assert rig.steps.total() > 1_000
     assert rig.struck.total() > 40
-    assert rig.between.total() > 20
+    assert rig.between.total() > 10
     assert len(RULES - rig.steps.keys()) <= RARE
 
 

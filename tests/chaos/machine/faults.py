@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
+from psycopg.pq import TransactionStatus
 
 from apps.integrity.queues import celery
 from sandbox.processes import free_port
@@ -185,11 +186,31 @@ def at_statement(moment: Moment, act: Callable[[], None]) -> Iterator[None]:
             raise
         return result
 
-    with ExitStack() as stack:
-        for alias in connections:
-            stack.enter_context(connections[alias].execute_wrapper(watch))
-        try:
+    try:
+        with ExitStack() as stack:
+            for alias in connections:
+                stack.enter_context(connections[alias].execute_wrapper(watch))
             yield
-        except Died:
-            connections.close_all()
-            raise
+    except Died:
+        for connection in connections.all(initialized_only=True):
+            _end_session(connection)
+        raise
+
+
+def _end_session(connection: Any) -> None:
+    """Leave nothing of a session to the next one.
+
+    A server session that is begun anew, as if for another client, costs a tenth of a new one.
+    """
+    session = connection.connection
+    if connection.vendor != "postgresql" or session is None or not _idle(connection):
+        connection.close()
+        return
+    session.execute("DISCARD ALL")
+    connection.init_connection_state()
+
+
+def _idle(connection: Any) -> bool:
+    """Whether all that was open has been rolled back, and the session can be used."""
+    status = connection.connection.info.transaction_status
+    return not connection.in_atomic_block and status is TransactionStatus.IDLE

@@ -83,6 +83,11 @@ def run(database: str = "test_right", **options: Any) -> dict[str, scan.Scanned]
     return {each.relation: each for each in found}
 
 
+def one(label: str = LEAF, database: str = "test_right", **options: Any) -> scan.Scanned:
+    """Scan one relation there; what is seen of it."""
+    return run(database, labels=[label], **options)[label]
+
+
 def relation(label: str = LEAF) -> relations.Relation:
     return relations.catalogue().relation(label)
 
@@ -172,11 +177,11 @@ class TestInFlight:
             key = insert_owner(cursor)
             Leaf.objects.create(owner_id=key)
             for _ in range(2):
-                assert run()[LEAF].suspects == 1
+                assert one().suspects == 1
                 assert (recheck().confirmed, recheck().waiting) == ([], 1)
             assert converge() == {}
             cursor.db.commit() if commit else cursor.db.rollback()
-        run()
+        one()
         rechecks()
         assert converge() == ({} if commit else {LEAF: 1})
         assert keys_of_leaves() == ({key} if commit else set())
@@ -186,12 +191,12 @@ class TestInFlight:
         self, converge: Converge
     ) -> None:
         gone = orphaned(1)
-        run()
+        one()
         with another_session("default") as cursor:
             key = insert_owner(cursor)
             Leaf.objects.create(owner_id=key)
             fences = list(Deletion.objects.order_by("pk").values_list("fence", flat=True))
-            assert run()[LEAF].suspects == 2
+            assert one().suspects == 2
             Deletion.objects.filter(key=str(*gone)).update(fence=fences[0])
             assert eventually(lambda: len(recheck().confirmed) == 1, timeout=30)
             assert converge() == {LEAF: 1}
@@ -210,7 +215,7 @@ class TestInFlight:
             return asked(self, *args, **kwargs)
 
         monkeypatch.setattr(PostgreSQLKeys, "missing", meanwhile)
-        assert run()[LEAF].suspects == 0
+        assert one().suspects == 0
         assert Leaf.objects.count() > 1
 
     def test_a_child_of_the_step_whose_parent_comes_before_the_question_is_no_suspect(
@@ -225,7 +230,7 @@ class TestInFlight:
             looked(self, step)
 
         monkeypatch.setattr(scan_pass.Pass, "_check", meanwhile)
-        assert run()[LEAF].suspects == 0
+        assert one().suspects == 0
         assert suspects() == set()
 
     def test_pairs_that_are_committed_child_first_while_it_scans_are_never_confirmed(
@@ -244,7 +249,7 @@ class TestInFlight:
                 looked(self, step)
 
             monkeypatch.setattr(scan_pass.Pass, "_check", meanwhile)
-            assert run()[LEAF].suspects > 0
+            assert one().suspects > 0
             for cursor in pairs:
                 assert recheck().confirmed == []
                 cursor.db.commit()
@@ -301,7 +306,7 @@ def test_a_replica_that_lags_is_never_asked(settings: Settings, converge: Conver
     gone = orphaned(1)
     settings.DATABASE_ROUTERS = [f"{__name__}.Lying", *settings.DATABASE_ROUTERS]
     assert not Owner.objects.exists()  # as the reader has it
-    assert run()[LEAF].suspects == 1
+    assert one().suspects == 1
     assert suspects() == {str(key) for key in gone}
     assert (rechecks().brake, converge()) == ("", {LEAF: 1})
     assert keys_of_leaves() == {living.pk}
@@ -314,7 +319,7 @@ def test_parents_that_managers_hide_are_alive_and_no_empty_table(converge: Conve
         child._base_manager.create(hidden=each)
     raw_delete(gone)
     assert not Hidden._base_manager.exists()
-    assert run("test_left")["left.HiddenUse.hidden"].suspects == 1
+    assert one("left.HiddenUse.hidden", "test_left").suspects == 1
     assert rechecks("left.HiddenUse.hidden").brake == ""
     assert converge() == {"left.HiddenUse.hidden": 1}
     assert child._base_manager.get().hidden_id == living.pk
@@ -325,7 +330,7 @@ class TestCameBack:
 
     def test_before_the_recheck(self, converge: Converge) -> None:
         back, gone = orphaned(2)
-        run()
+        one()
         Owner.objects.create(pk=back)
         done = rechecks()
         assert (len(done.confirmed), done.cancelled, done.waiting) == (1, 1, 0)
@@ -337,7 +342,7 @@ class TestCameBack:
         self, converge: Converge, *, dispatched: bool
     ) -> None:
         back, _ = orphaned(2)
-        run()
+        one()
         assert len(rechecks().confirmed) == 2
         if dispatched:
             dispatch.sweep_all()
@@ -377,11 +382,11 @@ class TestCameBack:
         self, converge: Converge
     ) -> None:
         (key,) = orphaned(1)
-        run()
+        one()
         Owner.objects.create(pk=key).delete()
         assert len(rechecks().confirmed) <= 1
         assert converge() == {LEAF: 1}
-        run()
+        one()
         assert suspects() == set()
         assert not Leaf.objects.exists()
 
@@ -403,16 +408,16 @@ class TestCameBack:
     ) -> None:
         """The old rows are gone, and the new parent is not committed yet."""
         (key,) = orphaned(1)
-        run()
+        one()
         Leaf.objects.all()._raw_delete("test_right")
         with another_session("default") as cursor:
             insert_owner(cursor, key)
             Leaf.objects.create(owner_id=key)
-            run()
+            one()
             recheck()
             converge()
             cursor.db.commit()
-        run()
+        one()
         recheck()
         converge()
         assert keys_of_leaves() == {key}
@@ -550,7 +555,7 @@ class TestKeys:
         gone = parents[::2]
         values = {getattr(each, found.target.attname) for each in gone}
         raw_delete(*gone)
-        seen = run(alias)[label]
+        seen = one(label, alias)
         assert (seen.complete, seen.reason) == (True, "")
         assert seen.suspects == len(gone)
         assert suspects(label, home) == {format_key(found.target, one) for one in values}
@@ -561,12 +566,13 @@ class TestKeys:
 
 
 class TestMany:
+    @pytest.mark.usefixtures("truncated")
     def test_all_rows_orphaned_and_more_of_them_than_a_statement_takes_parameters(
         self, tune: Tune, converge: Converge
     ) -> None:
         number, first = 33_000, 1_000_000
         Leaf.objects.bulk_create(Leaf(owner_id=first + n) for n in range(number))
-        assert run()[LEAF].orphans == number
+        assert one().orphans == number
         assert "33,000 of 33,000 keys miss their parent" in recheck().brake
         assert len(rechecks(override="all of them are gone").confirmed) == number
         assert converge() == {LEAF: number}
@@ -581,8 +587,8 @@ class TestMany:
         found.child.objects.bulk_create(found.child(**{found.field.attname: v}) for v in values)
         home = found.parent_databases[0]
         found.parent.objects.using(home).create(**({"code": "b"} if texts else {"pk": 9_999_999}))
-        assert run("test_left")[label].suspects == number
-        assert run("test_left")[label].suspects == number
+        assert one(label, "test_left").suspects == number
+        assert one(label, "test_left").suspects == number
         assert len(suspects(label, home)) == number
         done = rechecks(label, override="all of them are gone")
         assert len(done.confirmed) == number
@@ -600,7 +606,7 @@ class TestTheLogKnows:
         person.delete()
         if state == "dispatched":
             dispatch.sweep_all()
-        assert run("test_left")["left.Badge.person"].suspects == 0
+        assert one("left.Badge.person", "test_left").suspects == 0
         assert suspects("left.Badge.person") == set()
         assert converge() == {"left.Badge.person": 1}
 
@@ -609,7 +615,7 @@ class TestTheLogKnows:
         owner.delete()
         dispatch.sweep_all()
         Cascade.objects.update(state="blocked")
-        assert run()[LEAF].suspects == 0
+        assert one().suspects == 0
         assert set(Cascade.objects.values_list("state", flat=True)) == {"blocked"}
 
     def test_an_orphan_that_came_after_the_proof_is_found(self, converge: Converge) -> None:
@@ -621,7 +627,7 @@ class TestTheLogKnows:
         deletions.advance(using="default")
         assert Deletion.objects.get().state == "verified"
         Leaf.objects.create(owner_id=key)
-        assert run()[LEAF].suspects == 1
+        assert one().suspects == 1
         assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
@@ -631,8 +637,8 @@ class TestTheLogKnows:
         for library in (gone, kept):
             BookNote.objects.create(book=Book.objects.create(library=library))
         raw_delete(gone)
-        assert run("test_left")["left.Book.library"].suspects == 1
-        assert run("test_right")["right.BookNote.book"].suspects == 0
+        assert one("left.Book.library", "test_left").suspects == 1
+        assert one("right.BookNote.book").suspects == 0
         assert len(rechecks("left.Book.library").confirmed) == 1
         assert converge() == {"left.Book.library": 1, "right.BookNote.book": 1}
         assert Book.objects.get().library == kept
@@ -645,7 +651,7 @@ class TestTheLogKnows:
         for book in (gone, kept):
             BookNote.objects.create(book=book)
         raw_delete(gone)
-        assert run("test_right")["right.BookNote.book"].suspects == 1
+        assert one("right.BookNote.book").suspects == 1
         assert suspects("right.BookNote.book", "test_left") == {str(gone.pk)}
         assert not Deletion.objects.using("default").exists()
         assert len(rechecks("right.BookNote.book").confirmed) == 1
@@ -675,7 +681,7 @@ class TestShardsOfChildren:
 
     def test_each_shard_is_scanned_and_one_deletion_clears_both(self, converge: Converge) -> None:
         _, kept = self.entries()
-        assert [run(alias)[self.LABEL].suspects for alias in ("test_left", "test_right")] == [1, 1]
+        assert [one(self.LABEL, alias).suspects for alias in ("test_left", "test_right")] == [1, 1]
         assert len(suspects(self.LABEL)) == 1
         assert len(rechecks(self.LABEL).confirmed) == 1
         assert converge() == {self.LABEL: 2}
@@ -697,7 +703,7 @@ class TestShardsOfChildren:
         gone, _ = self.entries()
         run("test_left")
         with refuse("test_right"):
-            seen = run("test_left", full=True)[self.LABEL]
+            seen = one(self.LABEL, "test_left", full=True)
             assert (seen.complete, seen.reason) == (True, "")
             assert suspects(self.LABEL) == {str(gone.pk)}
 
@@ -744,7 +750,7 @@ class TestShardsOfParents:
 
     def test_who_lives_in_any_of_them_is_alive(self, converge: Converge) -> None:
         here, there, gone = self.owners()
-        assert run()[LEAF].suspects == 1
+        assert one().suspects == 1
         assert suspects() == {str(gone)}
         assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
@@ -757,7 +763,7 @@ class TestShardsOfParents:
         with another_session(home) as cursor:
             key = insert_owner(cursor, 2_000)
             Leaf.objects.create(owner_id=key)
-            assert run()[LEAF].suspects == 1
+            assert one().suspects == 1
             assert recheck().waiting == 1
             cursor.db.commit()
         assert rechecks().cancelled == 1
@@ -769,14 +775,14 @@ class TestShardsOfParents:
             found, _ = scan.scan("test_right", seconds=60)
             assert [each.complete for each in found] in ([], [False])
             assert suspects() == set()
-        assert run()[LEAF].complete
+        assert one().complete
 
     def test_while_one_is_down_nobody_is_confirmed_and_its_name_is_told(
         self, refuse: Callable[[str], Any]
     ) -> None:
         _, there, gone = self.owners()
         raw_delete(Owner.objects.using("test_left").get(pk=there))
-        run()
+        one()
         Owner.objects.using("test_left").create(pk=there)
         with refuse("test_left"):
             done = recheck()
@@ -787,7 +793,7 @@ class TestShardsOfParents:
     def test_one_that_is_not_the_known_one_condemns_nobody(self, converge: Converge) -> None:
         """G10: an alias that points to staging makes orphans of all that live in that shard."""
         here, there, gone = self.owners()
-        run()
+        one()
         Identity.objects.using("test_left").filter(alias="test_left").update(uuid=uuid.uuid4())
         raw_delete(Owner.objects.using("test_left").get(pk=there))
         found, _ = scan.scan("test_right", seconds=60)
@@ -825,7 +831,7 @@ class TestOneDatabaseForBoth:
         for key, home in ((1, "test_left"), (2, "default")):
             Owner.objects.using(home).create(pk=1_000 + key)
         Optional.objects.bulk_create(Optional(owner_id=1_000 + key) for key in (1, 2, 3, 4))
-        seen = run("test_left")[OPTIONAL]
+        seen = one(OPTIONAL, "test_left")
         assert (seen.suspects, seen.complete) == (2, True)
         assert suspects(OPTIONAL, "test_left") == {"1003", "1004"}
         assert len(rechecks(OPTIONAL).confirmed) == 2
@@ -905,7 +911,7 @@ class TestMisfortune:
             assert not any(each.complete for each in found)
         Scan.objects.update(due_at=timezone.now())
         assert models.ChildDatabase.objects.update(probe_at=timezone.now())
-        seen = run()[LEAF]
+        seen = one()
         assert seen.complete
         assert 0 < seen.keys_scanned < 5
         assert suspects() == {str(key) for key in keys}
@@ -924,7 +930,7 @@ class TestMisfortune:
             with self.at_step(3, stop, monkeypatch):
                 scan.scan("test_right", labels=[LEAF], seconds=60)
         models.ChildDatabase.objects.update(probe_at=timezone.now())
-        assert run()[LEAF].reason == ""
+        assert one().reason == ""
 
     @pytest.mark.parametrize("strike", ["session", "server"])
     def test_a_log_that_goes_away_is_told_and_the_other_logs_are_scanned(
@@ -969,7 +975,7 @@ class TestMisfortune:
         assert unreachable == ""  # it is slow, and not away
         assert Scan.objects.get(relation=LEAF).claim is None
         models.ChildDatabase.objects.update(probe_at=timezone.now())
-        assert run()[LEAF].complete
+        assert one().complete
         assert suspects() == {str(key) for key in keys}
 
     def test_two_scans_at_once_are_one(self, at_once: Callable[..., Any]) -> None:
@@ -1013,7 +1019,7 @@ class TestMisfortune:
         assert (seen.complete, seen.keys_scanned) == (False, 2)
         assert seen.reason == "DatabaseError"
         assert Scan.objects.get(relation=LEAF).finished_at is None
-        assert run()[LEAF].keys_scanned == 3
+        assert one().keys_scanned == 3
         assert suspects() == {str(key) for key in keys}
 
     def test_the_server_s_own_code_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1031,7 +1037,7 @@ class TestMisfortune:
         with monkeypatch.context() as patch:
             patch.setattr(PostgreSQLKeys, "ask", slow)
             assert "57014" in run(labels=[LEAF])[LEAF].reason
-        assert run()[LEAF].complete
+        assert one().complete
 
     def test_a_step_that_is_too_slow_for_the_server_is_tried_with_fewer_keys(
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch
@@ -1141,7 +1147,7 @@ class TestBrake:
             Leaf(owner=each) for each in Owner.objects.bulk_create(Owner() for _ in range(12))
         )
         Owner.objects.filter(pk__in=sorted(keys_of_leaves())[:6])._raw_delete("default")
-        run()
+        one()
         assert "6 of 12 keys" in recheck().brake
         assert run(seconds=0, labels=[LEAF])[LEAF].suspects == 2
         done = recheck()
@@ -1152,11 +1158,11 @@ class TestBrake:
         """Not even at the next tick: what is missing must be seen anew."""
         tune(grace_seconds=0.001, brake_keys=2, brake_share=1.0)
         *back, gone = orphaned(4)
-        run()
+        one()
         Owner.objects.bulk_create(Owner(pk=key) for key in back)
         assert eventually(lambda: "3 of 4 missing parents alive" in recheck().brake, timeout=30)
         assert (recheck().confirmed, suspects()) == ([], set())
-        run()
+        one()
         assert suspects() == {str(gone)}
         assert len(rechecks().confirmed) == 1
 
@@ -1176,7 +1182,7 @@ class TestBrake:
     def test_an_empty_shard_is_no_excuse_for_an_empty_table(self) -> None:
         Owner.objects.all().delete()
         orphaned(1)
-        run()
+        one()
         assert recheck().brake == "the parent's table is empty"
 
 
@@ -1216,7 +1222,7 @@ class TestPolicy:
         (alias,) = found.child_databases
         found.parent.objects.create()
         found.child.objects.create(**{found.field.attname: 999_999})
-        assert run(alias)[label].orphans == 1
+        assert one(label, alias).orphans == 1
         assert repair.repair([found], override="all") == []
         assert converge() == {}
         assert found.child.objects.count() == 1
@@ -1228,10 +1234,10 @@ class TestOldSuspects:
     def test_a_barrier_of_another_server_is_taken_anew(self, converge: Converge) -> None:
         """A dump that was restored elsewhere begins to count its transactions anew."""
         orphaned(1)
-        run()
+        one()
         Deletion.objects.update(fence={"default": 10**15})
         assert recheck().waiting == 1
-        run()
+        one()
         assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
@@ -1246,7 +1252,7 @@ class TestOldSuspects:
             source="scan",
             state="suspect",
         )
-        assert run("test_left")["left.Badge.person"].complete
+        assert one("left.Badge.person", "test_left").complete
         assert len(rechecks("left.Badge.person").confirmed) == 1
 
     def test_one_whose_key_the_field_cannot_hold_any_more_stops_no_other(self) -> None:
@@ -1254,13 +1260,13 @@ class TestOldSuspects:
         Deletion.objects.create(
             parent="parents.Owner", key="x-1", relation=LEAF, source="scan", state="suspect"
         )
-        assert run()[LEAF].complete
+        assert one().complete
         assert len(rechecks().confirmed) == 1
 
 
 def test_the_drain_of_what_a_scan_confirmed_is_safe_to_repeat(converge: Converge) -> None:
     orphaned(2)
-    run()
+    one()
     rechecks()
     dispatch.sweep_all()
     first = cascade.drain("test_right").rows
