@@ -214,7 +214,7 @@ class TestTick:
         assert set(woken) == set(relations.catalogue().child_databases)
 
     def test_it_wakes_none_that_is_not_due(self, broker: Broker, tune: Tune) -> None:
-        tune(scan_period_seconds=3600)
+        tune(scan_period_seconds=3600, scan_seconds=60)
         for database in relations.catalogue().child_databases:
             run(celery.scan_for_orphans, database)
         run(celery.scan_for_orphans)
