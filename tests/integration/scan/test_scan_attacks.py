@@ -750,7 +750,7 @@ class TestShardsOfParents:
 
     def test_who_lives_in_any_of_them_is_alive(self, converge: Converge) -> None:
         here, there, gone = self.owners()
-        assert one().suspects == 1
+        assert run()[LEAF].suspects == 1
         assert suspects() == {str(gone)}
         assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
@@ -763,7 +763,7 @@ class TestShardsOfParents:
         with another_session(home) as cursor:
             key = insert_owner(cursor, 2_000)
             Leaf.objects.create(owner_id=key)
-            assert one().suspects == 1
+            assert run()[LEAF].suspects == 1
             assert recheck().waiting == 1
             cursor.db.commit()
         assert rechecks().cancelled == 1
@@ -775,14 +775,14 @@ class TestShardsOfParents:
             found, _ = scan.scan("test_right", seconds=60)
             assert [each.complete for each in found] in ([], [False])
             assert suspects() == set()
-        assert one().complete
+        assert run()[LEAF].complete
 
     def test_while_one_is_down_nobody_is_confirmed_and_its_name_is_told(
         self, refuse: Callable[[str], Any]
     ) -> None:
         _, there, gone = self.owners()
         raw_delete(Owner.objects.using("test_left").get(pk=there))
-        one()
+        run()
         Owner.objects.using("test_left").create(pk=there)
         with refuse("test_left"):
             done = recheck()
@@ -793,7 +793,7 @@ class TestShardsOfParents:
     def test_one_that_is_not_the_known_one_condemns_nobody(self, converge: Converge) -> None:
         """G10: an alias that points to staging makes orphans of all that live in that shard."""
         here, there, gone = self.owners()
-        one()
+        run()
         Identity.objects.using("test_left").filter(alias="test_left").update(uuid=uuid.uuid4())
         raw_delete(Owner.objects.using("test_left").get(pk=there))
         found, _ = scan.scan("test_right", seconds=60)
@@ -831,7 +831,7 @@ class TestOneDatabaseForBoth:
         for key, home in ((1, "test_left"), (2, "default")):
             Owner.objects.using(home).create(pk=1_000 + key)
         Optional.objects.bulk_create(Optional(owner_id=1_000 + key) for key in (1, 2, 3, 4))
-        seen = one(OPTIONAL, "test_left")
+        seen = run("test_left")[OPTIONAL]
         assert (seen.suspects, seen.complete) == (2, True)
         assert suspects(OPTIONAL, "test_left") == {"1003", "1004"}
         assert len(rechecks(OPTIONAL).confirmed) == 2
@@ -911,7 +911,7 @@ class TestMisfortune:
             assert not any(each.complete for each in found)
         Scan.objects.update(due_at=timezone.now())
         assert models.ChildDatabase.objects.update(probe_at=timezone.now())
-        seen = one()
+        seen = run()[LEAF]
         assert seen.complete
         assert 0 < seen.keys_scanned < 5
         assert suspects() == {str(key) for key in keys}
@@ -930,7 +930,7 @@ class TestMisfortune:
             with self.at_step(3, stop, monkeypatch):
                 scan.scan("test_right", labels=[LEAF], seconds=60)
         models.ChildDatabase.objects.update(probe_at=timezone.now())
-        assert one().reason == ""
+        assert run()[LEAF].reason == ""
 
     @pytest.mark.parametrize("strike", ["session", "server"])
     def test_a_log_that_goes_away_is_told_and_the_other_logs_are_scanned(
@@ -975,7 +975,7 @@ class TestMisfortune:
         assert unreachable == ""  # it is slow, and not away
         assert Scan.objects.get(relation=LEAF).claim is None
         models.ChildDatabase.objects.update(probe_at=timezone.now())
-        assert one().complete
+        assert run()[LEAF].complete
         assert suspects() == {str(key) for key in keys}
 
     def test_two_scans_at_once_are_one(self, at_once: Callable[..., Any]) -> None:
@@ -1019,7 +1019,7 @@ class TestMisfortune:
         assert (seen.complete, seen.keys_scanned) == (False, 2)
         assert seen.reason == "DatabaseError"
         assert Scan.objects.get(relation=LEAF).finished_at is None
-        assert one().keys_scanned == 3
+        assert run()[LEAF].keys_scanned == 3
         assert suspects() == {str(key) for key in keys}
 
     def test_the_server_s_own_code_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1037,7 +1037,7 @@ class TestMisfortune:
         with monkeypatch.context() as patch:
             patch.setattr(PostgreSQLKeys, "ask", slow)
             assert "57014" in run(labels=[LEAF])[LEAF].reason
-        assert one().complete
+        assert run()[LEAF].complete
 
     def test_a_step_that_is_too_slow_for_the_server_is_tried_with_fewer_keys(
         self, tune: Tune, monkeypatch: pytest.MonkeyPatch
@@ -1147,7 +1147,7 @@ class TestBrake:
             Leaf(owner=each) for each in Owner.objects.bulk_create(Owner() for _ in range(12))
         )
         Owner.objects.filter(pk__in=sorted(keys_of_leaves())[:6])._raw_delete("default")
-        one()
+        run()
         assert "6 of 12 keys" in recheck().brake
         assert run(seconds=0, labels=[LEAF])[LEAF].suspects == 2
         done = recheck()
@@ -1158,11 +1158,11 @@ class TestBrake:
         """Not even at the next tick: what is missing must be seen anew."""
         tune(grace_seconds=0.001, brake_keys=2, brake_share=1.0)
         *back, gone = orphaned(4)
-        one()
+        run()
         Owner.objects.bulk_create(Owner(pk=key) for key in back)
         assert eventually(lambda: "3 of 4 missing parents alive" in recheck().brake, timeout=30)
         assert (recheck().confirmed, suspects()) == ([], set())
-        one()
+        run()
         assert suspects() == {str(gone)}
         assert len(rechecks().confirmed) == 1
 
@@ -1182,7 +1182,7 @@ class TestBrake:
     def test_an_empty_shard_is_no_excuse_for_an_empty_table(self) -> None:
         Owner.objects.all().delete()
         orphaned(1)
-        one()
+        run()
         assert recheck().brake == "the parent's table is empty"
 
 
@@ -1222,7 +1222,7 @@ class TestPolicy:
         (alias,) = found.child_databases
         found.parent.objects.create()
         found.child.objects.create(**{found.field.attname: 999_999})
-        assert one(label, alias).orphans == 1
+        assert run(alias)[label].orphans == 1
         assert repair.repair([found], override="all") == []
         assert converge() == {}
         assert found.child.objects.count() == 1
@@ -1234,10 +1234,10 @@ class TestOldSuspects:
     def test_a_barrier_of_another_server_is_taken_anew(self, converge: Converge) -> None:
         """A dump that was restored elsewhere begins to count its transactions anew."""
         orphaned(1)
-        one()
+        run()
         Deletion.objects.update(fence={"default": 10**15})
         assert recheck().waiting == 1
-        one()
+        run()
         assert len(rechecks().confirmed) == 1
         assert converge() == {LEAF: 1}
 
@@ -1252,7 +1252,7 @@ class TestOldSuspects:
             source="scan",
             state="suspect",
         )
-        assert one("left.Badge.person", "test_left").complete
+        assert run("test_left")["left.Badge.person"].complete
         assert len(rechecks("left.Badge.person").confirmed) == 1
 
     def test_one_whose_key_the_field_cannot_hold_any_more_stops_no_other(self) -> None:
@@ -1260,13 +1260,13 @@ class TestOldSuspects:
         Deletion.objects.create(
             parent="parents.Owner", key="x-1", relation=LEAF, source="scan", state="suspect"
         )
-        assert one().complete
+        assert run()[LEAF].complete
         assert len(rechecks().confirmed) == 1
 
 
 def test_the_drain_of_what_a_scan_confirmed_is_safe_to_repeat(converge: Converge) -> None:
     orphaned(2)
-    one()
+    run()
     rechecks()
     dispatch.sweep_all()
     first = cascade.drain("test_right").rows
