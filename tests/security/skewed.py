@@ -14,9 +14,9 @@ from config.settings import INTEGRITY as SAMPLE
 
 INTEGRITY = {**SAMPLE, "grace_seconds": 0.25, "figures_seconds": 1e-9}
 CELERY_BEAT_SCHEDULE = beat_schedule(
-    {"integrity.dispatch": 0.5, "integrity.maintain": 0.5, "integrity.scan": 60.0}
+    {"integrity.dispatch": 1.0, "integrity.maintain": 1.0, "integrity.scan": 60.0}
 )
-CELERY_BEAT_MAX_LOOP_INTERVAL = 0.25
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 CELERY_WORKER_CONSUMER = "celery.worker.consumer:Consumer"
 
 

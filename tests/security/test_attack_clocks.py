@@ -189,7 +189,7 @@ def _beat_is(ahead: float, folder: Path) -> None:
     for _ in range(2):
         child().delete()
         require_done(folder, begun)
-    assert eventually(lambda: _is_about(_skew("beat"), ahead), timeout=10, pause=0.2), _skew("beat")
+    assert eventually(lambda: _is_about(_skew("beat"), ahead), timeout=30, pause=0.2), _skew("beat")
 
 
 def _worker_is(ahead: float, folder: Path) -> None:
