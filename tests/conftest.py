@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import hypothesis
@@ -19,6 +20,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, router, transaction
 from django.test.utils import CaptureQueriesContext, setup_databases, teardown_databases
+from xdist.scheduler import LoadFileScheduling
 
 from apps.integrity import cascade
 from apps.integrity.models import Identity
@@ -58,6 +60,32 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+#: Scenes with processes and servers of their own, whose windows are measured in seconds.
+SCENES = {
+    "test_storm.py",
+    "test_matrix.py",
+    "test_faults.py",
+    "test_differential.py",
+    "test_attack_clocks.py",
+    "test_demo.py",
+    "test_adopt_and_leave.py",
+    "test_wheel_celery.py",
+}
+
+
+class Spread(LoadFileScheduling):
+    """Hand out the tests of a file together, and the scenes one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "scenes" if Path(file).name in SCENES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | None:
+    """Return the scheduler for `--dist loadfile`."""
+    return Spread(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

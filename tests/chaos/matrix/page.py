@@ -30,7 +30,7 @@ it) stops a process exactly at the moment, and the test injects the fault. Then 
 row of every database with the expected state: rows of deleted users are gone, all others are
 unchanged, byte for byte, and the log is in order.
 
-`./run test tests/acceptance/test_matrix.py` runs all cells; `-k kill-worker` some of them.
+`./run test tests/chaos/test_matrix.py` runs all cells; `-k kill-worker` some of them.
 `python -m tests.chaos.matrix.page` writes this page; a test fails when it is out of date.
 """
 

@@ -408,7 +408,7 @@ class TestRecord:
                 cursor.execute("DELETE FROM auth_user")
             given = capture.record((User, keys), using="default")
             assert announced == []
-        assert given == [str(key) for key in keys]
+        assert sorted(given) == sorted(map(str, keys))  # in the order of the server's plan
         assert recorded() == [("auth.User", key) for key in sorted(given)]
         assert set(Deletion.objects.values_list("source", flat=True)) == {"api"}
         assert announced == [("auth.User", tuple(given), "default")]
