@@ -177,8 +177,8 @@ MUTATIONS = (
         "unknown-model-is-dispatched",
         "G1: a deletion of a model that this process does not know ends without work",
         ENTRIES,
-        "filter(leading(), state=",
-        "filter(state=",
+        "for condition in (Q, leading):",
+        "for condition in (Q, Q):",
         (
             f"{T_DISPATCH}::test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does",
         ),

@@ -60,9 +60,7 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     """
     reached = frozenset[str]()
     with transaction.atomic(using=using):
-        rows = tables.deletions(using).filter(leading(), state=Deletion.State.RECORDED)
-        recorded = tables.locked(rows.order_by("pk"), using)
-        picked = list(recorded.values_list("pk", "parent", "relation")[:limit])
+        picked = _recorded(limit, using)
         for parent, relation in {(parent, relation) for _, parent, relation in picked}:
             pks = [pk for pk, *about in picked if about == [parent, relation]]
             databases = relations.catalogue().databases_of(parent, relation)
@@ -76,6 +74,23 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
                 cascaded_at=None if databases else Now(),
             )
     return len(picked), reached
+
+
+def _recorded(limit: int, using: str) -> list[tuple[int, str, str]]:
+    """Lock and return recorded deletions, with parent and relation, that the catalogue knows.
+
+    Names that it does not know are rare, and the condition for those that it knows is long. So it
+    is in the statement only where the first rows have unknown names.
+    """
+    rows = tables.deletions(using).filter(state=Deletion.State.RECORDED).order_by("pk")
+    knows = relations.catalogue().knows
+    for condition in (Q, leading):
+        recorded = tables.locked(rows.filter(condition()), using)
+        picked = list(recorded.values_list("pk", "parent", "relation")[:limit])
+        names = {(parent, relation) for _, parent, relation in picked}
+        if all(knows(parent, None, relation) for parent, relation in names):
+            break
+    return picked
 
 
 def leading(database: str | None = None) -> Q:
