@@ -154,7 +154,7 @@ def a_real_deletion_is_cascaded(worker: Worker, user: User) -> None:
 def test_a_thousand_forged_messages_change_nothing(
     worker: Worker, victims: list[User], tmp_path: Path
 ) -> None:
-    print(f"FUZZ_SEED={SEED}")  # noqa: T201
+    print(f"FUZZ_SEED={SEED}")  # noqa: T201 (to repeat a red run)
     canary = tmp_path / "unpickled"
     forger = Forger(SEED, canary)
     before = everything()

@@ -25,4 +25,4 @@ def run(words: list[str]) -> tuple[int, str]:
 if __name__ == "__main__":
     django.setup()
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201
+        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201 (its answer)
