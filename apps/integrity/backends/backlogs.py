@@ -28,7 +28,7 @@ SELECT child.alias,
   (SELECT 1 FROM {table} WHERE database = child.alias
      AND state IN ('pending', 'running', 'waiting') ORDER BY due_at, id LIMIT 1),
   (SELECT 1 FROM {table} WHERE database = child.alias
-     AND state = 'blocked' ORDER BY deletion_id LIMIT 1),
+     AND state = 'blocked' ORDER BY id LIMIT 1),
   (SELECT MAX(CASE WHEN done.since < %s THEN 1 ELSE 0 END) FROM (
      SELECT COALESCE(done_at, recorded_at) AS since FROM {table} WHERE database = child.alias
      AND state = 'done' ORDER BY due_at, id LIMIT {first}) AS done)

@@ -12,18 +12,22 @@ values (Note [Prepared once] in relations/stored.py). Errors of the driver pass 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from uuid import UUID
 
-    from ..relations import Field, Model, Relation
+    from ..relations import Field, Model
     from ..relations.relation import ForeignKey
     from .barriers import Barrier, Blocker, Horizon
+
+#: Deletion → relation → rows changed, as a cascade holds it.
+Rows = Mapping[str, Mapping[str, int]]
 
 
 class LogBackend(Protocol):
@@ -48,29 +52,10 @@ class LogBackend(Protocol):
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 
-    def insert_suspects(
-        self,
-        relation: Relation,
-        keys: Sequence[str],
-        *,
-        target: str | None,
-        fence: Mapping[str, Barrier],
-        using: str,
-    ) -> None:
-        """Log suspects: missing keys, or missing values of the parent's field `target`.
-
-        `fence` is the barrier of each of the parents' databases, by alias.
-        """
-
-    def insert_cascades(
-        self, deletions: Sequence[int], databases: Sequence[str], *, using: str
-    ) -> None:
-        """Insert one pending cascade for each deletion and database that has none yet."""
-
     def finish_cascades(
         self,
         claim: UUID,
-        rows: Mapping[int, Mapping[str, int]],
+        rows: Mapping[int, Rows | None],
         *,
         barrier: Barrier | None,
         grace_seconds: float,
@@ -78,13 +63,10 @@ class LogBackend(Protocol):
     ) -> list[int]:
         """Mark those cascades done that the claim still holds; return their deletions' ids.
 
-        `rows` holds the cascades' ids and, of each, the rows changed along each relation. One
-        transaction. Verification is due `grace_seconds` from now by the server's clock.
+        `rows` holds the ids of the cascades and, of each, what it has changed. One transaction. Verification is due `grace_seconds` from now by the server's clock.
         """
 
-    def save_progress(
-        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
-    ) -> None:
+    def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:
         """Save the rows changed so far for those running cascades that the claim still holds."""
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:

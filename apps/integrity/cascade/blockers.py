@@ -138,7 +138,7 @@ def were_locked(claim: Claim) -> bool:
 
     The next attempt does not wait for them: a lock of an hour would hold up the whole claim.
     """
-    return any(LOCKED in cascade.failing.values() for cascade in claim.cascades)
+    return any(LOCKED in one.failing.values() for one in claim.deletions)
 
 
 def reason_of(blockers: Collection[Blocker]) -> str:

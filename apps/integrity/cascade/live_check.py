@@ -50,9 +50,8 @@ if TYPE_CHECKING:
 
 
 def relations_of(claim: Claim) -> tuple[Relation, ...]:
-    """Return the relations that the claim's cascades follow."""
-    one = claim.cascades[0]
-    return relations.catalogue().children_of(one.parent, claim.database, one.relation)
+    """Return the relations that the claim's deletions follow."""
+    return relations.catalogue().children_of(claim.parent, claim.database, claim.relation)
 
 
 class LiveClaim:
@@ -64,33 +63,33 @@ class LiveClaim:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.parent = relations.catalogue().parent(claim.cascades[0].parent)
+        self.parent = relations.catalogue().parent(claim.parent)
         self.pk = primary_key(self.parent)
         self.relations = tuple(map(with_content_type, relations_of(claim)))
-        self.cascades = {cascade.id: cascade for cascade in claim.cascades}
+        self.deletions = {deletion.id: deletion for deletion in claim.deletions}
         homes = (home for relation in self.relations for home in relation.parent_databases)
         self.row_backends = {
             alias: backends.row_backend(alias) for alias in {claim.database, *homes}
         }
-        #: The parent's field → cascade → its value; and the same as each home of parents holds it.
+        #: The parent's field → deletion → its value; and the same as each home of parents holds it.
         self._values: dict[Field, dict[int, Any]] = {}
         self._stored: dict[tuple[Field, str], dict[int, Any]] = {}
-        #: Relation → cascade → key, as its rows hold it.
+        #: Relation → deletion → key, as its rows hold it.
         self._keys: dict[str, dict[int, Any]] = {}
-        #: The parent's field → cascades whose value a living row held at the last check.
+        #: The parent's field → deletions whose value a living row held at the last check.
         self._taken: dict[Field, set[int]] = {}
 
     def gone_keys(self, relation: Relation, *, fresh: bool = True) -> dict[Any, int]:
-        """Return key, as rows hold it → cascade, for the keys whose parent is gone now.
+        """Return key, as rows hold it → deletion, for the keys whose parent is gone now.
 
         A value that a living row holds is left out: Note [Keys that come back]. Unless `fresh`, the
         result of the last check of the same field is used. Of a key that was deleted several times,
-        one cascade is returned.
+        one deletion is returned.
         """
         return {key: owner for owner, key in self._gone(relation, fresh=fresh).items()}
 
     def unfinished(self, wanted: Sequence[Relation]) -> set[int]:
-        """Return the cascades for which some row is, or may be, left along those relations.
+        """Return the deletions for which some row is, or may be, left along those relations.
 
         A row may be left where the log does not say which rows those are. Checks the parents anew.
         """
@@ -103,7 +102,7 @@ class LiveClaim:
         self._taken.clear()
 
     def left_along(self, relation: Relation) -> set[int]:
-        """Return the cascades for which some row is left along that relation."""
+        """Return the deletions for which some row is left along that relation."""
         gone = self._gone(relation, fresh=False)
         if not gone:
             return set()
@@ -121,7 +120,7 @@ class LiveClaim:
             return bool(keys and backend.lock_rows(relation.field, keys, 1, using=database))
 
     def kept_along(self, relation: Relation) -> dict[int, int]:
-        """Return the cascades whose value a living row holds, with the rows that refer to it.
+        """Return the deletions whose value a living row holds, with the rows that refer to it.
 
         By the last check. See Note [Keys that come back].
         """
@@ -138,24 +137,24 @@ class LiveClaim:
         return {owner: rows.get(key, 0) for owner, key in keys.items()}
 
     def free_along(self, relation: Relation) -> set[int]:
-        """Return the cascades whose value no living row held at the last check.
+        """Return the deletions whose value no living row held at the last check.
 
         Those of a parent that had no value in that field are neither free nor kept.
         """
         return {*self._gone(relation, fresh=False)}
 
     def unknown_along(self, relation: Relation) -> set[int]:
-        """Return the cascades of which the log does not say what the relation's rows hold.
+        """Return the deletions of which the log does not say what the relation's rows hold.
 
         A field has another name than when it was written, or no relation asked for it then.
         """
         target = relation.target
         if target == self.pk:
-            return {cascade.id for cascade in self.claim.cascades if cascade.key is None}
-        return {cascade.id for cascade in self.claim.cascades if target.name not in cascade.targets}
+            return {one.id for one in self.claim.deletions if one.key is None}
+        return {one.id for one in self.claim.deletions if target.name not in one.targets}
 
     def _gone(self, relation: Relation, *, fresh: bool) -> dict[int, Any]:
-        """Return cascade → key, for every deletion of a key. See `gone_keys`."""
+        """Return deletion → key, for every deletion of a key. See `gone_keys`."""
         target = relation.target
         if fresh or target not in self._taken:
             self._taken[target] = self._living(relation, target)
@@ -177,7 +176,7 @@ class LiveClaim:
         return dict(zip(values, stored.prepare_all(field, held, self.claim.database), strict=True))
 
     def _living(self, relation: Relation, target: Field) -> set[int]:
-        """Return the cascades whose value a parent holds now; see Note [The live check]."""
+        """Return the deletions whose value a parent holds now; see Note [The live check]."""
         living = set[int]()
         for home in relation.parent_databases:
             keys = self._stored.get((target, home)) or self._prepare(target, home)
@@ -188,16 +187,16 @@ class LiveClaim:
         return living
 
     def _prepare(self, target: Field, home: str) -> dict[int, Any]:
-        """Return cascade → value of `target`, as a row of that home holds it."""
+        """Return deletion → value of `target`, as a row of that home holds it."""
         values = self._values.get(target)
         if values is None:
             texts = {
-                cascade.id: cascade.key if target == self.pk else cascade.targets.get(target.name)
-                for cascade in self.claim.cascades
+                one.id: one.key if target == self.pk else one.targets.get(target.name)
+                for one in self.claim.deletions
             }
             values = self._values[target] = {
                 owner: parse_key(target, text) for owner, text in texts.items() if text is not None
             }
         prepared = stored.prepare_all(target, values.values(), home)
-        by_cascade = self._stored[target, home] = dict(zip(values, prepared, strict=True))
-        return by_cascade
+        by_deletion = self._stored[target, home] = dict(zip(values, prepared, strict=True))
+        return by_deletion

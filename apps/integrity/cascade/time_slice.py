@@ -1,6 +1,6 @@
 """Works on one claim in a child database: bounded steps per relation, until its time is up.
 
-Finishes the cascades that have no rows left, and returns what blocks the others. Each step is one
+Finishes the deletions that have no rows left, and returns what blocks the others. Each step is one
 short transaction in the child's database. The parents are checked on their primary before the first
 step and before each commit: a living one keeps every row (`live_check.LiveClaim`).
 
@@ -59,10 +59,10 @@ class _CameBack(Exception):
 
 
 class TimeSlice:
-    """The work on one claim: what was removed for which cascade, and what blocks the others.
+    """The work on one claim: what was removed for which deletion, and what blocks the others.
 
     `rows` counts what all claims of this run have changed, per relation; `removed` what was changed
-    for each cascade. Both hold whatever ends the slice.
+    for each deletion. Both hold whatever ends the slice.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TimeSlice:
         self.claim, self.until, self.rows = claim, until, Counter(rows)
         self.batch_sizes = batch_sizes
         self.database = claim.database
-        self.removed = {cascade.id: Counter(cascade.rows) for cascade in claim.cascades}
+        self.removed = {one.id: Counter(one.rows) for one in claim.deletions}
         self.interrupts, self.skip_locked = interrupts, skip_locked
         self.blockers: dict[str, Blocker] = {}
         self.roots_most: dict[str, int] = {}
@@ -91,7 +91,7 @@ class TimeSlice:
         return LiveClaim(self.claim)
 
     def run(self) -> dict[int, tuple[Blocker, ...]]:
-        """Work until nothing is left or time is up; return the blockers of each cascade stuck.
+        """Work until nothing is left or time is up; return the blockers of each deletion stuck.
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
@@ -108,14 +108,14 @@ class TimeSlice:
         return self._settle(left)
 
     def _left_along(self, relation: Relation) -> set[int]:
-        """Return the cascades with rows left; all of them, where that cannot be asked."""
+        """Return the deletions with rows left; all of them, where that cannot be asked."""
         try:
             return self.live.left_along(relation)
         except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
-            return set(self.live.cascades)
+            return set(self.live.deletions)
 
     def _failed(self, relation: Relation, error: Exception) -> None:
         """Note why rows of a relation stay. Raises where its database is hindered."""
@@ -138,7 +138,7 @@ class TimeSlice:
         return True
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
-        """Run one bounded transaction, for all or some cascades; return whether more may follow."""
+        """Run one bounded transaction, for all or some deletions; return whether more may follow."""
         # The check before the last commit is as good as a new one: another one follows below.
         owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:
@@ -224,11 +224,11 @@ class TimeSlice:
             roots_most=most,
         )
 
-    def _explain(self, relation: Relation, cascades: set[int]) -> None:
+    def _explain(self, relation: Relation, deletions: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
         if self.skip_locked:
             free = self.live.has_unlocked_row(relation)
-            alone = len(cascades) == 1
+            alone = len(deletions) == 1
             if not (alone and free):
                 bisect = free and not alone and not self.changed
                 self._note_locked(relation, bisect=bisect)
@@ -236,9 +236,9 @@ class TimeSlice:
             self.skip_locked = False
         before = self.changed
         try:
-            more = self._step(relation, plan_for(relation), cascades)
+            more = self._step(relation, plan_for(relation), deletions)
             if not more and self.changed == before and not self.skip_locked:
-                self._require_gone(relation, cascades)
+                self._require_gone(relation, deletions)
         except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
@@ -247,10 +247,10 @@ class TimeSlice:
             if self.changed == before and self.skip_locked:
                 self._note_locked(relation)
 
-    def _require_gone(self, relation: Relation, cascades: set[int]) -> None:
+    def _require_gone(self, relation: Relation, deletions: set[int]) -> None:
         """Raise `RowsKept` where a step that waited for every lock has left rows as they were."""
         self.live.forget_living_parents()
-        if self.live.left_along(relation) & cascades:
+        if self.live.left_along(relation) & deletions:
             raise RowsKept(relation.label, self.database)
 
     def _note_locked(self, relation: Relation, *, bisect: bool = False) -> None:
@@ -263,7 +263,7 @@ class TimeSlice:
         live = self.live
         unknown = {relation.label: live.unknown_along(relation) for relation in live.relations}
         unfinished = set[int]().union(*left.values(), *unknown.values())
-        complete = {pk: self.removed[pk] for pk in live.cascades if pk not in unfinished}
+        complete = {pk: self.removed[pk] for pk in live.deletions if pk not in unfinished}
         self._finish(complete)
         failpoints.hit(Failpoint.FINISHED)
         stuck = dict[int, tuple[Blocker, ...]]()
@@ -275,7 +275,7 @@ class TimeSlice:
         return stuck
 
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
-        """End cascades that keep all of their rows; finish the rest, to be verified later."""
+        """End deletions that keep all of their rows; finish the rest, to be verified later."""
         claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
         for relation in self.live.relations if complete else ():
             free |= self.live.free_along(relation)
@@ -286,7 +286,7 @@ class TimeSlice:
         whole = {pk: rows for pk, rows in kept.items() if pk not in free}
         if kept:
             note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
-            self.kept = len(keep(outcomes.with_removed(claim, self.removed), whole))
+            self.kept = len(keep(claim.with_rows(self.removed), whole))
         done = {pk: rows for pk, rows in complete.items() if pk not in whole}
         deletions = outcomes.finish(claim, done, barrier=barrier)
         self.finished = len(deletions)

@@ -105,7 +105,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
                 done.reopened += outcomes.reopen(claim, sorted(left), "rows came after the cascade")
                 done.kept += len(keep(claim, kept))
                 remaining = left | kept.keys()
-                clean = [cascade.id for cascade in claim.cascades if cascade.id not in remaining]
+                clean = [pk for pk in claim.ids if pk not in remaining]
                 done.verified += outcomes.verify(claim, clean)
         except interrupts as raised:
             slow = not isinstance(raised, DatabaseHindered)
@@ -164,7 +164,7 @@ def _failed(error: Exception, claim: Claim) -> int:
     """Delay a probe that met a lock or was too large; reopen others. Return the number reopened."""
     vendor = connections[database_of(error) or claim.database].vendor
     trouble = trouble_of(error, vendor)
-    halved = trouble is Trouble.TOO_LARGE and len(claim.cascades) > 1
+    halved = trouble is Trouble.TOO_LARGE and len(claim.deletions) > 1
     if halved or trouble is Trouble.CONTENTION:
         logger.warning("%s: probe again: %s", claim.database, words_of(error, vendor))
         outcomes.delay(claim, halved=halved)
@@ -172,7 +172,7 @@ def _failed(error: Exception, claim: Claim) -> int:
     why, code = missing_tables.describe(error, live_check.relations_of(claim), claim.database)
     reason = f"verification failed: {why}"
     logger.error("%s in %s%s", reason, claim.database, code)
-    return outcomes.reopen(claim, [cascade.id for cascade in claim.cascades], reason)
+    return outcomes.reopen(claim, claim.ids, reason)
 
 
 def _probe(claim: Claim, interrupts: Interrupts) -> tuple[set[int], dict[int, dict[str, int]]]:
@@ -184,7 +184,7 @@ def _probe(claim: Claim, interrupts: Interrupts) -> tuple[set[int], dict[int, di
 
 def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:
     """Return the cascades that leave rows alone, or did so before, with relations and rows."""
-    kept = {pk: dict(cascade.kept) for pk, cascade in live.cascades.items() if cascade.kept}
+    kept = {pk: dict(one.kept) for pk, one in live.deletions.items() if one.kept}
     for relation in live.relations:
         for pk, number in live.kept_along(relation).items():
             kept.setdefault(pk, {})[relation.label] = number

@@ -12,7 +12,6 @@ it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..backends.connections import Interrupts
     from ..control.circuit_breaker import Access
-    from ..log.values import Claim, Claimed
+    from ..log.values import Claim
 
 logger = logger_of("integrity.cascade")
 
@@ -160,16 +159,15 @@ class _Run:
         self.done.finished += time_slice.finished
         self.done.kept += time_slice.kept
         if interruption is not None or stuck:
-            claim = outcomes.with_removed(claim, time_slice.removed)
+            claim = claim.with_rows(time_slice.removed)
         if interruption is not None and not self._waits(claim, interruption):
             self._interrupted(claim, interruption)
             raise interruption
         if stuck:
-            held = tuple(cascade for cascade in claim.cascades if cascade.id in stuck)
-            self._put_back(dataclasses.replace(claim, cascades=held), stuck)
+            self._put_back(claim.only(stuck), stuck)
 
     def _stuck(self, time_slice: TimeSlice) -> Mapping[int, tuple[Blocker, ...]]:
-        """Return the blockers of each cascade that the slice could not finish."""
+        """Return the blockers of each deletion that the slice could not finish."""
         claim = time_slice.claim
         try:
             return time_slice.run()
@@ -178,7 +176,7 @@ class _Run:
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
             connections.require_working(claim.database, error)
             blocker = blocker_of(error, live_check.relations_of(claim), claim.database)
-            return dict.fromkeys((cascade.id for cascade in claim.cascades), (blocker,))
+            return dict.fromkeys(claim.ids, (blocker,))
 
     def _waits(self, claim: Claim, raised: Exception) -> bool:
         """Release a claim if only a database of its parents is hindered; return if it did."""
@@ -186,8 +184,7 @@ class _Run:
         if not isinstance(raised, DatabaseHindered) or raised.database in here:
             return False
         self.done.unreachable = reason = circuit_breaker.log_wait(claim.database, raised)
-        rows = {cascade.id: cascade.rows for cascade in claim.cascades}
-        outcomes.release(claim, rows, reason=reason, waits=True)
+        outcomes.release(claim, reason=reason, waits=True)
         return True
 
     def _interrupted(self, claim: Claim, raised: Exception) -> None:
@@ -200,27 +197,27 @@ class _Run:
                 outcomes.release(claim)
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Blocker, ...]]) -> None:
-        """Put each cascade back by its fate; bisect where several fail."""
-        fates = {cascade.id: fate(stuck[cascade.id]) for cascade in claim.cascades}
-        parts = [part for part in claim.cascades if fates[part.id] in {Fate.BISECT, Fate.COUNT}]
-        if len(parts) > 1 and time.monotonic() >= self.until + BISECT_SECONDS:
-            fates |= dict.fromkeys((part.id for part in parts), Fate.SOON)
-            parts = []
+        """Put each deletion back by its fate; bisect where several fail."""
+        fates = {pk: fate(stuck[pk]) for pk in claim.ids}
+        failed = [pk for pk in claim.ids if fates[pk] in {Fate.BISECT, Fate.COUNT}]
+        if len(failed) > 1 and time.monotonic() >= self.until + BISECT_SECONDS:
+            fates |= dict.fromkeys(failed, Fate.SOON)
+            failed = []
         for wanted in (Fate.SOON, Fate.WAIT):
             self._release(claim, [pk for pk in fates if fates[pk] is wanted], stuck)
-        if len(parts) == 1:
-            self._postpone(claim, parts[0], stuck[parts[0].id])
-        elif parts:
-            skip_locked = any(fates[part.id] is not Fate.COUNT for part in parts)
-            self._bisect(dataclasses.replace(claim, cascades=tuple(parts)), skip_locked=skip_locked)
+        if len(failed) == 1:
+            self._postpone(claim.only(failed), stuck[failed[0]])
+        elif failed:
+            skip_locked = any(fates[pk] is not Fate.COUNT for pk in failed)
+            self._bisect(claim.only(failed), skip_locked=skip_locked)
 
     def _release(
-        self, claim: Claim, cascades: Sequence[int], stuck: Mapping[int, tuple[Blocker, ...]]
+        self, claim: Claim, deletions: Sequence[int], stuck: Mapping[int, tuple[Blocker, ...]]
     ) -> None:
-        """Put cascades back uncounted, those with the same blockers at once."""
-        rows = {cascade.id: cascade.rows for cascade in claim.cascades}
+        """Put deletions back uncounted, those with the same blockers at once."""
+        rows = {deletion.id: deletion.rows for deletion in claim.deletions}
         groups: dict[tuple[Blocker, ...], list[int]] = {}
-        for pk in cascades:
+        for pk in deletions:
             groups.setdefault(stuck[pk], []).append(pk)
         for blockers, group in groups.items():
             waits, reason = fate(blockers) is Fate.WAIT, reason_of(blockers)
@@ -231,16 +228,16 @@ class _Run:
             with self._noting(claim):
                 outcomes.release(claim, kept, reason=reason, failing=failing, waits=waits)
 
-    def _postpone(self, claim: Claim, cascade: Claimed, blockers: tuple[Blocker, ...]) -> None:
-        """Count a failed attempt."""
-        alone, reason = dataclasses.replace(claim, cascades=(cascade,)), reason_of(blockers)
+    def _postpone(self, claim: Claim, blockers: tuple[Blocker, ...]) -> None:
+        """Count a failed attempt of the claim's only deletion."""
+        reason = reason_of(blockers)
         failing = {blocker.relation: blocker.reason for blocker in blockers}
         # No traceback of the logger's: it ends with the error's text, which may quote rows.
         code = Origin("".join(dict.fromkeys(blocker.code for blocker in blockers)))
         logger.error("cascades into %s failed: %s%s", claim.database, reason, code)
         self.done.failed += 1
         with self._noting(claim):
-            outcomes.postpone(alone, reason, failing)
+            outcomes.postpone(claim, reason, failing)
 
     @contextlib.contextmanager
     def _noting(self, claim: Claim) -> Iterator[None]:
@@ -250,10 +247,10 @@ class _Run:
             yield
 
     def _bisect(self, claim: Claim, *, skip_locked: bool) -> None:
-        middle = len(claim.cascades) // 2
+        middle = len(claim.ids) // 2
         try:
-            for half in (claim.cascades[:middle], claim.cascades[middle:]):
-                self.work(dataclasses.replace(claim, cascades=half), skip_locked=skip_locked)
+            for half in (claim.ids[:middle], claim.ids[middle:]):
+                self.work(claim.only(half), skip_locked=skip_locked)
         except self.interrupts:
             with contextlib.suppress(Error, DatabaseHindered):
                 outcomes.release(claim)  # the half that was not begun, with what it had lost before

@@ -15,16 +15,17 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
-from django.db.models import F, QuerySet
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, relations
-from ..models import Cascade, Deletion
-from . import retry, tables
-from .values import Claim, Claimed
+from ..models import Cascade
+from . import parts, retry, tables
+from .values import Claim, ClaimedDeletion, waited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,29 @@ if TYPE_CHECKING:
 
 #: The shortest and the longest time that a cascade is set aside, in seconds.
 ASIDE_SECONDS = (5.0, 300.0)
-#: Batches that one claim sets aside at most. The next claim continues.
-ASIDE_ROUNDS = 10
+#: Rounds of a claim in which all candidates are unknown here, or taken by others.
+ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A cascade that is due, without its deletions."""
+
+    pk: int
+    size: int
+    parent: str
+    relation: str
+    attempts: int
+    begun: bool
+    waited: dt.timedelta
+
+    @property
+    def kind(self) -> tuple[str, str, bool]:
+        """Return what the cascades of one claim have in common.
+
+        A cascade that already removed rows is not mixed with new ones, because it has many rows.
+        """
+        return self.parent, self.relation, self.begun
 
 
 def due_databases(*, using: str) -> frozenset[str]:
@@ -60,13 +82,13 @@ def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
 def claim(
     database: str, *, using: str, limit: int, lease_seconds: float, owner: str = ""
 ) -> Claim | None:
-    """Claim up to `limit` due cascades of `database`, of one parent model; None when none is due.
+    """Claim up to `limit` deletions in due cascades of `database`; None when none is due.
 
-    See Note [Only what is known].
+    All are of one parent model and relation. See Note [Only what is known].
 
-    The attempt is counted and committed before the work. Cascades that failed before are claimed in
-    smaller groups, so that one that kills its worker is isolated (`retry.claim_size`). `owner` is
-    the id of the claiming task, for `take_over`.
+    The attempt is counted and committed before the work. Cascades that failed before are split into
+    smaller ones, so that a deletion that kills its worker is isolated (`retry.claim_size`). `owner`
+    is the id of the claiming task, for `take_over`.
     """
     # `retry.block_lost` blocks those whose worker died on the last attempt.
     due = (
@@ -74,14 +96,8 @@ def claim(
         .filter(state__in=Cascade.CLAIMABLE)
         .exclude(state=Cascade.State.RUNNING, attempts__gte=conf.current().attempts)
     )
-    return _claim(
-        due,
-        Claim(token=uuid.uuid4(), using=using, database=database, cascades=()),
-        limit,
-        lease_seconds,
-        attempts=F("attempts") + 1,
-        owner=owner,
-    )
+    claim = Claim(token=uuid.uuid4(), using=using, database=database)
+    return _claim(due, claim, limit, lease_seconds, attempts=F("attempts") + 1, owner=owner)
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
@@ -90,7 +106,7 @@ def take_over(database: str, *, owner: str, using: str) -> int:
     Used when the broker redelivers the task's message. If the first run is still alive, both work,
     and only one of them finishes each cascade.
     """
-    running = Cascade.objects.using(using).filter(
+    running = tables.cascades(using).filter(
         database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
     )
     return running.update(due_at=Now())
@@ -108,138 +124,168 @@ def claim_done(
     due = _due(database, using).filter(state=Cascade.State.DONE)
     if now is not None:
         due = due.filter(barrier_server=now.server, barrier__lte=now.oldest)
-    held = Claim(
-        token=uuid.uuid4(), using=using, database=database, cascades=(), state=Cascade.State.DONE
-    )
-    return _claim(due, held, limit, lease_seconds)
+    claim = Claim(token=uuid.uuid4(), using=using, database=database, state=Cascade.State.DONE)
+    return _claim(due, claim, limit, lease_seconds)
 
 
 def _due(database: str, using: str) -> QuerySet[Cascade]:
-    return Cascade.objects.using(using).filter(database=database, due_at__lte=Now())
+    return tables.cascades(using).filter(database=database, due_at__lte=Now())
 
 
 def _claim(
     due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
 ) -> Claim | None:
-    for _ in range(ASIDE_ROUNDS):
-        with transaction.atomic(using=claim.using):
-            candidates = _candidates(due, limit, claim.using, 1 if changes else 0)
-            if not candidates:
-                return None
-            known, unknown = _apart(candidates, claim.database)
-            if unknown:
-                _set_aside(unknown, claim)
-            if known:
-                return _hold(_of_one_kind(known, limit), due, claim, lease_seconds, **changes)
+    passed = set[int]()
+    for _ in range(ROUNDS):
+        candidates = _candidates(due.exclude(pk__in=passed), limit)
+        if not candidates:
+            return None
+        known, unknown = _apart(candidates, claim.database)
+        _set_aside(due, unknown, claim)
+        if known:
+            picked = chosen(known, limit, begun=1 if changes else 0)
+            held = _hold(due, picked, limit, claim, lease_seconds, **changes)
+            if held is not None:
+                return held
+            passed |= {candidate.pk for candidate in picked}  # other workers have them
     return None
 
 
+def _candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
+    """Return the cascades that are due longest, without locking them."""
+    columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
+    rows = due.annotate(begun=Q(rows__isnull=False)).order_by("due_at", "pk")
+    return [
+        Candidate(
+            pk=pk,
+            size=size,
+            parent=parent,
+            relation=relation,
+            attempts=attempts,
+            begun=begun,
+            waited=waited(due_at, recorded_at),
+        )
+        for pk, size, parent, relation, attempts, due_at, recorded_at, begun in rows.values_list(
+            *columns, "begun"
+        )[:limit]
+    ]
+
+
+def chosen(candidates: Sequence[Candidate], limit: int, *, begun: int) -> list[Candidate]:
+    """Return the first candidate and others of its kind, fewer the more often it failed. Pure.
+
+    Together they have at most `limit` deletions; the first one alone may have more.
+    """
+    first, *others = candidates
+    picked, room = [first], retry.claim_size(limit, first.attempts + begun) - first.size
+    for other in others:
+        if other.kind == first.kind and other.size <= room:
+            picked.append(other)
+            room -= other.size
+    return picked
+
+
 def _hold(
-    picked: list[Claimed],
     due: QuerySet[Cascade],
+    picked: list[Candidate],
+    limit: int,
     claim: Claim,
     lease_seconds: float,
     **changes: Any,
 ) -> Claim | None:
-    using = claim.using
-    # Locked rows are still due, so the key suffices: Note [By key alone] in deletions.py.
-    locks = connections[using].features.has_select_for_update
-    mine = Cascade.objects.using(using) if locks else due
-    changed = mine.filter(tables.id_in("pk", [cascade.id for cascade in picked], using)).update(
-        state=claim.state,
-        claim=claim.token,
-        due_at=Now() + dt.timedelta(seconds=lease_seconds),
-        **changes,
-    )
-    if changed < len(picked):  # only where rows cannot be locked: another worker was faster
-        won = set(
-            Cascade.objects.using(using).filter(claim=claim.token).values_list("pk", flat=True)
+    """Claim those of the picked cascades that no other worker has; None where all are taken."""
+    using, first = claim.using, picked[0]
+    with transaction.atomic(using=using):
+        named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
+        mine = list(tables.locked(named.order_by("pk"), using).values_list("pk", flat=True))
+        size = retry.claim_size(limit, first.attempts + (1 if changes else 0))
+        if mine == [first.pk] and first.size > size:
+            mine = _cut(due.filter(pk=first.pk), size, using)
+        # Rows that could not be locked (SQLite) are taken only if they are still due.
+        changed = (
+            due.filter(tables.id_in("pk", mine, using)).update(
+                state=claim.state,
+                claim=claim.token,
+                due_at=Now() + dt.timedelta(seconds=lease_seconds),
+                **changes,
+            )
+            if mine
+            else 0
         )
-        picked = [cascade for cascade in picked if cascade.id in won]
-    return dataclasses.replace(claim, cascades=tuple(picked)) if picked else None
+        if not changed:
+            return None
+        return _read(dataclasses.replace(claim, parent=first.parent, relation=first.relation), mine)
 
 
-def _apart(candidates: list[Claimed], database: str) -> tuple[list[Claimed], list[Claimed]]:
+def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
+    """Split off the first deletions of a due cascade; return the id of the part that has them."""
+    (deletions,) = cascade.values_list("deletions", flat=True) or [[]]
+    return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
+
+
+def _read(claim: Claim, cascades: list[int]) -> Claim:
+    """Return the claim with its deletions."""
+    using = claim.using
+    rows = tables.cascades(using).filter(
+        tables.id_in("pk", cascades, using), claim=claim.token, state=claim.state
+    )
+    held = list(rows.only("deletions", "attempts", "rows", "failing", "kept").order_by("pk"))
+    ids = [pk for cascade in held for pk in cascade.deletions]
+    keys = {
+        pk: (key, targets or {})
+        for pk, key, targets in tables.deletions(using)
+        .filter(tables.id_in("pk", ids, using))
+        .values_list("pk", "key", "targets")
+    }
+    deletions = tuple(
+        ClaimedDeletion(
+            id=pk,
+            cascade=cascade.pk,
+            key=keys[pk][0],
+            targets=keys[pk][1],
+            attempts=cascade.attempts,
+            rows=(cascade.rows or {}).get(str(pk), {}),
+            failing=cascade.failing or {},
+            kept=(cascade.kept or {}).get(str(pk), {}),
+        )
+        for cascade in held
+        for pk in cascade.deletions
+    )
+    return dataclasses.replace(claim, deletions=deletions)
+
+
+def _apart(
+    candidates: list[Candidate], database: str
+) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that the catalogue knows, and those that it does not."""
     knows = relations.catalogue().knows
-    kinds = {(cascade.parent, cascade.relation) for cascade in candidates}
-    known = {kind for kind in kinds if knows(kind[0], database, kind[1])}
+    names = {(candidate.parent, candidate.relation) for candidate in candidates}
+    known = {name for name in names if knows(name[0], database, name[1])}
     return (
-        [cascade for cascade in candidates if (cascade.parent, cascade.relation) in known],
-        [cascade for cascade in candidates if (cascade.parent, cascade.relation) not in known],
+        [candidate for candidate in candidates if candidate.kind[:2] in known],
+        [candidate for candidate in candidates if candidate.kind[:2] not in known],
     )
 
 
-def _set_aside(unknown: list[Claimed], claim: Claim) -> None:
+def _set_aside(due: QuerySet[Cascade], unknown: list[Candidate], claim: Claim) -> None:
     """Postpone unknown cascades; keep their attempts and rows. See Note [Only what is known]."""
     waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
-    for reason in sorted({_unknown(cascade, claim.database) for cascade in unknown}):
-        these = [cascade for cascade in unknown if _unknown(cascade, claim.database) == reason]
-        wait = min(cascade.waited for cascade in these) / 4
-        least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
-        rows = Cascade.objects.using(claim.using).filter(
-            tables.id_in("pk", [cascade.id for cascade in these], claim.using)
-        )
-        if not connections[claim.using].features.has_select_for_update:
-            rows = rows.filter(due_at__lte=Now())  # another worker may have been faster
-        rows.update(
-            **waiting, claim=None, due_at=Now() + min(max(wait, least), most), reason=reason
-        )
+    least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
+    for reason in sorted({_unknown(candidate, claim.database) for candidate in unknown}):
+        these = [other for other in unknown if _unknown(other, claim.database) == reason]
+        wait = min(max(min(other.waited for other in these) / 4, least), most)
+        # Only those that are still due: another worker may have been faster.
+        rows = due.filter(tables.id_in("pk", [other.pk for other in these], claim.using))
+        rows.update(**waiting, claim=None, due_at=Now() + wait, reason=reason)
 
 
-def _unknown(cascade: Claimed, database: str) -> str:
+def _unknown(candidate: Candidate, database: str) -> str:
     """Return what the catalogue does not know about the cascade."""
-    catalogue = relations.catalogue()
-    if not catalogue.knows(cascade.parent):
-        return f"no parent model is named {cascade.parent} here"
-    if not catalogue.knows(cascade.parent, None, cascade.relation):
-        return f"no relation to {cascade.parent} is named {cascade.relation} here"
-    if cascade.relation:
-        return f"{cascade.relation} does not lead into {database} here"
-    return f"no relation to {cascade.parent} leads into {database} here"
-
-
-def _candidates(due: QuerySet[Cascade], limit: int, using: str, begun: int) -> list[Claimed]:
-    """Lock and return the cascades that are due longest, with `begun` added to their attempts.
-
-    Their deletions are read by key alone, not joined: Note [By key alone] in deletions.py.
-    """
-    columns = ("pk", "deletion_id", "attempts", "rows", "failing", "kept", "due_at", "recorded_at")
-    rows = due.order_by("due_at", "pk").values_list(*columns)
-    locked = list(tables.locked(rows, using)[:limit])
-    if not locked:
-        return []
-    named = tables.id_in("pk", list({deletion for _, deletion, *_ in locked}), using)
-    of_deletion = ("pk", "parent", "relation", "key", "targets")
-    recorded = {
-        pk: {"parent": parent, "relation": relation, "key": key, "targets": targets or {}}
-        for pk, parent, relation, key, targets in Deletion.objects.using(using)
-        .filter(named)
-        .values_list(*of_deletion)
-    }
-    return [
-        Claimed(
-            id=pk,
-            deletion=deletion,
-            attempts=attempts + begun,
-            rows=done or {},
-            failing=failing or {},
-            kept=kept or {},
-            waited=due_at - recorded_at,
-            **recorded[deletion],
-        )
-        for pk, deletion, attempts, done, failing, kept, due_at, recorded_at in locked
-    ]
-
-
-def _of_one_kind(candidates: list[Claimed], limit: int) -> list[Claimed]:
-    """Return the first candidate and others of its kind, fewer the more often it failed.
-
-    A cascade that already removed rows is not mixed with new ones, because it has many rows.
-    """
-    first = candidates[0]
-    kind = first.parent, first.relation, bool(first.rows)
-    same = [
-        other for other in candidates if (other.parent, other.relation, bool(other.rows)) == kind
-    ]
-    return same[: retry.claim_size(limit, first.attempts)]
+    catalogue, parent, relation = relations.catalogue(), candidate.parent, candidate.relation
+    if not catalogue.knows(parent):
+        return f"no parent model is named {parent} here"
+    if not catalogue.knows(parent, None, relation):
+        return f"no relation to {parent} is named {relation} here"
+    if relation:
+        return f"{relation} does not lead into {database} here"
+    return f"no relation to {parent} leads into {database} here"

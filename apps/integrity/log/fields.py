@@ -16,7 +16,7 @@ from .. import relations
 from ..exceptions import InvalidKey, InvalidName
 from ..models import Cascade, Deletion
 from ..relations import discovery, keys
-from . import names, renames, tables
+from . import names, parts, renames, tables
 from .renaming import Kind, field_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,15 @@ def rename_field(change: Renaming, *, using: str, apply: bool, history: bool = F
         named = _named(parent, old, using, history=history)
         return sum(_walk(rows.only("targets"), using, act) for rows in named)
 
-    return walk(write if apply else check)
+    changed = walk(write if apply else check)
+    return changed if history else changed + _suspects(change, using, apply=apply)
+
+
+def _suspects(change: Renaming, using: str, *, apply: bool) -> int:
+    """Rename the field of a parent's suspects; return their number."""
+    (parent, old), (_, new) = field_of(change.old), field_of(change.new)
+    rows = tables.suspects(using).filter(parent=parent, field=old)
+    return rows.update(field=new) if apply else rows.count()
 
 
 def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | None:
@@ -69,7 +77,7 @@ def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | No
 def _named(parent: str, field: str, using: str, *, history: bool) -> Iterator[QuerySet[Deletion]]:
     """Yield querysets of the parent's deletions that have a value for that field."""
     if history:
-        rows = tables.deletions(using).filter(parent=parent, state__in=Deletion.ENDED)
+        rows = tables.deletions(using).filter(~Q(Deletion.IS_RECORDED), parent=parent)
         yield rows.filter(targets__has_key=field)
         return
     for name in names.open_names(using=using):
@@ -133,25 +141,23 @@ def _fits(target: Field, text: str | None) -> bool:
 def _write(renamed: Mapping[int, Mapping[str, Any]], using: str) -> int:
     for pk, targets in renamed.items():
         tables.deletions(using).filter(pk=pk).update(targets=dict(targets))
-    renames.make_due(tables.cascades(using).filter(tables.id_in("deletion_id", [*renamed], using)))
+    renames.make_due(tables.of_deletions(renamed, using))
     return len(renamed)
 
 
 def lacking(parent: str, relation: str, *, using: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return id and targets of up to `SAMPLE` open deletions of those names.
-
-    Suspects are left out: a scan's recheck cancels those whose value is unknown.
-    """
-    rows = names.open_deletions(parent, relation, using=using)
-    certain = rows.exclude(state=Deletion.State.SUSPECT).order_by().values_list("pk", "targets")
-    return [(pk, targets or {}) for pk, targets in certain[:SAMPLE]]
+    """Return id and targets of up to `SAMPLE` open deletions of those names."""
+    rows = names.open_deletions(parent, relation, using=using).order_by()
+    return [(pk, targets or {}) for pk, targets in rows.values_list("pk", "targets")[:SAMPLE]]
 
 
 def over_in(pks: Collection[int], databases: Collection[str], *, using: str) -> set[int]:
     """Return the deletions with cascades into those databases, all of which have ended."""
-    rows = tables.cascades(using).filter(tables.id_in("deletion_id", [*pks], using))
-    states = list(rows.filter(database__in=databases).values_list("deletion_id", "state"))
-    return {pk for pk, _ in states} - {pk for pk, state in states if state not in Cascade.ENDED}
+    rows = tables.of_deletions(pks, using).filter(database__in=databases)
+    ended, others = set[int](), set[int]()
+    for deletions, state in rows.values_list("deletions", "state"):
+        (ended if state in Cascade.ENDED else others).update(deletions)
+    return (ended - others) & {*pks}
 
 
 def close_field(
@@ -169,17 +175,24 @@ def close_field(
     along `labels`. Return the number of cascades.
     """
     parent, field = field_of(name)
-    lacks = Q(deletion__targets__isnull=True) | ~Q(deletion__targets__has_key=field)
     rows = tables.cascades(using).filter(
-        Cascade.IN_BACKLOG, lacks, state=Cascade.State.WAITING, deletion__parent=parent
+        Cascade.IN_BACKLOG, state=Cascade.State.WAITING, parent=parent
     )
 
     def give_up(batch: list[Cascade]) -> int:
-        pks = [
-            cascade.pk for cascade in batch if cascade.failing and {*cascade.failing} <= {*labels}
-        ]
-        if pks and apply:
-            renames.give_up(pks, reason, using)
-        return len(pks)
+        changed = 0
+        for cascade in batch:
+            if cascade.failing and {*cascade.failing} <= {*labels}:
+                lacks = tables.deletions(using).filter(
+                    Q(targets__isnull=True) | ~Q(targets__has_key=field),
+                    tables.id_in("pk", cascade.deletions, using),
+                )
+                ids = [*lacks.values_list("pk", flat=True)]
+                changed += len(ids)
+                if ids and apply:
+                    mine = tables.cascades(using).filter(pk=cascade.pk)
+                    whole = parts.separate(mine, ids, using=using, holder=False)
+                    renames.give_up([*whole], reason, using)
+        return changed
 
     return sum(_walk(rows.filter(database=database), using, give_up) for database in databases)

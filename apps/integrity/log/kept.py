@@ -1,4 +1,4 @@
-"""Cascades that keep rows because a living parent has the value that the rows hold.
+"""Deletions that keep rows because a living parent has the value that the rows hold.
 
 Takes claims and counts of rows. See Note [Keys that come back] in cascade/live_check.py.
 """
@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from ..models import Cascade, Deletion
-from . import tables
-from .deletions import TAKEN_OVER, advance
+from ..models import Cascade
+from . import outcomes, parts, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
-    from .values import Claim, Claimed
+    from .values import Claim, ClaimedDeletion
+
+#: The reason of a kept cascade; it names the rows that were left.
+TAKEN_OVER = "the value was taken over: it belongs to a living row"
 
 #: The limit for counting a relation's rows; one more means "more than that".
 COUNTED_MAX = 10_000
@@ -39,82 +41,79 @@ def counted(number: int) -> str:
 
 
 def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
-    """Write the numbers of kept rows to cascades that the claim still holds."""
-    for cascade in claim.cascades:
-        if rows := kept.get(cascade.id):
-            tables.claimed(claim, [cascade.id]).update(**_noted(cascade, rows))
+    """Write the numbers of kept rows of deletions that the claim still holds."""
+    for deletion in claim.deletions:
+        if rows := kept.get(deletion.id):
+            outcomes.change(claim, [deletion.id], _noted(deletion, rows))
 
 
 def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
-    """End cascades that the claim still holds as kept; return their deletions' ids.
+    """End deletions as kept in the claim's database; return their ids.
 
-    Their deletions become kept once no other cascade is open. The numbers of removed rows are those
-    of the claim (`outcomes.with_removed`).
+    The numbers of changed rows are those of the claim (`Claim.with_rows`).
     """
-    if not kept:
-        return []
-    ended = []
-    for cascade in claim.cascades:
-        if cascade.id not in kept:
-            continue
-        noted = _noted(cascade, kept[cascade.id])
-        changed = tables.claimed(claim, [cascade.id]).update(
-            state=Cascade.State.KEPT,
-            claim=None,
-            rows=dict(cascade.rows),
-            failing=None,
-            reason=reason_of(noted["kept"]),
-            done_at=Coalesce(F("done_at"), Now()),
-            **noted,
-        )
-        ended += [cascade.deletion] * changed
-    advance(using=claim.using, deletions=ended)
-    return ended
+    for deletion in claim.deletions:
+        if deletion.id in kept:
+            noted = _noted(deletion, kept[deletion.id])
+            outcomes.change(
+                claim,
+                [deletion.id],
+                {
+                    "state": Cascade.State.KEPT,
+                    "claim": None,
+                    "due_at": None,
+                    "rows": outcomes.document({deletion.id: deletion.rows}, [deletion.id]),
+                    "failing": None,
+                    "reason": reason_of({**deletion.kept, **kept[deletion.id]}),
+                    "done_at": Coalesce(F("done_at"), Now()),
+                    "ended_at": Now(),
+                    **noted,
+                },
+            )
+    return [deletion.id for deletion in claim.deletions if deletion.id in kept]
 
 
-def _noted(cascade: Claimed, kept: Mapping[str, int]) -> dict[str, Any]:
-    """Return the changed columns. A cascade without kept rows needs no acknowledgement."""
-    rows = {**cascade.kept, **kept}
-    seen = {"kept": rows, "kept_at": Coalesce(F("kept_at"), Now())}
+def _noted(deletion: ClaimedDeletion, kept: Mapping[str, int]) -> dict[str, Any]:
+    """Return the changed columns. A deletion without kept rows needs no acknowledgement."""
+    rows = {**deletion.kept, **kept}
+    seen = {"kept": {str(deletion.id): rows}, "kept_at": Coalesce(F("kept_at"), Now())}
     if not any(rows.values()):
         return {**seen, "acknowledged_at": Now()}
-    return seen if any(cascade.kept.values()) else {**seen, "acknowledged_at": None}
+    return seen if any(deletion.kept.values()) else {**seen, "acknowledged_at": None}
 
 
-def acknowledge_kept(deletions: Sequence[int] | None, *, using: str) -> int:
+def acknowledge_kept(deletions: Collection[int] | None, *, using: str) -> int:
     """Mark the kept rows (of those deletions, or all) as acknowledged.
 
     Return the number of cascades.
     """
-    rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
-    if deletions is not None:
-        rows = rows.filter(deletion__in=deletions)
-    return rows.update(acknowledged_at=Now())
+    if deletions is None:
+        rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
+        return rows.update(acknowledged_at=Now())
+    with transaction.atomic(using=using):
+        rows = tables.of_deletions(deletions, using).filter(Cascade.UNACKNOWLEDGED)
+        whole = parts.separate(rows, deletions, using=using, holder=False)
+        named = tables.id_in("pk", [*whole], using)
+        return tables.cascades(using).filter(named).update(acknowledged_at=Now())
 
 
-def reopen_kept(deletions: Sequence[int], *, using: str) -> int:
+def reopen_kept(deletions: Collection[int], *, using: str) -> int:
     """Make kept cascades of those deletions pending again: their values may be free now.
 
     Return the number of cascades.
     """
     with transaction.atomic(using=using):
-        # Locked in any state: a deletion may reach its final state meanwhile.
-        rows = tables.deletions(using).filter(pk__in=deletions)
-        locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
-        standing = list(locked.values_list("pk", "state"))
-        ids = [pk for pk, state in standing if state == Deletion.State.KEPT]
-        tables.deletions(using).filter(tables.id_in("pk", ids, using)).update(
-            state=Deletion.State.DISPATCHED, cascaded_at=None, ended_at=None, reason=""
-        )
-        kept = Q(deletion__in=deletions, state=Cascade.State.KEPT)
+        rows = tables.of_deletions(deletions, using).filter(state=Cascade.State.KEPT)
+        whole = parts.separate(rows, deletions, using=using, holder=False)
         return (
             tables.cascades(using)
-            .filter(kept)
+            .filter(tables.id_in("pk", [*whole], using))
             .update(
                 state=Cascade.State.PENDING,
                 attempts=0,
                 due_at=Now(),
                 done_at=None,
+                ended_at=None,
                 reason="",
                 kept=None,
                 kept_at=None,

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from django.db.models import Q, Sum
+
 from ..backends.distinct import distinct
-from ..models import Cascade, Deletion
+from ..models import Cascade, Deletion, Suspect
 from . import tables
 
 if TYPE_CHECKING:
@@ -17,10 +19,14 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+NAMES = ["parent", "relation"]
 #: The conditions of the indexes.
-_OPEN = "state IN ('suspect', 'recorded', 'dispatched', 'cascaded') AND verified_at IS NULL"
-_IN_BACKLOG = "state IN ('pending', 'running', 'waiting', 'blocked') AND verified_at IS NULL"
+_RECORDED = "batch IS NULL AND cancelled_at IS NULL"
+_IN_BACKLOG = "state IN ('pending', 'running', 'waiting', 'blocked') AND ended_at IS NULL"
 _UNPROVEN = "state = 'done'"
+_UNENDED = "ended_at IS NULL"
+#: Suspects have an index of all their names.
+_ALL = "parent IS NOT NULL"
 
 
 def open_databases(*, using: str) -> list[str]:
@@ -30,32 +36,65 @@ def open_databases(*, using: str) -> list[str]:
 
 
 def open_names(*, using: str) -> list[tuple[str, str]]:
-    """Return parent and relation ("" for all of its relations) of open deletions."""
-    pairs = distinct(Deletion, ["parent", "relation"], [_OPEN], using=using)
-    return sorted((parent, relation) for parent, relation in pairs)
+    """Return parent and relation ("" for all of its relations) of open deletions and suspects."""
+    tables_of = ((Deletion, _RECORDED), (Cascade, _UNENDED), (Suspect, _ALL))
+    return sorted(
+        {
+            (parent, relation)
+            for model, condition in tables_of
+            for parent, relation in distinct(model, NAMES, [condition], using=using)
+        }
+    )
+
+
+def recorded_names(*, using: str) -> list[tuple[str, str]]:
+    """Return parent and relation of deletions that wait to be dispatched."""
+    rows = distinct(Deletion, NAMES, [_RECORDED], using=using)
+    return sorted((parent, relation) for parent, relation in rows)
 
 
 def open_deletions(parent: str, relation: str, *, using: str) -> QuerySet[Deletion]:
-    """Return the open deletions of those names, with the condition of their index."""
-    return tables.deletions(using).filter(Deletion.UNDER_A_NAME, parent=parent, relation=relation)
+    """Return the deletions of those names that are recorded, or in a batch that is not over."""
+    goes_on = open_cascades(parent, relation, using=using).values("batch")
+    return tables.deletions(using).filter(
+        Q(batch__isnull=True) | Q(batch__in=goes_on),
+        parent=parent,
+        relation=relation,
+        cancelled_at__isnull=True,
+    )
+
+
+def open_cascades(parent: str, relation: str, *, using: str) -> QuerySet[Cascade]:
+    """Return the cascades of those names that have not ended."""
+    return tables.cascades(using).filter(parent=parent, relation=relation, ended_at__isnull=True)
+
+
+def suspects_of(parent: str, relation: str, *, using: str) -> QuerySet[Suspect]:
+    """Return the suspects of those names."""
+    return tables.suspects(using).filter(parent=parent, relation=relation)
 
 
 def waiting_under(
-    names: Sequence[tuple[str, str]], states: Sequence[Cascade.State], *, most: int, using: str
+    names: Sequence[tuple[str, str]], states: Sequence[Cascade.State], *, using: str
 ) -> Counter[str]:
-    """Return database → number of cascades in those states, of open deletions of those names.
-
-    For each name, only the first `most` deletions are counted.
-    """
+    """Return database → number of deletions in cascades of those states, of those names."""
     counts = Counter[str]()
     for parent, relation in names:
-        rows = open_deletions(parent, relation, using=using)
-        for pks in _chunks(list(rows.values_list("pk", flat=True)[:most])):
-            cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
-            states_of = cascades.values_list("database", "state")
-            counts.update(database for database, state in states_of if state in states)
+        rows = open_cascades(parent, relation, using=using).filter(state__in=states)
+        sizes = rows.values_list("database").annotate(Sum("size")).order_by()
+        counts.update(dict(sizes))
     return counts
 
 
-def _chunks(pks: list[int]) -> list[list[int]]:
-    return [pks[start : start + 500] for start in range(0, len(pks), 500)]
+def work_under(parent: str, relation: str, *, most: int, using: str) -> int:
+    """Return the number of open deletions and suspects of those names, counted up to `most`."""
+    of_names = {"parent": parent, "relation": relation}
+    number = tables.recorded(using).filter(**of_names).order_by()[:most].count()
+    number += suspects_of(parent, relation, using=using).order_by()[:most].count()
+    ids = set[int]()
+    rows = open_cascades(parent, relation, using=using).values_list("deletions", flat=True)
+    for deletions in rows.iterator(chunk_size=100):
+        ids.update(deletions)
+        if number + len(ids) >= most:
+            return most
+    return number + len(ids)

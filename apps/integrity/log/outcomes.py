@@ -1,8 +1,11 @@
-"""The outcomes of a claim: done, verified, released, waiting, or blocked until an operator acts."""
+"""The outcomes of a claim: done, verified, released, waiting, or blocked until an operator acts.
+
+Each takes ids of the claim's deletions, and splits cascades of which only a part has that outcome
+(parts.py). Cascades that the claim no longer holds are skipped.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +14,14 @@ from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from .. import backends, conf
-from ..models import Cascade, Deletion
-from . import deletions, retry, tables
+from ..models import Cascade
+from . import parts, retry, tables
+from .values import by_cascade
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
+
+    from django.db.models import QuerySet
 
     from ..backends.barriers import Barrier
     from .values import Claim
@@ -25,26 +31,63 @@ if TYPE_CHECKING:
 MOMENT_SECONDS = 1.0
 
 
+def held(claim: Claim, deletions: Collection[int]) -> dict[int, list[int]]:
+    """Split the claim's cascades until some hold nothing but those deletions; return these.
+
+    Returns cascade → its deletions. Call it in a transaction.
+    """
+    wanted, whole, cut = set(deletions), dict[int, list[int]](), list[int]()
+    for cascade, group in by_cascade(claim.deletions).items():
+        taken, rest = parts.divided([deletion.id for deletion in group], wanted)
+        if taken and rest:
+            cut.append(cascade)
+        elif taken:
+            whole[cascade] = taken
+    if cut:
+        whole |= parts.separate(claimed(claim, cut), wanted, using=claim.using, holder=True)
+    return whole
+
+
+def claimed(claim: Claim, cascades: Collection[int]) -> QuerySet[Cascade]:
+    """Return those cascades that the claim still holds, in the state that it claimed them in."""
+    return tables.cascades(claim.using).filter(
+        tables.id_in("pk", list(cascades), claim.using), claim=claim.token, state=claim.state
+    )
+
+
+def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> None:
+    """Change the cascades of those deletions. One transaction."""
+    if deletions:
+        with transaction.atomic(using=claim.using):
+            claimed(claim, held(claim, deletions)).update(**changes)
+
+
 def finish(
     claim: Claim, rows: Mapping[int, Mapping[str, int]], *, barrier: Barrier | None
 ) -> list[int]:
-    """Mark cascades done with the rows removed for each, and advance their deletions.
+    """Mark deletions done in the claim's database; return those that are.
 
-    `barrier` passes once every transaction has ended that was open in the child's database at the
-    last search for rows. Cascades that the claim no longer holds are skipped. Return the ids of the
-    deletions.
+    `rows` are the rows changed for each of them. `barrier` passes once every transaction has ended
+    that was open in the child's database at the last search for rows. One transaction.
     """
     if not rows:
         return []
-    finished = backends.log_backend(claim.using).finish_cascades(
-        claim.token,
-        rows,
-        barrier=barrier,
-        grace_seconds=conf.current().grace_seconds,
-        using=claim.using,
-    )
-    deletions.advance(using=claim.using, deletions=finished)
-    return finished
+    with transaction.atomic(using=claim.using):
+        whole = held(claim, rows)
+        return backends.log_backend(claim.using).finish_cascades(
+            claim.token,
+            {cascade: document(rows, deletions) for cascade, deletions in whole.items()},
+            barrier=barrier,
+            grace_seconds=conf.current().grace_seconds,
+            using=claim.using,
+        )
+
+
+def document(
+    rows: Mapping[int, Mapping[str, int]], deletions: Collection[int]
+) -> dict[str, dict[str, int]] | None:
+    """Return deletion → relation → rows, as a cascade holds it; None where no row is. Pure."""
+    return {str(pk): dict(rows[pk]) for pk in deletions if any(rows[pk].values())} or None
 
 
 def delay(claim: Claim, *, halved: bool = False) -> None:
@@ -53,60 +96,30 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     The attempts are set so that the next claim takes no more than half: `retry.claim_size`.
     """
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
-    half = max(1, len(claim.cascades) // 2)
+    half = max(1, len(claim.deletions) // 2)
     attempts = retry.attempts_before(conf.current().claim_keys, half)
-    mine = tables.claimed(claim, [cascade.id for cascade in claim.cascades])
+    mine = claimed(claim, by_cascade(claim.deletions))
     mine.update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
 
 
-def verify(claim: Claim, cascades: Sequence[int]) -> int:
-    """Mark done cascades verified: no rows were left. Return their number."""
-    changed = tables.claimed(claim, cascades).update(
-        state=Cascade.State.VERIFIED, verified_at=Now(), claim=None
-    )
-    ids = {cascade.deletion for cascade in claim.cascades if cascade.id in set(cascades)}
-    deletions.advance(using=claim.using, deletions=sorted(ids))
-    return changed
-
-
-def reopen(claim: Claim, cascades: Sequence[int], reason: str) -> int:
-    """Make done cascades pending again because of `reason`; return their number.
-
-    Cascades that the claim no longer holds are skipped with their deletions: another verifier has
-    them.
-    """
-    if not cascades:
+def verify(claim: Claim, deletions: Collection[int]) -> int:
+    """Mark done deletions verified: no rows were left. Return their number."""
+    if not deletions:
         return 0
-    wanted = set(cascades)
-    ids = [cascade.deletion for cascade in claim.cascades if cascade.id in wanted]
     with transaction.atomic(using=claim.using):
-        # Deletions are locked first, as in `cancel`, so that `advance` runs before or after this.
-        rows = tables.deletions(claim.using).filter(tables.id_in("pk", ids, claim.using))
-        locked = tables.locked(rows.order_by("pk"), claim.using, skip_locked=False)
-        list(locked.values_list("pk"))
-        mine = tables.locked(tables.claimed(claim, cascades), claim.using, skip_locked=False)
-        deletion_of = dict(mine.values_list("pk", "deletion_id"))
-        changed = tables.claimed(claim, list(deletion_of)).update(
-            state=Cascade.State.PENDING,
-            claim=None,
-            attempts=0,
-            due_at=Now(),
-            reason=reason,
+        whole = held(claim, deletions)
+        moments = {"verified_at": Now(), "ended_at": Now()}
+        changed = claimed(claim, whole).update(
+            state=Cascade.State.VERIFIED, claim=None, due_at=None, **moments
         )
-        again = tables.deletions(claim.using).filter(
-            tables.id_in("pk", [*deletion_of.values()], claim.using), state=Deletion.State.CASCADED
-        )
-        again.update(state=Deletion.State.DISPATCHED, cascaded_at=None)
-    return changed
+    return sum(map(len, whole.values())) if changed == len(whole) else 0
 
 
-def with_removed(claim: Claim, removed: Mapping[int, Mapping[str, int]]) -> Claim:
-    """Return the claim with the rows that were removed for each cascade so far. Pure."""
-    cascades = tuple(
-        dataclasses.replace(cascade, rows=dict(removed.get(cascade.id, cascade.rows)))
-        for cascade in claim.cascades
-    )
-    return dataclasses.replace(claim, cascades=cascades)
+def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:
+    """Make done deletions pending again because of `reason`; return their number."""
+    changes = {"state": Cascade.State.PENDING, "claim": None, "attempts": 0, "due_at": Now()}
+    change(claim, deletions, {**changes, "reason": reason})
+    return len(deletions)
 
 
 def release(
@@ -117,23 +130,29 @@ def release(
     failing: Mapping[str, str] | None = None,
     waits: bool = False,
 ) -> None:
-    """Put unfinished cascades back in the queue, with the rows removed so far.
+    """Put unfinished deletions back in the queue, with the rows changed so far.
 
-    `rows` names the cascades and what was removed for each; without it, all of the claim are put
+    `rows` names the deletions and what was changed for each; without it, all of the claim are put
     back, with the rows that the claim has. The attempt is not counted. With a `reason` they wait
     for `MOMENT_SECONDS` first; if the cause `waits` for an operator, for `probe_seconds`.
     `failing` is the reason for each relation whose rows are left.
     """
-    released = {cascade.id: cascade.rows for cascade in claim.cascades} if rows is None else rows
-    if released:
-        _keep_rows(claim, released)
-        seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-        tables.claimed(claim, list(released)).update(**_uncounted(reason, seconds, failing))
+    released = {deletion.id: deletion.rows for deletion in claim.deletions} if rows is None else rows
+    if not released:
+        return
+    seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
+    with transaction.atomic(using=claim.using):
+        mine = claimed(claim, _with_progress(claim, released))
+        mine.update(**_uncounted(reason, seconds, failing))
 
 
-def _keep_rows(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> None:
-    if kept := {pk: removed for pk, removed in rows.items() if removed}:
-        backends.log_backend(claim.using).save_progress(claim.token, kept, using=claim.using)
+def _with_progress(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> list[int]:
+    """Save the rows changed so far; return the cascades that hold nothing but those deletions."""
+    whole = held(claim, rows)
+    documents = {cascade: document(rows, deletions) for cascade, deletions in whole.items()}
+    if progress := {cascade: found for cascade, found in documents.items() if found}:
+        backends.log_backend(claim.using).save_progress(claim.token, progress, using=claim.using)
+    return [*whole]
 
 
 def _uncounted(
@@ -150,29 +169,28 @@ def _uncounted(
 
 
 def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None) -> None:
-    """Make failed cascades wait for their backoff; block those that had their last attempt.
+    """Make failed deletions wait for their backoff; block those that had their last attempt.
 
     `failing` is the reason for each relation whose rows are left. Rows of the others are removed.
     """
     settings = conf.current()
-    _keep_rows(claim, {cascade.id: cascade.rows for cascade in claim.cascades})
     changes: dict[str, Any] = {
         "claim": None,
         "reason": reason,
         "failing": dict(failing) if failing else None,
     }
-    spent = [cascade.id for cascade in claim.cascades if cascade.attempts >= settings.attempts]
-    again = [cascade for cascade in claim.cascades if cascade.attempts < settings.attempts]
-    tables.claimed(claim, spent).update(state=Cascade.State.BLOCKED, **changes)
-    for attempts in {cascade.attempts for cascade in again}:
-        wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
-        ids = [cascade.id for cascade in again if cascade.attempts == attempts]
-        tables.claimed(claim, ids).update(
-            state=Cascade.State.WAITING, due_at=Now() + wait, **changes
-        )
+    with transaction.atomic(using=claim.using):
+        for attempts in {deletion.attempts for deletion in claim.deletions}:
+            rows = {one.id: one.rows for one in claim.deletions if one.attempts == attempts}
+            if attempts >= settings.attempts:
+                changes |= {"state": Cascade.State.BLOCKED, "due_at": None}
+            else:
+                wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
+                changes |= {"state": Cascade.State.WAITING, "due_at": Now() + wait}
+            claimed(claim, _with_progress(claim, rows)).update(**changes)
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Extend the lease of the cascades that the claim still holds; return their number."""
-    mine = tables.claimed(claim, [cascade.id for cascade in claim.cascades])
+    mine = claimed(claim, by_cascade(claim.deletions))
     return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))

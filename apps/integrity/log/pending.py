@@ -1,4 +1,4 @@
-"""Whether rows may still refer to a deleted value: one indexed query."""
+"""Whether rows may still refer to a deleted value: indexed queries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.db.models import Q
 
-from ..models import Deletion, of_keys
+from .. import relations
 from . import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def is_open(parent: str, texts: Sequence[str], *, field: str | None, using: str) -> bool:
@@ -19,11 +19,28 @@ def is_open(parent: str, texts: Sequence[str], *, field: str | None, using: str)
 
     `texts` are the forms in which the log may have it.
     """
-    wanted = of_keys(texts) if field is None else Q()
+    wanted = Q(key__in=texts) if field is None else Q()
     for text in texts if field else ():
         wanted |= _holds(str(field), text, using)
-    rows = tables.deletions(using).filter(wanted, parent=parent, state__in=Deletion.OPEN)
-    return rows.exists()
+    rows = tables.deletions(using).filter(wanted, parent=parent, cancelled_at__isnull=True)
+    batches = dict(rows.values_list("pk", "batch"))
+    labels = [relation.label for relation in relations.catalogue().children_of(parent)]
+    suspects = tables.suspects(using).filter(
+        relation__in=labels, field=field or "", value__in=texts
+    )
+    return None in batches.values() or suspects.exists() or _any_open(batches, using)
+
+
+def _any_open(batches: Mapping[int, int | None], using: str) -> bool:
+    """Return whether one of those deletions, with their batches, is in a cascade that goes on."""
+    if not batches:
+        return False
+    named = tables.id_in("batch", sorted({*filter(None, batches.values())}), using)
+    rows = tables.cascades(using).filter(named, ended_at__isnull=True)
+    return any(
+        not batches.keys().isdisjoint(deletions)
+        for deletions in rows.values_list("deletions", flat=True)
+    )
 
 
 def _holds(field: str, text: str, using: str) -> Q:

@@ -8,6 +8,7 @@ nothing unless `apply`.
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -16,29 +17,40 @@ from django.db.models.functions import Now
 
 from .. import conf
 from ..models import Cascade, Deletion
-from . import names, tables
-from .deletions import cancel
+from . import names, parts, tables
+from .deletions import cancel, end
+from .suspects import drop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from django.db.models import Model, QuerySet
 
     from .renaming import Renaming
 
+#: Parent and relation.
+Name = tuple[str, str]
 #: Rows of one transaction.
 BATCH = 1_000
-#: Cascades that are not finished.
-UNFINISHED = Cascade.IN_BACKLOG | Q(state=Cascade.State.DONE)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:
-    """Give open deletions and cascades their new name."""
+    """Give open deletions, cascades and suspects their new name."""
     changed = _databases(change, using, apply=apply) + _fences(change, using, apply=apply)
     for old in names.open_names(using=using):
         if (new := change.pair(*old)) != old:
-            rows = names.open_deletions(*old, using=using)
-            changed += _each(rows, using, _relabel(new, using), apply=apply)
+            parent, relation = new
+            changed += _suspects(old, new, using, apply=apply)
+            # Deletions first: they are found by the old name of their cascades.
+            deletions = names.open_deletions(*old, using=using)
+            renamed = {"parent": parent, "relation": relation}
+            changed += _each(
+                deletions, using, partial(_rename, using=using, names=renamed), apply=apply
+            )
+            if apply:
+                cascades = names.open_cascades(*old, using=using)
+                relabel = partial(_relabel, parent=parent, relation=relation, using=using)
+                _each(cascades, using, relabel, apply=True)
     return changed
 
 
@@ -46,7 +58,7 @@ def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
     """Rename the parent of finished deletions, because receipts are found by it."""
     if change.model(change.old) == change.old:
         return 0
-    rows = tables.deletions(using).filter(parent=change.old, state__in=Deletion.ENDED)
+    rows = tables.deletions(using).filter(~Q(Deletion.IS_RECORDED), parent=change.old)
     return _each(
         rows,
         using,
@@ -57,23 +69,22 @@ def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
 
 def close_database(alias: str, reason: str, *, using: str, apply: bool) -> int:
     """Cancel the unfinished cascades into a database; those of other databases continue."""
-    changed = 0
-    for rows in _unfinished(alias, using):
-        changed += _each(rows, using, lambda pks: give_up(pks, reason, using), apply=apply)
-    return changed
+    rows = tables.cascades(using).filter(database=alias, ended_at__isnull=True)
+    return _each(rows, using, lambda pks: give_up(pks, reason, using), apply=apply)
 
 
 def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply: bool) -> int:
-    """Cancel the open deletions of those parents and relations."""
-    return sum(
-        _each(
-            names.open_deletions(*pair, using=using),
-            using,
-            lambda pks: cancel(pks, reason, using=using),
-            apply=apply,
-        )
-        for pair in pairs
-    )
+    """Cancel the open deletions of those parents and relations, and drop their suspects."""
+    changed = 0
+    for pair in pairs:
+        suspects = names.suspects_of(*pair, using=using)
+        changed += _each(suspects, using, lambda pks: drop(pks, using=using), apply=apply)
+        deletions = names.open_deletions(*pair, using=using)
+        changed += _each(deletions, using, lambda pks: cancel(pks, reason, using=using), apply=apply)
+        if apply:  # parts of batches whose deletions were cancelled before
+            rest = names.open_cascades(*pair, using=using)
+            _each(rest, using, lambda pks: give_up(pks, reason, using), apply=True)
+    return changed
 
 
 def _each(
@@ -98,14 +109,18 @@ def _named(pks: list[int], using: str) -> QuerySet[Deletion]:
     return tables.deletions(using).filter(tables.id_in("pk", pks, using))
 
 
-def _relabel(new: tuple[str, str], using: str) -> Callable[[list[int]], None]:
-    def relabel(pks: list[int]) -> None:
-        parent, relation = new
-        _named(pks, using).update(parent=parent, relation=relation)
-        cascades = tables.cascades(using).filter(tables.id_in("deletion_id", pks, using))
-        make_due(cascades)
+def _cascades(pks: list[int], using: str) -> QuerySet[Cascade]:
+    return tables.cascades(using).filter(tables.id_in("pk", pks, using))
 
-    return relabel
+
+def _rename(pks: list[int], *, using: str, names: dict[str, str]) -> None:
+    _named(pks, using).update(**names)
+
+
+def _relabel(pks: list[int], parent: str, relation: str, using: str) -> None:
+    renamed = _cascades(pks, using)
+    renamed.update(parent=parent, relation=relation)
+    make_due(renamed)
 
 
 def make_due(cascades: QuerySet[Cascade]) -> None:
@@ -116,71 +131,68 @@ def make_due(cascades: QuerySet[Cascade]) -> None:
     cascades.filter(aside).update(due_at=Now(), reason="", failing=None)
 
 
-def _unfinished(alias: str, using: str) -> Iterator[QuerySet[Cascade]]:
-    """Yield the unfinished cascades, one queryset for each of the two indexes."""
-    rows = tables.cascades(using).filter(database=alias)
-    yield rows.filter(Cascade.IN_BACKLOG)
-    yield rows.filter(state=Cascade.State.DONE)
-
-
 def _databases(change: Renaming, using: str, *, apply: bool) -> int:
     if change.alias(change.old) == change.old:
         return 0
-    changed = 0
-    for rows in _unfinished(change.old, using):
-        changed += _each(rows, using, lambda pks: _move(pks, change.new, using), apply=apply)
-    return changed
+    rows = tables.cascades(using).filter(database=change.old, ended_at__isnull=True)
+    return _each(rows, using, lambda pks: _move(pks, change.new, using), apply=apply)
 
 
 def _move(pks: list[int], new: str, using: str) -> None:
-    """Rename the database of cascades. A cascade that has the new name already does the work."""
-    moving = tables.cascades(using).filter(tables.id_in("pk", pks, using))
-    deletions = dict(moving.values_list("deletion_id", "pk"))
-    in_new = tables.cascades(using).filter(
-        tables.id_in("deletion_id", list(deletions), using), database=new
-    )
-    doubled = list(in_new.values_list("deletion_id", flat=True))
-    _take_both(in_new, doubled, using)
-    twins = [deletions[deletion] for deletion in doubled]
-    tables.cascades(using).filter(tables.id_in("pk", twins, using)).update(
-        state=Cascade.State.CANCELLED, claim=None, reason=f"done as {new}"
-    )
-    rest = [pk for pk in pks if pk not in set(twins)]
-    renamed = tables.cascades(using).filter(tables.id_in("pk", rest, using))
+    """Rename the database of cascades, except of deletions that have one in `new` already.
+
+    For these, the one there does the work, again if it is over: see Note [A partition] in parts.py.
+    """
+    batches = sorted({*_cascades(pks, using).values_list("batch", flat=True)})
+    in_new = tables.cascades(using).filter(tables.id_in("batch", batches, using), database=new)
+    there = {pk for ids in in_new.values_list("deletions", flat=True) for pk in ids}
+    moving = {pk for ids in _cascades(pks, using).values_list("deletions", flat=True) for pk in ids}
+    if twins := there & moving:
+        over = in_new.filter(state__in=[Cascade.State.DONE, *Cascade.ENDED])
+        again = parts.separate(over, twins, using=using, holder=False)
+        _cascades([*again], using).update(
+            state=Cascade.State.PENDING,
+            attempts=0,
+            claim=None,
+            verified_at=None,
+            ended_at=None,
+            due_at=Now(),
+        )
+        doubled = parts.separate(_cascades(pks, using), twins, using=using, holder=False)
+        _cascades([*doubled], using).delete()
+    renamed = _cascades(pks, using)
     renamed.update(database=new)
     make_due(renamed)
 
 
-def _take_both(in_new: QuerySet[Cascade], deletions: list[int], using: str) -> None:
-    over = (Cascade.State.DONE, *Cascade.ENDED)
-    again = in_new.filter(state__in=over)
-    again.update(
-        state=Cascade.State.PENDING, attempts=0, claim=None, verified_at=None, due_at=Now()
-    )
-    _named(deletions, using).filter(state=Deletion.State.CASCADED).update(
-        state=Deletion.State.DISPATCHED, cascaded_at=None
-    )
+def _suspects(old: Name, new: Name, using: str, *, apply: bool) -> int:
+    """Rename suspects, except those of values that have one under the new name already."""
+    parent, relation = new
+
+    def rename(pks: list[int]) -> None:
+        mine = tables.suspects(using).filter(tables.id_in("pk", pks, using))
+        known = tables.suspects(using).filter(relation=relation).values_list("field", "value")
+        doubled = {*known} & {*mine.values_list("field", "value")}
+        drop([row.pk for row in mine if (row.field, row.value) in doubled], using=using)
+        mine.update(parent=parent, relation=relation)
+
+    return _each(names.suspects_of(*old, using=using), using, rename, apply=apply)
 
 
 def _fences(change: Renaming, using: str, *, apply: bool) -> int:
     """Rename the aliases of parents' databases in the fences of suspects."""
     if change.alias(change.old) == change.old:
         return 0
-    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, fence__has_key=change.old)
+    rows = tables.suspects(using).filter(fence__has_key=change.old)
 
     def move(pks: list[int]) -> None:
-        for suspect in _named(pks, using).only("fence"):
+        for suspect in tables.suspects(using).filter(tables.id_in("pk", pks, using)).only("fence"):
             fence = {change.alias(home): number for home, number in (suspect.fence or {}).items()}
-            _named([suspect.pk], using).update(fence=fence)
+            tables.suspects(using).filter(pk=suspect.pk).update(fence=fence)
 
     return _each(rows, using, move, apply=apply)
 
 
 def give_up(pks: list[int], reason: str, using: str) -> None:
-    """Cancel cascades, and their deletions if no other cascade is left."""
-    closed = tables.cascades(using).filter(tables.id_in("pk", pks, using))
-    closed.update(state=Cascade.State.CANCELLED, claim=None, reason=reason)
-    deletions = set(closed.values_list("deletion_id", flat=True))
-    of_them = tables.cascades(using).filter(tables.id_in("deletion_id", list(deletions), using))
-    others = of_them.exclude(state=Cascade.State.CANCELLED)
-    cancel(deletions - set(others.values_list("deletion_id", flat=True)), reason, using=using)
+    """Cancel those cascades. Their deletions are never verified: log/states.py."""
+    end(_cascades(pks, using), reason)

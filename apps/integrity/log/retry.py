@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from .. import conf
 from ..models import Cascade
-from . import tables
+from . import parts, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
 
 def backoff(attempts: int, settings: conf.Settings) -> float:
@@ -22,24 +23,28 @@ def backoff(attempts: int, settings: conf.Settings) -> float:
 
 
 def claim_size(limit: int, attempts: int) -> int:
-    """Return how many cascades to claim together with one on its attempt number `attempts`.
+    """Return how many deletions to claim together with one on its attempt number `attempts`.
 
-    It halves with each attempt, so that the cascade that kills its worker is isolated. Pure.
+    It halves with each attempt, so that the deletion that kills its worker is isolated. Pure.
     """
     return max(1, limit >> max(0, attempts - 1))
 
 
 def attempts_before(limit: int, size: int) -> int:
-    """Return the count of attempts after which a claim takes at most `size` cascades. Pure."""
+    """Return the count of attempts after which a claim takes at most `size` deletions. Pure."""
     return (limit // size).bit_length() + 1
 
 
-def retry_blocked(deletions: Sequence[int] | None, *, using: str) -> int:
-    """Make blocked cascades (of those deletions, or all) pending again; return their number."""
+def retry_blocked(deletions: Collection[int] | None, *, using: str) -> int:
+    """Make blocked deletions (those, or all) pending again; return in how many cascades."""
+    changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
     blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
-    if deletions is not None:
-        blocked = blocked.filter(deletion__in=deletions)
-    return blocked.update(state=Cascade.State.PENDING, attempts=0, due_at=Now())
+    if deletions is None:
+        return blocked.update(**changes)
+    with transaction.atomic(using=using):
+        of_these = tables.of_deletions(deletions, using).filter(state=Cascade.State.BLOCKED)
+        whole = parts.separate(of_these, deletions, using=using, holder=False)
+        return blocked.filter(tables.id_in("pk", [*whole], using)).update(**changes)
 
 
 def make_due_now(*, using: str) -> int:
@@ -56,4 +61,4 @@ def block_lost(*, using: str) -> int:
         attempts__gte=conf.current().attempts,
     )
     reason = "the worker was lost on every attempt"
-    return lost.update(state=Cascade.State.BLOCKED, claim=None, reason=reason)
+    return lost.update(state=Cascade.State.BLOCKED, claim=None, due_at=None, reason=reason)

@@ -1,4 +1,4 @@
-"""Missing parents that scans found: entered as suspects, checked again, confirmed."""
+"""Missing parents that scans found: entered as suspects, checked again, confirmed or dropped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import backends, conf
+from .. import conf
 from ..backends.barriers import barriers_to_json
-from ..models import Cascade, Deletion, of_keys
+from ..models import Cascade, Deletion, Suspect
 from ..relations.relation import primary_key
 from . import tables
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Suspects of one batch.
 SUSPECTS = 2_000
-#: States of deletions that have cascades which may not be over.
-_WITH_CASCADES = (Deletion.State.DISPATCHED, Deletion.State.CASCADED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +58,8 @@ def suspect(
     """Enter keys (as text) that a scan of `relation` in `database` found no parent for.
 
     A key is no suspect if an open deletion is going to cascade it into this database along this
-    relation. A known suspect gets the new fence. Call this in the transaction that saves the
-    scan's cursor.
+    relation. A known suspect gets the new fence: a new parent with that key may not be committed
+    yet. Call this in the transaction that saves the scan's cursor.
     """
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
     entered = Entered(suspects=[], blocked=[])
@@ -76,76 +74,85 @@ def _suspect(
     relation: Relation, keys: Sequence[str], fence: Mapping[str, Barrier], database: str, using: str
 ) -> Entered:
     """Do what `suspect` does, for as many keys as one statement takes."""
-    target = None if _by_key(relation) else relation.target.name
-    known = _open_deletions(relation, keys, using)
-    suspect_ids = {
-        text: pk for pk, (text, state) in known.items() if state == Deletion.State.SUSPECT
-    }
-    # A known suspect waits again: a new parent with that key may not be committed yet.
-    again = tables.id_in("pk", list(suspect_ids.values()), using)
-    tables.deletions(using).filter(again).update(fence=barriers_to_json(fence))
-    standings = _standings(known, relation.label, database, using)
+    standings = _standings(relation, keys, database, using)
     removed, blocked = (
         {text for text, standing in standings if standing is wanted}
         for wanted in (_Standing.REMOVES, _Standing.BLOCKED)
     )
-    suspects = [key for key in keys if key not in removed | blocked]
-    if new := [key for key in suspects if key not in suspect_ids]:
-        backends.log_backend(using).insert_suspects(
-            relation, new, target=target, fence=fence, using=using
+    if new := [key for key in keys if key not in removed | blocked]:
+        tables.suspects(using).bulk_create(
+            (
+                Suspect(
+                    parent=relation.parent._meta.label,
+                    relation=relation.label,
+                    field=field_of(relation),
+                    value=key,
+                    fence=barriers_to_json(fence),
+                    recorded_at=Now(),
+                )
+                for key in new
+            ),
+            update_conflicts=True,
+            unique_fields=["relation", "field", "value"],
+            update_fields=["fence"],
         )
     stuck = [key for key in keys if key in blocked - removed]
-    return Entered(suspects=suspects, blocked=stuck)
+    return Entered(suspects=new, blocked=stuck)
 
 
-def _by_key(relation: Relation) -> bool:
-    return relation.target == primary_key(relation.parent)
-
-
-def _open_deletions(
-    relation: Relation, keys: Sequence[str], using: str
-) -> dict[int, tuple[str, str]]:
-    """Return id → key and state of the open deletions of those keys along the relation."""
-    name, by_key = relation.target.name, _by_key(relation)
-    deletions: dict[int, tuple[str, str]] = {}
-    # Only keys have an index. Values of other fields are found by the indexes of the states.
-    for states in [Deletion.OPEN] if by_key else [[state] for state in Deletion.OPEN]:
-        rows = tables.deletions(using).filter(
-            of_keys(keys) if by_key else Q(**{f"targets__{name}__in": keys}),
-            parent=relation.parent._meta.label,
-            relation__in=["", relation.label],
-            state__in=states,
-        )
-        for row in rows.only("key", "targets", "state"):
-            deletions[row.pk] = (str(row.key if by_key else (row.targets or {})[name]), row.state)
-    return deletions
+def field_of(relation: Relation) -> str:
+    """Return the name of the parent's field that the relation refers to; "" for its key."""
+    return "" if relation.target == primary_key(relation.parent) else relation.target.name
 
 
 def _standings(
-    known: Mapping[int, tuple[str, str]], label: str, database: str, using: str
+    relation: Relation, keys: Sequence[str], database: str, using: str
 ) -> list[tuple[str, _Standing]]:
-    """Return key and standing of each deletion along a relation in `database`.
-
-    Note [By key alone] in deletions.py.
-    """
-    waiting = [text for text, state in known.values() if state == Deletion.State.RECORDED]
-    removing = [(text, _Standing.REMOVES) for text in waiting]
-    ids = [pk for pk, (_, state) in known.items() if state in _WITH_CASCADES]
-    if not ids:
-        return removing
+    """Return key and standing of each open deletion along a relation in `database`."""
     late = Q(due_at__lt=Now() - dt.timedelta(seconds=conf.current().stalled_seconds))
-    cascades = tables.cascades(using).filter(
-        tables.id_in("deletion_id", ids, using), database=database
+    columns = ("deletions", "state", "failing", "late")
+    goes_on = tables.cascades(using).filter(
+        database=database,
+        parent=relation.parent._meta.label,
+        relation__in=["", relation.label],
+        ended_at__isnull=True,
     )
+    named = _deletions(relation, keys, using, goes_on)
+    batches = sorted({batch for _, batch in named.values() if batch is not None})
+    rows = goes_on.filter(tables.id_in("batch", batches, using))
     is_late = ExpressionWrapper(late, BooleanField())
-    rows = cascades.values_list("deletion_id", "state", "failing", is_late)
-    return [
-        *removing,
-        *(
-            (known[pk][0], _standing(state, not failing or label in failing, late))
-            for pk, state, failing, late in rows
-        ),
-    ]
+    standings = [(text, _Standing.REMOVES) for text, batch in named.values() if batch is None]
+    for deletions, state, failing, overdue in rows.annotate(late=is_late).values_list(*columns):
+        standing = _standing(state, not failing or relation.label in failing, overdue)
+        standings += [(named[pk][0], standing) for pk in deletions if pk in named]
+    return standings
+
+
+def _deletions(
+    relation: Relation, keys: Sequence[str], using: str, goes_on: models.QuerySet[Cascade]
+) -> dict[int, tuple[str, int | None]]:
+    """Return id → key and batch of the deletions of those keys that may not be over.
+
+    Values of other fields than the key have no index for many of them: there, the deletions of
+    open cascades are read, and the recorded ones.
+    """
+    rows = tables.deletions(using).filter(
+        parent=relation.parent._meta.label,
+        relation__in=["", relation.label],
+        cancelled_at__isnull=True,
+    )
+    if not (name := field_of(relation)):
+        found = rows.filter(key__in=keys).values_list("pk", "key", "batch")
+        return {pk: (str(key), batch) for pk, key, batch in found}
+    wanted = {f"targets__{name}__in": keys}
+    ids = sorted({pk for ids in goes_on.values_list("deletions", flat=True) for pk in ids})
+    dispatched = rows.filter(tables.id_in("pk", ids, using), **wanted)
+    recorded = rows.filter(Deletion.IS_RECORDED, **wanted)
+    return {
+        row.pk: (str((row.targets or {})[name]), row.batch)
+        for part in (recorded, dispatched)
+        for row in part.only("targets", "batch")
+    }
 
 
 def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FBT001 (of a row)
@@ -166,12 +173,10 @@ def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FB
 
 def in_batches(
     relation: Relation, *, older_than_seconds: float, using: str
-) -> Iterator[list[Deletion]]:
+) -> Iterator[list[Suspect]]:
     """Yield the suspects of a relation that are at least that old, in batches."""
     after, seen_by = 0, Now() - dt.timedelta(seconds=older_than_seconds)
-    rows = tables.deletions(using).filter(
-        state=Deletion.State.SUSPECT, relation=relation.label, recorded_at__lte=seen_by
-    )
+    rows = tables.suspects(using).filter(relation=relation.label, recorded_at__lte=seen_by)
     while batch := list(rows.filter(pk__gt=after).order_by("pk")[:SUSPECTS]):
         yield batch
         after = batch[-1].pk
@@ -179,8 +184,7 @@ def in_batches(
 
 def number_of_suspects(relation: str, *, using: str, most: int | None = None) -> int:
     """Return how many suspects a relation has, by its label; with `most`, counting stops there."""
-    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT, relation=relation)
-    return rows.order_by()[:most].count()
+    return tables.suspects(using).filter(relation=relation).order_by()[:most].count()
 
 
 def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, int]:
@@ -188,25 +192,39 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
 
     With `most`, only so many suspects are counted, of whatever relations.
     """
-    rows = tables.deletions(using).filter(state=Deletion.State.SUSPECT)
+    rows = tables.suspects(using)
     if most is not None:
         return dict(Counter(rows.order_by("relation").values_list("relation", flat=True)[:most]))
     return dict(rows.values_list("relation").annotate(models.Count("pk")).order_by())
 
 
-def renew_barriers(deletions: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
+def renew_barriers(ids: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
     """Replace the fence of suspects that is of another server; return their number."""
-    rows = tables.deletions(using).filter(
-        tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
-    )
+    rows = tables.suspects(using).filter(tables.id_in("pk", ids, using))
     return rows.update(fence=barriers_to_json(fence))
 
 
-def confirm(deletions: Sequence[int], *, using: str) -> int:
-    """Turn suspects into recorded deletions; return their number."""
-    rows = tables.deletions(using).filter(
-        tables.id_in("pk", deletions, using), state=Deletion.State.SUSPECT
-    )
-    return rows.update(
-        state=Deletion.State.RECORDED, recorded_at=Now(), reason="found by a scan, and confirmed"
-    )
+def confirm(ids: Sequence[int], *, using: str) -> list[int]:
+    """Turn suspects into recorded deletions; return the ids of these."""
+    with transaction.atomic(using=using):
+        rows = tables.suspects(using).filter(tables.id_in("pk", ids, using)).order_by("pk")
+        confirmed = list(tables.locked(rows, using, skip_locked=False))
+        made = tables.deletions(using).bulk_create(
+            Deletion(
+                parent=one.parent,
+                key=None if one.field else one.value,
+                targets={one.field: one.value} if one.field else None,
+                relation=one.relation,
+                source=Deletion.Source.SCAN,
+                recorded_at=Now(),
+                reason="found by a scan, and confirmed",
+            )
+            for one in confirmed
+        )
+        drop([one.pk for one in confirmed], using=using)
+    return [deletion.pk for deletion in made]
+
+
+def drop(ids: Sequence[int], *, using: str) -> int:
+    """Forget suspects that are none: their parent is alive, say. Return their number."""
+    return tables.suspects(using).filter(tables.id_in("pk", ids, using)).delete()[0]

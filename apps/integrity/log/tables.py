@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from .. import backends
-from ..models import Cascade, Deletion
+from ..models import Cascade, Deletion, Suspect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from django.db.models import QuerySet
-
-    from .values import Claim
 
 
 def cascades(using: str) -> QuerySet[Cascade]:
@@ -27,9 +25,26 @@ def deletions(using: str) -> QuerySet[Deletion]:
     return Deletion.objects.using(using)
 
 
+def suspects(using: str) -> QuerySet[Suspect]:
+    """Return all suspects of one log."""
+    return Suspect.objects.using(using)
+
+
 def id_in(column: str, ids: Sequence[int], using: str) -> Any:
     """Return the condition that `column` holds one of `ids`, for the ORM."""
     return backends.log_backend(using).id_in(column, ids)
+
+
+def recorded(using: str) -> QuerySet[Deletion]:
+    """Return the deletions that wait to be dispatched, with the condition of their index."""
+    return deletions(using).filter(Deletion.IS_RECORDED)
+
+
+def of_deletions(ids: Collection[int], using: str) -> QuerySet[Cascade]:
+    """Return the cascades of the batches that have those deletions, other parts included."""
+    named = deletions(using).filter(id_in("pk", list(ids), using), batch__isnull=False)
+    batches = sorted({*named.values_list("batch", flat=True)})
+    return cascades(using).filter(id_in("batch", batches, using))
 
 
 def locked(rows: QuerySet[Any], using: str, *, skip_locked: bool = True) -> QuerySet[Any]:
@@ -44,11 +59,4 @@ def locked(rows: QuerySet[Any], using: str, *, skip_locked: bool = True) -> Quer
         skip_locked=features.has_select_for_update_skip_locked and skip_locked,
         no_key=features.has_select_for_no_key_update,
         of=("self",) if features.has_select_for_update_of else (),
-    )
-
-
-def claimed(claim: Claim, ids: Sequence[int]) -> QuerySet[Cascade]:
-    """Return those cascades that the claim still holds, in the state that it claimed them in."""
-    return cascades(claim.using).filter(
-        id_in("pk", ids, claim.using), claim=claim.token, state=claim.state
     )

@@ -1,4 +1,4 @@
-"""The values of a claim: the cascades that one worker holds."""
+"""The values of a claim: the deletions that one worker holds in one child database."""
 
 from __future__ import annotations
 
@@ -11,37 +11,72 @@ from ..models import Cascade
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A cascade that this worker holds until its lease ends."""
+class ClaimedDeletion:
+    """A deletion that this worker cascades until its lease ends, as a part of `cascade`."""
 
     id: int
-    deletion: int
-    parent: str
-    #: The relation by which a scan found it; "" for all relations of the parent.
-    relation: str
+    #: The id of the cascade that holds it.
+    cascade: int
     key: str | None
     #: Values of `to_field` targets; None if the parent had none. An absent value is unknown.
     targets: Mapping[str, str | None]
     attempts: int
-    rows: Mapping[str, int]
+    #: Relation → rows changed so far.
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     #: The reason for each relation whose rows were left at the last attempt.
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Rows of each relation that were left because they refer to a living row.
     kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    #: How long it had waited when it became due.
-    waited: dt.timedelta = dt.timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Cascades of one parent model into one database, claimed together by one worker."""
+    """Deletions of one parent model in one child database, claimed together by one worker.
+
+    It holds whole cascades: those that were due and too large were split before.
+    """
 
     token: uuid.UUID
     using: str
     database: str
-    cascades: tuple[Claimed, ...]
+    parent: str = ""
+    #: The relation by which a scan found them; "" for all relations of the parent.
+    relation: str = ""
+    deletions: tuple[ClaimedDeletion, ...] = ()
     state: Cascade.State = Cascade.State.RUNNING
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids of the deletions."""
+        return [deletion.id for deletion in self.deletions]
+
+    def only(self, ids: Collection[int]) -> Claim:
+        """Return the claim with those of its deletions."""
+        wanted = set(ids)
+        part = tuple(deletion for deletion in self.deletions if deletion.id in wanted)
+        return dataclasses.replace(self, deletions=part)
+
+    def with_rows(self, rows: Mapping[int, Mapping[str, int]]) -> Claim:
+        """Return the claim with the rows that were changed for each deletion so far."""
+        deletions = tuple(
+            dataclasses.replace(deletion, rows=dict(rows.get(deletion.id, deletion.rows)))
+            for deletion in self.deletions
+        )
+        return dataclasses.replace(self, deletions=deletions)
+
+
+def by_cascade(deletions: Iterable[ClaimedDeletion]) -> dict[int, list[ClaimedDeletion]]:
+    """Return cascade → those of the deletions that it holds."""
+    groups: dict[int, list[ClaimedDeletion]] = {}
+    for deletion in deletions:
+        groups.setdefault(deletion.cascade, []).append(deletion)
+    return groups
+
+
+def waited(due_at: dt.datetime, recorded_at: dt.datetime) -> dt.timedelta:
+    """Return how long a cascade had waited when it became due."""
+    return max(due_at - recorded_at, dt.timedelta())

@@ -7,11 +7,11 @@ other tables.
 from __future__ import annotations
 
 from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
-from .deletions import HEAD_CHARS, Cascade, Dashboard, Deletion, of_keys
+from .deletions import KEY_CHARS, Cascade, Dashboard, Deletion, Suspect
 from .scans import Scan
 
 __all__ = [
-    "HEAD_CHARS",
+    "KEY_CHARS",
     "Alarm",
     "Audit",
     "Cascade",
@@ -21,5 +21,5 @@ __all__ = [
     "Heartbeat",
     "Identity",
     "Scan",
-    "of_keys",
+    "Suspect",
 ]

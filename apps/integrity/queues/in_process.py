@@ -20,7 +20,6 @@ from ..exceptions import CrossDatabaseError, DatabaseHindered
 from ..exceptions.failures import FAILURES, ends_the_process
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
-from ..log import deletions
 from ..report import remaining
 from . import dispatch, maintenance
 from .base import Job, heartbeat, work_once
@@ -90,9 +89,6 @@ class _Drain:
         result = self.result
         while True:
             changes = self._round()
-            for using in circuit_breaker.answering_logs():
-                with tolerated(using):
-                    deletions.advance(using=using)
             result.unproven = remaining.unverified(self.databases) if self.verify else 0
             if time.monotonic() >= self.deadline:
                 break

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> frozenset[str]:
-    """Maintain one log: repair, settle, raise alarms, and purge one batch of each table.
+    """Maintain one log: repair, raise alarms, and purge one batch of each table.
 
     Return the child databases with cascades to verify. The heartbeat of beat comes first; `clock`
     returns the time of the process that asked for the maintenance. A step that fails is logged, and
@@ -29,7 +29,6 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
         "the heartbeat": partial(heartbeats.record, heartbeats.BEAT, using=using, clock=clock),
         "the check of triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
-        "settling": partial(deletions.advance, using=using),
         "the check of alarms": partial(alarms.watch, using),
         "the purge of deletions": partial(deletions.purge, using=using),
         "the purge of heartbeats": partial(retention.purge_heartbeats, using=using),

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from django.db import models
 
 
-def suspect_value(relation: Relation, key: str | None, targets: dict[str, str] | None) -> Any:
+def suspect_value(relation: Relation, field: str, text: str) -> Any:
     """Return the value that a suspect's rows refer to: the parent's key or its `to_field`.
 
-    None if a migration has changed the field, so that it cannot hold the value any more.
+    `field` is the parent's field that the suspect names, or "" for the key. None if a migration has
+    changed the field, so that it cannot hold the value any more.
     """
-    text = (targets or {}).get(relation.target.name) if key is None else key
+    if field not in {"", relation.target.name}:
+        return None
     try:
-        return None if text is None else parse_key(relation.target, text)
+        return parse_key(relation.target, text)
     except InvalidKey:
         return None
 

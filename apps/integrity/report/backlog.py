@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db import connections
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import relations
@@ -20,6 +20,7 @@ from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion
 from . import limits, names
 from .reasons import TRIED, reasons_of
+from .totals import total
 from .unproven import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         done.append(done_cascades(cascades))
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
-        recently += cascades.filter(done_at__gte=since).count()
+        recently += cascades.filter(done_at__gte=since).aggregate(number=total("size"))["number"]
         known += ChildDatabase.objects.using(using).filter(alias=alias)
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     hindrance = "; ".join(hindrances.values())
@@ -174,12 +175,12 @@ def delays(alias: str) -> list[float]:
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
     """Return figures of the cascades that are not done, or of `most` of them.
 
-    Keys: `backlog`, `blocked`, `age` (of the oldest), `waits` (a reason of one that waits) and
+    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that waits) and
     `reason` (of one that is blocked).
     """
     return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
-        backlog=Count("pk"),
-        blocked=Count("pk", filter=Q(state=Cascade.State.BLOCKED)),
+        backlog=total("size"),
+        blocked=total("size", filter=Q(state=Cascade.State.BLOCKED)),
         age=clocks.age(Min("recorded_at")),
         waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
         # The last one: from here on, its name hides the column.
@@ -193,12 +194,15 @@ def kept_in(using: str, most: int | None = None) -> Counter[str]:
     It is one statement, over an index that holds only these.
     """
     rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
-    return Counter(rows.values_list("database", flat=True)[:most])
+    counts = Counter[str]()
+    for database, size in rows.values_list("database", "size")[:most]:
+        counts[database] += size
+    return counts
 
 
 def _undispatched(alias: str, using: str) -> dict[str, Any]:
     """Return figures of recorded deletions that will cascade into `alias`: backlog, too."""
-    recorded = Deletion.objects.using(using).filter(leading(alias), state=Deletion.State.RECORDED)
+    recorded = Deletion.objects.using(using).filter(leading(alias), Deletion.IS_RECORDED)
     counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
     return {**counts, "blocked": 0}
 

@@ -80,7 +80,7 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
         worker=Max("seen_at", filter=~Q(name=BEAT)),
     )
     now = beats["now"]
-    rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("-pk")
+    rows = Deletion.objects.using(using).filter(Deletion.IS_RECORDED).order_by("-pk")
     late = dt.timedelta(seconds=overdue_seconds())
     return LogSeen(
         beat_seconds=_age(beats["beat"], now),

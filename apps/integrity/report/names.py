@@ -14,10 +14,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
 from .. import relations
-from ..log.names import open_databases, open_deletions, open_names, waiting_under
+from ..log.names import open_databases, open_names, waiting_under, work_under
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Scan
 from . import fields, limits
+from .totals import total
 from .guesses import guess
 
 if TYPE_CHECKING:
@@ -140,21 +141,18 @@ def waiting(
             for parent, relation in open_names(using=using)
             if not catalogue.knows(parent, None, relation)
         ]
-        counts += waiting_under(names, states, most=limits.COUNT_MAX, using=using)
+        counts += waiting_under(names, states, using=using)
     return counts
 
 
 def _cascades(alias: str, using: str) -> int:
-    rows = Cascade.objects.using(using).filter(database=alias)
-    most = limits.COUNT_MAX + 1
-    unproven = rows.filter(state=Cascade.State.DONE).order_by()
-    backlog = rows.filter(Cascade.IN_BACKLOG).order_by()
-    return min(backlog[:most].count() + unproven[:most].count(), most)
+    rows = Cascade.objects.using(using).filter(database=alias, ended_at__isnull=True)
+    return min(rows.aggregate(number=total("size"))["number"], limits.COUNT_MAX + 1)
 
 
 def _deletions(names: Sequence[Name], using: str) -> int:
     most = limits.COUNT_MAX + 1
-    numbers = (open_deletions(*name, using=using).order_by()[:most].count() for name in names)
+    numbers = (work_under(*name, most=most, using=using) for name in names)
     return min(sum(numbers), most)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import Count
+from django.db.models import Sum
 
 from ..models import Cascade
 
@@ -29,7 +29,7 @@ def reasons_of(logs: Iterable[QuerySet[Cascade]]) -> str:
     numbers: Counter[str] = Counter()
     for cascades in logs:
         stuck = cascades.filter(Cascade.IN_BACKLOG, state__in=STUCK).exclude(reason="")
-        groups = stuck.order_by().values_list("reason").annotate(number=Count("pk"))
+        groups = stuck.order_by().values_list("reason").annotate(number=Sum("size"))
         numbers.update(dict(groups.order_by("-number", "reason")[: REASONS_MAX + 1]))
     return most_frequent(numbers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db.models import Count
+from django.db.models import Sum
 
 from .. import relations
 from ..control import circuit_breaker
@@ -12,6 +12,7 @@ from ..log.deletions import leading
 from ..models import Cascade, Deletion
 from . import names
 from .backlog import hindrances
+from .totals import total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ def unverified(databases: Sequence[str]) -> int:
     number = sum(
         Cascade.objects.using(using)
         .filter(database__in=databases, state=Cascade.State.DONE)
-        .count()
+        .aggregate(number=total("size"))["number"]
         for using in logs
     )
     if not number:
@@ -54,11 +55,11 @@ def unfinished() -> dict[str, str]:
 
 
 def _unfinished(using: str) -> Iterator[tuple[str, str]]:
-    recorded = Deletion.objects.using(using).filter(leading(), state=Deletion.State.RECORDED)
+    recorded = Deletion.objects.using(using).filter(leading(), Deletion.IS_RECORDED)
     if number := recorded.count():
         yield using, f"{number:,} deletions not dispatched"
     cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
     groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
-    for database, state, reason, number in groups.annotate(Count("pk"))[:REASONS]:
+    for database, state, reason, number in groups.annotate(Sum("size"))[:REASONS]:
         why = "; ".join(dict(hindrances(database, using)).values()) or reason
         yield database, f"{number:,} {state}" + (f", {why}" if why else "")

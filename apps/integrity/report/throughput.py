@@ -6,12 +6,13 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
+from django.db.models import DurationField, ExpressionWrapper, Min, Q
 from django.db.models.functions import Now
 
 from ..backends import clocks
 from . import limits
 from .backlog import RATE_SECONDS
+from .totals import total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +72,9 @@ def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict
         : limits.COUNT_MAX + 1
     ]
     figures = latest.aggregate(
-        number=Count("pk"),
+        number=total("size"),
         length=ExpressionWrapper(now - Min("done_at"), DurationField()),
-        **{name: Count("pk", filter=which) for name, which in asked.items()},
+        **{name: total("size", filter=which) for name, which in asked.items()},
     )
     return {**figures, "seconds": clocks.seconds(figures["length"]) or 0.0}
 

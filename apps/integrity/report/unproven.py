@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Min
+from django.db.models import Min
 from django.db.models.functions import Coalesce
 
 from .. import conf
 from ..backends import clocks
 from ..models import Cascade
+from .totals import total
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -53,7 +54,7 @@ def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[
     if most is not None:
         done = done.order_by("due_at", "pk")[:most]
     figures: dict[str, Any] = done.aggregate(
-        number=Count("pk"),
+        number=total("size"),
         recorded=clocks.age(Min("recorded_at")),
         done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
     )

@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backends.lookups import existing
-from ..log import deletions, suspects
+from ..log import suspects
 from ..relations.keys import suspect_value, to_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Deletion
+    from ..models import Suspect
     from ..relations import Relation
-
-#: Why suspects are cancelled.
-ALIVE = "the parent is alive"
-#: No row of the relation can hold their key any more.
-OUTDATED = "a migration has changed the relation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +26,7 @@ class Rechecked:
     relation: Relation
     #: Suspect → the missing parent's key; without those that no row can hold any more.
     keys: dict[int, Any]
+    #: No row of the relation can hold their key any more: a migration has changed the relation.
     outdated: list[int]
     alive: list[int]
 
@@ -51,13 +47,13 @@ class Rechecked:
         return [pk for pk in wanted if pk not in with_rows]
 
 
-def recheck(relation: Relation, batch: Sequence[Deletion]) -> Rechecked:
+def recheck(relation: Relation, batch: Sequence[Suspect]) -> Rechecked:
     """Ask the parents of those suspects again. Writes nothing.
 
     Raises the errors of the parents' databases.
     """
     values = {
-        suspect.pk: suspect_value(relation, suspect.key, suspect.targets) for suspect in batch
+        suspect.pk: suspect_value(relation, suspect.field, suspect.value) for suspect in batch
     }
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = existing(relation.target, keys, relation.parent_databases)
@@ -69,13 +65,12 @@ def recheck(relation: Relation, batch: Sequence[Deletion]) -> Rechecked:
     )
 
 
-def cancel_outlived(relation: Relation, *, using: str) -> None:
-    """Cancel the suspects whose parent exists again or whose rows are gone.
+def drop_outlived(relation: Relation, *, using: str) -> None:
+    """Drop the suspects whose parent exists again or whose rows are gone.
 
     `relation` must have its content type (`with_content_type`). Raises the errors of its databases.
     """
     for batch in suspects.in_batches(relation, older_than_seconds=0, using=using):
         rechecked = recheck(relation, batch)
-        deletions.cancel(rechecked.alive, ALIVE, using=using)
-        deletions.cancel(rechecked.outdated, OUTDATED, using=using)
-        deletions.cancel(rechecked.without_rows(), "its rows are gone", using=using)
+        over = [*rechecked.alive, *rechecked.outdated, *rechecked.without_rows()]
+        suspects.drop(over, using=using)

@@ -1,4 +1,4 @@
-"""Suspects → rechecked → confirmed deletions of the log, or cancelled.
+"""Suspects → rechecked → confirmed deletions of the log, or dropped.
 
 Confirmed suspects take the path of every deletion, whose own live check comes on top. Deletes no
 row of a child.
@@ -26,7 +26,7 @@ from ..control import actions
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
-from ..log import deletions, suspects
+from ..log import suspects
 from . import recheck
 from .brake import asked, disagreement
 from .parents import barriers_of
@@ -34,7 +34,7 @@ from .parents import barriers_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..models import Deletion
+    from ..models import Suspect
     from ..relations import Relation
 
 logger = logger_of("integrity.repair")
@@ -66,7 +66,7 @@ def repair(
     actor: str = "integrity",
     seconds: float = 60.0,
 ) -> list[Repaired]:
-    """Confirm the suspects of those relations that are due; cancel those whose parent is alive.
+    """Confirm the suspects of those relations that are due; drop those whose parent is alive.
 
     Refuses absurd figures (brake.py) unless there is a reason to `override` the brake, which is
     audited with the `actor`. Takes no new batch after so many `seconds`. A relation whose databases
@@ -156,30 +156,29 @@ class _Repair:
             using=self.using,
         )
 
-    def _recheck(self, batch: list[Deletion]) -> None:
-        """Confirm or cancel a batch. See the Notes above.
+    def _recheck(self, batch: list[Suspect]) -> None:
+        """Confirm or drop a batch. See the Notes above.
 
         A suspect whose barrier is not past is left for later.
         """
         using = self.using
         rechecked = recheck.recheck(self.relation, self._past_barrier(batch))
-        self.done.cancelled += deletions.cancel(rechecked.alive, recheck.ALIVE, using=using)
-        deletions.cancel(rechecked.outdated, recheck.OUTDATED, using=using)
+        self.done.cancelled += suspects.drop(rechecked.alive, using=using)
+        suspects.drop(rechecked.outdated, using=using)
         doubt = disagreement(len(rechecked.keys), len(rechecked.alive), conf.current())
         if not self.override:
             self.done.brake = doubt or asked(self.relation, self.done.waiting)
         if not self.done.brake:
-            self.done.confirmed += rechecked.missing
-            suspects.confirm(rechecked.missing, using=using)
+            self.done.confirmed += suspects.confirm(rechecked.missing, using=using)
         elif doubt:
-            self._drop_all(doubt)
+            self._drop_all()
 
-    def _drop_all(self, reason: str) -> None:
-        """Cancel all suspects of the relation. See Note [A recheck that disagrees]."""
+    def _drop_all(self) -> None:
+        """Drop all suspects of the relation. See Note [A recheck that disagrees]."""
         for batch in suspects.in_batches(self.relation, older_than_seconds=0, using=self.using):
-            deletions.cancel([suspect.pk for suspect in batch], reason, using=self.using)
+            suspects.drop([suspect.pk for suspect in batch], using=self.using)
 
-    def _past_barrier(self, batch: list[Deletion]) -> list[Deletion]:
+    def _past_barrier(self, batch: list[Suspect]) -> list[Suspect]:
         """Return the suspects before whose barrier every transaction has ended.
 
         Those whose barrier is of another server get a new one, and wait. What the others wait for

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.models import BooleanField, F, Func, Q, Value
 
-from ...models.deletions import HEAD, HEAD_CHARS
 from ...relations.keys import format_key
 from ...relations.relation import primary_key
 from ...relations.stored import prepare, prepare_all
-from ..barriers import Barrier, barriers_to_json
 from ..base import require_keys
 from ..quoted import QuotedNames
 from ..schemas import beside_log
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ...relations import Model, Relation
+    from ...relations import Model
+    from ..barriers import Barrier
+    from ..base import Rows
 
 #: Ids of the log, as a parameter.
 IDS = hidden("bigint")
@@ -30,10 +30,7 @@ IDS = hidden("bigint")
 #: state, or for a join, planners read all open cascades by an index. Parameters: ids, the claim.
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
 #: The `rows` of each cascade. Parameter: a JSON object of all of them, by id.
-ITS_ROWS = "%s::jsonb -> cascade.id::text"
-
-#: The beginning of a key, which is what the index on keys holds.
-KEY_HEAD = HEAD % {"expressions": "key"}
+ITS_ROWS = "NULLIF(%s::jsonb -> cascade.id::text, 'null')"
 
 
 class PostgreSQLLog:
@@ -63,11 +60,11 @@ class PostgreSQLLog:
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         ours, table = beside_log(parent, using)
         if len(keys) == 1:  # what most requests delete; the server plans this in half the time
-            values = f"%s, %s::jsonb, %s, 'recorded' WHERE NOT EXISTS ({alive} %s::{kind})"
+            values = f"%s, %s::jsonb, %s WHERE NOT EXISTS ({alive} %s::{kind})"
             params = [*texts, *packed_targets, source, prepare(pk, keys[0], using), table]
         else:
             values = (
-                "gone.text, gone.target::jsonb, %s, 'recorded'"
+                "gone.text, gone.target::jsonb, %s"
                 f" FROM unnest(%s::{kind}[], %s::text[], %s::text[]) AS gone (key, text, target)"
                 f" WHERE NOT EXISTS ({alive} gone.key)"
             )
@@ -81,7 +78,7 @@ class PostgreSQLLog:
             ]
         rows = fetch(
             using,
-            "INSERT INTO integrity_deletion (parent, key, targets, source, state)"
+            "INSERT INTO integrity_deletion (parent, key, targets, source)"
             f" SELECT %s, {values} AND {ours} RETURNING key",
             [parent._meta.label, *params],
         )
@@ -91,56 +88,16 @@ class PostgreSQLLog:
         # A trigger logs at the time of a statement, never before its transaction began.
         rows = fetch(
             using,
-            f"SELECT key FROM integrity_deletion WHERE parent = %s AND {KEY_HEAD} = ANY(%s)"
-            " AND key = ANY(%s) AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
-            [parent._meta.label, [key[:HEAD_CHARS] for key in require_keys(keys)], list(keys)],
+            "SELECT key FROM integrity_deletion WHERE parent = %s AND key = ANY(%s)"
+            " AND source = 'trigger' AND recorded_at >= transaction_timestamp()",
+            [parent._meta.label, list(require_keys(keys))],
         )
         return {key for (key,) in rows}
-
-    def insert_suspects(
-        self,
-        relation: Relation,
-        keys: Sequence[str],
-        *,
-        target: str | None,
-        fence: Mapping[str, Barrier],
-        using: str,
-    ) -> None:
-        value = "missing.key, NULL::jsonb"
-        if target is not None:
-            value = "NULL, jsonb_build_object(%s::text, missing.key)"
-        with connections[using].cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO integrity_deletion"
-                " (key, targets, parent, relation, fence, source, state)"
-                f" SELECT {value}, %s, %s, %s::jsonb, 'scan', 'suspect'"
-                " FROM unnest(%s::text[]) AS missing (key)",
-                [
-                    *([] if target is None else [target]),
-                    relation.parent._meta.label,
-                    relation.label,
-                    json.dumps(barriers_to_json(fence)),
-                    list(require_keys(keys)),
-                ],
-            )
-
-    def insert_cascades(
-        self, deletions: Sequence[int], databases: Sequence[str], *, using: str
-    ) -> None:
-        with connections[using].cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO integrity_cascade (deletion_id, database, recorded_at)"
-                " SELECT deletion.id, database, deletion.recorded_at"
-                " FROM integrity_deletion AS deletion CROSS JOIN unnest(%s::text[]) AS database"
-                f" WHERE deletion.id = ANY({IDS}) ORDER BY deletion.id"
-                " ON CONFLICT (deletion_id, database) DO NOTHING",
-                [list(databases), array(require_keys(deletions))],
-            )
 
     def finish_cascades(
         self,
         claim: UUID,
-        rows: Mapping[int, Mapping[str, int]],
+        rows: Mapping[int, Rows | None],
         *,
         barrier: Barrier | None,
         grace_seconds: float,
@@ -152,7 +109,7 @@ class PostgreSQLLog:
             f" failing = NULL, done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
             " barrier_server = %s,"
             f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
-            " RETURNING cascade.deletion_id",
+            " RETURNING cascade.deletions",
             [
                 json.dumps(rows),
                 barrier.number if barrier else None,
@@ -162,10 +119,10 @@ class PostgreSQLLog:
                 claim,
             ],
         )
-        return [deletion for (deletion,) in finished]
+        return [deletion for (deletions,) in finished for deletion in deletions]
 
     def save_progress(
-        self, claim: UUID, rows: Mapping[int, Mapping[str, int]], *, using: str
+        self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str
     ) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(

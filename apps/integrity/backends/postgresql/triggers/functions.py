@@ -26,7 +26,7 @@ CONFIGURATION = ("search_path=pg_catalog, pg_temp",)
 LANGUAGE = "plpgsql"
 TRANSITION_TABLE = "gone"
 #: The columns of the log that the function writes, and the only ones that its owner may.
-WRITTEN = ("parent", "key", "targets", "source", "state")
+WRITTEN = ("parent", "key", "targets", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def recording(parent: str, table: Place, function: Place, log: Place, columns: C
     body = (
         f"BEGIN {_refusal(table, 'DELETE', 'AFTER')}"
         f" INSERT INTO {log} ({', '.join(WRITTEN)})"
-        f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger', 'recorded'"
+        f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger'"
         f" FROM {TRANSITION_TABLE}; RETURN NULL; END"
     )
     return Trigger(
