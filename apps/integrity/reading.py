@@ -18,7 +18,8 @@ from . import relations
 from .backends import lookups as backends_lookups
 from .exceptions import InvalidKey, MissingParent
 from .exceptions.loggers import logger_of
-from .models import Deletion
+from .log import tables
+from .models import Cascade, Deletion
 from .relations import keys, stored
 from .relations.columns import columns_of
 from .relations.generic import content_type_condition, lookups, with_content_type
@@ -90,21 +91,20 @@ def alive(rows: Rows) -> Rows:
 def _open_deletions(using: str) -> list[Deletion]:
     """Return the newest open deletions of a log.
 
-    Each of the two queries follows a partial index by id, so that the limit also bounds the rows
-    that are read. With a condition on the parent's model it would not.
+    The limit also bounds the rows that are read.
     """
-    deletions: list[Deletion] = []
-    for states in ([Deletion.State.RECORDED], [Deletion.State.DISPATCHED, Deletion.State.CASCADED]):
-        rows = Deletion.objects.using(using).filter(state__in=states).order_by("-id")
-        newest = list(rows.only("parent", "key", "targets", "relation")[: OPEN_MAX + 1])
-        if len(newest) > OPEN_MAX:
-            logger.warning(
-                "more than %d open deletions in %s: rows of the older ones are not hidden",
-                OPEN_MAX,
-                using,
-            )
-        deletions += newest[:OPEN_MAX]
-    return deletions
+    deletions = Deletion.objects.using(using).only("parent", "key", "targets", "relation")
+    newest = list(deletions.filter(Deletion.IS_RECORDED).order_by("-id")[: OPEN_MAX + 1])
+    unverified = Cascade.objects.using(using).filter(ended_at__isnull=True)
+    ids = tables.newest_ids(unverified, most=OPEN_MAX + 1)[: OPEN_MAX + 1]
+    newest += deletions.filter(tables.id_in("pk", ids, using))
+    if len(newest) > OPEN_MAX:
+        logger.warning(
+            "more than %d open deletions in %s: rows of the older ones are not hidden",
+            OPEN_MAX,
+            using,
+        )
+    return newest[:OPEN_MAX]
 
 
 def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[Any]:

@@ -63,7 +63,8 @@ class LogBackend(Protocol):
     ) -> list[int]:
         """Mark those cascades done that the claim still holds; return their deletions' ids.
 
-        `rows` holds the ids of the cascades and, of each, what it has changed. One transaction. Verification is due `grace_seconds` from now by the server's clock.
+        `rows` holds the ids of the cascades and, of each, what it has changed. One
+        transaction. Verification is due `grace_seconds` from now by the server's clock.
         """
 
     def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:

@@ -138,7 +138,7 @@ class TimeSlice:
         return True
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
-        """Run one bounded transaction, for all or some deletions; return whether more may follow."""
+        """Run one bounded transaction, for all or some deletions; return if more may follow."""
         # The check before the last commit is as good as a new one: another one follows below.
         owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:

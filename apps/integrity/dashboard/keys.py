@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from ..models import Deletion
-    from ..report.lists import Suspect
+    from ..report.lists import Missing
     from ..report.receipts import Receipt
 
 #: Shown in place of a key that the account may not see.
@@ -48,7 +48,7 @@ class Keys:
         """Return the deletion's primary key, or the values that a scan knows in its place."""
         return self._key(row.parent, row.key, row.targets)
 
-    def suspect(self, parent: str, missing: Suspect) -> str:
+    def suspect(self, parent: str, missing: Missing) -> str:
         """Return the same for a missing parent."""
         return self._key(parent, missing.key, missing.targets)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..models import Deletion
     from ..relations import Relation
-    from ..report.lists import Page, Suspect, Suspects
+    from ..report.lists import Missing, Page, Suspects
 
 #: The most suspects of a relation that a preview examines.
 PREVIEW_SUSPECTS = 1_000
@@ -141,8 +141,8 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         using=using,
         deletion=row,
         steps=receipts.receipt_lines(row),
-        blocked=any(cascade.state == cascade.State.BLOCKED for cascade in row.cascades.all()),
-        kept=any(cascade.kept_at and not cascade.acknowledged_at for cascade in row.cascades.all()),
+        blocked=any(one.is_blocked for one in row.databases),
+        kept=any(one.is_unacknowledged for one in row.databases),
         left_alone=receipts.left_alone(receipts.receipt_of(row)),
         timeline=[
             ("recorded", row.recorded_at),
@@ -236,7 +236,7 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     )
 
 
-def _shown(group: Suspects, keys: Keys) -> list[tuple[Suspect, str]]:
+def _shown(group: Suspects, keys: Keys) -> list[tuple[Missing, str]]:
     return [(suspect, keys.suspect(group.parent, suspect)) for suspect in group.first]
 
 

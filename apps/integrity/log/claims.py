@@ -23,7 +23,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, relations
-from ..models import Cascade
+from ..models import Cascade, CascadeState
 from . import parts, retry, tables
 from .values import Claim, ClaimedDeletion, waited
 
@@ -70,7 +70,7 @@ def unverified_databases(*, using: str) -> frozenset[str]:
     return _with_due(using, [Cascade.State.DONE])
 
 
-def _with_due(using: str, states: Sequence[Cascade.State]) -> frozenset[str]:
+def _with_due(using: str, states: Sequence[CascadeState]) -> frozenset[str]:
     return frozenset(
         alias
         for alias in relations.catalogue().child_databases
@@ -254,9 +254,7 @@ def _read(claim: Claim, cascades: list[int]) -> Claim:
     return dataclasses.replace(claim, deletions=deletions)
 
 
-def _apart(
-    candidates: list[Candidate], database: str
-) -> tuple[list[Candidate], list[Candidate]]:
+def _apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that the catalogue knows, and those that it does not."""
     knows = relations.catalogue().knows
     names = {(candidate.parent, candidate.relation) for candidate in candidates}

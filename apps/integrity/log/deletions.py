@@ -160,7 +160,9 @@ def purge(*, using: str) -> int:
     old = Now() - dt.timedelta(days=settings.retention_days)
     with transaction.atomic(using=using):
         cancelled = tables.deletions(using).filter(cancelled_at__lte=old, batch__isnull=True)
-        ids = [*cancelled.order_by("cancelled_at").values_list("pk", flat=True)[: settings.purge_keys]]
+        ids = [
+            *cancelled.order_by("cancelled_at").values_list("pk", flat=True)[: settings.purge_keys]
+        ]
         cascades = list(_purgeable(old, using).order_by("ended_at")[: settings.purge_keys])
         room, batches = settings.purge_keys - len(ids), list[int]()
         for batch, size in {row.batch: row.size for row in cascades}.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q, Sum
 
 from ..backends.distinct import distinct
-from ..models import Cascade, Deletion, Suspect
+from ..models import Cascade, CascadeState, Deletion, Suspect
 from . import tables
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def suspects_of(parent: str, relation: str, *, using: str) -> QuerySet[Suspect]:
 
 
 def waiting_under(
-    names: Sequence[tuple[str, str]], states: Sequence[Cascade.State], *, using: str
+    names: Sequence[tuple[str, str]], states: Sequence[CascadeState], *, using: str
 ) -> Counter[str]:
     """Return database → number of deletions in cascades of those states, of those names."""
     counts = Counter[str]()

@@ -137,12 +137,13 @@ def release(
     for `MOMENT_SECONDS` first; if the cause `waits` for an operator, for `probe_seconds`.
     `failing` is the reason for each relation whose rows are left.
     """
-    released = {deletion.id: deletion.rows for deletion in claim.deletions} if rows is None else rows
-    if not released:
+    if rows is None:
+        rows = {deletion.id: deletion.rows for deletion in claim.deletions}
+    if not rows:
         return
     seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
     with transaction.atomic(using=claim.using):
-        mine = claimed(claim, _with_progress(claim, released))
+        mine = claimed(claim, _with_progress(claim, rows))
         mine.update(**_uncounted(reason, seconds, failing))
 
 

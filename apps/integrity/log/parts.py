@@ -54,9 +54,12 @@ def divided(deletions: Sequence[int], wanted: Collection[int]) -> tuple[list[int
     return [pk for pk in deletions if pk in wanted], [pk for pk in deletions if pk not in wanted]
 
 
-def part_of(document: Mapping[str, Any] | None, deletions: Collection[int]) -> dict[str, Any] | None:
+def part_of(
+    document: Mapping[str, Any] | None, deletions: Collection[int]
+) -> dict[str, Any] | None:
     """Return the entries of those deletions, or None if there is none. Pure."""
-    return {str(pk): document[str(pk)] for pk in deletions if str(pk) in (document or {})} or None
+    known = document or {}
+    return {str(pk): known[str(pk)] for pk in deletions if str(pk) in known} or None
 
 
 def _columns(cascade: Cascade, deletions: list[int]) -> dict[str, Any]:

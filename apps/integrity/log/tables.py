@@ -43,7 +43,7 @@ def recorded(using: str) -> QuerySet[Deletion]:
 def of_deletions(ids: Collection[int], using: str) -> QuerySet[Cascade]:
     """Return the cascades of the batches that have those deletions, other parts included."""
     named = deletions(using).filter(id_in("pk", list(ids), using), batch__isnull=False)
-    batches = sorted({*named.values_list("batch", flat=True)})
+    batches = sorted({batch for batch in named.values_list("batch", flat=True) if batch})
     return cascades(using).filter(id_in("batch", batches, using))
 
 
@@ -60,3 +60,9 @@ def locked(rows: QuerySet[Any], using: str, *, skip_locked: bool = True) -> Quer
         no_key=features.has_select_for_no_key_update,
         of=("self",) if features.has_select_for_update_of else (),
     )
+
+
+def newest_ids(cascades: QuerySet[Cascade], *, most: int) -> list[int]:
+    """Return ids of the deletions in the newest `most` of those cascades, the newest first."""
+    rows = cascades.order_by("-batch").values_list("deletions", flat=True)[:most]
+    return sorted({pk for ids in rows for pk in ids}, reverse=True)

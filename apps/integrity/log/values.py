@@ -7,7 +7,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..models import Cascade
+from ..models import CascadeState
 
 if TYPE_CHECKING:
     import uuid
@@ -47,7 +47,7 @@ class Claim:
     #: The relation by which a scan found them; "" for all relations of the parent.
     relation: str = ""
     deletions: tuple[ClaimedDeletion, ...] = ()
-    state: Cascade.State = Cascade.State.RUNNING
+    state: CascadeState = CascadeState.RUNNING
 
     @property
     def ids(self) -> list[int]:

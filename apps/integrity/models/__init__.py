@@ -7,7 +7,8 @@ other tables.
 from __future__ import annotations
 
 from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
-from .deletions import KEY_CHARS, Cascade, Dashboard, Deletion, Suspect
+from .deletions import KEY_CHARS, Cascade, Dashboard, Deletion, Suspect, read_outcomes
+from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
 
 __all__ = [
@@ -15,11 +16,15 @@ __all__ = [
     "Alarm",
     "Audit",
     "Cascade",
+    "CascadeState",
     "ChildDatabase",
     "Dashboard",
     "Deletion",
+    "DeletionState",
     "Heartbeat",
     "Identity",
+    "InDatabase",
     "Scan",
     "Suspect",
+    "read_outcomes",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -11,6 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from .fields import PlainCharField, PlainReasonsField, PlainTextField
 from .ids import IdsField
 from .indexes import ValueIndex
+from .outcome import ENDED, CascadeState, DeletionState, InDatabase, last, state_of_batch
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
 
 #: The length of the longest key. Longer ones would not fit into an index of every engine.
 KEY_CHARS = 255
@@ -20,21 +26,10 @@ class Deletion(models.Model):
     """A row of the deletion log: this parent key is gone.
 
     It is inserted once, and updated once, when it gets its batch. Its state follows from the
-    cascades of its batch: log/states.py.
+    cascades of its batch: outcome.py.
     """
 
-    class State(models.TextChoices):
-        """recorded → dispatched → cascaded → verified; or kept; or cancelled.
-
-        For kept, see Note [Keys that come back] in cascade/live_check.py.
-        """
-
-        RECORDED = "recorded", _("recorded")
-        DISPATCHED = "dispatched", _("dispatched")
-        CASCADED = "cascaded", _("cascaded")
-        VERIFIED = "verified", _("verified")
-        KEPT = "kept", _("kept")
-        CANCELLED = "cancelled", _("cancelled")
+    State = DeletionState
 
     class Source(models.TextChoices):
         """What found the deletion."""
@@ -91,6 +86,47 @@ class Deletion(models.Model):
     def __str__(self) -> str:
         return f"{self.parent} {self.key}"
 
+    def refresh_from_db(self, *args: Any, **options: Any) -> None:
+        """Read the row again, and what came of it."""
+        self.__dict__.pop("databases", None)
+        super().refresh_from_db(*args, **options)
+
+    @functools.cached_property
+    def databases(self) -> tuple[InDatabase, ...]:
+        """What came of it in each child database; `read_outcomes` reads it for many at once."""
+        read_outcomes([self], using=str(self._state.db))
+        return self.databases
+
+    @property
+    def state(self) -> DeletionState:
+        """Its state."""
+        if self.cancelled_at is not None:
+            return DeletionState.CANCELLED
+        if self.batch is None:
+            return DeletionState.RECORDED
+        return state_of_batch(one.state for one in self.databases)
+
+    @property
+    def why(self) -> str:
+        """Why it ended as it did, or how it was found."""
+        ends = (CascadeState.CANCELLED, CascadeState.KEPT)
+        return self.reason or next((one.reason for one in self.databases if one.state in ends), "")
+
+    @property
+    def dispatched_at(self) -> dt.datetime | None:
+        """When it got its cascades."""
+        return min((one.dispatched_at for one in self.databases), default=None)
+
+    @property
+    def cascaded_at(self) -> dt.datetime | None:
+        """When the last child database was done."""
+        return last(one.done_at for one in self.databases)
+
+    @property
+    def verified_at(self) -> dt.datetime | None:
+        """When the last child database was verified."""
+        return last(one.verified_at for one in self.databases)
+
 
 class Suspect(models.Model):
     """A missing parent that a scan found, and that is not confirmed yet."""
@@ -128,22 +164,12 @@ class Cascade(models.Model):
     are always a partition of the batch: log/parts.py.
     """
 
-    class State(models.TextChoices):
-        """pending → running → done → verified; waiting (retry later); blocked; kept; cancelled."""
-
-        PENDING = "pending", _("pending")
-        RUNNING = "running", _("running")
-        WAITING = "waiting", _("waiting")
-        BLOCKED = "blocked", _("blocked")
-        DONE = "done", _("done")
-        VERIFIED = "verified", _("verified")
-        KEPT = "kept", _("kept")
-        CANCELLED = "cancelled", _("cancelled")
+    State = CascadeState
 
     #: States that a worker may claim after `due_at`, the end of the lease of a running one.
     CLAIMABLE: ClassVar = (State.PENDING, State.RUNNING, State.WAITING)
     #: Final states: only the purge follows.
-    ENDED: ClassVar = (State.VERIFIED, State.KEPT, State.CANCELLED)
+    ENDED: ClassVar = ENDED
     #: States that count as backlog.
     OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
     #: Rows were kept, and no operator has acknowledged that.
@@ -236,6 +262,12 @@ class Cascade(models.Model):
                 name="integrity_cascade_names",
                 condition=models.Q(ended_at__isnull=True),
             ),
+            # Rare final states.
+            models.Index(
+                fields=["state", "batch"],
+                name="integrity_cascade_rare",
+                condition=models.Q(state__in=["kept", "cancelled"]),
+            ),
             # Recently finished cascades, without reading all finished ones.
             models.Index(
                 fields=["database", "done_at"],
@@ -251,6 +283,34 @@ class Cascade(models.Model):
 
     def __str__(self) -> str:
         return f"batch {self.batch} → {self.database}"
+
+    def outcome_of(self, deletion: int) -> InDatabase:
+        """Return what it did for one of its deletions."""
+        return InDatabase(
+            database=self.database,
+            state=self.state,
+            reason=self.reason,
+            attempts=self.attempts,
+            rows=(self.rows or {}).get(str(deletion), {}),
+            kept=(self.kept or {}).get(str(deletion), {}),
+            kept_at=self.kept_at,
+            acknowledged_at=self.acknowledged_at,
+            dispatched_at=self.dispatched_at,
+            done_at=self.done_at,
+            verified_at=self.verified_at,
+        )
+
+
+def read_outcomes(deletions: Sequence[Deletion], *, using: str) -> None:
+    """Read `databases` of those deletions of one log. One statement."""
+    batches = {row.batch for row in deletions if row.batch is not None}
+    wanted, held = {row.pk for row in deletions}, dict[int, list[InDatabase]]()
+    cascades = Cascade.objects.using(using).filter(batch__in=batches).order_by("database", "pk")
+    for cascade in cascades if batches else ():
+        for pk in wanted.intersection(cascade.deletions):
+            held.setdefault(pk, []).append(cascade.outcome_of(pk))
+    for row in deletions:
+        row.databases = tuple(held.get(row.pk, ()))
 
 
 class Dashboard(Deletion):

@@ -25,7 +25,10 @@ class IdsField(Field):
         return "longtext" if connection.vendor == "mysql" else "text"
 
     def get_db_prep_value(
-        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+        self,
+        value: Any,
+        connection: BaseDatabaseWrapper,
+        prepared: bool = False,  # noqa: ARG002, FBT001, FBT002 (Django's signature)
     ) -> Any:
         """Return the list that psycopg adapts, or its text."""
         if value is None or connection.vendor == "postgresql":

@@ -18,6 +18,7 @@ from ..exceptions import LogNeeded
 from ..exceptions.redaction import reason_of_error
 from ..log import deletions
 from ..models import Cascade, Deletion
+from ..report.totals import sum_of
 from . import renames
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def require_done(using: str) -> None:
     """Raise `LogNeeded` with what is left to do where that database's tables are still needed."""
     if conf.current().drop_log:
         return
-    log_tables = [Deletion._meta.db_table, Cascade._meta.db_table]
+    log_tables = [model._meta.db_table for model in (Deletion, Cascade)]
     if renames.has_log(using) and (held := table_locks.lock_tables(using, log_tables)):
         raise LogNeeded(using, [f"the log is held by {held}: end it, or wait until it has ended"])
     if reasons := [*_recorded(using), *_left(using)]:
@@ -79,11 +80,11 @@ def _left(using: str) -> Iterator[str]:
 def _open(log_database: str, *, database: str | None) -> Counter[str]:
     """Count the open work of one log: all of it, or the work into one child database."""
     cascades: QuerySet[Cascade] = Cascade.objects.using(log_database)
-    recorded = Deletion.objects.using(log_database).filter(state=Deletion.State.RECORDED)
+    recorded = Deletion.objects.using(log_database).filter(Deletion.IS_RECORDED)
     if database is not None:
         cascades = cascades.filter(database=database)
         recorded = recorded.filter(deletions.leading(database))
     counts = Counter({NOT_DISPATCHED: recorded.count()})
     for state, word in WORDS.items():
-        counts[word] += cascades.filter(state=state).count()
+        counts[word] += sum_of("size", cascades.filter(state=state))
     return +counts

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db import connections
-from django.db.models import Min, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import relations
@@ -20,7 +20,7 @@ from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion
 from . import limits, names
 from .reasons import TRIED, reasons_of
-from .totals import total
+from .totals import sum_of, total
 from .unproven import done_cascades, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         done.append(done_cascades(cascades))
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
-        recently += cascades.filter(done_at__gte=since).aggregate(number=total("size"))["number"]
+        recently += sum_of("size", cascades.filter(done_at__gte=since))
         known += ChildDatabase.objects.using(using).filter(alias=alias)
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     hindrance = "; ".join(hindrances.values())
@@ -175,8 +175,8 @@ def delays(alias: str) -> list[float]:
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
     """Return figures of the cascades that are not done, or of `most` of them.
 
-    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that waits) and
-    `reason` (of one that is blocked).
+    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that
+    waits) and `reason` (of one that is blocked).
     """
     return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
         backlog=total("size"),

@@ -12,3 +12,5 @@ PAGE_IDS = 100_000
 PAGE_ROWS = 50
 #: Missing keys that are shown of each relation.
 SUSPECTS_SHOWN = 20
+#: Cascades whose deletions a page of a list looks through: the newest.
+PAGE_CASCADES = 1_000

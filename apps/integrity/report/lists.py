@@ -12,7 +12,8 @@ from ..backends import clocks
 from ..control import circuit_breaker
 from ..exceptions import InvalidKey
 from ..exceptions.redaction import plain
-from ..models import Audit, Cascade, Deletion, of_keys
+from ..log import tables
+from ..models import Audit, Cascade, Deletion, Suspect, read_outcomes
 from ..relations import keys
 from ..relations.relation import primary_key
 from . import limits
@@ -55,29 +56,64 @@ def deletions(
         UnknownName: there is no such parent model.
         InvalidKey: no parent model that is searched could have the key, or none may be searched.
     """
-    rows = Deletion.objects.using(using).order_by("-pk").prefetch_related("cascades")
+    rows = Deletion.objects.using(using).order_by("-pk")
     if model:
         rows = rows.filter(parent=relations.catalogue().parent(model)._meta.label)
     if key:
         rows = rows.filter(_named(model, key, searched))
-    if state == Cascade.State.BLOCKED:
-        blocked = Cascade.objects.using(using).filter(state=state)
-        rows = rows.filter(pk__in=blocked.values("deletion"))
-    elif state == Deletion.State.KEPT:
-        kept = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED)
-        rows = rows.filter(Q(state=state) | Q(pk__in=kept.values("deletion")))
-    elif state:
-        rows = rows.filter(state=state)
     if before is not None:
         rows = rows.filter(pk__lt=before)
-    if key or state in {*Deletion.OPEN, Cascade.State.BLOCKED}:
-        return _page(rows)
+    if state == Deletion.State.RECORDED:
+        rows = rows.filter(Deletion.IS_RECORDED)
+    elif state in _CASCADES:
+        cascades = Cascade.objects.using(using).filter(_CASCADES[state])
+        ids = tables.newest_ids(cascades, most=limits.PAGE_CASCADES)
+        rows = rows.filter(tables.id_in("pk", ids, using))
+    elif not key:
+        return _window(rows, state, before, using)
+    return _page_of(rows, state, using)
+
+
+#: State → the cascades that its deletions are in; "blocked" is one of cascades.
+_CASCADES: dict[str, Q] = {
+    Deletion.State.DISPATCHED: Cascade.IN_BACKLOG,
+    Deletion.State.CASCADED: Q(state=Cascade.State.DONE),
+    Deletion.State.KEPT: Q(state=Cascade.State.KEPT) | Cascade.UNACKNOWLEDGED,
+    Cascade.State.BLOCKED: Q(state=Cascade.State.BLOCKED),
+}
+
+
+def _window(rows: QuerySet[Deletion], state: str, before: int | None, using: str) -> Page:
+    """Return a page of the newest ids: finished deletions have no index by state."""
     top = before
     if top is None:
         top = (Deletion.objects.using(using).aggregate(top=Max("pk"))["top"] or 0) + 1
     floor = top - limits.PAGE_IDS
-    page = _page(rows.filter(pk__gte=floor))
+    page = _page_of(rows.filter(pk__gte=floor), state, using)
     return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
+
+
+def _page_of(rows: QuerySet[Deletion], state: str, using: str) -> Page:
+    """Return the first deletions that are in that state."""
+    page: list[Deletion] = []
+    rest = rows
+    while batch := list(rest[: limits.PAGE_ROWS + 1]):
+        read_outcomes(batch, using=using)
+        page += [deletion for deletion in batch if _is_in(deletion, state)]
+        if len(page) > limits.PAGE_ROWS:
+            shown = page[: limits.PAGE_ROWS]
+            return Page(rows=shown, older=shown[-1].pk)
+        rest = rows.filter(pk__lt=batch[-1].pk)
+    return Page(rows=page, older=None)
+
+
+def _is_in(deletion: Deletion, state: str) -> bool:
+    """Return whether a deletion belongs into the list of that state. Pure."""
+    if state == Cascade.State.BLOCKED:
+        return any(one.is_blocked for one in deletion.databases)
+    if state == Deletion.State.KEPT and any(one.is_unacknowledged for one in deletion.databases):
+        return True
+    return not state or deletion.state == state
 
 
 def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
@@ -95,7 +131,7 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
             if model:
                 raise
         else:
-            condition |= Q(of_keys([key]), parent=label)
+            condition |= Q(key=key, parent=label)
     if not condition:
         raise InvalidKey(f"{plain(text, 100)!r} is no key of any parent model")
     return condition
@@ -115,11 +151,11 @@ def capped(rows: QuerySet[Any]) -> int:
 def blocked(database: str, *, using: str) -> list[int]:
     """Return ids of deletions blocked in that child database, at most `limits.COUNT_MAX`."""
     rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
-    return list(rows.order_by("recorded_at").values_list("deletion", flat=True)[: limits.COUNT_MAX])
+    return tables.newest_ids(rows, most=limits.COUNT_MAX)[: limits.COUNT_MAX]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
+class Missing:
     """A missing parent: its key, or the values that children hold; `seconds` since it was found."""
 
     id: int
@@ -138,7 +174,7 @@ class Suspects:
     using: str
     number: int
     oldest_seconds: float
-    first: list[Suspect]
+    first: list[Missing]
 
 
 def suspected() -> list[Suspects]:
@@ -148,11 +184,14 @@ def suspected() -> list[Suspects]:
         using = relation.parent_databases[0]
         if using not in logs:
             continue
-        rows = Deletion.objects.using(using).filter(
-            state=Deletion.State.SUSPECT, relation=relation.label
-        )
+        rows = Suspect.objects.using(using).filter(relation=relation.label)
         first = [
-            Suspect(id=row.pk, key=row.key, targets=row.targets, seconds=clocks.age_of(row) or 0.0)
+            Missing(
+                id=row.pk,
+                key=None if row.field else row.value,
+                targets={row.field: row.value} if row.field else None,
+                seconds=clocks.age_of(row) or 0.0,
+            )
             for row in rows.annotate(age=clocks.age("recorded_at")).order_by("pk")[
                 : limits.SUSPECTS_SHOWN
             ]

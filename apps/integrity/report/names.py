@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypedDict
 from .. import relations
 from ..log.names import open_databases, open_names, waiting_under, work_under
 from ..log.renaming import Kind
-from ..models import Cascade, ChildDatabase, Scan
+from ..models import Cascade, CascadeState, ChildDatabase, Scan
 from . import fields, limits
-from .totals import total
 from .guesses import guess
+from .totals import sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -128,7 +128,7 @@ def strandings(catalogue: Catalogue, names: Sequence[Name], databases: Sequence[
 
 
 def waiting(
-    logs: Iterable[str], entries: Sequence[Unknown], states: Sequence[Cascade.State]
+    logs: Iterable[str], entries: Sequence[Unknown], states: Sequence[CascadeState]
 ) -> Counter[str]:
     """Return database → cascades in those states under unknown names. They wait for an operator.
 
@@ -147,7 +147,7 @@ def waiting(
 
 def _cascades(alias: str, using: str) -> int:
     rows = Cascade.objects.using(using).filter(database=alias, ended_at__isnull=True)
-    return min(rows.aggregate(number=total("size"))["number"], limits.COUNT_MAX + 1)
+    return min(sum_of("size", rows), limits.COUNT_MAX + 1)
 
 
 def _deletions(names: Sequence[Name], using: str) -> int:

@@ -136,7 +136,7 @@ def _recorded(logs: Sequence[str]) -> list[Recorded]:
     """Return the oldest deletions of each log that are not dispatched, grouped by their names."""
     groups: dict[tuple[str, str], Recorded] = {}
     for using in logs:
-        rows = Deletion.objects.using(using).filter(state=Deletion.State.RECORDED).order_by("pk")
+        rows = Deletion.objects.using(using).filter(Deletion.IS_RECORDED).order_by("pk")
         aged = rows.annotate(age=clocks.age("recorded_at"))
         names = aged.values_list("parent", "relation", "age")[: limits.COUNT_MAX + 1]
         for parent, relation, age in names:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from .. import relations
 from ..backends import clocks
 from ..log.kept import counted
-from ..models import Cascade, Deletion, of_keys
+from ..models import Cascade, Deletion, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
 from ..relations.relation import primary_key
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
+    from ..models import InDatabase
     from ..relations import Model
 
 
@@ -47,16 +48,14 @@ def receipts_of(model: str, key: str) -> list[Receipt]:
     cannot hold.
     """
     parent = relations.catalogue().parent(model)
-    deletions = [
-        deletion
-        for using in homes.databases_for(parent)
-        for deletion in Deletion.objects.using(using)
-        .filter(_of(parent, key), parent=parent._meta.label)
-        .annotate(age=clocks.age("recorded_at"))
-        .prefetch_related("cascades")
-    ]
+    deletions: list[Deletion] = []
+    for using in homes.databases_for(parent):
+        rows = Deletion.objects.using(using).filter(_of(parent, key), parent=parent._meta.label)
+        in_log = list(rows.annotate(age=clocks.age("recorded_at")))
+        read_outcomes(in_log, using=using)
+        deletions += in_log
     deletions.sort(key=lambda row: clocks.age_of(row) or 0.0)  # by the clock of its own log
-    return [_receipt(deletion) for deletion in deletions]
+    return [receipt_of(deletion) for deletion in deletions]
 
 
 def _of(parent: Model, key: str) -> Q:
@@ -67,10 +66,11 @@ def _of(parent: Model, key: str) -> Q:
             text = format_key(field, parse_key(field, value))
             return Q(**{f"targets__{name}": text})
     pk = primary_key(parent)
-    return of_keys([format_key(pk, parse_key(pk, key))])
+    return Q(key=format_key(pk, parse_key(pk, key)))
 
 
-def _receipt(deletion: Deletion) -> Receipt:
+def receipt_of(deletion: Deletion) -> Receipt:
+    """Return the receipt of one deletion."""
     return {
         "deletion": {
             "id": deletion.pk,
@@ -80,7 +80,7 @@ def _receipt(deletion: Deletion) -> Receipt:
             "relation": deletion.relation,
             "source": deletion.source,
             "state": deletion.state,
-            "reason": deletion.reason,
+            "reason": deletion.why,
             "recorded_at": iso(deletion.recorded_at),
             "cascaded_at": iso(deletion.cascaded_at),
             "verified_at": iso(deletion.verified_at),
@@ -91,15 +91,15 @@ def _receipt(deletion: Deletion) -> Receipt:
                 "state": cascade.state,
                 "reason": cascade.reason,
                 "attempts": cascade.attempts,
-                "rows": cascade.rows or {},
+                "rows": dict(cascade.rows),
                 "rows_exact": cascade.attempts <= 1,
-                "kept": cascade.kept or {},
+                "kept": dict(cascade.kept),
                 "kept_at": iso(cascade.kept_at),
                 "acknowledged_at": iso(cascade.acknowledged_at),
                 "done_at": iso(cascade.done_at),
                 "verified_at": iso(cascade.verified_at),
             }
-            for cascade in _cascades(deletion)
+            for cascade in deletion.databases
         ],
         "scope": [
             {
@@ -116,10 +116,6 @@ def _receipt(deletion: Deletion) -> Receipt:
     }
 
 
-def _cascades(of: Deletion) -> list[Cascade]:
-    return sorted(of.cascades.all(), key=lambda cascade: cascade.database)
-
-
 def left_alone(receipt: Receipt) -> list[str]:
     """Return a sentence for each relation whose rows a cascade has kept. Pure."""
     return [
@@ -129,11 +125,6 @@ def left_alone(receipt: Receipt) -> list[str]:
         for line in receipt["scope"]
         if line["kept"] is not None
     ]
-
-
-def receipt_of(of: Deletion) -> Receipt:
-    """Return the receipt of one deletion."""
-    return _receipt(of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +139,7 @@ class ReceiptLine:
     policy: str
     rows: int | None
     kept: int | None
-    cascade: Cascade
+    cascade: InDatabase
 
     @property
     def outcome(self) -> str:
@@ -167,18 +158,18 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
         for relation in relations.catalogue().children_of(of.parent, relation=of.relation)
     }
     lines = []
-    for cascade in _cascades(of):
+    for cascade in of.databases:
         here = [
             label
             for label, relation in declared.items()
             if cascade.database in relation.child_databases
         ]
-        rows = cascade.rows or {}
+        rows = cascade.rows
         done = cascade.done_at is not None
         for label in dict.fromkeys([*here, *rows]):
             policy = str(declared[label].policy) if label in declared else ""
             number = rows.get(label, 0 if done else None)
-            kept = (cascade.kept or {}).get(label)
+            kept = cascade.kept.get(label)
             line = ReceiptLine(
                 relation=label, policy=policy, rows=number, kept=kept, cascade=cascade
             )
@@ -187,16 +178,17 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
 
 
 def deletion(pk: int, *, using: str) -> Deletion | None:
-    """Return the deletion with that id and its cascades, or None."""
-    rows = Deletion.objects.using(using).prefetch_related("cascades")
-    return rows.filter(pk=pk).first()
+    """Return the deletion with that id and what came of it, or None."""
+    rows = list(Deletion.objects.using(using).filter(pk=pk))
+    read_outcomes(rows, using=using)
+    return next(iter(rows), None)
 
 
 def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
     """Return the latest deletions of those parents, at most as many as there are keys."""
     pk = primary_key(parent)
     texts = [format_key(pk, key) for key in keys]
-    rows = Deletion.objects.using(using).filter(of_keys(texts), parent=parent._meta.label)
+    rows = Deletion.objects.using(using).filter(key__in=texts, parent=parent._meta.label)
     return list(rows.order_by("-pk")[: len(texts)])
 
 

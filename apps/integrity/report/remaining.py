@@ -12,7 +12,7 @@ from ..log.deletions import leading
 from ..models import Cascade, Deletion
 from . import names
 from .backlog import hindrances
-from .totals import total
+from .totals import sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,9 +26,7 @@ def unverified(databases: Sequence[str]) -> int:
     """Return the number of done cascades into those databases that a worker will verify."""
     logs = circuit_breaker.answering_logs()
     number = sum(
-        Cascade.objects.using(using)
-        .filter(database__in=databases, state=Cascade.State.DONE)
-        .aggregate(number=total("size"))["number"]
+        sum_of("size", Cascade.objects.using(using).filter(database__in=databases, state="done"))
         for using in logs
     )
     if not number:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
-from .. import backends, relations
+from .. import relations
 from ..control import circuit_breaker
-from ..models import Deletion
-from . import limits
 from .backlog import DatabaseRow, database_rows, probed
+from .deletion_counts import deletion_counts
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .scans import ScanRow, scan_rows, scan_rows_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .names import Unknown
 
 
@@ -45,7 +41,7 @@ def collect_status(*, probe: bool = False) -> Status:
     return {
         "databases": probed(rows) if probe else rows,
         "unknown": unknown,
-        "deletions": _deletions(logs),
+        "deletions": deletion_counts(logs),
         "unreachable_logs": [using for using in catalogue.log_databases if using not in logs],
         "scans": scan_rows(),
         "workers": [row for row in beats if row["name"] != "beat"],
@@ -57,22 +53,3 @@ def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
     """Return the rows of the child databases and of the scans, as one log knows them."""
     rows, _ = database_rows([using])
     return rows, list(scan_rows_in(using))
-
-
-def _deletions(logs: Sequence[str]) -> dict[str, int]:
-    """Return the number of deletions by state; in a large log, VERIFIED is an estimate."""
-    counts: Counter[str] = Counter(dict.fromkeys(Deletion.State.values, 0))
-    for using in logs:
-        rows = Deletion.objects.using(using)
-        others = {
-            str(state): rows.filter(state=state).count()
-            for state in Deletion.State
-            if state is not Deletion.State.VERIFIED
-        }
-        whole = backends.row_backend(using).estimate_rows(Deletion, using=using)
-        if whole > limits.EXACT_MAX:
-            verified = max(whole - sum(others.values()), 0)
-        else:
-            verified = rows.filter(state=Deletion.State.VERIFIED).count()
-        counts.update({**others, Deletion.State.VERIFIED: verified})
-    return dict(counts)

@@ -279,18 +279,18 @@ class Pass:
 
     def _finish(self) -> None:
         """End the pass. From now on, what it promises holds."""
-        self._cancel_outlived()
+        self._drop_outlived()
         self.scanned.orphans_of_pass = self.row.finish()
         self.scanned.complete = True
 
-    def _cancel_outlived(self) -> None:
-        """Cancel suspects whose parent exists again or whose rows are gone.
+    def _drop_outlived(self) -> None:
+        """Drop suspects whose parent exists again or whose rows are gone.
 
         Where that fails, they stay, and the pass ends all the same.
         """
         try:
             with connections.watched(self.database):
-                recheck.cancel_outlived(self.relation, using=self.using)
+                recheck.drop_outlived(self.relation, using=self.using)
         except DatabaseHindered as error:  # of another shard
             if error.database in {self.database, self.using}:
                 raise

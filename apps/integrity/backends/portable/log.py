@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ...relations import Model
     from ..barriers import Barrier
+    from ..base import Rows
 
 
 class PortableLog:

@@ -121,9 +121,7 @@ class PostgreSQLLog:
         )
         return [deletion for (deletions,) in finished for deletion in deletions]
 
-    def save_progress(
-        self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str
-    ) -> None:
+    def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(
                 f"UPDATE integrity_cascade AS cascade SET rows = {ITS_ROWS} {HELD}",

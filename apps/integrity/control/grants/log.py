@@ -12,7 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...backends import missing_tables
-from ...models import Alarm, Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Identity, Scan
+from ...models import (
+    Alarm,
+    Audit,
+    Cascade,
+    ChildDatabase,
+    Deletion,
+    Heartbeat,
+    Identity,
+    Scan,
+    Suspect,
+)
 from .privileges import DELETE, INSERT, SELECT, UPDATE, Need, Privilege, column, on
 
 if TYPE_CHECKING:
@@ -23,23 +33,23 @@ if TYPE_CHECKING:
 #: Columns that no role may update, so that none can point a deletion at another parent.
 FIXED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"parent", "key", "targets", "source", "relation"}),
-    Cascade: frozenset({"deletion", "database", "recorded_at"}),
+    Cascade: frozenset({"batch", "parent", "relation", "database", "recorded_at"}),
+    Suspect: frozenset({"parent", "relation", "field", "value"}),
     Scan: frozenset({"relation", "database"}),
 }
 
 #: The columns of INSERT statements that name only some; the others take their defaults. For all
 #: other tables Django names every column.
-CAPTURED = frozenset({"parent", "key", "targets", "source", "state"})
+CAPTURED = frozenset({"parent", "key", "targets", "source"})
 INSERTED: dict[Model, frozenset[str]] = {
-    Deletion: CAPTURED | {"relation", "fence"},
-    Cascade: frozenset({"deletion", "database", "recorded_at"}),
     Audit: frozenset({"actor", "verb", "target", "reason"}),
 }
 
 #: What the worker does with each table. It adds to the audit but does not delete from it, and so
 #: cannot hide its own actions. The owner of the table deletes old rows (control/retention.py).
 WORKER: dict[Model, tuple[Privilege, ...]] = {
-    Deletion: (SELECT, UPDATE, DELETE),
+    Deletion: (SELECT, INSERT, UPDATE, DELETE),
+    Suspect: (SELECT, INSERT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE, DELETE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
@@ -50,8 +60,9 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
 }
 #: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
-    Deletion: (SELECT, UPDATE),
-    Cascade: (SELECT, UPDATE),
+    Deletion: (SELECT, INSERT, UPDATE),
+    Suspect: (SELECT, DELETE),
+    Cascade: (SELECT, INSERT, UPDATE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
@@ -61,8 +72,13 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 }
 #: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"state", "reason", "recorded_at", "ended_at", "fence"}),
-    Cascade: frozenset({"state", "attempts", "due_at", "claim", "reason", "acknowledged_at"}),
+    Deletion: frozenset({"reason", "cancelled_at"}),
+    Cascade: frozenset(
+        {
+            *("state", "attempts", "due_at", "claim", "reason", "acknowledged_at", "ended_at"),
+            *("deletions", "size", "rows", "kept", "kept_at", "done_at"),
+        }
+    ),
 }
 
 
@@ -84,8 +100,7 @@ def captured(using: str) -> Iterator[Need]:
 
 def suspected(using: str) -> Iterator[Need]:
     """Yield the needs for entering suspects, as a scan does."""
-    for field in _fields(Deletion, INSERTED[Deletion]):
-        yield column(using, field, INSERT)
+    yield from _of({Suspect: (SELECT, INSERT, UPDATE)}, using, {})
 
 
 def _of(
