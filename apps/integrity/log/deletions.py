@@ -91,13 +91,18 @@ def _dispatch(
 ) -> None:
     """Make one batch of recorded deletions: ids in ascending order, and when they were recorded."""
     ids = [pk for pk, _ in recorded]
+    batch = ids[0]
     rows = tables.deletions(using).filter(tables.id_in("pk", ids, using))
     if not databases:
         rows.update(cancelled_at=Now(), reason=NOTHING_TO_DO)
         return
+    # First, and only what is recorded: where rows cannot be locked, another process may be faster.
+    changed = rows.filter(Deletion.IS_RECORDED).update(batch=batch)
+    if changed < len(ids):
+        ids = list(rows.filter(batch=batch).order_by("pk").values_list("pk", flat=True))
     tables.cascades(using).bulk_create(
         Cascade(
-            batch=ids[0],
+            batch=batch,
             database=database,
             parent=parent,
             relation=relation,
@@ -107,9 +112,8 @@ def _dispatch(
             recorded_at=min(recorded_at for _, recorded_at in recorded),
             dispatched_at=Now(),
         )
-        for database in databases
+        for database in (databases if changed else ())
     )
-    rows.update(batch=ids[0])
 
 
 def leading(database: str | None = None) -> Q:
