@@ -1,0 +1,124 @@
+"""Reads and makes rows of the log for tests: deletions, and the cascades of their batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from apps.integrity.models import Cascade, Deletion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from apps.integrity.models.outcome import InDatabase
+
+#: States that a cascade has only once it is over.
+ENDED = {str(state) for state in Cascade.ENDED}
+
+
+def deletion_of(key: object, *, using: str = "default", **columns: Any) -> Deletion:
+    """Return the only deletion of that key."""
+    return Deletion.objects.using(using).get(key=str(key), **columns)
+
+
+def deletions_in(*states: str, using: str = "default") -> list[Deletion]:
+    """Return the deletions in one of those states, the oldest first."""
+    return [row for row in Deletion.objects.using(using).order_by("pk") if row.state in states]
+
+
+def states(*, using: str = "default") -> list[str]:
+    """Return the state of each deletion, the oldest first."""
+    return [str(row.state) for row in Deletion.objects.using(using).order_by("pk")]
+
+
+def cascade_of(deletion: Deletion | object, database: str, *, using: str = "default") -> Cascade:
+    """Return the cascade that holds a deletion, or that of a key, in a child database."""
+    found = deletion if isinstance(deletion, Deletion) else deletion_of(deletion, using=using)
+    batch = Deletion.objects.using(using).values_list("batch", flat=True).get(pk=found.pk)
+    rows = Cascade.objects.using(using).filter(batch=batch, database=database)
+    (held,) = [row for row in rows if found.pk in row.deletions]
+    return held
+
+
+def in_database(
+    deletion: Deletion | object, database: str, *, using: str = "default"
+) -> InDatabase:
+    """Return what came of a deletion, or of that of a key, in a child database by now."""
+    found = deletion if isinstance(deletion, Deletion) else deletion_of(deletion, using=using)
+    fresh = Deletion.objects.using(using).get(pk=found.pk)
+    (one,) = [one for one in fresh.databases if one.database == database]
+    return one
+
+
+def make(
+    parent: str,
+    keys: Iterable[object],
+    databases: Iterable[str],
+    *,
+    state: str = "pending",
+    source: str = "signal",
+    relation: str = "",
+    using: str = "default",
+    **columns: Any,
+) -> list[Deletion]:
+    """Make a batch of deletions of those keys, and its cascade in each of the databases.
+
+    `columns` are those of the cascades. Without databases, the deletions stay recorded.
+    `recorded_at` is that of both.
+    """
+    recorded_at = columns.pop("recorded_at", timezone.now())
+    made = [
+        Deletion.objects.using(using).create(
+            parent=parent,
+            key=str(key),
+            source=source,
+            relation=relation,
+            recorded_at=recorded_at,
+        )
+        for key in keys
+    ]
+    ids = [row.pk for row in made]
+    if named := list(databases):
+        Deletion.objects.using(using).filter(pk__in=ids).update(batch=ids[0])
+        for row in made:
+            row.batch = ids[0]
+    over = state in ENDED
+    moments = {
+        "due_at": None if over or state == "blocked" else recorded_at,
+        "ended_at": recorded_at if over else None,
+        "done_at": recorded_at if state in {"done", "verified", "kept"} else None,
+        "verified_at": recorded_at if state == "verified" else None,
+        "dispatched_at": recorded_at,
+    }
+    for database in named:
+        Cascade.objects.using(using).create(
+            batch=ids[0],
+            database=database,
+            parent=parent,
+            relation=relation,
+            deletions=ids,
+            size=len(ids),
+            state=state,
+            recorded_at=recorded_at,
+            **moments | columns,
+        )
+    return made
+
+
+def check_partitions(*, using: str = "default") -> None:
+    """Raise an AssertionError unless the cascades of each batch are partitions of it."""
+    batches: dict[int, list[int]] = {}
+    rows = Deletion.objects.using(using).filter(batch__isnull=False).order_by("pk")
+    for pk, batch in rows.values_list("pk", "batch"):
+        batches.setdefault(int(batch or 0), []).append(pk)
+    held: dict[tuple[int, str], list[int]] = {}
+    for cascade in Cascade.objects.using(using).all():
+        assert cascade.size == len(cascade.deletions) > 0
+        assert cascade.deletions == sorted(cascade.deletions)
+        known = {str(pk) for pk in cascade.deletions}
+        for document in (cascade.rows, cascade.kept):
+            assert set(document or {}) <= known
+        held.setdefault((cascade.batch, cascade.database), []).extend(cascade.deletions)
+    for (batch, database), ids in held.items():
+        assert sorted(ids) == batches[batch], (batch, database)
