@@ -74,9 +74,8 @@ class Entry:
 
     @property
     def over(self) -> bool:
-        """Whether it may be purged; a death may have come before it was settled, as it is now."""
-        ended = {each.state for each in self.cascades.values()} <= ENDED
-        return self.state in ENDED or (self.state != "recorded" and ended)
+        """Whether it may be purged."""
+        return self.state in ENDED
 
 
 class Violation(AssertionError):

@@ -10,6 +10,7 @@ from django.db import connections
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
 
 from .kinds import ALIASES, KINDS, LOGS
+from .partition import by_deletion
 
 #: A row's kind and its key as text.
 Id = tuple[str, str]
@@ -37,13 +38,14 @@ class World:
                 cursor.execute(look)
                 found = [(label, json.loads(text)) for label, text in cursor.fetchall()]
             for label, values in found:
-                if label == Deletion._meta.label:
-                    log[alias, values["id"]] = {**values, "cascades": {}}
-                elif label != Cascade._meta.label:
+                if label in KINDS:
                     rows[label, str(values["id"])] = values
-            for label, values in found:
-                if label == Cascade._meta.label:
-                    log[alias, values["deletion_id"]]["cascades"][values["database"]] = values
+            deletions, cascades = (
+                [values for label, values in found if label == model._meta.label]
+                for model in (Deletion, Cascade)
+            )
+            for deletion in by_deletion(deletions, cascades):
+                log[alias, deletion["id"]] = deletion
         return rows, log
 
     def clean(self) -> None:
@@ -69,7 +71,7 @@ class World:
         for alias in LOGS:
             self.execute(
                 alias,
-                "UPDATE integrity_deletion SET ended_at = now() - interval '1 year'"
+                "UPDATE integrity_cascade SET ended_at = now() - interval '1 year'"
                 " WHERE ended_at IS NOT NULL",
             )
 
