@@ -32,13 +32,15 @@ PAGE, NOWHERE = "/", "/nowhere"
 HEALTHZ = "/integrity/healthz"
 OPEN_ROWS = """
 WITH made AS (
-    INSERT INTO integrity_deletion (parent, key, source, state, recorded_at)
-    SELECT 'auth.User', number::text, 'trigger', 'dispatched', now() - interval '1 hour'
-    FROM generate_series(1, %s) AS number RETURNING id, recorded_at
+    INSERT INTO integrity_deletion (id, parent, key, source, batch, recorded_at)
+    SELECT number, 'auth.User', number::text, 'trigger', (number - 1) / 100 * 100 + 1,
+           now() - interval '1 hour'
+    FROM generate_series(1, %s) AS number RETURNING id, batch, recorded_at
 )
-INSERT INTO integrity_cascade (deletion_id, database, state, due_at, recorded_at)
-SELECT id, alias, 'pending', recorded_at, recorded_at
-FROM made, unnest(array['blog_db', 'shop_db']) AS alias
+INSERT INTO integrity_cascade (batch, database, parent, deletions, size, due_at, recorded_at)
+SELECT batch, alias, 'auth.User', array_agg(id ORDER BY id), count(*), min(recorded_at),
+       min(recorded_at)
+FROM made, unnest(array['blog_db', 'shop_db']) AS alias GROUP BY batch, alias
 """
 
 #: Heartbeats of beat and a worker, so that the endpoint reports a healthy system.

@@ -30,28 +30,33 @@ TITLES = {
     "dispatch": "dispatch of 500 deletions",
     "status": "status, twice",
     "overview": "the dashboard's overview, twice",
-    "settle": "settle() of every open deletion",
     "record": "recording 500 deletions",
     "due": "asking which databases have work",
     "finish": "finishing 1,000 cascades",
 }
-#: Deletions of 30 days, which is how long the log keeps them, with cascades into two databases.
+#: Deletions of 30 days, which is how long the log keeps them, in batches of 100, with cascades into
+#: two databases.
 DELETIONS = """
-INSERT INTO integrity_deletion
-    (parent, key, source, state, recorded_at, dispatched_at, cascaded_at, verified_at,
-     ended_at)
-SELECT 'auth.User', number::text, 'signal', 'verified', moment, moment + interval '0.1 s',
-       moment + interval '0.3 s', moment + interval '61 s', moment + interval '61 s'
-FROM generate_series(1, %(number)s) AS number,
-     LATERAL (SELECT now() - interval '30 days' * (1 - number / %(number)s::float)) AS at (moment)
+INSERT INTO integrity_deletion (id, parent, key, source, batch, recorded_at)
+SELECT number, 'auth.User', number::text, 'signal', (number - 1) / 100 * 100 + 1,
+       now() - interval '30 days' * (1 - number / %(number)s::float)
+FROM generate_series(1, %(number)s) AS number
+"""
+SEQUENCE = """
+SELECT setval(pg_get_serial_sequence('integrity_deletion', 'id'), max(id)) FROM integrity_deletion
 """
 CASCADES = """
 INSERT INTO integrity_cascade
-    (deletion_id, database, state, due_at, recorded_at, attempts, rows, barrier, done_at,
-     verified_at)
-SELECT id, alias, 'verified', verified_at, recorded_at, 1, '{"blog.Post.author": 3}', 1,
-       cascaded_at, verified_at
-FROM integrity_deletion, unnest(array['blog_db', 'shop_db']) AS alias
+    (batch, database, parent, deletions, size, state, due_at, recorded_at, dispatched_at, attempts,
+     rows, barrier, done_at, verified_at, ended_at)
+SELECT batch, alias, 'auth.User', ids, size, 'verified', NULL, moment,
+       moment + interval '0.1 s', 1, rows, 1, moment + interval '0.3 s',
+       moment + interval '61 s', moment + interval '61 s'
+FROM (
+    SELECT batch, array_agg(id ORDER BY id), count(*), min(recorded_at),
+           jsonb_object_agg(id, '{"blog.Post.author": 3}'::jsonb)
+    FROM integrity_deletion GROUP BY batch
+) AS found (batch, ids, size, moment, rows), unnest(array['blog_db', 'shop_db']) AS alias
 """
 INDEXES = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
@@ -113,6 +118,7 @@ def _fill(stage: Stage, number: int) -> None:
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX {name}")
         cursor.execute(DELETIONS, {"number": number})
+        cursor.execute(SEQUENCE)
         cursor.execute(CASCADES)
         for _, definition in indexes:
             cursor.execute(definition)

@@ -53,8 +53,8 @@ def cascaded(keys: range, workers: Workers, *, databases: Sequence[str] = CONTEN
 
 def is_open() -> bool:
     """Return whether a deletion is not cascaded yet."""
-    states = [Deletion.State.RECORDED, Deletion.State.DISPATCHED]
-    return Deletion.objects.filter(state__in=states).exists()
+    recorded = Deletion.objects.filter(Deletion.IS_RECORDED)
+    return recorded.exists() or Cascade.objects.filter(Cascade.IN_BACKLOG).exists()
 
 
 def forget() -> None:

@@ -50,8 +50,8 @@ def insert_for_each() -> None:
 def _insert(sender: Any, instance: User, using: str, **_: Any) -> None:
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "INSERT INTO integrity_deletion (parent, key, source, state)"
-            " VALUES ('auth.User', %s, 'signal', 'recorded')",
+            "INSERT INTO integrity_deletion (parent, key, source)"
+            " VALUES ('auth.User', %s, 'signal')",
             [str(instance.pk)],
         )
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.integrity import conf
 from apps.integrity.log import claims, deletions, outcomes, values
-from apps.integrity.models import Cascade, Deletion, of_keys
+from apps.integrity.models import Cascade, Deletion
 from apps.integrity.report import overview, status
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
         yield "status", status.collect_status
         yield "overview", overview.collect_overview
         yield "finish", partial(_finish, taken)
-    yield "settle", lambda: deletions.advance(using=USING)
 
 
 def measure() -> dict[str, float]:
@@ -87,20 +86,18 @@ def _claim(database: str, taken: list[values.Claim]) -> None:
         database, using=USING, limit=settings.claim_keys, lease_seconds=settings.lease_seconds
     )
     assert claim is not None, f"nothing is due for {database}"
-    assert len(claim.cascades) == len(KEYS), claim
+    assert len(claim.deletions) == len(KEYS), claim
     taken.append(claim)
 
 
 def _finish(taken: list[values.Claim]) -> None:
     (claim,) = taken
-    outcomes.finish(
-        claim, {cascade.id: {"blog.Post.author": 1} for cascade in claim.cascades}, barrier=None
-    )
+    outcomes.finish(claim, {pk: {"blog.Post.author": 1} for pk in claim.ids}, barrier=None)
 
 
 def _forget() -> None:
     """Delete the measured deletions from the log."""
-    ours = Deletion.objects.filter(of_keys([str(key) for key in KEYS]), parent="auth.User")
-    ids = list(ours.values_list("pk", flat=True))
-    Cascade.objects.filter(deletion__in=ids)._raw_delete(USING)
-    Deletion.objects.filter(pk__in=ids)._raw_delete(USING)
+    ours = Deletion.objects.filter(key__in=[str(key) for key in KEYS], parent="auth.User")
+    found = list(ours.values_list("pk", "batch"))
+    Cascade.objects.filter(batch__in={batch for _, batch in found if batch})._raw_delete(USING)
+    Deletion.objects.filter(pk__in=[pk for pk, _ in found])._raw_delete(USING)

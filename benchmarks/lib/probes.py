@@ -258,10 +258,10 @@ def _checks_counted(connection: Any, counts: Counter[str]) -> Iterator[None]:
 
 def _missing(label: str) -> list[str]:
     """Return the keys of the relation's suspects in the log."""
-    from apps.integrity.models import Deletion
+    from apps.integrity.models import Suspect
 
-    keys = Deletion.objects.using("default").filter(relation=label, state="suspect")
-    return [str(key) for key in keys.values_list("key", flat=True)]
+    keys = Suspect.objects.using("default").filter(relation=label)
+    return [str(key) for key in keys.values_list("value", flat=True)]
 
 
 def _memory() -> float:

@@ -7,7 +7,7 @@ from django.db import OperationalError, connections, transaction
 from sandbox.processes import ProcessError, eventually
 
 #: The log's tables that hold deletions.
-LOG = ("integrity_cascade", "integrity_deletion")
+LOG = ("integrity_cascade", "integrity_deletion", "integrity_suspect")
 #: The text of a post.
 TEXT = "Something that somebody has said, and that somebody else is going to answer. "
 

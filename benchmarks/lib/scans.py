@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOMES = ("default", "blog_db")
 #: SQLite files that a probe uses as these databases.
 LITE = ("lite_parents", "lite_children")
-LOG = ("integrity_cascade", "integrity_deletion", "integrity_scan")
+LOG = ("integrity_cascade", "integrity_deletion", "integrity_suspect", "integrity_scan")
 
 
 @dataclass(slots=True)

@@ -74,8 +74,8 @@ def _fill(owner: type[Model], item: type[Model], number: int) -> None:
 
 
 def _is_open() -> bool:
-    states = [Deletion.State.RECORDED, Deletion.State.DISPATCHED]
-    return Deletion.objects.filter(state__in=states).exists()
+    recorded = Deletion.objects.filter(Deletion.IS_RECORDED)
+    return recorded.exists() or Cascade.objects.filter(Cascade.IN_BACKLOG).exists()
 
 
 def _model(name: str) -> type[Model]:

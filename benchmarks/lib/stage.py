@@ -45,7 +45,9 @@ LIMIT_SECONDS = 1_800
 TABLES = {
     "default": (
         "auth_user",
+        "integrity_cascade",
         "integrity_deletion",
+        "integrity_suspect",
         "integrity_scan",
         "integrity_childdatabase",
         "integrity_heartbeat",

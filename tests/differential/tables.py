@@ -15,8 +15,8 @@ from .spread import SPREAD, current
 
 #: The content types of two databases have different ids: those of the n-th alias begin here.
 APART = 10_000
-#: The tables of the log, children first.
-LOG = ("integrity_cascade", "integrity_deletion")
+#: The tables of the log.
+LOG = ("integrity_cascade", "integrity_suspect", "integrity_deletion")
 FUNCTIONS = {"sqlite": "json_array({})", "postgresql": "json_build_array({})::text"}
 
 

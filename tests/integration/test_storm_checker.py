@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity.cascade import verification
+from apps.integrity.log import parts
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from tests import log_rows
 from tests.chaos import rows
 from tests.chaos.storm import population, states
 from tests.chaos.storm.checker import Checker
@@ -27,6 +30,8 @@ from tests.chaos.storm.troubles import WORDS, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from django.db.models import QuerySet
 
     from apps.integrity.report import backlog
 
@@ -48,6 +53,15 @@ def checker(tmp_path: Path, converge: Callable[[], Counter[str]]) -> Checker:
     for alias in ("blog_db", "shop_db"):
         assert verification.verify(alias).verified == len(DOOMED)
     return Checker(PLAN, scene)
+
+
+def apart(user: int, database: str) -> QuerySet[Cascade]:
+    """The user's cascade into a database, split off from those of the others."""
+    deletion, cascade = log_rows.deletion_of(user), log_rows.cascade_of(user, database)
+    rows = Cascade.objects.filter(pk=cascade.pk)
+    with transaction.atomic():
+        (pk,) = parts.separate(rows, [deletion.pk], using="default", holder=False)
+    return Cascade.objects.filter(pk=pk)
 
 
 def test_it_finds_nothing_where_every_promise_was_kept(checker: Checker) -> None:
@@ -99,13 +113,12 @@ def test_one_row_that_nobody_inserted(checker: Checker) -> None:
 
 class TestAFalseReceipt:
     def test_of_a_cascade_that_is_not_verified(self, checker: Checker) -> None:
-        cascade = Cascade.objects.filter(deletion__key=str(DOOMED[0])).order_by("pk")[0]
-        Cascade.objects.filter(pk=cascade.pk).update(state="done")
+        apart(DOOMED[0], "blog_db").update(state="done", due_at=timezone.now(), ended_at=None)
         [found] = checker.differences()
         assert found.startswith("1 x receipt that contradicts itself")
 
     def test_of_a_database_that_it_does_not_speak_for(self, checker: Checker) -> None:
-        Cascade.objects.filter(deletion__key=str(DOOMED[0]), database="shop_db").delete()
+        apart(DOOMED[0], "shop_db").delete()
         found = checker.differences()
         assert any(line.startswith("1 x receipt that contradicts itself") for line in found)
 
@@ -113,11 +126,12 @@ class TestAFalseReceipt:
     def test_of_one_row_too_many(self, checker: Checker, relation: str) -> None:
         """Even where other receipts count too few, as those of killed workers do."""
         database = "blog_db" if relation.startswith("blog") else "shop_db"
-        Cascade.objects.filter(deletion__key=str(DOOMED[1])).update(rows=None)
-        cascade = Cascade.objects.get(deletion__key=str(DOOMED[0]), database=database)
-        rows = {**(cascade.rows or {})}
+        for each in ("blog_db", "shop_db"):
+            apart(DOOMED[1], each).update(rows=None)
+        deletion = log_rows.deletion_of(DOOMED[0])
+        rows = {**log_rows.in_database(deletion, database).rows}
         rows[relation] += 1
-        Cascade.objects.filter(pk=cascade.pk).update(rows=rows)
+        apart(DOOMED[0], database).update(rows={str(deletion.pk): rows})
         assert f"1 x receipt that counts more rows than were removed: {DOOMED[0]}" in (
             checker.differences()
         )

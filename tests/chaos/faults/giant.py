@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import connections
-from django.db.models import Max
 
 from apps.blog.models import Post
 from apps.integrity import conf
+from tests.chaos import log
 from tests.chaos.processes import WORKERS
 from tests.chaos.truth import CHILD_DATABASES
 
@@ -84,9 +84,10 @@ def _latency(before: list[int], during: list[int], giant: int) -> Iterator[Bound
 
 
 def _deleted_before_the_end(keys: list[int], giant: int) -> list[int]:
-    end = people.cascades([giant], DATABASE).aggregate(end=Max("done_at"))["end"]
-    logged = people.cascades(keys, DATABASE).filter(deletion__recorded_at__lt=end)
-    return [int(key) for key in logged.values_list("deletion__key", flat=True)]
+    ((_, outcome),) = people.outcomes([giant], DATABASE)
+    end = outcome.done_at
+    assert end is not None, "the giant is not done"
+    return [int(str(each.key)) for each in log.of_users(keys) if each.recorded_at < end]
 
 
 def _count_rows() -> None:

@@ -58,5 +58,5 @@ def _frozen(stage: Stage, victim: str) -> Iterator[Bound | Figure]:
 
 def _burnt(keys: list[int], database: str) -> int:
     """Attempts beyond the one that a cascade needs."""
-    counted = people.cascades(keys, database).values_list("attempts", flat=True)
-    return sum(max(attempts - 1, 0) for attempts in counted)
+    found = people.outcomes(keys, database)
+    return sum(max(outcome.attempts - 1, 0) for _, outcome in found)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from django.contrib.auth.models import User
 from django.db import connections
 
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Deletion
+from tests.chaos import log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any
+
+    from apps.integrity.models import InDatabase
 
 #: Rows of one INSERT: the project's statement timeout holds for us as well.
 ROWS = 50_000
@@ -84,10 +87,12 @@ def delete_steadily(keys: Sequence[int], per_second: float) -> None:
         delete([key])
 
 
-def cascades(keys: Collection[int], *databases: str) -> Any:
-    """The cascades of those users into those databases."""
-    found = Cascade.objects.filter(deletion__key__in=[str(key) for key in keys])
-    return found.filter(database__in=databases)
+def outcomes(keys: Iterable[int], *databases: str) -> Iterator[tuple[Deletion, InDatabase]]:
+    """Yield the deletions of those users, with what came of them in each of those databases."""
+    for deletion in log.of_users(keys):
+        for outcome in deletion.databases:
+            if outcome.database in databases:
+                yield deletion, outcome
 
 
 def delays(keys: Collection[int], *databases: str) -> list[float]:
@@ -96,9 +101,10 @@ def delays(keys: Collection[int], *databases: str) -> list[float]:
     Both moments are by the clock of the log's database.
     """
     longest: dict[int, float] = {}
-    done = cascades(keys, *databases).filter(done_at__isnull=False)
-    for deletion, end, begin in done.values_list("deletion", "done_at", "deletion__recorded_at"):
-        longest[deletion] = max(longest.get(deletion, 0.0), (end - begin).total_seconds())
+    for deletion, outcome in outcomes(keys, *databases):
+        if outcome.done_at is not None:
+            seconds = (outcome.done_at - deletion.recorded_at).total_seconds()
+            longest[deletion.pk] = max(longest.get(deletion.pk, 0.0), seconds)
     return list(longest.values())
 
 

@@ -60,8 +60,8 @@ class Caught:
 
     def cut_off(self) -> int:
         """How many of the cascades it holds."""
-        cascades = people.cascades(self.users, DATABASE)
-        return int(cascades.filter(state=Cascade.State.RUNNING).count())
+        found = people.outcomes(self.users, DATABASE)
+        return sum(outcome.state == Cascade.State.RUNNING for _, outcome in found)
 
 
 def run(stage: Stage) -> Iterator[Bound | Figure]:

@@ -22,11 +22,13 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import Error, connections
 
 from apps.blog.models import Comment, Post
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Deletion
 from apps.shop.models import Order
 from sandbox import project
 from sandbox.environment import WEB, WORKER, as_role
 from sandbox.processes import Process, eventually, stop_all
+from tests import log_rows
+from tests.chaos import log
 
 from .cells import NAMED
 from .traps import Traps
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from apps.integrity.models import Cascade, InDatabase
     from sandbox.proxy import Proxy
     from sandbox.servers import PostgreSQL, Redis
 
@@ -220,7 +223,7 @@ class Stage:
         self, cell: str, users: Collection[int], since: dt.datetime, states: Sequence[str]
     ) -> None:
         self._until_ended(users, states, f"{cell}: ", NAMED[cell].within or 0)
-        ends = self._deletions(users).values_list(f"{states[0]}_at", flat=True)
+        ends = [getattr(each, f"{states[0]}_at") for each in log.of_users(users)]
         took = max(end for end in ends if end is not None) - since
         self.prove(cell, max(0.0, took.total_seconds()))
 
@@ -232,39 +235,39 @@ class Stage:
         self, users: Collection[int], states: Sequence[str], cell: str, seconds: float
     ) -> None:
         self.until(
-            lambda: self._deletions(users).filter(state__in=states).count() == len(users),
+            lambda: sum(each.state in states for each in log.of_users(users)) == len(users),
             f"{cell}users {users} {states[0]}",
             seconds=seconds,
             about=users,
         )
         insist(not (left := self.truth.left(users)), f"{cell}{left}")
 
-    def _deletions(self, users: Iterable[int]) -> Any:
-        return Deletion.objects.filter(key__in=map(str, users))
-
     def deletion(self, user: int) -> Deletion:
         """The user's row in the log."""
-        return Deletion.objects.get(key=str(user))
+        return log_rows.deletion_of(user)
 
-    def cascade(self, user: int, database: str) -> Cascade:
-        """The user's cascade into one child database."""
-        return Cascade.objects.get(deletion__key=str(user), database=database)
+    def cascade(self, user: int, database: str) -> InDatabase:
+        """What came of the user's deletion in one child database by now."""
+        return log_rows.in_database(user, database)
+
+    def held(self, user: int, database: str) -> Cascade:
+        """The cascade that holds the user's deletion in one child database now."""
+        return log_rows.cascade_of(user, database)
 
     def story(self, users: Iterable[int]) -> str:
         """What the log says about them, for whoever has to find out."""
         return "; ".join(
-            f"{each.deletion.key}→{each.database}: {each.state}, {each.attempts} attempts,"
+            f"{deletion.key}→{each.database}: {each.state}, {each.attempts} attempts,"
             f" {each.reason or 'no reason'}"
-            for each in Cascade.objects.select_related("deletion").filter(
-                deletion__key__in=list(map(str, users))
-            )
+            for deletion in log.of_users(users)
+            for each in deletion.databases
         )
 
     def open_stories(self) -> list[str]:
         """What the log says about deletions that are not at their end."""
         ended = (Deletion.State.VERIFIED, Deletion.State.KEPT)
-        open_ones = Deletion.objects.exclude(state__in=ended).values_list("key", flat=True)
-        return [self.story(map(int, open_ones))] if open_ones else []
+        open_ones = [int(str(each.key)) for each in log.entries() if each.state not in ended]
+        return [self.story(open_ones)] if open_ones else []
 
     # Redis
 

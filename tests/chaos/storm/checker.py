@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade
 from tests.chaos import log, rows, truth
 from tests.chaos.truth import CHILDREN, ENDED, Truth
 
@@ -152,8 +152,8 @@ class Checker:
 
     def _log(self) -> None:
         logged: dict[int, set[str]] = {}
-        for key, state in Deletion.objects.values_list("key", "state"):
-            logged.setdefault(int(key), set()).add(state)
+        for deletion in log.entries():
+            logged.setdefault(int(str(deletion.key)), set()).add(str(deletion.state))
         gone = self.original["user"].keys() - self.rows["user"].keys()
         back = self.known.deleted & self.rows["user"].keys()
         for what, keys in truth.of_log(logged, gone | back).items():
@@ -174,10 +174,10 @@ class Checker:
         """
         gone = {kind: self._gone(kind) for kind in CHILDREN}
         counted: dict[int, Counter[str]] = {}
-        receipts = Cascade.objects.exclude(rows=None).values_list("deletion__key", "rows")
-        for key, removed in receipts:
-            for relation, number in (removed or {}).items():
-                counted.setdefault(int(key), Counter())[relation.split(".")[1].lower()] += number
+        for deletion in log.entries():
+            for relation, number in (item for it in deletion.databases for item in it.rows.items()):
+                counts = counted.setdefault(int(str(deletion.key)), Counter())
+                counts[relation.split(".")[1].lower()] += number
         for key, counts in counted.items():
             if any(number > gone[kind][key] for kind, number in counts.items()):
                 yield key
@@ -207,8 +207,9 @@ class Checker:
         A worker that is killed between its commit and its note never counts what it removed.
         """
         accounted = sum(
-            sum((removed or {}).values())
-            for removed in Cascade.objects.values_list("rows", flat=True)
+            sum(removed.values())
+            for rows_of in Cascade.objects.values_list("rows", flat=True)
+            for removed in (rows_of or {}).values()
         )
         gone = sum(len(self.truth.rows[kind].keys() - self.rows[kind].keys()) for kind in CHILDREN)
         return accounted, gone

@@ -37,7 +37,7 @@ CREATE FUNCTION storm_cascade() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINE
     INSERT INTO storm_seen VALUES ('{LEASE}', NEW.database);
   ELSIF NEW.state = 'kept' THEN
     INSERT INTO storm_seen SELECT '{BACK}', NEW.database, key FROM integrity_deletion
-      WHERE id = NEW.deletion_id;
+      WHERE id = ANY(NEW.deletions);
   ELSIF NEW.state = 'pending' AND NEW.reason = '' AND NEW.rows IS NOT NULL THEN
     INSERT INTO storm_seen VALUES ('{HANDED}', NEW.database);
   END IF;

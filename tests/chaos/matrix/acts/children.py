@@ -53,7 +53,7 @@ def _killed_at(where: str) -> Act:
 
 def _owners(stage: Stage, users: list[int]) -> list[str]:
     """The tasks that claimed: the same one again where its message was delivered again."""
-    return [stage.cascade(user, "blog_db").owner for user in users]
+    return [stage.held(user, "blog_db").owner for user in users]
 
 
 def _look_at_receipts(stage: Stage, where: str, users: list[int]) -> None:

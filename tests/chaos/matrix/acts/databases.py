@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from apps.integrity.failpoints import Failpoint
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Deletion
 from apps.integrity.report import backlog, status
 from tests import superuser
 
@@ -173,19 +173,16 @@ def _entangle(stage: Stage, users: list[int]) -> Any:
         wants = threading.Thread(target=_lock_post, args=(session, post))
         wants.start()
         wants.join(30)
-        others = [stage.cascade(user, "blog_db") for user in users[1:]]
-        stage.until(lambda: all(_done(each) for each in others), "its company is done")
+        stage.until(
+            lambda: all(stage.cascade(user, "blog_db").done_at for user in users[1:]),
+            "its company is done",
+        )
         session.rollback()
         return now()
 
 
 def _lock_post(session: Connection[Any], post: int) -> None:
     session.execute("SELECT 1 FROM blog_post WHERE id = %s FOR UPDATE", [post])
-
-
-def _done(cascade: Cascade) -> bool:
-    cascade.refresh_from_db()
-    return cascade.done_at is not None
 
 
 def _deadlocks(stage: Stage) -> int:
@@ -229,7 +226,7 @@ def locked_log(stage: Stage) -> None:
     with closing(stage.session("default")) as session:
         session.execute(
             "SELECT 1 FROM integrity_cascade WHERE id = %s FOR UPDATE",
-            [stage.cascade(users[0], "shop_db").pk],
+            [stage.held(users[0], "shop_db").pk],
         )
         removed.release()
         stage.until(lambda: _waiting(stage, "default"), "the cascade waits for its row of the log")

@@ -10,7 +10,7 @@ from ..stage import FIRST, insist, now
 from .act import Act, proves
 
 if TYPE_CHECKING:
-    from apps.integrity.models import Cascade
+    from apps.integrity.models import InDatabase
 
     from ..stage import Stage
 
@@ -64,7 +64,7 @@ def busy(stage: Stage) -> None:
         insist(_receipt(stage.cascade(user, "shop_db")), "receipt of shop_db")
 
 
-def _receipt(cascade: Cascade) -> bool:
+def _receipt(cascade: InDatabase) -> bool:
     return cascade.attempts == 1 and cascade.rows == {"shop.Order.customer": 2}
 
 

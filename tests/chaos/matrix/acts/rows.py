@@ -159,7 +159,7 @@ def _kept(stage: Stage, cell: str, user: int, held: list[Trap]) -> None:
         about=[user],
     )
     stage.prove(cell, (now() - born).total_seconds())
-    insist("taken over" in stage.deletion(user).reason, "no reason")
+    insist("taken over" in stage.deletion(user).why, "no reason")
 
 
 @proves("late-insert-e-committed")

@@ -22,9 +22,9 @@ def killed(stage: Stage) -> None:
     """Three times; then the messages of the dead come due in Redis."""
     stage.suspend_spare()
     held, begun = Company.gather(stage), now()
-    owner = stage.cascade(held.working[0], "blog_db").owner
+    owner = stage.held(held.working[0], "blog_db").owner
     _kill_busy(stage, held)
-    insist(stage.cascade(held.working[0], "blog_db").owner != owner, "not swept: delivered again")
+    insist(stage.held(held.working[0], "blog_db").owner != owner, "not swept: delivered again")
     _kill_removing(stage)
     _kill_idle(stage)
     stage.age_lost()
