@@ -21,6 +21,7 @@ LOG = ("log/", "backends/portable/log.py", "backends/postgresql/log.py")
 WRITERS = {
     "Deletion": (*LOG, "backends/postgresql/triggers/"),
     "Cascade": LOG,
+    "Suspect": ("log/suspects.py", "log/renames.py", "log/fields.py"),
     "Audit": ("backends/portable/log.py", "backends/postgresql/log.py", "control/retention.py"),
     "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
@@ -37,7 +38,13 @@ OF_THE_PROJECT = {
 CHANGES = {"_raw_delete", "bulk_create", "bulk_update", "create", "get_or_create"}
 CHANGES |= {"update_or_create", "save"}
 #: Functions of `log.tables`, and the rows that they return.
-TABLES = {"cascades": "Cascade", "deletions": "Deletion", "claimed": "Cascade"}
+TABLES = {
+    "cascades": "Cascade",
+    "deletions": "Deletion",
+    "suspects": "Suspect",
+    "recorded": "Deletion",
+    "of_deletions": "Cascade",
+}
 SQL = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+\W*integrity_([a-z]+)")
 #: How the triggers' functions, which are made for each schema, name the table of deletions.
 LOG_NAME = "{log}"

@@ -196,5 +196,5 @@ def _fences(change: Renaming, using: str, *, apply: bool) -> int:
 
 
 def give_up(pks: list[int], reason: str, using: str) -> None:
-    """Cancel those cascades. Their deletions are never verified: log/states.py."""
+    """Cancel those cascades. Their deletions are never verified: models/outcome.py."""
     end(_cascades(pks, using), reason)

@@ -6,8 +6,9 @@ other tables.
 
 from __future__ import annotations
 
+from .cascades import Cascade
 from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
-from .deletions import KEY_CHARS, Cascade, Dashboard, Deletion, Suspect, read_outcomes
+from .deletions import KEY_CHARS, Dashboard, Deletion, Suspect, read_outcomes
 from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
 

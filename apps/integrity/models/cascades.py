@@ -1,0 +1,156 @@
+"""Cascades: what workers claim, and how far it is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from .fields import PlainCharField, PlainReasonsField, PlainTextField
+from .ids import IdsField
+from .outcome import ENDED, CascadeState, InDatabase
+
+
+class Cascade(models.Model):
+    """One batch of deletions applied to one child database: the unit of claim, retry and progress.
+
+    It may be split, so that a part of its deletions goes on. The cascades of a batch in a database
+    are always a partition of the batch: log/parts.py.
+    """
+
+    State = CascadeState
+
+    #: States that a worker may claim after `due_at`, the end of the lease of a running one.
+    CLAIMABLE: ClassVar = (State.PENDING, State.RUNNING, State.WAITING)
+    #: Final states: only the purge follows.
+    ENDED: ClassVar = ENDED
+    #: States that count as backlog.
+    OPEN: ClassVar = (*CLAIMABLE, State.BLOCKED)
+    #: Rows were kept, and no operator has acknowledged that.
+    UNACKNOWLEDGED: ClassVar = models.Q(kept_at__isnull=False, acknowledged_at__isnull=True)
+    #: It counts as backlog. The condition of `integrity_cascade_backlog`.
+    IN_BACKLOG: ClassVar = models.Q(state__in=OPEN, ended_at__isnull=True)
+
+    id = models.BigAutoField(primary_key=True)
+    #: The batch: the id of its first deletion.
+    batch = models.BigIntegerField()
+    database = models.CharField(max_length=100)
+    #: Those of the deletions, which all have the same.
+    parent = models.CharField(max_length=200)
+    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
+    deletions = IdsField()
+    #: How many deletions it has.
+    size = models.PositiveIntegerField()
+    state = models.CharField(
+        max_length=10, choices=State.choices, default=State.PENDING, db_default=State.PENDING
+    )
+    #: When it may be claimed, or verified; null once it has ended or is blocked.
+    due_at = models.DateTimeField(null=True, blank=True, default=None, db_default=Now())
+    claim = models.UUIDField(null=True, blank=True)
+    owner = PlainCharField(max_length=100, blank=True, default="", db_default="")
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    #: The transaction and the server for which verification waits: backends/barriers.py.
+    barrier = models.BigIntegerField(null=True, blank=True)
+    barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
+    reason = PlainTextField(blank=True, default="", db_default="")
+    #: Relation → why its rows were left by the last failed attempt; null if none has failed.
+    failing = PlainReasonsField(null=True, blank=True)
+    #: Deletion → relation → rows changed. Deletions without any are left out.
+    rows = models.JSONField(null=True, blank=True)
+    #: Deletion → relation → rows that were kept because a living row has their key.
+    kept = models.JSONField(null=True, blank=True)
+    #: When rows were first kept, and when an operator acknowledged it.
+    kept_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    #: When the first of its deletions was recorded, and when it was dispatched.
+    recorded_at = models.DateTimeField()
+    dispatched_at = models.DateTimeField(db_default=Now())
+    done_at = models.DateTimeField(null=True, blank=True)
+    verified_at = models.DateTimeField(null=True, blank=True)
+    #: When it reached a final state. The purge counts from there.
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["batch"], name="integrity_cascade_batch"),
+            # Includes the id, because many cascades can be due at the same moment.
+            models.Index(
+                fields=["database", "due_at", "id"],
+                name="integrity_cascade_due",
+                condition=models.Q(state__in=["pending", "running", "waiting"]),
+            ),
+            models.Index(
+                fields=["database", "due_at", "id"],
+                name="integrity_cascade_unverified",
+                condition=models.Q(state="done"),
+            ),
+            # Open cascades have not ended, so the second condition is redundant. It lets only
+            # queries that repeat it use this index. Claims do not: with stale statistics, planners
+            # would choose it, and read and sort all open cascades.
+            models.Index(
+                fields=["database", "recorded_at"],
+                name="integrity_cascade_backlog",
+                condition=models.Q(
+                    state__in=["pending", "running", "waiting", "blocked"], ended_at__isnull=True
+                ),
+            ),
+            # Cascades that failed before: few, and successful ones are never in this index.
+            models.Index(
+                fields=["due_at"],
+                name="integrity_cascade_lost",
+                condition=models.Q(state="running", attempts__gt=1),
+            ),
+            # Blocked cascades are few; probes and pages look them up among any number of others.
+            models.Index(
+                fields=["database", "id"],
+                name="integrity_cascade_blocked",
+                condition=models.Q(state="blocked"),
+            ),
+            models.Index(
+                fields=["database"],
+                name="integrity_cascade_kept",
+                condition=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
+            ),
+            models.Index(
+                fields=["parent", "relation"],
+                name="integrity_cascade_names",
+                condition=models.Q(ended_at__isnull=True),
+            ),
+            # Rare final states.
+            models.Index(
+                fields=["state", "batch"],
+                name="integrity_cascade_rare",
+                condition=models.Q(state__in=["kept", "cancelled"]),
+            ),
+            # Recently finished cascades, without reading all finished ones.
+            models.Index(
+                fields=["database", "done_at"],
+                name="integrity_cascade_done",
+                condition=models.Q(done_at__isnull=False),
+            ),
+            models.Index(
+                fields=["ended_at"],
+                name="integrity_cascade_ended",
+                condition=models.Q(ended_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"batch {self.batch} → {self.database}"
+
+    def outcome_of(self, deletion: int) -> InDatabase:
+        """Return what it did for one of its deletions."""
+        return InDatabase(
+            database=self.database,
+            state=self.state,
+            reason=self.reason,
+            attempts=self.attempts,
+            rows=(self.rows or {}).get(str(deletion), {}),
+            kept=(self.kept or {}).get(str(deletion), {}),
+            kept_at=self.kept_at,
+            acknowledged_at=self.acknowledged_at,
+            dispatched_at=self.dispatched_at,
+            done_at=self.done_at,
+            verified_at=self.verified_at,
+        )
