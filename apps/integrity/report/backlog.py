@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -155,21 +156,30 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     }
 
 
-def delays(alias: str) -> list[float]:
-    """Return the seconds from record to done of cascades that ended lately, sorted.
+def delays(alias: str) -> list[tuple[float, int]]:
+    """Return the seconds from record to done, and how many deletions took at most that, sorted.
 
-    It looks at the last `RATE_SECONDS`, and at most at the latest `limits.COUNT_MAX` of each log.
+    It looks at the last `RATE_SECONDS`, and at most at the latest `limits.COUNT_MAX` cascades of
+    each log. The deletions of a cascade count from the record of the first of them.
     """
-    since, seconds = Now() - dt.timedelta(seconds=RATE_SECONDS), list[float]()
+    since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[tuple[float, int]]()
     for using in circuit_breaker.answering_logs():
         rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
-        pairs = rows.order_by("-done_at").values_list("recorded_at", "done_at")
-        seconds += [
-            (done - recorded).total_seconds()
-            for recorded, done in pairs[: limits.COUNT_MAX]
+        latest = rows.order_by("-done_at").values_list("recorded_at", "done_at", "size")
+        found += [
+            ((done - recorded).total_seconds(), size)
+            for recorded, done, size in latest[: limits.COUNT_MAX]
             if done is not None
         ]
-    return sorted(seconds)
+    return sorted(found)
+
+
+def quantile(share: float, delays: Sequence[tuple[float, int]]) -> float:
+    """Return the delay that this share of the deletions does not exceed. Pure."""
+    sums = itertools.accumulate(number for _, number in delays)
+    place = share * sum(number for _, number in delays)
+    pairs = zip(delays, sums, strict=True)
+    return next((seconds for (seconds, _), total in pairs if total > place), delays[-1][0])
 
 
 def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:

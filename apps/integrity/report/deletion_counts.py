@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from .. import backends
 from ..log import tables
@@ -14,7 +14,7 @@ from ..models.outcome import state_of_batch
 from . import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 #: Suspects of scans are counted beside the states of deletions.
 SUSPECT = "suspect"
@@ -48,19 +48,21 @@ def _unverified(using: str) -> Counter[str]:
     batches = tables.cascades(using).filter(listed).values("batch")
     rows = tables.cascades(using).filter(batch__in=batches)
     whole, split = sorted_out(rows.values_list("batch", "database", "state", "size"))
-    counts.update(whole)
+    in_batches = cancelled.filter(batch__isnull=False)
+    counted = dict(in_batches.values_list("batch").annotate(Count("pk")).order_by())
+    for batch, (state, size) in whole.items():
+        counts[state] += max(size - counted.get(batch, 0), 0)
     if split:
-        parts = tables.cascades(using).filter(tables.id_in("batch", sorted(split), using))
-        counts.update(_of_parts(parts.values_list("state", "deletions")))
-        ids = sorted({pk for ids in parts.values_list("deletions", flat=True) for pk in ids})
-        twice = cancelled.filter(tables.id_in("pk", ids, using)).count()
-        counts[Deletion.State.CANCELLED] -= twice
+        of_split = tables.id_in("batch", sorted(split), using)
+        parts = tables.cascades(using).filter(of_split).values_list("state", "deletions")
+        without = set(in_batches.filter(of_split).values_list("pk", flat=True))
+        counts.update(of_parts(parts, without))
     counts.pop(Deletion.State.VERIFIED, None)
     return counts
 
 
-def sorted_out(rows: Iterable[Row]) -> tuple[Counter[str], set[int]]:
-    """Return the numbers of deletions by state, and the batches that are split. Pure."""
+def sorted_out(rows: Iterable[Row]) -> tuple[dict[int, tuple[str, int]], set[int]]:
+    """Return state and size of each batch that is whole, and the batches that are split. Pure."""
     batches: dict[int, dict[str, str]] = {}
     sizes, split = dict[int, int](), set[int]()
     for batch, database, state, size in rows:
@@ -69,16 +71,18 @@ def sorted_out(rows: Iterable[Row]) -> tuple[Counter[str], set[int]]:
             split.add(batch)
         states[database] = state
         sizes[batch] = size
-    counts: Counter[str] = Counter()
-    for batch, states in batches.items():
-        if batch not in split:
-            counts[state_of_batch(states.values())] += sizes[batch]
-    return counts, split
+    whole = {
+        batch: (str(state_of_batch(states.values())), sizes[batch])
+        for batch, states in batches.items()
+        if batch not in split
+    }
+    return whole, split
 
 
-def _of_parts(parts: Iterable[tuple[str, list[int]]]) -> Counter[str]:
+def of_parts(parts: Iterable[tuple[str, list[int]]], without: Collection[int]) -> Counter[str]:
+    """Return the numbers by state of the deletions of split batches, `without` some. Pure."""
     states: dict[int, list[str]] = {}
     for state, deletions in parts:
         for pk in deletions:
             states.setdefault(pk, []).append(state)
-    return Counter(str(state_of_batch(known)) for known in states.values())
+    return Counter(str(state_of_batch(known)) for pk, known in states.items() if pk not in without)

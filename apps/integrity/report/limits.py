@@ -12,5 +12,7 @@ PAGE_IDS = 100_000
 PAGE_ROWS = 50
 #: Missing keys that are shown of each relation.
 SUSPECTS_SHOWN = 20
-#: Cascades whose deletions a page of a list looks through: the newest.
-PAGE_CASCADES = 1_000
+#: Cascades whose deletions a page of a list sorts by id, if they have at most `PAGE_IDS`.
+PAGE_CASCADES = 10_000
+#: Deletions that a page of a list reads at once after the first ones, and in all.
+PAGE_CHUNK, PAGE_LOOKED = 1_000, 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..relations.relation import primary_key
 from . import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +58,27 @@ def deletions(
         InvalidKey: no parent model that is searched could have the key, or none may be searched.
     """
     rows = Deletion.objects.using(using).order_by("-pk")
+    cascades = Cascade.objects.using(using).filter(_CASCADES.get(state, Q()))
     if model:
-        rows = rows.filter(parent=relations.catalogue().parent(model)._meta.label)
+        label = relations.catalogue().parent(model)._meta.label
+        rows, cascades = rows.filter(parent=label), cascades.filter(parent=label)
     if key:
         rows = rows.filter(_named(model, key, searched))
     if before is not None:
         rows = rows.filter(pk__lt=before)
     if state == Deletion.State.RECORDED:
-        rows = rows.filter(Deletion.IS_RECORDED)
+        return _page_of(_read(rows.filter(Deletion.IS_RECORDED)), state, using)
+    if key:
+        return _page_of(_read(rows), state, using)
+    if state == Deletion.State.CANCELLED:
+        batches = cascades.values("batch")
+        rows = rows.filter(Q(cancelled_at__isnull=False) | Q(batch__in=batches))
     elif state in _CASCADES:
-        cascades = Cascade.objects.using(using).filter(_CASCADES[state])
-        ids = tables.newest_ids(cascades, most=limits.PAGE_CASCADES)
-        rows = rows.filter(tables.id_in("pk", ids, using))
-    elif not key:
-        return _window(rows, state, before, using)
-    return _page_of(rows, state, using)
+        ids = _ids(cascades, before)
+        if ids is not None:
+            return _page_of(_read_ids(rows, ids, using), state, using)
+        rows = rows.filter(batch__in=cascades.values("batch"))
+    return _window(rows, state, before, using)
 
 
 #: State → the cascades that its deletions are in; "blocked" is one of cascades.
@@ -79,8 +86,41 @@ _CASCADES: dict[str, Q] = {
     Deletion.State.DISPATCHED: Cascade.IN_BACKLOG,
     Deletion.State.CASCADED: Q(state=Cascade.State.DONE),
     Deletion.State.KEPT: Q(state=Cascade.State.KEPT) | Cascade.UNACKNOWLEDGED,
+    Deletion.State.CANCELLED: Q(state=Cascade.State.CANCELLED),
     Cascade.State.BLOCKED: Q(state=Cascade.State.BLOCKED),
 }
+
+
+def _ids(cascades: QuerySet[Cascade], before: int | None) -> list[int] | None:
+    """Return ids of the deletions in those cascades, the newest first; None if there are too many.
+
+    Batches overlap: the newest of them may lack the newest deletions. So it takes all or none.
+    """
+    if before is not None:  # a batch has the id of its first deletion
+        cascades = cascades.filter(batch__lt=before)
+    sizes = cascades.order_by().values_list("size", flat=True)[: limits.PAGE_CASCADES + 1]
+    if len(sizes) > limits.PAGE_CASCADES or sum(sizes) > limits.PAGE_IDS:
+        return None
+    held = {pk for ids in cascades.values_list("deletions", flat=True) for pk in ids}
+    return sorted((pk for pk in held if before is None or pk < before), reverse=True)
+
+
+def _read(rows: QuerySet[Deletion]) -> Iterator[list[Deletion]]:
+    """Yield the rows: first as many as a page shows, then larger chunks."""
+    size, rest = limits.PAGE_ROWS + 1, rows
+    while chunk := list(rest[:size]):
+        yield chunk
+        if len(chunk) < size:
+            return
+        size, rest = limits.PAGE_CHUNK, rows.filter(pk__lt=chunk[-1].pk)
+
+
+def _read_ids(rows: QuerySet[Deletion], ids: Sequence[int], using: str) -> Iterator[list[Deletion]]:
+    """Yield those of the rows that have one of the ids, which descend; in the same chunks."""
+    start, end = 0, limits.PAGE_ROWS + 1
+    while start < len(ids):
+        yield list(rows.filter(tables.id_in("pk", list(ids[start:end]), using)))
+        start, end = end, end + limits.PAGE_CHUNK
 
 
 def _window(rows: QuerySet[Deletion], state: str, before: int | None, using: str) -> Page:
@@ -89,21 +129,23 @@ def _window(rows: QuerySet[Deletion], state: str, before: int | None, using: str
     if top is None:
         top = (Deletion.objects.using(using).aggregate(top=Max("pk"))["top"] or 0) + 1
     floor = top - limits.PAGE_IDS
-    page = _page_of(rows.filter(pk__gte=floor), state, using)
+    page = _page_of(_read(rows.filter(pk__gte=floor)), state, using)
     return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
 
 
-def _page_of(rows: QuerySet[Deletion], state: str, using: str) -> Page:
-    """Return the first deletions that are in that state."""
+def _page_of(chunks: Iterator[list[Deletion]], state: str, using: str) -> Page:
+    """Return the first deletions that are in that state, of the first `limits.PAGE_LOOKED`."""
     page: list[Deletion] = []
-    rest = rows
-    while batch := list(rest[: limits.PAGE_ROWS + 1]):
-        read_outcomes(batch, using=using)
-        page += [deletion for deletion in batch if _is_in(deletion, state)]
+    looked = 0
+    for chunk in chunks:
+        read_outcomes(chunk, using=using)
+        page += [deletion for deletion in chunk if _is_in(deletion, state)]
         if len(page) > limits.PAGE_ROWS:
             shown = page[: limits.PAGE_ROWS]
             return Page(rows=shown, older=shown[-1].pk)
-        rest = rows.filter(pk__lt=batch[-1].pk)
+        looked += len(chunk)
+        if looked >= limits.PAGE_LOOKED:
+            return Page(rows=page, older=chunk[-1].pk)
     return Page(rows=page, older=None)
 
 
@@ -149,9 +191,16 @@ def capped(rows: QuerySet[Any]) -> int:
 
 
 def blocked(database: str, *, using: str) -> list[int]:
-    """Return ids of deletions blocked in that child database, at most `limits.COUNT_MAX`."""
+    """Return ids of deletions blocked in that child database: at most `limits.COUNT_MAX`.
+
+    They are those of the oldest cascades, whole ones, so that a retry splits none.
+    """
     rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
-    return tables.newest_ids(rows, most=limits.COUNT_MAX)[: limits.COUNT_MAX]
+    sizes = dict(rows.order_by("pk").values_list("pk", "size")[: limits.COUNT_MAX])
+    sums = zip(sizes, itertools.accumulate(sizes.values()), strict=True)
+    oldest = [pk for pk, number in sums if number <= limits.COUNT_MAX]
+    held = rows.filter(tables.id_in("pk", oldest, using)).values_list("deletions", flat=True)
+    return sorted({pk for ids in held for pk in ids})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

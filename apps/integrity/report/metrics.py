@@ -133,14 +133,13 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         yield gauge
     delay = Gauge(
         "integrity_cascade_delay_seconds",
-        "From the delete to the end of its cascade, for those that ended in the last five minutes.",
+        "From the first delete of a cascade to its end, for those of the last five minutes.",
         labels=["database", "quantile"],
     )
     for row in rows:
         delays = backlog.delays(row["database"])
-        for quantile in QUANTILES if delays else ():
-            value = delays[min(int(quantile * len(delays)), len(delays) - 1)]
-            delay.add_metric([row["database"], str(quantile)], value)
+        for share in QUANTILES if delays else ():
+            delay.add_metric([row["database"], str(share)], backlog.quantile(share, delays))
     yield delay
     known = [row for row in rows if row["state"] != "unknown"]
     down = [row["database"] for row in known if row["unreachable"]]

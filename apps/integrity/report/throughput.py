@@ -1,4 +1,4 @@
-"""How many cascades were finished lately. The databases count them, as a day may have millions."""
+"""How many deletions were finished lately. The databases add them up by their cascades."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import DurationField, ExpressionWrapper, Min, Q
+from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
 from django.db.models.functions import Now
 
 from ..backends import clocks
@@ -30,9 +30,9 @@ NOW = Now()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """Cascades finished lately: `rate` per second, and bars of equal length up to now.
+    """Deletions finished lately: `rate` per second, and bars of equal length up to now.
 
-    The bars cover `seconds`: a day, or less where more were finished than are counted.
+    The bars cover `seconds`: a day, or less where more cascades were finished than are counted.
     """
 
     rate: float
@@ -49,7 +49,7 @@ def throughput_of(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> T
     """
     seconds = float(DAY_SECONDS)
     counts = [_count(cascades, now, seconds) for cascades in logs]
-    if full := [count["seconds"] for count in counts if count["number"] > limits.COUNT_MAX]:
+    if full := [count["seconds"] for count in counts if count["cascades"] > limits.COUNT_MAX]:
         seconds = max(min(full), 1.0)
         counts = [_count(cascades, now, seconds) for cascades in logs]
     return Throughput(
@@ -60,7 +60,7 @@ def throughput_of(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> T
 
 
 def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict[str, Any]:
-    """Count the cascades of the last `seconds`: all, those of the rate and those of each bar."""
+    """Return the numbers of the last `seconds`: cascades; deletions of the rate and each bar."""
     window = min(RATE_SECONDS, seconds)
     ages = [seconds * (1 - number / BARS) for number in range(BARS)]
     edges = [now - dt.timedelta(seconds=age) for age in ages]
@@ -72,7 +72,7 @@ def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict
         : limits.COUNT_MAX + 1
     ]
     figures = latest.aggregate(
-        number=total("size"),
+        cascades=Count("pk"),
         length=ExpressionWrapper(now - Min("done_at"), DurationField()),
         **{name: total("size", filter=which) for name, which in asked.items()},
     )

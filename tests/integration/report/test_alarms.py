@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.blog.models import Post
 from apps.integrity import cascade, scan
 from apps.integrity.log import retry
-from apps.integrity.models import Alarm, Cascade, Deletion
+from apps.integrity.models import Alarm, Cascade, Suspect
 from apps.integrity.queues import dispatch, maintenance
 from apps.integrity.report import alarms, status
 from apps.integrity.signals import alarm_cleared, alarm_raised
@@ -110,7 +110,7 @@ def test_a_brake_that_holds_is_told_with_its_reason(heard: Heard, tune: Tune) ->
     alarms.watch("default")
     assert heard == [("raised", "brake", "blog.Post.author")]
     assert Alarm.objects.get().reason.startswith("2 of 2 keys miss their parent")
-    Deletion.objects.update(state="cancelled")
+    Suspect.objects.all().delete()
     alarms.watch("default")
     assert heard[1:] == [("cleared", "brake", "blog.Post.author")]
 

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
-from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
+from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
+from tests import log_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,15 +146,12 @@ def sound() -> None:
 
 def cascade(state: str, seconds: float = 0, database: str = "blog_db") -> None:
     moment = timezone.now() - dt.timedelta(seconds=seconds)
-    deletion = Deletion.objects.create(
-        parent="auth.User", key="1", source="api", state="dispatched"
-    )
-    Cascade.objects.create(deletion=deletion, database=database, state=state, recorded_at=moment)
+    log_rows.make("auth.User", [1], [database], state=state, recorded_at=moment)
 
 
 def kept() -> None:
     cascade("kept")
-    Cascade.objects.update(kept={AUTHOR: 1}, kept_at=timezone.now())
+    Cascade.objects.update(kept_at=timezone.now())
 
 
 def away() -> None:
@@ -174,9 +172,7 @@ def stale() -> None:
 
 
 def orphaned() -> None:
-    Deletion.objects.create(
-        parent="auth.User", key="1", relation=AUTHOR, state="suspect", source="scan"
-    )
+    Suspect.objects.create(parent="auth.User", relation=AUTHOR, value="1")
 
 
 BLOG, HERE = {"database": "blog_db"}, {"relation": AUTHOR}

@@ -19,8 +19,9 @@ from apps.blog.models import Post
 from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions
-from apps.integrity.log.deletions import advance
-from apps.integrity.models import Cascade
+from apps.integrity.log import parts
+from apps.integrity.log.deletions import cancel
+from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.report.overview import collect_overview
 from apps.integrity.report.status import collect_status
@@ -38,26 +39,39 @@ LOOKS, USERS = 10, 12
 PAUSE_SECONDS = 0.03
 PLACES = ("blog_db", "shop_db")
 
+#: Each deletion in each child database, one by one.
 BACKLOG = """
+    WITH held AS (SELECT unnest(deletions), state, done_at FROM integrity_cascade
+        WHERE database = %(database)s)
     SELECT
-        (SELECT count(*) FROM integrity_cascade WHERE database = %(database)s
-            AND state IN ('pending', 'running', 'waiting', 'blocked'))
+        (SELECT count(*) FROM held WHERE state IN ('pending', 'running', 'waiting', 'blocked'))
         + (SELECT count(*) FROM integrity_deletion
-            WHERE state = 'recorded' AND parent = 'auth.User'),
-        (SELECT count(*) FROM integrity_cascade WHERE database = %(database)s
-            AND state = 'blocked'),
-        (SELECT count(*) FROM integrity_cascade WHERE database = %(database)s AND state = 'done'),
+            WHERE batch IS NULL AND cancelled_at IS NULL AND parent = 'auth.User'),
+        (SELECT count(*) FROM held WHERE state = 'blocked'),
+        (SELECT count(*) FROM held WHERE state = 'done'),
         (SELECT extract(epoch FROM clock_timestamp() - min(moment)) FROM (
             SELECT min(recorded_at) AS moment FROM integrity_cascade WHERE database = %(database)s
                 AND state IN ('pending', 'running', 'waiting', 'blocked')
             UNION ALL SELECT min(recorded_at) FROM integrity_deletion
-                WHERE state = 'recorded' AND parent = 'auth.User') AS oldest),
-        (SELECT count(*) FROM integrity_cascade WHERE database = %(database)s
-            AND done_at >= now() - interval '300 seconds'),
+                WHERE batch IS NULL AND cancelled_at IS NULL AND parent = 'auth.User') AS oldest),
+        (SELECT count(*) FROM held WHERE done_at >= now() - interval '300 seconds'),
         (SELECT count(*) FROM integrity_childdatabase WHERE alias = %(database)s
             AND (paused_at IS NOT NULL OR unreachable_since IS NOT NULL))
 """
-DELETIONS = "SELECT state, count(*) FROM integrity_deletion GROUP BY state"
+DELETIONS = """
+    SELECT CASE
+        WHEN cancelled_at IS NOT NULL THEN 'cancelled'
+        WHEN batch IS NULL THEN 'recorded'
+        WHEN states && ARRAY['pending', 'running', 'waiting', 'blocked'] THEN 'dispatched'
+        WHEN 'done' = ANY (states) THEN 'cascaded'
+        WHEN 'kept' = ANY (states) THEN 'kept'
+        WHEN 'cancelled' = ANY (states) THEN 'cancelled'
+        ELSE 'verified' END AS state, count(*)
+    FROM integrity_deletion LEFT JOIN (
+        SELECT one.id, array_agg(state::text) AS states
+        FROM integrity_cascade, unnest(deletions) AS one (id) GROUP BY one.id) AS held USING (id)
+    GROUP BY 1
+"""
 
 
 @contextlib.contextmanager
@@ -92,22 +106,27 @@ def deletes(chance: random.Random) -> None:
 def work(chance: random.Random) -> None:
     """Some of what workers and operators do, in any order."""
     place = chance.choice(PLACES)
-    match chance.randrange(7):
+    match chance.randrange(8):
         case 0 | 1:
             dispatch.sweep("default")
         case 2 | 3:
             cascade.drain(place, seconds=0.0)
         case 4:
             verification.verify(place, seconds=0.0)
-            advance(using="default")
         case 5:
             act = chance.choice((actions.pause, actions.resume))
             act(place, actor="op", reason="a look", using="default")
         case 6:
-            open_ones = Cascade.objects.filter(database=place, state="pending")
-            Cascade.objects.filter(pk__in=list(open_ones.values_list("pk", flat=True)[:2])).update(
-                state="blocked", reason="it would not go"
-            )
+            with transaction.atomic():
+                pending = Cascade.objects.filter(database=place, state="pending")
+                two = [pk for ids in pending.values_list("deletions", flat=True) for pk in ids][:2]
+                part = parts.separate(pending, two, using="default", holder=False)
+                Cascade.objects.filter(pk__in=[*part]).update(
+                    state="blocked", due_at=None, reason="it would not go"
+                )
+        case 7:
+            newest = Deletion.objects.order_by("-pk").values_list("pk", flat=True)
+            cancel(newest[:1], "by an operator", using="default")
 
 
 def test_at_many_moments_of_a_storm_they_equal_sql(

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.blog.models import Post
 from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
-from apps.integrity.log import renaming
-from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
+from apps.integrity.log import parts, renaming
+from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan, Suspect
 from apps.integrity.queues import dispatch
+from apps.integrity.report.deletion_counts import SUSPECT
 from apps.shop.models import Order
+from tests import log_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,35 +66,47 @@ def deleted(number: int) -> None:
 
 class TestMetrics:
     def test_how_long_deletes_took_to_arrive(self, scrape: Any) -> None:
-        deleted(20)
-        dispatch.sweep_all()
+        log_rows.make("auth.User", ["more"], [BLOG])
+        for n in range(20):
+            log_rows.make("auth.User", [n], [BLOG])
         name, now = "integrity_cascade_delay_seconds", timezone.now()
         assert not any(key[0] == name for key in scrape())
-        for n, each in enumerate(Cascade.objects.filter(database=BLOG)):
-            each.recorded_at, each.done_at = now - dt.timedelta(seconds=n + 1), now
+        for n, each in enumerate(Cascade.objects.order_by("pk")):
+            each.recorded_at, each.done_at = now - dt.timedelta(seconds=n), now
             each.state = "done"
             each.save()
-        old = Cascade.objects.filter(database=BLOG).first()
+        old = Cascade.objects.order_by("pk")[0]
         Cascade.objects.filter(pk=old.pk).update(done_at=now - dt.timedelta(seconds=400))
-        found = {key[1:]: value for key, value in scrape().items() if key[0] == name}
-        assert found == {(BLOG, "0.5"): 11.0, (BLOG, "0.95"): 20.0, (BLOG, "1.0"): 20.0}
+
+        def told() -> dict[Any, float]:
+            return {key[1:]: value for key, value in scrape().items() if key[0] == name}
+
+        assert told() == {(BLOG, "0.5"): 11.0, (BLOG, "0.95"): 20.0, (BLOG, "1.0"): 20.0}
+        log_rows.make(
+            "auth.User", range(100, 180), [BLOG], state="done",
+            recorded_at=now - dt.timedelta(seconds=2), done_at=now,
+        )  # fmt: skip
+        assert told() == {(BLOG, "0.5"): 2.0, (BLOG, "0.95"): 16.0, (BLOG, "1.0"): 20.0}
 
     def test_they_equal_sql(self, scrape: Any) -> None:
         deleted(7)
         dispatch.sweep_all()
+        ids, blog = (
+            [row.pk for row in Deletion.objects.all()],
+            Cascade.objects.filter(database=BLOG),
+        )
+        for part in (ids[:2], ids[2:3]):
+            with transaction.atomic():
+                parts.separate(blog, part, using="default", holder=False)
         old = timezone.now() - dt.timedelta(seconds=300)
         Cascade.objects.filter(database=BLOG).update(recorded_at=old)
-        first = list(Cascade.objects.filter(database=BLOG).values_list("pk", flat=True)[:3])
-        Cascade.objects.filter(pk__in=first[:2]).update(state="blocked")
-        Cascade.objects.filter(pk__in=first[2:]).update(state="done", done_at=timezone.now())
+        Cascade.objects.filter(database=BLOG, size=2).update(state="blocked")
+        Cascade.objects.filter(database=BLOG, size=1).update(state="done", done_at=timezone.now())
         found = scrape()
-        states = sql("SELECT state, count(*) FROM integrity_deletion GROUP BY state")
-        assert {(n): found["integrity_deletions", n] for n in Deletion.State.values} == {
-            **dict.fromkeys(Deletion.State.values, 0),
-            **dict(states),
-        }
+        states = dict.fromkeys([SUSPECT, *Deletion.State.values], 0) | {"dispatched": 7}
+        assert {name: found["integrity_deletions", name] for name in states} == states
         [(backlog, blocked, lag)] = sql(
-            "SELECT count(*), count(*) FILTER (WHERE state = 'blocked'),"
+            "SELECT sum(size), sum(size) FILTER (WHERE state = 'blocked'),"
             " extract(epoch FROM clock_timestamp() - min(recorded_at)) FROM integrity_cascade"
             " WHERE database = 'blog_db' AND state <> 'done'"
         )
@@ -123,11 +137,8 @@ class TestMetrics:
         Scan.objects.create(
             relation=AUTHOR, database=BLOG, covers_at=began, finished_at=began, last_keys=10
         )
-        Deletion.objects.bulk_create(
-            Deletion(
-                parent="auth.User", key=f"{n}", relation=AUTHOR, state="suspect", source="scan"
-            )
-            for n in range(3)
+        Suspect.objects.bulk_create(
+            Suspect(parent="auth.User", relation=AUTHOR, value=f"{n}") for n in range(3)
         )
         found = scrape()
         assert found[age, BLOG, AUTHOR] == pytest.approx(500, abs=2)
@@ -160,6 +171,7 @@ class TestMetrics:
         Heartbeat.objects.create(name="worker@secret-host")
         catalogue = relations.catalogue()
         known = {*catalogue.log_databases, *catalogue.child_databases, *Deletion.State.values}
+        known.add(SUSPECT)
         known |= {each.label for each in catalogue.relations} | {*renaming.Kind}
         assert {label for _, *labels in scrape() for label in labels} <= known
 

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from django.db.models import Value
 
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade
 from apps.integrity.report import backlog, limits
 from apps.integrity.report.throughput import BARS, DAY_SECONDS, Throughput, throughput_of
 
@@ -17,13 +17,15 @@ NOW = dt.datetime(2030, 1, 2, tzinfo=dt.UTC)
 LOGS = ("default", "test_lite")
 
 
-def done(*ages: float, using: str) -> None:
-    """Cascades that were done so many seconds ago."""
-    deletion = Deletion.objects.using(using).create(parent="auth.User", key="1")
+def done(*ages: float, using: str, size: int = 1) -> None:
+    """Cascades of `size` deletions that were done so many seconds ago."""
     Cascade.objects.using(using).bulk_create(
         Cascade(
-            deletion=deletion,
-            database=f"{number}",
+            batch=number + 1,
+            database="blog_db",
+            deletions=list(range(1, size + 1)),
+            size=size,
+            dispatched_at=NOW,
             recorded_at=NOW,
             done_at=NOW - dt.timedelta(seconds=age),
             state=Cascade.State.DONE,
@@ -61,6 +63,16 @@ def test_of_exactly_as_many_as_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(limits, "COUNT_MAX", 3)
     done(1, 2, 7_000, using="default")
     assert throughput("default").seconds == DAY_SECONDS
+
+
+def test_deletions_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is bounded is the number of cascades."""
+    monkeypatch.setattr(limits, "COUNT_MAX", 3)
+    done(1, 200, 7_000, using="default", size=1_000)
+    speed = throughput("default")
+    assert speed.seconds == DAY_SECONDS
+    assert speed.rate == 2_000 / backlog.RATE_SECONDS
+    assert sum(speed.bars) == 3_000
 
 
 def test_of_two_logs_it_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
