@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import F
 from django.utils import timezone
 
 from apps.integrity.models import Cascade, Deletion
@@ -56,6 +57,7 @@ def make(
     keys: Iterable[object],
     databases: Iterable[str],
     *,
+    apart: bool = False,
     state: str = "pending",
     source: str = "signal",
     relation: str = "",
@@ -64,12 +66,12 @@ def make(
 ) -> list[Deletion]:
     """Make a batch of deletions of those keys, and its cascade in each of the databases.
 
-    `columns` are those of the cascades. Without databases, the deletions stay recorded.
-    `recorded_at` is that of both.
+    `columns` are those of the cascades; `recorded_at` is that of both. If they are `apart`, each
+    has a batch of its own. Without databases, the deletions stay recorded.
     """
     recorded_at = columns.pop("recorded_at", timezone.now())
-    made = [
-        Deletion.objects.using(using).create(
+    made = Deletion.objects.using(using).bulk_create(
+        Deletion(
             parent=parent,
             key=str(key),
             source=source,
@@ -77,12 +79,14 @@ def make(
             recorded_at=recorded_at,
         )
         for key in keys
-    ]
+    )
+    named = list(databases)
+    for row in made if named else ():
+        row.batch = row.pk if apart else made[0].pk
     ids = [row.pk for row in made]
-    if named := list(databases):
-        Deletion.objects.using(using).filter(pk__in=ids).update(batch=ids[0])
-        for row in made:
-            row.batch = ids[0]
+    if named:
+        rows = Deletion.objects.using(using).filter(pk__range=(ids[0], ids[-1]))
+        rows.update(batch=F("pk") if apart else ids[0])
     over = state in ENDED
     moments = {
         "due_at": None if over or state == "blocked" else recorded_at,
@@ -91,18 +95,21 @@ def make(
         "verified_at": recorded_at if state == "verified" else None,
         "dispatched_at": recorded_at,
     }
-    for database in named:
-        Cascade.objects.using(using).create(
-            batch=ids[0],
+    Cascade.objects.using(using).bulk_create(
+        Cascade(
+            batch=batch[0],
             database=database,
             parent=parent,
             relation=relation,
-            deletions=ids,
-            size=len(ids),
+            deletions=batch,
+            size=len(batch),
             state=state,
             recorded_at=recorded_at,
             **moments | columns,
         )
+        for batch in ([[pk] for pk in ids] if apart else [ids])
+        for database in named
+    )
     return made
 
 

@@ -229,7 +229,9 @@ def _read(claim: Claim, cascades: list[int]) -> Claim:
     rows = tables.cascades(using).filter(
         tables.id_in("pk", cascades, using), claim=claim.token, state=claim.state
     )
-    held = list(rows.only("deletions", "attempts", "rows", "failing", "kept").order_by("pk"))
+    held = list(
+        rows.only("batch", "deletions", "attempts", "rows", "failing", "kept").order_by("pk")
+    )
     ids = [pk for cascade in held for pk in cascade.deletions]
     keys = {
         pk: (key, targets or {})
@@ -240,7 +242,7 @@ def _read(claim: Claim, cascades: list[int]) -> Claim:
     deletions = tuple(
         ClaimedDeletion(
             id=pk,
-            cascade=cascade.pk,
+            batch=cascade.batch,
             key=keys[pk][0],
             targets=keys[pk][1],
             attempts=cascade.attempts,

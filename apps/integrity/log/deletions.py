@@ -8,7 +8,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
@@ -94,7 +94,7 @@ def _dispatch(
     batch = ids[0]
     rows = tables.deletions(using).filter(tables.id_in("pk", ids, using))
     if not databases:
-        rows.update(cancelled_at=Now(), reason=NOTHING_TO_DO)
+        rows.filter(Deletion.IS_RECORDED).update(cancelled_at=Now(), reason=NOTHING_TO_DO)
         return
     # First, and only what is recorded: where rows cannot be locked, another process may be faster.
     changed = rows.filter(Deletion.IS_RECORDED).update(batch=batch)
@@ -174,17 +174,34 @@ def purge(*, using: str) -> int:
                 break
             batches.append(batch)
             room -= size
-        parts_of = tables.cascades(using).filter(tables.id_in("batch", batches, using))
-        for deletions in parts_of.values_list("deletions", flat=True):
-            ids += deletions
-        parts_of._raw_delete(using)
+        over = _locked_whole(batches, old, using)
+        rows = tables.cascades(using).filter(tables.id_in("pk", [*over], using))
+        ids += {pk for deletions in over.values() for pk in deletions}
+        rows._raw_delete(using)
         gone = tables.deletions(using).filter(tables.id_in("pk", sorted({*ids}), using))
         return int(gone._raw_delete(using))
 
 
+def _locked_whole(batches: Sequence[int], old: Any, using: str) -> dict[int, list[int]]:
+    """Lock the cascades of those batches; return each with its deletions.
+
+    Batches of which somebody holds or has just reopened a cascade are left out.
+    """
+    rows = tables.cascades(using).filter(tables.id_in("batch", batches, using))
+    mine = {*tables.locked(rows.order_by("pk"), using).values_list("pk", flat=True)}
+    columns = rows.annotate(over=ExpressionWrapper(~_stays(old), BooleanField()))
+    found = list(columns.values_list("pk", "batch", "deletions", "over"))
+    passed = {batch for pk, batch, _, over in found if not over or pk not in mine}
+    return {pk: deletions for pk, batch, deletions, _ in found if batch not in passed}
+
+
+def _stays(old: Any) -> Q:
+    """Return the condition for cascades that are not over, or not for so long."""
+    return Q(ended_at__isnull=True) | Q(ended_at__gt=old) | Cascade.UNACKNOWLEDGED
+
+
 def _purgeable(old: Any, using: str) -> QuerySet[Cascade]:
     """Return ended cascades of batches whose cascades have all ended by then."""
-    stays = Q(ended_at__isnull=True) | Q(ended_at__gt=old) | Cascade.UNACKNOWLEDGED
-    others = tables.cascades(using).filter(stays, batch=OuterRef("batch"))
+    others = tables.cascades(using).filter(_stays(old), batch=OuterRef("batch"))
     ended = tables.cascades(using).filter(~Exists(others), ended_at__lte=old)
     return ended.only("batch", "size", "ended_at")

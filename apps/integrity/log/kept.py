@@ -15,7 +15,7 @@ from ..models import Cascade
 from . import outcomes, parts, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from .values import Claim, ClaimedDeletion
 
@@ -42,81 +42,88 @@ def counted(number: int) -> str:
 
 def note(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> None:
     """Write the numbers of kept rows of deletions that the claim still holds."""
-    for deletion in claim.deletions:
-        if rows := kept.get(deletion.id):
-            outcomes.change(claim, [deletion.id], _noted(deletion, rows))
+    found = {pk: rows for pk, rows in kept.items() if rows}
+    _write(claim, found, lambda _: "", {})
 
 
 def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
-    """End deletions as kept in the claim's database; return their ids.
+    """End deletions as kept in the claim's database; return the ids of those that are.
 
     The numbers of changed rows are those of the claim (`Claim.with_rows`).
     """
-    for deletion in claim.deletions:
-        if deletion.id in kept:
-            noted = _noted(deletion, kept[deletion.id])
-            outcomes.change(
-                claim,
-                [deletion.id],
-                {
-                    "state": Cascade.State.KEPT,
-                    "claim": None,
-                    "due_at": None,
-                    "rows": outcomes.document({deletion.id: deletion.rows}, [deletion.id]),
-                    "failing": None,
-                    "reason": reason_of({**deletion.kept, **kept[deletion.id]}),
-                    "done_at": Coalesce(F("done_at"), Now()),
-                    "ended_at": Now(),
-                    **noted,
-                },
-            )
-    return [deletion.id for deletion in claim.deletions if deletion.id in kept]
+    moments = {"done_at": Coalesce(F("done_at"), Now()), "ended_at": Now()}
+    ended = {"state": Cascade.State.KEPT, "claim": None, "due_at": None, "failing": None}
+    return _write(claim, kept, reason_of, ended | moments)
 
 
-def _noted(deletion: ClaimedDeletion, kept: Mapping[str, int]) -> dict[str, Any]:
-    """Return the changed columns. A deletion without kept rows needs no acknowledgement."""
-    rows = {**deletion.kept, **kept}
-    seen = {"kept": {str(deletion.id): rows}, "kept_at": Coalesce(F("kept_at"), Now())}
-    if not any(rows.values()):
-        return {**seen, "acknowledged_at": Now()}
-    return seen if any(deletion.kept.values()) else {**seen, "acknowledged_at": None}
+def _write(
+    claim: Claim,
+    kept: Mapping[int, Mapping[str, int]],
+    reason: Callable[[Mapping[str, int]], str],
+    changes: Mapping[str, Any],
+) -> list[int]:
+    """Write the numbers of kept rows, and changes; return the deletions. One transaction.
+
+    Those with the same reason, for whose rows the same is to be acknowledged, stay together.
+    """
+    claimed = {deletion.id: deletion for deletion in claim.deletions if deletion.id in kept}
+    numbers = {pk: {**claimed[pk].kept, **kept[pk]} for pk in claimed}
+    groups: dict[tuple[str, bool | None], list[int]] = {}
+    for pk, deletion in claimed.items():
+        alike = reason(numbers[pk]), _acknowledged(deletion, numbers[pk])
+        groups.setdefault(alike, []).append(pk)
+    written = list[int]()
+    with transaction.atomic(using=claim.using):
+        for (why, acknowledged), group in groups.items():
+            for cascade, deletions in outcomes.held(claim, group).items():
+                columns: dict[str, Any] = {**changes, "kept_at": Coalesce(F("kept_at"), Now())}
+                columns["kept"] = {str(pk): numbers[pk] for pk in deletions}
+                if acknowledged is not None:
+                    columns["acknowledged_at"] = Now() if acknowledged else None
+                if changes:
+                    columns["reason"] = why
+                    removed = {pk: claimed[pk].rows for pk in deletions}
+                    columns["rows"] = outcomes.document(removed, deletions)
+                tables.cascades(claim.using).filter(pk=cascade).update(**columns)
+                written += deletions
+    return sorted(written)
+
+
+def _acknowledged(deletion: ClaimedDeletion, kept: Mapping[str, int]) -> bool | None:
+    """Return whether its kept rows count as acknowledged; None if that stays as it is. Pure.
+
+    A deletion without kept rows needs no acknowledgement; new ones need a new one.
+    """
+    if not any(kept.values()):
+        return True
+    return None if any(deletion.kept.values()) else False
 
 
 def acknowledge_kept(deletions: Collection[int] | None, *, using: str) -> int:
     """Mark the kept rows (of those deletions, or all) as acknowledged.
 
-    Return the number of cascades.
+    Return deletions times databases.
     """
+    rows, changes = (
+        tables.cascades(using).filter(Cascade.UNACKNOWLEDGED),
+        {"acknowledged_at": Now()},
+    )
     if deletions is None:
-        rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
-        return rows.update(acknowledged_at=Now())
-    with transaction.atomic(using=using):
-        rows = tables.of_deletions(deletions, using).filter(Cascade.UNACKNOWLEDGED)
-        whole = parts.separate(rows, deletions, using=using, holder=False)
-        named = tables.id_in("pk", [*whole], using)
-        return tables.cascades(using).filter(named).update(acknowledged_at=Now())
+        return parts.change_all(rows, changes, using)
+    return parts.change_those(rows, deletions, changes, using)
 
 
 def reopen_kept(deletions: Collection[int], *, using: str) -> int:
-    """Make kept cascades of those deletions pending again: their values may be free now.
+    """Make kept deletions pending again: their values may be free now.
 
-    Return the number of cascades.
+    Return deletions times databases.
     """
-    with transaction.atomic(using=using):
-        rows = tables.of_deletions(deletions, using).filter(state=Cascade.State.KEPT)
-        whole = parts.separate(rows, deletions, using=using, holder=False)
-        return (
-            tables.cascades(using)
-            .filter(tables.id_in("pk", [*whole], using))
-            .update(
-                state=Cascade.State.PENDING,
-                attempts=0,
-                due_at=Now(),
-                done_at=None,
-                ended_at=None,
-                reason="",
-                kept=None,
-                kept_at=None,
-                acknowledged_at=None,
-            )
-        )
+    kept = tables.cascades(using).filter(state=Cascade.State.KEPT)
+    changes = {
+        "state": Cascade.State.PENDING,
+        "attempts": 0,
+        "due_at": Now(),
+        "reason": "",
+        **dict.fromkeys(["kept", "kept_at", "acknowledged_at", "done_at", "ended_at"]),
+    }
+    return parts.change_those(kept, deletions, changes, using)

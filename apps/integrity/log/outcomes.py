@@ -16,7 +16,6 @@ from django.db.models.functions import Greatest, Now
 from .. import backends, conf
 from ..models import Cascade
 from . import parts, retry, tables
-from .values import by_cascade
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -36,30 +35,32 @@ def held(claim: Claim, deletions: Collection[int]) -> dict[int, list[int]]:
 
     Returns cascade → its deletions. Call it in a transaction.
     """
-    wanted, whole, cut = set(deletions), dict[int, list[int]](), list[int]()
-    for cascade, group in by_cascade(claim.deletions).items():
-        taken, rest = parts.divided([deletion.id for deletion in group], wanted)
-        if taken and rest:
-            cut.append(cascade)
-        elif taken:
-            whole[cascade] = taken
-    if cut:
-        whole |= parts.separate(claimed(claim, cut), wanted, using=claim.using, holder=True)
-    return whole
+    return parts.separate(claimed(claim), deletions, using=claim.using, holder=True)
 
 
-def claimed(claim: Claim, cascades: Collection[int]) -> QuerySet[Cascade]:
-    """Return those cascades that the claim still holds, in the state that it claimed them in."""
+def claimed(claim: Claim) -> QuerySet[Cascade]:
+    """Return the cascades that the claim still holds, in the state that it claimed them in."""
     return tables.cascades(claim.using).filter(
-        tables.id_in("pk", list(cascades), claim.using), claim=claim.token, state=claim.state
+        tables.id_in("batch", claim.batches, claim.using),
+        database=claim.database,
+        claim=claim.token,
+        state=claim.state,
     )
 
 
-def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> None:
-    """Change the cascades of those deletions. One transaction."""
-    if deletions:
-        with transaction.atomic(using=claim.using):
-            claimed(claim, held(claim, deletions)).update(**changes)
+def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> list[int]:
+    """Change the cascades of those deletions; return the deletions. One transaction."""
+    with transaction.atomic(using=claim.using):
+        whole = held(claim, deletions)
+        _of(claim, whole).update(**changes)
+    return sorted(pk for group in whole.values() for pk in group)
+
+
+def _of(claim: Claim, cascades: Collection[int]) -> QuerySet[Cascade]:
+    """Return cascades that this transaction has locked."""
+    return tables.cascades(claim.using).filter(
+        tables.id_in("pk", sorted(cascades), claim.using), claim=claim.token
+    )
 
 
 def finish(
@@ -70,17 +71,18 @@ def finish(
     `rows` are the rows changed for each of them. `barrier` passes once every transaction has ended
     that was open in the child's database at the last search for rows. One transaction.
     """
-    if not rows:
-        return []
     with transaction.atomic(using=claim.using):
         whole = held(claim, rows)
-        return backends.log_backend(claim.using).finish_cascades(
+        if not whole:
+            return []
+        finished = backends.log_backend(claim.using).finish_cascades(
             claim.token,
             {cascade: document(rows, deletions) for cascade, deletions in whole.items()},
             barrier=barrier,
             grace_seconds=conf.current().grace_seconds,
             using=claim.using,
         )
+    return sorted(finished)
 
 
 def document(
@@ -98,28 +100,20 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.deletions) // 2)
     attempts = retry.attempts_before(conf.current().claim_keys, half)
-    mine = claimed(claim, by_cascade(claim.deletions))
-    mine.update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
+    claimed(claim).update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
 
 
 def verify(claim: Claim, deletions: Collection[int]) -> int:
     """Mark done deletions verified: no rows were left. Return their number."""
-    if not deletions:
-        return 0
-    with transaction.atomic(using=claim.using):
-        whole = held(claim, deletions)
-        moments = {"verified_at": Now(), "ended_at": Now()}
-        changed = claimed(claim, whole).update(
-            state=Cascade.State.VERIFIED, claim=None, due_at=None, **moments
-        )
-    return sum(map(len, whole.values())) if changed == len(whole) else 0
+    changes = {"state": Cascade.State.VERIFIED, "claim": None, "due_at": None}
+    moments = {"verified_at": Now(), "ended_at": Now()}
+    return len(change(claim, deletions, changes | moments))
 
 
 def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:
     """Make done deletions pending again because of `reason`; return their number."""
     changes = {"state": Cascade.State.PENDING, "claim": None, "attempts": 0, "due_at": Now()}
-    change(claim, deletions, {**changes, "reason": reason})
-    return len(deletions)
+    return len(change(claim, deletions, {**changes, "reason": reason, "done_at": None}))
 
 
 def release(
@@ -139,11 +133,9 @@ def release(
     """
     if rows is None:
         rows = {deletion.id: deletion.rows for deletion in claim.deletions}
-    if not rows:
-        return
     seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
     with transaction.atomic(using=claim.using):
-        mine = claimed(claim, _with_progress(claim, rows))
+        mine = _of(claim, _with_progress(claim, rows))
         mine.update(**_uncounted(reason, seconds, failing))
 
 
@@ -188,10 +180,9 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
             else:
                 wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
                 changes |= {"state": Cascade.State.WAITING, "due_at": Now() + wait}
-            claimed(claim, _with_progress(claim, rows)).update(**changes)
+            _of(claim, _with_progress(claim, rows)).update(**changes)
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Extend the lease of the cascades that the claim still holds; return their number."""
-    mine = claimed(claim, by_cascade(claim.deletions))
-    return mine.update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
+    return claimed(claim).update(due_at=Now() + dt.timedelta(seconds=lease_seconds))

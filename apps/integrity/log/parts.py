@@ -2,13 +2,14 @@
 
 Note [A partition]: the cascades of a batch in a database are always a partition of the batch. So
 each deletion has exactly one cascade in each of its databases, and its id names it there. All
-changes go through `separate`, in the transaction of the change.
+splits go through `separate`, in the transaction of the change for which they are made.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from ..models import Cascade
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Columns that hold a document by deletion.
 DOCUMENTS = ("rows", "kept")
+#: Cascades that are changed in one transaction, where an operator changes all.
+STEP = 1_000
 
 
 def separate(
@@ -29,24 +32,82 @@ def separate(
     """Split cascades until some of them hold nothing but those deletions; return these.
 
     Returns cascade → its deletions. `cascades` are locked, and are those that may hold the
-    deletions. What is left of a running cascade keeps its claim only if the caller is the `holder`
-    of that claim: else the next worker claims the rest anew. Call it in a transaction.
+    deletions. A running cascade that is split keeps its claim only if the caller is the `holder` of
+    that claim: else the next worker claims both parts anew. Call it in a transaction.
     """
     wanted, whole = set(deletions), dict[int, list[int]]()
-    for cascade in tables.locked(cascades.order_by("pk"), using, skip_locked=False):
-        taken, rest = divided(cascade.deletions, wanted)
-        if not taken:
-            continue
-        if not rest:
-            whole[cascade.pk] = taken
-            continue
-        whole[_insert(cascade, taken, using)] = taken
-        revoked = not holder and cascade.state == Cascade.State.RUNNING
-        tables.cascades(using).filter(pk=cascade.pk).update(
-            **_columns(cascade, rest),
-            **({"state": Cascade.State.PENDING, "claim": None, "due_at": Now()} if revoked else {}),
-        )
+    for pk, held in (_locked(cascades, using, holder=holder) if wanted else {}).items():
+        taken, rest = divided(held, wanted)
+        if taken and rest:
+            whole[_split(pk, taken, rest, using, holder=holder)] = taken
+        elif taken:
+            whole[pk] = taken
     return whole
+
+
+def _locked(cascades: QuerySet[Cascade], using: str, *, holder: bool) -> dict[int, list[int]]:
+    """Lock the cascades; return each with its deletions.
+
+    Whoever held a lock may have split that cascade, and a statement that waited for the lock does
+    not see the new part. So this looks again until there is no other. The `holder` of a claim need
+    not: a part of a running cascade that others split off has lost the claim.
+    """
+    found = dict[int, list[int]]()
+    rows = tables.locked(cascades.order_by("pk"), using, skip_locked=False)
+    while new := dict(rows.exclude(pk__in=[*found]).values_list("pk", "deletions")):
+        found |= new
+        if holder:
+            break
+    return found
+
+
+def _split(pk: int, taken: list[int], rest: list[int], using: str, *, holder: bool) -> int:
+    """Give some of a locked cascade's deletions one of their own; return its id."""
+    cascade = tables.cascades(using).get(pk=pk)
+    revoked = dict[str, Any]()
+    if not holder and cascade.state == Cascade.State.RUNNING:
+        revoked |= {"state": Cascade.State.PENDING, "claim": None, "due_at": Now()}
+        revoked["attempts"] = max(0, cascade.attempts - 1)
+    columns = {
+        field.attname: getattr(cascade, field.attname)
+        for field in Cascade._meta.concrete_fields
+        if not field.primary_key
+    }
+    part = Cascade(**columns | revoked | _columns(cascade, taken))
+    part.save(using=using, force_insert=True)
+    tables.cascades(using).filter(pk=pk).update(**revoked, **_columns(cascade, rest))
+    return int(part.pk)
+
+
+def change_those(
+    cascades: QuerySet[Cascade], deletions: Collection[int], changes: Mapping[str, Any], using: str
+) -> int:
+    """Change what those cascades do about those deletions, for an operator.
+
+    `cascades` gives the condition under which they are changed. Return deletions times databases.
+    """
+    with transaction.atomic(using=using):
+        named = cascades & tables.of_deletions(deletions, using)
+        whole = separate(named, deletions, using=using, holder=False)
+        tables.cascades(using).filter(tables.id_in("pk", [*whole], using)).update(**changes)
+    return sum(map(len, whole.values()))
+
+
+def change_all(cascades: QuerySet[Cascade], changes: Mapping[str, Any], using: str) -> int:
+    """Change all of those cascades, in steps; return deletions times databases.
+
+    Cascades that are changed must be none of those any more.
+    """
+    number, pks = 0, cascades.order_by().values_list("pk", flat=True)
+    while step := list(pks[:STEP]):
+        with transaction.atomic(using=using):
+            named = cascades.filter(tables.id_in("pk", step, using)).order_by("pk")
+            rows = tables.locked(named, using, skip_locked=False)
+            sizes = dict(rows.values_list("pk", "size"))
+            changed = tables.cascades(using).filter(tables.id_in("pk", [*sizes], using))
+            changed.update(**changes)
+        number += sum(sizes.values())
+    return number
 
 
 def divided(deletions: Sequence[int], wanted: Collection[int]) -> tuple[list[int], list[int]]:
@@ -65,15 +126,3 @@ def part_of(
 def _columns(cascade: Cascade, deletions: list[int]) -> dict[str, Any]:
     documents = {name: part_of(getattr(cascade, name), deletions) for name in DOCUMENTS}
     return {"deletions": deletions, "size": len(deletions), **documents}
-
-
-def _insert(cascade: Cascade, deletions: list[int], using: str) -> int:
-    """Insert a copy of the cascade that holds those of its deletions; return its id."""
-    columns = {
-        field.attname: getattr(cascade, field.attname)
-        for field in Cascade._meta.concrete_fields
-        if not field.primary_key
-    }
-    part = Cascade(**columns | _columns(cascade, deletions))
-    part.save(using=using, force_insert=True)
-    return int(part.pk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.db.models.functions import Now
 
 from .. import conf
@@ -36,15 +35,12 @@ def attempts_before(limit: int, size: int) -> int:
 
 
 def retry_blocked(deletions: Collection[int] | None, *, using: str) -> int:
-    """Make blocked deletions (those, or all) pending again; return in how many cascades."""
+    """Make blocked deletions (those, or all) pending again; return deletions times databases."""
     changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
     blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
     if deletions is None:
-        return blocked.update(**changes)
-    with transaction.atomic(using=using):
-        of_these = tables.of_deletions(deletions, using).filter(state=Cascade.State.BLOCKED)
-        whole = parts.separate(of_these, deletions, using=using, holder=False)
-        return blocked.filter(tables.id_in("pk", [*whole], using)).update(**changes)
+        return parts.change_all(blocked, changes, using)
+    return parts.change_those(blocked, deletions, changes, using)
 
 
 def make_due_now(*, using: str) -> int:

@@ -11,16 +11,18 @@ from ..models import CascadeState
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDeletion:
-    """A deletion that this worker cascades until its lease ends, as a part of `cascade`."""
+    """A deletion that this worker cascades until its lease ends, as a part of `batch`.
+
+    Which cascade holds it is not known here, because each split may change that: parts.py.
+    """
 
     id: int
-    #: The id of the cascade that holds it.
-    cascade: int
+    batch: int
     key: str | None
     #: Values of `to_field` targets; None if the parent had none. An absent value is unknown.
     targets: Mapping[str, str | None]
@@ -37,7 +39,7 @@ class ClaimedDeletion:
 class Claim:
     """Deletions of one parent model in one child database, claimed together by one worker.
 
-    It holds whole cascades: those that were due and too large were split before.
+    It took whole cascades: those that were due and too large were split before.
     """
 
     token: uuid.UUID
@@ -54,6 +56,11 @@ class Claim:
         """Return the ids of the deletions."""
         return [deletion.id for deletion in self.deletions]
 
+    @property
+    def batches(self) -> list[int]:
+        """Return the batches of the deletions."""
+        return sorted({deletion.batch for deletion in self.deletions})
+
     def only(self, ids: Collection[int]) -> Claim:
         """Return the claim with those of its deletions."""
         wanted = set(ids)
@@ -67,14 +74,6 @@ class Claim:
             for deletion in self.deletions
         )
         return dataclasses.replace(self, deletions=deletions)
-
-
-def by_cascade(deletions: Iterable[ClaimedDeletion]) -> dict[int, list[ClaimedDeletion]]:
-    """Return cascade → those of the deletions that it holds."""
-    groups: dict[int, list[ClaimedDeletion]] = {}
-    for deletion in deletions:
-        groups.setdefault(deletion.cascade, []).append(deletion)
-    return groups
 
 
 def waited(due_at: dt.datetime, recorded_at: dt.datetime) -> dt.timedelta:

@@ -195,7 +195,7 @@ class TestNothingIsDone:
         dispatch.sweep_all()
         claim = claims.claim("blog_db", using="default", limit=5, lease_seconds=60)
         assert claim is not None
-        assert len(claim.cascades) == 1
+        assert len(claim.deletions) == 1
         assert cascade.drain("shop_db").rows == {ORDER: 1}
 
     def test_it_is_due_again_before_long(self) -> None:

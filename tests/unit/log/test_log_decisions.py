@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.integrity import conf
 from apps.integrity.backends.batch_size import (
@@ -14,8 +17,8 @@ from apps.integrity.backends.batch_size import (
     BatchSize,
     BatchSizes,
 )
-from apps.integrity.log import claims, retry
-from apps.integrity.log.values import Claimed
+from apps.integrity.log import claims, parts, retry
+from apps.integrity.log.claims import Candidate
 from apps.integrity.queues import dispatch
 
 ids = itertools.count(1)
@@ -32,37 +35,72 @@ def test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter(
     assert seconds * 1.15 < max(waits) <= seconds * 1.25
 
 
-def row(parent: str, attempts: int = 0, **rows: int) -> Claimed:
-    return Claimed(
-        id=next(ids),
-        deletion=1,
+def candidate(
+    parent: str, attempts: int = 0, *, relation: str = "", size: int = 1, begun: bool = False
+) -> Candidate:
+    return Candidate(
+        pk=next(ids),
+        size=size,
         parent=parent,
-        relation="",
-        key="1",
-        targets={},
+        relation=relation,
         attempts=attempts,
-        rows=rows,
+        begun=begun,
+        waited=dt.timedelta(),
     )
 
 
-def test_a_claim_is_of_the_parent_model_of_its_first_row() -> None:
-    a, b, c = row("x.A"), row("x.B"), row("x.A")
-    assert claims._of_one_kind([a, b, c], 10) == [a, c]
-    assert claims._of_one_kind([b, a, c], 10) == [b]
+def test_a_claim_is_of_the_parent_model_and_relation_of_its_first_cascade() -> None:
+    a, b, c = candidate("x.A"), candidate("x.B"), candidate("x.A")
+    scanned = candidate("x.A", relation="y.Y.a")
+    assert claims.chosen([a, b, scanned, c], 10, begun=1) == [a, c]
+    assert claims.chosen([b, a, c], 10, begun=1) == [b]
+    assert claims.chosen([scanned, a], 10, begun=1) == [scanned]
 
 
-@pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 8), (2, 4), (3, 2), (4, 1), (9, 1)])
+@pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
 def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:
-    rows = [row("x.A", attempts), *(row("x.A") for _ in range(20))]
-    assert len(claims._of_one_kind(rows, 8)) == company
+    rows = [candidate("x.A", attempts), *(candidate("x.A") for _ in range(20))]
+    assert len(claims.chosen(rows, 8, begun=1)) == company
+
+
+def test_a_probe_takes_as_many_as_after_the_attempts_that_are_noted() -> None:
+    rows = [candidate("x.A", 2), *(candidate("x.A") for _ in range(20))]
+    assert len(claims.chosen(rows, 8, begun=0)) == 4
 
 
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
-    giant, other, new = row("x.A", comments=5_000), row("x.A", comments=2), row("x.A")
-    assert claims._of_one_kind([giant, new, other], 10) == [giant, other]
-    assert claims._of_one_kind([new, giant], 10) == [new]
+    giant, other = candidate("x.A", begun=True), candidate("x.A", begun=True)
+    new = candidate("x.A")
+    assert claims.chosen([giant, new, other], 10, begun=1) == [giant, other]
+    assert claims.chosen([new, giant], 10, begun=1) == [new]
+
+
+def test_together_they_have_no_more_deletions_than_the_limit() -> None:
+    first, large, small = (candidate("x.A", size=size) for size in (4, 9, 6))
+    assert claims.chosen([first, large, small], 10, begun=1) == [first, small]
+    assert claims.chosen([large, small], 8, begun=1) == [large]  # it is cut before it is claimed
+
+
+@given(
+    deletions=st.lists(st.integers(1, 99), unique=True).map(sorted),
+    wanted=st.sets(st.integers(1, 99)),
+)
+def test_a_division_loses_nothing_and_keeps_the_order(
+    deletions: list[int], wanted: set[int]
+) -> None:
+    taken, rest = parts.divided(deletions, wanted)
+    assert sorted(taken + rest) == deletions
+    assert (taken, rest) == (sorted(taken), sorted(rest))
+    assert set(taken) == wanted & set(deletions)
+
+
+def test_a_part_of_a_document_is_none_where_it_is_empty() -> None:
+    document = {"1": {"a": 5}, "3": {"a": 7}}
+    assert parts.part_of(document, [2, 3]) == {"3": {"a": 7}}
+    assert parts.part_of(document, [2]) is None
+    assert parts.part_of(None, [1]) is None
 
 
 def batch_size(rows: int, most: int) -> BatchSize:
