@@ -7,10 +7,14 @@ and scans remove what still gets through. Nothing here changes a row.
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.apps import apps
+from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_save
 
@@ -19,7 +23,6 @@ from .backends import lookups as backends_lookups
 from .exceptions import InvalidKey, MissingParent
 from .exceptions.loggers import logger_of
 from .log import tables
-from .models import Cascade, Deletion
 from .relations import keys, stored
 from .relations.columns import columns_of
 from .relations.generic import content_type_condition, lookups, with_content_type
@@ -29,6 +32,7 @@ from .relations.relation import primary_key
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from .models import Deletion
     from .relations import Relation
 
 logger = logger_of("integrity.reading")
@@ -62,14 +66,15 @@ def alive(rows: Rows) -> Rows:
     Returns an ordinary queryset of the child's database with a `NOT IN` of keys. It can be
     filtered, counted, sliced and paged. Call `alive()` again for each request.
 
-    The call runs two bounded queries in each log of the parents and none in the parents' tables.
+    The call runs two bounded queries in each log of the parents, two more where cascades are open,
+    and none in the parents' tables. On SQLite, it runs more in a log.
     A generic relation with open deletions needs one more query, for its content type.
 
     The result is a snapshot: it reflects what had committed when `alive()` was called. Of each log
-    it reads the newest `OPEN_MAX` recorded and the newest `OPEN_MAX` dispatched deletions, of all
-    models. In a longer backlog, rows of older deletions are visible again, and a warning is logged.
-    Rows of a parent that was created again under a deleted key stay hidden until its deletion has
-    ended as kept.
+    it reads the newest `OPEN_MAX` recorded and the newest `OPEN_MAX` dispatched deletions of those
+    parents. In a longer backlog, rows of older deletions are visible again, and a warning is
+    logged. Rows of a parent that was created again under a deleted key stay hidden until its
+    deletion has ended as kept.
 
     Raises:
         DatabaseError: the log's database cannot be queried.
@@ -80,7 +85,7 @@ def alive(rows: Rows) -> Rows:
         if relation.policy is Policy.CASCADE and issubclass(rows.model, relation.child)
     ]
     logs = dict.fromkeys(alias for relation in cascading for alias in relation.parent_databases)
-    deletions = [deletion for alias in logs for deletion in _open_deletions(alias)]
+    deletions = [deletion for alias in logs for deletion in _open_deletions(cascading, alias)]
     for relation in cascading:
         if gone := list(_held_keys(relation, deletions)):
             field = with_content_type(relation).field
@@ -88,23 +93,75 @@ def alive(rows: Rows) -> Rows:
     return rows
 
 
-def _open_deletions(using: str) -> list[Deletion]:
-    """Return the newest open deletions of a log.
+def _open_deletions(cascading: Collection[Relation], using: str) -> list[Deletion]:
+    """Return the newest open deletions of a log that cascade along one of those relations.
 
-    The limit also bounds the rows that are read.
+    Recorded ones first: those that are dispatched meanwhile are in the log, and read, already. Each
+    query follows a partial index by parent, relation and id, so that the limits also bound the rows
+    that are read.
     """
-    deletions = Deletion.objects.using(using).only("parent", "key", "targets", "relation")
-    newest = list(deletions.filter(Deletion.IS_RECORDED).order_by("-id")[: OPEN_MAX + 1])
-    unverified = Cascade.objects.using(using).filter(ended_at__isnull=True)
-    ids = tables.newest_ids(unverified, most=OPEN_MAX + 1)[: OPEN_MAX + 1]
-    newest += deletions.filter(tables.id_in("pk", ids, using))
+    labels: dict[str, set[str]] = {}
+    for relation in cascading:
+        if using in relation.parent_databases:
+            labels.setdefault(relation.parent._meta.label, {""}).add(relation.label)
+    names = [(parent, label) for parent, of in labels.items() for label in sorted(of)]
+    columns = ("pk", "parent", "key", "targets", "relation")
+    recorded = tables.recorded(using).only(*columns)
+    newest = _newest(recorded, names, "pk", OPEN_MAX + 1)
     if len(newest) > OPEN_MAX:
-        logger.warning(
-            "more than %d open deletions in %s: rows of the older ones are not hidden",
-            OPEN_MAX,
-            using,
-        )
-    return newest[:OPEN_MAX]
+        _warn(using)
+    ids = _dispatched(names, using)
+    dispatched = tables.deletions(using).filter(tables.id_in("pk", ids, using))
+    return newest[:OPEN_MAX] + (list(dispatched.only(*columns)) if ids else [])
+
+
+def _warn(using: str) -> None:
+    logger.warning(
+        "more than %d open deletions in %s: rows of the older ones are not hidden", OPEN_MAX, using
+    )
+
+
+def _dispatched(names: Collection[tuple[str, str]], using: str) -> list[int]:
+    """Return ids of the newest dispatched deletions of those names.
+
+    Cascades are read without their deletions until it is known which are enough: one has up to a
+    thousand.
+    """
+    unended = tables.cascades(using).filter(ended_at__isnull=True)
+    most = (OPEN_MAX + 1) * max(len(relations.catalogue().child_databases), 1)
+    cascades = _newest(unended.only("pk", "batch", "database", "size"), names, "batch", most)
+    wanted, sizes = list[int](), Counter[str]()
+    for _, batch in itertools.groupby(cascades, operator.attrgetter("batch")):
+        for cascade in batch:
+            wanted.append(cascade.pk)
+            sizes[cascade.database] += cascade.size
+        if max(sizes.values()) > OPEN_MAX:
+            break
+    if not wanted:
+        return []
+    rows = tables.cascades(using).filter(tables.id_in("pk", wanted, using))
+    ids = sorted({pk for ids in rows.values_list("deletions", flat=True) for pk in ids})
+    if len(ids) > OPEN_MAX or len(cascades) == most:
+        _warn(using)
+    return ids[-OPEN_MAX:]
+
+
+def _newest(
+    rows: QuerySet[Row], names: Collection[tuple[str, str]], by: str, most: int
+) -> list[Row]:
+    """Return the newest rows of all those names together.
+
+    One query where the database can limit the parts of a union.
+    """
+    parts = [
+        rows.filter(parent=parent, relation=relation).order_by(f"-{by}")[:most]
+        for parent, relation in names
+    ]
+    if len(parts) > 1 and connections[rows.db].features.supports_slicing_ordering_in_compound:
+        first, *others = parts
+        parts = [first.union(*others, all=True)]
+    found = [row for part in parts for row in part]
+    return sorted(found, key=operator.attrgetter(by), reverse=True)[:most]
 
 
 def _held_keys(relation: Relation, deletions: Collection[Deletion]) -> Iterator[Any]:

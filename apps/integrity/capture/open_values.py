@@ -28,8 +28,8 @@ def pending(
 
     Use it in forms in which people choose a key, such as a user name, before the value is given to
     a new parent. It is True while a deletion of the value is open (recorded, running, blocked or
-    not verified yet), or while a scan suspects that the parent is missing. It runs one indexed
-    query in each log of the model. Text is compared exactly.
+    not verified yet), or while a scan suspects that the parent is missing. It runs at most
+    three indexed queries in each log of the model. Text is compared exactly.
 
     The answer is a snapshot: the value may be deleted between this call and the insert. Rows that
     refer to the new parent are then kept, and the deletion is not verified.

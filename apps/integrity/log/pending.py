@@ -19,16 +19,19 @@ def is_open(parent: str, texts: Sequence[str], *, field: str | None, using: str)
 
     `texts` are the forms in which the log may have it.
     """
+    # Suspects first: one that is confirmed meanwhile is found as a deletion.
+    labels = [relation.label for relation in relations.catalogue().children_of(parent)]
+    suspects = tables.suspects(using).filter(
+        relation__in=labels, field=field or "", value__in=texts
+    )
+    if suspects.exists():
+        return True
     wanted = Q(key__in=texts) if field is None else Q()
     for text in texts if field else ():
         wanted |= _holds(str(field), text, using)
     rows = tables.deletions(using).filter(wanted, parent=parent, cancelled_at__isnull=True)
     batches = dict(rows.values_list("pk", "batch"))
-    labels = [relation.label for relation in relations.catalogue().children_of(parent)]
-    suspects = tables.suspects(using).filter(
-        relation__in=labels, field=field or "", value__in=texts
-    )
-    return None in batches.values() or suspects.exists() or _any_open(batches, using)
+    return None in batches.values() or _any_open(batches, using)
 
 
 def _any_open(batches: Mapping[int, int | None], using: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Suspects of one batch.
 SUSPECTS = 2_000
+#: Cascades that are read at once; each has up to `deletions.BATCH` deletions.
+CASCADES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +82,34 @@ def _suspect(
         {text for text, standing in standings if standing is wanted}
         for wanted in (_Standing.REMOVES, _Standing.BLOCKED)
     )
-    if new := [key for key in keys if key not in removed | blocked]:
-        tables.suspects(using).bulk_create(
-            (
-                Suspect(
-                    parent=relation.parent._meta.label,
-                    relation=relation.label,
-                    field=field_of(relation),
-                    value=key,
-                    fence=barriers_to_json(fence),
-                    recorded_at=Now(),
-                )
-                for key in new
-            ),
-            update_conflicts=True,
-            unique_fields=["relation", "field", "value"],
-            update_fields=["fence"],
-        )
+    # Without repetitions: a statement can update no row twice.
+    new = [key for key in dict.fromkeys(keys) if key not in removed | blocked]
+    _enter(relation, new, fence, using)
     stuck = [key for key in keys if key in blocked - removed]
     return Entered(suspects=new, blocked=stuck)
+
+
+def _enter(
+    relation: Relation, keys: Sequence[str], fence: Mapping[str, Barrier], using: str
+) -> None:
+    """Insert suspects; those that are known get the new fence."""
+    by_target = connections[using].features.supports_update_conflicts_with_target
+    tables.suspects(using).bulk_create(
+        (
+            Suspect(
+                parent=relation.parent._meta.label,
+                relation=relation.label,
+                field=field_of(relation),
+                value=key,
+                fence=barriers_to_json(fence),
+                recorded_at=Now(),
+            )
+            for key in keys
+        ),
+        update_conflicts=True,
+        unique_fields=["relation", "field", "value"] if by_target else None,
+        update_fields=["fence"],
+    )
 
 
 def field_of(relation: Relation) -> str:
@@ -122,7 +134,8 @@ def _standings(
     rows = goes_on.filter(tables.id_in("batch", batches, using))
     is_late = ExpressionWrapper(late, BooleanField())
     standings = [(text, _Standing.REMOVES) for text, batch in named.values() if batch is None]
-    for deletions, state, failing, overdue in rows.annotate(late=is_late).values_list(*columns):
+    columns_of = rows.annotate(late=is_late).values_list(*columns)
+    for deletions, state, failing, overdue in columns_of.iterator(chunk_size=CASCADES):
         standing = _standing(state, not failing or relation.label in failing, overdue)
         standings += [(named[pk][0], standing) for pk in deletions if pk in named]
     return standings
@@ -142,17 +155,16 @@ def _deletions(
         cancelled_at__isnull=True,
     )
     if not (name := field_of(relation)):
-        found = rows.filter(key__in=keys).values_list("pk", "key", "batch")
-        return {pk: (str(key), batch) for pk, key, batch in found}
+        of_keys = rows.filter(key__in=keys).values_list("pk", "key", "batch")
+        return {pk: (str(key), batch) for pk, key, batch in of_keys}
     wanted = {f"targets__{name}__in": keys}
-    ids = sorted({pk for ids in goes_on.values_list("deletions", flat=True) for pk in ids})
-    dispatched = rows.filter(tables.id_in("pk", ids, using), **wanted)
-    recorded = rows.filter(Deletion.IS_RECORDED, **wanted)
-    return {
-        row.pk: (str((row.targets or {})[name]), row.batch)
-        for part in (recorded, dispatched)
-        for row in part.only("targets", "batch")
-    }
+    found = list(rows.filter(Deletion.IS_RECORDED, **wanted).only("targets", "batch"))
+    held = goes_on.order_by().values_list("deletions", flat=True).iterator(chunk_size=CASCADES)
+    while cascades := list(itertools.islice(held, CASCADES)):
+        ids = sorted({pk for deletions in cascades for pk in deletions})
+        dispatched = rows.filter(tables.id_in("pk", ids, using), **wanted)
+        found += dispatched.only("targets", "batch")
+    return {row.pk: (str((row.targets or {})[name]), row.batch) for row in found}
 
 
 def _standing(state: str, concerned: bool, late: bool) -> _Standing:  # noqa: FBT001 (of a row)
@@ -209,20 +221,32 @@ def confirm(ids: Sequence[int], *, using: str) -> list[int]:
     with transaction.atomic(using=using):
         rows = tables.suspects(using).filter(tables.id_in("pk", ids, using)).order_by("pk")
         confirmed = list(tables.locked(rows, using, skip_locked=False))
-        made = tables.deletions(using).bulk_create(
-            Deletion(
-                parent=one.parent,
-                key=None if one.field else one.value,
-                targets={one.field: one.value} if one.field else None,
-                relation=one.relation,
-                source=Deletion.Source.SCAN,
-                recorded_at=Now(),
-                reason="found by a scan, and confirmed",
-            )
-            for one in confirmed
-        )
+        made = _record([_deletion(one) for one in confirmed], using)
         drop([one.pk for one in confirmed], using=using)
-    return [deletion.pk for deletion in made]
+    return made
+
+
+def _deletion(suspect: Suspect) -> Deletion:
+    """Return the deletion that a suspect becomes, not saved yet."""
+    return Deletion(
+        parent=suspect.parent,
+        key=None if suspect.field else suspect.value,
+        targets={suspect.field: suspect.value} if suspect.field else None,
+        relation=suspect.relation,
+        source=Deletion.Source.SCAN,
+        recorded_at=Now(),
+        reason="found by a scan, and confirmed",
+    )
+
+
+def _record(deletions: Sequence[Deletion], using: str) -> list[int]:
+    """Insert deletions; return their ids. Some databases tell the ids only one at a time."""
+    if connections[using].features.can_return_rows_from_bulk_insert:
+        deletions = tables.deletions(using).bulk_create(deletions)
+    else:
+        for deletion in deletions:
+            deletion.save(using=using, force_insert=True)
+    return [deletion.pk for deletion in deletions]
 
 
 def drop(ids: Sequence[int], *, using: str) -> int:

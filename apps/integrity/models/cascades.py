@@ -113,7 +113,7 @@ class Cascade(models.Model):
                 condition=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
             ),
             models.Index(
-                fields=["parent", "relation"],
+                fields=["parent", "relation", "batch"],
                 name="integrity_cascade_names",
                 condition=models.Q(ended_at__isnull=True),
             ),
