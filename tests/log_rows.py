@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import F
 from django.utils import timezone
 
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Suspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +111,14 @@ def make(
         for database in named
     )
     return made
+
+
+def suspected(relation: str | None = None, *, using: str = "default") -> list[str]:
+    """Return the values of the suspects of a relation, or of all, the oldest first."""
+    rows = Suspect.objects.using(using).order_by("pk")
+    if relation is not None:
+        rows = rows.filter(relation=relation)
+    return list(rows.values_list("value", flat=True))
 
 
 def check_partitions(*, using: str = "default") -> None:

@@ -10,16 +10,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.management import call_command
-from django.db import IntegrityError, ProgrammingError, transaction
+from django.db import IntegrityError, ProgrammingError, connections, transaction
 from django.db.models import F
 from django.db.models.signals import pre_save
 
 from apps.blog.models import Comment, Post
 from apps.integrity import reading
 from apps.integrity.exceptions import MissingParent, UnknownName
-from apps.integrity.models import Deletion
+from apps.integrity.models import Deletion, Suspect
+from apps.integrity.queues import dispatch
 from apps.integrity.reading import AliveQuerySet, alive, validate_on_save
-from tests import snippets
+from tests import log_rows, snippets
 from tests.kinds.left.models import Badge, Invoice, Nulled, Optional
 from tests.kinds.parents.models import Giver, Owner, Person
 
@@ -62,19 +63,62 @@ class TestAlive:
             transaction.set_rollback(True)
         assert alive(Post.objects.all()).count() == 1
 
-    def test_the_log_is_asked_by_two_queries_and_the_parents_by_none(
-        self, captured: Captured
+    @pytest.mark.parametrize(("dispatched", "number"), [(False, 2), (True, 4)])
+    def test_the_log_is_asked_by_few_queries_and_the_parents_by_none(
+        self, captured: Captured, *, dispatched: bool, number: int
     ) -> None:
         for user in [write("ann"), write("bob")]:
             user.delete()
+        if dispatched:
+            dispatch.sweep("default")
         write("cid", 5)
         with captured:
             assert len(alive(Post.objects.all())) == 5
-        assert ["integrity_deletion" in sql and "LIMIT" in sql for sql in captured["default"]] == [
-            True,
-            True,
-        ]
+        assert len(captured["default"]) == number
+        assert all("LIMIT" in sql for sql in captured["default"][:2])
+        assert all("integrity_" in sql for sql in captured["default"])
         assert len(captured["blog_db"]) == 1
+
+    def test_it_asks_by_index_however_long_the_log_is(self, captured: Captured) -> None:
+        write("ann").delete()
+        dispatch.sweep("default")
+        with captured:
+            assert len(alive(Post.objects.all())) == 0
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO integrity_deletion (parent, key, source, batch)"
+                " SELECT 'auth.User', n::text, 'api', 100000 + n FROM generate_series(1, 9000) n"
+            )
+            cursor.execute(
+                "INSERT INTO integrity_cascade"
+                " (batch, database, parent, deletions, size, recorded_at, state, due_at, ended_at)"
+                " SELECT batch, 'blog_db', parent, ARRAY[id], 1, now(), 'verified', NULL, now()"
+                " FROM integrity_deletion WHERE batch > 100000"
+            )
+            cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
+            plans = []
+            for sql in captured["default"]:
+                cursor.execute(f"EXPLAIN {sql}")
+                plans.append("\n".join(line for (line,) in cursor.fetchall()))
+        assert not any("Seq Scan on integrity" in plan for plan in plans)
+        assert "integrity_deletion_recorded" in plans[0]
+        assert "integrity_cascade_names" in plans[1]
+
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_of_dispatched_deletions_it_hides_the_newest(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, size: int
+    ) -> None:
+        """Whatever the size of their batches, and what is recorded takes no room from them."""
+        monkeypatch.setattr(reading, "OPEN_MAX", 2)
+        names = ["ann", "bob", "cid"]
+        keys = [write(name).pk for name in names]
+        for start in range(0, 3, size):
+            log_rows.make("auth.User", keys[start : start + size], ["blog_db", "shop_db"])
+        for name in ("dan", "eve"):
+            write(name).delete()
+        with caplog.at_level(logging.WARNING, logger="integrity.reading"):
+            assert [post.title for post in alive(Post.objects.all())] == ["ann 0"]
+        assert "more than 2 open deletions in default" in caplog.text
 
     def test_several_relations_of_a_model_and_of_its_rows_in_the_same_database(self) -> None:
         ann, bob = write("ann"), write("bob")
@@ -110,10 +154,10 @@ class TestAlive:
         ann = write("ann")
         made = Deletion.objects.create
         of = {"parent": "auth.User", "key": str(ann.pk), "source": "scan"}
-        made(**of, state="suspect", relation="blog.Post.author")
-        made(**of, state="recorded", relation="blog.Comment.author")
+        Suspect.objects.create(parent="auth.User", relation="blog.Post.author", value=str(ann.pk))
+        made(**of, relation="blog.Comment.author")
         assert alive(Post.objects.all()).count() == 1
-        made(**of, state="recorded", relation="blog.Post.author")
+        made(**of, relation="blog.Post.author")
         assert alive(Post.objects.all()).count() == 0
 
     def test_beyond_its_bound_the_oldest_show_again_and_a_warning_says_so(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Suspects of one batch.
 SUSPECTS = 2_000
-#: Cascades that are read at once; each has up to `deletions.BATCH` deletions.
-CASCADES = 100
+#: Batches whose cascades are read at once; each has up to `deletions.BATCH` deletions.
+BATCHES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +131,13 @@ def _standings(
     )
     named = _deletions(relation, keys, using, goes_on)
     batches = sorted({batch for _, batch in named.values() if batch is not None})
-    rows = goes_on.filter(tables.id_in("batch", batches, using))
-    is_late = ExpressionWrapper(late, BooleanField())
+    rows = goes_on.annotate(late=ExpressionWrapper(late, BooleanField())).values_list(*columns)
     standings = [(text, _Standing.REMOVES) for text, batch in named.values() if batch is None]
-    columns_of = rows.annotate(late=is_late).values_list(*columns)
-    for deletions, state, failing, overdue in columns_of.iterator(chunk_size=CASCADES):
-        standing = _standing(state, not failing or relation.label in failing, overdue)
-        standings += [(named[pk][0], standing) for pk in deletions if pk in named]
+    for start in range(0, len(batches), BATCHES):
+        some = tables.id_in("batch", batches[start : start + BATCHES], using)
+        for deletions, state, failing, overdue in rows.filter(some):
+            standing = _standing(state, not failing or relation.label in failing, overdue)
+            standings += [(named[pk][0], standing) for pk in deletions if pk in named]
     return standings
 
 
@@ -159,8 +159,8 @@ def _deletions(
         return {pk: (str(key), batch) for pk, key, batch in of_keys}
     wanted = {f"targets__{name}__in": keys}
     found = list(rows.filter(Deletion.IS_RECORDED, **wanted).only("targets", "batch"))
-    held = goes_on.order_by().values_list("deletions", flat=True).iterator(chunk_size=CASCADES)
-    while cascades := list(itertools.islice(held, CASCADES)):
+    held = goes_on.order_by().values_list("deletions", flat=True).iterator(chunk_size=BATCHES)
+    while cascades := list(itertools.islice(held, BATCHES)):
         ids = sorted({pk for deletions in cascades for pk in deletions})
         dispatched = rows.filter(tables.id_in("pk", ids, using), **wanted)
         found += dispatched.only("targets", "batch")

@@ -15,9 +15,10 @@ from django.db.models import QuerySet
 from apps.blog.models import Post
 from apps.integrity import relations, scan
 from apps.integrity.control import actions
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.relations import discovery, homes
 from sandbox.processes import eventually
+from tests import log_rows
 from tests.kinds.left.models import Box, Optional, Seal, Shelf, Vault
 from tests.kinds.parents.models import Guarded, Owner, Root, Safe
 from tests.kinds.right.models import Leaf, Restricting
@@ -244,7 +245,7 @@ class TestScan:
         """The first relation of each database is complete, and the time is up."""
         orphaned(1, Optional)
         outcome = integrity("scan", "--max-runtime", "0", "--json")
-        assert not Deletion.objects.exists()
+        assert log_rows.suspected() == []
         assert (outcome.code, outcome.reason) == (INCOMPLETE, "incomplete")
         row = outcome.of(OPTIONAL)
         assert (row["complete"], row["keys_scanned"]) == (False, 0)
@@ -331,7 +332,7 @@ class TestRepair:
     def test_a_dry_run_says_what_it_would_do_and_changes_nothing(self, integrity: Run) -> None:
         orphaned()
         integrity("scan")
-        before = everything(), list(Deletion.objects.values()), list(Scan.objects.values())
+        before = everything(), list(Suspect.objects.values()), list(Scan.objects.values())
         outcome = integrity("repair", "--json")
         assert (outcome.code, outcome.reason) == (FINDINGS, "findings")
         assert outcome.document["applied"] is False
@@ -339,7 +340,7 @@ class TestRepair:
         assert "dry run: --apply repairs" in integrity("repair").out
         assert (
             everything(),
-            list(Deletion.objects.values()),
+            list(Suspect.objects.values()),
             list(Scan.objects.values()),
         ) == before
         assert not Audit.objects.exists()
@@ -400,7 +401,8 @@ class TestRepair:
         outcomes = repaired()
         assert outcomes.code == CLEAN
         assert set(Leaf.objects.values_list("owner_id", flat=True)) == {back} != {gone}
-        assert Deletion.objects.get(key=str(back)).state == "cancelled"
+        assert [row.key for row in Deletion.objects.all()] == [str(gone)]
+        assert log_rows.suspected() == []
 
     def test_what_still_waits_is_incomplete(self, integrity: Run, tune: Tune) -> None:
         tune(grace_seconds=60)
@@ -530,13 +532,8 @@ class TestRepair:
             assert eventually(repaired, timeout=30)
 
     def test_a_log_of_yesterday_is_an_error_in_one_line(self, integrity: Run) -> None:
-        Deletion.objects.create(
-            parent="parents.Person",
-            key=None,
-            targets={"slug": "x"},
-            relation="left.Badge.person",
-            source="scan",
-            state="suspect",
+        Suspect.objects.create(
+            parent="parents.Person", relation="left.Badge.person", field="slug", value="x"
         )
         for arguments in (("repair",), ("repair", "--apply")):
             assert integrity(*arguments).code in range(7)

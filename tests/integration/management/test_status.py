@@ -11,7 +11,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.color import color_style
 from django.db.backends.signals import connection_created
-from django.utils import timezone
 
 from apps.integrity import relations
 from apps.integrity.backends import connections
@@ -20,9 +19,10 @@ from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.management.commands import integrity
 from apps.integrity.management.terminal import CLEAR
 from apps.integrity.management.verbs import status as verb
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Suspect
 from apps.integrity.report import backlog, overview
 from apps.integrity.report.status import collect_status
+from tests import log_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,19 +40,12 @@ class Terminal(io.StringIO):
 
 
 def blocked() -> None:
-    deletion = Deletion.objects.create(
-        parent="auth.User", key="1", source="api", state="dispatched"
-    )
-    Cascade.objects.create(
-        deletion=deletion, database="blog_db", state="blocked", recorded_at=timezone.now()
-    )
+    log_rows.make("auth.User", [1], ["blog_db"], state="blocked")
 
 
 def test_it_shows_scans_the_brake_workers_and_beat() -> None:
     heartbeats.record("beat", using="default")
-    Deletion.objects.create(
-        parent="auth.User", key="1", relation="blog.Post.author", state="suspect", source="scan"
-    )
+    Suspect.objects.create(parent="auth.User", relation="blog.Post.author", value="1")
     out = io.StringIO()
     call_command("integrity", "status", stdout=out)
     lines = out.getvalue().splitlines()
@@ -117,16 +110,7 @@ class TestADatabaseThatIsAway:
 
 
 def stuck(reason: str, *, state: str = "waiting", database: str = "blog_db") -> None:
-    deletion = Deletion.objects.create(
-        parent="auth.User", key="1", source="api", state="dispatched"
-    )
-    Cascade.objects.create(
-        deletion=deletion,
-        database=database,
-        state=state,
-        reason=reason,
-        recorded_at=timezone.now(),
-    )
+    log_rows.make("auth.User", [1], [database], state=state, reason=reason)
 
 
 class TestWorkThatWaits:

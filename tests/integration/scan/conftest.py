@@ -20,4 +20,4 @@ def truncated(committed: None) -> Iterator[None]:
     """
     yield
     with connections["default"].cursor() as cursor:
-        cursor.execute("TRUNCATE integrity_deletion CASCADE")
+        cursor.execute("TRUNCATE integrity_deletion, integrity_cascade, integrity_suspect")

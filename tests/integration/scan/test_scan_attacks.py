@@ -17,8 +17,7 @@ from django.utils import timezone
 from apps.integrity import cascade, models, relations, scan
 from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.cascade import verification
-from apps.integrity.log import deletions
-from apps.integrity.models import Cascade, Deletion, Identity, Scan
+from apps.integrity.models import Cascade, Deletion, Identity, Scan, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.relations.keys import format_key
@@ -26,6 +25,7 @@ from apps.integrity.report import receipts
 from apps.integrity.scan import repair, scan_pass
 from apps.integrity.scan.parents import barriers_of
 from sandbox.processes import eventually
+from tests import log_rows
 from tests.kinds.hostile.models import FAMILIES, LONG
 from tests.kinds.left.models import (
     Badge,
@@ -114,10 +114,7 @@ def rechecks(label: str = LEAF, **options: Any) -> repair.Repaired:
 
 def suspects(label: str = LEAF, using: str = "default") -> set[str]:
     """The suspects of a relation, as text."""
-    found = Deletion.objects.using(using).filter(state="suspect", relation=label)
-    return {
-        each.key if each.key is not None else next(iter(each.targets.values())) for each in found
-    }
+    return set(log_rows.suspected(label, using=using))
 
 
 def raw_delete(*rows: Model) -> None:
@@ -195,9 +192,9 @@ class TestInFlight:
         with another_session("default") as cursor:
             key = insert_owner(cursor)
             Leaf.objects.create(owner_id=key)
-            fences = list(Deletion.objects.order_by("pk").values_list("fence", flat=True))
+            fences = list(Suspect.objects.order_by("pk").values_list("fence", flat=True))
             assert one().suspects == 2
-            Deletion.objects.filter(key=str(*gone)).update(fence=fences[0])
+            Suspect.objects.filter(value=str(*gone)).update(fence=fences[0])
             assert eventually(lambda: len(recheck().confirmed) == 1, timeout=30)
             assert converge() == {LEAF: 1}
             assert keys_of_leaves() == {key} != set(gone)
@@ -623,8 +620,9 @@ class TestTheLogKnows:
         key = owner.pk
         owner.delete()
         converge()
-        Cascade.objects.update(state="verified")
-        deletions.advance(using="default")
+        Cascade.objects.update(
+            state="verified", due_at=None, verified_at=timezone.now(), ended_at=timezone.now()
+        )
         assert Deletion.objects.get().state == "verified"
         Leaf.objects.create(owner_id=key)
         assert one().suspects == 1
@@ -653,7 +651,7 @@ class TestTheLogKnows:
         raw_delete(gone)
         assert one("right.BookNote.book").suspects == 1
         assert suspects("right.BookNote.book", "test_left") == {str(gone.pk)}
-        assert not Deletion.objects.using("default").exists()
+        assert not Suspect.objects.using("default").exists()
         assert len(rechecks("right.BookNote.book").confirmed) == 1
         assert converge() == {"right.BookNote.book": 1}
         assert BookNote.objects.get().book == kept
@@ -713,7 +711,7 @@ class TestShardsOfChildren:
         gone, _ = self.entries()
         run("test_left")  # both have met their parents
         run("test_right")
-        Deletion.objects.all().delete()
+        Suspect.objects.all().delete()
         at_once(lambda: run("test_left"), lambda: run("test_right"))
         assert len(rechecks(self.LABEL).confirmed) >= 1
         assert suspects(self.LABEL) == set()
@@ -981,11 +979,11 @@ class TestMisfortune:
     def test_two_scans_at_once_are_one(self, at_once: Callable[..., Any]) -> None:
         keys = orphaned(40)
         run()  # they have met, and no row of `Scan` is missing
-        Deletion.objects.all().delete()
+        Suspect.objects.all().delete()
         seen = [each[LEAF] for each in at_once(run, run)]
         assert {each.reason for each in seen} <= {"", "another scan is at work on it"}
         assert any(each.complete for each in seen)
-        assert Deletion.objects.count() == len(keys) == len(suspects())
+        assert Suspect.objects.count() == len(keys) == len(suspects())
 
     def test_a_rival_that_outlives_its_lease_saves_nothing_and_promises_nothing(
         self, monkeypatch: pytest.MonkeyPatch
@@ -1235,7 +1233,7 @@ class TestOldSuspects:
         """A dump that was restored elsewhere begins to count its transactions anew."""
         orphaned(1)
         run()
-        Deletion.objects.update(fence={"default": 10**15})
+        Suspect.objects.update(fence={"default": 10**15})
         assert recheck().waiting == 1
         run()
         assert len(rechecks().confirmed) == 1
@@ -1244,22 +1242,15 @@ class TestOldSuspects:
     def test_one_that_names_a_field_of_yesterday_stops_no_other(self) -> None:
         Badge.objects.create(person_id="a")
         Person.objects.create(code="b")
-        Deletion.objects.create(
-            parent="parents.Person",
-            key=None,
-            targets={"slug": "x"},
-            relation="left.Badge.person",
-            source="scan",
-            state="suspect",
+        Suspect.objects.create(
+            parent="parents.Person", relation="left.Badge.person", field="slug", value="x"
         )
         assert run("test_left")["left.Badge.person"].complete
         assert len(rechecks("left.Badge.person").confirmed) == 1
 
     def test_one_whose_key_the_field_cannot_hold_any_more_stops_no_other(self) -> None:
         orphaned(1)
-        Deletion.objects.create(
-            parent="parents.Owner", key="x-1", relation=LEAF, source="scan", state="suspect"
-        )
+        Suspect.objects.create(parent="parents.Owner", relation=LEAF, value="x-1")
         assert run()[LEAF].complete
         assert len(rechecks().confirmed) == 1
 

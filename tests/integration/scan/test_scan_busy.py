@@ -20,6 +20,7 @@ from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.scan import repair
 from apps.shop.models import Order
+from tests import log_rows
 from tests.kinds.lite.models import Note
 from tests.kinds.parents.models import Mixed
 
@@ -55,8 +56,9 @@ def post(key: int) -> Post:
 
 
 def state_in(where: str, state: str, **values: Any) -> None:
+    if state in log_rows.ENDED:
+        values |= {"due_at": None, "ended_at": timezone.now()}
     Cascade.objects.filter(database=where).update(state=state, claim=None, **values)
-    Deletion.objects.update(state="dispatched")
 
 
 def scanned(label: str, database: str) -> scan.Scanned:
@@ -125,6 +127,7 @@ class TestAnotherRelation:
     def test_a_deletion_along_one_relation_hides_no_rows_of_another(self, gone: int) -> None:
         state_in("blog_db", "pending")
         Deletion.objects.update(relation=POST)
+        Cascade.objects.update(relation=POST)
         Comment.objects.create(post=post(gone), author_id=gone, content="c")
         assert scanned(COMMENT, "blog_db").suspects == 1
         assert scanned(POST, "blog_db").suspects == 0
@@ -152,7 +155,7 @@ class TestTheSameRelation:
         code, document = command("scan", "--relation", POST, "--full", capsys=capsys)
         [row] = document["relations"]
         assert (code, row["orphans"], row["blocked"], row["suspects"]) == (3, 2, 1, 0)
-        assert not Deletion.objects.filter(state="suspect").exists()
+        assert log_rows.suspected() == []
         retry.retry_blocked(None, using="default")
         assert cascade.drain("blog_db").rows == {POST: 2}
         assert scanned(POST, "blog_db").orphans == 0
@@ -194,7 +197,7 @@ class TestTheSameRelation:
         state_in("blog_db", "blocked", reason="DataError: no")
         second = Deletion.objects.create(parent="auth.User", key=str(gone), source="api")
         dispatch.sweep("default")
-        assert Cascade.objects.filter(deletion=second, database="blog_db").exists()
+        assert log_rows.cascade_of(second, "blog_db").state == "pending"
         post(gone)
         seen = scanned(POST, "blog_db")
         assert (seen.suspects, seen.blocked, seen.orphans) == (0, 0, 0)
@@ -215,13 +218,14 @@ def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> Non
     assert [sql.split()[0] for sql in asked] == ["SELECT", "SELECT", "INSERT"]
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            "INSERT INTO integrity_deletion (parent, key, source, state)"
-            " SELECT 'auth.User', n::text, 'api', 'verified' FROM generate_series(1000, 15000) n"
+            "INSERT INTO integrity_deletion (parent, key, source, batch)"
+            " SELECT 'auth.User', n::text, 'api', 1000000 + n FROM generate_series(1000, 15000) n"
         )
         cursor.execute(
-            "INSERT INTO integrity_cascade (deletion_id, database, recorded_at, state)"
-            " SELECT id, 'shop_db', now(), 'verified' FROM integrity_deletion"
-            " WHERE state = 'verified'"
+            "INSERT INTO integrity_cascade"
+            " (batch, database, parent, deletions, size, recorded_at, state, due_at, ended_at)"
+            " SELECT batch, 'shop_db', parent, ARRAY[id], 1, now(), 'verified', NULL, now()"
+            " FROM integrity_deletion WHERE batch > 1000000"
         )
         cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
         plans = []
@@ -229,4 +233,4 @@ def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> Non
             cursor.execute(f"EXPLAIN {sql}")
             plans.append("\n".join(line for (line,) in cursor.fetchall()))
     assert "integrity_deletion_key" in plans[0]
-    assert "integrity_cascade_once_per_database" in plans[1]
+    assert "integrity_cascade_batch" in plans[1]

@@ -37,7 +37,7 @@ from hypothesis.stateful import (
 
 from apps.integrity import cascade, relations, scan
 from apps.integrity.cascade import verification
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.scan import repair, scan_pass
@@ -218,7 +218,7 @@ class World:
         for alias in ALIASES:
             tables = {kind.parent._meta.db_table for kind in KINDS.values() if kind.home == alias}
             tables |= {k.child._meta.db_table for k in KINDS.values() if alias in k.aliases}
-            logs = (Cascade, Deletion, Scan, ChildDatabase, Audit) if alias in LOGS else ()
+            logs = (Cascade, Deletion, Suspect, Scan, ChildDatabase, Audit) if alias in LOGS else ()
             for table in (*tables, *(model._meta.db_table for model in logs)):
                 self.all(alias, f"DELETE FROM {table}")  # noqa: S608 (our own tables)
 
@@ -248,16 +248,18 @@ class World:
 
     def logged(self, kind: Kind) -> tuple[set[str], set[str]]:
         """Keys of suspects of the relation, and of other open deletions of its parents."""
-        sql = (
-            "SELECT key, targets, state FROM integrity_deletion WHERE relation = %s"
-            " AND state IN ('suspect', 'recorded', 'dispatched', 'cascaded')"
-        )
-        suspects: list[str] = []
+        sql = "SELECT value FROM integrity_suspect WHERE relation = %s"
+        suspects = [value for (value,) in self.all(kind.home, sql, [kind.label])]
         others: set[str] = set()
-        for key, targets, state in self.all(kind.home, sql, [kind.label]):
-            held = json.loads(targets) if isinstance(targets, str) else targets
-            text = held[kind.target] if key is None else key
-            suspects.append(text) if state == "suspect" else others.add(text)
+        sql = "SELECT deletions FROM integrity_cascade WHERE ended_at IS NULL"
+        unended = {pk for (ids,) in self.all(kind.home, sql) for pk in loaded(ids)}
+        sql = (
+            "SELECT id, key, targets, batch FROM integrity_deletion"
+            " WHERE relation = %s AND cancelled_at IS NULL"
+        )
+        for pk, key, targets, batch in self.all(kind.home, sql, [kind.label]):
+            if batch is None or pk in unended:
+                others.add(loaded(targets)[kind.target] if key is None else key)
         if len(suspects) != len(set(suspects)) and len(kind.aliases) == 1:
             raise Violation(f"suspects are there twice: {sorted(suspects)}")
         return set(suspects), others
@@ -267,7 +269,12 @@ class World:
         for alias in LOGS:
             past = "'2000-01-01 00:00:00+00'" if alias != "test_lite" else "'2000-01-01 00:00:00'"
             self.all(alias, f"UPDATE integrity_scan SET due_at = {past}")  # noqa: S608
-            self.all(alias, f"UPDATE integrity_cascade SET due_at = {past}")  # noqa: S608
+            update = f"UPDATE integrity_cascade SET due_at = {past}"  # noqa: S608
+            self.all(alias, f"{update} WHERE due_at IS NOT NULL")
+
+
+def loaded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def prepared(alias: str, value: Any) -> Any:
