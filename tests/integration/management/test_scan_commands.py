@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from apps.blog.models import Post
 from apps.integrity import relations, scan
 from apps.integrity.control import actions
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan, Suspect
+from apps.integrity.models import Audit, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.relations import discovery, homes
 from sandbox.processes import eventually
 from tests import log_rows
@@ -659,6 +659,5 @@ class TestCleanup:
         keys = orphaned(1)
         self.until_nothing_waits(cleanup)
         assert set(Deletion.objects.values_list("key", "source")) == {(str(keys[0]), "scan")}
-        [rows] = Cascade.objects.filter(database="test_right").values_list("rows", flat=True)
-        assert rows == {LEAF: 2}
+        assert log_rows.in_database(keys[0], "test_right").rows == {LEAF: 2}
         assert not ChildDatabase.objects.exclude(unreachable_since=None).exists()

@@ -233,4 +233,5 @@ def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> Non
             cursor.execute(f"EXPLAIN {sql}")
             plans.append("\n".join(line for (line,) in cursor.fetchall()))
     assert "integrity_deletion_key" in plans[0]
-    assert "integrity_cascade_batch" in plans[1]
+    assert "Index Scan using integrity_cascade_" in plans[1]
+    assert "(batch = " in plans[1].partition("Filter:")[0]
