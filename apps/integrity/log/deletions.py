@@ -177,6 +177,8 @@ def purge(*, using: str) -> int:
         over = _locked_whole(batches, old, using)
         rows = tables.cascades(using).filter(tables.id_in("pk", [*over], using))
         ids += {pk for deletions in over.values() for pk in deletions}
+        if not ids:
+            return 0
         rows._raw_delete(using)
         gone = tables.deletions(using).filter(tables.id_in("pk", sorted({*ids}), using))
         return int(gone._raw_delete(using))

@@ -1,7 +1,7 @@
 """Open work under names that the catalogue does not know. No worker does it, so it is reported.
 
 The commands, the pages, the metrics, the doctor and the alarms all read it here. While every name
-is known, it costs two statements on the log and two on its small tables.
+is known, it costs four statements on the log and two on its small tables.
 
 Note [Names age]: the log keeps the aliases and labels that were valid when it was written. After a
 rename in the settings, the models or a router, no worker does the work that is open under the old

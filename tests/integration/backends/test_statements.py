@@ -24,6 +24,7 @@ from apps.integrity.models import Cascade, Deletion
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
 from tests.kinds.parents.models import Word
+from tests.log_rows import make
 
 if TYPE_CHECKING:
     from tests.conftest import Captured
@@ -374,9 +375,9 @@ class TestInsertDeletions:
         given = self.insert(form, [one, alive, two], [None, None, {"code": 'a "b"'}])
         assert sorted(given) == sorted([str(one), str(two)])
         rows = Deletion.objects.using(form.log).order_by("pk")
-        assert list(rows.values_list("parent", "key", "targets", "source", "state")) == [
-            (form.parent._meta.label, str(one), None, "signal", "recorded"),
-            (form.parent._meta.label, str(two), {"code": 'a "b"'}, "signal", "recorded"),
+        assert list(rows.values_list("parent", "key", "targets", "source", "batch")) == [
+            (form.parent._meta.label, str(one), None, "signal", None),
+            (form.parent._meta.label, str(two), {"code": 'a "b"'}, "signal", None),
         ]
         assert all(row.recorded_at for row in rows)
 
@@ -390,9 +391,9 @@ class TestInsertDeletions:
         ]
         assert given == [[str(one)], [], [str(two)]]
         rows = Deletion.objects.using(form.log).order_by("pk")
-        assert list(rows.values_list("key", "targets", "source", "state")) == [
-            (str(one), None, "signal", "recorded"),
-            (str(two), {"code": 'a "b"'}, "signal", "recorded"),
+        assert list(rows.values_list("key", "targets", "source", "batch")) == [
+            (str(one), None, "signal", None),
+            (str(two), {"code": 'a "b"'}, "signal", None),
         ]
 
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
@@ -400,74 +401,59 @@ class TestInsertDeletions:
             self.insert(form, [])
 
 
-class TestInsertCascades:
-    def test_one_for_each_deletion_and_database_however_often_it_is_asked(self, form: Form) -> None:
-        pks = [Deletion.objects.using(form.log).create(parent="x.A", key="1").pk for _ in range(2)]
-        for _ in range(2):
-            form.on.insert_cascades(pks, ["one", "two"], using=form.log)
-        rows = Cascade.objects.using(form.log)
-        assert sorted(rows.values_list("deletion", "database")) == sorted(
-            (pk, database) for pk in pks for database in ("one", "two")
-        )
-        assert set(rows.values_list("state", "attempts", "claim")) == {("pending", 0, None)}
-        assert {row.recorded_at for row in rows} == {
-            row.recorded_at for row in Deletion.objects.using(form.log)
-        }
-
-    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
-        with pytest.raises(ValueError, match="without keys"):
-            form.on.insert_cascades([], ["one"], using=form.log)
-
-
 class TestFinishCascades:
-    def cascade(self, form: Form, **values: Any) -> Cascade:
-        deletion = Deletion.objects.using(form.log).create(parent="x.A", key="1")
-        return Cascade.objects.using(form.log).create(
-            deletion=deletion,
-            database="one",
-            recorded_at=Deletion.objects.using(form.log).get(pk=deletion.pk).recorded_at,
-            **values,
-        )
+    def cascade(self, form: Form, state: str, claim: uuid.UUID | None) -> Cascade:
+        """Make a cascade of two deletions."""
+        made = make("x.A", [1, 2], ["one"], state=state, claim=claim, using=form.log)
+        return Cascade.objects.using(form.log).get(batch=made[0].pk)
 
-    def finish(self, form: Form, claim: uuid.UUID, rows: dict[int, dict[str, int]]) -> list[int]:
+    def finish(self, form: Form, claim: uuid.UUID, rows: dict[int, Any]) -> list[int]:
         return form.on.finish_cascades(claim, rows, barrier=None, grace_seconds=1.0, using=form.log)
 
     def test_it_marks_what_the_claim_holds_and_nothing_else(self, form: Form) -> None:
         mine, other = uuid.uuid4(), uuid.uuid4()
-        held = self.cascade(form, state="running", claim=mine)
-        lost = self.cascade(form, state="running", claim=other)
-        back = self.cascade(form, state="pending", claim=None)
-        cancelled = self.cascade(form, state="cancelled", claim=mine)
-        rows = {each.pk: {"x.B.a": 3} for each in (held, lost, back, cancelled)}
-        assert self.finish(form, mine, rows) == [held.deletion_id]
+        held = self.cascade(form, "running", mine)
+        lost = self.cascade(form, "running", other)
+        back = self.cascade(form, "pending", None)
+        cancelled = self.cascade(form, "cancelled", mine)
+        document = {str(held.deletions[0]): {"x.B.a": 3}}
+        rows = {each.pk: document for each in (held, lost, back, cancelled)}
+        assert self.finish(form, mine, rows) == held.deletions
         found = Cascade.objects.using(form.log).get(pk=held.pk)
-        assert (found.state, found.rows, found.claim) == ("done", {"x.B.a": 3}, None)
+        assert (found.state, found.rows, found.claim) == ("done", document, None)
         assert found.done_at is not None
         states = Cascade.objects.using(form.log).order_by("pk").values_list("state", flat=True)
         assert list(states) == ["done", "running", "pending", "cancelled"]
 
     def test_the_second_time_it_does_nothing(self, form: Form) -> None:
         claim = uuid.uuid4()
-        held = self.cascade(form, state="running", claim=claim)
-        assert self.finish(form, claim, {held.pk: {"x.B.a": 3}}) == [held.deletion_id]
-        assert self.finish(form, claim, {held.pk: {}}) == []
-        assert Cascade.objects.using(form.log).get().rows == {"x.B.a": 3}
+        held = self.cascade(form, "running", claim)
+        document = {str(held.deletions[1]): {"x.B.a": 3}}
+        assert self.finish(form, claim, {held.pk: document}) == held.deletions
+        assert self.finish(form, claim, {held.pk: None}) == []
+        assert Cascade.objects.using(form.log).get().rows == document
+
+    def test_no_rows_are_none(self, form: Form) -> None:
+        claim = uuid.uuid4()
+        held = self.cascade(form, "running", claim)
+        self.finish(form, claim, {held.pk: None})
+        assert not Cascade.objects.using(form.log).filter(rows__isnull=False).exists()
+
+    def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"):
+            self.finish(form, uuid.uuid4(), {})
 
 
-class TestKeepRows:
+class TestSaveProgress:
     def test_only_what_the_claim_holds_at_work_is_noted(self, form: Form) -> None:
         mine, held = uuid.uuid4(), []
         for state, claim in (("running", mine), ("running", uuid.uuid4()), ("done", mine)):
-            deletion = Deletion.objects.using(form.log).create(parent="x.X", key="1")
-            held.append(
-                Cascade.objects.using(form.log).create(
-                    deletion=deletion, database="x", state=state, claim=claim,
-                    recorded_at=deletion.recorded_at,
-                )
-            )  # fmt: skip
-        form.on.save_progress(mine, {each.pk: {"x.B.a": 2} for each in held}, using=form.log)
+            (one,) = make("x.X", [1], ["x"], state=state, claim=claim, using=form.log)
+            held.append(Cascade.objects.using(form.log).get(batch=one.pk))
+        document = {"1": {"x.B.a": 2}}
+        form.on.save_progress(mine, {each.pk: document for each in held}, using=form.log)
         found = Cascade.objects.using(form.log).order_by("pk").values_list("rows", flat=True)
-        assert list(found) == [{"x.B.a": 2}, None, None]
+        assert list(found) == [document, None, None]
 
 
 def planned(captured: Captured, keys: list[int], *, walking: bool = True) -> str:

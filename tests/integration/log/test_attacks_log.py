@@ -13,11 +13,13 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import backends, capture
+from apps.integrity import capture
 from apps.integrity.log import claims, deletions, outcomes, values
+from apps.integrity.log.kept import reopen_kept
+from apps.integrity.log.parts import separate
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
-from sandbox.processes import eventually
+from tests.log_rows import cascade_of, check_partitions, in_database, make, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +43,7 @@ def claimed(database: str) -> values.Claim:
 
 
 def finish(claim: values.Claim) -> list[int]:
-    return outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
+    return outcomes.finish(claim, {pk: {} for pk in claim.ids}, barrier=None)
 
 
 def done(database: str) -> values.Claim:
@@ -51,16 +53,12 @@ def done(database: str) -> values.Claim:
     return found
 
 
-def ids(claim: values.Claim) -> list[int]:
-    return [each.id for each in claim.cascades]
-
-
 def state() -> str:
-    return Deletion.objects.get().state
+    return str(Deletion.objects.get().state)
 
 
 def state_in(database: str) -> str:
-    return Cascade.objects.get(database=database).state
+    return str(Cascade.objects.get(database=database).state)
 
 
 def elsewhere(act: Callable[[], object]) -> threading.Thread:
@@ -99,140 +97,108 @@ def at(
     assert len(found) >= number, found
 
 
-def locks_deletions(sql: str) -> bool:
-    return "integrity_deletion" in sql and "FOR NO KEY UPDATE" in sql
-
-
-def reads_deletions_cascades(sql: str) -> bool:
-    return sql.startswith("SELECT") and '"integrity_cascade"."deletion_id" = ANY' in sql
+def locks_cascades(sql: str) -> bool:
+    return "integrity_cascade" in sql and "FOR NO KEY UPDATE" in sql
 
 
 def moves_deletions(sql: str) -> bool:
     return sql.startswith("UPDATE") and "integrity_deletion" in sql
 
 
-class TestSettling:
-    def test_a_database_that_is_verified_while_another_one_settles_waits_for_it(self) -> None:
-        """Its own settling sees both, and does not pass over the deletion that is locked."""
+class TestState:
+    """It follows from the cascades, so nobody can leave it behind."""
+
+    def test_two_databases_that_are_verified_at_the_same_time(self) -> None:
         dispatched(1)
         for database in DATABASES:
             finish(claimed(database))
         blog, shop = (done(each) for each in DATABASES)
-        others: list[threading.Thread] = []
 
         def other() -> None:
-            others.append(elsewhere(lambda: outcomes.verify(shop, ids(shop))))
-            assert eventually(lambda: state_in("shop_db") == "verified", timeout=10)
-            others[0].join(0.2)
+            elsewhere(lambda: outcomes.verify(shop, shop.ids)).join()
 
-        # The first such look has no lock, the second one has.
-        with at(2, reads_deletions_cascades, other, after=True):
-            outcomes.verify(blog, ids(blog))
-        others[0].join()
+        with at(1, locks_cascades, other, after=True):
+            outcomes.verify(blog, blog.ids)
         assert state() == "verified"
 
-    def test_the_last_of_two_databases_settles_whoever_is_first(self) -> None:
+    def test_reopened_while_another_database_finishes(self) -> None:
         dispatched(1)
-        blog, shop = (claimed(each) for each in DATABASES)
+        finish(claimed("blog_db"))
+        probed = done("blog_db")
+        shop = claimed("shop_db")
 
-        def other() -> None:
-            elsewhere(lambda: finish(shop)).join()
+        def reopen() -> None:
+            elsewhere(lambda: outcomes.reopen(probed, probed.ids, "late")).join()
 
-        with at(1, reads_deletions_cascades, other, after=False):
-            finish(blog)
+        with at(1, locks_cascades, reopen, after=False):
+            finish(shop)
+        assert state_in("blog_db") == "pending"
+        assert state() == "dispatched"
+
+    def test_as_the_databases_go_on(self) -> None:
+        dispatched(1)
+        finish(claimed("blog_db"))
+        assert (state(), Deletion.objects.get().cascaded_at) == ("dispatched", None)
+        finish(claimed("shop_db"))
         assert state() == "cascaded"
-
-    def test_reopened_between_the_look_and_the_lock(self) -> None:
-        dispatched(1)
-        finish(claimed("blog_db"))
-        probed = done("blog_db")
-        shop = claimed("shop_db")
-
-        def reopen() -> None:
-            elsewhere(lambda: outcomes.reopen(probed, ids(probed), "late")).join()
-
-        with at(1, locks_deletions, reopen, after=False):
-            finish(shop)
-        assert state_in("blog_db") == "pending"
-        assert state() == "dispatched"
-
-    def test_reopened_between_the_decision_and_the_move(self) -> None:
-        dispatched(1)
-        finish(claimed("blog_db"))
-        probed = done("blog_db")
-        shop = claimed("shop_db")
-        others: list[threading.Thread] = []
-
-        def reopen() -> None:
-            others.append(elsewhere(lambda: outcomes.reopen(probed, ids(probed), "late")))
-            others[0].join(0.3)
-
-        with at(1, moves_deletions, reopen, after=False):
-            finish(shop)
-        others[0].join()
-        assert state_in("blog_db") == "pending"
-        assert state() == "dispatched"
+        assert Deletion.objects.get().cascaded_at is not None
+        held = done("blog_db")
+        outcomes.reopen(held, held.ids, "late")
+        assert (state(), Deletion.objects.get().cascaded_at) == ("dispatched", None)
 
 
 class TestReopening:
-    def test_whoever_lost_the_lease_reopens_neither_cascade_nor_deletion(self) -> None:
+    def test_whoever_lost_the_lease_reopens_nothing(self) -> None:
         """Another verifier holds it, and then has verified it; one database is still to come."""
         dispatched(1)
         for database in DATABASES:
             finish(claimed(database))
         lost, held = done("blog_db"), done("blog_db")
-        before = Deletion.objects.values().get()
-        assert outcomes.reopen(lost, ids(lost), "late") == 0
-        assert Deletion.objects.values().get() == before
-        assert outcomes.verify(held, ids(held)) == 1
-        assert outcomes.reopen(lost, ids(lost), "late") == 0
-        assert Deletion.objects.values().get() == before
+        before = list(Cascade.objects.order_by("pk").values())
+        assert outcomes.reopen(lost, lost.ids, "late") == 0
+        assert list(Cascade.objects.order_by("pk").values()) == before
+        assert outcomes.verify(held, held.ids) == 1
+        assert outcomes.reopen(lost, lost.ids, "late") == 0
         assert state_in("blog_db") == "verified"
+        assert state() == "cascaded"
 
     def test_of_a_claim_that_was_lost_in_part_the_rest_is_reopened(self) -> None:
-        dispatched(1, 2)
-        for database in DATABASES:
-            finish(claimed(database))
+        one, two = make("auth.User", (1, 2), DATABASES, apart=True, state="done")
         held = done("blog_db")
-        one, two = held.cascades
-        Cascade.objects.filter(pk=one.id).update(claim=uuid4())
-        assert outcomes.reopen(held, ids(held), "late") == 1
-        states = dict(Deletion.objects.values_list("pk", "state"))
-        assert states == {one.deletion: "cascaded", two.deletion: "dispatched"}
+        Cascade.objects.filter(pk=cascade_of(one, "blog_db").pk).update(claim=uuid4())
+        assert outcomes.reopen(held, held.ids, "late") == 1
+        assert states() == ["cascaded", "dispatched"]
+        assert in_database(two, "blog_db").reason == "late"
 
 
 class TestProgress:
     def test_whoever_lost_the_claim_keeps_no_rows_and_gives_nothing_back(self) -> None:
-        dispatched(1, 2)
+        one, two = make("auth.User", (1, 2), DATABASES)
         first = claimed("blog_db")
-        one, two = first.cascades
         Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
         second = claimed("blog_db")
-        outcomes.release(second, {one.id: {"x": 7}}, reason="")
-        outcomes.release(outcomes.with_removed(first, {one.id: {"x": 1}, two.id: {"x": 1}}))
-        outcomes.release(first, {one.id: {"x": 2}, two.id: {"x": 2}}, reason="")
-        outcomes.postpone(
-            outcomes.with_removed(first, {one.id: {"x": 3}, two.id: {"x": 3}}), "late"
-        )
-        rows = Cascade.objects.filter(database="blog_db").order_by("pk")
-        assert list(rows.values_list("state", "claim", "rows", "reason")) == [
-            ("pending", None, {"x": 7}, ""),
+        outcomes.release(second, {one.pk: {"x": 7}}, reason="")
+        outcomes.release(first.with_rows({one.pk: {"x": 1}, two.pk: {"x": 1}}))
+        outcomes.release(first, {one.pk: {"x": 2}, two.pk: {"x": 2}}, reason="")
+        outcomes.postpone(first.with_rows({one.pk: {"x": 3}, two.pk: {"x": 3}}), "late")
+        found = [cascade_of(each, "blog_db") for each in (one, two)]
+        assert [(row.state, row.claim, row.rows, row.reason) for row in found] == [
+            ("pending", None, {str(one.pk): {"x": 7}}, ""),
             ("running", second.token, None, ""),
         ]
 
     def test_handed_back_by_half_and_counted_on(self) -> None:
-        dispatched(1, 2)
+        one, two = make("auth.User", (1, 2), DATABASES)
         held = claimed("blog_db")
-        one, two = held.cascades
-        outcomes.finish(held, {one.id: {"x": 1}}, barrier=None)
-        outcomes.release(outcomes.with_removed(held, {one.id: {"x": 9}, two.id: {"x": 5}}))
-        rows = Cascade.objects.filter(database="blog_db").order_by("pk")
-        assert list(rows.values_list("state", "rows")) == [
+        outcomes.finish(held, {one.pk: {"x": 1}}, barrier=None)
+        outcomes.release(held.with_rows({one.pk: {"x": 9}, two.pk: {"x": 5}}))
+        found = [in_database(each, "blog_db") for each in (one, two)]
+        assert [(each.state, each.rows) for each in found] == [
             ("done", {"x": 1}),
             ("pending", {"x": 5}),
         ]
-        (again,) = claimed("blog_db").cascades
-        assert again.rows == {"x": 5}
+        (again,) = claimed("blog_db").deletions
+        assert (again.id, again.rows) == (two.pk, {"x": 5})
 
     def test_who_finishes_while_it_is_taken_over_has_finished(self) -> None:
         """A live run whose message came again: the row that it marks has just been written."""
@@ -241,12 +207,16 @@ class TestProgress:
         assert held is not None
         with transaction.atomic():
             assert claims.take_over("blog_db", owner="run", using="default") == 1
-            other = elsewhere(lambda: outcomes.finish(held, {ids(held)[0]: {"x": 5}}, barrier=None))
+            other = elsewhere(lambda: outcomes.finish(held, {held.ids[0]: {"x": 5}}, barrier=None))
             other.join(0.3)
             assert other.is_alive()
         other.join()
         row = Cascade.objects.get(database="blog_db")
-        assert (row.state, row.rows) == ("done", {"x": 5})
+        assert (row.state, row.rows) == ("done", {str(held.ids[0]): {"x": 5}})
+
+
+def handed_out() -> int:
+    return sum(Cascade.objects.values_list("size", flat=True))
 
 
 class TestDispatch:
@@ -258,7 +228,8 @@ class TestDispatch:
         with locked(Deletion.objects.filter(key__in=["1", "5", "9"])):
             assert dispatch.sweep("default")[0] == 7
         assert dispatch.sweep("default")[0] == 3
-        assert Cascade.objects.count() == 20
+        assert handed_out() == 20
+        check_partitions()
 
     def test_no_deletion_is_dispatched_without_its_cascades(
         self, monkeypatch: pytest.MonkeyPatch
@@ -269,9 +240,8 @@ class TestDispatch:
         def die(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        form = type(backends.log_backend("default"))
         with monkeypatch.context() as broken:
-            broken.setattr(form, "insert_cascades", die)
+            broken.setattr(Cascade, "__init__", die)
             with pytest.raises(KeyboardInterrupt):
                 dispatch.sweep("default")
         assert Deletion.objects.get().state == "recorded"
@@ -290,10 +260,11 @@ class TestDispatch:
 
         with pytest.raises(Death), at(2, moves_deletions, die, after=True):
             dispatch.sweep("default")
-        assert Deletion.objects.filter(state="recorded").count() == 6
-        assert Cascade.objects.count() == 8
+        assert states().count("recorded") == 6
+        assert handed_out() == 8
         assert dispatch.sweep("default")[0] == 6
-        assert Cascade.objects.count() == 20
+        assert handed_out() == 20
+        check_partitions()
 
     def test_what_is_committed_during_the_last_batch_has_a_wake_up_of_its_own(
         self, tune: Tune
@@ -309,11 +280,43 @@ class TestDispatch:
         assert dispatch.sweep("default")[0] == 3
 
 
-def test_a_purge_passes_over_what_somebody_holds(tune: Tune, locked: Any) -> None:
-    tune(retention_days=1, purge_keys=1)
-    capture.record((User, (1, 2)), using="default")
-    old = timezone.now() - dt.timedelta(days=9)
-    Deletion.objects.update(ended_at=old, state="verified")
-    with locked(Deletion.objects.filter(key="1")):
-        assert [deletions.purge(using="default") for _ in range(2)] == [1, 0]
-    assert Deletion.objects.get().key == "1"
+class TestPurge:
+    @pytest.fixture(autouse=True)
+    def _old(self, tune: Tune) -> None:
+        tune(retention_days=1, purge_keys=10)
+        self.old = timezone.now() - dt.timedelta(days=9)
+
+    def test_it_passes_over_what_somebody_holds(self, locked: Any) -> None:
+        made = make(
+            "auth.User", (1, 2), DATABASES, apart=True, state="verified", recorded_at=self.old
+        )
+        with locked(Cascade.objects.filter(batch=made[0].pk, database="shop_db")):
+            assert [deletions.purge(using="default") for _ in range(2)] == [1, 0]
+        assert Deletion.objects.get().key == "1"
+        assert Cascade.objects.count() == len(DATABASES)
+
+    def test_it_leaves_a_batch_that_is_reopened_meanwhile(self) -> None:
+        one, two = make("auth.User", (1, 2), DATABASES, state="kept", recorded_at=self.old)
+
+        def reopen() -> None:
+            elsewhere(lambda: reopen_kept([one.pk], using="default")).join()
+
+        with at(1, locks_cascades, reopen, after=False):
+            assert deletions.purge(using="default") == 0
+        assert states() == ["dispatched", "kept"]
+        check_partitions()
+        assert in_database(two, "blog_db").state == "kept"
+
+    def test_a_batch_goes_as_a_whole_and_only_once_it_is_over_everywhere(self) -> None:
+        one, two = make("auth.User", (1, 2), DATABASES, state="verified", recorded_at=self.old)
+        with transaction.atomic():
+            of_two = Cascade.objects.filter(batch=one.pk, database="shop_db")
+            whole = separate(of_two, [two.pk], using="default", holder=False)
+            Cascade.objects.filter(pk__in=whole).update(ended_at=timezone.now())
+        assert deletions.purge(using="default") == 0
+        Cascade.objects.update(ended_at=self.old, kept_at=self.old)
+        assert deletions.purge(using="default") == 0
+        Cascade.objects.update(acknowledged_at=self.old)
+        assert deletions.purge(using="default") == 2
+        assert not Deletion.objects.exists()
+        assert not Cascade.objects.exists()

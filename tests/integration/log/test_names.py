@@ -17,11 +17,12 @@ from apps.blog.models import Comment, Post
 from apps.integrity import cascade
 from apps.integrity.checks import doctor
 from apps.integrity.log import claims
-from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan
+from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms, metrics, overview
 from apps.integrity.report.names import unknown
 from apps.shop.models import Order
+from tests.log_rows import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,16 +138,22 @@ def of_old_alias() -> None:
     Cascade.objects.filter(database="blog_db").update(database=OLD_ALIAS)
 
 
+def named(**names: str) -> None:
+    """Give all deletions and cascades those names."""
+    Deletion.objects.update(**names)
+    Cascade.objects.update(**names)
+
+
 def of_old_parent() -> None:
-    Deletion.objects.filter(parent="auth.User").update(parent=OLD_PARENT)
+    named(parent=OLD_PARENT)
 
 
 def of_old_child() -> None:
-    Deletion.objects.filter(parent="auth.User").update(relation=OLD_CHILD)
+    named(relation=OLD_CHILD)
 
 
 def of_old_field() -> None:
-    Deletion.objects.filter(parent="auth.User").update(relation=OLD_FIELD)
+    named(relation=OLD_FIELD)
 
 
 AGED = [of_old_parent, of_old_child, of_old_field]
@@ -164,12 +171,12 @@ class TestNothingIsDone:
         aged()
         before = rows()
         attempts = dict(Cascade.objects.values_list("pk", "attempts"))
-        states = dict(Deletion.objects.values_list("pk", "state"))
+        states = {row.pk: row.state for row in Deletion.objects.all()}
         Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
         assert run("drain", "--verify", "--timeout", "20").code == 3
         assert rows() == before > 0
         assert dict(Cascade.objects.values_list("pk", "attempts")) == attempts
-        assert dict(Deletion.objects.values_list("pk", "state")) == states
+        assert {row.pk: row.state for row in Deletion.objects.all()} == states
         assert not Cascade.objects.filter(state__in=["verified", "cancelled"]).exists()
 
     def test_it_is_set_aside_with_the_reason(self) -> None:
@@ -179,7 +186,7 @@ class TestNothingIsDone:
         assert Cascade.objects.get(database="blog_db").reason == (
             "no parent model is named auth.Customer here"
         )
-        Deletion.objects.update(parent="auth.User", relation=OLD_FIELD)
+        named(parent="auth.User", relation=OLD_FIELD)
         assert cascade.drain("shop_db").finished == 0
         assert Cascade.objects.get(database="shop_db").reason == (
             "no relation to auth.User is named blog.Post.writer here"
@@ -204,8 +211,10 @@ class TestNothingIsDone:
         of_old_parent()
         cascade.drain("blog_db")
         of_today = Cascade.objects.filter(database="blog_db")
-        assert of_today.get().due_at < timezone.now() + dt.timedelta(seconds=6)
-        Deletion.objects.update(parent="auth.User")
+        due_at = of_today.get().due_at
+        assert due_at is not None
+        assert due_at < timezone.now() + dt.timedelta(seconds=6)
+        named(parent="auth.User")
         of_today.update(due_at=timezone.now())
         assert cascade.drain("blog_db").rows == {POST: 1, COMMENT: 1}
         assert of_today.get().attempts == 1
@@ -279,8 +288,7 @@ class TestItIsAFinding:
         assert next(each for each in doctor.examine(None) if each.name == "names").ok
 
     def test_a_suspect_of_a_relation_that_is_gone(self, run: Run) -> None:
-        deleted()
-        Deletion.objects.update(state="suspect", source="scan", relation=OLD_FIELD)
+        Suspect.objects.create(parent="auth.User", relation=OLD_FIELD, value="1")
         assert [each["name"] for each in run("status").document["unknown"]] == [OLD_FIELD]
 
     def test_a_scan_that_nobody_ends_and_a_pause_that_nobody_lifts(self, run: Run) -> None:
@@ -293,9 +301,7 @@ class TestItIsAFinding:
 
     def test_what_is_over_is_history(self, run: Run) -> None:
         """A relation that the project dropped keeps nobody awake."""
-        recorded()
-        Cascade.objects.all().delete()
-        Deletion.objects.update(state="verified", verified_at=timezone.now(), parent=OLD_PARENT)
+        make(OLD_PARENT, [1], [OLD_ALIAS], state="verified")
         Scan.objects.create(relation=OLD_FIELD, database=OLD_ALIAS, finished_at=timezone.now())
         ChildDatabase.objects.create(alias=OLD_ALIAS)
         found = run("status")
@@ -311,30 +317,18 @@ class TestItIsAFinding:
 
 @pytest.mark.usefixtures("committed")
 def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> None:
-    with connections["default"].cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO integrity_deletion (parent, key, source, state, verified_at)"
-            " SELECT 'auth.Customer', n::text, 'api', 'verified', now()"
-            " FROM generate_series(1, 60000) n"
-        )
-        cursor.execute(
-            "INSERT INTO integrity_cascade (deletion_id, database, recorded_at, state,"
-            " done_at, verified_at)"
-            " SELECT id, 'posts_of_old', now(), 'verified', now(), now() FROM integrity_deletion"
-        )
-        cursor.execute(
-            "INSERT INTO integrity_deletion (parent, key, source, state)"
-            " SELECT 'auth.User', n::text, 'api', 'recorded' FROM generate_series(1, 20000) n"
-        )
+    keys = range(60_000)
+    make("auth.Customer", keys, ["posts_of_old"], apart=True, state="verified", source="api")
+    make("auth.User", range(20_000), [], source="api")
     with captured:
         assert unknown(["default"]) == []
     asked = captured["default"]
-    assert len(asked) == 4
+    assert len(asked) == 6
     with connections["default"].cursor() as cursor:
         for analyzed in (False, True):
             if analyzed:
                 cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
-            for sql in asked[:2]:
+            for sql in asked[:4]:
                 cursor.execute(f"EXPLAIN {sql}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())
                 assert "Seq Scan on integrity_" not in plan, plan
