@@ -33,6 +33,12 @@ def states(*, using: str = "default") -> list[str]:
     return [str(row.state) for row in Deletion.objects.using(using).order_by("pk")]
 
 
+def cascade_states(*, using: str = "default", **wanted: Any) -> list[str]:
+    """Return the state of each deletion in each of its databases, for those cascades. Sorted."""
+    rows = Cascade.objects.using(using).filter(**wanted)
+    return sorted(row.state for row in rows for _ in row.deletions)
+
+
 def cascade_of(deletion: Deletion | object, database: str, *, using: str = "default") -> Cascade:
     """Return the cascade that holds a deletion, or that of a key, in a child database."""
     found = deletion if isinstance(deletion, Deletion) else deletion_of(deletion, using=using)

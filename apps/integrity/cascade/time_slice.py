@@ -1,8 +1,8 @@
 """Works on one claim in a child database: bounded steps per relation, until its time is up.
 
-Finishes the deletions that have no rows left, and returns what blocks the others. Each step is one
-short transaction in the child's database. The parents are checked on their primary before the first
-step and before each commit: a living one keeps every row (`live_check.LiveClaim`).
+Finishes deletions without rows, and returns what blocks the others. Each step is one transaction in
+the child's database. The parents are checked on their primary before the first step and before each
+commit: a living one keeps every row (`live_check.LiveClaim`).
 
 Note [Check last, then commit]: a check before the statement leaves a gap in which a parent comes
 back and gets new rows, which the statement then sees. So the parents are checked once more after
@@ -83,6 +83,7 @@ class TimeSlice:
         self.blockers: dict[str, Blocker] = {}
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
+        self.at_work = set[int]()  # whose rows the last step removed
         self.finished = self.kept = 0
 
     @functools.cached_property
@@ -95,8 +96,7 @@ class TimeSlice:
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
-        todo = [(relation, plan_for(relation)) for relation in self.live.relations]
-        before = -1
+        todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
         while todo and self.changed > before and not self.late:
             before = self.changed
             todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
@@ -118,7 +118,6 @@ class TimeSlice:
             return set(self.live.deletions)
 
     def _failed(self, relation: Relation, error: Exception) -> None:
-        """Note why rows of a relation stay. Raises where its database is hindered."""
         require_working(self.database, error)
         self.blockers[relation.label] = blocker_along(error, relation, self.database)
 
@@ -139,7 +138,7 @@ class TimeSlice:
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
         """Run one bounded transaction, for all or some deletions; return if more may follow."""
-        # The check before the last commit is as good as a new one: another one follows below.
+        # The last check is as good as a new one: another one follows below.
         owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:
             owners = {key: owner for key, owner in owners.items() if owner in only}
@@ -149,6 +148,8 @@ class TimeSlice:
             counts, more = self._change(relation, plan, list(owners))
         except _CameBack:
             return True
+        if any(counts.values()):
+            self.at_work = {owners[key] for per_key in counts.values() for key in per_key}
         for label, per_key in counts.items():
             for key, number in per_key.items():
                 self.removed[owners[key]][label] += number
@@ -207,8 +208,7 @@ class TimeSlice:
             check_seconds += time.monotonic()
         # Without the check: a slow database of parents must not make the steps here smaller.
         batch_size.record_step(time.monotonic() - began - check_seconds, statements=took, full=more)
-        if relation.label in self.roots_most and counts.get(plan.root.label):
-            # It finished roots: the next one may begin with more of them.
+        if relation.label in self.roots_most and counts.get(plan.root.label):  # it finished roots
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
         return counts, more
@@ -270,8 +270,9 @@ class TimeSlice:
         for pk in unfinished:
             if blockers := blockers_of(pk, self.blockers, left, unknown, live.relations):
                 stuck[pk] = blockers
-        again = {pk: self.removed[pk] for pk in unfinished - stuck.keys()}
-        outcomes.release(self.claim, again, reason="")
+        again = unfinished - stuck.keys()
+        for group in filter(None, (again - self.at_work, again & self.at_work)):
+            outcomes.release(self.claim, {pk: self.removed[pk] for pk in group}, reason="")
         return stuck
 
     def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:

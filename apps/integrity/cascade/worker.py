@@ -6,7 +6,8 @@ until an operator has removed the cause, or bisected until the failing cascade i
 
 Note [Time slices]: a claim works for `turn_seconds`. Keys that still have rows then go to the end
 of the queue with their progress, so a deletion with millions of rows never holds up the one behind
-it.
+it. Nor those of its batch: finished ones are split off, and so are those at which the last step
+worked. These come after the others, in claims of their own.
 """
 
 from __future__ import annotations

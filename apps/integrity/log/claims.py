@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 ASIDE_SECONDS = (5.0, 300.0)
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
 ROUNDS = 10
+#: The columns of a cascade that a claim reads.
+READ = ("batch", "deletions", "attempts", "rows", "failing", "kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class Candidate:
     relation: str
     attempts: int
     begun: bool
+    #: It was put back at the end of a time slice because it has many rows.
+    large: bool
     waited: dt.timedelta
 
     @property
@@ -154,32 +158,28 @@ def _claim(
 def _candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
     """Return the cascades that are due longest, without locking them."""
     columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
-    rows = due.annotate(begun=Q(rows__isnull=False)).order_by("due_at", "pk")
+    begun = Q(rows__isnull=False)
+    large = Q(begun, state=Cascade.State.PENDING, reason="")
+    rows = due.annotate(begun=begun, large=large).order_by("due_at", "pk")
     return [
-        Candidate(
-            pk=pk,
-            size=size,
-            parent=parent,
-            relation=relation,
-            attempts=attempts,
-            begun=begun,
-            waited=waited(due_at, recorded_at),
-        )
-        for pk, size, parent, relation, attempts, due_at, recorded_at, begun in rows.values_list(
-            *columns, "begun"
-        )[:limit]
+        Candidate(waited=waited(due_at, recorded_at), **row)
+        for row in rows.values(*columns, "begun", "large")[:limit]
+        for due_at, recorded_at in [(row.pop("due_at"), row.pop("recorded_at"))]
     ]
 
 
 def chosen(candidates: Sequence[Candidate], limit: int, *, begun: int) -> list[Candidate]:
     """Return the first candidate and others of its kind, fewer the more often it failed. Pure.
 
-    Together they have at most `limit` deletions; the first one alone may have more.
+    Together they have at most `limit` deletions; the first one alone may have more. A large one
+    gets time slices of its own.
     """
     first, *others = candidates
+    if first.large:
+        return [first]
     picked, room = [first], retry.claim_size(limit, first.attempts + begun) - first.size
     for other in others:
-        if other.kind == first.kind and other.size <= room:
+        if other.kind == first.kind and not other.large and other.size <= room:
             picked.append(other)
             room -= other.size
     return picked
@@ -219,6 +219,7 @@ def _hold(
 
 def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
     """Split off the first deletions of a due cascade; return the id of the part that has them."""
+    cascade.update(claim=None)  # else a worker whose lease is over would still have the other part
     (deletions,) = cascade.values_list("deletions", flat=True) or [[]]
     return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
 
@@ -229,9 +230,7 @@ def _read(claim: Claim, cascades: list[int]) -> Claim:
     rows = tables.cascades(using).filter(
         tables.id_in("pk", cascades, using), claim=claim.token, state=claim.state
     )
-    held = list(
-        rows.only("batch", "deletions", "attempts", "rows", "failing", "kept").order_by("pk")
-    )
+    held = list(rows.only(*READ).order_by("pk"))
     ids = [pk for cascade in held for pk in cascade.deletions]
     keys = {
         pk: (key, targets or {})

@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.integrity import cascade, failpoints
 from apps.integrity.cascade import verification
 from apps.integrity.failpoints import Failpoint
-from apps.integrity.models import Cascade, ChildDatabase
+from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Badge, Event, Invoice, Nulled, Shelf, Vault, WordUse
 from tests.kinds.lite.models import Note, Reading
@@ -27,6 +27,7 @@ from tests.kinds.parents.models import (
     Word,
 )
 from tests.kinds.right.models import Leaf
+from tests.log_rows import cascade_states, check_partitions, in_database
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -92,7 +93,8 @@ def test_a_parent_that_comes_back_between_two_steps(
     assert 3 < len(left) < 43
     assert set(child.objects.filter(**{name: key}).values_list("pk", flat=True)) == set(left)
     assert Cascade.objects.get(database=database).state == "kept"
-    assert sum((Cascade.objects.get(database=database).kept or {}).values()) == len(left)
+    [deletion] = Deletion.objects.all()
+    assert sum(in_database(deletion, database).kept.values()) == len(left)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -164,7 +166,7 @@ class TestValuesOfAnotherField:
         after_a_step(monkeypatch, take_over)
         done = cascade.drain("test_left")
         assert (done.finished, done.kept) == (1, 0)
-        assert Cascade.objects.get(database="test_left").kept == {"left.Badge.person": 5}
+        assert in_database(Deletion.objects.get(), "test_left").kept == {"left.Badge.person": 5}
         assert done.rows == {"left.Badge.person": 2, "left.Invoice.person": 6}
         assert (Badge.objects.count(), Invoice.objects.count()) == (5, 0)
 
@@ -209,6 +211,7 @@ def test_rows_counted_before_a_failure_are_kept_for_the_half_that_was_not_begun(
 ) -> None:
     tune(statement_rows=2, statement_rows_max=2)
     first, second = Owner.objects.create(), Owner.objects.create()
+    keys = [first.pk, second.pk]
     Leaf.objects.bulk_create(Leaf(owner=first) for _ in range(3))
     Leaf.objects.bulk_create(Leaf(owner=second) for _ in range(4))
     Owner.objects.all().delete()
@@ -225,9 +228,11 @@ def test_rows_counted_before_a_failure_are_kept_for_the_half_that_was_not_begun(
     with connections["test_right"].execute_wrapper(strike):
         cascade.drain("test_right", interruptions=(TimeLimit,))
     rows = Cascade.objects.filter(database="test_right").order_by("pk")
-    assert list(rows.values_list("state", "claim")) == [("pending", None)] * 2
-    kept = [row or {} for row in rows.values_list("rows", flat=True)]
+    assert cascade_states(database="test_right", claim=None) == ["pending"] * 2
+    check_partitions()
+    kept = [changed for row in rows for changed in (row.rows or {}).values()]
     assert sum(row.get("right.Leaf.owner", 0) for row in kept) == 2
     ChildDatabase.objects.update(probe_at=timezone.now())
     assert converge() == {"right.Leaf.owner": 5}
-    assert [row["right.Leaf.owner"] for row in rows.values_list("rows", flat=True)] == [3, 4]
+    done = [in_database(key, "test_right").rows["right.Leaf.owner"] for key in keys]
+    assert done == [3, 4]

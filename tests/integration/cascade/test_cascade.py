@@ -64,6 +64,7 @@ from tests.kinds.parents.models import (
     Word,
 )
 from tests.kinds.right.models import Leaf, Untouched
+from tests.log_rows import cascade_of, cascade_states, check_partitions, deletion_of, in_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def states(**wanted: Any) -> list[str]:
-    return sorted(Cascade.objects.filter(**wanted).values_list("state", flat=True))
+    return cascade_states(**wanted)
 
 
 def tree(parent: Root, *, boxes: int = 2, items: int = 2) -> Shelf:
@@ -308,7 +309,7 @@ class TestLivingParents:
         assert Order.objects.count() == 1
         deletion = Deletion.objects.get()
         assert deletion.state == "kept"
-        assert "taken over" in deletion.reason
+        assert "taken over" in deletion.why
         assert states() == ["kept", "kept"]
 
     def test_it_keeps_one_and_cascades_the_others_of_the_same_claim(
@@ -343,8 +344,8 @@ class TestLivingParents:
         monkeypatch.setattr(BatchSize, "record_step", come_back)
         assert converge() == {"right.Leaf.owner": 2}
         assert Leaf.objects.count() == 5
-        assert Cascade.objects.get(database="test_right").kept == {"right.Leaf.owner": 5}
-        assert Cascade.objects.get(database="test_right").rows == {"right.Leaf.owner": 2}
+        assert in_database(key, "test_right").kept == {"right.Leaf.owner": 5}
+        assert in_database(key, "test_right").rows == {"right.Leaf.owner": 2}
         assert Counter(states()) == {"done": 1, "kept": 1}
 
     def test_a_row_that_moved_to_a_living_parent_is_kept(
@@ -414,7 +415,7 @@ class TestLivingParents:
         user.delete()
         assert converge() == {"shop.Order.customer": 1}
         assert Order.objects.get().order_number == "bob"
-        row = Cascade.objects.get(deletion__key="not a number", database="shop_db")
+        row = cascade_of("not a number", "shop_db")
         assert row.state == "waiting"
         assert row.reason.startswith("shop.Order.customer: InvalidKey: ")
 
@@ -493,8 +494,9 @@ class TestAgainAndAtOnce:
         assert not any(each.failed for each in done)
         assert states() == ["done"] * 40
         receipts: Counter[str] = Counter()
-        for row in Cascade.objects.all():
-            receipts.update(row.rows)
+        for row in Deletion.objects.all():
+            for one in row.databases:
+                receipts.update(one.rows)
         assert receipts == expected
 
     def test_two_workers_on_the_same_cascades_do_no_harm(
@@ -525,6 +527,7 @@ class TestAgainAndAtOnce:
     ) -> None:
         owner = Owner.objects.create()
         Leaf.objects.create(owner=owner)
+        key = owner.pk
         owner.delete()
         dispatch.sweep("default")
         dead = claims.claim("test_right", using="default", limit=9, lease_seconds=60)
@@ -533,8 +536,8 @@ class TestAgainAndAtOnce:
         assert converge() == {"right.Leaf.owner": 1}
         assert Cascade.objects.get(database="test_right").attempts == 2
         assert dead is not None
-        assert outcomes.finish(dead, {dead.cascades[0].id: {}}, barrier=None) == []
-        assert Cascade.objects.get(database="test_right").rows == {"right.Leaf.owner": 1}
+        assert outcomes.finish(dead, {dead.deletions[0].id: {}}, barrier=None) == []
+        assert in_database(key, "test_right").rows == {"right.Leaf.owner": 1}
 
     def test_rows_that_somebody_holds_are_done_when_they_are_let_go(
         self, converge: Converge, locked: Any
@@ -547,7 +550,7 @@ class TestAgainAndAtOnce:
         with locked(held):
             Owner.objects.filter(pk__in=keys).delete()
             assert converge() == {"right.Leaf.owner": 2}
-            row = Cascade.objects.get(deletion__key=str(keys[0]), database="test_right")
+            row = cascade_of(keys[0], "test_right")
             assert (row.state, row.attempts) == ("waiting", 0)
             assert row.reason == "right.Leaf.owner: rows are locked by another transaction"
         Cascade.objects.update(due_at=timezone.now())
@@ -567,12 +570,12 @@ class TestAgainAndAtOnce:
             converge()
             assert Shelf.objects.get() == item.box.shelf
             assert (Box.objects.count(), Item.objects.count()) == (2, 4)
-            assert Cascade.objects.get(state="waiting").deletion.key == key
+            assert cascade_of(key, "test_left").state == "waiting"
             assert states() == ["done", "waiting"]
         Cascade.objects.update(due_at=timezone.now())
         converge()
         assert not Shelf.objects.exists()
-        assert Cascade.objects.get(deletion__key=key).rows == {
+        assert in_database(key, "test_left").rows == {
             "left.Shelf.root": 1,
             "left.Box.shelf": 2,
             "left.Item.box": 4,
@@ -598,7 +601,7 @@ class TestTakeOver:
     ) -> None:
         done = cascade.drain("test_right", owner="dead", again=True)
         assert (done.finished, done.rows) == (3, {"right.Leaf.owner": 3})
-        assert outcomes.finish(held, {each.id: {} for each in held.cascades}, barrier=None) == []
+        assert outcomes.finish(held, {each.id: {} for each in held.deletions}, barrier=None) == []
 
     @pytest.mark.parametrize(("owner", "again"), [("dead", False), ("another", True), ("", True)])
     def test_nobody_else_does(self, held: values.Claim, owner: str, *, again: bool) -> None:
@@ -639,7 +642,7 @@ class TestLateRows:
         assert Cascade.objects.get(database="test_right").attempts == 0
         assert converge() == {"right.Leaf.owner": 1}
         assert verified().verified == 1
-        row = Cascade.objects.get(database="test_right")
+        row = in_database(key, "test_right")
         assert (row.state, row.rows) == ("verified", {"right.Leaf.owner": 2})
         assert row.verified_at is not None
 
@@ -772,15 +775,20 @@ class TestBounds:
 class TestFairness:
     """G7: a huge deletion does not hold up small ones."""
 
-    def test_the_small_are_done_while_the_giant_is_still_pending(self, tune: Tune) -> None:
-        tune(turn_seconds=0.001, claim_keys=1, statement_rows=50, statement_rows_max=50)
+    @pytest.mark.parametrize("together", [False, True], ids=["before them", "in their batch"])
+    def test_the_small_are_done_while_the_giant_is_still_pending(
+        self, tune: Tune, *, together: bool
+    ) -> None:
+        claimed = {} if together else {"claim_keys": 1}
+        tune(turn_seconds=0.001, statement_rows=50, statement_rows_max=50, **claimed)
         giant = Owner.objects.create()
         Leaf.objects.bulk_create(Leaf(owner=giant) for _ in range(5_000))
         small = Owner.objects.bulk_create(Owner() for _ in range(10))
         Leaf.objects.bulk_create(Leaf(owner=owner) for owner in small)
         key = str(giant.pk)
-        giant.delete()
-        dispatch.sweep("default")
+        if not together:
+            giant.delete()
+            dispatch.sweep("default")
         Owner.objects.all().delete()
         dispatch.sweep("default")
         finished: list[int] = []
@@ -795,12 +803,14 @@ class TestFairness:
             cascade.drain("test_right")
         finally:
             cascade_finished.disconnect(stop_after_ten)
-        row = Cascade.objects.get(deletion__key=key, database="test_right")
-        assert row.deletion_id not in finished
+        row = in_database(key, "test_right")
+        assert deletion_of(key).pk not in finished
         assert row.state == "pending"
+        assert cascade_of(key, "test_right").size == 1
         assert 0 < row.rows["right.Leaf.owner"] < 5_000
         assert row.rows["right.Leaf.owner"] + Leaf.objects.count() == 5_000
         assert states(database="test_right") == ["done"] * 10 + ["pending"]
+        check_partitions()
 
     def test_a_run_ends_when_its_time_is_up_and_says_that_there_is_more(
         self, tune: Tune, converge: Converge
@@ -808,6 +818,7 @@ class TestFairness:
         tune(statement_rows=10, statement_rows_max=10)
         owner = Owner.objects.create()
         Leaf.objects.bulk_create(Leaf(owner=owner) for _ in range(100))
+        key = owner.pk
         owner.delete()
         dispatch.sweep("default")
         done = cascade.drain("test_right", seconds=0)
@@ -815,7 +826,7 @@ class TestFairness:
         assert done.finished == 0
         assert done.rows == {"right.Leaf.owner": 10}
         assert converge() == {"right.Leaf.owner": 90}
-        assert Cascade.objects.get(database="test_right").rows == {"right.Leaf.owner": 100}
+        assert in_database(key, "test_right").rows == {"right.Leaf.owner": 100}
 
 
 class TestReceiptsAndPreview:
@@ -834,7 +845,7 @@ class TestReceiptsAndPreview:
             expected = {"left.Shelf.root": 1, "left.Label.shelf": 1}
             if boxes:
                 expected |= {"left.Box.shelf": boxes, "left.Item.box": boxes * 3}
-            assert Cascade.objects.get(deletion__key=key).rows == expected
+            assert in_database(key, "test_left").rows == expected
 
     def test_the_preview_says_what_the_cascade_then_does(self, converge: Converge) -> None:
         dice = random.Random(11)  # noqa: S311

@@ -25,6 +25,7 @@ from apps.shop.models import Order
 from sandbox.processes import eventually
 from tests.kinds.left.models import Box, Seal, Shelf, Vault
 from tests.kinds.parents.models import Owner, Root, Safe
+from tests.log_rows import cascade_states, check_partitions, deletion_of, in_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ pytestmark = [
 
 
 def states(**wanted: Any) -> Counter[str]:
-    return Counter(Cascade.objects.filter(**wanted).values_list("state", flat=True))
+    return Counter(cascade_states(**wanted))
 
 
 def all_due() -> None:
@@ -84,7 +85,8 @@ class TestPoison:
         assert converge() == {"left.Shelf.root": 19, "left.Box": 19}
         assert states() == {"done": 19, "waiting": 1}
         row = Cascade.objects.get(state="waiting")
-        assert row.deletion.key == str(bad)
+        assert row.deletions == [deletion_of(bad).pk]
+        check_partitions()
         assert row.reason == (
             "left.Shelf.root: test_failures.Poison in receiver"
             " test_failures.poisoned.<locals>.refuse"
@@ -161,7 +163,7 @@ class TestPoison:
         removed += converge()
         assert removed == {"blog.Comment.author": 4, "blog.Post.author": 4}
         receipts = {
-            row.deletion.key: row.rows for row in Cascade.objects.filter(database="blog_db")
+            row.key: dict(in_database(row, "blog_db").rows) for row in Deletion.objects.all()
         }
         assert receipts == {
             keys[0]: {"blog.Comment.author": 2, "blog.Post.author": 1},
@@ -422,7 +424,7 @@ class TestVerification:
             assert states(database="test_left") == {"pending": 3}
             cascade.drain("test_left")
             waiting = Cascade.objects.filter(database="test_left", state="waiting")
-            assert waiting.count() == 3
+            assert states(database="test_left") == {"waiting": 3}
             assert all("left_shelf" in each.reason for each in waiting)
         all_due()
         converge()

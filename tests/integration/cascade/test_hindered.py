@@ -367,7 +367,7 @@ def test_a_probe_that_takes_too_long_is_made_again_for_fewer(
     sizes, plain, reopened = list[int](), verification._probe, 0
 
     def probe(claim: Any, *rest: Any) -> Any:
-        sizes.append(len(claim.cascades))
+        sizes.append(len(claim.deletions))
         return plain(claim, *rest)
 
     monkeypatch.setattr(verification, "_probe", probe)

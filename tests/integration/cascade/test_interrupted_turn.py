@@ -49,8 +49,8 @@ def test_rows_of_the_turn_that_was_cut_off_are_counted(
     assert done.unreachable == ""  # it is slow, and not away
     row = Cascade.objects.get(database="test_right")
     assert (row.state, row.attempts, row.claim) == ("pending", 0, None)
-    assert row.rows == {"right.Leaf.owner": 2}
+    assert [*row.rows.values()] == [{"right.Leaf.owner": 2}]
     ChildDatabase.objects.update(probe_at=timezone.now())
     assert converge() == {"right.Leaf.owner": 3}
     row.refresh_from_db()
-    assert (row.state, row.rows) == ("done", {"right.Leaf.owner": 5})
+    assert (row.state, [*row.rows.values()]) == ("done", [{"right.Leaf.owner": 5}])

@@ -27,6 +27,7 @@ from apps.integrity.queues import dispatch
 from tests.kinds.left.models import Item, Nulled, Shelf
 from tests.kinds.parents.models import Giver, Owner, Root
 from tests.kinds.right.models import Leaf
+from tests.log_rows import cascade_of, cascade_states, check_partitions, in_database
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -70,7 +71,7 @@ def all_due() -> None:
 
 
 def of(key: object, database: str = "test_right") -> Cascade:
-    return Cascade.objects.get(deletion__key=str(key), database=database)
+    return cascade_of(key, database)
 
 
 KEPT = "RowsKept: 'test_right' keeps rows of right.Leaf.owner although nothing has locked them"
@@ -98,7 +99,8 @@ class TestKeptByTheDatabase:
         assert (waiting.state, waiting.attempts) == ("waiting", 1)
         assert waiting.reason.startswith(KEPT)
         assert waiting.failing.keys() == {"right.Leaf.owner"}
-        assert Cascade.objects.filter(database="test_right", state="done").count() == len(others)
+        assert cascade_states(database="test_right", state="done") == ["done"] * len(others)
+        check_partitions()
         all_due()
         assert converge() == {"right.Leaf.owner": 120}
 
@@ -362,13 +364,13 @@ class TestEachRelationByItself:
         [(relation, reason)] = row.failing.items()
         assert (relation, reason[:22]) == ("blog.Post.author", "ValueError in receiver")
         assert row.reason == f"{relation}: {reason}"
-        assert row.rows == {"blog.Comment.author": 1}
+        assert in_database(key, "blog_db").rows == {"blog.Comment.author": 1}
         poisoned.clear()
         all_due()
         assert converge() == {"blog.Post.author": 1}
         row.refresh_from_db()
         assert (row.state, row.failing) == ("done", None)
-        assert row.rows == {"blog.Comment.author": 1, "blog.Post.author": 1}
+        assert in_database(key, "blog_db").rows == {"blog.Comment.author": 1, "blog.Post.author": 1}
 
     def test_one_that_fails_for_the_rows_of_another_is_tried_again(
         self, converge: Converge

@@ -16,7 +16,7 @@ from apps.integrity import backends, cascade, relations, scan
 from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
 from apps.integrity.log.claims import claim_done
-from apps.integrity.models import Cascade, ChildDatabase, Deletion
+from apps.integrity.models import Cascade, ChildDatabase, Deletion, Suspect
 from apps.integrity.report import backlog, receipts, status
 from apps.integrity.scan import repair
 from sandbox import processes, servers
@@ -276,13 +276,13 @@ class TestAnotherServer:
             {"default": 1},
             {},
         ):
-            Deletion.objects.update(fence=wrong)
+            Suspect.objects.update(fence=wrong)
             with idle("default"):
                 for _ in range(2):
                     [seen] = repair.repair([relations.catalogue().relation(LEAF)])
                     assert (seen.confirmed, seen.waiting) == ([], 1)
                 assert "night report" in seen.held
-            fence = barriers_from_json(Deletion.objects.get().fence)
+            fence = barriers_from_json(Suspect.objects.get().fence)
             assert fence["default"].server != there.server
             assert fence["default"].number > 1
         assert eventually(
