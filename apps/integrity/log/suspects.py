@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 
 from .. import conf
 from ..backends.barriers import barriers_to_json
-from ..models import Cascade, Deletion, Suspect
+from ..exceptions.loggers import logger_of
+from ..models import KEY_CHARS, Cascade, Deletion, Suspect
 from ..relations.relation import primary_key
 from . import tables
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..backends.barriers import Barrier
     from ..relations import Relation
 
+
+logger = logger_of("integrity.scan")
 
 #: Suspects of one batch.
 SUSPECTS = 2_000
@@ -37,8 +40,8 @@ class Entered:
     """How the log entered keys, as text, for which a scan found no parent."""
 
     suspects: list[str]
-    #: Keys whose cascade into the scanned database is blocked. They are no suspects, but orphans:
-    #: nothing removes their rows before an operator acts.
+    #: Keys whose cascade into the scanned database is blocked, or that are too long for the log.
+    #: They are no suspects, but orphans: nothing removes their rows before an operator acts.
     blocked: list[str]
 
 
@@ -65,9 +68,18 @@ def suspect(
     yet. Call this in the transaction that saves the scan's cursor.
     """
     size = min(SUSPECTS, connections[using].features.max_query_params or SUSPECTS) // 2
-    entered = Entered(suspects=[], blocked=[])
-    for start in range(0, len(keys), size):
-        part = _suspect(relation, keys[start : start + size], fence, database, using)
+    entered = Entered(suspects=[], blocked=[key for key in keys if len(key) > KEY_CHARS])
+    if entered.blocked:
+        logger.warning(
+            "%s in %s: %d missing keys have more than %d characters: remove their rows by hand",
+            relation.label,
+            database,
+            len(entered.blocked),
+            KEY_CHARS,
+        )
+    fitting = [key for key in keys if len(key) <= KEY_CHARS]
+    for start in range(0, len(fitting), size):
+        part = _suspect(relation, fitting[start : start + size], fence, database, using)
         entered.suspects.extend(part.suspects)
         entered.blocked.extend(part.blocked)
     return entered

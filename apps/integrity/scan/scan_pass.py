@@ -57,7 +57,7 @@ class Scanned:
     Where this run ended the pass, `orphans_of_pass` counts the runs before it too. `expected_rows`
     is None before the first pass has ended, where the database keeps no statistics. `blocked`
     counts keys whose deletion is in the log and blocked: their rows are orphans until `retry`, but
-    no suspects.
+    no suspects. So are those of keys that are too long for the log.
     """
 
     relation: str

@@ -9,7 +9,7 @@ from django.db import connections, models
 
 from apps.integrity import capture, relations
 from apps.integrity.log import pending, suspects, tables
-from apps.integrity.models import Deletion, Suspect
+from apps.integrity.models import KEY_CHARS, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from tests import log_rows
 from tests.kinds.parents.models import Owner, Person
@@ -37,6 +37,16 @@ def test_a_key_that_comes_twice_is_one_suspect() -> None:
     assert entered("1", "2", "1").suspects == ["1", "2"]
     entered("2", "3")
     assert log_rows.suspected(LEAF) == ["1", "2", "3"]
+
+
+def test_keys_that_are_too_long_for_the_log_stop_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """SQLite, say, keeps to no length. Their rows are orphans that no repair removes."""
+    long = "x" * (KEY_CHARS + 1)
+    found = entered("a", long, label=BADGE)
+    assert (found.suspects, found.blocked) == (["a"], [long])
+    assert "1 missing keys have more than 255 characters" in caplog.text
 
 
 def test_relations_that_share_a_parent_have_suspects_of_their_own() -> None:
