@@ -40,7 +40,7 @@ def shape(look: str) -> SafeString:
 
 
 def sparkline(speed: Throughput) -> SafeString:
-    """Return bars of finished cascades up to now."""
+    """Return bars of finished deletions up to now."""
     most, number = max(speed.bars), len(speed.bars)
     step = _WIDTH / number
     bars = []
@@ -51,7 +51,7 @@ def sparkline(speed: Throughput) -> SafeString:
         bars.append((kind, *place))
     return format_html(
         '<svg class="ix-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
-        ' aria-label="{} cascades finished in the last {}, at most {} in {}">{}</svg>',
+        ' aria-label="{} deletions finished in the last {}, at most {} in {}">{}</svg>',
         _WIDTH,
         _HEIGHT,
         f"{sum(speed.bars):,}",

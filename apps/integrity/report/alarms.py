@@ -34,7 +34,7 @@ logger = logger_of("integrity.alarms")
 
 #: What follows the number of kept cascades.
 KEPT = (
-    "cascades left rows alone, because the value that these refer to belongs to a living row now:"
+    "deletions left rows alone, because the value that these refer to belongs to a living row now:"
     " look at the receipts, then `manage.py integrity acknowledge`"
 )
 #: What is wrong, with what: a child database, a relation for the brake, or an unknown name.
@@ -78,7 +78,7 @@ def wrongs(
             )
             reasons[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
-            reasons[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} cascades wait for an operator"
+            reasons[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} deletions wait for an operator"
         if row["kept"]:
             reasons[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
     brakes = {scan["relation"]: scan["brake"] for scan in scans if scan["brake"]}

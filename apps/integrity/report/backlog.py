@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .names import Unknown
 
 
-#: The window over which the rate of finished cascades is measured.
+#: The window over which the rate of finished deletions is measured.
 RATE_SECONDS = 300
 #: Databases that are asked at once whether they answer.
 PROBES = 16
@@ -40,13 +40,13 @@ class DatabaseRow(TypedDict):
     """How far one child database is behind.
 
     `reason` is why the database cannot be worked on; else why cascades into it wait or are blocked.
-    `unproven` cascades are done and not verified; `unproven_seconds` is the age of the oldest of
-    their deletions. The oldest has been done for `waits_seconds`. `overdue` is whether that is too
+    `unproven` deletions are done and not verified; `unproven_seconds` is the age of the oldest of
+    them. The oldest has been done for `waits_seconds`. `overdue` is whether that is too
     long, and `unproven_reason` says why it is not verified (unproven.py).
-    `unknown` counts cascades in the backlog, other than blocked ones, under names that the
+    `unknown` counts deletions in the backlog, other than blocked ones, under names that the
     catalogue does not know. No worker does them.
     `paused_kind` is one of `ChildDatabase.Pause`, or "" if it is not paused.
-    `kept` counts cascades that left rows alone because the value was taken over (Note [Keys that
+    `kept` counts deletions that left rows alone because the value was taken over (Note [Keys that
     come back] in cascade/live_check.py), and that no operator has acknowledged.
     """
 
@@ -199,7 +199,7 @@ def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[
 
 
 def kept_in(using: str, most: int | None = None) -> Counter[str]:
-    """Return child database → unacknowledged cascades that left rows alone, `most` in all.
+    """Return child database → deletions in `most` unacknowledged cascades that left rows alone.
 
     It is one statement, over an index that holds only these.
     """

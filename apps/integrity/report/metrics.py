@@ -101,19 +101,19 @@ def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
 def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
     rows = status["databases"]
     figures = {
-        "integrity_cascade_backlog": ("Cascades that are not done.", "backlog"),
-        "integrity_cascade_blocked": ("Cascades that wait for an operator.", "blocked"),
+        "integrity_cascade_backlog": ("Deletions that are not done.", "backlog"),
+        "integrity_cascade_blocked": ("Deletions that wait for an operator.", "blocked"),
         "integrity_cascade_kept": (
-            "Cascades that left rows alone because the value was taken over, not acknowledged.",
+            "Deletions that left rows alone because the value was taken over, not acknowledged.",
             "kept",
         ),
         "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0 if none.", "lag"),
-        "integrity_cascade_unproven": ("Cascades that are done and not verified.", "unproven"),
+        "integrity_cascade_unproven": ("Deletions that are done and not verified.", "unproven"),
         "integrity_cascade_unproven_seconds": (
             "Age of the oldest deletion that is done and not verified; 0 if none.",
             "unproven_seconds",
         ),
-        "integrity_cascade_rate": ("Cascades finished per second, in five minutes.", "rate"),
+        "integrity_cascade_rate": ("Deletions finished per second, in five minutes.", "rate"),
         "integrity_paused": ("1 if work on the database is paused.", "paused"),
     }
     for name, (text, field) in figures.items():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Unknown(TypedDict):
-    """A name that only the log knows. `work` counts its open deletions, or cascades of an alias."""
+    """A name that only the log knows. `work` counts its open deletions."""
 
     kind: str
     name: str
@@ -130,7 +130,7 @@ def strandings(catalogue: Catalogue, names: Sequence[Name], databases: Sequence[
 def waiting(
     logs: Iterable[str], entries: Sequence[Unknown], states: Sequence[CascadeState]
 ) -> Counter[str]:
-    """Return database → cascades in those states under unknown names. They wait for an operator.
+    """Return database → deletions in those states under unknown names. They wait for an operator.
 
     `entries` are the unknown names of those logs. If there are none, no log is asked.
     """
@@ -163,12 +163,12 @@ def _entry(kind: Kind, name: str, using: str, work: int) -> Unknown:
         Kind.MODEL: "no relation has a model of this name",
         Kind.RELATION: "no relation has this name",
     }[kind]
-    return _of(kind, name, using, work, new, f"{what}: {_work(kind, work)}")
+    return _of(kind, name, using, work, new, f"{what}: {_work(work)}")
 
 
 def _stranded(alias: str, using: str) -> Unknown:
     work = _cascades(alias, using)
-    why = f"no relation of their parents leads there any more: {_work(Kind.ALIAS, work)}"
+    why = f"no relation of their parents leads there any more: {_work(work)}"
     return _of(Kind.ALIAS, alias, using, work, "", why)
 
 
@@ -184,12 +184,11 @@ def _lacked(lack: Lack, using: str) -> Unknown:
     }
 
 
-def _work(kind: Kind, number: int) -> str:
+def _work(number: int) -> str:
     if not number:
         return "a scan or a pause is left"
-    what = "cascades" if kind is Kind.ALIAS else "deletions"
     count = f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
-    return f"{count} open {what} wait for an operator"
+    return f"{count} open deletions wait for an operator"
 
 
 def _of(kind: Kind, name: str, using: str, work: int, new: str, why: str) -> Unknown:

@@ -49,7 +49,7 @@ class Card:
     overdue: bool = False
     #: Why work that was tried waits, although the database can be worked on.
     waiting_reason: str = ""
-    #: Cascades that left rows alone because the value was taken over, unacknowledged.
+    #: Deletions that left rows alone because the value was taken over, unacknowledged.
     kept: int = 0
 
 

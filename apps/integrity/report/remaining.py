@@ -23,7 +23,7 @@ REASONS = 20
 
 
 def unverified(databases: Sequence[str]) -> int:
-    """Return the number of done cascades into those databases that a worker will verify."""
+    """Return the number of deletions done in those databases that a worker will verify."""
     logs = circuit_breaker.answering_logs()
     number = sum(
         sum_of("size", Cascade.objects.using(using).filter(database__in=databases, state="done"))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unproven:
-    """Cascades that are done and not verified: how many, and the age of the oldest deletion.
+    """Deletions that are done and not verified: how many, and the age of the oldest.
 
     `waits_seconds` is how long the oldest has been done. It is `overdue` after the grace period and
     the setting `unproven_seconds`; `reason` says why, once the grace period is over.

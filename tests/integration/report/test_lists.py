@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 LOGS = ("default", "test_lite")
 PLACES = ("blog_db", "shop_db")
-CASCADE_STATES = [str(state) for state in Cascade.State]
+CASCADE_STATES = [*map(str, Cascade.State), *["kept"] * 4]
 STATES = ["", Cascade.State.BLOCKED, *Deletion.State]
 
 

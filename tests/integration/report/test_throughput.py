@@ -1,4 +1,4 @@
-"""How many cascades were finished lately, as the databases of the logs count them."""
+"""How many deletions were finished lately, as the databases of the logs count them."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_the_core_of_a_reason(reason: str, core: str) -> None:
 
 
 def test_no_throughput() -> None:
-    assert "0 cascades finished in the last 1 d" in svg.sparkline(IDLE)
+    assert "0 deletions finished in the last 1 d" in svg.sparkline(IDLE)
 
 
 def test_names_in_pictures_are_escaped() -> None:
