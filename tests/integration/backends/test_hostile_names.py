@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from apps.integrity import capture, cascade, relations, scan
 from apps.integrity.cascade import verification
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import KEY_CHARS, Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.report import preview, receipts
@@ -54,7 +54,7 @@ KEYS = {
     "an array": '{a,"b",NULL}',
     "null": "NULL",
     "spaces": "  ",
-    "very long": "long enough " + "x" * 1_900,
+    "very long": "long enough ".ljust(KEY_CHARS, "x"),
 }
 
 

@@ -122,7 +122,7 @@ def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
 
 def _by_key(asked: list[str]) -> list[str]:
     """The statements that look for deletions, other than all of a database's."""
-    pattern = r"select .*integrity_deletion.* where .*\bkey\"? (=|in)\b"
+    pattern = r"select .*integrity_deletion.* where .*\bkey\"? (=|in) "
     return [each for each in asked if re.match(pattern, each, re.IGNORECASE)]
 
 
