@@ -53,8 +53,8 @@ MUTATIONS = (
         "dispatch-in-two-commits",
         "G1: a process that dies between two commits leaves a dispatched deletion without cascades",
         ENTRIES,
-        "frozenset[str]()\n    with transaction.atomic(using=using):",
-        "frozenset[str]()\n    if True:",
+        "with transaction.atomic(using=using):\n            locked =",
+        "if True:\n            locked =",
         (f"{T_ATTACKS_LOG}::TestDispatch",),
     ),
     Mutation(
@@ -62,7 +62,7 @@ MUTATIONS = (
         "G1: a cascade is done before its rows are deleted",
         CASCADE,
         "failpoints.hit(Failpoint.CLAIMED)",
-        "outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)",
+        "outcomes.finish(claim, {pk: {} for pk in claim.ids}, barrier=None)",
         (f"{T_FAILURES}::TestPoison::test_only_the_one_that_fails_waits_and_all_others_are_done",),
     ),
     Mutation(
@@ -177,8 +177,8 @@ MUTATIONS = (
         "unknown-model-is-dispatched",
         "G1: a deletion of a model that this process does not know ends without work",
         ENTRIES,
-        "for condition in (Q, leading):",
-        "for condition in (Q, Q):",
+        " or not catalogue.knows(parent, None, relation):",
+        ":",
         (
             f"{T_DISPATCH}::test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     CLAIMING,
-    LOG_TABLES,
+    OUTCOMES,
     POSTGRESQL_LOG,
     T_CASCADE,
     T_LOG,
@@ -42,9 +42,9 @@ MUTATIONS = (
     Mutation(
         "release-without-the-claim",
         "G4: a worker that lost its claim releases or postpones the cascade",
-        LOG_TABLES,
-        "claim=claim.token, state=",
-        "state=",
+        OUTCOMES,
+        "claim=claim.token, state=claim.state",
+        "state=claim.state",
         (
             f"{T_LOG}::TestClaim::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing",
         ),

@@ -74,8 +74,8 @@ MUTATIONS = (
         "barrier-of-an-earlier-scan",
         "G2: an old suspicion confirms rows that came later",
         LOGGED_SUSPECTS,
-        "filter(again).update(fence=barriers_to_json(fence))",
-        "filter(again)",
+        'update_fields=["fence"]',
+        'update_fields=["parent"]',
         (
             f"{T_SCAN_ATTACKS}::TestCameBack::test_a_key_that_a_new_pair_takes_over_is_not_condemned_by_an_old_suspicion",
         ),
@@ -84,8 +84,8 @@ MUTATIONS = (
         "repair-along-other-relations",
         "G2: a repair takes rows of relations that are only reported",
         CLAIMS,
-        "claim.database, one.relation",
-        'claim.database, ""',
+        "claim.parent, claim.database, claim.relation)",
+        'claim.parent, claim.database, "")',
         (
             f"{T_SCAN_ATTACKS}::TestPolicy::test_nor_does_another_relation_of_the_same_database_lose_any",
         ),

@@ -104,8 +104,8 @@ MUTATIONS = (
         "primary-key-for-every-key",
         "G2: rows are found by a value that their key does not refer to",
         CLAIMS,
-        "cascade.targets.get(target.name)",
-        "cascade.key",
+        "one.targets.get(target.name)",
+        "one.key",
         (f"{T_KINDS}::test_keys_that_hold_another_field",),
     ),
     Mutation(
