@@ -38,7 +38,7 @@ from .world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .world import Id, Values
+    from .world import Id, LogId, Values
 
 #: Time stands still but for the rules, and every batch is small.
 TUNED = {
@@ -46,8 +46,8 @@ TUNED = {
     "lock_seconds": 0.25,
     "backoff_seconds": 3600.0,
     "backoff_seconds_max": 7200.0,
-    "claim_keys": 4,
-    "dispatch_keys": 2,
+    "claim_keys": 3,
+    "dispatch_keys": 5,
     "grace_seconds": 3600.0,
     "lease_seconds": 3600.0,
     "probe_seconds": 3600.0,
@@ -509,6 +509,24 @@ class Acts(RuleBasedStateMachine):
 
     def _retry_all(self) -> bool:
         self.retried = sum(actions.retry(None, actor="op", using=log) for log in LOGS) > 0
+        return self.retried
+
+    def _stuck(self) -> list[LogId]:
+        """Deletions with a cascade that is blocked or kept."""
+        return [
+            log_id
+            for log_id, entry in self.truth.log.items()
+            if not entry.purged
+            and {each.state for each in entry.cascades.values()} & {"blocked", "kept"}
+        ]
+
+    def _retry_one(self, which: int) -> bool:
+        found = sorted(self._stuck())
+        if not found:
+            return False
+        log, pk = found[which % len(found)]
+        self.retried = actions.retry([pk], actor="op", using=log, kept=True) > 0
+        note(f"retried {log} {pk}: {self.retried}")
         return self.retried
 
     def _converge(self) -> None:

@@ -290,6 +290,11 @@ class IntegrityMachine(Acts):
     def retry(self) -> bool:
         return self._retry_all()
 
+    @step(lambda self: _answering(self) and self._stuck(), which=picks)
+    def retry_one(self, which: int) -> bool:
+        """Of a batch, the one that is blocked or kept, whose value may be free again."""
+        return self._retry_one(which)
+
     @step(
         _logged,
         states=st.sampled_from([("running",), ("waiting",), ("done",), ("running", "waiting")]),

@@ -256,7 +256,9 @@ class Truth:
     def _follow(self, log_id: LogId, seen: Values, *, retried: bool) -> None:
         """States move along the diagram of models.py only."""
         entry, state, cascades = self.log[log_id], seen["state"], seen["cascades"]
-        if state not in {entry.state} | DELETION_MOVES[entry.state]:
+        is_retried = retried and entry.state == "kept"
+        moves = DELETION_MOVES["cascaded" if is_retried else entry.state]
+        if state not in {entry.state} | moves:
             raise Violation(f"{log_id} went from {entry.state} to {state}")
         if state == "kept" != entry.state and not self._was_taken(entry):
             raise Violation(f"{log_id} is kept, and nobody took its values over: {seen}")
@@ -272,7 +274,7 @@ class Truth:
             if cascade["state"] not in CASCADES_OF[state]:
                 raise Violation(f"{log_id} is {state}, and a cascade of it {cascade['state']}")
             allowed = {known.state} | CASCADE_MOVES[known.state]
-            if known.state == "blocked" and retried:
+            if known.state in {"blocked", "kept"} and retried:
                 allowed |= OPEN
             if cascade["state"] not in allowed:
                 raise Violation(
