@@ -43,8 +43,8 @@ MUTATIONS = (
         "release-without-the-claim",
         "G4: a worker that lost its claim releases or postpones the cascade",
         OUTCOMES,
-        "claim=claim.token, state=claim.state",
-        "state=claim.state",
+        "claim=claim.token,\n        state=claim.state,",
+        "state=claim.state,",
         (
             f"{T_LOG}::TestClaim::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing",
         ),

@@ -181,7 +181,7 @@ def purge(*, using: str) -> int:
             return 0
         rows._raw_delete(using)
         gone = tables.deletions(using).filter(tables.id_in("pk", sorted({*ids}), using))
-        return int(gone._raw_delete(using))
+        return int(gone._raw_delete(using)) if ids else 0
 
 
 def _locked_whole(batches: Sequence[int], old: Any, using: str) -> dict[int, list[int]]:

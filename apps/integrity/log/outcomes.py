@@ -133,6 +133,8 @@ def release(
     """
     if rows is None:
         rows = {deletion.id: deletion.rows for deletion in claim.deletions}
+    if not rows:
+        return
     seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
     with transaction.atomic(using=claim.using):
         mine = _of(claim, _with_progress(claim, rows))
