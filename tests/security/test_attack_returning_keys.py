@@ -57,7 +57,7 @@ def to_the_end(*databases: str) -> None:
         for database in databases or DATABASES:
             cascade.drain(database)
             verification.verify(database)
-        return not Deletion.objects.filter(state__in=Deletion.OPEN).exists()
+        return not log_rows.deletions_in(*Deletion.OPEN)
 
     assert eventually(over, timeout=60)
 

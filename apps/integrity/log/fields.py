@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from .. import relations
 from ..exceptions import InvalidKey, InvalidName
-from ..models import Cascade, Deletion
+from ..models import Cascade
 from ..relations import discovery, keys
 from . import names, parts, renames, tables
 from .renaming import Kind, field_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from ..models import Deletion
     from ..relations import Field
     from .renaming import Renaming
 
@@ -60,10 +61,18 @@ def rename_field(change: Renaming, *, using: str, apply: bool, history: bool = F
 
 
 def _suspects(change: Renaming, using: str, *, apply: bool) -> int:
-    """Rename the field of a parent's suspects; return their number."""
+    """Rename the field of a parent's suspects; return their number. Raises `InvalidName`."""
     (parent, old), (_, new) = field_of(change.old), field_of(change.new)
-    rows = tables.suspects(using).filter(parent=parent, field=old)
-    return rows.update(field=new) if apply else rows.count()
+    target = _target(change.new)
+    if target is not None:
+        rows = tables.suspects(using).filter(parent=parent, field=old)
+        for pk, value in rows.values_list("pk", "value").iterator(chunk_size=renames.BATCH):
+            if not _fits(target, value):
+                raise InvalidName(
+                    f"suspect {pk} has a value of {change.old} that {change.new} cannot hold,"
+                    " so no suspect was renamed"
+                )
+    return renames.rename_field_of_suspects((parent, old), new, using=using, apply=apply)
 
 
 def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | None:
@@ -77,8 +86,7 @@ def moved(targets: Mapping[str, Any], old: str, new: str) -> dict[str, Any] | No
 def _named(parent: str, field: str, using: str, *, history: bool) -> Iterator[QuerySet[Deletion]]:
     """Yield querysets of the parent's deletions that have a value for that field."""
     if history:
-        rows = tables.deletions(using).filter(~Q(Deletion.IS_RECORDED), parent=parent)
-        yield rows.filter(targets__has_key=field)
+        yield names.ended_deletions(parent, using=using).filter(targets__has_key=field)
         return
     for name in names.open_names(using=using):
         if name[0] == parent:

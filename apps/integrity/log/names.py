@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 
 from ..backends.distinct import distinct
 from ..models import Cascade, CascadeState, Deletion, Suspect
@@ -61,6 +61,14 @@ def open_deletions(parent: str, relation: str, *, using: str) -> QuerySet[Deleti
         parent=parent,
         relation=relation,
         cancelled_at__isnull=True,
+    )
+
+
+def ended_deletions(parent: str, *, using: str) -> QuerySet[Deletion]:
+    """Return the deletions of a parent that were cancelled, or whose batch is over."""
+    goes_on = tables.cascades(using).filter(batch=OuterRef("batch"), ended_at__isnull=True)
+    return tables.deletions(using).filter(
+        Q(cancelled_at__isnull=False) | Q(Q(batch__isnull=False), ~Exists(goes_on)), parent=parent
     )
 
 

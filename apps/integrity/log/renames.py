@@ -8,6 +8,7 @@ nothing unless `apply`.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from .. import conf
-from ..models import Cascade, Deletion
+from ..models import Cascade
 from . import names, parts, tables
 from .deletions import cancel, end
 from .suspects import drop
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Model, QuerySet
 
+    from ..models import Deletion
     from .renaming import Renaming
 
 #: Parent and relation.
@@ -58,9 +60,8 @@ def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
     """Rename the parent of finished deletions, because receipts are found by it."""
     if change.model(change.old) == change.old:
         return 0
-    rows = tables.deletions(using).filter(~Q(Deletion.IS_RECORDED), parent=change.old)
     return _each(
-        rows,
+        names.ended_deletions(change.old, using=using),
         using,
         lambda pks: _named(pks, using).update(parent=change.new),
         apply=apply,
@@ -92,16 +93,18 @@ def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply:
 def _each(
     rows: QuerySet[Model], using: str, change: Callable[[list[int]], object], *, apply: bool
 ) -> int:
-    """Change the rows, so that `rows` no longer contains them; or count them."""
+    """Change the rows in the order of their ids, each once; or count them."""
     if not apply:
         return rows.order_by().count()
-    changed = 0
+    changed = last = 0
     while True:
         with transaction.atomic(using=using):
-            locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
+            rest = rows.filter(pk__gt=last).order_by("pk")
+            locked = tables.locked(rest, using, skip_locked=False)
             pks = list(locked.values_list("pk", flat=True)[:BATCH])
             if pks:
                 change(pks)
+                last = pks[-1]
         changed += len(pks)
         if len(pks) < BATCH:
             return changed
@@ -143,16 +146,20 @@ def _databases(change: Renaming, using: str, *, apply: bool) -> int:
 def _move(pks: list[int], new: str, using: str) -> None:
     """Rename the database of cascades, except of deletions that have one in `new` already.
 
-    For these, the one there does the work, again if it is over: see Note [A partition] in parts.py.
+    For these, the one there does the work, again unless it waits for that, and counts the rows of
+    both: see Note [A partition] in parts.py.
     """
     batches = sorted({*_cascades(pks, using).values_list("batch", flat=True)})
     in_new = tables.cascades(using).filter(tables.id_in("batch", batches, using), database=new)
     there = {pk for ids in in_new.values_list("deletions", flat=True) for pk in ids}
     moving = {pk for ids in _cascades(pks, using).values_list("deletions", flat=True) for pk in ids}
     if twins := there & moving:
-        over = in_new.filter(state__in=[Cascade.State.DONE, *Cascade.ENDED])
-        again = parts.separate(over, twins, using=using, holder=False)
-        _cascades([*again], using).update(
+        doubled = parts.separate(_cascades(pks, using), twins, using=using, holder=False)
+        again = parts.separate(in_new, twins, using=using, holder=False)
+        _add_rows([*doubled], [*again], using)
+        waits = [Cascade.State.PENDING, Cascade.State.WAITING, Cascade.State.BLOCKED]
+        over = _cascades([*again], using).exclude(state__in=waits)
+        over.update(
             state=Cascade.State.PENDING,
             attempts=0,
             claim=None,
@@ -160,25 +167,57 @@ def _move(pks: list[int], new: str, using: str) -> None:
             ended_at=None,
             due_at=Now(),
         )
-        doubled = parts.separate(_cascades(pks, using), twins, using=using, holder=False)
         _cascades([*doubled], using).delete()
     renamed = _cascades(pks, using)
     renamed.update(database=new)
     make_due(renamed)
 
 
+def _add_rows(sources: list[int], targets: list[int], using: str) -> None:
+    """Add the rows that were changed by the one cascades to those of the others."""
+    found = dict[str, dict[str, int]]()
+    for document in _cascades(sources, using).values_list("rows", flat=True):
+        found |= document or {}
+    for cascade in _cascades(targets, using):
+        rows = dict(cascade.rows or {})
+        if mine := [str(pk) for pk in cascade.deletions if str(pk) in found]:
+            rows |= {pk: dict(Counter(rows.get(pk, {})) + Counter(found[pk])) for pk in mine}
+            _cascades([cascade.pk], using).update(rows=rows)
+
+
 def _suspects(old: Name, new: Name, using: str, *, apply: bool) -> int:
     """Rename suspects, except those of values that have one under the new name already."""
     parent, relation = new
+    rows = names.suspects_of(*old, using=using)
+    rename = partial(rename_suspects, using=using, parent=parent, relation=relation)
+    return _each(rows, using, rename, apply=apply)
 
-    def rename(pks: list[int]) -> None:
-        mine = tables.suspects(using).filter(tables.id_in("pk", pks, using))
-        known = tables.suspects(using).filter(relation=relation).values_list("field", "value")
-        doubled = {*known} & {*mine.values_list("field", "value")}
-        drop([row.pk for row in mine if (row.field, row.value) in doubled], using=using)
-        mine.update(parent=parent, relation=relation)
 
-    return _each(names.suspects_of(*old, using=using), using, rename, apply=apply)
+def rename_field_of_suspects(old: tuple[str, str], new: str, *, using: str, apply: bool) -> int:
+    """Rename the field in suspects of a parent; return their number. `old` is parent and field."""
+    parent, field = old
+    rows = tables.suspects(using).filter(parent=parent, field=field)
+    return _each(rows, using, partial(rename_suspects, using=using, field=new), apply=apply)
+
+
+def rename_suspects(pks: list[int], *, using: str, **columns: str) -> None:
+    """Change those columns of suspects. Drop those that others are equal to then."""
+    mine = tables.suspects(using).filter(tables.id_in("pk", pks, using))
+    renamed = {
+        (columns.get("relation", row.relation), columns.get("field", row.field), row.value): row.pk
+        for row in mine
+    }
+    others = tables.suspects(using).filter(
+        relation__in={relation for relation, _, _ in renamed},
+        field__in={field for _, field, _ in renamed},
+        value__in=[value for _, _, value in renamed],
+    )
+    there = others.exclude(tables.id_in("pk", pks, using))
+    drop(
+        [renamed[row] for row in there.values_list("relation", "field", "value") if row in renamed],
+        using=using,
+    )
+    mine.update(**columns)
 
 
 def _fences(change: Renaming, using: str, *, apply: bool) -> int:

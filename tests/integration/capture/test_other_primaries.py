@@ -134,7 +134,7 @@ def test_only_what_needs_a_parents_database_waits_for_it(
         done = cascade.drain("test_right")
         assert done.unreachable.startswith("waits for test_left, which cannot be reached: ")
         assert (Leaf.objects.count(), Locker.objects.count()) == (1, 0)
-        rows = Cascade.objects.filter(database="test_right", deletion__parent="parents.Owner")
+        rows = Cascade.objects.filter(database="test_right", parent="parents.Owner")
         assert list(rows.values_list("state", "attempts", "reason")) == [
             ("waiting", 0, done.unreachable)
         ]

@@ -20,11 +20,12 @@ from apps.integrity import relations
 from apps.integrity.checks import doctor
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.management.verbs.doctor import exit_code
-from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
+from apps.integrity.models import Heartbeat, Identity, Scan, Suspect
 from apps.integrity.queues import celery
 from apps.integrity.relations import discovery
 from apps.integrity.routers import AppLabelRouter
 from sandbox.processes import free_port
+from tests import log_rows
 from workers.celery import app
 
 if TYPE_CHECKING:
@@ -183,10 +184,7 @@ class TestWork:
         assert "resume --database blog_db" in wrong()["paused blog_db"]
 
     def test_a_blocked_cascade(self) -> None:
-        deletion = Deletion.objects.create(parent="auth.User", key="1", source="api")
-        Cascade.objects.create(
-            deletion=deletion, database="blog_db", state="blocked", recorded_at=timezone.now()
-        )
+        log_rows.make("auth.User", ["1"], ["blog_db"], state="blocked")
         assert "retry --all" in wrong()["cascades blog_db"]
 
     def test_a_stale_scan(self, tune: Tune) -> None:
@@ -200,9 +198,7 @@ class TestWork:
         assert "no scan is finished" in wrong()[f"scan {AUTHOR} in blog_db"]
 
     def test_the_brake(self) -> None:
-        Deletion.objects.create(
-            parent="auth.User", key="1", relation=AUTHOR, state="suspect", source="scan"
-        )
+        Suspect.objects.create(parent="auth.User", relation=AUTHOR, value="1")
         assert "the parent's table is empty" in wrong()[f"brake {AUTHOR}"]
         assert exit_code(doctor.examine(BUSY)) == BRAKE
 

@@ -19,9 +19,10 @@ from apps.integrity.backends import clocks
 from apps.integrity.checks import doctor
 from apps.integrity.checks.doctor import clock_skew
 from apps.integrity.control import heartbeats
-from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan
+from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
 from apps.integrity.relations import relation
 from apps.integrity.report import backlog, lists, overview, receipts, status, throughput
+from tests import log_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,17 +48,12 @@ def aged(committed: None) -> float:
     """Everything that has an age is 300 s old, by the clock of its database; gives when it was."""
     begun = time.monotonic()
     ago = Now() - dt.timedelta(seconds=300)
-    for key, state in ((1, "recorded"), (2, "dispatched"), (3, "cascaded"), (4, "suspect")):
-        row = Deletion.objects.create(
-            parent="auth.User", key=str(key), state=state, source="signal", recorded_at=ago,
-            relation="blog.Post.author" if state == "suspect" else "",
-        )  # fmt: skip
-        if state in {"dispatched", "cascaded"}:
-            done = state == "cascaded"
-            Cascade.objects.create(
-                deletion=row, database="blog_db", recorded_at=ago,
-                state="done" if done else "waiting", done_at=ago if done else None,
-            )  # fmt: skip
+    log_rows.make("auth.User", [1], [], recorded_at=ago)
+    log_rows.make("auth.User", [2], ["blog_db"], state="waiting", recorded_at=ago)
+    log_rows.make("auth.User", [3], ["blog_db"], state="done", recorded_at=ago)
+    Suspect.objects.create(
+        parent="auth.User", relation="blog.Post.author", value="4", recorded_at=ago
+    )
     for name in ("beat", "worker@host"):
         Heartbeat.objects.create(name=name, seen_at=ago)
     for each in relations.catalogue().relations:
@@ -109,12 +105,9 @@ def test_so_are_they_on_the_pages(aged: float, off: float, client: Client) -> No
 
 
 def test_what_ended_lately_did_so_by_the_clock_of_the_log(committed: None, off: float) -> None:
-    row = Deletion.objects.create(parent="auth.User", key="1", source="signal", state="verified")
     for number, seconds in enumerate((290, 310)):
         ago = Now() - dt.timedelta(seconds=seconds)
-        Cascade.objects.create(
-            deletion=row, database=f"{number}", state="verified", recorded_at=ago, done_at=ago
-        )
+        log_rows.make("auth.User", [1], [f"{number}"], state="verified", recorded_at=ago)
     speed = throughput.throughput_of([Cascade.objects.all()])
     assert speed.rate == 1 / backlog.RATE_SECONDS
     assert (speed.bars[-1], sum(speed.bars)) == (2, 2)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from apps.integrity.checks.doctor import verdicts
 from apps.integrity.control import heartbeats, retention
-from apps.integrity.log import deletions
+from apps.integrity.log import claims, deletions, outcomes, parts
 from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
-from tests import superuser
+from tests import log_rows, superuser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,11 +37,15 @@ def _retention(tune: Tune) -> None:
 def deletion(state: str, *, days: float, key: str = "1", using: str = "default") -> Deletion:
     """With one cascade, recorded so many days ago, and ended then if that is what it did."""
     at = timezone.now() - dt.timedelta(days=days)
-    ended_at = at if state in Deletion.ENDED else None
-    made = Deletion.objects.using(using).create(
-        parent="auth.User", key=key, state=state, recorded_at=at, ended_at=ended_at
+    named = {"recorded": "pending", "dispatched": "pending", "cascaded": "done"}
+    [made] = log_rows.make(
+        "auth.User",
+        [key],
+        [] if state == "recorded" else ["shop_db"],
+        state=named.get(state, state),
+        recorded_at=at,
+        using=using,
     )
-    Cascade.objects.using(using).create(deletion=made, database="shop_db", recorded_at=at)
     return made
 
 
@@ -56,15 +60,16 @@ def test_what_ended_before_the_retention_goes_with_its_cascades(state: str, usin
     deletion(state, days=DAYS - 1, key="young", using=using)
     assert deletions.purge(using=using) == 1
     assert kept(using) == ["young"]
-    assert Cascade.objects.using(using).values_list("deletion__key").get() == ("young",)
+    [young] = Deletion.objects.using(using).values_list("pk", flat=True)
+    assert Cascade.objects.using(using).get().deletions == [young]
     assert deletions.purge(using=using) == 0
 
 
 @pytest.mark.parametrize("using", ["default", "test_lite"])
 def test_rows_that_were_left_alone_are_told_of_until_somebody_acknowledges_them(using: str) -> None:
     made = deletion("kept", days=DAYS + 1, using=using)
-    cascades = Cascade.objects.using(using).filter(deletion=made)
-    cascades.update(state="kept", kept={"blog.Post.author": 3}, kept_at=timezone.now())
+    rows = {str(made.pk): {"blog.Post.author": 3}}
+    Cascade.objects.using(using).update(kept=rows, kept_at=timezone.now())
     deletion("kept", days=DAYS + 1, key="nobody's", using=using)
     assert deletions.purge(using=using) == 1
     assert kept(using) == ["1"]
@@ -72,11 +77,39 @@ def test_rows_that_were_left_alone_are_told_of_until_somebody_acknowledges_them(
     assert deletions.purge(using=using) == 1
 
 
-@pytest.mark.parametrize("state", ["suspect", "recorded", "dispatched", "cascaded"])
+@pytest.mark.parametrize("state", ["recorded", "dispatched", "cascaded"])
 def test_what_is_not_over_stays_however_old_it_is(state: str) -> None:
     deletion(state, days=1_000)
     assert deletions.purge(using="default") == 0
-    assert (Deletion.objects.count(), Cascade.objects.count()) == (1, 1)
+    assert (Deletion.objects.count(), Cascade.objects.count()) == (1, int(state != "recorded"))
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "waiting", "blocked", "done"])
+@pytest.mark.parametrize("using", ["default", "test_lite"])
+def test_a_batch_of_which_a_part_is_not_over_stays_whole(state: str, using: str) -> None:
+    at = timezone.now() - dt.timedelta(days=1_000)
+    first, second = log_rows.make(
+        "auth.User", ["1", "2"], ["shop_db"], state="verified", recorded_at=at, using=using
+    )
+    with transaction.atomic(using=using):
+        rows = Cascade.objects.using(using).all()
+        [part] = parts.separate(rows, [second.pk], using=using, holder=False)
+        Cascade.objects.using(using).filter(pk=part).update(state=state, ended_at=None)
+    assert deletions.purge(using=using) == 0
+    assert kept(using) == ["1", "2"]
+    Cascade.objects.using(using).update(state="verified", ended_at=at)
+    assert deletions.purge(using=using) == 2
+    assert not Cascade.objects.using(using).exists()
+
+
+@pytest.mark.parametrize("using", ["default", "test_lite"])
+def test_what_was_cancelled_before_it_was_dispatched_goes_too(using: str) -> None:
+    for key, days in (("old", DAYS + 1), ("young", DAYS - 1)):
+        made = deletion("recorded", days=DAYS + 1, key=key, using=using)
+        at = timezone.now() - dt.timedelta(days=days)
+        Deletion.objects.using(using).filter(pk=made.pk).update(cancelled_at=at)
+    assert deletions.purge(using=using) == 1
+    assert kept(using) == ["young"]
 
 
 def test_one_call_purges_at_most_a_batch_the_oldest_first() -> None:
@@ -97,7 +130,8 @@ def test_each_log_is_purged_for_itself() -> None:
 def test_what_somebody_just_reads_under_a_lock_is_passed_over_without_waiting(locked: Any) -> None:
     for key in ("held", "free"):
         deletion("verified", days=DAYS + 1, key=key)
-    with locked(Deletion.objects.filter(key="held")):
+    held = Deletion.objects.get(key="held")
+    with locked(Cascade.objects.filter(batch=held.batch)):
         assert deletions.purge(using="default") == 1
         assert kept() == ["held"]
     assert deletions.purge(using="default") == 1
@@ -123,16 +157,18 @@ def test_two_at_once_purge_everything_once(at_once: Callable[..., list[int]]) ->
 def test_the_retention_counts_from_the_end(end: str, using: str) -> None:
     """What waited for 31 days stays for 30 more."""
     made = deletion("cascaded", days=DAYS + 1, using=using)
-    Cascade.objects.using(using).update(state="verified")
     if end == "verified":
-        assert deletions.advance(using=using) == 1
+        due = timezone.now() - dt.timedelta(days=1)
+        Cascade.objects.using(using).update(due_at=due)
+        claim = claims.claim_unverified("shop_db", using=using, limit=1, lease_seconds=60)
+        assert claim is not None
+        assert outcomes.verify(claim, claim.ids) == 1
     else:
         assert deletions.cancel([made.pk], "the parent is alive", using=using) == 1
     made.refresh_from_db(using=using)
     assert made.state == end
     assert deletions.purge(using=using) == 0
-    ended_at = made.ended_at - dt.timedelta(days=DAYS)
-    Deletion.objects.using(using).update(ended_at=ended_at)
+    Cascade.objects.using(using).update(ended_at=F("ended_at") - dt.timedelta(days=DAYS))
     assert deletions.purge(using=using) == 1
 
 
@@ -140,10 +176,10 @@ def test_the_purge_reads_its_own_index() -> None:
     for number in range(50):
         deletion("verified", days=DAYS + 1, key=str(number))
     old = timezone.now() - dt.timedelta(days=DAYS)
-    rows = Deletion.objects.filter(state__in=Deletion.ENDED, ended_at__lte=old)
+    rows = Cascade.objects.filter(ended_at__lte=old)
     with transaction.atomic(), connections["default"].cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        assert "integrity_deletion_ended" in rows.order_by("ended_at").values("pk")[:3].explain()
+        assert "integrity_cascade_ended" in rows.order_by("ended_at").values("pk")[:3].explain()
 
 
 def seen(name: str, *, days: float) -> None:

@@ -20,8 +20,8 @@ from apps.blog.models import Post
 from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.declared import Relation
-from apps.integrity.log import claims, deletions
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.log import claims
+from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from sandbox import project
@@ -123,9 +123,7 @@ def unknown_relation(tune: Tune) -> Callable[[], int]:
     tune(relations=[Relation(TITLE, "auth.User")])
     author = User.objects.create(username="cid")
     Post.objects.create(title="987654", content="c", author=author)
-    Deletion.objects.create(
-        parent="auth.User", key="987654", relation=TITLE, source="scan", state="recorded"
-    )
+    Deletion.objects.create(parent="auth.User", key="987654", relation=TITLE, source="scan")
     return Post.objects.count
 
 
@@ -178,10 +176,12 @@ def test_what_is_recorded_and_not_dispatched_waits_for_the_newer_one(
 
 def test_a_suspect_along_an_unknown_relation_stays_one(tune: Tune, older: Older) -> None:
     rows = unknown_relation(tune)
-    Deletion.objects.update(state="suspect")
+    Deletion.objects.all().delete()
+    Suspect.objects.create(parent="auth.User", relation=TITLE, value="987654", fence={})
     older("scan", "--full")
     older("repair", "--apply")
-    assert [*Deletion.objects.values_list("state", "relation")] == [("suspect", TITLE)]
+    assert [*Suspect.objects.values_list("relation", flat=True)] == [TITLE]
+    assert not Deletion.objects.exists()
     assert rows() == 1
 
 
@@ -193,5 +193,4 @@ def test_a_state_that_only_the_newer_release_knows_is_not_over() -> None:
     dispatch.sweep_all()
     Cascade.objects.filter(database="blog_db").update(state="archived")
     newer()
-    deletions.advance(using="default")
     assert Deletion.objects.get().state == "dispatched"

@@ -27,12 +27,15 @@ from apps.integrity.models import (
     Heartbeat,
     Identity,
     Scan,
+    Suspect,
 )
 from apps.integrity.operations import RenameTracked, renames
 from apps.integrity.queues import dispatch
 from apps.integrity.report import receipts
 from apps.shop.models import Order
+from tests import log_rows
 from tests.integration.log.test_names import (
+    COMMENT,
     OLD_ALIAS,
     OLD_CHILD,
     OLD_FIELD,
@@ -99,7 +102,7 @@ class TestTheWorkIsDone:
         assert (done.code, done.document["changed"]) == (0, dry.document["changed"])
         drained(run)
         assert rows() == 0
-        assert set(Deletion.objects.values_list("state", flat=True)) == {"verified"}
+        assert set(log_rows.states()) == {"verified"}
         found = run("status")
         assert (found.code, found.document["unknown"]) == (0, [])
 
@@ -146,8 +149,7 @@ class TestTheWorkIsDone:
         assert Deletion.objects.get().state == "verified"
 
     def test_a_suspect_of_a_renamed_relation_is_repaired(self, run: Run) -> None:
-        deleted()
-        Deletion.objects.update(state="suspect", source="scan", relation=OLD_FIELD, fence={})
+        suspected(OLD_FIELD)
         run("rename", OLD_FIELD, POST, "--apply")
         assert suspects.number_of_suspects(POST, using="default") == 1
         run("repair", "--relation", POST, "--apply")  # without a fence it gets one, and waits
@@ -161,22 +163,44 @@ class TestTheWorkIsDone:
         of_old_alias()
         change = Renaming(kind=Kind.ALIAS, old=OLD_ALIAS, new="blog_db")
         renames.rename(change, actor="test", apply=True)
-        assert outcomes.finish(claim, {each.id: {} for each in claim.cascades}, barrier=None)
+        assert outcomes.finish(claim, {each: {} for each in claim.ids}, barrier=None)
 
     def test_two_names_of_one_database_become_one(self, run: Run) -> None:
         dispatched()
         [here] = Cascade.objects.filter(database="blog_db")
+        known = str(here.deletions[0])
+        at = timezone.now()
         Cascade.objects.filter(pk=here.pk).update(
-            state="verified", done_at=timezone.now(), verified_at=timezone.now()
+            state="verified", done_at=at, verified_at=at, ended_at=at, rows={known: {POST: 2}}
         )
-        Cascade.objects.create(
-            deletion_id=here.deletion_id, database=OLD_ALIAS, recorded_at=here.recorded_at
-        )
+        here.pk, here.database, here.rows = None, OLD_ALIAS, {known: {POST: 3, COMMENT: 4}}
+        here.save(force_insert=True)
         run("rename", OLD_ALIAS, "blog_db", "--apply")
         drained(run)
         assert rows() == 0
+        log_rows.check_partitions()
         states = dict(Cascade.objects.values_list("database", "state"))
-        assert states == {"blog_db": "verified", "shop_db": "verified", OLD_ALIAS: "cancelled"}
+        assert states == {"blog_db": "verified", "shop_db": "verified"}
+        assert log_rows.in_database(Deletion.objects.get(), "blog_db").rows == {POST: 6, COMMENT: 5}
+
+    def test_a_part_of_a_batch_that_has_both_names(self, run: Run) -> None:
+        """One deletion of the two has been cascaded under the new name already."""
+        first, second = deleted("ann"), deleted("bob")
+        dispatch.sweep_all()
+        [old] = Cascade.objects.filter(database="blog_db")
+        of_old_alias()
+        one = log_rows.deletion_of(first).pk
+        at = timezone.now()
+        Cascade.objects.create(
+            batch=old.batch, database="blog_db", parent="auth.User", deletions=[one], size=1,
+            state="verified", recorded_at=at, done_at=at, verified_at=at, ended_at=at,
+        )  # fmt: skip
+        run("rename", OLD_ALIAS, "blog_db", "--apply")
+        log_rows.check_partitions()
+        assert {*Cascade.objects.values_list("database", flat=True)} == {"blog_db", "shop_db"}
+        drained(run)
+        assert rows() == 0
+        assert log_rows.deletion_of(second).state == "verified"
 
     def test_a_log_in_sqlite_is_renamed_by_the_same_command(self, run: Run) -> None:
         author = Author.objects.create()
@@ -189,6 +213,7 @@ class TestTheWorkIsDone:
         )
         cascades.update(database="quotes_of_old")
         deletions.update(parent="lite.Writer")
+        cascades.update(parent="lite.Writer")
         names = {(each["name"], each["log"]) for each in run("status").document["unknown"]}
         assert names == {("quotes_of_old", "test_lite"), ("lite.Writer", "test_lite")}
         assert run("rename", "quotes_of_old", "test_left", "--apply").document["changed"] == 1
@@ -208,6 +233,14 @@ class TestTheWorkIsDone:
         assert run("rename", OLD_PARENT, "auth.User", "--apply").document["changed"] == 1
         drained(run)
         assert rows() == 0
+
+
+def suspected(relation: str, *, parent: str = "auth.User", fence: Any = None) -> int:
+    """A user who went without a record, and one relation's suspect for that."""
+    key = deleted()
+    Deletion.objects.all().delete()
+    Suspect.objects.create(parent=parent, relation=relation, value=str(key), fence=fence or {})
+    return key
 
 
 def keys() -> list[str | None]:
@@ -242,10 +275,24 @@ class TestWhatElseHasTheName:
         assert run("receipt", "auth.User", str(key)).document["deletion"]["state"] == "verified"
 
     def test_fences_of_suspects_are_those_of_the_new_alias(self, run: Run) -> None:
-        deleted()
-        Deletion.objects.update(state="suspect", relation=POST, fence={"main": 7, "other": 8})
+        suspected(POST, fence={"main": 7, "other": 8})
         run("rename", "main", "default", "--apply")
-        assert Deletion.objects.get().fence == {"default": 7, "other": 8}
+        assert Suspect.objects.get().fence == {"default": 7, "other": 8}
+
+    def test_suspects_go_with_their_parent(self, run: Run) -> None:
+        suspected(POST, parent=OLD_PARENT)
+        assert run("rename", OLD_PARENT, "auth.User", "--apply").document["changed"] == 1
+        assert Suspect.objects.get().parent == "auth.User"
+
+    def test_a_suspect_that_is_known_by_the_new_name_is_one(self, run: Run) -> None:
+        key = suspected(OLD_FIELD)
+        Suspect.objects.create(parent="auth.User", relation=POST, value=str(key))
+        Suspect.objects.create(parent="auth.User", relation=OLD_FIELD, value="other")
+        run("rename", OLD_FIELD, POST, "--apply")
+        assert {*Suspect.objects.values_list("relation", "value")} == {
+            (POST, str(key)),
+            (POST, "other"),
+        }
 
     @pytest.mark.parametrize("met", [False, True])
     def test_a_child_knows_its_parents_by_their_new_alias(self, run: Run, met: bool) -> None:  # noqa: FBT001
@@ -291,7 +338,7 @@ class TestAnOperatorDoesIt:
 
         for number in range(7):
             deleted(f"user {number}")
-        dispatch.sweep_all()
+            dispatch.sweep_all()
         of_old_parent()
         monkeypatch.setattr(in_log, "BATCH", 3)
         real, calls = in_log.make_due, []
@@ -305,9 +352,10 @@ class TestAnOperatorDoesIt:
         monkeypatch.setattr(in_log, "make_due", die)
         with pytest.raises(KeyboardInterrupt):
             run("rename", OLD_PARENT, "auth.User", "--apply")
-        assert Deletion.objects.filter(parent=OLD_PARENT).count() == 4
+        assert Cascade.objects.filter(parent=OLD_PARENT).count() == 14 - 3
         monkeypatch.setattr(in_log, "make_due", real)
-        assert run("rename", OLD_PARENT, "auth.User", "--apply").document["changed"] == 4
+        run("rename", OLD_PARENT, "auth.User", "--apply")
+        assert not Cascade.objects.filter(parent=OLD_PARENT).exists()
         drained(run)
         assert rows() == 0
 

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.migrations.state import ProjectState
+from django.utils import timezone
 
 from apps.integrity import cascade, relations, scan
 from apps.integrity.cascade.blockers import blockers_of
@@ -19,12 +20,12 @@ from apps.integrity.exceptions import InvalidName
 from apps.integrity.log import deletions, fields, suspects
 from apps.integrity.log import renames as log_renames
 from apps.integrity.log.renaming import Kind, Renaming
-from apps.integrity.models import Audit, Cascade, Deletion
+from apps.integrity.models import Audit, Cascade, Deletion, Suspect
 from apps.integrity.operations import RenameTrackedField, renames
 from apps.integrity.queues import dispatch
 from apps.integrity.report import lists
 from apps.integrity.report import names as report_names
-from tests import snippets
+from tests import log_rows, snippets
 from tests.integration.log.test_names import run
 from tests.kinds.left.models import Badge, Invoice, PlaceNote
 from tests.kinds.parents.models import Person, Place
@@ -63,6 +64,7 @@ def gone(code: str = "ann", number: int = 1) -> Deletion:
 
 def renamed() -> None:
     """After this, the field has its present name."""
+    Suspect.objects.filter(field="code").update(field="nickname")
     for each in Deletion.objects.filter(targets__has_key="code"):
         each.targets["nickname"] = each.targets.pop("code")
         each.save(update_fields=["targets"])
@@ -196,17 +198,17 @@ class TestARenamedField:
 class TestSuspects:
     """Of a scan: they have no key, only the value of the field."""
 
-    def suspected(self) -> Deletion:
+    def suspected(self) -> Suspect:
         Badge.objects.create(person_id="cat")
         scan.scan("test_left", labels=[BADGE])
-        return Deletion.objects.get(state="suspect")
+        return Suspect.objects.get()
 
     def test_one_is_repaired_after_the_rename(self, run: Run) -> None:
         suspect = self.suspected()
         renamed()
         assert run("rename", OLD, NEW, "--field", "--apply").document["changed"] == 1
         suspect.refresh_from_db()
-        assert suspect.targets == {"code": "cat"}
+        assert (suspect.field, suspect.value) == ("code", "cat")
         run("repair", "--relation", BADGE, "--apply")
         to_the_end()
         assert not Badge.objects.exists()
@@ -257,7 +259,9 @@ class TestANewRelation:
             reason = Cascade.objects.get(database="test_left").reason
         assert typed(run, reason, "--close").document["changed"] == 1
         if told_by == "status":
-            assert Cascade.objects.get(database="test_left").state == "waiting", "a dry run"
+            assert log_rows.in_database(Deletion.objects.get(), "test_left").state == "waiting", (
+                "a dry run"
+            )
             typed(run, reason, "--close", "--apply")
         assert run("status").document["unknown"] == []
         to_the_end("test_right")
@@ -273,7 +277,7 @@ class TestANewRelation:
     def test_one_that_waits_for_other_rows_too_goes_on(self, run: Run, waiting: Deletion) -> None:
         Cascade.objects.filter(database="test_left").update(failing={BADGE: "?", INVOICE: "?"})
         assert run("rename", NEW, "--field", "--close", "new", "--apply").document["changed"] == 0
-        assert Cascade.objects.get(database="test_left").state == "waiting"
+        assert log_rows.in_database(Deletion.objects.get(), "test_left").state == "waiting"
 
     @pytest.mark.parametrize(("more", "counted"), [({1}, 0), (set(), 1)])
     def test_a_value_that_is_not_known_counts_once_all_else_is_gone(
@@ -348,6 +352,17 @@ class TestRefused:
             renames.rename(change, actor="test", apply=True)
         assert "'ann'" not in str(raised.value)
 
+    @pytest.mark.parametrize("apply", [False, True])
+    def test_a_suspects_value_that_the_field_cannot_hold(self, apply: bool) -> None:  # noqa: FBT001
+        Suspect.objects.create(
+            parent="parents.Person", relation=BADGE, field="nickname", value="ann"
+        )
+        change = Renaming(kind=Kind.FIELD, old=OLD, new="parents.Person.number")
+        with pytest.raises(InvalidName, match="cannot hold") as raised:
+            renames.rename(change, actor="test", apply=apply)
+        assert "'ann'" not in str(raised.value)
+        assert Suspect.objects.get().field == "nickname"
+
 
 @pytest.mark.parametrize("using", ["default", "test_lite"])
 class TestEveryLog:
@@ -359,34 +374,42 @@ class TestEveryLog:
 
     def test_renamed(self, using: str) -> None:
         self.logged(using, key="1", targets={"nickname": "ann"})
-        self.logged(using, key=None, targets={"nickname": "cat"}, state="suspect", relation=BADGE)
+        suspects_there = Suspect.objects.using(using)
+        for field, value in (("nickname", "cat"), ("nickname", "dan"), ("code", "dan")):
+            suspects_there.create(parent="parents.Person", relation=BADGE, field=field, value=value)
         self.logged(using, key="2", targets={"code": "bob"})
         self.logged(using, key="3", targets=None)
-        assert fields.rename_field(CHANGE, using=using, apply=False) == 2
-        assert fields.rename_field(CHANGE, using=using, apply=True) == 2
+        assert fields.rename_field(CHANGE, using=using, apply=False) == 3
+        assert fields.rename_field(CHANGE, using=using, apply=True) == 3
         found = Deletion.objects.using(using).order_by("pk").values_list("targets", flat=True)
-        assert list(found) == [{"code": "ann"}, {"code": "cat"}, {"code": "bob"}, None]
+        assert list(found) == [{"code": "ann"}, {"code": "bob"}, None]
+        named = {*suspects_there.values_list("field", "value")}
+        assert named == {("code", "cat"), ("code", "dan")}
 
     def test_found_and_given_up(self, using: str) -> None:
         told = []
         for targets in (None, {"number": "1.00"}, {"code": "ann"}):
-            row = self.logged(using, key="1", targets=targets, state="dispatched")
-            told.append(row.pk)
-            Cascade.objects.using(using).create(
-                deletion_id=row.pk,
-                database="test_left",
-                recorded_at=row.recorded_at,
-                state="waiting",
-                failing={BADGE: "?"},
-            )
+            told.append(self.logged(using, key="1", targets=targets).pk)
+        Deletion.objects.using(using).update(batch=told[0])
+        Cascade.objects.using(using).create(
+            batch=told[0],
+            database="test_left",
+            parent="parents.Person",
+            deletions=told,
+            size=3,
+            recorded_at=timezone.now(),
+            due_at=timezone.now(),
+            state="waiting",
+            failing={BADGE: "?"},
+        )
         [lack] = [each for each in report_names.unknown([using]) if each["name"] == NEW]
         assert lack["work"] == 2
         closed = fields.close_field(
             NEW, [BADGE], ["test_left"], deletions.GIVEN_UP, using=using, apply=True
         )
         assert closed == 2
-        states = Deletion.objects.using(using).order_by("pk").values_list("state", flat=True)
-        assert list(states) == ["cancelled", "cancelled", "dispatched"]
+        log_rows.check_partitions(using=using)
+        assert log_rows.states(using=using) == ["cancelled", "cancelled", "dispatched"]
 
 
 class TestTheGuide:

@@ -21,7 +21,7 @@ from apps.integrity.capture import collector
 from apps.integrity.cascade import verification
 from apps.integrity.control import grants
 from apps.integrity.exceptions import ChildDatabaseUnavailable, UnknownName
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.relations import discovery
@@ -75,7 +75,7 @@ def scanned(label: str) -> list[str]:
         found, unreachable = scan.scan(database, labels=[label], seconds=60)
         assert not unreachable
         assert [each.complete for each in found] == [True], found[0].reason
-    return sorted(Deletion.objects.filter(state="suspect").values_list("key", flat=True))
+    return sorted(Suspect.objects.values_list("value", flat=True))
 
 
 class TestCascade:
@@ -150,8 +150,8 @@ class TestCascade:
         Station.objects.create(pk=key)
         assert converge() == {}
         assert Event.objects.count() == 2
-        cascade = Cascade.objects.get(database="test_left")
-        assert (cascade.state, cascade.kept and cascade.kept["left.Event.station_key"]) == (
+        [cascade] = [one for one in Deletion.objects.get().databases if one.database == "test_left"]
+        assert (cascade.state, cascade.kept["left.Event.station_key"]) == (
             "done",  # along the code, which nobody took over
             2,
         )
@@ -205,7 +205,7 @@ class TestText:
             Event.objects.create(station_text=text)
         delete_raw(Station, gone.pk)
         assert scanned("left.Event.station_text") == ["7"]
-        assert Deletion.objects.get().relation == "left.Event.station_text"
+        assert Suspect.objects.get().relation == "left.Event.station_text"
 
     def test_keys_that_sort_otherwise_as_text(self) -> None:
         stations = Station.objects.bulk_create(Station(pk=pk) for pk in range(1, 121))
@@ -214,7 +214,7 @@ class TestText:
         delete_raw(Station, 9, 10, 100)
         [seen], _ = scan.scan("test_left", labels=["left.Event.station_text"], seconds=60)
         assert (seen.keys_scanned, seen.suspects) == (120, 3)
-        keys = Deletion.objects.filter(state="suspect").values_list("key", flat=True)
+        keys = Suspect.objects.values_list("value", flat=True)
         assert set(keys) == {"9", "10", "100"}
 
     def test_a_row_with_a_text_that_is_no_key_can_be_saved_and_one_of_a_missing_parent_not(
@@ -377,7 +377,8 @@ class TestScan:
         assert scanned(label) == [str(gone.pk)]
         call_command("integrity", "repair", "--relation", label, "--apply")
         assert converge() == {}
-        assert [each.rows for each in Cascade.objects.exclude(rows={})] == [{label: 2}]
+        [row] = Deletion.objects.all()
+        assert [one.rows for one in row.databases if one.rows] == [{label: 2}]
         assert child.objects.get().station_key == kept.pk
 
     def test_a_column_wider_than_the_parents_key(self) -> None:
@@ -398,7 +399,7 @@ class TestScan:
             "left.Event.beacon_text",
             "lite.Reading.beacon_text",
         ):
-            Deletion.objects.all().delete()
+            Suspect.objects.all().delete()
             assert scanned(label) == [str(gone.pk)]
 
     def test_a_suspect_whose_parent_came_back_is_dropped(self, converge: Converge) -> None:

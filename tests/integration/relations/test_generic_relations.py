@@ -33,7 +33,7 @@ from apps.integrity.control.grants.collector import protection_checked
 from apps.integrity.declared import Relation
 from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.log import outcomes
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.reading import alive, validate_on_save
 from apps.integrity.relations import generic
@@ -124,8 +124,8 @@ def scanned(label: str) -> list[str]:
     found, unreachable = scan.scan(database, labels=[label], seconds=60)
     assert not unreachable
     assert [(each.complete, each.reason) for each in found] == [(True, "")]
-    suspects = Deletion.objects.filter(state="suspect", relation=label)
-    return sorted(suspects.values_list("key", flat=True))
+    suspects = Suspect.objects.filter(relation=label)
+    return sorted(suspects.values_list("value", flat=True))
 
 
 class TestCascade:
@@ -372,7 +372,14 @@ class TestScan:
         assert not uncounted
         call_command("integrity", "repair", "--relation", label, "--apply")
         assert converge() == {}
-        assert sum(each.rows[label] for each in Cascade.objects.exclude(rows={})) == 3
+        assert (
+            sum(
+                numbers[label]
+                for each in Cascade.objects.exclude(rows=None)
+                for numbers in (each.rows or {}).values()
+            )
+            == 3
+        )
         assert left(*others)
 
     def test_each_parent_has_a_pass_of_its_own(self) -> None:

@@ -4,7 +4,9 @@ Note [Server's clock]: a column without INSERT takes its default. So `Audit.at` 
 time, and no process can set it.
 
 Note [What remains]: a role that may change the log's states can end a deletion that is not done,
-and a role that purges can delete it. No privilege of PostgreSQL can prevent that.
+and a role that purges can delete it. A role that splits cascades can insert one. No privilege of
+PostgreSQL can prevent that. The parents are checked again before each commit, so no row of a living
+parent is lost by it.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 #: Columns that no role may update, so that none can point a deletion at another parent.
 FIXED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"parent", "key", "targets", "source", "relation"}),
-    Cascade: frozenset({"batch", "parent", "relation", "database", "recorded_at"}),
+    Cascade: frozenset({"batch", "parent", "relation", "database", "recorded_at", "dispatched_at"}),
     Suspect: frozenset({"parent", "relation", "field", "value"}),
     Scan: frozenset({"relation", "database"}),
 }
@@ -61,7 +63,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
 #: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
     Deletion: (SELECT, INSERT, UPDATE),
-    Suspect: (SELECT, DELETE),
+    Suspect: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
@@ -70,9 +72,15 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
     Alarm: (SELECT,),
     Audit: (SELECT, INSERT),
 }
+#: The columns that a worker changes, for tables in which it does not change all others.
+WORKED: dict[Model, frozenset[str]] = {
+    Deletion: frozenset({"batch", "cancelled_at", "reason"}),
+    Suspect: frozenset({"fence"}),
+}
 #: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"reason", "cancelled_at"}),
+    Deletion: frozenset({"cancelled_at", "reason"}),
+    Suspect: frozenset({"fence"}),
     Cascade: frozenset(
         {
             *("state", "attempts", "due_at", "claim", "reason", "acknowledged_at", "ended_at"),
@@ -84,7 +92,7 @@ PRESSED: dict[Model, frozenset[str]] = {
 
 def of_worker(using: str) -> Iterator[Need]:
     """Yield the needs of workers on the tables of this app in that database."""
-    yield from _of(WORKER, using, {})
+    yield from _of(WORKER, using, WORKED)
 
 
 def of_pages(using: str) -> Iterator[Need]:
@@ -100,7 +108,7 @@ def captured(using: str) -> Iterator[Need]:
 
 def suspected(using: str) -> Iterator[Need]:
     """Yield the needs for entering suspects, as a scan does."""
-    yield from _of({Suspect: (SELECT, INSERT, UPDATE)}, using, {})
+    yield from _of({Suspect: (SELECT, INSERT, UPDATE)}, using, WORKED)
 
 
 def _of(
