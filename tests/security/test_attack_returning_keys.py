@@ -29,7 +29,7 @@ from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms, receipts
 from apps.integrity.report.status import collect_status
 from sandbox.processes import eventually
-from tests import snippets
+from tests import log_rows, snippets
 from tests.kinds.left.models import Badge, Invoice, Note, WordUse
 from tests.kinds.parents.models import Person, Plant, Word
 from tests.kinds.right.models import Locker

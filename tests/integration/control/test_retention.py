@@ -88,7 +88,7 @@ def test_what_is_not_over_stays_however_old_it_is(state: str) -> None:
 @pytest.mark.parametrize("using", ["default", "test_lite"])
 def test_a_batch_of_which_a_part_is_not_over_stays_whole(state: str, using: str) -> None:
     at = timezone.now() - dt.timedelta(days=1_000)
-    first, second = log_rows.make(
+    _, second = log_rows.make(
         "auth.User", ["1", "2"], ["shop_db"], state="verified", recorded_at=at, using=using
     )
     with transaction.atomic(using=using):

@@ -387,9 +387,8 @@ class TestEveryLog:
         assert named == {("code", "cat"), ("code", "dan")}
 
     def test_found_and_given_up(self, using: str) -> None:
-        told = []
-        for targets in (None, {"number": "1.00"}, {"code": "ann"}):
-            told.append(self.logged(using, key="1", targets=targets).pk)
+        values = (None, {"number": "1.00"}, {"code": "ann"})
+        told = [self.logged(using, key="1", targets=targets).pk for targets in values]
         Deletion.objects.using(using).update(batch=told[0])
         Cascade.objects.using(using).create(
             batch=told[0],
