@@ -19,10 +19,11 @@ from apps.blog.models import Post
 from apps.integrity import capture, relations
 from apps.integrity.exceptions import TaskFailed, UnknownName
 from apps.integrity.log import claims
-from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan
+from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat, Scan, Suspect
 from apps.integrity.queues import celery, dispatch
 from apps.shop.models import Order
 from sandbox.processes import eventually
+from tests.log_rows import make, states
 from workers.celery import app
 
 if TYPE_CHECKING:
@@ -254,13 +255,6 @@ class TestMaintain:
         for using in LOGS:
             assert [each.name for each in Heartbeat.objects.using(using).all()] == ["beat"]
 
-    def test_it_mends_a_death_between_the_last_finish_and_its_settling(self) -> None:
-        users(1)[0].delete()
-        dispatch.sweep("default")
-        Cascade.objects.update(state="done")
-        run(celery.maintain)
-        assert Deletion.objects.get().state == "cascaded"
-
     def test_it_wakes_verification_where_a_grace_period_is_over(self, converge: Converge) -> None:
         users(1)[0].delete()
         converge()
@@ -274,13 +268,18 @@ class TestMaintain:
     def test_it_purges_each_log(self, tune: Tune) -> None:
         tune(retention_days=0.000_001)
         for using in LOGS:
+            make("x.A", [1], ["x"], state="verified", using=using)
             Deletion.objects.using(using).create(
-                parent="x.A", key="1", state="verified", ended_at=timezone.now()
+                parent="x.A", key="2", cancelled_at=timezone.now(), reason="nothing to do"
             )
 
         def purged() -> bool:
             run(celery.maintain)
-            return not any(Deletion.objects.using(using).exists() for using in LOGS)
+            return not any(
+                model.objects.using(using).exists()
+                for using in LOGS
+                for model in (Deletion, Cascade)
+            )
 
         assert eventually(purged, timeout=30)
 
@@ -290,11 +289,11 @@ class TestMaintain:
         _, gone = users(2)
         User.objects.filter(pk=gone.pk)._raw_delete("default")
         run(celery.scan_for_orphans, "shop_db")
-        assert Deletion.objects.get().state == "suspect"
+        assert (Suspect.objects.count(), Deletion.objects.count()) == (1, 0)
 
         def looked_again() -> bool:
             run(celery.maintain)
-            return Deletion.objects.get().state == "recorded"
+            return states() == ["recorded"] and not Suspect.objects.exists()
 
         if policy == "repair":
             assert eventually(looked_again, timeout=30)
@@ -306,9 +305,13 @@ class TestMaintain:
 class TestScan:
     def test_it_notes_what_has_no_parent_and_touches_no_row(self) -> None:
         _, gone = users(2)
+        gone_key = gone.pk
         User.objects.filter(pk=gone.pk)._raw_delete("default")
         run(celery.scan_for_orphans, "shop_db")
-        assert list(Deletion.objects.values_list("state", "source")) == [("suspect", "scan")]
+        assert list(Suspect.objects.values_list("parent", "relation", "value")) == [
+            ("auth.User", "shop.Order.customer", str(gone_key))
+        ]
+        assert not Deletion.objects.exists()
         assert Order.objects.count() == 2
 
     def test_the_time_limit_is_told_and_the_scan_given_back(
