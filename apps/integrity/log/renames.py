@@ -163,6 +163,7 @@ def _move(pks: list[int], new: str, using: str) -> None:
             state=Cascade.State.PENDING,
             attempts=0,
             claim=None,
+            done_at=None,
             verified_at=None,
             ended_at=None,
             due_at=Now(),

@@ -14,7 +14,7 @@ from django.utils import timezone
 from apps.integrity import capture
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.log import claims, deletions, outcomes
+from apps.integrity.log import claims, deletions, outcomes, retry
 from apps.integrity.log.parts import separate
 from apps.integrity.log.tables import of_deletions
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Heartbeat
@@ -135,6 +135,23 @@ class TestClaim:
             holding(key).update(due_at=F("due_at") - dt.timedelta(seconds=seconds))
         assert sorted(each.key for each in claimed(2).deletions) == ["1", "3"]
         assert [each.key for each in claimed(2).deletions] == ["2"]
+
+    def test_a_deletion_that_somebody_removed_by_hand_holds_up_no_other_one(
+        self, tune: Tune
+    ) -> None:
+        tune(attempts=2)
+        dispatched(1, 2, 3)
+        one, *others = Deletion.objects.order_by("pk").values_list("pk", flat=True)
+        Deletion.objects.filter(pk=one).delete()
+        held = claimed()
+        assert held.ids == others
+        assert outcomes.finish(held, nothing(held), barrier=None) == others
+        due_now()
+        assert claimed().ids == []
+        due_now()
+        assert claim() is None
+        retry.block_lost(using="default")
+        assert Cascade.objects.get(state="blocked", database=DATABASE).deletions == [one]
 
     def test_it_is_of_one_parent_model(self) -> None:
         dispatched(1)

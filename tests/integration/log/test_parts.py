@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from apps.integrity.log import claims, deletions, kept, outcomes, parts, retry, tables
 from apps.integrity.models import Cascade, Deletion
-from tests.log_rows import cascade_of, check_partitions, in_database, make
+from tests.log_rows import cascade_of, check_partitions, in_database, make, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,3 +251,17 @@ class TestNumbers:
         row = cascade_of(Deletion(pk=ids[0]), "blog_db")
         assert (row.ended_at, row.done_at, row.due_at is None) == (None, None, False)
         assert claimed().ids == ids[:2]
+
+
+def test_a_log_without_row_locks_and_arrays_splits_as_well() -> None:
+    log = "test_lite"
+    ids = [row.pk for row in make("lite.Author", range(5), ["a", "b"], state="blocked", using=log)]
+    Cascade.objects.using(log).update(rows=rows_of(ids))
+    assert retry.retry_blocked(ids[:2], using=log) == 4
+    assert deletions.cancel(ids[1:4], "alive", using=log) == 3
+    check_partitions(using=log)
+    assert states(using=log) == ["dispatched", *["cancelled"] * 3, "dispatched"]
+    assert in_database(Deletion(pk=ids[2]), "b", using=log).rows == {"x": ids[2]}
+    held = claims.claim("a", using=log, limit=100, lease_seconds=60)
+    assert held is None  # nobody here knows that database
+    assert retry.retry_blocked(None, using=log) == 2

@@ -36,7 +36,13 @@ def test_the_wait_doubles_up_to_its_cap_and_is_spread_by_a_quarter(
 
 
 def candidate(
-    parent: str, attempts: int = 0, *, relation: str = "", size: int = 1, begun: bool = False
+    parent: str,
+    attempts: int = 0,
+    *,
+    relation: str = "",
+    size: int = 1,
+    begun: bool = False,
+    large: bool = False,
 ) -> Candidate:
     return Candidate(
         pk=next(ids),
@@ -44,7 +50,8 @@ def candidate(
         parent=parent,
         relation=relation,
         attempts=attempts,
-        begun=begun,
+        begun=begun or large,
+        large=large,
         waited=dt.timedelta(),
     )
 
@@ -75,6 +82,13 @@ def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     new = candidate("x.A")
     assert claims.chosen([giant, new, other], 10, begun=1) == [giant, other]
     assert claims.chosen([new, giant], 10, begun=1) == [new]
+
+
+def test_a_large_one_gets_its_turn_alone() -> None:
+    one, two = candidate("x.A", large=True), candidate("x.A", large=True)
+    begun = candidate("x.A", begun=True)
+    assert claims.chosen([one, two, begun], 10, begun=1) == [one]
+    assert claims.chosen([begun, one], 10, begun=1) == [begun]
 
 
 def test_together_they_have_no_more_deletions_than_the_limit() -> None:
