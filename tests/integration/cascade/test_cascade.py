@@ -812,6 +812,36 @@ class TestFairness:
         assert states(database="test_right") == ["done"] * 10 + ["pending"]
         check_partitions()
 
+    def test_nor_does_it_once_all_of_its_batch_have_lost_some_rows(self, tune: Tune) -> None:
+        tune(turn_seconds=0.02, statement_rows=20, statement_rows_max=20)
+        giant, *small = (User.objects.create(username=f"{n}") for n in range(11))
+        post = Post.objects.create(title="t", content="c", author=User.objects.create())
+        Post.objects.bulk_create(
+            Post(title="t", content="c", author=user) for user in [giant] * 3_000 + small
+        )
+        Comment.objects.bulk_create(
+            Comment(post=post, author=user, content="c") for user in [giant, *small]
+        )
+        key = giant.pk
+        User.objects.filter(pk__in=[giant.pk, *(user.pk for user in small)]).delete()
+        dispatch.sweep("default")
+        finished: list[int] = []
+
+        def stop_after_ten(deletions: tuple[int, ...], **_: object) -> None:
+            finished.extend(deletions)
+            if len(finished) >= 10:
+                actions.pause("blog_db", actor="test", reason="enough", using="default")
+
+        cascade_finished.connect(stop_after_ten)
+        try:
+            cascade.drain("blog_db")
+        finally:
+            cascade_finished.disconnect(stop_after_ten)
+        assert deletion_of(key).pk not in finished
+        assert states(database="blog_db") == ["done"] * 10 + ["pending"]
+        assert Post.objects.filter(author_id=key).count() > 500
+        check_partitions()
+
     def test_a_run_ends_when_its_time_is_up_and_says_that_there_is_more(
         self, tune: Tune, converge: Converge
     ) -> None:
