@@ -22,10 +22,10 @@ from psycopg.errors import GeneratedAlways
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
 from apps.integrity.management.verbs import VERBS
-from apps.integrity.models import Audit, Cascade, Deletion
+from apps.integrity.models import Audit, Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
-from tests import roles, superuser
+from tests import log_rows, roles, superuser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,15 +112,15 @@ WITH_PARENTS = {
     "re-aim a relation": "UPDATE integrity_deletion SET relation = ''",
     "change the source": "UPDATE integrity_deletion SET source = 'signal'",
     "date a deletion": (
-        "INSERT INTO integrity_deletion (parent, key, source, state, recorded_at)"
-        " VALUES ('auth.User', '1', 'signal', 'recorded', now())"
+        "INSERT INTO integrity_deletion (parent, key, source, recorded_at)"
+        " VALUES ('auth.User', '1', 'signal', now())"
     ),
     "forge a proof": (
-        "INSERT INTO integrity_deletion (parent, key, source, state, verified_at)"
-        " VALUES ('auth.User', '1', 'signal', 'verified', now())"
+        "INSERT INTO integrity_deletion (parent, key, source, cancelled_at)"
+        " VALUES ('auth.User', '1', 'signal', now())"
     ),
     "re-aim a cascade": "UPDATE integrity_cascade SET database = 'shop_db'",
-    "move a cascade": "UPDATE integrity_cascade SET deletion_id = 1",
+    "move a cascade": "UPDATE integrity_cascade SET batch = 1",
     "re-aim a scan": "UPDATE integrity_scan SET relation = 'x'",
     "change the timetable's history": "DELETE FROM django_celery_beat_periodictask",
 }
@@ -160,15 +160,15 @@ PAGES_CHANGE_NO_COUNT = {
     "change counts": "UPDATE integrity_cascade SET rows = '{}'",
 }
 LOG_OF_THE_SITE = {
-    "read the log": "SELECT state FROM integrity_deletion",
-    "end a deletion": "UPDATE integrity_deletion SET state = 'cancelled'",
+    "read the log": "SELECT batch FROM integrity_deletion",
+    "end a deletion": "UPDATE integrity_deletion SET cancelled_at = now()",
     "delete the log": "DELETE FROM integrity_deletion",
     "begin cascades": "INSERT INTO integrity_cascade DEFAULT VALUES",
     "read cascades": "SELECT id FROM integrity_cascade",
     "write the audit": "INSERT INTO integrity_audit (actor, verb, target) VALUES ('a', 'b', 'c')",
     "aim a deletion at one relation": (
-        "INSERT INTO integrity_deletion (parent, key, source, state, relation)"
-        " VALUES ('auth.User', '1', 'scan', 'recorded', 'blog.Post.author')"
+        "INSERT INTO integrity_deletion (parent, key, source, relation)"
+        " VALUES ('auth.User', '1', 'scan', 'blog.Post.author')"
     ),
 }
 
@@ -268,7 +268,7 @@ class TestWhatRemains:
     def test_a_worker_loses_work(self, log_in: LogIn, ann: User) -> None:
         ann.delete()
         with log_in("worker"):
-            assert execute("default", "UPDATE integrity_deletion SET state = 'verified'") == 1
+            assert execute("default", "UPDATE integrity_deletion SET cancelled_at = now()") == 1
             assert execute("default", "DELETE FROM integrity_deletion") == 1
         assert Post.objects.filter(author_id__isnull=False).count() == 2  # a scan finds hers
 
@@ -277,8 +277,8 @@ class TestWhatRemains:
         self, log_in: LogIn, ann: User, kind: str
     ) -> None:
         forged = (
-            "INSERT INTO integrity_deletion (parent, key, source, state)"
-            " VALUES ('auth.User', %s, 'signal', 'recorded')"
+            "INSERT INTO integrity_deletion (parent, key, source)"
+            " VALUES ('auth.User', %s, 'signal')"
         )
         with log_in(kind):
             execute("default", forged, str(ann.pk))
@@ -378,10 +378,7 @@ class TestTheCycle:
     def test_what_is_the_owners_names_the_right_and_the_remedy(
         self, log_in: LogIn, arguments: list[str], act: str
     ) -> None:
-        deletion = Deletion.objects.create(parent="old.User", key="1", source="signal")
-        Cascade.objects.create(
-            deletion=deletion, database="gone_db", recorded_at=deletion.recorded_at
-        )
+        log_rows.make("old.User", ["1"], ["gone_db"])
         with log_in("worker"), pytest.raises(CommandError) as refused:
             call_command("integrity", *arguments, stdout=io.StringIO(), stderr=io.StringIO())
         said = str(refused.value)
@@ -417,10 +414,7 @@ class TestThePages:
         client = Client()
         client.force_login(staff)
         Post.objects.create(title="orphan", content="c", author_id=9_999)
-        stuck = Deletion.objects.create(parent="auth.User", key="77", source="signal")
-        Cascade.objects.create(
-            deletion=stuck, database="shop_db", state="blocked", recorded_at=stuck.recorded_at
-        )
+        stuck, _ = log_rows.make("auth.User", ["77", "78"], ["shop_db"], state="blocked")
         with log_in("site"):
             confirm = client.get(reverse("admin:auth_user_delete", args=[ann.pk]))
             assert confirm.status_code == 200
@@ -442,7 +436,7 @@ class TestThePages:
         assert set(Audit.objects.values_list("verb", flat=True)) == {
             "pause", "resume", "retry", "acknowledge", "scan",
         }  # fmt: skip
-        assert Deletion.objects.get(state="suspect").relation == "blog.Post.author"
+        assert Suspect.objects.get().relation == "blog.Post.author"
 
     def _press(self, client: Client, button: str, *of: str, **fields: str) -> None:
         address = reverse(f"admin:integrity_dashboard_{button}", args=of)

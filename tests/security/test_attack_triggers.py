@@ -213,7 +213,7 @@ class TestARoleWithNothing:
         """Tables, functions and operators in its temporary schema, first in its search path."""
         sql(f"GRANT SELECT, DELETE ON {table(Owner)} TO {NOBODY}")
         owner = Owner.objects.create()
-        columns = "parent text, key text, targets jsonb, source text, state text"
+        columns = "parent text, key text, targets jsonb, source text"
         with acting_as():
             sql(f"CREATE TEMPORARY TABLE integrity_deletion ({columns})")
             sql("CREATE TEMPORARY TABLE gone (id int)")
@@ -237,7 +237,7 @@ class TestARoleWithNothing:
         with acting_as():
             for statement in (
                 "SELECT 1 FROM integrity_deletion",
-                "INSERT INTO integrity_deletion (parent, source, state) VALUES ('a', 'b', 'c')",
+                "INSERT INTO integrity_deletion (parent, source) VALUES ('a', 'b')",
             ):
                 with pytest.raises(DatabaseError, match="permission denied"):
                     sql(statement)
@@ -256,11 +256,11 @@ class TestTheDefiner:
         with acting_as("integrity_log"):
             for statement in (
                 "SELECT 1 FROM integrity_deletion",
-                "UPDATE integrity_deletion SET state = 'verified'",
+                "UPDATE integrity_deletion SET cancelled_at = now()",
                 "DELETE FROM integrity_deletion",
                 (
-                    "INSERT INTO integrity_deletion (parent, source, state, reason)"
-                    " VALUES ('a', 'trigger', 'recorded', 'a column too many')"
+                    "INSERT INTO integrity_deletion (parent, source, reason)"
+                    " VALUES ('a', 'trigger', 'a column too many')"
                 ),
                 f"SELECT 1 FROM {table(Owner)}",
                 "CREATE TABLE public.mine (id int)",

@@ -41,18 +41,9 @@ def rename(change: Renaming, *, using: str, apply: bool) -> int:
     changed = _databases(change, using, apply=apply) + _fences(change, using, apply=apply)
     for old in names.open_names(using=using):
         if (new := change.pair(*old)) != old:
-            parent, relation = new
             changed += _suspects(old, new, using, apply=apply)
-            # Deletions first: they are found by the old name of their cascades.
-            deletions = names.open_deletions(*old, using=using)
-            renamed = {"parent": parent, "relation": relation}
-            changed += _each(
-                deletions, using, partial(_rename, using=using, names=renamed), apply=apply
-            )
-            if apply:
-                cascades = names.open_cascades(*old, using=using)
-                relabel = partial(_relabel, parent=parent, relation=relation, using=using)
-                _each(cascades, using, relabel, apply=True)
+            changed += _recorded(old, new, using, apply=apply)
+            changed += _dispatched(old, new, using, apply=apply)
     return changed
 
 
@@ -118,14 +109,44 @@ def _cascades(pks: list[int], using: str) -> QuerySet[Cascade]:
     return tables.cascades(using).filter(tables.id_in("pk", pks, using))
 
 
-def _rename(pks: list[int], *, using: str, names: dict[str, str]) -> None:
-    _named(pks, using).update(**names)
+def _recorded(old: Name, new: Name, using: str, *, apply: bool) -> int:
+    (parent, relation), (new_parent, new_relation) = old, new
+    rows = tables.recorded(using).filter(parent=parent, relation=relation)
+
+    def rename(pks: list[int]) -> None:
+        _named(pks, using).update(parent=new_parent, relation=new_relation)
+
+    return _each(rows, using, rename, apply=apply)
 
 
-def _relabel(pks: list[int], parent: str, relation: str, using: str) -> None:
-    renamed = _cascades(pks, using)
-    renamed.update(parent=parent, relation=relation)
-    make_due(renamed)
+def _dispatched(old: Name, new: Name, using: str, *, apply: bool) -> int:
+    """Rename batches, each with all of its deletions and open cascades in one transaction.
+
+    So a run that was interrupted leaves no cascade under the old name that the next does not count.
+    Return the number of deletions.
+    """
+    cascades, (parent, relation) = names.open_cascades(*old, using=using), new
+    if not apply:
+        rows = names.open_deletions(*old, using=using).filter(batch__isnull=False)
+        return rows.order_by().count() or cascades.order_by().count()
+    changed = 0
+
+    def rename(pks: list[int]) -> None:
+        nonlocal changed
+        batches = sorted({*_cascades(pks, using).values_list("batch", flat=True)})
+        whole = tables.cascades(using).filter(tables.id_in("batch", batches, using))
+        ids = sorted({pk for held in whole.values_list("deletions", flat=True) for pk in held})
+        standing = _named(ids, using).filter(
+            parent=old[0], relation=old[1], cancelled_at__isnull=True
+        )
+        changed += standing.update(parent=parent, relation=relation)
+        mine = cascades.filter(tables.id_in("batch", batches, using))
+        renamed = _cascades(list(mine.values_list("pk", flat=True)), using)
+        renamed.update(parent=parent, relation=relation)
+        make_due(renamed)
+
+    cascades_changed = _each(cascades, using, rename, apply=True)
+    return changed or cascades_changed
 
 
 def make_due(cascades: QuerySet[Cascade]) -> None:

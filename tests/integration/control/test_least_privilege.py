@@ -30,11 +30,11 @@ from apps.integrity.control.grants.privileges import Need, Privilege, statements
 from apps.integrity.control.grants.rows import lock
 from apps.integrity.exceptions import InvalidRole
 from apps.integrity.log import claims, deletions
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Suspect
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from sandbox import project
-from tests import roles, snippets, superuser
+from tests import log_rows, roles, snippets, superuser
 from tests.kinds.left import models as left
 from tests.kinds.lite.models import Note
 from tests.kinds.parents import models as parents
@@ -59,7 +59,7 @@ GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"
 REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
 #: What records a deletion.
-CAPTURED = 'INSERT ("key", "parent", "source", "state", "targets") ON "integrity_deletion"'
+CAPTURED = 'INSERT ("key", "parent", "source", "targets") ON "integrity_deletion"'
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -87,7 +87,6 @@ def work() -> None:
             verification.verify(alias)
         for using in logs:
             heartbeats.record("worker", using=using)
-            deletions.advance(using=using)
         if not Cascade.objects.exclude(state="verified").exists() and not due | unverified:
             return
     raise AssertionError(list(Cascade.objects.values_list("database", "state", "reason")))
@@ -165,7 +164,9 @@ def test_the_whole_path_of_every_kind_of_deletion(
     ContentType.objects.clear_cache()  # another process would not know them
     with log_in("worker"):
         work()
-        assert set(Deletion.objects.values_list("state", flat=True)) == {"verified"}
+        assert set(log_rows.states()) <= {"verified", "cancelled"}
+        idle = Deletion.objects.filter(cancelled_at__isnull=False)
+        assert {*idle.values_list("reason", flat=True)} <= {deletions.NOTHING_TO_DO}
         assert Heartbeat.objects.get().name == "worker"
         tune(retention_days=1e-9)
         for using in relations.log_databases():
@@ -278,7 +279,7 @@ def test_the_worker_scans_every_relation_and_repairs(
     with log_in("worker"):
         with pytest.raises(SystemExit, match=str(FINDINGS)):
             call_command("integrity", "scan", "--full")
-        found = Deletion.objects.filter(state="suspect")
+        found = Suspect.objects.all()
         assert sorted(found.values_list("relation", flat=True)) == [
             "blog.Post.author",
             "shop.Order.customer",
@@ -321,7 +322,12 @@ WORKER = [
     ("default", "SELECT id FROM auth_user FOR UPDATE"),
     ("default", "UPDATE integrity_deletion SET key = '1'"),
     ("default", "UPDATE integrity_deletion SET parent = 'auth.User'"),
+    ("default", "UPDATE integrity_deletion SET recorded_at = now()"),
+    ("default", "UPDATE integrity_suspect SET value = '1'"),
+    ("default", "UPDATE integrity_suspect SET relation = 'x'"),
     ("default", "UPDATE integrity_cascade SET database = 'shop_db'"),
+    ("default", "UPDATE integrity_cascade SET batch = 1"),
+    ("default", "UPDATE integrity_cascade SET parent = 'auth.User'"),
     ("default", "TRUNCATE integrity_deletion CASCADE"),
     ("default", "UPDATE integrity_audit SET actor = 'x'"),
     ("default", "DELETE FROM integrity_audit"),
@@ -329,12 +335,15 @@ WORKER = [
 ]
 WEB = [
     ("default", "DELETE FROM integrity_deletion"),
-    ("default", "UPDATE integrity_deletion SET state = 'cancelled'"),
+    ("default", "UPDATE integrity_deletion SET cancelled_at = now()"),
     ("default", "TRUNCATE integrity_deletion CASCADE"),
     ("default", "DROP TABLE integrity_deletion CASCADE"),
-    ("default", "SELECT state FROM integrity_deletion"),
+    ("default", "SELECT batch FROM integrity_deletion"),
     ("default", "INSERT INTO integrity_cascade DEFAULT VALUES"),
     ("default", "SELECT id FROM integrity_cascade"),
+    ("default", "SELECT id FROM integrity_suspect"),
+    ("default", "INSERT INTO integrity_suspect DEFAULT VALUES"),
+    ("default", "DELETE FROM integrity_suspect"),
     ("default", "INSERT INTO integrity_audit DEFAULT VALUES"),
     ("default", "UPDATE auth_user SET is_superuser = true"),
     ("default", "TRUNCATE auth_user CASCADE"),
@@ -412,9 +421,11 @@ class TestTheStatements:
 
     def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
         assert self.log("deletion") == (
-            'GRANT SELECT, INSERT ("fence", "key", "parent", "relation", "source", "state",'
-            ' "targets"), UPDATE ("cascaded_at", "dispatched_at", "ended_at", "fence",'
-            ' "reason", "recorded_at", "state", "verified_at"), DELETE ON "integrity_deletion"'
+            'GRANT SELECT, INSERT, UPDATE ("batch", "cancelled_at", "reason"), DELETE'
+            ' ON "integrity_deletion"'
+        )
+        assert self.log("suspect") == (
+            'GRANT SELECT, INSERT, UPDATE ("fence"), DELETE ON "integrity_suspect"'
         )
         assert "database" not in self.log("cascade").partition("UPDATE")[2]
         assert "relation" not in self.log("scan").partition("UPDATE")[2]
@@ -423,7 +434,6 @@ class TestTheStatements:
         audit = 'INSERT ("actor", "reason", "target", "verb") ON "integrity_audit"'
         assert self.log("audit") == f"GRANT {audit}"
         assert self.log("audit", Kind.DASHBOARD) == f"GRANT SELECT, {audit}"
-        assert 'INSERT ("database", "deletion_id", "recorded_at"), ' in self.log("cascade")
 
     def test_what_is_only_reported_is_seen_by_its_key(self) -> None:
         assert 'GRANT SELECT ("guarded_id") ON "left_protecting"' in self.of("test_left", "left")
@@ -450,13 +460,13 @@ class TestTheStatements:
         ]
         assert self.of("blog_db", "blog", kinds=(Kind.WEB,)) == []
 
-    def test_buttons_neither_delete_nor_begin_cascades(self) -> None:
-        found = "\n".join(granted("default", "r", Kind.DASHBOARD))
-        assert "DELETE" not in found
+    def test_buttons_delete_only_suspects(self) -> None:
+        found = [each for each in granted("default", "r", Kind.DASHBOARD) if "DELETE" in each]
+        assert found == ['GRANT SELECT, UPDATE ("fence"), DELETE ON "integrity_suspect" TO "r";']
         assert self.log("cascade", Kind.DASHBOARD) == (
-            'GRANT SELECT, UPDATE ("acknowledged_at", "attempts", "claim", "due_at", "reason",'
-            ' "state")'
-            ' ON "integrity_cascade"'
+            'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deletions",'
+            ' "done_at", "due_at", "ended_at", "kept", "kept_at", "reason", "rows", "size",'
+            ' "state") ON "integrity_cascade"'
         )
         pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))
         assert [each.partition(") ON ")[0] for each in pages] == [

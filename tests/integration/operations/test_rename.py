@@ -352,9 +352,10 @@ class TestAnOperatorDoesIt:
         monkeypatch.setattr(in_log, "make_due", die)
         with pytest.raises(KeyboardInterrupt):
             run("rename", OLD_PARENT, "auth.User", "--apply")
-        assert Cascade.objects.filter(parent=OLD_PARENT).count() == 14 - 3
+        assert Cascade.objects.filter(parent=OLD_PARENT).count() == 14 - 4
+        assert Deletion.objects.filter(parent=OLD_PARENT).count() == 7 - 2
         monkeypatch.setattr(in_log, "make_due", real)
-        run("rename", OLD_PARENT, "auth.User", "--apply")
+        assert run("rename", OLD_PARENT, "auth.User", "--apply").document["changed"] == 5
         assert not Cascade.objects.filter(parent=OLD_PARENT).exists()
         drained(run)
         assert rows() == 0
