@@ -462,7 +462,9 @@ class TestTheStatements:
 
     def test_buttons_delete_only_suspects(self) -> None:
         found = [each for each in granted("default", "r", Kind.DASHBOARD) if "DELETE" in each]
-        assert found == ['GRANT SELECT, UPDATE ("fence"), DELETE ON "integrity_suspect" TO "r";']
+        assert found == [
+            'GRANT SELECT, INSERT, UPDATE ("fence"), DELETE ON "integrity_suspect" TO "r";'
+        ]
         assert self.log("cascade", Kind.DASHBOARD) == (
             'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deletions",'
             ' "done_at", "due_at", "ended_at", "kept", "kept_at", "reason", "rows", "size",'
