@@ -72,12 +72,11 @@ def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply:
         suspects = names.suspects_of(*pair, using=using)
         changed += _each(suspects, using, lambda pks: drop(pks, using=using), apply=apply)
         deletions = names.open_deletions(*pair, using=using)
-        changed += _each(
-            deletions, using, lambda pks: cancel(pks, reason, using=using), apply=apply
-        )
-        if apply:  # parts of batches whose deletions were cancelled before
-            rest = names.open_cascades(*pair, using=using)
-            _each(rest, using, lambda pks: give_up(pks, reason, using), apply=True)
+        rows = _each(deletions, using, lambda pks: cancel(pks, reason, using=using), apply=apply)
+        # And parts of batches whose deletions were cancelled before.
+        rest = names.open_cascades(*pair, using=using)
+        parts_of = _each(rest, using, lambda pks: give_up(pks, reason, using), apply=apply)
+        changed += rows or parts_of
     return changed
 
 
