@@ -44,8 +44,7 @@ def cascade_of(deletion: Deletion | object, database: str, *, using: str = "defa
     found = deletion if isinstance(deletion, Deletion) else deletion_of(deletion, using=using)
     batch = Deletion.objects.using(using).values_list("batch", flat=True).get(pk=found.pk)
     rows = Cascade.objects.using(using).filter(batch=batch, database=database)
-    (held,) = [row for row in rows if found.pk in row.deletions]
-    return held
+    return _only([row for row in rows if found.pk in row.deletions], f"{found} → {database}")
 
 
 def in_database(
@@ -54,7 +53,15 @@ def in_database(
     """Return what came of a deletion, or of that of a key, in a child database by now."""
     found = deletion if isinstance(deletion, Deletion) else deletion_of(deletion, using=using)
     fresh = Deletion.objects.using(using).get(pk=found.pk)
-    (one,) = [one for one in fresh.databases if one.database == database]
+    known = [one for one in fresh.databases if one.database == database]
+    return _only(known, f"{found} → {database}")
+
+
+def _only(found: list[Any], what: str) -> Any:
+    """Return the only one; who waits for it can tell that there is none yet."""
+    if not found:
+        raise Cascade.DoesNotExist(what)
+    (one,) = found
     return one
 
 
