@@ -21,7 +21,7 @@ LOG = ("log/", "backends/portable/log.py", "backends/postgresql/log.py")
 WRITERS = {
     "Deletion": (*LOG, "backends/postgresql/triggers/"),
     "Cascade": LOG,
-    "Suspect": ("log/suspects.py", "log/renames.py", "log/fields.py"),
+    "Suspect": ("log/suspects.py", "log/renames.py"),
     "Audit": ("backends/portable/log.py", "backends/postgresql/log.py", "control/retention.py"),
     "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
