@@ -254,13 +254,15 @@ class TestAnotherServer:
         with captured:
             verification.verify(RIGHT)
         claims = [sql for sql in captured["default"] if '"barrier_server" =' in sql]
-        assert claims
+        assert any("ANY(" not in claim for claim in claims)
         with connections["default"].cursor() as cursor:
             cursor.execute("SET enable_seqscan = off")
             for claim in claims:
                 cursor.execute(f"EXPLAIN {claim}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())
-                assert "integrity_cascade_unverified" in plan
+                # Those that name their rows may as well find them by their ids.
+                by_id = "ANY(" in claim and "integrity_cascade_pkey" in plan
+                assert by_id or "integrity_cascade_unverified" in plan
             cursor.execute("RESET enable_seqscan")
 
     def test_suspects_are_fenced_anew(self, tune: Tune, converge: Converge) -> None:

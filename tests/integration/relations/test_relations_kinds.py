@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from apps.blog.models import Comment, Post
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
+from tests import log_rows
 from tests.kinds.left.models import (
     AccountNote,
     Badge,
@@ -65,8 +66,7 @@ def _all_is_done_in_the_end(committed: None) -> Any:
     yield
     for using in ("default", "test_left", "test_lite"):
         assert set(Cascade.objects.using(using).values_list("state", flat=True)) <= {"done"}
-        states = set(Deletion.objects.using(using).values_list("state", flat=True))
-        assert states <= {"cascaded"}
+        assert set(log_rows.states(using=using)) <= {"cascaded"}
 
 
 def test_the_models_of_the_seed(converge: Converge) -> None:

@@ -219,7 +219,7 @@ def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> Non
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "INSERT INTO integrity_deletion (parent, key, source, batch)"
-            " SELECT 'auth.User', n::text, 'api', 1000000 + n FROM generate_series(1000, 15000) n"
+            " SELECT 'auth.User', n::text, 'api', 1000000 + n FROM generate_series(1000, 60000) n"
         )
         cursor.execute(
             "INSERT INTO integrity_cascade"

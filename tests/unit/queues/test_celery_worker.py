@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import logging
 import lzma
+import threading
 import zlib
 from collections import Counter
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from celery.app import amqp
 from celery.contrib.testing.worker import start_worker
 from celery.worker import consumer as of_celery
 from kombu import compression as of_kombu
+from kombu.transport.filesystem import Channel
 
 from apps.integrity.queues import celery_worker
 from apps.integrity.queues.celery_worker import compression, connection, consumer, steps
@@ -164,6 +166,7 @@ class TestOtherBrokers:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         monkeypatch.setattr("logging.config.dictConfig", lambda _: None)  # by the sample's app
         monkeypatch.setattr(kombu.Connection, "drain_events", briefly)
+        one_at_a_time(monkeypatch)
         turned = Counter[str]()
         for step in (steps.Children, steps.Liveness, steps.PrefetchCheck, steps.Sweep):
             monkeypatch.setattr(step, "seconds", 0.02)
@@ -196,6 +199,21 @@ class TestOtherBrokers:
         assert turned.keys() == {"Children", "Liveness", "PrefetchCheck", "Sweep"}
         told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
         assert told == ["dropped a message that this worker cannot run: header eta"]
+
+
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kombu read no message on the filesystem that another thread has not written to its end.
+
+    It makes the file first, and fills it then; its reader moves a file away without its lock.
+    """
+    lock = threading.Lock()
+    for name in ("_put", "_get"):
+
+        def locked(self: Any, *args: Any, act: Any = getattr(Channel, name), **options: Any) -> Any:
+            with lock:
+                return act(self, *args, **options)
+
+        monkeypatch.setattr(Channel, name, locked)
 
 
 def briefly(connection: Any, drain: Any = kombu.Connection.drain_events, **_: float | None) -> Any:
