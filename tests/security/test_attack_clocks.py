@@ -26,6 +26,7 @@ from apps.integrity.models import Cascade, Deletion, Heartbeat
 from sandbox import project
 from sandbox.environment import BROKER
 from sandbox.processes import Process, eventually
+from tests import log_rows
 from tests.acceptance import workers
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def child() -> User:
 
 
 def all_verified() -> bool:
-    states = set(Deletion.objects.values_list("state", flat=True))
-    return states == {"verified"} and not Post.objects.exists()
+    return {*log_rows.states()} == {"verified"} and not Post.objects.exists()
 
 
 def require_done(folder: Path, since: float) -> None:
@@ -161,6 +161,7 @@ def require_done(folder: Path, since: float) -> None:
     assert all(0 <= age.total_seconds() < lasted for age in ages)
     moments = Cascade.objects.values_list("recorded_at", "done_at", "verified_at")
     assert all(one <= two <= three for one, two, three in moments)
+    Cascade.objects.all().delete()
     Deletion.objects.all().delete()
 
 
@@ -208,10 +209,7 @@ def _web_is(reader: Reader, folder: Path) -> None:
 
 def test_a_reader(readers: Readers) -> None:
     begun, ago = time.monotonic(), Now() - dt.timedelta(seconds=300)
-    row = Deletion.objects.create(
-        parent="auth.User", key="1", source="signal", state="dispatched", recorded_at=ago
-    )
-    Cascade.objects.create(deletion=row, database="blog_db", recorded_at=ago)
+    log_rows.make("auth.User", [1], ["blog_db"], recorded_at=ago)
     for name in ("beat", "all@test"):
         Heartbeat.objects.create(name=name, seen_at=ago)
     for ahead in SKEWS:

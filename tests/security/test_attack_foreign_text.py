@@ -34,6 +34,7 @@ from apps.integrity.relations import catalogue
 from apps.integrity.report import alarms
 from apps.integrity.scan import Mode, Scanned, repair, scan_pass
 from apps.integrity.signals import alarm_raised, cascade_finished, deletion_recorded, orphan_found
+from tests import log_rows
 from tests.kinds.left.models import Shelf
 from tests.kinds.parents.models import Owner, Root
 from tests.kinds.right.models import Leaf
@@ -71,13 +72,13 @@ HOSTILE = f"a\0b\ud800c\x1b[31m\u202e\u2028d {PERSONAL}\n2026 ERROR forged " + "
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 #: Columns of text that are no foreign prose: names and keys that work goes by, as they were given.
 AS_THEY_ARE = {
-    "Deletion": {"parent", "key", "targets", "relation", "source", "state"},
-    "Cascade": {"database", "state", "barrier_server", "rows"},
+    "Deletion": {"parent", "key", "targets", "relation", "source"},
+    "Suspect": {"parent", "relation", "field", "value"},
+    "Cascade": {"database", "parent", "relation", "state", "barrier_server", "rows"},
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
     "ChildDatabase": {"alias", "step_rows", "paused_kind"},
     "Alarm": {"kind"},
-    "Deletion.fence": set(),
 }
 TEXT = (models.CharField, models.TextField, models.JSONField)
 
@@ -126,10 +127,7 @@ def claim() -> values.Claim:
 
 
 def claimed(using: str) -> values.Claim:
-    made = Deletion.objects.using(using).create(parent="parents.Root", key="1", state="dispatched")
-    Cascade.objects.using(using).create(
-        deletion=made, database="test_left", recorded_at=NOW, due_at=NOW
-    )
+    log_rows.make("parents.Root", ["1"], ["test_left"], recorded_at=NOW, using=using)
     found = claims.claim("test_left", using=using, limit=9, lease_seconds=60, owner=HOSTILE)
     assert found
     return found
@@ -137,16 +135,16 @@ def claimed(using: str) -> values.Claim:
 
 def released(using: str) -> None:
     held = claimed(using)
-    outcomes.release(held, {held.cascades[0].id: {}}, reason=HOSTILE, failing={HOSTILE: HOSTILE})
+    outcomes.release(held, {pk: {} for pk in held.ids}, reason=HOSTILE, failing={HOSTILE: HOSTILE})
 
 
 def reopened(using: str) -> None:
     held = claimed(using)
-    outcomes.finish(held, {held.cascades[0].id: {}}, barrier=None)
+    outcomes.finish(held, {pk: {} for pk in held.ids}, barrier=None)
     Cascade.objects.using(using).update(due_at=NOW)
     done = claims.claim_done("test_left", now=None, using=using, limit=9, lease_seconds=60)
     assert done
-    outcomes.reopen(done, [each.id for each in done.cascades], HOSTILE)
+    outcomes.reopen(done, done.ids, HOSTILE)
 
 
 def scan_released(using: str) -> None:
@@ -167,9 +165,7 @@ WRITERS = {
     "released": released,
     "postponed": lambda using: outcomes.postpone(claimed(using), HOSTILE, {HOSTILE: HOSTILE}),
     "reopened": reopened,
-    "cancelled": lambda using: deletions.cancel(
-        [claimed(using).cascades[0].deletion], HOSTILE, using=using
-    ),
+    "cancelled": lambda using: deletions.cancel(claimed(using).ids, HOSTILE, using=using),
     "a scan released": scan_released,
     "a database that is away": lambda using: circuit_breaker.write_outage(
         DatabaseUnreachable("test_left", HOSTILE), using=using
@@ -283,7 +279,7 @@ def refuses(committed) -> Iterator[Callable[..., Root]]:
 def assert_only_it_is_left(bad: int, caplog: pytest.LogCaptureFixture) -> None:
     assert [each.root_id for each in Shelf.objects.all()] == [bad]
     row = Cascade.objects.get(state__in=["waiting", "blocked", "running", "pending"])
-    assert row.deletion.key == str(bad)
+    assert row.deletions == [log_rows.deletion_of(bad).pk]
     assert row.reason.startswith("left.Shelf.root: ")
     assert row.reason.isprintable()
     assert "ann" not in row.reason
@@ -381,9 +377,8 @@ def test_a_listener_to_alarms_fails_no_maintenance(committed, make, caplog, tune
         heard.append((subject, reason))
         raise make()
 
-    made = Deletion.objects.create(parent="parents.Root", key="1", state="dispatched")
-    Cascade.objects.create(
-        deletion=made, database="test_left", recorded_at=NOW, state="blocked", reason=HOSTILE
+    log_rows.make(
+        "parents.Root", ["1"], ["test_left"], recorded_at=NOW, state="blocked", reason=HOSTILE
     )
     Deletion.objects.create(parent="gone.\nBcc: all@example.com", key="1")
     alarm_raised.connect(refuse)
@@ -432,7 +427,7 @@ def test_a_failure_that_cannot_be_noted_stops_no_other_cascade(refuses, unwritab
     done = cascade.drain("test_left")
     assert (done.finished, done.failed, done.unreachable) == (2, 1, "")
     assert [each.root_id for each in Shelf.objects.all()] == [bad]
-    row = Cascade.objects.get(deletion__key=str(bad))
+    row = log_rows.cascade_of(bad, "test_left")
     assert (row.state, row.reason, row.due_at > timezone.now()) == ("running", "", True)
     assert "noting a failure in test_left failed: " in caplog.text
     assert "Error P0001 (function refuse_note())" in caplog.text
@@ -483,14 +478,14 @@ def test_a_probe_whose_failure_cannot_be_noted_stops_no_other(
     probe = live_check.LiveClaim.unfinished
 
     def failing(live: live_check.LiveClaim, wanted: Any) -> set[int]:
-        if {each.key for each in live.cascades.values()} == {str(bad)}:
+        if {each.key for each in live.deletions.values()} == {str(bad)}:
             raise Refused(HOSTILE)
         return probe(live, wanted)
 
     monkeypatch.setattr(live_check.LiveClaim, "unfinished", failing)
     unwritable("integrity_cascade", "NEW.reason <> ''")
     assert verification.verify("test_left").verified == 2
-    assert Cascade.objects.get(deletion__key=str(bad)).state == "done"
+    assert log_rows.cascade_of(bad, "test_left").state == "done"
     assert "ann@" not in caplog.text
 
 
@@ -531,18 +526,12 @@ def test_a_step_of_maintenance_that_fails_stops_no_other(committed, monkeypatch,
     tune(retention_days=1e-9)
     for module, name in ((triggers, "report_missing"), (repair, "repair"), (alarms, "watch")):
         monkeypatch.setattr(module, name, fail)
-    ended(key="1")
+    at = timezone.now() - dt.timedelta(days=1)
+    log_rows.make("parents.Root", ["1"], ["test_left"], state="verified", recorded_at=at)
     maintenance.maintain("default")
     assert not Deletion.objects.exists()
     assert caplog.text.count("failed: ") == 3
     assert "ann" not in caplog.text
-
-
-def ended(**columns: Any) -> Deletion:
-    at = timezone.now() - dt.timedelta(days=1)
-    return Deletion.objects.create(
-        parent="parents.Root", state="verified", recorded_at=at, ended_at=at, **columns
-    )
 
 
 # Terminals
@@ -551,13 +540,12 @@ def ended(**columns: Any) -> Deletion:
 @pytest.mark.parametrize("verb", ["status", "doctor", "drain", "receipt"])
 def test_no_code_of_others_reaches_a_terminal(committed, verb, capsys):
     """Whoever may write the log's rows may name a model, a key and a reason."""
-    made = Deletion.objects.create(
-        parent="\x1b[31mgone\u202e.Model", key="1", state="dispatched", reason="x"
-    )
-    made = Deletion.objects.create(parent="auth.User", key="7", state="dispatched")
-    Cascade.objects.create(
-        deletion=made, database="\x1b]0;owned\x07", recorded_at=NOW, rows={"\x1b[2J": 1}
-    )
+    hostile, database = "\x1b[31mgone\u202e.Model", "\x1b]0;owned\x07"
+    log_rows.make(hostile, ["1"], [], recorded_at=NOW)
+    log_rows.make(hostile, ["2"], [database], recorded_at=NOW)
+    [made] = log_rows.make("auth.User", ["7"], [database], recorded_at=NOW)
+    rows = {str(made.pk): {"\x1b[2J": 1}}
+    Cascade.objects.filter(batch=made.batch).update(rows=rows)
     with connections["default"].cursor() as cursor:
         cursor.execute("UPDATE integrity_cascade SET reason = %s, state = 'blocked'", ["\x1b[31m"])
     words = ("auth.User", "7") if verb == "receipt" else ()

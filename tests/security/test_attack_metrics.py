@@ -10,9 +10,10 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.integrity.exceptions.redaction import plain
-from apps.integrity.models import Cascade, Deletion, Scan
+from apps.integrity.models import Scan, Suspect
 from apps.integrity.report import metrics
 from apps.integrity.report import status as report_status
+from tests import log_rows
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 HOSTILE = {
@@ -38,8 +39,7 @@ def parsed(text: str) -> set[tuple[str, str]]:
 
 @EACH
 def test_a_database_that_the_log_names(committed: None, name: str) -> None:
-    made = Deletion.objects.create(parent="auth.User", key="7", state="dispatched")
-    Cascade.objects.create(deletion=made, database=name, recorded_at=NOW)
+    log_rows.make("auth.User", ["7"], [name], recorded_at=NOW)
     found = parsed(metrics.exposition().decode())
     assert ("integrity_cascade_backlog", plain(name)) in found
     assert ("integrity_paused", "default") not in found
@@ -63,8 +63,8 @@ def test_an_alias_and_a_relation_of_the_project(
 def test_a_page_of_metrics_answers_whatever_the_log_holds(committed: None, settings: Any) -> None:
     settings.INTEGRITY = {**settings.INTEGRITY, "metrics_token": "a token of this test"}
     for number, name in enumerate(HOSTILE.values()):
-        made = Deletion.objects.create(parent=name, key=str(number), relation=name, state="pending")
-        Cascade.objects.create(deletion=made, database=name, recorded_at=NOW)
+        log_rows.make(name, [number], [name], relation=name, recorded_at=NOW)
+        Suspect.objects.create(parent=name, relation=name, field=name, value=name)
         Scan.objects.create(relation=name, database=name)
     answer = Client().get(
         "/integrity/metrics", headers={"Authorization": "Bearer a token of this test"}
