@@ -21,12 +21,13 @@ from apps.blog.models import Comment, Post
 from apps.integrity import exceptions, relations
 from apps.integrity.control import circuit_breaker
 from apps.integrity.dashboard import figures, pages, permissions
-from apps.integrity.dashboard.keys import HIDDEN
+from apps.integrity.dashboard.keys import CHARACTERS, HIDDEN
 from apps.integrity.exceptions import FiguresUnavailable
-from apps.integrity.models import Audit, ChildDatabase, Deletion
+from apps.integrity.models import KEY_CHARS, Audit, ChildDatabase, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import Catalogue, discovery
 from apps.shop.models import Order
+from tests import log_rows
 from tests.kinds import rights_urls
 from tests.kinds.left import models as left
 from tests.kinds.lite import models as lite
@@ -176,7 +177,7 @@ def is_refused(client: Client, row: Any) -> set[str]:
     assert client.post(page_of(row), {"post": "yes"}).status_code == 403
     assert action(client, row, post="yes").status_code == 403
     assert type(row)._base_manager.filter(pk=row.pk).exists()
-    assert not Deletion.objects.filter(state="recorded").exists()
+    assert "recorded" not in log_rows.states()
     return set(page.context["perms_lacking"])
 
 
@@ -404,22 +405,29 @@ class TestKeys:
 
     @pytest.fixture
     def rows(self) -> dict[str, Deletion]:
-        """By a `to_field`, by a natural primary key, a suspect, and of a name that nobody knows."""
+        """By a `to_field`, by a natural primary key, of a scan, and of a name that nobody knows.
+
+        Suspects have the address as well: one by a `to_field`, one by its primary key.
+        """
+        person, word = "parents.Person", "parents.Word"
+        Suspect.objects.create(
+            parent=person, relation="left.Badge.person", field="code", value=MAIL
+        )
+        Suspect.objects.create(parent=word, relation="left.WordUse.word", value=MAIL)
         made = Deletion.objects.bulk_create(
             [
-                Deletion(parent="parents.Person", key="7", targets={"code": MAIL}, source="api"),
-                Deletion(parent="parents.Word", key=MAIL, source="api"),
+                Deletion(parent=person, key="7", targets={"code": MAIL}, source="api"),
+                Deletion(parent=word, key=MAIL, source="api"),
                 Deletion(
-                    parent="parents.Person",
+                    parent=person,
                     targets={"code": MAIL},
                     relation="left.Badge.person",
                     source="scan",
-                    state="suspect",
                 ),
                 Deletion(parent="gone.Model", key=MAIL, source="api"),
             ]
         )
-        return dict(zip(("to_field", "natural", "suspect", "unknown"), made, strict=True))
+        return dict(zip(("to_field", "natural", "scanned", "unknown"), made, strict=True))
 
     def shown(self, client: Client, rows: dict[str, Deletion]) -> set[str]:
         """Where the address is shown."""
@@ -441,12 +449,18 @@ class TestKeys:
         assert json.loads(document.content)["deletion"]["key"] == "7"
 
     def test_who_may_view_the_parent_sees_its_own(self, rows: dict[str, Deletion]) -> None:
-        seen = self.shown(logged_in(staff("viewer", "view_dashboard", "view_word")), rows)
-        assert seen
-        assert all(each.startswith("natural") or each == "deletions/" for each in seen)
-        seen = self.shown(logged_in(staff("other", "view_dashboard", "change_person")), rows)
-        assert "scans/" in seen
+        lists = {"deletions/", "scans/"}
+        of_words = logged_in(staff("viewer", "view_dashboard", "view_word"))
+        seen = self.shown(of_words, rows)
+        assert seen >= lists
+        assert all(each.startswith("natural") for each in seen - lists)
+        of_persons = logged_in(staff("other", "view_dashboard", "change_person"))
+        seen = self.shown(of_persons, rows)
+        assert seen >= lists
         assert not any(each.startswith(("natural", "unknown")) for each in seen)
+        for client in (of_words, of_persons):  # the suspect of the one, and not of the other
+            page = client.get(f"{DASHBOARD}scans/").content.decode()
+            assert (page.count(MAIL), HIDDEN in page) == (1, True)
 
     def test_a_name_that_nobody_knows_is_shown_to_superusers(
         self, rows: dict[str, Deletion]
@@ -487,10 +501,20 @@ class TestKeys:
         figures.forget()
 
     def test_a_key_without_an_end_is_cut(self) -> None:
-        row = Deletion.objects.create(parent="parents.Word", key="k" * 5_000, source="api")
+        """The longest that the log holds is longer than what is shown, and a value has no end."""
+        key, value = "k" * KEY_CHARS, {"code": "k" * 5_000}
+        made = Deletion.objects.bulk_create(
+            [
+                Deletion(parent="parents.Word", key=key, source="api"),
+                Deletion(parent="parents.Person", targets=value, source="api"),
+            ]
+        )
+        Suspect.objects.create(parent="parents.Word", relation="left.WordUse.word", value=key)
         client = logged_in(User.objects.create_superuser("root"))
-        for path in self.PAGES[:3]:
-            assert "k" * 300 not in client.get(DASHBOARD + path.format(row.pk)).content.decode()
+        for row in made:
+            for path in self.PAGES:
+                page = client.get(DASHBOARD + path.format(row.pk)).content.decode()
+                assert "k" * (CHARACTERS + 1) not in page
 
 
 DASHBOARD = "/admin/integrity/dashboard/"

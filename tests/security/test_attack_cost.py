@@ -29,6 +29,7 @@ from apps.integrity.relations import Catalogue, discovery
 from apps.integrity.report import health as report_health
 from apps.integrity.report import limits, overview, preview, shared, views
 from apps.integrity.report.shared import Shared
+from tests import log_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,14 +60,15 @@ def root() -> Client:
 
 
 def open_rows(number: int, database: str = "blog_db", state: str = "pending") -> None:
-    """So many deletions with a cascade each, without a look at each of them."""
+    """So many deletions with a batch and a cascade each, without a look at each of them."""
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            "WITH made AS (INSERT INTO integrity_deletion (parent, key, source, state)"
-            " SELECT 'auth.User', n::text, 'trigger', 'dispatched' FROM generate_series(1, %s) n"
+            "WITH made AS (INSERT INTO integrity_deletion (parent, key, source, batch)"
+            " SELECT 'auth.User', n::text, 'trigger', n FROM generate_series(1, %s) n"
             " RETURNING id)"
-            " INSERT INTO integrity_cascade (deletion_id, database, state, recorded_at)"
-            " SELECT id, %s, %s, now() FROM made",
+            " INSERT INTO integrity_cascade"
+            " (batch, parent, deletions, size, database, state, recorded_at)"
+            " SELECT id, 'auth.User', ARRAY[id], 1, %s, %s, now() FROM made",
             [number, database, state],
         )
 
@@ -162,10 +164,7 @@ class TestStandings:
 
     def cascade(self, using: str, database: str, state: str, seconds: float = 0) -> None:
         at = timezone.now() - dt.timedelta(seconds=seconds)
-        deletion = Deletion.objects.using(using).create(parent="auth.User", key="1", source="api")
-        Cascade.objects.using(using).create(
-            deletion=deletion, database=database, state=state, recorded_at=at, done_at=at
-        )
+        log_rows.make("auth.User", ["1"], [database], state=state, recorded_at=at, using=using)
 
     def test_they_are_what_the_rows_say(self, using: str) -> None:
         for state in ("pending", "running", "waiting"):
