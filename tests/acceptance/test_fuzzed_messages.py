@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from apps.blog.models import Comment, Post
-from apps.integrity.models import Cascade, Deletion, Heartbeat, Identity, Scan
+from apps.integrity.models import Cascade, Heartbeat, Identity, Scan, Suspect
 from apps.shop.models import Order
 from sandbox import project
 from sandbox.environment import BROKER, VARIABLES
@@ -117,12 +117,12 @@ def victims() -> list[User]:
     return users
 
 
-#: Signs of life, and how far scans have come: what any honest tick writes, too.
-TICKS = {Heartbeat, Scan, Identity}
+#: Signs of life, how far scans have come and what they suspect: what any honest tick writes, too.
+TICKS = {Heartbeat, Scan, Identity, Suspect}
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of the project's databases; of the log, all but what scans suspect."""
+    """All rows of the project's databases, but for those of `TICKS`."""
     found = {}
     for alias in VARIABLES:
         with connections[alias].cursor() as cursor:
@@ -130,8 +130,6 @@ def everything() -> dict[str, list[tuple[Any, ...]]]:
         for model in apps.get_models(include_auto_created=True):
             if model._meta.db_table in there and model not in TICKS and not model._meta.proxy:
                 rows: QuerySet[Any] = QuerySet(model=model, using=alias)
-                if model is Deletion:
-                    rows = rows.exclude(state="suspect", source="scan")
                 found[f"{alias}.{model._meta.label}"] = sorted(rows.values_list(), key=repr)
     return found
 

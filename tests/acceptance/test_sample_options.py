@@ -17,7 +17,7 @@ CHOSEN = (
     f"{FOLDER}/cascade/test_cascade.py::TestAgainAndAtOnce",
     f"{FOLDER}/cascade/test_failures.py::TestUnreachable",
     f"{FOLDER}/queues/test_dispatch.py::test_what_somebody_is_just_dispatching_is_passed_over_without_waiting",
-    f"{FOLDER}/log/test_attacks_log.py::test_a_purge_passes_over_what_somebody_holds",
+    f"{FOLDER}/log/test_attacks_log.py::TestPurge::test_it_passes_over_what_somebody_holds",
 )
 
 

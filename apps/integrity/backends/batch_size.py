@@ -86,8 +86,6 @@ class BatchSizes(dict[str, BatchSize]):
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
         self._recall = recall
-        #: Whether a step of a single row was too large.
-        self.exhausted = False
 
     def __missing__(self, label: str) -> BatchSize:
         smallest = min((size.rows for size in self.values()), default=self._rows)

@@ -22,16 +22,17 @@ from ..relations.homes import databases_for
 from ..relations.keys import from_stored
 from ..relations.plan import Strategy, replacement
 from ..relations.stored import with_keys
-from .trees import delete_trees
+from .trees import Allowance, delete_trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..backends.base import RowBackend
+    from ..backends.batch_size import BatchSize
     from ..relations import Field
-    from ..relations.plan import Node
+    from ..relations.plan import Node, Plan
     from ..relations.relation import ForeignKey
-    from .trees import Allowance, Counts, StepResult
+    from .trees import Counts, StepResult
 
 #: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
 COLLECTOR_ROWS = 100
@@ -46,6 +47,20 @@ def rows_per_root(node: Node, changed: Mapping[str, int]) -> float:
     below = sum(changed.get(sub.label, 0) for sub in node.all) - changed.get(node.label, 0)
     roots = changed.get(node.label, 0) + GUESSED_ROOTS
     return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
+
+
+def allowance(
+    plan: Plan, batch_size: BatchSize, changed: Mapping[str, int], *, roots_most: int | None
+) -> Allowance:
+    """Return what the next step may change, by the size of its batch and what is changed so far."""
+    if plan.strategy is Strategy.COLLECTOR:  # it loads each row, and what hangs on it
+        batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
+    return Allowance(
+        rows=batch_size.rows,
+        statement=batch_size.rows if roots_most == 0 else batch_size.ceiling,
+        per_root=rows_per_root(plan.root, changed) if plan.root.below else 1.0,
+        roots_most=roots_most,
+    )
 
 
 class StepFunction(Protocol):

@@ -16,6 +16,10 @@ a trigger.
 Note [Rows that stay]: rows that are left although nothing failed were inserted meanwhile, are
 locked, or are kept by a trigger. One more step that waits for locks tells which: it changes
 something, it gives up waiting, or it changes nothing.
+
+Note [One row alone]: where a relation's steps have come down to one row, each works on a single
+deletion. If even that takes longer than the caller's time limit, it is known whose row it was: an
+attempt of this deletion is counted, and none of the others in the claim.
 """
 
 from __future__ import annotations
@@ -36,17 +40,17 @@ from ..exceptions import DatabaseHindered, RowsKept
 from ..failpoints import Failpoint
 from ..log import outcomes
 from ..log.kept import keep, note
-from ..relations.plan import Strategy, plan_for
+from ..relations.plan import plan_for
 from ..signals import cascade_finished
 from .blockers import LOCKED, Blocker, blocker_along, blockers_of
 from .live_check import LiveClaim
-from .strategies import COLLECTOR_ROWS, STEP_FUNCTIONS, require_asked, rows_per_root
-from .trees import Allowance, TooManyLeaves
+from .strategies import STEP_FUNCTIONS, allowance, require_asked
+from .trees import TooManyLeaves
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..backends.batch_size import BatchSize, BatchSizes
+    from ..backends.batch_size import BatchSizes
     from ..backends.connections import Interrupts
     from ..log.values import Claim
     from ..relations import Relation
@@ -84,6 +88,7 @@ class TimeSlice:
         self.roots_most: dict[str, int] = {}
         self.changed, self.late = 0, False
         self.at_work = set[int]()  # whose rows the last step removed
+        self.too_slow = set[int]()  # see Note [One row alone]
         self.finished = self.kept = 0
 
     @functools.cached_property
@@ -142,10 +147,13 @@ class TimeSlice:
         owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:
             owners = {key: owner for key, owner in owners.items() if owner in only}
+        if len(owners) > 1 and self.batch_sizes[relation.label].rows == 1:
+            left = self.live.left_along(relation)  # see Note [One row alone]
+            owners = dict([pair for pair in owners.items() if pair[1] in left][:1])
         if not owners:
             return False
         try:
-            counts, more = self._change(relation, plan, list(owners))
+            counts, more = self._change(relation, plan, owners)
         except _CameBack:
             return True
         if any(counts.values()):
@@ -157,16 +165,17 @@ class TimeSlice:
                 self.changed += number
         return more and any(counts.values())
 
-    def _change(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
+    def _change(self, relation: Relation, plan: Plan, owners: Mapping[Any, int]) -> StepResult:
         """Attempt a step, with fewer rows where it was too large, and past locked rows."""
         while True:
             try:
-                return self._attempt(relation, plan, keys)
+                return self._attempt(relation, plan, list(owners))
             except TooManyLeaves as error:
                 self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
             except self.interrupts as raised:
-                if not isinstance(raised, DatabaseHindered):  # the caller's time limit
-                    self.batch_sizes.exhausted = not self.batch_sizes[relation.label].shrink()
+                late = not isinstance(raised, DatabaseHindered)  # the caller's time limit
+                if late and not self.batch_sizes[relation.label].shrink() and len(owners) == 1:
+                    self.too_slow = {*owners.values()}
                 raise
             except Exception as error:
                 if not self._adapted(relation, error):
@@ -187,7 +196,8 @@ class TimeSlice:
         the step raises.
         """
         database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
-        began, allowed = time.monotonic(), self._allowance(relation, plan, batch_size)
+        most = self.roots_most.get(relation.label)
+        began, allowed = time.monotonic(), allowance(plan, batch_size, self.rows, roots_most=most)
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(timed, took)),
@@ -212,17 +222,6 @@ class TimeSlice:
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
         return counts, more
-
-    def _allowance(self, relation: Relation, plan: Plan, batch_size: BatchSize) -> Allowance:
-        if plan.strategy is Strategy.COLLECTOR:  # it loads each row, and what hangs on it
-            batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
-        most = self.roots_most.get(relation.label)
-        return Allowance(
-            rows=batch_size.rows,
-            statement=batch_size.rows if most == 0 else batch_size.ceiling,
-            per_root=rows_per_root(plan.root, self.rows) if plan.root.below else 1.0,
-            roots_most=most,
-        )
 
     def _explain(self, relation: Relation, deletions: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""

@@ -35,7 +35,7 @@ from .blockers import Blocker, Fate, blocker_of, fate, reason_of, were_locked
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ..backends.connections import Interrupts
     from ..control.circuit_breaker import Access
@@ -162,7 +162,7 @@ class _Run:
         if interruption is not None or stuck:
             claim = claim.with_rows(time_slice.removed)
         if interruption is not None and not self._waits(claim, interruption):
-            self._interrupted(claim, interruption)
+            self._interrupted(claim, time_slice.too_slow)
             raise interruption
         if stuck:
             self._put_back(claim.only(stuck), stuck)
@@ -188,14 +188,15 @@ class _Run:
         outcomes.release(claim, reason=reason, waits=True)
         return True
 
-    def _interrupted(self, claim: Claim, raised: Exception) -> None:
-        """Put the claim back. If its log is unreachable, the lease expires instead."""
-        too_large = not isinstance(raised, DatabaseHindered) and self.batch_sizes.exhausted
+    def _interrupted(self, claim: Claim, too_slow: Collection[int]) -> None:
+        """Put the claim back; count an attempt of what is too slow: [One row alone], time_slice.py.
+
+        If its log is unreachable, the lease expires instead.
+        """
+        slow, others = claim.only(too_slow), claim.only({*claim.ids}.difference(too_slow))
         with contextlib.suppress(Error, DatabaseHindered):
-            if too_large:
-                outcomes.postpone(claim, "a single row takes longer than the time limit", {})
-            else:
-                outcomes.release(claim)
+            outcomes.postpone(slow, "a single row takes longer than the time limit")
+            outcomes.release(others)
 
     def _put_back(self, claim: Claim, stuck: Mapping[int, tuple[Blocker, ...]]) -> None:
         """Put each deletion back by its fate; bisect where several fail."""
