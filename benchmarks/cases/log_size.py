@@ -26,13 +26,13 @@ TARGET = 1.2
 #: Runs of all steps in one round.
 TIMES = 3
 TITLES = {
-    "claim": "two claims of 500 cascades",
+    "claim": "two claims of 500 deletions",
     "dispatch": "dispatch of 500 deletions",
     "status": "status, twice",
     "overview": "the dashboard's overview, twice",
     "record": "recording 500 deletions",
     "due": "asking which databases have work",
-    "finish": "finishing 1,000 cascades",
+    "finish": "finishing 500 deletions in two databases",
 }
 #: Deletions of 30 days, which is how long the log keeps them, in batches of 100, with cascades into
 #: two databases.

@@ -309,7 +309,7 @@ def test_retry_pause_and_resume(page: Page) -> None:
     expect(blog.get_by_text("blocked", exact=True)).to_be_visible()
     expect(blog).to_contain_text("IntegrityError: a row is in use")
     blog.get_by_role("button", name="Retry blocked").click()
-    expect(page.get_by_text("1 cascades will be tried again")).to_be_visible()
+    expect(page.get_by_text("1 deletion will be tried again in blog_db.")).to_be_visible()
     work()
     refresh(page)
     expect(card(page, "blog_db").get_by_text("idle")).to_be_visible()

@@ -118,21 +118,21 @@ def _refuse_mismatches(database: str, *, using: str) -> None:
 
 
 def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
-    """Make blocked cascades (of those deletions, or all) pending again; return their number.
+    """Make blocked deletions (those, or all) pending again; return deletions times databases.
 
-    With `kept`, kept cascades of the given deletions are retried too, because their value may be
-    free now. Pages may not do that, as it changes a receipt.
+    With `kept`, the given deletions are retried where they kept rows, too: their value may be free
+    now. Pages may not do that, as it changes a receipt.
     """
     with transaction.atomic(using=using):
         changed = retry_blocked(deletions, using=using)
         changed += reopen_kept(deletions, using=using) if deletions and kept else 0
         target = "all" if deletions is None else ", ".join(map(str, deletions))
-        audit("retry", target, actor=actor, reason=f"{changed} cascades", using=using)
+        audit("retry", target, actor=actor, reason=f"{changed} deletions", using=using)
     return changed
 
 
 def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
-    """Acknowledge rows that were kept; return the number of cascades."""
+    """Acknowledge rows that deletions kept; return deletions times databases."""
     with transaction.atomic(using=using):
         changed = acknowledge_kept(deletions, using=using)
         target = "all" if deletions is None else ", ".join(map(str, deletions))

@@ -23,7 +23,7 @@ from ..scan import repair as scan_repair
 from . import figures, pages
 from .answers import require, why
 from .forms import DatabaseForm, PauseForm, RepairForm, ResumeForm, ScanForm
-from .text import public
+from .text import number_of, public
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def _in_each_log(
 
 @require_POST
 def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Retry the blocked cascades of a child database."""
+    """Retry the blocked deletions of a child database: at most `limits.COUNT_MAX` in each log."""
     require(request, "operate")
     form = DatabaseForm(request.POST)
     if not form.is_valid():
@@ -103,19 +103,21 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
     changed, complete = _in_each_log(request, database, retried)
     if any(changed) or complete:
-        messages.success(request, f"{sum(changed):,} cascades will be tried again.")
+        number = number_of(sum(changed), "deletion")
+        messages.success(request, f"{number} will be tried again in {database}.")
     return _to(site, "changelist")
 
 
 @require_POST
 def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
-    """Retry the blocked cascades of one deletion."""
+    """Retry one deletion where it is blocked."""
     require(request, "operate")
     if using not in relations.log_databases():
         raise Http404("no such log")
     connections.reach(using)
     changed = actions.retry([pk], actor=_actor(request), using=using)
-    messages.success(request, f"{changed:,} cascades will be tried again.")
+    number = number_of(changed, "child database")
+    messages.success(request, f"Deletion {pk} will be tried again in {number}.")
     return _to(site, "deletion", using, pk)
 
 
@@ -127,7 +129,8 @@ def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -
         raise Http404("no such log")
     connections.reach(using)
     changed = actions.acknowledge([pk], actor=_actor(request), reason="", using=using)
-    messages.success(request, f"{changed:,} cascades are acknowledged.")
+    number = number_of(changed, "child database")
+    messages.success(request, f"Rows that deletion {pk} kept in {number} are acknowledged.")
     return _to(site, "deletion", using, pk)
 
 

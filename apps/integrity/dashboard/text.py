@@ -142,6 +142,11 @@ def count(number: int) -> str:
     return f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
 
 
+def number_of(number: int, noun: str) -> str:
+    """Return the number with its noun. Pure."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """Return a duration in its two largest units."""
     whole = int(seconds)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
 SCHEMA_VERSION = 1
+#: What follows a number of deletions of which each may be in several child databases.
+PER_DATABASE = ", counted in each child database"
 
 
 @dataclass(frozen=True, slots=True)

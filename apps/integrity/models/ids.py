@@ -9,6 +9,7 @@ from django.db import models
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
 
     Field = models.Field[Any, list[int]]
 else:
@@ -46,3 +47,23 @@ class IdsField(Field):
     def value_to_string(self, obj: models.Model) -> str:
         """Return the text for a serializer."""
         return json.dumps(self.value_from_object(obj))
+
+
+class Newest(models.Func):
+    """The last of the ids in a column, which is the greatest."""
+
+    arity = 1
+    output_field = models.BigIntegerField()
+    #: On MySQL: the text after the last comma, whatever JSON functions the server has.
+    template = "CAST(REPLACE(REPLACE(SUBSTRING_INDEX(%(expressions)s, ',', -1), '[', ''), ']', '')"
+    template += " AS SIGNED)"
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+        """Return the last element of the array."""
+        last = "(%(expressions)s)[cardinality(%(expressions)s)]"
+        return self.as_sql(compiler, connection, template=last)
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+        """Return the last element of the JSON text."""
+        last = "JSON_EXTRACT(%(expressions)s, '$[#-1]')"
+        return self.as_sql(compiler, connection, template=last)

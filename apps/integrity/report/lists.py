@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 
 from .. import relations
 from ..backends import clocks
@@ -15,6 +15,7 @@ from ..exceptions import InvalidKey
 from ..exceptions.redaction import plain
 from ..log import tables
 from ..models import Audit, Cascade, Deletion, Suspect, read_outcomes
+from ..models.ids import Newest
 from ..relations import keys
 from ..relations.relation import primary_key
 from . import limits
@@ -70,15 +71,22 @@ def deletions(
         return _page_of(_read(rows.filter(Deletion.IS_RECORDED)), state, using)
     if key:
         return _page_of(_read(rows), state, using)
+    if state not in _CASCADES:
+        return _window(rows, state, before or _after(Deletion.objects.using(using), "pk"), using)
+    if before is not None:  # a batch has the id of its first deletion
+        cascades = cascades.filter(batch__lt=before)
     if state == Deletion.State.CANCELLED:
-        batches = cascades.values("batch")
-        rows = rows.filter(Q(cancelled_at__isnull=False) | Q(batch__in=batches))
-    elif state in _CASCADES:
-        ids = _ids(cascades, before)
-        if ids is not None:
-            return _page_of(_read_ids(rows, ids, using), state, using)
-        rows = rows.filter(batch__in=cascades.values("batch"))
-    return _window(rows, state, before, using)
+        cancelled = Q(cancelled_at__isnull=False)
+        # Not of the key itself: its index would be read from the end, the cancelled have their own.
+        newest = _after(rows.filter(cancelled), F("pk") + 0)
+        top = before or max(newest, _after(cascades, Newest("deletions")))
+        return _window(rows.filter(cancelled | _of(cascades)), state, top, using)
+    ids = _ids(cascades, before)
+    if ids is not None:
+        return _page_of(_read_ids(rows, ids, using), state, using)
+    top = _after(cascades, Newest("deletions"))
+    top = top if before is None else min(top, before)
+    return _window(rows.filter(_of(cascades)), state, top, using)
 
 
 #: State → the cascades that its deletions are in; "blocked" is one of cascades.
@@ -96,8 +104,6 @@ def _ids(cascades: QuerySet[Cascade], before: int | None) -> list[int] | None:
 
     Batches overlap: the newest of them may lack the newest deletions. So it takes all or none.
     """
-    if before is not None:  # a batch has the id of its first deletion
-        cascades = cascades.filter(batch__lt=before)
     sizes = cascades.order_by().values_list("size", flat=True)[: limits.PAGE_CASCADES + 1]
     if len(sizes) > limits.PAGE_CASCADES or sum(sizes) > limits.PAGE_IDS:
         return None
@@ -123,13 +129,20 @@ def _read_ids(rows: QuerySet[Deletion], ids: Sequence[int], using: str) -> Itera
         start, end = end, end + limits.PAGE_CHUNK
 
 
-def _window(rows: QuerySet[Deletion], state: str, before: int | None, using: str) -> Page:
-    """Return a page of the newest ids: finished deletions have no index by state."""
-    top = before
-    if top is None:
-        top = (Deletion.objects.using(using).aggregate(top=Max("pk"))["top"] or 0) + 1
+def _of(cascades: QuerySet[Cascade]) -> Q:
+    """Return the condition that a deletion is of a batch of those cascades."""
+    return Q(batch__in=cascades.values("batch"))
+
+
+def _after(rows: QuerySet[Any], newest: Any) -> int:
+    """Return the id after the newest of the rows, by that expression of them."""
+    return int(rows.order_by().aggregate(newest=Max(newest))["newest"] or 0) + 1
+
+
+def _window(rows: QuerySet[Deletion], state: str, top: int, using: str) -> Page:
+    """Return a page of the newest ids below `top`: finished deletions have no index by state."""
     floor = top - limits.PAGE_IDS
-    page = _page_of(_read(rows.filter(pk__gte=floor)), state, using)
+    page = _page_of(_read(rows.filter(pk__gte=floor, pk__lt=top)), state, using)
     return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
 
 

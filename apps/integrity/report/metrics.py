@@ -101,19 +101,25 @@ def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
 def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
     rows = status["databases"]
     figures = {
-        "integrity_cascade_backlog": ("Deletions that are not done.", "backlog"),
-        "integrity_cascade_blocked": ("Deletions that wait for an operator.", "blocked"),
+        "integrity_cascade_backlog": ("Deletions that are not done in the database.", "backlog"),
+        "integrity_cascade_blocked": ("Deletions that wait for an operator there.", "blocked"),
         "integrity_cascade_kept": (
-            "Deletions that left rows alone because the value was taken over, not acknowledged.",
+            "Deletions that left rows alone there as the value was taken over, not acknowledged.",
             "kept",
         ),
-        "integrity_cascade_lag_seconds": ("Age of the oldest that is not done; 0 if none.", "lag"),
-        "integrity_cascade_unproven": ("Deletions that are done and not verified.", "unproven"),
+        "integrity_cascade_lag_seconds": (
+            "Age of the oldest deletion that is not done there; 0 if none.",
+            "lag",
+        ),
+        "integrity_cascade_unproven": (
+            "Deletions that are done there and not verified.",
+            "unproven",
+        ),
         "integrity_cascade_unproven_seconds": (
-            "Age of the oldest deletion that is done and not verified; 0 if none.",
+            "Age of the oldest deletion that is done there and not verified; 0 if none.",
             "unproven_seconds",
         ),
-        "integrity_cascade_rate": ("Deletions finished per second, in five minutes.", "rate"),
+        "integrity_cascade_rate": ("Deletions finished there per second, in five minutes.", "rate"),
         "integrity_paused": ("1 if work on the database is paused.", "paused"),
     }
     for name, (text, field) in figures.items():
@@ -133,7 +139,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         yield gauge
     delay = Gauge(
         "integrity_cascade_delay_seconds",
-        "From the first delete of a cascade to its end, for those of the last five minutes.",
+        "From the first record of a cascade to its end, by deletions, for the last five minutes.",
         labels=["database", "quantile"],
     )
     for row in rows:

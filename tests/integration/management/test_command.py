@@ -340,7 +340,7 @@ class TestOperator:
         assert list(pending) == [[blocked]] * 2
 
     def test_retry_of_nothing_says_so(self, integrity: Run) -> None:
-        assert "0 cascades will be tried again: none of them is blocked" in (
+        assert "0 deletions will be tried again: none of them is blocked" in (
             integrity("retry", "999").out
         )
 

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.usefixtures("committed")
 LOGS = ("default", "test_lite")
 PLACES = ("blog_db", "shop_db")
 CASCADE_STATES = [*map(str, Cascade.State), *["kept"] * 4]
+#: State of deletions → that of their cascades.
+IN_CASCADES = {"dispatched": "pending", "cascaded": "done"}
 STATES = ["", Cascade.State.BLOCKED, *Deletion.State]
 
 
@@ -93,6 +95,23 @@ def test_pages_have_neither_gaps_nor_doubles(
         history(using, seed)
     for state in STATES:
         assert listed(state, using) == expected(state, using), state
+
+
+@pytest.mark.parametrize("using", LOGS)
+@pytest.mark.parametrize("state", [*lists._CASCADES])
+def test_however_many_finished_before_them_the_first_page_has_the_newest(
+    monkeypatch: pytest.MonkeyPatch, using: str, state: str
+) -> None:
+    for name, value in {"PAGE_CASCADES": 1, "PAGE_IDS": 5}.items():
+        monkeypatch.setattr(limits, name, value)
+    held = IN_CASCADES.get(state, state)
+    oldest, _, newest, _ = (
+        [row.pk for row in log_rows.make("auth.User", range(number), PLACES, state=of, using=using)]
+        for number, of in ((4, held), (20, "verified"), (4, held), (20, "verified"))
+    )
+    assert [row.pk for row in lists.deletions(using=using, state=state).rows] == newest[::-1]
+    page = lists.deletions(using=using, state=state, before=newest[0])
+    assert [row.pk for row in page.rows] == ([] if state == "cancelled" else oldest[::-1])
 
 
 @pytest.mark.parametrize("using", LOGS)

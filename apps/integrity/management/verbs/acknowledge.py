@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...control import actions
 from ..options import add_deletions, named_or_all
-from ..verb import Result, actor
+from ..verb import PER_DATABASE, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(
     _terminal: Terminal, *, ids: Sequence[int], everything: bool, reason: str, **_: object
 ) -> Result:
-    """Acknowledge the cascades. The audit log records it."""
+    """Acknowledge the kept rows. The audit log records it."""
     deletions = named_or_all(ids, everything=everything)
     changed = sum(
         actions.acknowledge(deletions, actor=actor(), reason=reason, using=using)
@@ -40,5 +40,8 @@ def run(
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
-    """Print how many cascades changed."""
-    terminal.line(f"{document['changed']:,} cascades that kept rows are acknowledged")
+    """Print how many deletions changed."""
+    changed = document["changed"]
+    terminal.line(
+        f"rows kept by {changed:,} deletions are acknowledged{PER_DATABASE if changed else ''}"
+    )

@@ -1,4 +1,4 @@
-"""`integrity retry`: try blocked cascades again."""
+"""`integrity retry`: try blocked deletions again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...control import actions
 from ..options import add_deletions, named_or_all
-from ..verb import Result, actor
+from ..verb import PER_DATABASE, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from ..terminal import Terminal
 
-HELP = "Retry blocked cascades; for deletions named by ID, also cascades that kept rows."
+HELP = "Retry blocked deletions; those named by ID, also where they kept rows."
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the ids of deletions, and `--all`."""
-    add_deletions(parser, all_help="all deletions with blocked cascades")
+    add_deletions(parser, all_help="all blocked deletions")
 
 
 def run(_terminal: Terminal, *, ids: Sequence[int], everything: bool, **_: object) -> Result:
-    """Make the cascades due again. The audit log records it."""
+    """Make the deletions due again. The audit log records it."""
     deletions = named_or_all(ids, everything=everything)
     changed = sum(
         actions.retry(deletions, actor=actor(), using=using, kept=True)
@@ -35,7 +35,7 @@ def run(_terminal: Terminal, *, ids: Sequence[int], everything: bool, **_: objec
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
-    """Print how many cascades changed."""
+    """Print how many deletions changed."""
     changed = document["changed"]
-    why = "" if changed else ": none of them is blocked or kept"
-    terminal.line(f"{changed:,} cascades will be tried again{why}")
+    what = PER_DATABASE if changed else ": none of them is blocked or kept"
+    terminal.line(f"{changed:,} deletions will be tried again{what}")
