@@ -58,12 +58,16 @@ class Newest(models.Func):
     template = "CAST(REPLACE(REPLACE(SUBSTRING_INDEX(%(expressions)s, ',', -1), '[', ''), ']', '')"
     template += " AS SIGNED)"
 
-    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Any:
         """Return the last element of the array."""
         last = "(%(expressions)s)[cardinality(%(expressions)s)]"
-        return self.as_sql(compiler, connection, template=last)
+        return self.as_sql(compiler, connection, template=last, **context)
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Any:
         """Return the last element of the JSON text."""
         last = "JSON_EXTRACT(%(expressions)s, '$[#-1]')"
-        return self.as_sql(compiler, connection, template=last)
+        return self.as_sql(compiler, connection, template=last, **context)

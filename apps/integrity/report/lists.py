@@ -73,20 +73,7 @@ def deletions(
         return _page_of(_read(rows), state, using)
     if state not in _CASCADES:
         return _window(rows, state, before or _after(Deletion.objects.using(using), "pk"), using)
-    if before is not None:  # a batch has the id of its first deletion
-        cascades = cascades.filter(batch__lt=before)
-    if state == Deletion.State.CANCELLED:
-        cancelled = Q(cancelled_at__isnull=False)
-        # Not of the key itself: its index would be read from the end, the cancelled have their own.
-        newest = _after(rows.filter(cancelled), F("pk") + 0)
-        top = before or max(newest, _after(cascades, Newest("deletions")))
-        return _window(rows.filter(cancelled | _of(cascades)), state, top, using)
-    ids = _ids(cascades, before)
-    if ids is not None:
-        return _page_of(_read_ids(rows, ids, using), state, using)
-    top = _after(cascades, Newest("deletions"))
-    top = top if before is None else min(top, before)
-    return _window(rows.filter(_of(cascades)), state, top, using)
+    return _page_in(rows, cascades, state, before, using)
 
 
 #: State → the cascades that its deletions are in; "blocked" is one of cascades.
@@ -97,6 +84,32 @@ _CASCADES: dict[str, Q] = {
     Deletion.State.CANCELLED: Q(state=Cascade.State.CANCELLED),
     Cascade.State.BLOCKED: Q(state=Cascade.State.BLOCKED),
 }
+
+
+def _page_in(
+    rows: QuerySet[Deletion],
+    cascades: QuerySet[Cascade],
+    state: str,
+    before: int | None,
+    using: str,
+) -> Page:
+    """Return a page of the deletions that are in those cascades, or cancelled without one."""
+    if before is not None:  # a batch has the id of its first deletion
+        cascades = cascades.filter(batch__lt=before)
+    if state == Deletion.State.CANCELLED:
+        cancelled = Q(cancelled_at__isnull=False)
+        top = before or max(
+            # Not of the key itself: its index would be read from the end, these have their own.
+            _after(rows.filter(cancelled), F("pk") + 0),
+            _after(cascades, Newest("deletions")),
+        )
+        return _window(rows.filter(cancelled | _of(cascades)), state, top, using)
+    ids = _ids(cascades, before)
+    if ids is not None:
+        return _page_of(_read_ids(rows, ids, using), state, using)
+    top = _after(cascades, Newest("deletions"))
+    top = top if before is None else min(top, before)
+    return _window(rows.filter(_of(cascades)), state, top, using)
 
 
 def _ids(cascades: QuerySet[Cascade], before: int | None) -> list[int] | None:

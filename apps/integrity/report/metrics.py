@@ -24,12 +24,35 @@ from . import status as report_status
 from .heartbeats import NEVER, youngest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .scans import ScanRow
     from .status import Status
 
 QUANTILES = (0.5, 0.95, 1.0)
+#: Metric of a child database → its help, and the figure of `DatabaseRow`.
+FIGURES = {
+    "integrity_cascade_backlog": ("Deletions that are not done in the database.", "backlog"),
+    "integrity_cascade_blocked": ("Deletions that wait for an operator there.", "blocked"),
+    "integrity_cascade_kept": (
+        "Deletions that left rows alone there as the value was taken over, not acknowledged.",
+        "kept",
+    ),
+    "integrity_cascade_lag_seconds": (
+        "Age of the oldest deletion that is not done there; 0 if none.",
+        "lag_seconds",
+    ),
+    "integrity_cascade_unproven": (
+        "Deletions that are done there and not verified.",
+        "unproven",
+    ),
+    "integrity_cascade_unproven_seconds": (
+        "Age of the oldest deletion that is done there and not verified; 0 if none.",
+        "unproven_seconds",
+    ),
+    "integrity_cascade_rate": ("Deletions finished there per second, in five minutes.", "rate"),
+    "integrity_paused": ("1 if work on the database is paused.", "paused"),
+}
 
 
 class Gauge(GaugeMetricFamily):
@@ -100,42 +123,11 @@ def _of_deletions(status: Status) -> Iterator[GaugeMetricFamily]:
 
 def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
     rows = status["databases"]
-    figures = {
-        "integrity_cascade_backlog": ("Deletions that are not done in the database.", "backlog"),
-        "integrity_cascade_blocked": ("Deletions that wait for an operator there.", "blocked"),
-        "integrity_cascade_kept": (
-            "Deletions that left rows alone there as the value was taken over, not acknowledged.",
-            "kept",
-        ),
-        "integrity_cascade_lag_seconds": (
-            "Age of the oldest deletion that is not done there; 0 if none.",
-            "lag",
-        ),
-        "integrity_cascade_unproven": (
-            "Deletions that are done there and not verified.",
-            "unproven",
-        ),
-        "integrity_cascade_unproven_seconds": (
-            "Age of the oldest deletion that is done there and not verified; 0 if none.",
-            "unproven_seconds",
-        ),
-        "integrity_cascade_rate": ("Deletions finished there per second, in five minutes.", "rate"),
-        "integrity_paused": ("1 if work on the database is paused.", "paused"),
-    }
-    for name, (text, field) in figures.items():
+    for name, (text, field) in FIGURES.items():
         gauge = Gauge(name, text, labels=["database"])
         for row in rows:
-            values = {
-                "backlog": row["backlog"],
-                "blocked": row["blocked"],
-                "kept": row["kept"],
-                "lag": row["lag_seconds"] or 0.0,
-                "unproven": row["unproven"],
-                "unproven_seconds": row["unproven_seconds"] or 0.0,
-                "rate": row["rate"],
-                "paused": row["paused"],
-            }
-            gauge.add_metric([row["database"]], values[field])
+            figures: Mapping[str, Any] = {**row}
+            gauge.add_metric([row["database"]], figures[field] or 0)
         yield gauge
     delay = Gauge(
         "integrity_cascade_delay_seconds",

@@ -377,7 +377,7 @@ class TestOperator:
         assert list(rows) == [
             ("pause", "blog_db", "maintenance"),
             ("resume", "blog_db", ""),
-            ("retry", "all", "4 cascades"),
+            ("retry", "all", "4 deletions"),
         ]
         assert all(Audit.objects.values_list("actor", flat=True))
 
