@@ -208,12 +208,15 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     lock = threading.Lock()
     for name in ("_put", "_get"):
+        monkeypatch.setattr(Channel, name, locked(getattr(Channel, name), lock))
 
-        def locked(self: Any, *args: Any, act: Any = getattr(Channel, name), **options: Any) -> Any:
-            with lock:
-                return act(self, *args, **options)
 
-        monkeypatch.setattr(Channel, name, locked)
+def locked(method: Any, lock: threading.Lock) -> Any:
+    def run(*args: Any, **options: Any) -> Any:
+        with lock:
+            return method(*args, **options)
+
+    return run
 
 
 def briefly(connection: Any, drain: Any = kombu.Connection.drain_events, **_: float | None) -> Any:
