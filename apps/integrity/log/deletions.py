@@ -73,33 +73,37 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
         with transaction.atomic(using=using):
             locked = tables.locked(rows, using).values_list("pk", "recorded_at")
             recorded = list(locked[: limit - dispatched])
-            for start in range(0, len(recorded), BATCH):
-                part = recorded[start : start + BATCH]
-                _dispatch(parent, relation, part, databases, using=using)
+            batches = [recorded[at : at + BATCH] for at in range(0, len(recorded), BATCH)]
+            made = (_dispatch(each, parent, relation, databases, using=using) for each in batches)
+            if not all(made):  # others were faster: what they left is dispatched the next time
+                transaction.set_rollback(True, using=using)
+                recorded = []
         dispatched += len(recorded)
         reached |= frozenset(databases if recorded else ())
     return dispatched, reached
 
 
 def _dispatch(
+    recorded: Sequence[tuple[int, dt.datetime]],
     parent: str,
     relation: str,
-    recorded: Sequence[tuple[int, dt.datetime]],
     databases: Sequence[str],
     *,
     using: str,
-) -> None:
-    """Make one batch of recorded deletions: ids in ascending order, and when they were recorded."""
+) -> bool:
+    """Make one batch of recorded deletions: ids in ascending order, and when they were recorded.
+
+    Return whether all still were recorded: where rows cannot be locked, another process may be
+    faster. Its batch may have the same id, so nothing of this one may be committed then.
+    """
     ids = [pk for pk, _ in recorded]
     batch = ids[0]
     rows = tables.deletions(using).filter(tables.id_in("pk", ids, using))
     if not databases:
         rows.filter(Deletion.IS_RECORDED).update(cancelled_at=Now(), reason=NOTHING_TO_DO)
-        return
-    # First, and only what is recorded: where rows cannot be locked, another process may be faster.
-    changed = rows.filter(Deletion.IS_RECORDED).update(batch=batch)
-    if changed < len(ids):
-        ids = list(rows.filter(batch=batch).order_by("pk").values_list("pk", flat=True))
+        return True
+    if rows.filter(Deletion.IS_RECORDED).update(batch=batch) < len(ids):
+        return False
     tables.cascades(using).bulk_create(
         Cascade(
             batch=batch,
@@ -112,8 +116,9 @@ def _dispatch(
             recorded_at=min(recorded_at for _, recorded_at in recorded),
             dispatched_at=Now(),
         )
-        for database in (databases if changed else ())
+        for database in databases
     )
+    return True
 
 
 def leading(database: str | None = None) -> Q:

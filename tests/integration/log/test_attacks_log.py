@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import capture
-from apps.integrity.log import claims, deletions, outcomes, values
+from apps.integrity.log import claims, deletions, outcomes, tables, values
 from apps.integrity.log.kept import reopen_kept
 from apps.integrity.log.parts import separate
 from apps.integrity.models import Cascade, Deletion
@@ -264,6 +264,40 @@ class TestDispatch:
         assert handed_out() == 8
         assert dispatch.sweep("default")[0] == 6
         assert handed_out() == 20
+        check_partitions()
+
+    @pytest.mark.parametrize("others", [1, 3, 4])
+    def test_where_rows_cannot_be_locked_the_slower_one_has_dispatched_nothing(
+        self, others: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Both have read the same deletions; the faster one commits its batch in between."""
+        monkeypatch.setattr(tables, "locked", lambda rows, *_, **__: rows)
+        capture.record((User, range(1, 5)), using="default")
+
+        def faster() -> None:
+            elsewhere(lambda: deletions.dispatch(using="default", limit=others)).join()
+
+        with at(1, moves_deletions, faster, after=False):
+            assert deletions.dispatch(using="default", limit=4) == (0, frozenset())
+        assert states().count("recorded") == 4 - others
+        check_partitions()
+        assert deletions.dispatch(using="default", limit=4)[0] == 4 - others
+        assert handed_out() == 8
+        check_partitions()
+
+    def test_two_sessions_that_dispatch_one_after_another_step_share_nothing(
+        self, tune: Tune
+    ) -> None:
+        """A session holds its batch while another one dispatches the rest, and commits first."""
+        tune(dispatch_keys=3)
+        capture.record((User, range(1, 6)), using="default")
+
+        def other() -> None:
+            elsewhere(lambda: deletions.dispatch(using="default", limit=3)).join()
+
+        with at(1, moves_deletions, other, after=True):
+            assert deletions.dispatch(using="default", limit=3)[0] == 3
+        assert sorted(Cascade.objects.values_list("size", flat=True)) == [2, 2, 3, 3]
         check_partitions()
 
     def test_what_is_committed_during_the_last_batch_has_a_wake_up_of_its_own(
