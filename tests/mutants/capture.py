@@ -6,6 +6,7 @@ from .mutation import Mutation
 from .paths import (
     ADDRESSES,
     ADOPTION,
+    BACKENDS_BASE,
     CAPTURE,
     CASCADE,
     DISCOVERY,
@@ -24,6 +25,7 @@ from .paths import (
     T_FAILURES,
     T_KINDS,
     T_LEAVING,
+    T_LONG_KEYS,
     T_SCHEMAS,
     T_STATEMENTS,
     T_TRIGGERS,
@@ -164,6 +166,22 @@ MUTATIONS = (
         'f" AND relation = {literal(str(log))}::regclass)"',
         '")"',
         (f"{T_TRIGGERS}::TestTruncate::test_it_is_refused_with_the_remedy_and_nothing_is_lost",),
+    ),
+    Mutation(
+        "dispatch-what-another-has-dispatched",
+        "G4: a deletion is in two cascades of one database, where rows cannot be locked",
+        ENTRIES,
+        "update(batch=batch) < len(ids)",
+        "update(batch=batch) < 0",
+        (f"{T_ATTACKS_LOG}::TestDispatch",),
+    ),
+    Mutation(
+        "log-a-key-that-is-too-long",
+        "G1: the log cuts a key, or holds one that no index and no scan takes",
+        BACKENDS_BASE,
+        "> KEY_CHARS:",
+        "> KEY_CHARS * 1_000:",
+        (f"{T_LONG_KEYS}::TestTooLong",),
     ),
     Mutation(
         "dispatch-to-one-database",

@@ -16,6 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..exceptions import KeyTooLong
+from ..relations.keys import format_key
+from ..relations.relation import primary_key
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
@@ -46,7 +50,7 @@ class LogBackend(Protocol):
 
         Call it in the transaction that deleted the rows. `targets` holds, for each key, the values
         of other fields that relations point to, or None. Nothing is logged where the table of
-        `parent` is not in the log's schema (schemas.py).
+        `parent` is not in the log's schema (schemas.py). Raises `KeyTooLong`.
         """
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
@@ -229,3 +233,17 @@ def require_keys(keys: Sequence[Any]) -> Sequence[Any]:
     if not keys:
         raise ValueError(NO_KEYS)
     return keys
+
+
+def texts_for_log(
+    parent: Model, keys: Sequence[Any], targets: Sequence[Mapping[str, str | None] | None]
+) -> list[str]:
+    """Return deleted keys as text. Raises `KeyTooLong` if the log cannot hold one, or a target."""
+    from ..models import KEY_CHARS
+
+    pk = primary_key(parent)
+    texts = [format_key(pk, key) for key in keys]
+    held = [text for target in targets if target for text in target.values() if text is not None]
+    if max(map(len, (*texts, *held)), default=0) > KEY_CHARS:
+        raise KeyTooLong(parent._meta.label, KEY_CHARS)
+    return texts

@@ -40,8 +40,9 @@ from ..backends.postgresql.triggers.functions import (
 from ..backends.postgresql.triggers.installed import Harm
 from ..exceptions import InvalidSetting, TablesHeld
 from ..exceptions.loggers import logger_of
-from ..models import Deletion
+from ..models import KEY_CHARS, Deletion
 from ..relations import columns, discovery, homes, relation
+from ..relations.keys import may_exceed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -273,8 +274,10 @@ def _wanted(using: str, log: Place) -> list[Wanted]:
 
 
 def _of_parent(label: str, parent: Model, table: Place, log: Place) -> Wanted:
-    targets = {field.name: str(field.column) for field in discovery.targets(parent)}
-    values = Columns.of(str(relation.primary_key(parent).column), targets)
+    pk, fields = relation.primary_key(parent), discovery.targets(parent)
+    targets = {field.name: str(field.column) for field in fields}
+    long = [str(field.column) for field in (pk, *fields) if may_exceed(field, KEY_CHARS)]
+    values = Columns.of(str(pk.column), targets, long, KEY_CHARS)
     record = Place(log.schema, _function(CAPTURE, label))
     refuse = Place(log.schema, _function(REFUSE, label))
     return Wanted(

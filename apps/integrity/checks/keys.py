@@ -8,9 +8,13 @@ from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, models
 
-from .. import relations
-from ..relations import dry_run, homes, policies
-from ..relations.columns import columns_of
+from .. import conf, relations
+from ..models import KEY_CHARS
+from ..relations import discovery, dry_run, homes, policies
+from ..relations.columns import columns_of, underlying_field
+from ..relations.keys import may_exceed
+from ..relations.relation import label as label_of
+from ..relations.relation import primary_key
 from .scope import scoped
 
 if TYPE_CHECKING:
@@ -70,6 +74,35 @@ def _remedy(key: UnknownHome) -> str:
         "For each parent in another database, name the database whose ids the rows hold:"
         f' INTEGRITY = {{"relations": [Relation("{key.pointers[0]}", "{name}",'
         f' content_types="{home}")]}}.'
+    )
+
+
+def too_long(**_: Any) -> list[checks.CheckMessage]:
+    """E022: a key, or a value that other rows refer to, may be too long for the deletion log."""
+    errors = {
+        underlying_field(field): _too_long(parent, field)
+        for label, parent in relations.catalogue().parents.items()
+        if not conf.current().is_off(label)
+        for field in (primary_key(parent), *discovery.targets(parent))
+        if may_exceed(field, KEY_CHARS)
+    }
+    return list(errors.values())
+
+
+def _too_long(parent: relations.Model, field: relations.Field) -> checks.CheckMessage:
+    kind = underlying_field(field)
+    made, most = type(kind).__name__, KEY_CHARS
+    if isinstance(kind, models.BinaryField):  # its text is Base64
+        most = KEY_CHARS // 4 * 3
+    elif not isinstance(kind, models.CharField):
+        made = "CharField"
+    return checks.Error(
+        f"{label_of(kind)} ({type(kind).__name__}) may have more than {KEY_CHARS} characters as"
+        f" text. The deletion log cannot hold such a key, so the delete of that"
+        f" {parent._meta.label} is refused.",
+        hint=f"In {kind.model._meta.label}: {kind.name} = {made}(..., max_length={most})",
+        obj=kind,
+        id="integrity.E022",
     )
 
 
@@ -202,4 +235,4 @@ def some(labels: Sequence[str]) -> str:
     return ", ".join([*labels[:SHOWN], *more])
 
 
-CHECKS = scoped(unanswered, related, numbered_anew)
+CHECKS = scoped(unanswered, related, numbered_anew, too_long)

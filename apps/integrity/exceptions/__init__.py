@@ -82,6 +82,19 @@ class InvalidKey(CrossDatabaseError, ValueError):
     """
 
 
+class KeyTooLong(InvalidKey):
+    """A deleted parent has a key, or a value of a `to_field`, that is too long for the log."""
+
+    def __init__(self, parent: str, most: int) -> None:
+        self.parent, self.most = parent, most
+        super().__init__(
+            f"{parent}: a key, or a value that other rows refer to, has more than {most}"
+            " characters: the deletion log cannot hold it. Nothing was deleted. Shorten it in this"
+            " row and in those that refer to it, or set INTEGRITY['capture'] to 'off' for"
+            f" {parent} and delete the rows that refer to it yourself"
+        )
+
+
 class ParentStillExists(CrossDatabaseError):
     """`record` was called for parents that still exist."""
 

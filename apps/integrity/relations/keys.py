@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
+from django.db import models
 
 from ..exceptions import InvalidKey
 from . import stored
@@ -13,8 +14,24 @@ from .columns import Column, underlying_field
 from .homes import databases_for
 from .relation import Field, ForeignKey, Relation, label
 
-if TYPE_CHECKING:
-    from django.db import models
+#: Fields whose text is as long as their values, which nothing bounds without `max_length`.
+TEXTS = (models.CharField, models.TextField, models.BinaryField, models.JSONField)
+
+
+def may_exceed(field: Field, chars: int) -> bool:
+    """Return whether a key of that field may have more characters as text. Pure.
+
+    Of a project's own kinds of fields, only what their `max_length` says is known.
+    """
+    kind = underlying_field(field)
+    most: int | None = kind.max_length
+    if isinstance(kind, models.DecimalField):
+        most = kind.max_digits and kind.max_digits + len("-0.")
+    if most is None:
+        return isinstance(kind, (*TEXTS, models.DecimalField))
+    if isinstance(kind, models.BinaryField):  # its text is Base64
+        most = -(-most // 3) * 4
+    return most > chars
 
 
 def suspect_value(relation: Relation, field: str, text: str) -> Any:

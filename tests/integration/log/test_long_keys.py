@@ -9,17 +9,19 @@ import string
 from typing import TYPE_CHECKING
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import DataError, connection, connections, transaction
 
 from apps.integrity import backends, capture, relations
 from apps.integrity.capture import triggers
+from apps.integrity.exceptions import KeyTooLong
 from apps.integrity.log import suspects
 from apps.integrity.models import KEY_CHARS, Deletion
 from apps.integrity.relations import relation as relations_relation
 from apps.integrity.report import lists, receipts
+from tests.kinds.coded.models import FAMILIES
 from tests.kinds.left.models import WordUse
 from tests.kinds.lite.models import Author
-from tests.kinds.parents.models import Word
+from tests.kinds.parents.models import Person, Word
 from tests.log_rows import make
 
 if TYPE_CHECKING:
@@ -45,12 +47,17 @@ LONG = {
     "ascii": _letters(1, string.printable[:90]),
     "four bytes each": _letters(2, "".join(map(chr, range(0x1F300, 0x1F5FF)))),
 }
+#: Parents with a text as their key, beside their log on SQLite.
+SQLITE = FAMILIES["Strict, parents on SQLite"]
 ALIKE = [f"{'x' * (KEY_CHARS - 1)}{end}" for end in ("1", "2")]
 
 
 @pytest.fixture(params=["signal", "both"])
-def long_keys(request: pytest.FixtureRequest, committed: None, tune: Tune) -> Iterator[None]:
-    """Parents with text of any length as their key, and children that hold it."""
+def long_keys(
+    request: pytest.FixtureRequest, committed: None, tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Parents with text of any length as their key, and children that hold it; gives the way."""
+    _unbounded(monkeypatch, Word, "text")
     tables = [
         ("default", Word._meta.db_table, "text"),
         ("test_left", WordUse._meta.db_table, "word_id"),
@@ -59,7 +66,7 @@ def long_keys(request: pytest.FixtureRequest, committed: None, tune: Tune) -> It
     for alias, table, column in tables:
         _execute(alias, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE text")
     triggers.install("default")
-    yield
+    yield request.param
     tune(capture="signal")
     triggers.install("default")
     for alias, table, column in tables:
@@ -102,6 +109,71 @@ class TestTheLongest:
         with transaction.atomic():
             other.delete()
             assert capture.record((Word, ALIKE[1:]), using="default") == ALIKE[1:]
+
+
+def _unbounded(monkeypatch: pytest.MonkeyPatch, model: type[Model], name: str) -> None:
+    monkeypatch.setattr(model._meta.get_field(name), "max_length", None)
+
+
+class TestTooLong:
+    """The delete is refused, says what to do, and leaves the row and the log as they were."""
+
+    KEY = "x" * (KEY_CHARS + 1)
+    REFUSED = f"has more than {KEY_CHARS} characters.*Nothing was deleted.*'off'"
+
+    def test_it_is_refused_by_signal_and_by_trigger(self, long_keys: str) -> None:
+        Word.objects.bulk_create([Word(text=self.KEY), Word(text="short")])
+        deletes = [Word.objects.get(text=self.KEY).delete, Word.objects.all().delete]
+        if long_keys != "signal":
+            deletes.append(lambda: Word.objects.all()._raw_delete("default"))
+        for delete in deletes:
+            with pytest.raises((KeyTooLong, DataError), match=self.REFUSED):
+                delete()
+            assert Word.objects.count() == 2
+            assert not Deletion.objects.exists()
+
+    @pytest.mark.parametrize("how", ["signal", "trigger"])
+    def test_so_is_a_value_that_other_rows_refer_to(
+        self, how: str, tune: Tune, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = Person._meta.db_table
+        _unbounded(monkeypatch, Person, "code")
+        tune(capture={Person._meta.label: how})
+        _execute("default", f"ALTER TABLE {table} ALTER COLUMN code TYPE text")
+        try:
+            triggers.install("default")
+            Person.objects.create(code=self.KEY)
+            short = Person.objects.create(code="short")
+            with pytest.raises((KeyTooLong, DataError), match=self.REFUSED):
+                Person.objects.all().delete()
+            assert Person.objects.count() == 2
+            assert not Deletion.objects.exists()
+            short.delete()
+            assert Deletion.objects.get().targets == {"code": "short", "number": None}
+        finally:
+            tune(capture="signal")
+            triggers.install("default")
+            _execute("default", f"DELETE FROM {table}")  # noqa: S608
+            _execute("default", f"ALTER TABLE {table} ALTER COLUMN code TYPE varchar(20)")
+
+    @pytest.mark.parametrize("alias", ["default", "test_lite"])
+    def test_so_is_one_that_is_recorded_by_hand(self, alias: str) -> None:
+        parent = Word if alias == "default" else SQLITE.parent
+        with pytest.raises(KeyTooLong, match=self.REFUSED):
+            capture.record((parent, [f"s-{self.KEY}"]), using=alias)
+        assert not Deletion.objects.using(alias).exists()
+
+    def test_sqlite_bounds_no_column_and_the_log_beside_it_takes_none_either(self) -> None:
+        parents = SQLITE.parent.objects
+        for number, key in enumerate((f"s-{self.KEY}", "s-1")):
+            parents.create(id=key, code=f"s-{number}", n=number)
+        for delete in (parents.get(n=0).delete, parents.all().delete):
+            with pytest.raises(KeyTooLong, match=self.REFUSED):
+                delete()
+            assert parents.count() == 2
+            assert not Deletion.objects.using("test_lite").exists()
+        parents.get(n=1).delete()
+        assert Deletion.objects.using("test_lite").get().key == "s-1"
 
 
 def _filled(alias: str, label: str) -> None:

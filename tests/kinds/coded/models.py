@@ -75,7 +75,7 @@ FIELDS: dict[str, tuple[Any, Callable[[int], Any]]] = {
 FAMILIES: dict[str, Family] = {
     label: family
     for name, how in FIELDS.items()
-    for made in (_families, *([_on_sqlite] if name in {"Object", "CharUUID"} else []))
+    for made in (_families, *([_on_sqlite] if name in {"Object", "CharUUID", "Strict"} else []))
     for label, family in made(name, *how).items()
 }
 

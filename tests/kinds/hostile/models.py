@@ -5,7 +5,7 @@ from typing import Any
 from django.db import models
 
 LENGTH_MAX = 63  # bytes of a name in PostgreSQL
-KEY_LENGTH = 2_000
+KEY_LENGTH = 255
 
 QUOTED, LONG, PERCENT, LONE = "Quoted", "Long", "Percent", "Lone"
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -32,9 +32,14 @@ from apps.integrity.checks import (
 from apps.integrity.contrib import admin as contrib_admin
 from apps.integrity.contrib.admin import join_checks, permission_checks
 from tests import snippets
+from tests.kinds.coded import fields
+from tests.kinds.left.models import WordUse
+from tests.kinds.parents.models import Person, Word
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import SettingsWrapper
+
+    from tests.conftest import Tune
 
 PATH = snippets.ROOT / "docs" / "reference" / "checks.md"
 PAGE = PATH.read_text()
@@ -47,6 +52,9 @@ PLAIN = (
 FOLDERS = (Path(checks.__file__).parent, Path(join_checks.__file__).parent)
 CODE = "".join(path.read_text() for folder in FOLDERS for path in folder.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
+OF_WORDS = relations.Catalogue(
+    tuple(each for each in relations.catalogue().relations if each.child is WordUse)
+)
 
 
 class TestThePage:
@@ -185,6 +193,63 @@ class TestOneRelation:
     def test_w001_a_key_without_an_index(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(relations.Relation, "indexed", False)
         assert ids() == ["integrity.W001"]
+
+
+class TestE022:
+    """A key that may be too long for the log, by its field."""
+
+    def test_those_of_the_test_project_fit(self) -> None:
+        assert keys.too_long() == []
+
+    @pytest.mark.parametrize(
+        ("field", "told"),
+        [
+            (models.CharField(max_length=255), ""),
+            (models.CharField(max_length=256), "CharField(..., max_length=255)"),
+            (models.CharField(), "CharField(..., max_length=255)"),
+            (models.SlugField(max_length=300), "SlugField(..., max_length=255)"),
+            (models.URLField(max_length=200), ""),
+            (models.TextField(), "CharField(..., max_length=255)"),
+            (models.TextField(max_length=255), ""),
+            (models.BinaryField(max_length=189), ""),
+            (models.BinaryField(max_length=190), "BinaryField(..., max_length=189)"),
+            (models.BinaryField(), "BinaryField(..., max_length=189)"),
+            (models.JSONField(), "CharField(..., max_length=255)"),
+            (models.DecimalField(max_digits=20, decimal_places=2), ""),
+            (models.DecimalField(max_digits=253, decimal_places=2), "CharField(..., max_length=2"),
+            (models.BigAutoField(), ""),
+            (models.UUIDField(), ""),
+            (models.DateTimeField(), ""),
+            (fields.CharUUIDField(), ""),
+        ],
+    )
+    def test_by_field(
+        self, field: models.Field[Any, Any], told: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        field.set_attributes_from_name("name")
+        field.model = Word
+        monkeypatch.setattr(keys, "primary_key", {Word: field}.get)
+        monkeypatch.setattr(keys.relations, "catalogue", lambda: OF_WORDS)
+        found = keys.too_long()
+        if told:
+            [error] = found
+            assert (error.id, error.obj) == ("integrity.E022", field)
+            assert f"parents.Word.name ({type(field).__name__}) may have more" in error.msg
+            assert f"In parents.Word: name = {told}" in str(error.hint)
+        else:
+            assert found == []
+
+    def test_a_key_of_several_relations_is_told_once_and_only_if_it_is_recorded(
+        self, monkeypatch: pytest.MonkeyPatch, tune: Tune
+    ) -> None:
+        for model, name in ((Word, "text"), (Person, "code")):
+            monkeypatch.setattr(model._meta.get_field(name), "max_length", None)
+        assert {each.obj for each in keys.too_long()} == {
+            Word._meta.get_field("text"),
+            Person._meta.get_field("code"),
+        }
+        tune(capture={"parents.Word": "off"})
+        assert [each.obj.name for each in keys.too_long()] == ["code"]
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "a"), (3, "a, b, c"), (5, "a, b, c, 2 more")])

@@ -10,10 +10,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from ...relations.generic import rows_of
-from ...relations.keys import format_key
 from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, prepare_all
-from ..base import require_keys
+from ..base import require_keys, texts_for_log
 from .chunks import PARAMETERS, chunks
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class PortableLog:
     ) -> list[str]:
         from ...models import Deletion
 
-        pk = primary_key(parent)
+        pk, texts = primary_key(parent), texts_for_log(parent, keys, targets)
         alive, prepared = set[Any](), prepare_all(pk, require_keys(keys), using)
         for chunk in chunks(prepared):
             rows = rows_of(pk, using).filter(StoredIn(F("pk"), chunk))
@@ -44,11 +43,11 @@ class PortableLog:
         new = [
             Deletion(
                 parent=parent._meta.label,
-                key=format_key(pk, key),
+                key=text,
                 targets=target,
                 source=source,
             )
-            for key, stored, target in zip(keys, prepared, targets, strict=True)
+            for text, stored, target in zip(texts, prepared, targets, strict=True)
             if stored not in alive
         ]
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)

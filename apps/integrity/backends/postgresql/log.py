@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.db.models import BooleanField, F, Func, Q, Value
 
-from ...relations.keys import format_key
 from ...relations.relation import primary_key
 from ...relations.stored import prepare, prepare_all
-from ..base import require_keys
+from ..base import require_keys, texts_for_log
 from ..quoted import QuotedNames
 from ..schemas import beside_log
 from .sql import array, as_array, fetch, hidden, type_of
@@ -55,7 +54,7 @@ class PostgreSQLLog:
         pk = primary_key(parent)
         names = QuotedNames(using, table=parent._meta.db_table, key=pk.column)
         kind = type_of(pk, using)
-        texts = [format_key(pk, key) for key in keys]
+        texts = texts_for_log(parent, keys, targets)
         packed_targets = [None if target is None else json.dumps(target) for target in targets]
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         ours, table = beside_log(parent, using)

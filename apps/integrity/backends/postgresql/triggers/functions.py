@@ -15,6 +15,12 @@ searched. The function that refuses TRUNCATE needs no privileges, and runs as th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ....exceptions import KeyTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 CAPTURE = "integrity_capture"
 REFUSE = "integrity_refuse_truncate"
@@ -101,7 +107,7 @@ class Wanted:
 def recording(parent: str, table: Place, function: Place, log: Place, columns: Columns) -> Trigger:
     """Return the trigger that records deletions of `parent`, a label, in the log."""
     body = (
-        f"BEGIN {_refusal(table, 'DELETE', 'AFTER')}"
+        f"BEGIN {_refusal(table, 'DELETE', 'AFTER')}{_short(parent, columns)}"
         f" INSERT INTO {log} ({', '.join(WRITTEN)})"
         f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger'"
         f" FROM {TRANSITION_TABLE}; RETURN NULL; END"
@@ -146,19 +152,37 @@ def _refusal(table: Place, event: str, moment: str) -> str:
     )
 
 
+def _short(parent: str, columns: Columns) -> str:
+    """Return the statement that refuses texts which the log cannot hold; "" if none can be so."""
+    if not columns.long:
+        return ""
+    too_long = " OR ".join(f"length({text}) > {columns.most}" for text in columns.long)
+    return (
+        f" IF EXISTS (SELECT FROM {TRANSITION_TABLE} WHERE {too_long}) THEN RAISE EXCEPTION USING"
+        f" MESSAGE = {literal(str(KeyTooLong(parent, columns.most)))},"
+        " ERRCODE = 'string_data_right_truncation'; END IF;"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """SQL for what is recorded of a row: its key, and the other values that foreign keys hold."""
 
     key: str
     targets: str
+    #: Those of them that may have more than `most` characters.
+    long: tuple[str, ...]
+    most: int
 
     @classmethod
-    def of(cls, key: str, targets: dict[str, str]) -> Columns:
-        """Return the SQL for the column of the key, and for field → column of the other values."""
+    def of(cls, key: str, targets: dict[str, str], long: Collection[str], most: int) -> Columns:
+        """Return the SQL for the column of the key, and for field → column of the other values.
+
+        `long` are the columns that may hold more than `most` characters.
+        """
         held = ", ".join(f"{literal(field)}, {_text(column)}" for field, column in targets.items())
         document = f"jsonb_build_object({held})" if held else "NULL::jsonb"
-        return cls(_text(key), document)
+        return cls(_text(key), document, tuple(map(_text, long)), most)
 
 
 def _text(column: str) -> str:
