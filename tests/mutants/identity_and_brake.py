@@ -9,12 +9,14 @@ from .paths import (
     DISCOVERY,
     IDENTITY,
     LOGGED_SUSPECTS,
+    POSTGRESQL_LOG,
     REPAIR,
     SUSPECTS,
     T_IDENTITY,
     T_RENAME,
     T_SCAN,
     T_SCAN_ATTACKS,
+    T_STATEMENTS,
 )
 
 MUTATIONS = (
@@ -89,6 +91,14 @@ MUTATIONS = (
         (
             f"{T_SCAN_ATTACKS}::TestPolicy::test_nor_does_another_relation_of_the_same_database_lose_any",
         ),
+    ),
+    Mutation(
+        "confirmed-along-all-relations",
+        "G2: a confirmed suspect takes rows of relations that are only reported",
+        POSTGRESQL_LOG,
+        "jsonb_build_object(field, value) END, relation, 'scan'",
+        "jsonb_build_object(field, value) END, '', 'scan'",
+        (f"{T_STATEMENTS}::TestInsertConfirmed::test_it_logs_them_in_their_order",),
     ),
     Mutation(
         "repair-by-default",

@@ -15,6 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from psycopg.errors import GeneratedAlways
@@ -119,8 +120,14 @@ WITH_PARENTS = {
         "INSERT INTO integrity_deletion (parent, key, source, cancelled_at)"
         " VALUES ('auth.User', '1', 'signal', now())"
     ),
+    "insert a deletion into a batch": (
+        "INSERT INTO integrity_deletion (parent, key, source, batch)"
+        " VALUES ('auth.User', '1', 'signal', 1)"
+    ),
+    "re-aim a suspect": "UPDATE integrity_suspect SET value = '1'",
     "re-aim a cascade": "UPDATE integrity_cascade SET database = 'shop_db'",
     "move a cascade": "UPDATE integrity_cascade SET batch = 1",
+    "re-aim a batch": "UPDATE integrity_cascade SET parent = 'auth.User'",
     "re-aim a scan": "UPDATE integrity_scan SET relation = 'x'",
     "change the timetable's history": "DELETE FROM django_celery_beat_periodictask",
 }
@@ -154,10 +161,15 @@ IN_LEFT = {
     "delete rows that protect": "DELETE FROM left_protecting",
     "renumber rows that are only changed": "UPDATE left_nulled SET id = 1",
 }
-PAGES_CHANGE_NO_COUNT = {
+PAGES_END_NOTHING = {
     "delete the log": "DELETE FROM integrity_deletion",
     "delete cascades": "DELETE FROM integrity_cascade",
-    "change counts": "UPDATE integrity_cascade SET rows = '{}'",
+    "end a deletion": "UPDATE integrity_deletion SET cancelled_at = now()",
+    "put a deletion into a batch": "UPDATE integrity_deletion SET batch = 1",
+    "date a verification": "UPDATE integrity_cascade SET verified_at = now()",
+    "date an end": "UPDATE integrity_cascade SET ended_at = now()",
+    "pass a barrier": "UPDATE integrity_cascade SET barrier = 1",
+    "change a reason": "UPDATE integrity_cascade SET reason = ''",
 }
 LOG_OF_THE_SITE = {
     "read the log": "SELECT batch FROM integrity_deletion",
@@ -185,7 +197,7 @@ TRIED: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
     (("web", "beat", "nobody"), "default", LOG_OF_THE_SITE),
     (("web", "dashboard", "beat"), "blog_db", {"delete content": "DELETE FROM blog_post"}),
     (("web",), "default", {key: NO_PARENTS[key] for key in ("change parents", "insert parents")}),
-    (("dashboard",), "default", PAGES_CHANGE_NO_COUNT),
+    (("dashboard",), "default", PAGES_END_NOTHING),
     (("worker",), "default", {"read the audit": "SELECT actor FROM integrity_audit"}),
 ]
 
@@ -288,6 +300,54 @@ class TestWhatRemains:
                 assert cascade.drain(database).rows == {}
         assert Deletion.objects.get().state == "kept"
         assert (Post.objects.count(), Order.objects.count()) == (2, 2)
+
+    @pytest.mark.parametrize("parent", ["auth.User", "blog.Post"])
+    @pytest.mark.parametrize("kind", ["worker", "dashboard"])
+    def test_a_forged_cascade_takes_no_living_row(
+        self, log_in: LogIn, ann: User, kind: str, parent: str
+    ) -> None:
+        """Not even where the deletion is one of another parent, with the same key."""
+        with log_in(kind):
+            [[pk]] = execute(
+                "default",
+                "INSERT INTO integrity_deletion (parent, key, source) VALUES (%s, %s, 'signal')"
+                " RETURNING id",
+                parent,
+                str(ann.pk),
+            )
+            execute(
+                "default",
+                "INSERT INTO integrity_cascade"
+                " (batch, database, parent, deletions, size, recorded_at)"
+                " VALUES (%s, 'blog_db', 'auth.User', ARRAY[%s::bigint], 1, now())",
+                pk,
+                pk,
+            )
+        with log_in("worker"):
+            assert cascade.drain("blog_db").rows == {}
+        assert Cascade.objects.get().state == "kept"
+        assert (Post.objects.count(), Comment.objects.count()) == (2, 2)
+
+    def test_the_pages_change_what_a_receipt_says_and_lose_work(
+        self, log_in: LogIn, ann: User
+    ) -> None:
+        ann.delete()
+        dispatch.sweep_all()
+        assert sum(cascade.drain("blog_db").rows.values()) == 3
+        with log_in("dashboard"):
+            changed = "UPDATE integrity_cascade SET rows = '{}', state = 'verified'"
+            assert execute("default", f"{changed} WHERE database = 'blog_db'") == 1
+            inserted = (
+                "INSERT INTO integrity_cascade"
+                " (batch, database, parent, deletions, size, state, recorded_at, verified_at)"
+                " SELECT batch, 'blog_db', parent, ARRAY[id], 1, 'verified', now(), now()"
+                " FROM integrity_deletion"
+            )
+            assert execute("default", inserted) == 1
+            emptied = "UPDATE integrity_cascade SET deletions = '{}' WHERE database = 'shop_db'"
+            assert execute("default", emptied) == 1
+        assert cascade.drain("shop_db").rows == {}
+        assert Order.objects.count() == 2  # a scan finds hers
 
     @pytest.mark.parametrize("kind", ["worker", "dashboard"])
     def test_the_audit_takes_any_name_and_the_time_of_the_server(
@@ -414,7 +474,10 @@ class TestThePages:
         client = Client()
         client.force_login(staff)
         Post.objects.create(title="orphan", content="c", author_id=9_999)
-        stuck, _ = log_rows.make("auth.User", ["77", "78"], ["shop_db"], state="blocked")
+        stuck, beside = log_rows.make("auth.User", ["77", "78"], ["shop_db"], state="blocked")
+        kept, seen = log_rows.make("auth.User", ["87", "88"], ["shop_db"], state="kept")
+        rows = {str(row.pk): {"shop.Order.customer": 1} for row in (kept, seen)}
+        Cascade.objects.filter(batch=kept.batch).update(kept=rows, kept_at=Now())
         with log_in("site"):
             confirm = client.get(reverse("admin:auth_user_delete", args=[ann.pk]))
             assert confirm.status_code == 200
@@ -427,9 +490,15 @@ class TestThePages:
                 assert "42501" not in shown.content.decode(), page
             self._press(client, "pause", database="shop_db", reason="a look")
             self._press(client, "resume", database="shop_db", reason="over")
+            self._press(client, "retry_deletion", "default", str(stuck.pk))
+            assert log_rows.in_database(stuck, "shop_db").state == "pending"
+            assert log_rows.in_database(beside, "shop_db").is_blocked
             self._press(client, "retry", database="shop_db", reason="once more")
-            for button in ("retry_deletion", "acknowledge"):
-                self._press(client, button, "default", str(stuck.pk))
+            assert log_rows.in_database(beside, "shop_db").state == "pending"
+            self._press(client, "acknowledge", "default", str(seen.pk))
+            assert log_rows.in_database(kept, "shop_db").is_unacknowledged
+            assert not log_rows.in_database(seen, "shop_db").is_unacknowledged
+            log_rows.check_partitions()
             self._press(client, "scan", relation="blog.Post.author", database="blog_db")
             assert client.get("/integrity/healthz").status_code in {200, 503}
             assert client.get("/integrity/metrics").status_code == 200

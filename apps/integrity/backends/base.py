@@ -53,6 +53,12 @@ class LogBackend(Protocol):
         `parent` is not in the log's schema (schemas.py). Raises `KeyTooLong`.
         """
 
+    def insert_confirmed(self, suspects: Sequence[int], *, using: str) -> list[int]:
+        """Log the deletions that those suspects become; return their ids, in the same order.
+
+        Call it in the transaction that locks the suspects and removes them.
+        """
+
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 

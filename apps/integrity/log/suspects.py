@@ -13,7 +13,7 @@ from django.db import connections, models, transaction
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import conf
+from .. import backends, conf
 from ..backends.barriers import barriers_to_json
 from ..exceptions.loggers import logger_of
 from ..models import KEY_CHARS, Cascade, Deletion, Suspect
@@ -232,33 +232,13 @@ def confirm(ids: Sequence[int], *, using: str) -> list[int]:
     """Turn suspects into recorded deletions; return the ids of these."""
     with transaction.atomic(using=using):
         rows = tables.suspects(using).filter(tables.id_in("pk", ids, using)).order_by("pk")
-        confirmed = list(tables.locked(rows, using, skip_locked=False))
-        made = _record([_deletion(one) for one in confirmed], using)
-        drop([one.pk for one in confirmed], using=using)
+        locked = tables.locked(rows, using, skip_locked=False)
+        confirmed = list(locked.values_list("pk", flat=True))
+        if not confirmed:
+            return []
+        made = backends.log_backend(using).insert_confirmed(confirmed, using=using)
+        drop(confirmed, using=using)
     return made
-
-
-def _deletion(suspect: Suspect) -> Deletion:
-    """Return the deletion that a suspect becomes, not saved yet."""
-    return Deletion(
-        parent=suspect.parent,
-        key=None if suspect.field else suspect.value,
-        targets={suspect.field: suspect.value} if suspect.field else None,
-        relation=suspect.relation,
-        source=Deletion.Source.SCAN,
-        recorded_at=Now(),
-        reason="found by a scan, and confirmed",
-    )
-
-
-def _record(deletions: Sequence[Deletion], using: str) -> list[int]:
-    """Insert deletions; return their ids. Some databases tell the ids only one at a time."""
-    if connections[using].features.can_return_rows_from_bulk_insert:
-        deletions = tables.deletions(using).bulk_create(deletions)
-    else:
-        for deletion in deletions:
-            deletion.save(using=using, force_insert=True)
-    return [deletion.pk for deletion in deletions]
 
 
 def drop(ids: Sequence[int], *, using: str) -> int:

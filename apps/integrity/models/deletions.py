@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The length of the longest key. Longer ones would not fit into an index of every engine.
 KEY_CHARS = 255
+#: What is said of a deletion that has no other reason.
+FOUND_BY_A_SCAN = "found by a scan, and confirmed"
 
 
 class Deletion(models.Model):
@@ -110,7 +112,9 @@ class Deletion(models.Model):
     def why(self) -> str:
         """Why it ended as it did, or how it was found."""
         ends = (CascadeState.CANCELLED, CascadeState.KEPT)
-        return self.reason or next((one.reason for one in self.databases if one.state in ends), "")
+        found = FOUND_BY_A_SCAN if self.source == self.Source.SCAN else ""
+        ended = (one.reason for one in self.databases if one.state in ends)
+        return self.reason or next(ended, found)
 
     @property
     def dispatched_at(self) -> dt.datetime | None:

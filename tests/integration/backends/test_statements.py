@@ -20,7 +20,7 @@ from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import ROWS_SEEN, PortableRows
 from apps.integrity.backends.postgresql.log import PostgreSQLLog
 from apps.integrity.backends.postgresql.rows import PostgreSQLRows
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Suspect
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
 from tests.kinds.parents.models import Word
@@ -399,6 +399,43 @@ class TestInsertDeletions:
     def test_it_refuses_to_run_without_keys(self, form: Form) -> None:
         with pytest.raises(ValueError, match="without keys"):
             self.insert(form, [])
+
+
+class TestInsertConfirmed:
+    """Suspects become deletions: their values are not read by the caller."""
+
+    def suspects(self, form: Form) -> list[int]:
+        columns = {"parent": "x.A", "relation": "x.B.a"}
+        made = [
+            Suspect(**columns, value="it's"),
+            Suspect(**columns, field="code", value='a "b"'),
+            Suspect(**columns, value="2"),
+        ]
+        Suspect.objects.using(form.log).bulk_create(made)
+        return [suspect.pk for suspect in made]
+
+    @pytest.mark.parametrize("returning", [True, False])
+    def test_it_logs_them_in_their_order(
+        self, form: Form, monkeypatch: pytest.MonkeyPatch, *, returning: bool
+    ) -> None:
+        """Not every database tells the ids of rows that were inserted together."""
+        first, *others = self.suspects(form)
+        features = type(connections[form.log].features)
+        monkeypatch.setattr(features, "can_return_rows_from_bulk_insert", returning)
+        given = form.on.insert_confirmed(others, using=form.log)
+        rows = Deletion.objects.using(form.log).order_by("pk")
+        assert given == [row.pk for row in rows]
+        columns = ("parent", "key", "targets", "relation", "source", "batch", "cancelled_at")
+        assert list(rows.values_list(*columns, "reason")) == [
+            ("x.A", None, {"code": 'a "b"'}, "x.B.a", "scan", None, None, ""),
+            ("x.A", "2", None, "x.B.a", "scan", None, None, ""),
+        ]
+        assert all(row.recorded_at for row in rows)
+        assert Suspect.objects.using(form.log).filter(pk=first).exists()
+
+    def test_it_refuses_to_run_without_suspects(self, form: Form) -> None:
+        with pytest.raises(ValueError, match="without keys"):
+            form.on.insert_confirmed([], using=form.log)
 
 
 class TestFinishCascades:

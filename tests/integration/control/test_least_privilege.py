@@ -60,6 +60,8 @@ REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
 #: What records a deletion.
 CAPTURED = 'INSERT ("key", "parent", "source", "targets") ON "integrity_deletion"'
+#: What confirms a suspect.
+CONFIRMED = 'INSERT ("key", "parent", "relation", "source", "targets")'
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -421,7 +423,7 @@ class TestTheStatements:
 
     def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
         assert self.log("deletion") == (
-            'GRANT SELECT, INSERT, UPDATE ("batch", "cancelled_at", "reason"), DELETE'
+            f'GRANT SELECT, {CONFIRMED}, UPDATE ("batch", "cancelled_at", "reason"), DELETE'
             ' ON "integrity_deletion"'
         )
         assert self.log("suspect") == (
@@ -460,15 +462,17 @@ class TestTheStatements:
         ]
         assert self.of("blog_db", "blog", kinds=(Kind.WEB,)) == []
 
-    def test_buttons_delete_only_suspects(self) -> None:
+    def test_buttons_delete_only_suspects_and_change_no_deletion(self) -> None:
+        assert self.log("deletion", Kind.DASHBOARD) == (
+            f'GRANT SELECT, {CONFIRMED} ON "integrity_deletion"'
+        )
         found = [each for each in granted("default", "r", Kind.DASHBOARD) if "DELETE" in each]
         assert found == [
             'GRANT SELECT, INSERT, UPDATE ("fence"), DELETE ON "integrity_suspect" TO "r";'
         ]
         assert self.log("cascade", Kind.DASHBOARD) == (
             'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deletions",'
-            ' "done_at", "due_at", "ended_at", "kept", "kept_at", "reason", "rows", "size",'
-            ' "state") ON "integrity_cascade"'
+            ' "due_at", "kept", "rows", "size", "state") ON "integrity_cascade"'
         )
         pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))
         assert [each.partition(") ON ")[0] for each in pages] == [

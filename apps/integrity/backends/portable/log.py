@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -52,6 +52,27 @@ class PortableLog:
         ]
         Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
         return [str(deletion.key) for deletion in new]
+
+    def insert_confirmed(self, suspects: Sequence[int], *, using: str) -> list[int]:
+        from ...models import Deletion, Suspect
+
+        rows = Suspect.objects.using(using).filter(pk__in=require_keys(suspects)).order_by("pk")
+        new = [
+            Deletion(
+                parent=suspect.parent,
+                key=None if suspect.field else suspect.value,
+                targets={suspect.field: suspect.value} if suspect.field else None,
+                relation=suspect.relation,
+                source=Deletion.Source.SCAN,
+            )
+            for suspect in rows
+        ]
+        if connections[using].features.can_return_rows_from_bulk_insert:
+            Deletion.objects.using(using).bulk_create(new)
+        else:  # the database tells ids only one at a time
+            for deletion in new:
+                deletion.save(using=using, force_insert=True)
+        return [deletion.pk for deletion in new]
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers

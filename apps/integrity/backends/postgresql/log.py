@@ -83,6 +83,18 @@ class PostgreSQLLog:
         )
         return [key for (key,) in rows]
 
+    def insert_confirmed(self, suspects: Sequence[int], *, using: str) -> list[int]:
+        # No column is named that no role may set: control/grants/log.py.
+        rows = fetch(
+            using,
+            "INSERT INTO integrity_deletion (parent, key, targets, relation, source)"
+            " SELECT parent, CASE WHEN field = '' THEN value END,"
+            " CASE WHEN field <> '' THEN jsonb_build_object(field, value) END, relation, 'scan'"
+            f" FROM integrity_suspect WHERE id = ANY({IDS}) ORDER BY id RETURNING id",
+            [array(require_keys(suspects))],
+        )
+        return sorted(pk for (pk,) in rows)
+
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         # A trigger logs at the time of a statement, never before its transaction began.
         rows = fetch(

@@ -4,7 +4,8 @@ Note [Server's clock]: a column without INSERT takes its default. So `Audit.at` 
 time, and no process can set it.
 
 Note [What remains]: a role that may change the log's states can end a deletion that is not done,
-and a role that purges can delete it. A role that splits cascades can insert one. No privilege of
+and a role that purges can delete it. A role that splits cascades, as an operator does who retries
+one deletion of a batch, can insert a cascade and change what it says was removed. No privilege of
 PostgreSQL can prevent that. The parents are checked again before each commit, so no row of a living
 parent is lost by it.
 """
@@ -44,6 +45,7 @@ FIXED: dict[Model, frozenset[str]] = {
 #: other tables Django names every column.
 CAPTURED = frozenset({"parent", "key", "targets", "source"})
 INSERTED: dict[Model, frozenset[str]] = {
+    Deletion: CAPTURED | {"relation"},
     Audit: frozenset({"actor", "verb", "target", "reason"}),
 }
 
@@ -62,7 +64,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
 }
 #: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
-    Deletion: (SELECT, INSERT, UPDATE),
+    Deletion: (SELECT, INSERT),
     Suspect: (SELECT, UPDATE, DELETE),
     Cascade: (SELECT, INSERT, UPDATE),
     Scan: (SELECT, INSERT, UPDATE),
@@ -79,12 +81,11 @@ WORKED: dict[Model, frozenset[str]] = {
 }
 #: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"cancelled_at", "reason"}),
-    Suspect: frozenset({"fence"}),
+    Suspect: WORKED[Suspect],
     Cascade: frozenset(
         {
-            *("state", "attempts", "due_at", "claim", "reason", "acknowledged_at", "ended_at"),
-            *("deletions", "size", "rows", "kept", "kept_at", "done_at"),
+            *("state", "attempts", "due_at", "claim", "acknowledged_at"),
+            *("deletions", "size", "rows", "kept"),  # a split: log/parts.py
         }
     ),
 }
