@@ -57,22 +57,21 @@ class PortableLog:
         from ...models import Deletion, Suspect
 
         rows = Suspect.objects.using(using).filter(pk__in=require_keys(suspects)).order_by("pk")
-        new = [
-            Deletion(
-                parent=suspect.parent,
-                key=None if suspect.field else suspect.value,
-                targets={suspect.field: suspect.value} if suspect.field else None,
-                relation=suspect.relation,
-                source=Deletion.Source.SCAN,
-            )
+        new: list[dict[str, Any]] = [
+            {
+                "parent": suspect.parent,
+                "key": None if suspect.field else suspect.value,
+                "targets": {suspect.field: suspect.value} if suspect.field else None,
+                "relation": suspect.relation,
+                "source": Deletion.Source.SCAN,
+            }
             for suspect in rows
         ]
         if connections[using].features.can_return_rows_from_bulk_insert:
-            Deletion.objects.using(using).bulk_create(new)
+            made = Deletion.objects.using(using).bulk_create(Deletion(**each) for each in new)
         else:  # the database tells ids only one at a time
-            for deletion in new:
-                deletion.save(using=using, force_insert=True)
-        return [deletion.pk for deletion in new]
+            made = [Deletion.objects.using(using).create(**each) for each in new]
+        return [deletion.pk for deletion in made]
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers
