@@ -117,17 +117,27 @@ def _refuse_mismatches(database: str, *, using: str) -> None:
             raise IdentityMismatch(database, mismatches)
 
 
-def retry(deletions: Sequence[int] | None, *, actor: str, using: str, kept: bool = False) -> int:
-    """Make blocked deletions (those, or all) pending again; return deletions times databases.
+def retry(
+    deletions: Sequence[int] | None,
+    *,
+    actor: str,
+    using: str,
+    database: str | None = None,
+    kept: bool = False,
+) -> int:
+    """Make blocked deletions pending again: those or all, in one child database or in each.
+
+    Return deletions times databases.
 
     With `kept`, the given deletions are retried where they kept rows, too: their value may be free
     now. Pages may not do that, as it changes a receipt.
     """
     with transaction.atomic(using=using):
-        changed = retry_blocked(deletions, using=using)
+        changed = retry_blocked(deletions, database=database, using=using)
         changed += reopen_kept(deletions, using=using) if deletions and kept else 0
-        target = "all" if deletions is None else ", ".join(map(str, deletions))
-        audit("retry", target, actor=actor, reason=f"{changed} deletions", using=using)
+        target = database or "all" if deletions is None else ", ".join(map(str, deletions))
+        reason = f"{changed} deletion{'' if changed == 1 else 's'}"
+        audit("retry", target, actor=actor, reason=reason, using=using)
     return changed
 
 

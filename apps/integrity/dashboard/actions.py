@@ -18,7 +18,6 @@ from .. import conf, relations, scan
 from ..backends import connections
 from ..control import actions
 from ..exceptions import CrossDatabaseError
-from ..report import lists
 from ..scan import repair as scan_repair
 from . import figures, pages
 from .answers import require, why
@@ -90,7 +89,7 @@ def _in_each_log(
 
 @require_POST
 def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Retry the blocked deletions of a child database: at most `limits.COUNT_MAX` in each log."""
+    """Retry the blocked deletions of a child database."""
     require(request, "operate")
     form = DatabaseForm(request.POST)
     if not form.is_valid():
@@ -98,8 +97,7 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     database = form.cleaned_data["database"]
 
     def retried(using: str) -> int:
-        blocked = lists.blocked(database, using=using)
-        return actions.retry(blocked, actor=_actor(request), using=using) if blocked else 0
+        return actions.retry(None, database=database, actor=_actor(request), using=using)
 
     changed, complete = _in_each_log(request, database, retried)
     if any(changed) or complete:

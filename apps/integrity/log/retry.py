@@ -34,10 +34,17 @@ def attempts_before(limit: int, size: int) -> int:
     return (limit // size).bit_length() + 1
 
 
-def retry_blocked(deletions: Collection[int] | None, *, using: str) -> int:
-    """Make blocked deletions (those, or all) pending again; return deletions times databases."""
+def retry_blocked(
+    deletions: Collection[int] | None, *, database: str | None = None, using: str
+) -> int:
+    """Make blocked deletions pending again: those or all, in one child database or in each.
+
+    Return deletions times databases.
+    """
     changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
     blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
+    if database is not None:
+        blocked = blocked.filter(database=database)
     if deletions is None:
         return parts.change_all(blocked, changes, using)
     return parts.change_those(blocked, deletions, changes, using)

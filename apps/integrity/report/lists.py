@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -214,19 +213,6 @@ def _page(rows: QuerySet[Any]) -> Page:
 def capped(rows: QuerySet[Any]) -> int:
     """Return the number of rows, at most `limits.COUNT_MAX + 1`."""
     return rows.order_by()[: limits.COUNT_MAX + 1].count()
-
-
-def blocked(database: str, *, using: str) -> list[int]:
-    """Return ids of deletions blocked in that child database: at most `limits.COUNT_MAX`.
-
-    They are those of the oldest cascades, whole ones, so that a retry splits none.
-    """
-    rows = Cascade.objects.using(using).filter(database=database, state=Cascade.State.BLOCKED)
-    sizes = dict(rows.order_by("pk").values_list("pk", "size")[: limits.COUNT_MAX])
-    sums = zip(sizes, itertools.accumulate(sizes.values()), strict=True)
-    oldest = [pk for pk, number in sums if number <= limits.COUNT_MAX]
-    held = rows.filter(tables.id_in("pk", oldest, using)).values_list("deletions", flat=True)
-    return sorted({pk for ids in held for pk in ids})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -342,6 +342,11 @@ class TestActs:
         blocked()
         operator.post(url("retry"), {"database": "shop_db"})
         assert Cascade.objects.filter(state="blocked").count() == 1
+        Cascade.objects.update(state="blocked", due_at=None)
+        page = operator.post(url("retry"), {"database": "shop_db"}, follow=True)
+        assert "1 deletion will be tried again in shop_db." in page.content.decode()
+        assert [row.database for row in Cascade.objects.filter(state="blocked")] == ["blog_db"]
+        assert Audit.objects.latest("pk").target == "shop_db"
 
     def test_scan_now(self, operator: Client) -> None:
         Post.objects.create(title="t", content="c", author_id=9_000)

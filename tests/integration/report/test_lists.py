@@ -131,18 +131,6 @@ def test_a_batch_that_is_cancelled_as_a_whole_is_counted_once() -> None:
     assert found == {"cancelled": 3, "verified": 1, SUSPECT: 1}
 
 
-def test_what_is_blocked_is_named_by_whole_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest first, so that a retry of them splits none."""
-    batches = [
-        log_rows.make("auth.User", range(2), [database], state="blocked")
-        for database in ("blog_db", "shop_db", "blog_db", "blog_db")
-    ]
-    first, _, second, third = ([row.pk for row in batch] for batch in batches)
-    assert lists.blocked("blog_db", using="default") == [*first, *second, *third]
-    monkeypatch.setattr(limits, "COUNT_MAX", 5)
-    assert lists.blocked("blog_db", using="default") == [*first, *second]
-
-
 def test_receipts_read_their_cascades_in_one_statement(captured: Captured) -> None:
     first, second = (log_rows.make("auth.User", [1, 2], PLACES) for _ in range(2))
     with transaction.atomic():
