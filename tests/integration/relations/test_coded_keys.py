@@ -106,7 +106,7 @@ def test_who_came_back_keeps_all_rows(family: Family) -> None:
     people.made(GONE[0], pk=None if family.by == "pk" else 20)
     work(family)
     assert people.held(family.child) == {n: 2 for n in NUMBERS if n not in GONE[1:]}
-    assert "kept" in states(family)
+    assert states(family) == {"kept", "verified"}
 
 
 def test_a_scan_finds_the_orphans_alone_and_repair_removes_them(family: Family) -> None:
