@@ -9,10 +9,13 @@ from .paths import (
     ENTRIES,
     GENERIC,
     OUTCOME,
+    OUTCOMES,
     POSTGRESQL_BARRIERS,
     POSTGRESQL_LOG,
+    PROOFS,
     T_ATTACK_RETURNING_KEYS,
     T_ATTACKS,
+    T_ATTACKS_LOG,
     T_BARRIERS,
     T_CASCADE,
     T_GENERIC,
@@ -45,7 +48,7 @@ MUTATIONS = (
     Mutation(
         "barrier-of-another-server",
         "G9: a transaction id of another server passes the barrier",
-        CLAIMING,
+        PROOFS,
         "barrier_server=now.server, ",
         "",
         (
@@ -55,7 +58,7 @@ MUTATIONS = (
     Mutation(
         "verify-without-barrier",
         "G9: a cascade is verified while an earlier transaction is still open",
-        CLAIMING,
+        PROOFS,
         "if now is not None:",
         "if False:",
         (f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found",),
@@ -133,6 +136,16 @@ MUTATIONS = (
         ".union(*map(self.unknown_along, wanted))",
         "",
         (f"{T_ATTACK_RETURNING_KEYS}::TestUnknownValues::test_it_is_not_verified",),
+    ),
+    Mutation(
+        "verified-by-an-old-probe",
+        "G9: a cascade that ran again is verified by a probe from before",
+        OUTCOMES,
+        "rows if claim.seen_at is None else rows.filter(done_at__lte=claim.seen_at)",
+        "rows",
+        (
+            f"{T_ATTACKS_LOG}::TestReopening::test_what_was_seen_before_it_was_done_again_proves_nothing",
+        ),
     ),
     Mutation(
         "missing-content-type-means-no-rows",

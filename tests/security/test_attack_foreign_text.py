@@ -25,7 +25,7 @@ from apps.integrity.cascade import live_check, verification
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.exceptions.redaction import reason_of_error
-from apps.integrity.log import claims, deletions, outcomes, values
+from apps.integrity.log import claims, deletions, outcomes, proofs, values
 from apps.integrity.models import Alarm, Cascade, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
@@ -142,7 +142,7 @@ def reopened(using: str) -> None:
     held = claimed(using)
     outcomes.finish(held, {pk: {} for pk in held.ids}, barrier=None)
     Cascade.objects.using(using).update(due_at=NOW)
-    done = claims.claim_done("test_left", now=None, using=using, limit=9, lease_seconds=60)
+    done = proofs.due_done("test_left", now=None, using=using, limit=9)
     assert done
     outcomes.reopen(done, done.ids, HOSTILE)
 

@@ -64,7 +64,7 @@ class LogBackend(Protocol):
 
     def finish_cascades(
         self,
-        claim: UUID,
+        claim: UUID | None,
         rows: Mapping[int, Rows | None],
         *,
         barrier: Barrier | None,
@@ -77,7 +77,9 @@ class LogBackend(Protocol):
         transaction. Verification is due `grace_seconds` from now by the server's clock.
         """
 
-    def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:
+    def save_progress(
+        self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
+    ) -> None:
         """Save the rows changed so far for those running cascades that the claim still holds."""
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:

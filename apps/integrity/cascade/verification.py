@@ -31,7 +31,7 @@ from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
-from ..log import claims, outcomes, proofs
+from ..log import outcomes, proofs
 from ..log.kept import keep
 from . import live_check
 
@@ -88,13 +88,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
     while not done.more:
-        claim = claims.claim_done(
-            done.database,
-            now=now,
-            using=using,
-            limit=settings.claim_keys,
-            lease_seconds=settings.lease_seconds,
-        )
+        claim = proofs.due_done(done.database, now=now, using=using, limit=settings.claim_keys)
         if claim is None:
             done.held = _left_behind(done.database, now, using) or done.held
             return

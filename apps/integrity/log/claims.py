@@ -30,9 +30,6 @@ from .values import Claim, ClaimedDeletion, waited
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..backends.barriers import Horizon
-
-
 #: The shortest and the longest time that a cascade is set aside, in seconds.
 ASIDE_SECONDS = (5.0, 300.0)
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
@@ -54,6 +51,8 @@ class Candidate:
     #: It was put back at the end of a time slice because it has many rows.
     large: bool
     waited: dt.timedelta
+    #: When it was read, by the clock of the log's server.
+    seen_at: dt.datetime
 
     @property
     def kind(self) -> tuple[str, str, bool]:
@@ -116,22 +115,6 @@ def take_over(database: str, *, owner: str, using: str) -> int:
     return running.update(due_at=Now())
 
 
-def claim_done(
-    database: str, *, now: Horizon | None, using: str, limit: int, lease_seconds: float
-) -> Claim | None:
-    """Claim done cascades whose grace period is over, to verify them; None when there is none.
-
-    `now` tells which transactions of the child's database have ended. A cascade whose barrier has
-    not passed, or belongs to another server, is skipped (see Note [The barrier] in
-    cascade/verification.py).
-    """
-    due = _due(database, using).filter(state=Cascade.State.DONE)
-    if now is not None:
-        due = due.filter(barrier_server=now.server, barrier__lte=now.oldest)
-    claim = Claim(token=uuid.uuid4(), using=using, database=database, state=Cascade.State.DONE)
-    return _claim(due, claim, limit, lease_seconds)
-
-
 def _due(database: str, using: str) -> QuerySet[Cascade]:
     return tables.cascades(using).filter(database=database, due_at__lte=Now())
 
@@ -141,11 +124,11 @@ def _claim(
 ) -> Claim | None:
     passed = set[int]()
     for _ in range(ROUNDS):
-        candidates = _candidates(due.exclude(pk__in=passed), limit)
+        candidates = read_candidates(due.exclude(pk__in=passed), limit)
         if not candidates:
             return None
-        known, unknown = _apart(candidates, claim.database)
-        _set_aside(due, unknown, claim)
+        known, unknown = apart(candidates, claim.database)
+        set_aside(due, unknown, claim)
         if known:
             picked = chosen(known, limit, begun=1 if changes else 0)
             held = _hold(due, picked, limit, claim, lease_seconds, **changes)
@@ -155,15 +138,15 @@ def _claim(
     return None
 
 
-def _candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
+def read_candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
     """Return the cascades that are due longest, without locking them."""
     columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
-    begun = Q(rows__isnull=False)
+    begun = Q(rows__isnull=False, state__in=Cascade.CLAIMABLE)
     large = Q(begun, state=Cascade.State.PENDING, reason="")
-    rows = due.annotate(begun=begun, large=large).order_by("due_at", "pk")
+    rows = due.annotate(begun=begun, large=large, seen_at=Now()).order_by("due_at", "pk")
     return [
         Candidate(waited=waited(due_at, recorded_at), **row)
-        for row in rows.values(*columns, "begun", "large")[:limit]
+        for row in rows.values(*columns, "begun", "large", "seen_at")[:limit]
         for due_at, recorded_at in [(row.pop("due_at"), row.pop("recorded_at"))]
     ]
 
@@ -214,7 +197,9 @@ def _hold(
         )
         if not changed:
             return None
-        return _read(dataclasses.replace(claim, parent=first.parent, relation=first.relation), mine)
+        return read_claim(
+            dataclasses.replace(claim, parent=first.parent, relation=first.relation), mine
+        )
 
 
 def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
@@ -224,8 +209,8 @@ def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
     return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
 
 
-def _read(claim: Claim, cascades: list[int]) -> Claim:
-    """Return the claim with its deletions."""
+def read_claim(claim: Claim, cascades: list[int]) -> Claim:
+    """Return the claim with the deletions of those cascades, unless others have them by now."""
     using = claim.using
     rows = tables.cascades(using).filter(
         tables.id_in("pk", cascades, using), claim=claim.token, state=claim.state
@@ -256,7 +241,7 @@ def _read(claim: Claim, cascades: list[int]) -> Claim:
     return dataclasses.replace(claim, deletions=deletions)
 
 
-def _apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
+def apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that the catalogue knows, and those that it does not."""
     knows = relations.catalogue().knows
     names = {(candidate.parent, candidate.relation) for candidate in candidates}
@@ -267,7 +252,7 @@ def _apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate],
     )
 
 
-def _set_aside(due: QuerySet[Cascade], unknown: list[Candidate], claim: Claim) -> None:
+def set_aside(due: QuerySet[Cascade], unknown: list[Candidate], claim: Claim) -> None:
     """Postpone unknown cascades; keep their attempts and rows. See Note [Only what is known]."""
     waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
     least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)

@@ -35,17 +35,22 @@ def held(claim: Claim, deletions: Collection[int]) -> dict[int, list[int]]:
 
     Returns cascade → its deletions. Call it in a transaction.
     """
-    return parts.separate(claimed(claim), deletions, using=claim.using, holder=True)
+    holder = claim.token is not None
+    return parts.separate(claimed(claim), deletions, using=claim.using, holder=holder)
 
 
 def claimed(claim: Claim) -> QuerySet[Cascade]:
-    """Return the cascades that the claim still holds, in the state that it claimed them in."""
-    return tables.cascades(claim.using).filter(
+    """Return the cascades that the claim still holds, in the state that it found them in.
+
+    Who verifies holds none: it acts on cascades that were done when it read them, and still are.
+    """
+    rows = tables.cascades(claim.using).filter(
         tables.id_in("batch", claim.batches, claim.using),
         database=claim.database,
         claim=claim.token,
         state=claim.state,
     )
+    return rows if claim.seen_at is None else rows.filter(done_at__lte=claim.seen_at)
 
 
 def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> list[int]:
@@ -100,19 +105,19 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.deletions) // 2)
     attempts = retry.attempts_before(conf.current().claim_keys, half)
-    claimed(claim).update(claim=None, due_at=again, **({"attempts": attempts} if halved else {}))
+    claimed(claim).update(due_at=again, **({"attempts": attempts} if halved else {}))
 
 
 def verify(claim: Claim, deletions: Collection[int]) -> int:
     """Mark done deletions verified: no rows were left. Return their number."""
-    changes = {"state": Cascade.State.VERIFIED, "claim": None, "due_at": None}
+    changes = {"state": Cascade.State.VERIFIED, "due_at": None}
     moments = {"verified_at": Now(), "ended_at": Now()}
     return len(change(claim, deletions, changes | moments))
 
 
 def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:
     """Make done deletions pending again because of `reason`; return their number."""
-    changes = {"state": Cascade.State.PENDING, "claim": None, "attempts": 0, "due_at": Now()}
+    changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
     return len(change(claim, deletions, {**changes, "reason": reason, "done_at": None}))
 
 

@@ -1,7 +1,14 @@
-"""The barriers of done cascades: reads those that are due, and replaces them."""
+"""Done cascades that are due to be verified, and their barriers.
+
+Note [No claim]: whoever verifies claims nothing, because a claim would cost the log as much as the
+verdict. Two workers may probe the same cascades at the same time. The verdict of the second one
+changes nothing: it is written only where a cascade is still done, and was done when it was read
+here. A cascade that was reopened and done again meanwhile was done later.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -10,12 +17,55 @@ from django.db.models.functions import Now
 from .. import conf
 from ..backends.barriers import Barrier
 from ..models import Cascade
-from . import tables
+from . import claims, retry, tables
+from .values import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import QuerySet
+
+    from ..backends.barriers import Horizon
+
+
+def due_done(database: str, *, now: Horizon | None, using: str, limit: int) -> Claim | None:
+    """Return up to `limit` deletions of done cascades whose grace period is over, or None.
+
+    All are of one parent model and relation. `now` tells which transactions of the child's database
+    have ended. A cascade whose barrier has not passed, or belongs to another server, is skipped
+    (see Note [The barrier] in cascade/verification.py). See Note [No claim].
+    """
+    rows = _due(database, using)
+    if now is not None:
+        rows = rows.filter(barrier_server=now.server, barrier__lte=now.oldest)
+    claim = Claim(token=None, using=using, database=database, state=Cascade.State.DONE)
+    for _ in range(claims.ROUNDS):
+        candidates = claims.read_candidates(rows, limit)
+        if not candidates:
+            return None
+        known, unknown = claims.apart(candidates, database)
+        claims.set_aside(rows, unknown, claim)
+        picked = claims.chosen(known, limit, begun=0) if known else []
+        if picked and (read := _read(claim, picked, limit)).deletions:
+            return read
+        _pass_over(rows, picked, using)
+    return None
+
+
+def _read(claim: Claim, picked: Sequence[claims.Candidate], limit: int) -> Claim:
+    """Return the picked cascades as a claim, fewer of the deletions where probes took too long."""
+    first = picked[0]
+    named = dataclasses.replace(
+        claim, parent=first.parent, relation=first.relation, seen_at=first.seen_at
+    )
+    whole = claims.read_claim(named, [candidate.pk for candidate in picked])
+    return whole.only(whole.ids[: retry.claim_size(limit, first.attempts)])
+
+
+def _pass_over(rows: QuerySet[Cascade], picked: Sequence[claims.Candidate], using: str) -> None:
+    """Let cascades wait whose deletions somebody has removed from the log by hand."""
+    mine = rows.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
+    mine.update(due_at=Now() + dt.timedelta(seconds=max(claims.ASIDE_SECONDS)))
 
 
 def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier | None]:
@@ -35,7 +85,6 @@ def renew_barriers(database: str, cascades: Sequence[int], barrier: Barrier, *, 
         barrier=barrier.number,
         barrier_server=barrier.server,
         due_at=Now() + dt.timedelta(seconds=conf.current().grace_seconds),
-        claim=None,
     )
 
 

@@ -42,7 +42,8 @@ class Claim:
     It took whole cascades: those that were due and too large were split before.
     """
 
-    token: uuid.UUID
+    #: What names it in the log; None for who only verifies.
+    token: uuid.UUID | None
     using: str
     database: str
     parent: str = ""
@@ -50,6 +51,9 @@ class Claim:
     relation: str = ""
     deletions: tuple[ClaimedDeletion, ...] = ()
     state: CascadeState = CascadeState.RUNNING
+    #: Who verifies: when the cascades were read, by the log's clock. See Note [No claim] in
+    #: proofs.py.
+    seen_at: dt.datetime | None = None
 
     @property
     def ids(self) -> list[int]:

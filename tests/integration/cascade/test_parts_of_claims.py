@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.integrity import backends
 from apps.integrity.backends.portable.log import PortableLog
-from apps.integrity.log import claims, deletions, kept, outcomes
+from apps.integrity.log import claims, deletions, kept, outcomes, proofs
 from apps.integrity.models import Cascade
 from tests.log_rows import cascade_of, cascade_states, check_partitions, in_database, make
 
@@ -130,7 +130,7 @@ def test_a_part_of_a_probe_is_reopened_and_the_others_are_verified(ids: list[int
     claim = claimed()
     outcomes.finish(claim, counts(ids), barrier=None)
     lease_over()
-    probe = claims.claim_done(DATABASE, now=None, using="default", limit=100, lease_seconds=60)
+    probe = proofs.due_done(DATABASE, now=None, using="default", limit=100)
     assert probe is not None
     assert outcomes.reopen(probe, ids[:3], "rows came after the cascade") == 3
     assert kept.keep(probe, {ids[3]: {LEAF: 1}}) == [ids[3]]
@@ -145,9 +145,9 @@ def test_a_probe_whose_lease_is_over_verifies_nothing_that_another_has_split(
 ) -> None:
     outcomes.finish(claimed(), counts(ids), barrier=None)
     lease_over()
-    slow = claims.claim_done(DATABASE, now=None, using="default", limit=100, lease_seconds=60)
+    slow = proofs.due_done(DATABASE, now=None, using="default", limit=100)
     lease_over()
-    other = claims.claim_done(DATABASE, now=None, using="default", limit=3, lease_seconds=60)
+    other = proofs.due_done(DATABASE, now=None, using="default", limit=3)
     assert slow is not None
     assert other is not None
     outcomes.verify(other, other.ids)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from apps.integrity import backends, cascade, relations, scan
 from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
-from apps.integrity.log.claims import claim_done
+from apps.integrity.log import proofs
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Suspect
 from apps.integrity.report import backlog, receipts, status
 from apps.integrity.scan import repair
@@ -233,7 +233,7 @@ class TestAnotherServer:
         done()
         _of_another_server()
         now = backends.barrier_backend(RIGHT).horizon(using=RIGHT)
-        claim = claim_done(RIGHT, now=now, using="default", limit=9, lease_seconds=9)
+        claim = proofs.due_done(RIGHT, now=now, using="default", limit=9)
         assert claim is None
 
     def test_one_taken_anew_waits_for_the_transactions_of_the_new_server(

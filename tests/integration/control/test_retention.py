@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.integrity.checks.doctor import verdicts
 from apps.integrity.control import heartbeats, retention
-from apps.integrity.log import claims, deletions, outcomes, parts
+from apps.integrity.log import deletions, outcomes, parts, proofs
 from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
 from tests import log_rows, superuser
@@ -160,7 +160,7 @@ def test_the_retention_counts_from_the_end(end: str, using: str) -> None:
     if end == "verified":
         due = timezone.now() - dt.timedelta(days=1)
         Cascade.objects.using(using).update(due_at=due)
-        claim = claims.claim_done("shop_db", now=None, using=using, limit=1, lease_seconds=60)
+        claim = proofs.due_done("shop_db", now=None, using=using, limit=1)
         assert claim is not None
         assert outcomes.verify(claim, claim.ids) == 1
     else:

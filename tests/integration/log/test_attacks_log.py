@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import capture
-from apps.integrity.log import claims, deletions, outcomes, tables, values
+from apps.integrity.log import claims, deletions, outcomes, proofs, tables, values
 from apps.integrity.log.kept import reopen_kept
 from apps.integrity.log.parts import separate
 from apps.integrity.models import Cascade, Deletion
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 DATABASES = ("blog_db", "shop_db")
+PAST = timezone.now() - dt.timedelta(hours=1)
 
 
 def dispatched(*keys: int) -> None:
@@ -48,7 +50,7 @@ def finish(claim: values.Claim) -> list[int]:
 
 def done(database: str) -> values.Claim:
     Cascade.objects.filter(state="done").update(due_at=timezone.now() - dt.timedelta(seconds=1))
-    found = claims.claim_done(database, now=None, using="default", limit=100, lease_seconds=10)
+    found = proofs.due_done(database, now=None, using="default", limit=100)
     assert found is not None
     return found
 
@@ -148,19 +150,51 @@ class TestState:
 
 
 class TestReopening:
-    def test_whoever_lost_the_lease_reopens_nothing(self) -> None:
-        """Another verifier holds it, and then has verified it; one database is still to come."""
+    def test_of_two_who_verify_only_the_first_one_decides(self) -> None:
         dispatched(1)
         for database in DATABASES:
             finish(claimed(database))
-        lost, held = done("blog_db"), done("blog_db")
+        late, first = done("blog_db"), done("blog_db")
+        assert outcomes.verify(first, first.ids) == 1
         before = list(Cascade.objects.order_by("pk").values())
-        assert outcomes.reopen(lost, lost.ids, "late") == 0
+        assert outcomes.reopen(late, late.ids, "late") == 0
+        assert outcomes.verify(late, late.ids) == 0
         assert list(Cascade.objects.order_by("pk").values()) == before
-        assert outcomes.verify(held, held.ids) == 1
-        assert outcomes.reopen(lost, lost.ids, "late") == 0
-        assert state_in("blog_db") == "verified"
-        assert state() == "cascaded"
+        assert (state_in("blog_db"), state()) == ("verified", "cascaded")
+
+    @pytest.mark.parametrize("using", ["default", "test_lite"])
+    def test_what_was_seen_before_it_was_done_again_proves_nothing(self, using: str) -> None:
+        """The first probe saw no rows; another one did, and the cascade ran once more."""
+        (one,) = make("auth.User", [1], ["blog_db"], state="done", using=using)
+        Cascade.objects.using(using).update(due_at=PAST, done_at=PAST)
+
+        def read() -> values.Claim:
+            found = proofs.due_done("blog_db", now=None, using=using, limit=9)
+            assert found is not None
+            return found
+
+        old, newer = read(), read()
+        assert outcomes.reopen(newer, [one.pk], "rows came after the cascade") == 1
+        again = claims.claim("blog_db", using=using, limit=9, lease_seconds=9)
+        assert again is not None
+        time.sleep(0.01)  # SQLite's clock has milliseconds
+        assert outcomes.finish(again, {one.pk: {}}, barrier=None) == [one.pk]
+        assert outcomes.verify(old, old.ids) == 0
+        assert outcomes.reopen(old, old.ids, "late") == 0
+        Cascade.objects.using(using).update(due_at=PAST)
+        assert outcomes.verify(read(), [one.pk]) == 1
+
+    def test_cascades_whose_deletions_are_missing_hold_up_no_others(self) -> None:
+        """Somebody removed rows of the log by hand."""
+        (lost,) = make("auth.User", [1], ["blog_db"], state="done")
+        (other,) = make("auth.User", [2], ["blog_db"], state="done", relation="blog.Post.author")
+        Cascade.objects.update(due_at=PAST, done_at=PAST)
+        Deletion.objects.filter(pk=lost.pk).delete()
+        held = done("blog_db")
+        assert held.ids == [other.pk]
+        assert outcomes.verify(held, [other.pk]) == 1
+        assert proofs.due_done("blog_db", now=None, using="default", limit=100) is None
+        assert Cascade.objects.get(batch=lost.pk).state == "done"
 
     def test_of_a_claim_that_was_lost_in_part_the_rest_is_reopened(self) -> None:
         one, two = make("auth.User", (1, 2), DATABASES, apart=True, state="done")

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.integrity.log import claims, deletions, kept, outcomes, parts, retry, tables
+from apps.integrity.log import claims, deletions, kept, outcomes, parts, proofs, retry, tables
 from apps.integrity.models import Cascade, Deletion
 from tests.log_rows import cascade_of, check_partitions, in_database, make, states
 
@@ -214,7 +214,7 @@ class TestOthers:
 
     def test_who_verifies_goes_on_with_what_was_not_cancelled(self) -> None:
         ids = batch(state="done")
-        held = claims.claim_done("blog_db", now=None, using="default", limit=100, lease_seconds=60)
+        held = proofs.due_done("blog_db", now=None, using="default", limit=100)
         assert held is not None
         deletions.cancel(ids[:2], "alive", using="default")
         assert outcomes.verify(held, ids) == SIZE - 2

@@ -78,7 +78,7 @@ class PortableLog:
 
     def finish_cascades(
         self,
-        claim: UUID,
+        claim: UUID | None,
         rows: Mapping[int, Rows | None],
         *,
         barrier: Barrier | None,
@@ -105,7 +105,9 @@ class PortableLog:
                 finished += cascade.deletions * changed
         return finished
 
-    def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:
+    def save_progress(
+        self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
+    ) -> None:
         from ...models import Cascade
 
         held = Cascade.objects.using(using).filter(claim=claim, state=Cascade.State.RUNNING)

@@ -107,7 +107,7 @@ class PostgreSQLLog:
 
     def finish_cascades(
         self,
-        claim: UUID,
+        claim: UUID | None,
         rows: Mapping[int, Rows | None],
         *,
         barrier: Barrier | None,
@@ -132,7 +132,9 @@ class PostgreSQLLog:
         )
         return [deletion for (deletions,) in finished for deletion in deletions]
 
-    def save_progress(self, claim: UUID, rows: Mapping[int, Rows | None], *, using: str) -> None:
+    def save_progress(
+        self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
+    ) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(
                 f"UPDATE integrity_cascade AS cascade SET rows = {ITS_ROWS} {HELD}",
