@@ -14,5 +14,6 @@ CASES = {
     "B8": "growth",
     "B9": "scaling",
     "B10": "log_size",
-    "B11": "health_endpoint",
+    "B11": "log_writes",
+    "B12": "health_endpoint",
 }

@@ -1,4 +1,4 @@
-"""B11: the health endpoint with half a million open deletions; its effect on other requests."""
+"""B12: the health endpoint with half a million open deletions; its effect on other requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SELECT name, now() + interval '1 hour' FROM unnest(array['beat', 'worker']) AS n
 
 
 def run(stage: Stage) -> Iterator[Result]:
-    """Yield the results of B11."""
+    """Yield the results of B12."""
     stage.clear()
     with connections["default"].cursor() as cursor:
         cursor.execute(OPEN_ROWS, [OPEN])
@@ -75,7 +75,7 @@ def _computed(stage: Stage) -> Result:
             took.append((time.perf_counter() - began) * 1_000)
         samples.append(percentile(took))
     title = "p95 of healthz where each answer is computed"
-    return Result.of("B11.computed", title, samples, 10, unit="ms")
+    return Result.of("B12.computed", title, samples, 10, unit="ms")
 
 
 def _under_load(stage: Stage, port: int) -> Iterator[Result]:
@@ -94,12 +94,12 @@ def _under_load(stage: Stage, port: int) -> Iterator[Result]:
     detail = {f"{name}_ms": spread(values) for name, values in took.items()}
     who = f"{CLIENTS} strangers who ask {CLIENTS * PER_SECOND} times a second"
     title = f"p95 of healthz beside {OPEN:,} open deletions in two databases and {who}"
-    yield Result.of("B11", title, probes, 10, unit="ms")
+    yield Result.of("B12", title, probes, 10, unit="ms")
     title = "p50 of another page beside them"
     alone = ratios(took[HEALTHZ], took["alone"])
-    yield Result.of("B11.beside", title, alone, 1.2, detail=detail)
+    yield Result.of("B12.beside", title, alone, 1.2, detail=detail)
     title = "the same beside as many who ask for a page that is not there"
-    yield Result.of("B11.nowhere", title, ratios(took[HEALTHZ], took[NOWHERE]), 1.2)
+    yield Result.of("B12.nowhere", title, ratios(took[HEALTHZ], took[NOWHERE]), 1.2)
 
 
 def _request_times(port: int, path: str) -> list[float]:
