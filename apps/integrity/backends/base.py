@@ -213,7 +213,7 @@ class KeyReader(Protocol):
     Texts of keys are as the database writes them. Both reads raise `FilteredRead` where the server
     may hide rows.
 
-    Note [Packed]: on one kind of engine, a page is one value that Python passes on unopened: no
+    Note [Packed]: between PostgreSQL servers, a page is one value that Python passes on unopened: no
     object is made of a key that has a parent. So a scan is as fast as the servers are.
     """
 

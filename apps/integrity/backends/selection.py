@@ -59,21 +59,14 @@ def barrier_backend(alias: str) -> BarrierBackend:
 def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     """Return the reader for keys in the database `child` that refer to rows in `parent`.
 
-    A packed reader serves where both are of one engine and write the keys alike.
+    PostgreSQL's own reader serves where both are PostgreSQL and write the keys alike.
     """
     vendors = {connections[child].vendor, connections[parent].vendor}
-    if writes_text(field) or not (
-        converts_as_django(field) and converts_as_django(field.target_field)
-    ):
-        vendors = set()
-    if vendors == {"postgresql"}:
+    as_django = converts_as_django(field) and converts_as_django(field.target_field)
+    if vendors == {"postgresql"} and as_django and not writes_text(field):
         from .postgresql.keys import PostgreSQLKeys
 
         return PostgreSQLKeys()
-    if vendors == {"sqlite"}:
-        from .sqlite import SQLiteKeys
-
-        return SQLiteKeys()
     from .portable.keys import PortableKeys
 
     return PortableKeys()

@@ -25,7 +25,6 @@ from apps.integrity.backends.portable.rows import PortableRows
 from apps.integrity.backends.postgresql import keys as postgresql_keys
 from apps.integrity.backends.postgresql.keys import PostgreSQLKeys
 from apps.integrity.backends.postgresql.rows import PostgreSQLRows
-from apps.integrity.backends.sqlite import SQLiteKeys
 from apps.integrity.capture.protection import reading
 from apps.integrity.cascade import time_slice, verification
 from apps.integrity.control import grants
@@ -513,7 +512,6 @@ class TestStatements:
         [
             (PostgreSQLKeys(), PLANTS, note),
             (PortableKeys(), PLANTS, note),
-            (SQLiteKeys(), LEAVES, leaf),
             (PortableKeys(), LEAVES, leaf),
         ],
     )
