@@ -60,9 +60,9 @@ def _results(number: int, took: dict[str, list[float]]) -> Iterator[Result]:
     detail = {"users_per_second": {way: spread(values) for way, values in took.items()}}
     content = f"{POSTS} posts, {POSTS * COMMENTS} comments, {ORDERS} orders"
     title = f"{number:,} users ({content} each) beside a task for each user and database, users/s"
-    yield Result.of("B5", title, ratios(mine, today), 40, at_least=True, detail=detail)
+    yield Result.of("B5", title, ratios(mine, today), 75, at_least=True, detail=detail)
     title = "the same beside giant DELETEs in both databases at once"
-    yield Result.of("B5.limit", title, ratios(mine, limit), 0.6, at_least=True)
+    yield Result.of("B5.limit", title, ratios(mine, limit), 0.5, at_least=True)
 
 
 def ours(number: int, running: Workers) -> float:

@@ -156,12 +156,12 @@ def _results(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
     }
     more = {"at_least": True}
     title = f"cascade of one user with {number:,} rows beside one giant DELETE, rows/s"
-    yield Result.of("B4", title, ratios(took["one worker"], limit), 0.6, detail=detail, **more)
+    yield Result.of("B4", title, ratios(took["one worker"], limit), 0.8, detail=detail, **more)
     title = "the same with two workers"
-    yield Result.of("B4.two", title, ratios(took["two workers"], limit), 0.95, **more)
+    yield Result.of("B4.two", title, ratios(took["two workers"], limit), 1.15, **more)
     title = "with one worker beside Django's queryset.delete(), rows/s"
     orm = ratios(took["one worker"], took["queryset.delete()"])
-    yield Result.of("B4.orm", title, orm, 2.5, **more)
+    yield Result.of("B4.orm", title, orm, 3.0, **more)
     title, detail = "longest transaction", {"query": giant.query}
     yield Result.of("B4.transaction", title, giant.longest, 250, unit="ms", detail=detail)
     detail = {"alone_ms": spread(giant.alone), "beside_ms": spread(giant.beside)}

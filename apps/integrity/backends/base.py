@@ -213,8 +213,8 @@ class KeyReader(Protocol):
     Texts of keys are as the database writes them. Both reads raise `FilteredRead` where the server
     may hide rows.
 
-    Note [Packed]: between PostgreSQL servers, a page is one value that Python passes on unopened: no
-    object is made of a key that has a parent. So a scan is as fast as the servers are.
+    Note [Packed]: between PostgreSQL servers, a page is one value that Python passes on unopened:
+    no object is made of a key that has a parent. So a scan is as fast as the servers are.
     """
 
     def reading(self, child: str) -> AbstractContextManager[object]:
