@@ -7,8 +7,10 @@ from .paths import (
     CLAIMING,
     OUTCOMES,
     POSTGRESQL_LOG,
+    RETRY,
     T_CASCADE,
     T_LOG,
+    T_LOST_WORKERS,
     T_STATEMENTS,
 )
 
@@ -48,6 +50,14 @@ MUTATIONS = (
         (
             f"{T_LOG}::TestClaim::test_an_expired_lease_can_and_its_first_holder_then_changes_nothing",
         ),
+    ),
+    Mutation(
+        "blocked-with-others",
+        "G7: deletions are blocked with the one that kills its worker",
+        RETRY,
+        "    if attempts + 1 >= last:\n        return 1\n",
+        "",
+        (f"{T_LOST_WORKERS}::test_a_deletion_that_kills_its_worker_is_blocked_alone",),
     ),
     Mutation(
         "take-over-from-anybody",

@@ -141,10 +141,21 @@ MUTATIONS = (
         "verified-by-an-old-probe",
         "G9: a cascade that ran again is verified by a probe from before",
         OUTCOMES,
-        "rows if claim.seen_at is None else rows.filter(done_at__lte=claim.seen_at)",
+        "rows.filter(done_at__lte=claim.seen_at, due_at__lte=claim.seen_at)",
         "rows",
         (
             f"{T_ATTACKS_LOG}::TestReopening::test_what_was_seen_before_it_was_done_again_proves_nothing",
+        ),
+    ),
+    Mutation(
+        "verified-before-the-grace-period-is-over",
+        "G9: a probe that is repeated ends the grace period of another part of the batch",
+        OUTCOMES,
+        ", due_at__lte=claim.seen_at",
+        "",
+        (
+            f"{T_ATTACKS_LOG}::TestReopening::test_a_probe_that_is_repeated_shortens_no_grace_period",
+            f"{T_ATTACKS_LOG}::TestReopening::test_a_probe_from_before_the_barrier_was_taken_anew_proves_nothing",
         ),
     ),
     Mutation(

@@ -15,7 +15,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -36,6 +38,8 @@ ASIDE_SECONDS = (5.0, 300.0)
 ROUNDS = 10
 #: The columns of a cascade that a claim reads.
 READ = ("batch", "deletions", "attempts", "rows", "failing", "kept")
+#: The attempts that a cascade has had → how many deletions to take together with its own.
+Size = Callable[[int], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +98,15 @@ def claim(
     is the id of the claiming task, for `take_over`.
     """
     # `retry.block_lost` blocks those whose worker died on the last attempt.
+    last = conf.current().attempts
     due = (
         _due(database, using)
         .filter(state__in=Cascade.CLAIMABLE)
-        .exclude(state=Cascade.State.RUNNING, attempts__gte=conf.current().attempts)
+        .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
     )
+    size = partial(retry.claim_size, limit, last)
     claim = Claim(token=uuid.uuid4(), using=using, database=database)
-    return _claim(due, claim, limit, lease_seconds, attempts=F("attempts") + 1, owner=owner)
+    return _claim(due, claim, limit, size, lease_seconds, attempts=F("attempts") + 1, owner=owner)
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
@@ -120,7 +126,12 @@ def _due(database: str, using: str) -> QuerySet[Cascade]:
 
 
 def _claim(
-    due: QuerySet[Cascade], claim: Claim, limit: int, lease_seconds: float, **changes: Any
+    due: QuerySet[Cascade],
+    claim: Claim,
+    limit: int,
+    size: Size,
+    lease_seconds: float,
+    **changes: Any,
 ) -> Claim | None:
     passed = set[int]()
     for _ in range(ROUNDS):
@@ -130,8 +141,8 @@ def _claim(
         known, unknown = apart(candidates, claim.database)
         set_aside(due, unknown, claim)
         if known:
-            picked = chosen(known, limit, begun=1 if changes else 0)
-            held = _hold(due, picked, limit, claim, lease_seconds, **changes)
+            picked = chosen(known, size)
+            held = _hold(due, picked, size, claim, lease_seconds, **changes)
             if held is not None:
                 return held
             passed |= {candidate.pk for candidate in picked}  # other workers have them
@@ -151,27 +162,28 @@ def read_candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
     ]
 
 
-def chosen(candidates: Sequence[Candidate], limit: int, *, begun: int) -> list[Candidate]:
-    """Return the first candidate and others of its kind, fewer the more often it failed. Pure.
+def chosen(candidates: Sequence[Candidate], size: Size) -> list[Candidate]:
+    """Return the first candidate and others of its kind, fewer the more often one failed. Pure.
 
-    Together they have at most `limit` deletions; the first one alone may have more. A large one
+    Together they have at most the `size` of each; the first one alone may have more. A large one
     gets time slices of its own.
     """
     first, *others = candidates
     if first.large:
         return [first]
-    picked, room = [first], retry.claim_size(limit, first.attempts + begun) - first.size
+    picked, number, most = [first], first.size, size(first.attempts)
     for other in others:
-        if other.kind == first.kind and not other.large and other.size <= room:
+        allowed = min(most, size(other.attempts))
+        if other.kind == first.kind and not other.large and number + other.size <= allowed:
             picked.append(other)
-            room -= other.size
+            number, most = number + other.size, allowed
     return picked
 
 
 def _hold(
     due: QuerySet[Cascade],
     picked: list[Candidate],
-    limit: int,
+    size: Size,
     claim: Claim,
     lease_seconds: float,
     **changes: Any,
@@ -181,9 +193,8 @@ def _hold(
     with transaction.atomic(using=using):
         named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
         mine = list(tables.locked(named.order_by("pk"), using).values_list("pk", flat=True))
-        size = retry.claim_size(limit, first.attempts + (1 if changes else 0))
-        if mine == [first.pk] and first.size > size:
-            mine = _cut(due.filter(pk=first.pk), size, using)
+        if mine == [first.pk] and first.size > (most := size(first.attempts)):
+            mine = _cut(due.filter(pk=first.pk), most, using)
         # Rows that could not be locked (SQLite) are taken only if they are still due.
         changed = (
             due.filter(tables.id_in("pk", mine, using)).update(

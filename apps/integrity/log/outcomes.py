@@ -42,7 +42,8 @@ def held(claim: Claim, deletions: Collection[int]) -> dict[int, list[int]]:
 def claimed(claim: Claim) -> QuerySet[Cascade]:
     """Return the cascades that the claim still holds, in the state that it found them in.
 
-    Who verifies holds none: it acts on cascades that were done when it read them, and still are.
+    Who verifies holds none: it acts on cascades that were done and due when it read them, and still
+    are. See Note [No claim] in proofs.py.
     """
     rows = tables.cascades(claim.using).filter(
         tables.id_in("batch", claim.batches, claim.using),
@@ -50,7 +51,9 @@ def claimed(claim: Claim) -> QuerySet[Cascade]:
         claim=claim.token,
         state=claim.state,
     )
-    return rows if claim.seen_at is None else rows.filter(done_at__lte=claim.seen_at)
+    if claim.seen_at is None:
+        return rows
+    return rows.filter(done_at__lte=claim.seen_at, due_at__lte=claim.seen_at)
 
 
 def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> list[int]:
@@ -100,7 +103,7 @@ def document(
 def delay(claim: Claim, *, halved: bool = False) -> None:
     """Postpone the verification of done cascades; if `halved`, retry at once in smaller claims.
 
-    The attempts are set so that the next claim takes no more than half: `retry.claim_size`.
+    The attempts are set so that the next probe takes no more than half: `retry.probe_size`.
     """
     again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.deletions) // 2)

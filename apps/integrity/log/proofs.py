@@ -2,14 +2,16 @@
 
 Note [No claim]: whoever verifies claims nothing, because a claim would cost the log as much as the
 verdict. Two workers may probe the same cascades at the same time. The verdict of the second one
-changes nothing: it is written only where a cascade is still done, and was done when it was read
-here. A cascade that was reopened and done again meanwhile was done later.
+changes nothing: it is written only where a cascade is still done, and was done and due when it was
+read here. If it was reopened and done again meanwhile, it was done later. If its barrier was taken
+anew, it is due later. Nor is another part of the batch touched, whose grace period goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db.models.functions import Now
@@ -39,27 +41,28 @@ def due_done(database: str, *, now: Horizon | None, using: str, limit: int) -> C
     if now is not None:
         rows = rows.filter(barrier_server=now.server, barrier__lte=now.oldest)
     claim = Claim(token=None, using=using, database=database, state=Cascade.State.DONE)
+    size = partial(retry.probe_size, limit)
     for _ in range(claims.ROUNDS):
         candidates = claims.read_candidates(rows, limit)
         if not candidates:
             return None
         known, unknown = claims.apart(candidates, database)
         claims.set_aside(rows, unknown, claim)
-        picked = claims.chosen(known, limit, begun=0) if known else []
-        if picked and (read := _read(claim, picked, limit)).deletions:
+        picked = claims.chosen(known, size) if known else []
+        if picked and (read := _read(claim, picked, size)).deletions:
             return read
         _pass_over(rows, picked, using)
     return None
 
 
-def _read(claim: Claim, picked: Sequence[claims.Candidate], limit: int) -> Claim:
+def _read(claim: Claim, picked: Sequence[claims.Candidate], size: claims.Size) -> Claim:
     """Return the picked cascades as a claim, fewer of the deletions where probes took too long."""
     first = picked[0]
     named = dataclasses.replace(
         claim, parent=first.parent, relation=first.relation, seen_at=first.seen_at
     )
     whole = claims.read_claim(named, [candidate.pk for candidate in picked])
-    return whole.only(whole.ids[: retry.claim_size(limit, first.attempts)])
+    return whole.only(whole.ids[: size(first.attempts)])
 
 
 def _pass_over(rows: QuerySet[Cascade], picked: Sequence[claims.Candidate], using: str) -> None:

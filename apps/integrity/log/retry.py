@@ -21,16 +21,25 @@ def backoff(attempts: int, settings: conf.Settings) -> float:
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, guards nothing)
 
 
-def claim_size(limit: int, attempts: int) -> int:
-    """Return how many deletions to claim together with one on its attempt number `attempts`.
+def claim_size(limit: int, last: int, attempts: int) -> int:
+    """Return how many deletions to claim together with one that had so many attempts.
 
-    It halves with each attempt, so that the deletion that kills its worker is isolated. Pure.
+    It halves with each attempt, or shrinks faster where these are few: it is 1 before the `last`
+    one (on it, if there is no other). So a deletion that kills its worker is blocked alone. Pure.
     """
+    if attempts + 1 >= last:
+        return 1
+    bits = -(-limit.bit_length() // max(1, last - 2))
+    return max(1, limit >> bits * attempts)
+
+
+def probe_size(limit: int, attempts: int) -> int:
+    """Return how many deletions to probe together with one that took so many attempts. Pure."""
     return max(1, limit >> max(0, attempts - 1))
 
 
 def attempts_before(limit: int, size: int) -> int:
-    """Return the count of attempts after which a claim takes at most `size` deletions. Pure."""
+    """Return the count of attempts after which a probe takes at most `size` deletions. Pure."""
     return (limit // size).bit_length() + 1
 
 

@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import capture
+from apps.integrity.backends.barriers import Barrier
 from apps.integrity.log import claims, deletions, outcomes, proofs, tables, values
 from apps.integrity.log.kept import reopen_kept
 from apps.integrity.log.parts import separate
@@ -183,6 +184,34 @@ class TestReopening:
         assert outcomes.reopen(old, old.ids, "late") == 0
         Cascade.objects.using(using).update(due_at=PAST)
         assert outcomes.verify(read(), [one.pk]) == 1
+
+    @pytest.mark.parametrize("halved", [False, True])
+    def test_a_probe_that_is_repeated_shortens_no_grace_period(self, halved: bool) -> None:  # noqa: FBT001
+        """Another part of the batch was done later."""
+        early, late = make("auth.User", (1, 2), ["blog_db"], state="done")
+        future = timezone.now() + dt.timedelta(hours=1)
+        named = tables.cascades("default").filter(batch=early.pk)
+        with transaction.atomic():
+            part, *_ = separate(named, [late.pk], using="default", holder=False)
+        Cascade.objects.exclude(pk=part).update(due_at=PAST, done_at=PAST)
+        Cascade.objects.filter(pk=part).update(due_at=future, done_at=PAST)
+        held = proofs.due_done("blog_db", now=None, using="default", limit=9)
+        assert held is not None
+        assert held.ids == [early.pk]
+        outcomes.delay(held, halved=halved)
+        assert cascade_of(early, "blog_db").due_at > PAST
+        assert Cascade.objects.values_list("due_at", "attempts").get(pk=part) == (future, 0)
+
+    def test_a_probe_from_before_the_barrier_was_taken_anew_proves_nothing(self) -> None:
+        """The child database moved to another server meanwhile."""
+        (one,) = make("auth.User", [1], ["blog_db"], state="done", due_at=PAST, done_at=PAST)
+        held = proofs.due_done("blog_db", now=None, using="default", limit=9)
+        assert held is not None
+        barrier = Barrier(number=7, server="another")
+        cascades = list(proofs.due_barriers("blog_db", using="default", limit=9))
+        assert proofs.renew_barriers("blog_db", cascades, barrier, using="default") == 1
+        assert outcomes.verify(held, [one.pk]) == 0
+        assert in_database(one, "blog_db").state == "done"
 
     def test_cascades_whose_deletions_are_missing_hold_up_no_others(self) -> None:
         """Somebody removed rows of the log by hand."""

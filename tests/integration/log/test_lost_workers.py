@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from apps.integrity import capture
-from apps.integrity.log import claims
-from apps.integrity.models import Cascade
+from apps.integrity.log import claims, outcomes
+from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
+from tests.log_rows import check_partitions
 
 if TYPE_CHECKING:
     from tests.conftest import Tune
@@ -71,3 +72,21 @@ def test_a_task_that_is_delivered_again_does_not_claim_it_past_its_last_attempt(
     assert claims.claim("shop_db", using="default", limit=9, lease_seconds=60, owner="task") is None
     dispatch.sweep("default")
     assert row().state == "blocked"
+
+
+@pytest.mark.parametrize("attempts", [2, ATTEMPTS, 8])
+def test_a_deletion_that_kills_its_worker_is_blocked_alone(tune: Tune, attempts: int) -> None:
+    tune(attempts=attempts)
+    capture.record((User, range(2, 101)), using="default")
+    dispatch.sweep("default")
+    killer = Deletion.objects.get(key="50").pk
+    while "shop_db" in dispatch.sweep("default")[1]:
+        held = claims.claim("shop_db", using="default", limit=100, lease_seconds=60)
+        assert held is not None
+        if killer not in held.ids:
+            outcomes.finish(held, {pk: {} for pk in held.ids}, barrier=None)
+        running = Cascade.objects.filter(database="shop_db", state="running")
+        running.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+    rows = Cascade.objects.filter(database="shop_db").exclude(state="done")
+    assert [(one.state, one.deletions) for one in rows] == [("blocked", [killer])]
+    check_partitions()

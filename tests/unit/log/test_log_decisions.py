@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -53,15 +54,21 @@ def candidate(
         begun=begun or large,
         large=large,
         waited=dt.timedelta(),
+        seen_at=dt.datetime.now(dt.UTC),
     )
+
+
+def size_of(limit: int) -> claims.Size:
+    """Return the sizes of the claims of a worker that may try eight times."""
+    return partial(retry.claim_size, limit, 8)
 
 
 def test_a_claim_is_of_the_parent_model_and_relation_of_its_first_cascade() -> None:
     a, b, c = candidate("x.A"), candidate("x.B"), candidate("x.A")
     scanned = candidate("x.A", relation="y.Y.a")
-    assert claims.chosen([a, b, scanned, c], 10, begun=1) == [a, c]
-    assert claims.chosen([b, a, c], 10, begun=1) == [b]
-    assert claims.chosen([scanned, a], 10, begun=1) == [scanned]
+    assert claims.chosen([a, b, scanned, c], size_of(10)) == [a, c]
+    assert claims.chosen([b, a, c], size_of(10)) == [b]
+    assert claims.chosen([scanned, a], size_of(10)) == [scanned]
 
 
 @pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
@@ -69,32 +76,64 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:
     rows = [candidate("x.A", attempts), *(candidate("x.A") for _ in range(20))]
-    assert len(claims.chosen(rows, 8, begun=1)) == company
+    assert len(claims.chosen(rows, size_of(8))) == company
 
 
 def test_a_probe_takes_as_many_as_after_the_attempts_that_are_noted() -> None:
     rows = [candidate("x.A", 2), *(candidate("x.A") for _ in range(20))]
-    assert len(claims.chosen(rows, 8, begun=0)) == 4
+    assert len(claims.chosen(rows, partial(retry.probe_size, 8))) == 4
+
+
+def test_one_that_failed_often_joins_no_claim_that_is_larger_than_its_own() -> None:
+    new, often = candidate("x.A"), candidate("x.A", 7)
+    assert often not in claims.chosen([new, often, candidate("x.A")], size_of(8))
+    half = candidate("x.A", 2)
+    many = [new, half, *(candidate("x.A") for _ in range(20))]
+    assert len(claims.chosen(many, size_of(8))) == 2
+
+
+@given(
+    limit=st.integers(1, 5_000),
+    last=st.integers(1, 40),
+    attempts=st.integers(0, 50),
+)
+def test_a_deletion_is_claimed_alone_before_its_last_attempt(
+    limit: int, last: int, attempts: int
+) -> None:
+    size = retry.claim_size(limit, last, attempts)
+    assert 1 <= retry.claim_size(limit, last, attempts + 1) <= size <= limit
+    if attempts >= max(min(1, last - 1), last - 2):
+        assert size == 1
+    elif attempts == 0:
+        assert size == limit
+
+
+@given(limit=st.integers(1, 5_000), size=st.integers(1, 5_000))
+def test_a_probe_that_took_too_long_is_repeated_for_no_more_than_was_asked(
+    limit: int, size: int
+) -> None:
+    attempts = retry.attempts_before(limit, min(size, limit))
+    assert 1 <= retry.probe_size(limit, attempts) <= size
 
 
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     giant, other = candidate("x.A", begun=True), candidate("x.A", begun=True)
     new = candidate("x.A")
-    assert claims.chosen([giant, new, other], 10, begun=1) == [giant, other]
-    assert claims.chosen([new, giant], 10, begun=1) == [new]
+    assert claims.chosen([giant, new, other], size_of(10)) == [giant, other]
+    assert claims.chosen([new, giant], size_of(10)) == [new]
 
 
 def test_a_large_one_gets_its_turn_alone() -> None:
     one, two = candidate("x.A", large=True), candidate("x.A", large=True)
     begun = candidate("x.A", begun=True)
-    assert claims.chosen([one, two, begun], 10, begun=1) == [one]
-    assert claims.chosen([begun, one], 10, begun=1) == [begun]
+    assert claims.chosen([one, two, begun], size_of(10)) == [one]
+    assert claims.chosen([begun, one], size_of(10)) == [begun]
 
 
 def test_together_they_have_no_more_deletions_than_the_limit() -> None:
     first, large, small = (candidate("x.A", size=size) for size in (4, 9, 6))
-    assert claims.chosen([first, large, small], 10, begun=1) == [first, small]
-    assert claims.chosen([large, small], 8, begun=1) == [large]  # it is cut before it is claimed
+    assert claims.chosen([first, large, small], size_of(10)) == [first, small]
+    assert claims.chosen([large, small], size_of(8)) == [large]  # it is cut before it is claimed
 
 
 @given(
