@@ -137,7 +137,7 @@ DATABASE_ROUTING_RULES = {"blog": "blog_db", "shop": "shop_db"}
 DATABASE_ROUTERS = ["apps.integrity.routers.AppLabelRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Cross-database integrity. apps/integrity/conf.py has all keys and their defaults.
+# Cross-database integrity. apps/integrity/conf has all keys and their defaults.
 
 # Beat's scans repair automatically here. The default is "report".
 INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .selection import barrier_backend, key_reader, log_backend, row_backend
+from .selection import barrier_backend, key_reader, load_backend, log_backend, row_backend
 
-__all__ = ["barrier_backend", "key_reader", "log_backend", "row_backend"]
+__all__ = ["barrier_backend", "key_reader", "load_backend", "log_backend", "row_backend"]

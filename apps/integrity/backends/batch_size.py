@@ -59,6 +59,12 @@ class BatchSize:
                 self.ceiling = min(self.most, int(self.ceiling * CEILING_GROWTH) + 1)
             self.rows = min(self.ceiling, int(self.rows * growth))
 
+    def aim_at(self, seconds: float) -> None:
+        """Let a step take no longer than `seconds` from now on."""
+        if seconds < self.seconds:
+            self.rows = max(min(MIN_ROWS, self.rows), int(self.rows * seconds / self.seconds))
+        self.seconds = seconds
+
     def shrink(self) -> bool:
         """Halve the rows after a step that was too large; return False where it had just one."""
         if self.rows <= 1:
@@ -94,6 +100,13 @@ class BatchSizes(dict[str, BatchSize]):
             rows, most=self._most, seconds=self._seconds, ceiling=self._saved.get(label)
         )
         return size
+
+    def aim_at(self, seconds: float) -> None:
+        """Let a step of any relation take no longer than `seconds` from now on."""
+        if seconds != self._seconds:
+            self._seconds = seconds
+            for size in self.values():
+                size.aim_at(seconds)
 
     @functools.cached_property
     def _saved(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ from ..relations.stored import converts_as_django
 
 if TYPE_CHECKING:
     from ..relations.relation import ForeignKey
-    from .base import BarrierBackend, KeyReader, LogBackend, RowBackend
+    from .base import BarrierBackend, KeyReader, LoadBackend, LogBackend, RowBackend
 
 
 @functools.cache
@@ -56,6 +56,18 @@ def barrier_backend(alias: str) -> BarrierBackend:
     return NoBarriers()
 
 
+@functools.cache
+def load_backend(alias: str) -> LoadBackend:
+    """Return the questions about the load of the server of `alias`."""
+    if connections[alias].vendor == "postgresql":
+        from .postgresql.load import PostgreSQLLoad
+
+        return PostgreSQLLoad()
+    from .portable.load import PortableLoad
+
+    return PortableLoad()
+
+
 def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     """Return the reader for keys in the database `child` that refer to rows in `parent`.
 
@@ -74,5 +86,5 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
 
 def forget() -> None:
     """Choose anew for every alias: `DATABASES` has changed."""
-    for chosen in (log_backend, row_backend, barrier_backend):
+    for chosen in (log_backend, row_backend, barrier_backend, load_backend):
         chosen.cache_clear()

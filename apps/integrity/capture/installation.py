@@ -15,7 +15,7 @@ from django.db import router
 from django.db.models.signals import class_prepared
 from django.db.utils import ConnectionRouter
 
-from .. import conf, relations, routers
+from .. import conf, declared, relations, routers
 from ..backends import selection
 from ..exceptions import CrossDatabaseError
 from ..exceptions.loggers import logger_of
@@ -80,7 +80,7 @@ def _renew(*, setting: str, **_: Any) -> None:
     try:
         if setting == "INTEGRITY" and _installed_with == [_settings()]:
             return
-        here = apps.is_installed(str(conf.__package__))
+        here = apps.is_installed(str(declared.__package__))
         discovery.replace(relations.discover() if here else relations.Catalogue(()))
     except (CrossDatabaseError, ImproperlyConfigured, ImportError, LookupError) as error:
         logger.warning("the catalogue stays as it was, %s cannot be used: %s", setting, error)

@@ -50,16 +50,26 @@ def rows_per_root(node: Node, changed: Mapping[str, int]) -> float:
 
 
 def allowance(
-    plan: Plan, batch_size: BatchSize, changed: Mapping[str, int], *, roots_most: int | None
+    plan: Plan,
+    batch_size: BatchSize,
+    changed: Mapping[str, int],
+    *,
+    roots_most: int | None,
+    most_rows: int | None,
 ) -> Allowance:
-    """Return what the next step may change, by the size of its batch and what is changed so far."""
+    """Return what the next step may change, by the size of its batch and what is changed so far.
+
+    `most_rows` is what the setting `max_rows_per_second` allows, or None.
+    """
     if plan.strategy is Strategy.COLLECTOR:  # it loads each row, and what hangs on it
         batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
+    rows = batch_size.rows if most_rows is None else min(batch_size.rows, most_rows)
     return Allowance(
-        rows=batch_size.rows,
-        statement=batch_size.rows if roots_most == 0 else batch_size.ceiling,
+        rows=rows,
+        statement=rows if roots_most == 0 else batch_size.ceiling,
         per_root=rows_per_root(plan.root, changed) if plan.root.below else 1.0,
         roots_most=roots_most,
+        paced=rows < batch_size.rows,
     )
 
 

@@ -36,6 +36,7 @@ from .. import backends, conf, failpoints
 from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
+from ..control.pacing import NotItsTurn, OutOfTime
 from ..exceptions import DatabaseHindered, RowsKept
 from ..failpoints import Failpoint
 from ..log import outcomes
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from ..backends.batch_size import BatchSizes
     from ..backends.connections import Interrupts
+    from ..control.pacing import Pacer
     from ..log.values import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
@@ -77,8 +79,10 @@ class TimeSlice:
         rows: Mapping[str, int],
         *,
         interrupts: Interrupts,
+        pacer: Pacer,
         skip_locked: bool = False,
     ) -> None:
+        self.pacer = pacer
         self.claim, self.until, self.rows = claim, until, Counter(rows)
         self.batch_sizes = batch_sizes
         self.database = claim.database
@@ -134,6 +138,8 @@ class TimeSlice:
                 if time.monotonic() >= self.until:
                     self.late = True
                     break
+        except OutOfTime:
+            self.late = True
         except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
@@ -163,13 +169,17 @@ class TimeSlice:
                 self.removed[owners[key]][label] += number
                 self.rows[label] += number
                 self.changed += number
+        self.pacer.record(sum(per_key.total() for per_key in counts.values()))
         return more and any(counts.values())
 
     def _change(self, relation: Relation, plan: Plan, owners: Mapping[Any, int]) -> StepResult:
         """Attempt a step, with fewer rows where it was too large, and past locked rows."""
         while True:
+            self.pacer.wait(self.until)
             try:
                 return self._attempt(relation, plan, list(owners))
+            except NotItsTurn:
+                continue
             except TooManyLeaves as error:
                 self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
             except self.interrupts as raised:
@@ -192,17 +202,21 @@ class TimeSlice:
     def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
         """See Note [Check last, then commit].
 
-        Raises, with nothing changed, `_CameBack`; `InvalidKey` where rows hold other keys; and what
-        the step raises.
+        Raises, with nothing changed, `_CameBack`; `NotItsTurn`; `InvalidKey` where rows hold other
+        keys; and what the step raises.
         """
+        self.batch_sizes.aim_at(self.pacer.step_seconds(conf.current().statement_seconds))
         database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
-        most = self.roots_most.get(relation.label)
-        began, allowed = time.monotonic(), allowance(plan, batch_size, self.rows, roots_most=most)
+        began, most = time.monotonic(), self.roots_most.get(relation.label)
+        allowed = allowance(
+            plan, batch_size, self.rows, roots_most=most, most_rows=self.pacer.step_rows
+        )
         with (
             transaction.atomic(using=database),
             connections[database].execute_wrapper(partial(timed, took)),
             given_up(database, self.interrupts),
         ):
+            self.pacer.take_token()
             backend, lock_seconds = self.live.row_backends[database], conf.current().lock_seconds
             backend.begin_step(lock_seconds=lock_seconds, using=database)
             counts, more = STEP_FUNCTIONS[plan.strategy](
@@ -217,7 +231,11 @@ class TimeSlice:
             failpoints.hit(Failpoint.REMOVED)
             check_seconds += time.monotonic()
         # Without the check: a slow database of parents must not make the steps here smaller.
-        batch_size.record_step(time.monotonic() - began - check_seconds, statements=took, full=more)
+        batch_size.record_step(
+            time.monotonic() - began - check_seconds,
+            statements=took,
+            full=more and not allowed.paced,
+        )
         if relation.label in self.roots_most and counts.get(plan.root.label):  # it finished roots
             self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
@@ -238,6 +256,8 @@ class TimeSlice:
             more = self._step(relation, plan_for(relation), deletions)
             if not more and self.changed == before and not self.skip_locked:
                 self._require_gone(relation, deletions)
+        except OutOfTime:
+            self.late = True
         except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)

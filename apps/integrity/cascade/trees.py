@@ -52,13 +52,15 @@ class Allowance:
     `rows` is what it should change in all: roots and what refers to them. `per_root` is the rows
     that go with one root, itself included, as far as known. No statement changes more than
     `statement` rows. `roots_most` is lower after a step began with too many roots. It is 0 where
-    one root alone has too many leaves: these go first, in several transactions.
+    one root alone has too many leaves: these go first, in several transactions. A step is `paced`
+    where a setting allows fewer rows than would fit into its time.
     """
 
     rows: int
     statement: int
     per_root: float = 0.0
     roots_most: int | None = None
+    paced: bool = False
 
     def roots(self, node: Node) -> int:
         """Return how many roots a step begins with, so that it gets done with them."""

@@ -25,7 +25,7 @@ from ..backends import missing_tables
 from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
-from ..control import circuit_breaker
+from ..control import circuit_breaker, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
@@ -58,6 +58,8 @@ class Verified:
     #: What done cascades wait for, beyond their grace period.
     held: str = ""
     unreachable: str = ""
+    #: Until when no work may begin (the setting `quiet_hours`), or "".
+    quiet: str = ""
 
 
 def verify(
@@ -73,6 +75,9 @@ def verify(
     a lock is repeated soon. A probe that took too long is repeated for half as many cascades.
     """
     done = Verified(database=relations.catalogue().database(database))
+    done.quiet = pacing.quiet_reason(done.database)
+    if done.quiet:
+        return done
     deadline = time.monotonic() + (conf.current().run_seconds if seconds is None else seconds)
     interrupts = (*CONNECTION_ERRORS, *interruptions)
     access = circuit_breaker.Access(done.database, interrupts)

@@ -24,7 +24,7 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
-from ..control import actions, circuit_breaker
+from ..control import actions, circuit_breaker, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
@@ -59,6 +59,8 @@ class Drained:
     rows: Counter[str] = field(default_factory=Counter)
     more: bool = False
     unreachable: str = ""
+    #: Until when no work may begin (the setting `quiet_hours`), or "".
+    quiet: str = ""
 
 
 def drain(
@@ -83,6 +85,9 @@ def drain(
     settings = conf.current()
     deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)
     run = _Run(Drained(database=database), deadline, interrupts, settings)
+    run.done.quiet = pacing.quiet_reason(database)
+    if run.done.quiet:
+        return run.done
     access = circuit_breaker.Access(database, interrupts, writes=True)
     for using in access:
         with access.work(using):
@@ -103,6 +108,7 @@ class _Run:
     settings: conf.Settings
     #: Those of the log at hand.
     batch_sizes: BatchSizes = field(init=False)
+    pacer: pacing.Pacer = field(init=False)
     #: When the time slice of the claim at hand is over.
     until: float = field(init=False)
 
@@ -115,8 +121,13 @@ class _Run:
             seconds=settings.statement_seconds,
             recall=partial(circuit_breaker.step_rows, database, using=using),
         )
+        self.pacer = pacing.Pacer(database, using=using, interrupts=self.interrupts)
         try:
             while not self.done.more:
+                if not self.pacer.rest(self.deadline):  # without a claim, that others may need
+                    self.done.quiet = pacing.quiet_reason(database)
+                    self.done.more = not self.done.quiet
+                    return
                 claim = claims.claim(
                     database,
                     using=using,
@@ -148,6 +159,7 @@ class _Run:
             self.batch_sizes,
             self.done.rows,
             interrupts=self.interrupts,
+            pacer=self.pacer,
             skip_locked=skip_locked,
         )
         stuck: Mapping[int, tuple[Blocker, ...]] = {}

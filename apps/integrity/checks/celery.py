@@ -18,7 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core import checks
 
-from .. import conf, relations
+from .. import conf, declared, relations
 from ..routing import (
     CONTROL,
     PER_DATABASE,
@@ -29,7 +29,7 @@ from ..routing import (
     queue_names,
 )
 
-PACKAGE = conf.__package__
+PACKAGE = declared.__package__
 ONE_LINE = (
     f"from {PACKAGE}.routing import celery_settings, and after the last line about Celery:"
     " vars().update(celery_settings(vars()))"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import connections
 
-from .. import conf, relations
+from .. import declared, relations
 from ..backends import missing_tables, visibility
 from ..backends.addresses import address
 from ..backends.connections import reach
@@ -15,7 +15,7 @@ from ..backends.postgresql.triggers.installed import Harm
 from ..capture import triggers
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
-from . import schemas
+from . import pressure, schemas
 from .scope import scoped
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def logged(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessag
 
     A warning, because `migrate` runs it first and stops at errors.
     """
-    table, package = Deletion._meta.db_table, conf.__package__
+    table, package = Deletion._meta.db_table, declared.__package__
     return [
         checks.Warning(
             f"The deletion log is not in {using!r}: there is no table {table!r}, so deletes fail.",
@@ -177,5 +177,5 @@ def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
     )
 
 
-LOOKS = (captured, logged, haunted, shown, ruled, *schemas.LOOKS)
+LOOKS = (captured, logged, haunted, shown, ruled, pressure.told, *schemas.LOOKS)
 CHECKS = scoped(asked)

@@ -15,6 +15,7 @@ from ..backends.addresses import address as place
 from ..routing import PERIODS, queue_names
 from .celery import ONE_LINE, PACKAGE, entries, has_table, option, uses_celery
 from .keys import some
+from .pressure import limited
 from .scope import scoped
 
 
@@ -137,4 +138,4 @@ def off(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-CHECKS = scoped(named, shared, timed, queued, brokered, off)
+CHECKS = scoped(named, limited, shared, timed, queued, brokered, off)

@@ -75,7 +75,8 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
             yield "attention", f"{count(card.kept)} kept in {card.database}: {KEPT}."
     for card in cards:
         if (card.lag_seconds or 0) >= BEHIND_SECONDS:
-            why = f": {brief(card.waiting_reason)}" if card.waiting_reason else " and at work"
+            reason = card.waiting_reason or card.pace_reason
+            why = f": {brief(reason)}" if reason else " and at work"
             yield "attention", f"{_behind(card)}{why}."
     if seen.suspects:
         keys = count(seen.suspects)

@@ -40,6 +40,9 @@ class Migration(migrations.Migration):
                 ('paused_reason', models.TextField(blank=True, db_default='', default='')),
                 ('held_reason', models.TextField(blank=True, db_default='', default='')),
                 ('step_rows', models.JSONField(blank=True, null=True)),
+                ('pace', models.JSONField(blank=True, null=True)),
+                ('paced_at', models.DateTimeField(blank=True, null=True)),
+                ('rests_until', models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 'verbose_name': 'child database',

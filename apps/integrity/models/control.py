@@ -51,6 +51,11 @@ class ChildDatabase(models.Model):
     held_reason = PlainTextField(blank=True, default="", db_default="")
     #: Relation → the most rows of one step there, set after a larger step has failed.
     step_rows = models.JSONField(null=True, blank=True)
+    #: The `Pace` of the last sample of its load, and when that sample began (control/pacing.py).
+    pace = models.JSONField(null=True, blank=True)
+    paced_at = models.DateTimeField(null=True, blank=True)
+    #: Before this time, no step may begin.
+    rests_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("child database")

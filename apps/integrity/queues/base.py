@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from .. import cascade, scan
 from ..backends.connections import tolerated
 from ..cascade import verification
-from ..control import circuit_breaker, heartbeats
+from ..control import circuit_breaker, heartbeats, pacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,9 @@ class Outcome:
     """What a time slice did. All counts but `rows` are of cascades.
 
     `rows` counts removed rows by relation. `held` is what verification waits for, or "".
-    `unreachable` is the reason why the database cannot be worked on, or "". `next_jobs` are the
-    jobs to start in the same database now.
+    `unreachable` is the reason why the database cannot be worked on, or "". `quiet` says until when
+    no work may begin there (the setting `quiet_hours`), or "". `next_jobs` are the jobs to start in
+    the same database now.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -47,6 +48,7 @@ class Outcome:
     reopened: int = 0
     held: str = ""
     unreachable: str = ""
+    quiet: str = ""
     next_jobs: tuple[Job, ...] = ()
 
     @property
@@ -78,7 +80,7 @@ def work_once(
     if job is Job.SCAN:
         mode = scan.Mode(throttled=True)
         _, reason = scan.scan(database, seconds=seconds, mode=mode, interruptions=interruptions)
-        return Outcome(unreachable=reason)
+        return Outcome(unreachable=reason, quiet=pacing.quiet_reason(database))
     if job is Job.VERIFY:
         return _verify(database, seconds, interruptions)
     drained = cascade.drain(
@@ -89,6 +91,7 @@ def work_once(
         finished=drained.finished,
         kept=drained.kept,
         unreachable=drained.unreachable,
+        quiet=drained.quiet,
         next_jobs=(Job.CASCADE,) if drained.more else (),
     )
 
@@ -102,6 +105,7 @@ def _verify(database: str, seconds: float | None, interruptions: Interrupts) -> 
         kept=done.kept,
         held=done.held,
         unreachable=done.unreachable,
+        quiet=done.quiet,
         next_jobs=tuple(job for job, wanted in next_jobs.items() if wanted),
     )
 

@@ -15,7 +15,7 @@ from django.db import Error, connections
 
 from .. import conf, routing, scan
 from ..backends.connections import tolerated
-from ..control import circuit_breaker
+from ..control import circuit_breaker, pacing
 from ..exceptions import CrossDatabaseError, DatabaseHindered
 from ..exceptions.failures import FAILURES, ends_the_process
 from ..exceptions.loggers import logger_of, origin_of
@@ -46,8 +46,9 @@ SLICE_SECONDS = 2.0
 class DrainResult:
     """What a drain did, and why some work is left.
 
-    `unreachable`, `held` and `errors` are by database: the reason why it cannot be worked on, what
-    its verification waits for, and the error that its work raised. `unproven` counts cascades that
+    `unreachable`, `quiet`, `held` and `errors` are by database: the reason why it cannot be worked
+    on, until when no work may begin there, what its verification waits for, and the error that its
+    work raised. `unproven` counts cascades that
     are done and not verified; it is 0 without verification.
     """
 
@@ -59,6 +60,7 @@ class DrainResult:
     unproven: int = 0
     held: dict[str, str] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
 
 
@@ -93,7 +95,7 @@ class _Drain:
             if time.monotonic() >= self.deadline:
                 break
             if not changes:
-                if not result.unproven or result.unreachable:
+                if not result.unproven or result.unreachable or result.quiet:
                     break
                 time.sleep(VERIFY_SECONDS)
         if result.unproven:
@@ -128,6 +130,7 @@ class _Drain:
         if cascaded.rows:
             self.progress(f"{alias}: {result.rows.total():,} rows so far")
         changes, unreachable = cascaded.changes, cascaded.unreachable
+        self._note_quiet(alias, cascaded.quiet)
         if self.verify and not unreachable:
             verified = work_once(Job.VERIFY, alias, seconds=self._seconds_left())
             result.verified += verified.verified
@@ -137,6 +140,13 @@ class _Drain:
         if unreachable:
             result.unreachable[alias] = unreachable
         return changes
+
+    def _note_quiet(self, alias: str, reason: str) -> None:
+        before = self.result.quiet.pop(alias, "")
+        if reason:
+            self.result.quiet[alias] = reason
+            if reason != before:
+                self.progress(f"{alias}: {reason}")
 
     def _note_held(self, alias: str, reason: str) -> None:
         """Report at once what holds verification: it may take long."""
@@ -189,10 +199,12 @@ class Worker:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            pacing.stopping.clear()
         self._say("stopped")
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.stopping.set()
+        pacing.stopping.set()
 
     @contextlib.contextmanager
     def _isolated(self, name: str) -> Iterator[None]:
@@ -250,7 +262,7 @@ class Worker:
             if alias in due:
                 with self._isolated(alias):
                     outcome = work_once(job, alias, seconds=seconds)
-                    self._note(alias, outcome.unreachable)
+                    self._note(alias, outcome.unreachable or outcome.quiet)
             if outcome is not None:
                 yield alias, outcome
 

@@ -18,6 +18,7 @@ from ..exceptions.redaction import plain
 from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
 from . import names, status
+from .pressure import awake_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def wrongs(
         alias, blocked = row["database"], row["blocked"]
         open_ = row["backlog"] - blocked - row["unknown"]
         lag = row["lag_seconds"] or 0.0
-        if open_ and lag > settings.stalled_seconds:
+        if open_ and min(lag, awake_seconds(alias)) > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
             reasons[Alarm.Kind.STALLED, alias] = f"the oldest has waited for {lag:,.0f} s: {why}"
         if row["overdue"]:

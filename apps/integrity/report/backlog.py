@@ -20,6 +20,7 @@ from ..log.deletions import leading
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion
 from . import limits, names
+from .pressure import awake_seconds, child_databases, speed_of
 from .reasons import TRIED, reasons_of
 from .totals import sum_of, total
 from .unproven import done_cascades, held_of, oldest, unproven_of
@@ -46,6 +47,8 @@ class DatabaseRow(TypedDict):
     `unknown` counts deletions in the backlog, other than blocked ones, under names that the
     catalogue does not know. No worker does them.
     `paused_kind` is one of `ChildDatabase.Pause`, or "" if it is not paused.
+    `pace` is the share of full speed that the setting `pressure` allows now, 0 in quiet hours;
+    `pace_reason` says why it is less (pressure.py).
     `kept` counts deletions that left rows alone because the value was taken over (Note [Keys that
     come back] in cascade/live_check.py), and that no operator has acknowledged.
     """
@@ -68,6 +71,8 @@ class DatabaseRow(TypedDict):
     overdue: bool
     rate: float
     eta_seconds: float | None
+    pace: float
+    pace_reason: str
 
 
 def database_rows(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
@@ -129,11 +134,13 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         open_in_logs.append(cascades)
         since = Now() - dt.timedelta(seconds=RATE_SECONDS)
         recently += sum_of("size", cascades.filter(done_at__gte=since))
-        known += ChildDatabase.objects.using(using).filter(alias=alias)
+        known += child_databases(using).filter(alias=alias)
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     hindrance = "; ".join(hindrances.values())
-    unproven = unproven_of(done, hindrance, held_of(known))
+    unproven = unproven_of(done, hindrance, held_of(known), awake_seconds(alias))
     rate = recently / RATE_SECONDS
+    speed = speed_of(alias, known)
+    works = not hindrances and speed.share > 0
     return {
         "database": alias,
         "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
@@ -152,7 +159,9 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
         "waits_seconds": unproven.waits_seconds,
         "overdue": unproven.overdue,
         "rate": rate,
-        "eta_seconds": backlog / rate if backlog and rate and not hindrances else None,
+        "eta_seconds": backlog / rate if backlog and rate and works else None,
+        "pace": speed.share,
+        "pace_reason": speed.reason,
     }
 
 

@@ -51,6 +51,10 @@ FIGURES = {
         "unproven_seconds",
     ),
     "integrity_cascade_rate": ("Deletions finished there per second, in five minutes.", "rate"),
+    "integrity_pace_ratio": (
+        "Share of full speed that the setting pressure allows there; 0 in quiet hours.",
+        "pace",
+    ),
     "integrity_paused": ("1 if work on the database is paused.", "paused"),
 }
 

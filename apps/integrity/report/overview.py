@@ -15,6 +15,7 @@ from .backlog import hindrances_of, kept_in, kind_of_pause, open_cascades, state
 from .brakes import brakes, suspected_keys
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .names import Unknown, unknown_in
+from .pressure import awake_seconds, child_databases, speed_of
 from .throughput import Throughput, throughput_of
 from .unproven import done_cascades, held_of, oldest, unproven_of
 
@@ -49,6 +50,8 @@ class Card:
     overdue: bool = False
     #: Why work that was tried waits, although the database can be worked on.
     waiting_reason: str = ""
+    #: Why it is worked on more slowly than possible, or "".
+    pace_reason: str = ""
     #: Deletions that left rows alone because the value was taken over, unacknowledged.
     kept: int = 0
 
@@ -88,7 +91,7 @@ def collect_overview() -> Overview:
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     undispatched = _recorded(logs)
-    children = {using: list(ChildDatabase.objects.using(using)) for using in logs}
+    children = {using: list(child_databases(using)) for using in logs}
     known = [row for rows in children.values() for row in rows]
     beats = [row for using in logs for row in heartbeats_in(using)]
     aged = {"age": clocks.age("covers_at")}
@@ -177,11 +180,12 @@ def _card(
     backlog += sum(group.number for group in waiting)
     blocked = sum(figures["blocked"] for figures in sums)
     speed = throughput_of(cascades)
-    can_tell = backlog <= limits.COUNT_MAX and speed.rate and not hindrances
+    pace = speed_of(alias, known)
+    can_tell = backlog <= limits.COUNT_MAX and speed.rate and pace.share and not hindrances
     done = [done_cascades(rows, limits.COUNT_MAX + 1) for rows in cascades]
     reason = "; ".join(hindrances.values())
     ages = [*(figures["age"] for figures in sums), *(group.oldest for group in waiting)]
-    unproven = unproven_of(done, reason, held_of(known))
+    unproven = unproven_of(done, reason, held_of(known), awake_seconds(alias))
     return Card(
         database=alias,
         state=state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
@@ -197,6 +201,7 @@ def _card(
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,
         overdue=unproven.overdue,
+        pace_reason=pace.reason,
         kept=kept,
         lag_seconds=oldest(ages),
         eta_seconds=backlog / speed.rate if backlog and can_tell else None,

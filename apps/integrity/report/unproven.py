@@ -66,10 +66,13 @@ def held_of(known: Iterable[ChildDatabase]) -> str:
     return next((row.held_reason for row in known if row.held_reason), "")
 
 
-def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Unproven:
+def unproven_of(
+    done: Sequence[dict[str, Any]], hindrance: str, held: str, awake: float
+) -> Unproven:
     """Return what is unproven in several logs, and why.
 
-    The reason is why the database cannot be worked on, or what verification waits for.
+    The reason is why the database cannot be worked on, or what verification waits for. Nothing is
+    overdue before work has been allowed for so long: for `awake` seconds.
     """
     age, waits = (oldest(figures[name] for figures in done) for name in ("recorded", "done"))
     waited = waits or 0.0
@@ -78,7 +81,7 @@ def unproven_of(done: Sequence[dict[str, Any]], hindrance: str, held: str) -> Un
         number=sum(figures["number"] for figures in done),
         seconds=age,
         waits_seconds=waits,
-        overdue=waited > overdue_seconds(),
+        overdue=min(waited, awake) > overdue_seconds(),
         reason=reason if waited > conf.current().grace_seconds else "",
     )
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .run import due, scan
-from .scan_pass import Mode, Scanned
+from .values import Mode, Scanned
 
 __all__ = ["Mode", "Scanned", "due", "scan"]

@@ -18,15 +18,16 @@ from .. import conf, relations
 from ..backends import missing_tables
 from ..backends.connections import CONNECTION_ERRORS, reach, watched
 from ..backends.errors import Trouble, database_of, trouble_of
-from ..control import actions, circuit_breaker
+from ..control import actions, circuit_breaker, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..models import Scan
-from .scan_pass import Mode, Pass, Scanned
+from .scan_pass import Pass
+from .values import Mode, Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from ..backends.connections import Interrupts
     from ..relations import Relation
@@ -55,7 +56,11 @@ def scan(
     deadline, results = time.monotonic() + seconds, list[Scanned]()
     interrupts = (*CONNECTION_ERRORS, *interruptions)
 
-    access = circuit_breaker.Access(relations.catalogue().database(database), interrupts)
+    database = relations.catalogue().database(database)
+    if quiet := pacing.quiet_reason(database):
+        logs = relations.catalogue().log_databases
+        return [one for using in logs for one in _put_off(database, labels, using, quiet)], ""
+    access = circuit_breaker.Access(database, interrupts)
     for using in access:
         with access.work(using):
             for relation in _chosen(database, labels, using, mode):
@@ -101,6 +106,14 @@ def _scan_one(
 def _waiting(relation: Relation, database: str, raised: DatabaseHindered) -> Scanned:
     waits = circuit_breaker.log_wait(database, raised)
     return Scanned(relation=relation.label, database=database, reason=waits, waits=waits)
+
+
+def _put_off(
+    database: str, labels: Sequence[str] | None, using: str, reason: str
+) -> Iterator[Scanned]:
+    """Yield the relations that cannot be scanned now."""
+    for relation in _relations(database, using, labels):
+        yield Scanned(relation=relation.label, database=database, reason=reason)
 
 
 def _left_out(

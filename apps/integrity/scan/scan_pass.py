@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, transaction
@@ -21,6 +20,7 @@ from .. import backends, conf
 from ..backends import connections
 from ..backends.batch_size import BatchSize
 from ..control import circuit_breaker
+from ..control.pacing import NotItsTurn, Pacer, quiet_reason
 from ..exceptions import DatabaseHindered
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
@@ -32,6 +32,7 @@ from ..signals import orphan_found
 from . import recheck
 from .parents import barriers_of, missing_keys
 from .scan_row import ScanRow
+from .values import Mode, Scanned, Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,67 +51,11 @@ SAVE_SECONDS = 2.0
 SAVE_KEYS = 10_000
 
 
-@dataclass(slots=True, kw_only=True)
-class Scanned:
-    """What a run saw of one relation in one child database.
-
-    Where this run ended the pass, `orphans_of_pass` counts the runs before it too. `expected_rows`
-    is None before the first pass has ended, where the database keeps no statistics. `blocked`
-    counts keys whose deletion is in the log and blocked: their rows are orphans until `retry`, but
-    no suspects. So are those of keys that are too long for the log.
-    """
-
-    relation: str
-    database: str
-    expected_rows: int | None = None
-    rows_scanned: int = 0
-    keys_scanned: int = 0
-    suspects: int = 0
-    blocked: int = 0
-    orphans: int = 0
-    orphans_of_pass: int = 0
-    complete: bool = False
-    reason: str = ""
-    #: Where a database of the parents is hindered: which, and why.
-    waits: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mode:
-    """How a run scans.
-
-    `full` begins each pass anew. `throttled` scans only what is due, rests as long as it works, and
-    keeps one server busy at a time. `tell` is called with the figures after each save.
-    """
-
-    full: bool = False
-    throttled: bool = False
-    tell: Callable[[Scanned], object] = lambda _: None
-
-
 class _Ended(enum.Enum):
     """Why a run reads no more pages."""
 
     NO_MORE_KEYS = enum.auto()
     TIME_IS_UP = enum.auto()
-
-
-@dataclass(slots=True)
-class Unsaved:
-    """Pages whose parents were asked, and that are not saved yet."""
-
-    keys: int = 0
-    rows: int = 0
-    #: The last key of the last page.
-    last: str | None = None
-    missing: list[Any] = field(default_factory=list)
-
-    def add(self, page: KeyPage, missing: list[Any]) -> None:
-        """Add a page, with those of its keys that have no parent."""
-        self.keys += page.count
-        self.rows += page.rows
-        self.last = page.last
-        self.missing += missing
 
 
 class Pass:
@@ -123,6 +68,7 @@ class Pass:
             relation.field, child=self.database, parent=relation.parent_databases[0]
         )
         self.row = ScanRow(relation.label, self.database, using)
+        self.pacer = Pacer(self.database, using=using)
         self.saved_at = time.monotonic()
         self.cursor: str | None = None
         self.unsaved = Unsaved()
@@ -161,9 +107,9 @@ class Pass:
         it, and a log in the same database is written outside of it.
         """
         self.relation = with_content_type(self.relation)
-        ended = None
+        self.pacer.interrupts, ended = interrupts, None
         while ended is None:
-            ended = self._pages_until_save(deadline, interrupts)
+            ended = self._turn(deadline, interrupts)
             if not self._save():
                 return
         if ended is _Ended.NO_MORE_KEYS:
@@ -177,17 +123,31 @@ class Pass:
         """Let the next run continue. `reason` says why this one could not, or ""."""
         self.row.release(reason=reason, step_keys=self.batch_size.rows)
 
+    def _turn(self, deadline: float, interrupts: Interrupts) -> _Ended | None:
+        """Rest as the pace of the database says, and read pages until it is time to save."""
+        if not self.pacer.rest(deadline):
+            self.scanned.reason = quiet_reason(self.database)
+            return _Ended.TIME_IS_UP
+        self.batch_size.aim_at(self.pacer.step_seconds(conf.current().scan_step_seconds))
+        try:
+            ended = self._pages_until_save(deadline, interrupts)
+        except NotItsTurn:
+            return None
+        self.pacer.record()
+        return ended
+
     def _pages_until_save(self, deadline: float, interrupts: Interrupts) -> _Ended | None:
         """Read pages, and ask their parents, until it is time to save.
 
         Return why there are no more pages, or None.
         """
         with self.reader.reading(self.database), connections.given_up(self.database, interrupts):
+            self.pacer.take_token()
             ask = self._ask(self.cursor)
             while (page := ask()) is not None:
                 started = time.monotonic()
                 late = started >= deadline
-                last = late or self._is_time_to_save()
+                last = late or self._is_time_to_save() or self.pacer.is_slowed
                 if not (last or page.end or self.mode.throttled):
                     ask = self._ask(page.last)
                 self._check(page)

@@ -13,7 +13,7 @@ from ...backends import clocks, missing_tables, visibility
 from ...backends.connections import silence, watched
 from ...backends.rights import may_delete
 from ...capture import triggers
-from ...control import identity, retention
+from ...control import identity, pacing, retention, sampling
 from ...exceptions import DatabaseHindered, RouterFailed
 from ...exceptions.redaction import plain, reason_of_error
 from ...models import Audit
@@ -45,6 +45,7 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
     checks += [verdicts.migration(alias, _denied(alias)) for alias in aliases]
     checks += (tables := [_tables(alias) for alias in up])
     checks += [check for alias in up for check in _rows(alias)]
+    checks += [_pressure(a) for a in catalogue.child_databases if a in up and _sampled(a)]
     checks.append(verdicts.broker(broker))
     if broker and not broker.unreachable:
         names = queue_names(catalogue.child_databases)
@@ -164,6 +165,15 @@ def _routes(relation: Relation, child: str) -> verdicts.Check:
         reads=beside or child,  # where Django looks if nobody answers
         allowed=homes.allows_relation(parent, row),
     )
+
+
+def _sampled(alias: str) -> bool:
+    return conf.current().pressure_on(alias).is_sampled
+
+
+def _pressure(alias: str) -> verdicts.Check:
+    sample = sampling.sample(alias)
+    return verdicts.pressure(alias, sample.unknown, pacing.quiet_reason(alias))
 
 
 def _audit(alias: str) -> verdicts.Check:

@@ -141,6 +141,14 @@ def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
     return Check(name=f"audit {alias}", ok=removes or not old or days is None, detail=detail)
 
 
+def pressure(alias: str, unknown: Sequence[str], quiet: str) -> Check:
+    """Return whether the load of a child database can be told; `quiet` is until when it is quiet."""
+    detail = quiet or "its load is known"
+    if unknown:
+        detail = f"{'; '.join(unknown)}. Until then, work is slowed down"
+    return Check(name=f"pressure {alias}", ok=not unknown, detail=detail)
+
+
 def broker(state: Broker | None) -> Check:
     """Return whether the broker can be reached; `state` is None where Celery is not installed."""
     if state is None:

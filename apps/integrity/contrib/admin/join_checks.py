@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core import checks
 from django.db.models.constants import LOOKUP_SEP
 
-from ... import conf, relations
+from ... import declared, relations
 from ...checks.scope import concerns, scoped
 from . import joins
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...relations import Model
     from .joins import JoinHop
 
-PACKAGE = conf.__package__
+PACKAGE = declared.__package__
 KNOWN = DJANGO, OURS = "django.contrib.admin.options", f"{PACKAGE}.contrib.admin.mixin"
 #: An option, the value in it, and the JOIN that the value needs.
 Found: TypeAlias = "tuple[str, object, JoinHop]"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import Error, connections
 
-from ... import relations
+from ... import conf, relations
 from ...backends import missing_tables, visibility
 from ...relations import homes
 from ...relations.plan import plan_for
+from .. import sampling
 from . import log, rows
 from .collector import collected
 from .privileges import INSERT, SELECT, UPDATE, on, quoted, require_role, statements
@@ -64,10 +65,24 @@ def grants(role: str, *kinds: Kind) -> tuple[Grants, ...]:
 
 
 def advice(alias: str, role: str) -> str:
-    """Return what a superuser also has to do where tables have row level security; or "".
+    """Return what a superuser also has to do for a worker's role, as SQL; or "".
 
-    Queries the database. Return "" if it cannot be reached.
+    Queries the database for tables with row level security. Leave that out if it cannot be reached.
     """
+    return "\n".join(filter(None, (_secured(alias, role), _replicas(alias, role))))
+
+
+def _replicas(alias: str, role: str) -> str:
+    limits = conf.current().pressure_on(alias)
+    if not limits.asks_the_server or connections[alias].vendor != "postgresql":
+        return ""
+    return (
+        "-- INTEGRITY['pressure'] limits the lag of its replicas, which the worker has to see:\n"
+        f"-- as a superuser, GRANT {sampling.RIGHT} TO {quoted(role)};"
+    )
+
+
+def _secured(alias: str, role: str) -> str:
     try:
         tables = visibility.secured(missing_tables.needed().get(alias, []), alias)
     except Error:

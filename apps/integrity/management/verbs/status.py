@@ -104,7 +104,7 @@ def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
 
 def _attention(row: DatabaseRow) -> list[str]:
     """Return a sentence for each thing that needs attention in that database."""
-    sentences = []
+    sentences = [row["pace_reason"]] if row["pace_reason"] else []
     if row["unproven_reason"]:
         waited = row["waits_seconds"] or 0
         sentences.append(

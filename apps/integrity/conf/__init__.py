@@ -12,8 +12,9 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from .declared import Relation
-from .exceptions import InvalidSetting
+from ..declared import Relation
+from ..exceptions import InvalidSetting
+from . import pressure as pressures
 
 #: What may record the deletions of a parent.
 CAPTURES = ("signal", "trigger", "both", "off")
@@ -93,6 +94,12 @@ class Settings:
     unproven_seconds: float = 900.0
     """A cascade that is still not verified this long after its grace period raises the alarm
     "unproven"."""
+
+    pressure: Mapping[str, Mapping[str, Any]] | None = None
+    """What keeps cascades and scans from hurting a child database. The keys are aliases; "*" stands
+    for all that are not named. The options of each are `max_replica_lag_seconds` (and `replica_lag`
+    where the server cannot tell), `max_rows_per_second`, `quiet_hours` and `busy`; see
+    [work gently](../how-to/work-gently.md). None sets no limits."""
 
     scan_policy: str | Mapping[str, str] = "report"
     """What happens to orphans that a scan finds: "report" or "repair". A dictionary chooses by
@@ -181,8 +188,9 @@ class Settings:
         _refuse_unknown("capture", self.capture, CAPTURES, "parent")
         _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
         _refuse_undeclared(self.relations)
+        pressures.pressures(self.pressure)
         for field in dataclasses.fields(self):
-            if field.name in {"capture", "scan_policy", "relations"}:
+            if field.name in {"capture", "scan_policy", "relations", "pressure"}:
                 continue
             value, wanted = getattr(self, field.name), type(field.default)
             if value is None and field.name in FOR_EVER:
@@ -195,6 +203,12 @@ class Settings:
                 )
             if wanted in {int, float} and not 0 < value < math.inf:
                 raise InvalidSetting(f"INTEGRITY[{field.name!r}] is {value!r}; it must be above 0")
+
+    def pressure_on(self, database: str) -> pressures.Pressure:
+        """Return the limits of work on the child database with that alias."""
+        given = self.pressure or {}
+        name = database if database in given else pressures.DEFAULT
+        return pressures.pressures({name: given[name]})[name] if name in given else pressures.NONE
 
     def capture_of(self, parent: str) -> str:
         """Return how deletions of the parent with that label are recorded, one of `CAPTURES`."""

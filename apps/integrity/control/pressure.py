@@ -1,0 +1,244 @@
+"""How fast to work on a child database: samples of its load → a pace. Pure.
+
+Note [Unknown]: a load that cannot be told is not taken for none. Work goes on at `CAUTIOUS_SHARE`,
+and the reason says what is unknown.
+
+Note [Lag]: what a cascade writes reaches a replica later, so a lag that is measured comes too late
+to keep a limit. What counts is how long the replica will take for all that is written by now: what
+it has not replayed yet, by the speed at which it replays. From sample to sample, the share changes
+so that the next second writes what the replica can replay, a little more while it is less than
+`AIM` of the limit behind, and less while it is further behind. Nobody knows its speed at first, so
+work begins slowly, and becomes faster while the replica keeps up.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..conf.pressure import QuietHours
+
+#: Shares of full speed: the least, the one where the load is unknown, and the highest one while a
+#: database is busy: each step is followed by a rest of at least 30 % of its length.
+LEAST_SHARE, CAUTIOUS_SHARE, BUSY_SHARE = 0.01, 0.25, 1 / 1.3
+#: The replica may be behind by this share of the limit. See Note [Lag].
+AIM = 0.75
+#: From one sample to the next, the share changes by no more than these factors.
+FACTOR_MIN, FACTOR_MAX = 0.25, 1.5
+#: A sample that is older tells nothing any more.
+STALE_SECONDS = 10.0
+#: A replica that lacks less of the log than this has replayed it all.
+NEGLIGIBLE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far the slowest replica is behind. None is unknown.
+
+    `seconds` is the age of the newest change that it has replayed. `written` and `replayed` are
+    positions in the server's log, in bytes.
+    """
+
+    seconds: float | None = None
+    written: int | None = None
+    replayed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The load of a database. `busy` is from 0 to 1; `unknown` says what could not be told."""
+
+    busy: float | None = None
+    lag: Lag | None = None
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The share of full speed at which to work, and why it is not all of it.
+
+    The rest is what the next sample is compared with.
+    """
+
+    share: float = 1.0
+    reason: str = ""
+    behind: float = 0.0
+    written: int | None = None
+    replayed: int | None = None
+
+    @property
+    def is_slowed(self) -> bool:
+        """Return whether the database is busy."""
+        return self.share < 1
+
+    def __str__(self) -> str:
+        return f"slowed to {self.share:.0%}: {self.reason}".replace("%", " %")
+
+    @classmethod
+    def load(cls, document: Mapping[str, Any] | None) -> Self | None:
+        """Return the pace that `document` holds, or None where it holds none."""
+        try:
+            return cls(**document) if document else None
+        except TypeError:  # of another version
+            return None
+
+    def document(self) -> dict[str, Any]:
+        """Return the pace for a column of JSON."""
+        return asdict(self)
+
+
+def pace_of(sample: Sample, *, max_lag: float | None, before: Pace | None, elapsed: float) -> Pace:
+    """Return the pace until the next sample.
+
+    `max_lag` is the limit in seconds, or None. `before` is the pace of the last sample, `elapsed`
+    seconds ago; None where that tells nothing any more.
+    """
+    lag = _Behind(sample.lag, max_lag, before, elapsed) if sample.lag and max_lag else None
+    shares = [*_shares(sample, lag)]
+    share, reason = min(shares, default=(1.0, ""))
+    if share < 1:
+        share = max(LEAST_SHARE, min(share, BUSY_SHARE))
+    return Pace(
+        share=round(share, 4),
+        reason=reason if share < 1 else "",
+        behind=lag.seconds if lag else 0.0,
+        written=lag.now.written if lag else None,
+        replayed=lag.now.replayed if lag else None,
+    )
+
+
+def _shares(sample: Sample, lag: _Behind | None) -> Iterator[tuple[float, str]]:
+    """Yield the share that each measure allows, with the reason."""
+    for reason in sample.unknown:
+        yield CAUTIOUS_SHARE, reason
+    if sample.busy is not None:
+        yield 1 - sample.busy, f"it is {sample.busy:.0%} busy".replace("%", " %")
+    if lag:
+        yield lag.share, lag.reason
+
+
+@dataclass(slots=True)
+class _Behind:
+    """What a sample of a replica's lag allows. See Note [Lag]."""
+
+    now: Lag
+    limit: float
+    before: Pace | None
+    elapsed: float
+    seconds: float = field(init=False)
+    share: float = field(init=False)
+    reason: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        backlog, written, replayed = self._bytes()
+        speed = replayed / self.elapsed if self.elapsed > 0 else 0.0
+        self.seconds = self._seconds(backlog, replayed, speed)
+        words = f"replica is {self.seconds:.1f} s behind"
+        if self.before is None:
+            self.share = LEAST_SHARE if self.seconds >= self.limit else CAUTIOUS_SHARE
+            self.reason = f"{words}, and its speed is not known yet"
+            return
+        missing = AIM * self.limit - self._expected(backlog, replayed)
+        factor = 1 + missing / self.limit
+        if backlog is not None and backlog <= NEGLIGIBLE_BYTES:
+            factor = FACTOR_MAX
+        elif missing < 0 < replayed and written > 0:
+            factor *= replayed / written
+        elif (
+            backlog and replayed == 0
+        ):  # it has replayed nothing: the lag grows, whatever is written
+            factor = min(factor, 1.0)
+        factor = max(FACTOR_MIN, min(factor, FACTOR_MAX))
+        share = self.before.share * factor
+        self.share = 1.0 if share > BUSY_SHARE else max(LEAST_SHARE, share)
+        self.reason = words
+
+    def _bytes(self) -> tuple[int | None, int, int]:
+        """Return what is not replayed, and what was written and replayed since the last sample."""
+        now, before = self.now, self.before
+        if now.written is None or now.replayed is None:
+            return None, 0, 0
+        backlog = max(0, now.written - now.replayed)
+        if before is None or before.written is None or before.replayed is None:
+            return backlog, 0, 0
+        # Negative ones are those of another server.
+        written, replayed = now.written - before.written, now.replayed - before.replayed
+        return backlog, max(0, written), max(0, replayed)
+
+    def _seconds(self, backlog: int | None, replayed: int, speed: float) -> float:
+        """Return how long the replica will take for what is written by now."""
+        told = self.now.seconds or 0.0
+        if backlog is None:
+            return told
+        if backlog <= NEGLIGIBLE_BYTES:
+            return 0.0
+        if replayed > 0:
+            return max(told, backlog / speed)
+        return told if self.before is None else max(told, self.before.behind + self.elapsed)
+
+    def _expected(self, backlog: int | None, replayed: int) -> float:
+        """Return the lag to reckon with: where it grows, that of the next sample."""
+        if backlog is None:
+            grown = self.seconds - self.before.behind if self.before else 0.0
+            return self.seconds + max(0.0, grown)
+        return self.seconds if replayed > 0 else self.seconds + self.elapsed
+
+
+def rest_seconds(seconds: float, rows: int, *, share: float, max_rows: float | None) -> float:
+    """Return how long after its begin a step lets the next one begin.
+
+    The step took `seconds` and changed `rows`; `max_rows` may be changed in a second.
+    """
+    return max(seconds / share, rows / max_rows if max_rows else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Quiet hours of one day, in UTC."""
+
+    begin: dt.datetime
+    end: dt.datetime
+
+
+def windows(hours: QuietHours, now: dt.datetime) -> Iterator[Window]:
+    """Yield the windows around `now`, the earliest first.
+
+    Where a clock is put back or forward in one of them, the window is the longer one: it holds each
+    moment whose clock time is within the hours.
+    """
+    today = now.astimezone(hours.zone).date()
+    for days in range(-2, 2):
+        day = today + dt.timedelta(days=days)
+        last = day + dt.timedelta(days=hours.end <= hours.begin)
+        yield Window(
+            min(_moments(day, hours.begin, hours.zone)), max(_moments(last, hours.end, hours.zone))
+        )
+
+
+def _moments(day: dt.date, time: dt.time, zone: dt.tzinfo) -> list[dt.datetime]:
+    """Return the moments of a clock time. There are two where a clock is put back or forward."""
+    both = (dt.datetime.combine(day, time.replace(fold=fold), zone) for fold in (0, 1))
+    return [moment.astimezone(dt.UTC) for moment in both]
+
+
+def quiet_until(hours: QuietHours | None, now: dt.datetime) -> dt.datetime | None:
+    """Return when the quiet hours end, in UTC; None where it is not quiet."""
+    until = None
+    for window in windows(hours, now) if hours else ():
+        if window.begin <= (until or now) < window.end:
+            until = window.end
+    return until
+
+
+def seconds_awake(hours: QuietHours | None, now: dt.datetime) -> float:
+    """Return the seconds since the last quiet hours; 0 during them, infinity without any."""
+    if hours is None:
+        return float("inf")
+    if quiet_until(hours, now):
+        return 0.0
+    last = max(window.end for window in windows(hours, now) if window.end <= now)
+    return (now - last).total_seconds()
