@@ -76,7 +76,7 @@ class Pace:
         return self.share < 1
 
     def __str__(self) -> str:
-        return f"slowed to {self.share:.0%}: {self.reason}".replace("%", " %")
+        return f"slowed to {percent(self.share)}: {self.reason}"
 
     @classmethod
     def load(cls, document: Mapping[str, Any] | None) -> Self | None:
@@ -89,6 +89,11 @@ class Pace:
     def document(self) -> dict[str, Any]:
         """Return the pace for a column of JSON."""
         return asdict(self)
+
+
+def percent(share: float) -> str:
+    """Return a share as text, at least 1 % where it is above 0."""
+    return f"{max(share, 0.01) if share else 0:.0%}".replace("%", " %")
 
 
 def pace_of(sample: Sample, *, max_lag: float | None, before: Pace | None, elapsed: float) -> Pace:
@@ -116,7 +121,7 @@ def _shares(sample: Sample, lag: _Behind | None) -> Iterator[tuple[float, str]]:
     for reason in sample.unknown:
         yield CAUTIOUS_SHARE, reason
     if sample.busy is not None:
-        yield 1 - sample.busy, f"it is {sample.busy:.0%} busy".replace("%", " %")
+        yield 1 - sample.busy, f"it is {percent(sample.busy)} busy"
     if lag:
         yield lag.share, lag.reason
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RIGHT = "pg_read_all_stats"
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     """Something could not be told. Its text says what, and why."""
 
 
@@ -40,7 +40,7 @@ def sample(database: str, interrupts: Interrupts = ()) -> Sample:
     try:
         if limits.busy is not None:
             busy = _asked(database, "busy", limits.busy, 1.0, interrupts)
-    except _Unknown as error:
+    except Unknown as error:
         unknown.append(str(error))
     try:
         if limits.replica_lag is not None:
@@ -48,20 +48,20 @@ def sample(database: str, interrupts: Interrupts = ()) -> Sample:
             lag = Lag(seconds=seconds)
         elif limits.asks_the_server:
             lag = slowest(_replicas(database))
-    except _Unknown as error:
+    except Unknown as error:
         unknown.append(str(error))
     return Sample(busy=busy, lag=lag, unknown=tuple(unknown))
 
 
 def slowest(replicas: Sequence[Replica]) -> Lag:
-    """Return the lag of the slowest of a server's replicas. Raises `_Unknown`. Pure."""
+    """Return the lag of the slowest of a server's replicas. Raises `Unknown`. Pure."""
     if not replicas:
-        raise _Unknown("no replica is connected to it, so the lag is unknown")
+        raise Unknown("no replica is connected to it, so the lag is unknown")
     for replica in replicas:
         if not replica.visible:
-            raise _Unknown(f"its role may not see the lag of {replica.name}: GRANT {RIGHT} to it")
+            raise Unknown(f"its role may not see the lag of {replica.name}: GRANT {RIGHT} to it")
         if replica.replayed is None or replica.written is None:
-            raise _Unknown(f"the replica {replica.name} does not say what it has replayed")
+            raise Unknown(f"the replica {replica.name} does not say what it has replayed")
     last = min(replicas, key=lambda replica: replica.replayed or 0)
     seconds = [replica.seconds for replica in replicas if replica.seconds is not None]
     return Lag(seconds=max(seconds, default=None), written=last.written, replayed=last.replayed)
@@ -72,17 +72,17 @@ def _replicas(database: str) -> list[Replica]:
         replicas = backends.load_backend(database).replicas(using=database)
     except Error as error:
         words = words_of(error, connections[database].vendor)
-        raise _Unknown(f"the lag of its replicas cannot be read: {words}") from error
+        raise Unknown(f"the lag of its replicas cannot be read: {words}") from error
     if replicas is None:
         vendor = connections[database].vendor
-        raise _Unknown(f"{vendor} does not tell the lag of its replicas: set replica_lag")
+        raise Unknown(f"{vendor} does not tell the lag of its replicas: set replica_lag")
     return replicas
 
 
 def _asked(
     database: str, option: str, question: Question, most: float, interrupts: Interrupts
 ) -> float:
-    """Return what the function of an option answers. Raises `_Unknown`."""
+    """Return what the function of an option answers. Raises `Unknown`."""
     place = options.name_of(database, option, conf.current().pressure)
     try:
         ask: Callable[[str], object] = options.function(place, question)
@@ -90,10 +90,10 @@ def _asked(
     except interrupts:
         raise
     except InvalidSetting as error:
-        raise _Unknown(str(error)) from error
+        raise Unknown(str(error)) from error
     except Exception as error:
-        raise _Unknown(f"{place} failed: {reason_of_error(error)}") from error
+        raise Unknown(f"{place} failed: {reason_of_error(error)}") from error
     if not isinstance(answer, int | float) or not 0 <= answer <= most or answer == math.inf:
         wanted = "a number from 0 to 1" if most == 1 else "seconds"
-        raise _Unknown(f"{place} returned {answer!r:.100}, not {wanted}")
+        raise Unknown(f"{place} returned {answer!r:.100}, not {wanted}")
     return float(answer)

@@ -142,7 +142,7 @@ def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
 
 
 def pressure(alias: str, unknown: Sequence[str], quiet: str) -> Check:
-    """Return whether the load of a child database can be told; `quiet` is until when it is quiet."""
+    """Return whether the load of a child database can be told; `quiet` says until when it rests."""
     detail = quiet or "its load is known"
     if unknown:
         detail = f"{'; '.join(unknown)}. Until then, work is slowed down"
