@@ -1,0 +1,47 @@
+"""A standby of one of the sandbox's PostgreSQL servers, for the length of a block."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from sandbox import processes, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def standby(primary: servers.PostgreSQL, name: str = "standby") -> Iterator[servers.PostgreSQL]:
+    """Run a standby that streams from `primary` and serves reads."""
+    shared = primary.installation
+    server = servers.PostgreSQL(shared, alias=_alias_of(primary))
+    server.data, server.log = shared.place / name, shared.logs / f"postgresql-{name}.log"
+    server.listen_on(processes.free_port())
+    backup = shared.process(
+        f"basebackup-{name}",
+        shared.program.with_name("pg_basebackup"),
+        *("-h", servers.LOOPBACK, "-p", str(primary.port), "-U", servers.USER),
+        *("-D", server.data, "-R", "--checkpoint=fast", "--no-sync"),
+    )
+    backup.env = shared.passwords.environment()
+    processes.finish_all([backup])
+    try:
+        server.start().await_first_start()
+        yield server
+    finally:
+        processes.stop_all([server])
+        processes.finish_all([shared.process(f"remove-{name}", "rm", "-rf", server.data)])
+
+
+def replay(server: servers.PostgreSQL, *, paused: bool) -> None:
+    """Pause or resume the replay on a standby."""
+    verb = "pause" if paused else "resume"
+    with psycopg.connect(server.url, autocommit=True) as session:
+        session.execute(f"SELECT pg_wal_replay_{verb}()".encode())
+
+
+def _alias_of(server: servers.PostgreSQL) -> str:
+    return next(alias for alias, name in servers.DATABASES.items() if name == server.database)
