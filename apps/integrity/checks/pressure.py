@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def limited(**_: Any) -> list[checks.CheckMessage]:
-    """E022: `pressure` names no child database, or no function, or nothing that tells the lag."""
+    """E023: `pressure` names no child database, or no function, or nothing that tells the lag."""
     return [
-        checks.Error(text, hint=hint, obj="INTEGRITY['pressure']", id="integrity.E022")
+        checks.Error(text, hint=hint, obj="INTEGRITY['pressure']", id="integrity.E023")
         for text, hint in _faults()
     ]
 

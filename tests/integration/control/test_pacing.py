@@ -522,7 +522,7 @@ class TestSettings:
     def test_an_engine_that_cannot_tell_the_lag(self, tune: Tune) -> None:
         tune(pressure={"*": {"max_replica_lag_seconds": 2}})
         (message,) = pressure.limited()
-        assert message.id == "integrity.E022"
+        assert message.id == "integrity.E023"
         assert message.msg == (
             "sqlite does not tell the lag of the replicas of 'test_lite':"
             " set INTEGRITY['pressure']['*']['replica_lag']."
