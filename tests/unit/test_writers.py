@@ -23,7 +23,7 @@ WRITERS = {
     "Cascade": LOG,
     "Suspect": ("log/suspects.py", "log/renames.py"),
     "Audit": ("backends/portable/log.py", "backends/postgresql/log.py", "control/retention.py"),
-    "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py"),
+    "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py", "control/pacing.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
     "Identity": ("control/identity.py",),
     "Scan": ("scan/scan_row.py",),
