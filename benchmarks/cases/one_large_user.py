@@ -2,11 +2,13 @@
 
 It is compared with one giant DELETE in SQL, which is the upper limit but blocks other work. It is
 also compared with Django's `queryset.delete()`, on a tenth of the rows because that loads them.
+Beside it, somebody else reads rows: at full speed, and with a worker that works gently.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -16,9 +18,10 @@ from tests.chaos.faults.watch import Watch
 
 from ..lib import cascades, rows
 from ..lib.reads import Reads
-from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.result import Result, interleaved, percentile, ratios, spread
 from ..lib.snapshots import Snapshot
 from ..lib.workers import ONE_EACH, Workers, start_workers
+from . import replica_lag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +33,9 @@ DATABASE = "blog_db"
 QUEUE = queue_for(DATABASE)
 COMMENTS = 3
 GIANT, OTHER_USER, TENTH, WARM = (range(key, key + 1) for key in (1, 2, 3, 4))
-ALONE_SECONDS = 2.0
+ALONE_SECONDS = 5.0
+#: The environment of the gentle worker.
+GENTLY = {"DJANGO_SETTINGS_MODULE": "benchmarks.schemas.pressed"}
 
 #: The three users' rows are interleaved on disk, as if the users wrote at the same time.
 POSTS = """
@@ -49,8 +54,10 @@ def run(stage: Stage) -> Iterator[Result]:
     with (
         stage.client("benchmarks.schemas.unkept") as today,
         start_workers(stage.folder(), workers) as running,
+        start_workers(stage.folder(), {"gentle": (QUEUE, 1)}, GENTLY, beat=False) as gentle,
     ):
-        giant.workers, giant.today = running, today
+        gentle.cancel_consumer("gentle", QUEUE)
+        giant.workers, giant.gentle, giant.today = running, gentle, today
         giant.warm_up()
         running.cancel_consumer("second", QUEUE)
         took = interleaved(
@@ -58,6 +65,7 @@ def run(stage: Stage) -> Iterator[Result]:
             {
                 "one worker": giant.one,
                 "one worker, watched": giant.watched,
+                "one gentle worker": giant.gently,
                 "two workers": giant.two,
                 "giant DELETE": giant.limit,
                 "queryset.delete()": giant.django,
@@ -67,18 +75,20 @@ def run(stage: Stage) -> Iterator[Result]:
     giant.snapshot.restore()
     giant.snapshot.drop()
     yield from _results(giant, took)
+    yield from replica_lag.run(stage)
 
 
 class Giant:
     """The variants to delete the large user's rows. Each returns rows per second."""
 
     workers: Workers
+    gentle: Workers
     today: Client
 
     def __init__(self, stage: Stage) -> None:
         self.stage, self.posts = stage, stage.scale.posts
-        self.alone: list[float] = []
-        self.beside: list[float] = []
+        #: Milliseconds of reads, by what goes on beside them.
+        self.reads: dict[str, list[float]] = {"nothing": [], "full speed": [], "gently": []}
         self.longest: list[float] = []
         self.growth: list[float] = []
         self.query = ""
@@ -99,17 +109,27 @@ class Giant:
     def watched(self) -> float:
         """Cascade with one worker, concurrent reads and a watch on its transactions."""
         self._restore()
-        with self._reads() as alone:
+        with self._reads("nothing"):
             time.sleep(ALONE_SECONDS)
         watched = Watch(self.workers.members, DATABASE, [DATABASE])
-        with watched as watch, self._reads() as beside:
+        with watched as watch, self._reads("full speed"):
             rate = self._cascade()
-        self.alone.append(alone.p95)
-        self.beside.append(beside.p95)
         self.longest.append(watch.longest_seconds * 1_000)
         self.growth.append(watch.growth)
         self.query = watch.longest_query[:300]
         return rate
+
+    def gently(self) -> float:
+        """Cascade with one worker that works gently, and concurrent reads."""
+        self._restore()
+        self.workers.cancel_consumer("blog_db", QUEUE)
+        self.gentle.add_consumer("gentle", QUEUE)
+        try:
+            with self._reads("gently"):
+                return self._cascade()
+        finally:
+            self.gentle.cancel_consumer("gentle", QUEUE)
+            self.workers.add_consumer("blog_db", QUEUE)
 
     def two(self) -> float:
         """Cascade with two workers for this database."""
@@ -143,8 +163,12 @@ class Giant:
         rows.users(GIANT[0])
         return self._number / cascades.cascaded(GIANT, self.workers, databases=[DATABASE])
 
-    def _reads(self) -> Reads:
-        return Reads(DATABASE, "blog_post", self.other_posts)
+    @contextmanager
+    def _reads(self, beside: str) -> Iterator[None]:
+        """Let somebody else read rows during the block."""
+        with Reads(DATABASE, "blog_post", self.other_posts) as reads:
+            yield
+        self.reads[beside] += reads.milliseconds
 
 
 def _results(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
@@ -164,11 +188,25 @@ def _results(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
     yield Result.of("B4.orm", title, orm, 3.0, **more)
     title, detail = "longest transaction", {"query": giant.query}
     yield Result.of("B4.transaction", title, giant.longest, 250, unit="ms", detail=detail)
-    detail = {"alone_ms": spread(giant.alone), "beside_ms": spread(giant.beside)}
-    title = "p95 of somebody else's point reads"
-    yield Result.of("B4.reads", title, ratios(giant.beside, giant.alone), 1.3, detail=detail)
+    yield from _reads(giant, took)
     title = "memory that the worker gained"
     yield Result.of("B4.memory", title, giant.growth, 15, unit="MB")
+
+
+def _reads(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
+    """Yield what a cascade does to somebody else's reads: those of all rounds together."""
+    p95 = {beside: percentile(reads) for beside, reads in giant.reads.items()}
+    detail = {
+        "p95_ms": {beside: round(figure, 3) for beside, figure in p95.items()},
+        "reads": {beside: len(reads) for beside, reads in giant.reads.items()},
+    }
+    title = "p95 of somebody else's point reads beside a worker that works gently"
+    yield Result.of("B4.reads", title, [p95["gently"] / p95["nothing"]], 1.4, detail=detail)
+    title = "time of that worker beside full speed"
+    slower = ratios(took["one worker, watched"], took["one gentle worker"])
+    yield Result.of("B4.reads.time", title, slower, 1.4)
+    title = "p95 of the reads beside a worker at full speed"
+    yield Result.of("B4.reads.full", title, [p95["full speed"] / p95["nothing"]], None)
 
 
 def _load(stage: Stage, posts: int) -> None:

@@ -70,6 +70,8 @@ class Scale:
     parents: int = 10_000
     #: B4: posts of one user, with three comments under each.
     posts: int = 1_000_000
+    #: B4.lag: the same, for a server with a standby.
+    replicated: int = 250_000
     #: B5: users with a little content each.
     users: int = 10_000
     #: B8: the smallest sizes of posts of one user, users, and rows of a scan.
@@ -93,6 +95,7 @@ QUICK = Scale(
     dependants=(0, 100, 1_000, 10_000),
     parents=2_000,
     posts=25_000,
+    replicated=75_000,
     users=1_000,
     growth=(4_000, 250, 50_000),
     latencies=(5,),

@@ -85,12 +85,15 @@ def start_workers(
     directory: Path,
     workers: Mapping[str, tuple[str, int]],
     environment: Mapping[str, str] | None = None,
+    *,
+    beat: bool = True,
 ) -> Iterator[Workers]:
-    """Run these workers and beat during the block."""
+    """Run these workers during the block, and beat."""
     running = Workers(directory, environment or {})
     try:
         running.start(workers)
-        running.start_beat()
+        if beat:
+            running.start_beat()
         yield running
     finally:
         stop_all(running.members.values())
