@@ -8,6 +8,7 @@ from . import (
     identity_and_brake,
     live_check,
     policies,
+    pressure,
     reads,
     rights,
     rows,
@@ -24,4 +25,5 @@ MUTATIONS = (
     *verified.MUTATIONS,
     *identity_and_brake.MUTATIONS,
     *rights.MUTATIONS,
+    *pressure.MUTATIONS,
 )

@@ -7,6 +7,7 @@ from .paths import (
     CLAIMING,
     CLAIMS,
     ENTRIES,
+    FINISHING,
     GENERIC,
     OUTCOME,
     OUTCOMES,
@@ -24,7 +25,6 @@ from .paths import (
     T_RENAME_FIELDS,
     T_RETENTION,
     T_VERIFY,
-    TIME_SLICE,
     VERIFY,
 )
 
@@ -40,7 +40,7 @@ MUTATIONS = (
     Mutation(
         "no-barrier-noted",
         "G9: a cascade is done without a barrier",
-        TIME_SLICE,
+        FINISHING,
         ", barrier=barrier)",
         ", barrier=None)",
         (f"{T_VERIFY}::test_a_row_of_a_transaction_that_was_open_all_the_while_is_found",),

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from .. import backends, conf, failpoints
+from .. import conf, failpoints
 from ..backends.batch_size import timed
 from ..backends.connections import given_up, require_working
 from ..backends.errors import Trouble, trouble_of
@@ -40,10 +40,9 @@ from ..control.pacing import NotItsTurn, OutOfTime
 from ..exceptions import DatabaseHindered, RowsKept
 from ..failpoints import Failpoint
 from ..log import outcomes
-from ..log.kept import keep, note
 from ..relations.plan import plan_for
-from ..signals import cascade_finished
 from .blockers import LOCKED, Blocker, blocker_along, blockers_of
+from .finishing import finish
 from .live_check import LiveClaim
 from .strategies import STEP_FUNCTIONS, allowance, require_asked
 from .trees import TooManyLeaves
@@ -175,7 +174,7 @@ class TimeSlice:
     def _change(self, relation: Relation, plan: Plan, owners: Mapping[Any, int]) -> StepResult:
         """Attempt a step, with fewer rows where it was too large, and past locked rows."""
         while True:
-            self.pacer.wait(self.until)
+            self.pacer.wait(self.until, self.batch_sizes)
             try:
                 return self._attempt(relation, plan, list(owners))
             except NotItsTurn:
@@ -205,7 +204,6 @@ class TimeSlice:
         Raises, with nothing changed, `_CameBack`; `NotItsTurn`; `InvalidKey` where rows hold other
         keys; and what the step raises.
         """
-        self.batch_sizes.aim_at(self.pacer.step_seconds(conf.current().statement_seconds))
         database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
         began, most = time.monotonic(), self.roots_most.get(relation.label)
         allowed = allowance(
@@ -283,7 +281,7 @@ class TimeSlice:
         unknown = {relation.label: live.unknown_along(relation) for relation in live.relations}
         unfinished = set[int]().union(*left.values(), *unknown.values())
         complete = {pk: self.removed[pk] for pk in live.deletions if pk not in unfinished}
-        self._finish(complete)
+        self.finished, self.kept = finish(self.claim, live, complete)
         failpoints.hit(Failpoint.FINISHED)
         stuck = dict[int, tuple[Blocker, ...]]()
         for pk in unfinished:
@@ -293,27 +291,3 @@ class TimeSlice:
         for group in filter(None, (again - self.at_work, again & self.at_work)):
             outcomes.release(self.claim, {pk: self.removed[pk] for pk in group}, reason="")
         return stuck
-
-    def _finish(self, complete: Mapping[int, Mapping[str, int]]) -> None:
-        """End deletions that keep all of their rows; finish the rest, to be verified later."""
-        claim, kept, free = self.claim, dict[int, dict[str, int]](), set[int]()
-        for relation in self.live.relations if complete else ():
-            free |= self.live.free_along(relation)
-            for pk, number in self.live.kept_along(relation).items():
-                kept.setdefault(pk, {})[relation.label] = number
-        barrier = backends.barrier_backend(claim.database).new_barrier(using=claim.database)
-        kept = {pk: rows for pk, rows in kept.items() if pk in complete}
-        whole = {pk: rows for pk, rows in kept.items() if pk not in free}
-        if kept:
-            note(claim, {pk: rows for pk, rows in kept.items() if pk in free})
-            self.kept = len(keep(claim.with_rows(self.removed), whole))
-        done = {pk: rows for pk, rows in complete.items() if pk not in whole}
-        deletions = outcomes.finish(claim, done, barrier=barrier)
-        self.finished = len(deletions)
-        if deletions:
-            cascade_finished.send_robust(
-                sender=None,
-                database=claim.database,
-                using=claim.using,
-                deletions=tuple(deletions),
-            )

@@ -206,7 +206,8 @@ class Settings:
 
     def pressure_on(self, database: str) -> pressures.Pressure:
         """Return the limits of work on the child database with that alias."""
-        given = self.pressure or {}
+        if not (given := self.pressure):
+            return pressures.NONE
         name = database if database in given else pressures.DEFAULT
         return pressures.pressures({name: given[name]})[name] if name in given else pressures.NONE
 

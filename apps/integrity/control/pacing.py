@@ -27,6 +27,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from .. import backends, conf
 from ..backends import clocks
 from ..backends.connections import require_working, warn_once
+from ..conf import pressure as pressures
 from ..exceptions.redaction import reason_of_error
 from ..models import ChildDatabase
 from . import pressure, sampling
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from ..backends.batch_size import BatchSizes
     from ..backends.connections import Interrupts
 
 #: A sample is taken this often, and a rest is interrupted this often to take one.
@@ -48,7 +50,8 @@ STEP_SECONDS = 0.03
 RATE_STEP_SECONDS = 0.25
 #: The pause before the token is tried again.
 PAUSE_SECONDS = (0.02, 0.1)
-#: The pace before the first sample.
+#: The pace without limits, and that before the first sample.
+FULL = Pace()
 UNSAMPLED = Pace(share=pressure.CAUTIOUS_SHARE, reason="its load is not known yet")
 #: Set when this process is to stop: it ends a rest at once.
 stopping = threading.Event()
@@ -61,9 +64,9 @@ def now() -> dt.datetime:
 
 def quiet_reason(database: str) -> str:
     """Return until when no work may begin on a child database, or ""."""
-    hours = conf.current().pressure_on(database).quiet_hours
-    until = pressure.quiet_until(hours, now())
-    if hours is None or until is None:
+    if (hours := conf.current().pressure_on(database).quiet_hours) is None:
+        return ""
+    if (until := pressure.quiet_until(hours, now())) is None:
         return ""
     return f"quiet hours until {until.astimezone(hours.zone):%H:%M} ({hours.zone})"
 
@@ -85,8 +88,12 @@ class Pacer:
 
     def __init__(self, database: str, *, using: str, interrupts: Interrupts = ()) -> None:
         self.database, self.using, self.interrupts = database, using, interrupts
-        self.limits = conf.current().pressure_on(database)
-        self.pace = UNSAMPLED if self.limits.is_sampled else Pace()
+        self.limits = limits = conf.current().pressure_on(database)
+        self.limited = limits is not pressures.NONE
+        self.pace = UNSAMPLED if self.limited and limits.is_sampled else FULL
+        rows = limits.max_rows_per_second
+        #: The most rows of a step by `max_rows_per_second`, or None.
+        self.step_rows = None if rows is None else max(1, int(rows * RATE_STEP_SECONDS))
         self._began = self._looked_at = self._rests_until = 0.0
         self._refused = False
 
@@ -97,13 +104,7 @@ class Pacer:
 
     def step_seconds(self, seconds: float) -> float:
         """Return the target duration of the next step, which takes `seconds` at full speed."""
-        return min(STEP_SECONDS, seconds) if self.is_slowed else seconds
-
-    @property
-    def step_rows(self) -> int | None:
-        """Return the most rows of a step by `max_rows_per_second`, or None."""
-        rows = self.limits.max_rows_per_second
-        return None if rows is None else max(1, int(rows * RATE_STEP_SECONDS))
+        return min(STEP_SECONDS, seconds) if self.pace.share < 1 else seconds
 
     def rest(self, until: float) -> bool:
         """Wait until the next step may begin; return False where it may not before `until`.
@@ -111,6 +112,8 @@ class Pacer:
         `until` is a time of the monotonic clock. Also return False in quiet hours, and where the
         process is to stop.
         """
+        if not self.limited:
+            return True
         if stopping.is_set() or quiet_reason(self.database):
             return False
         if self._refused:
@@ -125,17 +128,23 @@ class Pacer:
         self._began = time.monotonic()
         return True
 
-    def wait(self, until: float) -> None:
-        """Wait until the next step may begin. Raises `OutOfTime` where `rest` returns False."""
+    def wait(self, until: float, sizes: BatchSizes) -> None:
+        """Wait until the next step may begin, and let `sizes` aim at its duration.
+
+        Raises `OutOfTime` where `rest` returns False.
+        """
+        if not self.limited:
+            return
         if not self.rest(until):
             raise OutOfTime
+        sizes.aim_at(self.step_seconds(conf.current().statement_seconds))
 
     def take_token(self) -> None:
         """Take the token of a busy database until the end of this transaction.
 
         Raises `NotItsTurn` where another worker has it; `rest` then pauses before the next try.
         """
-        if self.is_slowed:
+        if self.pace.share < 1:
             taken = backends.load_backend(self.database).take_token(using=self.database)
             self._refused = not taken
             if not taken:
@@ -144,7 +153,7 @@ class Pacer:
     def record(self, rows: int = 0) -> None:
         """Let the next step begin after a rest, for a step that changed `rows`."""
         limit = self.limits.max_rows_per_second
-        if not (self.is_slowed or (rows and limit)):
+        if not self.limited or not (self.is_slowed or (rows and limit)):
             return
         seconds = time.monotonic() - self._began
         credit = 0.0 if self.is_slowed else RATE_STEP_SECONDS
