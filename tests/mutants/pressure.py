@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import CASCADE, PACING, PRESSURE, SAMPLING, T_PACING, T_REPLICA_LAG
+from .paths import CASCADE, PACING, PRESSURE, SAMPLING, T_PACING, T_PRESSURE
 
 MUTATIONS = (
     Mutation(
@@ -44,7 +44,7 @@ MUTATIONS = (
         SAMPLING,
         "        if not replica.visible:\n",
         "        if not replica.visible:\n            return Lag(seconds=0.0)\n        if False:\n",
-        (f"{T_REPLICA_LAG}::TestUnknown::test_a_lag_that_the_role_may_not_see_is_not_zero",),
+        (f"{T_PRESSURE}::TestSlowest::test_null_is_unknown",),
     ),
     Mutation(
         "works-in-quiet-hours",
