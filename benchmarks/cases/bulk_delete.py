@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from apps.integrity.models import Deletion
-
 from ..lib.result import Result, interleaved, ratios, spread
+from ..lib.variants import clients_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..lib.stage import Stage
 
-#: Variant → settings, and what the client calls first.
-VARIANTS = {
-    "ours": ("benchmarks.schemas.settings", ""),
-    "no-op": ("benchmarks.schemas.bare", "lib.deletes.listen_to_nothing"),
-    "insert": ("benchmarks.schemas.bare", "lib.deletes.insert_for_each"),
-}
+VARIANTS = ("trigger", "signal", "no-op", "insert")
+#: Way of recording → its target.
+TARGETS = {"trigger": 1.1, "signal": 1.25}
 
 
 def run(stage: Stage) -> Iterator[Result]:
     """Yield the results of B3."""
     stage.clear()
     parents = stage.scale.parents
-    with ExitStack() as stack:
-        clients = {way: stack.enter_context(stage.client(VARIANTS[way][0])) for way in VARIANTS}
-        for way, client in clients.items():
-            if first := VARIANTS[way][1]:
-                client.ask(first)
+    with clients_of(VARIANTS, stage) as clients:
+        for client in clients.values():
             client.ask("lib.deletes.delete_all", 1, 100)
-        before = Deletion.objects.count()
+        before = {way: client.ask("lib.deletes.recorded") for way, client in clients.items()}
         took = interleaved(
             stage.scale.rounds,
             {
@@ -42,13 +34,17 @@ def run(stage: Stage) -> Iterator[Result]:
             },
             stage.tell,
         )
-    recorded = Deletion.objects.count() - before
-    if recorded != 2 * parents * stage.scale.rounds:
-        raise AssertionError(f"{recorded:,} deletions were recorded")
+        for way, times in {"trigger": 1, "signal": 2}.items():  # "insert" shares a log with it
+            recorded = clients[way].ask("lib.deletes.recorded") - before[way]
+            if recorded != times * parents * stage.scale.rounds:
+                raise AssertionError(f"{way}: {recorded:,} deletions were recorded")
     detail = {"seconds": {way: spread(values) for way, values in took.items()}}
-    title = (
-        f"queryset.delete() of {parents:,} users beside the same with a receiver that does nothing"
-    )
-    yield Result.of("B3", title, ratios(took["ours"], took["no-op"]), 1.25, detail=detail)
+    for way, target in TARGETS.items():
+        name = "B3" if way == "trigger" else f"B3.{way}"
+        title = (
+            f"queryset.delete() of {parents:,} users, recorded by {way}, beside the same with a"
+            " receiver that does nothing"
+        )
+        yield Result.of(name, title, ratios(took[way], took["no-op"]), target, detail=detail)
     title = "the same with one INSERT for each user"
     yield Result.of("B3.insert", title, ratios(took["insert"], took["no-op"]), None)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from django.db import connections
 
 from apps.integrity.models import Cascade, Deletion
-from sandbox.environment import VARIABLES
 
 from ..lib.result import Result, ratios, short, spread
 from ..lib.snapshots import Snapshot
@@ -68,11 +67,10 @@ def run(stage: Stage) -> Iterator[Result]:
     """Yield the results of B10."""
     stage.clear()
     empty = Snapshot.of("default")
-    url = stage.sandbox.environment[VARIABLES["default"]]
     _fill(stage, stage.scale.deletions)
     with (
         stage.client() as full,
-        stage.client(env={VARIABLES["default"]: f"{url}_kept"}) as other,
+        stage.client(env=empty.environment) as other,
     ):
         yield from _compared(stage, {"full": full, "empty": other})
     empty.restore()

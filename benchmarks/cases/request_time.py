@@ -8,12 +8,12 @@ and would compete for the same processors.
 from __future__ import annotations
 
 import statistics
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..lib import rows
 from ..lib.result import Result, interleaved, percentile, ratios, spread
+from ..lib.variants import clients_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,41 +23,40 @@ if TYPE_CHECKING:
 
 #: The number of deletes of one user in each round.
 DELETES = 20
-#: Variant → settings, and what the client calls first.
-VARIANTS = {
-    "ours": ("benchmarks.schemas.settings", ""),
-    "floor": ("benchmarks.schemas.bare", ""),
-    "handler": ("benchmarks.schemas.unkept", "lib.deletes.delete_content_at_once"),
-}
 #: The first user key of each variant.
-FIRST = {"ours": 1_001, "floor": 2_001, "handler": 3_001}
+FIRST = {"trigger": 4_001, "signal": 1_001, "floor": 2_001, "handler": 3_001}
+#: Way of recording → targets of the median and of the p95.
+TARGETS = {"trigger": (1.1, 1.2), "signal": (1.3, 1.45)}
 
 
 def run(stage: Stage) -> Iterator[Result]:
     """Yield the results of B1."""
     stage.clear()
     sizes = stage.scale.dependants
-    for place, size in enumerate(sizes):
-        _add_content(FIRST["ours"] + place, size)
+    for way in TARGETS:
+        for place, size in enumerate(sizes):
+            _add_content(FIRST[way] + place, size)
     rows.analyze()
     took: dict[tuple[str, int], list[float]] = {}
-    with ExitStack() as stack:
-        clients = {way: stack.enter_context(stage.client(VARIANTS[way][0])) for way in VARIANTS}
+    with clients_of([*FIRST], stage) as clients:
         for way, client in clients.items():
-            if first := VARIANTS[way][1]:
-                client.ask(first)
             client.ask("lib.deletes.delete", FIRST[way] + len(sizes), DELETES)
         for place, size in enumerate(sizes):
             measured = _size(stage, clients, place, size)
             took.update({(way, size): values for way, values in measured.items()})
-    yield from _results(stage, took)
+    for way in TARGETS:
+        yield from _results(stage, took, way)
+    for size in sizes:
+        floor = _medians(took["floor", size])
+        title = f"the handler that deletes {size:,} dependants at once beside the floor"
+        yield Result.of(f"B1.handler.{size}", title, ratios(took["handler", size], floor), None)
 
 
 def _size(
     stage: Stage, clients: dict[str, Client], place: int, size: int
 ) -> dict[str, list[float]]:
     """Return all milliseconds of each variant."""
-    every: dict[str, list[float]] = {way: [] for way in VARIANTS}
+    every: dict[str, list[float]] = {way: [] for way in FIRST}
 
     def measure(way: str) -> float:
         key = FIRST[way] + place
@@ -69,32 +68,30 @@ def _size(
         return statistics.median(took)
 
     stage.tell(f"{size:,} dependants, milliseconds")
-    interleaved(stage.scale.rounds, {way: partial(measure, way) for way in VARIANTS}, stage.tell)
+    interleaved(stage.scale.rounds, {way: partial(measure, way) for way in FIRST}, stage.tell)
     return every
 
 
-def _results(stage: Stage, took: dict[tuple[str, int], list[float]]) -> Iterator[Result]:
-    sizes = stage.scale.dependants
+def _results(stage: Stage, took: dict[tuple[str, int], list[float]], way: str) -> Iterator[Result]:
+    sizes, (target, tail_target) = stage.scale.dependants, TARGETS[way]
     for size in sizes:
-        ours, floor = _medians(took["ours", size]), _medians(took["floor", size])
-        pairs = ratios(ours, floor)
-        detail = {way: spread(took[way, size]) for way in VARIANTS}
-        detail["p95"] = {way: percentile(took[way, size]) for way in ("ours", "floor")}
-        title = f"user.delete() of a user with {size:,} dependants beside one without relations"
-        yield Result.of(_name(size), title, pairs, 1.15, detail=detail)
+        pairs = ratios(_medians(took[way, size]), _medians(took["floor", size]))
+        detail = {name: spread(took[name, size]) for name in FIRST}
+        detail["p95"] = {name: percentile(took[name, size]) for name in (way, "floor")}
+        title = (
+            f"user.delete() of a user with {size:,} dependants, recorded by {way}, beside one"
+            " without relations"
+        )
+        yield Result.of(_name(way, size), title, pairs, target, detail=detail)
     tails = {
-        way: [
-            percentile(ms for size in sizes for ms in _rounds(took[way, size])[number])
+        name: [
+            percentile(ms for size in sizes for ms in _rounds(took[name, size])[number])
             for number in range(stage.scale.rounds)
         ]
-        for way in ("ours", "floor")
+        for name in (way, "floor")
     }
-    title = "p95 of all these beside that of the floor"
-    yield Result.of("B1.p95", title, ratios(tails["ours"], tails["floor"]), 1.15)
-    for size in sizes:
-        floor = _medians(took["floor", size])
-        title = f"the handler that deletes {size:,} dependants at once beside the floor"
-        yield Result.of(f"B1.handler.{size}", title, ratios(took["handler", size], floor), None)
+    title = f"p95 of all these, recorded by {way}, beside that of the floor"
+    yield Result.of(f"{_name(way)}.p95", title, ratios(tails[way], tails["floor"]), tail_target)
 
 
 def _rounds(took: list[float]) -> list[list[float]]:
@@ -105,8 +102,9 @@ def _medians(took: list[float]) -> list[float]:
     return [statistics.median(values) for values in _rounds(took)]
 
 
-def _name(size: int) -> str:
-    return f"B1.{size}" if size else "B1"
+def _name(way: str, size: int = 0) -> str:
+    name = "B1" if way == "trigger" else f"B1.{way}"
+    return f"{name}.{size}" if size else name
 
 
 def _add_content(key: int, size: int) -> None:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connections, models
 from django.db.models.signals import pre_delete
 
@@ -32,6 +34,18 @@ def delete_all(first: int, number: int) -> float:
     started = time.perf_counter()
     User.objects.filter(pk__in=keys).delete()
     return time.perf_counter() - started
+
+
+def install_triggers() -> None:
+    """Install the triggers that record deletions."""
+    call_command("integrity", "install-triggers", "--json", stdout=io.StringIO())
+
+
+def recorded() -> int:
+    """Return how many deletions this client's log holds."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM integrity_deletion")
+        return int(cursor.fetchone()[0])
 
 
 def listen_to_nothing() -> None:

@@ -66,7 +66,8 @@ def _request(figure: Figure, results: ResultsById) -> None:
         if name == "B1" or name.removeprefix("B1.").isdigit()
     )
     names = {
-        "ours": "this project",
+        "trigger": "this project, by trigger",
+        "signal": "this project, by signal",
         "floor": "without relations",
         "handler": "handler that deletes",
     }

@@ -22,8 +22,17 @@ class Snapshot:
         """Copy the current database."""
         kept = cls(alias)
         name = kept.name
-        kept._run(f'CREATE DATABASE "{name}_kept" TEMPLATE "{name}" STRATEGY FILE_COPY')
+        kept._run(
+            f'CREATE DATABASE "{name}_kept" TEMPLATE "{name}" STRATEGY FILE_COPY'
+            f" OWNER {roles.OWNER}"
+        )
         return kept
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variable with which another process uses the copy as that alias."""
+        variable = environment.VARIABLES[self.alias]
+        return {variable: f"{os.environ[variable]}_kept"}
 
     @property
     def name(self) -> str:
@@ -40,8 +49,8 @@ class Snapshot:
         )
 
     def drop(self) -> None:
-        """Drop the copy."""
-        self._run(f'DROP DATABASE "{self.name}_kept"')
+        """Drop the copy. This ends all sessions in it."""
+        self._run(f'DROP DATABASE "{self.name}_kept" WITH (FORCE)')
 
     def _run(self, *statements: str) -> None:
         connections[self.alias].close()
