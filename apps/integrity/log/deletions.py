@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import itertools
 import operator
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
@@ -172,13 +174,9 @@ def purge(*, using: str) -> int:
         ids = [
             *cancelled.order_by("cancelled_at").values_list("pk", flat=True)[: settings.purge_keys]
         ]
-        cascades = list(_purgeable(old, using).order_by("ended_at")[: settings.purge_keys])
-        room, batches = settings.purge_keys - len(ids), list[int]()
-        for batch, size in {row.batch: row.size for row in cascades}.items():
-            if room <= 0:
-                break
-            batches.append(batch)
-            room -= size
+        ended = _purgeable(old, using).order_by("ended_at").values_list("batch", flat=True)
+        batches = list(dict.fromkeys(ended[: settings.purge_keys]))
+        batches = _first(batches, settings.purge_keys - len(ids), using)
         over = _locked_whole(batches, old, using)
         rows = tables.cascades(using).filter(tables.id_in("pk", [*over], using))
         ids += {pk for deletions in over.values() for pk in deletions}
@@ -187,6 +185,16 @@ def purge(*, using: str) -> int:
         rows._raw_delete(using)
         gone = tables.deletions(using).filter(tables.id_in("pk", sorted({*ids}), using))
         return int(gone._raw_delete(using)) if ids else 0
+
+
+def _first(batches: Sequence[int], room: int, using: str) -> list[int]:
+    """Return the first of the batches: as many as have `room`, the last one perhaps in part."""
+    cascades = tables.cascades(using).filter(tables.id_in("batch", batches, using)).order_by()
+    sizes = Counter[int]()
+    for batch, _, size in cascades.values_list("batch", "database").annotate(Sum("size")):
+        sizes[batch] = max(sizes[batch], size)
+    before = itertools.accumulate((sizes[batch] for batch in batches), initial=0)
+    return [batch for batch, number in zip(batches, before, strict=False) if number < room]
 
 
 def _locked_whole(batches: Sequence[int], old: Any, using: str) -> dict[int, list[int]]:
@@ -210,5 +218,4 @@ def _stays(old: Any) -> Q:
 def _purgeable(old: Any, using: str) -> QuerySet[Cascade]:
     """Return ended cascades of batches whose cascades have all ended by then."""
     others = tables.cascades(using).filter(_stays(old), batch=OuterRef("batch"))
-    ended = tables.cascades(using).filter(~Exists(others), ended_at__lte=old)
-    return ended.only("batch", "size", "ended_at")
+    return tables.cascades(using).filter(~Exists(others), ended_at__lte=old)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Name = tuple[str, str]
 #: Rows of one transaction.
 BATCH = 1_000
+#: Cascades of one transaction that names their deletions: each may have `deletions.BATCH`.
+CASCADES = 20
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:
@@ -48,9 +50,15 @@ def rename(change: Renaming, *, using: str, apply: bool) -> int:
 
 
 def rename_history(change: Renaming, *, using: str, apply: bool) -> int:
-    """Rename the parent of finished deletions, because receipts are found by it."""
+    """Rename the parent of finished deletions and cascades: receipts and lists find them by it.
+
+    Return the number of deletions.
+    """
     if change.model(change.old) == change.old:
         return 0
+    if apply:
+        ended = tables.cascades(using).filter(parent=change.old, ended_at__isnull=False)
+        _each(ended, using, lambda pks: _cascades(pks, using).update(parent=change.new), apply=True)
     return _each(
         names.ended_deletions(change.old, using=using),
         using,
@@ -81,9 +89,14 @@ def close_names(pairs: list[tuple[str, str]], reason: str, *, using: str, apply:
 
 
 def _each(
-    rows: QuerySet[Model], using: str, change: Callable[[list[int]], object], *, apply: bool
+    rows: QuerySet[Model],
+    using: str,
+    change: Callable[[list[int]], object],
+    *,
+    apply: bool,
+    step: int = BATCH,
 ) -> int:
-    """Change the rows in the order of their ids, each once; or count them."""
+    """Change the rows in the order of their ids, each once, a `step` at a time; or count them."""
     if not apply:
         return rows.order_by().count()
     changed = last = 0
@@ -91,12 +104,12 @@ def _each(
         with transaction.atomic(using=using):
             rest = rows.filter(pk__gt=last).order_by("pk")
             locked = tables.locked(rest, using, skip_locked=False)
-            pks = list(locked.values_list("pk", flat=True)[:BATCH])
+            pks = list(locked.values_list("pk", flat=True)[:step])
             if pks:
                 change(pks)
                 last = pks[-1]
         changed += len(pks)
-        if len(pks) < BATCH:
+        if len(pks) < step:
             return changed
 
 
@@ -144,7 +157,7 @@ def _dispatched(old: Name, new: Name, using: str, *, apply: bool) -> int:
         renamed.update(parent=parent, relation=relation)
         make_due(renamed)
 
-    cascades_changed = _each(cascades, using, rename, apply=True)
+    cascades_changed = _each(cascades, using, rename, apply=True, step=CASCADES)
     return changed or cascades_changed
 
 
@@ -160,7 +173,7 @@ def _databases(change: Renaming, using: str, *, apply: bool) -> int:
     if change.alias(change.old) == change.old:
         return 0
     rows = tables.cascades(using).filter(database=change.old, ended_at__isnull=True)
-    return _each(rows, using, lambda pks: _move(pks, change.new, using), apply=apply)
+    return _each(rows, using, lambda pks: _move(pks, change.new, using), apply=apply, step=CASCADES)
 
 
 def _move(pks: list[int], new: str, using: str) -> None:

@@ -31,8 +31,9 @@ logger = logger_of("integrity.scan")
 
 #: Suspects of one batch.
 SUSPECTS = 2_000
-#: Batches whose cascades are read at once; each has up to `deletions.BATCH` deletions.
-BATCHES = 100
+#: Batches, or cascades, whose deletions are read at once: each has up to `deletions.BATCH`. SQLite
+#: takes 32,766 parameters.
+BATCHES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

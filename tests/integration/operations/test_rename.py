@@ -340,7 +340,7 @@ class TestAnOperatorDoesIt:
             deleted(f"user {number}")
             dispatch.sweep_all()
         of_old_parent()
-        monkeypatch.setattr(in_log, "BATCH", 3)
+        monkeypatch.setattr(in_log, "CASCADES", 3)
         real, calls = in_log.make_due, []
 
         def die(cascades: Any) -> None:
