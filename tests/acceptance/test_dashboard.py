@@ -245,8 +245,8 @@ def test_real_workers_move_the_figures(
     page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From a click to the proof, by the site's own notification and a worker's own process."""
-    site_notifier = notifier.Notifier(celery.publish_dispatch)
-    deletion_recorded.connect(woken := lambda using, **_: site_notifier.notify(using))
+    site_notifier = notifier.Notifier(celery.publish_cascade)
+    deletion_recorded.connect(woken := lambda **_: site_notifier.notify(*DATABASES))
     env = workers.environment("tests.chaos.storm.settings")  # verified after three seconds
     worker = workers.worker(tmp_path, "dashboard@test", "--concurrency=2", env=env)
     ann = author("ann")

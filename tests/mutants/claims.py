@@ -5,12 +5,14 @@ from __future__ import annotations
 from .mutation import Mutation
 from .paths import (
     CLAIMING,
+    NOTIFIED,
     OUTCOMES,
     POSTGRESQL_LOG,
     RETRY,
     T_CASCADE,
     T_LOG,
     T_LOST_WORKERS,
+    T_ONE_HOP,
     T_STATEMENTS,
 )
 
@@ -66,5 +68,15 @@ MUTATIONS = (
         "due_at__gt=Now(), owner=owner",
         "due_at__gt=Now()",
         (f"{T_CASCADE}::TestTakeOver::test_nobody_else_does",),
+    ),
+    Mutation(
+        "dispatcher-notifies-nobody",
+        "G6: a database waits for beat because another one's worker held its deletions",
+        NOTIFIED,
+        "for database in sorted(fresh - {into})",
+        "for database in ()",
+        (
+            f"{T_ONE_HOP}::TestWhoeverDispatches::test_who_comes_while_another_dispatches_is_notified_after_the_commit",
+        ),
     ),
 )

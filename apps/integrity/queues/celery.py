@@ -2,137 +2,53 @@
 
 A message names a database and never a key. So any later message does the work of a lost one, and
 a forged message cannot harm a row.
+
+Note [Whoever dispatches]: several workers that are notified of one deletion all try to dispatch it.
+One of them locks it; the others pass over it, may find no cascade yet, and are done. So whoever
+dispatches notifies the other child databases once its transaction has committed. Its own work does
+not wait for the broker meanwhile.
 """
 
 from __future__ import annotations
 
-import math
-import time
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from celery import Task, current_app, shared_task
-from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
+from celery import current_app, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
 from .. import conf, failpoints, relations, scan
-from ..backends import clocks
+from ..backends.connections import reach
 from ..checks import doctor
 from ..control import circuit_breaker, heartbeats
-from ..exceptions import TaskFailed, UnknownName
+from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
-from ..routing import CONTROL, PER_DATABASE, SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS, queue_for
+from ..routing import CONTROL, PER_DATABASE, queue_for
 from . import dispatch, maintenance
 from .base import Attempts, Job, heartbeat, work_once
+from .celery_tasks import Bounded, Tick
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from celery import Task
+
     from .base import Outcome
+
+    #: A function that sends a message, and its alias.
+    Message = tuple[Callable[[str], None], str]
 
 logger = logger_of("integrity.tasks")
 
 #: See Note [Enough messages].
 NOTIFICATIONS_MAX, MESSAGES_MAX = 50, 100
-#: See Note [Accumulated ticks].
-TICK_SECONDS_MIN = 1.0
-#: Errors that Celery handles by their class, besides a task's `throws`: Retry, Ignore, Reject.
-HANDLED_BY_CELERY = (TaskPredicate, SoftTimeLimitExceeded)
 #: The exceptions that end a time slice: the time limit of a task.
 INTERRUPTIONS = (SoftTimeLimitExceeded,)
-#: The header with the time of the sender's clock.
-SENT = "integrity_sent_at"
-
-
-class Bounded(Task[..., None]):
-    """A task of this app. An unknown database name is logged as one line, without a traceback.
-
-    Note [Options of our tasks]: the guarantees depend on these options. So they are set here, and
-    apply in any project, whatever its `task_acks_late` and limits are. A message is acknowledged
-    when its task has ended, and delivered again when the process that ran it was killed. A task is
-    asked to stop before it is killed. `task_annotations` override the options; checks/celery.py
-    warns about that.
-
-    Note [Errors of a failed task]: Celery writes the text of a task's error, and of its causes,
-    into the worker's log, the events that Flower shows, and the result backend. So a task that
-    Celery runs fails with a `TaskFailed`, which quotes no row and has no cause; its traceback is
-    the code that the error passed through. The error itself is logged at DEBUG. A task that is
-    called as a function raises the original error.
-    """
-
-    acks_late = True
-    reject_on_worker_lost = True
-    ignore_result = True
-    soft_time_limit = SOFT_TIME_LIMIT_SECONDS
-    time_limit = TIME_LIMIT_SECONDS
-    throws = (UnknownName,)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Run the task. See Note [Errors of a failed task]."""
-        if self.request.called_directly:
-            super().__call__(*args, **kwargs)
-            return
-        try:
-            self.run(*args, **kwargs)
-        except (*HANDLED_BY_CELERY, *self.throws) as error:
-            failure: Exception = error
-        except Exception as error:
-            logger.debug("%s failed", self.name, exc_info=error)
-            failure = TaskFailed(f"{self.name}: {reason_of_error(error)}")
-            failure.__traceback__ = error.__traceback__
-        else:
-            return
-        raise _without_causes(failure)
-
-    def on_failure(self, exc: Exception, *args: Any) -> None:
-        """Log an unknown name. Celery calls this in the worker's process."""
-        if isinstance(exc, UnknownName):
-            logger.warning("%s: %s", self.name, exc)
-        super().on_failure(exc, *args)
-
-
-def _without_causes(error: Exception) -> Exception:
-    """Return the error without its causes, whose texts may quote rows."""
-    error.__cause__ = error.__context__ = None
-    error.__suppress_context__ = True
-    return error
-
-
-class Tick(Bounded):
-    """A task that beat starts, without arguments.
-
-    Note [Accumulated ticks]: while a worker is stopped, ticks accumulate in its queue. Each would
-    do the same work. So a process skips a tick that it receives within a second of the last one
-    that it handled, by its own clock.
-    """
-
-    begun_at: float | None = None
-
-    def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Send the task with the time of the sender's clock, which `doctor` compares."""
-        timed = {**(headers or {}), SENT: clocks.own()}
-        return super().apply_async(*args, headers=timed, **options)
-
-    def sent_at(self) -> float | None:
-        """Return the time of the sender's clock when it sent the task; None where unknown."""
-        sent_at = getattr(self.request, SENT, None)
-        return sent_at if isinstance(sent_at, float) and math.isfinite(sent_at) else None
-
-    def is_repeated(self) -> bool:
-        """Return whether this process began the same tick a moment ago; if not, note the time."""
-        if self.request.called_directly or self.request.is_eager:
-            return False
-        now = time.monotonic()
-        if self.begun_at is not None and now - self.begun_at < TICK_SECONDS_MIN:
-            return True
-        self.begun_at = now
-        return False
-
-    def on_failure(self, exc: Exception, *args: Any) -> None:
-        """Let the next tick try again at once."""
-        self.begun_at = None
-        super().on_failure(exc, *args)
 
 
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
@@ -162,17 +78,73 @@ def _dispatch(using: str) -> None:
 
 @shared_task(name="integrity.cascade", base=Bounded, bind=True)
 def cascade_into(self: Task[..., None], database: str) -> None:
-    """Cascade what is due in a child database; send the next message when time is up."""
+    """Cascade what is due in a child database; send the next message when time is up.
+
+    What is recorded for the database is dispatched first. See Note [Whoever dispatches].
+    """
     failpoints.hit(Failpoint.RECEIVED)
-    outcome = work_once(
-        Job.CASCADE,
-        database,
-        interruptions=INTERRUPTIONS,
-        owner=str(self.request.id),
-        redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
-    )
+    with Attempts(INTERRUPTIONS) as attempts, _Publishing() as publishing:
+        for using in relations.catalogue().homes(relations.catalogue().database(database)):
+            with attempts.on(using):
+                _dispatch_some(using, publishing, into=database)
+        outcome = work_once(
+            Job.CASCADE,
+            database,
+            interruptions=INTERRUPTIONS,
+            owner=str(self.request.id),
+            redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
+        )
     heartbeat(str(self.request.hostname))
     _publish_next(outcome, database)
+
+
+def _dispatch_some(using: str, publishing: _Publishing, *, into: str) -> None:
+    """Dispatch deletions of one log before work on the database `into`.
+
+    More than one claim of them is left to the control queue.
+    """
+    reach(using)  # a session that its server has ended would fail, and beat would have the work
+    fresh, more = dispatch.dispatch_some(using)
+    if fresh:
+        failpoints.hit(Failpoint.DISPATCHED)
+    messages = [(publish_cascade, database) for database in sorted(fresh - {into})]
+    publishing.start([*messages, (publish_dispatch, using)] if more else messages)
+
+
+class _Publishing:
+    """Publishes messages while the block goes on, in a thread; the end of the block waits for it.
+
+    Where publishing fails, beat finds the work. An eager task runs in the calling thread.
+    """
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def start(self, messages: Sequence[Message]) -> None:
+        """Begin to publish the messages."""
+        if is_eager():
+            _send(messages)
+        elif messages:
+            thread = threading.Thread(target=_send_isolated, args=(messages,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+
+def _send(messages: Sequence[Message]) -> None:
+    for send, alias in messages:
+        send(alias)
+
+
+def _send_isolated(messages: Sequence[Message]) -> None:
+    with isolated("a notification of other databases, for which beat finds the work,"):
+        _send(messages)
 
 
 @shared_task(name="integrity.verify", base=Bounded)

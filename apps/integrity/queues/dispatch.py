@@ -28,13 +28,28 @@ def fan_out(using: str) -> Iterator[tuple[int, frozenset[str]]]:
     that work begins while the rest is dispatched. Processes that dispatch at the same time share
     the deletions. Raises `UnknownName` for a database without a log.
     """
-    using, settings = discovery.log_database(using), conf.current()
-    number = limit = min(settings.claim_keys, settings.dispatch_keys)
+    using = discovery.log_database(using)
+    number = limit = first_limit()
     while number == limit:  # fewer: none is left, and later deletions send their own message
         number, databases = deletions.dispatch(using=using, limit=limit)
         yield number, databases
         if number == limit:
-            number = limit = min(2 * limit, settings.dispatch_keys)
+            number = limit = min(2 * limit, conf.current().dispatch_keys)
+
+
+def first_limit() -> int:
+    """Return how many deletions the first transaction of `fan_out` takes at most."""
+    settings = conf.current()
+    return min(settings.claim_keys, settings.dispatch_keys)
+
+
+def dispatch_some(using: str) -> tuple[frozenset[str], bool]:
+    """Dispatch the oldest recorded deletions of one log, in one transaction.
+
+    Return the child databases with new work, and whether more deletions may be recorded.
+    """
+    number, databases = next(fan_out(using))
+    return databases, number == first_limit()
 
 
 def overdue(using: str) -> frozenset[str]:

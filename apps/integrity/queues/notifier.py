@@ -1,8 +1,13 @@
 """Notify workers of recorded deletions, outside the thread that recorded them.
 
-Each `deletion_recorded` signal asks for one message for its log. Requests for the same log are
-merged. A message may be lost, or be sent twice: the state is in the database, and beat finds work
-that no message announced.
+Each `deletion_recorded` signal asks for messages: see Note [One hop]. Requests for the same message
+are merged. A message may be lost, or be sent twice: the state is in the database, and beat finds
+work that no message announced.
+
+Note [One hop]: the messages go to the queues of the parent's child databases, and the first worker
+that takes one dispatches what is recorded (`celery.cascade_into`). For a parent with more than
+`DIRECT_MAX` child databases, one message goes to the control queue instead. Its worker dispatches,
+and notifies the child databases.
 
 Note [Never in the request]: publishing takes a millisecond when the broker is healthy, and up to
 the socket timeout when it hangs. So a thread publishes. It starts with the first notification of
@@ -19,26 +24,35 @@ import atexit
 import importlib.util
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .. import conf
+from .. import conf, relations
 from ..exceptions.loggers import logger_of
 from ..signals import deletion_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    #: What `publish` takes. Equal messages are merged.
+    Message = Hashable
 
 logger = logger_of("integrity.notifier")
 
-#: The pause between two rounds, in which notifications are merged. Publishing uses more CPU time
-#: than a delete does, and both share one process.
-REST_SECONDS = 0.05
+#: The pause after each message of a round, in which notifications are merged: a process sends at
+#: most four messages a second. Publishing takes as much CPU time as a delete, and both share one
+#: process, so more messages would slow down one in twenty of its deletes.
+REST_SECONDS = 0.25
+#: A parent with more child databases than this notifies the control queue. See Note [One hop].
+DIRECT_MAX = 4
 
 
 class Notifier:
-    """A thread that calls `publish(alias)` once for each alias notified since its last round."""
+    """A thread that calls `publish(message)` once for each message asked for since its last round.
 
-    def __init__(self, publish: Callable[[str], None]) -> None:
+    The first messages are published at once.
+    """
+
+    def __init__(self, publish: Callable[[Any], None]) -> None:
         self._publish = publish
         self._reset()
         if hasattr(os, "register_at_fork"):
@@ -47,13 +61,13 @@ class Notifier:
     def _reset(self) -> None:
         """Start without a thread, with new locks: after a fork, an inherited lock may be held."""
         self._changed, self._closing = threading.Condition(), threading.Event()
-        self._pending: dict[str, None] = {}
+        self._pending: dict[Message, None] = {}
         self._thread: threading.Thread | None = None
 
-    def notify(self, alias: str) -> None:
-        """Ask for a message. Return at once, whatever the broker does."""
+    def notify(self, *messages: Message) -> None:
+        """Ask for messages. Return at once, whatever the broker does."""
         with self._changed:
-            self._pending[alias] = None
+            self._pending |= dict.fromkeys(messages)
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(
                     target=self._run, name="integrity-notifier", daemon=True
@@ -73,23 +87,24 @@ class Notifier:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing.is_set())
-                aliases, self._pending = list(self._pending), {}
-            if not aliases:
+                messages, self._pending = list(self._pending), {}
+            if not messages:
                 return
-            self._round(aliases)
-            self._closing.wait(REST_SECONDS)  # a new notification does not end this pause
+            self._round(messages)
+            # A new notification does not end this pause.
+            self._closing.wait(REST_SECONDS * len(messages))
 
-    def _round(self, aliases: list[str]) -> None:
-        """Publish each alias. After a failure, keep the rest for the next round, and pause."""
-        for position, alias in enumerate(aliases):
+    def _round(self, messages: list[Message]) -> None:
+        """Publish each message. After a failure, keep the rest for the next round, and pause."""
+        for position, message in enumerate(messages):
             try:
-                self._publish(alias)
+                self._publish(message)
             except Exception as error:  # noqa: BLE001 (publishing may fail in any way)
                 logger.warning("cannot notify workers, beat will find the work: %s", error)
-                self._pause(aliases[position:])
+                self._pause(messages[position:])
                 return
 
-    def _pause(self, unpublished: list[str]) -> None:
+    def _pause(self, unpublished: list[Message]) -> None:
         with self._changed:
             self._pending = dict.fromkeys(unpublished) | self._pending
         if self._closing.wait(conf.current().wakeup_retry_seconds):
@@ -98,22 +113,22 @@ class Notifier:
 
 
 class InlineNotifier:
-    """Calls `publish(alias)` in the calling thread, where Celery runs tasks eagerly.
+    """Calls `publish(message)` in the calling thread, where Celery runs tasks eagerly.
 
     A notification from within `publish`, for a delete that a task makes, is handled afterwards.
     """
 
-    def __init__(self, publish: Callable[[str], None]) -> None:
+    def __init__(self, publish: Callable[[Any], None]) -> None:
         self._publish = publish
         self._state = threading.local()
 
-    def notify(self, alias: str) -> None:
+    def notify(self, *messages: Message) -> None:
         """Do the work now. Raises what the tasks raise, if Celery propagates it."""
-        pending: dict[str, None] | None = getattr(self._state, "pending", None)
+        pending: dict[Message, None] | None = getattr(self._state, "pending", None)
         if pending is not None:
-            pending[alias] = None
+            pending |= dict.fromkeys(messages)
             return
-        self._state.pending = pending = {alias: None}
+        self._state.pending = pending = dict.fromkeys(messages)
         try:
             while pending:
                 self._publish(pending.popitem()[0])
@@ -125,13 +140,24 @@ def connect() -> None:
     """Notify workers after each recorded deletion, if Celery is installed."""
     if importlib.util.find_spec("celery") is None:
         return
-    from .celery import is_eager, publish_dispatch
+    from .celery import is_eager, publish_cascade, publish_dispatch
 
-    notifier, inline = Notifier(publish_dispatch), InlineNotifier(publish_dispatch)
+    def publish(message: tuple[Callable[[str], None], str]) -> None:
+        send, alias = message
+        send(alias)
+
+    notifier, inline = Notifier(publish), InlineNotifier(publish)
     atexit.register(notifier.close, timeout_seconds=1.0)
 
-    def notify(using: str, **_: object) -> None:
+    def notify(parent: str, using: str, **_: object) -> None:
         if conf.current().wakeups:
-            (inline if is_eager() else notifier).notify(using)
+            databases = relations.catalogue().databases_of(parent)
+            direct = 0 < len(databases) <= DIRECT_MAX
+            messages = (
+                [(publish_cascade, database) for database in databases]
+                if direct
+                else [(publish_dispatch, using)]
+            )
+            (inline if is_eager() else notifier).notify(*messages)
 
     deletion_recorded.connect(notify, weak=False, dispatch_uid="integrity.notifier")

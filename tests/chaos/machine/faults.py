@@ -53,10 +53,11 @@ class Broker:
             raise BrokerDown
         self.messages.append((str(task.name), alias))
 
-    def wake(self, alias: str) -> None:
-        """In place of the thread of `notifier.Notifier`: a hint that fails is dropped."""
+    def wake(self, *messages: tuple[Callable[[str], None], str]) -> None:
+        """In place of the thread of `notifier.Notifier`: hints that fail are dropped."""
         try:
-            celery.publish_dispatch(alias)
+            for send, alias in messages:
+                send(alias)
         except BrokerDown:
             return
 

@@ -13,7 +13,7 @@ from celery.backends.base import Backend
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from apps.integrity.exceptions import TaskFailed, UnknownName
-from apps.integrity.queues.celery import Bounded
+from apps.integrity.queues.celery_tasks import Bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from apps.integrity.queues import celery
 from apps.integrity.queues import notifier as notifier_module
 from apps.integrity.queues.notifier import Notifier
 from apps.integrity.signals import deletion_recorded
@@ -122,6 +123,26 @@ def test_notifications_of_many_deletes_are_merged_though_the_broker_is_quick(
     assert broker.take(1) == ["default"]
     notifier.close(SOON)
     assert broker.taken.empty()
+
+
+def test_messages_of_one_deletion_are_published_together(
+    broker: Broker, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "REST_SECONDS", 60.0)
+    notifier.notify("blog_db", "shop_db")
+    assert broker.take(2) == ["blog_db", "shop_db"]
+
+
+def test_a_process_sends_at_most_four_messages_a_second(broker: Broker, notifier: Notifier) -> None:
+    """After those of the first deletion, however many queues there are."""
+    assert pytest.approx(0.25) == notifier_module.REST_SECONDS
+    notifier.notify("blog_db", "shop_db")
+    broker.take(2)
+    ends = time.monotonic() + 2.2
+    while time.monotonic() < ends:
+        notifier.notify("blog_db", "shop_db")
+        time.sleep(0.001)
+    assert 4 <= broker.taken.qsize() <= 8
 
 
 def test_after_a_failure_it_pauses_and_then_publishes_what_was_kept(
@@ -240,20 +261,32 @@ class TestConnected:
     """The receiver that `ready()` connected, with a notifier that only counts."""
 
     @pytest.fixture
-    def notified(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        aliases: list[str] = []
-        monkeypatch.setattr(Notifier, "notify", lambda _, alias: aliases.append(alias))
+    def notified(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        aliases: list[object] = []
+        monkeypatch.setattr(Notifier, "notify", lambda _, *messages: aliases.append(messages))
         return aliases
 
-    def announce(self) -> None:
-        deletion_recorded.send(sender=None, parent="auth.User", keys=("1",), using="default")
+    def announce(self, parent: str = "auth.User") -> None:
+        deletion_recorded.send(sender=None, parent=parent, keys=("1",), using="default")
 
-    def test_a_recorded_deletion_notifies_its_log(self, tune: Tune, notified: list[str]) -> None:
+    def test_a_deletion_notifies_the_child_databases_of_its_parent(
+        self, tune: Tune, notified: list[object]
+    ) -> None:
         tune(wakeups=True)
         self.announce()
-        assert notified == ["default"]
+        direct = [(celery.publish_cascade, "blog_db"), (celery.publish_cascade, "shop_db")]
+        assert notified == [tuple(direct)]
 
-    def test_notifications_can_be_switched_off(self, tune: Tune, notified: list[str]) -> None:
+    @pytest.mark.parametrize("parent", ["auth.User", "nobody.Knows"])
+    def test_many_child_databases_or_none_are_left_to_the_control_queue(
+        self, tune: Tune, notified: list[object], monkeypatch: pytest.MonkeyPatch, parent: str
+    ) -> None:
+        tune(wakeups=True)
+        monkeypatch.setattr(notifier_module, "DIRECT_MAX", 1)
+        self.announce(parent)
+        assert notified == [((celery.publish_dispatch, "default"),)]
+
+    def test_notifications_can_be_switched_off(self, tune: Tune, notified: list[object]) -> None:
         tune(wakeups=False)
         self.announce()
         assert notified == []
