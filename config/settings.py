@@ -139,8 +139,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Cross-database integrity. apps/integrity/conf has all keys and their defaults.
 
-# Beat's scans repair automatically here. The default is "report".
-INTEGRITY: dict[str, object] = {"scan_policy": "repair", "flower_url": FLOWER_URL}
+INTEGRITY: dict[str, object] = {
+    # On PostgreSQL, triggers record deletions in the least time, those by raw SQL included.
+    "capture": "trigger" if "postgresql" in DATABASES["default"]["ENGINE"] else "signal",
+    # Beat's scans repair automatically here. The default is "report".
+    "scan_policy": "repair",
+    "flower_url": FLOWER_URL,
+}
 
 # Celery. Options that the guarantees need are on the tasks: apps/integrity/queues/celery.py.
 

@@ -1,4 +1,4 @@
-"""Accounts deleted by raw SQL, the scan and repair of their rows, and the brake."""
+"""Accounts deleted without a record, the scan and repair of their rows, and the brake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 from psycopg import sql
 
 from sandbox import project
@@ -34,10 +34,12 @@ call_command("integrity", "scan", "--database", "blog_db", "--json")
 """
 
 
-def delete_by_sql(keys: Sequence[int]) -> None:
-    """Delete accounts at the SQL level: Django sends no signal, and nothing is recorded."""
-    with connections["default"].cursor() as cursor:
+def delete_unrecorded(keys: Sequence[int]) -> None:
+    """Delete accounts by SQL with the triggers switched off, as the restore of a dump may do."""
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        cursor.execute("ALTER TABLE auth_user DISABLE TRIGGER USER")
         cursor.execute("DELETE FROM auth_user WHERE id = ANY(%s)", [list(keys)])
+        cursor.execute("ALTER TABLE auth_user ENABLE TRIGGER USER")
 
 
 def run_integrity(*arguments: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ LIMIT = 2
 EMPTY_DELETIONS = 3
 ADMIN_ACTION_USERS = 500
 OUTAGE_USERS = 50
-SQL_DELETED_USERS = 50
+UNRECORDED_USERS = 50
 BRAKE_EXIT_CODE = 6
 MODEL = "auth.User"
 WORKERS = ("worker-integrity", "worker-blog_db", "worker-shop_db", "beat")
@@ -288,12 +288,14 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
 
 
 def find_orphans(story: Story, accounts: Accounts) -> float:
-    """Delete accounts by raw SQL and scan for their rows; return the time of the scan."""
-    screen.heading(f"{SQL_DELETED_USERS} accounts are deleted by raw SQL: a scan finds their rows")
-    users = accounts.small[-SQL_DELETED_USERS:]
+    """Delete accounts without a record, scan for their rows; return the time of the scan."""
+    screen.heading(
+        f"{UNRECORDED_USERS} accounts are deleted with the triggers off: a scan finds their rows"
+    )
+    users = accounts.small[-UNRECORDED_USERS:]
     keys = [user.pk for user in users]
     rows = sum(proof.remaining(keys).values())
-    healing.delete_by_sql(keys)
+    healing.delete_unrecorded(keys)
     accounts.truth.gone.update(keys)
     relations = healing.run_integrity("scan", "--full")["relations"]
     scanned_at = time.monotonic()

@@ -14,6 +14,7 @@ from config.settings import (
     DATABASE_ROUTING_RULES,
     DATABASES,
     INSTALLED_APPS,
+    INTEGRITY,
 )
 
 INSTALLED_APPS = [
@@ -30,6 +31,8 @@ CELERY_TASK_QUEUES = {
     **routing.task_queues(["blog_db", "shop_db"]),
     **routing.own_exchange("today.blog_db", "today.shop_db"),
 }
+# What raw SQL deletes here is no deletion to record. Triggers have measurements of their own.
+INTEGRITY = {**INTEGRITY, "capture": "signal"}
 # Only the cascade is measured, so scans, verification and purge are not scheduled.
 CELERY_BEAT_SCHEDULE = {"integrity.dispatch": routing.BEAT_SCHEDULE["integrity.dispatch"]}
 

@@ -32,7 +32,7 @@ from .paths import (
     TRIGGERS,
 )
 
-LOGGED = "_insert(relation.concrete(sender), gathered, source=Deletion.Source.SIGNAL, using=using)"
+LOGGED = "_insert(parent, gathered, source=Deletion.Source.SIGNAL, using=using)"
 
 MUTATIONS = (
     Mutation(
@@ -68,11 +68,19 @@ MUTATIONS = (
         (f"{T_FAILURES}::TestPoison::test_only_the_one_that_fails_waits_and_all_others_are_done",),
     ),
     Mutation(
+        "a-missing-trigger-loses-deletions",
+        "G1: nobody records where the settings ask for a trigger that is not installed",
+        CAPTURE,
+        "and presence.is_triggered(parent, using)",
+        "",
+        (f"{T_TRIGGERS}::TestTriggersAlone::test_a_trigger_that_is_not_there_loses_nothing",),
+    ),
+    Mutation(
         "copies-are-recorded",
         "G2: deleting a copy in another database logs the original as gone",
         CAPTURE,
-        "if gathered and is_home(relation.concrete(sender), using):",
-        "if gathered:",
+        "if not gathered or not is_home(parent, using):",
+        "if not gathered:",
         (
             f"{T_CAPTURE}::TestEveryWayToDelete::test_deleting_a_copy_on_another_alias_records_nothing",
         ),

@@ -8,6 +8,11 @@ model's first `post_delete` after all of its rows are gone, both inside one `ato
 (django/db/models/deletion.py, `Collector.delete`). So `pre_delete` gathers the keys and
 `post_delete` inserts them: one INSERT per model for any number of rows, only for keys whose row is
 gone. The gathered keys belong to that `Atomic` and disappear with it if anything fails.
+
+Note [Recorded by a trigger]: where a trigger records a parent, nothing is inserted, and the keys
+are only announced. The signals cannot see what the trigger did, so a trigger that is not installed
+would lose deletions silently. Each process looks for it (presence.py), and records by signal what
+it would not.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from ..relations import discovery, relation
 from ..relations.homes import databases_for
 from ..relations.keys import format_key, parse_key
 from ..signals import deletion_recorded
+from . import presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,8 +60,8 @@ _warned: set[tuple[Model, str, tuple[str, str]]] = set()
 def connect(catalogue: Catalogue) -> None:
     """Connect receivers to the deletes of each tracked parent and its proxies, and no other model.
 
-    A receiver without a sender would disable fast deletes for every model of the project. Parents
-    that a trigger records get no receiver; where capture is off, a receiver logs a warning.
+    A receiver without a sender would disable fast deletes for every model of the project. Where
+    capture is off, a receiver logs a warning.
     """
     settings = conf.current()
     for model in apps.get_models(include_auto_created=True):
@@ -63,7 +69,7 @@ def connect(catalogue: Catalogue) -> None:
         if label in catalogue.parents and settings.is_off(label):
             post_delete.connect(warn_not_recorded, sender=model, dispatch_uid=uid)
             _connected[uid] = model
-        elif label in catalogue.parents and settings.by_signal(label):
+        elif label in catalogue.parents:
             pre_delete.connect(gather, sender=model, dispatch_uid=uid)
             post_delete.connect(flush, sender=model, dispatch_uid=uid)
             _connected[uid] = model
@@ -95,11 +101,19 @@ def gather(
 
 
 def flush(sender: Model, using: str, **_: object) -> None:
-    """The model's first `post_delete`: log its gathered keys. Later ones have nothing to log."""
-    operation = _operation(using)
+    """The model's first `post_delete`: log its gathered keys. Later ones have nothing to log.
+
+    See Note [Recorded by a trigger].
+    """
+    operation, parent = _operation(using), relation.concrete(sender)
     gathered = _gathered.get(operation, {}).pop(sender, None) if operation is not None else None
-    if gathered and is_home(relation.concrete(sender), using):
-        _insert(relation.concrete(sender), gathered, source=Deletion.Source.SIGNAL, using=using)
+    if not gathered or not is_home(parent, using):
+        return
+    if conf.current().is_triggered(parent._meta.label) and presence.is_triggered(parent, using):
+        pk = relation.primary_key(parent)
+        _announce(parent, [format_key(pk, key) for key, _ in gathered], using)
+    else:
+        _insert(parent, gathered, source=Deletion.Source.SIGNAL, using=using)
 
 
 def warn_not_recorded(sender: Model, using: str, **_: object) -> None:
@@ -220,15 +234,21 @@ def _insert(
     if not logged and source == Deletion.Source.SIGNAL:
         _warn_elsewhere(parent, using)
     if logged:
-        # Not a partial: if a robust callback fails, Django reads its __qualname__.
-        def announce() -> None:
-            failpoints.hit(Failpoint.COMMITTED)
-            deletion_recorded.send_robust(
-                sender=Deletion, parent=parent._meta.label, keys=tuple(logged), using=using
-            )
-
-        transaction.on_commit(announce, using=using, robust=True)
+        _announce(parent, logged, using)
     return logged
+
+
+def _announce(parent: Model, keys: Sequence[str], using: str) -> None:
+    """Send `deletion_recorded` once the transaction has committed."""
+
+    # Not a partial: if a robust callback fails, Django reads its __qualname__.
+    def announce() -> None:
+        failpoints.hit(Failpoint.COMMITTED)
+        deletion_recorded.send_robust(
+            sender=Deletion, parent=parent._meta.label, keys=tuple(keys), using=using
+        )
+
+    transaction.on_commit(announce, using=using, robust=True)
 
 
 def _warn_elsewhere(parent: Model, using: str) -> None:

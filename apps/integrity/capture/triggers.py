@@ -109,21 +109,20 @@ def require(catalogue: Catalogue) -> None:
             known = ", ".join(catalogue.parents) or "none"
             raise InvalidSetting(f"INTEGRITY['capture'] names {name!r}; parents: {known}")
     for label, model in catalogue.parents.items():
-        if not conf.current().by_trigger(label):
-            continue
-        for using in homes.databases_for(model):
-            if connections[using].vendor != "postgresql":
-                raise InvalidSetting(
-                    f"INTEGRITY['capture'] asks for a trigger on {label}, which lives in {using!r}"
-                    f" ({connections[using].vendor}): only PostgreSQL has them. Give it 'signal'"
-                )
-        for field in (relation.primary_key(model), *discovery.targets(model)):
-            if columns.underlying_field(field).get_internal_type() not in KEYS:
-                raise InvalidSetting(
-                    f"INTEGRITY['capture'] asks for a trigger on {label}, but the text of"
-                    f" {relation.label(field)} in PostgreSQL differs from Python's."
-                    " Give it 'signal'"
-                )
+        if conf.current().by_trigger(label) and (reason := hindrance(label, model)):
+            asked = "INTEGRITY['capture'] asks for a trigger on"
+            raise InvalidSetting(f"{asked} {reason}. Give it 'signal'")
+
+
+def hindrance(label: str, parent: Model) -> str:
+    """Return why no trigger can record deletions of a parent, beginning with its label; or ""."""
+    for using in homes.databases_for(parent):
+        if (vendor := connections[using].vendor) != "postgresql":
+            return f"{label}, which lives in {using!r} ({vendor}): only PostgreSQL has them"
+    for field in (relation.primary_key(parent), *discovery.targets(parent)):
+        if columns.underlying_field(field).get_internal_type() not in KEYS:
+            return f"{label}: PostgreSQL and Python write {relation.label(field)} differently"
+    return ""
 
 
 def databases() -> tuple[str, ...]:
@@ -143,8 +142,14 @@ def faults(using: str) -> list[Fault]:
 
 def missing(using: str) -> tuple[str, ...]:
     """Return the parents whose trigger is missing or does not record."""
-    unrecorded = (fault for fault in faults(using) if fault.harm is Harm.UNRECORDED)
-    return tuple(dict.fromkeys(fault.subject for fault in unrecorded))
+    lost = (fault.subject for fault in faults(using) if fault.harm is Harm.UNRECORDED)
+    return tuple(dict.fromkeys(lost))
+
+
+def recorded(using: str) -> frozenset[str]:
+    """Return the parents whose trigger is there and records."""
+    wanted = _wanted(using, roles.log) if (roles := _roles(using)) else []
+    return frozenset(triggers.parent for triggers in wanted) - {*missing(using)}
 
 
 def report_missing(using: str) -> None:

@@ -18,8 +18,8 @@ from . import pressure as pressures
 
 #: What may record the deletions of a parent.
 CAPTURES = ("signal", "trigger", "both", "off")
-#: The values of `capture` that install a trigger, and those that use Django's signals.
-BY_TRIGGER, BY_SIGNAL = frozenset({"trigger", "both"}), frozenset({"signal", "both"})
+#: The values of `capture` that install a trigger.
+BY_TRIGGER = frozenset({"trigger", "both"})
 #: Settings in which None means "never delete".
 FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
 #: What a scan may do with the orphans that it finds.
@@ -35,10 +35,12 @@ class Settings:
     point to such parents. Each entry is a `declared.Relation`."""
 
     capture: str | Mapping[str, str] = "signal"
-    """How deletions are recorded: "signal", "trigger" (PostgreSQL only), "both" or "off". A
-    dictionary chooses by parent, as in {"auth.User": "both"}; parents that it does not name use
-    "signal". "off" is the first step to uninstall the app: deletes succeed and are not recorded, so
-    the project itself has to remove rows in other databases that reference the deleted rows."""
+    """How deletions are recorded: "signal", "trigger" (PostgreSQL only), "both" or "off". On
+    PostgreSQL, "trigger" is recommended: it takes the least time, and records deletes that send no
+    signal. "signal" works on every database, and needs no triggers to be installed. A dictionary
+    chooses by parent, as in {"auth.User": "both"}; parents that it does not name use "signal".
+    "off" is the first step to uninstall the app: deletes succeed and are not recorded, so the
+    project itself has to remove rows in other databases that reference the deleted rows."""
 
     claim_keys: int = 1_000
     """The most cascades that a worker claims at once, and so the most keys in one statement."""
@@ -219,9 +221,9 @@ class Settings:
         """Return whether a trigger records the deletions of the parent with that label."""
         return self.capture_of(parent) in BY_TRIGGER
 
-    def by_signal(self, parent: str) -> bool:
-        """Return whether Django's signals record the deletions of the parent with that label."""
-        return self.capture_of(parent) in BY_SIGNAL
+    def is_triggered(self, parent: str) -> bool:
+        """Return whether only a trigger records the deletions of the parent with that label."""
+        return self.capture_of(parent) == "trigger"
 
     def is_off(self, parent: str) -> bool:
         """Return whether no deletion of the parent with that label is recorded."""

@@ -14,11 +14,11 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.migrations.state import ModelState, StateApps
-from django.db.models.signals import post_delete, pre_delete
 
 from apps.blog.models import Post
 from apps.integrity import capture, relations
-from apps.integrity.capture import triggers
+from apps.integrity.backends import connections
+from apps.integrity.capture import presence, triggers
 from apps.integrity.exceptions import InvalidSetting
 from apps.integrity.models import Deletion
 from apps.integrity.relations import relation
@@ -230,35 +230,83 @@ class TestTogetherWithSignals:
 
 
 class TestTriggersAlone:
-    @pytest.fixture
-    def deaf(self, triggered: Callable[[str], None]) -> Iterator[None]:
-        """As after a start with these settings: nobody listens to the deletes of those parents."""
-        triggered("trigger")
-        for model in (Owner, OwnerProxy):
-            for signal in (pre_delete, post_delete):
-                signal.disconnect(sender=model, dispatch_uid=uid(model))
-        yield
-        capture.connect(relations.catalogue())  # these settings: still deaf
-        assert not pre_delete.has_listeners(Owner)
-
     @pytest.fixture(autouse=True)
-    def connected(self, tune: Tune) -> Iterator[None]:
+    def alone(self, triggered: Callable[[str], None]) -> Iterator[None]:
+        presence._seen.clear()
+        triggered("trigger")
         yield
-        tune(capture="signal")
-        capture.connect(relations.catalogue())
+        presence._seen.clear()
 
-    @pytest.mark.usefixtures("deaf")
     def test_a_delete_costs_no_statement_more(self, captured: Captured) -> None:
-        Owner.objects.bulk_create(Owner() for _ in range(10))
-        with captured:
-            Owner.objects.all()._raw_delete("default")
-        assert len(captured["default"]) == 1
-        assert len(recorded()) == 10
+        Owner.objects.create(pk=1).delete()  # this process knows by now that there is a trigger
+        for owner in (Owner.objects.create(pk=2), Owner.objects.create(pk=3)):
+            with captured:
+                owner.delete()
+            statements = captured["default"]
+            assert [sql for sql in statements if "integrity_" in sql or "pg_" in sql] == []
+        assert captured.inserts() == []
+        assert len(recorded()) == 3
 
-    @pytest.mark.usefixtures("deaf")
-    def test_a_delete_through_the_orm_is_recorded(self) -> None:
-        Owner.objects.create(pk=5).delete()
-        assert recorded() == [("parents.Owner", "5", "trigger")]
+    def test_a_delete_through_the_orm_is_recorded_and_announced(self) -> None:
+        Owner.objects.bulk_create(Owner(pk=pk) for pk in (5, 6))
+        with announcements() as announced:
+            Owner.objects.all().delete()
+        assert recorded() == [("parents.Owner", key, "trigger") for key in ("5", "6")]
+        assert [sorted(keys) for keys in announced] == [["5", "6"]]
+
+    def test_it_is_announced_after_the_commit_alone(self) -> None:
+        Owner.objects.bulk_create(Owner(pk=pk) for pk in (1, 2, 3))
+        with announcements() as announced:
+            with transaction.atomic():
+                Owner.objects.get(pk=1).delete()
+                with transaction.atomic():
+                    Owner.objects.get(pk=2).delete()
+                    transaction.set_rollback(True)
+                assert announced == []
+            with transaction.atomic():
+                Owner.objects.get(pk=3).delete()
+                transaction.set_rollback(True)
+        assert announced == [("1",)]
+        assert recorded() == [("parents.Owner", "1", "trigger")]
+
+    @pytest.mark.parametrize(
+        "harm", ["DROP TRIGGER {0} ON {1}", "ALTER TABLE {1} DISABLE TRIGGER {0}"]
+    )
+    def test_a_trigger_that_is_not_there_loses_nothing(
+        self, harm: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody forgot `install-triggers`, or dropped it: signals record, and it is told."""
+        monkeypatch.setattr(connections, "_warned", {})
+        sql(harm.format(triggers.CAPTURE, table(Owner)))
+        with announcements() as announced:
+            Owner.objects.create(pk=9).delete()
+        assert recorded() == [("parents.Owner", "9", "signal")]
+        assert announced == [("9",)]
+        assert "parents.Owner in default has no trigger that records" in caplog.text
+        triggers.install("default")
+        Owner.objects.create(pk=10).delete()
+        assert recorded()[0] == ("parents.Owner", "10", "trigger")
+
+    def test_one_that_is_dropped_later_is_missed_within_a_minute(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Owner.objects.create(pk=1).delete()
+        sql(f"DROP TRIGGER {triggers.CAPTURE} ON {table(Owner)}")
+        monkeypatch.setattr(presence, "SEEN_SECONDS", 0.0)
+        Owner.objects.create(pk=2).delete()
+        assert recorded()[1] == ("parents.Owner", "2", "signal")
+
+    def test_who_may_not_write_the_log_cannot_delete_without_the_trigger(self) -> None:
+        sql(f"DROP TRIGGER {triggers.CAPTURE} ON {table(Owner)}")
+        owner = Owner.objects.create()
+        with role("SELECT, DELETE", Owner), pytest.raises(DatabaseError, match="denied"):
+            owner.delete()
+        assert Owner.objects.count() == 1
+
+    def test_values_that_other_keys_hold_are_recorded_by_signal_as_well(self) -> None:
+        sql(f"DROP TRIGGER {triggers.CAPTURE} ON {table(Person)}")
+        Person.objects.create(code="a", number="1.50").delete()
+        assert Deletion.objects.get().targets == {"code": "a", "number": "1.50"}
 
 
 @pytest.mark.usefixtures("both")
@@ -373,7 +421,7 @@ class TestSettings:
         triggers.require(relations.catalogue())
         field = relation.primary_key(Token)
         monkeypatch.setattr(field, "get_internal_type", lambda: "DateTimeField")
-        with pytest.raises(InvalidSetting, match=r"parents.Token.id in PostgreSQL differs"):
+        with pytest.raises(InvalidSetting, match=r"write parents.Token.id differently"):
             triggers.require(relations.catalogue())
 
 

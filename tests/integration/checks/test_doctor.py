@@ -122,6 +122,17 @@ class TestDatabases:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
 
+    def test_how_deletions_are_recorded_and_that_a_trigger_is_better(self, tune: Tune) -> None:
+        found = {check.name: check for check in doctor.examine(BUSY) if check.kind == "capture"}
+        assert all(check.ok for check in found.values())
+        detail = found["capture auth.User"].detail
+        assert "INTEGRITY['capture'] = {'auth.User': 'trigger'}" in detail
+        assert found["capture lite.Author"].detail == "by signal"  # SQLite has no such triggers
+        tune(capture={"auth.User": "trigger"})
+        again = {check.name: check.detail for check in doctor.examine(BUSY)}
+        assert again["capture auth.User"] == "by trigger"
+        assert "install-triggers --database default" in again["triggers default"]
+
     def test_another_identity(self) -> None:
         Identity.objects.using("default").create(alias="default")
         Identity.objects.using("blog_db").create(alias="default", uuid=uuid4())

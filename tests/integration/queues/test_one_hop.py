@@ -13,6 +13,7 @@ from django.db import connections, transaction
 
 from apps.blog.models import Post
 from apps.integrity import failpoints
+from apps.integrity.capture import triggers
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.log import deletions
@@ -49,6 +50,16 @@ def woken(tune: Tune) -> None:
     """The site notifies; its pause after the test before is over."""
     tune(wakeups=True)
     time.sleep(2 * notifier.REST_SECONDS)
+
+
+@pytest.fixture(params=["signal", "trigger", "both"])
+def captured_by(request: pytest.FixtureRequest, tune: Tune) -> Iterator[str]:
+    """What records the deletions of users."""
+    tune(wakeups=True, capture={"auth.User": request.param})
+    triggers.install("default")
+    yield request.param
+    tune(capture="signal")
+    triggers.install("default")
 
 
 class Paused:
@@ -93,20 +104,28 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paused]:
 
 @pytest.mark.usefixtures("woken")
 class TestNotified:
-    def test_a_delete_notifies_its_child_databases_and_one_message_removes_the_rows(self) -> None:
-        gone, _ = users(2)
-        gone.delete()
+    @pytest.mark.parametrize("how", ["instance", "queryset"])
+    def test_a_delete_notifies_its_child_databases_and_one_message_removes_the_rows(
+        self, captured_by: str, how: str
+    ) -> None:
+        gone, kept = users(2)
+        if how == "instance":
+            gone.delete()
+        else:
+            User.objects.exclude(pk=kept.pk).delete()
+        assert Deletion.objects.get().source == {"both": "trigger"}.get(captured_by, captured_by)
         assert eventually(lambda: taken(BLOG) == [TO_BLOG], timeout=SOON)
         assert taken(CONTROL) == []
         run(celery.cascade_into, "blog_db")
         assert Post.objects.count() == 1
 
-    def test_a_rolled_back_delete_notifies_nobody(self) -> None:
+    def test_a_rolled_back_delete_notifies_nobody(self, captured_by: str) -> None:
         with transaction.atomic():
             users(1)[0].delete()
             transaction.set_rollback(True)
         time.sleep(0.2)
         assert [taken(queue) for queue in (BLOG, SHOP, CONTROL)] == [[], [], []]
+        assert not Deletion.objects.exists()
 
     def test_a_burst_is_merged_into_four_messages_a_second(self) -> None:
         made, ends, number = users(3_000), time.monotonic() + 2.0, 0

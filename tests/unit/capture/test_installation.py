@@ -93,10 +93,13 @@ def test_declared_relations() -> None:
 
 
 def test_what_records_the_deletes() -> None:
+    """A trigger's parents have receivers as well: `pre_delete` is what notifies the workers."""
     assert pre_delete.has_listeners(User)
-    with override_settings(INTEGRITY={**project.INTEGRITY, "capture": {"auth.User": "trigger"}}):
-        assert not pre_delete.has_listeners(User)
-        assert pre_delete.has_listeners(Owner)
+    for way in ("trigger", "both", "off"):
+        with override_settings(INTEGRITY={**project.INTEGRITY, "capture": {"auth.User": way}}):
+            assert pre_delete.has_listeners(User) is (way != "off")
+            assert post_delete.has_listeners(User)
+            assert pre_delete.has_listeners(Owner)
 
 
 def test_installed_apps() -> None:

@@ -53,6 +53,14 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
     sound = {check.name.partition(" ")[2] for check in tables if check.ok}
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
     checks += [
+        verdicts.capture(
+            label,
+            conf.current().capture_of(label),
+            could_trigger=not triggers.hindrance(label, parent),
+        )
+        for label, parent in catalogue.parents.items()
+    ]
+    checks += [
         verdicts.identity(alias, identity.mismatch(alias, using=home))
         for alias in catalogue.child_databases
         for home in catalogue.homes(alias)

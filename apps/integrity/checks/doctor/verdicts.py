@@ -129,6 +129,19 @@ def trigger(alias: str, faults: Sequence[Fault]) -> Check:
     return Check(name=f"triggers {alias}", ok=not faults, detail=detail)
 
 
+def capture(label: str, way: str, *, could_trigger: bool) -> Check:
+    """Return how the deletions of a parent are recorded, and whether another way is better."""
+    detail = f"by {way}" if way != "both" else "by signal and trigger"
+    if way == "off":
+        detail = "not recorded"
+    elif way != "trigger" and could_trigger:
+        detail += (
+            '. "trigger" would take less time, and record deletes that send no signal:'
+            f" INTEGRITY['capture'] = {{{label!r}: 'trigger'}}, then `manage.py migrate`"
+        )
+    return Check(name=f"capture {label}", ok=True, detail=detail)
+
+
 def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
     """Return whether audit rows are removed once they are older than their retention."""
     detail = "kept for ever" if days is None else f"older than {days:g} days is removed"
