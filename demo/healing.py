@@ -39,6 +39,7 @@ def delete_unrecorded(keys: Sequence[int]) -> None:
     with transaction.atomic(), connections["default"].cursor() as cursor:
         cursor.execute("ALTER TABLE auth_user DISABLE TRIGGER USER")
         cursor.execute("DELETE FROM auth_user WHERE id = ANY(%s)", [list(keys)])
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # else the table cannot be altered again
         cursor.execute("ALTER TABLE auth_user ENABLE TRIGGER USER")
 
 
