@@ -1,14 +1,21 @@
 """Which database is to blame for an error: `DatabaseHindered` names it; other errors pass.
 
 A database is hindered where its connection is refused or lost, or where its server cannot work now.
+
+Note [Sessions in use]: a worker would ask each database whether it answers before each claim, and
+wait for it. It need not ask a session that answered within a minute, has met no error since, and
+has nothing to read: a server that ends a session says so, or closes it. A server that was frozen
+meanwhile is noticed by the next statement instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import threading
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from django.db import Error, connections
 
@@ -28,6 +35,11 @@ CONNECT_SECONDS = 5
 
 #: Seconds that a database gets to answer after it was waited for in vain.
 ALIVE_SECONDS = 2.0
+
+#: Seconds in which a session that has answered need not be asked again.
+IN_USE_SECONDS = 60.0
+#: Connection → its session, and when that answered.
+_answered: WeakKeyDictionary[BaseDatabaseWrapper, tuple[Any, float]] = WeakKeyDictionary()
 
 #: Seconds in which the same warning is not logged again.
 AGAIN_SECONDS = 60.0
@@ -49,13 +61,16 @@ def silence(database: str) -> str:
     return ""
 
 
-def reach(database: str) -> None:
+def reach(database: str, *, fresh: bool = True) -> None:
     """Make sure that `database` answers. Raises `DatabaseUnreachable`.
 
     A new connection to PostgreSQL may take `CONNECT_SECONDS`, unless the project sets a timeout:
     the driver's own limit is minutes. Inside a transaction, an open connection is not tested.
+    Unless `fresh`, see Note [Sessions in use].
     """
     connection = connections[database]
+    if not fresh and _is_in_use(connection):
+        return
     try:
         if connection.connection is None:
             _connect(connection)
@@ -66,6 +81,19 @@ def reach(database: str) -> None:
         connection.close()
         why = words_of(error, connection.vendor) if code_of(error) else error
         raise DatabaseUnreachable(database, why) from error
+    _answered[connection] = connection.connection, time.monotonic()
+
+
+def _is_in_use(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the session need not be asked. See Note [Sessions in use]."""
+    session, answered_at = _answered.get(connection, (None, 0.0))
+    if session is None or session is not connection.connection or connection.errors_occurred:
+        return False
+    if time.monotonic() - answered_at >= IN_USE_SECONDS or not hasattr(session, "fileno"):
+        return False
+    poll = select.poll()
+    poll.register(session.fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 def _connect(connection: BaseDatabaseWrapper) -> None:

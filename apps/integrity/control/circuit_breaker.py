@@ -106,7 +106,7 @@ class Access:
             return
         self._hindered = {using for using, noted in outages.items() if noted and noted.unreachable}
         with self.work(self.database, heals=False):
-            reach(self.database)
+            reach(self.database, fresh=bool(self._hindered))
             if self._hindered:
                 # The work meets again any error that says nothing about the database.
                 with contextlib.suppress(Error), watched(self.database):
@@ -128,7 +128,7 @@ class Access:
     def _outages(self) -> dict[str, Outage | None]:
         """Return the outage that each log notes, with the probes that are this caller's."""
         outages: dict[str, Outage | None] = {}
-        for using in answering_logs():
+        for using in answering_logs(fresh=False):
             with self.work(using, heals=False):
                 outages[using] = self._outage(using)
             if self._ended:
@@ -225,8 +225,10 @@ def note_outage(database: str, raised: Exception) -> str:
     return raised.sentence
 
 
-def answering_logs() -> tuple[str, ...]:
+def answering_logs(*, fresh: bool = True) -> tuple[str, ...]:
     """Return the logs that answer now, so that a silent one does not delay the others.
+
+    Unless `fresh`, those that answered lately are not asked: see `connections.reach`.
 
     Raises:
         DatabaseUnreachable: no log answers.
@@ -234,7 +236,7 @@ def answering_logs() -> tuple[str, ...]:
     answering, silent = [], []
     for using in relations.catalogue().log_databases:
         try:
-            reach(using)
+            reach(using, fresh=fresh)
         except DatabaseUnreachable as error:
             silent.append(error)
         else:

@@ -161,5 +161,5 @@ def answering_homes(database: str, using: str) -> Iterator[str]:
     """Yield the parents' databases that answer. A silent one is no mismatch."""
     for home in relations.catalogue().homes(database, using):
         with contextlib.suppress(DatabaseUnreachable):
-            reach(home)
+            reach(home, fresh=False)
             yield home

@@ -103,7 +103,9 @@ def _dispatch_some(using: str, publishing: _Publishing, *, into: str) -> None:
 
     More than one claim of them is left to the control queue.
     """
-    reach(using)  # a session that its server has ended would fail, and beat would have the work
+    reach(
+        using, fresh=False
+    )  # a session that its server has ended would fail, and beat would have the work
     fresh, more = dispatch.dispatch_some(using)
     if fresh:
         failpoints.hit(Failpoint.DISPATCHED)

@@ -236,10 +236,10 @@ class TestWhoeverDispatches:
     ) -> None:
         reach = celery.reach
 
-        def away(using: str) -> None:
+        def away(using: str, **options: bool) -> None:
             if using == "default":
                 raise DatabaseUnreachable(using, OSError("refused"))
-            reach(using)
+            reach(using, **options)
 
         monkeypatch.setattr(celery, "reach", away)
         users(1)[0].delete()
