@@ -93,9 +93,10 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paused]:
     """The first one that dispatches stands still before its commit: it has locked deletions."""
     paused, dispatch = Paused(), deletions._dispatch
 
-    def held(*args: Any, **named: Any) -> None:
-        dispatch(*args, **named)
+    def held(*args: Any, **named: Any) -> bool:
+        made = dispatch(*args, **named)
         paused()
+        return made
 
     monkeypatch.setattr(deletions, "_dispatch", held)
     yield paused
@@ -205,6 +206,24 @@ class TestWhoeverDispatches:
         run(celery.dispatch_deletions, "default")
         run(celery.cascade_into, "blog_db")
         assert not Post.objects.exists()
+
+    def test_one_that_dies_before_it_notifies_leaves_the_others_to_beat(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Died(BaseException):
+            pass
+
+        def die(phase: Failpoint) -> None:
+            if phase is Failpoint.DISPATCHED:
+                raise Died
+
+        users(1)[0].delete()
+        with monkeypatch.context() as patch, pytest.raises(Died):
+            patch.setattr(failpoints, "hit", die)
+            celery.cascade_into.run("blog_db")
+        assert [taken(BLOG), taken(SHOP)] == [[], []]
+        run(celery.dispatch_deletions)  # beat's tick
+        assert [taken(BLOG), taken(SHOP)] == [[TO_BLOG], [TO_SHOP]]
 
     def test_messages_that_come_twice_change_nothing(self) -> None:
         gone, _ = users(2)
