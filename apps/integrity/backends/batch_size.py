@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +85,12 @@ class BatchSizes(dict[str, BatchSize]):
         *,
         most: int,
         seconds: float,
-        recall: Callable[[], Mapping[str, int]] = dict,
+        saved: Mapping[str, int] | None = None,
     ) -> None:
-        """`recall` returns the ceilings that were saved, by relation; called when first needed."""
+        """`saved` holds the ceilings that were saved, by relation."""
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
-        self._recall = recall
+        self._saved = dict(saved or {})
 
     def __missing__(self, label: str) -> BatchSize:
         smallest = min((size.rows for size in self.values()), default=self._rows)
@@ -107,10 +106,6 @@ class BatchSizes(dict[str, BatchSize]):
             self._seconds = seconds
             for size in self.values():
                 size.aim_at(seconds)
-
-    @functools.cached_property
-    def _saved(self) -> dict[str, int]:
-        return dict(self._recall())
 
     def ceilings_to_save(self) -> dict[str, int] | None:
         """Return the ceilings below the most rows, by relation; None where none has changed."""

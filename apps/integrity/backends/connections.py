@@ -69,7 +69,7 @@ def reach(database: str, *, fresh: bool = True) -> None:
     Unless `fresh`, see Note [Sessions in use].
     """
     connection = connections[database]
-    if not fresh and _is_in_use(connection):
+    if not fresh and connection in _answered and _is_in_use(connection):
         return
     try:
         if connection.connection is None:
@@ -81,15 +81,16 @@ def reach(database: str, *, fresh: bool = True) -> None:
         connection.close()
         why = words_of(error, connection.vendor) if code_of(error) else error
         raise DatabaseUnreachable(database, why) from error
-    _answered[connection] = connection.connection, time.monotonic()
+    if hasattr(connection.connection, "fileno"):
+        _answered[connection] = connection.connection, time.monotonic()
 
 
 def _is_in_use(connection: BaseDatabaseWrapper) -> bool:
     """Return whether the session need not be asked. See Note [Sessions in use]."""
-    session, answered_at = _answered.get(connection, (None, 0.0))
-    if session is None or session is not connection.connection or connection.errors_occurred:
+    session, answered_at = _answered[connection]
+    if session is not connection.connection or connection.errors_occurred:
         return False
-    if time.monotonic() - answered_at >= IN_USE_SECONDS or not hasattr(session, "fileno"):
+    if time.monotonic() - answered_at >= IN_USE_SECONDS:
         return False
     poll = select.poll()
     poll.register(session.fileno(), select.POLLIN)

@@ -142,8 +142,7 @@ def faults(using: str) -> list[Fault]:
 
 def missing(using: str) -> tuple[str, ...]:
     """Return the parents whose trigger is missing or does not record."""
-    lost = (fault.subject for fault in faults(using) if fault.harm is Harm.UNRECORDED)
-    return tuple(dict.fromkeys(lost))
+    return tuple(dict.fromkeys(it.subject for it in faults(using) if it.harm is Harm.UNRECORDED))
 
 
 def recorded(using: str) -> frozenset[str]:
@@ -259,7 +258,8 @@ def after_migrate(using: str, **_: object) -> None:
 
 
 def _roles(using: str) -> Roles | None:
-    return definers.read(using, _quote(Deletion._meta.db_table, using), conf.current().log_role)
+    table = connections[using].ops.quote_name(Deletion._meta.db_table)
+    return definers.read(using, table, conf.current().log_role)
 
 
 def _wanted(using: str, log: Place) -> list[Wanted]:
@@ -270,7 +270,8 @@ def _wanted(using: str, log: Place) -> list[Wanted]:
         for label, model in catalogue.parents.items()
         if settings.by_trigger(label) and using in homes.databases_for(model)
     }
-    tables = installed.places(using, [_quote(m._meta.db_table, using) for m in asked.values()])
+    quote = connections[using].ops.quote_name
+    tables = installed.places(using, [quote(model._meta.db_table) for model in asked.values()])
     return [
         _of_parent(label, model, table, log)
         for (label, model), table in zip(asked.items(), tables, strict=True)
@@ -297,7 +298,3 @@ def _of_parent(label: str, parent: Model, table: Place, log: Place) -> Wanted:
 def _function(prefix: str, label: str) -> str:
     # No label contains "$", so "a_b.c" and "a.b_c" get different names.
     return truncate_name(f"{prefix}_{label.replace('.', '$').lower()}", NAME_BYTES)
-
-
-def _quote(name: str, using: str) -> str:
-    return connections[using].ops.quote_name(name)

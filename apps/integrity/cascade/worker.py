@@ -16,7 +16,6 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import Error
@@ -119,7 +118,7 @@ class _Run:
             settings.statement_rows,
             most=settings.statement_rows_max,
             seconds=settings.statement_seconds,
-            recall=partial(circuit_breaker.step_rows, database, using=using),
+            saved=access.step_rows[using],
         )
         self.pacer = pacing.Pacer(database, using=using, interrupts=self.interrupts)
         try:

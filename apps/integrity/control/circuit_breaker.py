@@ -52,7 +52,11 @@ class Outage:
 
 def outage(database: str, *, using: str) -> Outage | None:
     """Return why no work on `database` may start, or None. Only reads."""
-    row = ChildDatabase.objects.using(using).filter(alias=database).first()
+    return outage_of(ChildDatabase.objects.using(using).filter(alias=database).first())
+
+
+def outage_of(row: ChildDatabase | None) -> Outage | None:
+    """Return why no work may start, by what the log notes of a database. Pure."""
     if row is None or (row.paused_at is None and row.unreachable_since is None):
         return None
     if row.paused_at is not None:
@@ -89,6 +93,8 @@ class Access:
     writes: bool = field(default=False, kw_only=True)
     #: Why the database cannot be worked on, as a sentence without its subject, or "".
     reason: str = field(default="", init=False)
+    #: Log → relation → the largest step in rows, for relations where larger steps failed.
+    step_rows: dict[str, Mapping[str, int]] = field(default_factory=dict, init=False)
     _ended: bool = field(default=False, init=False)
     #: The logs that note it as hindered. See Note [Healed].
     _hindered: set[str] = field(default_factory=set, init=False)
@@ -136,7 +142,9 @@ class Access:
         return outages
 
     def _outage(self, using: str) -> Outage | None:
-        noted = outage(self.database, using=using)
+        row = ChildDatabase.objects.using(using).filter(alias=self.database).first()
+        self.step_rows[using] = (row.step_rows if row else None) or {}
+        noted = outage_of(row)
         if noted is None or not noted.unreachable:
             return noted
         return dataclasses.replace(
@@ -272,14 +280,8 @@ def write_held_reason(database: str, reason: str, *, using: str) -> None:
     rows.filter(alias=database).exclude(held_reason=reason).update(held_reason=reason)
 
 
-def step_rows(database: str, *, using: str) -> dict[str, int]:
-    """Return relation → the largest step in rows, for relations where larger steps failed."""
-    known = ChildDatabase.objects.using(using).filter(alias=database)
-    return known.values_list("step_rows", flat=True).first() or {}
-
-
 def remember_step_rows(database: str, rows: Mapping[str, int], *, using: str) -> None:
-    """Store what `step_rows` returns in the next run."""
+    """Store what `Access.step_rows` holds in the next run."""
     known = ChildDatabase.objects.using(using)
     known.get_or_create(alias=database)
     known.filter(alias=database).update(step_rows=dict(rows) or None)
