@@ -7,13 +7,14 @@ from .paths import (
     CLAIMS,
     GENERIC,
     POSTGRESQL_ROWS,
+    STEPS,
     STORED,
     T_ATTACKS,
     T_CAME_BACK,
     T_CASCADE,
     T_CODED,
+    T_FIRST_STEP,
     T_PRIMARIES,
-    TIME_SLICE,
 )
 
 MUTATIONS = (
@@ -28,10 +29,18 @@ MUTATIONS = (
     Mutation(
         "no-live-check-before-the-commit",
         "G2: a parent that is created again before the commit loses its rows",
-        TIME_SLICE,
-        "raise _CameBack",
+        STEPS,
+        "raise CameBack",
         "pass",
         (f"{T_CAME_BACK}::test_rows_old_and_new_are_kept",),
+    ),
+    Mutation(
+        "first-step-without-live-check",
+        "G2: the first step removes rows of a parent that came back meanwhile",
+        STEPS,
+        "if touched - gone.keys():",
+        "if touched - gone.keys() and not done[1:]:",
+        (f"{T_FIRST_STEP}::test_parents_that_come_back_meanwhile_keep_all_their_rows",),
     ),
     Mutation(
         "finishes-by-an-earlier-live-check",

@@ -10,7 +10,7 @@ from .paths import (
     PLAN,
     PROTECTED_GRAPH,
     PROTECTED_READS,
-    STEPS,
+    STRATEGIES,
     T_ADOPTED,
     T_CASCADE,
     T_DECLARED,
@@ -41,7 +41,7 @@ MUTATIONS = (
     Mutation(
         "unknown-policy-cascades",
         "G2: a cascade deletes rows whose policy is unknown",
-        STEPS,
+        STRATEGIES,
         "    require_usable(node.field, node.label, using)\n    if node.below:",
         "    if node.below:",
         (f"{T_WRAPPED_POLICIES}::TestUnknown",),
@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation(
         "set-to-a-missing-parent",
         "G13: SET_DEFAULT and SET make orphans: their value has no parent",
-        STEPS,
+        STRATEGIES,
         "and not _lives(node.field, value)",
         "and False",
         (

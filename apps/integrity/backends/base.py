@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..relations import Field, Model
     from ..relations.relation import ForeignKey
     from .barriers import Barrier, Blocker, Horizon
+    from .deleted import Deleted, Dense, Gone
 
 #: Deletion → relation → rows changed, as a cascade holds it.
 Rows = Mapping[str, Mapping[str, int]]
@@ -121,16 +122,30 @@ class RowBackend(Protocol):
 
     def delete_returning_keys(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
-    ) -> dict[Any, Any]:
-        """Delete rows whose `field` holds one of `keys`; return primary key → key.
+    ) -> Deleted:
+        """Delete rows whose `field` holds one of `keys`; return which, and how many of each key.
 
         Waits for locked rows. Raises `NotSupportedError` on engines where `can_delete_before` is
         never true.
         """
 
+    def dense_blocks(self, field: Field, key: Any, *, using: str) -> Dense | None:
+        """Return where the table has many rows of `key`, or None where they go by an index.
+
+        See Note [By blocks] in postgresql/blocks.py.
+        """
+
+    def delete_in_blocks(
+        self, field: Field, key: Any, blocks: range, limit: int, *, pks: bool, using: str
+    ) -> Deleted | None:
+        """Delete the rows of `key` in those blocks of the table; return how many, and their `pks`.
+
+        Return None, with nothing deleted, where there are more than `limit`. Waits for locked rows.
+        """
+
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
-    ) -> Counter[Any]:
+    ) -> Gone:
         """Delete rows whose `field` holds one of `keys`; return the number for each key."""
 
     def delete_total(

@@ -43,7 +43,7 @@ from ..relations.keys import parse_key, to_stored, writes_text
 from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..log.values import Claim
     from ..relations import Field, Relation
@@ -101,13 +101,17 @@ class LiveClaim:
         """Make the next call check the parents anew."""
         self._taken.clear()
 
-    def left_along(self, relation: Relation) -> set[int]:
-        """Return the deletions for which some row is left along that relation."""
+    def left_along(self, relation: Relation, cleared: Collection[Any] = frozenset()) -> set[int]:
+        """Return the deletions for which some row is left along that relation.
+
+        Keys that are `cleared` are known to have none.
+        """
         gone = self._gone(relation, fresh=False)
-        if not gone:
+        wanted = [key for key in dict.fromkeys(gone.values()) if key not in cleared]
+        if not wanted:
             return set()
         held = self.row_backends[self.claim.database].keys_with_rows(
-            relation.field, [*dict.fromkeys(gone.values())], using=self.claim.database
+            relation.field, wanted, using=self.claim.database
         )
         return {owner for owner, key in gone.items() if key in held}
 

@@ -22,55 +22,15 @@ from ..relations.homes import databases_for
 from ..relations.keys import from_stored
 from ..relations.plan import Strategy, replacement
 from ..relations.stored import with_keys
-from .trees import Allowance, delete_trees
+from .allowance import Left
+from .trees import delete_trees
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..backends.base import RowBackend
-    from ..backends.batch_size import BatchSize
     from ..relations import Field
-    from ..relations.plan import Node, Plan
+    from ..relations.plan import Node
     from ..relations.relation import ForeignKey
-    from .trees import Counts, StepResult
-
-#: Rows that one transaction of Django's Collector starts from: it loads all that hangs on them.
-COLLECTOR_ROWS = 100
-
-
-#: Roots that the first guess weighs as much as.
-GUESSED_ROOTS = 200
-
-
-def rows_per_root(node: Node, changed: Mapping[str, int]) -> float:
-    """Return the rows that go with one root, by what the steps before have changed. Pure."""
-    below = sum(changed.get(sub.label, 0) for sub in node.all) - changed.get(node.label, 0)
-    roots = changed.get(node.label, 0) + GUESSED_ROOTS
-    return 1 + (below + GUESSED_ROOTS * len(node.below)) / roots
-
-
-def allowance(
-    plan: Plan,
-    batch_size: BatchSize,
-    changed: Mapping[str, int],
-    *,
-    roots_most: int | None,
-    most_rows: int | None,
-) -> Allowance:
-    """Return what the next step may change, by the size of its batch and what is changed so far.
-
-    `most_rows` is what the setting `max_rows_per_second` allows, or None.
-    """
-    if plan.strategy is Strategy.COLLECTOR:  # it loads each row, and what hangs on it
-        batch_size.rows = min(batch_size.rows, COLLECTOR_ROWS)
-    rows = batch_size.rows if most_rows is None else min(batch_size.rows, most_rows)
-    return Allowance(
-        rows=rows,
-        statement=rows if roots_most == 0 else batch_size.ceiling,
-        per_root=rows_per_root(plan.root, changed) if plan.root.below else 1.0,
-        roots_most=roots_most,
-        paced=rows < batch_size.rows,
-    )
+    from .allowance import Allowance, Counts, StepResult
 
 
 class StepFunction(Protocol):
@@ -106,8 +66,21 @@ def _set_based(
     require_usable(node.field, node.label, using)
     if node.below:
         return delete_trees(backend, node, keys, allowed, using=using, skip_locked=skip_locked)
+    if allowed.walk is not None:
+        walked = allowed.walk.delete(
+            backend,
+            node.field,
+            keys[0],
+            allowed.rows,
+            most=allowed.statement,
+            pks=False,
+            using=using,
+        )
+        return {node.label: walked.numbers}, Left.SOME
     gone = backend.delete_rows(node.field, keys, allowed.rows, using=using, skip_locked=skip_locked)
-    return {node.label: gone}, gone.total() >= allowed.rows
+    if gone.total() >= allowed.rows:
+        return {node.label: gone}, Left.SOME
+    return {node.label: gone}, Left.NONE if gone.whole else Left.FEW
 
 
 def _collector(
@@ -137,7 +110,7 @@ def _collector(
             deleted = collector.delete()[1]
         for label, number in deleted.items():
             counts[node.label if label == model._meta.label else label][key] += number
-    return counts, len(roots) >= most
+    return counts, Left.SOME if len(roots) >= most else Left.FEW
 
 
 def _update(
@@ -154,12 +127,12 @@ def _update(
     value = replacement(node.field, using)
     if value is not None and not _lives(node.field, value):
         if not backend.keys_with_rows(node.field, keys, using=using):
-            return {}, False
+            return {}, Left.FEW
         raise UnusablePolicy(f"{node.label}: its on_delete sets {value!r}, which does not exist")
     changed = backend.update_rows(
         node.field, keys, value, allowed.rows, using=using, skip_locked=skip_locked
     )
-    return {node.label: changed}, changed.total() >= allowed.rows
+    return {node.label: changed}, Left.SOME if changed.total() >= allowed.rows else Left.FEW
 
 
 def _lives(field: ForeignKey, value: Any) -> bool:

@@ -4,11 +4,6 @@ Finishes deletions without rows, and returns what blocks the others. Each step i
 the child's database. The parents are checked on their primary before the first step and before each
 commit: a living one keeps every row (`live_check.LiveClaim`).
 
-Note [Check last, then commit]: a check before the statement leaves a gap in which a parent comes
-back and gets new rows, which the statement then sees. So the parents are checked once more after
-the statement and before its commit: a new row that it saw was committed after its parent was, so
-this check finds the parent, and the transaction is rolled back.
-
 Note [Each relation by itself]: a relation that fails does not keep the others from their rows. It
 is tried again as long as others remove rows, because these may be what it fails for: a RESTRICT, or
 a trigger.
@@ -17,9 +12,8 @@ Note [Rows that stay]: rows that are left although nothing failed were inserted 
 locked, or are kept by a trigger. One more step that waits for locks tells which: it changes
 something, it gives up waiting, or it changes nothing.
 
-Note [One row alone]: where a relation's steps have come down to one row, each works on a single
-deletion. If even that takes longer than the caller's time limit, it is known whose row it was: an
-attempt of this deletion is counted, and none of the others in the claim.
+Note [None is left]: where a step saw as many rows as it has removed, there is nothing to look for
+once more. What comes later is found by the verification.
 """
 
 from __future__ import annotations
@@ -27,25 +21,21 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
-
-from .. import conf, failpoints
-from ..backends.batch_size import timed
-from ..backends.connections import given_up, require_working
-from ..backends.errors import Trouble, trouble_of
-from ..control.pacing import NotItsTurn, OutOfTime
-from ..exceptions import DatabaseHindered, RowsKept
+from .. import failpoints
+from ..backends.connections import require_working
+from ..backends.errors import Trouble
+from ..control.pacing import OutOfTime
+from ..exceptions import RowsKept
 from ..failpoints import Failpoint
 from ..log import outcomes
 from ..relations.plan import plan_for
+from .allowance import Left
 from .blockers import LOCKED, Blocker, blocker_along, blockers_of
 from .finishing import finish
 from .live_check import LiveClaim
-from .strategies import STEP_FUNCTIONS, allowance, require_asked
-from .trees import TooManyLeaves
+from .steps import CameBack, Part, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,11 +46,7 @@ if TYPE_CHECKING:
     from ..log.values import Claim
     from ..relations import Relation
     from ..relations.plan import Plan
-    from .trees import StepResult
-
-
-class _CameBack(Exception):
-    """A parent came back while its rows were being removed; the transaction is rolled back."""
+    from .steps import Done
 
 
 class TimeSlice:
@@ -81,17 +67,22 @@ class TimeSlice:
         pacer: Pacer,
         skip_locked: bool = False,
     ) -> None:
-        self.pacer = pacer
         self.claim, self.until, self.rows = claim, until, Counter(rows)
-        self.batch_sizes = batch_sizes
+        self.steps = Steps(
+            claim.database,
+            batch_sizes,
+            self.rows,
+            interrupts=interrupts,
+            pacer=pacer,
+            skip_locked=skip_locked,
+        )
         self.database = claim.database
         self.removed = {one.id: Counter(one.rows) for one in claim.deletions}
-        self.interrupts, self.skip_locked = interrupts, skip_locked
+        self.interrupts = interrupts
         self.blockers: dict[str, Blocker] = {}
-        self.roots_most: dict[str, int] = {}
+        self.cleared: dict[str, set[Any]] = {}  # relation → keys: see Note [None is left]
         self.changed, self.late = 0, False
         self.at_work = set[int]()  # whose rows the last step removed
-        self.too_slow = set[int]()  # see Note [One row alone]
         self.finished = self.kept = 0
 
     @functools.cached_property
@@ -105,6 +96,8 @@ class TimeSlice:
         What is not stuck was finished, kept, or put back to be claimed again.
         """
         todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
+        todo.sort(key=lambda pair: bool(pair[1].root.below))  # fewer leaves are left for the roots
+        todo = self._begin(todo)
         while todo and self.changed > before and not self.late:
             before = self.changed
             todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
@@ -115,10 +108,29 @@ class TimeSlice:
                 self._explain(relation, left[relation.label])
         return self._settle(left)
 
+    def _begin(self, todo: list[tuple[Relation, Plan]]) -> list[tuple[Relation, Plan]]:
+        """Take the first step along all relations; return those along which rows may be left."""
+        try:
+            parts = [Part(*pair, self.live.gone_keys(pair[0], fresh=False)) for pair in todo]
+        except self.interrupts:
+            raise
+        except Exception:  # noqa: BLE001 (see Note [Each relation by itself])
+            return todo
+        parts = [part for part in parts if part.owners]
+        try:
+            taken = self.steps.take_together(self.live, parts, self.until)
+        except OutOfTime:
+            self.late = True
+            return todo
+        for done in taken:
+            self._note(done)
+        over = {done.part.relation for done in taken if done.left is not Left.SOME}
+        return [pair for pair in todo if pair[0] not in over]
+
     def _left_along(self, relation: Relation) -> set[int]:
         """Return the deletions with rows left; all of them, where that cannot be asked."""
         try:
-            return self.live.left_along(relation)
+            return self.live.left_along(relation, self.cleared.get(relation.label, set()))
         except self.interrupts:
             raise
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
@@ -137,6 +149,7 @@ class TimeSlice:
                 if time.monotonic() >= self.until:
                     self.late = True
                     break
+                self.steps.walk = self.steps.next_walk(self.live, relation, plan)
         except OutOfTime:
             self.late = True
         except self.interrupts:
@@ -144,6 +157,8 @@ class TimeSlice:
         except Exception as error:  # noqa: BLE001 (see Note [Each relation by itself])
             self._failed(relation, error)
             return False
+        finally:
+            self.steps.walk = None
         return True
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
@@ -152,15 +167,22 @@ class TimeSlice:
         owners = self.live.gone_keys(relation, fresh=False)
         if only is not None:
             owners = {key: owner for key, owner in owners.items() if owner in only}
-        if len(owners) > 1 and self.batch_sizes[relation.label].rows == 1:
-            left = self.live.left_along(relation)  # see Note [One row alone]
+        if len(owners) > 1 and self.steps.batch_sizes[relation.label].rows == 1:
+            left = self.live.left_along(relation)  # see Note [One row alone] in steps.py
             owners = dict([pair for pair in owners.items() if pair[1] in left][:1])
         if not owners:
             return False
         try:
-            counts, more = self._change(relation, plan, owners)
-        except _CameBack:
+            done = self.steps.take(self.live, Part(relation, plan, owners), self.until)
+        except CameBack:
             return True
+        self._note(done)
+        walked = done.allowed.walk is not None
+        return done.left is Left.SOME and (walked or any(done.counts.values()))
+
+    def _note(self, done: Done) -> None:
+        """Note what a step has changed: it is committed."""
+        owners, counts = done.part.owners, done.counts
         if any(counts.values()):
             self.at_work = {owners[key] for per_key in counts.values() for key in per_key}
         for label, per_key in counts.items():
@@ -168,91 +190,24 @@ class TimeSlice:
                 self.removed[owners[key]][label] += number
                 self.rows[label] += number
                 self.changed += number
-        self.pacer.record(sum(per_key.total() for per_key in counts.values()))
-        return more and any(counts.values())
-
-    def _change(self, relation: Relation, plan: Plan, owners: Mapping[Any, int]) -> StepResult:
-        """Attempt a step, with fewer rows where it was too large, and past locked rows."""
-        while True:
-            self.pacer.wait(self.until, self.batch_sizes)
-            try:
-                return self._attempt(relation, plan, list(owners))
-            except NotItsTurn:
-                continue
-            except TooManyLeaves as error:
-                self.roots_most[relation.label] = 0 if error.roots == 1 else -(-error.roots // 4)
-            except self.interrupts as raised:
-                late = not isinstance(raised, DatabaseHindered)  # the caller's time limit
-                if late and not self.batch_sizes[relation.label].shrink() and len(owners) == 1:
-                    self.too_slow = {*owners.values()}
-                raise
-            except Exception as error:
-                if not self._adapted(relation, error):
-                    raise
-
-    def _adapted(self, relation: Relation, error: Exception) -> bool:
-        """Return whether another attempt may succeed where this one failed."""
-        trouble = trouble_of(error, connections[self.database].vendor)
-        if trouble is Trouble.CONTENTION and not self.skip_locked:
-            self.skip_locked = True
-            return True
-        return trouble is Trouble.TOO_LARGE and self.batch_sizes[relation.label].shrink()
-
-    def _attempt(self, relation: Relation, plan: Plan, keys: list[Any]) -> StepResult:
-        """See Note [Check last, then commit].
-
-        Raises, with nothing changed, `_CameBack`; `NotItsTurn`; `InvalidKey` where rows hold other
-        keys; and what the step raises.
-        """
-        database, batch_size, took = self.database, self.batch_sizes[relation.label], list[float]()
-        began, most = time.monotonic(), self.roots_most.get(relation.label)
-        allowed = allowance(
-            plan, batch_size, self.rows, roots_most=most, most_rows=self.pacer.step_rows
-        )
-        with (
-            transaction.atomic(using=database),
-            connections[database].execute_wrapper(partial(timed, took)),
-            given_up(database, self.interrupts),
-        ):
-            self.pacer.take_token()
-            backend, lock_seconds = self.live.row_backends[database], conf.current().lock_seconds
-            backend.begin_step(lock_seconds=lock_seconds, using=database)
-            counts, more = STEP_FUNCTIONS[plan.strategy](
-                backend, plan.root, keys, allowed, using=database, skip_locked=self.skip_locked
-            )
-            check_seconds = -time.monotonic()
-            touched = {key for per_key in counts.values() for key in per_key}
-            if touched:
-                require_asked(relation.label, touched, keys)
-                if touched - self.live.gone_keys(relation).keys():
-                    raise _CameBack
-            failpoints.hit(Failpoint.REMOVED)
-            check_seconds += time.monotonic()
-        # Without the check: a slow database of parents must not make the steps here smaller.
-        batch_size.record_step(
-            time.monotonic() - began - check_seconds,
-            statements=took,
-            full=more and not allowed.paced,
-        )
-        if relation.label in self.roots_most and counts.get(plan.root.label):  # it finished roots
-            self.roots_most[relation.label] = max(1, 2 * self.roots_most[relation.label])
-        failpoints.hit(Failpoint.REMOVAL_COMMITTED)
-        return counts, more
+        self.steps.pacer.record(sum(per_key.total() for per_key in counts.values()))
+        if done.left is Left.NONE:
+            self.cleared[done.part.relation.label] = {*owners}
 
     def _explain(self, relation: Relation, deletions: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""
-        if self.skip_locked:
+        if self.steps.skip_locked:
             free = self.live.has_unlocked_row(relation)
             alone = len(deletions) == 1
             if not (alone and free):
                 bisect = free and not alone and not self.changed
                 self._note_locked(relation, bisect=bisect)
                 return
-            self.skip_locked = False
+            self.steps.skip_locked = False
         before = self.changed
         try:
             more = self._step(relation, plan_for(relation), deletions)
-            if not more and self.changed == before and not self.skip_locked:
+            if not more and self.changed == before and not self.steps.skip_locked:
                 self._require_gone(relation, deletions)
         except OutOfTime:
             self.late = True
@@ -261,7 +216,7 @@ class TimeSlice:
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
         else:
-            if self.changed == before and self.skip_locked:
+            if self.changed == before and self.steps.skip_locked:
                 self._note_locked(relation)
 
     def _require_gone(self, relation: Relation, deletions: set[int]) -> None:

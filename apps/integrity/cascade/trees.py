@@ -14,6 +14,7 @@ touch go in parts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,24 @@ from django.db import transaction
 from ..exceptions import RowsKept
 from ..relations import relation
 from ..relations.plan import replacement
+from .allowance import Left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..backends.base import RowBackend
+    from ..backends.deleted import Deleted
     from ..relations import Field
     from ..relations.plan import Node
+    from .allowance import Allowance, Counts, StepResult
 
-#: Rows changed, for each label and key.
-Counts = dict[str, Counter[Any]]
-#: That, and whether there may be more.
-StepResult = tuple[Counts, bool]
+#: A row's primary key → the root's key.
+KeyOf = Callable[[Any], Any]
+
+
+def itself(key: Any) -> Any:
+    """Return the key: the rows are those of the keys themselves."""
+    return key
 
 
 class TooManyLeaves(Exception):
@@ -45,32 +52,21 @@ class TooManyLeaves(Exception):
         super().__init__(f"too many rows refer to {roots} rows")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
-    """What one step may change.
+@dataclass(frozen=True, slots=True)
+class Above:
+    """Rows that others may refer to: their primary keys, and the root's key of each.
 
-    `rows` is what it should change in all: roots and what refers to them. `per_root` is the rows
-    that go with one root, itself included, as far as known. No statement changes more than
-    `statement` rows. `roots_most` is lower after a step began with too many roots. It is 0 where
-    one root alone has too many leaves: these go first, in several transactions. A step is `paced`
-    where a setting allows fewer rows than would fit into its time.
+    `whole`: all that there were.
     """
 
-    rows: int
-    statement: int
-    per_root: float = 0.0
-    roots_most: int | None = None
-    paced: bool = False
+    pks: Sequence[Any]
+    key_of: KeyOf
+    whole: bool = False
 
-    def roots(self, node: Node) -> int:
-        """Return how many roots a step begins with, so that it gets done with them."""
-        most = max(1, int(self.rows / (self.per_root or 1 + len(node.below))))
-        return most if self.roots_most is None else min(most, max(1, self.roots_most))
-
-    @property
-    def in_parts(self) -> bool:
-        """Return whether the leaves of one root may go before it, in several transactions."""
-        return self.roots_most == 0
+    @classmethod
+    def of(cls, owners: Mapping[Any, Any]) -> Above:
+        """Return the rows of primary key → key."""
+        return cls(list(owners), owners.__getitem__)
 
 
 def delete_trees(
@@ -103,40 +99,42 @@ class _Tree:
         self.skip_locked = skip_locked
         self.counts: Counts = defaultdict(Counter)
         self.roots = self.changed = 0
+        self.keys: Sequence[Any] = ()
 
-    def _remove(self, node: Node, field: Field, owners: dict[Any, Any]) -> bool:
-        """Delete the node's rows whose `field` holds one of `owners`; return whether all went."""
-        pks, limit, using = list(owners), self.allowed.statement, self.using
-        if len({*owners.values()}) == 1:  # all for one: the sum is enough
+    def _remove(self, node: Node, field: Field, above: Above) -> bool:
+        """Delete the node's rows whose `field` holds one of `above`; return whether all went."""
+        limit, using = self.allowed.statement, self.using
+        if len(self.keys) == 1:  # all for one: the sum is enough
             number = self.backend.delete_total(
-                field, pks, limit, using=using, skip_locked=self.skip_locked
+                field, above.pks, limit, using=using, skip_locked=self.skip_locked
             )
-            gone = Counter({pks[0]: number} if number else {})
+            gone = Counter({self.keys[0]: number} if number else {})
+            self._count(node, itself, gone)
         else:
             gone = self.backend.delete_rows(
-                field, pks, limit, using=using, skip_locked=self.skip_locked
+                field, above.pks, limit, using=using, skip_locked=self.skip_locked
             )
-        self._count(node, owners, gone)
+            self._count(node, above.key_of, gone)
         return gone.total() < limit
 
-    def _replace(self, node: Node, owners: dict[Any, Any]) -> bool:
-        """Put the policy's value in place of `owners`; return whether in all rows."""
+    def _replace(self, node: Node, above: Above) -> bool:
+        """Put the policy's value in place of `above`; return whether in all rows."""
         changed = self.backend.update_rows(
             node.field,
-            list(owners),
+            above.pks,
             replacement(node.field, self.using),
             self.allowed.statement,
             using=self.using,
             skip_locked=self.skip_locked,
         )
-        self._count(node, owners, changed)
+        self._count(node, above.key_of, changed)
         return changed.total() < self.allowed.statement
 
-    def _count(self, node: Node, owners: Mapping[Any, Any], changed: Counter[Any]) -> None:
+    def _count(self, node: Node, key_of: KeyOf, changed: Counter[Any]) -> None:
         self.changed += changed.total()
         counted = self.counts[node.label]
         for pk, number in changed.items():
-            counted[owners[pk]] += number
+            counted[key_of(pk)] += number
 
     def _go_on(self) -> None:
         """Raise `TooManyLeaves`, unless one root alone may take another statement."""
@@ -152,39 +150,49 @@ class _RootsFirst(_Tree):
     """See Note [Whole rows]."""
 
     def step(self, node: Node, keys: list[Any]) -> StepResult:
-        most = self.allowed.roots(node)
-        roots = self._take(node, {key: key for key in keys}, most)
-        self.roots = len(roots)
+        self.keys, most, walk = keys, self.allowed.roots(node), self.allowed.walk
+        if walk is None:
+            roots = self._take(node, Above(keys, itself), most)
+        else:
+            limit, using = self.allowed.statement, self.using
+            gone = walk.delete(
+                self.backend, node.field, keys[0], most, most=limit, pks=True, using=using
+            )
+            roots = self._taken(node, itself, gone)
+        self.roots = len(roots.pks)
         self._clear_below(node, roots)
-        return self.counts, len(roots) >= most
+        if walk is not None or self.roots >= most:
+            return self.counts, Left.SOME
+        return self.counts, Left.NONE if roots.whole else Left.FEW
 
-    def _take(self, node: Node, owners: Mapping[Any, Any], limit: int) -> dict[Any, Any]:
-        """Delete rows of a level that has leaves; return their primary keys → key."""
-        taken = self.backend.delete_returning_keys(
-            node.field, list(owners), limit, using=self.using
-        )
-        self._count(node, owners, Counter(taken.values()))
-        return {pk: owners[above] for pk, above in taken.items()}
+    def _take(self, node: Node, above: Above, limit: int) -> Above:
+        """Delete rows of a level that has leaves; return them."""
+        gone = self.backend.delete_returning_keys(node.field, above.pks, limit, using=self.using)
+        return self._taken(node, above.key_of, gone)
 
-    def _clear_below(self, node: Node, owners: dict[Any, Any]) -> None:
-        for sub in node.below if owners else ():
-            while not self._clear(sub, owners):
+    def _taken(self, node: Node, key_of: KeyOf, gone: Deleted) -> Above:
+        self._count(node, key_of, gone.numbers)
+        return Above(gone.pks, lambda pk: key_of(gone.key_of(pk)), whole=gone.whole)
+
+    def _clear_below(self, node: Node, above: Above) -> None:
+        for sub in node.below if above.pks else ():
+            while not self._clear(sub, above):
                 self._go_on()
             if not self.backend.is_constrained(sub.field, using=self.using):
-                self._require_none(sub, owners)
+                self._require_none(sub, above)
 
-    def _clear(self, sub: Node, owners: dict[Any, Any]) -> bool:
+    def _clear(self, sub: Node, above: Above) -> bool:
         if sub.update:
-            return self._replace(sub, owners)
+            return self._replace(sub, above)
         if not sub.below:
-            return self._remove(sub, sub.field, owners)
-        taken = self._take(sub, owners, self.allowed.statement)
+            return self._remove(sub, sub.field, above)
+        taken = self._take(sub, above, self.allowed.statement)
         self._clear_below(sub, taken)
-        return len(taken) < self.allowed.statement
+        return len(taken.pks) < self.allowed.statement
 
-    def _require_none(self, sub: Node, owners: dict[Any, Any]) -> None:
+    def _require_none(self, sub: Node, above: Above) -> None:
         """Without a constraint, nobody else notices a row that a trigger has kept."""
-        if self.backend.keys_with_rows(sub.field, list(owners), using=self.using):
+        if self.backend.keys_with_rows(sub.field, above.pks, using=self.using):
             raise RowsKept(sub.label, self.using)
 
 
@@ -192,7 +200,7 @@ class _LeavesFirst(_Tree):
     """The roots stay locked meanwhile, so that they don't move and take no new leaves."""
 
     def step(self, node: Node, keys: list[Any]) -> StepResult:
-        most = self.allowed.roots(node)
+        self.keys, most = keys, self.allowed.roots(node)
         roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
         more = len(roots) >= most
         while roots:
@@ -200,10 +208,12 @@ class _LeavesFirst(_Tree):
             self.counts.clear()
             whole = dict(roots)
             try:
-                return self.counts, not self._clear_whole(node, roots) or more
+                more = not self._clear_whole(node, roots) or more
             except _HeldBelow:
                 roots = {pk: key for pk, key in whole.items() if pk in roots}
-        return {}, False
+            else:
+                return self.counts, Left.SOME if more else Left.FEW
+        return {}, Left.FEW
 
     def _clear_whole(self, node: Node, roots: dict[Any, Any]) -> bool:
         """Delete the roots with all their leaves; return whether no part of them is left.
@@ -238,9 +248,9 @@ class _LeavesFirst(_Tree):
 
     def _clear(self, sub: Node, owners: dict[Any, Any]) -> bool:
         if sub.update:
-            return self._replace(sub, owners)
+            return self._replace(sub, Above.of(owners))
         if not sub.below:
-            return self._remove(sub, sub.field, owners)
+            return self._remove(sub, sub.field, Above.of(owners))
         limit = self.allowed.statement
         above = self.backend.lock_rows(sub.field, list(owners), limit, using=self.using)
         inner = {pk: owners[pk_above] for pk, pk_above in above.items()}
@@ -252,4 +262,4 @@ class _LeavesFirst(_Tree):
     def _delete(self, node: Node, owners: dict[Any, Any]) -> None:
         """Delete rows whose leaves are gone and that this transaction has locked."""
         if owners:
-            self._remove(node, relation.primary_key(node.field.model), owners)
+            self._remove(node, relation.primary_key(node.field.model), Above.of(owners))

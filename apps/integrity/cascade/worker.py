@@ -173,7 +173,7 @@ class _Run:
         if interruption is not None or stuck:
             claim = claim.with_rows(time_slice.removed)
         if interruption is not None and not self._waits(claim, interruption):
-            self._interrupted(claim, time_slice.too_slow)
+            self._interrupted(claim, time_slice.steps.too_slow)
             raise interruption
         if stuck:
             self._put_back(claim.only(stuck), stuck)

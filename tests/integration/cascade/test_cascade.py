@@ -21,7 +21,7 @@ from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import PortableRows
 from apps.integrity.capture import receivers
 from apps.integrity.cascade import verification
-from apps.integrity.cascade.strategies import COLLECTOR_ROWS
+from apps.integrity.cascade.allowance import COLLECTOR_ROWS
 from apps.integrity.control import actions
 from apps.integrity.exceptions import UnknownName
 from apps.integrity.log import claims, outcomes, values

@@ -36,6 +36,15 @@ def delete_of_several(field: Any, key: Any, using: str) -> Counter[Any]:
     return backends.row_backend(using).delete_rows(field, keys, 9, using=using, skip_locked=False)
 
 
+def delete_by_blocks(field: Any, key: Any, using: str) -> Counter[Any]:
+    gone = backends.row_backend(using).delete_in_blocks(
+        field, key, range(99), 9, pks=True, using=using
+    )
+    assert gone
+    assert len(gone.pks) == gone.numbers.total()
+    return gone.numbers
+
+
 def lock(field: Any, key: Any, using: str) -> Counter[Any]:
     """As if the other session committed between the look and the lock: waits, and looks again."""
 
@@ -92,7 +101,7 @@ def test_it_is_not_locked_for_its_old_parent() -> None:
     assert left_alone(partial(lock, KEY, GONE, "test_right"), move, "test_right") == {GONE: 1}
 
 
-@pytest.mark.parametrize("change", [delete, delete_of_several, update])
+@pytest.mark.parametrize("change", [delete, delete_of_several, delete_by_blocks, update])
 def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
     moved, stays = (Leaf.objects.create(owner_id=GONE) for _ in range(2))
     move = f"UPDATE right_leaf SET owner_id = {LIVING} WHERE id = {moved.pk}"  # noqa: S608 (ours)
@@ -107,6 +116,7 @@ def test_it_is_left_alone(change: Callable[..., Counter[Any]]) -> None:
     [
         (delete, Note, "left.Note.content_object@parents.Plant"),
         (delete_of_several, Note, "left.Note.content_object@parents.Plant"),
+        (delete_by_blocks, Note, "left.Note.content_object@parents.Plant"),
         (delete, Fence, "left.Fence.content_object@parents.Weed"),  # by text
         (update, Chisel, "left.Chisel.content_object@parents.Stone"),
     ],

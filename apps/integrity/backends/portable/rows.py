@@ -14,6 +14,7 @@ from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, compares_alike, prepare_all, with_keys
 from .. import visibility
 from ..base import require_keys
+from ..deleted import Gone
 from .chunks import PARAMETERS, chunks
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from ...relations import Field, Model
+    from ..deleted import Deleted, Dense
 
 #: Rows read for one list of keys, before each key without a row among them is asked for singly.
 ROWS_SEEN = 2 * PARAMETERS
@@ -61,8 +63,29 @@ class PortableRows:
         limit: int,  # noqa: ARG002 (the protocol's)
         *,
         using: str,
-    ) -> dict[Any, Any]:
+    ) -> Deleted:
         raise NotSupportedError(f"{using}: rows go after those that refer to them")
+
+    def dense_blocks(
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        key: Any,  # noqa: ARG002 (the protocol's)
+        *,
+        using: str,  # noqa: ARG002 (the protocol's)
+    ) -> Dense | None:
+        return None
+
+    def delete_in_blocks(  # dense_blocks() is never true
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        key: Any,  # noqa: ARG002 (the protocol's)
+        blocks: range,  # noqa: ARG002 (the protocol's)
+        limit: int,  # noqa: ARG002 (the protocol's)
+        *,
+        pks: bool,  # noqa: ARG002 (the protocol's)
+        using: str,
+    ) -> Deleted | None:
+        raise NotSupportedError(f"{using}: rows are found by an index")
 
     def can_delete_before(self, leaf: Field, *, using: str) -> bool:  # noqa: ARG002 (the protocol's)
         return False
@@ -79,12 +102,12 @@ class PortableRows:
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
-    ) -> Counter[Any]:
+    ) -> Gone:
         with transaction.atomic(using=using):
             locked = self.lock_rows(field, keys, limit, using=using, skip_locked=skip_locked)
             for chunk in chunks(list(locked)) if locked else ():
                 _unchanged(field, locked, chunk, using)._raw_delete(using)
-        return Counter(locked.values())
+        return Gone(locked.values())
 
     def delete_total(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool

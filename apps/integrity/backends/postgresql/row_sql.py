@@ -5,14 +5,16 @@ The Notes are in rows.py.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from ..base import require_keys
+from ..deleted import Deleted, Gone
 from ..quoted import QuotedNames, extra_conditions, names_of
-from .sql import as_array, fetch, hidden, type_of
+from .sql import EXACT, Unopened, as_array, fetch, hidden, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +62,7 @@ def execute_and_count(sql: str, params: list[Any], using: str) -> int:
 
 def delete_all(
     field: Field, keys: Sequence[Any], limit: int, count_by: str, using: str
-) -> Counter[Any] | None:
+) -> Gone | None:
     """Delete all rows of `keys`; return how many there were for each value of `count_by`.
 
     Return None, with nothing deleted, where there are more than `limit`. See Note [All or some].
@@ -72,34 +74,76 @@ def delete_all(
         f"RETURNING {count_by} AS key) {PER_KEY}",
     )
     if field.unique and len(keys) <= limit:
-        return Counter(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
+        return Gone(dict(fetch(using, f"WITH {gone} {counts}", [prepared])))
     picked, params = _some(field, prepared, limit + 1, using, skip_locked=False)
     sql = (
         f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
         f" {gone} AND (SELECT number FROM few) BETWEEN 1 AND %s {counts}"
-        " UNION ALL SELECT NULL, number FROM few WHERE number > %s"
+        " UNION ALL SELECT NULL, number FROM few"
     )
-    counts_by_key = dict(fetch(using, sql, [*params, prepared, limit, limit]))
-    return None if None in counts_by_key else Counter(counts_by_key)
+    deleted_rows = Gone(dict(fetch(using, sql, [*params, prepared, limit])))
+    number = deleted_rows.pop(None)
+    deleted_rows.whole = deleted_rows.total() == number
+    return None if number > limit else deleted_rows
 
 
 def delete_all_returning(
-    field: Field, keys: Sequence[Any], limit: int, returning: str, using: str
-) -> dict[Any, Any] | None:
-    """Delete all rows of `keys`; return primary key → key, the two columns of `returning`.
+    field: Field, keys: Sequence[Any], limit: int, using: str
+) -> Deleted | None:
+    """Delete all rows of `keys`; return which.
 
     Return None, with nothing deleted, where there are more than `limit`. See Note [All or some].
     """
     prepared = as_array(require_keys(keys))
     picked, params = _some(field, prepared, limit + 1, using, skip_locked=False)
+    few = f"few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked)"
+    delete = f"{delete_of_keys(field, using)} AND (SELECT number FROM few) BETWEEN 1 AND %s"
     sql = (
-        f"WITH few AS MATERIALIZED (SELECT count(*) AS number FROM ({picked}) AS picked),"
-        f" gone AS ({delete_of_keys(field, using)} AND (SELECT number FROM few) BETWEEN 1 AND %s"
-        f" RETURNING {returning})"
-        " SELECT * FROM gone UNION ALL SELECT NULL, NULL FROM few WHERE number > %s"
+        f"WITH {few}, {returning_pks(field, delete, using)}"
+        " UNION ALL SELECT NULL, number, NULL FROM few"
     )
-    keys_by_pk = dict(fetch(using, sql, [*params, prepared, limit, limit]))
-    return None if None in keys_by_pk else keys_by_pk
+    *rows, (_, number, _) = fetch(using, sql, [*params, prepared, limit])
+    return None if number > limit else deleted(field, rows, using, seen=number)
+
+
+def returning_pks(field: Field, delete: str, using: str) -> str:
+    """Return the end of a WITH that runs `delete` on rows `child`: `deleted` takes its rows."""
+    key, pk = f"child.{names_of(field, using)['key']}", pk_of(field, using)
+    gone = f"gone AS ({delete} RETURNING {key} AS key, {pk} AS pk)"
+    return f"{gone} {pks_per_key(field, 'gone', using)}"
+
+
+def pks_per_key(field: Field, gone: str, using: str) -> str:
+    """Return the query for the rows of `gone` (key, pk) that `deleted` takes."""
+    text = "::text" if _pk_kind(field, using) in EXACT else ""
+    return f"SELECT key, count(*), array_agg(pk){text} FROM {gone} GROUP BY key"
+
+
+def deleted(
+    field: Field, rows: Sequence[tuple[Any, int, Any]], using: str, *, seen: int | None = None
+) -> Deleted:
+    """Return deleted rows: see `pks_per_key`. The statement has `seen` so many before."""
+    kind = _pk_kind(field, using)
+    numbers = Counter({key: number for key, number, _ in rows})
+    pks: Sequence[Any]
+    if kind in EXACT:
+        pks = Unopened.joined(((texts, number) for _, number, texts in rows), kind)
+    else:
+        pks = [pk for _, _, group in rows for pk in group]
+
+    @functools.cache
+    def key_of() -> dict[Any, Any]:
+        """The groups follow each other as their keys do."""
+        keys = (key for key, number, _ in rows for _ in range(number))
+        return dict(zip(pks, keys, strict=True))
+
+    return Deleted(numbers, pks, lambda pk: key_of()[pk], whole=numbers.total() == seen)
+
+
+def _pk_kind(field: Field, using: str) -> str:
+    """Return the type of a primary key of one column; "" of a composite one."""
+    pk_fields = field.model._meta.pk_fields
+    return type_of(pk_fields[0], using) if len(pk_fields) == 1 else ""
 
 
 def delete_some(
@@ -148,7 +192,7 @@ def change_rows(
     changed: str = "",
     using: str,
     skip_locked: bool,
-) -> Counter[Any]:
+) -> Gone:
     """Run `statement` on at most `limit` rows of `keys`; return the number for each key.
 
     Only rows count that meet the SQL condition `changed` afterwards.
@@ -158,7 +202,7 @@ def change_rows(
     )
     sql += f" RETURNING picked.key, {changed or 'true'} AS changed)"
     sql += " SELECT key, count(*) FROM changed WHERE changed GROUP BY key"
-    return Counter(dict(fetch(using, sql, [*picked, *params])))
+    return Gone(dict(fetch(using, sql, [*picked, *params])))
 
 
 def change_of_picked(

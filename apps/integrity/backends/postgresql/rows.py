@@ -18,7 +18,6 @@ condition on the key. So a row that has moved to another parent meanwhile is lef
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -28,7 +27,9 @@ from ...relations.columns import columns_of
 from ...relations.relation import label
 from .. import visibility
 from ..base import require_keys
+from ..deleted import Gone
 from ..quoted import extra_conditions, names_of
+from .blocks import delete_in_blocks, dense_blocks
 from .constraints import deferred_constraints
 from .row_sql import (
     PER_KEY,
@@ -38,17 +39,22 @@ from .row_sql import (
     delete_all_returning,
     delete_of_keys,
     delete_some,
+    deleted,
     execute_and_count,
     holds_one_of_keys,
     pk_of,
+    pks_per_key,
+    returning_pks,
     rows_of_wanted_key,
 )
 from .sql import EXACT, as_array, fetch, type_of
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from ...relations import Field, Model
+    from ..deleted import Deleted, Dense
 
 
 class PostgreSQLRows:
@@ -74,22 +80,31 @@ class PostgreSQLRows:
 
     def delete_returning_keys(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
-    ) -> dict[Any, Any]:
-        kind, table = type_of(field, using), names_of(field, using)["table"]
-        pk, key = pk_of(field, using), f"child.{names_of(field, using)['key']}"
-        if kind not in EXACT:
-            delete = f"DELETE FROM {table} AS child USING picked"
+    ) -> Deleted:
+        if type_of(field, using) not in EXACT:
+            delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
             sql, params = change_of_picked(
                 field, keys, limit, delete, using=using, skip_locked=False
             )
-            sql += f" RETURNING {pk} AS pk, picked.key) SELECT pk, key FROM changed"
-            return dict(fetch(using, sql, params))
+            sql += f" RETURNING picked.key, {pk_of(field, using)} AS pk)"
+            sql += f" {pks_per_key(field, 'changed', using)}"
+            return deleted(field, fetch(using, sql, params), using)
         if len(keys) > 1:
-            deleted = delete_all_returning(field, keys, limit, f"{pk}, {key}", using)
-            if deleted is not None:
-                return deleted
-        sql, params = delete_some(field, keys, limit, using, skip_locked=False)
-        return dict(fetch(using, f"{sql} RETURNING {pk}, {key}", params))
+            everything = delete_all_returning(field, keys, limit, using)
+            if everything is not None:
+                return everything
+        some, params = delete_some(field, keys, limit, using, skip_locked=False)
+        return deleted(
+            field, fetch(using, f"WITH {returning_pks(field, some, using)}", params), using
+        )
+
+    def dense_blocks(self, field: Field, key: Any, *, using: str) -> Dense | None:
+        return dense_blocks(field, key, using)
+
+    def delete_in_blocks(
+        self, field: Field, key: Any, blocks: range, limit: int, *, pks: bool, using: str
+    ) -> Deleted | None:
+        return delete_in_blocks(field, key, blocks, limit, pks=pks, using=using)
 
     def can_delete_before(self, leaf: Field, *, using: str) -> bool:
         return all(deferred_constraints(leaf, using))
@@ -112,21 +127,21 @@ class PostgreSQLRows:
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
-    ) -> Counter[Any]:
+    ) -> Gone:
         kind = type_of(field, using)
         if kind not in EXACT:
             delete = f"DELETE FROM {names_of(field, using)['table']} AS child USING picked"
             return change_rows(field, keys, limit, delete, using=using, skip_locked=skip_locked)
         if len(keys) == 1:
             number = self.delete_total(field, keys, limit, using=using, skip_locked=skip_locked)
-            return Counter({keys[0]: number} if number else {})
+            return Gone({keys[0]: number} if number else {})
         key = f"child.{names_of(field, using)['key']}"
         counts = None if skip_locked else delete_all(field, keys, limit, key, using)
         if counts is not None:
             return counts
         some, params = delete_some(field, keys, limit, using, skip_locked=skip_locked)
         sql = f"WITH gone AS ({some} RETURNING {key} AS key) {PER_KEY}"
-        return Counter(dict(fetch(using, sql, params)))
+        return Gone(dict(fetch(using, sql, params)))
 
     def delete_total(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool

@@ -1,0 +1,86 @@
+"""Walks through the blocks of a table in which one key has very many rows.
+
+See Note [By blocks] in backends/postgresql/blocks.py. A walk belongs to a time slice: the next one
+begins again at the first row that is left. Each of its steps is checked like every other, and when
+it is over, steps by an index follow until they find nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..relations.plan import Strategy
+
+if TYPE_CHECKING:
+    from ..backends.base import RowBackend
+    from ..backends.deleted import Deleted, Dense
+    from ..relations import Field
+    from ..relations.plan import Plan
+
+#: Blocks for this share of the rows that a step may change: some blocks have more than others.
+SHARE = 0.8
+#: Where a block has fewer rows of the key, the walk is over.
+MIN_ROWS_PER_BLOCK = 1.0
+#: No block has more rows than this, of any size that PostgreSQL knows.
+MOST_IN_BLOCK = 1_200
+
+
+@dataclass(slots=True)
+class Walk:
+    """The blocks that are left, and the rows of the key in each of them by the last step."""
+
+    blocks: range
+    rows_per_block: float
+    #: The blocks of the step under way, and how many rows it has deleted.
+    taken: range = range(0)
+    number: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Return whether the rows that are left go by an index."""
+        return not self.blocks or self.rows_per_block < MIN_ROWS_PER_BLOCK
+
+    def delete(
+        self,
+        backend: RowBackend,
+        field: Field,
+        key: Any,
+        rows: int,
+        *,
+        most: int,
+        pks: bool,
+        using: str,
+    ) -> Deleted:
+        """Delete about `rows` rows of the key, at most `most`, in the blocks that are next."""
+        wanted = max(1, int(SHARE * rows / self.rows_per_block))
+        while True:
+            self.taken = self.blocks[:wanted]
+            gone = backend.delete_in_blocks(field, key, self.taken, most, pks=pks, using=using)
+            if gone is not None:
+                self.number = gone.numbers.total()
+                return gone
+            wanted = max(1, len(self.taken) // 2)
+
+    def advance(self) -> None:
+        """Go on behind the blocks of the last step: it is committed."""
+        if self.taken:
+            self.rows_per_block = self.number / len(self.taken)
+            self.blocks, self.taken = self.blocks[len(self.taken) :], range(0)
+
+
+def begun(backend: RowBackend, plan: Plan, key: Any, most: int, *, using: str) -> Walk | None:
+    """Return a walk through the rows of `key`, whose steps delete at most `most` rows.
+
+    None where there are too few, or where they need another way: rows go before those that refer to
+    them, because which go is known only afterwards.
+    """
+    below = (sub.field for top in plan.root.all for sub in top.below)
+    if (
+        plan.strategy is not Strategy.SET_BASED
+        or most < MOST_IN_BLOCK
+        or not all(backend.can_delete_before(leaf, using=using) for leaf in below)
+    ):
+        return None
+    dense: Dense | None = backend.dense_blocks(plan.root.field, key, using=using)
+    return Walk(dense.blocks, dense.rows_per_block) if dense else None
