@@ -169,10 +169,18 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "verified-although-nothing-was-probed",
+        "G12: a cascade is verified although no relation of it is cascaded any more",
+        CLAIMING,
+        "children_of = relations.catalogue().children_of",
+        "children_of = relations.catalogue().knows",
+        (f"{T_ATTACKS_LOG}::TestNoPolicy::test_it_is_never_verified",),
+    ),
+    Mutation(
         "unknown-relation-means-no-work",
         "G1: a cascade along an unknown relation ends without work",
         CLAIMING,
-        "if knows(name[0], database, name[1])",
+        "if children_of(name[0], database, name[1])",
         "",
         (
             f"{T_NAMES}::TestNothingIsDone::test_under_a_name_that_nobody_knows[of_old_field-dispatched]",

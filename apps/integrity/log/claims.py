@@ -7,7 +7,9 @@ the claim of a dead worker expires by itself.
 Note [Only what is known]: this process's catalogue may not know the parent or the relation of a
 cascade, because another release wrote it or a name changed. Such a cascade is postponed by a
 quarter of the time that it has waited, and no attempt is counted. It blocks no other cascade, and a
-process that knows it can claim it soon.
+process that knows it can claim it soon. So is a cascade whose relations all have a policy here that
+leaves rows alone. After an hour, no other release is left, and it is cancelled: nothing would be
+probed, so nothing may be called verified.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from django.db.models.functions import Now
 from .. import conf, relations
 from ..models import Cascade, CascadeState
 from . import parts, retry, tables
+from .deletions import NOTHING_TO_DO, end
 from .values import Claim, ClaimedDeletion, waited
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 #: The shortest and the longest time that a cascade is set aside, in seconds.
 ASIDE_SECONDS = (5.0, 300.0)
+#: A cascade for which no policy leaves work is cancelled after so long.
+IDLE_SECONDS = 3_600.0
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
 ROUNDS = 10
 #: The columns of a cascade that a claim reads.
@@ -253,31 +258,38 @@ def read_claim(claim: Claim, cascades: list[int]) -> Claim:
 
 
 def apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
-    """Return the candidates that the catalogue knows, and those that it does not."""
-    knows = relations.catalogue().knows
+    """Return the candidates that some relation of the catalogue cascades, and the others."""
+    children_of = relations.catalogue().children_of
     names = {(candidate.parent, candidate.relation) for candidate in candidates}
-    known = {name for name in names if knows(name[0], database, name[1])}
+    known = {name for name in names if children_of(name[0], database, name[1])}
     return (
         [candidate for candidate in candidates if candidate.kind[:2] in known],
         [candidate for candidate in candidates if candidate.kind[:2] not in known],
     )
 
 
-def set_aside(due: QuerySet[Cascade], unknown: list[Candidate], claim: Claim) -> None:
-    """Postpone unknown cascades; keep their attempts and rows. See Note [Only what is known]."""
+def set_aside(due: QuerySet[Cascade], others: list[Candidate], claim: Claim) -> None:
+    """Postpone those cascades; keep their attempts and rows. See Note [Only what is known].
+
+    Only those that are still due: another worker may have been faster.
+    """
     waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
     least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
-    for reason in sorted({_unknown(candidate, claim.database) for candidate in unknown}):
-        these = [other for other in unknown if _unknown(other, claim.database) == reason]
+    for reason in sorted({_why(candidate, claim.database) for candidate in others}):
+        these = [other for other in others if _why(other, claim.database) == reason]
         wait = min(max(min(other.waited for other in these) / 4, least), most)
-        # Only those that are still due: another worker may have been faster.
+        idle = [other.pk for other in these if other.waited.total_seconds() >= IDLE_SECONDS]
+        if idle and reason == NOTHING_TO_DO:
+            end(due.filter(tables.id_in("pk", idle, claim.using)), reason)
         rows = due.filter(tables.id_in("pk", [other.pk for other in these], claim.using))
         rows.update(**waiting, claim=None, due_at=Now() + wait, reason=reason)
 
 
-def _unknown(candidate: Candidate, database: str) -> str:
-    """Return what the catalogue does not know about the cascade."""
+def _why(candidate: Candidate, database: str) -> str:
+    """Return what the catalogue does not know about the cascade, or that it leaves no work."""
     catalogue, parent, relation = relations.catalogue(), candidate.parent, candidate.relation
+    if catalogue.knows(parent, database, relation):
+        return NOTHING_TO_DO
     if not catalogue.knows(parent):
         return f"no parent model is named {parent} here"
     if not catalogue.knows(parent, None, relation):

@@ -14,13 +14,14 @@ from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.integrity import capture
+from apps.integrity import capture, cascade
 from apps.integrity.backends.barriers import Barrier
 from apps.integrity.log import claims, deletions, outcomes, proofs, tables, values
 from apps.integrity.log.kept import reopen_kept
 from apps.integrity.log.parts import separate
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
+from tests.kinds.parents.models import Guarded
 from tests.log_rows import cascade_of, check_partitions, in_database, make, states
 
 if TYPE_CHECKING:
@@ -417,3 +418,37 @@ class TestPurge:
         assert deletions.purge(using="default") == 2
         assert not Deletion.objects.exists()
         assert not Cascade.objects.exists()
+
+
+class TestNoPolicy:
+    """The relations of an open cascade have a policy now, or in this release, without work."""
+
+    @pytest.mark.parametrize("state", ["pending", "done"])
+    def test_it_is_never_verified(self, state: str) -> None:
+        recorded_at = timezone.now() - dt.timedelta(minutes=50)
+        (one,) = make(
+            Guarded._meta.label,
+            [1],
+            ["test_right"],
+            state=state,
+            done_at=PAST if state == "done" else None,
+            recorded_at=recorded_at,
+            due_at=timezone.now(),
+        )
+        self._work()
+        found = Cascade.objects.get()
+        assert (found.state, found.attempts) == ("waiting" if state == "pending" else "done", 0)
+        assert found.reason == deletions.NOTHING_TO_DO
+        assert found.due_at is not None
+        assert found.due_at > timezone.now()
+        # As if it had waited for more than an hour.
+        recorded_at -= dt.timedelta(minutes=20)
+        Cascade.objects.update(due_at=timezone.now(), recorded_at=recorded_at)
+        self._work()
+        assert in_database(one, "test_right").state == "cancelled"
+        assert (states(), Deletion.objects.get().why) == (["cancelled"], deletions.NOTHING_TO_DO)
+
+    @staticmethod
+    def _work() -> None:
+        cascade.drain("test_right")
+        assert proofs.due_done("test_right", now=None, using="default", limit=9) is None
