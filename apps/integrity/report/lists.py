@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import F, Max, Min, Q, QuerySet
 
 from .. import relations
 from ..backends import clocks
@@ -155,7 +155,14 @@ def _window(rows: QuerySet[Deletion], state: str, top: int, using: str) -> Page:
     """Return a page of the newest ids below `top`: finished deletions have no index by state."""
     floor = top - limits.PAGE_IDS
     page = _page_of(_read(rows.filter(pk__gte=floor, pk__lt=top)), state, using)
-    return page if page.older or floor <= 1 else Page(rows=page.rows, older=floor)
+    if page.older or floor <= _oldest(using):
+        return page
+    return Page(rows=page.rows, older=floor)
+
+
+def _oldest(using: str) -> int:
+    """Return the id of the oldest deletion that was not purged."""
+    return int(Deletion.objects.using(using).aggregate(oldest=Min("pk"))["oldest"] or 0)
 
 
 def _page_of(chunks: Iterator[list[Deletion]], state: str, using: str) -> Page:

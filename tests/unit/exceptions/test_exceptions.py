@@ -17,6 +17,7 @@ from apps.integrity.exceptions import (
     FilteredRead,
     IdentityMismatch,
     InvalidRole,
+    KeyTooLong,
     LogNeeded,
     MissingContentType,
     MissingParent,
@@ -45,6 +46,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     TooManyKeys: TooManyKeys("a.B.c", "blog_db", 5),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),
     IdentityMismatch: IdentityMismatch("blog_db", ["it belongs to 1", "it belongs to 2"]),
+    KeyTooLong: KeyTooLong("auth.User", 255),
     NotDrained: NotDrained({"blog_db": "1 blocked, ValueError: why", "shop_db": "paused"}),
 }
 KINDS = [
