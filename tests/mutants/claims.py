@@ -57,8 +57,9 @@ MUTATIONS = (
         "blocked-with-others",
         "G7: deletions are blocked with the one that kills its worker",
         RETRY,
-        "    if attempts + 1 >= last:\n        return 1\n",
-        "",
+        "    if attempts + 1 >= last:\n        return 1\n"
+        "    bits = -(-limit.bit_length() // max(1, last - 2))",
+        "    bits = 1",
         (f"{T_LOST_WORKERS}::test_a_deletion_that_kills_its_worker_is_blocked_alone",),
     ),
     Mutation(
