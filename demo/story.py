@@ -277,14 +277,21 @@ def survive_kill(story: Story, accounts: Accounts) -> None:
     worker.start()
     seconds = watch.until_gone()["blog_db"]
     screen.say(f"The cascade was finished {seconds:,.1f} s after the kill.")
+    receipt = receipts.receipts_of(MODEL, str(key))[0]
+    counted = sum(
+        sum(each["rows"].values()) for each in receipt["cascades"] if each["database"] == "blog_db"
+    )
+    screen.say(f"Its receipt counts {counted:,} rows: those of the killed worker are among them.")
     story.figures["kill"] = {
         "rows": total,
         "rows_left": left,
         "seconds_until_finished": seconds,
-        "receipt": receipts.receipts_of(MODEL, str(key))[0],
+        "receipt": receipt,
     }
     claim = "rows were left when the worker was killed"
     story.prove(Proof(claim=claim, held=0 < left < total, figure=left))
+    claim = "its receipt counts every row"
+    story.prove(Proof(claim=claim, held=counted == total, figure=counted))
 
 
 def find_orphans(story: Story, accounts: Accounts) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.integrity.models import Cascade, Deletion, Suspect
@@ -83,6 +84,8 @@ def make(
     has a batch of its own. Without databases, the deletions stay recorded.
     """
     recorded_at = columns.pop("recorded_at", timezone.now())
+    if "rows" in columns:  # no child's database has counted them
+        columns.setdefault("tally", None)
     made = Deletion.objects.using(using).bulk_create(
         Deletion(
             parent=parent,
@@ -132,6 +135,12 @@ def suspected(relation: str | None = None, *, using: str = "default") -> list[st
     if relation is not None:
         rows = rows.filter(relation=relation)
     return list(rows.values_list("value", flat=True))
+
+
+def unverified(*, using: str = "default") -> frozenset[str]:
+    """Return the child databases with a done cascade whose grace period is over."""
+    done = Cascade.objects.using(using).filter(state="done", due_at__lte=Now())
+    return frozenset(done.values_list("database", flat=True))
 
 
 def check_partitions(*, using: str = "default") -> None:

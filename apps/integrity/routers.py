@@ -25,7 +25,7 @@ class LogRouter:
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **_: Any
     ) -> bool | None:
-        """Return whether `db` gets the table: the log beside parents, the identity beside children.
+        """Return whether `db` gets the table: the log beside parents, some beside children.
 
         Returns None for models of other apps.
         """

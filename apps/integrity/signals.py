@@ -43,8 +43,8 @@ orphan_found = Signal()
 
 #: A condition that needs an operator began, and it ended. The process that maintains the log sends
 #: each of them within a minute, once; after a crash it may send it a second time.
-#: Sends `kind` ("stalled", "blocked", "unproven", "kept", "brake" or "unknown"), `subject` (alias
-#: of a child database; for "brake" the label of a relation; for "unknown" the unknown name),
-#: `reason` and `using` (alias of the log).
+#: Sends `kind` ("stalled", "blocked", "unproven", "kept", "restored", "brake" or "unknown"),
+#: `subject` (alias of a child database; for "brake" the label of a relation; for "unknown" the
+#: unknown name), `reason` and `using` (alias of the log).
 alarm_raised = Signal()
 alarm_cleared = Signal()

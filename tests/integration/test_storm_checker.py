@@ -125,7 +125,7 @@ class TestAFalseReceipt:
 
     @pytest.mark.parametrize("relation", ["blog.Post.author", "shop.Order.customer"])
     def test_of_one_row_too_many(self, checker: Checker, relation: str) -> None:
-        """Even where other receipts count too few, as those of killed workers do."""
+        """Even where other receipts count too few."""
         database = "blog_db" if relation.startswith("blog") else "shop_db"
         for each in ("blog_db", "shop_db"):
             apart(DOOMED[1], each).update(rows=None)
@@ -136,6 +136,23 @@ class TestAFalseReceipt:
         assert f"1 x receipt that counts more rows than were removed: {DOOMED[0]}" in (
             checker.differences()
         )
+
+    @pytest.mark.parametrize("relation", ["blog.Post.author", "shop.Order.customer"])
+    def test_of_one_row_too_few(self, checker: Checker, relation: str) -> None:
+        database = "blog_db" if relation.startswith("blog") else "shop_db"
+        deletion = log_rows.deletion_of(DOOMED[0])
+        rows = {**log_rows.in_database(deletion, database).rows}
+        rows[relation] -= 1
+        apart(DOOMED[0], database).update(rows={str(deletion.pk): rows})
+        assert f"1 x receipt that counts fewer rows than were removed: {DOOMED[0]}" in (
+            checker.differences()
+        )
+
+    def test_of_many_rows_too_few(self, checker: Checker) -> None:
+        for each in ("blog_db", "shop_db"):
+            apart(DOOMED[1], each).update(rows=None)
+        found = checker.differences()
+        assert any(line.startswith("3 x receipts that account for too few rows") for line in found)
 
     def test_of_a_user_who_was_never_deleted(self, checker: Checker) -> None:
         Deletion.objects.create(parent="auth.User", key=str(LIVING), source="api")

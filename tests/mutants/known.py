@@ -12,6 +12,7 @@ from . import (
     reads,
     rights,
     rows,
+    tallies,
     verified,
 )
 
@@ -26,4 +27,5 @@ MUTATIONS = (
     *identity_and_brake.MUTATIONS,
     *rights.MUTATIONS,
     *pressure.MUTATIONS,
+    *tallies.MUTATIONS,
 )

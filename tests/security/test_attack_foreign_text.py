@@ -77,6 +77,7 @@ AS_THEY_ARE = {
     "Cascade": {"database", "parent", "relation", "state", "barrier_server", "rows"},
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
+    "Tally": {"label", "counts"},
     "ChildDatabase": {"alias", "step_rows", "paused_kind"},
     "Alarm": {"kind"},
 }

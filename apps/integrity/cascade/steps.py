@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ..relations.plan import Plan
     from .allowance import Allowance, Counts
     from .live_check import LiveClaim
+    from .progress import Progress
 
 #: A relation joins a transaction that has lasted no longer than this share of `statement_seconds`.
 JOIN_SHARE = 0.4
@@ -80,15 +81,14 @@ class Steps:
         self,
         database: str,
         batch_sizes: BatchSizes,
-        changed: Mapping[str, int],
+        progress: Progress,
         *,
         interrupts: Interrupts,
         pacer: Pacer,
         skip_locked: bool,
     ) -> None:
-        """`changed` is what this run has changed so far, per label."""
         self.pacer = pacer
-        self.database, self.batch_sizes, self.changed = database, batch_sizes, changed
+        self.database, self.batch_sizes, self.progress = database, batch_sizes, progress
         self.interrupts, self.skip_locked = interrupts, skip_locked
         self.roots_most: dict[str, int] = {}
         self.walk: walks.Walk | None = None  # through the rows of the relation at work
@@ -185,8 +185,9 @@ class Steps:
                 if ends[-1] - ends[0] > longest or done[-1].left is Left.SOME:
                     break
             _require_gone(live, done)
-            failpoints.hit(Failpoint.REMOVED)
             checked = time.monotonic()
+            self.progress.write([(one.counts, one.part.owners) for one in done])
+            failpoints.hit(Failpoint.REMOVED)
         # Without the check: a slow database of parents must not make the steps here smaller.
         ends[-1] += time.monotonic() - checked
         for place, one in enumerate(done):
@@ -201,7 +202,7 @@ class Steps:
         allowed = allowance(
             part.plan,
             self.batch_sizes[label],
-            self.changed,
+            self.progress.rows,
             roots_most=self.roots_most.get(label),
             most_rows=self.pacer.step_rows,
             walk=None if self.skip_locked else self.walk,

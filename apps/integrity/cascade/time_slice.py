@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .. import failpoints
@@ -35,6 +34,7 @@ from .allowance import Left
 from .blockers import LOCKED, Blocker, blocker_along, blockers_of
 from .finishing import finish
 from .live_check import LiveClaim
+from .progress import Progress
 from .steps import CameBack, Part, Steps
 
 if TYPE_CHECKING:
@@ -50,11 +50,7 @@ if TYPE_CHECKING:
 
 
 class TimeSlice:
-    """The work on one claim: what was removed for which deletion, and what blocks the others.
-
-    `rows` counts what all claims of this run have changed, per relation; `removed` what was changed
-    for each deletion. Both hold whatever ends the slice.
-    """
+    """The work on one claim: its progress, and what blocks the deletions that it cannot finish."""
 
     def __init__(
         self,
@@ -67,22 +63,20 @@ class TimeSlice:
         pacer: Pacer,
         skip_locked: bool = False,
     ) -> None:
-        self.claim, self.until, self.rows = claim, until, Counter(rows)
+        self.claim, self.until, self.progress = claim, until, Progress(claim, rows)
         self.steps = Steps(
             claim.database,
             batch_sizes,
-            self.rows,
+            self.progress,
             interrupts=interrupts,
             pacer=pacer,
             skip_locked=skip_locked,
         )
         self.database = claim.database
-        self.removed = {one.id: Counter(one.rows) for one in claim.deletions}
         self.interrupts = interrupts
         self.blockers: dict[str, Blocker] = {}
         self.cleared: dict[str, set[Any]] = {}  # relation → keys: see Note [None is left]
-        self.changed, self.late = 0, False
-        self.at_work = set[int]()  # whose rows the last step removed
+        self.late = False
         self.finished = self.kept = 0
 
     @functools.cached_property
@@ -98,8 +92,8 @@ class TimeSlice:
         todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
         todo.sort(key=lambda pair: bool(pair[1].root.below))  # fewer leaves are left for the roots
         todo = self._begin(todo)
-        while todo and self.changed > before and not self.late:
-            before = self.changed
+        while todo and self.progress.changed > before and not self.late:
+            before = self.progress.changed
             todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
         self.live.forget_living_parents()
         left = {relation.label: self._left_along(relation) for relation in self.live.relations}
@@ -183,13 +177,7 @@ class TimeSlice:
     def _note(self, done: Done) -> None:
         """Note what a step has changed: it is committed."""
         owners, counts = done.part.owners, done.counts
-        if any(counts.values()):
-            self.at_work = {owners[key] for per_key in counts.values() for key in per_key}
-        for label, per_key in counts.items():
-            for key, number in per_key.items():
-                self.removed[owners[key]][label] += number
-                self.rows[label] += number
-                self.changed += number
+        self.progress.add(counts, owners)
         self.steps.pacer.record(sum(per_key.total() for per_key in counts.values()))
         if done.left is Left.NONE:
             self.cleared[done.part.relation.label] = {*owners}
@@ -200,14 +188,14 @@ class TimeSlice:
             free = self.live.has_unlocked_row(relation)
             alone = len(deletions) == 1
             if not (alone and free):
-                bisect = free and not alone and not self.changed
+                bisect = free and not alone and not self.progress.changed
                 self._note_locked(relation, bisect=bisect)
                 return
             self.steps.skip_locked = False
-        before = self.changed
+        before = self.progress.changed
         try:
             more = self._step(relation, plan_for(relation), deletions)
-            if not more and self.changed == before and not self.steps.skip_locked:
+            if not more and self.progress.changed == before and not self.steps.skip_locked:
                 self._require_gone(relation, deletions)
         except OutOfTime:
             self.late = True
@@ -216,7 +204,7 @@ class TimeSlice:
         except Exception as error:  # noqa: BLE001 (as in _exhaust)
             self._failed(relation, error)
         else:
-            if self.changed == before and self.steps.skip_locked:
+            if self.progress.changed == before and self.steps.skip_locked:
                 self._note_locked(relation)
 
     def _require_gone(self, relation: Relation, deletions: set[int]) -> None:
@@ -235,7 +223,9 @@ class TimeSlice:
         live = self.live
         unknown = {relation.label: live.unknown_along(relation) for relation in live.relations}
         unfinished = set[int]().union(*left.values(), *unknown.values())
-        complete = {pk: self.removed[pk] for pk in live.deletions if pk not in unfinished}
+        self.progress.fold()
+        removed, at_work = self.progress.removed, self.progress.at_work
+        complete = {pk: removed[pk] for pk in live.deletions if pk not in unfinished}
         self.finished, self.kept = finish(self.claim, live, complete)
         failpoints.hit(Failpoint.FINISHED)
         stuck = dict[int, tuple[Blocker, ...]]()
@@ -243,6 +233,6 @@ class TimeSlice:
             if blockers := blockers_of(pk, self.blockers, left, unknown, live.relations):
                 stuck[pk] = blockers
         again = unfinished - stuck.keys()
-        for group in filter(None, (again - self.at_work, again & self.at_work)):
-            outcomes.release(self.claim, {pk: self.removed[pk] for pk in group}, reason="")
+        for group in filter(None, (again - at_work, again & at_work)):
+            outcomes.release(self.claim, {pk: removed[pk] for pk in group}, reason="")
         return stuck

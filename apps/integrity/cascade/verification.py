@@ -25,14 +25,15 @@ from ..backends import missing_tables
 from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
-from ..control import circuit_breaker, pacing
+from ..control import circuit_breaker, identity, pacing, refusals, restores
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
-from ..log import outcomes, proofs
+from ..log import outcomes, proofs, tallies
 from ..log.kept import keep
+from ..models import ChildDatabase
 from . import live_check
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 
 logger = logger_of("integrity.verify")
+
+RESTORED = ChildDatabase.Pause.RESTORED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,17 +93,27 @@ def verify(
 
 def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interrupts) -> None:
     settings = conf.current()
+    log = identity.of_log(using) if tallies.is_kept_in(done.database) else None
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
     while not done.more:
-        claim = proofs.due_done(done.database, now=now, using=using, limit=settings.claim_keys)
+        claim = proofs.due_done(
+            done.database, now=now, using=using, limit=settings.claim_keys, log=log
+        )
         if claim is None:
             done.held = _left_behind(done.database, now, using) or done.held
+            if log is not None:
+                what = f"tidying the tallies in {done.database}"
+                with isolated(what, passing=interrupts), watched(done.database):
+                    tallies.tidy(done.database, log=log, using=using)
             return
         try:
             with watched(done.database):
                 left, kept = _probe(claim, interrupts)
                 failpoints.hit(Failpoint.PROBED)
+                if (folded := _fold(claim)) is None:
+                    return
+                claim = folded
                 done.reopened += outcomes.reopen(claim, sorted(left), "rows came after the cascade")
                 done.kept += len(keep(claim, kept))
                 remaining = left | kept.keys()
@@ -115,6 +128,25 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             with isolated(f"noting a failure in {done.database}", passing=interrupts):
                 done.reopened += _failed(error, claim)
         done.more = time.monotonic() >= deadline
+
+
+def _fold(claim: Claim) -> Claim | None:
+    """Return the claim with the rows that its database has counted by now, and note them.
+
+    They are more than the log says where a worker that had lost its claim has changed rows. Return
+    None where they are fewer, and pause the database: it was restored from a backup.
+    """
+    counts = tallies.counted(claim)
+    if lost := tallies.lost(claim, counts):
+        evidence = restores.Evidence(uncounted=len(lost), unknown=0)
+        reason = restores.reason_of(evidence, claim.database, claim.using)
+        refusals.refuse(claim.database, RESTORED, reason, using=claim.using)
+        outcomes.delay(claim)
+        return None
+    rows = tallies.folded({one.id: one.rows for one in claim.deletions}, counts)
+    if any(rows[one.id] != one.rows for one in claim.deletions):
+        tallies.correct(outcomes.claimed(claim), rows, using=claim.using)
+    return claim.with_rows(rows)
 
 
 def _left_behind(database: str, now: Horizon | None, using: str) -> str:

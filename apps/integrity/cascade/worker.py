@@ -23,12 +23,12 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
-from ..control import actions, circuit_breaker, pacing
+from ..control import actions, circuit_breaker, identity, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
 from ..failpoints import Failpoint
-from ..log import claims, outcomes
+from ..log import claims, outcomes, tallies
 from . import lease, live_check
 from .blockers import Blocker, Fate, blocker_of, fate, reason_of, were_locked
 from .time_slice import TimeSlice
@@ -114,6 +114,7 @@ class _Run:
     def drain(self, access: Access, using: str, owner: str) -> None:
         """Work on claims from one log, until none is due or time is up."""
         settings, database = self.settings, self.done.database
+        log = identity.of_log(using) if tallies.is_kept_in(database) else None
         self.batch_sizes = BatchSizes(
             settings.statement_rows,
             most=settings.statement_rows_max,
@@ -133,6 +134,7 @@ class _Run:
                     limit=settings.claim_keys,
                     lease_seconds=settings.lease_seconds,
                     owner=owner,
+                    log=log,
                 )
                 if claim is None:
                     return
@@ -167,11 +169,11 @@ class _Run:
             stuck = self._stuck(time_slice)
         except self.interrupts as raised:
             interruption = raised
-        self.done.rows = time_slice.rows
+        self.done.rows = time_slice.progress.rows
         self.done.finished += time_slice.finished
         self.done.kept += time_slice.kept
         if interruption is not None or stuck:
-            claim = claim.with_rows(time_slice.removed)
+            claim = claim.with_rows(time_slice.progress.removed)
         if interruption is not None and not self._waits(claim, interruption):
             self._interrupted(claim, time_slice.steps.too_slow)
             raise interruption

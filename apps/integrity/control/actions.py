@@ -9,12 +9,12 @@ from django.db.models.functions import Now
 
 from .. import backends, relations
 from ..backends.connections import reach
-from ..exceptions import IdentityMismatch
+from ..exceptions import IdentityMismatch, RestoredDatabase
 from ..exceptions.loggers import logger_of
 from ..log.kept import acknowledge_kept, reopen_kept
 from ..log.retry import retry_blocked
 from ..models import Audit, ChildDatabase
-from . import identity
+from . import identity, restores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,17 @@ def reason_of_pause(row: ChildDatabase) -> str:
     return f"paused: {row.paused_reason or 'no reason given'}"
 
 
-def has_identity_mismatch(database: str, *, using: str) -> bool:
-    """Return whether a child database is paused because it belongs to other parents."""
-    kind = ChildDatabase.Pause.IDENTITY_MISMATCH
-    return ChildDatabase.objects.using(using).filter(alias=database, paused_kind=kind).exists()
+def is_refused(database: str, *, using: str) -> bool:
+    """Return whether a check paused a child database, because its rows may be those of another."""
+    kinds = ChildDatabase.REFUSALS
+    rows = ChildDatabase.objects.using(using).filter(alias=database, paused_kind__in=kinds)
+    return rows.exists()
+
+
+def kind_of_pause(database: str, *, using: str) -> str:
+    """Return who paused a child database, one of `ChildDatabase.Pause`; or ""."""
+    rows = ChildDatabase.objects.using(using).filter(alias=database)
+    return rows.values_list("paused_kind", flat=True).first() or ""
 
 
 def is_paused(database: str, *, using: str) -> bool:
@@ -71,22 +78,39 @@ def pause(
 
 
 def resume(
-    database: str, *, actor: str, reason: str, using: str, accept_identity: bool = False
+    database: str,
+    *,
+    actor: str,
+    reason: str,
+    using: str,
+    accept_identity: bool = False,
+    accept_restore: bool = False,
 ) -> bool:
     """Resume work on a child database; return False if it was not paused.
 
     With `accept_identity`, the child database first stores the identities that its parents'
-    databases have now.
+    databases have now. With `accept_restore`, it and the log no longer have to agree on what was
+    done before.
 
     Raises:
         IdentityMismatch: it was paused because it belongs to other parents, and still does.
-        DatabaseHindered: a database whose identity is needed does not answer.
+        RestoredDatabase: it was paused because it or its log was restored from a backup.
+        DatabaseHindered: a database that is needed does not answer.
     """
+    kind = kind_of_pause(database, using=using)
     if accept_identity:
         reach(database)
         _accept(database, actor=actor, reason=reason, using=using)
-    elif has_identity_mismatch(database, using=using):
+    elif kind == ChildDatabase.Pause.IDENTITY_MISMATCH:
         _refuse_mismatches(database, using=using)
+    if accept_restore:
+        reach(database)
+        audit("accept restore", database, actor=actor, reason=reason, using=using)
+        restores.accept(database, using=using)
+    elif kind == ChildDatabase.Pause.RESTORED:
+        reach(database)
+        if restored := restores.reason(database, using=using):
+            raise RestoredDatabase(database, restored)
     with transaction.atomic(using=using):
         changed = (
             ChildDatabase.objects.using(using)

@@ -31,8 +31,7 @@ from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.loggers import logger_of
 from ..log import claims
 from ..models import ChildDatabase
-from . import identity
-from .actions import pause
+from . import identity, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,9 +123,14 @@ class Access:
                 yield using
 
     def _belongs(self, using: str) -> bool:
-        """Return whether the child database is that of this log's parents: see identity.py."""
+        """Return whether the child database is that of this log's parents, and as it left it.
+
+        See identity.py and restores.py.
+        """
         with self.work(using, heals=False):
-            if not _pause_if_mismatched(self.database, using=using):
+            # An outage may have been the restore of a backup.
+            again, interrupts = using in self._hindered, self.interrupts
+            if not refusals.is_refused(self.database, interrupts, using=using, again=again):
                 return True
             self.healed(using)
         return False
@@ -184,27 +188,6 @@ def log_wait(database: str, raised: DatabaseHindered) -> str:
     sentence = f"waits for {raised.database}, which {raised.sentence}"
     warn_once(f"{database} {sentence}")
     return sentence
-
-
-def _pause_if_mismatched(database: str, *, using: str) -> bool:
-    """Pause work on a database that belongs to other parents; return whether it does.
-
-    A database whose identity cannot be read counts as hindered, whatever the error.
-    """
-    try:
-        homes = identity.answering_homes(database, using)
-        met = (identity.register(database, using=home) for home in homes)
-        mismatch = next(filter(None, met), None)
-    except Error as error:
-        require_working(database, error)
-        alias = database_of(error) or database
-        words = words_of(error, connections[alias].vendor)
-        raise DatabaseHindered(alias, f"its identity cannot be told, {words}") from error
-    if mismatch:
-        logger.error("%s: %s", database, mismatch)
-        kind, reason = ChildDatabase.Pause.IDENTITY_MISMATCH, str(mismatch)
-        pause(database, actor="integrity", reason=reason, using=using, kind=kind)
-    return bool(mismatch)
 
 
 def note_outage(database: str, raised: Exception) -> str:

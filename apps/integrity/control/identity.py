@@ -33,6 +33,8 @@ logger = logger_of("integrity.identity")
 
 #: Aliases that are known to have the table.
 _migrated: set[str] = set()
+#: Log → its identity, when it was read last.
+_current: dict[str, UUID] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +69,19 @@ def register(database: str, *, using: str) -> Mismatch | None:
 
     Return None if the child's database lacks the table.
     """
+    own = _identity(using, of=using)
+    _current[using] = own.uuid
     if not _has_table(database):
         return None
-    own = _identity(using, of=using)
     known = _identity(database, of=using, new=own)
     return _compared(database, using, known, own)
+
+
+def of_log(using: str) -> UUID:
+    """Return the identity of a log, as `register` read it last."""
+    if using not in _current:
+        _current[using] = _identity(using, of=using).uuid
+    return _current[using]
 
 
 def _compared(database: str, using: str, known: Identity, own: Identity) -> Mismatch | None:

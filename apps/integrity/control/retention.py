@@ -1,10 +1,12 @@
 """Removes rows past their retention: heartbeats of ended processes, and old rows of the audit.
 
-Each call removes one bounded batch. For deletions see `log.deletions.purge`.
+Each call removes one bounded batch. For deletions see `log.deletions.purge`, for tallies
+`log.tallies.purge`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,11 +14,13 @@ from typing import TYPE_CHECKING
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from .. import conf
+from .. import conf, relations
+from ..backends.connections import reach
 from ..backends.rights import may_delete
-from ..log import deletions
+from ..exceptions import DatabaseUnreachable
+from ..log import deletions, tallies
 from ..models import Audit, Heartbeat
-from . import heartbeats
+from . import heartbeats, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +35,7 @@ def purge(using: str) -> dict[str, int]:
         "deletions": deletions.purge,
         "heartbeats": purge_heartbeats,
         "audit": purge_audit,
+        "tallies": purge_tallies,
     }
     return {
         name: sum(iter(partial(purge_batch, using=using), 0))
@@ -43,6 +48,17 @@ def has_old_audit(days: float, *, using: str) -> bool:
     oldest = Audit.objects.using(using).order_by("pk").values("pk")[:1]
     before = Now() - dt.timedelta(days=days + 1)
     return Audit.objects.using(using).filter(pk__in=oldest, at__lte=before).exists()
+
+
+def purge_tallies(*, using: str) -> int:
+    """Remove a batch of tallies in each child database that answers; return their number."""
+    removed = 0
+    for database in relations.catalogue().child_databases:
+        with contextlib.suppress(DatabaseUnreachable):
+            reach(database)
+            if tallies.is_kept_in(database):
+                removed += tallies.purge(database, log=identity.of_log(using), using=using)
+    return removed
 
 
 def purge_heartbeats(*, using: str) -> int:

@@ -43,10 +43,14 @@ def pause(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 @require_POST
 def resume(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """Let work on a child database go on; with `accept_identity`, for other parents."""
+    """Let work on a child database go on: for other parents, or after a restore, if accepted."""
     form = ResumeForm(request.POST)
-    accepts = form.is_valid() and form.cleaned_data["accept_identity"]
-    act = partial(actions.resume, accept_identity=accepts)
+    given = form.cleaned_data if form.is_valid() else {}
+    act = partial(
+        actions.resume,
+        accept_identity=given.get("accept_identity", False),
+        accept_restore=given.get("accept_restore", False),
+    )
     return _steer(request, site, form, act, "goes on")
 
 

@@ -41,9 +41,10 @@ class PauseForm(DatabaseForm):
 
 
 class ResumeForm(DatabaseForm):
-    """A resume. Accepting the identity of other parents needs a confirmation."""
+    """A resume. To accept the identity of other parents, or a restore, needs a confirmation."""
 
     accept_identity = forms.BooleanField(required=False)
+    accept_restore = forms.BooleanField(required=False)
 
 
 class ScanForm(forms.Form):

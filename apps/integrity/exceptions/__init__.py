@@ -224,6 +224,14 @@ class IdentityMismatch(CrossDatabaseError):
         super().__init__(f"{database} is not resumed: {reasons}")
 
 
+class RestoredDatabase(CrossDatabaseError):
+    """A child database or its log was restored from a backup, and no operator has accepted that."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        self.database = database
+        super().__init__(f"{database} is not resumed: {reason}")
+
+
 class DatabaseHindered(CrossDatabaseError):
     """A database is temporarily unusable: read-only, full or shutting down. It is tried again."""
 

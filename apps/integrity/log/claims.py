@@ -27,8 +27,8 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from .. import conf, relations
-from ..models import Cascade, CascadeState
-from . import parts, retry, tables
+from ..models import Cascade
+from . import names, parts, retry, tables
 from .deletions import NOTHING_TO_DO, end
 from .values import Claim, ClaimedDeletion, waited
 
@@ -42,7 +42,7 @@ IDLE_SECONDS = 3_600.0
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
 ROUNDS = 10
 #: The columns of a cascade that a claim reads.
-READ = ("batch", "deletions", "attempts", "rows", "failing", "kept")
+READ = ("batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
 #: The attempts that a cascade has had → how many deletions to take together with its own.
 Size = Callable[[int], int]
 
@@ -74,15 +74,7 @@ class Candidate:
 
 def due_databases(*, using: str) -> frozenset[str]:
     """Return the child databases with a cascade that may be claimed now."""
-    return _with_due(using, Cascade.CLAIMABLE)
-
-
-def unverified_databases(*, using: str) -> frozenset[str]:
-    """Return the child databases with a done cascade whose grace period is over."""
-    return _with_due(using, [Cascade.State.DONE])
-
-
-def _with_due(using: str, states: Sequence[CascadeState]) -> frozenset[str]:
+    states = Cascade.CLAIMABLE
     return frozenset(
         alias
         for alias in relations.catalogue().child_databases
@@ -92,7 +84,13 @@ def _with_due(using: str, states: Sequence[CascadeState]) -> frozenset[str]:
 
 
 def claim(
-    database: str, *, using: str, limit: int, lease_seconds: float, owner: str = ""
+    database: str,
+    *,
+    using: str,
+    limit: int,
+    lease_seconds: float,
+    owner: str = "",
+    log: uuid.UUID | None = None,
 ) -> Claim | None:
     """Claim up to `limit` deletions in due cascades of `database`; None when none is due.
 
@@ -100,7 +98,8 @@ def claim(
 
     The attempt is counted and committed before the work. Cascades that failed before are split into
     smaller ones, so that a deletion that kills its worker is isolated (`retry.claim_size`). `owner`
-    is the id of the claiming task, for `take_over`.
+    is the id of the claiming task, for `take_over`. `log` is the log's identity; without it, the
+    database does not count the rows of these cascades from now on.
     """
     # `retry.block_lost` blocks those whose worker died on the last attempt.
     last = conf.current().attempts
@@ -110,8 +109,9 @@ def claim(
         .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
     )
     size = partial(retry.claim_size, limit, last)
-    claim = Claim(token=uuid.uuid4(), using=using, database=database)
-    return _claim(due, claim, limit, size, lease_seconds, attempts=F("attempts") + 1, owner=owner)
+    claim = Claim(token=uuid.uuid4(), using=using, database=database, log=log)
+    changes = {"attempts": F("attempts") + 1, "owner": owner} | ({} if log else {"tally": None})
+    return _claim(due, claim, limit, size, lease_seconds, **changes)
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
@@ -246,6 +246,7 @@ def read_claim(claim: Claim, cascades: list[int]) -> Claim:
             key=keys[pk][0],
             targets=keys[pk][1],
             attempts=cascade.attempts,
+            tally=cascade.tally,
             rows=(cascade.rows or {}).get(str(pk), {}),
             failing=cascade.failing or {},
             kept=(cascade.kept or {}).get(str(pk), {}),
@@ -260,8 +261,8 @@ def read_claim(claim: Claim, cascades: list[int]) -> Claim:
 def apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that some relation of the catalogue cascades, and the others."""
     children_of = relations.catalogue().children_of
-    names = {(candidate.parent, candidate.relation) for candidate in candidates}
-    known = {name for name in names if children_of(name[0], database, name[1])}
+    pairs = {(candidate.parent, candidate.relation) for candidate in candidates}
+    known = {name for name in pairs if children_of(name[0], database, name[1])}
     return (
         [candidate for candidate in candidates if candidate.kind[:2] in known],
         [candidate for candidate in candidates if candidate.kind[:2] not in known],
@@ -287,13 +288,7 @@ def set_aside(due: QuerySet[Cascade], others: list[Candidate], claim: Claim) -> 
 
 def _why(candidate: Candidate, database: str) -> str:
     """Return what the catalogue does not know about the cascade, or that it leaves no work."""
-    catalogue, parent, relation = relations.catalogue(), candidate.parent, candidate.relation
-    if catalogue.knows(parent, database, relation):
+    parent, relation = candidate.parent, candidate.relation
+    if relations.catalogue().knows(parent, database, relation):
         return NOTHING_TO_DO
-    if not catalogue.knows(parent):
-        return f"no parent model is named {parent} here"
-    if not catalogue.knows(parent, None, relation):
-        return f"no relation to {parent} is named {relation} here"
-    if relation:
-        return f"{relation} does not lead into {database} here"
-    return f"no relation to {parent} leads into {database} here"
+    return names.why_unknown(parent, relation, database)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Exists, OuterRef, Q, Sum
 
+from .. import relations
 from ..backends.distinct import distinct
 from ..models import Cascade, CascadeState, Deletion, Suspect
 from . import tables
@@ -106,3 +107,15 @@ def work_under(parent: str, relation: str, *, most: int, using: str) -> int:
         if number + len(ids) >= most:
             return most
     return number + len(ids)
+
+
+def why_unknown(parent: str, relation: str, database: str) -> str:
+    """Return what this process's catalogue does not know about a cascade with those names."""
+    catalogue = relations.catalogue()
+    if not catalogue.knows(parent):
+        return f"no parent model is named {parent} here"
+    if not catalogue.knows(parent, None, relation):
+        return f"no relation to {parent} is named {relation} here"
+    if relation:
+        return f"{relation} does not lead into {database} here"
+    return f"no relation to {parent} leads into {database} here"

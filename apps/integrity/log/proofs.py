@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models.functions import Now
 
-from .. import conf
+from .. import conf, relations
 from ..backends.barriers import Barrier
 from ..models import Cascade
 from . import claims, retry, tables
@@ -24,24 +24,38 @@ from .values import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
     from ..backends.barriers import Horizon
 
 
-def due_done(database: str, *, now: Horizon | None, using: str, limit: int) -> Claim | None:
+def done_databases(*, using: str) -> frozenset[str]:
+    """Return the child databases in which some cascade is done, verified or not."""
+    done = tables.cascades(using).filter(done_at__isnull=False)
+    return frozenset(
+        alias
+        for alias in relations.catalogue().child_databases
+        if done.filter(database=alias).order_by("done_at").values("pk")[:1]
+    )
+
+
+def due_done(
+    database: str, *, now: Horizon | None, using: str, limit: int, log: UUID | None = None
+) -> Claim | None:
     """Return up to `limit` deletions of done cascades whose grace period is over, or None.
 
     All are of one parent model and relation. `now` tells which transactions of the child's database
     have ended. A cascade whose barrier has not passed, or belongs to another server, is skipped
-    (see Note [The barrier] in cascade/verification.py). See Note [No claim].
+    (see Note [The barrier] in cascade/verification.py). `log` is as for `claims.claim`.
+    See Note [No claim].
     """
     rows = _due(database, using)
     if now is not None:
         rows = rows.filter(barrier_server=now.server, barrier__lte=now.oldest)
-    claim = Claim(token=None, using=using, database=database, state=Cascade.State.DONE)
-    size = partial(retry.probe_size, limit)
+    state, size = Cascade.State.DONE, partial(retry.probe_size, limit)
+    claim = Claim(token=None, using=using, database=database, log=log, state=state)
     for _ in range(claims.ROUNDS):
         candidates = claims.read_candidates(rows, limit)
         if not candidates:

@@ -216,7 +216,8 @@ def _add_rows(sources: list[int], targets: list[int], using: str) -> None:
         rows = dict(cascade.rows or {})
         if mine := [str(pk) for pk in cascade.deletions if str(pk) in found]:
             rows |= {pk: dict(Counter(rows.get(pk, {})) + Counter(found[pk])) for pk in mine}
-            _cascades([cascade.pk], using).update(rows=rows)
+            # Both numbers of the tally may count rows, and a cascade has one.
+            _cascades([cascade.pk], using).update(rows=rows, tally=None)
 
 
 def _suspects(old: Name, new: Name, using: str, *, apply: bool) -> int:

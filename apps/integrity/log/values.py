@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..models import CascadeState
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Collection, Mapping
+    from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class ClaimedDeletion:
     #: Values of `to_field` targets; None if the parent had none. An absent value is unknown.
     targets: Mapping[str, str | None]
     attempts: int
+    #: `Cascade.tally`; None where the child's database does not count the rows.
+    tally: UUID | None = None
     #: Relation → rows changed so far.
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     #: The reason for each relation whose rows were left at the last attempt.
@@ -43,9 +45,11 @@ class Claim:
     """
 
     #: What names it in the log; None for who only verifies.
-    token: uuid.UUID | None
+    token: UUID | None
     using: str
     database: str
+    #: The identity of the log, for the tallies; None where the database cannot hold them.
+    log: UUID | None = None
     parent: str = ""
     #: The relation by which a scan found them; "" for all relations of the parent.
     relation: str = ""
@@ -64,6 +68,11 @@ class Claim:
     def batches(self) -> list[int]:
         """Return the batches of the deletions."""
         return sorted({deletion.batch for deletion in self.deletions})
+
+    @property
+    def tallies(self) -> set[UUID]:
+        """Return the tallies of the deletions that the child's database counts."""
+        return {deletion.tally for deletion in self.deletions if deletion.tally}
 
     def only(self, ids: Collection[int]) -> Claim:
         """Return the claim with those of its deletions."""

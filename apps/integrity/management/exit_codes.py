@@ -18,6 +18,7 @@ from ..exceptions import (
     InvalidKey,
     InvalidName,
     InvalidRole,
+    RestoredDatabase,
     UnknownName,
 )
 from ..exceptions.redaction import reason_of_error
@@ -58,6 +59,7 @@ SELF_EXPLANATORY: dict[type[Exception], ExitCode] = {
     InvalidName: ExitCode.USAGE,
     InvalidRole: ExitCode.USAGE,
     IdentityMismatch: ExitCode.BRAKE,
+    RestoredDatabase: ExitCode.BRAKE,
     FilteredRead: ExitCode.ERROR,
 }
 

@@ -1,7 +1,7 @@
-"""The tables of the app. They live in the parents' databases.
+"""The tables of the app. They live in the parents' databases; `Identity` and `Tally` in all.
 
-Each has one writer: `log` writes the deletion log, `scan` the scans, `control` and `report` the
-other tables.
+Each has one writer: `log` writes the deletion log and the tallies, `scan` the scans, `control` and
+`report` the other tables.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
 from .deletions import KEY_CHARS, Dashboard, Deletion, Suspect, read_outcomes
 from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
+from .tallies import Tally
 
 __all__ = [
     "KEY_CHARS",
@@ -27,5 +28,6 @@ __all__ = [
     "InDatabase",
     "Scan",
     "Suspect",
+    "Tally",
     "read_outcomes",
 ]

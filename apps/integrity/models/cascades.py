@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import uuid4
 
 from django.db import models
 from django.db.models.functions import Now
@@ -58,6 +59,9 @@ class Cascade(models.Model):
     failing = PlainReasonsField(null=True, blank=True)
     #: Deletion → relation → rows changed. Deletions without any are left out.
     rows = models.JSONField(null=True, blank=True)
+    #: The number under which its database counts these rows (`Tally`), the same for all parts of a
+    #: batch. Null where it does not count them: then `rows` may be too low.
+    tally = models.UUIDField(null=True, blank=True, default=uuid4)
     #: Deletion → relation → rows that were kept because a living row has their key.
     kept = models.JSONField(null=True, blank=True)
     #: When rows were first kept, and when an operator acknowledged it.
@@ -146,6 +150,7 @@ class Cascade(models.Model):
             state=self.state,
             reason=self.reason,
             attempts=self.attempts,
+            counted=self.tally is not None,
             rows=(self.rows or {}).get(str(deletion), {}),
             kept=(self.kept or {}).get(str(deletion), {}),
             kept_at=self.kept_at,

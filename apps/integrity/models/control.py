@@ -13,10 +13,7 @@ from .fields import PlainCharField, PlainTextField
 
 
 class Identity(models.Model):
-    """The identity of a database, and of the parents' databases to which its keys refer.
-
-    It is the only table of this app that child databases have, too.
-    """
+    """The identity of a database, and of the parents' databases to which its keys refer."""
 
     alias = models.CharField(max_length=100, primary_key=True)
     uuid = models.UUIDField(default=uuid4)
@@ -32,10 +29,14 @@ class ChildDatabase(models.Model):
     """The state of a child database in this log: whether it is unreachable or paused, and why."""
 
     class Pause(models.TextChoices):
-        """Who paused it: an operator, or the check of identities (control/identity.py)."""
+        """Who paused it: an operator, or a check (control/identity.py, control/restores.py)."""
 
         OPERATOR = "operator", _("operator")
         IDENTITY_MISMATCH = "identity_mismatch", _("identity mismatch")
+        RESTORED = "restored", _("restored")
+
+    #: Pauses by a check: the rows may be those of another database, or of another time.
+    REFUSALS: ClassVar = (Pause.IDENTITY_MISMATCH, Pause.RESTORED)
 
     alias = models.CharField(max_length=100, primary_key=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
@@ -88,6 +89,7 @@ class Alarm(models.Model):
         UNPROVEN = "unproven", _("unproven")
         KEPT = "kept", _("kept")
         UNKNOWN = "unknown", _("unknown")
+        RESTORED = "restored", _("restored")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)

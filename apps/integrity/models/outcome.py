@@ -55,6 +55,8 @@ class InDatabase:
     state: str
     reason: str
     attempts: int
+    #: Whether its database counts the rows itself; else `rows` may lack those of a killed worker.
+    counted: bool
     #: Relation → rows changed.
     rows: Mapping[str, int]
     #: Relation → rows that were left alone because a living row has their key.

@@ -10,7 +10,7 @@ from ..capture import triggers
 from ..control import heartbeats, retention
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
-from ..log import claims, deletions
+from ..log import deletions, proofs
 from ..report import alarms
 from ..scan import repair
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> frozenset[str]:
     """Maintain one log: repair, raise alarms, and purge one batch of each table.
 
-    Return the child databases with cascades to verify. The heartbeat of beat comes first; `clock`
-    returns the time of the process that asked for the maintenance. A step that fails is logged, and
-    the next step runs. Raises `DatabaseHindered` where the log cannot be worked on.
+    Return the child databases to verify in. These are all in which something is done, because
+    verification compares each with the log (control/restores.py). The heartbeat of beat comes
+    first; `clock` returns the time of the process that asked for the maintenance. A step that fails
+    is logged, and the next step runs. Raises `DatabaseHindered` where the log cannot be worked on.
     """
     steps: dict[str, Callable[[], object]] = {
         "the heartbeat": partial(heartbeats.record, heartbeats.BEAT, using=using, clock=clock),
@@ -37,7 +38,7 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
     for name, step in steps.items():
         with isolated(f"{name} of the log in {using}", passing=(DatabaseHindered,)):
             step()
-    return claims.unverified_databases(using=using)
+    return proofs.done_databases(using=using)
 
 
 def _repair(using: str) -> None:

@@ -23,6 +23,9 @@ from .relation import Field, ForeignKey, Model, Relation, concrete, label, prima
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+#: The models of this app, in lower case, that child databases have a table of.
+IN_CHILDREN = frozenset({"identity", "tally"})
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -264,7 +267,7 @@ def holds(database: str, model_name: str | None) -> bool:
     """
     if database in log_databases():
         return True
-    return model_name == "identity" and database in catalogue().child_databases
+    return model_name in IN_CHILDREN and database in catalogue().child_databases
 
 
 def targets(parent: Model) -> tuple[Field, ...]:

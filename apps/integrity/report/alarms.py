@@ -1,4 +1,4 @@
-"""Alarms about one log: stalled, blocked, unverified or kept work, an engaged brake, unknown names.
+"""Alarms about one log: stalled, blocked, unverified or kept work, brakes, restores, unknown names.
 
 `watch` compares the figures of a log with the rows of `Alarm`, which only this module writes. It
 sends `alarm_raised` for a problem that is new and `alarm_cleared` for one that is over.
@@ -15,7 +15,7 @@ from .. import conf
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import plain
-from ..models import Alarm
+from ..models import Alarm, ChildDatabase
 from ..signals import alarm_cleared, alarm_raised
 from . import names, status
 from .pressure import awake_seconds
@@ -80,6 +80,8 @@ def wrongs(
             reasons[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
         if blocked:
             reasons[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} deletions wait for an operator"
+        if row["paused_kind"] == ChildDatabase.Pause.RESTORED:
+            reasons[Alarm.Kind.RESTORED, alias] = row["reason"]
         if row["kept"]:
             reasons[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
     brakes = {scan["relation"]: scan["brake"] for scan in scans if scan["brake"]}

@@ -246,8 +246,8 @@ def kind_of_pause(known: Iterable[ChildDatabase]) -> str:
     One of `ChildDatabase.Pause`, or "" where none has paused it.
     """
     kinds = {row.paused_kind for row in known}
-    mismatch = ChildDatabase.Pause.IDENTITY_MISMATCH
-    return str(mismatch) if mismatch in kinds else max(kinds, default="")
+    refusals = [str(kind) for kind in ChildDatabase.REFUSALS if kind in kinds]
+    return refusals[0] if refusals else max(kinds, default="")
 
 
 def state_of(

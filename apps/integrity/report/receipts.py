@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: States of a cascade along whose free values no row is left.
 PROBED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
+#: States of a cascade without work under way.
+OVER = (*PROBED, Cascade.State.CANCELLED)
 #: Policy → what it made of the rows; under a label without one, rows went along with others.
 OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null", "": "deleted"}
 
@@ -92,7 +94,7 @@ def receipt_of(deletion: Deletion) -> Receipt:
                 "reason": cascade.reason,
                 "attempts": cascade.attempts,
                 "rows": dict(cascade.rows),
-                "rows_exact": cascade.attempts <= 1,
+                "rows_exact": is_exact(cascade),
                 "kept": dict(cascade.kept),
                 "kept_at": iso(cascade.kept_at),
                 "acknowledged_at": iso(cascade.acknowledged_at),
@@ -114,6 +116,14 @@ def receipt_of(deletion: Deletion) -> Receipt:
             for line in receipt_lines(deletion)
         ],
     }
+
+
+def is_exact(cascade: InDatabase) -> bool:
+    """Return whether its rows are all that were changed; else a killed worker's may be missing.
+
+    What the child's database counts is read once the work is over. Pure.
+    """
+    return cascade.attempts <= 1 or (cascade.counted and cascade.state in OVER)
 
 
 def left_alone(receipt: Receipt) -> list[str]:

@@ -46,18 +46,19 @@ class Figures:
 class Evidence:
     """What the brake decides by.
 
-    `mismatch` is the reason of a pause because a child database belongs to other parents, or "".
+    `refused` is the reason of a pause because a child database belongs to other parents, or because
+    it or its log was restored from a backup; or "".
     """
 
-    mismatch: str
+    refused: str
     no_parents: bool
     figures: tuple[Figures, ...]
 
 
 def refusal(evidence: Evidence, settings: Settings) -> str:
     """Return why nothing of the relation may be repaired, or "". Pure."""
-    if evidence.mismatch:
-        return evidence.mismatch
+    if evidence.refused:
+        return evidence.refused
     if evidence.no_parents:
         return EMPTY
     reasons = (absurdity(figures, settings) for figures in evidence.figures)
@@ -108,12 +109,12 @@ def judged(
     They are rows of the log that keeps the relation's scans. The parents are only asked whether
     there are any, by one query for each of their databases. Raises as `asked` does.
     """
-    aliases, kind = relation.child_databases, ChildDatabase.Pause.IDENTITY_MISMATCH
-    paused = [row for row in children if row.alias in aliases and row.paused_kind == kind]
-    mismatch = next(map(actions.reason_of_pause, paused), "")
+    aliases, kinds = relation.child_databases, ChildDatabase.REFUSALS
+    paused = [row for row in children if row.alias in aliases and row.paused_kind in kinds]
+    refused = next(map(actions.reason_of_pause, paused), "")
     evidence = Evidence(
-        mismatch=mismatch,
-        no_parents=not mismatch and is_empty(relation),
+        refused=refused,
+        no_parents=not refused and is_empty(relation),
         figures=all_figures(waiting, [row for row in scans if row.relation == relation.label]),
     )
     return refusal(evidence, conf.current())

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Differences of one kind that are shown.
 SHOWN = 8
-#: Share of the removed rows that receipts must account for, whoever was killed.
-LEAST_ACCOUNTED = 0.5
 SAVEPOINTS = "savepoints rolled back"
 
 
@@ -162,25 +160,41 @@ class Checker:
         self._note("gone, but not verified", unverified)
         self._note("restored, but open", (key for key in back if logged.get(key, set()) - ENDED))
         self._note("receipt that contradicts itself", log.bad_receipts(**{RENAMED: "blog_db"}))
-        self._note("receipt that counts more rows than were removed", self._overcounted())
-        accounted, removed = self.accounts()
-        if not removed * LEAST_ACCOUNTED <= accounted <= removed:
-            self._note("receipts that account for too few rows, or too many", [accounted, removed])
+        self._note("receipt that counts more rows than were removed", self._miscounted(more=True))
+        self._note("receipt that counts fewer rows than were removed", self._miscounted(more=False))
+        accounted, certain, removed = self.accounts()
+        if not certain <= accounted <= removed:
+            wrong = [accounted, certain, removed]
+            self._note("receipts that account for too few rows, or too many", wrong)
 
-    def _overcounted(self) -> Iterator[int]:
+    def _miscounted(self, *, more: bool) -> Iterator[int]:
         """Users whose receipts count more rows of a kind than are gone: of theirs, or under theirs.
 
-        Only more: see `accounts`.
+        Or fewer: of rows that have one parent alone, and that were there for sure.
         """
         gone = {kind: self._gone(kind) for kind in CHILDREN}
         counted: dict[int, Counter[str]] = {}
         for deletion in log.entries():
+            counts = counted.setdefault(int(str(deletion.key)), Counter())
             for relation, number in (item for it in deletion.databases for item in it.rows.items()):
-                counts = counted.setdefault(int(str(deletion.key)), Counter())
                 counts[relation.split(".")[1].lower()] += number
+        certain = {kind: self._certainly_gone(kind) for kind in ("post", "order")}
         for key, counts in counted.items():
-            if any(number > gone[kind][key] for kind, number in counts.items()):
+            if more and any(number > gone[kind][key] for kind, number in counts.items()):
                 yield key
+            if not more and any(counts[kind] < known[key] for kind, known in certain.items()):
+                yield key
+
+    def _certainly_gone(self, kind: str) -> Counter[int]:
+        """User → rows of that kind that were there, and that went with a parent."""
+        unsure = self.known.inserted[kind].keys() - self.known.committed[kind]
+        living = {
+            wrong.key
+            for wrong in self.truth.differences(self.rows)
+            if wrong.kind == kind and wrong.problem is truth.Problem.GONE
+        }
+        gone = self.truth.rows[kind].keys() - self.rows[kind].keys() - unsure - living
+        return Counter(self.truth.rows[kind][key][1] for key in gone)
 
     def _gone(self, kind: str) -> Counter[int]:
         """User → rows of that kind that are gone, of the user's or under the user's posts."""
@@ -201,15 +215,13 @@ class Checker:
             if key in self.original[kind] and self.back(row[1])
         }
 
-    def accounts(self) -> tuple[int, int]:
-        """Rows that the receipts account for, and rows that are gone.
-
-        A worker that is killed between its commit and its note never counts what it removed.
-        """
+    def accounts(self) -> tuple[int, int, int]:
+        """Rows that the receipts account for; that went for sure, and at the most."""
         accounted = sum(
             sum(removed.values())
             for rows_of in Cascade.objects.values_list("rows", flat=True)
             for removed in (rows_of or {}).values()
         )
+        certain = sum(self._certainly_gone(kind).total() for kind in CHILDREN)
         gone = sum(len(self.truth.rows[kind].keys() - self.rows[kind].keys()) for kind in CHILDREN)
-        return accounted, gone
+        return accounted, certain, gone

@@ -225,7 +225,8 @@ class Storm:
         self.say(f"  rare states: {_listed(self.states) or 'none'}")
         self.say(f"  {gone} users gone for good; {_listed(known.counts)}")
         self.say(f"  ended by themselves and started again: {_listed(self.crew.ended) or 'none'}")
-        self.say("  receipts account for {} of {} removed rows".format(*self.checker.accounts()))
+        accounted, _, removed = self.checker.accounts()
+        self.say(f"  receipts account for {accounted} of {removed} removed rows")
         self.say(f"  deletion log: {_listed(log.deletions())}")
         left = {kind: len(of_kind) for kind, of_kind in self.checker.rows.items()}
         self.say(f"  rows at the end: {_listed(Counter(left))}")

@@ -14,11 +14,11 @@ from django.utils import timezone
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
-from apps.integrity.log import claims
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import Catalogue, discovery
 from sandbox.processes import eventually
+from tests import log_rows
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
 
@@ -82,10 +82,10 @@ def test_nothing_is_proven_before_the_grace_period_is_over(tune: Tune, converge:
     converge()
     row = Cascade.objects.get(database="test_right")
     assert 500 < (row.due_at - timezone.now()).total_seconds() <= 600
-    assert claims.unverified_databases(using="default") == frozenset()
+    assert log_rows.unverified(using="default") == frozenset()
     assert verification.verify("test_right").verified == 0
     all_due()
-    assert claims.unverified_databases(using="default") == {"test_left", "test_right"}
+    assert log_rows.unverified(using="default") == {"test_left", "test_right"}
     assert eventually(lambda: verification.verify("test_right").verified == 1, timeout=30)
 
 

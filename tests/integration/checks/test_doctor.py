@@ -98,9 +98,13 @@ class TestDatabases:
                 )
             }
 
-    def test_a_child_database_without_its_table(self) -> None:
-        with _renamed("blog_db", "integrity_identity"):
-            assert "--database blog_db" in wrong()["tables blog_db"]
+    @pytest.mark.parametrize("table", ["integrity_identity", "integrity_tally"])
+    def test_a_child_database_without_its_table(self, table: str) -> None:
+        with _renamed("blog_db", table):
+            assert (
+                f"missing: {table}. Run `manage.py migrate --database blog_db`"
+                == (wrong()["tables blog_db"])
+            )
 
     def test_a_table_of_the_project_that_is_not_there(self) -> None:
         with _renamed("shop_db", "shop_order"):
@@ -163,7 +167,8 @@ class TestRouters:
         settings.DATABASE_ROUTERS = [f"{__name__}._Denying"]
         found = wrong()
         assert "integrity_deletion" in found["router default"]
-        assert found["router blog_db"].startswith("allow_migrate keeps integrity_identity out")
+        kept_out = "allow_migrate keeps integrity_identity, integrity_tally out"
+        assert found["router blog_db"].startswith(kept_out)
 
     def test_one_that_answers_one_database_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:

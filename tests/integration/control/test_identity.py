@@ -112,7 +112,7 @@ def test_resume_alone_is_refused_and_names_both_identities(met: None) -> None:
     assert refused.value.returncode == 6
     for part in (str(old), str(new), "resume --database test_right --accept-identity"):
         assert part in str(refused.value)
-    assert actions.has_identity_mismatch("test_right", using="default")
+    assert actions.is_refused("test_right", using="default")
     assert cascade.drain("test_right").rows == {}
     assert Leaf.objects.count() == 1
     assert not Audit.objects.exclude(verb="pause").exists()
@@ -153,7 +153,7 @@ def test_a_pause_for_another_reason_accepts_nobody(met: None) -> None:
     assert identity.mismatch("test_right", using="default")
     deleted()
     assert cascade.drain("test_right").rows == {}
-    assert actions.has_identity_mismatch("test_right", using="default")
+    assert actions.is_refused("test_right", using="default")
 
 
 def test_a_scan_of_a_paused_database_is_no_mismatch_whatever_the_reason_says(met: None) -> None:
@@ -171,7 +171,7 @@ def test_a_renamed_database_stays_paused_for_the_same_reason(met: None) -> None:
     cascade.drain("test_right")
     ChildDatabase.objects.filter(alias="test_right").update(alias="old_name")
     call_command("integrity", "rename", "old_name", "test_right", "--alias", "--apply")
-    assert actions.has_identity_mismatch("test_right", using="default")
+    assert actions.is_refused("test_right", using="default")
 
 
 def test_a_child_without_the_table_is_warned_of_and_worked_on(

@@ -29,7 +29,7 @@ from apps.integrity.control.grants.log import WORKER as WORKER_LOG
 from apps.integrity.control.grants.privileges import Need, Privilege, statements
 from apps.integrity.control.grants.rows import lock
 from apps.integrity.exceptions import InvalidRole
-from apps.integrity.log import claims, deletions
+from apps.integrity.log import deletions
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Suspect
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -82,7 +82,7 @@ def work() -> None:
     for _ in range(50):
         _, due = dispatch.sweep_all()
         logs = circuit_breaker.answering_logs()
-        unverified = {alias for using in logs for alias in claims.unverified_databases(using=using)}
+        unverified = {alias for using in logs for alias in log_rows.unverified(using=using)}
         for alias in sorted(due):
             cascade.drain(alias)
         for alias in sorted(unverified):
@@ -385,14 +385,17 @@ class TestTheStatements:
 
     def test_the_worker_in_the_child_databases(self) -> None:
         identity = 'GRANT SELECT, INSERT, UPDATE ("uuid") ON "integrity_identity"'
+        tally = 'GRANT SELECT, INSERT, UPDATE ("at", "counts"), DELETE ON "integrity_tally"'
         removed = 'UPDATE ("id"), DELETE'
         assert self.of("blog_db", "blog", "integrity", "auth") == [
             f'GRANT SELECT ("author_id", "ctid", "id", "post_id"), {removed} ON "blog_comment"',
             f'GRANT SELECT ("author_id", "ctid", "id"), {removed} ON "blog_post"',
             identity,
+            tally,
         ]
         assert self.of("shop_db", "shop", "integrity", "auth") == [
             identity,
+            tally,
             f'GRANT SELECT ("ctid", "customer_id", "id"), {removed} ON "shop_order"',
         ]
 
@@ -472,7 +475,7 @@ class TestTheStatements:
         ]
         assert self.log("cascade", Kind.DASHBOARD) == (
             'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deletions",'
-            ' "due_at", "kept", "rows", "size", "state") ON "integrity_cascade"'
+            ' "due_at", "kept", "rows", "size", "state", "tally") ON "integrity_cascade"'
         )
         pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))
         assert [each.partition(") ON ")[0] for each in pages] == [

@@ -252,7 +252,7 @@ def test_none_keeps_for_ever(tune: Tune, name: str) -> None:
         audited(days=days)
     purged = retention.purge("default")
     which = {"heartbeat_retention_days": "heartbeats", "audit_retention_days": "audit"}
-    assert purged == {"deletions": 0, "heartbeats": 1, "audit": 2, which[name]: 0}
+    assert purged == {"deletions": 0, "heartbeats": 1, "audit": 2, "tallies": 0, which[name]: 0}
 
 
 @pytest.fixture
@@ -294,6 +294,6 @@ def test_the_owner_purges_all_of_it_at_once(capsys: pytest.CaptureFixture[str]) 
         seen(f"celery@{number}", days=1_000)
     call_command("integrity", "purge", "--json")
     document = json.loads(capsys.readouterr().out)
-    assert document["purged"] == {"deletions": 7, "heartbeats": 6, "audit": 7}
+    assert document["purged"] == {"deletions": 7, "heartbeats": 6, "audit": 7, "tallies": 0}
     call_command("integrity", "purge")
-    assert capsys.readouterr().out == "removed 0 deletions, 0 heartbeats, 0 audit\n"
+    assert capsys.readouterr().out == "removed 0 deletions, 0 heartbeats, 0 audit, 0 tallies\n"

@@ -313,7 +313,7 @@ class TestActs:
         page = operator.post(url("resume"), ACTS["resume"], follow=True).content.decode()
         for part in ("blog_db is not resumed", str(known), str(found), "accept-identity"):
             assert part in page
-        assert actions.has_identity_mismatch("blog_db", using="default")
+        assert actions.is_refused("blog_db", using="default")
         operator.post(url("resume"), {**ACTS["resume"], "accept_identity": "on"})
         assert not actions.is_paused("blog_db", using="default")
         assert Identity.objects.using("blog_db").get(alias="default").uuid == found

@@ -255,12 +255,13 @@ class TestMaintain:
         for using in LOGS:
             assert [each.name for each in Heartbeat.objects.using(using).all()] == ["beat"]
 
-    def test_it_wakes_verification_where_a_grace_period_is_over(self, converge: Converge) -> None:
+    def test_it_wakes_verification_where_something_is_done(self, converge: Converge) -> None:
+        """Due or not: verification also compares the database with its log."""
         users(1)[0].delete()
-        converge()
         run(celery.maintain)
         assert [taken(queue) for queue in QUEUES] == [[], [], []]
-        Cascade.objects.filter(database="shop_db").update(due_at=timezone.now())
+        converge()
+        Cascade.objects.filter(database="blog_db").update(done_at=None)
         run(celery.maintain)
         assert taken("integrity.shop_db") == [(VERIFY, ["shop_db"], {})]
         assert taken("integrity.blog_db") == []

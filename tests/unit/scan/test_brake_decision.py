@@ -12,8 +12,8 @@ from apps.integrity.scan.brake import Evidence, Figures
 FEW, MANY = Figures(keys=1_000, missing=3), Figures(keys=1_000, missing=900)
 
 
-def evidence(*figures: Figures, mismatch: str = "", no_parents: bool = False) -> Evidence:
-    return Evidence(mismatch=mismatch, no_parents=no_parents, figures=figures)
+def evidence(*figures: Figures, refused: str = "", no_parents: bool = False) -> Evidence:
+    return Evidence(refused=refused, no_parents=no_parents, figures=figures)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def evidence(*figures: Figures, mismatch: str = "", no_parents: bool = False) ->
         (evidence(FEW, FEW), ""),
         (evidence(FEW, MANY), "900 of 1,000 keys miss their parent"),
         (evidence(FEW, no_parents=True), brake.EMPTY),
-        (evidence(FEW, mismatch="paused: another one", no_parents=True), "paused: another one"),
+        (evidence(FEW, refused="paused: another one", no_parents=True), "paused: another one"),
     ],
 )
 def test_any_absurd_figure_refuses(found: Evidence, reason: str) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ...report.names import Unknown
     from ...report.scans import ScanRow
 
-Pause = ChildDatabase.Pause
 #: A scan's guarantee is stale after this many scan periods.
 STALE_PERIODS = 2
 
@@ -212,7 +211,7 @@ def work(row: DatabaseRow) -> Iterator[Check]:
     detail = "not paused"
     if row["paused"]:
         detail = row["reason"]
-        if row["paused_kind"] != Pause.IDENTITY_MISMATCH:  # that names its own remedy
+        if row["paused_kind"] not in ChildDatabase.REFUSALS:  # these name their own remedies
             detail += f". `manage.py integrity resume --database {alias}` resumes it"
     yield Check(name=f"paused {alias}", ok=not row["paused"], detail=detail)
     blocked = row["blocked"]

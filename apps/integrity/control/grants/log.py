@@ -25,6 +25,7 @@ from ...models import (
     Identity,
     Scan,
     Suspect,
+    Tally,
 )
 from .privileges import DELETE, INSERT, SELECT, UPDATE, Need, Privilege, column, on
 
@@ -57,6 +58,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Cascade: (SELECT, INSERT, UPDATE, DELETE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
+    Tally: (SELECT, INSERT, UPDATE, DELETE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT, INSERT, UPDATE, DELETE),
     Alarm: (SELECT, INSERT, DELETE),
@@ -69,6 +71,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
     Cascade: (SELECT, INSERT, UPDATE),
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
+    Tally: (SELECT, INSERT),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT,),
     Alarm: (SELECT,),
@@ -78,6 +81,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 WORKED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"batch", "cancelled_at", "reason"}),
     Suspect: frozenset({"fence"}),
+    Tally: frozenset({"counts", "at"}),
 }
 #: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {
@@ -85,7 +89,7 @@ PRESSED: dict[Model, frozenset[str]] = {
     Cascade: frozenset(
         {
             *("state", "attempts", "due_at", "claim", "acknowledged_at"),
-            *("deletions", "size", "rows", "kept"),  # a split: log/parts.py
+            *("deletions", "size", "rows", "kept", "tally"),  # a split: log/parts.py
         }
     ),
 }

@@ -20,7 +20,7 @@ HELP = "Resume work on a child database."
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--database`, `--reason` and `--accept-identity`."""
+    """Add `--database`, `--reason`, `--accept-identity` and `--accept-restore`."""
     add_database_and_reason(parser)
     parser.add_argument(
         "--accept-identity",
@@ -28,17 +28,34 @@ def add_arguments(parser: CommandParser) -> None:
         help="if the database belonged to other parents' databases, accept the present ones from"
         " now on; recorded in the audit log",
     )
+    parser.add_argument(
+        "--accept-restore",
+        action="store_true",
+        help="if the database or its log was restored from a backup, go on with both as they are;"
+        " recorded in the audit log",
+    )
 
 
 def run(
-    _terminal: Terminal, *, database: str, reason: str, accept_identity: bool, **_: object
+    _terminal: Terminal,
+    *,
+    database: str,
+    reason: str,
+    accept_identity: bool,
+    accept_restore: bool,
+    **_: object,
 ) -> Result:
     """Resume the database in every log. The audit log records it."""
     catalogue = relations.catalogue()
     alias = catalogue.database(database)
     changed = sum(
         actions.resume(
-            alias, actor=actor(), reason=reason, using=using, accept_identity=accept_identity
+            alias,
+            actor=actor(),
+            reason=reason,
+            using=using,
+            accept_identity=accept_identity,
+            accept_restore=accept_restore,
         )
         for using in catalogue.log_databases
     )

@@ -115,9 +115,7 @@ def _has_mismatch(scanned: Iterable[Scanned]) -> bool:
         (catalogue.relation(row.relation).parent_databases[0], row.database) for row in scanned
     }
     return any(
-        actions.has_identity_mismatch(database, using=using)
-        for using, database in places
-        if using in logs
+        actions.is_refused(database, using=using) for using, database in places if using in logs
     )
 
 
