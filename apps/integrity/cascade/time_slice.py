@@ -84,6 +84,11 @@ class TimeSlice:
         """The claim's keys; its relations are looked up when they are asked for first."""
         return LiveClaim(self.claim)
 
+    @property
+    def goes_on(self) -> bool:
+        """Return whether an earlier slice has left rows, so that there may be very many."""
+        return any(one.rows for one in self.claim.deletions)
+
     def run(self) -> dict[int, tuple[Blocker, ...]]:
         """Work until nothing is left or time is up; return the blockers of each deletion stuck.
 
@@ -104,6 +109,8 @@ class TimeSlice:
 
     def _begin(self, todo: list[tuple[Relation, Plan]]) -> list[tuple[Relation, Plan]]:
         """Take the first step along all relations; return those along which rows may be left."""
+        if self.goes_on:
+            return todo
         try:
             parts = [Part(*pair, self.live.gone_keys(pair[0], fresh=False)) for pair in todo]
         except self.interrupts:
@@ -139,6 +146,8 @@ class TimeSlice:
         """Take steps until no row is left or time is up; return whether none of them failed."""
         self.blockers.pop(relation.label, None)
         try:
+            if self.goes_on:
+                self.steps.walk = self.steps.next_walk(self.live, relation, plan)
             while self._step(relation, plan):
                 if time.monotonic() >= self.until:
                     self.late = True

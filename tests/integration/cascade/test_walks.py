@@ -79,6 +79,22 @@ def test_they_go_by_blocks_and_an_index_leads_to_the_rest(
     assert Cascade.objects.get(database="test_right").state == "done"
 
 
+def test_each_time_slice_walks_on_where_rows_are_left(
+    converge: Converge, captured: Captured, tune: Tune
+) -> None:
+    tune(statement_rows=1_000, statement_rows_max=BOUND, statement_seconds=30, turn_seconds=1e-6)
+    dead, living = Owner.objects.create(), Owner.objects.create()
+    leaves(dead, beside=living)
+    dead.delete()
+    with captured:
+        assert converge()["right.Leaf.owner"] == ROWS * 9 // 10
+    first, *ways = by_blocks(captured["test_right"])
+    assert not first
+    assert sum(ways) > 2
+    assert all(ways[:3])
+    assert Leaf.objects.filter(owner=living).count() == ROWS // 10 == Leaf.objects.count()
+
+
 def test_so_do_rows_that_others_refer_to_and_their_leaves_with_them(
     converge: Converge, captured: Captured
 ) -> None:
