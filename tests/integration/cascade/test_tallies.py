@@ -204,6 +204,8 @@ def test_a_step_that_fails_once_is_counted_once(place: Place, tune: Tune) -> Non
         cascade.drain(place.database)
     assert not failures
     assert place.counts(gone) == [3]
+    (tally,) = Tally.objects.using(place.database).all()
+    assert tally.counts == {str(gone[0].pk): 3}
 
 
 def locked(error: Exception, database: str) -> Exception:
