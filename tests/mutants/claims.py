@@ -71,6 +71,16 @@ MUTATIONS = (
         (f"{T_CASCADE}::TestTakeOver::test_nobody_else_does",),
     ),
     Mutation(
+        "claims-are-not-locked",
+        "G4: two workers claim the same cascade at the same time",
+        POSTGRESQL_LOG,
+        "FOR NO KEY UPDATE SKIP LOCKED), held AS",
+        "), held AS",
+        (
+            f"{T_LOG}::TestClaim::test_what_somebody_is_just_claiming_is_passed_over_without_waiting",
+        ),
+    ),
+    Mutation(
         "dispatcher-notifies-nobody",
         "G6: a database waits for beat because another one's worker held its deletions",
         NOTIFIED,

@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from uuid import UUID
 
+    from django.db.models import QuerySet
+
+    from ..models import Cascade
     from ..relations import Field, Model
     from ..relations.relation import ForeignKey
     from .barriers import Barrier, Blocker, Horizon
     from .deleted import Deleted, Dense, Gone
+
+#: Cascades as they are held, and by deletion its key and targets.
+HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str | None]]]]
 
 #: Deletion → relation → rows changed, as a cascade holds it.
 Rows = Mapping[str, Mapping[str, int]]
@@ -62,6 +68,22 @@ class LogBackend(Protocol):
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
+
+    def hold_cascades(
+        self,
+        due: QuerySet[Any],
+        claim: UUID | None,
+        lease: float,
+        owner: str,
+        *,
+        counted: bool,
+        using: str,
+    ) -> HeldCascades | None:
+        """Let the claim hold those cascades that nobody has locked for `lease` seconds.
+
+        Unless `counted`, their tally ends. Return them, and by id the key and the targets of each of their deletions. One statement,
+        which counts an attempt; None where the engine has none (log/claims.py has several).
+        """
 
     def finish_cascades(
         self,

@@ -26,14 +26,14 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from .. import conf, relations
+from .. import backends, conf, relations
 from ..models import Cascade
 from . import names, parts, retry, tables
 from .deletions import NOTHING_TO_DO, end
 from .values import Claim, ClaimedDeletion, waited
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: The shortest and the longest time that a cascade is set aside, in seconds.
 ASIDE_SECONDS = (5.0, 300.0)
@@ -110,8 +110,7 @@ def claim(
     )
     size = partial(retry.claim_size, limit, last)
     claim = Claim(token=uuid.uuid4(), using=using, database=database, log=log)
-    changes = {"attempts": F("attempts") + 1, "owner": owner} | ({} if log else {"tally": None})
-    return _claim(due, claim, limit, size, lease_seconds, **changes)
+    return _claim(due, claim, limit, size, lease_seconds, owner)
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
@@ -136,7 +135,7 @@ def _claim(
     limit: int,
     size: Size,
     lease_seconds: float,
-    **changes: Any,
+    owner: str,
 ) -> Claim | None:
     passed = set[int]()
     for _ in range(ROUNDS):
@@ -147,7 +146,7 @@ def _claim(
         set_aside(due, unknown, claim)
         if known:
             picked = chosen(known, size)
-            held = _hold(due, picked, size, claim, lease_seconds, **changes)
+            held = _hold(due, picked, size, claim, lease_seconds, owner)
             if held is not None:
                 return held
             passed |= {candidate.pk for candidate in picked}  # other workers have them
@@ -191,12 +190,19 @@ def _hold(
     size: Size,
     claim: Claim,
     lease_seconds: float,
-    **changes: Any,
+    owner: str,
 ) -> Claim | None:
     """Claim those of the picked cascades that no other worker has; None where all are taken."""
     using, first = claim.using, picked[0]
+    claim = dataclasses.replace(claim, parent=first.parent, relation=first.relation)
+    named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
+    if first.size <= size(first.attempts):
+        held = backends.log_backend(using).hold_cascades(
+            named, claim.token, lease_seconds, owner, counted=claim.log is not None, using=using
+        )
+        if held is not None:
+            return _with_deletions(claim, *held) if held[0] else None
     with transaction.atomic(using=using):
-        named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
         mine = list(tables.locked(named.order_by("pk"), using).values_list("pk", flat=True))
         if mine == [first.pk] and first.size > (most := size(first.attempts)):
             mine = _cut(due.filter(pk=first.pk), most, using)
@@ -206,16 +212,16 @@ def _hold(
                 state=claim.state,
                 claim=claim.token,
                 due_at=Now() + dt.timedelta(seconds=lease_seconds),
-                **changes,
+                attempts=F("attempts") + 1,
+                owner=owner,
+                **({} if claim.log else {"tally": None}),
             )
             if mine
             else 0
         )
         if not changed:
             return None
-        return read_claim(
-            dataclasses.replace(claim, parent=first.parent, relation=first.relation), mine
-        )
+        return read_claim(claim, mine)
 
 
 def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
@@ -239,6 +245,13 @@ def read_claim(claim: Claim, cascades: list[int]) -> Claim:
         .filter(tables.id_in("pk", ids, using))
         .values_list("pk", "key", "targets")
     }
+    return _with_deletions(claim, held, keys)
+
+
+def _with_deletions(
+    claim: Claim, held: Sequence[Cascade], keys: Mapping[int, tuple[str | None, Any]]
+) -> Claim:
+    """Return the claim with the deletions of those cascades; `keys` are keys and targets."""
     deletions = tuple(
         ClaimedDeletion(
             id=pk,

@@ -187,6 +187,19 @@ class TestClaim:
         held = [pk for each in at_once(*[work] * 4) for pk in each]
         assert len(held) == len(set(held)) == 200
 
+    def test_nor_do_claims_of_whole_cascades(self, at_once: Callable[..., Any]) -> None:
+        dispatched(*range(1, 101))
+        apart(*range(1, 101))
+
+        def work() -> list[int]:
+            found = []
+            while held := claim(3):
+                found += [each.id for each in held.deletions]
+            return found
+
+        held = [pk for each in at_once(*[work] * 4) for pk in each]
+        assert len(held) == len(set(held)) == 100
+
 
 class TestFinish:
     def test_the_last_database_to_finish_completes_the_deletion(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ...relations import Model
     from ..barriers import Barrier
-    from ..base import Rows
+    from ..base import HeldCascades, Rows
 
 
 class PortableLog:
@@ -75,6 +75,9 @@ class PortableLog:
 
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers
+
+    def hold_cascades(self, *_: Any, **__: Any) -> HeldCascades | None:
+        return None  # the ORM has no UPDATE that returns rows
 
     def finish_cascades(
         self,

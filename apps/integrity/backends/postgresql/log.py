@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from django.db.models import QuerySet
+
     from ...relations import Model
     from ..barriers import Barrier
-    from ..base import Rows
+    from ..base import HeldCascades, Rows
 
 #: Ids of the log, as a parameter.
 IDS = hidden("bigint")
@@ -30,6 +32,21 @@ IDS = hidden("bigint")
 HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state || '' = 'running'"
 #: The `rows` of each cascade. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "NULLIF(%s::jsonb -> cascade.id::text, 'null')"
+
+#: What a claim reads of a cascade.
+READ = ("id", "batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
+#: The rest of the statement that claims due cascades. Who has locked one changes it, so it is
+#: passed over. Parameters: the claim, its owner, the lease in seconds, whether the child's database
+#: counts its rows.
+HOLD = f"""FOR NO KEY UPDATE SKIP LOCKED), held AS (
+UPDATE integrity_cascade AS cascade SET state = 'running', claim = %s, owner = %s,
+ due_at = statement_timestamp() + interval '1 second' * %s, attempts = cascade.attempts + 1,
+ tally = CASE WHEN %s THEN cascade.tally END
+FROM due WHERE cascade.id = due.id RETURNING {", ".join(f"cascade.{name}" for name in READ)})
+SELECT {", ".join(READ)}, (
+ SELECT jsonb_object_agg(deletion.id, jsonb_build_array(deletion.key, deletion.targets))::text
+ FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions))
+FROM held ORDER BY id"""
 
 
 class PostgreSQLLog:
@@ -104,6 +121,28 @@ class PostgreSQLLog:
             [parent._meta.label, list(require_keys(keys))],
         )
         return {key for (key,) in rows}
+
+    def hold_cascades(
+        self,
+        due: QuerySet[Any],
+        claim: UUID | None,
+        lease: float,
+        owner: str,
+        *,
+        counted: bool,
+        using: str,
+    ) -> HeldCascades | None:
+        from ...models import Cascade
+
+        due_sql, params = due.order_by("pk").values_list("pk").query.get_compiler(using).as_sql()
+        given = [*params, claim, owner, lease, counted]
+        held, keys = list[Cascade](), dict[int, tuple[str | None, dict[str, str | None]]]()
+        for *plain, known in fetch(using, f"WITH due (id) AS ({due_sql} {HOLD}", given):
+            columns = [json.loads(value) if isinstance(value, str) else value for value in plain]
+            held.append(Cascade(**dict(zip(READ, columns, strict=True))))
+            for deletion, (key, targets) in json.loads(known or "{}").items():
+                keys[int(deletion)] = key, targets or {}
+        return held, keys
 
     def finish_cascades(
         self,
