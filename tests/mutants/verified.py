@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutation import Mutation
 from .paths import (
-    CLAIMING,
+    CANDIDATES,
     CLAIMS,
     ENTRIES,
     FINISHING,
@@ -171,7 +171,7 @@ MUTATIONS = (
     Mutation(
         "verified-although-nothing-was-probed",
         "G12: a cascade is verified although no relation of it is cascaded any more",
-        CLAIMING,
+        CANDIDATES,
         "children_of = relations.catalogue().children_of",
         "children_of = relations.catalogue().knows",
         (f"{T_ATTACKS_LOG}::TestNoPolicy::test_it_is_never_verified",),
@@ -179,7 +179,7 @@ MUTATIONS = (
     Mutation(
         "unknown-relation-means-no-work",
         "G1: a cascade along an unknown relation ends without work",
-        CLAIMING,
+        CANDIDATES,
         "if children_of(name[0], database, name[1])",
         "",
         (

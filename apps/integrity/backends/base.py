@@ -22,15 +22,13 @@ from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
 
     from ..models import Cascade
     from ..relations import Field, Model
-    from ..relations.relation import ForeignKey
     from .barriers import Barrier, Blocker, Horizon
     from .deleted import Deleted, Dense, Gone
 
@@ -255,46 +253,6 @@ class LoadBackend(Protocol):
 
         Where an engine has none, it is always free.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyPage:
-    """Distinct keys in the child's order, and how many rows hold them.
-
-    Only the reader that returned a page understands its `keys`. `end` says that no keys follow.
-    """
-
-    keys: Any
-    first: str
-    last: str
-    count: int
-    rows: int
-    end: bool
-
-
-class KeyReader(Protocol):
-    """Reads the distinct keys of a child, page by page, and which of them have no parent.
-
-    Texts of keys are as the database writes them. Both reads raise `FilteredRead` where the server
-    may hide rows.
-
-    Note [Packed]: between PostgreSQL servers, a page is one value that Python passes on unopened:
-    no object is made of a key that has a parent. So a scan is as fast as the servers are.
-    """
-
-    def reading(self, child: str) -> AbstractContextManager[object]:
-        """Enclose the reads of one run. Where it is a transaction on `child`, it only reads."""
-
-    def ask(
-        self, field: Field, after: str | None, limit: int, *, child: str
-    ) -> Callable[[], KeyPage | None]:
-        """Ask for at most `limit` keys that follow `after`, or for the first ones.
-
-        Return a function that waits for the page; it returns None where no keys follow.
-        """
-
-    def missing(self, field: ForeignKey, page: KeyPage, *, parent: str) -> list[str]:
-        """Return the page's keys that no row of the parent in `parent` has, as text."""
 
 
 #: The error where a statement would run without its condition.

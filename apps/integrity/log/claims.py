@@ -3,13 +3,6 @@
 Note [One column says when]: `due_at` is when a cascade may be claimed: at once if pending, after
 the backoff if waiting, after the lease if running. One condition and one index serve all three, and
 the claim of a dead worker expires by itself.
-
-Note [Only what is known]: this process's catalogue may not know the parent or the relation of a
-cascade, because another release wrote it or a name changed. Such a cascade is postponed by a
-quarter of the time that it has waited, and no attempt is counted. It blocks no other cascade, and a
-process that knows it can claim it soon. So is a cascade whose relations all have a policy here that
-leaves rows alone. After an hour, no other release is left, and it is cancelled: nothing would be
-probed, so nothing may be called verified.
 """
 
 from __future__ import annotations
@@ -17,59 +10,26 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
 from ..models import Cascade
-from . import names, parts, retry, tables
-from .deletions import NOTHING_TO_DO, end
-from .values import Claim, ClaimedDeletion, waited
+from . import parts, retry, tables
+from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
+from .values import Claim, ClaimedDeletion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: The shortest and the longest time that a cascade is set aside, in seconds.
-ASIDE_SECONDS = (5.0, 300.0)
-#: A cascade for which no policy leaves work is cancelled after so long.
-IDLE_SECONDS = 3_600.0
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
 ROUNDS = 10
 #: The columns of a cascade that a claim reads.
 READ = ("batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
-#: The attempts that a cascade has had → how many deletions to take together with its own.
-Size = Callable[[int], int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A cascade that is due, without its deletions."""
-
-    pk: int
-    size: int
-    parent: str
-    relation: str
-    attempts: int
-    begun: bool
-    #: It was put back at the end of a time slice because it has many rows.
-    large: bool
-    waited: dt.timedelta
-    #: When it was read, by the clock of the log's server.
-    seen_at: dt.datetime
-
-    @property
-    def kind(self) -> tuple[str, str, bool]:
-        """Return what the cascades of one claim have in common.
-
-        A cascade that already removed rows is not mixed with new ones, because it has many rows.
-        """
-        return self.parent, self.relation, self.begun
 
 
 def due_databases(*, using: str) -> frozenset[str]:
@@ -94,7 +54,7 @@ def claim(
 ) -> Claim | None:
     """Claim up to `limit` deletions in due cascades of `database`; None when none is due.
 
-    All are of one parent model and relation. See Note [Only what is known].
+    All are of one parent model and relation. See Note [Only what is known] in candidates.py.
 
     The attempt is counted and committed before the work. Cascades that failed before are split into
     smaller ones, so that a deletion that kills its worker is isolated (`retry.claim_size`). `owner`
@@ -151,37 +111,6 @@ def _claim(
                 return held
             passed |= {candidate.pk for candidate in picked}  # other workers have them
     return None
-
-
-def read_candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
-    """Return the cascades that are due longest, without locking them."""
-    columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
-    begun = Q(rows__isnull=False, state__in=Cascade.CLAIMABLE)
-    large = Q(begun, state=Cascade.State.PENDING, reason="")
-    rows = due.annotate(begun=begun, large=large, seen_at=Now()).order_by("due_at", "pk")
-    return [
-        Candidate(waited=waited(due_at, recorded_at), **row)
-        for row in rows.values(*columns, "begun", "large", "seen_at")[:limit]
-        for due_at, recorded_at in [(row.pop("due_at"), row.pop("recorded_at"))]
-    ]
-
-
-def chosen(candidates: Sequence[Candidate], size: Size) -> list[Candidate]:
-    """Return the first candidate and others of its kind, fewer the more often one failed. Pure.
-
-    Together they have at most the `size` of each; the first one alone may have more. A large one
-    gets time slices of its own.
-    """
-    first, *others = candidates
-    if first.large:
-        return [first]
-    picked, number, most = [first], first.size, size(first.attempts)
-    for other in others:
-        allowed = min(most, size(other.attempts))
-        if other.kind == first.kind and not other.large and number + other.size <= allowed:
-            picked.append(other)
-            number, most = number + other.size, allowed
-    return picked
 
 
 def _hold(
@@ -269,39 +198,3 @@ def _with_deletions(
         if pk in keys  # who removes rows of the log by hand holds up no other deletion
     )
     return dataclasses.replace(claim, deletions=deletions)
-
-
-def apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
-    """Return the candidates that some relation of the catalogue cascades, and the others."""
-    children_of = relations.catalogue().children_of
-    pairs = {(candidate.parent, candidate.relation) for candidate in candidates}
-    known = {name for name in pairs if children_of(name[0], database, name[1])}
-    return (
-        [candidate for candidate in candidates if candidate.kind[:2] in known],
-        [candidate for candidate in candidates if candidate.kind[:2] not in known],
-    )
-
-
-def set_aside(due: QuerySet[Cascade], others: list[Candidate], claim: Claim) -> None:
-    """Postpone those cascades; keep their attempts and rows. See Note [Only what is known].
-
-    Only those that are still due: another worker may have been faster.
-    """
-    waiting = {"state": Cascade.State.WAITING} if claim.state == Cascade.State.RUNNING else {}
-    least, most = (dt.timedelta(seconds=seconds) for seconds in ASIDE_SECONDS)
-    for reason in sorted({_why(candidate, claim.database) for candidate in others}):
-        these = [other for other in others if _why(other, claim.database) == reason]
-        wait = min(max(min(other.waited for other in these) / 4, least), most)
-        idle = [other.pk for other in these if other.waited.total_seconds() >= IDLE_SECONDS]
-        if idle and reason == NOTHING_TO_DO:
-            end(due.filter(tables.id_in("pk", idle, claim.using)), reason)
-        rows = due.filter(tables.id_in("pk", [other.pk for other in these], claim.using))
-        rows.update(**waiting, claim=None, due_at=Now() + wait, reason=reason)
-
-
-def _why(candidate: Candidate, database: str) -> str:
-    """Return what the catalogue does not know about the cascade, or that it leaves no work."""
-    parent, relation = candidate.parent, candidate.relation
-    if relations.catalogue().knows(parent, database, relation):
-        return NOTHING_TO_DO
-    return names.why_unknown(parent, relation, database)

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from .. import conf, relations
 from ..backends.barriers import Barrier
 from ..models import Cascade
-from . import claims, retry, tables
+from . import candidates, claims, retry, tables
 from .values import Claim
 
 if TYPE_CHECKING:
@@ -57,19 +57,19 @@ def due_done(
     state, size = Cascade.State.DONE, partial(retry.probe_size, limit)
     claim = Claim(token=None, using=using, database=database, log=log, state=state)
     for _ in range(claims.ROUNDS):
-        candidates = claims.read_candidates(rows, limit)
-        if not candidates:
+        found = candidates.read_candidates(rows, limit)
+        if not found:
             return None
-        known, unknown = claims.apart(candidates, database)
-        claims.set_aside(rows, unknown, claim)
-        picked = claims.chosen(known, size) if known else []
+        known, unknown = candidates.apart(found, database)
+        candidates.set_aside(rows, unknown, claim)
+        picked = candidates.chosen(known, size) if known else []
         if picked and (read := _read(claim, picked, size)).deletions:
             return read
         _pass_over(rows, picked, using)
     return None
 
 
-def _read(claim: Claim, picked: Sequence[claims.Candidate], size: claims.Size) -> Claim:
+def _read(claim: Claim, picked: Sequence[candidates.Candidate], size: candidates.Size) -> Claim:
     """Return the picked cascades as a claim, fewer of the deletions where probes took too long."""
     first = picked[0]
     named = dataclasses.replace(
@@ -79,10 +79,10 @@ def _read(claim: Claim, picked: Sequence[claims.Candidate], size: claims.Size) -
     return whole.only(whole.ids[: size(first.attempts)])
 
 
-def _pass_over(rows: QuerySet[Cascade], picked: Sequence[claims.Candidate], using: str) -> None:
+def _pass_over(rows: QuerySet[Cascade], picked: Sequence[candidates.Candidate], using: str) -> None:
     """Let cascades wait whose deletions somebody has removed from the log by hand."""
     mine = rows.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
-    mine.update(due_at=Now() + dt.timedelta(seconds=max(claims.ASIDE_SECONDS)))
+    mine.update(due_at=Now() + dt.timedelta(seconds=max(candidates.ASIDE_SECONDS)))
 
 
 def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier | None]:

@@ -18,7 +18,7 @@ from ..relations.keys import parse_key
 
 if TYPE_CHECKING:
     from ..backends.barriers import Barrier
-    from ..backends.base import KeyPage, KeyReader
+    from ..backends.key_pages import KeyPage, KeyReader
     from ..relations import Relation
 
 

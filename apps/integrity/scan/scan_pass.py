@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..backends.barriers import Barrier
-    from ..backends.base import KeyPage
     from ..backends.connections import Interrupts
+    from ..backends.key_pages import KeyPage
     from ..relations import Relation
 
 logger = logger_of("integrity.scan")

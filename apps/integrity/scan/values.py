@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..backends.base import KeyPage
+    from ..backends.key_pages import KeyPage
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from apps.blog.models import Post
 from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
 from apps.integrity.declared import Relation
-from apps.integrity.log import claims
+from apps.integrity.log import candidates
 from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -157,7 +157,7 @@ def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_
         older("drain", "--timeout", "10")
         [one] = Cascade.objects.annotate(wait=F("due_at") - Now())
         assert (one.state, one.attempts) == ("waiting", 0)
-        assert one.wait.total_seconds() > claims.ASIDE_SECONDS[0] / 2
+        assert one.wait.total_seconds() > candidates.ASIDE_SECONDS[0] / 2
         assert "here" in one.reason
     newer()
     assert rows() == 0

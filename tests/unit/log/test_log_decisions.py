@@ -18,8 +18,8 @@ from apps.integrity.backends.batch_size import (
     BatchSize,
     BatchSizes,
 )
-from apps.integrity.log import claims, parts, retry
-from apps.integrity.log.claims import Candidate
+from apps.integrity.log import candidates, parts, retry
+from apps.integrity.log.candidates import Candidate
 from apps.integrity.queues import dispatch
 
 ids = itertools.count(1)
@@ -58,7 +58,7 @@ def candidate(
     )
 
 
-def size_of(limit: int) -> claims.Size:
+def size_of(limit: int) -> candidates.Size:
     """Return the sizes of the claims of a worker that may try eight times."""
     return partial(retry.claim_size, limit, 8)
 
@@ -66,9 +66,9 @@ def size_of(limit: int) -> claims.Size:
 def test_a_claim_is_of_the_parent_model_and_relation_of_its_first_cascade() -> None:
     a, b, c = candidate("x.A"), candidate("x.B"), candidate("x.A")
     scanned = candidate("x.A", relation="y.Y.a")
-    assert claims.chosen([a, b, scanned, c], size_of(10)) == [a, c]
-    assert claims.chosen([b, a, c], size_of(10)) == [b]
-    assert claims.chosen([scanned, a], size_of(10)) == [scanned]
+    assert candidates.chosen([a, b, scanned, c], size_of(10)) == [a, c]
+    assert candidates.chosen([b, a, c], size_of(10)) == [b]
+    assert candidates.chosen([scanned, a], size_of(10)) == [scanned]
 
 
 @pytest.mark.parametrize(("attempts", "company"), [(0, 8), (1, 4), (2, 2), (3, 1), (9, 1)])
@@ -76,20 +76,20 @@ def test_the_more_often_a_cascade_failed_the_fewer_are_claimed_with_it(
     attempts: int, company: int
 ) -> None:
     rows = [candidate("x.A", attempts), *(candidate("x.A") for _ in range(20))]
-    assert len(claims.chosen(rows, size_of(8))) == company
+    assert len(candidates.chosen(rows, size_of(8))) == company
 
 
 def test_a_probe_takes_as_many_as_after_the_attempts_that_are_noted() -> None:
     rows = [candidate("x.A", 2), *(candidate("x.A") for _ in range(20))]
-    assert len(claims.chosen(rows, partial(retry.probe_size, 8))) == 4
+    assert len(candidates.chosen(rows, partial(retry.probe_size, 8))) == 4
 
 
 def test_one_that_failed_often_joins_no_claim_that_is_larger_than_its_own() -> None:
     new, often = candidate("x.A"), candidate("x.A", 7)
-    assert often not in claims.chosen([new, often, candidate("x.A")], size_of(8))
+    assert often not in candidates.chosen([new, often, candidate("x.A")], size_of(8))
     half = candidate("x.A", 2)
     many = [new, half, *(candidate("x.A") for _ in range(20))]
-    assert len(claims.chosen(many, size_of(8))) == 2
+    assert len(candidates.chosen(many, size_of(8))) == 2
 
 
 @given(
@@ -119,21 +119,23 @@ def test_a_probe_that_took_too_long_is_repeated_for_no_more_than_was_asked(
 def test_one_that_is_half_done_takes_no_new_one_into_its_turn() -> None:
     giant, other = candidate("x.A", begun=True), candidate("x.A", begun=True)
     new = candidate("x.A")
-    assert claims.chosen([giant, new, other], size_of(10)) == [giant, other]
-    assert claims.chosen([new, giant], size_of(10)) == [new]
+    assert candidates.chosen([giant, new, other], size_of(10)) == [giant, other]
+    assert candidates.chosen([new, giant], size_of(10)) == [new]
 
 
 def test_a_large_one_gets_its_turn_alone() -> None:
     one, two = candidate("x.A", large=True), candidate("x.A", large=True)
     begun = candidate("x.A", begun=True)
-    assert claims.chosen([one, two, begun], size_of(10)) == [one]
-    assert claims.chosen([begun, one], size_of(10)) == [begun]
+    assert candidates.chosen([one, two, begun], size_of(10)) == [one]
+    assert candidates.chosen([begun, one], size_of(10)) == [begun]
 
 
 def test_together_they_have_no_more_deletions_than_the_limit() -> None:
     first, large, small = (candidate("x.A", size=size) for size in (4, 9, 6))
-    assert claims.chosen([first, large, small], size_of(10)) == [first, small]
-    assert claims.chosen([large, small], size_of(8)) == [large]  # it is cut before it is claimed
+    assert candidates.chosen([first, large, small], size_of(10)) == [first, small]
+    assert candidates.chosen([large, small], size_of(8)) == [
+        large
+    ]  # it is cut before it is claimed
 
 
 @given(

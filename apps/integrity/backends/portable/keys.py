@@ -12,7 +12,7 @@ from ...relations.generic import rows_of
 from ...relations.keys import format_key, from_stored, parse_key, writes_text
 from ...relations.stored import StoredAfter, StoredIn, converts_as_django, prepare, prepare_all
 from .. import visibility
-from ..base import KeyPage
+from ..key_pages import KeyPage
 from .chunks import PARAMETERS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from django.db import connections, models, transaction
 
 from ... import conf
 from .. import visibility
-from ..base import KeyPage
+from ..key_pages import KeyPage
 from ..quoted import extra_conditions, names_of
 from .sql import type_of
 
