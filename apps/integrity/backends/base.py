@@ -79,8 +79,9 @@ class LogBackend(Protocol):
     ) -> HeldCascades | None:
         """Let the claim hold those cascades that nobody has locked for `lease` seconds.
 
-        Unless `counted`, their tally ends. Return them, and by id the key and the targets of each of their deletions. One statement,
-        which counts an attempt; None where the engine has none (log/claims.py has several).
+        Unless `counted`, their tally ends. Return them, and by id the key and the targets of each
+        of their deletions. One statement, which counts an attempt; None where the engine has none
+        (log/claims.py has several).
         """
 
     def finish_cascades(
