@@ -34,7 +34,7 @@ LIMIT_SECONDS, P99_SECONDS = 2.0, 3.0
 #: Replay is slowed down until it takes this many times as long as the cascade, and so many seconds.
 TIMES, SECONDS = 3.0, 12.0
 #: Shares of the time for which the standby replays, tried from the first one.
-SHARES = (0.4, 0.2, 0.1, 0.05, 0.025)
+SHARES = (0.2, 0.05, 0.01, 0.0)
 #: Fixed rates, as multiples of the rate at which the standby replays.
 RATES = (0.7, 0.85, 1.0, 1.15, 1.3)
 ROUNDS = 3

@@ -43,7 +43,7 @@ def slow_standby(primary: PostgreSQL) -> Iterator[SlowStandby]:
 
 
 class SlowStandby:
-    """Replays for `share` of the time; 1 is always."""
+    """Replays for `share` of the time: 1 is always, 0 a moment in each period."""
 
     def __init__(self, server: PostgreSQL) -> None:
         self.share = 1.0

@@ -148,6 +148,8 @@ class _Run:
                 if actions.is_paused(database, using=using):
                     return
         finally:
+            with contextlib.suppress(Error, DatabaseHindered):
+                self.pacer.flush()
             if (ceilings := self.batch_sizes.ceilings_to_save()) is not None:
                 with contextlib.suppress(Error):  # else the next run measures them again
                     circuit_breaker.remember_step_rows(database, ceilings, using=using)

@@ -1,10 +1,11 @@
 """Slows work on a child database down while that is busy: see pressure.py for how far.
 
 Note [One pace]: the workers of a database share its row in the log. Whoever comes first takes a
-sample, once in `SAMPLE_SECONDS`, and the others read the pace from the row. After a step, its rest
-is added to `rests_until`, so that all steps of all workers together keep the share, and the rows
-per second. (A database with several logs has a row in each, and these do not know of each other.)
-At full speed the row is read once in `SAMPLE_SECONDS`, and nothing is written but samples.
+sample, once in `SAMPLE_SECONDS`, and the others read the pace from the row. Each worker adds its
+rests to `rests_until`, those of `SHARE_SECONDS` at once, so that all steps of all workers together
+keep the share, and the rows per second. (A database with several logs has a row in each, and these
+do not know of each other.) At full speed the row is read once in `SAMPLE_SECONDS`, and nothing is
+written but samples.
 
 Note [One at a time]: rests do not help where two processes work in turns without a rest between
 them. So a step in a busy PostgreSQL database takes a token first, in its own transaction, and is
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 #: A sample is taken this often, and a rest is interrupted this often to take one.
 SAMPLE_SECONDS = 1.0
+#: The row is read and written this often by a worker that rests.
+SHARE_SECONDS = 0.2
 #: The target duration of a step in a busy database.
 STEP_SECONDS = 0.03
 #: Where rows per second are limited, one step changes as many as may be changed in this time, and
@@ -95,12 +98,19 @@ class Pacer:
         #: The most rows of a step by `max_rows_per_second`, or None.
         self.step_rows = None if rows is None else max(1, int(rows * RATE_STEP_SECONDS))
         self._began = self._looked_at = self._rests_until = 0.0
+        #: Rests that the row does not hold yet, and when the first of their steps began.
+        self._owed = self._owed_since = 0.0
         self._refused = False
 
     @property
     def is_slowed(self) -> bool:
         """Return whether the database is busy."""
         return self.pace.is_slowed
+
+    @property
+    def _rests(self) -> bool:
+        """Return whether rests follow the steps."""
+        return self.is_slowed or self.step_rows is not None
 
     def step_seconds(self, seconds: float) -> float:
         """Return the target duration of the next step, which takes `seconds` at full speed."""
@@ -121,7 +131,7 @@ class Pacer:
             if not self._sleep(random.uniform(*PAUSE_SECONDS), until):  # noqa: S311
                 return False
         self._look()
-        while (seconds := self._rests_until - time.monotonic()) > 0:
+        while self._rests and (seconds := self._rests_until - time.monotonic()) > 0:
             if not self._sleep(min(seconds, SAMPLE_SECONDS), until):
                 return False
             self._look()
@@ -153,16 +163,31 @@ class Pacer:
     def record(self, rows: int = 0) -> None:
         """Let the next step begin after a rest, for a step that changed `rows`."""
         limit = self.limits.max_rows_per_second
-        if not self.limited or not (self.is_slowed or (rows and limit)):
+        if not self._rests or not (self.is_slowed or rows):
             return
         seconds = time.monotonic() - self._began
-        credit = 0.0 if self.is_slowed else RATE_STEP_SECONDS
         length = pressure.rest_seconds(seconds, rows, share=self.pace.share, max_rows=limit)
-        self._rests_until = max(self._rests_until, self._began - credit) + length
-        begin = Now() - dt.timedelta(seconds=seconds + credit)
-        end = Greatest(Coalesce(F("rests_until"), begin), begin) + dt.timedelta(seconds=length)
+        begin = self._began - self._credit
+        self._rests_until = max(self._rests_until, begin) + length
+        self._owed_since = self._owed_since if self._owed else begin
+        self._owed += length
+        if time.monotonic() - self._owed_since >= SHARE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let the other workers know of this one's rests."""
+        if not self._owed:
+            return
+        begin = Now() - dt.timedelta(seconds=time.monotonic() - self._owed_since)
+        length, self._owed, self._looked_at = dt.timedelta(seconds=self._owed), 0.0, 0.0
         with self._tolerated():
-            self._rows().update(rests_until=end)
+            rests_until = Greatest(Coalesce(F("rests_until"), begin), begin) + length
+            self._rows().update(rests_until=rests_until)
+
+    @property
+    def _credit(self) -> float:
+        """Return the seconds by which steps may make up for late ones."""
+        return 0.0 if self.is_slowed else RATE_STEP_SECONDS
 
     def _sleep(self, seconds: float, until: float) -> bool:
         """Sleep, but not beyond `until`; return whether the step may still begin before it."""
@@ -186,8 +211,8 @@ class Pacer:
     def _look(self) -> None:
         """Read the pace of all workers, and take a sample if it is time."""
         limits, at = self.limits, time.monotonic()
-        often = self.is_slowed or limits.max_rows_per_second is not None
-        if limits.slows and (often or at - self._looked_at >= SAMPLE_SECONDS):
+        period = SHARE_SECONDS if self._rests else SAMPLE_SECONDS
+        if limits.slows and at - self._looked_at >= period:
             self._looked_at = at
             with self._tolerated():
                 self._read()
@@ -199,7 +224,8 @@ class Pacer:
         if (row := rows.first()) is None:
             ChildDatabase.objects.using(self.using).get_or_create(alias=self.database)
             row = rows.get()
-        self._rests_until = time.monotonic() + (clocks.age_of(row, "rest") or 0.0)
+        rests_until = time.monotonic() + (clocks.age_of(row, "rest") or 0.0)
+        self._rests_until = max(self._rests_until, rests_until) if self._owed else rests_until
         if not self.limits.is_sampled:
             return
         age, before = clocks.age_of(row), Pace.load(row.pace)

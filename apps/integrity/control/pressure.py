@@ -31,6 +31,8 @@ AIM = 0.75
 FACTOR_MIN, FACTOR_MAX = 0.25, 1.5
 #: A sample that is older tells nothing any more.
 STALE_SECONDS = 10.0
+#: The longest rest for the sake of a share.
+REST_SECONDS_MAX = 5.0
 #: A replica that lacks less of the log than this has replayed it all.
 NEGLIGIBLE_BYTES = 64 * 1024
 
@@ -196,9 +198,11 @@ class _Behind:
 def rest_seconds(seconds: float, rows: int, *, share: float, max_rows: float | None) -> float:
     """Return how long after its begin a step lets the next one begin.
 
-    The step took `seconds` and changed `rows`; `max_rows` may be changed in a second.
+    The step took `seconds` and changed `rows`; `max_rows` may be changed in a second. A step that
+    took long, such as for a lock, is followed by no more than `REST_SECONDS_MAX`.
     """
-    return max(seconds / share, rows / max_rows if max_rows else 0.0)
+    rest = min(seconds / share - seconds, REST_SECONDS_MAX)
+    return max(seconds + rest, rows / max_rows if max_rows else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ class Pass:
         except NotItsTurn:
             return None
         self.pacer.record()
+        self.pacer.flush()
         return ended
 
     def _pages_until_save(self, deadline: float, interrupts: Interrupts) -> _Ended | None:

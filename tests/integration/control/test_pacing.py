@@ -328,6 +328,26 @@ def _drain_here() -> None:
     finally:
         connections.close_all()
 
+    def test_a_rest_ends_when_the_database_is_idle_again(self, tune: Tune) -> None:
+        tune(pressure={BLOG: {"busy": HERE}})
+        LOAD[BLOG] = 0.99
+        pacer = Pacer(BLOG, using="default")
+        assert pacer.rest(time.monotonic() + 9)
+        time.sleep(0.1)
+        pacer.record(1)
+        LOAD[BLOG] = 0
+        began = time.monotonic()
+        assert pacer.rest(began + 60)
+        assert time.monotonic() - began < 4
+        assert not pacer.is_slowed
+
+    def test_other_workers_learn_of_the_rests_of_a_run_that_is_over(self, tune: Tune) -> None:
+        tune(pressure={BLOG: {"max_rows_per_second": 100}})
+        for _ in range(2):
+            recorded(50)
+            cascade.drain(BLOG)
+        assert row().rests_until > timezone.now() + dt.timedelta(seconds=0.2)
+
 
 class TestUnknown:
     @pytest.mark.parametrize(

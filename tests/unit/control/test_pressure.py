@@ -18,6 +18,7 @@ from apps.integrity.control.pressure import (
     BUSY_SHARE,
     CAUTIOUS_SHARE,
     LEAST_SHARE,
+    REST_SECONDS_MAX,
     Lag,
     Pace,
     Sample,
@@ -48,6 +49,10 @@ class TestBusy:
         assert share == pytest.approx(BUSY_SHARE, abs=1e-3)
         rest = rest_seconds(0.03, 1, share=share, max_rows=None) - 0.03
         assert rest == pytest.approx(0.3 * 0.03, rel=0.01)
+
+    def test_a_step_that_waited_long_is_not_followed_by_a_rest_of_minutes(self) -> None:
+        assert rest_seconds(10, 1, share=0.01, max_rows=None) == 10 + REST_SECONDS_MAX
+        assert rest_seconds(10, 10_000, share=0.01, max_rows=10) == 1_000
 
     def test_a_very_busy_one_is_still_worked_on(self) -> None:
         assert pace(Sample(busy=1.0)).share == LEAST_SHARE > 0
