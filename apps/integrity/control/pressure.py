@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 #: Shares of full speed: the least, the one where the load is unknown, and the highest one while a
 #: database is busy: each step is followed by a rest of at least 30 % of its length.
 LEAST_SHARE, CAUTIOUS_SHARE, BUSY_SHARE = 0.01, 0.25, 1 / 1.3
+#: The first share where the lag of a replica is limited: nobody knows yet what it can replay.
+FIRST_SHARE = 0.1
 #: The replica may be behind by this share of the limit. See Note [Lag].
 AIM = 0.75
-#: From one sample to the next, the share changes by no more than these factors.
-FACTOR_MIN, FACTOR_MAX = 0.25, 1.5
+#: From one sample to the next, the share changes by no more than these factors. The last one is for
+#: a replica whose speed is known.
+FACTOR_MIN, FACTOR_MAX, FACTOR_KNOWN = 0.25, 2.0, 4.0
+#: A lag that grows by no more than these seconds is constant, as that of a standby that is late on
+#: purpose. Then the share grows by this factor.
+STEADY_SECONDS, FACTOR_STEADY = 0.05, 1.4
 #: A sample that is older tells nothing any more.
 STALE_SECONDS = 10.0
 #: The longest rest for the sake of a share.
@@ -71,6 +77,7 @@ class Pace:
     behind: float = 0.0
     written: int | None = None
     replayed: int | None = None
+    speed: float | None = None
 
     @property
     def is_slowed(self) -> bool:
@@ -115,6 +122,7 @@ def pace_of(sample: Sample, *, max_lag: float | None, before: Pace | None, elaps
         behind=lag.seconds if lag else 0.0,
         written=lag.now.written if lag else None,
         replayed=lag.now.replayed if lag else None,
+        speed=lag.speed if lag else None,
     )
 
 
@@ -137,32 +145,33 @@ class _Behind:
     before: Pace | None
     elapsed: float
     seconds: float = field(init=False)
+    speed: float | None = field(init=False)
     share: float = field(init=False)
     reason: str = field(init=False)
 
     def __post_init__(self) -> None:
         backlog, written, replayed = self._bytes()
-        speed = replayed / self.elapsed if self.elapsed > 0 else 0.0
-        self.seconds = self._seconds(backlog, replayed, speed)
-        words = f"replica is {self.seconds:.1f} s behind"
+        self.seconds = self._seconds(backlog, replayed)
+        self.speed = self._speed(backlog, replayed / self.elapsed if self.elapsed > 0 else 0.0)
+        self.reason = f"replica is {self.seconds:.1f} s behind"
         if self.before is None:
-            self.share = LEAST_SHARE if self.seconds >= self.limit else CAUTIOUS_SHARE
-            self.reason = f"{words}, and its speed is not known yet"
+            self.share = LEAST_SHARE if self.seconds >= self.limit else FIRST_SHARE
+            self.reason += ", and its speed is not known yet"
             return
         missing = AIM * self.limit - self._expected(backlog, replayed)
-        factor = 1 + missing / self.limit
+        growth = 1 + missing / self.limit
+        if missing > 0 and self.seconds <= self.before.behind + STEADY_SECONDS:
+            growth = max(growth, FACTOR_STEADY)
+        most = FACTOR_MAX
         if backlog is not None and backlog <= NEGLIGIBLE_BYTES:
-            factor = FACTOR_MAX
-        elif missing < 0 < replayed and written > 0:
-            factor *= replayed / written
-        elif (
-            backlog and replayed == 0
-        ):  # it has replayed nothing: the lag grows, whatever is written
-            factor = min(factor, 1.0)
-        factor = max(FACTOR_MIN, min(factor, FACTOR_MAX))
-        share = self.before.share * factor
+            growth = FACTOR_MAX
+        elif backlog and not replayed:  # the lag grows, whatever is written
+            growth = min(growth, 1.0)
+        if self.speed is not None and written > 0:
+            fitting = (1 + missing / self.limit) * self.speed * self.elapsed / written
+            growth, most = (max(growth, fitting) if missing > 0 else fitting), FACTOR_KNOWN
+        share = self.before.share * max(FACTOR_MIN, min(growth, most))
         self.share = 1.0 if share > BUSY_SHARE else max(LEAST_SHARE, share)
-        self.reason = words
 
     def _bytes(self) -> tuple[int | None, int, int]:
         """Return what is not replayed, and what was written and replayed since the last sample."""
@@ -173,26 +182,39 @@ class _Behind:
         if before is None or before.written is None or before.replayed is None:
             return backlog, 0, 0
         # Negative ones are those of another server.
-        written, replayed = now.written - before.written, now.replayed - before.replayed
-        return backlog, max(0, written), max(0, replayed)
+        return backlog, max(0, now.written - before.written), max(0, now.replayed - before.replayed)
 
-    def _seconds(self, backlog: int | None, replayed: int, speed: float) -> float:
-        """Return how long the replica will take for what is written by now."""
+    def _seconds(self, backlog: int | None, replayed: int) -> float:
+        """Return how far the replica is behind, also where it tells nothing new."""
         told = self.now.seconds or 0.0
-        if backlog is None:
+        if backlog is None or replayed > 0 or self.before is None:
             return told
-        if backlog <= NEGLIGIBLE_BYTES:
-            return 0.0
-        if replayed > 0:
-            return max(told, backlog / speed)
-        return told if self.before is None else max(told, self.before.behind + self.elapsed)
+        return 0.0 if backlog <= NEGLIGIBLE_BYTES else max(told, self.before.behind + self.elapsed)
+
+    def _speed(self, backlog: int | None, rate: float) -> float | None:
+        """Return the bytes that the replica replays in a second, as far as known.
+
+        While it has enough to do, it is what it replays; else it is no less.
+        """
+        before = self.before
+        if backlog is None or before is None or before.written is None or before.replayed is None:
+            return None
+        if backlog > NEGLIGIBLE_BYTES and before.speed is None:
+            return rate
+        if min(backlog, before.written - before.replayed) > NEGLIGIBLE_BYTES:
+            return ((before.speed or 0.0) + rate) / 2
+        return None if before.speed is None else max(before.speed, rate)
 
     def _expected(self, backlog: int | None, replayed: int) -> float:
-        """Return the lag to reckon with: where it grows, that of the next sample."""
+        """Return the lag to reckon with."""
+        before = self.before
         if backlog is None:
-            grown = self.seconds - self.before.behind if self.before else 0.0
+            grown = self.seconds - before.behind if before else 0.0
             return self.seconds + max(0.0, grown)
-        return self.seconds if replayed > 0 else self.seconds + self.elapsed
+        if self.speed:
+            speed = max(self.speed, replayed / self.elapsed)
+            return max(self.seconds, backlog / speed)
+        return self.seconds if replayed else self.seconds + self.elapsed
 
 
 def rest_seconds(seconds: float, rows: int, *, share: float, max_rows: float | None) -> float:
