@@ -14,8 +14,10 @@ work begins slowly, and becomes faster while the replica keeps up.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
+
+from ..exceptions.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,10 +91,16 @@ class Pace:
 
     @classmethod
     def load(cls, document: Mapping[str, Any] | None) -> Self | None:
-        """Return the pace that `document` holds, or None where it holds none."""
+        """Return the pace that `document` holds, or None where it holds none.
+
+        Another release, or another program, may have written it.
+        """
         try:
-            return cls(**document) if document else None
-        except TypeError:  # of another version
+            pace = cls(**document) if document else None
+            if pace is None or not 0 < pace.share <= 1:
+                return None
+            return replace(pace, reason=plain(pace.reason), behind=float(pace.behind))
+        except (TypeError, ValueError):
             return None
 
     def document(self) -> dict[str, Any]:

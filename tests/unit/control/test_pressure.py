@@ -67,7 +67,17 @@ class TestBusy:
         assert pace(sample).share == pytest.approx(0.1)
 
     def test_a_pace_of_another_version_is_forgotten(self) -> None:
-        assert Pace.load({"speed": 3}) is None
+        for document in (
+            {"velocity": 3},
+            {"share": "x"},
+            {"share": 7},
+            {"behind": "x"},
+            {"share": 0},
+        ):
+            assert Pace.load(document) is None
+        found = Pace.load({"share": 0.5, "reason": "a\x1b[31m"})
+        assert found is not None
+        assert found.reason == "a\\x1b[31m"
         assert Pace.load(None) is None
         assert Pace.load(pace(Sample(busy=0.5)).document()) == pace(Sample(busy=0.5))
 
