@@ -123,8 +123,7 @@ class TimeSlice:
         except OutOfTime:
             self.late = True
             return todo
-        for done in taken:
-            self._note(done)
+        self._note(*taken)
         over = {done.part.relation for done in taken if done.left is not Left.SOME}
         return [pair for pair in todo if pair[0] not in over]
 
@@ -183,13 +182,15 @@ class TimeSlice:
         walked = done.allowed.walk is not None
         return done.left is Left.SOME and (walked or any(done.counts.values()))
 
-    def _note(self, done: Done) -> None:
-        """Note what a step has changed: it is committed."""
-        owners, counts = done.part.owners, done.counts
-        self.progress.add(counts, owners)
-        self.steps.pacer.record(sum(per_key.total() for per_key in counts.values()))
-        if done.left is Left.NONE:
-            self.cleared[done.part.relation.label] = {*owners}
+    def _note(self, *parts: Done) -> None:
+        """Note what a step has changed along one relation or several: it is committed."""
+        before = self.progress.changed
+        for done in parts:
+            self.progress.add(done.counts, done.part.owners)
+            if done.left is Left.NONE:
+                self.cleared[done.part.relation.label] = {*done.part.owners}
+        if parts:
+            self.steps.pacer.record(self.progress.changed - before)
 
     def _explain(self, relation: Relation, deletions: set[int]) -> None:
         """Find out why rows are left. See Note [Rows that stay]."""

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.blog.models import Post
+from apps.blog.models import Comment, Post
 from apps.integrity import cascade, conf, scan
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor, pressure
@@ -340,6 +340,28 @@ def _drain_here() -> None:
         assert pacer.rest(began + 60)
         assert time.monotonic() - began < 4
         assert not pacer.is_slowed
+
+    def test_a_step_along_several_relations_is_followed_by_one_rest(
+        self, tune: Tune, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tune(pressure={BLOG: {"busy": HERE}})
+        LOAD[BLOG] = 0.5
+        record, began = Pacer.record, list[float]()
+
+        def recording(self: Pacer, rows: int = 0) -> None:
+            began.append(self._began)
+            record(self, rows)
+
+        monkeypatch.setattr(Pacer, "record", recording)
+        ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+        Post.objects.create(author=ann, title="t", content="c")
+        of_bob = Post.objects.create(author=bob, title="t", content="c")
+        Comment.objects.create(post=of_bob, author=ann, content="c")
+        ann.delete()
+        dispatch.sweep("default")
+        assert cascade.drain(BLOG).rows == {"blog.Post.author": 1, "blog.Comment.author": 1}
+        assert began
+        assert len(began) == len(set(began))
 
     def test_other_workers_learn_of_the_rests_of_a_run_that_is_over(self, tune: Tune) -> None:
         tune(pressure={BLOG: {"max_rows_per_second": 100}})
