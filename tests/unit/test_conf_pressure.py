@@ -45,9 +45,7 @@ def test_nonsense_is_refused(settings: SettingsWrapper, options: object, message
 
 def test_what_is_no_dictionary_is_refused(settings: SettingsWrapper) -> None:
     settings.INTEGRITY = {"pressure": "gently"}
-    with pytest.raises(
-        InvalidSetting, match=r"INTEGRITY\['pressure'\] is 'gently'; it takes"
-    ):
+    with pytest.raises(InvalidSetting, match=r"INTEGRITY\['pressure'\] is 'gently'; it takes"):
         conf.current()
 
 
