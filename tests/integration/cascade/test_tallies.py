@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import sqlite3
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import OperationalError, connections, models
 from django.db.models.functions import Now
+from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
 from apps.integrity import cascade, failpoints
@@ -429,9 +431,9 @@ def test_the_purge_of_the_log_is_followed_by_that_of_the_tallies(
     tune(grace_seconds=0.001)
     place.delete(2)
     converge()
-    Tally.objects.using(place.database).update(at=Now())
+    Tally.objects.using(place.database).update(at=timezone.now() - dt.timedelta(hours=1))
     assert purge_tallies(using="default") == 0
-    tune(retention_days=0.000_000_1)
+    tune(retention_days=0.01)
     assert purge_tallies(using="default") == 0  # the log still has them
     Cascade.objects.all().delete()
     assert purge_tallies(using="default") == 1
