@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 DATABASE = "blog_db"
 #: The number of users in one round.
-TIMES = 20
+TIMES = 10
+#: The pause before each delete: a process that has just notified merges its next notifications.
+IDLE_SECONDS = 0.6
 TIMEOUT_SECONDS = 30.0
 FIRST = 1
 #: The trigger's notification arrives when its transaction has committed.
@@ -80,6 +82,7 @@ def _delete(gone: psycopg.Connection) -> float:
     rows.content(keys, posts=1, comments=0, orders=0)
     user = User.objects.get(pk=FIRST)
     committed = list[float]()
+    time.sleep(IDLE_SECONDS)
     with transaction.atomic():
         transaction.on_commit(lambda: committed.append(time.perf_counter()))
         user.delete()
