@@ -16,4 +16,5 @@ CASES = {
     "B10": "log_size",
     "B11": "log_writes",
     "B12": "health_endpoint",
+    "B13": "many_databases",
 }

@@ -44,6 +44,16 @@ def address_of(settings: Mapping[str, Any], vendor: str) -> Address | None:
     return (vendor, *server, name, _schema(options))
 
 
+def server(alias: str) -> str:
+    """Return the host and port of an alias's server in words; "" for a file."""
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        return ""
+    given = connection.settings_dict
+    service, host, port = _server(given, given.get("OPTIONS") or {}, connection.vendor)
+    return service or f"{host or 'localhost'}:{port}"
+
+
 def _server(settings: Mapping[str, Any], options: Mapping[str, Any], vendor: str) -> Address:
     """Return where the server is: service, host or directory of its socket, and port."""
     host = settings.get("HOST") or options.get("host") or options.get("hostaddr") or ""

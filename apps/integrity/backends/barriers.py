@@ -36,6 +36,19 @@ class Horizon:
     server: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What a child database says of itself in one statement.
+
+    `identities` are those of the parents' databases that it knows: control/identity.py. It has a
+    new barrier or the horizon, and None where it has no barriers.
+    """
+
+    identities: Mapping[str, str]
+    barrier: Barrier | None = None
+    horizon: Horizon | None = None
+
+
 class BarrierState(enum.StrEnum):
     """Whether a barrier has passed: see Note [Numbers of one server]."""
 

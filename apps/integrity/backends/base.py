@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..models import Cascade
     from ..relations import Field, Model
-    from .barriers import Barrier, Blocker, Horizon
+    from .barriers import Barrier, Blocker, Horizon, Sighting
     from .deleted import Deleted, Dense, Gone
 
 #: Cascades as they are held, and by deletion its key and targets.
@@ -226,6 +226,9 @@ class BarrierBackend(Protocol):
 
     def blocker(self, *, using: str) -> Blocker | None:
         """Return the oldest open transaction that writes; None where there is none."""
+
+    def sighting(self, *, barrier: bool, using: str) -> Sighting:
+        """Return the identities that a database knows, with a new barrier or else the horizon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,15 @@ def _all(trouble: Trouble, rows: Mapping[str, str]) -> dict[str, Meaning]:
     }
 
 
+#: A server takes no more connections.
+CROWDED = frozenset({"53300", "1040", "1203", "1226"})
+#: PostgreSQL's words for that. Its driver passes on no code of a connection that was refused.
+CROWDED_WORDS = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for ",
+)
+
 #: SQLSTATE, or its class (the first two characters).
 POSTGRESQL: Mapping[str, Meaning] = {
     **_all(
@@ -57,7 +66,7 @@ POSTGRESQL: Mapping[str, Meaning] = {
             "53": "it lacks a resource",
             "53100": "its disk is full",
             "53200": "it is out of memory",
-            "53300": "it has too many connections",
+            "53300": "it takes no more connections: max_connections is reached",
             "53400": "a limit of its configuration is reached",
             "57": "an operator intervened",
             "57P01": "it is shutting down, or ended the connection",
@@ -114,7 +123,7 @@ MYSQL: Mapping[str, Meaning] = {
             "1021 1030 1114": "its disk is full",
             "1036 1290 1792 1836 1874": "it is read-only",
             "1037 1041": "it is out of memory",
-            "1040 1203 1226": "it has too many connections",
+            "1040 1203 1226": "it takes no more connections: max_connections is reached",
             "1042 1043 1129 1130 1152 1158 1159 1160 1161 1184": "its connection failed",
             "1044 1045 1698 1820 1862 3118 3159": "it refuses the role or the password",
             "1047 3100": "its cluster does not take work now",

@@ -20,11 +20,13 @@ from weakref import WeakKeyDictionary
 from django.db import Error, connections
 
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
+from ..exceptions.crowded import TooManyConnections
 from ..exceptions.loggers import logger_of
-from .errors import Trouble, code_of, database_of, trouble_of, words_of
+from .addresses import server
+from .errors import Trouble, code_of, database_of, is_crowded, trouble_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -44,6 +46,12 @@ _answered: WeakKeyDictionary[BaseDatabaseWrapper, tuple[Any, float]] = WeakKeyDi
 #: Seconds in which the same warning is not logged again.
 AGAIN_SECONDS = 60.0
 _warned: dict[str, float] = {}
+
+#: What helps where a server takes no more connections.
+FEWER = "run fewer processes, lower child_connections_max, or raise it"
+
+#: The aliases that each thread has worked on, the latest last.
+_used = threading.local()
 
 #: Types of exceptions, for an `except` clause.
 Interrupts: TypeAlias = tuple[type[Exception], ...]
@@ -73,12 +81,15 @@ def reach(database: str, *, fresh: bool = True) -> None:
         return
     try:
         if connection.connection is None:
-            _connect(connection)
+            connect(connection)
         if not (connection.in_atomic_block or connection.is_usable()):
             connection.close()
-            _connect(connection)
+            connect(connection)
     except Error as error:
         connection.close()
+        if is_crowded(error):
+            crowded = f"max_connections of {server(database)} is reached: {FEWER}"
+            raise TooManyConnections(database, crowded) from error
         why = words_of(error, connection.vendor) if code_of(error) else error
         raise DatabaseUnreachable(database, why) from error
     if hasattr(connection.connection, "fileno"):
@@ -97,7 +108,7 @@ def _is_in_use(connection: BaseDatabaseWrapper) -> bool:
     return not poll.poll(0)
 
 
-def _connect(connection: BaseDatabaseWrapper) -> None:
+def connect(connection: BaseDatabaseWrapper) -> None:
     """Open a connection within the time that it may take."""
     given = connection.settings_dict
     options = given.get("OPTIONS", {})
@@ -109,6 +120,25 @@ def _connect(connection: BaseDatabaseWrapper) -> None:
         connection.ensure_connection()
     finally:
         connection.settings_dict = given
+
+
+def make_room(database: str, among: Collection[str], most: int) -> None:
+    """Close the connections that this thread has not used for longest: `database` comes next.
+
+    Of the aliases `among`, at most `most` keep their connection, that of `database` included. One
+    in a transaction always does.
+    """
+    used: list[str] = _used.__dict__.setdefault("aliases", [])
+    used[:] = [*(alias for alias in used if alias != database), database]
+    others = {
+        connection.alias: connection
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None and connection.alias in {*among} - {database}
+    }
+    oldest_first = sorted(others, key=lambda alias: used.index(alias) if alias in used else -1)
+    for alias in oldest_first[: max(0, len(others) + 1 - most)]:
+        if not others[alias].in_atomic_block:
+            others[alias].close()
 
 
 @contextlib.contextmanager

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def distinct(
-    model: Model, columns: Sequence[str], conditions: Sequence[str], *, using: str
+    columns: Sequence[str], *sources: tuple[Model, str], using: str
 ) -> list[tuple[str, ...]]:
-    """Return the distinct values of `columns` in rows that meet one of the conditions.
+    """Return the distinct values of `columns` in rows of each model that meet its condition.
 
     Conditions are our own SQL, written as in the condition of the index. One statement.
     """
     quote = connections[using].ops.quote_name
-    table, names = quote(model._meta.db_table), [quote(column) for column in columns]
+    names = [quote(column) for column in columns]
     listed = ", ".join(names)
     steps, results = [], []
-    for number, condition in enumerate(conditions):
-        seen = f"seen{number}"
+    for number, (model, condition) in enumerate(sources):
+        seen, table = f"seen{number}", quote(model._meta.db_table)
         after = f"({listed}) > ({', '.join(f'{seen}.{name}' for name in names)})"
         first = [_next(name, table, condition, listed) for name in names]
         following = [_next(name, table, f"{condition} AND {after}", listed) for name in names]

@@ -23,7 +23,7 @@ from ..exceptions import (
     UnusablePolicy,
 )
 from ..exceptions.redaction import code_of, reason_of_error
-from .codes import Meaning, Trouble, meaning
+from .codes import CROWDED, CROWDED_WORDS, Meaning, Trouble, meaning
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,6 +33,7 @@ __all__ = [
     "code_of",
     "database_of",
     "described",
+    "is_crowded",
     "is_row_security",
     "may_be_missing",
     "trouble_of",
@@ -90,6 +91,14 @@ def may_be_missing(error: BaseException, vendor: str) -> bool:
     code = code_of(error)
     unknown = not code and vendor not in SILENT_WHEN_GONE and isinstance(error, Error)
     return code in MISSING or unknown
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Return whether a server refused a connection because it has too many."""
+    if code := code_of(error):
+        return code in CROWDED
+    refused = isinstance(error, OperationalError)
+    return refused and any(words in str(error) for words in CROWDED_WORDS)
 
 
 def is_row_security(error: BaseException) -> bool:

@@ -61,7 +61,8 @@ class LiveClaim:
     `with_content_type` does.
     """
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, *, checked: LiveClaim | None = None) -> None:
+        """Take the claim; `checked` has checked the same parents, for all of its deletions."""
         self.claim = claim
         self.parent = relations.catalogue().parent(claim.parent)
         self.pk = primary_key(self.parent)
@@ -78,6 +79,8 @@ class LiveClaim:
         self._keys: dict[str, dict[int, Any]] = {}
         #: The parent's field → deletions whose value a living row held at the last check.
         self._taken: dict[Field, set[int]] = {}
+        if checked:
+            self._taken |= checked._taken  # noqa: SLF001 (another claim, of this class)
 
     def gone_keys(self, relation: Relation, *, fresh: bool = True) -> dict[Any, int]:
         """Return key, as rows hold it → deletion, for the keys whose parent is gone now.
@@ -96,6 +99,16 @@ class LiveClaim:
         self.forget_living_parents()
         left = set[int]().union(*map(self.left_along, wanted))
         return left.union(*map(self.unknown_along, wanted))
+
+    def all_gone(self, wanted: Iterable[Relation]) -> bool:
+        """Return whether no living row holds the value of a deletion that those relations follow.
+
+        Checks the parents of all deletions, once for each field.
+        """
+        for relation in wanted:
+            if relation.target not in self._taken:
+                self._taken[relation.target] = self._living(relation, relation.target)
+        return not any(self._taken.values())
 
     def forget_living_parents(self) -> None:
         """Make the next call check the parents anew."""
@@ -173,7 +186,7 @@ class LiveClaim:
         A text field may hold keys of another type, and then they are converted. All other fields
         hold the parent's value. See Note [Prepared once] in relations/stored.py.
         """
-        values, field = self._values[relation.target], relation.field
+        values, field = self._values_of(relation.target), relation.field
         held: Iterable[Any] = values.values()
         if writes_text(field):
             held = [to_stored(field, value) for value in held]
@@ -192,15 +205,19 @@ class LiveClaim:
 
     def _prepare(self, target: Field, home: str) -> dict[int, Any]:
         """Return deletion → value of `target`, as a row of that home holds it."""
-        values = self._values.get(target)
-        if values is None:
+        values = self._values_of(target)
+        prepared = stored.prepare_all(target, values.values(), home)
+        by_deletion = self._stored[target, home] = dict(zip(values, prepared, strict=True))
+        return by_deletion
+
+    def _values_of(self, target: Field) -> dict[int, Any]:
+        """Return deletion → value of that field of the parent, where the log has it."""
+        if target not in self._values:
             texts = {
                 one.id: one.key if target == self.pk else one.targets.get(target.name)
                 for one in self.claim.deletions
             }
-            values = self._values[target] = {
+            self._values[target] = {
                 owner: parse_key(target, text) for owner, text in texts.items() if text is not None
             }
-        prepared = stored.prepare_all(target, values.values(), home)
-        by_deletion = self._stored[target, home] = dict(zip(values, prepared, strict=True))
-        return by_deletion
+        return self._values[target]

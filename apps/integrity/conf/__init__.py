@@ -82,6 +82,11 @@ class Settings:
     backoff_seconds_max: float = 600.0
     """The longest delay between two attempts."""
 
+    child_connections_max: int = 6
+    """The most connections to child databases that a worker process keeps open. Before it works on
+    another child database, it closes the one that it has not used for longest. The log and parents'
+    databases do not count."""
+
     probe_seconds: float = 5.0
     """How often a worker tries again to connect to an unreachable database."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from .. import conf, relations
@@ -34,7 +35,7 @@ from ..models import ChildDatabase
 from . import identity, refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 
 logger = logger_of("integrity.control")
@@ -63,13 +64,20 @@ def outage_of(row: ChildDatabase | None) -> Outage | None:
     return Outage(row.reason, unreachable=True)
 
 
+def undisturbed(databases: Collection[str], *, using: str) -> list[str]:
+    """Return those of the databases that are neither paused nor hindered. One statement."""
+    disturbed = Q(paused_at__isnull=False) | Q(unreachable_since__isnull=False)
+    rows = ChildDatabase.objects.using(using).filter(disturbed)
+    return sorted({*databases}.difference(rows.values_list("alias", flat=True)))
+
+
 def claim_probe(database: str, *, using: str, writes: bool = True) -> bool:
     """Take the probe that is due on a hindered database; return whether this caller got it.
 
     One caller per `probe_seconds` gets it. A caller that only reads does not get it while work that
     writes is due: its success would not prove that the database accepts writes.
     """
-    if not writes and database in claims.due_databases(using=using):
+    if not writes and claims.due_databases(database, using=using):
         return False
     again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
     due = ChildDatabase.objects.using(using).filter(alias=database, probe_at__lte=Now())

@@ -24,7 +24,7 @@ from ..log.renaming import Kind
 from ..models import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from uuid import UUID
 
     from ..log.renaming import Renaming
@@ -62,6 +62,12 @@ def mismatch(database: str, *, using: str) -> Mismatch | None:
     """
     known, own = _row(database, using), _row(using, using)
     return _compared(database, using, known, own) if known and own else None
+
+
+def own(homes: Iterable[str]) -> dict[str, str]:
+    """Return the identities of those parents' databases that have one, as text."""
+    rows = {home: _row(home, home) for home in homes}
+    return {home: str(row.uuid) for home, row in rows.items() if row}
 
 
 def register(database: str, *, using: str) -> Mismatch | None:

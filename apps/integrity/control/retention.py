@@ -23,16 +23,24 @@ from ..models import Audit, Heartbeat
 from . import heartbeats, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: Rows that one call removes.
 PURGED = 500
 
 
-def purge(using: str) -> dict[str, int]:
-    """Remove all rows past their retention in batches; return the number per table."""
+def purge(
+    using: str,
+    *,
+    days: float | None = None,
+    export: Callable[[Sequence[int]], object] | None = None,
+) -> dict[str, int]:
+    """Remove all rows past their retention in batches; return the number per table.
+
+    `days` and `export` are for deletions, as in `log.deletions.purge`.
+    """
     purges: dict[str, Callable[..., int]] = {
-        "deletions": deletions.purge,
+        "deletions": partial(deletions.purge, days=days, export=export),
         "heartbeats": purge_heartbeats,
         "audit": purge_audit,
         "tallies": purge_tallies,

@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import uuid
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -18,7 +19,9 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
-from ..models import Cascade
+from ..backends.barriers import Barrier
+from ..backends.first_rows import first_rows
+from ..models import Cascade, CascadeState
 from . import parts, retry, tables
 from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
 from .values import Claim, ClaimedDeletion
@@ -32,15 +35,23 @@ ROUNDS = 10
 READ = ("batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
 
 
-def due_databases(*, using: str) -> frozenset[str]:
-    """Return the child databases with a cascade that may be claimed now."""
-    states = Cascade.CLAIMABLE
-    return frozenset(
-        alias
-        for alias in relations.catalogue().child_databases
-        # Ordered by an index: `exists()` alone may read all rows that are not due.
-        if _due(alias, using).filter(state__in=states).order_by("due_at", "pk").values("pk")[:1]
-    )
+def due_databases(*databases: str, using: str) -> frozenset[str]:
+    """Return those child databases, or all, with a cascade that may be claimed now."""
+    return _with_due(Cascade.CLAIMABLE, databases, using)
+
+
+def unverified_databases(*databases: str, using: str) -> frozenset[str]:
+    """Return those child databases, or all, with a done cascade whose grace period is over."""
+    return _with_due([Cascade.State.DONE], databases, using)
+
+
+def _with_due(
+    states: Sequence[CascadeState], databases: Sequence[str], using: str
+) -> frozenset[str]:
+    due = tables.cascades(using).filter(state__in=states, due_at__lte=Now())
+    among = databases or relations.catalogue().child_databases
+    first = first_rows(due.order_by("due_at", "pk"), among, 1)
+    return frozenset(first.values_list("database", flat=True))
 
 
 def claim(
@@ -162,23 +173,43 @@ def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
 
 def read_claim(claim: Claim, cascades: list[int]) -> Claim:
     """Return the claim with the deletions of those cascades, unless others have them by now."""
+    return read_parts(claim, cascades).get(claim.database, claim)
+
+
+def read_parts(claim: Claim, cascades: list[int]) -> dict[str, Claim]:
+    """Return child database → the claim's part there, with its deletions and their barriers."""
     using = claim.using
     rows = tables.cascades(using).filter(
         tables.id_in("pk", cascades, using), claim=claim.token, state=claim.state
     )
-    held = list(rows.only(*READ).order_by("pk"))
-    ids = [pk for cascade in held for pk in cascade.deletions]
+    held = dict[str, list[Cascade]]()
+    for cascade in rows.only(*READ, "database", "barrier", "barrier_server").order_by("pk"):
+        held.setdefault(cascade.database, []).append(cascade)
+    ids = sorted({pk for group in held.values() for one in group for pk in one.deletions})
     keys = {
         pk: (key, targets or {})
         for pk, key, targets in tables.deletions(using)
         .filter(tables.id_in("pk", ids, using))
         .values_list("pk", "key", "targets")
     }
-    return _with_deletions(claim, held, keys)
+    barriers = {one.pk: _barrier_of(one) for group in held.values() for one in group}
+    return {
+        alias: _with_deletions(dataclasses.replace(claim, database=alias), group, keys, barriers)
+        for alias, group in held.items()
+    }
+
+
+def _barrier_of(cascade: Cascade) -> Barrier | None:
+    if cascade.barrier is None:
+        return None
+    return Barrier(number=cascade.barrier, server=cascade.barrier_server)
 
 
 def _with_deletions(
-    claim: Claim, held: Sequence[Cascade], keys: Mapping[int, tuple[str | None, Any]]
+    claim: Claim,
+    held: Sequence[Cascade],
+    keys: Mapping[int, tuple[str | None, Any]],
+    barriers: Mapping[int, Barrier | None] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim with the deletions of those cascades; `keys` are keys and targets."""
     deletions = tuple(
@@ -192,6 +223,7 @@ def _with_deletions(
             rows=(cascade.rows or {}).get(str(pk), {}),
             failing=cascade.failing or {},
             kept=(cascade.kept or {}).get(str(pk), {}),
+            barrier=barriers.get(cascade.pk),
         )
         for cascade in held
         for pk in cascade.deletions

@@ -20,7 +20,7 @@ from ..relations.relation import primary_key
 from . import names, parts, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -162,13 +162,21 @@ def end(cascades: QuerySet[Cascade], reason: str) -> int:
     )
 
 
-def purge(*, using: str) -> int:
-    """Remove some batches whose end is past the retention; return the number of deletions.
+def purge(
+    *,
+    using: str,
+    days: float | None = None,
+    export: Callable[[Sequence[int]], object] | None = None,
+) -> int:
+    """Remove some batches that ended before the retention; return the number of deletions.
+
+    `days` replaces the retention. `export` gets the ids of the deletions before they are removed;
+    if it raises, they stay. If the process dies after it, it gets them once more.
 
     A batch with rows that were kept stays until an operator acknowledges it: its alarm is open.
     """
     settings = conf.current()
-    old = Now() - dt.timedelta(days=settings.retention_days)
+    old = Now() - dt.timedelta(days=settings.retention_days if days is None else days)
     with transaction.atomic(using=using):
         cancelled = tables.deletions(using).filter(cancelled_at__lte=old, batch__isnull=True)
         ids = [
@@ -182,9 +190,12 @@ def purge(*, using: str) -> int:
         ids += {pk for deletions in over.values() for pk in deletions}
         if not ids:
             return 0
+        going = sorted({*ids})
+        if export:
+            export(going)
         rows._raw_delete(using)
-        gone = tables.deletions(using).filter(tables.id_in("pk", sorted({*ids}), using))
-        return int(gone._raw_delete(using)) if ids else 0
+        gone = tables.deletions(using).filter(tables.id_in("pk", going, using))
+        return int(gone._raw_delete(using))
 
 
 def _first(batches: Sequence[int], room: int, using: str) -> list[int]:

@@ -32,25 +32,19 @@ _ALL = "parent IS NOT NULL"
 
 def open_databases(*, using: str) -> list[str]:
     """Return the child databases with cascades that are not done, or not verified."""
-    rows = distinct(Cascade, ["database"], [_IN_BACKLOG, _UNPROVEN], using=using)
+    rows = distinct(["database"], (Cascade, _IN_BACKLOG), (Cascade, _UNPROVEN), using=using)
     return sorted(database for (database,) in rows)
 
 
 def open_names(*, using: str) -> list[tuple[str, str]]:
     """Return parent and relation ("" for all of its relations) of open deletions and suspects."""
-    tables_of = ((Deletion, _RECORDED), (Cascade, _UNENDED), (Suspect, _ALL))
-    return sorted(
-        {
-            (parent, relation)
-            for model, condition in tables_of
-            for parent, relation in distinct(model, NAMES, [condition], using=using)
-        }
-    )
+    sources = ((Deletion, _RECORDED), (Cascade, _UNENDED), (Suspect, _ALL))
+    return sorted((parent, relation) for parent, relation in distinct(NAMES, *sources, using=using))
 
 
 def recorded_names(*, using: str) -> list[tuple[str, str]]:
     """Return parent and relation of deletions that wait to be dispatched."""
-    rows = distinct(Deletion, NAMES, [_RECORDED], using=using)
+    rows = distinct(NAMES, (Deletion, _RECORDED), using=using)
     return sorted((parent, relation) for parent, relation in rows)
 
 

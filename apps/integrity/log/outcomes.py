@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from .values import Claim
 
 
+#: The columns of a cascade that was verified.
+AS_VERIFIED = {
+    "state": Cascade.State.VERIFIED,
+    "due_at": None,
+    "verified_at": Now(),
+    "ended_at": Now(),
+}
 #: How long an unfinished cascade waits when another transaction holds its rows.
 MOMENT_SECONDS = 1.0
 
@@ -113,9 +120,7 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
 
 def verify(claim: Claim, deletions: Collection[int]) -> int:
     """Mark done deletions verified: no rows were left. Return their number."""
-    changes = {"state": Cascade.State.VERIFIED, "due_at": None}
-    moments = {"verified_at": Now(), "ended_at": Now()}
-    return len(change(claim, deletions, changes | moments))
+    return len(change(claim, deletions, AS_VERIFIED))
 
 
 def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:

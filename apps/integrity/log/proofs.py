@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends.barriers import Barrier
+from ..backends.first_rows import first_rows
 from ..models import Cascade
 from . import candidates, claims, retry, tables
 from .values import Claim
@@ -33,12 +34,9 @@ if TYPE_CHECKING:
 
 def done_databases(*, using: str) -> frozenset[str]:
     """Return the child databases in which some cascade is done, verified or not."""
-    done = tables.cascades(using).filter(done_at__isnull=False)
-    return frozenset(
-        alias
-        for alias in relations.catalogue().child_databases
-        if done.filter(database=alias).order_by("done_at").values("pk")[:1]
-    )
+    done = tables.cascades(using).filter(done_at__isnull=False).order_by("done_at")
+    first = first_rows(done, relations.catalogue().child_databases, 1)
+    return frozenset(first.values_list("database", flat=True))
 
 
 def due_done(

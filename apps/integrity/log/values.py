@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
+    from ..backends.barriers import Barrier
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDeletion:
@@ -35,6 +37,8 @@ class ClaimedDeletion:
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Rows of each relation that were left because they refer to a living row.
     kept: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    #: For which its verification waits, if it is done.
+    barrier: Barrier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from .. import cascade, scan
+from .. import cascade, conf, relations, scan
+from ..backends import connections
 from ..backends.connections import tolerated
 from ..cascade import verification
 from ..control import circuit_breaker, heartbeats, pacing
@@ -94,6 +95,16 @@ def work_once(
         quiet=drained.quiet,
         next_jobs=(Job.CASCADE,) if drained.more else (),
     )
+
+
+def make_room(database: str) -> None:
+    """Keep the number of this process's connections: `database` is the next to work on.
+
+    For processes that do nothing but our work. In others, connections are the project's.
+    """
+    catalogue = relations.catalogue()
+    among = {*catalogue.child_databases} - {*catalogue.log_databases}
+    connections.make_room(database, among, conf.current().child_connections_max)
 
 
 def _verify(database: str, seconds: float | None, interruptions: Interrupts) -> Outcome:

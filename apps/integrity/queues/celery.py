@@ -20,8 +20,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
-from .. import conf, failpoints, relations, scan
+from .. import conf, failpoints, relations
 from ..backends.connections import reach
+from ..cascade import first_look
 from ..checks import doctor
 from ..control import circuit_breaker, heartbeats
 from ..exceptions.failures import isolated
@@ -30,7 +31,7 @@ from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..routing import CONTROL, PER_DATABASE, queue_for
 from . import dispatch, maintenance
-from .base import Attempts, Job, heartbeat, work_once
+from .base import Attempts, Job, heartbeat, make_room, work_once
 from .celery_tasks import Bounded, Tick
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ def _dispatch(using: str) -> None:
     notified = frozenset[str]()
     for number, fresh in dispatch.fan_out(using):
         failpoints.hit(Failpoint.DISPATCHED)
-        for database in sorted(fresh):
+        for database in sorted(first_look.close_empty(fresh, using=using)):
             for _ in range(dispatch.workers_to_wake(number)):
                 publish_cascade(database)
         notified |= fresh
-    for database in sorted(dispatch.overdue(using) - notified):
+    overdue = dispatch.overdue(using) - notified
+    for database in sorted(first_look.close_empty(overdue, using=using)):
         publish_cascade(database)
 
 
@@ -87,10 +89,10 @@ def cascade_into(self: Task[..., None], database: str) -> None:
         for using in relations.catalogue().homes(relations.catalogue().database(database)):
             with attempts.on(using):
                 _dispatch_some(using, publishing, into=database)
-        outcome = work_once(
+        outcome = _work_once(
+            self,
             Job.CASCADE,
             database,
-            interruptions=INTERRUPTIONS,
             owner=str(self.request.id),
             redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
         )
@@ -101,7 +103,8 @@ def cascade_into(self: Task[..., None], database: str) -> None:
 def _dispatch_some(using: str, publishing: _Publishing, *, into: str) -> None:
     """Dispatch deletions of one log before work on the database `into`.
 
-    More than one claim of them is left to the control queue.
+    More than one claim of them is left to the control queue, and so are many databases: its worker
+    looks at all of them at once.
     """
     reach(
         using, fresh=False
@@ -110,6 +113,8 @@ def _dispatch_some(using: str, publishing: _Publishing, *, into: str) -> None:
     if fresh:
         failpoints.hit(Failpoint.DISPATCHED)
     messages = [(publish_cascade, database) for database in sorted(fresh - {into})]
+    if len(fresh) >= first_look.DATABASES_MIN:
+        messages, more = [], True
     publishing.start([*messages, (publish_dispatch, using)] if more else messages)
 
 
@@ -149,10 +154,10 @@ def _send_isolated(messages: Sequence[Message]) -> None:
         _send(messages)
 
 
-@shared_task(name="integrity.verify", base=Bounded)
-def verify_in(database: str) -> None:
+@shared_task(name="integrity.verify", base=Bounded, bind=True)
+def verify_in(self: Task[..., None], database: str) -> None:
     """Verify finished cascades of a child database; start a cascade if rows came late."""
-    _publish_next(work_once(Job.VERIFY, database, interruptions=INTERRUPTIONS), database)
+    _publish_next(_work_once(self, Job.VERIFY, database), database)
 
 
 @shared_task(name="integrity.scan", base=Tick, bind=True)
@@ -161,12 +166,10 @@ def scan_for_orphans(self: Tick, database: str | None = None) -> None:
     if database is None:
         if self.is_repeated():
             return
-        logs = circuit_breaker.answering_logs()
-        for alias in relations.catalogue().child_databases:
-            if any(scan.due(alias, using=using) for using in logs):
-                _publish(scan_for_orphans, alias)
+        for alias in dispatch.scans_due():
+            _publish(scan_for_orphans, alias)
         return
-    work_once(Job.SCAN, database, interruptions=INTERRUPTIONS)
+    _work_once(self, Job.SCAN, database)
 
 
 @shared_task(name="integrity.maintain", base=Tick, bind=True)
@@ -179,6 +182,13 @@ def maintain(self: Tick) -> None:
             with attempts.on(using):
                 for database in sorted(maintenance.maintain(using, clock=self.sent_at)):
                     _publish(verify_in, database)
+
+
+def _work_once(task: Task[..., None], job: Job, database: str, **options: Any) -> Outcome:
+    """Work in a child database; a worker's process closes connections that it no longer needs."""
+    if not (task.request.called_directly or task.request.is_eager):
+        make_room(database)
+    return work_once(job, database, interruptions=INTERRUPTIONS, **options)
 
 
 def _publish_next(outcome: Outcome, database: str) -> None:

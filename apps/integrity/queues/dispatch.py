@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import conf
+from .. import conf, scan
 from ..backends.connections import tolerated
 from ..control import circuit_breaker
 from ..log import claims, deletions, retry
@@ -65,6 +65,12 @@ def sweep(using: str) -> tuple[int, frozenset[str]]:
     """Dispatch one log. Return the number of deletions, and each child database with due work."""
     number = sum(dispatched for dispatched, _ in fan_out(using))
     return number, overdue(discovery.log_database(using))
+
+
+def scans_due() -> list[str]:
+    """Return the child databases with a scan that is due, from every log that answers."""
+    due = [scan.due_databases(using=using) for using in circuit_breaker.answering_logs()]
+    return sorted({alias for databases in due for alias in databases})
 
 
 def workers_to_wake(dispatched: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from .. import conf, routing, scan
+from .. import conf, routing
 from ..backends.connections import tolerated
 from ..control import circuit_breaker, pacing
 from ..exceptions import CrossDatabaseError, DatabaseHindered
@@ -22,7 +22,7 @@ from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..report import remaining
 from . import dispatch, maintenance
-from .base import Job, heartbeat, work_once
+from .base import Job, heartbeat, make_room, work_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -123,6 +123,7 @@ class _Drain:
 
     def _work_on(self, alias: str) -> int:
         result = self.result
+        make_room(alias)
         cascaded = work_once(Job.CASCADE, alias, seconds=self._seconds_left())
         result.cascaded += cascaded.finished
         result.kept += cascaded.kept
@@ -244,11 +245,7 @@ class Worker:
                 pass
 
     def _scan(self) -> None:
-        logs = circuit_breaker.answering_logs()
-        due = {
-            alias for alias in self.databases if any(scan.due(alias, using=using) for using in logs)
-        }
-        for _ in self._work_on(due, Job.SCAN):
+        for _ in self._work_on(dispatch.scans_due(), Job.SCAN):
             pass
 
     def _work_on(
@@ -261,6 +258,7 @@ class Worker:
             outcome = None
             if alias in due:
                 with self._isolated(alias):
+                    make_room(alias)
                     outcome = work_once(job, alias, seconds=seconds)
                     self._note(alias, outcome.unreachable or outcome.quiet)
             if outcome is not None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..backends import clocks
 from ..capture import triggers
+from ..cascade import first_look
 from ..control import heartbeats, retention
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
-from ..log import deletions, proofs
+from ..log import claims, deletions, proofs
 from ..report import alarms
 from ..scan import repair
 
@@ -38,6 +39,7 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
     for name, step in steps.items():
         with isolated(f"{name} of the log in {using}", passing=(DatabaseHindered,)):
             step()
+    first_look.verify_empty(claims.unverified_databases(using=using), using=using)
     return proofs.done_databases(using=using)
 
 

@@ -17,7 +17,7 @@ from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import plain
 from ..models import Alarm, ChildDatabase
 from ..signals import alarm_cleared, alarm_raised
-from . import names, status
+from . import status
 from .pressure import awake_seconds
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ Subject = tuple[Alarm.Kind, str]
 
 def watch(using: str) -> None:
     """Send a signal for each problem of the log in `using` that has begun or is over."""
-    wrong = wrongs(*status.of_log(using), conf.current()) | nameless(names.unknown([using]))
+    rows, scans, unknown = status.of_log(using)
+    wrong = wrongs(rows, scans, conf.current()) | nameless(unknown)
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(row.kind), row.subject): row for row in alarms.all()}
     for (kind, subject), reason in wrong.items():

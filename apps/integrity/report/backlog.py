@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db import connections
@@ -15,26 +15,39 @@ from django.db.models.functions import Now
 from .. import relations
 from ..backends import clocks
 from ..backends.connections import silence
-from ..control import actions, circuit_breaker
-from ..log.deletions import leading
+from ..control import actions
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase, Deletion
-from . import limits, names
-from .pressure import awake_seconds, child_databases, speed_of
+from . import names
+from .pressure import awake_seconds, speed_of
 from .reasons import TRIED, reasons_of
-from .totals import sum_of, total
-from .unproven import done_cascades, held_of, oldest, unproven_of
+from .totals import total
+from .unproven import NOTHING_DONE, figures_of_done, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .names import Unknown
+    from .small_tables import SmallTables
 
 
 #: The window over which the rate of finished deletions is measured.
 RATE_SECONDS = 300
 #: Databases that are asked at once whether they answer.
 PROBES = 16
+
+
+#: The figures of a database without such cascades.
+NOTHING_OPEN = {"backlog": 0, "blocked": 0, "age": None, "waits": None, "blocked_reason": None}
+
+
+@dataclass(slots=True)
+class Recorded:
+    """Deletions of one parent, along one relation, that have no cascades yet."""
+
+    databases: tuple[str, ...]
+    number: int
+    oldest: dt.timedelta
 
 
 class DatabaseRow(TypedDict):
@@ -75,15 +88,25 @@ class DatabaseRow(TypedDict):
     pace_reason: str
 
 
-def database_rows(logs: Sequence[str]) -> tuple[list[DatabaseRow], list[Unknown]]:
-    """Return a row for each child database, and for each unknown alias that has open work."""
-    unknown = names.unknown(logs)
+def database_rows(logs: Mapping[str, SmallTables]) -> tuple[list[DatabaseRow], list[Unknown]]:
+    """Return a row for each child database, and for each unknown alias that has open work.
+
+    The small tables of each log have been read already.
+    """
+    unknown = [entry for using, small in logs.items() for entry in names.unknown_in(using, small)]
     reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
-    aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
-    rows = [_database(alias, logs) for alias in aliases]
+    aliases = [*dict.fromkeys([*relations.catalogue().child_databases, *reasons])]
+    figures = [_figures(using, aliases) for using in logs]
+    children = [row for small in logs.values() for row in small.children]
+    rows = [
+        _database(alias, figures, [row for row in children if row.alias == alias])
+        for alias in aliases
+    ]
+    why = reasons_of(logs) if any(row["backlog"] for row in rows) else {}
     waiting = names.waiting(logs, unknown, Cascade.CLAIMABLE)
     kept = sum((kept_in(using) for using in logs), Counter())
     for row in rows:
+        row["reason"] = row["reason"] or why.get(row["database"], "")
         row["kept"] = kept[row["database"]]
         row["unknown"] = waiting[row["database"]]
         if reason := reasons.get(row["database"]):
@@ -118,33 +141,57 @@ def _silence_of(alias: str) -> str:
         connections[alias].close()
 
 
-def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
-    backlog = blocked = recently = 0
-    ages: list[dt.timedelta | None] = []
-    done: list[dict[str, Any]] = []
-    known: list[ChildDatabase] = []
-    open_in_logs: list[QuerySet[Cascade]] = []
-    for using in logs:
-        cascades = Cascade.objects.using(using).filter(database=alias)
-        for figures in (open_cascades(cascades), _undispatched(alias, using)):
-            backlog += figures["backlog"]
-            blocked += figures["blocked"]
-            ages.append(figures["age"])
-        done.append(done_cascades(cascades))
-        open_in_logs.append(cascades)
-        since = Now() - dt.timedelta(seconds=RATE_SECONDS)
-        recently += sum_of("size", cascades.filter(done_at__gte=since))
-        known += child_databases(using).filter(alias=alias)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFigures:
+    """Figures of one log, by child database. A database without such cascades is in none."""
+
+    #: What `figures_of_open` and `figures_of_done` return.
+    open: Mapping[str, Mapping[str, Any]]
+    done: Mapping[str, Mapping[str, Any]]
+    #: Deletions done lately.
+    lately: Mapping[str, int]
+    recorded: Sequence[Recorded]
+
+
+def _figures(using: str, aliases: Sequence[str]) -> LogFigures:
+    """Return the figures of one log. Four statements, whatever the number of databases."""
+    cascades = Cascade.objects.using(using).filter(database__in=aliases)
+    lately = cascades.filter(done_at__gte=Now() - dt.timedelta(seconds=RATE_SECONDS))
+    recorded = Deletion.objects.using(using).filter(Deletion.IS_RECORDED)
+    ages = recorded.order_by().values_list("parent", "relation")
+    return LogFigures(
+        open=figures_of_open(cascades.filter(Cascade.IN_BACKLOG)),
+        done=figures_of_done(cascades.filter(state=Cascade.State.DONE)),
+        lately=dict(lately.order_by().values_list("database").annotate(number=total("size"))),
+        recorded=[
+            Recorded(relations.catalogue().databases_of(parent, relation), number, age)
+            for parent, relation, number, age in ages.annotate(
+                number=Count("pk"), age=clocks.age(Min("recorded_at"))
+            )
+        ],
+    )
+
+
+def _database(
+    alias: str, logs: Sequence[LogFigures], known: Sequence[ChildDatabase]
+) -> DatabaseRow:
+    """Return the row of a child database, by its figures in each log. Pure."""
+    found = [log.open.get(alias, NOTHING_OPEN) for log in logs]
+    waiting = [group for log in logs for group in log.recorded if alias in group.databases]
+    backlog = sum(figures["backlog"] for figures in found) + sum(group.number for group in waiting)
+    blocked = sum(figures["blocked"] for figures in found)
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     hindrance = "; ".join(hindrances.values())
+    done = [log.done.get(alias, NOTHING_DONE) for log in logs]
     unproven = unproven_of(done, hindrance, held_of(known), awake_seconds(alias))
-    rate = recently / RATE_SECONDS
     speed = speed_of(alias, known)
     works = not hindrances and speed.share > 0
+    rate = sum(log.lately.get(alias, 0) for log in logs) / RATE_SECONDS
+    ages = [*(figures["age"] for figures in found), *(group.oldest for group in waiting)]
     return {
         "database": alias,
         "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
-        "reason": hindrance or (reasons_of(open_in_logs) if backlog else ""),
+        "reason": hindrance,
         "unreachable": "unreachable" in hindrances,
         "paused": "paused" in hindrances,
         "paused_kind": kind_of_pause(known),
@@ -165,46 +212,25 @@ def _database(alias: str, logs: Sequence[str]) -> DatabaseRow:
     }
 
 
-def delays(alias: str) -> list[tuple[float, int]]:
-    """Return the seconds from record to done, and how many deletions took at most that, sorted.
-
-    It looks at the last `RATE_SECONDS`, and at most at the latest `limits.COUNT_MAX` cascades of
-    each log. The deletions of a cascade count from the record of the first of them.
-    """
-    since, found = Now() - dt.timedelta(seconds=RATE_SECONDS), list[tuple[float, int]]()
-    for using in circuit_breaker.answering_logs():
-        rows = Cascade.objects.using(using).filter(database=alias, done_at__gte=since)
-        latest = rows.order_by("-done_at").values_list("recorded_at", "done_at", "size")
-        found += [
-            ((done - recorded).total_seconds(), size)
-            for recorded, done, size in latest[: limits.COUNT_MAX]
-            if done is not None
-        ]
-    return sorted(found)
-
-
-def quantile(share: float, delays: Sequence[tuple[float, int]]) -> float:
-    """Return the delay that this share of the deletions does not exceed. Pure."""
-    sums = itertools.accumulate(number for _, number in delays)
-    place = share * sum(number for _, number in delays)
-    pairs = zip(delays, sums, strict=True)
-    return next((seconds for (seconds, _), total in pairs if total > place), delays[-1][0])
-
-
-def open_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Return figures of the cascades that are not done, or of `most` of them.
+def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
+    """Return database → figures of those cascades, which are not done. One statement.
 
     Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that
-    waits) and `reason` (of one that is blocked).
+    waits) and `blocked_reason` (of one that is blocked).
     """
-    return cascades.filter(Cascade.IN_BACKLOG)[:most].aggregate(
-        backlog=total("size"),
-        blocked=total("size", filter=Q(state=Cascade.State.BLOCKED)),
-        age=clocks.age(Min("recorded_at")),
-        waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
-        # The last one: from here on, its name hides the column.
-        reason=Min("reason", filter=Q(state=Cascade.State.BLOCKED)),
+    blocked = Q(state=Cascade.State.BLOCKED)
+    rows = (
+        cascades.order_by()
+        .values("database")
+        .annotate(
+            backlog=total("size"),
+            blocked=total("size", filter=blocked),
+            age=clocks.age(Min("recorded_at")),
+            waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
+            blocked_reason=Min("reason", filter=blocked),
+        )
     )
+    return {row["database"]: dict(row) for row in rows}
 
 
 def kept_in(using: str, most: int | None = None) -> Counter[str]:
@@ -217,13 +243,6 @@ def kept_in(using: str, most: int | None = None) -> Counter[str]:
     for database, size in rows.values_list("database", "size")[:most]:
         counts[database] += size
     return counts
-
-
-def _undispatched(alias: str, using: str) -> dict[str, Any]:
-    """Return figures of recorded deletions that will cascade into `alias`: backlog, too."""
-    recorded = Deletion.objects.using(using).filter(leading(alias), Deletion.IS_RECORDED)
-    counts = recorded.aggregate(backlog=Count("pk"), age=clocks.age(Min("recorded_at")))
-    return {**counts, "blocked": 0}
 
 
 def hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:

@@ -17,36 +17,30 @@ from . import limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..models import ChildDatabase, Scan
+    from ..models import Scan
     from ..relations import Relation
+    from .small_tables import SmallTables
 
 
-def brakes(
-    using: str,
-    waiting: Mapping[str, int],
-    scans: Collection[Scan],
-    children: Collection[ChildDatabase],
-) -> dict[str, str]:
+def brakes(using: str, waiting: Mapping[str, int], small: SmallTables) -> dict[str, str]:
     """Return relation → why the brake refuses its repair, of those that one log keeps the scans of.
 
-    `waiting` is the number of suspects by relation; `scans` and `children` are all rows of that
-    log. One query for each of the parents' databases of a relation with suspects.
+    `waiting` is the number of suspects by relation, and `small` has the small tables of that log.
+    One query for each of the parents' databases of a relation with suspects.
     """
     reasons = {
-        relation.label: _judged(relation, waiting[relation.label], scans, children)
+        relation.label: _judged(relation, waiting[relation.label], small)
         for relation in relations.catalogue().relations
         if relation.parent_databases[0] == using and waiting.get(relation.label)
     }
     return {label: reason for label, reason in reasons.items() if reason}
 
 
-def _judged(
-    relation: Relation, waiting: int, scans: Collection[Scan], children: Collection[ChildDatabase]
-) -> str:
+def _judged(relation: Relation, waiting: int, small: SmallTables) -> str:
     try:
         for home in relation.parent_databases:
             reach(home)  # so that a database that is away holds up the page for seconds at most
-        return brake.judged(relation, waiting, scans, children)
+        return brake.judged(relation, waiting, small.scans, small.children)
     except DatabaseUnreachable as error:
         return f"the parents cannot be asked: {error}"
     except Error as error:

@@ -19,7 +19,7 @@ from .. import conf, relations
 from ..exceptions import DatabaseUnreachable
 from ..exceptions.redaction import plain
 from ..log import renaming
-from . import backlog, shared
+from . import delays, shared
 from . import status as report_status
 from .heartbeats import NEVER, youngest
 
@@ -138,10 +138,10 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         "From the first record of a cascade to its end, by deletions, for the last five minutes.",
         labels=["database", "quantile"],
     )
-    for row in rows:
-        delays = backlog.delays(row["database"])
-        for share in QUANTILES if delays else ():
-            delay.add_metric([row["database"], str(share)], backlog.quantile(share, delays))
+    found = delays.delays([row["database"] for row in rows])
+    for alias, seconds in found.items():
+        for share in QUANTILES:
+            delay.add_metric([alias, str(share)], delays.quantile(share, seconds))
     yield delay
     known = [row for row in rows if row["state"] != "unknown"]
     down = [row["database"] for row in known if row["unreachable"]]

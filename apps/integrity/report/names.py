@@ -1,7 +1,7 @@
 """Open work under names that the catalogue does not know. No worker does it, so it is reported.
 
 The commands, the pages, the metrics, the doctor and the alarms all read it here. While every name
-is known, it costs four statements on the log and two on its small tables.
+is known, it costs two statements on the log and two on its small tables.
 
 Note [Names age]: the log keeps the aliases and labels that were valid when it was written. After a
 rename in the settings, the models or a router, no worker does the work that is open under the old
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, TypedDict
 from .. import relations
 from ..log.names import open_databases, open_names, waiting_under, work_under
 from ..log.renaming import Kind
-from ..models import Cascade, CascadeState, ChildDatabase, Scan
+from ..models import Cascade, CascadeState
 from . import fields, limits
 from .guesses import guess
+from .small_tables import SmallTables
 from .totals import sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ..models import Scan
     from ..relations import Catalogue
     from .fields import Lack
 
@@ -45,21 +47,15 @@ Name = tuple[str, str]
 
 def unknown(logs: Iterable[str]) -> list[Unknown]:
     """Return the unknown names in open work of those logs, which have to answer."""
-    return [entry for using in logs for entry in _unknown(using)]
+    return [entry for using in logs for entry in unknown_in(using, SmallTables.of(using))]
 
 
-def _unknown(using: str) -> list[Unknown]:
-    return unknown_in(using, Scan.objects.using(using), ChildDatabase.objects.using(using))
-
-
-def unknown_in(
-    using: str, scans: Iterable[Scan], children: Iterable[ChildDatabase]
-) -> list[Unknown]:
-    """Return the unknown names of one log, whose two small tables have been read already."""
+def unknown_in(using: str, small: SmallTables) -> list[Unknown]:
+    """Return the unknown names of one log, whose small tables have been read already."""
     catalogue, names = relations.catalogue(), open_names(using=using)
     databases = open_databases(using=using)
-    places = {(row.relation, row.database) for row in scans if is_open(row)}
-    paused = {row.alias for row in children if row.paused_at is not None}
+    places = {(row.relation, row.database) for row in small.scans if is_open(row)}
+    paused = {row.alias for row in small.children if row.paused_at is not None}
     aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.child_databases}
     stranded = strandings(catalogue, names, databases)
     scanned = [("", label) for label, _ in sorted(places)]

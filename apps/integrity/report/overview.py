@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import relations
 from ..backends import clocks
+from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
-from ..models import Cascade, ChildDatabase, Deletion, Scan
+from ..models import Cascade, Deletion
 from . import heartbeats, limits
-from .backlog import hindrances_of, kept_in, kind_of_pause, open_cascades, state_of
+from .backlog import (
+    NOTHING_OPEN,
+    Recorded,
+    figures_of_open,
+    hindrances_of,
+    kept_in,
+    kind_of_pause,
+    state_of,
+)
 from .brakes import brakes, suspected_keys
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .names import Unknown, unknown_in
-from .pressure import awake_seconds, child_databases, speed_of
+from .pressure import awake_seconds, speed_of
+from .small_tables import SmallTables
 from .throughput import Throughput, throughput_of
-from .unproven import done_cascades, held_of, oldest, unproven_of
+from .unproven import NOTHING_DONE, figures_of_done, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..models import ChildDatabase, Scan
 
 
 #: A backlog younger than this is work, not a delay.
@@ -90,49 +101,26 @@ def collect_overview() -> Overview:
     Raises `DatabaseUnreachable` if no log answers.
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
-    undispatched = _recorded(logs)
-    children = {using: list(child_databases(using)) for using in logs}
-    known = [row for rows in children.values() for row in rows]
+    small = {using: SmallTables.of(using) for using in logs}
     beats = [row for using in logs for row in heartbeats_in(using)]
-    aged = {"age": clocks.age("covers_at")}
-    scans = {using: list(Scan.objects.using(using).annotate(**aged)) for using in logs}
-    scanned = [row for rows in scans.values() for row in rows]
-    kept = sum((kept_in(using, limits.COUNT_MAX + 1) for using in logs), Counter())
-    suspected = {using: suspected_keys(using, scans[using]) for using in logs}
+    scanned = [row for tables in small.values() for row in tables.scans]
+    suspected = {using: suspected_keys(using, small[using].scans) for using in logs}
     ages = _orphan_ages(scanned, logs)
     return Overview(
-        cards=tuple(
-            _card(
-                alias, logs, undispatched, [row for row in known if row.alias == alias], kept[alias]
-            )
-            for alias in catalogue.child_databases
-        ),
+        cards=_cards(catalogue.child_databases, small),
         workers=tuple(row for row in beats if row["name"] != "beat"),
         beat=next((row for row in beats if row["name"] == "beat"), None),
         suspects=sum(sum(counts.values()) for counts in suspected.values()),
         brakes={
             label: reason
             for using in logs
-            for label, reason in brakes(
-                using, suspected[using], scans[using], children[using]
-            ).items()
+            for label, reason in brakes(using, suspected[using], small[using]).items()
         },
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
         unreachable_logs=tuple(using for using in catalogue.log_databases if using not in logs),
-        unknown=tuple(
-            entry for using in logs for entry in unknown_in(using, scans[using], children[using])
-        ),
+        unknown=tuple(entry for using in logs for entry in unknown_in(using, small[using])),
     )
-
-
-@dataclass(slots=True)
-class Recorded:
-    """Deletions of one parent, along one relation, that have no cascades yet."""
-
-    databases: tuple[str, ...]
-    number: int
-    oldest: dt.timedelta
 
 
 def _recorded(logs: Sequence[str]) -> list[Recorded]:
@@ -165,24 +153,55 @@ def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | N
     ]
 
 
+def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> tuple[Card, ...]:
+    """Return the card of each child database. A few bounded statements for each log."""
+    undispatched, most = _recorded([*logs]), limits.COUNT_MAX + 1
+    known = [row for small in logs.values() for row in small.children]
+    kept = sum((kept_in(using, most) for using in logs), Counter())
+    speeds = throughput_of([*logs], databases)
+    cascades = [Cascade.objects.using(using) for using in logs]
+    unfinished = [rows.filter(Cascade.IN_BACKLOG).order_by("recorded_at") for rows in cascades]
+    open_ = [
+        figures_of_open(first_rows(rows, databases, most, "state", "size", "recorded_at", "reason"))
+        for rows in unfinished
+    ]
+    unverified = [
+        rows.filter(state=Cascade.State.DONE).order_by("due_at", "pk") for rows in cascades
+    ]
+    done = [
+        figures_of_done(first_rows(rows, databases, most, "size", "recorded_at", "done_at"))
+        for rows in unverified
+    ]
+    return tuple(
+        _card(
+            alias,
+            [log.get(alias, NOTHING_OPEN) for log in open_],
+            [log.get(alias, NOTHING_DONE) for log in done],
+            [group for group in undispatched if alias in group.databases],
+            [row for row in known if row.alias == alias],
+            kept[alias],
+            speeds[alias],
+        )
+        for alias in databases
+    )
+
+
 def _card(
     alias: str,
-    logs: Sequence[str],
-    undispatched: Sequence[Recorded],
+    sums: Sequence[Mapping[str, Any]],
+    done: Sequence[Mapping[str, Any]],
+    waiting: Sequence[Recorded],
     known: Sequence[ChildDatabase],
     kept: int,
+    speed: Throughput,
 ) -> Card:
+    """Return the card of a child database, by its figures in each log. Pure."""
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
-    cascades = [Cascade.objects.using(using).filter(database=alias) for using in logs]
-    waiting = [group for group in undispatched if alias in group.databases]
-    sums = [open_cascades(rows.order_by("recorded_at"), limits.COUNT_MAX + 1) for rows in cascades]
     backlog = sum(figures["backlog"] for figures in sums)
     backlog += sum(group.number for group in waiting)
     blocked = sum(figures["blocked"] for figures in sums)
-    speed = throughput_of(cascades)
     pace = speed_of(alias, known)
     can_tell = backlog <= limits.COUNT_MAX and speed.rate and pace.share and not hindrances
-    done = [done_cascades(rows, limits.COUNT_MAX + 1) for rows in cascades]
     reason = "; ".join(hindrances.values())
     ages = [*(figures["age"] for figures in sums), *(group.oldest for group in waiting)]
     unproven = unproven_of(done, reason, held_of(known), awake_seconds(alias))
@@ -196,7 +215,7 @@ def _card(
         backlog=min(backlog, limits.COUNT_MAX + 1),
         blocked=blocked,
         waiting_reason="" if hindrances else _first(figures["waits"] for figures in sums),
-        blocked_reason=_first(figures["reason"] for figures in sums),
+        blocked_reason=_first(figures["blocked_reason"] for figures in sums),
         unverified=unproven.number,
         unverified_seconds=unproven.waits_seconds,
         unverified_reason=unproven.reason,

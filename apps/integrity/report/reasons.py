@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import Sum
+from django.db.models import F, Sum, Window
+from django.db.models.functions import RowNumber
 
 from ..models import Cascade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from django.db.models import QuerySet
 
 #: The sentence has at most this many reasons.
 REASONS_MAX = 3
@@ -24,14 +23,18 @@ TRIED = (Cascade.State.WAITING, Cascade.State.RUNNING)
 STUCK = (*TRIED, Cascade.State.BLOCKED)
 
 
-def reasons_of(logs: Iterable[QuerySet[Cascade]]) -> str:
-    """Return why cascades of several logs wait or are blocked, or ""."""
-    numbers: Counter[str] = Counter()
-    for cascades in logs:
-        stuck = cascades.filter(Cascade.IN_BACKLOG, state__in=STUCK).exclude(reason="")
-        groups = stuck.order_by().values_list("reason").annotate(number=Sum("size"))
-        numbers.update(dict(groups.order_by("-number", "reason")[: REASONS_MAX + 1]))
-    return most_frequent(numbers)
+def reasons_of(logs: Iterable[str]) -> dict[str, str]:
+    """Return database → why cascades of several logs wait or are blocked."""
+    numbers = dict[str, Counter[str]]()
+    for using in logs:
+        stuck = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG, state__in=STUCK)
+        groups = stuck.exclude(reason="").order_by().values("database", "reason")
+        place = Window(RowNumber(), [F("database")], [F("number").desc(), F("reason")])
+        ranked = groups.annotate(number=Sum("size")).annotate(place=place)
+        ranked = ranked.filter(place__lte=REASONS_MAX + 1)
+        for database, reason, number in ranked.values_list("database", "reason", "number"):
+            numbers.setdefault(database, Counter())[reason] += number
+    return {database: most_frequent(counts) for database, counts in numbers.items()}
 
 
 def most_frequent(numbers: Counter[str]) -> str:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from .. import relations
 from ..backends import clocks
 from ..log.kept import counted
+from ..log.tables import id_in
 from ..models import Cascade, Deletion, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
@@ -17,7 +18,7 @@ from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..models import InDatabase
     from ..relations import Model
@@ -185,6 +186,13 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
             )
             lines.append(line)
     return lines
+
+
+def receipts_by_id(pks: Sequence[int], *, using: str) -> Iterator[Receipt]:
+    """Yield the receipts of those deletions of one log, in the order of their ids."""
+    rows = list(Deletion.objects.using(using).filter(id_in("pk", pks, using)).order_by("pk"))
+    read_outcomes(rows, using=using)
+    yield from map(receipt_of, rows)
 
 
 def deletion(pk: int, *, using: str) -> Deletion | None:

@@ -8,9 +8,10 @@ from .. import relations
 from ..backends import clocks
 from ..control import circuit_breaker
 from ..log.suspects import suspects_by_relation
-from ..models import ChildDatabase, Scan
+from ..models import Scan
 from .brakes import brakes
 from .receipts import iso
+from .small_tables import SmallTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,16 +45,15 @@ class ScanRow(TypedDict):
 
 def scan_rows() -> list[ScanRow]:
     """Return the scan of each relation in each child database, from the logs that answer."""
-    return [row for using in circuit_breaker.answering_logs() for row in scan_rows_in(using)]
+    logs = circuit_breaker.answering_logs()
+    return [row for using in logs for row in scan_rows_in(using, SmallTables.of(using))]
 
 
-def scan_rows_in(using: str) -> Iterator[ScanRow]:
+def scan_rows_in(using: str, small: SmallTables) -> Iterator[ScanRow]:
     """Yield the scan of each relation in each child database, of one log."""
-    ages = {"lasts": clocks.age("began_at"), "age": clocks.age("covers_at")}
-    scans = list(Scan.objects.using(using).annotate(**ages))
-    rows = {(row.relation, row.database): row for row in scans}
+    rows = {(row.relation, row.database): row for row in small.scans}
     waiting = suspects_by_relation(using=using)
-    refusals = brakes(using, waiting, scans, list(ChildDatabase.objects.using(using)))
+    refusals = brakes(using, waiting, small)
     for relation in relations.catalogue().relations:
         if relation.parent_databases[0] != using:
             continue

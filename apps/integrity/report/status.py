@@ -9,7 +9,8 @@ from ..control import circuit_breaker
 from .backlog import DatabaseRow, database_rows, probed
 from .deletion_counts import deletion_counts
 from .heartbeats import HeartbeatRow, heartbeats_in
-from .scans import ScanRow, scan_rows, scan_rows_in
+from .scans import ScanRow, scan_rows_in
+from .small_tables import SmallTables
 
 if TYPE_CHECKING:
     from .names import Unknown
@@ -37,19 +38,21 @@ def collect_status(*, probe: bool = False) -> Status:
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     beats = [row for using in logs for row in heartbeats_in(using)]
-    rows, unknown = database_rows(logs)
+    small = {using: SmallTables.of(using) for using in logs}
+    rows, unknown = database_rows(small)
     return {
         "databases": probed(rows) if probe else rows,
         "unknown": unknown,
         "deletions": deletion_counts(logs),
         "unreachable_logs": [using for using in catalogue.log_databases if using not in logs],
-        "scans": scan_rows(),
+        "scans": [row for using in logs for row in scan_rows_in(using, small[using])],
         "workers": [row for row in beats if row["name"] != "beat"],
         "beat": next((row for row in beats if row["name"] == "beat"), None),
     }
 
 
-def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow]]:
-    """Return the rows of the child databases and of the scans, as one log knows them."""
-    rows, _ = database_rows([using])
-    return rows, list(scan_rows_in(using))
+def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow], list[Unknown]]:
+    """Return the rows of the child databases and of the scans, and unknown names, of one log."""
+    small = SmallTables.of(using)
+    rows, unknown = database_rows({using: small})
+    return rows, list(scan_rows_in(using, small)), unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,16 @@ from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
 from django.db.models.functions import Now
 
 from ..backends import clocks
+from ..backends.first_rows import first_rows
+from ..models import Cascade
 from . import limits
 from .backlog import RATE_SECONDS
 from .totals import total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from django.db.models import Expression, QuerySet
-
-    from ..models import Cascade
+    from django.db.models import Expression
 
 
 #: What a picture of the throughput covers, and its bars.
@@ -28,7 +29,11 @@ DAY_SECONDS, BARS = 86_400, 24
 NOW = Now()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+#: Numbers by name.
+Counts = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Throughput:
     """Deletions finished lately: `rate` per second, and bars of equal length up to now.
 
@@ -40,27 +45,55 @@ class Throughput:
     seconds: float
 
 
-def throughput_of(logs: Sequence[QuerySet[Cascade]], now: Expression = NOW) -> Throughput:
-    """Return the throughput of a child database, from each log's cascades into it.
+def throughput_of(
+    logs: Sequence[str], databases: Sequence[str], now: Expression = NOW
+) -> dict[str, Throughput]:
+    """Return the throughput of each of those child databases, from the cascades of all logs.
 
-    It costs one query for each log, over an index on `done_at`. If one has finished more than
-    `limits.COUNT_MAX` in a day, each log is queried again, for the time that the latest of those
-    took.
+    It costs one query for each log, over an index on `done_at`. If databases have finished more
+    than `limits.COUNT_MAX` in a day, each log is queried again for these, for the time that the
+    latest of those took in the fastest of them.
     """
-    seconds = float(DAY_SECONDS)
-    counts = [_count(cascades, now, seconds) for cascades in logs]
-    if full := [count["seconds"] for count in counts if count["cascades"] > limits.COUNT_MAX]:
-        seconds = max(min(full), 1.0)
-        counts = [_count(cascades, now, seconds) for cascades in logs]
-    return Throughput(
-        rate=sum(count["lately"] for count in counts) / min(RATE_SECONDS, seconds),
-        bars=tuple(sum(count[_bar(number)] for count in counts) for number in range(BARS)),
-        seconds=seconds,
-    )
+    throughputs = {alias: Throughput(0.0, (0,) * BARS, float(DAY_SECONDS)) for alias in databases}
+    counts = [_counts(using, databases, now, float(DAY_SECONDS)) for using in logs]
+    full = {
+        alias: count["seconds"]
+        for log in counts
+        for alias, count in log.items()
+        if count["cascades"] > limits.COUNT_MAX
+    }
+    throughputs |= _added_up(counts, float(DAY_SECONDS))
+    if full:
+        seconds = max(min(full.values()), 1.0)
+        counts = [_counts(using, [*full], now, seconds) for using in logs]
+        throughputs |= _added_up(counts, seconds)
+    return throughputs
 
 
-def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict[str, Any]:
-    """Return the numbers of the last `seconds`: cascades; deletions of the rate and each bar."""
+def _added_up(logs: Sequence[Mapping[str, Counts]], seconds: float) -> dict[str, Throughput]:
+    """Return the throughput of each database in those counts of several logs. Pure."""
+    sums = dict[str, Counter[str]]()
+    for log in logs:
+        for alias, count in log.items():
+            sums.setdefault(alias, Counter()).update(count)
+    return {
+        alias: Throughput(
+            rate=count["lately"] / min(RATE_SECONDS, seconds),
+            bars=tuple(int(count[_bar(number)]) for number in range(BARS)),
+            seconds=seconds,
+        )
+        for alias, count in sums.items()
+    }
+
+
+def _counts(
+    using: str, databases: Sequence[str], now: Expression, seconds: float
+) -> dict[str, Counts]:
+    """Return database → the numbers of the last `seconds` in one log.
+
+    They are those of cascades, and of deletions of the rate and of each bar. `seconds` is the age
+    of the oldest one that is counted.
+    """
     window = min(RATE_SECONDS, seconds)
     ages = [seconds * (1 - number / BARS) for number in range(BARS)]
     edges = [now - dt.timedelta(seconds=age) for age in ages]
@@ -68,15 +101,25 @@ def _count(cascades: QuerySet[Cascade], now: Expression, seconds: float) -> dict
         _bar(number): Q(done_at__gte=start) & (Q(done_at__lt=end) if end else Q())
         for number, (start, end) in enumerate(zip(edges, [*edges[1:], None], strict=True))
     }
-    latest = cascades.filter(done_at__gt=now - dt.timedelta(seconds=seconds)).order_by("-done_at")[
-        : limits.COUNT_MAX + 1
-    ]
-    figures = latest.aggregate(
-        cascades=Count("pk"),
-        length=ExpressionWrapper(now - Min("done_at"), DurationField()),
-        **{name: total("size", filter=which) for name, which in asked.items()},
+    rows = Cascade.objects.using(using).filter(done_at__gt=now - dt.timedelta(seconds=seconds))
+    latest = first_rows(
+        rows.order_by("-done_at"), databases, limits.COUNT_MAX + 1, "done_at", "size"
     )
-    return {**figures, "seconds": clocks.seconds(figures["length"]) or 0.0}
+    figures = (
+        latest.order_by()
+        .values("database")
+        .annotate(
+            cascades=Count("done_at"),
+            length=ExpressionWrapper(now - Min("done_at"), DurationField()),
+            **{name: total("size", filter=which) for name, which in asked.items()},
+        )
+    )
+    counts = dict[str, Counts]()
+    for row in figures:
+        numbers: dict[str, Any] = dict(row)
+        length = clocks.seconds(numbers.pop("length")) or 0.0
+        counts[numbers.pop("database")] = {**numbers, "seconds": length}
+    return counts
 
 
 def _bar(number: int) -> str:

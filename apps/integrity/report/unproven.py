@@ -15,16 +15,19 @@ from django.db.models.functions import Coalesce
 
 from .. import conf
 from ..backends import clocks
-from ..models import Cascade
 from .totals import total
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from django.db.models import QuerySet
 
-    from ..models import ChildDatabase
+    from ..models import Cascade, ChildDatabase
+
+
+#: The figures of a database without such cascades.
+NOTHING_DONE = {"number": 0, "recorded": None, "done": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +51,21 @@ def overdue_seconds() -> float:
     return settings.grace_seconds + settings.unproven_seconds
 
 
-def done_cascades(cascades: QuerySet[Cascade], most: int | None = None) -> dict[str, Any]:
-    """Return number and greatest ages of done, unverified cascades, or of `most` of them."""
-    done = cascades.filter(state=Cascade.State.DONE)
-    if most is not None:
-        done = done.order_by("due_at", "pk")[:most]
-    figures: dict[str, Any] = done.aggregate(
-        number=total("size"),
-        recorded=clocks.age(Min("recorded_at")),
-        done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
+def figures_of_done(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
+    """Return database → number and greatest ages of those cascades, which are done. One statement.
+
+    Keys: `number` (of deletions), and the ages `recorded` and `done`.
+    """
+    rows = (
+        cascades.order_by()
+        .values("database")
+        .annotate(
+            number=total("size"),
+            recorded=clocks.age(Min("recorded_at")),
+            done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
+        )
     )
-    return figures
+    return {row["database"]: dict(row) for row in rows}
 
 
 def held_of(known: Iterable[ChildDatabase]) -> str:
@@ -67,7 +74,7 @@ def held_of(known: Iterable[ChildDatabase]) -> str:
 
 
 def unproven_of(
-    done: Sequence[dict[str, Any]], hindrance: str, held: str, awake: float
+    done: Sequence[Mapping[str, Any]], hindrance: str, held: str, awake: float
 ) -> Unproven:
     """Return what is unproven in several logs, and why.
 

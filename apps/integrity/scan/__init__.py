@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .run import due, scan
+from .run import due, due_databases, scan
 from .values import Mode, Scanned
 
-__all__ = ["Mode", "Scanned", "due", "scan"]
+__all__ = ["Mode", "Scanned", "due", "due_databases", "scan"]

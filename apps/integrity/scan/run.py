@@ -27,12 +27,12 @@ from .scan_pass import Pass
 from .values import Mode, Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from ..backends.connections import Interrupts
     from ..relations import Relation
 
-__all__ = ["Mode", "Scanned", "due", "scan"]
+__all__ = ["Mode", "Scanned", "due", "due_databases", "scan"]
 
 logger = logger_of("integrity.scan")
 
@@ -146,10 +146,28 @@ def due(database: str, *, using: str) -> tuple[str, ...]:
 
     Those scanned longest ago come first, so one that fails holds up no other.
     """
+    return _due([database], using)[database]
+
+
+def due_databases(*, using: str) -> tuple[str, ...]:
+    """Return the child databases with a scan of this log that is due. One statement."""
+    labels = _due(relations.catalogue().child_databases, using)
+    return tuple(alias for alias, due_there in labels.items() if due_there)
+
+
+def _due(databases: Sequence[str], using: str) -> dict[str, tuple[str, ...]]:
     period = dt.timedelta(seconds=conf.current().scan_period_seconds)
     rests = Q(began_at__isnull=True, covers_at__gt=Now() - period) | Q(due_at__gt=Now())
-    rows = Scan.objects.using(using).filter(database=database).order_by("due_at")
-    known = dict(rows.values_list("relation", ExpressionWrapper(rests, BooleanField())))
+    rows = Scan.objects.using(using).filter(database__in=databases).order_by("due_at")
+    known: dict[str, dict[str, bool]] = {alias: {} for alias in databases}
+    resting = ExpressionWrapper(rests, BooleanField())
+    for alias, label, rest in rows.values_list("database", "relation", resting):
+        known[alias][label] = rest
+    return {alias: _awaited(alias, using, known[alias]) for alias in databases}
+
+
+def _awaited(database: str, using: str, known: Mapping[str, bool]) -> tuple[str, ...]:
+    """Return the labels that are not `known` to rest, the unknown ones first. Pure."""
     labels = [relation.label for relation in _relations(database, using)]
     never = [label for label in labels if label not in known]
     return (*never, *(label for label, resting in known.items() if label in labels and not resting))

@@ -19,7 +19,7 @@ from apps.integrity.backends import clocks
 from apps.integrity.checks import doctor
 from apps.integrity.checks.doctor import clock_skew
 from apps.integrity.control import heartbeats
-from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
+from apps.integrity.models import Heartbeat, Scan, Suspect
 from apps.integrity.relations import relation
 from apps.integrity.report import backlog, lists, overview, receipts, status, throughput
 from tests import log_rows
@@ -107,8 +107,8 @@ def test_so_are_they_on_the_pages(aged: float, off: float, client: Client) -> No
 def test_what_ended_lately_did_so_by_the_clock_of_the_log(committed: None, off: float) -> None:
     for number, seconds in enumerate((290, 310)):
         ago = Now() - dt.timedelta(seconds=seconds)
-        log_rows.make("auth.User", [1], [f"{number}"], state="verified", recorded_at=ago)
-    speed = throughput.throughput_of([Cascade.objects.all()])
+        log_rows.make("auth.User", [number], ["blog_db"], state="verified", recorded_at=ago)
+    speed = throughput.throughput_of(["default"], ["blog_db"])["blog_db"]
     assert speed.rate == 1 / backlog.RATE_SECONDS
     assert (speed.bars[-1], sum(speed.bars)) == (2, 2)
 

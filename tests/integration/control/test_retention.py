@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -17,10 +17,12 @@ from apps.integrity.control import heartbeats, retention
 from apps.integrity.log import deletions, outcomes, parts, proofs
 from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
+from apps.integrity.report import receipts
 from tests import log_rows, superuser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.conftest import Tune
 
@@ -297,3 +299,51 @@ def test_the_owner_purges_all_of_it_at_once(capsys: pytest.CaptureFixture[str]) 
     assert document["purged"] == {"deletions": 7, "heartbeats": 6, "audit": 7, "tallies": 0}
     call_command("integrity", "purge")
     assert capsys.readouterr().out == "removed 0 deletions, 0 heartbeats, 0 audit, 0 tallies\n"
+
+
+class TestExport:
+    @pytest.fixture
+    def old(self) -> list[Deletion]:
+        """More than one transaction removes."""
+        return [deletion("verified", days=DAYS - 10, key=str(number)) for number in range(5)]
+
+    def lines(self, path: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def test_receipts_are_written_before_their_deletions_go(
+        self, old: list[Deletion], tmp_path: Path
+    ) -> None:
+        young, file = deletion("verified", days=DAYS - 25, key="young"), tmp_path / "receipts"
+        expected = [json.loads(json.dumps(receipts.receipt_of(row))) for row in old]
+        call_command("integrity", "purge", "--days", "10", "--export", str(file))
+        assert self.lines(file) == [{"log": "default", **receipt} for receipt in expected]
+        assert kept() == [young.key]
+        assert file.stat().st_mode & 0o777 == 0o600
+        call_command("integrity", "purge", "--days", "10", "--export", str(file))
+        assert len(self.lines(file)) == len(old)
+
+    def test_what_cannot_be_written_stays(
+        self, old: list[Deletion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_number: int) -> None:
+            raise ValueError("no space is left")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(ValueError, match="no space"):
+            call_command(
+                "integrity", "purge", "--days", "10", "--export", str(tmp_path / "receipts")
+            )
+        assert len(kept()) == len(old)
+        assert Cascade.objects.count() == len(old)
+
+    def test_without_days_the_retention_decides(self, old: list[Deletion], tmp_path: Path) -> None:
+        call_command("integrity", "purge", "--export", str(tmp_path / "receipts"))
+        assert len(kept()) == len(old)
+
+    @pytest.mark.parametrize(
+        "given", [["--days", "-1"], ["--export", "/nowhere/receipts"]], ids=["days", "file"]
+    )
+    def test_what_cannot_be_done_is_refused(self, old: list[Deletion], given: list[str]) -> None:
+        with pytest.raises(CommandError):
+            call_command("integrity", "purge", *given)
+        assert len(kept()) == len(old)

@@ -86,8 +86,8 @@ def test_what_is_due_comes_in_the_order_of_an_index_whatever_was_counted(
     with captured:
         assert claims.due_databases(using="default") >= {"blog_db", "shop_db"}
         assert claims.claim("shop_db", using="default", limit=3, lease_seconds=60)
-    asked = [sql for sql in captured["default"] if 'ORDER BY "integrity_cascade"."due_at"' in sql]
-    assert len(asked) > 2
+    asked = [sql for sql in captured["default"] if "LIMIT" in sql]
+    assert len(asked) == 2
     with connections["default"].cursor() as cursor:
         for sql in asked:
             cursor.execute(f"EXPLAIN {sql}")

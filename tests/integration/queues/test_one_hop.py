@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
+from django.db.models.functions import Now
 
 from apps.blog.models import Post
 from apps.integrity import failpoints
 from apps.integrity.capture import triggers
+from apps.integrity.cascade import first_look
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.log import deletions
@@ -152,6 +154,58 @@ class TestNotified:
         assert [taken(BLOG), taken(SHOP)] == [[], []]
         run(celery.dispatch_deletions, "default")
         assert [taken(BLOG), taken(SHOP)] == [[TO_BLOG], [TO_SHOP]]
+
+
+class TestManyDatabases:
+    """Two are many here. The worker of the control queue looks at all of them at once."""
+
+    @pytest.fixture(autouse=True)
+    def _few_are_many(
+        self, committed: None, empty_queues: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        users(1)[0].delete()
+        for database in ("blog_db", "shop_db"):  # they know their parents from then on
+            run(celery.cascade_into, database)
+        Cascade.objects.all().delete()
+        Deletion.objects.all().delete()
+        for queue in (BLOG, SHOP, CONTROL):
+            taken(queue)
+        monkeypatch.setattr(first_look, "DATABASES_MIN", 2)
+
+    def test_only_those_with_rows_are_notified(self) -> None:
+        user = users(1)[0]
+        Order.objects.all().delete()
+        user.delete()
+        run(celery.dispatch_deletions, "default")
+        assert [taken(BLOG), taken(SHOP), taken(CONTROL)] == [[TO_BLOG], [], []]
+        assert Cascade.objects.get(database="shop_db").state == "done"
+
+    def test_a_worker_of_one_leaves_the_others_to_the_control_queue(self) -> None:
+        users(1)[0].delete()
+        run(celery.cascade_into, "blog_db")
+        assert not Post.objects.exists()
+        assert [taken(BLOG), taken(SHOP)] == [[], []]
+        assert taken(CONTROL) == [("integrity.dispatch", ["default"], {})]
+        run(celery.dispatch_deletions, "default")
+        assert taken(SHOP) == [TO_SHOP]
+
+    def test_maintenance_verifies_by_a_look_what_is_without_rows(
+        self, tune: Tune, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tune(grace_seconds=0.001)
+        monkeypatch.setattr(first_look, "DATABASES_MIN", 1)  # one of the two is without rows
+        user = users(1)[0]
+        Order.objects.all().delete()
+        user.delete()
+        run(celery.dispatch_deletions, "default")
+        run(celery.cascade_into, "blog_db")
+        for queue in (BLOG, SHOP, CONTROL):
+            taken(queue)
+        Cascade.objects.filter(state="done").update(due_at=Now())
+        run(celery.maintain)
+        assert taken(BLOG) == [("integrity.verify", ["blog_db"], {})]
+        assert Cascade.objects.get(database="shop_db").state == "verified"
+        assert Cascade.objects.get(database="blog_db").state == "done"
 
 
 class TestWhoeverDispatches:

@@ -17,12 +17,12 @@ NOW = dt.datetime(2030, 1, 2, tzinfo=dt.UTC)
 LOGS = ("default", "test_lite")
 
 
-def done(*ages: float, using: str, size: int = 1) -> None:
+def done(*ages: float, using: str, size: int = 1, database: str = "blog_db") -> None:
     """Cascades of `size` deletions that were done so many seconds ago."""
     Cascade.objects.using(using).bulk_create(
         Cascade(
             batch=number + 1,
-            database="blog_db",
+            database=database,
             deletions=list(range(1, size + 1)),
             size=size,
             dispatched_at=NOW,
@@ -35,7 +35,7 @@ def done(*ages: float, using: str, size: int = 1) -> None:
 
 
 def throughput(*logs: str) -> Throughput:
-    return throughput_of([Cascade.objects.using(each) for each in logs], Value(NOW))
+    return throughput_of(logs, ["blog_db"], Value(NOW))["blog_db"]
 
 
 @pytest.mark.parametrize("log", LOGS)
@@ -83,6 +83,17 @@ def test_of_two_logs_it_is_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     speed = throughput(*LOGS)
     assert speed.seconds == pytest.approx(20)
     assert sum(speed.bars) == 4
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_each_database_has_its_own(monkeypatch: pytest.MonkeyPatch, log: str) -> None:
+    """Only those with more than is counted are shown for a shorter time."""
+    monkeypatch.setattr(limits, "COUNT_MAX", 3)
+    done(1, 2, 3, 4, 5, using=log, database="shop_db")
+    done(1, 7_000, using=log)
+    found = throughput_of([log], ["blog_db", "shop_db", "test_left"], Value(NOW))
+    assert [each.seconds for each in found.values()] == [DAY_SECONDS, pytest.approx(4), DAY_SECONDS]
+    assert [sum(each.bars) for each in found.values()] == [2, 3, 0]
 
 
 def test_of_a_clock_that_is_ahead() -> None:

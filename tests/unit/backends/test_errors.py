@@ -177,3 +177,22 @@ def test_an_error_without_a_connection_names_no_database() -> None:
     with pytest.raises(ValueError, match="why") as caught:
         raise ValueError("why")
     assert errors.database_of(caught.value) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "crowded"),
+    [
+        ("connection failed: FATAL:  sorry, too many clients already", True),
+        (
+            "FATAL:  remaining connection slots are reserved for superusers",
+            True,
+        ),
+        ('FATAL:  too many connections for role "integrity_worker"', True),
+        ("connection failed: Connection refused", False),
+    ],
+)
+def test_a_refused_connection_says_in_its_text_that_there_are_too_many(
+    text: str, *, crowded: bool
+) -> None:
+    assert errors.is_crowded(OperationalError(text)) is crowded
+    assert not errors.is_crowded(DataError(text))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..barriers import Sighting
+
 if TYPE_CHECKING:
     from ..barriers import Barrier, Blocker, Horizon
 
@@ -19,3 +21,9 @@ class NoBarriers:
 
     def blocker(self, *, using: str) -> Blocker | None:  # noqa: ARG002 (the protocol's)
         return None
+
+    def sighting(self, *, barrier: bool, using: str) -> Sighting:  # noqa: ARG002 (the protocol's)
+        from ...models import Identity
+
+        known = Identity.objects.using(using).values_list("alias", "uuid")
+        return Sighting(identities={alias: str(uuid) for alias, uuid in known})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
 
-from ..barriers import Barrier, Blocker, Holder, Horizon
+from ..barriers import Barrier, Blocker, Holder, Horizon, Sighting
 from .sql import fetch
 
 #: Identity of a server. It changes with a restored dump, an upgrade and a promotion; for a copy of
@@ -43,6 +44,14 @@ BLOCKER = (
 )
 
 
+NEW = "SELECT pg_current_xact_id()::text::bigint, {server}"
+#: Beside a barrier or the horizon.
+IDENTITIES = (
+    "SELECT (SELECT json_object_agg(alias, uuid)::text FROM integrity_identity), sighting.*"
+    " FROM ({moment}) AS sighting"
+)
+
+
 class PostgreSQLBarriers:
     """See `BarrierBackend`."""
 
@@ -51,7 +60,7 @@ class PostgreSQLBarriers:
         return Horizon(oldest=oldest, following=following, server=server)
 
     def new_barrier(self, *, using: str) -> Barrier | None:
-        number, server = _with_server(using, "SELECT pg_current_xact_id()::text::bigint, {server}")
+        number, server = _with_server(using, NEW)
         return Barrier(number=number, server=server)
 
     def blocker(self, *, using: str) -> Blocker | None:
@@ -73,6 +82,17 @@ class PostgreSQLBarriers:
             gid=gid or "",
             since=since or "",
         )
+
+    def sighting(self, *, barrier: bool, using: str) -> Sighting:
+        sql = IDENTITIES.format(moment=NEW if barrier else HORIZON)
+        known, *numbers, server = _with_server(using, sql)
+        identities = json.loads(known or "{}")
+        if barrier:
+            (number,) = numbers
+            return Sighting(identities=identities, barrier=Barrier(number=number, server=server))
+        oldest, following = numbers
+        horizon = Horizon(oldest=oldest, following=following, server=server)
+        return Sighting(identities=identities, horizon=horizon)
 
 
 def _with_server(using: str, sql: str) -> tuple[Any, ...]:

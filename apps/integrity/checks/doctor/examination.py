@@ -9,7 +9,7 @@ from django.db import Error, connections
 from django.db.models import QuerySet
 
 from ... import conf, relations
-from ...backends import clocks, missing_tables, visibility
+from ...backends import addresses, clocks, missing_tables, server_limits, visibility
 from ...backends.connections import silence, watched
 from ...backends.rights import may_delete
 from ...capture import triggers
@@ -68,7 +68,7 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
     ]
     checks += [_audit(alias) for alias in logs if alias in sound]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
-        checks += _figures(celery=broker is not None)
+        checks += _figures(up, celery=broker is not None)
         checks += _clocks([alias for alias in logs if alias in up], up)
     return checks
 
@@ -109,8 +109,12 @@ def _verdict(model: Model, alias: str, error: str, hidden: str) -> verdicts.Chec
     return verdicts.readable(model._meta.label, alias, error, hidden)
 
 
-def _figures(*, celery: bool) -> Iterator[verdicts.Check]:
+def _figures(up: Sequence[str], *, celery: bool) -> Iterator[verdicts.Check]:
     status, period = collect_status(), conf.current().scan_period_seconds
+    seen = [
+        row for row in status["workers"] if not heartbeats.are_workers_silent(row["seconds_ago"])
+    ]
+    yield from _connections(up, len(seen))
     if celery:
         yield verdicts.workers(status["workers"])
         yield verdicts.beat(status["beat"])
@@ -131,6 +135,20 @@ def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:
             readings[alias] = clocks.read(alias)
     for log in [alias for alias in logs if alias in readings][:1]:
         yield clock_skew.clocks(log, readings, heartbeats.heartbeats_in(log))
+
+
+def _connections(up: Sequence[str], workers: int) -> Iterator[verdicts.Check]:
+    """Compare what the workers may want of each server with what it takes."""
+    catalogue, servers = relations.catalogue(), dict[str, list[str]]()
+    for alias in up:
+        servers.setdefault(addresses.server(alias), []).append(alias)
+    for server, aliases in servers.items():
+        children = {*aliases}.intersection(catalogue.child_databases)
+        others = {*aliases} - children
+        each = min(len(children), conf.current().child_connections_max) + len(others)
+        with contextlib.suppress(Error):  # it went away meanwhile
+            if most := server_limits.max_connections(aliases[0]):
+                yield verdicts.connections(server, workers * each, workers, most)
 
 
 def _unwritable(alias: str) -> str:

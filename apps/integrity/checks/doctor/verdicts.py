@@ -57,6 +57,17 @@ def database(alias: str, hindered: str) -> Check:
     return Check(name=f"database {alias}", ok=not hindered, detail=detail)
 
 
+def connections(server: str, wanted: int, workers: int, most: int) -> Check:
+    """Return what workers may want of a server. It is advice: other programs are not counted."""
+    detail = f"{workers} workers open up to {wanted} of its {most} connections"
+    if wanted > most:
+        detail += (
+            ". Run fewer workers, give each its own queues, lower child_connections_max, or raise"
+            " max_connections"
+        )
+    return Check(name=f"connections {server}", ok=True, detail=detail)
+
+
 def crossing(number: int, aliases: Collection[str]) -> Check:
     """Return whether any key crosses databases, where there are several."""
     lost = not number and len(aliases) > 1
