@@ -192,24 +192,23 @@ def read_parts(claim: Claim, cascades: list[int]) -> dict[str, Claim]:
         .filter(tables.id_in("pk", ids, using))
         .values_list("pk", "key", "targets")
     }
-    barriers = {one.pk: _barrier_of(one) for group in held.values() for one in group}
+    barriers = {
+        one.pk: Barrier(number=one.barrier, server=one.barrier_server)
+        for group in held.values()
+        for one in group
+        if one.barrier is not None
+    }
     return {
         alias: _with_deletions(dataclasses.replace(claim, database=alias), group, keys, barriers)
         for alias, group in held.items()
     }
 
 
-def _barrier_of(cascade: Cascade) -> Barrier | None:
-    if cascade.barrier is None:
-        return None
-    return Barrier(number=cascade.barrier, server=cascade.barrier_server)
-
-
 def _with_deletions(
     claim: Claim,
     held: Sequence[Cascade],
     keys: Mapping[int, tuple[str | None, Any]],
-    barriers: Mapping[int, Barrier | None] = MappingProxyType({}),
+    barriers: Mapping[int, Barrier] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim with the deletions of those cascades; `keys` are keys and targets."""
     deletions = tuple(
