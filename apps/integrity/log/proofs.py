@@ -73,7 +73,8 @@ def _read(claim: Claim, picked: Sequence[candidates.Candidate], size: candidates
     named = dataclasses.replace(
         claim, parent=first.parent, relation=first.relation, seen_at=first.seen_at
     )
-    whole = claims.read_claim(named, [candidate.pk for candidate in picked])
+    there = claims.read_parts(named, [candidate.pk for candidate in picked])
+    whole = there.get(claim.database, named)
     return whole.only(whole.ids[: size(first.attempts)])
 
 
