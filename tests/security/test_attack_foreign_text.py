@@ -22,11 +22,18 @@ from django.utils import timezone
 from apps.integrity import cascade, relations, scan
 from apps.integrity.capture import triggers
 from apps.integrity.cascade import live_check, verification
-from apps.integrity.control import actions, circuit_breaker, heartbeats
+from apps.integrity.control import (
+    actions,
+    circuit_breaker,
+    heartbeats,
+    pacing,
+    pressure,
+    sampling,
+)
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.exceptions.redaction import reason_of_error
 from apps.integrity.log import claims, deletions, outcomes, proofs, values
-from apps.integrity.models import Alarm, Cascade, Deletion
+from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion
 from apps.integrity.models.fields import PlainCharField, PlainReasonsField, PlainTextField
 from apps.integrity.queues import celery, dispatch, maintenance
 from apps.integrity.queues.in_process import Worker
@@ -78,7 +85,7 @@ AS_THEY_ARE = {
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
     "Tally": {"label", "counts"},
-    "ChildDatabase": {"alias", "step_rows", "paused_kind"},
+    "ChildDatabase": {"alias", "step_rows", "paused_kind", "pace"},
     "Alarm": {"kind"},
 }
 TEXT = (models.CharField, models.TextField, models.JSONField)
@@ -98,7 +105,10 @@ def test_each_column_of_text_is_plain_or_known_to_be_none():
 
 
 def test_no_statement_of_its_own_writes_them_past_the_fields():
-    """What SQL writes by itself is a constant; the audit's entry has asked the fields before."""
+    """What SQL writes by itself is a constant, or it has asked the fields before, as tested below.
+
+    These are the audit's entry and the owner of a claim.
+    """
     names = {
         field.name
         for model in own_models()
@@ -119,7 +129,7 @@ def test_no_statement_of_its_own_writes_them_past_the_fields():
                         for each in columns.split(",")
                         if each.strip().strip('"') in names
                     }
-    assert found == {("log.py", "audit")}
+    assert found == {("log.py", "audit"), ("log.py", "owner")}
 
 
 @pytest.fixture
@@ -193,6 +203,19 @@ def test_each_writer_of_the_log_writes_plain_text(committed, write, using):
     for text in texts(using):
         assert text.isprintable()
         assert len(text) <= 500
+
+
+@pytest.mark.parametrize("using", ON_BOTH_ENGINES)
+def test_the_reason_in_a_pace_is_written_as_plain_text(committed, tune, monkeypatch, using):
+    """Such as the name of a replica, or what the project's own function answers."""
+    busy = pressure.Sample(unknown=(HOSTILE,))
+    monkeypatch.setattr(sampling, "sample", lambda *_: busy)
+    tune(pressure={"test_left": {"busy": lambda _alias: 0.0}})
+    assert pacing.Pacer("test_left", using=using).rest(time.monotonic() + 60)
+    [row] = ChildDatabase.objects.using(using)
+    assert row.pace["reason"].isprintable()
+    assert row.pace["reason"].startswith(r"a\x00b\ud800c\x1b[31m")
+    assert len(row.pace["reason"]) <= 500
 
 
 def texts(using: str) -> list[str]:

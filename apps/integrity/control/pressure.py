@@ -105,7 +105,7 @@ class Pace:
 
     def document(self) -> dict[str, Any]:
         """Return the pace for a column of JSON."""
-        return asdict(self)
+        return asdict(replace(self, reason=plain(self.reason)))
 
 
 def percent(share: float) -> str:

@@ -6,6 +6,7 @@ What cannot be told is named in the sample (Note [Unknown] in pressure.py).
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
@@ -14,7 +15,7 @@ from .. import backends, conf
 from ..backends.errors import words_of
 from ..conf import pressure as options
 from ..exceptions import InvalidSetting
-from ..exceptions.redaction import reason_of_error
+from ..exceptions.redaction import plain, reason_of_error
 from .pressure import Lag, Sample
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def sample(database: str, interrupts: Interrupts = ()) -> Sample:
         if limits.busy is not None:
             busy = _asked(database, "busy", limits.busy, 1.0, interrupts)
     except Unknown as error:
-        unknown.append(str(error))
+        unknown.append(plain(error))
     try:
         if limits.replica_lag is not None:
             seconds = _asked(database, "replica_lag", limits.replica_lag, math.inf, interrupts)
@@ -49,7 +50,7 @@ def sample(database: str, interrupts: Interrupts = ()) -> Sample:
         elif limits.asks_the_server:
             lag = slowest(_replicas(database))
     except Unknown as error:
-        unknown.append(str(error))
+        unknown.append(plain(error))
     return Sample(busy=busy, lag=lag, unknown=tuple(unknown))
 
 
@@ -95,5 +96,5 @@ def _asked(
         raise Unknown(f"{place} failed: {reason_of_error(error)}") from error
     if not isinstance(answer, int | float) or not 0 <= answer <= most or answer == math.inf:
         wanted = "a number from 0 to 1" if most == 1 else "seconds"
-        raise Unknown(f"{place} returned {answer!r:.100}, not {wanted}")
+        raise Unknown(f"{place} returned {reprlib.repr(answer):.100}, not {wanted}")
     return float(answer)

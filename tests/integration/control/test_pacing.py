@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import reprlib
 import threading
 import time
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ def load(alias: str) -> object:
     return answer
 
 
+class Hostile:
+    def __repr__(self) -> str:
+        return "\x1b[31m\ud800\0"
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise ValueError("row of ann@example.com")
+
+
+MUTE = Mute()
 HERE = f"{__name__}.load"
 
 
@@ -383,6 +395,8 @@ class TestUnknown:
             (float("nan"), "returned nan, not a number from 0 to 1"),
             (None, "returned None, not a number from 0 to 1"),
             ("much", "returned 'much', not a number from 0 to 1"),
+            (Hostile(), r"returned \x1b[31m\ud800\x00, not a number from 0 to 1"),
+            (MUTE, f"returned {reprlib.repr(MUTE)}, not a number from 0 to 1"),
         ],
     )
     def test_nonsense_is_not_idle_and_stops_nothing(

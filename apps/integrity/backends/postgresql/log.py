@@ -135,7 +135,9 @@ class PostgreSQLLog:
         from ...models import Cascade
 
         due_sql, params = due.order_by("pk").values_list("pk").query.get_compiler(using).as_sql()
-        given = [*params, claim, owner, lease, counted]
+        # Raw SQL bypasses the field, which sanitizes the text.
+        plain_owner = Cascade._meta.get_field("owner").get_prep_value(owner)
+        given = [*params, claim, plain_owner, lease, counted]
         held, keys = list[Cascade](), dict[int, tuple[str | None, dict[str, str | None]]]()
         for *plain, known in fetch(using, f"WITH due (id) AS ({due_sql} {HOLD}", given):
             columns = [json.loads(value) if isinstance(value, str) else value for value in plain]
