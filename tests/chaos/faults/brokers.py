@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from apps.integrity.routing import CONTROL
-from sandbox import binaries
+from sandbox import binaries, project
 from sandbox.processes import ProcessError, eventually, free_port
 from sandbox.servers import LOOPBACK, Redis
 
@@ -72,7 +72,9 @@ def frozen(directory: Path) -> Iterator[Broker]:
 
         def strike() -> None:
             with redis.Redis.from_url(server.url) as client:
-                came = eventually(lambda: client.llen(CONTROL) > 0, timeout=PATIENCE_SECONDS)
+                came = eventually(
+                    lambda: any(map(client.llen, project.QUEUES)), timeout=PATIENCE_SECONDS
+                )
             if not came:
                 raise ProcessError("no wake-up came before the broker was to be frozen")
             server.freeze()

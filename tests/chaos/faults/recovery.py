@@ -14,8 +14,8 @@ from django.db import transaction
 
 from apps.blog.models import Comment
 from apps.integrity.models import Cascade
-from apps.integrity.routing import CONTROL, PERIODS, queue_for
-from sandbox import environment
+from apps.integrity.routing import PERIODS, queue_for
+from sandbox import environment, project
 from sandbox.processes import ProcessError, send
 from sandbox.proxy import Proxy
 from tests.chaos.log import open_work
@@ -155,7 +155,7 @@ class Recovery:
         """Wait for the wake-ups, until no further one comes."""
         ends, number, since = time.monotonic() + WAIT_SECONDS, 0, time.monotonic()
         while time.monotonic() < ends:
-            if (now := broker.llen(CONTROL)) != number:
+            if (now := sum(map(broker.llen, project.QUEUES))) != number:
                 number, since = now, time.monotonic()
             if number and time.monotonic() > since + QUIET_SECONDS:
                 return True

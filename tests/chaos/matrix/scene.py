@@ -122,7 +122,8 @@ class Play:
                 "all deletions are verified",
                 seconds=VERIFIED_SECONDS,
             )
-            found = [self._differences(), *log.bad_receipts(), *log.blocked()]
+            wrong = self.stage.miscounted(sorted(self.stage.truth.gone))
+            found = [self._differences(), *log.bad_receipts(), *wrong[:5], *log.blocked()]
         except Exception as error:  # noqa: BLE001
             found = [str(error), *self.stage.open_stories()]
         if problem := "; ".join(filter(None, found)):

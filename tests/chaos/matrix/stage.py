@@ -51,8 +51,6 @@ START_SECONDS = 90.0
 PAUSE_SECONDS = 0.1
 USERS = 60
 BYSTANDERS = 5
-#: What a cascade into blog_db removes first.
-FIRST = "blog.Comment.author"
 ENDED = (Deletion.State.CASCADED, Deletion.State.VERIFIED)
 
 
@@ -249,6 +247,20 @@ class Stage:
     def cascade(self, user: int, database: str) -> InDatabase:
         """What came of the user's deletion in one child database by now."""
         return log_rows.in_database(user, database)
+
+    def miscounted(self, users: Iterable[int]) -> list[str]:
+        """Receipts that do not count each row that went with one of those users, and once."""
+        return [
+            f"user {user}: {counted} in the receipt of {database}, not {rows}"
+            for user in users
+            for database, rows in self.truth.receipts(user).items()
+            if (counted := self.cascade(user, database).rows) != rows
+        ]
+
+    def insist_counted(self, users: Iterable[int]) -> None:
+        """Whoever died on the way took no count along."""
+        wrong = self.miscounted(users)
+        insist(not wrong, "; ".join(wrong))
 
     def held(self, user: int, database: str) -> Cascade:
         """The cascade that holds the user's deletion in one child database now."""

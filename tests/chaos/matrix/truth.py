@@ -38,6 +38,26 @@ class Truth(truth.Truth):
         present = {(kind, key) for kind, of_kind in rows.stored().items() for key in of_kind}
         return [f"{kind} {key} left" for kind, key in sorted(self.doomed(users) & present)]
 
+    def receipts(self, user: int) -> dict[str, dict[str, int]]:
+        """Return database → relation → the rows that went with that user, each counted once.
+
+        Whoever wrote a comment comes first: the post takes along what others wrote.
+        """
+        posts = {key for key, row in self.rows["post"].items() if row[1] == user}
+        comments = [row[1:3] for row in self.rows["comment"].values()]
+        return {
+            "blog_db": {
+                "blog.Comment.author": sum(author == user for author, _ in comments),
+                "blog.Comment.post": sum(
+                    author != user and post in posts for author, post in comments
+                ),
+                "blog.Post.author": len(posts),
+            },
+            "shop_db": {
+                "shop.Order.customer": sum(row[1] == user for row in self.rows["order"].values())
+            },
+        }
+
     def problems(self) -> list[str]:
         """Return rows that are not as they must be, and users that are not in the log once."""
         actual = rows.stored(rows.ALL_COLUMNS)
