@@ -8,7 +8,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models.functions import Now
 
-from .fields import PlainCharField, PlainReasonsField, PlainTextField
+from .fields import JSONField, PlainCharField, PlainReasonsField, PlainTextField
 from .ids import IdsField
 from .outcome import ENDED, CascadeState, InDatabase
 
@@ -58,12 +58,12 @@ class Cascade(models.Model):
     #: Relation → why its rows were left by the last failed attempt; null if none has failed.
     failing = PlainReasonsField(null=True, blank=True)
     #: Deletion → relation → rows changed. Deletions without any are left out.
-    rows = models.JSONField(null=True, blank=True)
+    rows = JSONField(null=True, blank=True)
     #: The number under which its database counts these rows (`Tally`), the same for all parts of a
     #: batch. Null where it does not count them: then `rows` may be too low.
     tally = models.UUIDField(null=True, blank=True, default=uuid4)
     #: Deletion → relation → rows that were kept because a living row has their key.
-    kept = models.JSONField(null=True, blank=True)
+    kept = JSONField(null=True, blank=True)
     #: When rows were first kept, and when an operator acknowledged it.
     kept_at = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)

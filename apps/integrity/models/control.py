@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from .fields import PlainCharField, PlainTextField
+from .fields import JSONField, PlainCharField, PlainTextField
 
 
 class Identity(models.Model):
@@ -51,9 +51,9 @@ class ChildDatabase(models.Model):
     #: What held the last attempt at verification up after the grace period.
     held_reason = PlainTextField(blank=True, default="", db_default="")
     #: Relation → the most rows of one step there, set after a larger step has failed.
-    step_rows = models.JSONField(null=True, blank=True)
+    step_rows = JSONField(null=True, blank=True)
     #: The `Pace` of the last sample of its load, and when that sample began (control/pacing.py).
-    pace = models.JSONField(null=True, blank=True)
+    pace = JSONField(null=True, blank=True)
     paced_at = models.DateTimeField(null=True, blank=True)
     #: Before this time, no step may begin.
     rests_until = models.DateTimeField(null=True, blank=True)

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from .cascades import Cascade
-from .fields import PlainTextField
+from .fields import JSONField, PlainTextField
 from .indexes import ValueIndex
 from .outcome import CascadeState, DeletionState, InDatabase, last, state_of_batch
 
@@ -52,7 +52,7 @@ class Deletion(models.Model):
     parent = models.CharField(max_length=200)
     #: Null if a scan knows only the value of a `to_field`, which is in `targets` then.
     key = models.CharField(max_length=KEY_CHARS, null=True)  # noqa: DJ001
-    targets = models.JSONField(null=True, blank=True)
+    targets = JSONField(null=True, blank=True)
     #: If a scan found the deletion: the only relation along which it cascades.
     relation = models.CharField(max_length=200, blank=True, default="", db_default="")
     source = models.CharField(max_length=10, choices=Source.choices)
@@ -143,7 +143,7 @@ class Suspect(models.Model):
     value = models.CharField(max_length=KEY_CHARS)
     #: Per parents' database, the barrier after all transactions that were open when the parent was
     #: missing.
-    fence = models.JSONField(null=True, blank=True)
+    fence = JSONField(null=True, blank=True)
     recorded_at = models.DateTimeField(db_default=Now())
 
     class Meta:

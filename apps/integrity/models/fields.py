@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import OperationalError, models
 
 from ..exceptions.redaction import LIMIT, plain
 
 if TYPE_CHECKING:
+    from django.core.checks import CheckMessage
+
     Text = models.Field[Any, str]
     TextField = models.TextField[Any, str]
     CharField = models.CharField[Any, str]
@@ -45,13 +47,27 @@ class PlainCharField(_Plain, CharField):
     """A short line of text, such as a name."""
 
 
-class PlainReasonsField(models.JSONField):
-    """A JSON object of reasons by name."""
+class JSONField(models.JSONField):
+    """A JSON document, whose check tolerates a database that does not answer."""
 
     def deconstruct(self) -> Any:
         """Return the form of Django's own field."""
         name, _, arguments, options = super().deconstruct()
         return name, "django.db.models.JSONField", arguments, options
+
+    def check(self, **options: Any) -> list[CheckMessage]:
+        """Return what is wrong with the field.
+
+        Django's own check connects to SQLite. Where that fails, E012 (checks/databases.py) tells.
+        """
+        try:
+            return super().check(**options)
+        except OperationalError:
+            return super().check(**{**options, "databases": None})
+
+
+class PlainReasonsField(JSONField):
+    """A JSON object of reasons by name."""
 
     def get_prep_value(self, value: Any) -> Any:
         """Return plain text for each name and reason."""

@@ -8,6 +8,8 @@ from uuid import uuid4
 from django.db import models
 from django.db.models.functions import Now
 
+from .fields import JSONField
+
 
 class Tally(models.Model):
     """What one time slice of a worker has changed for a batch, under one label.
@@ -26,7 +28,7 @@ class Tally(models.Model):
     #: The relation, or the key below it, along which the rows were changed; as it was named then.
     label = models.TextField()
     #: Deletion → rows.
-    counts = models.JSONField()
+    counts = JSONField()
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

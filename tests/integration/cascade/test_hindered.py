@@ -145,7 +145,7 @@ HINDERS = [
     (terminating, "cannot be worked on: it is shutting down, or ended the connection (57P01)"),
     (dropped, "cannot be reached: "),
     (locked_out, "cannot be reached: "),
-    (crowded, "cannot be reached: "),
+    (crowded, "takes no more connections: "),
 ]
 
 
@@ -555,6 +555,6 @@ def test_a_server_that_accepts_and_never_answers_is_not_waited_for_without_end()
         patch.setattr(
             connection, "ensure_connection", lambda: seen.append(connection.settings_dict)
         )
-        reached._connect(connection)
+        reached.connect(connection)
         assert seen[0] is given
     connection.close()

@@ -273,7 +273,11 @@ class TestPostpone:
         apart(1, 2, 3)
         for key, attempts in (("2", 1), ("3", 4)):
             holding(key).update(attempts=attempts)
-        outcomes.postpone(claimed(), "broken")
+        together = []
+        while held := claim():
+            together.append(sorted(each.key for each in held.deletions))
+            outcomes.postpone(held, "broken")
+        assert sorted(together) == [["1", "2"], ["3"]]  # nobody shares a last attempt
         assert cascade("3").state == "blocked"
         assert seconds_until_due(cascade("1")) < 130
         assert seconds_until_due(cascade("2")) > 145

@@ -165,7 +165,8 @@ def test_a_scan_without_statistics_expects_no_number_of_rows(project: Project) -
     assert expected == [None, 2]
 
 
-def test_check_says_which_database_is_away(project: Project) -> None:
-    done = project.manage("check", "--database", "default", "--database", "blog_db", away="blog_db")
+@pytest.mark.parametrize("alias", ["default", "blog_db"])
+def test_check_says_which_database_is_away(project: Project, alias: str) -> None:
+    done = project.manage("check", "--database", "default", "--database", "blog_db", away=alias)
     assert done.returncode == ERROR
-    assert "(integrity.E012) 'blog_db' cannot be reached" in "".join(lines_of(done))
+    assert f"(integrity.E012) {alias!r} cannot be reached" in "".join(lines_of(done))

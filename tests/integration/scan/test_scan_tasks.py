@@ -302,7 +302,8 @@ class TestMaintain:
         owner = Owner.objects.create()
         owner.delete()
         dispatch.sweep("default")
-        Cascade.objects.update(state="done", due_at=timezone.now())
+        now = timezone.now()
+        Cascade.objects.update(state="done", done_at=now, due_at=now)
         with refuse("test_left"):
             run(celery.maintain)
         assert "test_right" in broker.woken(celery.verify_in)
@@ -331,7 +332,8 @@ class TestMaintain:
         owner = Owner.objects.create()
         owner.delete()
         dispatch.sweep("default")
-        Cascade.objects.update(state="done", due_at=timezone.now())
+        now = timezone.now()
+        Cascade.objects.update(state="done", done_at=now, due_at=now)
         run(celery.maintain)
         assert "test_right" in broker.woken(celery.verify_in)
 
