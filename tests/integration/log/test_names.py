@@ -22,6 +22,7 @@ from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms, metrics, overview
 from apps.integrity.report.names import unknown
 from apps.shop.models import Order
+from tests import superuser
 from tests.log_rows import make
 
 if TYPE_CHECKING:
@@ -317,10 +318,12 @@ class TestItIsAFinding:
 
 @pytest.mark.usefixtures("committed")
 def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> None:
-    keys = range(60_000)
-    make("auth.Customer", keys, ["posts_of_old"], apart=True, state="verified", source="api")
+    forget_statistics()
+    make("auth.Customer", range(60_000), ["posts_of_old"], apart=True, state="verified")
+    # Where a table or an index is all but empty, the planner may as well read and sort all of it.
+    for state in ("pending", "done"):
+        make("auth.User", range(5_000), ["blog_db"], apart=True, state=state)
     make("auth.User", range(20_000), [], source="api")
-    # A table of one page is read as a whole: each of the three has to be long.
     Suspect.objects.bulk_create(
         Suspect(parent="auth.User", relation=POST, value=str(key)) for key in range(20_000)
     )
@@ -337,3 +340,10 @@ def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> No
                 plan = "\n".join(line for (line,) in cursor.fetchall())
                 assert "Seq Scan on integrity_" not in plan, plan
                 assert "Sort" not in plan, plan
+
+
+def forget_statistics() -> None:
+    """Let the planner know what it knows of a new log, whatever tests have run before."""
+    superuser.run(
+        "default", "DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'integrity_%'"
+    )
