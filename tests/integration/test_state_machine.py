@@ -43,7 +43,7 @@ pytestmark = [
 ]
 
 #: Sequences of the suite, and the steps of each.
-EXAMPLES, STEPS = 20, 100
+EXAMPLES, STEPS = 30, 100
 #: So many of the rules may find no moment for themselves.
 RARE = 4
 #: Nobody lets go of a lock while somebody waits for it: all act in turn.

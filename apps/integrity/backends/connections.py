@@ -104,7 +104,10 @@ def _is_in_use(connection: BaseDatabaseWrapper) -> bool:
     if time.monotonic() - answered_at >= IN_USE_SECONDS:
         return False
     poll = select.poll()
-    poll.register(session.fileno(), select.POLLIN)
+    try:
+        poll.register(session.fileno(), select.POLLIN)
+    except connection.Database.Error:  # it is closed already
+        return False
     return not poll.poll(0)
 
 

@@ -15,7 +15,9 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine
 
 from apps.integrity import capture
-from apps.integrity.control import actions
+from apps.integrity.backends.connections import _answered
+from apps.integrity.capture import presence
+from apps.integrity.control import actions, restores
 from apps.integrity.exceptions import DatabaseUnreachable
 
 from .faults import TASKS, Broker, BrokerDown, Died, Moment, Of, Outages, Session, at_statement
@@ -95,6 +97,9 @@ class Rig:
                 session.end(alias, commit=False)
         self.broker.down = False
         self.broker.messages.clear()
+        # What a process remembers for some seconds would make the same steps end differently.
+        for remembered in (restores._looked, presence._seen, _answered):
+            remembered.clear()
         self.world.clean()
 
     def close(self) -> None:

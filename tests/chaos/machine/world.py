@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connections
 
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Heartbeat, Tally
 
 from .kinds import ALIASES, KINDS, LOGS
 from .partition import by_deletion
@@ -67,13 +67,26 @@ class World:
             )
 
     def retained(self) -> None:
-        """Let the retention pass for all that is in the log."""
-        for alias in LOGS:
+        """Let the retention pass for all that is over in the log, and for its counts."""
+        for log in LOGS:
+            with self.eyes[log].cursor() as cursor:
+                cursor.execute(
+                    "SELECT array_agg(DISTINCT tally) FROM integrity_cascade"
+                    " WHERE ended_at IS NOT NULL"
+                )
+                ((tallies,),) = cursor.fetchall()
             self.execute(
-                alias,
+                log,
                 "UPDATE integrity_cascade SET ended_at = now() - interval '1 year'"
                 " WHERE ended_at IS NOT NULL",
             )
+            for alias in ALIASES:
+                self.execute(
+                    alias,
+                    "UPDATE integrity_tally SET at = now() - interval '1 year'"
+                    " WHERE tally = ANY(%s)",
+                    [tallies],
+                )
 
     def probes(self) -> int:
         """Let the time pass until databases that were away are asked again; gives their number."""
@@ -96,5 +109,5 @@ def _look(alias: str) -> str:
 
 def _clean(alias: str) -> str:
     logs = (Cascade, Deletion, ChildDatabase, Heartbeat, Audit) if alias in LOGS else ()
-    tables = [model._meta.db_table for model in (*reversed(_models(alias)), *logs)]
+    tables = [model._meta.db_table for model in (*reversed(_models(alias)), Tally, *logs)]
     return ";".join(f"DELETE FROM {table}" for table in tables)  # noqa: S608 (our own tables)

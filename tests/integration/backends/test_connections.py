@@ -89,6 +89,14 @@ class TestMakeRoom:
         assert "blog_db" not in opened()
 
 
+def test_a_session_that_was_closed_below_django_is_replaced() -> None:
+    """It had just answered, so it is not asked again; but it has no socket any more."""
+    reach("test_left")
+    connections["test_left"].connection.close()
+    reach("test_left", fresh=False)
+    assert connections["test_left"].is_usable()
+
+
 class TestAServerWithoutFreeConnections:
     @pytest.fixture
     def crowded(self, small: servers.PostgreSQL) -> Iterator[list[Any]]:
