@@ -121,11 +121,21 @@ class TestStatements:
             assert len(captured[using]) <= STATEMENTS
 
     @pytest.mark.parametrize("analyzed", [False, True])
+    @pytest.mark.parametrize("before", ["recorded", "pending", "blocked", "done", "verified"])
     def test_no_question_reads_the_backlog(
-        self, client: Client, captured: Captured, project: Catalogue, *, analyzed: bool
+        self, client: Client, captured: Captured, project: Catalogue, *, before: str, analyzed: bool
     ) -> None:
-        """Not even where the planner knows that each row of the log is one that it looks for."""
+        """Not even where the planner knows that each row of the log is one that it looks for.
+
+        Nor where it goes by what the log was like before.
+        """
         with connections["default"].cursor() as cursor:
+            open_rows(1_000, state=before)
+            if before == "recorded":
+                cursor.execute("UPDATE integrity_deletion SET batch = NULL")
+            cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
+            cursor.execute("DELETE FROM integrity_cascade")
+            cursor.execute("DELETE FROM integrity_deletion")
             cursor.execute("VACUUM integrity_cascade, integrity_deletion")
             open_rows(20_000)
             open_rows(20_000, state="done")

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def distinct(
-    columns: Sequence[str], *sources: tuple[Model, str], using: str
+    columns: Sequence[str], *sources: tuple[Model, str], using: str, most: int | None = None
 ) -> list[tuple[str, ...]]:
     """Return the distinct values of `columns` in rows of each model that meet its condition.
+
+    With `most`, return no more than so many.
 
     Conditions are our own SQL, written as in the condition of the index. One statement.
     """
@@ -39,7 +41,8 @@ def distinct(
         )
         results.append(f"SELECT {listed} FROM {seen} WHERE {names[0]} IS NOT NULL")
     with connections[using].cursor() as cursor:
-        cursor.execute(f"WITH RECURSIVE {', '.join(steps)} {' UNION '.join(results)}")
+        limit = "" if most is None else f" LIMIT {int(most)}"
+        cursor.execute(f"WITH RECURSIVE {', '.join(steps)} {' UNION '.join(results)}{limit}")
         return [tuple(map(str, row)) for row in cursor.fetchall()]
 
 

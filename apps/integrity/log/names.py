@@ -42,9 +42,9 @@ def open_names(*, using: str) -> list[tuple[str, str]]:
     return sorted((parent, relation) for parent, relation in distinct(NAMES, *sources, using=using))
 
 
-def recorded_names(*, using: str) -> list[tuple[str, str]]:
-    """Return parent and relation of deletions that wait to be dispatched."""
-    rows = distinct(NAMES, (Deletion, _RECORDED), using=using)
+def recorded_names(*, using: str, most: int | None = None) -> list[tuple[str, str]]:
+    """Return parent and relation, or `most` of them, of deletions that wait to be dispatched."""
+    rows = distinct(NAMES, (Deletion, _RECORDED), using=using, most=most)
     return sorted((parent, relation) for parent, relation in rows)
 
 

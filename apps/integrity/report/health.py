@@ -17,7 +17,8 @@ from .. import relations
 from ..backends import connections
 from ..backends.backlogs import Backlog, backlogs
 from ..exceptions import DatabaseUnreachable
-from ..models import ChildDatabase, Deletion, Heartbeat
+from ..log import names
+from ..models import ChildDatabase, Heartbeat
 from .backlog import hindrances_of, state_of
 from .heartbeats import NEVER, are_workers_silent, is_beat_silent
 from .shared import Shared
@@ -26,7 +27,7 @@ from .unproven import overdue_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-#: Of deletions that are not dispatched, this many are read: the newest.
+#: Names of deletions that are not dispatched: this many are read.
 RECORDED = 100
 BEAT = "beat"
 
@@ -80,13 +81,13 @@ def _seen(using: str, databases: Sequence[str]) -> LogSeen:
         worker=Max("seen_at", filter=~Q(name=BEAT)),
     )
     now = beats["now"]
-    rows = Deletion.objects.using(using).filter(Deletion.IS_RECORDED).order_by("-pk")
+    recorded = names.recorded_names(using=using, most=RECORDED)
     late = dt.timedelta(seconds=overdue_seconds())
     return LogSeen(
         beat_seconds=_age(beats["beat"], now),
         worker_seconds=_age(beats["worker"], now),
         children=list(ChildDatabase.objects.using(using)),
-        recorded=[Names(*pair) for pair in rows.values_list("parent", "relation")[:RECORDED]],
+        recorded=[Names(*pair) for pair in recorded],
         backlogs=backlogs(databases, now - late, using=using),
     )
 
