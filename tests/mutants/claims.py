@@ -9,6 +9,7 @@ from .paths import (
     OUTCOMES,
     POSTGRESQL_LOG,
     RETRY,
+    T_ATTACK_FOREIGN_TEXT,
     T_CASCADE,
     T_LOG,
     T_LOST_WORKERS,
@@ -32,6 +33,14 @@ MUTATIONS = (
         "filter(database=database, due_at__lte=Now())",
         "filter(due_at__lte=Now())",
         (f"{T_LOG}::TestClaim::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
+    ),
+    Mutation(
+        "an-owner-past-its-field",
+        "security: a foreign text stops every claim, or is stored as it is",
+        POSTGRESQL_LOG,
+        "claim, plain_owner, lease",
+        "claim, owner, lease",
+        (f"{T_ATTACK_FOREIGN_TEXT}::test_each_writer_of_the_log_writes_plain_text",),
     ),
     Mutation(
         "finish-without-the-claim",

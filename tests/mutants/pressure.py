@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import CASCADE, PACING, PRESSURE, SAMPLING, T_PACING, T_PRESSURE
+from .paths import CASCADE, PACING, PRESSURE, SAMPLING, T_ATTACK_FOREIGN_TEXT, T_PACING, T_PRESSURE
 
 MUTATIONS = (
     Mutation(
@@ -29,6 +29,14 @@ MUTATIONS = (
         "pace=before.document() if before else None)",
         'pace=F("pace"))',
         (f"{T_PACING}::TestBusy::test_nobody_takes_an_old_pace_for_todays",),
+    ),
+    Mutation(
+        "a-pace-with-foreign-text",
+        "security: the reason of a pace is stored as somebody else wrote it",
+        PRESSURE,
+        "asdict(replace(self, reason=plain(self.reason)))",
+        "asdict(self)",
+        (f"{T_ATTACK_FOREIGN_TEXT}::test_the_reason_in_a_pace_is_written_as_plain_text",),
     ),
     Mutation(
         "unknown-load-is-none",
