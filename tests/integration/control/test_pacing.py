@@ -398,6 +398,7 @@ class TestUnknown:
             (Hostile(), r"returned \x1b[31m\ud800\x00, not a number from 0 to 1"),
             (MUTE, f"returned {reprlib.repr(MUTE)}, not a number from 0 to 1"),
         ],
+        ids=["error", "seven", "negative", "nan", "none", "text", "hostile", "mute"],
     )
     def test_nonsense_is_not_idle_and_stops_nothing(
         self, tune: Tune, answer: object, reason: str
