@@ -30,6 +30,7 @@ PLACEHOLDERS = {
     *("a password", "correct horse", "late", "newcomer", "none", "pw", "secret", "site"),
     *("only-for-this-test", "SELECT password FROM auth_user", "tests/acceptance/test_passwords.py"),
     "ann@example.org",
+    "a benchmark has no secrets",
     "a-test-key-of-more-than-fifty-characters-0123456789-ABCDEFGHIJ",
 }
 #: Hashes of packages.

@@ -96,9 +96,15 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
     log = identity.of_log(using) if tallies.is_kept_in(done.database) else None
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
+    unnoted = set[int]()  # batches that stay due, because the failure could not be noted
     while not done.more:
         claim = proofs.due_done(
-            done.database, now=now, using=using, limit=settings.claim_keys, log=log
+            done.database,
+            now=now,
+            using=using,
+            limit=settings.claim_keys,
+            log=log,
+            besides=unnoted,
         )
         if claim is None:
             done.held = _left_behind(done.database, now, using) or done.held
@@ -125,8 +131,10 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
                 outcomes.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
+            unnoted.update(claim.batches)
             with isolated(f"noting a failure in {done.database}", passing=interrupts):
                 done.reopened += _failed(error, claim)
+                unnoted.difference_update(claim.batches)
         done.more = time.monotonic() >= deadline
 
 

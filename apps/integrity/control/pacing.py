@@ -128,7 +128,7 @@ class Pacer:
             return False
         if self._refused:
             self._refused = False
-            if not self._sleep(random.uniform(*PAUSE_SECONDS), until):  # noqa: S311
+            if not self._sleep(random.uniform(*PAUSE_SECONDS), until):  # noqa: S311 (spreads rests)
                 return False
         self._look()
         while self._rests and (seconds := self._rests_until - time.monotonic()) > 0:

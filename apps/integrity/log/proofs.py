@@ -24,7 +24,7 @@ from . import candidates, claims, retry, tables
 from .values import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -40,16 +40,24 @@ def done_databases(*, using: str) -> frozenset[str]:
 
 
 def due_done(
-    database: str, *, now: Horizon | None, using: str, limit: int, log: UUID | None = None
+    database: str,
+    *,
+    now: Horizon | None,
+    using: str,
+    limit: int,
+    log: UUID | None = None,
+    besides: Collection[int] = (),
 ) -> Claim | None:
     """Return up to `limit` deletions of done cascades whose grace period is over, or None.
 
     All are of one parent model and relation. `now` tells which transactions of the child's database
     have ended. A cascade whose barrier has not passed, or belongs to another server, is skipped
     (see Note [The barrier] in cascade/verification.py). `log` is as for `claims.claim`.
-    See Note [No claim].
+    Those of the batches `besides` are left out. See Note [No claim].
     """
     rows = _due(database, using)
+    if besides:
+        rows = rows.exclude(batch__in=besides)
     if now is not None:
         rows = rows.filter(barrier_server=now.server, barrier__lte=now.oldest)
     state, size = Cascade.State.DONE, partial(retry.probe_size, limit)
