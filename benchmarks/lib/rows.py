@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import OperationalError, connections, transaction
 
+from apps.integrity import relations
 from sandbox.processes import ProcessError, eventually
 
 #: The log's tables that hold deletions.
@@ -94,13 +95,16 @@ def _run(alias: str, statement: str, *values: object) -> None:
 
 
 def empty_log(*others: str) -> None:
-    """Empty the log's tables, and `others`, at a moment when no worker uses them.
+    """Empty the log's tables, and `others`, at a moment when no worker uses them; and the tallies.
 
-    A TRUNCATE that waits for one of them while it holds another may deadlock with a worker.
-    Raises ProcessError if there is no such moment for 10 s.
+    Without them, the log would look like one that was restored from a backup, and work on the child
+    databases would be paused. A TRUNCATE that waits for a table while it holds another may deadlock
+    with a worker. Raises ProcessError if there is no such moment for 10 s.
     """
     if not eventually(lambda: _emptied([*LOG, *others]), timeout=10, pause=0.01):
         raise ProcessError(f"{', '.join(LOG)} were in use for 10 s")
+    for alias in relations.catalogue().child_databases:
+        _run(alias, "DELETE FROM integrity_tally")
 
 
 def _emptied(tables: list[str]) -> bool:

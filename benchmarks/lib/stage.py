@@ -52,8 +52,8 @@ TABLES = {
         "integrity_childdatabase",
         "integrity_heartbeat",
     ),
-    "blog_db": ("blog_post", "blog_comment"),
-    "shop_db": ("shop_order",),
+    "blog_db": ("blog_post", "blog_comment", "integrity_tally"),
+    "shop_db": ("shop_order", "integrity_tally"),
 }
 
 
