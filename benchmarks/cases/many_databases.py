@@ -24,9 +24,9 @@ NAMES = ("many_default", *(f"many_child_{number}" for number in range(1, DATABAS
 #: What runs each second or minute, or on request, and how many statements it may send.
 TICKS = {
     "dispatch": ("an idle tick of dispatch", 6),
-    "maintain": ("an idle tick of maintenance", 25),
+    "maintain": ("an idle tick of maintenance", 6),
     "scan": ("a tick of scans", 6),
-    "status": ("status", 20),
+    "status": ("status", 6),
     "metrics": ("a scrape of the metrics", 20),
     "overview": ("the overview", 15),
     "healthz": ("healthz", 6),
