@@ -18,7 +18,7 @@ of before, so none of them is touched, and nothing is proven about them.
 | taken along one relation, free along others | kept; others as ever | kept, after probing | kept |
 | taken in one child database, verified in others | as above in each | kept; verified | kept |
 | taken after the verification | nothing any more | verified | verified |
-| a suspect's (of a scan) at its recheck | nothing: it was never a deletion | none | cancelled |
+| a suspect's (of a scan) at its recheck | nothing: it was never a deletion | none | none |
 | the log does not say which value it was | waits, and says so | waiting | dispatched |
 | given up by an operator, for want of it | left to a scan | cancelled | cancelled |
 
