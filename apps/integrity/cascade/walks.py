@@ -7,14 +7,16 @@ it is over, steps by an index follow until they find nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..backends.deleted import Deleted
 from ..relations.plan import Strategy
 
 if TYPE_CHECKING:
     from ..backends.base import RowBackend
-    from ..backends.deleted import Deleted, Dense
+    from ..backends.deleted import Dense
     from ..relations import Field
     from ..relations.plan import Plan
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 SHARE = 0.8
 #: Where a block has fewer rows of the key, the walk is over.
 MIN_ROWS_PER_BLOCK = 1.0
-#: No block has more rows than this, of any size that PostgreSQL knows.
+#: No block has more rows than this, of any size that PostgreSQL knows. (A walk that is under way
+#: may still meet one with more than a step may delete: these become fewer after a failure.)
 MOST_IN_BLOCK = 1_200
 
 
@@ -52,15 +55,20 @@ class Walk:
         pks: bool,
         using: str,
     ) -> Deleted:
-        """Delete about `rows` rows of the key, at most `most`, in the blocks that are next."""
+        """Delete about `rows` rows of the key, at most `most`, in the blocks that are next.
+
+        Where a single block has more than `most`, nothing is deleted, and the walk is over.
+        """
         wanted = max(1, int(SHARE * rows / self.rows_per_block))
-        while True:
+        while wanted:
             self.taken = self.blocks[:wanted]
             gone = backend.delete_in_blocks(field, key, self.taken, most, pks=pks, using=using)
             if gone is not None:
                 self.number = gone.numbers.total()
                 return gone
-            wanted = max(1, len(self.taken) // 2)
+            wanted = len(self.taken) // 2
+        self.blocks = self.taken = range(0)
+        return Deleted(Counter(), (), str)
 
     def advance(self) -> None:
         """Go on behind the blocks of the last step: it is committed."""

@@ -41,7 +41,21 @@ def no_bloat(committed: None) -> Iterator[None]:
     """The tables begin with their first block."""
     for alias, tables in {"test_right": "right_leaf", "test_left": "left_box, left_shelf"}.items():
         run(f"VACUUM (FULL, ANALYZE) {tables}", alias)
-    return
+    yield
+    run("DROP TABLE IF EXISTS right_more")
+    run("VACUUM right_leaf")
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT count(*) FROM gone) > 100 THEN
+        RAISE 'statement timeout' USING ERRCODE = 'query_canceled';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER refuse AFTER DELETE ON right_leaf REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse()
+"""
 
 
 def run(sql: str, alias: str = "test_right") -> list[Any]:
@@ -147,6 +161,8 @@ def test_no_step_changes_more_rows_than_a_statement_may(
         "VACUUM FULL right_leaf",
         "CLUSTER right_leaf USING right_leaf_pkey",
         "UPDATE right_leaf SET owner_id = owner_id",
+        "CREATE TABLE IF NOT EXISTS right_more () INHERITS (right_leaf)",
+        "VACUUM (TRUNCATE) right_leaf",
     ],
 )
 def test_nothing_is_lost_whatever_rows_do_meanwhile(
@@ -167,6 +183,31 @@ def test_nothing_is_lost_whatever_rows_do_meanwhile(
     assert Leaf.objects.count() == ROWS // 10
     added = 50 * len(came) if "INSERT" in meanwhile else 0
     assert rows == ROWS * 9 // 10 + added
+
+
+def test_it_goes_on_by_an_index_where_a_step_may_no_longer_delete_a_whole_block(
+    converge: Converge, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the walk's first step, the server cancels a statement that deletes more than 100."""
+    dead, living = Owner.objects.create(), Owner.objects.create()
+    leaves(dead, beside=living)
+    refusing = list[Any]()
+
+    def refuse(phase: Failpoint) -> None:
+        committed = phase is Failpoint.REMOVAL_COMMITTED
+        if committed and not refusing and by_blocks(captured["test_right"])[-1]:
+            refusing.append(run(REFUSE))
+
+    monkeypatch.setattr(failpoints, "hit", refuse)
+    dead.delete()
+    try:
+        with captured:
+            rows = converge()["right.Leaf.owner"]
+    finally:
+        run("DROP TRIGGER IF EXISTS refuse ON right_leaf; DROP FUNCTION IF EXISTS refuse()")
+    assert refusing
+    assert rows == ROWS * 9 // 10
+    assert Leaf.objects.filter(owner=living).count() == ROWS // 10 == Leaf.objects.count()
 
 
 def test_a_row_that_moves_to_a_living_parent_stays(
@@ -263,11 +304,7 @@ class TestTheBackend:
         leaves(Owner(pk=1), ROWS if kind else 999)
         if kind:
             run(f"CREATE TABLE right_more () {kind}")
-        try:
-            assert not backends.row_backend("test_right").dense_blocks(KEY, 1, using="test_right")
-        finally:
-            run("DROP TABLE IF EXISTS right_more")
-            run("VACUUM right_leaf")
+        assert not backends.row_backend("test_right").dense_blocks(KEY, 1, using="test_right")
 
     @pytest.mark.parametrize("pks", [True, False])
     def test_it_deletes_nothing_where_the_blocks_have_more_than_the_limit(
