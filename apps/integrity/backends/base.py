@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .deleted import Deleted, Dense, Gone
 
 #: Cascades as they are held, and by deletion its key and targets.
-HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str | None]]]]
+HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str | None] | None]]]
 
 #: Deletion → relation → rows changed, as a cascade holds it.
 Rows = Mapping[str, Mapping[str, int]]

@@ -213,10 +213,10 @@ class LiveClaim:
     def _values_of(self, target: Field) -> dict[int, Any]:
         """Return deletion → value of that field of the parent, where the log has it."""
         if target not in self._values:
-            texts = {
-                one.id: one.key if target == self.pk else one.targets.get(target.name)
-                for one in self.claim.deletions
-            }
+            if target == self.pk:
+                texts = {one.id: one.key for one in self.claim.deletions}
+            else:
+                texts = {one.id: one.targets.get(target.name) for one in self.claim.deletions}
             self._values[target] = {
                 owner: parse_key(target, text) for owner, text in texts.items() if text is not None
             }

@@ -29,14 +29,14 @@ class Progress:
 
     def __init__(self, claim: Claim, rows: Mapping[str, int]) -> None:
         self.claim, self.rows = claim, Counter(rows)
-        self.removed = {one.id: Counter(one.rows) for one in claim.deletions}
+        self.removed = {one.id: dict(one.rows) for one in claim.deletions}
         self.changed = 0
         self.at_work = set[int]()  # whose rows the last step removed
         self._counted = {one.id: (one.tally, one.batch) for one in claim.deletions if one.tally}
         #: Where the slice's rows of the tally get their ids from.
         self._token = uuid4()
         #: Tally, batch and label → deletion → rows; and the same with the step under way.
-        self._committed = self._written = dict[tuple[UUID, int, str], Counter[str]]()
+        self._committed = self._written = dict[tuple[UUID, int, str], dict[str, int]]()
 
     def write(self, step: Sequence[tuple[Counts, Mapping[Any, int]]]) -> None:
         """Count a step in the child's database, in its transaction. One statement.
@@ -58,23 +58,29 @@ class Progress:
             self.at_work = {owners[key] for per_key in counts.values() for key in per_key}
         for label, per_key in counts.items():
             for key, number in per_key.items():
-                self.removed[owners[key]][label] += number
-                self.rows[label] += number
-                self.changed += number
+                rows = self.removed[owners[key]]
+                rows[label] = rows.get(label, 0) + number
+            changed = sum(per_key.values())
+            self.rows[label] += changed
+            self.changed += changed
 
     def _changed(
         self, step: Sequence[tuple[Counts, Mapping[Any, int]]]
-    ) -> dict[tuple[UUID, int, str], Counter[str]]:
+    ) -> dict[tuple[UUID, int, str], dict[str, int]]:
         """Return the rows of the tally that a step changes, with its numbers."""
-        changed = dict[tuple[UUID, int, str], Counter[str]]()
+        changed = dict[tuple[UUID, int, str], dict[str, int]]()
+        last, numbers = None, dict[str, int]()
         for counts, owners in step:
             for label, per_key in counts.items():
                 for key, number in per_key.items():
                     if number and (deletion := owners[key]) in self._counted:
                         place = (*self._counted[deletion], label)
-                        if (numbers := changed.get(place)) is None:
-                            numbers = changed[place] = Counter(self._committed.get(place))
-                        numbers[str(deletion)] += number
+                        if place != last:  # for most keys, this saves Python the UUID's hash
+                            if place not in changed:
+                                changed[place] = dict(self._committed.get(place, {}))
+                            last, numbers = place, changed[place]
+                        text = str(deletion)
+                        numbers[text] = numbers.get(text, 0) + number
         return changed
 
     def _row(self, log: UUID, tally: UUID, batch: int, label: str) -> Tally:
@@ -97,15 +103,13 @@ class Progress:
         See Note [Absolute sums] in log/tallies.py.
         """
         claim = self.claim
-        if claim.log is None or not claim.tallies:
+        if claim.log is None or not (counted := claim.tallies):
             return
         mine = [self._id(tally, label) for tally, _, label in self._committed]
-        sums = tallies.sums_of(claim.tallies, besides=mine, database=claim.database)
+        sums = tallies.sums_of(counted, besides=mine, database=claim.database)
         if not sums and not any(one.rows for one in claim.deletions):
             return  # nobody else has changed any
         for (tally, _, label), numbers in self._committed.items():
             tallies.add(sums, tally, label, numbers)
         counts = tallies.by_deletion(claim, sums)
-        self.removed = {
-            pk: Counter(rows) for pk, rows in tallies.folded(self.removed, counts).items()
-        }
+        self.removed = {pk: dict(rows) for pk, rows in tallies.folded(self.removed, counts).items()}

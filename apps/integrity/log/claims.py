@@ -24,7 +24,7 @@ from ..backends.first_rows import first_rows
 from ..models import Cascade, CascadeState
 from . import parts, retry, tables
 from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
-from .values import Claim, ClaimedDeletion
+from .values import NOTHING, Claim, ClaimedDeletion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,7 +187,7 @@ def read_parts(claim: Claim, cascades: list[int]) -> dict[str, Claim]:
         held.setdefault(cascade.database, []).append(cascade)
     ids = sorted({pk for group in held.values() for one in group for pk in one.deletions})
     keys = {
-        pk: (key, targets or {})
+        pk: (key, targets)
         for pk, key, targets in tables.deletions(using)
         .filter(tables.id_in("pk", ids, using))
         .values_list("pk", "key", "targets")
@@ -211,21 +211,24 @@ def _with_deletions(
     barriers: Mapping[int, Barrier] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim with the deletions of those cascades; `keys` are keys and targets."""
-    deletions = tuple(
-        ClaimedDeletion(
-            id=pk,
-            batch=cascade.batch,
-            key=keys[pk][0],
-            targets=keys[pk][1],
-            attempts=cascade.attempts,
-            tally=cascade.tally,
-            rows=(cascade.rows or {}).get(str(pk), {}),
-            failing=cascade.failing or {},
-            kept=(cascade.kept or {}).get(str(pk), {}),
-            barrier=barriers.get(cascade.pk),
+    deletions = list[ClaimedDeletion]()
+    for cascade in held:
+        rows, kept = cascade.rows or NOTHING, cascade.kept or NOTHING
+        failing, barrier = cascade.failing or NOTHING, barriers.get(cascade.pk)
+        deletions += (
+            ClaimedDeletion(
+                id=pk,
+                batch=cascade.batch,
+                key=known[0],
+                targets=known[1] or NOTHING,
+                attempts=cascade.attempts,
+                tally=cascade.tally,
+                rows=rows.get(str(pk), NOTHING),
+                failing=failing,
+                kept=kept.get(str(pk), NOTHING),
+                barrier=barrier,
+            )
+            for pk in cascade.deletions
+            if (known := keys.get(pk))  # who removes rows of the log by hand holds up no other one
         )
-        for cascade in held
-        for pk in cascade.deletions
-        if pk in keys  # who removes rows of the log by hand holds up no other deletion
-    )
-    return dataclasses.replace(claim, deletions=deletions)
+    return dataclasses.replace(claim, deletions=tuple(deletions))

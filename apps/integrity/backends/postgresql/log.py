@@ -138,12 +138,11 @@ class PostgreSQLLog:
         # Raw SQL bypasses the field, which sanitizes the text.
         plain_owner = Cascade._meta.get_field("owner").get_prep_value(owner)
         given = [*params, claim, plain_owner, lease, counted]
-        held, keys = list[Cascade](), dict[int, tuple[str | None, dict[str, str | None]]]()
+        held, keys = list[Cascade](), dict[int, tuple[str | None, Any]]()
         for *plain, known in fetch(using, f"WITH due (id) AS ({due_sql} {HOLD}", given):
             columns = [json.loads(value) if isinstance(value, str) else value for value in plain]
             held.append(Cascade(**dict(zip(READ, columns, strict=True))))
-            for deletion, (key, targets) in json.loads(known or "{}").items():
-                keys[int(deletion)] = key, targets or {}
+            keys |= {int(pk): named for pk, named in json.loads(known or "{}").items()}
         return held, keys
 
     def finish_cascades(
