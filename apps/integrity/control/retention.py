@@ -75,11 +75,12 @@ def purge_heartbeats(*, using: str) -> int:
     if days is None:
         return 0
     workers = Heartbeat.objects.using(using).exclude(name=heartbeats.BEAT)
-    newest = list(workers.order_by("-seen_at").values_list("name", flat=True)[:1])
-    gone = workers.exclude(name__in=newest).filter(seen_at__lte=Now() - dt.timedelta(days=days))
-    names = list(gone.order_by("seen_at").values_list("name", flat=True)[:PURGED])
+    is_old = Q(seen_at__lte=Now() - dt.timedelta(days=days))
+    oldest = workers.order_by("seen_at").annotate(old=ExpressionWrapper(is_old, BooleanField()))
+    seen = list(oldest.values_list("name", "old")[: PURGED + 1])
+    names = [name for name, old in seen[:-1] if old]  # the last one may be the newest, which stays
     # The condition on `seen_at` skips those that were seen again meanwhile.
-    return gone.filter(name__in=names)._raw_delete(using) if names else 0
+    return workers.filter(is_old, name__in=names)._raw_delete(using) if names else 0
 
 
 def purge_audit(*, using: str) -> int:

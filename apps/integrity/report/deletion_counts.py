@@ -43,19 +43,18 @@ def _unverified(using: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     counts[Deletion.State.RECORDED] = tables.recorded(using).count()
     cancelled = tables.deletions(using).filter(cancelled_at__isnull=False)
-    counts[Deletion.State.CANCELLED] = cancelled.count()
     listed = Q(ended_at__isnull=True) | Q(state__in=RARE)
     batches = tables.cascades(using).filter(listed).values("batch")
     rows = tables.cascades(using).filter(batch__in=batches)
     whole, split = sorted_out(rows.values_list("batch", "database", "state", "size"))
-    in_batches = cancelled.filter(batch__isnull=False)
-    counted = dict(in_batches.values_list("batch").annotate(Count("pk")).order_by())
+    counted = dict(cancelled.values_list("batch").annotate(Count("pk")).order_by())
+    counts[Deletion.State.CANCELLED] = sum(counted.values())
     for batch, (state, size) in whole.items():
         counts[state] += max(size - counted.get(batch, 0), 0)
     if split:
         of_split = tables.id_in("batch", sorted(split), using)
         parts = tables.cascades(using).filter(of_split).values_list("state", "deletions")
-        without = set(in_batches.filter(of_split).values_list("pk", flat=True))
+        without = set(cancelled.filter(of_split).values_list("pk", flat=True))
         counts.update(of_parts(parts, without))
     counts.pop(Deletion.State.VERIFIED, None)
     return counts
