@@ -131,7 +131,7 @@ class TestReadings:
     def test_both_tell_the_same_on_one_machine(self, using: str) -> None:
         reading = clocks.read(using)
         assert abs(reading.ahead_seconds) <= reading.within_seconds + 0.1
-        assert abs((reading.at - timezone.now()).total_seconds()) < 1
+        assert abs((reading.at - timezone.now()).total_seconds()) < 5
 
     def test_a_clock_that_is_off_is_known_by_how_much(self, using: str, off: float) -> None:
         assert clocks.read(using).ahead_seconds == pytest.approx(off, abs=0.5)
@@ -238,4 +238,4 @@ def test_the_status_of_a_terminal_tells_them_too(
 def test_a_heartbeat_is_noted_by_the_clock_of_the_log(committed: None, off: float) -> None:
     heartbeats.record("worker@host", using="default")
     [pulse] = status.collect_status()["workers"]
-    assert pulse["seconds_ago"] < 1
+    assert pulse["seconds_ago"] < 5
