@@ -60,9 +60,9 @@ class Progress:
             for key, number in per_key.items():
                 rows = self.removed[owners[key]]
                 rows[label] = rows.get(label, 0) + number
-            changed = sum(per_key.values())
-            self.rows[label] += changed
-            self.changed += changed
+            if changed := sum(per_key.values()):
+                self.rows[label] += changed
+                self.changed += changed
 
     def _changed(
         self, step: Sequence[tuple[Counts, Mapping[Any, int]]]
