@@ -67,6 +67,15 @@ class LogBackend(Protocol):
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 
+    def dispatch_batch(
+        self, parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
+    ) -> int | None:
+        """Put the oldest recorded deletions that nobody has locked into one batch.
+
+        Return how many, up to `most`. `databases` get a cascade each, and are never empty. One
+        statement; None where the engine has none (log/deletions.py has several).
+        """
+
     def hold_cascades(
         self,
         due: QuerySet[Any],

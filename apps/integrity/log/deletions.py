@@ -62,65 +62,70 @@ def record(
 def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     """Put recorded deletions into batches, each with one cascade per child database.
 
-    Return the number of deletions and the databases of their cascades. One transaction handles at
-    most `limit` deletions; several dispatchers share the work. Deletions of a model or relation
-    that this process does not know stay recorded: in a rolling deploy another process knows it.
+    Return the number of deletions, at most `limit`, and the databases of their cascades. Each batch
+    is a transaction of its own; several dispatchers share the work. Deletions of a model or
+    relation that this process does not know stay recorded: in a rolling deploy another process
+    knows it.
     """
     catalogue, dispatched, reached = relations.catalogue(), 0, frozenset[str]()
     for parent, relation in names.recorded_names(using=using):
         if dispatched >= limit or not catalogue.knows(parent, None, relation):
             continue
         databases = catalogue.databases_of(parent, relation)
-        rows = tables.recorded(using).filter(parent=parent, relation=relation).order_by("pk")
-        with transaction.atomic(using=using):
-            locked = tables.locked(rows, using).values_list("pk", "recorded_at")
-            recorded = list(locked[: limit - dispatched])
-            batches = [recorded[at : at + BATCH] for at in range(0, len(recorded), BATCH)]
-            made = (_dispatch(each, parent, relation, databases, using=using) for each in batches)
-            if not all(made):  # others were faster: what they left is dispatched the next time
-                transaction.set_rollback(True, using=using)
-                recorded = []
-        dispatched += len(recorded)
-        reached |= frozenset(databases if recorded else ())
+        number = _dispatch(parent, relation, databases, limit - dispatched, using=using)
+        dispatched += number
+        reached |= frozenset(databases if number else ())
     return dispatched, reached
 
 
 def _dispatch(
-    recorded: Sequence[tuple[int, dt.datetime]],
-    parent: str,
-    relation: str,
-    databases: Sequence[str],
-    *,
-    using: str,
-) -> bool:
-    """Make one batch of recorded deletions: ids in ascending order, and when they were recorded.
+    parent: str, relation: str, databases: Sequence[str], limit: int, *, using: str
+) -> int:
+    """Dispatch up to `limit` recorded deletions of those names; return their number."""
+    backend, dispatched, number, most = backends.log_backend(using), 0, 0, 0
+    while number == most and dispatched < limit:
+        most, made = min(BATCH, limit - dispatched), None
+        if databases:
+            made = backend.dispatch_batch(parent, relation, databases, most, using=using)
+        if made is None:
+            made = _make_batch(parent, relation, databases, most, using=using)
+        number, dispatched = made, dispatched + made
+    return dispatched
 
-    Return whether all still were recorded: where rows cannot be locked, another process may be
-    faster. Its batch may have the same id, so nothing of this one may be committed then.
+
+def _make_batch(
+    parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
+) -> int:
+    """Make one batch of up to `most` recorded deletions; cancel them where nothing has to be done.
+
+    Return their number; 0 where another process was faster, because rows cannot be locked. Its
+    batch may have the same id, so nothing of this one may be committed then.
     """
-    ids = [pk for pk, _ in recorded]
-    batch = ids[0]
-    rows = tables.deletions(using).filter(tables.id_in("pk", ids, using))
-    if not databases:
-        rows.filter(Deletion.IS_RECORDED).update(cancelled_at=Now(), reason=NOTHING_TO_DO)
-        return True
-    if rows.filter(Deletion.IS_RECORDED).update(batch=batch) < len(ids):
-        return False
-    tables.cascades(using).bulk_create(
-        Cascade(
-            batch=batch,
-            database=database,
-            parent=parent,
-            relation=relation,
-            deletions=ids,
-            size=len(ids),
-            due_at=Now(),
-            recorded_at=min(recorded_at for _, recorded_at in recorded),
-            dispatched_at=Now(),
+    rows = tables.recorded(using).filter(parent=parent, relation=relation).order_by("pk")
+    with transaction.atomic(using=using):
+        recorded = dict(tables.locked(rows, using).values_list("pk", "recorded_at")[:most])
+        ids = [*recorded]
+        wanted = tables.recorded(using).filter(tables.id_in("pk", ids, using))
+        if not databases:
+            wanted.update(cancelled_at=Now(), reason=NOTHING_TO_DO)
+        elif not ids or wanted.update(batch=ids[0]) < len(ids):
+            transaction.set_rollback(True, using=using)
+            return 0
+        tables.cascades(using).bulk_create(
+            Cascade(
+                batch=ids[0],
+                database=database,
+                parent=parent,
+                relation=relation,
+                deletions=ids,
+                size=len(ids),
+                due_at=Now(),
+                recorded_at=min(recorded.values()),
+                dispatched_at=Now(),
+            )
+            for database in databases
         )
-        for database in databases
-    )
-    return True
+    return len(ids)
 
 
 def leading(database: str | None = None) -> Q:

@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections, transaction
+from django.db import DataError, connections, transaction
 from django.utils import timezone
 
 from apps.integrity import capture, cascade
+from apps.integrity.backends import log_backend
 from apps.integrity.backends.barriers import Barrier
 from apps.integrity.log import claims, deletions, outcomes, proofs, tables, values
 from apps.integrity.log.kept import reopen_kept
@@ -279,8 +280,17 @@ class TestProgress:
         assert (row.state, row.rows) == ("done", {str(held.ids[0]): {"x": 5}})
 
 
+NAMED = ("auth.User", "")
+
+
 def handed_out() -> int:
     return sum(Cascade.objects.values_list("size", flat=True))
+
+
+@pytest.fixture
+def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dispatch as on an engine that has no single statement for it."""
+    monkeypatch.setattr(type(log_backend("default")), "dispatch_batch", lambda *_, **__: None)
 
 
 class TestDispatch:
@@ -295,6 +305,7 @@ class TestDispatch:
         assert handed_out() == 20
         check_partitions()
 
+    @pytest.mark.usefixtures("in_steps")
     def test_no_deletion_is_dispatched_without_its_cascades(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -312,6 +323,7 @@ class TestDispatch:
         assert dispatch.sweep("default")[0] == 1
         assert Cascade.objects.count() == 2
 
+    @pytest.mark.usefixtures("in_steps")
     def test_a_dispatcher_that_dies_in_its_batch_leaves_it_to_the_next(self, tune: Tune) -> None:
         tune(dispatch_keys=4)
         capture.record((User, range(1, 11)), using="default")
@@ -330,6 +342,7 @@ class TestDispatch:
         assert handed_out() == 20
         check_partitions()
 
+    @pytest.mark.usefixtures("in_steps")
     @pytest.mark.parametrize("others", [1, 3, 4])
     def test_where_rows_cannot_be_locked_the_slower_one_has_dispatched_nothing(
         self, others: int, monkeypatch: pytest.MonkeyPatch
@@ -349,6 +362,7 @@ class TestDispatch:
         assert handed_out() == 8
         check_partitions()
 
+    @pytest.mark.usefixtures("in_steps")
     def test_two_sessions_that_dispatch_one_after_another_step_share_nothing(
         self, tune: Tune
     ) -> None:
@@ -364,6 +378,7 @@ class TestDispatch:
         assert sorted(Cascade.objects.values_list("size", flat=True)) == [2, 2, 3, 3]
         check_partitions()
 
+    @pytest.mark.usefixtures("in_steps")
     def test_what_is_committed_during_the_last_batch_has_a_wake_up_of_its_own(
         self, tune: Tune
     ) -> None:
@@ -376,6 +391,41 @@ class TestDispatch:
         with at(1, moves_deletions, late, after=True):
             assert dispatch.sweep("default")[0] == 3
         assert dispatch.sweep("default")[0] == 3
+
+    def test_two_sessions_with_one_statement_each_share_nothing(self) -> None:
+        capture.record((User, range(1, 6)), using="default")
+        with transaction.atomic():
+            assert deletions.dispatch(using="default", limit=3)[0] == 3
+            other = elsewhere(lambda: deletions.dispatch(using="default", limit=3))
+            other.join(5)
+            assert not other.is_alive()
+        assert sorted(Cascade.objects.values_list("size", flat=True)) == [2, 2, 3, 3]
+        check_partitions()
+
+    def test_one_statement_takes_only_what_is_recorded_under_those_names(self) -> None:
+        capture.record((User, range(1, 6)), using="default")
+        Deletion.objects.filter(key="1").update(cancelled_at=timezone.now())
+        Deletion.objects.filter(key="2").update(relation="blog.Post.author")
+        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 2
+        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 1
+        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 0
+        batches = dict(Deletion.objects.order_by("pk").values_list("key", "batch"))
+        assert batches.pop("1") is batches.pop("2") is None
+        one, two, three = batches.values()
+        assert one == two != three
+        check_partitions()
+        first, second = Cascade.objects.order_by("batch")
+        recorded = Deletion.objects.filter(batch=first.batch).values_list("recorded_at", flat=True)
+        assert first.recorded_at == min(recorded)
+        assert first.tally != second.tally
+
+    def test_one_statement_that_fails_has_dispatched_nothing(self) -> None:
+        capture.record((User, [1, 2]), using="default")
+        too_long = "x" * 101
+        with pytest.raises(DataError):
+            log_backend("default").dispatch_batch(*NAMED, [too_long], 2, using="default")
+        assert states() == ["recorded", "recorded"]
+        assert not Cascade.objects.exists()
 
 
 class TestPurge:

@@ -76,6 +76,9 @@ class PortableLog:
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers
 
+    def dispatch_batch(self, *_: Any, **__: Any) -> int | None:
+        return None  # as below
+
     def hold_cascades(self, *_: Any, **__: Any) -> HeldCascades | None:
         return None  # the ORM has no UPDATE that returns rows
 

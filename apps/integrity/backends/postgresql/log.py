@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from django.db import connections
 from django.db.models import BooleanField, F, Func, Q, Value
@@ -47,6 +48,23 @@ SELECT {", ".join(READ)}, (
  SELECT jsonb_object_agg(deletion.id, jsonb_build_array(deletion.key, deletion.targets))::text
  FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions))
 FROM held ORDER BY id"""
+
+#: The statement that makes a batch. The rows are found by their primary keys, whatever the planner
+#: thinks of the table, and their locks are held: so all that were picked are changed. Parameters:
+#: parent, relation, the most deletions; parent, relation, databases and a tally for each.
+DISPATCH = """WITH picked AS (SELECT id, recorded_at FROM integrity_deletion
+ WHERE batch IS NULL AND cancelled_at IS NULL AND parent = %s AND relation = %s
+ ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED),
+made AS (SELECT min(id) AS batch, min(recorded_at) AS recorded_at, array_agg(id ORDER BY id) AS ids
+ FROM picked),
+changed AS (UPDATE integrity_deletion AS deletion SET batch = made.batch FROM made
+ WHERE deletion.id = ANY((SELECT ids FROM made)::bigint[]))
+INSERT INTO integrity_cascade
+ (batch, database, parent, relation, deletions, size, tally, recorded_at)
+SELECT made.batch, child.alias, %s, %s, made.ids, cardinality(made.ids), child.tally,
+ made.recorded_at
+FROM made CROSS JOIN unnest(%s::text[], %s::uuid[]) AS child (alias, tally)
+WHERE made.batch IS NOT NULL RETURNING size"""
 
 
 class PostgreSQLLog:
@@ -121,6 +139,14 @@ class PostgreSQLLog:
             [parent._meta.label, list(require_keys(keys))],
         )
         return {key for (key,) in rows}
+
+    def dispatch_batch(
+        self, parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
+    ) -> int | None:
+        tallies = [uuid4() for _ in require_keys(databases)]
+        names = [parent, relation]
+        made = fetch(using, DISPATCH, [*names, most, *names, list(databases), tallies])
+        return int(made[0][0]) if made else 0
 
     def hold_cascades(
         self,
