@@ -95,9 +95,10 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paused]:
     """The first one that dispatches stands still before its commit: it has locked deletions."""
     paused, dispatch = Paused(), deletions._dispatch
 
-    def held(*args: Any, **named: Any) -> bool:
-        made = dispatch(*args, **named)
-        paused()
+    def held(*args: Any, using: str) -> int:
+        with transaction.atomic(using=using):
+            made = dispatch(*args, using=using)
+            paused()
         return made
 
     monkeypatch.setattr(deletions, "_dispatch", held)

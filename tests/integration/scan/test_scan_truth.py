@@ -37,7 +37,8 @@ from hypothesis.stateful import (
 
 from apps.integrity import cascade, relations, scan
 from apps.integrity.cascade import verification
-from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan, Suspect
+from apps.integrity.control import restores
+from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Scan, Suspect, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from apps.integrity.scan import repair, scan_pass
@@ -219,8 +220,9 @@ class World:
             tables = {kind.parent._meta.db_table for kind in KINDS.values() if kind.home == alias}
             tables |= {k.child._meta.db_table for k in KINDS.values() if alias in k.aliases}
             logs = (Cascade, Deletion, Suspect, Scan, ChildDatabase, Audit) if alias in LOGS else ()
-            for table in (*tables, *(model._meta.db_table for model in logs)):
+            for table in (*tables, *(model._meta.db_table for model in (Tally, *logs))):
                 self.all(alias, f"DELETE FROM {table}")  # noqa: S608 (our own tables)
+        restores._looked.clear()  # else only a slow run compares both sides
 
     def insert(
         self, alias: str, table: str, rows: list[dict[str, Any]], session: Any = None
