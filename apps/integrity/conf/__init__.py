@@ -147,7 +147,7 @@ class Settings:
     that privilege."""
 
     dispatch_keys: int = 5_000
-    """The most deletions that one transaction dispatches."""
+    """The most deletions that one step of a dispatch takes, in transactions of up to 1,000."""
 
     wakeups: bool = True
     """Whether to notify workers by a Celery message after each commit. If False, workers find new
