@@ -5,7 +5,8 @@ A database is hindered where its connection is refused or lost, or where its ser
 Note [Sessions in use]: a worker would ask each database whether it answers before each claim, and
 wait for it. It need not ask a session that answered within a minute, has met no error since, and
 has nothing to read: a server that ends a session says so, or closes it. A server that was frozen
-meanwhile is noticed by the next statement instead.
+meanwhile is noticed by the next statement instead. Nor does Django ask it once more, as it does
+with `CONN_HEALTH_CHECKS` before the first statement of each task.
 """
 
 from __future__ import annotations
@@ -77,12 +78,11 @@ def reach(database: str, *, fresh: bool = True) -> None:
     Unless `fresh`, see Note [Sessions in use].
     """
     connection = connections[database]
-    if not fresh and connection in _answered and _is_in_use(connection):
-        return
+    in_use = not fresh and connection in _answered and _is_in_use(connection)
     try:
         if connection.connection is None:
             connect(connection)
-        if not (connection.in_atomic_block or connection.is_usable()):
+        if not (in_use or connection.in_atomic_block or connection.is_usable()):
             connection.close()
             connect(connection)
     except Error as error:
@@ -92,7 +92,8 @@ def reach(database: str, *, fresh: bool = True) -> None:
             raise TooManyConnections(database, crowded) from error
         why = words_of(error, connection.vendor) if code_of(error) else error
         raise DatabaseUnreachable(database, why) from error
-    if hasattr(connection.connection, "fileno"):
+    connection.health_check_done = True  # type: ignore[attr-defined]  # not in the stubs
+    if not in_use and hasattr(connection.connection, "fileno"):
         _answered[connection] = connection.connection, time.monotonic()
 
 

@@ -97,6 +97,49 @@ def test_a_session_that_was_closed_below_django_is_replaced() -> None:
     assert connections["test_left"].is_usable()
 
 
+class TestASessionInUse:
+    """A worker's process keeps its sessions, and Django would check each of them in each task."""
+
+    @pytest.fixture(autouse=True)
+    def _checked(self, committed: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        connections["test_left"].close()
+        monkeypatch.setitem(
+            connections["test_left"].settings_dict, "CONN_HEALTH_CHECKS", value=True
+        )
+        reach("test_left")
+        connections["test_left"].close_if_unusable_or_obsolete()  # before each task
+        yield
+        connections["test_left"].close()
+
+    def pid(self) -> int:
+        with connections["test_left"].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return int(cursor.fetchone()[0])
+
+    def test_it_is_asked_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        connection, asked = connections["test_left"], list[str]()
+        usable = type(connection).is_usable
+        monkeypatch.setattr(
+            type(connection), "is_usable", lambda self: asked.append(self.alias) or usable(self)
+        )
+        reach("test_left", fresh=False)
+        self.pid()
+        assert asked == []
+        reach("test_left")
+        self.pid()
+        assert asked == ["test_left"]
+
+    def test_one_that_the_server_has_ended_is_replaced(self) -> None:
+        ended = self.pid()
+        other = connections["test_left"].copy()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [ended])
+        other.close()
+        connections["test_left"].close_if_unusable_or_obsolete()
+        reach("test_left", fresh=False)
+        assert self.pid() != ended
+
+
 class TestAServerWithoutFreeConnections:
     @pytest.fixture
     def crowded(self, small: servers.PostgreSQL) -> Iterator[list[Any]]:
