@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The most statements that each may send to the log.
 TICKS = {
     "dispatch": 3,
-    "maintain": 18,
+    "maintain": 11,
     "scan": 1,
-    "status": 16,
-    "metrics": 17,
+    "status": 6,
+    "metrics": 7,
     "overview": 11,
     "healthz": 4,
 }

@@ -218,6 +218,9 @@ class RowBackend(Protocol):
     def estimate_rows(self, model: Model, *, using: str) -> int:
         """Return how many rows the table has by the server's statistics; 0 where it has none."""
 
+    def number_of_rows(self, model: Model, exact: int, *, using: str) -> int:
+        """Return how many rows the table has: an estimate if that is more than `exact`."""
+
 
 class BarrierBackend(Protocol):
     """What a server says of its transactions: see barriers.py. None where it has no barriers."""

@@ -5,19 +5,16 @@ Bounded by the number of names, whatever the length of the log: Note [From value
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import Exists, OuterRef, Q, Sum
+from django.db.models import Exists, OuterRef, Q
 
 from .. import relations
 from ..backends.distinct import distinct
-from ..models import Cascade, CascadeState, Deletion, Suspect
+from ..models import Cascade, Deletion, Suspect
 from . import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.db.models import QuerySet
 
 NAMES = ["parent", "relation"]
@@ -75,18 +72,6 @@ def open_cascades(parent: str, relation: str, *, using: str) -> QuerySet[Cascade
 def suspects_of(parent: str, relation: str, *, using: str) -> QuerySet[Suspect]:
     """Return the suspects of those names."""
     return tables.suspects(using).filter(parent=parent, relation=relation)
-
-
-def waiting_under(
-    names: Sequence[tuple[str, str]], states: Sequence[CascadeState], *, using: str
-) -> Counter[str]:
-    """Return database → number of deletions in cascades of those states, of those names."""
-    counts = Counter[str]()
-    for parent, relation in names:
-        rows = open_cascades(parent, relation, using=using).filter(state__in=states)
-        sizes = rows.values_list("database").annotate(Sum("size")).order_by()
-        counts.update(dict(sizes))
-    return counts
 
 
 def work_under(parent: str, relation: str, *, most: int, using: str) -> int:

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from django.db import connections
-from django.db.models import Count, Min, Q, QuerySet
-from django.db.models.functions import Now
 
 from .. import relations
-from ..backends import clocks
 from ..backends.connections import silence
 from ..control import actions
 from ..log.renaming import Kind
-from ..models import Cascade, ChildDatabase, Deletion
-from . import names
+from ..models import Cascade, ChildDatabase
+from .names import unknown_among, waiting
 from .pressure import awake_seconds, speed_of
-from .reasons import TRIED, reasons_of
-from .totals import total
-from .unproven import NOTHING_DONE, figures_of_done, held_of, oldest, unproven_of
+from .reasons import reasons_of
+from .small_tables import SmallTables
+from .unproven import held_of, oldest, unproven_of
+from .work import KEPT_ROWS, LATELY, RATE_SECONDS, RECORDED, Group, Work, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .names import Unknown
-    from .small_tables import SmallTables
 
 
-#: The window over which the rate of finished deletions is measured.
-RATE_SECONDS = 300
 #: Databases that are asked at once whether they answer.
 PROBES = 16
 
 
-#: The figures of a database without such cascades.
-NOTHING_OPEN = {"backlog": 0, "blocked": 0, "age": None, "waits": None, "blocked_reason": None}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFigures:
+    """What the rows of the child databases and of the scans are made of, in one log."""
 
+    small: SmallTables
+    work: Work
 
-@dataclass(slots=True)
-class Recorded:
-    """Deletions of one parent, along one relation, that have no cascades yet."""
-
-    databases: tuple[str, ...]
-    number: int
-    oldest: dt.timedelta
+    @classmethod
+    def of(cls, using: str) -> LogFigures:
+        """Read them. Three statements, whatever the number of databases."""
+        return cls(small=SmallTables.of(using), work=work_of(using))
 
 
 class DatabaseRow(TypedDict):
@@ -88,27 +82,24 @@ class DatabaseRow(TypedDict):
     pace_reason: str
 
 
-def database_rows(logs: Mapping[str, SmallTables]) -> tuple[list[DatabaseRow], list[Unknown]]:
-    """Return a row for each child database, and for each unknown alias that has open work.
-
-    The small tables of each log have been read already.
-    """
-    unknown = [entry for using, small in logs.items() for entry in names.unknown_in(using, small)]
-    reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
-    aliases = [*dict.fromkeys([*relations.catalogue().child_databases, *reasons])]
-    figures = [_figures(using, aliases) for using in logs]
-    children = [row for small in logs.values() for row in small.children]
-    rows = [
-        _database(alias, figures, [row for row in children if row.alias == alias])
-        for alias in aliases
+def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], list[Unknown]]:
+    """Return a row for each child database, and for each unknown alias that has open work."""
+    unknown = [
+        entry
+        for using, log in logs.items()
+        for entry in unknown_among(using, log.small, log.work.names, log.work.databases)
     ]
+    reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
+    aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
+    groups, children = _by_database(logs.values()), dict[str, list[ChildDatabase]]()
+    for child in (child for log in logs.values() for child in log.small.children):
+        children.setdefault(child.alias, []).append(child)
+    rows = [_database(alias, groups.get(alias, []), children.get(alias, [])) for alias in aliases]
     why = reasons_of(logs) if any(row["backlog"] for row in rows) else {}
-    waiting = names.waiting(logs, unknown, Cascade.CLAIMABLE)
-    kept = sum((kept_in(using) for using in logs), Counter())
+    stuck = waiting((log.work for log in logs.values()), Cascade.CLAIMABLE)
     for row in rows:
         row["reason"] = row["reason"] or why.get(row["database"], "")
-        row["kept"] = kept[row["database"]]
-        row["unknown"] = waiting[row["database"]]
+        row["unknown"] = stuck[row["database"]]
         if reason := reasons.get(row["database"]):
             row["state"], row["reason"], row["eta_seconds"] = "unknown", reason, None
             row["unknown"] = row["backlog"] - row["blocked"]
@@ -141,53 +132,32 @@ def _silence_of(alias: str) -> str:
         connections[alias].close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFigures:
-    """Figures of one log, by child database. A database without such cascades is in none."""
-
-    #: What `figures_of_open` and `figures_of_done` return.
-    open: Mapping[str, Mapping[str, Any]]
-    done: Mapping[str, Mapping[str, Any]]
-    #: Deletions done lately.
-    lately: Mapping[str, int]
-    recorded: Sequence[Recorded]
-
-
-def _figures(using: str, aliases: Sequence[str]) -> LogFigures:
-    """Return the figures of one log. Four statements, whatever the number of databases."""
-    cascades = Cascade.objects.using(using).filter(database__in=aliases)
-    lately = cascades.filter(done_at__gte=Now() - dt.timedelta(seconds=RATE_SECONDS))
-    recorded = Deletion.objects.using(using).filter(Deletion.IS_RECORDED)
-    ages = recorded.order_by().values_list("parent", "relation")
-    return LogFigures(
-        open=figures_of_open(cascades.filter(Cascade.IN_BACKLOG)),
-        done=figures_of_done(cascades.filter(state=Cascade.State.DONE)),
-        lately=dict(lately.order_by().values_list("database").annotate(number=total("size"))),
-        recorded=[
-            Recorded(relations.catalogue().databases_of(parent, relation), number, age)
-            for parent, relation, number, age in ages.annotate(
-                number=Count("pk"), age=clocks.age(Min("recorded_at"))
-            )
-        ],
-    )
+def _by_database(logs: Iterable[LogFigures]) -> dict[str, list[Group]]:
+    """Return child database → the work in it, with what has to be dispatched into it. Pure."""
+    catalogue, groups = relations.catalogue(), dict[str, list[Group]]()
+    for group in (group for log in logs for group in log.work.groups):
+        aliases: Sequence[str] = [group.database]
+        if group.kind == RECORDED:
+            aliases = catalogue.databases_of(group.parent, group.relation)
+        for alias in aliases:
+            groups.setdefault(alias, []).append(group)
+    return groups
 
 
-def _database(
-    alias: str, logs: Sequence[LogFigures], known: Sequence[ChildDatabase]
-) -> DatabaseRow:
-    """Return the row of a child database, by its figures in each log. Pure."""
-    found = [log.open.get(alias, NOTHING_OPEN) for log in logs]
-    waiting = [group for log in logs for group in log.recorded if alias in group.databases]
-    backlog = sum(figures["backlog"] for figures in found) + sum(group.number for group in waiting)
-    blocked = sum(figures["blocked"] for figures in found)
+def _database(alias: str, groups: Sequence[Group], known: Sequence[ChildDatabase]) -> DatabaseRow:
+    """Return the row of a child database, by its work and its rows in all logs. Pure."""
+    waiting = [group for group in groups if group.kind in {RECORDED, *Cascade.OPEN}]
+    number = Counter[str]()
+    for group in groups:
+        number[group.kind] += group.number
+    backlog, blocked = sum(group.number for group in waiting), number[Cascade.State.BLOCKED]
     hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
     hindrance = "; ".join(hindrances.values())
-    done = [log.done.get(alias, NOTHING_DONE) for log in logs]
+    done = [group for group in groups if group.kind == Cascade.State.DONE]
     unproven = unproven_of(done, hindrance, held_of(known), awake_seconds(alias))
     speed = speed_of(alias, known)
     works = not hindrances and speed.share > 0
-    rate = sum(log.lately.get(alias, 0) for log in logs) / RATE_SECONDS
-    ages = [*(figures["age"] for figures in found), *(group.oldest for group in waiting)]
+    rate = number[LATELY] / RATE_SECONDS
     return {
         "database": alias,
         "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
@@ -198,8 +168,8 @@ def _database(
         "backlog": backlog,
         "blocked": blocked,
         "unknown": 0,
-        "kept": 0,
-        "lag_seconds": oldest(ages),
+        "kept": number[KEPT_ROWS],
+        "lag_seconds": oldest(group.age for group in waiting),
         "unproven": unproven.number,
         "unproven_seconds": unproven.seconds,
         "unproven_reason": unproven.reason,
@@ -210,39 +180,6 @@ def _database(
         "pace": speed.share,
         "pace_reason": speed.reason,
     }
-
-
-def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
-    """Return database → figures of those cascades, which are not done. One statement.
-
-    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that
-    waits) and `blocked_reason` (of one that is blocked).
-    """
-    blocked = Q(state=Cascade.State.BLOCKED)
-    rows = (
-        cascades.order_by()
-        .values("database")
-        .annotate(
-            backlog=total("size"),
-            blocked=total("size", filter=blocked),
-            age=clocks.age(Min("recorded_at")),
-            waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
-            blocked_reason=Min("reason", filter=blocked),
-        )
-    )
-    return {row["database"]: dict(row) for row in rows}
-
-
-def kept_in(using: str, most: int | None = None) -> Counter[str]:
-    """Return child database → deletions in `most` unacknowledged cascades that left rows alone.
-
-    It is one statement, over an index that holds only these.
-    """
-    rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
-    counts = Counter[str]()
-    for database, size in rows.values_list("database", "size")[:most]:
-        counts[database] += size
-    return counts
 
 
 def hindrances(alias: str, using: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
 from ..models import Cascade
 from . import limits
-from .backlog import RATE_SECONDS
+from .work import RATE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

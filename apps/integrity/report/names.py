@@ -1,7 +1,8 @@
 """Open work under names that the catalogue does not know. No worker does it, so it is reported.
 
 The commands, the pages, the metrics, the doctor and the alarms all read it here. While every name
-is known, it costs two statements on the log and two on its small tables.
+is known, it costs two statements on the log and two on its small tables, or none where these and
+the work of the log have been read already.
 
 Note [Names age]: the log keeps the aliases and labels that were valid when it was written. After a
 rename in the settings, the models or a router, no worker does the work that is open under the old
@@ -14,9 +15,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
 from .. import relations
-from ..log.names import open_databases, open_names, waiting_under, work_under
+from ..log.names import open_databases, open_names, work_under
 from ..log.renaming import Kind
-from ..models import Cascade, CascadeState
+from ..models import Cascade
 from . import fields, limits
 from .guesses import guess
 from .small_tables import SmallTables
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..models import Scan
     from ..relations import Catalogue
     from .fields import Lack
+    from .work import Work
 
 
 class Unknown(TypedDict):
@@ -52,8 +54,14 @@ def unknown(logs: Iterable[str]) -> list[Unknown]:
 
 def unknown_in(using: str, small: SmallTables) -> list[Unknown]:
     """Return the unknown names of one log, whose small tables have been read already."""
-    catalogue, names = relations.catalogue(), open_names(using=using)
-    databases = open_databases(using=using)
+    return unknown_among(using, small, open_names(using=using), open_databases(using=using))
+
+
+def unknown_among(
+    using: str, small: SmallTables, names: Sequence[Name], databases: Sequence[str]
+) -> list[Unknown]:
+    """Return those of the open names and databases of one log that are unknown."""
+    catalogue = relations.catalogue()
     places = {(row.relation, row.database) for row in small.scans if is_open(row)}
     paused = {row.alias for row in small.children if row.paused_at is not None}
     aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.child_databases}
@@ -123,21 +131,16 @@ def strandings(catalogue: Catalogue, names: Sequence[Name], databases: Sequence[
     ]
 
 
-def waiting(
-    logs: Iterable[str], entries: Sequence[Unknown], states: Sequence[CascadeState]
-) -> Counter[str]:
+def waiting(works: Iterable[Work], states: Sequence[str]) -> Counter[str]:
     """Return database → deletions in those states under unknown names. They wait for an operator.
 
-    `entries` are the unknown names of those logs. If there are none, no log is asked.
+    Pure.
     """
     catalogue, counts = relations.catalogue(), Counter[str]()
-    for using in logs if entries else ():
-        names = [
-            (parent, relation)
-            for parent, relation in open_names(using=using)
-            if not catalogue.knows(parent, None, relation)
-        ]
-        counts += waiting_under(names, states, using=using)
+    for work in works:
+        for group in work.of(*states):
+            if not catalogue.knows(group.parent, None, group.relation):
+                counts[group.database] += group.number
     return counts
 
 

@@ -6,37 +6,48 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Min, Q
+
 from .. import relations
 from ..backends import clocks
 from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
 from ..models import Cascade, Deletion
 from . import heartbeats, limits
-from .backlog import (
-    NOTHING_OPEN,
-    Recorded,
-    figures_of_open,
-    hindrances_of,
-    kept_in,
-    kind_of_pause,
-    state_of,
-)
+from .backlog import hindrances_of, kind_of_pause, state_of
 from .brakes import brakes, suspected_keys
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .names import Unknown, unknown_in
 from .pressure import awake_seconds, speed_of
+from .reasons import TRIED
 from .small_tables import SmallTables
 from .throughput import Throughput, throughput_of
-from .unproven import NOTHING_DONE, figures_of_done, held_of, oldest, unproven_of
+from .totals import total
+from .unproven import done_in, held_of, oldest, unproven_of
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
+    from django.db.models import QuerySet
+
     from ..models import ChildDatabase, Scan
+    from .work import Group
 
 
 #: A backlog younger than this is work, not a delay.
 BEHIND_SECONDS = 60
+#: The figures of a database without such cascades.
+NOTHING_OPEN = {"backlog": 0, "blocked": 0, "age": None, "waits": None, "blocked_reason": None}
+
+
+@dataclass(slots=True)
+class Recorded:
+    """Deletions of one parent, along one relation, that have no cascades yet."""
+
+    databases: tuple[str, ...]
+    number: int
+    oldest: dt.timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,39 @@ def _recorded(logs: Sequence[str]) -> list[Recorded]:
     return list(groups.values())
 
 
+def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
+    """Return database → figures of those cascades, which are not done. One statement.
+
+    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that
+    waits) and `blocked_reason` (of one that is blocked).
+    """
+    blocked = Q(state=Cascade.State.BLOCKED)
+    rows = (
+        cascades.order_by()
+        .values("database")
+        .annotate(
+            backlog=total("size"),
+            blocked=total("size", filter=blocked),
+            age=clocks.age(Min("recorded_at")),
+            waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
+            blocked_reason=Min("reason", filter=blocked),
+        )
+    )
+    return {row["database"]: dict(row) for row in rows}
+
+
+def kept_in(using: str, most: int | None = None) -> Counter[str]:
+    """Return child database → deletions in `most` unacknowledged cascades that left rows alone.
+
+    It is one statement, over an index that holds only these.
+    """
+    rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
+    counts = Counter[str]()
+    for database, size in rows.values_list("database", "size")[:most]:
+        counts[database] += size
+    return counts
+
+
 def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
     """Return the seconds since the last finished pass of each relation and child database began.
 
@@ -169,14 +213,14 @@ def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> tuple[C
         rows.filter(state=Cascade.State.DONE).order_by("due_at", "pk") for rows in cascades
     ]
     done = [
-        figures_of_done(first_rows(rows, databases, most, "size", "recorded_at", "done_at"))
+        done_in(first_rows(rows, databases, most, "size", "recorded_at", "done_at"))
         for rows in unverified
     ]
     return tuple(
         _card(
             alias,
             [log.get(alias, NOTHING_OPEN) for log in open_],
-            [log.get(alias, NOTHING_DONE) for log in done],
+            [log[alias] for log in done if alias in log],
             [group for group in undispatched if alias in group.databases],
             [row for row in known if row.alias == alias],
             kept[alias],
@@ -189,7 +233,7 @@ def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> tuple[C
 def _card(
     alias: str,
     sums: Sequence[Mapping[str, Any]],
-    done: Sequence[Mapping[str, Any]],
+    done: Sequence[Group],
     waiting: Sequence[Recorded],
     known: Sequence[ChildDatabase],
     kept: int,

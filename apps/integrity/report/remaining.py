@@ -12,7 +12,7 @@ from ..log.deletions import leading
 from ..models import Cascade, Deletion
 from . import names
 from .backlog import hindrances
-from .totals import sum_of
+from .work import work_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,14 +25,13 @@ REASONS = 20
 def unverified(databases: Sequence[str]) -> int:
     """Return the number of deletions done in those databases that a worker will verify."""
     logs = circuit_breaker.answering_logs()
-    number = sum(
-        sum_of("size", Cascade.objects.using(using).filter(database__in=databases, state="done"))
-        for using in logs
-    )
+    works = [work_of(using) for using in logs]
+    done = [group for work in works for group in work.of(Cascade.State.DONE)]
+    number = sum(group.number for group in done if group.database in databases)
     if not number:
         return 0
     unknown = names.unknown(logs)
-    unclaimable = names.waiting(logs, unknown, [Cascade.State.DONE])
+    unclaimable = names.waiting(works, [Cascade.State.DONE])
     for entry in unknown:  # a database that no relation cascades into any more
         if entry["name"] in databases:
             unclaimable[entry["name"]] += entry["work"]

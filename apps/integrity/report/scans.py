@@ -14,7 +14,7 @@ from .receipts import iso
 from .small_tables import SmallTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class ScanRow(TypedDict):
@@ -46,13 +46,19 @@ class ScanRow(TypedDict):
 def scan_rows() -> list[ScanRow]:
     """Return the scan of each relation in each child database, from the logs that answer."""
     logs = circuit_breaker.answering_logs()
-    return [row for using in logs for row in scan_rows_in(using, SmallTables.of(using))]
+    return [
+        row
+        for using in logs
+        for row in scan_rows_in(using, SmallTables.of(using), suspects_by_relation(using=using))
+    ]
 
 
-def scan_rows_in(using: str, small: SmallTables) -> Iterator[ScanRow]:
-    """Yield the scan of each relation in each child database, of one log."""
+def scan_rows_in(using: str, small: SmallTables, waiting: Mapping[str, int]) -> Iterator[ScanRow]:
+    """Yield the scan of each relation in each child database, of one log.
+
+    `waiting` is the number of suspects by relation.
+    """
     rows = {(row.relation, row.database): row for row in small.scans}
-    waiting = suspects_by_relation(using=using)
     refusals = brakes(using, waiting, small)
     for relation in relations.catalogue().relations:
         if relation.parent_databases[0] != using:

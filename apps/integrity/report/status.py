@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, TypedDict
 
 from .. import relations
 from ..control import circuit_breaker
-from .backlog import DatabaseRow, database_rows, probed
+from .backlog import DatabaseRow, LogFigures, database_rows, probed
 from .deletion_counts import deletion_counts
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .scans import ScanRow, scan_rows_in
-from .small_tables import SmallTables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .names import Unknown
 
 
@@ -38,14 +39,14 @@ def collect_status(*, probe: bool = False) -> Status:
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     beats = [row for using in logs for row in heartbeats_in(using)]
-    small = {using: SmallTables.of(using) for using in logs}
-    rows, unknown = database_rows(small)
+    figures = {using: LogFigures.of(using) for using in logs}
+    rows, unknown = database_rows(figures)
     return {
         "databases": probed(rows) if probe else rows,
         "unknown": unknown,
-        "deletions": deletion_counts(logs),
+        "deletions": deletion_counts({using: log.work for using, log in figures.items()}),
         "unreachable_logs": [using for using in catalogue.log_databases if using not in logs],
-        "scans": [row for using in logs for row in scan_rows_in(using, small[using])],
+        "scans": [row for using, log in figures.items() for row in _scans(using, log)],
         "workers": [row for row in beats if row["name"] != "beat"],
         "beat": next((row for row in beats if row["name"] == "beat"), None),
     }
@@ -53,6 +54,10 @@ def collect_status(*, probe: bool = False) -> Status:
 
 def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow], list[Unknown]]:
     """Return the rows of the child databases and of the scans, and unknown names, of one log."""
-    small = SmallTables.of(using)
-    rows, unknown = database_rows({using: small})
-    return rows, list(scan_rows_in(using, small)), unknown
+    log = LogFigures.of(using)
+    rows, unknown = database_rows({using: log})
+    return rows, list(_scans(using, log)), unknown
+
+
+def _scans(using: str, log: LogFigures) -> Iterator[ScanRow]:
+    return scan_rows_in(using, log.small, log.work.suspects)

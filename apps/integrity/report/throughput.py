@@ -14,8 +14,8 @@ from ..backends import clocks
 from ..backends.first_rows import first_rows
 from ..models import Cascade
 from . import limits
-from .backlog import RATE_SECONDS
 from .totals import total
+from .work import RATE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,26 +8,24 @@ cascade that was late does not raise an alarm before its grace period is over.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.db.models import Min
 from django.db.models.functions import Coalesce
 
 from .. import conf
 from ..backends import clocks
+from ..models import Cascade
 from .totals import total
+from .work import Group
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from django.db.models import QuerySet
 
-    from ..models import Cascade, ChildDatabase
-
-
-#: The figures of a database without such cascades.
-NOTHING_DONE = {"number": 0, "recorded": None, "done": None}
+    from ..models import ChildDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +49,18 @@ def overdue_seconds() -> float:
     return settings.grace_seconds + settings.unproven_seconds
 
 
-def figures_of_done(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
-    """Return database → number and greatest ages of those cascades, which are done. One statement.
-
-    Keys: `number` (of deletions), and the ages `recorded` and `done`.
-    """
-    rows = (
-        cascades.order_by()
-        .values("database")
-        .annotate(
-            number=total("size"),
-            recorded=clocks.age(Min("recorded_at")),
-            done=clocks.age(Min(Coalesce("done_at", "recorded_at"))),
-        )
-    )
-    return {row["database"]: dict(row) for row in rows}
+def done_in(cascades: QuerySet[Cascade]) -> dict[str, Group]:
+    """Return database → those cascades, which are done, as one group. One statement."""
+    figures = {
+        "number": total("size"),
+        "age": clocks.age(Min("recorded_at")),
+        "done": clocks.age(Min(Coalesce("done_at", "recorded_at"))),
+    }
+    rows = cascades.order_by().values("database").annotate(**figures)
+    return {
+        database: Group(Cascade.State.DONE, database, "", "", *found)
+        for database, *found in rows.values_list("database", *figures)
+    }
 
 
 def held_of(known: Iterable[ChildDatabase]) -> str:
@@ -73,20 +68,18 @@ def held_of(known: Iterable[ChildDatabase]) -> str:
     return next((row.held_reason for row in known if row.held_reason), "")
 
 
-def unproven_of(
-    done: Sequence[Mapping[str, Any]], hindrance: str, held: str, awake: float
-) -> Unproven:
-    """Return what is unproven in several logs, and why.
+def unproven_of(done: Sequence[Group], hindrance: str, held: str, awake: float) -> Unproven:
+    """Return what is unproven by its groups in several logs, and why.
 
     The reason is why the database cannot be worked on, or what verification waits for. Nothing is
     overdue before work has been allowed for so long: for `awake` seconds.
     """
-    age, waits = (oldest(figures[name] for figures in done) for name in ("recorded", "done"))
+    waits = oldest(group.done for group in done)
     waited = waits or 0.0
     reason = hindrance or held or "no worker has verified it"
     return Unproven(
-        number=sum(figures["number"] for figures in done),
-        seconds=age,
+        number=sum(group.number for group in done),
+        seconds=oldest(group.age for group in done),
         waits_seconds=waits,
         overdue=min(waited, awake) > overdue_seconds(),
         reason=reason if waited > conf.current().grace_seconds else "",
@@ -94,5 +87,5 @@ def unproven_of(
 
 
 def oldest(ages: Iterable[dt.timedelta | None]) -> float | None:
-    """Return the greatest of several logs' ages in seconds, None if there is none. Pure."""
+    """Return the greatest of several ages in seconds, None if there is none. Pure."""
     return clocks.seconds(max((age for age in ages if age is not None), default=None))

@@ -169,6 +169,9 @@ class PortableRows:
     def estimate_rows(self, model: Model, *, using: str) -> int:  # noqa: ARG002 (the protocol's)
         return 0
 
+    def number_of_rows(self, model: Model, exact: int, *, using: str) -> int:  # noqa: ARG002 (as above)
+        return model._meta.base_manager.using(using).count()
+
 
 def _unchanged(
     field: Field, locked: dict[Any, Any], pks: Sequence[Any], using: str

@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     from ...relations import Field, Model
     from ..deleted import Deleted, Dense
 
+#: The number of rows of a table, by the server's statistics.
+_ESTIMATE = (
+    "coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+)
+
 
 class PostgreSQLRows:
     """See `RowBackend`."""
@@ -241,10 +246,14 @@ class PostgreSQLRows:
 
     def estimate_rows(self, model: Model, *, using: str) -> int:
         table = connections[using].ops.quote_name(model._meta.db_table)
-        ((number,),) = fetch(
-            using,
-            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class"
-            " WHERE oid = to_regclass(%s)",
-            [table],
+        ((number,),) = fetch(using, f"SELECT {_ESTIMATE}", [table])
+        return int(number)
+
+    def number_of_rows(self, model: Model, exact: int, *, using: str) -> int:
+        table = connections[using].ops.quote_name(model._meta.db_table)
+        sql = (
+            f"SELECT CASE WHEN number > {exact:d} THEN number"
+            f" ELSE (SELECT count(*) FROM {table}) END FROM (SELECT {_ESTIMATE}) AS seen (number)"
         )
+        ((number,),) = fetch(using, sql, [table])
         return int(number)
