@@ -31,7 +31,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Blocks of a table from the first row of a key to the table's end; its rows in each block."""
+    """Blocks of a table from the first row of a key to its last one; its rows in each block."""
 
     blocks: range
     rows_per_block: float

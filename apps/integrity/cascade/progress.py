@@ -54,6 +54,10 @@ class Progress:
     def add(self, counts: Counts, owners: Mapping[Any, int]) -> None:
         """Note a relation's part in the step that was written last: it is committed."""
         self._committed = self._written
+        self.note(counts, owners)
+
+    def note(self, counts: Counts, owners: Mapping[Any, int]) -> None:
+        """Note what was changed along a relation and is in the child's tally already."""
         if any(counts.values()):
             self.at_work = {owners[key] for per_key in counts.values() for key in per_key}
         for label, per_key in counts.items():

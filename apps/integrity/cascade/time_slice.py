@@ -30,6 +30,7 @@ from ..exceptions import RowsKept
 from ..failpoints import Failpoint
 from ..log import outcomes
 from ..relations.plan import plan_for
+from . import second_walk
 from .allowance import Left
 from .blockers import LOCKED, Blocker, blocker_along, blockers_of
 from .finishing import finish
@@ -76,6 +77,7 @@ class TimeSlice:
         self.interrupts = interrupts
         self.blockers: dict[str, Blocker] = {}
         self.cleared: dict[str, set[Any]] = {}  # relation → keys: see Note [None is left]
+        self.second: second_walk.SecondWalk | None = None
         self.late = False
         self.finished = self.kept = 0
 
@@ -146,12 +148,12 @@ class TimeSlice:
         self.blockers.pop(relation.label, None)
         try:
             if self.goes_on:
-                self.steps.walk = self.steps.next_walk(self.live, relation, plan)
+                self._walk_on(relation, plan)
             while self._step(relation, plan):
                 if time.monotonic() >= self.until:
                     self.late = True
                     break
-                self.steps.walk = self.steps.next_walk(self.live, relation, plan)
+                self._walk_on(relation, plan)
         except OutOfTime:
             self.late = True
         except self.interrupts:
@@ -161,7 +163,23 @@ class TimeSlice:
             return False
         finally:
             self.steps.walk = None
+            self._join()
         return True
+
+    def _walk_on(self, relation: Relation, plan: Plan) -> None:
+        """Let the next step follow a walk, if one leads on; a second walk comes to meet it."""
+        steps, before = self.steps, self.steps.walk
+        steps.walk = steps.next_walk(self.live, relation, plan)
+        if steps.walk is None:
+            self._join()
+        elif before is None:
+            self.second = second_walk.begun(steps, self.claim, relation, plan, until=self.until)
+
+    def _join(self) -> None:
+        """Wait for the second walk, and note what it has changed."""
+        for done in self.second.join() if self.second else ():
+            self.progress.note(done.counts, done.part.owners)
+        self.second = None
 
     def _step(self, relation: Relation, plan: Plan, only: Collection[int] | None = None) -> bool:
         """Run one bounded transaction, for all or some deletions; return if more may follow."""

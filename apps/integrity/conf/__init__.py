@@ -57,6 +57,11 @@ class Settings:
     """The target duration of one transaction of a cascade. A slower transaction halves the batch
     size; one that took less than half of the target raises it to what fits into the target."""
 
+    second_connection: bool = True
+    """Whether a worker deletes the rows of a key that has very many over two connections at once
+    (PostgreSQL only). With False it uses one, which takes longer and leaves more of a small server
+    to others. A database that `pressure` finds busy gets one in any case."""
+
     lock_seconds: float = 2.0
     """How long a step waits for a row that another transaction has locked, before it skips the row.
     A PROTECT or RESTRICT check waits as long for a table. Each attempt to install a trigger waits a

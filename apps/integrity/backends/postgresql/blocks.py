@@ -2,8 +2,9 @@
 
 Note [By blocks]: a key with several rows in each block of its table goes a fifth faster by blocks
 than by an index, which leads to each row singly. So a walk through the blocks is used where the
-first rows of the key's index are that close to each other. Its start is the first of them: an index
-keeps rows of the same key in the order of the table.
+first rows of the key's index are that close to each other. It begins with the first of them and
+ends with the last: an index keeps rows of the same key in the order of the table. Without an index,
+it ends where the table does.
 
 What a walk did not meet proves nothing: rows come and move behind it, and VACUUM FULL gives all of
 them other blocks. So it is only a quick way to most of the rows, and an index leads to the rest.
@@ -31,29 +32,37 @@ if TYPE_CHECKING:
 FIRST_ROWS = 1_000
 #: With fewer rows of the key in a block, an index is as fast.
 MIN_ROWS_PER_BLOCK = 2
+#: Whether an index of a table can be read in the order of a column: their names are its parameters.
+ORDERED = """
+SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+WHERE indrelid = to_regclass(%s) AND attname = %s AND indpred IS NULL AND indisvalid
+AND pg_index_column_has_property(indexrelid, 1, 'orderable')
+"""
 
 
 def dense_blocks(field: Field, key: Any, using: str) -> Dense | None:
     """See `RowBackend.dense_blocks`."""
-    kind, table = type_of(field, using), names_of(field, using)["table"]
-    if kind not in EXACT:
+    kind, names = type_of(field, using), names_of(field, using)
+    if kind not in EXACT or field.unique:
         return None
-    places = (
-        f"SELECT (child.ctid::text::point)[0]::bigint AS block FROM {table} AS child"
-        f" {rows_of_wanted_key(field, using)} LIMIT {FIRST_ROWS:d}"
-    )
-    ((number, first, last, end),) = fetch(
+    rows = f"FROM {names['table']} AS child {rows_of_wanted_key(field, using)}"
+    table = connections[using].ops.quote_name(field.model._meta.db_table)
+    block = "(child.ctid::text::point)[0]::bigint AS block"
+    wanted = f"FROM (SELECT %s::{kind} AS key) AS wanted CROSS JOIN LATERAL"
+    ((number, first, newest, last, end),) = fetch(
         using,
-        "SELECT count(*), min(block), max(block), (SELECT pg_relation_size(pg_class.oid)"
-        " / current_setting('block_size')::int FROM pg_class JOIN pg_am ON pg_am.oid = relam"
-        " WHERE pg_class.oid = to_regclass(%s) AND relkind = 'r' AND amname = 'heap'"
-        " AND NOT relhassubclass)"
-        f" FROM (SELECT %s::{kind} AS key) AS wanted CROSS JOIN LATERAL ({places}) AS place",
-        [connections[using].ops.quote_name(field.model._meta.db_table), key],
+        f"SELECT count(*), min(block), max(block), (SELECT CASE WHEN EXISTS ({ORDERED})"
+        f" THEN (SELECT block {wanted} (SELECT {block} {rows} DESC LIMIT 1) AS place) END),"
+        " (SELECT pg_relation_size(pg_class.oid) / current_setting('block_size')::int"
+        " FROM pg_class JOIN pg_am ON pg_am.oid = relam WHERE pg_class.oid = to_regclass(%s)"
+        " AND relkind = 'r' AND amname = 'heap' AND NOT relhassubclass)"
+        f" {wanted} (SELECT {block} {rows} LIMIT {FIRST_ROWS:d}) AS place",
+        [table, field.column, key, table, key],
     )
-    if number < FIRST_ROWS or end is None or number < MIN_ROWS_PER_BLOCK * (last - first + 1):
+    blocks = newest - first + 1 if number else 0
+    if number < FIRST_ROWS or end is None or number < MIN_ROWS_PER_BLOCK * blocks:
         return None
-    return Dense(range(first, end), number / (last - first + 1))
+    return Dense(range(first, end if last is None else last + 1), number / blocks)
 
 
 def delete_in_blocks(

@@ -146,6 +146,8 @@ def _connections(up: Sequence[str], workers: int) -> Iterator[verdicts.Check]:
         children = {*aliases}.intersection(catalogue.child_databases)
         others = {*aliases} - children
         each = min(len(children), conf.current().child_connections_max) + len(others)
+        if conf.current().second_connection:  # see cascade/second_walk.py
+            each += min(len(children), 1) + len(others)
         with contextlib.suppress(Error):  # it went away meanwhile
             if most := server_limits.max_connections(aliases[0]):
                 yield verdicts.connections(server, workers * each, workers, most)
