@@ -251,9 +251,11 @@ class TestW008:
     def by_database(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         stand_in = object()
         monkeypatch.setattr(models, "DB_CASCADE", stand_in, raising=False)
-        # No later test may get a graph that was built with the stand-in.
+        # No later test may get a graph or a plan that was built with the stand-in.
         monkeypatch.setattr(delete_graph, "_built", [])
-        return stand_in
+        yield stand_in
+        for relation in relations.catalogue().relations:
+            relation.derived.pop("cascade", None)
 
     def put(self, monkeypatch: pytest.MonkeyPatch, model: Any, name: str, value: object) -> None:
         monkeypatch.setattr(model._meta.get_field(name).remote_field, "on_delete", value)
