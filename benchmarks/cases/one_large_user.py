@@ -69,6 +69,7 @@ def run(stage: Stage) -> Iterator[Result]:
                 "one worker, watched": giant.watched,
                 "one gentle worker": giant.gently,
                 "one connection": giant.single,
+                "one connection, with reads": giant.read,
                 "giant DELETE": giant.limit,
                 "queryset.delete()": giant.django,
             },
@@ -90,7 +91,12 @@ class Giant:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.posts = stage, stage.scale.posts
         #: Milliseconds of reads, by what goes on beside them.
-        self.reads: dict[str, list[float]] = {"nothing": [], "full speed": [], "gently": []}
+        self.reads: dict[str, list[float]] = {
+            "nothing": [],
+            "full speed": [],
+            "one connection": [],
+            "gently": [],
+        }
         self.longest: list[float] = []
         self.growth: list[float] = []
         self.query = ""
@@ -132,6 +138,11 @@ class Giant:
         self._restore()
         with self._instead("single"):
             return self._cascade()
+
+    def read(self) -> float:
+        """Do the same with concurrent reads: what working gently is compared with."""
+        with self._reads("one connection"):
+            return self.single()
 
     @contextmanager
     def _instead(self, name: str) -> Iterator[None]:
@@ -207,11 +218,13 @@ def _reads(giant: Giant, took: dict[str, list[float]]) -> Iterator[Result]:
     }
     title = "p95 of somebody else's point reads beside a worker that works gently"
     yield Result.of("B4.reads", title, [p95["gently"] / p95["nothing"]], 1.4, detail=detail)
-    title = "time of that worker beside full speed"
-    slower = ratios(took["one worker, watched"], took["one gentle worker"])
+    title = "time of that worker beside full speed over a single connection"
+    slower = ratios(took["one connection, with reads"], took["one gentle worker"])
     yield Result.of("B4.reads.time", title, slower, 1.4)
     title = "p95 of the reads beside a worker at full speed"
     yield Result.of("B4.reads.full", title, [p95["full speed"] / p95["nothing"]], None)
+    title = "p95 of the reads beside full speed over a single connection"
+    yield Result.of("B4.reads.single", title, [p95["one connection"] / p95["nothing"]], None)
 
 
 def _load(stage: Stage, posts: int) -> None:
