@@ -6,6 +6,7 @@ from .mutation import Mutation
 from .paths import (
     CANDIDATES,
     CLAIMS,
+    DISCOVERY,
     ENTRIES,
     FINISHING,
     FIRST_LOOK,
@@ -173,17 +174,17 @@ MUTATIONS = (
     Mutation(
         "verified-although-nothing-was-probed",
         "G12: a cascade is verified although no relation of it is cascaded any more",
-        CANDIDATES,
-        "children_of = relations.catalogue().children_of",
-        "children_of = relations.catalogue().knows",
+        DISCOVERY,
+        "relation.child_databases if relation.policy.cascades else ()",
+        "relation.child_databases",
         (f"{T_ATTACKS_LOG}::TestNoPolicy::test_it_is_never_verified",),
     ),
     Mutation(
         "unknown-relation-means-no-work",
         "G1: a cascade along an unknown relation ends without work",
         CANDIDATES,
-        "if children_of(name[0], database, name[1])",
-        "",
+        "known = relations.catalogue().names_into.get(database, frozenset())",
+        "known = {candidate.kind[:2] for candidate in candidates}",
         (
             f"{T_NAMES}::TestNothingIsDone::test_under_a_name_that_nobody_knows[of_old_field-dispatched]",
         ),

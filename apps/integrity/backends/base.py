@@ -22,10 +22,8 @@ from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
-
-    from django.db.models import QuerySet
 
     from ..models import Cascade
     from ..relations import Field, Model
@@ -37,6 +35,16 @@ HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str 
 
 #: Deletion → relation → rows changed, as a cascade holds it.
 Rows = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who holds cascades, and for how long. Their tally ends, unless they are `counted`."""
+
+    claim: UUID | None
+    owner: str
+    seconds: float
+    counted: bool
 
 
 class LogBackend(Protocol):
@@ -76,21 +84,20 @@ class LogBackend(Protocol):
         statement; None where the engine has none (log/deletions.py has several).
         """
 
-    def hold_cascades(
+    def claim_new(
         self,
-        due: QuerySet[Any],
-        claim: UUID | None,
-        lease: float,
-        owner: str,
+        database: str,
+        known: Collection[tuple[str, str]],
+        most: int,
+        lease: Lease,
         *,
-        counted: bool,
         using: str,
     ) -> HeldCascades | None:
-        """Let the claim hold those cascades that nobody has locked for `lease` seconds.
+        """Claim the due cascades of `database` that wait longest, where nobody worked on them.
 
-        Unless `counted`, their tally ends. Return them, and by id the key and the targets of each
-        of their deletions. One statement, which counts an attempt; None where the engine has none
-        (log/claims.py has several).
+        They have one of the `known` pairs of parent and relation, and at most `most` deletions.
+        Return them, and key and targets by deletion; nothing where none is due. One statement. None
+        where it claims nothing that is due, or the engine has none: log/claims.py has several.
         """
 
     def finish_cascades(

@@ -93,13 +93,9 @@ def chosen(candidates: Sequence[Candidate], size: Size) -> list[Candidate]:
 
 def apart(candidates: list[Candidate], database: str) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that some relation of the catalogue cascades, and the others."""
-    children_of = relations.catalogue().children_of
-    pairs = {(candidate.parent, candidate.relation) for candidate in candidates}
-    known = {name for name in pairs if children_of(name[0], database, name[1])}
-    return (
-        [candidate for candidate in candidates if candidate.kind[:2] in known],
-        [candidate for candidate in candidates if candidate.kind[:2] not in known],
-    )
+    known = relations.catalogue().names_into.get(database, frozenset())
+    ours = [one for one in candidates if (one.parent, one.relation) in known]
+    return ours, [one for one in candidates if (one.parent, one.relation) not in known]
 
 
 def set_aside(due: QuerySet[Cascade], others: list[Candidate], claim: Claim) -> None:

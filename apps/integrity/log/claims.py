@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from .. import backends, conf, relations
 from ..backends.barriers import Barrier
+from ..backends.base import Lease
 from ..backends.first_rows import first_rows
 from ..models import Cascade, CascadeState
 from . import parts, retry, tables
@@ -74,14 +75,23 @@ def claim(
     """
     # `retry.block_lost` blocks those whose worker died on the last attempt.
     last = conf.current().attempts
+    size = partial(retry.claim_size, limit, last)
+    claim = Claim(token=uuid.uuid4(), using=using, database=database, log=log)
+    lease = Lease(claim=claim.token, owner=owner, seconds=lease_seconds, counted=log is not None)
+    known = relations.catalogue().names_into.get(database, frozenset())
+    new = backends.log_backend(using).claim_new(database, known, size(0), lease, using=using)
+    if new is not None:
+        held, keys = new
+        if not held:
+            return None
+        claim = dataclasses.replace(claim, parent=held[0].parent, relation=held[0].relation)
+        return _with_deletions(claim, held, keys)
     due = (
         _due(database, using)
         .filter(state__in=Cascade.CLAIMABLE)
         .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
     )
-    size = partial(retry.claim_size, limit, last)
-    claim = Claim(token=uuid.uuid4(), using=using, database=database, log=log)
-    return _claim(due, claim, limit, size, lease_seconds, owner)
+    return _claim(due, claim, limit, size, lease)
 
 
 def take_over(database: str, *, owner: str, using: str) -> int:
@@ -101,12 +111,7 @@ def _due(database: str, using: str) -> QuerySet[Cascade]:
 
 
 def _claim(
-    due: QuerySet[Cascade],
-    claim: Claim,
-    limit: int,
-    size: Size,
-    lease_seconds: float,
-    owner: str,
+    due: QuerySet[Cascade], claim: Claim, limit: int, size: Size, lease: Lease
 ) -> Claim | None:
     passed = set[int]()
     for _ in range(ROUNDS):
@@ -117,7 +122,7 @@ def _claim(
         set_aside(due, unknown, claim)
         if known:
             picked = chosen(known, size)
-            held = _hold(due, picked, size, claim, lease_seconds, owner)
+            held = _hold(due, picked, size, claim, lease)
             if held is not None:
                 return held
             passed |= {candidate.pk for candidate in picked}  # other workers have them
@@ -125,23 +130,12 @@ def _claim(
 
 
 def _hold(
-    due: QuerySet[Cascade],
-    picked: list[Candidate],
-    size: Size,
-    claim: Claim,
-    lease_seconds: float,
-    owner: str,
+    due: QuerySet[Cascade], picked: list[Candidate], size: Size, claim: Claim, lease: Lease
 ) -> Claim | None:
     """Claim those of the picked cascades that no other worker has; None where all are taken."""
     using, first = claim.using, picked[0]
     claim = dataclasses.replace(claim, parent=first.parent, relation=first.relation)
     named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
-    if first.size <= size(first.attempts):
-        held = backends.log_backend(using).hold_cascades(
-            named, claim.token, lease_seconds, owner, counted=claim.log is not None, using=using
-        )
-        if held is not None:
-            return _with_deletions(claim, *held) if held[0] else None
     with transaction.atomic(using=using):
         mine = list(tables.locked(named.order_by("pk"), using).values_list("pk", flat=True))
         if mine == [first.pk] and first.size > (most := size(first.attempts)):
@@ -151,17 +145,17 @@ def _hold(
             due.filter(tables.id_in("pk", mine, using)).update(
                 state=claim.state,
                 claim=claim.token,
-                due_at=Now() + dt.timedelta(seconds=lease_seconds),
+                due_at=Now() + dt.timedelta(seconds=lease.seconds),
                 attempts=F("attempts") + 1,
-                owner=owner,
-                **({} if claim.log else {"tally": None}),
+                owner=lease.owner,
+                **({} if lease.counted else {"tally": None}),
             )
             if mine
             else 0
         )
         if not changed:
             return None
-        return read_claim(claim, mine)
+        return read_parts(claim, mine).get(claim.database, claim)
 
 
 def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
@@ -169,11 +163,6 @@ def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
     cascade.update(claim=None)  # else a worker whose lease is over would still have the other part
     (deletions,) = cascade.values_list("deletions", flat=True) or [[]]
     return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
-
-
-def read_claim(claim: Claim, cascades: list[int]) -> Claim:
-    """Return the claim with the deletions of those cascades, unless others have them by now."""
-    return read_parts(claim, cascades).get(claim.database, claim)
 
 
 def read_parts(claim: Claim, cascades: list[int]) -> dict[str, Claim]:

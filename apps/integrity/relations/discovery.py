@@ -82,6 +82,16 @@ class Catalogue:
         )
 
     @functools.cached_property
+    def names_into(self) -> dict[str, frozenset[tuple[str, str]]]:
+        """Child database → parent and relation ("" for all of them) that cascade into it."""
+        names: dict[str, set[tuple[str, str]]] = {}
+        for relation in self.relations:
+            for alias in relation.child_databases if relation.policy.cascades else ():
+                parent = relation.parent._meta.label
+                names.setdefault(alias, set()).update({(parent, ""), (parent, relation.label)})
+        return {alias: frozenset(pairs) for alias, pairs in names.items()}
+
+    @functools.cached_property
     def by_label(self) -> dict[str, Relation]:
         """Label → relation."""
         return {relation.label: relation for relation in self.relations}

@@ -79,7 +79,7 @@ class PortableLog:
     def dispatch_batch(self, *_: Any, **__: Any) -> int | None:
         return None  # as below
 
-    def hold_cascades(self, *_: Any, **__: Any) -> HeldCascades | None:
+    def claim_new(self, *_: Any, **__: Any) -> HeldCascades | None:
         return None  # the ORM has no UPDATE that returns rows
 
     def finish_cascades(

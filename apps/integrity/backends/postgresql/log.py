@@ -17,14 +17,12 @@ from ..schemas import beside_log
 from .sql import array, as_array, fetch, hidden, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
-
-    from django.db.models import QuerySet
 
     from ...relations import Model
     from ..barriers import Barrier
-    from ..base import HeldCascades, Rows
+    from ..base import HeldCascades, Lease, Rows
 
 #: Ids of the log, as a parameter.
 IDS = hidden("bigint")
@@ -34,20 +32,38 @@ HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state 
 #: The `rows` of each cascade. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "NULLIF(%s::jsonb -> cascade.id::text, 'null')"
 
-#: What a claim reads of a cascade.
-READ = ("id", "batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
-#: The rest of the statement that claims due cascades. Who has locked one changes it, so it is
-#: passed over. Parameters: the claim, its owner, the lease in seconds, whether the child's database
-#: counts its rows.
-HOLD = f"""FOR NO KEY UPDATE SKIP LOCKED), held AS (
+#: What a claim reads of a cascade, as it is and as documents.
+READ = ("id", "parent", "relation", "batch", "deletions", "attempts", "tally")
+DOCUMENTS = ("failing", "kept")
+#: Cascades that may be claimed, and those on which nobody has worked before.
+DUE = "{state} IN ('pending', 'running', 'waiting') AND {due_at} <= statement_timestamp()"
+NEW = "attempts = 0 AND rows IS NULL"
+#: The statement that claims new cascades. Who has locked one changes it, so it is passed over; then
+#: what is due is asked once more, in a form that lets no planner read all that is due by an index.
+#: Parameters: the database, the most deletions; known parents and relations; the most deletions;
+#: the claim, its owner, the lease in seconds, whether the child's database counts its rows.
+CLAIM = f"""WITH oldest AS (SELECT id, parent, relation, size, due_at, {NEW} AS is_new
+ FROM integrity_cascade WHERE database = %s AND {DUE.format(state="state", due_at="due_at")}
+ ORDER BY due_at, id LIMIT %s),
+first AS MATERIALIZED (
+ SELECT parent, relation FROM (SELECT * FROM oldest ORDER BY due_at, id LIMIT 1) AS one
+ WHERE is_new AND (parent, relation) IN (SELECT * FROM unnest(%s::text[], %s::text[]))),
+picked AS (SELECT id, sum(size) OVER (ORDER BY due_at, id) AS together
+ FROM oldest JOIN first USING (parent, relation) WHERE is_new),
+due AS (SELECT id FROM integrity_cascade
+ WHERE id = ANY(ARRAY(SELECT id FROM picked WHERE together <= %s)::bigint[])
+ AND {DUE.format(state="state || ''", due_at="due_at + interval '0'")} AND {NEW}
+ FOR NO KEY UPDATE SKIP LOCKED), held AS (
 UPDATE integrity_cascade AS cascade SET state = 'running', claim = %s, owner = %s,
  due_at = statement_timestamp() + interval '1 second' * %s, attempts = cascade.attempts + 1,
  tally = CASE WHEN %s THEN cascade.tally END
-FROM due WHERE cascade.id = due.id RETURNING {", ".join(f"cascade.{name}" for name in READ)})
-SELECT {", ".join(READ)}, (
+FROM due WHERE cascade.id = due.id
+RETURNING {", ".join(f"cascade.{name}" for name in (*READ, *DOCUMENTS))})
+SELECT EXISTS (SELECT FROM oldest), (
  SELECT jsonb_object_agg(deletion.id, jsonb_build_array(deletion.key, deletion.targets))::text
- FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions))
-FROM held ORDER BY id"""
+ FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions)),
+ {", ".join((*READ, *DOCUMENTS))}
+FROM (SELECT) AS one LEFT JOIN held ON true ORDER BY id"""
 
 #: The statement that makes a batch. The rows are found by their primary keys, whatever the planner
 #: thinks of the table, and their locks are held: so all that were picked are changed. Parameters:
@@ -148,27 +164,30 @@ class PostgreSQLLog:
         made = fetch(using, DISPATCH, [*names, most, *names, list(databases), tallies])
         return int(made[0][0]) if made else 0
 
-    def hold_cascades(
+    def claim_new(
         self,
-        due: QuerySet[Any],
-        claim: UUID | None,
-        lease: float,
-        owner: str,
+        database: str,
+        known: Collection[tuple[str, str]],
+        most: int,
+        lease: Lease,
         *,
-        counted: bool,
         using: str,
     ) -> HeldCascades | None:
         from ...models import Cascade
 
-        due_sql, params = due.order_by("pk").values_list("pk").query.get_compiler(using).as_sql()
         # Raw SQL bypasses the field, which sanitizes the text.
-        plain_owner = Cascade._meta.get_field("owner").get_prep_value(owner)
-        given = [*params, claim, plain_owner, lease, counted]
+        plain_owner = Cascade._meta.get_field("owner").get_prep_value(lease.owner)
+        names = map(list, zip(*known, strict=True)) if known else ([], [])
+        given = [database, most, *names, most]
+        given += [lease.claim, plain_owner, lease.seconds, lease.counted]
         held, keys = list[Cascade](), dict[int, tuple[str | None, Any]]()
-        for *plain, known in fetch(using, f"WITH due (id) AS ({due_sql} {HOLD}", given):
-            columns = [json.loads(value) if isinstance(value, str) else value for value in plain]
-            held.append(Cascade(**dict(zip(READ, columns, strict=True))))
-            keys |= {int(pk): named for pk, named in json.loads(known or "{}").items()}
+        for is_due, its_keys, *columns in fetch(using, CLAIM, given):
+            if columns[0] is None:
+                return None if is_due else (held, keys)
+            plain, documents = columns[: len(READ)], columns[len(READ) :]
+            values = [*plain, *(each and json.loads(each) for each in documents)]
+            held.append(Cascade(**dict(zip((*READ, *DOCUMENTS), values, strict=True))))
+            keys |= {int(pk): named for pk, named in json.loads(its_keys or "{}").items()}
         return held, keys
 
     def finish_cascades(
