@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext, setup_databases, teardown_d
 from xdist.scheduler import LoadFileScheduling
 
 from apps.integrity import cascade
+from apps.integrity.backends import batch_size
 from apps.integrity.models import Identity, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
@@ -92,6 +93,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread | Non
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Leave the project's catalogue and its Celery app to the next test, whatever a test replaced.
 
+    And no batch sizes: a test begins with the first batch.
+
     After all fixtures are undone, in whatever order: a catalogue that was discovered under settings
     or models of a test is discovered again, and a worker in this process, which made its own app
     the current one, gives it back.
@@ -101,6 +104,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
     result = yield
     if not any(known is before for known in discovery._known):
         discovery.forget()
+    batch_size.forget()
     _state.set_default_app(default)
     _state._set_current_app(current)
     return result

@@ -104,15 +104,17 @@ class LogBackend(Protocol):
         self,
         claim: UUID | None,
         rows: Mapping[int, Rows | None],
+        sizes: Mapping[int, int],
         *,
         barrier: Barrier | None,
         grace_seconds: float,
         using: str,
     ) -> list[int]:
-        """Mark those cascades done that the claim still holds; return their deletions' ids.
+        """Mark those cascades done that the claim still holds as a whole; return their ids.
 
-        `rows` holds the ids of the cascades and, of each, what it has changed. One
-        transaction. Verification is due `grace_seconds` from now by the server's clock.
+        `rows` holds the ids of the cascades and, of each, what it has changed. One that has other
+        than `sizes` deletions by now was split, and stays as it is. One transaction. Verification
+        is due `grace_seconds` from now by the server's clock.
         """
 
     def save_progress(

@@ -18,6 +18,16 @@ MAX_GROWTH = 8
 CEILING_GROWTH = 1.25
 #: A new relation begins with at most this factor of the first batch, however quick the others are.
 MAX_HEAD_START = 10
+#: A run begins with the batches of the run before, in this process, if that ended not longer ago.
+RECENT_SECONDS = 300.0
+#: Database and limits → when a run of this process ended there, the seconds that its last steps
+#: aimed at, and their rows by relation.
+_recent: dict[tuple[str, int, int, float], tuple[float, float, dict[str, int]]] = {}
+
+
+def forget() -> None:
+    """Begin with the first batch again, everywhere."""
+    _recent.clear()
 
 
 class BatchSize:
@@ -75,8 +85,8 @@ class BatchSize:
 class BatchSizes(dict[str, BatchSize]):
     """A batch size for each relation, by its label: rows of one may take longer than of another.
 
-    A new one begins with the smallest of the others: far from a server, to begin again with few
-    rows would take longer than the rows themselves.
+    One that is new to this process begins with the smallest of the others: far from a server, to
+    begin again with few rows would take longer than the rows themselves.
     """
 
     def __init__(
@@ -86,18 +96,29 @@ class BatchSizes(dict[str, BatchSize]):
         most: int,
         seconds: float,
         saved: Mapping[str, int] | None = None,
+        database: str = "",
     ) -> None:
-        """`saved` holds the ceilings that were saved, by relation."""
+        """`saved` holds the ceilings that were saved, by relation.
+
+        A run on a `database` that this process has left lately begins where the last one has ended.
+        """
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
         self._saved = dict(saved or {})
+        self._place = database, rows, most, seconds
+        ended, self._aimed, recent = _recent.get(self._place, (0.0, seconds, dict[str, int]()))
+        self._begin = recent if time.monotonic() - ended < RECENT_SECONDS else {}
 
     def __missing__(self, label: str) -> BatchSize:
-        smallest = min((size.rows for size in self.values()), default=self._rows)
-        rows = min(smallest, self._rows * MAX_HEAD_START)
+        rows, seconds = self._begin.get(label, 0), self._aimed
+        if not rows:
+            seconds = self._seconds
+            smallest = min((size.rows for size in self.values()), default=self._rows)
+            rows = min(smallest, self._rows * MAX_HEAD_START)
         size = self[label] = BatchSize(
-            rows, most=self._most, seconds=self._seconds, ceiling=self._saved.get(label)
+            rows, most=self._most, seconds=seconds, ceiling=self._saved.get(label)
         )
+        size.aim_at(self._seconds)
         return size
 
     def aim_at(self, seconds: float) -> None:
@@ -106,6 +127,11 @@ class BatchSizes(dict[str, BatchSize]):
             self._seconds = seconds
             for size in self.values():
                 size.aim_at(seconds)
+
+    def end(self) -> None:
+        """Let the next run in this process begin with these batches."""
+        rows = self._begin | {label: size.rows for label, size in self.items()}
+        _recent[self._place] = time.monotonic(), self._seconds, rows
 
     def ceilings_to_save(self) -> dict[str, int] | None:
         """Return the ceilings below the most rows, by relation; None where none has changed."""

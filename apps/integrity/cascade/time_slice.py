@@ -13,7 +13,8 @@ locked, or are kept by a trigger. One more step that waits for locks tells which
 something, it gives up waiting, or it changes nothing.
 
 Note [None is left]: where a step saw as many rows as it has removed, there is nothing to look for
-once more. What comes later is found by the verification.
+once more. Where that is so along all relations, the parents are not checked once more either. What
+comes later, a row or a parent, is found by the verification.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class TimeSlice:
         while todo and self.progress.changed > before and not self.late:
             before = self.progress.changed
             todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
-        self.live.forget_living_parents()
+        if not self._is_cleared():
+            self.live.forget_living_parents()
         left = {relation.label: self._left_along(relation) for relation in self.live.relations}
         for relation in self.live.relations if not self.late else ():
             if left[relation.label] and relation.label not in self.blockers:
@@ -128,6 +130,14 @@ class TimeSlice:
         self._note(*taken)
         over = {done.part.relation for done in taken if done.left is not Left.SOME}
         return [pair for pair in todo if pair[0] not in over]
+
+    def _is_cleared(self) -> bool:
+        """Return whether none is left along any relation, for the keys that were free last."""
+        return all(
+            one.label in self.cleared
+            and self.live.gone_keys(one, fresh=False).keys() <= self.cleared[one.label]
+            for one in self.live.relations
+        )
 
     def _left_along(self, relation: Relation) -> set[int]:
         """Return the deletions with rows left; all of them, where that cannot be asked."""

@@ -120,6 +120,7 @@ class _Run:
             most=settings.statement_rows_max,
             seconds=settings.statement_seconds,
             saved=access.step_rows[using],
+            database=database,
         )
         self.pacer = pacing.Pacer(database, using=using, interrupts=self.interrupts)
         try:
@@ -150,6 +151,7 @@ class _Run:
         finally:
             with contextlib.suppress(Error, DatabaseHindered):
                 self.pacer.flush()
+            self.batch_sizes.end()
             if (ceilings := self.batch_sizes.ceilings_to_save()) is not None:
                 with contextlib.suppress(Error):  # else the next run measures them again
                     circuit_breaker.remember_step_rows(database, ceilings, using=using)

@@ -220,4 +220,5 @@ def _with_deletions(
             for pk in cascade.deletions
             if (known := keys.get(pk))  # who removes rows of the log by hand holds up no other one
         )
-    return dataclasses.replace(claim, deletions=tuple(deletions))
+    cascades = {cascade.pk: cascade.deletions for cascade in held}
+    return dataclasses.replace(claim, deletions=tuple(deletions), cascades=cascades)

@@ -18,7 +18,7 @@ from ..models import Cascade
 from . import parts, retry, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -84,20 +84,39 @@ def finish(
     """Mark deletions done in the claim's database; return those that are.
 
     `rows` are the rows changed for each of them. `barrier` passes once every transaction has ended
-    that was open in the child's database at the last search for rows. One transaction.
+    that was open in the child's database at the last search for rows. Most often, all deletions of
+    the claim's cascades are done, and one statement is enough; the rest is split first.
     """
-    with transaction.atomic(using=claim.using):
-        whole = held(claim, rows)
-        if not whole:
-            return []
-        finished = backends.log_backend(claim.using).finish_cascades(
-            claim.token,
-            {cascade: document(rows, deletions) for cascade, deletions in whole.items()},
-            barrier=barrier,
-            grace_seconds=conf.current().grace_seconds,
-            using=claim.using,
-        )
+    whole = {
+        cascade: deletions
+        for cascade, deletions in claim.cascades.items()
+        if rows.keys() >= {*deletions}
+    }
+    finished = _finish(claim, whole, rows, barrier)
+    if split := rows.keys() - {*finished}:
+        with transaction.atomic(using=claim.using):
+            finished += _finish(claim, held(claim, split), rows, barrier)
     return sorted(finished)
+
+
+def _finish(
+    claim: Claim,
+    whole: Mapping[int, Sequence[int]],
+    rows: Mapping[int, Mapping[str, int]],
+    barrier: Barrier | None,
+) -> list[int]:
+    """Mark those cascades done that hold nothing but these deletions; return the deletions."""
+    if not whole:
+        return []
+    finished = backends.log_backend(claim.using).finish_cascades(
+        claim.token,
+        {cascade: document(rows, deletions) for cascade, deletions in whole.items()},
+        {cascade: len(deletions) for cascade, deletions in whole.items()},
+        barrier=barrier,
+        grace_seconds=conf.current().grace_seconds,
+        using=claim.using,
+    )
+    return [deletion for cascade in finished for deletion in whole[cascade]]
 
 
 def document(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models import CascadeState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from ..backends.barriers import Barrier
@@ -62,6 +62,8 @@ class Claim:
     #: The relation by which a scan found them; "" for all relations of the parent.
     relation: str = ""
     deletions: tuple[ClaimedDeletion, ...] = ()
+    #: Cascade → its deletions, when they were read. Splits change that later: parts.py.
+    cascades: Mapping[int, Sequence[int]] = field(default_factory=dict)
     state: CascadeState = CascadeState.RUNNING
     #: Who verifies: when the cascades were read, by the log's clock. See Note [No claim] in
     #: proofs.py.

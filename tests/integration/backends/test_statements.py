@@ -445,7 +445,10 @@ class TestFinishCascades:
         return Cascade.objects.using(form.log).get(batch=made[0].pk)
 
     def finish(self, form: Form, claim: uuid.UUID, rows: dict[int, Any]) -> list[int]:
-        return form.on.finish_cascades(claim, rows, barrier=None, grace_seconds=1.0, using=form.log)
+        sizes = dict.fromkeys(rows, 2)
+        return form.on.finish_cascades(
+            claim, rows, sizes, barrier=None, grace_seconds=1.0, using=form.log
+        )
 
     def test_it_marks_what_the_claim_holds_and_nothing_else(self, form: Form) -> None:
         mine, other = uuid.uuid4(), uuid.uuid4()
@@ -455,7 +458,7 @@ class TestFinishCascades:
         cancelled = self.cascade(form, "cancelled", mine)
         document = {str(held.deletions[0]): {"x.B.a": 3}}
         rows = {each.pk: document for each in (held, lost, back, cancelled)}
-        assert self.finish(form, mine, rows) == held.deletions
+        assert self.finish(form, mine, rows) == [held.pk]
         found = Cascade.objects.using(form.log).get(pk=held.pk)
         assert (found.state, found.rows, found.claim) == ("done", document, None)
         assert found.done_at is not None
@@ -466,9 +469,16 @@ class TestFinishCascades:
         claim = uuid.uuid4()
         held = self.cascade(form, "running", claim)
         document = {str(held.deletions[1]): {"x.B.a": 3}}
-        assert self.finish(form, claim, {held.pk: document}) == held.deletions
+        assert self.finish(form, claim, {held.pk: document}) == [held.pk]
         assert self.finish(form, claim, {held.pk: None}) == []
         assert Cascade.objects.using(form.log).get().rows == document
+
+    def test_what_was_split_meanwhile_stays(self, form: Form) -> None:
+        claim = uuid.uuid4()
+        held = self.cascade(form, "running", claim)
+        Cascade.objects.using(form.log).filter(pk=held.pk).update(size=1)
+        assert self.finish(form, claim, {held.pk: None}) == []
+        assert Cascade.objects.using(form.log).get().state == "running"
 
     def test_no_rows_are_none(self, form: Form) -> None:
         claim = uuid.uuid4()

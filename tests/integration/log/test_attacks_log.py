@@ -28,6 +28,8 @@ from tests.log_rows import cascade_of, check_partitions, in_database, make, stat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from django.db.models import QuerySet
+
     from tests.conftest import Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -64,6 +66,10 @@ def state() -> str:
 
 def state_in(database: str) -> str:
     return str(Cascade.objects.get(database=database).state)
+
+
+def cascades_in(database: str) -> QuerySet[Cascade]:
+    return Cascade.objects.filter(database=database)
 
 
 def elsewhere(act: Callable[[], object]) -> threading.Thread:
@@ -106,6 +112,10 @@ def locks_cascades(sql: str) -> bool:
     return "integrity_cascade" in sql and "FOR NO KEY UPDATE" in sql
 
 
+def finishes(sql: str) -> bool:
+    return sql.startswith("UPDATE integrity_cascade") and "state = 'done'" in sql
+
+
 def moves_deletions(sql: str) -> bool:
     return sql.startswith("UPDATE") and "integrity_deletion" in sql
 
@@ -135,10 +145,33 @@ class TestState:
         def reopen() -> None:
             elsewhere(lambda: outcomes.reopen(probed, probed.ids, "late")).join()
 
-        with at(1, locks_cascades, reopen, after=False):
+        with at(1, finishes, reopen, after=False):
             finish(shop)
         assert state_in("blog_db") == "pending"
         assert state() == "dispatched"
+
+    def test_of_a_cascade_that_is_split_while_it_is_finished_no_part_is_done(self) -> None:
+        """Whoever splits it takes the claim away, and both parts go on."""
+        dispatched(1, 2, 3)
+        blog = claimed("blog_db")
+
+        def split() -> None:
+            with transaction.atomic():
+                separate(cascades_in("blog_db"), blog.ids[:1], using="default", holder=False)
+
+        with at(1, finishes, lambda: elsewhere(split).join(), after=False):
+            assert finish(blog) == []
+        check_partitions()
+        assert [*cascades_in("blog_db").values_list("state", flat=True)] == ["pending"] * 2
+
+    def test_of_a_claim_that_was_split_by_its_holder_each_part_is_finished(self) -> None:
+        dispatched(1, 2, 3)
+        blog = claimed("blog_db")
+        first, *others = blog.ids
+        assert finish(blog.only([first])) == [first]
+        assert finish(blog) == others
+        check_partitions()
+        assert state_in("shop_db") == "pending"
 
     def test_as_the_databases_go_on(self) -> None:
         dispatched(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import time
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from apps.integrity.backends.batch_size import (
     MAX_GROWTH,
     MAX_HEAD_START,
     MIN_ROWS,
+    RECENT_SECONDS,
     BatchSize,
     BatchSizes,
 )
@@ -219,6 +221,10 @@ class TestBatchSize:
         assert found.rows == 7
 
 
+def sizes_of(database: str, saved: dict[str, int] | None = None) -> BatchSizes:
+    return BatchSizes(1_000, most=40_000, seconds=0.1, saved=saved, database=database)
+
+
 class TestBatchSizes:
     def test_each_relation_has_its_own(self) -> None:
         batch_sizes = BatchSizes(1_000, most=40_000, seconds=0.1)
@@ -235,6 +241,30 @@ class TestBatchSizes:
         assert batch_sizes["new"].rows == 1_000 * MAX_HEAD_START
         batch_sizes["new"].record_step(0.2)
         assert batch_sizes["newer"].rows == 500 * MAX_HEAD_START
+
+    def test_a_run_begins_where_the_last_one_has_ended(self) -> None:
+        first = sizes_of("a")
+        first["quick"].record_step(0.01)
+        first.end()
+        assert sizes_of("a")["quick"].rows == 8_000
+        assert sizes_of("a", saved={"quick": 3_000})["quick"].rows == 3_000
+        assert sizes_of("b")["quick"].rows == 1_000
+
+    def test_in_a_busy_database_with_as_many_rows_as_its_shorter_steps_may_have(self) -> None:
+        first = sizes_of("a")
+        first["quick"].record_step(0.01)
+        first.end()
+        second = sizes_of("a")
+        second.aim_at(0.025)
+        assert second["quick"].rows == 2_000
+
+    def test_but_not_where_that_was_long_ago(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = sizes_of("a")
+        first["quick"].record_step(0.01)
+        first.end()
+        later = time.monotonic() + RECENT_SECONDS
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        assert sizes_of("a")["quick"].rows == 1_000
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ class PortableLog:
         self,
         claim: UUID | None,
         rows: Mapping[int, Rows | None],
+        sizes: Mapping[int, int],
         *,
         barrier: Barrier | None,
         grace_seconds: float,
@@ -96,8 +97,8 @@ class PortableLog:
         finished: list[int] = []
         with transaction.atomic(using=using):
             held = Cascade.objects.using(using).filter(claim=claim, state=Cascade.State.RUNNING)
-            for cascade in held.filter(pk__in=require_keys(list(rows))).only("deletions"):
-                changed = held.filter(pk=cascade.pk).update(
+            for pk in require_keys(list(rows)):
+                changed = held.filter(pk=pk, size=sizes[pk]).update(
                     state=Cascade.State.DONE,
                     done_at=Now(),
                     due_at=Now() + dt.timedelta(seconds=grace_seconds),
@@ -106,9 +107,9 @@ class PortableLog:
                     claim=None,
                     reason="",
                     failing=None,
-                    rows=rows[cascade.pk],
+                    rows=rows[pk],
                 )
-                finished += cascade.deletions * changed
+                finished += [pk] * changed
         return finished
 
     def save_progress(

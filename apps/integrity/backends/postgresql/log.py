@@ -194,6 +194,7 @@ class PostgreSQLLog:
         self,
         claim: UUID | None,
         rows: Mapping[int, Rows | None],
+        sizes: Mapping[int, int],
         *,
         barrier: Barrier | None,
         grace_seconds: float,
@@ -205,7 +206,7 @@ class PostgreSQLLog:
             f" failing = NULL, done_at = statement_timestamp(), rows = {ITS_ROWS}, barrier = %s,"
             " barrier_server = %s,"
             f" due_at = statement_timestamp() + %s * interval '1 second' {HELD}"
-            " RETURNING cascade.deletions",
+            " AND cascade.size = (%s::jsonb -> cascade.id::text)::int RETURNING cascade.id",
             [
                 json.dumps(rows),
                 barrier.number if barrier else None,
@@ -213,9 +214,10 @@ class PostgreSQLLog:
                 grace_seconds,
                 array(require_keys(list(rows))),
                 claim,
+                json.dumps(sizes),
             ],
         )
-        return [deletion for (deletions,) in finished for deletion in deletions]
+        return [cascade for (cascade,) in finished]
 
     def save_progress(
         self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
