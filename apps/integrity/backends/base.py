@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..relations import Field, Model
     from .barriers import Barrier, Blocker, Horizon, Sighting
     from .deleted import Deleted, Dense, Gone
+    from .replica import Replica
 
 #: Cascades as they are held, and by deletion its key and targets.
 HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str | None] | None]]]
@@ -250,21 +251,6 @@ class BarrierBackend(Protocol):
 
     def sighting(self, *, barrier: bool, using: str) -> Sighting:
         """Return the identities that a database knows, with a new barrier or else the horizon."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
-    """A replica of a server. `written` and `replayed` are positions in the log, in bytes.
-
-    `seconds` is the age of the newest change that it has replayed. None is unknown. Where it is not
-    `visible`, the role lacks a right to know.
-    """
-
-    name: str
-    written: int | None
-    replayed: int | None
-    seconds: float | None
-    visible: bool
 
 
 class LoadBackend(Protocol):

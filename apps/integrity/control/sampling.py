@@ -21,8 +21,8 @@ from .pressure import Lag, Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..backends.base import Replica
     from ..backends.connections import Interrupts
+    from ..backends.replica import Replica
     from ..conf.pressure import Question
 
 #: The right to see the columns of `pg_stat_replication`. It is a part of pg_monitor.

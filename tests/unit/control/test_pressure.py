@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.integrity.backends.base import Replica
+from apps.integrity.backends.replica import Replica
 from apps.integrity.conf.pressure import QuietHours
 from apps.integrity.control import sampling
 from apps.integrity.control.pressure import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base import Replica
+from ..replica import Replica
 from .sql import fetch
 
 #: Any number that nothing else uses: advisory locks are of one database, and of all its sessions.
