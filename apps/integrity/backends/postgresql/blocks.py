@@ -3,8 +3,8 @@
 Note [By blocks]: a key with several rows in each block of its table goes a fifth faster by blocks
 than by an index, which leads to each row singly. So a walk through the blocks is used where the
 first rows of the key's index are that close to each other. It begins with the first of them and
-ends with the last: an index keeps rows of the same key in the order of the table. Without an index,
-it ends where the table does.
+ends with the last: an index keeps rows of the same key in the order of the table, or backwards.
+Without an index, it ends where the table does.
 
 What a walk did not meet proves nothing: rows come and move behind it, and VACUUM FULL gives all of
 them other blocks. So it is only a quick way to most of the rows, and an index leads to the rest.
@@ -62,7 +62,8 @@ def dense_blocks(field: Field, key: Any, using: str) -> Dense | None:
     blocks = newest - first + 1 if number else 0
     if number < FIRST_ROWS or end is None or number < MIN_ROWS_PER_BLOCK * blocks:
         return None
-    return Dense(range(first, end if last is None else last + 1), number / blocks)
+    known = end - 1 if last is None else last  # the index may lead through the rows backwards
+    return Dense(range(min(first, known), max(newest, known) + 1), number / blocks)
 
 
 def delete_in_blocks(
