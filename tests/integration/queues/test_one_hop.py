@@ -250,6 +250,25 @@ class TestWhoeverDispatches:
         blog.join(SOON)
         assert not Post.objects.exists()
 
+    def test_its_own_work_goes_first_and_the_others_wait_no_longer_than_it_takes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(celery, "HEAD_START_SECONDS", 10 * SOON)
+        left = list[int]()
+        publish = celery._publish
+
+        def noted(*message: Any) -> None:
+            left.append(Post.objects.count())
+            publish(*message)
+            connections.close_all()  # those of this thread
+
+        monkeypatch.setattr(celery, "_publish", noted)
+        users(1)[0].delete()
+        blog = beside(run, celery.cascade_into, "blog_db")
+        blog.join(SOON)
+        assert left == [0]
+        assert taken(SHOP) == [TO_SHOP]
+
     def test_more_than_a_claim_is_left_to_the_control_queue(self, tune: Tune) -> None:
         tune(claim_keys=2)
         users(5)
