@@ -66,3 +66,16 @@ def _compiled(
     chosen = rows.filter(database=database).values_list(*columns)[:most]
     sql, params = chosen.query.get_compiler(rows.db).as_sql()
     return sql, [*params]
+
+
+def have_rows(*asked: QuerySet[Any], using: str) -> list[bool]:
+    """Return which of those ordered querysets have a row. One statement.
+
+    Each is a search in an index that ends after its first row. EXISTS would ignore the order, and a
+    planner that expects many rows would read the table.
+    """
+    found = [rows.values_list("pk")[:1].query.get_compiler(using).as_sql() for rows in asked]
+    with connections[using].cursor() as cursor:
+        questions = ", ".join(f"({sql}) IS NOT NULL" for sql, _ in found)
+        cursor.execute(f"SELECT {questions}", [value for _, values in found for value in values])
+        return [bool(answer) for answer in cursor.fetchone()]

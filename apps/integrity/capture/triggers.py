@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from django.db import connections
 from django.db.backends.utils import truncate_name
 
 from .. import conf, relations
 from ..backends.postgresql.triggers import attempts, changes, definers, installed
+from ..backends.postgresql.triggers.changes import Change
 from ..backends.postgresql.triggers.functions import (
     CAPTURE,
     REFUSE,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from ..backends.postgresql.triggers.attempts import Held
-    from ..backends.postgresql.triggers.changes import DdlStep
     from ..backends.postgresql.triggers.definers import Definer, Roles
     from ..backends.postgresql.triggers.installed import Fault, Installed
     from ..relations import Catalogue, Model
@@ -66,34 +66,6 @@ KEYS = frozenset(
         *("CharField", "TextField", "SlugField", "EmailField", "URLField"),
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """The changes of triggers in one database: `steps`, in this order.
-
-    `installed` and `unchanged` are parents, `removed` are tables. `held` are the tables whose lock
-    could not be taken: they are unchanged.
-    """
-
-    database: str
-    installed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    unchanged: tuple[str, ...] = ()
-    steps: tuple[DdlStep, ...] = ()
-    held: tuple[Held, ...] = ()
-
-    @property
-    def sql(self) -> tuple[str, ...]:
-        """All statements."""
-        return tuple(statement for step in self.steps for statement in step.sql)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The fields for JSON output."""
-        fields = ("database", "installed", "removed", "unchanged", "sql")
-        held = [{"table": table.table, "reason": str(table)} for table in self.held]
-        return {**{name: getattr(self, name) for name in fields}, "held": held}
 
 
 def require(catalogue: Catalogue) -> None:
@@ -136,32 +108,36 @@ def faults(using: str) -> list[Fault]:
     roles = _roles(using)
     if roles is None:
         return []
-    wanted, current = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
-    return changes.faults(wanted, current, roles.trusted, roles)
+    return changes.faults(_wanted(using, roles.log), _installed(using), roles.trusted, roles)
 
 
 def missing(using: str) -> tuple[str, ...]:
     """Return the parents whose trigger is missing or does not record."""
-    return tuple(dict.fromkeys(it.subject for it in faults(using) if it.harm is Harm.UNRECORDED))
+    harms = changes.harms(_wanted(using), _installed(using))
+    return tuple(dict.fromkeys(it.subject for it in harms if it.harm is Harm.UNRECORDED))
 
 
 def recorded(using: str) -> frozenset[str]:
     """Return the parents whose trigger is there and records."""
-    wanted = _wanted(using, roles.log) if (roles := _roles(using)) else []
-    return frozenset(triggers.parent for triggers in wanted) - {*missing(using)}
+    if not (wanted := _wanted(using)):
+        return frozenset()
+    harms = changes.harms(wanted, _installed(using))
+    unrecorded = {fault.subject for fault in harms if fault.harm is Harm.UNRECORDED}
+    return frozenset(triggers.parent for triggers in wanted) - unrecorded
 
 
 def report_missing(using: str) -> None:
     """Log an error for each fault that loses deletions or gives rights to other roles."""
-    for fault in faults(using) if using in databases() else ():
-        if fault.harm is not Harm.ALTERED:
-            logger.error(
-                "%s in %s: %s: %s. Run `manage.py integrity install-triggers`",
-                fault.subject,
-                using,
-                fault.harm.value,
-                fault.text,
-            )
+    if using not in databases():
+        return
+    for fault in changes.harms(_wanted(using), _installed(using)):
+        logger.error(
+            "%s in %s: %s: %s. Run `manage.py integrity install-triggers`",
+            fault.subject,
+            using,
+            fault.harm.value,
+            fault.text,
+        )
 
 
 def change(using: str) -> Change:
@@ -173,10 +149,10 @@ def change(using: str) -> Change:
         TriggersRefused: they would give rights to other roles, or replace objects of others.
     """
     roles = _roles(using)
+    current = _installed(using)
     if roles is None:  # before the first migration, and after the last one back
-        current = installed.read(using, [])
         return _changed(using, [], current, None, ())
-    wanted, current = _wanted(using, roles.log), installed.read(using, [roles.log.schema])
+    wanted = _wanted(using, roles.log)
     definer = definers.choose(roles) if wanted else None
     ours = {roles.me, *roles.trusted, *([definer.name] if definer else [])}
     changes.refuse_foreign(wanted, current, ours)
@@ -258,24 +234,37 @@ def after_migrate(using: str, **_: object) -> None:
 
 
 def _roles(using: str) -> Roles | None:
-    table = connections[using].ops.quote_name(Deletion._meta.db_table)
-    return definers.read(using, table, conf.current().log_role)
+    return definers.read(using, _table(Deletion, using), conf.current().log_role)
 
 
-def _wanted(using: str, log: Place) -> list[Wanted]:
-    """Return the triggers that the settings ask for, on tables that exist."""
+def _installed(using: str) -> Installed:
+    return installed.read(using, _table(Deletion, using))
+
+
+def _table(model: Model, using: str) -> str:
+    return connections[using].ops.quote_name(model._meta.db_table)
+
+
+def _wanted(using: str, log: Place | None = None) -> list[Wanted]:
+    """Return the triggers that the settings ask for, on tables that exist, if there is a log.
+
+    At most one statement, which looks for the log as well.
+    """
     settings, catalogue = conf.current(), relations.catalogue()
     asked = {
         label: model
         for label, model in catalogue.parents.items()
         if settings.by_trigger(label) and using in homes.databases_for(model)
     }
-    quote = connections[using].ops.quote_name
-    tables = installed.places(using, [quote(model._meta.db_table) for model in asked.values()])
+    if not asked:
+        return []
+    names = [_table(Deletion, using), *(_table(model, using) for model in asked.values())]
+    found, *tables = installed.places(using, names)
+    log = log or found
     return [
         _of_parent(label, model, table, log)
         for (label, model), table in zip(asked.items(), tables, strict=True)
-        if table is not None
+        if table is not None and log is not None
     ]
 
 

@@ -38,21 +38,23 @@ READ = ("batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
 
 def due_databases(*databases: str, using: str) -> frozenset[str]:
     """Return those child databases, or all, with a cascade that may be claimed now."""
-    return _with_due(Cascade.CLAIMABLE, databases, using)
+    due = first_due(Cascade.CLAIMABLE, databases, using=using)
+    return frozenset(due.values_list("database", flat=True))
 
 
 def unverified_databases(*databases: str, using: str) -> frozenset[str]:
     """Return those child databases, or all, with a done cascade whose grace period is over."""
-    return _with_due([Cascade.State.DONE], databases, using)
+    due = first_due([Cascade.State.DONE], databases, using=using)
+    return frozenset(due.values_list("database", flat=True))
 
 
-def _with_due(
-    states: Sequence[CascadeState], databases: Sequence[str], using: str
-) -> frozenset[str]:
+def first_due(
+    states: Sequence[CascadeState], databases: Sequence[str] = (), *, using: str
+) -> QuerySet[Cascade]:
+    """Return the first due cascade in those states of each of those child databases, or of all."""
     due = tables.cascades(using).filter(state__in=states, due_at__lte=Now())
     among = databases or relations.catalogue().child_databases
-    first = first_rows(due.order_by("due_at", "pk"), among, 1)
-    return frozenset(first.values_list("database", flat=True))
+    return first_rows(due.order_by("due_at", "pk"), among, 1)
 
 
 def claim(

@@ -180,16 +180,12 @@ def purge(
 
     A batch with rows that were kept stays until an operator acknowledges it: its alarm is open.
     """
-    settings = conf.current()
-    old = Now() - dt.timedelta(days=settings.retention_days if days is None else days)
+    most, old = conf.current().purge_keys, _old(days)
     with transaction.atomic(using=using):
-        cancelled = tables.deletions(using).filter(cancelled_at__lte=old, batch__isnull=True)
-        ids = [
-            *cancelled.order_by("cancelled_at").values_list("pk", flat=True)[: settings.purge_keys]
-        ]
-        ended = _purgeable(old, using).order_by("ended_at").values_list("batch", flat=True)
-        batches = list(dict.fromkeys(ended[: settings.purge_keys]))
-        batches = _first(batches, settings.purge_keys - len(ids), using)
+        cancelled, ended = _purgeable(old, using)
+        ids = [*cancelled.values_list("pk", flat=True)[:most]]
+        batches = list(dict.fromkeys(ended.values_list("batch", flat=True)[:most]))
+        batches = _first(batches, most - len(ids), using)
         over = _locked_whole(batches, old, using)
         rows = tables.cascades(using).filter(tables.id_in("pk", [*over], using))
         ids += {pk for deletions in over.values() for pk in deletions}
@@ -231,7 +227,18 @@ def _stays(old: Any) -> Q:
     return Q(ended_at__isnull=True) | Q(ended_at__gt=old) | Cascade.UNACKNOWLEDGED
 
 
-def _purgeable(old: Any, using: str) -> QuerySet[Cascade]:
-    """Return ended cascades of batches whose cascades have all ended by then."""
+def past_retention(*, using: str) -> tuple[QuerySet[Deletion], QuerySet[Cascade]]:
+    """Return what `purge` removes, in its order: deletions without a batch, and cascades."""
+    return _purgeable(_old(None), using)
+
+
+def _old(days: float | None) -> Any:
+    return Now() - dt.timedelta(days=conf.current().retention_days if days is None else days)
+
+
+def _purgeable(old: Any, using: str) -> tuple[QuerySet[Deletion], QuerySet[Cascade]]:
+    """Return cancelled deletions without a batch, and cascades of batches that have all ended."""
+    cancelled = tables.deletions(using).filter(cancelled_at__lte=old, batch__isnull=True)
     others = tables.cascades(using).filter(_stays(old), batch=OuterRef("batch"))
-    return tables.cascades(using).filter(~Exists(others), ended_at__lte=old)
+    ended = tables.cascades(using).filter(~Exists(others), ended_at__lte=old)
+    return cancelled.order_by("cancelled_at"), ended.order_by("ended_at")

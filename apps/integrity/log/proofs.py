@@ -14,6 +14,7 @@ import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING
 
+from django.db.models import Value
 from django.db.models.functions import Now
 
 from .. import conf, relations
@@ -32,11 +33,19 @@ if TYPE_CHECKING:
     from ..backends.barriers import Horizon
 
 
-def done_databases(*, using: str) -> frozenset[str]:
-    """Return the child databases in which some cascade is done, verified or not."""
+def done_databases(*, using: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the child databases in which some cascade is done, verified or not.
+
+    With them come those in which one has to be verified now. One statement.
+    """
     done = tables.cascades(using).filter(done_at__isnull=False).order_by("done_at")
     first = first_rows(done, relations.catalogue().child_databases, 1)
-    return frozenset(first.values_list("database", flat=True))
+    due = claims.first_due([Cascade.State.DONE], using=using)
+    columns = first.values_list("database", Value(0)), due.values_list("database", Value(1))
+    found = list(columns[0].union(columns[1], all=True))
+    return frozenset(alias for alias, _ in found), frozenset(
+        alias for alias, is_due in found if is_due
+    )
 
 
 def due_done(

@@ -11,7 +11,7 @@ from ..cascade import first_look
 from ..control import heartbeats, retention
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
-from ..log import claims, deletions, proofs
+from ..log import proofs
 from ..report import alarms
 from ..scan import repair
 
@@ -32,15 +32,14 @@ def maintain(using: str, *, clock: Callable[[], float | None] = clocks.own) -> f
         "the check of triggers": partial(triggers.report_missing, using),
         "repair": partial(_repair, using),
         "the check of alarms": partial(alarms.watch, using),
-        "the purge of deletions": partial(deletions.purge, using=using),
-        "the purge of heartbeats": partial(retention.purge_heartbeats, using=using),
-        "the purge of the audit": partial(retention.purge_audit, using=using),
+        "the purge": partial(retention.purge_due, using=using),
     }
     for name, step in steps.items():
         with isolated(f"{name} of the log in {using}", passing=(DatabaseHindered,)):
             step()
-    first_look.verify_empty(claims.unverified_databases(using=using), using=using)
-    return proofs.done_databases(using=using)
+    done, due = proofs.done_databases(using=using)
+    first_look.verify_empty(due, using=using)
+    return done
 
 
 def _repair(using: str) -> None:

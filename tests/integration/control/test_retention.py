@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.conftest import Tune
+    from tests.conftest import Captured, Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -257,6 +257,55 @@ def test_none_keeps_for_ever(tune: Tune, name: str) -> None:
     assert purged == {"deletions": 0, "heartbeats": 1, "audit": 2, "tallies": 0, which[name]: 0}
 
 
+#: What is past its retention → what makes it.
+OLD: dict[str, Callable[[], object]] = {
+    "a cancelled deletion": lambda: deletion("recorded", days=DAYS + 1),
+    "a verified deletion": lambda: deletion("verified", days=DAYS + 1),
+    "a heartbeat": lambda: seen("celery@1", days=50),
+    "a row of the audit": lambda: audited(days=1_000),
+}
+
+
+def rows_of_the_log() -> int:
+    workers = Heartbeat.objects.exclude(name="celery@new")
+    return sum(rows.count() for rows in (Deletion.objects, Cascade.objects, workers, Audit.objects))
+
+
+@pytest.mark.parametrize("what", OLD)
+def test_what_is_past_its_retention_is_seen_and_goes(what: str) -> None:
+    seen("celery@new", days=0)
+    OLD[what]()
+    Deletion.objects.filter(batch__isnull=True).update(cancelled_at=F("recorded_at"))
+    assert rows_of_the_log()
+    retention.purge_due(using="default")
+    assert not rows_of_the_log()
+
+
+def test_a_purge_that_fails_keeps_no_other_from_its_table(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: object) -> int:
+        raise ValueError("no")
+
+    for make in OLD.values():
+        make()
+    seen("celery@new", days=0)
+    monkeypatch.setattr(deletions, "purge", fail)
+    retention.purge_due(using="default")
+    assert "the purge of deletions in default" in caplog.text
+    assert names() == {"celery@new"}
+    assert not Audit.objects.exists()
+
+
+def test_where_nothing_is_old_the_purges_ask_once(captured: Captured) -> None:
+    deletion("verified", days=DAYS - 1)
+    with captured:
+        retention.purge_due(using="test_lite")
+        retention.purge_due(using="default")
+    assert len(captured["test_lite"]) == 1
+    assert len(captured["default"]) == 2  # and the rights of the role
+
+
 @pytest.fixture
 def worker() -> Iterator[None]:
     """The session goes on as a role that may add to the audit, and see it."""
@@ -264,6 +313,8 @@ def worker() -> Iterator[None]:
         cursor.execute("CREATE ROLE retention_worker NOLOGIN")
         try:
             cursor.execute("GRANT SELECT, INSERT ON integrity_audit TO retention_worker")
+            tables = "integrity_deletion, integrity_cascade, integrity_heartbeat"
+            cursor.execute(f"GRANT SELECT ON {tables} TO retention_worker")
             cursor.execute("SET ROLE retention_worker")
             yield
         finally:
@@ -273,6 +324,7 @@ def worker() -> Iterator[None]:
 def test_a_role_that_may_not_remove_from_the_audit_leaves_it(tune: Tune, worker: None) -> None:
     audited(days=1_000)
     assert retention.purge_audit(using="default") == 0
+    retention.purge_due(using="default")
     assert Audit.objects.count() == 1
     assert retention.has_old_audit(365, using="default")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ....exceptions import TriggersRefused
 from . import installed
@@ -13,6 +13,7 @@ from .installed import EVERYBODY, Fault, Harm
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from .attempts import Held
     from .definers import Definer, Roles
     from .functions import Function, Trigger, Wanted
     from .installed import Installed, InstalledFunction
@@ -30,6 +31,34 @@ class DdlStep:
     sql: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The changes of triggers in one database: `steps`, in this order.
+
+    `installed` and `unchanged` are parents, `removed` are tables. `held` are the tables whose lock
+    could not be taken: they are unchanged.
+    """
+
+    database: str
+    installed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    steps: tuple[DdlStep, ...] = ()
+    held: tuple[Held, ...] = ()
+
+    @property
+    def sql(self) -> tuple[str, ...]:
+        """All statements."""
+        return tuple(statement for step in self.steps for statement in step.sql)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The fields for JSON output."""
+        fields = ("database", "installed", "removed", "unchanged", "sql")
+        held = [{"table": table.table, "reason": str(table)} for table in self.held]
+        return {**{name: getattr(self, name) for name in fields}, "held": held}
+
+
 def faults(
     wanted: Sequence[Wanted], current: Installed, owners: Collection[str], roles: Roles
 ) -> list[Fault]:
@@ -39,6 +68,12 @@ def faults(
         *_of_leftovers(wanted, current),
         *_of_role(current, roles),
     ]
+
+
+def harms(wanted: Sequence[Wanted], current: Installed) -> list[Fault]:
+    """Return the faults that lose deletions or give rights to other roles."""
+    found = [*of_parents(wanted, current, ()), *_of_leftovers(wanted, current)]
+    return [fault for fault in found if fault.harm is not Harm.ALTERED]
 
 
 def of_parents(

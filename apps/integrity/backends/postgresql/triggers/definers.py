@@ -12,7 +12,7 @@ than that role anyway.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
@@ -110,9 +110,9 @@ class Definer:
 
 def read(using: str, log: str, role: str) -> Roles | None:
     """Return the roles for the table `log` (a quoted name); None where it does not exist."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_version_num')::int")
-        options = cursor.fetchone()[0] >= SET_OPTION
+    connection: Any = connections[using]
+    options = connection.pg_version >= SET_OPTION
+    with connection.cursor() as cursor:
         given = "'SET'" if options else "'MEMBER'"
         cursor.execute(_ROLES.format(given=given), [log, [*WRITTEN], role])
         row = cursor.fetchone()

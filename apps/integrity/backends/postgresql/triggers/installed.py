@@ -37,7 +37,9 @@ FROM pg_catalog.pg_proc AS function
 JOIN pg_catalog.pg_namespace AS space ON space.oid = function.pronamespace
 JOIN pg_catalog.pg_roles AS owner ON owner.oid = function.proowner
 JOIN pg_catalog.pg_language AS language ON language.oid = function.prolang
-WHERE space.nspname = ANY(%s::name[]) AND function.pronargs = 0
+WHERE (space.nspname = ANY(%s::name[]) OR space.oid = (SELECT log.relnamespace
+  FROM pg_catalog.pg_class AS log WHERE log.oid = pg_catalog.to_regclass(%s)))
+AND function.pronargs = 0
 AND function.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
 AND (function.proname LIKE 'integrity\_capture\_%%'
   OR function.proname LIKE 'integrity\_refuse\_truncate%%')
@@ -131,20 +133,22 @@ class Fault:
 
 def places(using: str, names: Sequence[str]) -> list[Place | None]:
     """Return the schema and name of each of those quoted tables; None for one that is missing."""
-    if not names:
-        return []
     with connections[using].cursor() as cursor:
         cursor.execute(_PLACES, [list(names)])
         return [None if name is None else Place(schema, name) for schema, name in cursor.fetchall()]
 
 
-def read(using: str, schemas: Collection[str]) -> Installed:
-    """Return the functions with our names in `schemas`, and our triggers on visible tables."""
+def read(using: str, log: str) -> Installed:
+    """Return our triggers on visible tables, and the functions with our names.
+
+    These are in the schemas of the triggers' functions, and in that of the table `log` (a quoted
+    name), if it exists.
+    """
     with connections[using].cursor() as cursor:
         cursor.execute(_TRIGGERS, [[CAPTURE, REFUSE]])
         triggers = tuple(_trigger(row) for row in cursor.fetchall())
-        homes = {*schemas, *(trigger.function.schema for trigger in triggers)}
-        cursor.execute(_FUNCTIONS, [sorted(homes)])
+        homes = {trigger.function.schema for trigger in triggers}
+        cursor.execute(_FUNCTIONS, [sorted(homes), log])
         functions = tuple(_function(row) for row in cursor.fetchall())
     return Installed(functions=functions, triggers=triggers)
 
