@@ -19,7 +19,7 @@ PRODUCT = Path(__file__).resolve().parents[2] / "apps" / "integrity"
 ALLOWED = {
     "cursor": ("backends/", "capture/triggers.py"),
     "db_for_write": ("relations/",),
-    "raw": (),
+    "raw": ("backends/",),
     "RawSQL": ("backends/",),
 }
 

@@ -28,6 +28,7 @@ from ..backends.connections import (
     watched,
 )
 from ..backends.errors import database_of, words_of
+from ..backends.single_row import row_with_pk
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.loggers import logger_of
 from ..log import claims
@@ -52,7 +53,7 @@ class Outage:
 
 def outage(database: str, *, using: str) -> Outage | None:
     """Return why no work on `database` may start, or None. Only reads."""
-    return outage_of(ChildDatabase.objects.using(using).filter(alias=database).first())
+    return outage_of(row_with_pk(ChildDatabase, database, using=using))
 
 
 def outage_of(row: ChildDatabase | None) -> Outage | None:
@@ -154,7 +155,7 @@ class Access:
         return outages
 
     def _outage(self, using: str) -> Outage | None:
-        row = ChildDatabase.objects.using(using).filter(alias=self.database).first()
+        row = row_with_pk(ChildDatabase, self.database, using=using)
         self.step_rows[using] = (row.step_rows if row else None) or {}
         noted = outage_of(row)
         if noted is None or not noted.unreachable:

@@ -18,6 +18,7 @@ from django.db.models import F
 from .. import relations
 from ..backends import missing_tables
 from ..backends.connections import reach
+from ..backends.single_row import row_with_pk
 from ..exceptions import DatabaseUnreachable
 from ..exceptions.loggers import logger_of
 from ..log.renaming import Kind
@@ -113,9 +114,9 @@ def probe_write(database: str) -> None:
 
 def _identity(database: str, *, of: str, new: Identity | None = None) -> Identity:
     """Return the identity stored in `database` for the alias `of`; store `new` if there is none."""
-    rows = Identity.objects.using(database)
-    known = rows.filter(alias=of).first()
+    known = row_with_pk(Identity, of, using=database)
     if known is None:
+        rows = Identity.objects.using(database)
         fresh = Identity(alias=of, **({"uuid": new.uuid} if new else {}))
         rows.bulk_create([fresh], ignore_conflicts=True)
         known = rows.get(alias=of)
@@ -164,8 +165,7 @@ def _learn(database: str, change: Renaming, uuid: UUID) -> None:
 
 
 def _row(database: str, alias: str) -> Identity | None:
-    rows = Identity.objects.using(database).filter(alias=alias)
-    return rows.first() if _has_table(database) else None
+    return row_with_pk(Identity, alias, using=database) if _has_table(database) else None
 
 
 def _aliases(*, last: str) -> tuple[str, ...]:
