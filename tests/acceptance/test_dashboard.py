@@ -373,7 +373,7 @@ def test_a_viewer_looks_and_is_refused(page: Page, site: str) -> None:
         headers={"Referer": site},
     )
     assert answer.status == 403
-    assert not actions.is_paused("blog_db", using="default")
+    assert not actions.paused_reason("blog_db", using="default")
 
 
 def test_every_page_is_accessible_in_the_dark_and_on_a_phone(page: Page) -> None:

@@ -178,7 +178,7 @@ class LiveClaim:
         taken, keys = self._taken[target], self._keys.get(relation.label)
         if keys is None:
             keys = self._keys[relation.label] = self._held(relation)
-        return {owner: key for owner, key in keys.items() if owner not in taken}
+        return {owner: key for owner, key in keys.items() if owner not in taken} if taken else keys
 
     def _held(self, relation: Relation) -> dict[int, Any]:
         """Return cascade → the value that rows hold which refer to the parent.

@@ -23,7 +23,7 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
-from ..control import actions, circuit_breaker, identity, pacing
+from ..control import circuit_breaker, identity, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
@@ -145,9 +145,6 @@ class _Run:
                     self.work(claim, skip_locked=were_locked(claim))
                 access.healed(using)
                 self.done.more = time.monotonic() >= self.deadline
-                # Before the first claim, others have asked.
-                if actions.is_paused(database, using=using):
-                    return
         finally:
             with contextlib.suppress(Error, DatabaseHindered):
                 self.pacer.flush()

@@ -51,13 +51,6 @@ def kind_of_pause(database: str, *, using: str) -> str:
     return rows.values_list("paused_kind", flat=True).first() or ""
 
 
-def is_paused(database: str, *, using: str) -> bool:
-    """Return whether work on that child database is paused."""
-    return (
-        ChildDatabase.objects.using(using).filter(alias=database, paused_at__isnull=False).exists()
-    )
-
-
 def pause(
     database: str,
     *,

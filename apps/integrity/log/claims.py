@@ -15,14 +15,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, QuerySet
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
 from ..backends.barriers import Barrier
 from ..backends.base import Lease
 from ..backends.first_rows import first_rows
-from ..models import Cascade, CascadeState
+from ..models import Cascade, CascadeState, ChildDatabase
 from . import parts, retry, tables
 from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
 from .values import NOTHING, Claim, ClaimedDeletion
@@ -68,7 +68,8 @@ def claim(
 ) -> Claim | None:
     """Claim up to `limit` deletions in due cascades of `database`; None when none is due.
 
-    All are of one parent model and relation. See Note [Only what is known] in candidates.py.
+    None is due in a database that is paused. All are of one parent model and relation. See Note
+    [Only what is known] in candidates.py.
 
     The attempt is counted and committed before the work. Cascades that failed before are split into
     smaller ones, so that a deletion that kills its worker is isolated (`retry.claim_size`). `owner`
@@ -88,9 +89,10 @@ def claim(
             return None
         claim = dataclasses.replace(claim, parent=held[0].parent, relation=held[0].relation)
         return _with_deletions(claim, held, keys)
+    paused = ChildDatabase.objects.filter(alias=database, paused_at__isnull=False)
     due = (
         _due(database, using)
-        .filter(state__in=Cascade.CLAIMABLE)
+        .filter(~Exists(paused), state__in=Cascade.CLAIMABLE)
         .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
     )
     return _claim(due, claim, limit, size, lease)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 
-from apps.integrity import cascade, relations, scan
+from apps.integrity import cascade, failpoints, relations, scan
+from apps.integrity.backends.portable.log import PortableLog
+from apps.integrity.backends.postgresql.log import PostgreSQLLog
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions
+from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade
 from apps.integrity.queues import dispatch
 from tests.kinds.parents.models import Owner
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from tests.conftest import Captured
+    from tests.conftest import Captured, Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -59,3 +62,36 @@ def test_a_paused_database_gets_no_statement(
 def test_a_pause_in_one_log_leaves_the_work_of_the_others(busy: None) -> None:
     actions.pause(DATABASE, actor="test", reason="maintenance", using="test_left")
     assert cascade.drain(DATABASE).rows == {"right.Leaf.owner": 1}
+
+
+@pytest.mark.parametrize("one_statement", [True, False])
+def test_work_under_way_ends_with_the_claim_at_hand(
+    one_statement: bool,  # noqa: FBT001
+    busy: None,
+    tune: Tune,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tune(claim_keys=1)
+    for _ in range(2):
+        owner = Owner.objects.create()
+        Leaf.objects.create(owner=owner)
+        owner.delete()
+        dispatch.sweep("default")
+    if not one_statement:
+        monkeypatch.setattr(PostgreSQLLog, "claim_new", PortableLog.claim_new)
+    reached = failpoints.hit
+
+    def hit(failpoint: Failpoint) -> None:
+        reached(failpoint)
+        if failpoint is Failpoint.FINISHED:
+            pause()
+
+    monkeypatch.setattr(failpoints, "hit", hit)
+    assert cascade.drain(DATABASE).rows == {"right.Leaf.owner": 1}
+    assert Leaf.objects.count() == 2
+    states = Cascade.objects.filter(database=DATABASE).order_by("pk")
+    assert list(states.values_list("state", "attempts"))[1:] == [
+        ("done", 1),
+        ("pending", 0),
+        ("pending", 0),
+    ]

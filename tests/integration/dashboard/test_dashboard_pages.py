@@ -291,10 +291,10 @@ class TestOverview:
 class TestActs:
     def test_pause_and_resume_leave_a_name_and_a_reason(self, operator: Client) -> None:
         operator.post(url("pause"), ACTS["pause"])
-        assert actions.is_paused("blog_db", using="default")
+        assert actions.paused_reason("blog_db", using="default")
         assert "paused: index build" in text(operator, "changelist")
         operator.post(url("resume"), ACTS["resume"])
-        assert not actions.is_paused("blog_db", using="default")
+        assert not actions.paused_reason("blog_db", using="default")
         rows = list(Audit.objects.order_by("pk").values_list("actor", "verb", "target", "reason"))
         assert rows == [
             ("otto", "pause", "blog_db", "index build"),
@@ -315,7 +315,7 @@ class TestActs:
             assert part in page
         assert actions.is_refused("blog_db", using="default")
         operator.post(url("resume"), {**ACTS["resume"], "accept_identity": "on"})
-        assert not actions.is_paused("blog_db", using="default")
+        assert not actions.paused_reason("blog_db", using="default")
         assert Identity.objects.using("blog_db").get(alias="default").uuid == found
         audited = Audit.objects.get(verb="accept identity")
         assert (audited.actor, audited.target) == ("otto", "blog_db")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from celery import Celery
 from celery.app.trace import build_tracer
 from celery.exceptions import QueueNotFound
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_process_init
 from django.db import connections
 
 import config
@@ -205,6 +206,14 @@ def test_connections_are_checked_before_each_task(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(type(connections), "all", lambda _self, **_kwargs: opened)
     task_prerun.send(sender=celery.maintain)
     assert checked == ["between tasks"]
+
+
+def test_collections_leave_out_what_a_process_has_loaded() -> None:
+    before = gc.get_freeze_count()
+    kept = {"name": [object()]}
+    worker_process_init.send(sender=None)
+    assert gc.get_freeze_count() > before
+    assert all(each is not kept for each in gc.get_objects())
 
 
 def test_the_level_of_the_command_line_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,16 +40,20 @@ DUE = "{state} IN ('pending', 'running', 'waiting') AND {due_at} <= statement_ti
 NEW = "attempts = 0 AND rows IS NULL"
 #: The statement that claims new cascades. Who has locked one changes it, so it is passed over; then
 #: what is due is asked once more, in a form that lets no planner read all that is due by an index.
-#: Parameters: the database, the most deletions; known parents and relations; the most deletions;
-#: the claim, its owner, the lease in seconds, whether the child's database counts its rows.
-CLAIM = f"""WITH oldest AS (SELECT id, parent, relation, size, due_at, {NEW} AS is_new
+#: Nothing is due in a database that is paused. Parameters: the database, twice; the most deletions;
+#: known parents and relations; the most deletions; the claim, its owner, the lease in seconds,
+#: whether the child's database counts its rows.
+CLAIM = f"""WITH paused AS MATERIALIZED (
+ SELECT FROM integrity_childdatabase WHERE alias = %s AND paused_at IS NOT NULL),
+oldest AS (SELECT id, parent, relation, size, due_at, {NEW} AS is_new
  FROM integrity_cascade WHERE database = %s AND {DUE.format(state="state", due_at="due_at")}
  ORDER BY due_at, id LIMIT %s),
 first AS MATERIALIZED (
  SELECT parent, relation FROM (SELECT * FROM oldest ORDER BY due_at, id LIMIT 1) AS one
  WHERE is_new AND (parent, relation) IN (SELECT * FROM unnest(%s::text[], %s::text[]))),
 picked AS (SELECT id, sum(size) OVER (ORDER BY due_at, id) AS together
- FROM oldest JOIN first USING (parent, relation) WHERE is_new),
+ FROM oldest JOIN first USING (parent, relation)
+ WHERE is_new AND NOT EXISTS (SELECT FROM paused)),
 due AS (SELECT id FROM integrity_cascade
  WHERE id = ANY(ARRAY(SELECT id FROM picked WHERE together <= %s)::bigint[])
  AND {DUE.format(state="state || ''", due_at="due_at + interval '0'")} AND {NEW}
@@ -59,7 +63,7 @@ UPDATE integrity_cascade AS cascade SET state = 'running', claim = %s, owner = %
  tally = CASE WHEN %s THEN cascade.tally END
 FROM due WHERE cascade.id = due.id
 RETURNING {", ".join(f"cascade.{name}" for name in (*READ, *DOCUMENTS))})
-SELECT EXISTS (SELECT FROM oldest), (
+SELECT EXISTS (SELECT FROM oldest) AND NOT EXISTS (SELECT FROM paused), (
  SELECT jsonb_object_agg(deletion.id, jsonb_build_array(deletion.key, deletion.targets))::text
  FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions)),
  {", ".join((*READ, *DOCUMENTS))}
@@ -178,7 +182,7 @@ class PostgreSQLLog:
         # Raw SQL bypasses the field, which sanitizes the text.
         plain_owner = Cascade._meta.get_field("owner").get_prep_value(lease.owner)
         names = map(list, zip(*known, strict=True)) if known else ([], [])
-        given = [database, most, *names, most]
+        given = [database, database, most, *names, most]
         given += [lease.claim, plain_owner, lease.seconds, lease.counted]
         held, keys = list[Cascade](), dict[int, tuple[str | None, Any]]()
         for is_due, its_keys, *columns in fetch(using, CLAIM, given):

@@ -8,15 +8,17 @@
 Call it once, where the app is created. Workers then check the messages of this app's tasks
 (messages.py), survive any message (consumer.py and redis.py), reconnect soon, look for work when
 beat is silent (steps.py), and answer `inspect` without passwords. The project's own consumer, AMQP
-class and steps are kept.
+class and steps are kept. In the processes that run tasks, the garbage collector leaves out what was
+loaded before the first task: again and again, it would walk through all of Django.
 """
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_process_init
 from django.db import connections
 
 from ..celery_answers import mask_answers
@@ -41,11 +43,17 @@ def install(app: Celery) -> None:
     mask_answers()
     app.steps["worker"].update(steps.STEPS)
     task_prerun.connect(drop_dead_connections, dispatch_uid=__name__)
+    worker_process_init.connect(freeze, dispatch_uid=__name__)
 
 
 def is_installed(app: Celery) -> bool:
     """Return whether `install` was called for this app."""
     return app.steps["worker"] >= steps.STEPS
+
+
+def freeze(**_: Any) -> None:
+    """Let the garbage collector leave out what this process has loaded."""
+    gc.freeze()
 
 
 def drop_dead_connections(sender: Task[..., Any] | None = None, **_: Any) -> None:
