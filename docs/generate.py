@@ -18,6 +18,7 @@ from unittest.mock import patch
 from django.core.management.base import CommandParser
 
 from apps.integrity.backends import codes
+from apps.integrity.management.broken_pipe import PIPE_CLOSED
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exit_codes import MEANINGS
 from apps.integrity.report import metrics
@@ -168,6 +169,8 @@ def _commands() -> Iterator[str]:
     for code, meaning in MEANINGS.items():
         yield f"| {code} | `{code.name.lower()}` | {meaning} |"
     yield ""
+    yield f"Where the reader stops early, as in `| head -1`, the code is {PIPE_CLOSED}."
+    yield "Work that was asked for is done all the same.\n"
     parser = _parser(integrity.Command(), "integrity")
     verbs = next(action for action in parser._actions if action.dest == "verb")  # noqa: SLF001
     assert isinstance(verbs.choices, dict)

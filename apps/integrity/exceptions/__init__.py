@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 from django.db import IntegrityError, ProgrammingError
 
 from .redaction import code_of, plain, reason_of_error, receiver_of
+from .suggestions import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,8 +56,7 @@ class UnknownName(CrossDatabaseError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, plain(name, NAME_CHARS), tuple(known)
-        listed = ", ".join(self.known) or "none"
-        super().__init__(f"unknown {kind} {self.name!r}; known: {listed}")
+        super().__init__(unknown(kind, self.name, self.known))
 
 
 class InvalidName(CrossDatabaseError, ValueError):

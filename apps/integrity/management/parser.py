@@ -6,11 +6,13 @@ which no database accepts. Each verb checks all else.
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..exceptions.redaction import plain
+from ..exceptions.suggestions import unknown
 from .exit_codes import ExitCode
 from .terminal import LINE_CHARS
 
@@ -51,6 +53,12 @@ class PlainParser(CommandParser):
         for fault in filter(None, map(fault_of, map(str, args or ()))):
             self.error(fault)
         return super().parse_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a verb or another choice that is not known: the likely one is named first."""
+        if action.choices is not None and value not in action.choices:
+            kind, known = "value" if action.option_strings else "verb", map(str, action.choices)
+            raise argparse.ArgumentError(action, unknown(kind, plain(value, SHOWN_CHARS), known))
 
     def error(self, message: str) -> Any:
         """End with exit code 2 and one line without control codes."""

@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from .broken_pipe import silence
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -40,14 +41,21 @@ class ProgressLines(logging.Handler):
     def __call__(self, line: str) -> None:
         """Write a progress line, unless the same line was just logged."""
         if not self._was_logged(line):
-            self.write(printable(line))
+            self._write(printable(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a log line, unless the same line was just logged."""
         text = self.format(record)
         if not self._was_logged(text):
             self.logged_at[text] = time.monotonic()
-            self.write("\n".join(map(printable, text.splitlines())))
+            self._write("\n".join(map(printable, text.splitlines())))
+
+    def _write(self, text: str) -> None:
+        """Write, if somebody still reads. Nobody's leaving may be taken for a failure of work."""
+        try:
+            self.write(text)
+        except BrokenPipeError:
+            silence()
 
     def _was_logged(self, line: str) -> bool:
         oldest = time.monotonic() - REPEAT_SECONDS

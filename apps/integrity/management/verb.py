@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import Error
 
 from ..exceptions import CrossDatabaseError
+from .broken_pipe import ends_quietly
 from .exit_codes import ExitCode, error_exit
 from .parser import PlainArguments
 from .progress import progress_lines
@@ -60,6 +61,11 @@ class Verb(Protocol):
 
 class VerbCommand(PlainArguments):
     """A command that runs verbs."""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run it from a shell, where `| head` may close its output."""
+        with ends_quietly():
+            super().run_from_argv(argv)
 
     def run_verb(
         self, run: Callable[..., Result], render: Callable[..., None], **options: Any

@@ -76,15 +76,30 @@ class Project:
         done = self._run("-c", f"import django; django.setup()\n{code}")
         assert done.returncode == 0, done.stderr
 
+    def manage_unread(self, *words: str, errors_too: bool) -> tuple[int, str]:
+        """Run a command whose output nobody reads any more; return its code and its stderr."""
+        read, write = os.pipe()
+        os.close(read)
+        argv = [sys.executable, "-m", "django", *words]
+        with os.fdopen(write, "wb") as closed:
+            errors = closed if errors_too else subprocess.PIPE
+            done = subprocess.run(
+                argv, env=self._environment(), stdout=closed, stderr=errors, check=False
+            )
+        return done.returncode, (done.stderr or b"").decode()
+
     def _run(self, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "AWAY": away,
-            "DJANGO_SETTINGS_MODULE": "newcomer_settings",
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
-        }
+        environment = self._environment() | {"AWAY": away}
         argv = [sys.executable, *words]
         return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "newcomer_settings",
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
+            "PYTHONUNBUFFERED": "",
+        }
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +167,37 @@ class TestATableThatIsNotThere:
         done = project.manage("integrity", "repair")
         assert done.returncode == INCOMPLETE
         assert lines_of(done) == [f"{POST}: its rows cannot be counted: {REMEDY}"]
+
+
+class TestAReaderThatHasEnough:
+    """As `| head -1` has."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "integrity --help",
+            "integrity relations",
+            "integrity relations --json",
+            "integrity status",
+            "integrity repair",
+            "integrity purge",
+            "integrity doctor",
+            "cleanup_orphaned --help",
+        ],
+    )
+    def test_ends_the_command_without_a_word(self, project: Project, command: str) -> None:
+        assert project.manage_unread(*command.split(), errors_too=False) == (141, "")
+
+    @pytest.mark.parametrize("errors_too", [False, True])
+    def test_does_not_end_the_work(self, project: Project, *, errors_too: bool) -> None:
+        project.run("from apps.integrity.models import Audit; assert not Audit.objects.exists()")
+        command = ["cleanup_orphaned", "--apply"]
+        code, errors = project.manage_unread(*command, errors_too=errors_too)
+        assert code == 141
+        assert "BrokenPipe" not in errors
+        done = project.manage("integrity", "status", "--json")
+        assert done.returncode == CLEAN
+        project.run("from apps.blog.models import Post; assert not Post.objects.exists()")
 
 
 def test_a_scan_without_statistics_expects_no_number_of_rows(project: Project) -> None:

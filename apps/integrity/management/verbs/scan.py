@@ -126,26 +126,38 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
 
 
 class ScanProgress:
-    """Writes the progress of a scan, once a second."""
+    """Writes the progress of a scan, once a second.
+
+    The first line of a scan has no rate: how long its rows took is not known. Later ones have the
+    rate since then.
+    """
 
     def __init__(self, write: WriteLine) -> None:
         self.write = write
         self.scan = ("", "")
-        self.began_at, self.written_at = time.monotonic(), 0.0
+        self.began_at, self.written_at, self.rows_before = 0.0, 0.0, 0
 
     def __call__(self, scanned: Scanned) -> None:
         """Write the latest figures of a scan, unless the last line is too recent."""
-        now = time.monotonic()
+        now, rate = time.monotonic(), 0.0
         if self.scan != (scanned.relation, scanned.database):
             self.scan = (scanned.relation, scanned.database)
-            self.began_at, self.written_at = now, 0.0
-        if now - self.written_at < PROGRESS_SECONDS:
+            self.began_at, self.rows_before = now, scanned.rows_scanned
+        elif now - self.written_at < PROGRESS_SECONDS:
             return
+        else:
+            rate = (scanned.rows_scanned - self.rows_before) / (now - self.began_at)
         self.written_at = now
-        rate = scanned.rows_scanned / max(now - self.began_at, 0.001)
-        rows_left = (scanned.expected_rows or 0) - scanned.rows_scanned
-        eta = f", {rows_left / rate:,.0f} s left" if rate and rows_left > 0 else ""
         self.write(
             f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
-            f" ({rate:,.0f}/s{eta}), {scanned.orphans:,} orphans"
+            f"{_speed(scanned, rate)}, {scanned.orphans:,} orphans"
         )
+
+
+def _speed(scanned: Scanned, rate: float) -> str:
+    """Return the rate and the time that is left, in parentheses; "" without a rate. Pure."""
+    if rate <= 0:
+        return ""
+    rows_left = (scanned.expected_rows or 0) - scanned.rows_scanned
+    eta = f", {rows_left / rate:,.0f} s left" if rows_left > 0 else ""
+    return f" ({rate:,.0f}/s{eta})"
