@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The most statements that each may send to the log.
 TICKS = {
     "dispatch": 3,
-    "maintain": 7,
+    "maintain": 6,
     "scan": 1,
     "status": 6,
     "metrics": 7,

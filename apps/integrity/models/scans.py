@@ -13,6 +13,11 @@ from .fields import PlainTextField
 class Scan(models.Model):
     """The position of the scan of one relation in one child database, and its counts."""
 
+    #: A pass is under way, or orphans were seen. As `is_open`.
+    IS_OPEN: ClassVar = (
+        models.Q(began_at__isnull=False) | models.Q(orphans__gt=0) | models.Q(last_orphans__gt=0)
+    )
+
     id = models.BigAutoField(primary_key=True)
     relation = models.CharField(max_length=200)
     database = models.CharField(max_length=100)
@@ -48,3 +53,8 @@ class Scan(models.Model):
 
     def __str__(self) -> str:
         return f"{self.relation} in {self.database}"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether a pass is under way, or orphans were seen."""
+        return bool(self.began_at or self.orphans or self.last_orphans)

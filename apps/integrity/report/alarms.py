@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..log.renaming import Renaming
     from .backlog import DatabaseRow
     from .names import Unknown
-    from .scans import ScanRow
 
 logger = logger_of("integrity.alarms")
 
@@ -44,8 +43,9 @@ Subject = tuple[Alarm.Kind, str]
 
 def watch(using: str) -> None:
     """Send a signal for each problem of the log in `using` that has begun or is over."""
-    rows, scans, unknown = status.of_log(using)
-    wrong = wrongs(rows, scans, conf.current()) | nameless(unknown)
+    rows, brakes, unknown = status.of_log(using)
+    wrong = wrongs(rows, conf.current()) | nameless(unknown)
+    wrong |= {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(row.kind), row.subject): row for row in alarms.all()}
     for (kind, subject), reason in wrong.items():
@@ -62,10 +62,8 @@ def watch(using: str) -> None:
                 alarm.delete(using=using)
 
 
-def wrongs(
-    databases: Iterable[DatabaseRow], scans: Iterable[ScanRow], settings: Settings
-) -> dict[Subject, str]:
-    """Return each problem and its reason. Pure."""
+def wrongs(databases: Iterable[DatabaseRow], settings: Settings) -> dict[Subject, str]:
+    """Return each problem of the child databases and its reason. Pure."""
     reasons: dict[Subject, str] = {}
     for row in databases:
         alias, blocked = row["database"], row["blocked"]
@@ -85,8 +83,7 @@ def wrongs(
             reasons[Alarm.Kind.RESTORED, alias] = row["reason"]
         if row["kept"]:
             reasons[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
-    brakes = {scan["relation"]: scan["brake"] for scan in scans if scan["brake"]}
-    return reasons | {(Alarm.Kind.BRAKE, label): why for label, why in brakes.items()}
+    return reasons
 
 
 def nameless(unknown: Iterable[Unknown]) -> dict[Subject, str]:

@@ -40,8 +40,8 @@ class LogFigures:
 
     @classmethod
     def of(cls, using: str) -> LogFigures:
-        """Read them. Three statements, whatever the number of databases."""
-        return cls(small=SmallTables.of(using), work=work_of(using))
+        """Read the work, and the small tables when they are needed: at most three statements."""
+        return cls(small=SmallTables(using), work=work_of(using))
 
 
 class DatabaseRow(TypedDict):
@@ -87,7 +87,7 @@ def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], li
     unknown = [
         entry
         for using, log in logs.items()
-        for entry in unknown_among(using, log.small, log.work.names, log.work.databases)
+        for entry in unknown_among(using, log.small.children, log.work.open_names)
     ]
     reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
     aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])

@@ -22,11 +22,12 @@ from . import fields, limits
 from .guesses import guess
 from .small_tables import SmallTables
 from .totals import sum_of
+from .work import OpenNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..models import Scan
+    from ..models import ChildDatabase
     from ..relations import Catalogue
     from .fields import Lack
     from .work import Work
@@ -49,21 +50,20 @@ Name = tuple[str, str]
 
 def unknown(logs: Iterable[str]) -> list[Unknown]:
     """Return the unknown names in open work of those logs, which have to answer."""
-    return [entry for using in logs for entry in unknown_in(using, SmallTables.of(using))]
+    return [entry for using in logs for entry in unknown_in(using, SmallTables(using))]
 
 
 def unknown_in(using: str, small: SmallTables) -> list[Unknown]:
     """Return the unknown names of one log, whose small tables have been read already."""
-    return unknown_among(using, small, open_names(using=using), open_databases(using=using))
+    names, databases = open_names(using=using), open_databases(using=using)
+    places = {(row.relation, row.database) for row in small.scans if row.is_open}
+    return unknown_among(using, small.children, OpenNames(names, databases, places))
 
 
-def unknown_among(
-    using: str, small: SmallTables, names: Sequence[Name], databases: Sequence[str]
-) -> list[Unknown]:
-    """Return those of the open names and databases of one log that are unknown."""
-    catalogue = relations.catalogue()
-    places = {(row.relation, row.database) for row in small.scans if is_open(row)}
-    paused = {row.alias for row in small.children if row.paused_at is not None}
+def unknown_among(using: str, children: Iterable[ChildDatabase], seen: OpenNames) -> list[Unknown]:
+    """Return those of the names in open work, and of the paused databases, that are unknown."""
+    catalogue, (names, databases, places) = relations.catalogue(), seen
+    paused = {row.alias for row in children if row.paused_at is not None}
     aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.child_databases}
     stranded = strandings(catalogue, names, databases)
     scanned = [("", label) for label, _ in sorted(places)]
@@ -72,11 +72,6 @@ def unknown_among(
     for kind, name, pairs in labels(catalogue, [*names, *scanned]):
         entries.append(_entry(kind, name, using, _deletions(pairs, using)))
     return entries + [_lacked(lack, using) for lack in fields.lacks(catalogue, names, using)]
-
-
-def is_open(row: Scan) -> bool:
-    """Return whether a pass is under way or orphans were seen. Pure."""
-    return bool(row.began_at or row.orphans or row.last_orphans)
 
 
 def labels(catalogue: Catalogue, names: Sequence[Name]) -> list[tuple[Kind, str, list[Name]]]:

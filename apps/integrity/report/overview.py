@@ -112,7 +112,7 @@ def collect_overview() -> Overview:
     Raises `DatabaseUnreachable` if no log answers.
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
-    small = {using: SmallTables.of(using) for using in logs}
+    small = {using: SmallTables(using) for using in logs}
     beats = [row for using in logs for row in heartbeats_in(using)]
     scanned = [row for tables in small.values() for row in tables.scans]
     suspected = {using: suspected_keys(using, small[using].scans) for using in logs}

@@ -49,7 +49,7 @@ def scan_rows() -> list[ScanRow]:
     return [
         row
         for using in logs
-        for row in scan_rows_in(using, SmallTables.of(using), suspects_by_relation(using=using))
+        for row in scan_rows_in(using, SmallTables(using), suspects_by_relation(using=using))
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..backends import clocks
@@ -15,22 +16,23 @@ if TYPE_CHECKING:
     from ..models import ChildDatabase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class SmallTables:
-    """The state of child databases and of scans in one log.
+    """The state of child databases and of scans in the log in `using`, each read when it is needed.
 
     Scans are annotated with two ages: `lasts` is that of the pass under way, and `age` that of the
     last complete one.
     """
 
-    children: Sequence[ChildDatabase]
-    scans: Sequence[Scan]
+    using: str
 
-    @classmethod
-    def of(cls, using: str) -> SmallTables:
-        """Read the tables of a log. Two statements."""
+    @cached_property
+    def children(self) -> Sequence[ChildDatabase]:
+        """Return the child databases."""
+        return list(child_databases(self.using))
+
+    @cached_property
+    def scans(self) -> Sequence[Scan]:
+        """Return the scans."""
         ages = {"lasts": clocks.age("began_at"), "age": clocks.age("covers_at")}
-        return cls(
-            children=list(child_databases(using)),
-            scans=list(Scan.objects.using(using).annotate(**ages)),
-        )
+        return list(Scan.objects.using(self.using).annotate(**ages))

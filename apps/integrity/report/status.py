@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 from .. import relations
 from ..control import circuit_breaker
 from .backlog import DatabaseRow, LogFigures, database_rows, probed
+from .brakes import brakes
 from .deletion_counts import deletion_counts
 from .heartbeats import HeartbeatRow, heartbeats_in
 from .scans import ScanRow, scan_rows_in
@@ -52,11 +53,11 @@ def collect_status(*, probe: bool = False) -> Status:
     }
 
 
-def of_log(using: str) -> tuple[list[DatabaseRow], list[ScanRow], list[Unknown]]:
-    """Return the rows of the child databases and of the scans, and unknown names, of one log."""
+def of_log(using: str) -> tuple[list[DatabaseRow], dict[str, str], list[Unknown]]:
+    """Return the child databases, the brakes and the unknown names of one log."""
     log = LogFigures.of(using)
     rows, unknown = database_rows({using: log})
-    return rows, list(_scans(using, log)), unknown
+    return rows, brakes(using, log.work.suspects, log.small), unknown
 
 
 def _scans(using: str, log: LogFigures) -> Iterator[ScanRow]:

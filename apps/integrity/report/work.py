@@ -17,11 +17,11 @@ from django.db.models.functions import Coalesce, Now
 from .. import relations
 from ..backends import clocks
 from ..log import tables
-from ..models import Cascade
+from ..models import Cascade, Scan
 from .totals import total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from django.db.models import Expression
     from django.db.models.expressions import Combinable
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 #: The window over which the rate of finished deletions is measured.
 RATE_SECONDS = 300
 #: Kinds of work other than the states of cascades that have not ended.
-RECORDED, SUSPECT, KEPT_ROWS, LATELY = "recorded", "suspect", "kept rows", "lately"
-#: Columns of groups that have no database, or no age.
-NOWHERE, NO_AGE = Value(""), Value(None, output_field=DurationField())
+RECORDED, SUSPECT, SCAN = "recorded", "suspect", "scan"
+KEPT_ROWS, LATELY = "kept rows", "lately"
+#: Columns of groups; those without a database, a parent or an age.
+PARENT, NOWHERE, NO_AGE = F("parent"), Value(""), Value(None, output_field=DurationField())
 #: States of cascades that are not done, or not verified.
 GOING_ON = (*Cascade.OPEN, Cascade.State.DONE)
 
 
 class Group(NamedTuple):
-    """Work of one kind that has the same names: `number` deletions, or suspects.
+    """Work of one kind that has the same names: `number` deletions, suspects or open scans.
 
     `kind` is the state of a cascade that has not ended, or one of the kinds above. The ages are
     those of the oldest: since its record, and since it was done.
@@ -52,6 +53,18 @@ class Group(NamedTuple):
     done: dt.timedelta | None
 
 
+class OpenNames(NamedTuple):
+    """The names in open work of one log.
+
+    Parent and relation of deletions and suspects, the databases of cascades, and relation and
+    database of scans.
+    """
+
+    names: Sequence[tuple[str, str]]
+    databases: Sequence[str]
+    places: Collection[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """All groups of one log."""
@@ -63,15 +76,15 @@ class Work:
         return (group for group in self.groups if group.kind in kinds)
 
     @property
-    def names(self) -> list[tuple[str, str]]:
-        """Return parent and relation of open deletions and suspects, as `log.names.open_names`."""
-        open_ = (group for group in self.groups if group.kind not in {KEPT_ROWS, LATELY})
-        return sorted({(group.parent, group.relation) for group in open_})
-
-    @property
-    def databases(self) -> list[str]:
-        """Return the databases of open cascades, as `log.names.open_databases`."""
-        return sorted({group.database for group in self.of(*GOING_ON)})
+    def open_names(self) -> OpenNames:
+        """Return the names in open work."""
+        over = {KEPT_ROWS, LATELY, SCAN}
+        named = (group for group in self.groups if group.kind not in over)
+        return OpenNames(
+            sorted({(group.parent, group.relation) for group in named}),
+            sorted({group.database for group in self.of(*GOING_ON)}),
+            {(group.relation, group.database) for group in self.of(SCAN)},
+        )
 
     @property
     def suspects(self) -> Counter[str]:
@@ -89,6 +102,7 @@ def work_of(using: str) -> Work:
     lately = cascades.filter(
         database__in=relations.catalogue().child_databases, done_at__gte=a_while_ago
     )
+    scans = Scan.objects.using(using).filter(Scan.IS_OPEN)
     rows = _grouped(
         cascades.filter(ended_at__isnull=True),
         F("state"),
@@ -103,6 +117,7 @@ def work_of(using: str) -> Work:
         _grouped(lately, Value(LATELY), in_database, total("size")),
         _grouped(tables.recorded(using), Value(RECORDED), NOWHERE, Count("pk"), age=age),
         _grouped(tables.suspects(using), Value(SUSPECT), NOWHERE, Count("pk")),
+        _grouped(scans, Value(SCAN), in_database, Count("pk"), parent=NOWHERE),
         all=True,
     )
     return Work([Group(*row) for row in rows])
@@ -114,12 +129,13 @@ def _grouped(
     database: Combinable,
     number: Expression,
     *,
+    parent: Combinable = PARENT,
     age: Expression = NO_AGE,
     done: Expression = NO_AGE,
 ) -> QuerySet[Any, Any]:
     """Return the columns of `Group`, which have other names than any column of a table."""
-    names: dict[str, Any] = {"by_kind": kind, "by_database": database}
-    names |= {f"by_{name}": F(name) for name in ("parent", "relation")}
+    names: dict[str, Any] = {"by_kind": kind, "by_database": database, "by_parent": parent}
+    names |= {"by_relation": F("relation")}
     groups: QuerySet[Any, Any] = rows.order_by().values(**names)
     figures = {"group_number": number, "group_age": age, "group_done": done}
     groups = groups.annotate(**figures)

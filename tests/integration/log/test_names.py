@@ -331,11 +331,13 @@ def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> No
         assert unknown(["default"]) == []
     asked = captured["default"]
     assert len(asked) == 4
+    of_the_log = [sql for sql in asked if sql.startswith("WITH RECURSIVE")]
+    assert len(of_the_log) == 2  # the others read the small tables
     with connections["default"].cursor() as cursor:
         for analyzed in (False, True):
             if analyzed:
                 cursor.execute("ANALYZE integrity_cascade, integrity_deletion, integrity_suspect")
-            for sql in asked[2:]:
+            for sql in of_the_log:
                 cursor.execute(f"EXPLAIN {sql}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())
                 assert "Seq Scan on integrity_" not in plan, plan

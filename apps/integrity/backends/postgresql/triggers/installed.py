@@ -26,38 +26,41 @@ FIRES = "O"
 #: States in which a trigger does not fire for changes of clients.
 SILENT = {"D": "disabled", "R": "enabled for replication alone"}
 
-_FUNCTIONS = r"""
-SELECT space.nspname, function.proname, owner.rolname, owner.rolsuper, function.prosrc,
- function.prosecdef, language.lanname, coalesce(function.proconfig, '{}'::text[]),
- ARRAY(SELECT coalesce(grantee.rolname::text, '') FROM pg_catalog.aclexplode(
-   coalesce(function.proacl, pg_catalog.acldefault('f', function.proowner))) AS granted
-   LEFT JOIN pg_catalog.pg_roles AS grantee ON grantee.oid = granted.grantee
-   WHERE granted.grantee <> function.proowner)
-FROM pg_catalog.pg_proc AS function
-JOIN pg_catalog.pg_namespace AS space ON space.oid = function.pronamespace
-JOIN pg_catalog.pg_roles AS owner ON owner.oid = function.proowner
-JOIN pg_catalog.pg_language AS language ON language.oid = function.prolang
-WHERE (space.nspname = ANY(%s::name[]) OR space.oid = (SELECT log.relnamespace
-  FROM pg_catalog.pg_class AS log WHERE log.oid = pg_catalog.to_regclass(%s)))
-AND function.pronargs = 0
-AND function.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
-AND (function.proname LIKE 'integrity\_capture\_%%'
-  OR function.proname LIKE 'integrity\_refuse\_truncate%%')
-ORDER BY 1, 2
-"""
-_TRIGGERS = """
-SELECT space.nspname, owner.relname, hook.tgname, home.nspname, function.proname,
- hook.tgenabled::text, hook.tgtype::int, coalesce(hook.tgoldtable::text, ''),
- hook.tgqual IS NOT NULL OR hook.tgnewtable IS NOT NULL OR hook.tgnargs > 0,
- hook.tgconstraint <> 0
-FROM pg_catalog.pg_trigger AS hook
-JOIN pg_catalog.pg_class AS owner ON owner.oid = hook.tgrelid
-JOIN pg_catalog.pg_namespace AS space ON space.oid = owner.relnamespace
-JOIN pg_catalog.pg_proc AS function ON function.oid = hook.tgfoid
-JOIN pg_catalog.pg_namespace AS home ON home.oid = function.pronamespace
-WHERE hook.tgname = ANY(%s::name[]) AND NOT hook.tgisinternal
-AND pg_catalog.pg_table_is_visible(owner.oid)
-ORDER BY 1, 2, 3
+#: Our triggers, and the functions with our names; each trigger beside its function.
+_INSTALLED = r"""
+WITH hook AS (
+ SELECT hook.tgfoid, home.oid AS home, space.nspname AS space, owner.relname AS owner, hook.tgname,
+  home.nspname, function.proname, hook.tgenabled::text, hook.tgtype::int,
+  coalesce(hook.tgoldtable::text, '') AS rows,
+  hook.tgqual IS NOT NULL OR hook.tgnewtable IS NOT NULL OR hook.tgnargs > 0 AS special,
+  hook.tgconstraint <> 0 AS is_constraint
+ FROM pg_catalog.pg_trigger AS hook
+ JOIN pg_catalog.pg_class AS owner ON owner.oid = hook.tgrelid
+ JOIN pg_catalog.pg_namespace AS space ON space.oid = owner.relnamespace
+ JOIN pg_catalog.pg_proc AS function ON function.oid = hook.tgfoid
+ JOIN pg_catalog.pg_namespace AS home ON home.oid = function.pronamespace
+ WHERE hook.tgname = ANY(%s::name[]) AND NOT hook.tgisinternal
+ AND pg_catalog.pg_table_is_visible(owner.oid)),
+ours AS (
+ SELECT function.oid, space.nspname, function.proname, owner.rolname, owner.rolsuper,
+  function.prosrc, function.prosecdef, language.lanname,
+  coalesce(function.proconfig, '{}'::text[]) AS configuration,
+  ARRAY(SELECT coalesce(grantee.rolname::text, '') FROM pg_catalog.aclexplode(
+    coalesce(function.proacl, pg_catalog.acldefault('f', function.proowner))) AS granted
+    LEFT JOIN pg_catalog.pg_roles AS grantee ON grantee.oid = granted.grantee
+    WHERE granted.grantee <> function.proowner) AS executors
+ FROM pg_catalog.pg_proc AS function
+ JOIN pg_catalog.pg_namespace AS space ON space.oid = function.pronamespace
+ JOIN pg_catalog.pg_roles AS owner ON owner.oid = function.proowner
+ JOIN pg_catalog.pg_language AS language ON language.oid = function.prolang
+ WHERE (space.oid IN (SELECT home FROM hook) OR space.oid = (SELECT log.relnamespace
+   FROM pg_catalog.pg_class AS log WHERE log.oid = pg_catalog.to_regclass(%s)))
+ AND function.pronargs = 0 AND function.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
+ AND (function.proname LIKE 'integrity\_capture\_%%'
+  OR function.proname LIKE 'integrity\_refuse\_truncate%%'))
+SELECT hook.*, ours.*
+FROM hook FULL JOIN ours ON ours.oid = hook.tgfoid
+ORDER BY ours.nspname, ours.proname, hook.space, hook.owner, hook.tgname
 """
 _PLACES = """
 SELECT space.nspname, found.relname
@@ -145,12 +148,11 @@ def read(using: str, log: str) -> Installed:
     name), if it exists.
     """
     with connections[using].cursor() as cursor:
-        cursor.execute(_TRIGGERS, [[CAPTURE, REFUSE]])
-        triggers = tuple(_trigger(row) for row in cursor.fetchall())
-        homes = {trigger.function.schema for trigger in triggers}
-        cursor.execute(_FUNCTIONS, [sorted(homes), log])
-        functions = tuple(_function(row) for row in cursor.fetchall())
-    return Installed(functions=functions, triggers=triggers)
+        cursor.execute(_INSTALLED, [[CAPTURE, REFUSE], log])
+        rows = cursor.fetchall()
+    triggers = tuple(_trigger(row[2:12]) for row in rows if row[0] is not None)
+    functions = {row[12]: _function(row[13:]) for row in rows if row[12] is not None}
+    return Installed(functions=tuple(functions.values()), triggers=triggers)
 
 
 def _function(row: Sequence[Any]) -> InstalledFunction:
