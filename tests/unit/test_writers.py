@@ -26,7 +26,7 @@ WRITERS = {
     "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py", "control/pacing.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
     "Identity": ("control/identity.py",),
-    "Tally": ("log/tallies.py",),
+    "Tally": ("log/tallies.py", "backends/portable/log.py", "backends/postgresql/log.py"),
     "Scan": ("scan/scan_row.py",),
     "Alarm": ("report/alarms.py",),
 }

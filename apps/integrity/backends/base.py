@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
-    from ..models import Cascade
+    from ..models import Cascade, Tally
     from ..relations import Field, Model
     from .barriers import Barrier, Blocker, Horizon, Sighting
     from .deleted import Deleted, Dense, Gone
@@ -122,6 +122,12 @@ class LogBackend(Protocol):
         self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
     ) -> None:
         """Save the rows changed so far for those running cascades that the claim still holds."""
+
+    def write_tallies(self, tallies: Sequence[Tally], *, using: str) -> None:
+        """Write those rows of a child database, in place of what their ids counted. One statement.
+
+        `at` is the time of the server.
+        """
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
         """Log what an operator did: values by column. The time is the server's."""

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
-from .. import conf
+from .. import backends, conf
 from ..backends import missing_tables
 from ..backends.connections import warn_once
 from ..models import Cascade, Tally
@@ -61,18 +61,12 @@ def is_kept_in(database: str) -> bool:
     return True
 
 
-def write(tallies: Iterable[Tally], *, database: str) -> None:
+def write(tallies: Sequence[Tally], *, database: str) -> None:
     """Write what a time slice has changed so far, in the transaction that changes it.
 
     One statement. See Note [Absolute sums].
     """
-    targeted = connections[database].features.supports_update_conflicts_with_target
-    Tally.objects.using(database).bulk_create(
-        tallies,
-        update_conflicts=True,
-        unique_fields=["id"] if targeted else None,
-        update_fields=["counts", "at"],
-    )
+    backends.log_backend(database).write_tallies(tallies, using=database)
 
 
 def counted(claim: Claim) -> dict[int, dict[str, int]]:

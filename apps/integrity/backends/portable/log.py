@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from ...models import Tally
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Rows
@@ -121,6 +122,17 @@ class PortableLog:
         with transaction.atomic(using=using):
             for pk, changed in rows.items():
                 held.filter(pk=pk).update(rows=changed)
+
+    def write_tallies(self, tallies: Sequence[Tally], *, using: str) -> None:
+        from ...models import Tally
+
+        targeted = connections[using].features.supports_update_conflicts_with_target
+        Tally.objects.using(using).bulk_create(
+            tallies,
+            update_conflicts=True,
+            unique_fields=["id"] if targeted else None,
+            update_fields=["counts", "at"],
+        )
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
         from ...models import Audit

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from ...models import Tally
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Lease, Rows
@@ -85,6 +86,13 @@ SELECT made.batch, child.alias, %s, %s, made.ids, cardinality(made.ids), child.t
  made.recorded_at
 FROM made CROSS JOIN unnest(%s::text[], %s::uuid[]) AS child (alias, tally)
 WHERE made.batch IS NOT NULL RETURNING size"""
+
+#: The statement that counts. Parameters: a list for each column.
+WRITE_TALLIES = """INSERT INTO integrity_tally (id, log, batch, tally, label, counts, at)
+SELECT id, log, batch, tally, label, counts::jsonb, statement_timestamp() FROM unnest(%s::uuid[],
+ %s::uuid[], %s::bigint[], %s::uuid[], %s::text[], %s::text[])
+ AS new (id, log, batch, tally, label, counts)
+ON CONFLICT (id) DO UPDATE SET counts = EXCLUDED.counts, at = EXCLUDED.at"""
 
 
 class PostgreSQLLog:
@@ -231,6 +239,18 @@ class PostgreSQLLog:
                 f"UPDATE integrity_cascade AS cascade SET rows = {ITS_ROWS} {HELD}",
                 [json.dumps(rows), array(require_keys(list(rows))), claim],
             )
+
+    def write_tallies(self, tallies: Sequence[Tally], *, using: str) -> None:
+        # The ORM takes five times as long to write this.
+        columns = zip(
+            *(
+                (one.id, one.log, one.batch, one.tally, one.label, json.dumps(one.counts))
+                for one in tallies
+            ),
+            strict=True,
+        )
+        with connections[using].cursor() as cursor:
+            cursor.execute(WRITE_TALLIES, [list(column) for column in columns])
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:
         # The ORM would name all columns, and naming one needs a privilege even for its default.
