@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import path
 
-from . import actions, pages
+from . import actions, log_pages, pages
 from .answers import answered
 
 if TYPE_CHECKING:
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 #: Route → view, name.
 _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "": (pages.overview, "changelist"),
-    "deletions/": (pages.deletions, "deletions"),
-    "deletions/<str:using>/<int:pk>/": (pages.deletion, "deletion"),
+    "deletions/": (log_pages.deletions, "deletions"),
+    "deletions/<str:using>/<int:pk>/": (log_pages.deletion, "deletion"),
     "deletions/<str:using>/<int:pk>/retry/": (actions.retry_deletion, "retry_deletion"),
     "deletions/<str:using>/<int:pk>/acknowledge/": (actions.acknowledge, "acknowledge"),
-    "deletions/<str:using>/<int:pk>/receipt/": (pages.receipt, "receipt"),
-    "deletions/<str:using>/<int:pk>/receipt.json": (pages.receipt_json, "receipt_json"),
+    "deletions/<str:using>/<int:pk>/receipt/": (log_pages.receipt, "receipt"),
+    "deletions/<str:using>/<int:pk>/receipt.json": (log_pages.receipt_json, "receipt_json"),
     "relations/": (pages.catalogue, "relations"),
     "scans/": (pages.scans, "scans"),
     "repair/": (pages.preview, "preview"),
-    "audit/": (pages.audit, "audit"),
+    "audit/": (log_pages.audit, "audit"),
     "pause/": (actions.pause, "pause"),
     "resume/": (actions.resume, "resume"),
     "retry/": (actions.retry, "retry"),

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Q
 
 from .. import relations
 from ..backends import clocks
-from ..log.kept import counted
 from ..log.tables import id_in
 from ..models import Cascade, Deletion, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
+from ..relations.policies import Policy
 from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..models import InDatabase
-    from ..relations import Model
+    from ..relations import Model, Relation
 
 
+#: The name of this app on the package index.
+DISTRIBUTION = "django-crossdb-integrity"
 #: States of a cascade along whose free values no row is left.
 PROBED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
 #: States of a cascade without work under way.
 OVER = (*PROBED, Cascade.State.CANCELLED)
 #: Policy → what it made of the rows; under a label without one, rows went along with others.
 OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null", "": "deleted"}
+#: What became of the rows along a relation that no cascade follows.
+NOT_COVERED = "not covered"
+#: Policy → why no cascade follows its relations.
+UNFOLLOWED = {
+    Policy.DO_NOTHING: "DO_NOTHING leaves its rows as they are",
+    Policy.PROTECT: "PROTECT refuses the delete while rows refer to it, and is not asked again",
+    Policy.RESTRICT: "RESTRICT refuses the delete while rows refer to it, and is not asked again",
+}
 
 
 class Receipt(TypedDict):
     """Proof for one deletion: what was removed where, when, how many rows.
 
-    `scope` is what it speaks for: the outcome along each relation in each child database.
+    `scope` is what it speaks for: the outcome along each relation in each child database, and the
+    relations that it does not cover, with the reason.
     """
 
     deletion: dict[str, Any]
     cascades: list[dict[str, Any]]
     scope: list[dict[str, Any]]
+    #: By which release of this app, and when the receipt was made.
+    issued: dict[str, str]
 
 
 def receipts_of(model: str, key: str) -> list[Receipt]:
@@ -107,15 +121,21 @@ def receipt_of(deletion: Deletion) -> Receipt:
         "scope": [
             {
                 "relation": line.relation,
-                "database": line.cascade.database,
+                "database": line.database,
                 "policy": line.policy,
                 "outcome": line.outcome,
+                "reason": line.reason,
                 "rows": line.rows,
                 "kept": line.kept,
-                "kept_at": iso(line.cascade.kept_at) if line.kept is not None else None,
+                "kept_at": iso(line.kept_at),
             }
             for line in receipt_lines(deletion)
         ],
+        "issued": {
+            "by": DISTRIBUTION,
+            "version": version(),
+            "at": dt.datetime.fromtimestamp(clocks.own(), dt.UTC).isoformat(timespec="seconds"),
+        },
     }
 
 
@@ -128,65 +148,97 @@ def is_exact(cascade: InDatabase) -> bool:
     return cascade.counted and cascade.state in OVER
 
 
-def left_alone(receipt: Receipt) -> list[str]:
-    """Return a sentence for each relation whose rows a cascade has kept. Pure."""
-    return [
-        f"{counted(line['kept'])} of {line['relation']} in {line['database']} still"
-        f" {'refers' if line['kept'] == 1 else 'refer'} to the value; it belongs to another row"
-        f" since {line['kept_at'][:19].replace('T', ' ')} or before"
-        for line in receipt["scope"]
-        if line["kept"] is not None
-    ]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptLine:
     """What one deletion did along one relation in one child database.
 
     `rows` is None if it has not begun. `kept` counts the rows that were left alone because a living
-    row has the value; None if no row has it. Counting stops above `log.kept.COUNTED_MAX`.
+    row has the value; None if no row has it. Counting stops above `log.kept.COUNTED_MAX`. Without a
+    `cascade`, the deletion does not cover the relation, for that `reason`.
     """
 
     relation: str
+    database: str
     policy: str
-    rows: int | None
-    kept: int | None
-    cascade: InDatabase
+    rows: int | None = None
+    kept: int | None = None
+    cascade: InDatabase | None = None
+    reason: str = ""
 
     @property
     def outcome(self) -> str:
         """Return what became of the rows, in a word."""
+        if self.cascade is None:
+            return NOT_COVERED
         if self.kept is not None:
             return "kept"
         if self.cascade.state not in PROBED:
             return "given up" if self.cascade.state == Cascade.State.CANCELLED else "open"
         return OUTCOMES.get(self.policy, "replaced")
 
+    @property
+    def kept_at(self) -> dt.datetime | None:
+        """Return when rows were first kept."""
+        return self.cascade.kept_at if self.cascade and self.kept is not None else None
+
 
 def receipt_lines(of: Deletion) -> list[ReceiptLine]:
-    """Return a line for each child database and relation of a deletion."""
-    declared = {
-        relation.label: relation
-        for relation in relations.catalogue().children_of(of.parent, relation=of.relation)
-    }
+    """Return a line for each child database and relation of a deletion's parent."""
+    pointing = [
+        relation
+        for relation in relations.catalogue().relations
+        if relation.parent._meta.label == of.parent
+    ]
+    followed = {relation.label: relation for relation in _followed(of, pointing)}
     lines = []
     for cascade in of.databases:
         here = [
             label
-            for label, relation in declared.items()
+            for label, relation in followed.items()
             if cascade.database in relation.child_databases
         ]
-        rows = cascade.rows
         done = cascade.done_at is not None
-        for label in dict.fromkeys([*here, *rows]):
-            policy = str(declared[label].policy) if label in declared else ""
-            number = rows.get(label, 0 if done else None)
-            kept = cascade.kept.get(label)
+        for label in dict.fromkeys([*here, *cascade.rows]):
             line = ReceiptLine(
-                relation=label, policy=policy, rows=number, kept=kept, cascade=cascade
+                relation=label,
+                database=cascade.database,
+                policy=str(followed[label].policy) if label in followed else "",
+                rows=cascade.rows.get(label, 0 if done else None),
+                kept=cascade.kept.get(label),
+                cascade=cascade,
             )
             lines.append(line)
-    return lines
+    others = [relation for relation in pointing if relation.label not in followed]
+    return lines + [line for relation in others for line in _uncovered(of, relation)]
+
+
+def _followed(of: Deletion, pointing: Iterable[Relation]) -> Iterator[Relation]:
+    """Yield the relations that the cascades of a deletion follow."""
+    for relation in pointing:
+        if relation.policy.cascades and of.relation in {"", relation.label}:
+            yield relation
+
+
+def _uncovered(of: Deletion, relation: Relation) -> Iterator[ReceiptLine]:
+    """Yield a line for each child database of a relation that the deletion does not cover."""
+    reason = UNFOLLOWED.get(relation.policy) or (
+        f"a scan found what was missing for {of.relation}, and only that was followed"
+    )
+    for database in relation.child_databases:
+        yield ReceiptLine(
+            relation=relation.label,
+            database=database,
+            policy=str(relation.policy),
+            reason=reason,
+        )
+
+
+def version() -> str:
+    """Return the version of this app, or "unknown" where it was not installed as a package."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def receipts_by_id(pks: Sequence[int], *, using: str) -> Iterator[Receipt]:

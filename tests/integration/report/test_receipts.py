@@ -1,0 +1,178 @@
+"""A receipt says what it covers, and its sentences say no more than its lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from apps.blog.models import Post
+from apps.integrity import relations
+from apps.integrity.cascade import verification
+from apps.integrity.models import Deletion
+from apps.integrity.report import receipt_text, receipts
+from tests.integration.management.test_command import integrity
+from tests.kinds.left.models import Nulled
+from tests.kinds.parents.models import Giver
+from tests.kinds.right.models import Untouched
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from apps.integrity.report.receipts import Receipt
+    from tests.conftest import Tune
+    from tests.integration.management.test_command import Run
+
+    Converge = Callable[[], Counter[str]]
+
+__all__ = ["integrity"]  # a fixture
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+def of(model: Any, key: Any) -> Receipt:
+    [receipt] = receipts.receipts_of(model._meta.label, str(key))
+    return receipt
+
+
+def outcomes(receipt: Receipt) -> dict[str, str]:
+    return {line["relation"]: line["outcome"] for line in receipt["scope"]}
+
+
+def found(key: int) -> None:
+    """A scan finds that user missing along one relation."""
+    Deletion.objects.create(
+        parent="auth.User",
+        key=str(key),
+        relation="blog.Post.author",
+        source=Deletion.Source.SCAN,
+    )
+
+
+@pytest.fixture
+def verified(converge: Converge, tune: Tune) -> Callable[[], None]:
+    """Cascade what is due, and verify it."""
+
+    def run() -> None:
+        converge()
+        for database in relations.catalogue().child_databases:
+            verification.verify(database)
+
+    tune(grace_seconds=1e-6)
+    return run
+
+
+class TestScope:
+    def test_every_relation_of_the_parent_is_in_it(self, verified: Callable[[], None]) -> None:
+        giver = Giver.objects.create()
+        Nulled.objects.create(giver=giver)
+        Untouched.objects.create(giver=giver)
+        key = giver.pk
+        giver.delete()
+        verified()
+        receipt = of(Giver, key)
+        pointing = {
+            (relation.label, database): relation.policy
+            for relation in relations.catalogue().relations
+            if relation.parent is Giver
+            for database in relation.child_databases
+        }
+        lines = {(line["relation"], line["database"]): line for line in receipt["scope"]}
+        assert lines.keys() == pointing.keys()
+        for place, policy in pointing.items():
+            covered = lines[place]["outcome"] != receipts.NOT_COVERED
+            assert covered == policy.cascades, place
+            assert bool(lines[place]["reason"]) != covered
+        assert (lines["left.Nulled.giver", "test_left"]["rows"]) == 1
+        assert Untouched.objects.filter(giver_id=key).exists()
+
+    def test_the_conclusion_speaks_for_what_was_followed_alone(
+        self, verified: Callable[[], None]
+    ) -> None:
+        giver = Giver.objects.create()
+        key = giver.pk
+        giver.delete()
+        verified()
+        receipt = of(Giver, key)
+        followed = {o for o in outcomes(receipt) if outcomes(receipt)[o] != receipts.NOT_COVERED}
+        said = receipt_text.conclusion(receipt)
+        assert f"along {len(followed)} relations in test_left" in said
+        assert said.startswith("Counted again at ")
+        (left,) = receipt_text.not_covered(receipt)
+        assert left.startswith("right.Untouched.giver in test_right is not covered: DO_NOTHING")
+
+    @pytest.mark.parametrize("state", ["recorded", "dispatched", "cascaded", "kept", "cancelled"])
+    def test_nothing_is_proven_in_another_state(self, converge: Converge, state: str) -> None:
+        giver = Giver.objects.create()
+        key = giver.pk
+        giver.delete()
+        receipt = of(Giver, key)
+        receipt["deletion"]["state"] = state
+        assert "no proof" in (said := receipt_text.conclusion(receipt)) or "not proof" in said
+
+    def test_a_deletion_that_a_scan_found_covers_its_relation_alone(
+        self, verified: Callable[[], None]
+    ) -> None:
+        found(77)
+        Post.objects.create(title="orphan", content="", author_id=77)
+        verified()
+        receipt = of(User, 77)
+        assert "along blog.Post.author in blog_db" in receipt_text.conclusion(receipt)
+        assert outcomes(receipt) == {
+            "blog.Post.author": "deleted",
+            "blog.Comment.author": receipts.NOT_COVERED,
+            "shop.Order.customer": receipts.NOT_COVERED,
+        }
+        assert all("blog.Post.author" in said for said in receipt_text.not_covered(receipt))
+
+
+class TestCommand:
+    def test_one_that_a_scan_found_later_hides_no_other(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        user = User.objects.create(username="ann")
+        Post.objects.create(title="t", content="", author=user)
+        key = user.pk
+        user.delete()
+        verified()
+        Post.objects.create(title="late", content="", author_id=key)
+        Deletion.objects.create(
+            parent="auth.User",
+            key=str(key),
+            relation="blog.Post.author",
+            source=Deletion.Source.SCAN,
+        )
+        verified()
+        outcome = integrity("receipt", "auth.User", str(key))
+        assert outcome.code == 0
+        assert outcome.out.count(f"auth.User {key}: verified") == 2
+        assert "by scan" in outcome.out
+        assert "by signal" in outcome.out
+        assert "  shop.Order.customer in shop_db: deleted 0 (CASCADE)" in outcome.lines
+
+    def test_what_is_not_verified_is_incomplete(self, integrity: Run, converge: Converge) -> None:
+        user = User.objects.create(username="ann")
+        key = str(user.pk)
+        user.delete()
+        for _ in ("recorded", "cascaded"):
+            outcome = integrity("receipt", "auth.User", key)
+            assert outcome.code == 4
+            assert "This is not proof yet" in outcome.out
+            assert "verified not yet" in outcome.out
+            converge()
+
+    def test_it_says_who_made_it_and_what_no_receipt_covers(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        user = User.objects.create(username="ann")
+        key = str(user.pk)
+        user.delete()
+        verified()
+        outcome = integrity("receipt", "auth.User", key)
+        assert receipt_text.OUTSIDE in outcome.out
+        assert "Issued by django-crossdb-integrity" in outcome.out
+        assert outcome.out.count(" UTC") >= 4
+        document = integrity("receipt", "auth.User", key, "--json").document
+        assert document["issued"]["by"] == "django-crossdb-integrity"
+        assert document["issued"]["at"].endswith("+00:00")
