@@ -131,11 +131,7 @@ def receipt_of(deletion: Deletion) -> Receipt:
             }
             for line in receipt_lines(deletion)
         ],
-        "issued": {
-            "by": DISTRIBUTION,
-            "version": version(),
-            "at": dt.datetime.fromtimestamp(clocks.own(), dt.UTC).isoformat(timespec="seconds"),
-        },
+        "issued": _issued(),
     }
 
 
@@ -233,12 +229,14 @@ def _uncovered(of: Deletion, relation: Relation) -> Iterator[ReceiptLine]:
         )
 
 
-def version() -> str:
-    """Return the version of this app, or "unknown" where it was not installed as a package."""
+def _issued() -> dict[str, str]:
+    """Return by which release a receipt is made, if it was installed as a package, and when."""
     try:
-        return metadata.version(DISTRIBUTION)
+        version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        return "unknown"
+        version = "unknown"
+    now = dt.datetime.fromtimestamp(clocks.own(), dt.UTC)
+    return {"by": DISTRIBUTION, "version": version, "at": now.isoformat(timespec="seconds")}
 
 
 def receipts_by_id(pks: Sequence[int], *, using: str) -> Iterator[Receipt]:
