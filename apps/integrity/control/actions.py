@@ -1,4 +1,7 @@
-"""Actions of operators: pause, resume, retry, acknowledge. Each writes its audit row with it."""
+"""Actions of operators: pause, resume, retry, acknowledge.
+
+Each writes its audit row with it. What changed nothing is not audited.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from ..exceptions import IdentityMismatch, RestoredDatabase
 from ..exceptions.loggers import logger_of
 from ..log.kept import acknowledge_kept, reopen_kept
 from ..log.retry import retry_blocked
-from ..models import Audit, ChildDatabase
+from ..models import Audit, ChildDatabase, Deletion
 from . import identity, restores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..log.renaming import Renaming
 
@@ -66,7 +69,8 @@ def pause(
         changed = rows.filter(alias=database, paused_at=None).update(
             paused_at=Now(), paused_reason=reason, paused_kind=kind
         )
-        audit("pause", database, actor=actor, reason=reason, using=using)
+        if changed:
+            audit("pause", database, actor=actor, reason=reason, using=using)
     return bool(changed)
 
 
@@ -98,7 +102,8 @@ def resume(
         _refuse_mismatches(database, using=using)
     if accept_restore:
         reach(database)
-        audit("accept restore", database, actor=actor, reason=reason, using=using)
+        if kind == ChildDatabase.Pause.RESTORED or restores.reason(database, using=using):
+            audit("accept restore", database, actor=actor, reason=reason, using=using)
         restores.accept(database, using=using)
     elif kind == ChildDatabase.Pause.RESTORED:
         reach(database)
@@ -110,7 +115,8 @@ def resume(
             .filter(alias=database, paused_at__isnull=False)
             .update(paused_at=None, paused_reason="", paused_kind="")
         )
-        audit("resume", database, actor=actor, reason=reason, using=using)
+        if changed:
+            audit("resume", database, actor=actor, reason=reason, using=using)
     return bool(changed)
 
 
@@ -152,9 +158,10 @@ def retry(
     with transaction.atomic(using=using):
         changed = retry_blocked(deletions, database=database, using=using)
         changed += reopen_kept(deletions, using=using) if deletions and kept else 0
-        target = database or "all" if deletions is None else ", ".join(map(str, deletions))
-        reason = f"{changed} deletion{'' if changed == 1 else 's'}"
-        audit("retry", target, actor=actor, reason=reason, using=using)
+        if changed:
+            reason = f"{changed} deletion{'' if changed == 1 else 's'}"
+            target = database or "all" if deletions is None else _named(deletions)
+            audit("retry", target, actor=actor, reason=reason, using=using)
     return changed
 
 
@@ -162,9 +169,25 @@ def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, usi
     """Acknowledge rows that deletions kept; return deletions times databases."""
     with transaction.atomic(using=using):
         changed = acknowledge_kept(deletions, using=using)
-        target = "all" if deletions is None else ", ".join(map(str, deletions))
-        audit("acknowledge", target, actor=actor, reason=reason, using=using)
+        if changed:
+            audit("acknowledge", _named(deletions), actor=actor, reason=reason, using=using)
     return changed
+
+
+def _named(deletions: Sequence[int] | None) -> str:
+    return "all" if deletions is None else ", ".join(map(str, deletions))
+
+
+def without_entry(deletions: Collection[int]) -> list[int]:
+    """Return those of the ids that are in no log."""
+    known = {
+        pk
+        for using in relations.log_databases()
+        for pk in Deletion.objects.using(using)
+        .filter(pk__in=deletions)
+        .values_list("pk", flat=True)
+    }
+    return sorted({*deletions} - known)
 
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:

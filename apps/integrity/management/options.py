@@ -7,6 +7,9 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
+
+from ..control import actions
 from .exit_codes import usage_error
 
 if TYPE_CHECKING:
@@ -106,9 +109,18 @@ def deletion_id(text: str) -> int:
 
 
 def named_or_all(ids: Sequence[int], *, everything: bool) -> Sequence[int] | None:
-    """Return the ids, or None for all. Raises a usage error for both, or for neither."""
+    """Return the ids, or None for all.
+
+    Raises a usage error for both, or for neither; an error for an id that is in no log.
+    """
     if bool(ids) == everything:
         raise usage_error("give the ids of deletions, or --all")
+    if unknown := actions.without_entry(ids):
+        raise CommandError(
+            f"there is no deletion {' or '.join(map(str, unknown))} in the log; nothing was"
+            " changed. The dashboard shows the ids of deletions, and so does `manage.py integrity"
+            " receipt MODEL KEY --json`"
+        )
     return None if everything else ids
 
 

@@ -1,7 +1,8 @@
 """The interface of a verb: three functions of a module in `verbs/`.
 
 `run` does the work, or reads the figures, and returns the document that `--json` prints. `render`
-prints the same document for people. Both take a terminal and, by keyword, the verb's options.
+prints the same document for people. Both take a terminal and, by keyword, the verb's options;
+`render` also takes the exit code, as `code`.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class VerbCommand(PlainArguments):
                 terminal = Terminal(self.stdout, self.style, progress)
                 result = run(terminal, **options)
                 if not options["json"]:
-                    render(result.document, terminal, **options)
+                    render(result.document, terminal, code=result.code, **options)
         except (CrossDatabaseError, Error) as error:
             raise error_exit(error) from error
         if options["json"]:

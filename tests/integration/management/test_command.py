@@ -339,10 +339,35 @@ class TestOperator:
         pending = Cascade.objects.filter(state="pending").values_list("deletions", flat=True)
         assert list(pending) == [[blocked]] * 2
 
-    def test_retry_of_nothing_says_so(self, integrity: Run) -> None:
-        assert "0 deletions will be tried again: none of them is blocked" in (
-            integrity("retry", "999").out
+    @pytest.mark.parametrize("verb", ["retry", "acknowledge"])
+    def test_an_unknown_id_is_an_error_that_names_it_and_changes_nothing(
+        self, integrity: Run, blocked: int, verb: str
+    ) -> None:
+        outcome = integrity(verb, str(blocked), "999999", "--json")
+        assert (outcome.code, outcome.out) == (ERROR, "")
+        assert "there is no deletion 999999 in the log; nothing was changed" in outcome.err
+        assert "integrity receipt MODEL KEY" in outcome.err
+        assert not Audit.objects.exists()
+        assert set(Cascade.objects.values_list("state", flat=True)) == {"blocked"}
+
+    def test_what_changes_nothing_says_so_and_is_not_audited(
+        self, integrity: Run, blocked: int
+    ) -> None:
+        integrity("retry", "--all")
+        integrity("drain")
+        Audit.objects.all().delete()
+        for verb in ("retry", "acknowledge"):
+            for which in ("--all", str(blocked)):
+                outcome = integrity(verb, which)
+                assert outcome.code == CLEAN
+                assert outcome.out.startswith("nothing to do: ")
+        assert integrity("resume", "--database", "blog_db").out == (
+            "nothing to do: blog_db was not paused\n"
         )
+        again = integrity("resume", "--database", "blog_db", "--accept-restore")
+        assert again.out == "blog_db was not paused\n"
+        assert integrity("drain").out == "nothing to do\n"
+        assert not Audit.objects.exists()
 
     @pytest.mark.parametrize("arguments", [[], ["1", "--all"]])
     def test_retry_wants_deletions_or_all(self, integrity: Run, arguments: list[str]) -> None:
@@ -356,7 +381,9 @@ class TestOperator:
         ann.delete()
         pause = ("pause", "--database", "blog_db", "--reason", "maintenance")
         assert integrity(*pause).out == "blog_db: paused\n"
-        assert integrity(*pause).out == "blog_db: was already paused\n"
+        assert integrity(*pause).out == "nothing to do: blog_db is paused already\n"
+        assert {*Audit.objects.values_list("verb", flat=True)} == {"pause"}
+        assert Audit.objects.count() == 1
         outcome = integrity("drain", "--json")
         assert (outcome.code, outcome.document["pending"]) == (INCOMPLETE, 1)
         assert outcome.document["rows"] == {"shop.Order.customer": 2}

@@ -41,7 +41,7 @@ def run(
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
     """Print how many deletions changed."""
-    changed = document["changed"]
-    terminal.line(
-        f"rows kept by {changed:,} deletions are acknowledged{PER_DATABASE if changed else ''}"
-    )
+    if changed := document["changed"]:
+        terminal.line(f"rows kept by {changed:,} deletions are acknowledged{PER_DATABASE}")
+    else:
+        terminal.line("nothing to do: they have kept no rows that are not acknowledged")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...report.backlog import DatabaseRow
     from ..terminal import Terminal
 
+COUNTS = ("dispatched", "cascaded", "verified", "kept", "pending")
 HELP = "Dispatch, cascade and verify in this process. It does not need Celery."
 
 
@@ -103,9 +104,19 @@ def exit_code(result: DrainResult, left: Sequence[DatabaseRow]) -> ExitCode:
     return max(codes)
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, *, forever: bool, **_: object) -> None:
+def render(
+    document: Mapping[str, Any],
+    terminal: Terminal,
+    *,
+    forever: bool,
+    code: ExitCode,
+    **_: object,
+) -> None:
     """Print the totals, and the rows along each relation."""
     if forever:
+        return
+    if code is ExitCode.CLEAN and not any(document[name] for name in COUNTS):
+        terminal.line("nothing to do")
         return
     line = "dispatched {dispatched:,}, cascaded {cascaded:,}, verified {verified:,}, "
     terminal.line((line + "pending {pending:,}").format(**document))

@@ -37,4 +37,5 @@ def run(_terminal: Terminal, *, database: str, reason: str, **_: object) -> Resu
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, database: str, **_: object) -> None:
     """Print whether the database was paused now or before."""
-    terminal.line(f"{database}: {'paused' if document['changed'] else 'was already paused'}")
+    paused = f"{database}: paused"
+    terminal.line(paused if document["changed"] else f"nothing to do: {database} is paused already")

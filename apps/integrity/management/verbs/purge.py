@@ -60,8 +60,11 @@ def run(
     )
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+def render(document: Mapping[str, Any], terminal: Terminal, *, code: ExitCode, **_: object) -> None:
     """Print how many rows were removed, by table."""
+    if code is ExitCode.CLEAN and not any(document["purged"].values()):
+        terminal.line("nothing to do: no row is past its retention")
+        return
     removed = ", ".join(f"{number:,} {name}" for name, number in document["purged"].items())
     terminal.line(f"removed {removed}")
     if document["exported"]:

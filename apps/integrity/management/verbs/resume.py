@@ -62,6 +62,18 @@ def run(
     return Result({"changed": changed})
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, *, database: str, **_: object) -> None:
+def render(
+    document: Mapping[str, Any],
+    terminal: Terminal,
+    *,
+    database: str,
+    accept_identity: bool,
+    accept_restore: bool,
+    **_: object,
+) -> None:
     """Print whether the database was paused before."""
-    terminal.line(f"{database}: {'resumed' if document['changed'] else 'was not paused'}")
+    if document["changed"]:
+        terminal.line(f"{database}: resumed")
+    else:
+        nothing = "" if accept_identity or accept_restore else "nothing to do: "
+        terminal.line(f"{nothing}{database} was not paused")

@@ -34,8 +34,13 @@ def run(_terminal: Terminal, *, ids: Sequence[int], everything: bool, **_: objec
     return Result({"changed": changed})
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+def render(
+    document: Mapping[str, Any], terminal: Terminal, *, everything: bool, **_: object
+) -> None:
     """Print how many deletions changed."""
-    changed = document["changed"]
-    what = PER_DATABASE if changed else ": none of them is blocked or kept"
-    terminal.line(f"{changed:,} deletions will be tried again{what}")
+    if changed := document["changed"]:
+        terminal.line(f"{changed:,} deletions will be tried again{PER_DATABASE}")
+    elif everything:
+        terminal.line("nothing to do: no deletion is blocked")
+    else:
+        terminal.line("nothing to do: none of them is blocked or has kept rows")
