@@ -11,6 +11,7 @@ that follow every walk, and what it did commit is in the tally.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import time
@@ -41,6 +42,8 @@ logger = logger_of("integrity.cascade")
 MIN_ROWS = 50_000
 #: How long the time slice waits for the last step of the walk.
 JOIN_SECONDS = 3.0
+#: Database → the last walk there. While it waits for a server, none joins it.
+_threads: dict[str, threading.Thread] = {}
 
 
 class SecondWalk:
@@ -51,22 +54,30 @@ class SecondWalk:
     ) -> None:
         self._claim, self._relation, self._plan, self._until = claim, relation, plan, until
         self.steps = steps
-        self._over = threading.Event()
+        self._over, self._connected = threading.Event(), threading.Event()
         self._done: list[Done] = []
         self._thread = threading.Thread(target=self._run, name="integrity-walk", daemon=True)
         self._thread.start()
+        _threads[claim.database] = self._thread
 
     def join(self) -> list[Done]:
-        """Let no other step begin; return those that are committed. Waits for the last one."""
+        """Let no other step begin; return those that are committed. Waits for the last one.
+
+        Where it has no connections yet, because no pool or server has one left, it takes no step.
+        """
         self._over.set()
-        self._thread.join(JOIN_SECONDS)
+        if self._connected.is_set():
+            self._thread.join(JOIN_SECONDS)
         return [*self._done]
 
     def _run(self) -> None:
         database = self._claim.database
         try:
             if self._may_write():
-                self._walk()
+                live = LiveClaim(self._claim)
+                live.gone_keys(self._relation)
+                self._connected.set()
+                self._walk(live)
         except Exception as error:  # noqa: BLE001 (if it lasts, the first walk meets it, and tells)
             logger.info("the second walk in %s ended: %s", database, reason_of_error(error))
         finally:
@@ -79,8 +90,8 @@ class SecondWalk:
         homes = relations.catalogue().homes(database, self._claim.using)
         return not any(identity.mismatch(database, using=home) for home in homes)
 
-    def _walk(self) -> None:
-        steps, walk, live = self.steps, self.steps.walk, LiveClaim(self._claim)
+    def _walk(self, live: LiveClaim) -> None:
+        steps, walk = self.steps, self.steps.walk
         while walk and not (walk.over or steps.skip_locked or self._over.is_set()):
             owners = live.gone_keys(self._relation, fresh=False)
             if not owners or time.monotonic() >= self._until:
@@ -101,6 +112,7 @@ def begun(
     would not see its rows.
     """
     walk, pacer, database = first.walk, first.pacer, claim.database
+    before = _threads.get(database)
     if (
         walk is None
         or walk.rows < MIN_ROWS
@@ -108,6 +120,7 @@ def begun(
         or pacer.pace.share < 1
         or pacer.step_rows is not None
         or connections[database].in_atomic_block
+        or (before is not None and before.is_alive())
     ):
         return None
     steps = Steps(
@@ -119,4 +132,6 @@ def begun(
         skip_locked=False,
     )
     steps.walk = Walk(walk.blocks, walk.rows_per_block, backwards=True)
-    return SecondWalk(steps, claim, relation, plan, until=until)
+    with contextlib.suppress(RuntimeError):  # the process may start no more threads
+        return SecondWalk(steps, claim, relation, plan, until=until)
+    return None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from apps.integrity import backends
+from apps.integrity.cascade import second_walk
 from tests.integration.cascade.test_second_walk import (  # the fixtures are used by their names
+    SECONDS,
+    Both,
+    both,
     one_of_two,
     require_exact,
     tallied,
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
     Converge = Callable[[], Counter[str]]
 
-__all__ = ["more_than_one_step", "no_bloat", "tallied"]
+__all__ = ["both", "more_than_one_step", "no_bloat", "tallied"]
 pytestmark = pytest.mark.usefixtures("committed", "more_than_one_step", "no_bloat", "tallied")
 
 INDEXES = """
@@ -68,3 +73,48 @@ class TestAnIndexInTheOtherOrder:
         run("ANALYZE right_leaf")
         assert converge()["right.Leaf.owner"] == ROWS * 9 // 10
         require_exact(living)
+
+
+class TestASecondWalkThatCannotBegin:
+    @pytest.fixture(autouse=True)
+    def short_slices(self, more_than_one_step: None, tune: Tune, both: Both) -> None:
+        both.patient = False
+        tune(statement_rows=1_000, statement_rows_max=1_500, turn_seconds=1e-6)
+
+    def test_nobody_waits_for_its_connection_and_no_other_one_joins_it(
+        self, converge: Converge, both: Both, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As where a pool has no connection left: it lets each thread wait for half a minute."""
+        free, waiting = threading.Event(), list[threading.Thread]()
+
+        def wait(_database: str) -> None:
+            waiting.append(threading.current_thread())
+            free.wait(5 * SECONDS)
+
+        monkeypatch.setattr(second_walk, "reach", wait)
+        monkeypatch.setattr(second_walk, "JOIN_SECONDS", 10 * SECONDS)
+        living = one_of_two()
+        try:
+            converge()
+            assert len(both.wanted) > 2
+            assert [thread.is_alive() for thread in waiting] == [True]
+        finally:
+            free.set()
+        require_exact(living)
+        assert not both.second
+
+    def test_no_thread_is_needed(
+        self, converge: Converge, both: Both, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start = threading.Thread.start
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name == "integrity-walk":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        living = one_of_two()
+        converge()
+        require_exact(living)
+        assert len(both.wanted) > 2
