@@ -64,17 +64,28 @@ def repair(
     *,
     override: str = "",
     actor: str = "integrity",
+    audited: bool = False,
     seconds: float = 60.0,
 ) -> list[Repaired]:
     """Confirm the suspects of those relations that are due; drop those whose parent is alive.
 
     Refuses absurd figures (brake.py) unless there is a reason to `override` the brake, which is
-    audited with the `actor`. Takes no new batch after so many `seconds`. A relation whose databases
-    do not answer, or which fails, is reported; the others go on.
+    audited with the `actor`. If `audited`, so is what became of the suspects of each relation,
+    unless nothing did. Takes no new batch after so many `seconds`. A relation whose databases do
+    not answer, or which fails, is reported; the others go on.
     """
     deadline = time.monotonic() + seconds
-    cascading = [relation for relation in chosen if relation.policy.cascades]
-    return [_Repair(relation, override, actor).run(deadline) for relation in cascading]
+    repairs = [
+        _Repair(relation, override, actor, audited=audited)
+        for relation in chosen
+        if relation.policy.cascades
+    ]
+    return [one.run(deadline) for one in repairs]
+
+
+def figures(done: Repaired) -> str:
+    """Return what became of the suspects, as the audit log has it. Pure."""
+    return f"{len(done.confirmed)} confirmed, {done.cancelled} alive, {done.waiting} waiting"
 
 
 def outlook(relation: Relation) -> Repaired:
@@ -95,8 +106,11 @@ def wanted() -> list[Relation]:
 class _Repair:
     """A repair of one relation; `done` is its result."""
 
-    def __init__(self, relation: Relation, override: str = "", actor: str = "") -> None:
-        self.relation, self.override, self.actor = relation, override, actor
+    def __init__(
+        self, relation: Relation, override: str = "", actor: str = "", *, audited: bool = False
+    ) -> None:
+        self.relation, self.override = relation, override
+        self.actor, self.audited = actor, audited
         self.using = relation.parent_databases[0]
         self.done = Repaired(relation=relation.label)
 
@@ -132,6 +146,13 @@ class _Repair:
         self._ask_brake()
         if self.override and self.done.waiting:
             self._override_brake()
+        try:
+            self._recheck_batches(deadline)
+        finally:  # what an error or Ctrl-C cut short has changed something, too
+            if self.audited and (self.done.confirmed or self.done.cancelled):
+                self._audit("repair", figures(self.done))
+
+    def _recheck_batches(self, deadline: float) -> None:
         grace = conf.current().grace_seconds
         for batch in suspects.in_batches(self.relation, older_than_seconds=grace, using=self.using):
             if self.done.brake or time.monotonic() >= deadline:
@@ -148,13 +169,11 @@ class _Repair:
 
     def _override_brake(self) -> None:
         self.done.brake = ""
-        actions.audit(
-            "override brake",
-            self.relation.label,
-            actor=self.actor,
-            reason=self.override,
-            using=self.using,
-        )
+        self._audit("override brake", self.override)
+
+    def _audit(self, verb: str, reason: str) -> None:
+        label = self.relation.label
+        actions.audit(verb, label, actor=self.actor, reason=reason, using=self.using)
 
     def _recheck(self, batch: list[Suspect]) -> None:
         """Confirm or drop a batch. See the Notes above.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -129,6 +130,16 @@ def orphaned(number: int = 3, child: Any = Leaf) -> list[int]:
     child.objects.bulk_create(child(owner=each) for each in owners for _ in range(2))
     Owner.objects.filter(pk__in=[each.pk for each in owners])._raw_delete("default")
     return [each.pk for each in owners]
+
+
+def audited() -> dict[tuple[str, str], tuple[int, int]]:
+    """Verb and target → how many were confirmed, and how many alive, in all rows of the audit."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in Audit.objects.all():
+        confirmed, alive = re.match(r"(\d+) confirmed, (\d+) alive, ", row.reason).groups()
+        before = sums.get((row.verb, row.target), (0, 0))
+        sums[row.verb, row.target] = before[0] + int(confirmed), before[1] + int(alive)
+    return sums
 
 
 def raw_delete(row: Any) -> None:
@@ -362,6 +373,28 @@ class TestRepair:
         assert Leaf.objects.get() == living
         assert not Optional.objects.exists()
 
+    def test_what_was_repaired_is_audited_and_nothing_else(
+        self, integrity: Run, repaired: Run
+    ) -> None:
+        back, *_gone = orphaned(3)
+        Owner.objects.create(pk=back)
+        integrity("scan")
+        assert integrity("repair").code == FINDINGS
+        assert not Audit.objects.exists()
+        repaired()
+        assert audited() == {("repair", LEAF): (2, 0)}
+        assert all(row.actor.startswith("command line") for row in Audit.objects.all())
+        rows = Audit.objects.count()
+        assert repaired().code == CLEAN
+        assert Audit.objects.count() == rows
+
+    def test_a_parent_that_came_back_is_audited(self, integrity: Run, repaired: Run) -> None:
+        back, _gone = orphaned(2)
+        integrity("scan")
+        Owner.objects.create(pk=back)
+        repaired()
+        assert audited() == {("repair", LEAF): (1, 1)}
+
     def test_rows_below_a_row_are_named_too(self, integrity: Run) -> None:
         """As in `preview`: what goes with an orphan is part of what a repair does."""
         shelf = Shelf.objects.create(root=Root.objects.create())
@@ -461,9 +494,9 @@ class TestRepair:
         assert not Audit.objects.exists()
         assert repaired("--override-brake", "the tenant left").code == CLEAN
         assert not Leaf.objects.exists()
-        found = set(Audit.objects.values_list("verb", "target", "reason"))
-        assert found == {("override brake", LEAF, "the tenant left")}
-        assert Audit.objects.first().actor.startswith("command line")
+        rows = Audit.objects.filter(verb="override brake")
+        assert set(rows.values_list("target", "reason")) == {(LEAF, "the tenant left")}
+        assert rows.first().actor.startswith("command line")
 
     def test_a_dry_run_overrides_nothing(self, integrity: Run) -> None:
         orphaned()
@@ -587,6 +620,7 @@ class TestCleanup:
     def test_it_says_how_many_were_repaired(self, cleanup: Run) -> None:
         orphaned()
         assert "6 orphans repaired" in self.until_nothing_waits(cleanup).out
+        assert audited() == {("repair", LEAF): (3, 0)}
 
     def test_override(self, cleanup: Run) -> None:
         orphaned()
@@ -594,7 +628,8 @@ class TestCleanup:
         outcome = self.until_nothing_waits(cleanup, "--override-brake", "they left")
         assert outcome.code == CLEAN
         assert not Leaf.objects.exists()
-        assert set(Audit.objects.values_list("reason", flat=True)) == {"they left"}
+        rows = Audit.objects.filter(verb="override brake")
+        assert set(rows.values_list("reason", flat=True)) == {"they left"}
 
     def test_one_app(self, cleanup: Run) -> None:
         orphaned()

@@ -78,7 +78,8 @@ def _apply(
     chosen: Sequence[Relation], override: str, terminal: Terminal
 ) -> tuple[list[Repaired], DrainResult, ExitCode]:
     """Confirm suspects, and cascade the confirmed ones in this process."""
-    repaired, drained = repair.repair(chosen, override=override, actor=actor()), DrainResult()
+    repaired = repair.repair(chosen, override=override, actor=actor(), audited=True)
+    drained = DrainResult()
     databases = sorted(scan.child_databases_of(chosen))
     if any(row.confirmed for row in repaired):
         drained = drain.drain(databases, terminal)
