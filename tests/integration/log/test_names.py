@@ -16,11 +16,13 @@ from django.utils import timezone
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
 from apps.integrity.checks import doctor
+from apps.integrity.control import retention
 from apps.integrity.log import claims
 from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.report import alarms, metrics, overview
 from apps.integrity.report.names import unknown
+from apps.integrity.report.work import work_of
 from apps.shop.models import Order
 from tests import superuser
 from tests.log_rows import make
@@ -342,6 +344,40 @@ def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> No
                 plan = "\n".join(line for (line,) in cursor.fetchall())
                 assert "Seq Scan on integrity_" not in plan, plan
                 assert "Sort" not in plan, plan
+
+
+@pytest.mark.usefixtures("committed")
+def test_work_is_counted_over_indexes_however_long_the_log_is(captured: Captured) -> None:
+    """So status, metrics and alarms do not slow down with what ended, nor does the purge."""
+    yesterday = timezone.now() - dt.timedelta(days=1)
+    make(
+        "auth.User",
+        range(20_000),
+        ["blog_db"],
+        apart=True,
+        state="verified",
+        recorded_at=yesterday,
+    )
+    for state in ("pending", "blocked", "done"):
+        make("auth.User", range(50), ["blog_db"], apart=True, state=state)
+    make("auth.User", range(50), [], source="api")
+    Suspect.objects.create(parent="auth.User", relation=POST, value="7")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
+        with captured:
+            work = work_of("default")
+            retention.purge_due(using="default")
+        numbers = {group.kind: group.number for group in work.groups}
+        assert numbers == {
+            **dict.fromkeys(["pending", "blocked", "done", "lately", "recorded"], 50),
+            "suspect": 1,
+        }
+        counted, _, old = captured["default"]
+        for sql in (counted, old):
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            for table in (Cascade, Deletion):
+                assert f"Seq Scan on {table._meta.db_table}" not in plan, plan
 
 
 def forget_statistics() -> None:
