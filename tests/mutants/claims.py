@@ -14,6 +14,7 @@ from .paths import (
     T_LOG,
     T_LOST_WORKERS,
     T_ONE_HOP,
+    T_PAUSE,
     T_STATEMENTS,
 )
 
@@ -59,6 +60,22 @@ MUTATIONS = (
         (
             f"{T_STATEMENTS}::TestFinishCascades::test_it_marks_what_the_claim_holds_and_nothing_else",
         ),
+    ),
+    Mutation(
+        "finish-what-was-split",
+        "G4: a cascade that was split meanwhile is done with deletions that it no longer has",
+        POSTGRESQL_LOG,
+        " AND cascade.size = (%s::jsonb -> cascade.id::text)::int RETURNING cascade.id",
+        " AND (%s::jsonb -> cascade.id::text) IS NOT NULL RETURNING cascade.id",
+        (f"{T_STATEMENTS}::TestFinishCascades::test_what_was_split_meanwhile_stays",),
+    ),
+    Mutation(
+        "claim-in-a-pause",
+        "G10: a worker goes on in a database that was paused because its rows may be others",
+        POSTGRESQL_LOG,
+        " WHERE is_new AND NOT EXISTS (SELECT FROM paused)),",
+        " WHERE is_new),",
+        (f"{T_PAUSE}::test_work_under_way_ends_with_the_claim_at_hand",),
     ),
     Mutation(
         "release-without-the-claim",
