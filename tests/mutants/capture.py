@@ -187,8 +187,8 @@ MUTATIONS = (
         "dispatch-what-was-cancelled",
         "G4: a deletion that an operator cancelled is cascaded",
         POSTGRESQL_LOG,
-        "batch IS NULL AND cancelled_at IS NULL AND parent",
-        "batch IS NULL AND parent",
+        'RECORDED = "batch IS NULL AND cancelled_at IS NULL"',
+        'RECORDED = "batch IS NULL"',
         (f"{T_ATTACKS_LOG}::TestDispatch",),
     ),
     Mutation(
@@ -202,17 +202,17 @@ MUTATIONS = (
     Mutation(
         "dispatch-to-one-database",
         "G1: only the first child database gets a cascade",
-        ENTRIES,
-        ".databases_of(parent, relation)",
-        ".databases_of(parent, relation)[:1]",
+        DISCOVERY,
+        "self.databases_of(*names)",
+        "self.databases_of(*names)[:1]",
         (f"{T_DISPATCH}::test_a_deletion_gets_one_cascade_for_each_child_database",),
     ),
     Mutation(
         "unknown-model-is-dispatched",
         "G1: a deletion of a model that this process does not know ends without work",
         ENTRIES,
-        " or not catalogue.knows(parent, None, relation):",
-        ":",
+        "if not catalogue.knows(parent, None, relation):",
+        "if not parent:",
         (
             f"{T_DISPATCH}::test_a_parent_that_this_process_does_not_know_yet_waits_for_one_that_does",
         ),

@@ -77,12 +77,14 @@ class LogBackend(Protocol):
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 
     def dispatch_batch(
-        self, parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
-    ) -> int | None:
-        """Put the oldest recorded deletions that nobody has locked into one batch.
+        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+    ) -> dict[tuple[str, str], int] | None:
+        """Put recorded deletions of the first of the `wanted` names that has any into one batch.
 
-        Return how many, up to `most`. `databases` get a cascade each, and are never empty. One
-        statement; None where the engine has none (log/deletions.py has several).
+        `wanted` holds parent and relation, and the databases that get a cascade each. The oldest
+        are taken, up to `most`, which nobody has locked. Return parent and relation of all that was
+        recorded, and how many of these the batch has. One statement; None where the engine has none
+        (log/deletions.py has several).
         """
 
     def claim_new(

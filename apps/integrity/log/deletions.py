@@ -67,29 +67,46 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     relation that this process does not know stay recorded: in a rolling deploy another process
     knows it.
     """
-    catalogue, dispatched, reached = relations.catalogue(), 0, frozenset[str]()
-    for parent, relation in names.recorded_names(using=using):
-        if dispatched >= limit or not catalogue.knows(parent, None, relation):
+    catalogue, most = relations.catalogue(), min(BATCH, limit)
+    wanted, reached = catalogue.databases_by_names, frozenset[str]()
+    recorded = _make_first_batch(wanted, most, using=using)
+    if recorded is None:
+        recorded = dict.fromkeys(names.recorded_names(using=using), 0)
+    dispatched = sum(recorded.values())
+    for (parent, relation), first in recorded.items():
+        if not catalogue.knows(parent, None, relation):
             continue
-        databases = catalogue.databases_of(parent, relation)
-        number = _dispatch(parent, relation, databases, limit - dispatched, using=using)
-        dispatched += number
+        databases, number = wanted.get((parent, relation), ()), first
+        if first in {0, most} and dispatched < limit:  # nothing was tried, or more are recorded
+            more = _dispatch(parent, relation, databases, limit - dispatched, using=using)
+            dispatched, number = dispatched + more, first + more
         reached |= frozenset(databases if number else ())
     return dispatched, reached
+
+
+def _make_first_batch(
+    wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+) -> dict[tuple[str, str], int] | None:
+    """Return what is recorded under which names, and how many of these are in a batch now."""
+    if not wanted:
+        return None
+    return backends.log_backend(using).dispatch_batch(wanted, most, using=using)
 
 
 def _dispatch(
     parent: str, relation: str, databases: Sequence[str], limit: int, *, using: str
 ) -> int:
     """Dispatch up to `limit` recorded deletions of those names; return their number."""
-    backend, dispatched, number, most = backends.log_backend(using), 0, 0, 0
+    dispatched, number, most = 0, 0, 0
+    wanted = {(parent, relation): databases} if databases else {}
     while number == most and dispatched < limit:
-        most, made = min(BATCH, limit - dispatched), None
-        if databases:
-            made = backend.dispatch_batch(parent, relation, databases, most, using=using)
+        most = min(BATCH, limit - dispatched)
+        made = _make_first_batch(wanted, most, using=using)
         if made is None:
-            made = _make_batch(parent, relation, databases, most, using=using)
-        number, dispatched = made, dispatched + made
+            number = _make_batch(parent, relation, databases, most, using=using)
+        else:
+            number = sum(made.values())
+        dispatched += number
     return dispatched
 
 

@@ -82,6 +82,16 @@ class Catalogue:
         )
 
     @functools.cached_property
+    def databases_by_names(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Parent and relation ("" for all of them) → the child databases they cascade into."""
+        every = {
+            (relation.parent._meta.label, name): None
+            for relation in self.relations
+            for name in ("", relation.label)
+        }
+        return {names: into for names in every if (into := self.databases_of(*names))}
+
+    @functools.cached_property
     def names_into(self) -> dict[str, frozenset[tuple[str, str]]]:
         """Child database → parent and relation ("" for all of them) that cascade into it."""
         names: dict[str, set[tuple[str, str]]] = {}

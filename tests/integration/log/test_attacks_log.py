@@ -22,7 +22,7 @@ from apps.integrity.log.kept import reopen_kept
 from apps.integrity.log.parts import separate
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
-from tests.kinds.parents.models import Guarded
+from tests.kinds.parents.models import Guarded, Owner
 from tests.log_rows import cascade_of, check_partitions, in_database, make, states
 
 if TYPE_CHECKING:
@@ -320,6 +320,14 @@ def handed_out() -> int:
     return sum(Cascade.objects.values_list("size", flat=True))
 
 
+def batch_of(*named: tuple[str, str]) -> int:
+    """Make a batch of at most two deletions of the first of those names; return their number."""
+    wanted = {names: ["blog_db"] for names in named}
+    made = log_backend("default").dispatch_batch(wanted, 2, using="default")
+    assert made is not None
+    return sum(made.values())
+
+
 @pytest.fixture
 def in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dispatch as on an engine that has no single statement for it."""
@@ -439,9 +447,7 @@ class TestDispatch:
         capture.record((User, range(1, 6)), using="default")
         Deletion.objects.filter(key="1").update(cancelled_at=timezone.now())
         Deletion.objects.filter(key="2").update(relation="blog.Post.author")
-        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 2
-        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 1
-        assert log_backend("default").dispatch_batch(*NAMED, ["blog_db"], 2, using="default") == 0
+        assert [batch_of(NAMED) for _ in range(3)] == [2, 1, 0]
         batches = dict(Deletion.objects.order_by("pk").values_list("key", "batch"))
         assert batches.pop("1") is batches.pop("2") is None
         one, two, three = batches.values()
@@ -452,11 +458,36 @@ class TestDispatch:
         assert first.recorded_at == min(recorded)
         assert first.tally != second.tally
 
+    def test_several_names_are_dispatched_by_one_call(self) -> None:
+        """One of them is not known here: it stays recorded, and holds up no other one."""
+        for model, keys in ((User, [1, 2]), (Owner, [3]), (User, [4])):
+            capture.record((model, keys), using="default")
+        Deletion.objects.filter(key="4").update(parent="a.Stranger")
+        number, databases = deletions.dispatch(using="default", limit=9)
+        assert number == 3
+        assert {"blog_db", "shop_db", "test_left"} <= databases
+        assert Deletion.objects.get(batch=None).key == "4"
+        made = Cascade.objects.values_list("parent", "size").distinct()
+        assert sorted(made) == [("auth.User", 2), ("parents.Owner", 1)]
+        assert deletions.dispatch(using="default", limit=9) == (0, frozenset())
+        check_partitions()
+
+    def test_sessions_at_the_same_time_share_nothing(self, at_once: Any) -> None:
+        capture.record((User, range(1, 201)), using="default")
+        capture.record((Owner, range(1, 51)), using="default")
+
+        def work() -> int:
+            return sum(deletions.dispatch(using="default", limit=7)[0] for _ in range(60))
+
+        assert sum(at_once(*[work] * 4)) == 250
+        assert "recorded" not in states()
+        check_partitions()
+
     def test_one_statement_that_fails_has_dispatched_nothing(self) -> None:
         capture.record((User, [1, 2]), using="default")
         too_long = "x" * 101
         with pytest.raises(DataError):
-            log_backend("default").dispatch_batch(*NAMED, [too_long], 2, using="default")
+            log_backend("default").dispatch_batch({NAMED: [too_long]}, 2, using="default")
         assert states() == ["recorded", "recorded"]
         assert not Cascade.objects.exists()
 

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from apps.integrity import capture
-from apps.integrity.log import claims, outcomes
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from tests.log_rows import make
@@ -86,6 +86,23 @@ def test_no_statement_of_a_claim_reads_the_whole_log(captured: Captured) -> None
                 cursor.execute(f"EXPLAIN {sql}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())
                 assert "Seq Scan on integrity_" not in plan, sql[:200]
+
+
+@pytest.mark.usefixtures("_no_autovacuum")
+def test_what_is_recorded_comes_in_the_order_of_an_index_whatever_was_counted(
+    captured: Captured,
+) -> None:
+    """In the order of ids, all that ended long ago would be read first."""
+    capture.record((User, range(1, 5_001)), using="default")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("ANALYZE integrity_deletion")  # it knows of nothing that has ended
+        with captured:
+            assert deletions.dispatch(using="default", limit=10)[0] == 10
+        [makes] = [sql for sql in captured["default"] if "SKIP LOCKED" in sql]
+        cursor.execute(f"EXPLAIN {makes}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    picked = re.compile(r"LockRows .*\n +->  Index Scan using integrity_deletion_recorded on")
+    assert picked.search(plan), plan
 
 
 @pytest.mark.usefixtures("_no_autovacuum")

@@ -93,15 +93,15 @@ def beside(act: Any, *args: Any) -> threading.Thread:
 @pytest.fixture
 def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paused]:
     """The first one that dispatches stands still before its commit: it has locked deletions."""
-    paused, dispatch = Paused(), deletions._dispatch
+    paused, dispatch = Paused(), deletions.dispatch
 
-    def held(*args: Any, using: str) -> int:
+    def held(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
         with transaction.atomic(using=using):
-            made = dispatch(*args, using=using)
+            made = dispatch(using=using, limit=limit)
             paused()
         return made
 
-    monkeypatch.setattr(deletions, "_dispatch", held)
+    monkeypatch.setattr(deletions, "dispatch", held)
     yield paused
     paused.go.set()
 

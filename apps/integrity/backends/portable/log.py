@@ -77,7 +77,7 @@ class PortableLog:
     def triggered_deletions(self, parent: Model, keys: Sequence[str], *, using: str) -> set[str]:  # noqa: ARG002 (the protocol's)
         return set()  # only PostgreSQL has such triggers
 
-    def dispatch_batch(self, *_: Any, **__: Any) -> int | None:
+    def dispatch_batch(self, *_: Any, **__: Any) -> dict[tuple[str, str], int] | None:
         return None  # as below
 
     def claim_new(self, *_: Any, **__: Any) -> HeldCascades | None:

@@ -70,23 +70,41 @@ SELECT EXISTS (SELECT FROM oldest) AND NOT EXISTS (SELECT FROM paused), (
  {", ".join((*READ, *DOCUMENTS))}
 FROM (SELECT) AS one LEFT JOIN held ON true ORDER BY id"""
 
-#: The statement that makes a batch. The rows are found by their primary keys, whatever the planner
-#: thinks of the table, and their locks are held: so all that were picked are changed. Parameters:
-#: parent, relation, the most deletions; parent, relation, databases and a tally for each.
-DISPATCH = """WITH picked AS (SELECT id, recorded_at FROM integrity_deletion
- WHERE batch IS NULL AND cancelled_at IS NULL AND parent = %s AND relation = %s
- ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED),
+RECORDED = "batch IS NULL AND cancelled_at IS NULL"
+#: The statement that makes a batch: see Note [From value to value] in ../distinct.py for the names
+#: of what is recorded. Its oldest rows are asked for in the order of its index: a plain condition
+#: would let the planner walk through the whole log in the order of ids. They are changed by their
+#: primary keys, whatever the planner thinks of the table, and their locks are held: so all that
+#: were picked are changed. Parameters: a list each of parents, relations, databases and tallies;
+#: the most deletions.
+DISPATCH = f"""WITH RECURSIVE seen (parent, relation) AS (
+(SELECT parent, relation FROM integrity_deletion WHERE {RECORDED}
+ ORDER BY parent, relation LIMIT 1) UNION ALL
+SELECT next.parent, next.relation FROM seen CROSS JOIN LATERAL (
+ SELECT parent, relation FROM integrity_deletion AS deletion
+ WHERE {RECORDED} AND (deletion.parent, deletion.relation) > (seen.parent, seen.relation)
+ ORDER BY parent, relation LIMIT 1) AS next),
+child AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::uuid[])
+ AS child (parent, relation, alias, tally)),
+name AS MATERIALIZED (SELECT parent, relation FROM seen
+ WHERE (parent, relation) IN (SELECT parent, relation FROM child)
+ ORDER BY parent, relation LIMIT 1),
+picked AS (SELECT id, recorded_at FROM integrity_deletion WHERE {RECORDED}
+ AND (parent, relation) >= ((SELECT parent FROM name), (SELECT relation FROM name))
+ AND (parent, relation) <= ((SELECT parent FROM name), (SELECT relation FROM name))
+ ORDER BY parent, relation, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED),
 made AS (SELECT min(id) AS batch, min(recorded_at) AS recorded_at, array_agg(id ORDER BY id) AS ids
  FROM picked),
 changed AS (UPDATE integrity_deletion AS deletion SET batch = made.batch FROM made
- WHERE deletion.id = ANY((SELECT ids FROM made)::bigint[]))
-INSERT INTO integrity_cascade
+ WHERE deletion.id = ANY((SELECT ids FROM made)::bigint[])),
+cascade AS (INSERT INTO integrity_cascade
  (batch, database, parent, relation, deletions, size, tally, recorded_at)
-SELECT made.batch, child.alias, %s, %s, made.ids, cardinality(made.ids), child.tally,
+ SELECT made.batch, child.alias, parent, relation, made.ids, cardinality(made.ids), child.tally,
  made.recorded_at
-FROM made CROSS JOIN unnest(%s::text[], %s::uuid[]) AS child (alias, tally)
-WHERE made.batch IS NOT NULL RETURNING size"""
-
+ FROM made CROSS JOIN name JOIN child USING (parent, relation)
+ WHERE made.batch IS NOT NULL RETURNING size)
+SELECT parent, relation, CASE WHEN (parent, relation) IN (SELECT parent, relation FROM name)
+ THEN (SELECT max(size) FROM cascade) END FROM seen ORDER BY parent, relation"""
 #: The statement that counts. Parameters: a list for each column.
 WRITE_TALLIES = """INSERT INTO integrity_tally (id, log, batch, tally, label, counts, at)
 SELECT id, log, batch, tally, label, counts::jsonb, statement_timestamp() FROM unnest(%s::uuid[],
@@ -169,12 +187,16 @@ class PostgreSQLLog:
         return {key for (key,) in rows}
 
     def dispatch_batch(
-        self, parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
-    ) -> int | None:
-        tallies = [uuid4() for _ in require_keys(databases)]
-        names = [parent, relation]
-        made = fetch(using, DISPATCH, [*names, most, *names, list(databases), tallies])
-        return int(made[0][0]) if made else 0
+        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+    ) -> dict[tuple[str, str], int] | None:
+        cascades = [
+            (parent, relation, database, uuid4())
+            for (parent, relation), databases in wanted.items()
+            for database in require_keys(databases)
+        ]
+        columns = map(list, zip(*require_keys(cascades), strict=True))
+        recorded = fetch(using, DISPATCH, [*columns, most])
+        return {(parent, relation): number or 0 for parent, relation, number in recorded}
 
     def claim_new(
         self,
