@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The most calls of functions of apps/integrity.
-MOST = {"delete": 80, "dispatch": 60, "cascade": 320, "verify": 200, "scan": 200}
+MOST = {"delete": 80, "dispatch": 55, "cascade": 316, "verify": 200, "scan": 200}
 
 
 @pytest.fixture(scope="module")
