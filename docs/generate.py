@@ -21,6 +21,7 @@ from apps.integrity.backends import codes
 from apps.integrity.management.broken_pipe import PIPE_CLOSED
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exit_codes import MEANINGS
+from apps.integrity.management.table import WIDTH as WIDTH_OF_TABLES
 from apps.integrity.report import metrics
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def _commands() -> Iterator[str]:
     yield "scans and repairs in one run. Results go to stdout, progress goes to stderr. With"
     yield "`--json`, stdout holds one document ([JSON documents](json.md)). Django's own options"
     yield "(`--settings`, `--no-color`, …) are accepted and not listed here.\n"
+    yield f"Tables fit {WIDTH_OF_TABLES} columns; `--wide` prints everything in one line.\n"
     yield "## Exit codes\n"
     yield "Where several apply, the highest one is returned.\n"
     yield "| code | `exit_reason` | means |"

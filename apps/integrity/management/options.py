@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from ..control import actions
+from . import table
 from .exit_codes import usage_error
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ DJANGO_OPTIONS: dict[str, dict[str, Any]] = {
 def add_json(parser: CommandParser) -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def add_wide(parser: CommandParser) -> None:
+    """Add `--wide`."""
+    width = table.WIDTH
+    parser.add_argument(
+        "--wide", action="store_true", help=f"print all columns, also beyond {width} characters"
+    )
 
 
 def add_django_options(parser: CommandParser) -> None:

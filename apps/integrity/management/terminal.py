@@ -34,8 +34,11 @@ def printable(line: str) -> str:
 class Terminal:
     """Results go to `line`, `text` and `table`; `progress` writes a line to stderr."""
 
-    def __init__(self, stdout: OutputWrapper, style: Style, progress: WriteLine) -> None:
+    def __init__(
+        self, stdout: OutputWrapper, style: Style, progress: WriteLine, *, wide: bool = False
+    ) -> None:
         self.stdout, self.style, self.progress = stdout, style, progress
+        self.wide = wide
 
     def line(self, line: str, paint: Callable[[str], str] = str) -> None:
         """Make a line printable, and write it in the colour of `paint`."""
@@ -49,7 +52,8 @@ class Terminal:
         self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str
     ) -> None:
         """Write those columns of the rows; write the line `empty` where there are no rows."""
-        for line in table.lines(columns, rows, self.style, empty=empty):
+        width = None if self.wide else table.WIDTH
+        for line in table.lines(columns, rows, self.style, empty=empty, width=width):
             self.stdout.write(line)
 
     def clear(self) -> None:

@@ -78,7 +78,8 @@ class VerbCommand(PlainArguments):
         """
         try:
             with progress_lines(self.stderr.write) as progress:
-                terminal = Terminal(self.stdout, self.style, progress)
+                wide = options.get("wide", False)
+                terminal = Terminal(self.stdout, self.style, progress, wide=wide)
                 result = run(terminal, **options)
                 if not options["json"]:
                     render(result.document, terminal, code=result.code, **options)

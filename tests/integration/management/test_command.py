@@ -98,10 +98,19 @@ class TestRelations:
         assert integrity("relations", "--format", "mermaid", "--json").code == USAGE
 
     def test_text(self, integrity: Run) -> None:
-        outcome = integrity("relations")
+        outcome = integrity("relations", "--wide")
         assert outcome.lines[0].split()[:2] == ["RELATION", "CHILD_DATABASE"]
         [line] = [each for each in outcome.lines if each.startswith("blog.Post.author ")]
         assert line.split()[1:] == ["blog_db", "auth.User", "default", "CASCADE", "set-based"]
+
+
+@pytest.mark.parametrize("verb", ["relations", "status", "scan", "repair"])
+def test_tables_fit_eighty_columns_and_more_if_asked(integrity: Run, verb: str) -> None:
+    lines = integrity(verb).lines
+    assert len(lines) > 1
+    too_long = [line for line in lines if len(line) > 80 and len(line.split()) > 1]
+    assert too_long == []
+    assert {*integrity(verb, "--wide").lines} != {*lines} or verb == "repair"
 
 
 class TestPreview:

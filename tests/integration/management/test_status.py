@@ -47,7 +47,7 @@ def test_it_shows_scans_the_brake_workers_and_beat() -> None:
     heartbeats.record("beat", using="default")
     Suspect.objects.create(parent="auth.User", relation="blog.Post.author", value="1")
     out = io.StringIO()
-    call_command("integrity", "status", stdout=out)
+    call_command("integrity", "status", "--wide", stdout=out)
     lines = out.getvalue().splitlines()
     [post] = [line for line in lines if line.startswith("blog.Post.author ")]
     assert post.split()[1:5] == ["blog_db", "0.0", "-", "1"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...report import preview
 from ..exit_codes import ExitCode
-from ..options import add_parent
+from ..options import add_parent, add_wide
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ COLUMNS = ("relation", "database", "policy", "rows")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add MODEL and KEY."""
+    """Add `--wide`, MODEL and KEY."""
+    add_wide(parser)
     add_parent(parser)
 
 

@@ -10,6 +10,7 @@ from ...report import catalogue
 from ...report.scans import scan_rows
 from ..exit_codes import usage_error
 from ..mermaid import flowchart
+from ..options import add_wide
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ COLUMNS = ("relation", "child_database", "parent", "parent_database", "policy", 
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--format`."""
+    """Add `--wide` and `--format`."""
+    add_wide(parser)
     parser.add_argument(
         "--format",
         dest="form",

@@ -10,7 +10,7 @@ from ...report import preview
 from ...scan import repair
 from ..backlog import backlog_of, report_unreachable, unknown_names
 from ..exit_codes import ExitCode
-from ..options import add_apply, add_override_brake, add_relation, override_reason
+from ..options import add_apply, add_override_brake, add_relation, add_wide, override_reason
 from ..verb import Result, actor
 from . import drain, scan
 
@@ -29,7 +29,8 @@ COLUMNS = ("relation", "database", "policy", "rows")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--relation`, `--apply` and `--override-brake`."""
+    """Add `--wide`, `--relation`, `--apply` and `--override-brake`."""
+    add_wide(parser)
     add_relation(parser)
     add_apply(parser)
     add_override_brake(parser)

@@ -11,7 +11,7 @@ from ...control import actions, circuit_breaker
 from ...exceptions import UnknownName
 from ..backlog import report_unreachable, unknown_names
 from ..exit_codes import ExitCode
-from ..options import add_database, add_relation, seconds
+from ..options import add_database, add_relation, add_wide, seconds
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from ..terminal import Terminal, WriteLine
 
 HELP = "Find rows whose parent is gone. It never writes to a scanned table."
+#: The columns that are not for wide tables only.
+COLUMNS = (
+    *("relation", "database", "rows_scanned", "suspects", "blocked", "orphans"),
+    *("complete", "reason"),
+)
 #: The time between two progress lines.
 PROGRESS_SECONDS = 1.0
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--relation`, `--database`, `--full` and `--max-runtime`."""
+    """Add `--wide`, `--relation`, `--database`, `--full` and `--max-runtime`."""
+    add_wide(parser)
     add_relation(parser)
     add_database(parser)
     parser.add_argument("--full", action="store_true", help="start each pass from the beginning")
@@ -121,8 +127,10 @@ def _has_mismatch(scanned: Iterable[Scanned]) -> bool:
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
     """Print a row for each relation and database."""
-    columns = tuple(field.name for field in dataclasses.fields(scan.Scanned))
-    terminal.table(columns, document["relations"], empty="Nothing was scanned.")
+    every = tuple(field.name for field in dataclasses.fields(scan.Scanned))
+    terminal.table(
+        every if terminal.wide else COLUMNS, document["relations"], empty="Nothing was scanned."
+    )
 
 
 class ScanProgress:

@@ -13,6 +13,7 @@ from ...exceptions.redaction import reason_of_error
 from ...report import alarms
 from ...report.status import collect_status
 from ..exit_codes import ExitCode, usage_error
+from ..options import add_wide
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ HELP = "Show the backlog and the lag of each child database."
 WATCH_SECONDS = 2.0
 DATABASE_COLUMNS = (
     *("database", "state", "backlog", "blocked", "lag_seconds"),
-    *("unproven", "unproven_seconds", "rate", "reason"),
+    *("unproven", "rate", "reason"),
 )
+WIDE_COLUMNS = (*DATABASE_COLUMNS[:-2], "unproven_seconds", *DATABASE_COLUMNS[-2:])
 SCAN_COLUMNS = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--watch`."""
+    """Add `--wide` and `--watch`."""
+    add_wide(parser)
     parser.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
 
 
@@ -84,7 +87,8 @@ def render(document: Mapping[str, Any], terminal: Terminal, *, watch: bool, **_:
 
 
 def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
-    terminal.table(DATABASE_COLUMNS, status["databases"], empty="No relation crosses databases.")
+    columns = WIDE_COLUMNS if terminal.wide else DATABASE_COLUMNS
+    terminal.table(columns, status["databases"], empty="No relation crosses databases.")
     for row in status["databases"]:
         for sentence in _attention(row):
             terminal.line(f"{row['database']}: {sentence}")
