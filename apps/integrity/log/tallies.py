@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 Rows = Mapping[int, Mapping[str, int]]
 #: Tally → deletion → label → the rows that time slices have changed.
 Sums = dict[UUID, dict[int, Counter[str]]]
-#: How many cascades are looked at that were cancelled in the last so many seconds.
-CANCELLED, CANCELLED_SECONDS = 50, 3_600.0
+#: How many cascades are looked at that were cancelled, or kept, in the last so many seconds.
+ENDED, ENDED_SECONDS = 50, 3_600.0
 #: Tallies that one statement of the purge looks at, and how many of these a purge runs.
 PURGED, PURGES = 500, 20
 #: The batch of a row that counts nothing: an operator accepted a restore then.
@@ -125,17 +125,17 @@ def _less(counts: Mapping[str, int], rows: Mapping[str, int]) -> bool:
 
 
 def tidy(database: str, *, log: UUID, using: str) -> None:
-    """Count what was changed for deletions until they were cancelled, and purge. Bounded.
+    """Count what was changed for deletions until they were cancelled or kept, and purge. Bounded.
 
-    No worker has the cancelled ones any more.
+    These are not verified. A step that began before may have been committed since.
     """
     cascades = tables.cascades(using).filter(
         database=database,
-        state=Cascade.State.CANCELLED,
-        ended_at__gt=Now() - dt.timedelta(seconds=CANCELLED_SECONDS),
+        state__in=[Cascade.State.CANCELLED, Cascade.State.KEPT],
+        ended_at__gt=Now() - dt.timedelta(seconds=ENDED_SECONDS),
         tally__isnull=False,
     )
-    late = list(cascades.order_by("-ended_at")[:CANCELLED])
+    late = list(cascades.order_by("-ended_at")[:ENDED])
     sums = sums_of({one.tally for one in late if one.tally}, database=database) if late else {}
     for one in late:
         counts = sums.get(one.tally, {}) if one.tally else {}

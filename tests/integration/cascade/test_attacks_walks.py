@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps.integrity import backends
-from apps.integrity.cascade import second_walk
+from apps.integrity import backends, cascade, failpoints
+from apps.integrity.cascade import second_walk, verification, walks
+from apps.integrity.failpoints import Failpoint
+from apps.integrity.models import Cascade
+from apps.integrity.queues import dispatch
 from tests.integration.cascade.test_second_walk import (  # the fixtures are used by their names
     SECONDS,
     Both,
     both,
+    delete,
     one_of_two,
     require_exact,
     tallied,
@@ -26,6 +30,7 @@ from tests.integration.cascade.test_walks import (
     run,
 )
 from tests.kinds.parents.models import Owner
+from tests.kinds.right.models import Leaf
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -118,3 +123,43 @@ class TestASecondWalkThatCannotBegin:
         converge()
         require_exact(living)
         assert len(both.wanted) > 2
+
+
+def test_what_it_commits_after_the_deletion_was_kept_counts(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent comes back after the second walk's last check, and its COMMIT takes long."""
+    dead, kept = Owner.objects.create(), threading.Event()
+    leaves(dead)
+    key = dead.pk
+    dead.delete()
+
+    def hit(point: Failpoint) -> None:
+        if point is Failpoint.REMOVED and threading.current_thread().name == "integrity-walk":
+            Owner.objects.create(pk=key)
+            both.began.set()
+            kept.wait(5 * SECONDS)
+
+    def wait_for_its_check(walk: Any, *given: Any, **named: Any) -> Any:
+        if not walk.backwards:
+            both.began.wait(SECONDS)
+        return delete(walk, *given, **named)
+
+    monkeypatch.setattr(walks.Walk, "delete", wait_for_its_check)
+    monkeypatch.setattr(failpoints, "hit", hit)
+    monkeypatch.setattr(second_walk, "JOIN_SECONDS", 0.0)
+    dispatch.sweep("default")
+    try:
+        first = cascade.drain("test_right").rows["right.Leaf.owner"]
+    finally:
+        kept.set()
+    for thread in threading.enumerate():
+        if thread.name == "integrity-walk":
+            thread.join(SECONDS)
+    done = Cascade.objects.get(database="test_right")
+    assert done.state == "kept"
+    gone = ROWS - Leaf.objects.count()
+    assert gone > first
+    verification.verify("test_right")
+    done.refresh_from_db()
+    assert [*(done.rows or {}).values()] == [{"right.Leaf.owner": gone}]
