@@ -177,13 +177,8 @@ def repair(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         return pages.repair_page(request, site=site, relation=relation, form=form)
     actor, override = _actor(request), form.cleaned_data["override"].strip()
     connections.reach(relation.parent_databases[0])
-    (done,) = scan_repair.repair([relation], override=override, actor=actor, seconds=REPAIR_SECONDS)
-    actions.audit(
-        "repair",
-        relation.label,
-        actor=actor,
-        reason=f"{len(done.confirmed)} confirmed, {done.cancelled} alive, {done.waiting} waiting",
-        using=relation.parent_databases[0],
+    (done,) = scan_repair.repair(
+        [relation], override=override, actor=actor, audited=True, seconds=REPAIR_SECONDS
     )
     if done.brake or done.reason:
         return pages.repair_page(request, site=site, relation=relation, form=form, done=done)

@@ -12,7 +12,7 @@ from .. import relations
 from ..backends import connections
 from ..backends.bounded import timed_read
 from ..exceptions import InvalidKey, UnknownName
-from ..report import lists, receipt_text, receipts
+from ..report import lists, receipt_text, receipts, unfollowed
 from .answers import page as _page
 from .answers import require
 from .forms import PageForm, SearchForm
@@ -133,7 +133,7 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
         using=using,
         deletion=row,
         keys=keys,
-        receipt=(proof := keys.receipt(receipts.receipt_of(row))),
+        receipt=(proof := keys.receipt(unfollowed.count(receipts.receipt_of(row)))),
         conclusion=receipt_text.conclusion(proof),
         left_alone=receipt_text.left_alone(proof),
         outside=receipt_text.OUTSIDE,
@@ -145,10 +145,11 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
 def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> HttpResponse:
     """The same as a file, in the format of `integrity receipt --json`."""
     require(request, "view")
-    proof = Keys(request, site).receipt(receipts.receipt_of(_deletion(using, pk)))
+    proof = unfollowed.count(receipts.receipt_of(_deletion(using, pk)))
+    shown = Keys(request, site).receipt(proof)
     name = f"receipt-{using}-{pk}.json"
     return JsonResponse(
-        {"schema_version": SCHEMA_VERSION, **proof},
+        {"schema_version": SCHEMA_VERSION, **shown},
         json_dumps_params={"indent": 2},
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

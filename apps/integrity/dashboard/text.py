@@ -55,7 +55,8 @@ def verdict(seen: Overview) -> Verdict:
     if seen.unscanned:
         return Verdict(level="busy", sentence=f"{sentence}; not every relation was scanned yet.")
     if seen.orphan_age_seconds is not None:
-        sentence += f"; no orphan is older than {span(seen.orphan_age_seconds)}"
+        age = span(seen.orphan_age_seconds)
+        sentence += f"; no orphan that a cascade would take is older than {age}"
     return Verdict(level="ok", sentence=f"{sentence}.")
 
 
@@ -78,9 +79,9 @@ def _complaints(seen: Overview) -> Iterator[tuple[str, str]]:
             reason = card.waiting_reason or card.pace_reason
             why = f": {brief(reason)}" if reason else " and at work"
             yield "attention", f"{_behind(card)}{why}."
-    if seen.suspects:
-        keys = count(seen.suspects)
-        yield "attention", f"{keys} missing parents were found by scans and wait for repair."
+    if number := seen.missing_parents:
+        parents = "1 missing parent was" if number == 1 else f"{count(number)} missing parents were"
+        yield "attention", f"{parents} found by scans; repair removes the rows that refer to them."
 
 
 def _stands_still(card: Card, level: str) -> Iterator[str]:

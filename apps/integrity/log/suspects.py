@@ -223,6 +223,12 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
     return dict(rows.values_list("relation").annotate(models.Count("pk")).order_by())
 
 
+def missing_parents(*, using: str) -> int:
+    """Return how many parents the suspects are: one may be missing along several relations."""
+    rows = tables.suspects(using).order_by().values("parent", "field", "value")
+    return rows.distinct().count()
+
+
 def renew_barriers(ids: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:
     """Replace the fence of suspects that is of another server; return their number."""
     rows = tables.suspects(using).filter(tables.id_in("pk", ids, using))

@@ -56,6 +56,7 @@ class DatabaseRow(TypedDict):
     `paused_kind` is one of `ChildDatabase.Pause`, or "" if it is not paused.
     `pace` is the share of full speed that the setting `pressure` allows now, 0 in quiet hours;
     `pace_reason` says why it is less (pressure.py).
+    `eta_seconds` is until what is due is done: what failed and waits, or is blocked, is left out.
     `kept` counts deletions that left rows alone because the value was taken over (Note [Keys that
     come back] in cascade/live_check.py), and that no operator has acknowledged.
     """
@@ -158,6 +159,7 @@ def _database(alias: str, groups: Sequence[Group], known: Sequence[ChildDatabase
     speed = speed_of(alias, known)
     works = not hindrances and speed.share > 0
     rate = number[LATELY] / RATE_SECONDS
+    going_on = backlog - blocked - number[Cascade.State.WAITING]
     return {
         "database": alias,
         "state": state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
@@ -176,7 +178,7 @@ def _database(alias: str, groups: Sequence[Group], known: Sequence[ChildDatabase
         "waits_seconds": unproven.waits_seconds,
         "overdue": unproven.overdue,
         "rate": rate,
-        "eta_seconds": backlog / rate if backlog and rate and works else None,
+        "eta_seconds": going_on / rate if going_on and rate and works else None,
         "pace": speed.share,
         "pace_reason": speed.reason,
     }

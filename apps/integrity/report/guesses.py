@@ -5,27 +5,21 @@ It is made from the project's migrations, its catalogue and the names in the log
 
 from __future__ import annotations
 
-import difflib
 import functools
-from typing import TYPE_CHECKING
 
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameField, RenameModel
 
 from .. import relations
 from ..exceptions.loggers import logger_of
+from ..exceptions.suggestions import closest
 from ..log.names import open_databases, open_names
 from ..models import Scan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 logger = logger_of("integrity.report")
 
 #: Renames that follow each other are followed so far.
 CHAIN = 20
-#: How alike two names have to be, from 0 to 1.
-ALIKE = 0.6
 
 
 def guess(kind: str, name: str, using: str) -> str:
@@ -42,7 +36,7 @@ def guess(kind: str, name: str, using: str) -> str:
     if kind == "model" and (new := _of_table(name)) in names:
         return new
     fresh = [candidate for candidate in names if candidate not in _seen(kind, using)]
-    return fresh[0] if len(fresh) == 1 else _alike(name, fresh or names)
+    return fresh[0] if len(fresh) == 1 else closest(name, fresh or names)
 
 
 def renamed(name: str) -> str:
@@ -107,7 +101,3 @@ def _seen(kind: str, using: str) -> set[str]:
         children = {label.partition("@")[0].rpartition(".")[0] for label in labels}
         return children | {parent for parent, _ in names}
     return labels
-
-
-def _alike(name: str, known: Iterable[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=ALIKE)), "")

@@ -12,6 +12,7 @@ from .. import relations
 from ..backends import clocks
 from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
+from ..log import suspects
 from ..models import Cascade, Deletion
 from . import heartbeats, limits
 from .backlog import hindrances_of, kind_of_pause, state_of
@@ -38,7 +39,14 @@ if TYPE_CHECKING:
 #: A backlog younger than this is work, not a delay.
 BEHIND_SECONDS = 60
 #: The figures of a database without such cascades.
-NOTHING_OPEN = {"backlog": 0, "blocked": 0, "age": None, "waits": None, "blocked_reason": None}
+NOTHING_OPEN = {
+    "backlog": 0,
+    "blocked": 0,
+    "tried": 0,
+    "age": None,
+    "waits": None,
+    "blocked_reason": None,
+}
 
 
 @dataclass(slots=True)
@@ -65,6 +73,7 @@ class Card:
     blocked_reason: str
     unverified: int
     lag_seconds: float | None
+    #: Until what is due is done: what failed and waits, or is blocked, is left out.
     eta_seconds: float | None
     throughput: Throughput
     unverified_seconds: float | None = None
@@ -85,7 +94,8 @@ class Overview:
     cards: tuple[Card, ...]
     workers: tuple[HeartbeatRow, ...]
     beat: HeartbeatRow | None
-    suspects: int
+    #: Those that scans suspect, each once however many relations miss it.
+    missing_parents: int
     brakes: dict[str, str]
     #: The age of the oldest orphan that no finished scan has looked for; None: not all was scanned.
     orphan_age_seconds: float | None
@@ -121,7 +131,7 @@ def collect_overview() -> Overview:
         cards=_cards(catalogue.child_databases, small),
         workers=tuple(row for row in beats if row["name"] != "beat"),
         beat=next((row for row in beats if row["name"] == "beat"), None),
-        suspects=sum(sum(counts.values()) for counts in suspected.values()),
+        missing_parents=sum(map(_missing_parents, suspected, suspected.values())),
         brakes={
             label: reason
             for using in logs
@@ -132,6 +142,12 @@ def collect_overview() -> Overview:
         unreachable_logs=tuple(using for using in catalogue.log_databases if using not in logs),
         unknown=tuple(entry for using in logs for entry in unknown_in(using, small[using])),
     )
+
+
+def _missing_parents(using: str, suspected: Mapping[str, int]) -> int:
+    """Return how many parents a log suspects to be missing; where counting stopped, at least so."""
+    number = sum(suspected.values())
+    return suspects.missing_parents(using=using) if 0 < number <= limits.COUNT_MAX else number
 
 
 def _recorded(logs: Sequence[str]) -> list[Recorded]:
@@ -153,8 +169,9 @@ def _recorded(logs: Sequence[str]) -> list[Recorded]:
 def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
     """Return database → figures of those cascades, which are not done. One statement.
 
-    Keys: `backlog` and `blocked` (deletions), `age` (of the oldest), `waits` (a reason of one that
-    waits) and `blocked_reason` (of one that is blocked).
+    Keys: `backlog`, `blocked` and `tried` (deletions, the last ones wait for another attempt),
+    `age` (of the oldest), `waits` (a reason of one that waits) and `blocked_reason` (of one that is
+    blocked).
     """
     blocked = Q(state=Cascade.State.BLOCKED)
     rows = (
@@ -163,6 +180,7 @@ def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
         .annotate(
             backlog=total("size"),
             blocked=total("size", filter=blocked),
+            tried=total("size", filter=Q(state=Cascade.State.WAITING)),
             age=clocks.age(Min("recorded_at")),
             waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
             blocked_reason=Min("reason", filter=blocked),
@@ -245,6 +263,7 @@ def _card(
     backlog += sum(group.number for group in waiting)
     blocked = sum(figures["blocked"] for figures in sums)
     pace = speed_of(alias, known)
+    going_on = backlog - blocked - sum(figures["tried"] for figures in sums)
     can_tell = backlog <= limits.COUNT_MAX and speed.rate and pace.share and not hindrances
     reason = "; ".join(hindrances.values())
     ages = [*(figures["age"] for figures in sums), *(group.oldest for group in waiting)]
@@ -267,7 +286,7 @@ def _card(
         pace_reason=pace.reason,
         kept=kept,
         lag_seconds=oldest(ages),
-        eta_seconds=backlog / speed.rate if backlog and can_tell else None,
+        eta_seconds=going_on / speed.rate if going_on and can_tell else None,
         throughput=speed,
     )
 

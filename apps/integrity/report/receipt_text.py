@@ -47,12 +47,21 @@ def left_alone(receipt: Receipt) -> list[str]:
 
 
 def not_covered(receipt: Receipt) -> list[str]:
-    """Return a sentence for each relation that the deletion does not cover, and why."""
+    """Return a sentence for each relation that the deletion does not cover: why, and what is left.
+
+    The rows are those that refer to the value now, not at the time of the deletion.
+    """
     return [
-        f"{line['relation']} in {line['database']} is not covered: {line['reason']}"
+        f"{line['relation']} in {line['database']} is not covered: {line['reason']}{_now(line)}"
         for line in receipt["scope"]
         if line["outcome"] == NOT_COVERED
     ]
+
+
+def _now(line: Mapping[str, Any]) -> str:
+    if (rows := line["rows_now"]) is None:
+        return ""
+    return f"; {counted(rows) if rows else 'no row'} refer{'s' * (rows < 2)} to the value now"  # noqa: PLR2004
 
 
 def along(line: Mapping[str, Any]) -> str:

@@ -47,7 +47,8 @@ class Receipt(TypedDict):
     """Proof for one deletion: what was removed where, when, how many rows.
 
     `scope` is what it speaks for: the outcome along each relation in each child database, and the
-    relations that it does not cover, with the reason.
+    relations that it does not cover, with the reason. Their `rows_now` are counted by
+    `unfollowed.count`.
     """
 
     deletion: dict[str, Any]
@@ -128,6 +129,7 @@ def receipt_of(deletion: Deletion) -> Receipt:
                 "rows": line.rows,
                 "kept": line.kept,
                 "kept_at": iso(line.kept_at),
+                "rows_now": None,
             }
             for line in receipt_lines(deletion)
         ],

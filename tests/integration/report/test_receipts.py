@@ -127,6 +127,38 @@ class TestScope:
         assert all("blog.Post.author" in said for said in receipt_text.not_covered(receipt))
 
 
+class TestWhatIsLeft:
+    def test_rows_that_do_nothing_left_are_counted_when_it_is_shown(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        giver, other = Giver.objects.create(), Giver.objects.create()
+        for each in (giver, giver, other):
+            Untouched.objects.create(giver=each)
+        key = str(giver.pk)
+        giver.delete()
+        verified()
+        outcome = integrity("receipt", "parents.Giver", key)
+        assert outcome.code == 0
+        assert "leaves its rows as they are; 2 rows refer to the value now" in outcome.out
+        Untouched.objects.filter(giver_id=key).first().delete()  # type: ignore[union-attr]
+        assert "; 1 row refers to the value now" in integrity("receipt", "parents.Giver", key).out
+        Untouched.objects.filter(giver_id=key).delete()
+        assert "; no row refers to the value now" in integrity("receipt", "parents.Giver", key).out
+
+    def test_what_cannot_be_counted_is_not_zero(
+        self, integrity: Run, verified: Callable[[], None], refuse: Callable[[str], Any]
+    ) -> None:
+        giver = Giver.objects.create()
+        key = str(giver.pk)
+        giver.delete()
+        verified()
+        with refuse("test_right"):
+            document = integrity("receipt", "parents.Giver", key, "--json").document
+        (line,) = [each for each in document["scope"] if each["database"] == "test_right"]
+        assert line["rows_now"] is None
+        assert "not counted: " in line["reason"]
+
+
 class TestCommand:
     def test_one_that_a_scan_found_later_hides_no_other(
         self, integrity: Run, verified: Callable[[], None]

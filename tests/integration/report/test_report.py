@@ -15,10 +15,11 @@ from apps.blog.models import Post
 from apps.integrity import capture
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.exceptions import DatabaseUnreachable, InvalidKey, UnknownName
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.report import backlog, catalogue, preview, receipts
 from apps.integrity.report.deletion_counts import SUSPECT
+from apps.integrity.report.overview import collect_overview
 from apps.integrity.report.status import collect_status
 from apps.shop.models import Order
 from tests.kinds.left.models import Badge, Book
@@ -169,6 +170,31 @@ class TestStatus:
         assert row["eta_seconds"] is None
         capture.record((User, [31]), using="default")
         assert database("blog_db")["eta_seconds"] == pytest.approx(backlog.RATE_SECONDS / 30)
+
+    @pytest.mark.parametrize("state", ["waiting", "blocked"])
+    def test_nobody_can_tell_when_what_fails_will_be_done(
+        self, converge: Converge, state: str
+    ) -> None:
+        capture.record((User, range(1, 31)), using="default")
+        converge()
+        capture.record((User, [31]), using="default")
+        dispatch.sweep_all()
+        failing = Cascade.objects.filter(database="blog_db").order_by("-pk")[:1]
+        Cascade.objects.filter(pk__in=[row.pk for row in failing]).update(state=state)
+        card = next(each for each in collect_overview().cards if each.database == "blog_db")
+        assert (card.backlog, card.eta_seconds) == (1, None)
+        assert database("blog_db")["eta_seconds"] is None
+        capture.record((User, [32]), using="default")
+        wanted = pytest.approx(backlog.RATE_SECONDS / 30)
+        card = next(each for each in collect_overview().cards if each.database == "blog_db")
+        assert (card.backlog, database("blog_db")["eta_seconds"]) == (2, wanted)
+        assert card.eta_seconds is not None
+
+    def test_a_parent_that_several_relations_miss_is_missing_once(self) -> None:
+        for relation in ("blog.Post.author", "blog.Comment.author"):
+            for value in ("7", "8"):
+                Suspect.objects.create(parent="auth.User", relation=relation, value=value)
+        assert collect_overview().missing_parents == 2
 
     def test_a_blocked_cascade_shows(self) -> None:
         capture.record((User, [1]), using="default")

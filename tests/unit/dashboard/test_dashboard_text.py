@@ -34,7 +34,7 @@ def overview(*cards: Card, **changes: object) -> Overview:
     well = {
         "workers": ({"name": "w", "seconds_ago": 4.0, "clock_skew_seconds": 0.0},),
         "beat": {"name": "beat", "seconds_ago": 11.0, "clock_skew_seconds": 0.0},
-        "suspects": 0,
+        "missing_parents": 0,
         "brakes": {},
         "orphan_age_seconds": 2_820.0,
         "unscanned": 0,
@@ -52,14 +52,17 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
         (
             overview(),
             "ok",
-            "All deletions are applied and verified; no orphan is older than 47 min.",
+            (
+                "All deletions are applied and verified;"
+                " no orphan that a cascade would take is older than 47 min."
+            ),
         ),
         (
             overview(card(unverified=2)),
             "ok",
             (
                 "All deletions are applied; the last ones are still to be verified;"
-                " no orphan is older than 47 min."
+                " no orphan that a cascade would take is older than 47 min."
             ),
         ),
         (
@@ -131,14 +134,14 @@ BEHIND = {"backlog": 3, "lag_seconds": 728.0, "state": "waiting"}
             "There is work, and no worker has been seen for a minute.",
         ),
         (
-            overview(brakes={"blog.Post.author": "absurd"}, suspects=900),
+            overview(brakes={"blog.Post.author": "absurd"}, missing_parents=900),
             "trouble",
             "The brake holds the repair of blog.Post.author: absurd.",
         ),
         (
-            overview(suspects=900),
+            overview(missing_parents=900),
             "attention",
-            "900 missing parents were found by scans and wait for repair.",
+            "900 missing parents were found by scans; repair removes the rows that refer to them.",
         ),
         (
             overview(card(**BEHIND, unreachable=True, reason="x"), unreachable_logs=("eu",)),

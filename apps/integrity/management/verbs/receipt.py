@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
-from ...report import receipt_text
+from ...report import receipt_text, unfollowed
 from ...report.receipts import NOT_COVERED, receipts_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
@@ -33,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(_terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     """Return the newest receipt of that key, with the earlier ones."""
-    receipts = receipts_of(model, key)
+    receipts = [unfollowed.count(receipt) for receipt in receipts_of(model, key)]
     if not receipts:
         raise CommandError(f"no deletion of {model} {key} is in the log")
     newest, *earlier = receipts
