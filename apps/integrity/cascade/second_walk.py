@@ -98,9 +98,7 @@ class SecondWalk:
                 break
             done = steps.take(live, Part(self._relation, self._plan, owners), self._until)
             steps.progress.add(done.counts, owners)
-            steps.pacer.record(sum(sum(per_key.values()) for per_key in done.counts.values()))
             self._done.append(done)
-        steps.pacer.flush()
 
 
 def begun(
@@ -108,8 +106,8 @@ def begun(
 ) -> SecondWalk | None:
     """Return a second walk beside that of the steps, or None where one is enough or all there is.
 
-    A busy database is left to one connection. Inside a caller's transaction, another connection
-    would not see its rows.
+    A database with limits gets one connection: two would overrun a replica before the next sample.
+    Inside a caller's transaction, another connection would not see its rows.
     """
     walk, pacer, database = first.walk, first.pacer, claim.database
     before = _threads.get(database)
@@ -117,8 +115,7 @@ def begun(
         walk is None
         or walk.rows < MIN_ROWS
         or not conf.current().second_connection
-        or pacer.pace.share < 1
-        or pacer.step_rows is not None
+        or pacer.limited
         or connections[database].in_atomic_block
         or (before is not None and before.is_alive())
     ):

@@ -60,7 +60,7 @@ class Settings:
     second_connection: bool = True
     """Whether a worker deletes the rows of a key that has very many over two connections at once
     (PostgreSQL only). With False it uses one, which takes longer and leaves more of a small server
-    to others. A database that `pressure` finds busy gets one in any case."""
+    to others. A database with limits in `pressure` gets one in any case."""
 
     lock_seconds: float = 2.0
     """How long a step waits for a row that another transaction has locked, before it skips the row.

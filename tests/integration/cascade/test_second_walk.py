@@ -239,8 +239,9 @@ def test_a_lock_on_its_rows_holds_up_nobody(
         {"second_connection": False},
         {"pressure": {"test_right": {"max_rows_per_second": 100_000}}},
         {"pressure": {"test_right": {"busy": "tests.integration.cascade.test_second_walk.busy"}}},
+        {"pressure": {"test_right": {"max_replica_lag_seconds": 60}}},
     ],
-    ids=["off", "rate", "busy"],
+    ids=["off", "rate", "busy", "lag"],
 )
 def test_there_is_none_where_one_connection_is_wanted(
     converge: Converge, both: Both, tune: Tune, values: dict[str, Any]
