@@ -100,7 +100,8 @@ class BatchSizes(dict[str, BatchSize]):
     ) -> None:
         """`saved` holds the ceilings that were saved, by relation.
 
-        A run on a `database` that this process has left lately begins where the last one has ended.
+        A run on a `database` that this process has left lately begins where the last one has ended;
+        without one, it always begins anew.
         """
         super().__init__()
         self._rows, self._most, self._seconds = rows, most, seconds
@@ -130,8 +131,9 @@ class BatchSizes(dict[str, BatchSize]):
 
     def end(self) -> None:
         """Let the next run in this process begin with these batches."""
-        rows = self._begin | {label: size.rows for label, size in self.items()}
-        _recent[self._place] = time.monotonic(), self._seconds, rows
+        if self._place[0]:
+            rows = self._begin | {label: size.rows for label, size in self.items()}
+            _recent[self._place] = time.monotonic(), self._seconds, rows
 
     def ceilings_to_save(self) -> dict[str, int] | None:
         """Return the ceilings below the most rows, by relation; None where none has changed."""

@@ -115,14 +115,15 @@ class _Run:
         """Work on claims from one log, until none is due or time is up."""
         settings, database = self.settings, self.done.database
         log = identity.of_log(using) if tallies.is_kept_in(database) else None
+        self.pacer = pacing.Pacer(database, using=using, interrupts=self.interrupts)
         self.batch_sizes = BatchSizes(
             settings.statement_rows,
             most=settings.statement_rows_max,
             seconds=settings.statement_seconds,
             saved=access.step_rows[using],
-            database=database,
+            # A database with limits may be busier than it was: its batches grow anew.
+            database="" if self.pacer.limited else database,
         )
-        self.pacer = pacing.Pacer(database, using=using, interrupts=self.interrupts)
         try:
             while not self.done.more:
                 if not self.pacer.rest(self.deadline):  # without a claim, that others may need

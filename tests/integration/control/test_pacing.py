@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade, conf, scan
+from apps.integrity.backends import batch_size
 from apps.integrity.cascade import verification
 from apps.integrity.checks import doctor, pressure
 from apps.integrity.control import pacing
@@ -105,6 +106,18 @@ class TestBusy:
         assert not [sql for sql in captured[BLOG] if "advisory" in sql]
         assert row().rests_until is None
         assert status_of()["pace_reason"] == ""
+
+    @pytest.mark.parametrize("limited", [False, True])
+    def test_batches_grow_anew_where_there_are_limits(self, tune: Tune, *, limited: bool) -> None:
+        """What fitted at the end of the last run may be too much for what a replica does now."""
+        pressed = {BLOG: {"max_rows_per_second": 1_000_000}}
+        tune(pressure=pressed if limited else None)
+        batch_size.forget()
+        recorded(rows=5)
+        cascade.drain(BLOG)
+        assert not Post.objects.exists()
+        kept = {database for database, *_ in batch_size._recent}
+        assert kept == (set() if limited else {BLOG})
 
     def test_a_database_without_limits_is_not_asked_for(self, captured: Captured) -> None:
         recorded(10)

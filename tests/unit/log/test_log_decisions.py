@@ -258,6 +258,12 @@ class TestBatchSizes:
         second.aim_at(0.025)
         assert second["quick"].rows == 2_000
 
+    def test_without_a_database_each_begins_anew(self) -> None:
+        first = sizes_of("")
+        first["quick"].record_step(0.01)
+        first.end()
+        assert sizes_of("")["quick"].rows == 1_000
+
     def test_but_not_where_that_was_long_ago(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = sizes_of("a")
         first["quick"].record_step(0.01)
