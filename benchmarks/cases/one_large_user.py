@@ -141,8 +141,9 @@ class Giant:
 
     def read(self) -> float:
         """Do the same with concurrent reads: what working gently is compared with."""
-        with self._reads("one connection"):
-            return self.single()
+        self._restore()
+        with self._instead("single"), self._reads("one connection"):
+            return self._cascade()
 
     @contextmanager
     def _instead(self, name: str) -> Iterator[None]:
