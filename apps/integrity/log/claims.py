@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Exists, F, QuerySet
+from django.db.models import Case, Exists, F, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
@@ -164,7 +164,9 @@ def _hold(
 
 def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
     """Split off the first deletions of a due cascade; return the id of the part that has them."""
-    cascade.update(claim=None)  # else a worker whose lease is over would still have the other part
+    # Else a worker whose lease is over would still have the other part.
+    running = When(state=Cascade.State.RUNNING, then=Value(Cascade.State.PENDING))
+    cascade.update(claim=None, state=Case(running, default=F("state")))
     (deletions,) = cascade.values_list("deletions", flat=True) or [[]]
     return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
 

@@ -83,6 +83,7 @@ def test_a_deletion_that_kills_its_worker_is_blocked_alone(tune: Tune, attempts:
     while "shop_db" in dispatch.sweep("default")[1]:
         held = claims.claim("shop_db", using="default", limit=100, lease_seconds=60)
         assert held is not None
+        assert not Cascade.objects.filter(state="running", claim=None).exists()
         if killer not in held.ids:
             outcomes.finish(held, {pk: {} for pk in held.ids}, barrier=None)
         running = Cascade.objects.filter(database="shop_db", state="running")

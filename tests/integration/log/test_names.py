@@ -388,3 +388,4 @@ def forget_statistics() -> None:
     superuser.run(
         "default", "DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'integrity_%'"
     )
+    superuser.run("default", "UPDATE pg_class SET reltuples = -1 WHERE relname LIKE 'integrity_%'")

@@ -450,7 +450,8 @@ class TestSurfaces:
         gone.delete()
         converge()
         capsys.readouterr()
-        call_command("integrity", "receipt", "parents.Station", key, "--json")
+        with pytest.raises(SystemExit, match="4"):  # not verified yet
+            call_command("integrity", "receipt", "parents.Station", key, "--json")
         [into_left, *_] = json.loads(capsys.readouterr().out)["cascades"]
         assert into_left["rows"] == {"left.Event.station_text": 1}
 

@@ -90,4 +90,4 @@ def test_more_suspects_than_a_page_counts(
     orphans(30)
     monkeypatch.setattr(limits, "COUNT_MAX", 3)
     assert told().startswith("30 of 40 keys miss their parent")
-    assert overview.collect_overview().suspects > limits.COUNT_MAX
+    assert overview.collect_overview().missing_parents > limits.COUNT_MAX

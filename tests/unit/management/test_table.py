@@ -78,7 +78,7 @@ ROWS = st.lists(
             "complete": st.booleans(),
             "reason": WORDS,
         }
-    ),
+    ).map(lambda row: {"relation": row["relation"]} | row),  # a name always comes first
     min_size=1,
     max_size=4,
 )
