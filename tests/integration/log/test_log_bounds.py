@@ -85,7 +85,8 @@ def test_no_statement_of_a_claim_reads_the_whole_log(captured: Captured) -> None
             if "integrity_" in sql:
                 cursor.execute(f"EXPLAIN {sql}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())
-                assert "Seq Scan on integrity_" not in plan, sql[:200]
+                for table in ("integrity_cascade", "integrity_deletion"):  # the others are small
+                    assert f"Seq Scan on {table}" not in plan, sql[:200]
 
 
 @pytest.mark.usefixtures("_no_autovacuum")
