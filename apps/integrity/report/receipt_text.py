@@ -61,7 +61,8 @@ def not_covered(receipt: Receipt) -> list[str]:
 def _now(line: Mapping[str, Any]) -> str:
     if (rows := line["rows_now"]) is None:
         return ""
-    return f"; {counted(rows) if rows else 'no row'} refer{'s' * (rows < 2)} to the value now"  # noqa: PLR2004
+    refer = "refers" if rows in {0, 1} else "refer"
+    return f"; {counted(rows) if rows else 'no row'} {refer} to the value now"
 
 
 def along(line: Mapping[str, Any]) -> str:

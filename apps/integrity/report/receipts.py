@@ -19,7 +19,7 @@ from ..relations.policies import Policy
 from ..relations.relation import primary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..models import InDatabase
     from ..relations import Model, Relation
@@ -187,7 +187,8 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
         for relation in relations.catalogue().relations
         if relation.parent._meta.label == of.parent
     ]
-    followed = {relation.label: relation for relation in _followed(of, pointing)}
+    children = relations.catalogue().children_of(of.parent, relation=of.relation)
+    followed = {relation.label: relation for relation in children}
     lines = []
     for cascade in of.databases:
         here = [
@@ -208,13 +209,6 @@ def receipt_lines(of: Deletion) -> list[ReceiptLine]:
             lines.append(line)
     others = [relation for relation in pointing if relation.label not in followed]
     return lines + [line for relation in others for line in _uncovered(of, relation)]
-
-
-def _followed(of: Deletion, pointing: Iterable[Relation]) -> Iterator[Relation]:
-    """Yield the relations that the cascades of a deletion follow."""
-    for relation in pointing:
-        if relation.policy.cascades and of.relation in {"", relation.label}:
-            yield relation
 
 
 def _uncovered(of: Deletion, relation: Relation) -> Iterator[ReceiptLine]:

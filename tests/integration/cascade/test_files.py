@@ -48,7 +48,7 @@ def test_files_go_with_the_rows_of_a_deleted_parent_alone(
     dead, living = Owner.objects.create(), Owner.objects.create()
     leaves = [Leaf.objects.create(owner=owner) for owner in (dead, dead, living)]
     for leaf in leaves:
-        storage.save(leaf.file.name, ContentFile(b"text"))  # type: ignore[attr-defined]
+        storage.save(leaf.file.name, ContentFile(b"text"))  # type: ignore[attr-defined]  # the fixture sets it
     kept = f"{leaves[-1].pk}.txt"
     dead.delete()
     assert len(storage.listdir("")[1]) == 3
@@ -61,7 +61,7 @@ def test_files_stay_where_the_parent_turns_out_to_be_alive(
 ) -> None:
     dead = Owner.objects.create()
     leaf = Leaf.objects.create(owner=dead)
-    storage.save(leaf.file.name, ContentFile(b"text"))  # type: ignore[attr-defined]
+    storage.save(leaf.file.name, ContentFile(b"text"))  # type: ignore[attr-defined]  # the fixture sets it
     key = dead.pk
 
     def come_back(sender: Any, **_: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_pause_in_one_log_leaves_the_work_of_the_others(busy: None) -> None:
 
 @pytest.mark.parametrize("one_statement", [True, False])
 def test_work_under_way_ends_with_the_claim_at_hand(
-    one_statement: bool,  # noqa: FBT001
+    one_statement: bool,  # noqa: FBT001 (a parameter of the cases)
     busy: None,
     tune: Tune,
     monkeypatch: pytest.MonkeyPatch,

@@ -34,11 +34,11 @@ def options_of(name: str) -> dict[str, str | None]:
     """The help of each option and argument of a verb, or of the other command."""
     parser: argparse.ArgumentParser = PlainParser()
     if name in verbs.VERBS:
-        integrity.Command().add_arguments(parser)  # type: ignore[arg-type]
+        integrity.Command().add_arguments(parser)  # type: ignore[arg-type]  # a plain parser
         [chosen] = [action for action in parser._actions if action.dest == "verb"]
-        parser = chosen.choices[name]  # type: ignore[index,assignment,call-overload]
+        parser = chosen.choices[name]  # type: ignore[index,assignment,call-overload]  # argparse types none
     else:
-        cleanup_orphaned.Command().add_arguments(parser)  # type: ignore[arg-type]
+        cleanup_orphaned.Command().add_arguments(parser)  # type: ignore[arg-type]  # a plain parser
     django = {flag for flags in DJANGO_OPTIONS for flag in flags.split()}
     return {
         "/".join(action.option_strings) or action.dest: action.help
