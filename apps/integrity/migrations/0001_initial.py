@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=200, primary_key=True, serialize=False)),
                 ('seen_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('clock_skew_seconds', models.FloatField(blank=True, null=True)),
+                ('queues', models.JSONField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -117,6 +118,7 @@ class Migration(migrations.Migration):
                 ('rows', models.JSONField(blank=True, null=True)),
                 ('tally', models.UUIDField(blank=True, default=uuid.uuid4, null=True)),
                 ('kept', models.JSONField(blank=True, null=True)),
+                ('scope', models.BigIntegerField(blank=True, null=True)),
                 ('kept_at', models.DateTimeField(blank=True, null=True)),
                 ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField()),
@@ -204,6 +206,31 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(fields=['relation', 'id'], name='integrity_suspect_relation'), models.Index(fields=['parent', 'relation'], name='integrity_suspect_names')],
                 'constraints': [models.UniqueConstraint(fields=('relation', 'field', 'value'), name='integrity_suspect_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Scope',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('digest', models.CharField(max_length=64, unique=True)),
+                ('parent', models.CharField(max_length=200)),
+                ('relation', models.CharField(blank=True, db_default='', default='', max_length=200)),
+                ('document', models.JSONField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name='FailedAttempt',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('batch', models.BigIntegerField()),
+                ('database', models.CharField(max_length=100)),
+                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('attempt', models.PositiveIntegerField()),
+                ('deletions', models.PositiveIntegerField()),
+                ('reason', models.TextField(blank=True, db_default='', default='')),
+            ],
+            options={
+                'indexes': [models.Index(fields=['batch'], name='integrity_failedattempt_batch')],
             },
         ),
         DropOnlyWhenDone(),  # the last one: it is undone first

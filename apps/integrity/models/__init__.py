@@ -9,6 +9,7 @@ from __future__ import annotations
 from .cascades import Cascade
 from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
 from .deletions import KEY_CHARS, Dashboard, Deletion, Suspect, read_outcomes
+from .evidence import FailedAttempt, Scope
 from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
 from .tallies import Tally
@@ -23,10 +24,12 @@ __all__ = [
     "Dashboard",
     "Deletion",
     "DeletionState",
+    "FailedAttempt",
     "Heartbeat",
     "Identity",
     "InDatabase",
     "Scan",
+    "Scope",
     "Suspect",
     "Tally",
     "read_outcomes",

@@ -64,6 +64,8 @@ class Cascade(models.Model):
     tally = models.UUIDField(null=True, blank=True, default=uuid4)
     #: Deletion → relation → rows that were kept because a living row has their key.
     kept = JSONField(null=True, blank=True)
+    #: The `Scope` that it ended with; null before.
+    scope = models.BigIntegerField(null=True, blank=True)
     #: When rows were first kept, and when an operator acknowledged it.
     kept_at = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
@@ -158,4 +160,5 @@ class Cascade(models.Model):
             dispatched_at=self.dispatched_at,
             done_at=self.done_at,
             verified_at=self.verified_at,
+            scope=self.scope,
         )

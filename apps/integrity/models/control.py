@@ -72,6 +72,8 @@ class Heartbeat(models.Model):
     seen_at = models.DateTimeField(db_default=Now())
     #: How far the process's clock was ahead of the log database's; null if it is unknown.
     clock_skew_seconds = models.FloatField(null=True, blank=True)
+    #: The queues that it consumes; null where it does not know them.
+    queues = JSONField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.name

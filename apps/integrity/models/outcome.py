@@ -66,6 +66,8 @@ class InDatabase:
     dispatched_at: dt.datetime
     done_at: dt.datetime | None
     verified_at: dt.datetime | None
+    #: The `Scope` that it ended with; None before.
+    scope: int | None = None
 
     @property
     def is_blocked(self) -> bool:

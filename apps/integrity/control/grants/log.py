@@ -21,9 +21,11 @@ from ...models import (
     Cascade,
     ChildDatabase,
     Deletion,
+    FailedAttempt,
     Heartbeat,
     Identity,
     Scan,
+    Scope,
     Suspect,
     Tally,
 )
@@ -63,6 +65,8 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Heartbeat: (SELECT, INSERT, UPDATE, DELETE),
     Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
+    Scope: (SELECT, INSERT),
+    FailedAttempt: (SELECT, INSERT, DELETE),
 }
 #: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
@@ -76,6 +80,8 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
     Heartbeat: (SELECT,),
     Alarm: (SELECT,),
     Audit: (SELECT, INSERT),
+    Scope: (SELECT,),
+    FailedAttempt: (SELECT,),
 }
 #: The columns that a worker changes, for tables in which it does not change all others.
 WORKED: dict[Model, frozenset[str]] = {

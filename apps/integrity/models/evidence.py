@@ -1,0 +1,50 @@
+"""What receipts and pages say later: what a cascade covered, and why its attempts failed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from .fields import JSONField, PlainTextField
+
+
+class Scope(models.Model):
+    """The relations of a parent as the catalogue knew them when cascades ended: `Cascade.scope`.
+
+    So a receipt says what was followed, whatever becomes of the models. Each scope is written once
+    and never changes; they are few, and are kept.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    #: A hash of the rest, by which it is found again.
+    digest = models.CharField(max_length=64, unique=True)
+    parent = models.CharField(max_length=200)
+    #: That of the deletions which a scan found, or "".
+    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
+    #: Relation → its policy, its child databases, and why no cascade follows it, or "".
+    document = JSONField()
+
+    def __str__(self) -> str:
+        return f"{self.parent} {self.digest[:12]}"
+
+
+class FailedAttempt(models.Model):
+    """One failed attempt at the cascades of a batch in a child database."""
+
+    id = models.BigAutoField(primary_key=True)
+    batch = models.BigIntegerField()
+    database = models.CharField(max_length=100)
+    at = models.DateTimeField(db_default=Now())
+    #: Which attempt it was. A retry by an operator begins with 1 again.
+    attempt = models.PositiveIntegerField()
+    #: How many deletions it concerned.
+    deletions = models.PositiveIntegerField()
+    reason = PlainTextField(blank=True, default="", db_default="")
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["batch"], name="integrity_failedattempt_batch")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of batch {self.batch} in {self.database}"
