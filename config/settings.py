@@ -18,11 +18,24 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 
+#: The variables without which the project cannot start.
+REQUIRED = (
+    *("SECRET_KEY", "DATABASE_URL", "DATABASE_URL_BLOG_DB", "DATABASE_URL_SHOP_DB"),
+    "BROKER_URL",
+)
+
+
 def required(name: str) -> str:
     """Return the variable's value. Raises `ImproperlyConfigured` if it is missing or empty."""
     if value := env.str(name, default="").strip():
         return str(value)
-    message = f"The environment variable {name} is not set. See .env.example for its meaning."
+    missing = ", ".join(each for each in REQUIRED if not env.str(each, default="").strip())
+    message = (
+        f"not set in the environment:\n{missing}\n"
+        "`./run up` starts servers on this machine and writes these variables to a file:\n"
+        "    ./run up && set -a && . .sandbox/env && set +a\n"
+        "For other servers, docker-compose.yml shows what each variable holds."
+    )
     raise ImproperlyConfigured(message)
 
 
