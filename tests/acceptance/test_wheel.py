@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from sandbox.processes import eventually
 from tests.acceptance import newcomer
@@ -170,9 +171,14 @@ def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
     assert before.split() == ["books", "6"]
     assert json.loads(drained)["cascaded"] == 1
     assert after.split() == ["books", "3"]
-    told, _ = project.manage_in_turn(
-        ("integrity", "receipt", "people.Person", key.strip(), "--json"), ("test", "--verbosity=0")
+    told, _, rules, board = project.manage_in_turn(
+        ("integrity", "receipt", "people.Person", key.strip(), "--json"),
+        ("test", "--verbosity=0"),
+        ("integrity", "alerts"),
+        ("integrity", "alerts", "--grafana"),
     )
+    assert yaml.safe_load(rules)["groups"]
+    assert json.loads(board)["panels"]
     [cascade] = json.loads(told)["cascades"]
     assert (cascade["database"], cascade["rows"]) == ("books", {"library.Book.owner": 3})
 

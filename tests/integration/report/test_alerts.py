@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
+from apps.integrity.management.verbs import alerts
 from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
 from tests import log_rows
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 ROOT = Path(__file__).parents[3]
-ALERTS = ROOT / "deploy" / "alerts.yml"
+ALERTS, DASHBOARD = (alerts.FILES / name for name in ("alerts.yml", "grafana.json"))
 RULES = {
     rule["alert"]: rule
     for group in yaml.safe_load(ALERTS.read_text())["groups"]
@@ -236,9 +238,41 @@ def test_each_alert_is_tested_and_has_a_section_in_the_runbook() -> None:
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{alert.lower()}"
 
 
+@pytest.mark.parametrize(("options", "file"), [((), ALERTS), (("--grafana",), DASHBOARD)])
+class TestTheVerbThatPrintsThem:
+    def test_it_prints_the_file(
+        self, options: tuple[str, ...], file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        call_command("integrity", "alerts", *options)
+        assert capsys.readouterr().out == file.read_text()
+        call_command("integrity", "alerts", *options, "--json")
+        document = json.loads(capsys.readouterr().out)
+        assert (document["file"], document["text"]) == (file.name, file.read_text())
+
+    def test_it_writes_the_file_in_place_of_an_old_one(
+        self,
+        options: tuple[str, ...],
+        file: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        output = tmp_path / "written"
+        output.write_text(file.read_text() * 2)
+        call_command("integrity", "alerts", *options, "--output", str(output))
+        assert capsys.readouterr().out == f"{file.name} written to {output}\n"
+        assert output.read_text() == file.read_text()
+
+    def test_it_says_that_a_file_cannot_be_written(
+        self, options: tuple[str, ...], file: Path, tmp_path: Path
+    ) -> None:
+        nowhere = tmp_path / "missing" / file.name
+        with pytest.raises(CommandError, match="cannot be written: No such file or directory"):
+            call_command("integrity", "alerts", *options, "--output", str(nowhere))
+
+
 def test_alerts_and_the_dashboard_name_metrics_that_exist(client: Client) -> None:
     there = {name for name, _, _ in scrape(client)}
-    panels = json.loads((ROOT / "deploy" / "grafana.json").read_text())["panels"]
+    panels = json.loads(DASHBOARD.read_text())["panels"]
     shown = [target["expr"] for panel in panels for target in panel["targets"]]
     named = set(
         re.findall(r"\bintegrity_\w+", " ".join([*shown, *(r["expr"] for r in RULES.values())]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import (
     acknowledge,
+    alerts,
     doctor,
     drain,
     grants,
@@ -45,6 +46,7 @@ MODULES = (
     receipt,
     purge,
     doctor,
+    alerts,
     install_triggers,
     grants,
 )
