@@ -194,9 +194,9 @@ def test_run_lists_every_command_once():
     lines = done.stdout.splitlines()[2:]
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
     wanted = (
-        "demo test acceptance lint bench storm faults mutants differential docs package up down clean"
+        "demo test acceptance lint bench storm faults mutants differential docs package up down"
     )
-    wanted += " lock test-all test-apps audit"
+    wanted += " clean lock test-all test-apps audit"
     assert names == wanted.split()
 
 
