@@ -87,6 +87,7 @@ AS_THEY_ARE = {
     "Tally": {"label", "counts"},
     "ChildDatabase": {"alias", "step_rows", "paused_kind", "pace"},
     "Alarm": {"kind"},
+    "FailedAttempt": {"database"},
 }
 TEXT = (models.CharField, models.TextField, models.JSONField)
 

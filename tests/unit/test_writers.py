@@ -29,6 +29,7 @@ WRITERS = {
     "Tally": ("log/tallies.py", "backends/portable/log.py", "backends/postgresql/log.py"),
     "Scan": ("scan/scan_row.py",),
     "Alarm": ("report/alarms.py",),
+    "FailedAttempt": ("log/failures.py",),
 }
 #: These change rows of the project's own models.
 OF_THE_PROJECT = {

@@ -1,7 +1,7 @@
 """Removes rows past their retention: heartbeats of ended processes, and old rows of the audit.
 
-Each call removes one bounded batch. For deletions see `log.deletions.purge`, for tallies
-`log.tallies.purge`.
+Each call removes one bounded batch. For deletions see `log.deletions.purge`, for failed
+attempts `log.failures.purge`, for tallies `log.tallies.purge`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..backends.first_rows import have_rows
 from ..backends.rights import may_delete
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.failures import isolated
-from ..log import deletions, tallies
+from ..log import deletions, failures, tallies
 from ..models import Audit, Heartbeat
 from . import heartbeats, identity
 
@@ -45,6 +45,7 @@ def purge(
     """
     purges: dict[str, Callable[..., int]] = {
         "deletions": partial(deletions.purge, days=days, export=export),
+        "failures": partial(failures.purge, days=days),
         "heartbeats": purge_heartbeats,
         "audit": purge_audit,
         "tallies": purge_tallies,
@@ -64,6 +65,7 @@ def purge_due(*, using: str) -> None:
     asked: list[tuple[str, Callable[..., int], QuerySet[Any]]] = [
         ("deletions", deletions.purge, rows) for rows in deletions.past_retention(using=using)
     ]
+    asked.append(("failed attempts", failures.purge, failures.past_retention(using=using)))
     if (days := conf.current().heartbeat_retention_days) is not None:
         old = _workers(using).filter(_seen_before(days)).order_by("seen_at")
         asked.append(("heartbeats", purge_heartbeats, old))

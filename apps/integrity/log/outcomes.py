@@ -15,7 +15,7 @@ from django.db.models.functions import Greatest, Now
 
 from .. import backends, conf
 from ..models import Cascade
-from . import parts, retry, tables
+from . import failures, parts, retry, tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -173,13 +173,16 @@ def release(
         mine.update(**_uncounted(reason, seconds, failing))
 
 
-def _with_progress(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> list[int]:
-    """Save the rows changed so far; return the cascades that hold nothing but those deletions."""
+def _with_progress(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> dict[int, list[int]]:
+    """Save the rows changed so far; return the cascades that hold nothing but those deletions.
+
+    Returns cascade → its deletions.
+    """
     whole = held(claim, rows)
     documents = {cascade: document(rows, deletions) for cascade, deletions in whole.items()}
     if progress := {cascade: found for cascade, found in documents.items() if found}:
         backends.log_backend(claim.using).save_progress(claim.token, progress, using=claim.using)
-    return [*whole]
+    return whole
 
 
 def _uncounted(
@@ -206,6 +209,7 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
         "reason": reason,
         "failing": dict(failing) if failing else None,
     }
+    failed = list[int]()
     with transaction.atomic(using=claim.using):
         for attempts in {deletion.attempts for deletion in claim.deletions}:
             rows = {one.id: one.rows for one in claim.deletions if one.attempts == attempts}
@@ -214,7 +218,10 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
             else:
                 wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
                 changes |= {"state": Cascade.State.WAITING, "due_at": Now() + wait}
-            _of(claim, _with_progress(claim, rows)).update(**changes)
+            whole = _with_progress(claim, rows)
+            _of(claim, whole).update(**changes)
+            failed += [pk for deletions in whole.values() for pk in deletions]
+        failures.note(claim.only(failed), reason)
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:

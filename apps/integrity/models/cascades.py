@@ -123,11 +123,11 @@ class Cascade(models.Model):
                 name="integrity_cascade_names",
                 condition=models.Q(ended_at__isnull=True),
             ),
-            # Rare final states.
+            # Rare states.
             models.Index(
                 fields=["state", "batch"],
                 name="integrity_cascade_rare",
-                condition=models.Q(state__in=["kept", "cancelled"]),
+                condition=models.Q(state__in=["kept", "cancelled", "waiting"]),
             ),
             # Recently finished cascades, without reading all finished ones.
             models.Index(
@@ -157,6 +157,7 @@ class Cascade(models.Model):
             kept=(self.kept or {}).get(str(deletion), {}),
             kept_at=self.kept_at,
             acknowledged_at=self.acknowledged_at,
+            due_at=self.due_at,
             dispatched_at=self.dispatched_at,
             done_at=self.done_at,
             verified_at=self.verified_at,

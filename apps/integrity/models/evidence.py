@@ -31,12 +31,17 @@ class Scope(models.Model):
 
 
 class FailedAttempt(models.Model):
-    """One failed attempt at the cascades of a batch in a child database."""
+    """One failed attempt at the cascades of a batch in a child database.
+
+    A worker that bisects a claim fails several times; what it says for the same reason is one row.
+    """
 
     id = models.BigAutoField(primary_key=True)
     batch = models.BigIntegerField()
     database = models.CharField(max_length=100)
     at = models.DateTimeField(db_default=Now())
+    #: The claim whose attempt it was.
+    claim = models.UUIDField(null=True)
     #: Which attempt it was. A retry by an operator begins with 1 again.
     attempt = models.PositiveIntegerField()
     #: How many deletions it concerned.

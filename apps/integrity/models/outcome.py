@@ -63,6 +63,8 @@ class InDatabase:
     kept: Mapping[str, int]
     kept_at: dt.datetime | None
     acknowledged_at: dt.datetime | None
+    #: When it may be claimed; None if it has ended or is blocked.
+    due_at: dt.datetime | None
     dispatched_at: dt.datetime
     done_at: dt.datetime | None
     verified_at: dt.datetime | None

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from apps.integrity.checks.doctor import verdicts
 from apps.integrity.control import heartbeats, retention
-from apps.integrity.log import deletions, outcomes, parts, proofs
+from apps.integrity.log import deletions, failures, outcomes, parts, proofs
 from apps.integrity.log.kept import acknowledge_kept
-from apps.integrity.models import Audit, Cascade, Deletion, Heartbeat
+from apps.integrity.models import Audit, Cascade, Deletion, FailedAttempt, Heartbeat
 from apps.integrity.report import receipts
 from tests import log_rows, superuser
 
@@ -254,21 +254,43 @@ def test_none_keeps_for_ever(tune: Tune, name: str) -> None:
         audited(days=days)
     purged = retention.purge("default")
     which = {"heartbeat_retention_days": "heartbeats", "audit_retention_days": "audit"}
-    assert purged == {"deletions": 0, "heartbeats": 1, "audit": 2, "tallies": 0, which[name]: 0}
+    assert purged == {
+        **dict.fromkeys(["deletions", "failures", "tallies"], 0),
+        "heartbeats": 1,
+        "audit": 2,
+        which[name]: 0,
+    }
 
 
 #: What is past its retention → what makes it.
 OLD: dict[str, Callable[[], object]] = {
     "a cancelled deletion": lambda: deletion("recorded", days=DAYS + 1),
     "a verified deletion": lambda: deletion("verified", days=DAYS + 1),
+    "a failed attempt": lambda: failed(days=DAYS + 1),
     "a heartbeat": lambda: seen("celery@1", days=50),
     "a row of the audit": lambda: audited(days=1_000),
 }
 
 
+def failed(*, days: float, **columns: object) -> None:
+    at = timezone.now() - dt.timedelta(days=days)
+    values = {"batch": 1, "database": "blog_db", "attempt": 1, "deletions": 1, **columns}
+    FailedAttempt.objects.create(at=at, **values)
+
+
+def test_failed_attempts_go_in_batches_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "PURGED", 2)
+    for days in (DAYS + 3, DAYS + 2, DAYS + 1, DAYS - 1):
+        failed(days=days)
+    assert [failures.purge(using="default") for _ in range(3)] == [2, 1, 0]
+    assert FailedAttempt.objects.count() == 1
+    assert retention.purge("default", days=1)["failures"] == 1
+
+
 def rows_of_the_log() -> int:
     workers = Heartbeat.objects.exclude(name="celery@new")
-    return sum(rows.count() for rows in (Deletion.objects, Cascade.objects, workers, Audit.objects))
+    models = (Deletion, Cascade, Audit, FailedAttempt)
+    return workers.count() + sum(model.objects.count() for model in models)
 
 
 @pytest.mark.parametrize("what", OLD)
@@ -314,6 +336,7 @@ def worker() -> Iterator[None]:
         try:
             cursor.execute("GRANT SELECT, INSERT ON integrity_audit TO retention_worker")
             tables = "integrity_deletion, integrity_cascade, integrity_heartbeat"
+            tables += ", integrity_failedattempt"
             cursor.execute(f"GRANT SELECT ON {tables} TO retention_worker")
             cursor.execute("SET ROLE retention_worker")
             yield
@@ -348,7 +371,13 @@ def test_the_owner_purges_all_of_it_at_once(capsys: pytest.CaptureFixture[str]) 
         seen(f"celery@{number}", days=1_000)
     call_command("integrity", "purge", "--json")
     document = json.loads(capsys.readouterr().out)
-    assert document["purged"] == {"deletions": 7, "heartbeats": 6, "audit": 7, "tallies": 0}
+    assert document["purged"] == {
+        "deletions": 7,
+        "failures": 0,
+        "heartbeats": 6,
+        "audit": 7,
+        "tallies": 0,
+    }
     call_command("integrity", "purge")
     assert capsys.readouterr().out == "nothing to do: no row is past its retention\n"
 

@@ -66,7 +66,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Alarm: (SELECT, INSERT, DELETE),
     Audit: (INSERT,),
     Scope: (SELECT, INSERT),
-    FailedAttempt: (SELECT, INSERT, DELETE),
+    FailedAttempt: (SELECT, INSERT, UPDATE, DELETE),
 }
 #: For what the pages show and their buttons do: pause, resume, retry, acknowledge, scan, repair.
 PAGES: dict[Model, tuple[Privilege, ...]] = {
@@ -88,6 +88,7 @@ WORKED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"batch", "cancelled_at", "reason"}),
     Suspect: frozenset({"fence"}),
     Tally: frozenset({"counts", "at"}),
+    FailedAttempt: frozenset({"deletions", "at"}),
 }
 #: The columns that buttons change, for tables in which a worker changes more.
 PRESSED: dict[Model, frozenset[str]] = {

@@ -1,0 +1,89 @@
+"""The history of failed attempts, for the pages: when each failed, and why.
+
+Written in the transaction that counts the attempt. What waits without counting an attempt is no
+failure, and an attempt whose worker was lost leaves no row.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from django.db.models import BooleanField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+
+from .. import conf
+from ..models import FailedAttempt
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from .values import Claim
+
+#: The most rows that one count of failures writes; of more batches, the first have one.
+WRITTEN = 20
+#: Rows that one call of the purge removes.
+PURGED = 500
+
+
+def note(claim: Claim, reason: str) -> None:
+    """Note that an attempt at the deletions of a claim failed, for each of their batches.
+
+    A claim that fails in parts for one reason gets one row for each batch, which adds them up.
+    """
+    failed = Counter((deletion.batch, deletion.attempts) for deletion in claim.deletions)
+    new = list[FailedAttempt]()
+    for (batch, attempt), number in sorted(failed.items())[:WRITTEN]:
+        row = FailedAttempt(
+            batch=batch,
+            database=claim.database,
+            claim=claim.token,
+            attempt=attempt,
+            deletions=number,
+            reason=reason,
+        )
+        known = _rows(claim.using).filter(
+            batch=batch,
+            database=claim.database,
+            claim=claim.token,
+            attempt=attempt,
+            reason=reason,
+        )
+        if not known.update(deletions=F("deletions") + number, at=Now()):
+            new.append(row)
+    if new:
+        _rows(claim.using).bulk_create(new)
+
+
+def of_batch(batch: int | None, *, most: int, using: str) -> list[FailedAttempt]:
+    """Return the latest failed attempts at the cascades of a batch, the latest first."""
+    if batch is None:
+        return []
+    return list(_rows(using).filter(batch=batch).order_by("-at", "-pk")[:most])
+
+
+def purge(*, using: str, days: float | None = None) -> int:
+    """Remove a batch of rows past the retention; return their number.
+
+    By the key, which has the index: the lowest are the oldest.
+    """
+    is_old = ExpressionWrapper(_is_old(days), BooleanField())
+    oldest = _rows(using).order_by("pk").values_list("pk", is_old)[:PURGED]
+    pks = [pk for pk, old in oldest if old]
+    return _rows(using).filter(pk__in=pks)._raw_delete(using) if pks else 0
+
+
+def past_retention(*, using: str) -> QuerySet[FailedAttempt]:
+    """Return the oldest row, if it is past the retention."""
+    rows = _rows(using).order_by("pk")
+    return rows.filter(_is_old(None), pk__in=rows.values("pk")[:1])
+
+
+def _rows(using: str) -> QuerySet[FailedAttempt]:
+    return FailedAttempt.objects.using(using)
+
+
+def _is_old(days: float | None) -> Q:
+    kept = conf.current().retention_days if days is None else days
+    return Q(at__lte=Now() - dt.timedelta(days=kept))
