@@ -9,6 +9,7 @@ from django.db.models import BigIntegerField
 
 from .. import relations
 from ..models import Cascade, Deletion
+from .id_ranges import ROOM, Range, ranges_in
 
 
 def _child_databases() -> list[tuple[str, str]]:
@@ -78,9 +79,22 @@ class PageForm(forms.Form):
     )
 
 
+class IdsField(forms.CharField):
+    """Ids of deletions, such as "3,7-12"."""
+
+    def clean(self, value: Any) -> list[Range]:
+        """Return the ranges; none if nothing is chosen."""
+        text = super().clean(value)
+        try:
+            return ranges_in(text) if text else []
+        except ValueError:
+            raise forms.ValidationError("These are no ids, such as 3,7-12.") from None
+
+
 class SearchForm(PageForm):
     """Which deletions to list."""
 
+    ids = IdsField(max_length=ROOM, required=False, widget=forms.HiddenInput)
     model = forms.ChoiceField(choices=_parents, required=False, label="Parent")
     key = forms.CharField(max_length=200, required=False)
     state = forms.ChoiceField(

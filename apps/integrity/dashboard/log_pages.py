@@ -48,6 +48,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
                     model=chosen["model"],
                     key=chosen["key"].strip(),
                     state=chosen["state"],
+                    ids=chosen["ids"],
                     before=chosen["before"],
                     searched=keys.may_search,
                 )

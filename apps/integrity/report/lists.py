@@ -37,6 +37,7 @@ def deletions(
     model: str = "",
     key: str = "",
     state: str = "",
+    ids: Sequence[tuple[int, int]] = (),
     before: int | None = None,
     searched: Callable[[str], bool] = lambda _parent: True,
 ) -> Page:
@@ -50,6 +51,7 @@ def deletions(
         model: The label of a parent model, or "".
         key: A key as text, or "".
         state: A state, or "".
+        ids: Only deletions whose id is in one of these ranges; of all, if there are none.
         before: Only deletions with a smaller id.
         searched: Whether the account may search a parent model, by its label, for a key.
 
@@ -64,11 +66,13 @@ def deletions(
         rows, cascades = rows.filter(parent=label), cascades.filter(parent=label)
     if key:
         rows = rows.filter(_named(model, key, searched))
+    if ids:
+        rows = rows.filter(_in_ranges(ids))
     if before is not None:
         rows = rows.filter(pk__lt=before)
     if state == Deletion.State.RECORDED:
         return _page_of(_read(rows.filter(Deletion.IS_RECORDED)), state, using)
-    if key:
+    if key or ids:
         return _page_of(_read(rows), state, using)
     if state not in _CASCADES:
         return _window(rows, state, before or _after(Deletion.objects.using(using), "pk"), using)
@@ -208,6 +212,15 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
             condition |= Q(key=key, parent=label)
     if not condition:
         raise InvalidKey(f"{plain(text, 100)!r} is no key of any parent model")
+    return condition
+
+
+def _in_ranges(ranges: Sequence[tuple[int, int]]) -> Q:
+    """Return the condition that the id is in one of those ranges of first and last id."""
+    condition = Q(pk__in=[first for first, last in ranges if first == last])
+    for first, last in ranges:
+        if first != last:
+            condition |= Q(pk__range=(first, last))
     return condition
 
 

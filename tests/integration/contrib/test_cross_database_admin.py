@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError
+from django.db.models import Max
+from django.db.models.expressions import RawSQL
 from django.test import Client
 from django.urls import reverse
 
 from apps.blog.models import Comment, Post
-from apps.integrity.contrib.admin import mixin
+from apps.integrity.contrib.admin import mixin, recorded
 from apps.integrity.models import Deletion
-from apps.integrity.report import limits, receipts
+from apps.integrity.report import limits
 from apps.shop.models import Order
 from tests.kinds.left.models import Protecting
 from tests.kinds.parents.models import Guarded
@@ -65,6 +69,23 @@ def lines(response: HttpResponse) -> list[str]:
     return [line.strip() for line in found]
 
 
+def address_in(message: str) -> str:
+    (address,) = re.findall('href="([^"]*)"', message)
+    return unescape(address)
+
+
+def shown(client: Client, message: str) -> set[int]:
+    """The deletions of the list that a message links to."""
+    response = client.get(address_in(message))
+    assert response.status_code == HTTPStatus.OK
+    return {row.pk for row in response.context["page"].rows}
+
+
+def deletions_of(*users: User) -> set[int]:
+    keys = [str(user.pk) for user in users]
+    return {*Deletion.objects.filter(key__in=keys).values_list("pk", flat=True)}
+
+
 def select(client: Client, users: list[User], **more: str) -> HttpResponse:
     keys = [str(each.pk) for each in users]
     data = {"action": "delete_selected", ACTION_CHECKBOX_NAME: keys, **more}
@@ -77,6 +98,18 @@ class TestBefore:
         assert "Also in other databases:" in found
         assert "blog_db: 1 comment, 2 posts (CASCADE)" in found
         assert "shop_db: 1 order (CASCADE)" in found
+
+    def test_relations_of_one_model_read_apart(self, client: Client, ann: User) -> None:
+        bob = User.objects.create(username="bob")
+        Comment.objects.create(post=Post.objects.first(), author=bob, content="c")
+        found = lines(client.get(page_of(ann)))
+        own, under = (
+            "1 comment whose author is this user",
+            "1 comment whose post is one of those posts",
+        )
+        assert f"blog_db: {own}, 2 posts, {under} (CASCADE)" in found
+        both = lines(select(client, [ann, User.objects.create(username="cid")]))
+        assert f"blog_db: {own.replace('this user', 'one of these users')}" in " ".join(both)
 
     def test_so_does_the_page_of_a_selection(self, client: Client, ann: User) -> None:
         found = lines(select(client, [ann, with_content("bob")]))
@@ -135,12 +168,37 @@ class TestAfter:
         assert f'href="{link}"' in told
         assert client.get(link).status_code == HTTPStatus.OK
 
-    def test_after_a_selection_to_their_list(self, client: Client, ann: User) -> None:
-        bob = with_content("bob")
+    def test_after_a_selection_to_exactly_their_deletions(self, client: Client, ann: User) -> None:
+        other, bob, cid = (with_content(name) for name in ("other", "bob", "cid"))
+        other.delete()
         data = {"action": "delete_selected", ACTION_CHECKBOX_NAME: [ann.pk, bob.pk], "post": "yes"}
         told = self.message(client.post(reverse(LIST), data, follow=True))
+        cid.delete()
         assert "these 2 in blog_db and shop_db" in told
-        assert reverse("admin:integrity_dashboard_deletions") + "?model=auth.User" in told
+        assert shown(client, told) == deletions_of(ann, bob)
+
+    def test_of_thousands_the_address_stays_short(self, client: Client, ann: User) -> None:
+        User.objects.bulk_create(User(username=f"u{n}") for n in range(3_000))
+        data = {"action": "delete_selected", ACTION_CHECKBOX_NAME: [ann.pk], "post": "yes"}
+        data |= {"select_across": "1"}
+        ordinary = f"{reverse(LIST)}?is_superuser__exact=0"
+        told = self.message(client.post(ordinary, data, follow=True))
+        assert "these 3,001" in told
+        assert len(address_in(told)) < 1_500
+        page = client.get(address_in(told)).context["page"]
+        assert len(page.rows) == limits.PAGE_ROWS
+
+    def test_a_delete_that_records_nothing_is_no_success(
+        self, client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As of an admin that marks rows as deleted. An older deletion of the key is not its."""
+        Deletion.objects.create(parent="auth.User", key=str(ann.pk), source="api")
+        monkeypatch.setattr(ModelAdmin, "delete_model", lambda *_: None)
+        told = self.message(client.post(page_of(ann), {"post": "yes"}, follow=True))
+        assert (
+            "No deletion of it was recorded: what refers to it in blog_db and shop_db stays" in told
+        )
+        assert "href" not in told
 
     def test_who_may_not_look_gets_no_link(self, ann: User) -> None:
         clerk = User.objects.create(username="clerk", is_staff=True)
@@ -161,16 +219,74 @@ class TestAfter:
     def test_a_role_that_cannot_read_the_log_deletes_all_the_same(
         self, client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def denied(*_: object, **__: object) -> None:
-            Deletion.objects.raw("SELECT no_such_column FROM integrity_deletion")[0]
-
-        monkeypatch.setattr(receipts, "newest", denied)
+        monkeypatch.setattr(recorded, "Max", lambda _: Max(RawSQL("no_such_column", [])))
         with pytest.raises(DatabaseError):
-            denied()
+            recorded.Deletion.objects.aggregate(last=recorded.Max("pk"))
         told = self.message(client.post(page_of(ann), {"post": "yes"}, follow=True))
         assert "href" not in told
         assert Deletion.objects.count() == 1
         assert not User.objects.filter(pk=ann.pk).exists()
+
+
+class TestPagesOfARow:
+    """An id in an old address, or one that was used again, leads to its deletion."""
+
+    def told(self, client: Client, key: object, page: str = "change") -> str:
+        response = client.get(reverse(f"admin:auth_user_{page}", args=[key]), follow=True)
+        assert response.status_code == HTTPStatus.OK
+        return " | ".join(f"{each.level_tag} {each}" for each in response.context["messages"] or ())
+
+    @pytest.mark.parametrize("page", ["change", "history", "delete"])
+    def test_a_key_without_a_row(self, client: Client, ann: User, page: str) -> None:
+        key = ann.pk
+        ann.delete()
+        told = self.told(client, key, page)
+        assert "Perhaps it was deleted?" in told
+        link = reverse(
+            "admin:integrity_dashboard_deletion", args=["default", Deletion.objects.get().pk]
+        )
+        assert "It is recorded, and not over." in told
+        assert f'href="{link}"' in told
+
+    def test_a_key_that_was_used_again(
+        self, client: Client, ann: User, converge: Callable[[], object]
+    ) -> None:
+        key = ann.pk
+        assert not self.told(client, key)
+        ann.delete()
+        User.objects.create(pk=key, username="bob")
+        assert self.told(client, key).startswith("warning A deletion of this key was recorded at 2")
+        converge()
+        assert self.told(client, key).startswith("info A deletion of this key was recorded at 2")
+
+    def test_others_read_nothing_of_it_and_cost_nothing(
+        self, ann: User, captured: Captured
+    ) -> None:
+        ann.delete()
+        User.objects.create(pk=1_000_000, username="bob")
+        Deletion.objects.update(key="1000000")
+        clerk = User.objects.create(username="clerk", is_staff=True)
+        clerk.user_permissions.set(Permission.objects.filter(codename="view_user"))
+        client = Client()
+        client.force_login(clerk)
+        with captured:
+            assert not self.told(client, 1_000_000)
+        assert not [sql for sql in captured["default"] if "integrity_deletion" in sql]
+
+    def test_who_may_look_pays_a_bounded_number_of_statements(
+        self, client: Client, ann: User, captured: Captured
+    ) -> None:
+        Deletion.objects.bulk_create(
+            Deletion(parent="auth.User", key=str(ann.pk), source="api") for _ in range(50)
+        )
+        with captured:
+            assert self.told(client, ann.pk)
+        found = [sql for sql in captured["default"] if 'FROM "integrity_deletion"' in sql]
+        assert len(found) == 1
+        assert "LIMIT 1" in found[0]
+
+    def test_what_is_no_key_is_left_to_django(self, client: Client) -> None:
+        assert "Perhaps it was deleted?" in self.told(client, "no-number")
 
 
 @pytest.mark.urls("tests.kinds.admin_urls")

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import copy
 import functools
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.options import TO_FIELD_VAR
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import DatabaseError, models, router, transaction
+from django.db import models, router
 from django.db.models import ProtectedError, Q, QuerySet, RestrictedError
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpResponseRedirect
-from django.urls import reverse
 from django.utils.html import format_html
 
 from ... import relations
-from ...backends import connections
 from ...dashboard import permissions
-from ...dashboard.text import count
-from ...exceptions import ChildDatabaseUnavailable, DatabaseUnreachable
+from ...exceptions import ChildDatabaseUnavailable, InvalidKey
 from ...exceptions.redaction import plain
 from ...relations import relation
 from ...relations.homes import databases_for
-from ...report import elsewhere, receipts
+from ...relations.keys import parse_key
+from ...report import elsewhere
+from . import recorded, wording
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from django.http import HttpRequest, HttpResponse
-
-    from ...report.elsewhere import Elsewhere
-    from ...report.preview import Effect
 
     Mixed = admin.ModelAdmin[Any]
 else:
@@ -52,6 +49,10 @@ class CrossDatabaseAdminMixin(Mixed):
     and a message links to their deletion. Lists show, sort and search fields of other databases
     without a JOIN and without a query per row: name them in `list_display` and `search_fields`.
     """
+
+    @property
+    def _parent(self) -> type[models.Model]:
+        return relation.concrete(self.model)
 
     # Before a delete
 
@@ -83,12 +84,12 @@ class CrossDatabaseAdminMixin(Mixed):
         def shown(model: type[models.Model]) -> bool:
             return permissions.may_see(relation.concrete(model), request, self.admin_site)
 
-        parent = relation.concrete(self.model)
+        parent = self._parent
         if parent._meta.label not in relations.catalogue().parents:
             return []
         keys = [obj.pk for obj in objs[: PREVIEWED_PARENTS + 1]]
         databases = elsewhere.effects_elsewhere(parent, keys[:PREVIEWED_PARENTS], shown)
-        lines = [line for line in map(_line, databases) if line]
+        lines = wording.lines_of(databases, parent, len(keys))
         if len(keys) > PREVIEWED_PARENTS:
             lines.append(f"counted for the first {PREVIEWED_PARENTS:,} only")
         return ["Also in other databases:", lines] if lines else []
@@ -120,43 +121,70 @@ class CrossDatabaseAdminMixin(Mixed):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete, and show a message about the rows in other databases."""
-        key = obj.pk
+        key, newest = obj.pk, recorded.newest_ids(self._parent)
         super().delete_model(request, obj)
-        self._tell(request, [key])
+        self._tell(request, [key], newest)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete, and show a message about the rows in other databases."""
         keys = list(queryset.values_list("pk", flat=True))
+        newest = recorded.newest_ids(self._parent)
         super().delete_queryset(request, queryset)
-        self._tell(request, keys)
+        self._tell(request, keys, newest)
 
-    def _tell(self, request: HttpRequest, keys: Sequence[Any]) -> None:
-        parent = relation.concrete(self.model)
-        databases = relations.catalogue().databases_of(parent._meta.label)
+    def _tell(
+        self, request: HttpRequest, keys: Sequence[Any], newest: dict[str, int] | None
+    ) -> None:
+        databases = relations.catalogue().databases_of(self._parent._meta.label)
         if not databases:
             return
+        ids = recorded.recorded_since(newest, self._parent, keys)
         may_look = request.user.has_perm(_VIEW)
         where = " and ".join(databases) if may_look else "other databases"
-        text = f"What refers to it in {where} follows in the background."
-        if len(keys) != 1:
-            text = f"What refers to these {len(keys):,} in {where} follows in the background."
-        link = self._link(parent, keys) if may_look else ""
-        message = format_html('{} <a href="{}">Watch it.</a>', text, link) if link else text
-        self.message_user(request, message, messages.INFO)
+        number = len(keys) if ids is None else sum(map(len, ids.values()))
+        text = wording.after(number, len(keys), where)
+        if ids and number and may_look:
+            text = format_html("{} {}", text, recorded.links(ids, self.admin_site.name))
+        level = messages.INFO if number == len(keys) else messages.WARNING
+        self.message_user(request, text, level)
 
-    def _link(self, parent: type[models.Model], keys: Sequence[Any]) -> str:
-        """Return the address of the deletion's page; of several deletions, that of their list."""
-        name, site = "admin:integrity_dashboard_deletion", self.admin_site.name
-        if len(keys) == 1:
-            try:
-                rows = [row for log in databases_for(parent) for row in _newest(parent, keys, log)]
-            except (DatabaseError, DatabaseUnreachable):
-                return ""
-            if rows:
-                _, log, pk = max(rows)
-                return reverse(name, args=[log, pk], current_app=site)
-        address = reverse(f"{name}s", current_app=site)
-        return f"{address}?model={parent._meta.label}"
+    # Pages of a row
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Return Django's page; a message links to the deletion that the log has of the key."""
+        response = super().change_view(request, object_id, form_url, extra_context)
+        if request.method == "GET" and response.status_code == HTTPStatus.OK:
+            self._tell_of_earlier(request, object_id)
+        return response
+
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        """Return Django's redirect of a key without a row; a message links to its deletion."""
+        django: Any = super()
+        answer = django._get_obj_does_not_exist_redirect  # noqa: SLF001 (Django has no other hook)
+        response: HttpResponse = answer(request, opts, object_id)
+        self._tell_of_earlier(request, object_id)
+        return response
+
+    def _tell_of_earlier(self, request: HttpRequest, object_id: str) -> None:
+        parent = self._parent
+        known = parent._meta.label in relations.catalogue().parents
+        if not (known and request.user.has_perm(_VIEW)) or TO_FIELD_VAR in request.GET:
+            return
+        try:
+            key = parse_key(relation.primary_key(parent), unquote(object_id))
+        except InvalidKey:
+            return
+        if earlier := recorded.earlier(parent, key, self.admin_site.name):
+            is_open, sentence = earlier
+            self.message_user(request, sentence, messages.WARNING if is_open else messages.INFO)
 
     # Lists
 
@@ -227,39 +255,6 @@ class CrossDatabaseAdminMixin(Mixed):
 
 
 _VIEW = "integrity.view_dashboard"
-
-
-def _newest(
-    parent: type[models.Model], keys: Sequence[Any], using: str
-) -> list[tuple[dt.datetime, str, int]]:
-    """Return when each of the newest deletions in one log was recorded, the log, and its id.
-
-    A role may be allowed to record deletions and not to read them. The savepoint keeps the
-    request's transaction usable after such an error.
-    """
-    connections.reach(using)
-    with transaction.atomic(using=using):
-        deletions = receipts.newest(parent, keys, using=using)
-    return [(deletion.recorded_at, using, deletion.pk) for deletion in deletions]
-
-
-def _line(database: Elsewhere) -> str:
-    """Return the line of one database; an empty one where no rows go."""
-    if database.uncounted:
-        return f"{database.database}: cannot be counted now; what is there is deleted all the same"
-    by_policy: dict[str, list[str]] = {}
-    for effect in database.effects:
-        if effect["rows"]:
-            by_policy.setdefault(effect["policy"], []).append(_counted(effect))
-    parts = [f"{', '.join(parts)} ({policy})" for policy, parts in by_policy.items()]
-    return f"{database.database}: {', '.join(parts)}" if parts else ""
-
-
-def _counted(effect: Effect) -> str:
-    app, model, _ = effect["relation"].split(".", 2)
-    meta = apps.get_model(app, model)._meta
-    name = meta.verbose_name if effect["rows"] == 1 else meta.verbose_name_plural
-    return f"{count(effect['rows'])} {name}"
 
 
 def _remote(model: type[models.Model]) -> tuple[Any, ...]:
