@@ -1,0 +1,211 @@
+"""One run: the processes, the faults one after the other, and healthy minutes."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from apps.blog.models import Post
+from apps.integrity.models import Deletion
+from apps.shop.models import Order
+from sandbox.environment import WEB
+from sandbox.processes import ProcessError, free_port
+from tests.chaos import log, progress
+from tests.chaos.faults import people
+from tests.chaos.faults.scale import BRIEF
+from tests.chaos.faults.stage import Stage
+
+from .faults import FAULTS, Effect, Fault, Scene
+from .seen import NAMED_SECONDS, PAGE, STATUS, Look, false_alarms, named_at, quiet
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sandbox.servers import Sandbox
+
+START_SECONDS = 60.0
+#: A fault that was not named in time is watched for so much longer.
+WATCHED_SECONDS = 5.0
+#: How soon after the end of a fault all has to be well: gone from the page, and verified.
+WELL_SECONDS = 60.0
+#: How long a page may still show what it has computed before.
+FRESH_SECONDS = 3.0
+PER_SECOND = 3.0
+BYSTANDERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was seen of one fault."""
+
+    fault: Fault
+    page: Look | None
+    status: Look | None
+    effect: float
+    well_after: float | None
+    looks: tuple[Look, ...]
+
+    @property
+    def first_line(self) -> str:
+        """The first line of the page that named it, or the sentence of the last one."""
+        shown = self.page or next((each for each in reversed(self.looks) if each.where == PAGE), None)
+        if shown is None:
+            return "nothing"
+        return shown.lines[0].text if shown.lines else shown.said
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is not as promised."""
+        kinds, subject = self.fault.kinds, self.fault.subject
+        for where, look in ((PAGE, self.page), (STATUS, self.status)):
+            if look is None or look.at - self.effect > NAMED_SECONDS:
+                after = f"after {look.at - self.effect:.1f} s" if look else "never"
+                yield f"{self.fault.name}: named by {where} {after}"
+            elif not look.lines[0].names(kinds, subject):
+                yield f"{self.fault.name}: the first line of {where} is {look.lines[0]}"
+        if self.well_after is None:
+            yield f"{self.fault.name}: not all was well {WELL_SECONDS:.0f} s after its end"
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        named = self.status.named(self.fault.kinds, self.fault.subject) if self.status else None
+        return {
+            "fault": self.fault.name,
+            "page_seconds": round(self.page.at - self.effect, 1) if self.page else None,
+            "status_seconds": round(self.status.at - self.effect, 1) if self.status else None,
+            "first_line": self.first_line,
+            "status": str(named or ""),
+            "remedy": named.remedy if named else "",
+            "well_seconds": None if self.well_after is None else round(self.well_after, 1),
+        }
+
+    def row(self) -> str:
+        """One row of the table."""
+        return " | ".join(f"{value}" for value in self.document().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The scene, and who watches it."""
+
+    scene: Scene
+    watch: Watch
+    bystanders: Sequence[int]
+
+    @classmethod
+    @contextmanager
+    def started(cls, sandbox: Sandbox, browser: str) -> Iterator[Self]:
+        """Start everything, and wait until the page shows no fault."""
+        stage = Stage(sandbox, BRIEF, progress)
+        stage.prepare()
+        with stage.crew() as crew:
+            address = f"http://127.0.0.1:{free_port()}"
+            bind = address.removeprefix("http://")
+            crew.start(
+                *("web", WEB, "gunicorn", "config.wsgi", f"--bind={bind}"),
+                *("--threads=4", "--no-control-socket"),
+            )
+            if not stage.until(lambda: _serves(address), START_SECONDS, pause=0.3):
+                raise ProcessError("the web server did not start")
+            bystanders = people.born(BYSTANDERS)
+            with Watch(address, browser, sandbox.directory / "status.log") as watch:
+                run = cls(Scene(stage, crew), watch, bystanders)
+                if not run.until(run.all_quiet(time.monotonic()), START_SECONDS):
+                    run.tell(watch.looks[-10:], time.monotonic())
+                    progress("faults are shown, although there is none")
+                yield run
+
+    def all_quiet(self, since: float) -> Any:
+        """Return a question: whether page and status show no fault."""
+        return lambda: all(quiet(self.watch.looks, each, since) for each in (PAGE, STATUS))
+
+    def until(self, question: Any, seconds: float) -> bool:
+        """Wait for a yes."""
+        return self.scene.stage.until(question, seconds, pause=0.1)
+
+    def play(self, fault: Fault) -> Result:
+        """Let a fault happen, until it is named everywhere; then heal it, until all is well."""
+        number = len(self.watch.looks)
+        with fault.block(self.scene) as effect:
+
+            def named(where: str) -> Look | None:
+                looks = self.watch.looks[number:]
+                return named_at(looks, where, fault.kinds, fault.subject, effect.at)
+
+            longest = NAMED_SECONDS + WATCHED_SECONDS
+            self.until(lambda: bool(named(PAGE) and named(STATUS)), longest)
+            page, status = named(PAGE), named(STATUS)
+            looks = tuple(self.watch.looks[number:])
+        healed = time.monotonic()
+        well = self.until(lambda: self._is_well(effect, healed), WELL_SECONDS)
+        after = time.monotonic() - healed if well else None
+        result = Result(fault, page, status, effect.at, after, looks)
+        progress(f"{fault.name}: {result.row()}")
+        if any(result.problems()):
+            self.tell(self.watch.looks[number:], effect.at)
+        return result
+
+    def _is_well(self, effect: Effect, healed: float) -> bool:
+        shown = self.all_quiet(healed)()
+        return bool(shown and _verified(effect.users))
+
+    def healthy(self, load_seconds: float, idle_seconds: float) -> list[str]:
+        """Delete now and then, then do nothing: return what was named although all was well."""
+        begin = time.monotonic() + FRESH_SECONDS
+        people.delete_steadily(people.born(int(load_seconds * PER_SECOND)), PER_SECOND)
+        self.until(lambda: False, idle_seconds)
+        alarms = false_alarms(self.watch.looks, begin, time.monotonic())
+        if alarms:
+            self.tell(alarms, begin)
+        return [f"false alarm: {each.told(begin)}" for each in alarms[:3]]
+
+    def problems(self, results: Iterable[Result]) -> Iterator[str]:
+        """Yield what is not as promised, of the faults and of everybody's rows."""
+        for result in results:
+            yield from result.problems()
+        if not self.watch.alive:
+            yield "somebody stopped looking"
+        for model, field in ((Post, "author"), (Order, "customer")):
+            rows = model.objects.filter(**{f"{field}__in": list(self.bystanders)}).count()
+            if rows != 2 * len(self.bystanders):
+                yield f"{model.__name__}: {rows} rows are left of users that nobody deleted"
+
+    @staticmethod
+    def tell(looks: Iterable[Look], zero: float) -> None:
+        """Tell what was seen, second by second; what says the same again is left out."""
+        last: dict[str, tuple[object, ...]] = {}
+        for look in looks:
+            said = (look.lines, look.said, look.answered)
+            if last.get(look.where) != said:
+                progress(look.told(zero))
+            last[look.where] = said
+
+
+def _serves(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/integrity/healthz", timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def _verified(users: Sequence[int]) -> bool:
+    """Whether the deletions of those users are verified in every database."""
+    found = log.of_users(users)
+    return len(found) == len(users) and all(
+        each.state == Deletion.State.VERIFIED for each in found
+    )
+
+
+def chosen(names: Sequence[str]) -> list[Fault]:
+    """Return the faults of those names, or all."""
+    known = {fault.block.__name__: fault for fault in FAULTS}
+    if unknown := {*names} - {*known}:
+        raise SystemExit(f"no fault {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    return [known[name] for name in names or known]

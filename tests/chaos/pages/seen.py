@@ -1,0 +1,102 @@
+"""What was seen at one moment, and what follows from many of them. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+PAGE, STATUS, HEALTH = "page", "status --json", "healthz"
+#: How long somebody who was called waits for the name of the fault.
+NAMED_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One fault as it is shown: on the page, or in a document (then `text` is its cause)."""
+
+    kind: str
+    subject: str
+    text: str
+    remedy: str = ""
+    since: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject or '-'}: {self.text}"
+
+    def names(self, kinds: Collection[str], subject: str) -> bool:
+        """Whether this is that fault, with since, cause and remedy."""
+        whole = bool(self.text and self.remedy and self.since)
+        return whole and self.kind in kinds and self.subject == subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one of the three said at a moment; `said` is everything else that it said, in short."""
+
+    where: str
+    at: float
+    lines: tuple[Line, ...]
+    said: str = ""
+    #: Whether it could say anything: a page that did not come has said nothing.
+    answered: bool = True
+
+    def named(self, kinds: Collection[str], subject: str) -> Line | None:
+        """Return the line that names that fault."""
+        return next((line for line in self.lines if line.names(kinds, subject)), None)
+
+    def told(self, zero: float) -> str:
+        """Return it as one line of a log."""
+        shown = " | ".join(map(str, self.lines)) or "no fault"
+        return f"{self.at - zero:6.1f} s  {self.where:<13}  {shown}  [{self.said}]"
+
+
+def named_at(
+    looks: Iterable[Look], where: str, kinds: Collection[str], subject: str, since: float
+) -> Look | None:
+    """Return the first look there that names the fault, of those after that moment."""
+    return next(
+        (
+            look
+            for look in looks
+            if look.where == where and look.at >= since and look.named(kinds, subject)
+        ),
+        None,
+    )
+
+
+def quiet(looks: Sequence[Look], where: str, since: float, number: int = 2) -> bool:
+    """Whether the last looks there are later than that moment, and show no fault at all."""
+    last = [look for look in looks if look.where == where and look.at >= since][-number:]
+    return len(last) == number and all(look.answered and not look.lines for look in last)
+
+
+def false_alarms(looks: Iterable[Look], begin: float, end: float) -> list[Look]:
+    """Return the looks between two moments that show a fault, or that did not come about."""
+    within = (look for look in looks if begin <= look.at <= end)
+    return [look for look in within if look.lines or not look.answered]
+
+
+def of_documents(documents: Iterable[dict[str, Any]]) -> Iterator[Line]:
+    """Yield the faults of a JSON document, which has a list of them."""
+    for document in documents:
+        yield Line(
+            kind=document["kind"],
+            subject=document["subject"],
+            text=document["cause"],
+            remedy=document["remedy"],
+            since=document["since_seconds"] is not None,
+        )
+
+
+def of_status(document: dict[str, Any]) -> tuple[tuple[Line, ...], str]:
+    """Return the faults of `status --json`, and the rest of it in short."""
+    rest = {
+        row["database"]: f"{row['state']} {row['backlog']}: {row['reason']}"
+        for row in document.get("databases", ())
+    }
+    rest |= {name: document[name] for name in ("code", "error") if name in document}
+    return tuple(of_documents(document.get("faults", ()))), json.dumps(rest)
