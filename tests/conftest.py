@@ -68,6 +68,7 @@ SCENES = {
     "test_storm.py",
     "test_matrix.py",
     "test_faults.py",
+    "test_named_faults.py",
     "test_differential.py",
     "test_attack_clocks.py",
     "test_demo.py",

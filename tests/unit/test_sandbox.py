@@ -194,9 +194,9 @@ def test_run_lists_every_command_once():
     lines = done.stdout.splitlines()[2:]
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
     wanted = (
-        "demo test acceptance lint bench storm faults mutants differential docs package up down"
+        "demo test acceptance lint bench storm faults pages mutants differential docs package up"
     )
-    wanted += " clean lock test-all test-apps audit"
+    wanted += " down clean lock test-all test-apps audit"
     assert names == wanted.split()
 
 

@@ -1,7 +1,8 @@
-"""`python -m tests.chaos.pages [NAME…] [--quiet-seconds N] [--json]`: faults, and what is seen.
+"""`python -m tests.chaos.pages [NAME…] [--load-seconds N] [--json]`: faults, and what is seen.
 
-It prints a table of the faults: after how many seconds the first page named each, its first line,
-what `status --json` said, and the remedy. The exit code is 0 only when everything was named in
+It prints a table of the faults: after how many seconds the first page and `status --json` named
+each, the page's first line, what the document said, the remedy, and after how many seconds all was
+well again. The exit code is 0 only when everything was named in
 time, gone after it was healed, and nothing was named that was not so. What was seen each second of
 a fault that was not named goes to standard error.
 """
@@ -17,15 +18,17 @@ from contextlib import ExitStack
 import django
 
 from sandbox import project, runs
+from tests.acceptance import chromium
 from tests.chaos import progress, say
+
+from .result import table
 
 
 def main() -> int:
     """Return the exit code."""
-    from .watch import needed
-
     options = _options()
-    browser = needed()
+    if (browser := chromium.found()) is None:
+        raise SystemExit(chromium.MISSING)
     with ExitStack() as stack:
         sandbox = stack.enter_context(project.own_servers("tests.chaos.pages.settings"))
         django.setup()
@@ -42,8 +45,8 @@ def main() -> int:
     if options.json:
         say(json.dumps({"faults": [each.document() for each in results], "problems": problems}))
     else:
-        for each in results:
-            say(each.row())
+        for line in table(results):
+            say(line)
     for problem in problems:
         progress(f"PROBLEM {problem}")
     return 1 if problems else 0

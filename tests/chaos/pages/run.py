@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+from django.db import connections
 
 from apps.blog.models import Post
 from apps.integrity.models import Deletion
@@ -19,73 +19,26 @@ from tests.chaos.faults import people
 from tests.chaos.faults.scale import BRIEF
 from tests.chaos.faults.stage import Stage
 
-from .faults import FAULTS, Effect, Fault, Scene
-from .seen import NAMED_SECONDS, PAGE, STATUS, Look, false_alarms, named_at, quiet
-from .watch import Watch
+from .faults import FAULTS, Scene
+from .result import WELL_SECONDS, Result
+from .seen import NAMED_SECONDS, PAGE, STATUS, false_alarms, named_at, quiet
+from .watch import Watch, health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sandbox.servers import Sandbox
+
+    from .faults import Effect, Fault
+    from .seen import Look
 
 START_SECONDS = 60.0
 #: A fault that was not named in time is watched for so much longer.
 WATCHED_SECONDS = 5.0
-#: How soon after the end of a fault all has to be well: gone from the page, and verified.
-WELL_SECONDS = 60.0
 #: How long a page may still show what it has computed before.
 FRESH_SECONDS = 3.0
 PER_SECOND = 3.0
 BYSTANDERS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What was seen of one fault."""
-
-    fault: Fault
-    page: Look | None
-    status: Look | None
-    effect: float
-    well_after: float | None
-    looks: tuple[Look, ...]
-
-    @property
-    def first_line(self) -> str:
-        """The first line of the page that named it, or the sentence of the last one."""
-        shown = self.page or next((each for each in reversed(self.looks) if each.where == PAGE), None)
-        if shown is None:
-            return "nothing"
-        return shown.lines[0].text if shown.lines else shown.said
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is not as promised."""
-        kinds, subject = self.fault.kinds, self.fault.subject
-        for where, look in ((PAGE, self.page), (STATUS, self.status)):
-            if look is None or look.at - self.effect > NAMED_SECONDS:
-                after = f"after {look.at - self.effect:.1f} s" if look else "never"
-                yield f"{self.fault.name}: named by {where} {after}"
-            elif not look.lines[0].names(kinds, subject):
-                yield f"{self.fault.name}: the first line of {where} is {look.lines[0]}"
-        if self.well_after is None:
-            yield f"{self.fault.name}: not all was well {WELL_SECONDS:.0f} s after its end"
-
-    def document(self) -> dict[str, Any]:
-        """The same for programs."""
-        named = self.status.named(self.fault.kinds, self.fault.subject) if self.status else None
-        return {
-            "fault": self.fault.name,
-            "page_seconds": round(self.page.at - self.effect, 1) if self.page else None,
-            "status_seconds": round(self.status.at - self.effect, 1) if self.status else None,
-            "first_line": self.first_line,
-            "status": str(named or ""),
-            "remedy": named.remedy if named else "",
-            "well_seconds": None if self.well_after is None else round(self.well_after, 1),
-        }
-
-    def row(self) -> str:
-        """One row of the table."""
-        return " | ".join(f"{value}" for value in self.document().values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +72,11 @@ class Run:
                     progress("faults are shown, although there is none")
                 yield run
 
-    def all_quiet(self, since: float) -> Any:
+    def all_quiet(self, since: float) -> Callable[[], bool]:
         """Return a question: whether page and status show no fault."""
         return lambda: all(quiet(self.watch.looks, each, since) for each in (PAGE, STATUS))
 
-    def until(self, question: Any, seconds: float) -> bool:
+    def until(self, question: Callable[[], bool], seconds: float) -> bool:
         """Wait for a yes."""
         return self.scene.stage.until(question, seconds, pause=0.1)
 
@@ -140,11 +93,21 @@ class Run:
             self.until(lambda: bool(named(PAGE) and named(STATUS)), longest)
             page, status = named(PAGE), named(STATUS)
             looks = tuple(self.watch.looks[number:])
+        connections.close_all()  # a server that was stopped has ended our sessions
         healed = time.monotonic()
         well = self.until(lambda: self._is_well(effect, healed), WELL_SECONDS)
         after = time.monotonic() - healed if well else None
-        result = Result(fault, page, status, effect.at, after, looks)
-        progress(f"{fault.name}: {result.row()}")
+        result = Result(
+            fault=fault.name,
+            kinds=fault.kinds,
+            subject=fault.subject,
+            effect=effect.at,
+            page=page,
+            status=status,
+            well_after=after,
+            looks=looks,
+        )
+        progress(str(result))
         if any(result.problems()):
             self.tell(self.watch.looks[number:], effect.at)
         return result
@@ -187,10 +150,7 @@ class Run:
 
 def _serves(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/integrity/healthz", timeout=5):
-            return True
-    except urllib.error.HTTPError:
-        return True
+        return bool(health(address))
     except OSError:
         return False
 
@@ -198,9 +158,7 @@ def _serves(address: str) -> bool:
 def _verified(users: Sequence[int]) -> bool:
     """Whether the deletions of those users are verified in every database."""
     found = log.of_users(users)
-    return len(found) == len(users) and all(
-        each.state == Deletion.State.VERIFIED for each in found
-    )
+    return len(found) == len(users) and all(each.state == Deletion.State.VERIFIED for each in found)
 
 
 def chosen(names: Sequence[str]) -> list[Fault]:

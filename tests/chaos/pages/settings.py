@@ -13,7 +13,7 @@ from apps.integrity.routing import PERIODS, beat_schedule
 from config.settings import *
 from config.settings import INTEGRITY, MIDDLEWARE
 
-from . import TOKEN
+from . import GRACE_SECONDS, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 INTEGRITY = {
     **INTEGRITY,
-    "grace_seconds": 3.0,
-    "unproven_seconds": 3.0,
+    "grace_seconds": GRACE_SECONDS,
+    "unproven_seconds": 4.0,
     "healthz_token": TOKEN,
 }
 #: Verification is asked for more often, to see its end.
-CELERY_BEAT_SCHEDULE = beat_schedule({**PERIODS, "integrity.maintain": 5.0})
+CELERY_BEAT_SCHEDULE = beat_schedule({**PERIODS, "integrity.maintain": 2.0})
 
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 MIDDLEWARE = [*MIDDLEWARE, f"{__name__}.on_call"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Error as BrowserError
 
@@ -22,7 +22,7 @@ from . import TOKEN
 from .seen import HEALTH, PAGE, STATUS, Line, Look, of_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from playwright.sync_api import Page
@@ -32,7 +32,7 @@ EVERY_SECONDS = 1.0
 PATIENCE_SECONDS = 9.0
 OVERVIEW = "/admin/integrity/dashboard/"
 SHOWN = """() => ({
-  verdict: document.querySelector('#ix-verdict')?.innerText ?? document.body.innerText.slice(0, 300),
+  verdict: document.querySelector('#ix-verdict')?.innerText ?? document.body.innerText,
   cards: [...document.querySelectorAll('.ix-reason')].map(each => each.innerText),
   lines: [...document.querySelectorAll('#ix-faults [data-fault]')].map(each => ({
     kind: each.dataset.fault,
@@ -78,9 +78,7 @@ class Watch:
                 seen = Look(where=where, at=time.monotonic(), lines=lines, said=said)
             except (OSError, ValueError, BrowserError) as error:
                 said = f"no answer: {str(error).splitlines()[:1]}"
-                seen = Look(
-                    where=where, at=time.monotonic(), lines=(), said=said, answered=False
-                )
+                seen = Look(where=where, at=time.monotonic(), lines=(), said=said, answered=False)
             self.looks.append(seen)
             self._over.wait(max(0.0, begin + EVERY_SECONDS - time.monotonic()))
 
@@ -107,9 +105,7 @@ class Watch:
             process.kill()
 
     def _health(self) -> None:
-        address = f"{self._address}/integrity/healthz"
-        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {TOKEN}"})
-        self._each_second(HEALTH, lambda: _health(request))
+        self._each_second(HEALTH, lambda: _health(self._address))
 
 
 def _page(window: Page) -> tuple[tuple[Line, ...], str]:
@@ -140,18 +136,17 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     return answer
 
 
-def _health(request: urllib.request.Request) -> tuple[tuple[Line, ...], str]:
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            document = json.load(answer)
-    except urllib.error.HTTPError as error:
-        document = json.load(error)
+def _health(address: str) -> tuple[tuple[Line, ...], str]:
+    document = health(address)
     lines = (Line(kind=kind, subject="", text=kind, remedy=kind) for kind in document["failing"])
     return tuple(lines), json.dumps(document.get("databases", {}))
 
 
-def needed() -> str:
-    """The path of a browser. Raises `SystemExit` where there is none."""
-    if path := chromium.found():
-        return path
-    raise SystemExit(chromium.MISSING)
+def health(address: str) -> dict[str, Any]:
+    """Return what healthz says. Raises `OSError` where nobody serves it."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE_SECONDS)
+    with closing(connection):
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        connection.request("GET", "/integrity/healthz", headers=headers)
+        document: dict[str, Any] = json.load(connection.getresponse())
+    return document

@@ -1,0 +1,94 @@
+"""What was seen of one fault, and whether it is as promised. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .seen import NAMED_SECONDS, PAGE, STATUS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from .seen import Look
+
+#: How soon after the end of a fault all has to be well: gone from the page, and verified.
+WELL_SECONDS = 60.0
+COLUMNS = ("fault", "named after", "first line of the page", "`status --json`", "remedy", "well")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The looks that named a fault first, and all others during it.
+
+    `well_after` is how many seconds after its end no fault was shown and every deletion that it had
+    hit was verified; None where that did not come in time.
+    """
+
+    fault: str
+    kinds: Collection[str]
+    subject: str
+    effect: float
+    page: Look | None
+    status: Look | None
+    well_after: float | None
+    looks: tuple[Look, ...]
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is not as promised."""
+        for where, look in ((PAGE, self.page), (STATUS, self.status)):
+            if look is None or look.at - self.effect > NAMED_SECONDS:
+                after = "never" if look is None else f"after {look.at - self.effect:.1f} s"
+                yield f"{self.fault}: named by {where} {after}"
+            elif not look.lines[0].names(self.kinds, self.subject):
+                yield f"{self.fault}: the first line of {where} is {look.lines[0]}"
+        if self.well_after is None:
+            yield f"{self.fault}: not all was well {WELL_SECONDS:.0f} s after its end"
+
+    @property
+    def first_line(self) -> str:
+        """The first line of the page when it named the fault, or all that it said at last."""
+        pages = [look for look in self.looks if look.where == PAGE]
+        shown = self.page or (pages[-1] if pages else None)
+        if shown is None:
+            return ""
+        return shown.lines[0].text if shown.lines else shown.said
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        named = self.status.named(self.kinds, self.subject) if self.status else None
+        return {
+            "fault": self.fault,
+            "page_seconds": _after(self.page, self.effect),
+            "status_seconds": _after(self.status, self.effect),
+            "first_line": self.first_line,
+            "status": str(named or ""),
+            "remedy": named.remedy if named else "",
+            "well_seconds": None if self.well_after is None else round(self.well_after, 1),
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        """Return its row of the table."""
+        seen = self.document()
+        after = f"{_seconds(seen['page_seconds'])} / {_seconds(seen['status_seconds'])}"
+        return (
+            *(self.fault, after, self.first_line, seen["status"], seen["remedy"]),
+            _seconds(seen["well_seconds"]),
+        )
+
+    def __str__(self) -> str:
+        return " | ".join(self.cells())
+
+
+def table(results: Iterable[Result]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    for cells in (COLUMNS, ["---"] * len(COLUMNS), *(result.cells() for result in results)):
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _after(look: Look | None, effect: float) -> float | None:
+    return None if look is None else round(max(0.0, look.at - effect), 1)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds} s"
