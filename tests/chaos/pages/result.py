@@ -33,11 +33,12 @@ class Result:
     status: Look | None
     well_after: float | None
     looks: tuple[Look, ...]
+    limit: float = NAMED_SECONDS
 
     def problems(self) -> Iterator[str]:
         """Yield what is not as promised."""
         for where, look in ((PAGE, self.page), (STATUS, self.status)):
-            if look is None or look.at - self.effect > NAMED_SECONDS:
+            if look is None or look.at - self.effect > self.limit:
                 after = "never" if look is None else f"after {look.at - self.effect:.1f} s"
                 yield f"{self.fault}: named by {where} {after}"
             elif not look.lines[0].names(self.kinds, self.subject):

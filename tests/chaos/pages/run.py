@@ -21,7 +21,7 @@ from tests.chaos.faults.stage import Stage
 
 from .faults import FAULTS, Scene
 from .result import WELL_SECONDS, Result
-from .seen import NAMED_SECONDS, PAGE, STATUS, false_alarms, named_at, quiet
+from .seen import PAGE, STATUS, false_alarms, named_at, quiet
 from .watch import Watch, health
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class Run:
     scene: Scene
     watch: Watch
     bystanders: Sequence[int]
+    #: How long a fault may take to be named.
+    limit: float
 
     @classmethod
     @contextmanager
-    def started(cls, sandbox: Sandbox, browser: str) -> Iterator[Self]:
+    def started(cls, sandbox: Sandbox, browser: str, limit: float) -> Iterator[Self]:
         """Start everything, and wait until the page shows no fault."""
         stage = Stage(sandbox, BRIEF, progress)
         stage.prepare()
@@ -66,7 +68,7 @@ class Run:
                 raise ProcessError("the web server did not start")
             bystanders = people.born(BYSTANDERS)
             with Watch(address, browser, sandbox.directory / "status.log") as watch:
-                run = cls(Scene(stage, crew), watch, bystanders)
+                run = cls(Scene(stage, crew), watch, bystanders, limit)
                 if not run.until(run.all_quiet(time.monotonic()), START_SECONDS):
                     run.tell(watch.looks[-10:], time.monotonic())
                     progress("faults are shown, although there is none")
@@ -89,8 +91,7 @@ class Run:
                 looks = self.watch.looks[number:]
                 return named_at(looks, where, fault.kinds, fault.subject, effect.at)
 
-            longest = NAMED_SECONDS + WATCHED_SECONDS
-            self.until(lambda: bool(named(PAGE) and named(STATUS)), longest)
+            self.until(lambda: bool(named(PAGE) and named(STATUS)), self.limit + WATCHED_SECONDS)
             page, status = named(PAGE), named(STATUS)
             looks = tuple(self.watch.looks[number:])
         connections.close_all()  # a server that was stopped has ended our sessions
@@ -106,6 +107,7 @@ class Run:
             status=status,
             well_after=after,
             looks=looks,
+            limit=self.limit,
         )
         progress(str(result))
         if any(result.problems()):
