@@ -1,4 +1,4 @@
-"""Generate the pages of `docs/reference` that come from the code.
+"""Generate the pages of `docs/reference` and `docs/on-call` that come from the code.
 
 The input is the source, argparse's help and prometheus_client's metrics. The Markdown is the same
 under every supported Python, on any terminal. `./run docs --write` writes it; a test compares it.
@@ -23,6 +23,8 @@ from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exit_codes import MEANINGS
 from apps.integrity.management.table import WIDTH as WIDTH_OF_TABLES
 from apps.integrity.report import metrics
+
+from . import on_call
 
 if TYPE_CHECKING:
     import argparse
@@ -114,7 +116,7 @@ def write() -> list[Path]:
     """Write the pages. Return those that changed."""
     changed = []
     for name, text in pages().items():
-        path = HERE / "reference" / name
+        path = HERE / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             changed.append(path)
@@ -122,7 +124,7 @@ def write() -> list[Path]:
 
 
 def pages() -> dict[str, str]:
-    """File name → content."""
+    """Path below docs/ → content."""
     makers = {
         "settings.md": _settings,
         "commands.md": _commands,
@@ -130,7 +132,10 @@ def pages() -> dict[str, str]:
         "metrics.md": _metrics,
         "errors.md": _errors,
     }
-    return {name: "\n".join((NOTICE, *make())) + "\n" for name, make in makers.items()}
+    reference = {
+        f"reference/{name}": "\n".join((NOTICE, *make())) + "\n" for name, make in makers.items()
+    }
+    return reference | on_call.pages(NOTICE)
 
 
 # Settings

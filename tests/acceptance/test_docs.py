@@ -90,9 +90,12 @@ def test_links_of_the_pages_that_sphinx_does_not_see_lead_somewhere(name: str) -
 
 @pytest.mark.parametrize("name", generate.pages())
 def test_what_the_code_writes_is_up_to_date(name: str) -> None:
-    assert (DOCS / "reference" / name).read_text() == generate.pages()[name], (
-        "run `./run docs --write`"
-    )
+    assert (DOCS / name).read_text() == generate.pages()[name], "run `./run docs --write`"
+
+
+def test_every_page_for_the_person_on_call_is_of_a_guide() -> None:
+    written = {f"on-call/{path.name}" for path in (DOCS / "on-call").iterdir()}
+    assert written == {name for name in generate.pages() if name.startswith("on-call/")}
 
 
 def test_the_tutorial_from_an_empty_folder(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import path
 
-from . import actions, log_pages, pages
+from . import actions, guide_pages, log_pages, pages
 from .answers import answered
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "scans/": (pages.scans, "scans"),
     "repair/": (pages.preview, "preview"),
     "audit/": (log_pages.audit, "audit"),
+    "guide/": (guide_pages.guides, "guides"),
+    "guide/<str:kind>/": (guide_pages.guide, "guide"),
     "pause/": (actions.pause, "pause"),
     "resume/": (actions.resume, "resume"),
     "retry/": (actions.retry, "retry"),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
+from django.utils.safestring import mark_safe
 
 from ..dashboard import svg, text
+from ..report.guides import CODE
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -58,6 +60,12 @@ def looked_up(key: str, values: dict[str, str]) -> str:
 def public(reason: str) -> str:
     """Return a reason without addresses of servers."""
     return text.public(reason)
+
+
+@register.filter
+def prose(plain: str) -> SafeString:
+    """Return text as HTML, with what stands between backticks as code."""
+    return mark_safe(CODE.sub(r"<code>\1</code>", escape(plain)))  # noqa: S308 (escaped first)
 
 
 @register.filter

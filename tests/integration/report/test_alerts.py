@@ -24,6 +24,7 @@ from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.management.verbs import alerts
 from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
+from apps.integrity.report.guides import GUIDES
 from tests import log_rows
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def orphaned() -> None:
     Suspect.objects.create(parent="auth.User", relation=AUTHOR, value="1")
 
 
+#: These are about scans and scrapes, not about a fault of the work.
+WITHOUT_GUIDE = {"IntegrityScanStale", "IntegrityMetricsGone"}
 BLOG, HERE = {"database": "blog_db"}, {"relation": AUTHOR}
 #: Alert → what makes it true, and the labels that it fires with.
 CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
@@ -236,6 +239,17 @@ def test_each_alert_is_tested_and_has_a_section_in_the_runbook() -> None:
     for alert, rule in RULES.items():
         assert alert in headings
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{alert.lower()}"
+
+
+def test_an_alert_about_a_fault_names_its_guide() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs" / "runbook.md").read_text(), flags=re.MULTILINE)
+    for alert, rule in RULES.items():
+        section = next(text for text in sections if text.startswith(f"{alert}\n"))
+        guide = rule["annotations"].get("guide")
+        assert (guide is None) is (alert in WITHOUT_GUIDE)
+        if guide:
+            assert guide in GUIDES
+            assert f"(on-call/{guide}.md)" in section
 
 
 @pytest.mark.parametrize(("options", "file"), [((), ALERTS), (("--grafana",), DASHBOARD)])
