@@ -23,12 +23,20 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 ROOT = snippets.ROOT
+README = ROOT / "README.md"
 #: As the README prints them.
-FOUR_LINES, IN_THE_CELERY_APP = (
-    block.text
-    for block in snippets.blocks(ROOT / "README.md", "python")
-    if block.heading == "Four lines"
+IN_THE_SETTINGS, IN_THE_CELERY_APP = (
+    block.text for block in snippets.blocks(README, "python") if block.heading == "Install"
 )
+#: The commands that install it, and those that start it.
+INSTALL, START = (
+    [command.line for command in snippets.commands(block)]
+    for block in snippets.blocks(README, "sh")
+    if block.heading == "Install"
+)
+#: What is typed in a project without it, and the error.
+[_PROBLEM] = snippets.blocks(README, "pycon")
+DELETE, ERROR = _PROBLEM.text.removeprefix(">>> ").splitlines()
 DISTRIBUTION = "django-crossdb-integrity"
 UV = shutil.which("uv")
 #: What a newcomer's shell has, and where packages are.

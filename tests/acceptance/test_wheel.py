@@ -44,8 +44,8 @@ DATABASES = {
 DATABASE_ROUTERS = ["router.Router"]
 """
 
-#: What the README says, for a project without Celery: "leave out 1 and 4".
-LINES = re.sub(r"^.+# [14].*\n", "", newcomer.FOUR_LINES, flags=re.MULTILINE)
+#: What the README says, for a project without Celery: "leave out lines 1, 4 and 5".
+LINES = re.sub(r"^.+# [14].*\n", "", newcomer.IN_THE_SETTINGS, flags=re.MULTILINE)
 
 FILES = {
     "settings.py": SETTINGS,
@@ -122,6 +122,14 @@ from people.models import Person
 ada, bob = (Person.objects.create_user(name) for name in ("ada", "bob"))
 Book.objects.bulk_create(Book(owner=each) for each in (ada, bob) for _ in range(3))
 """
+PLAIN = """
+from people.models import Person
+
+try:
+    Person.objects.get(username="ada").delete()
+except Exception as error:
+    print(error)
+"""
 DELETE = "from people.models import Person; Person.objects.get(username={!r}).delete()"
 COUNT = "from library.models import Book; print('books', Book.objects.count())"
 
@@ -146,12 +154,14 @@ def test_the_wheel_holds_the_whole_product_and_nothing_else(wheel: Path) -> None
 
 
 def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
-    project.manage_in_turn(
+    *_, failed = project.manage_in_turn(
         ("makemigrations", "people", "library"),
         ("migrate",),
         ("migrate", "--database=books"),
         shell(FILL),
+        shell(PLAIN),
     )
+    assert f"`{failed.strip()}`".replace("library_book", "blog_post") in newcomer.README.read_text()
     settings = project.folder / "settings.py"
     settings.write_text(SETTINGS + LINES)
     both = ("--database=default", "--database=books")

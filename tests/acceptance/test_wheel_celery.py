@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,7 @@ BROKER_DATABASE = 9
 #: What prints the line of the Celery app.
 PAGES = {"README.md", "secure-the-broker.md", "adopt-existing-project.md", "checks.md"}
 #: As the README prints them, and where they belong.
-LINES = {"settings.py": newcomer.FOUR_LINES, "celery.py": newcomer.IN_THE_CELERY_APP}
+LINES = {"settings.py": newcomer.IN_THE_SETTINGS, "celery.py": newcomer.IN_THE_CELERY_APP}
 
 FILES = {
     "proj/__init__.py": """
@@ -157,6 +158,21 @@ QUERIES = r"""
         found[alias] = [re.sub(r"\d+", "N", each["sql"]) for each in captured.captured_queries]
     print(json.dumps(found))
     """
+#: The README's delete, in a project as it was before.
+PROBLEM = f"""
+    from django.contrib.auth.models import User
+
+    try:
+        {newcomer.DELETE}
+    except Exception as error:
+        message = str(error).splitlines()[0]
+        print(f"{{type(error).__module__}}.{{type(error).__qualname__}}: {{message}}")
+    """
+#: The README's commands after the installation, by their program: `manage.py …` and Celery's.
+COMMANDS = {
+    program: [shlex.split(line)[skipped:] for line in newcomer.START if line.startswith(program)]
+    for program, skipped in {"python": 2, "celery": 1}.items()
+}
 MIGRATE = """
     from django.core.management import call_command
     from django.db import connections
@@ -238,6 +254,8 @@ class Adoption:
     folder: Path
     plain: dict[Path, str]
     """The files that get lines, as they were before."""
+    error: str
+    """What the README's delete of a user raised before."""
     queries: dict[str, Any]
     queries_adopted: dict[str, Any]
 
@@ -253,18 +271,20 @@ def adoption(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with databases(ADOPTED) as urls:
         folder = tmp_path_factory.mktemp("adoption") / "project"
         project = Project(folder, python, {**FILES, "proj/settings.py": settings(urls)})
-        *_, plain = project.manage_in_turn(
-            ("makemigrations", "--verbosity=0", "blog", "shop"), shell(MIGRATE + FILL + QUERIES)
+        *_, plain, error = project.manage_in_turn(
+            ("makemigrations", "--verbosity=0", "blog", "shop"),
+            shell(MIGRATE + FILL + QUERIES),
+            shell(PROBLEM),
         )
         before = adopt(project)
         every = [f"--database={alias}" for alias in VARIABLES]
         *_, adopted = project.manage_in_turn(
-            *(("migrate", "--verbosity=0", alias) for alias in every),
+            *((*words, "--verbosity=0") for words in COMMANDS["python"]),
             ("check", "--fail-level=WARNING", *every),
             ("makemigrations", "--check", "--dry-run"),
             shell(QUERIES),
         )
-        yield Adoption(folder, before, json.loads(plain), json.loads(adopted))
+        yield Adoption(folder, before, error, json.loads(plain), json.loads(adopted))
 
 
 @pytest.fixture
@@ -319,8 +339,9 @@ def number(url: str, table: str, condition: str = "true") -> int:
 
 def process(project: Project, name: str, *arguments: str, **environment: str) -> Process:
     """One of Celery's, to be started, with a log of that name."""
+    [words] = [words for words in COMMANDS["celery"] if words[2] == arguments[0]]
     return Process(
-        [project.python, "-m", "celery", "-A", "proj", *arguments],
+        [project.python, "-m", "celery", *words, *arguments[1:]],
         log=project.folder.parent / f"{name}.log",
         env={**project.environment, **environment},
         cwd=project.folder,
@@ -328,9 +349,8 @@ def process(project: Project, name: str, *arguments: str, **environment: str) ->
 
 
 def worker(project: Project, name: str = "worker") -> Process:
-    """A worker on all queues."""
-    queues = ",".join(["integrity", *(f"integrity.{alias}" for alias in TABLES)])
-    return process(project, name, "worker", "-n", name, "-Q", queues, "--concurrency=1")
+    """Return a worker as the README starts it."""
+    return process(project, name, "worker", "-n", name, "--concurrency=1")
 
 
 def beat(project: Project, **environment: str) -> Process:
@@ -353,6 +373,7 @@ def running(*processes: Process) -> Iterator[None]:
 def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
     adoption: Adoption, project: Project, urls: dict[str, str], tmp_path: Path
 ) -> None:
+    assert adoption.error.strip() == newcomer.ERROR
     assert adoption.queries["fast"]
     assert not any(sql.startswith("SELECT") for sql in adoption.queries["blog_db"])
     assert adoption.queries_adopted == adoption.queries
