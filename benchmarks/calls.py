@@ -60,6 +60,10 @@ class Calls:
             "hops": self.hops,
         }
 
+    def paths(self) -> list[str]:
+        """Return the files in the order in which they were first entered."""
+        return list(dict.fromkeys(os.path.relpath(path, PACKAGE) for path, _ in self.functions))
+
     def most_called(self) -> Iterator[str]:
         """Yield a line for each function, the most called first."""
         for (path, name), number in self.functions.most_common():
@@ -141,7 +145,8 @@ def main() -> None:
     counted = measure()
     figures = {name: calls.figures() for name, calls in counted.items()}
     if given.json:
-        _say(json.dumps(figures))
+        paths = {name: {"paths": calls.paths()} for name, calls in counted.items()}
+        _say(json.dumps({name: figures[name] | paths[name] for name in figures}))
         return
     for name, calls in counted.items():
         _say(f"{name}: {', '.join(f'{value} {what}' for what, value in figures[name].items())}")

@@ -210,3 +210,13 @@ def test_it_is_known_what_each_write_changes() -> None:
 )
 def test_the_rule_sees_a_write(source: str, models: set[str]) -> None:
     assert Module(ast.parse(source)).writes() == (models, [])
+
+
+def test_the_architecture_page_has_the_same_writers() -> None:
+    page = PRODUCT.parents[1] / "docs" / "explanation" / "architecture.md"
+    rows = re.findall(r"^\| `([A-Z]\w+)` \| ([^|]+) \|", page.read_text(), re.MULTILINE)
+    written = {model: set(re.findall(r"`([^`]+)`", cell)) for model, cell in rows}
+    assert written == {
+        model: {place.removesuffix(".py").rstrip("/") for place in places}
+        for model, places in WRITERS.items()
+    }
