@@ -24,7 +24,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from apps.integrity import cascade
 from apps.integrity.backends import batch_size
-from apps.integrity.models import Identity, Tally
+from apps.integrity.models import Identity, Scope, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
 from config.settings import DATABASE_OPTIONS
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["apps.integrity.pytest_plugin"]
 
-#: Rows that migrations make and that no test writes.
-KEPT = {ContentType, Permission, Group}
+#: Rows that migrations make and that no test writes; and those that a process writes once.
+KEPT = {ContentType, Permission, Group, Scope}
 PROJECT = {"default", "blog_db", "shop_db"}
 
 # `--hypothesis-profile=long` looks further than the suite does, and each time elsewhere.

@@ -28,6 +28,7 @@ WRITERS = {
     "Identity": ("control/identity.py",),
     "Tally": ("log/tallies.py", "backends/portable/log.py", "backends/postgresql/log.py"),
     "Scan": ("scan/scan_row.py",),
+    "Scope": ("log/scopes.py",),
     "Alarm": ("report/alarms.py",),
     "FailedAttempt": ("log/failures.py",),
 }

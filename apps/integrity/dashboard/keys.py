@@ -68,7 +68,10 @@ class Keys:
         cascades = [
             {**cascade, "reason": text.public(cascade["reason"])} for cascade in given["cascades"]
         ]
-        return {**given, "deletion": deletion, "cascades": cascades}
+        scope = [
+            {**line, "not_counted": text.public(line["not_counted"])} for line in given["scope"]
+        ]
+        return {**given, "deletion": deletion, "cascades": cascades, "scope": scope}
 
     def _key(self, parent: str, key: str | None, targets: Mapping[str, Any] | None) -> str:
         if key is not None:

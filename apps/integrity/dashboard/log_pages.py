@@ -108,7 +108,7 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         f"Deletion of {name(row)}",
         using=using,
         deletion=row,
-        steps=receipts.receipt_lines(row),
+        steps=receipts.lines_of(row),
         blocked=any(one.is_blocked for one in row.databases),
         kept=any(one.is_unacknowledged for one in row.databases),
         left_alone=receipt_text.left_alone(receipts.receipt_of(row)),
@@ -135,8 +135,7 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
         deletion=row,
         keys=keys,
         receipt=(proof := keys.receipt(unfollowed.count(receipts.receipt_of(row)))),
-        conclusion=receipt_text.conclusion(proof),
-        left_alone=receipt_text.left_alone(proof),
+        statement=receipt_text.statement(proof),
         outside=receipt_text.OUTSIDE,
         issuer=receipt_text.issuer(proof),
     )
@@ -147,7 +146,7 @@ def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) 
     """The same as a file, in the format of `integrity receipt --json`."""
     require(request, "view")
     proof = unfollowed.count(receipts.receipt_of(_deletion(using, pk)))
-    shown = Keys(request, site).receipt(proof)
+    shown = receipt_text.document(Keys(request, site).receipt(proof))
     name = f"receipt-{using}-{pk}.json"
     return JsonResponse(
         {"schema_version": SCHEMA_VERSION, **shown},

@@ -17,7 +17,7 @@ from .. import backends, conf, relations
 from ..models import Cascade, Deletion
 from ..relations.keys import format_key
 from ..relations.relation import primary_key
-from . import names, parts, tables
+from . import names, parts, scopes, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -178,10 +178,18 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
 
 
 def end(cascades: QuerySet[Cascade], reason: str) -> int:
-    """Cancel those cascades; return their number."""
-    return cascades.update(
-        state=Cascade.State.CANCELLED, claim=None, due_at=None, ended_at=Now(), reason=reason
-    )
+    """Cancel those cascades, each with its scope; return their number."""
+    number = 0
+    for parent, relation in sorted({*cascades.order_by().values_list("parent", "relation")}):
+        number += cascades.filter(parent=parent, relation=relation).update(
+            state=Cascade.State.CANCELLED,
+            claim=None,
+            due_at=None,
+            ended_at=Now(),
+            reason=reason,
+            scope=scopes.current(parent, relation, using=cascades.db),
+        )
+    return number
 
 
 def purge(

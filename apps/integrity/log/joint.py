@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from .. import conf, relations
 from ..backends.first_rows import first_rows
 from ..models import Cascade
-from . import claims, tables
+from . import claims, scopes, tables
 from .outcomes import AS_VERIFIED
 from .values import Claim
 
@@ -134,7 +134,11 @@ def finish(parts: Parts, barriers: Mapping[str, Barrier | None]) -> dict[str, li
 
 def verify(parts: Parts) -> int:
     """Mark all of the parts verified; return deletions times databases. One transaction."""
-    return sum(map(len, _ended(parts, **AS_VERIFIED).values()))
+    if not parts:
+        return 0
+    one = next(iter(parts.values()))  # all are of the same names
+    scope = scopes.current(one.parent, one.relation, using=one.using)
+    return sum(map(len, _ended(parts, **AS_VERIFIED, scope=scope).values()))
 
 
 def _ended(parts: Parts, **changes: Any) -> dict[str, list[int]]:

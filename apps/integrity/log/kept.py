@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from ..models import Cascade
-from . import outcomes, parts, tables
+from . import outcomes, parts, scopes, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -51,9 +51,12 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
 
     The numbers of changed rows are those of the claim (`Claim.with_rows`).
     """
+    if not kept:
+        return []
     moments = {"done_at": Coalesce(F("done_at"), Now()), "ended_at": Now()}
     ended = {"state": Cascade.State.KEPT, "claim": None, "due_at": None, "failing": None}
-    return _write(claim, kept, reason_of, ended | moments)
+    scope = {"scope": scopes.current(claim.parent, claim.relation, using=claim.using)}
+    return _write(claim, kept, reason_of, ended | moments | scope)
 
 
 def _write(
@@ -124,6 +127,6 @@ def reopen_kept(deletions: Collection[int], *, using: str) -> int:
         "attempts": 0,
         "due_at": Now(),
         "reason": "",
-        **dict.fromkeys(["kept", "kept_at", "acknowledged_at", "done_at", "ended_at"]),
+        **dict.fromkeys(["kept", "kept_at", "acknowledged_at", "done_at", "ended_at", "scope"]),
     }
     return parts.change_those(kept, deletions, changes, using)

@@ -15,7 +15,7 @@ from django.db.models.functions import Greatest, Now
 
 from .. import backends, conf
 from ..models import Cascade
-from . import failures, parts, retry, tables
+from . import failures, parts, retry, scopes, tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .values import Claim
 
 
-#: The columns of a cascade that was verified.
+#: The columns of a cascade that was verified, besides its scope.
 AS_VERIFIED = {
     "state": Cascade.State.VERIFIED,
     "due_at": None,
@@ -139,7 +139,8 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
 
 def verify(claim: Claim, deletions: Collection[int]) -> int:
     """Mark done deletions verified: no rows were left. Return their number."""
-    return len(change(claim, deletions, AS_VERIFIED))
+    scope = scopes.current(claim.parent, claim.relation, using=claim.using)
+    return len(change(claim, deletions, AS_VERIFIED | {"scope": scope}))
 
 
 def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:

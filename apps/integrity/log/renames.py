@@ -199,6 +199,7 @@ def _move(pks: list[int], new: str, using: str) -> None:
             done_at=None,
             verified_at=None,
             ended_at=None,
+            scope=None,
             due_at=Now(),
         )
         _cascades([*doubled], using).delete()

@@ -151,7 +151,7 @@ class Cascade(models.Model):
             database=self.database,
             state=self.state,
             reason=self.reason,
-            attempts=self.attempts,
+            attempts=self.attempts if self.done_at is None else None,
             counted=self.tally is not None,
             rows=(self.rows or {}).get(str(deletion), {}),
             kept=(self.kept or {}).get(str(deletion), {}),
@@ -161,5 +161,6 @@ class Cascade(models.Model):
             dispatched_at=self.dispatched_at,
             done_at=self.done_at,
             verified_at=self.verified_at,
+            ended_at=self.ended_at,
             scope=self.scope,
         )

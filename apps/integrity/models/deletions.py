@@ -131,6 +131,11 @@ class Deletion(models.Model):
         """When the last child database was verified."""
         return last(one.verified_at for one in self.databases)
 
+    @property
+    def ended_at(self) -> dt.datetime | None:
+        """When it was over in the last child database, or ended without a cascade."""
+        return last(one.ended_at for one in self.databases) or self.cancelled_at
+
 
 class Suspect(models.Model):
     """A missing parent that a scan found, and that is not confirmed yet."""

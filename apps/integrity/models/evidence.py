@@ -14,16 +14,18 @@ class Scope(models.Model):
     """The relations of a parent as the catalogue knew them when cascades ended: `Cascade.scope`.
 
     So a receipt says what was followed, whatever becomes of the models. Each scope is written once
-    and never changes; they are few, and are kept.
+    and never changes; they are few, and are kept. See log/scopes.py.
     """
 
+    #: It follows from the hash.
     id = models.BigAutoField(primary_key=True)
-    #: A hash of the rest, by which it is found again.
+    #: A hash of the rest.
     digest = models.CharField(max_length=64, unique=True)
     parent = models.CharField(max_length=200)
     #: That of the deletions which a scan found, or "".
     relation = models.CharField(max_length=200, blank=True, default="", db_default="")
-    #: Relation → its policy, its child databases, and why no cascade follows it, or "".
+    #: Relation → its policy, its child databases, why no cascade follows it, or "", and the keys
+    #: below it.
     document = JSONField()
 
     def __str__(self) -> str:

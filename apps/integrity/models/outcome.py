@@ -54,7 +54,8 @@ class InDatabase:
     database: str
     state: str
     reason: str
-    attempts: int
+    #: None once it is done: the number may be of its verification then.
+    attempts: int | None
     #: Whether its database counts the rows itself; else `rows` may lack those of a killed worker.
     counted: bool
     #: Relation → rows changed.
@@ -68,6 +69,8 @@ class InDatabase:
     dispatched_at: dt.datetime
     done_at: dt.datetime | None
     verified_at: dt.datetime | None
+    #: When it reached a final state.
+    ended_at: dt.datetime | None = None
     #: The `Scope` that it ended with; None before.
     scope: int | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, models
@@ -105,6 +105,11 @@ class Catalogue:
     def by_label(self) -> dict[str, Relation]:
         """Label → relation."""
         return {relation.label: relation for relation in self.relations}
+
+    @functools.cached_property
+    def derived(self) -> dict[Any, Any]:
+        """A cache for what other modules compute from it once."""
+        return {}
 
     def knows(self, parent: str, database: str | None = None, relation: str = "") -> bool:
         """Return whether there is a relation with those names (into `database`), of any policy.

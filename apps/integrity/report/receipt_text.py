@@ -6,10 +6,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ..log.kept import counted
-from .receipts import NOT_COVERED
+from .receipt_lines import NOT_COVERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .receipts import Receipt
 
@@ -20,10 +20,31 @@ OUTSIDE = (
 )
 
 
+def statement(receipt: Receipt) -> list[str]:
+    """Return what is proven and what is not, in sentences: on the page, in print, text and JSON."""
+    return [
+        conclusion(receipt),
+        *_found(receipt),
+        *(f"{said}." for said in left_alone(receipt)),
+        *(f"{said}." for said in not_covered(receipt)),
+        *_inexact(receipt),
+    ]
+
+
+def document(receipt: Receipt) -> dict[str, Any]:
+    """Return the receipt as it is written in JSON: with its statement."""
+    return {"statement": statement(receipt), **receipt}
+
+
 def conclusion(receipt: Receipt) -> str:
     """Return what is proven, and when it was counted; or that nothing is, and why."""
     deletion = receipt["deletion"]
     state, along = deletion["state"], _along(receipt)
+    if state == "verified" and (unknown := _unknown(receipt)):
+        return (
+            f"Verified at {moment(deletion['verified_at'])}, but it is not recorded which relations"
+            f" were followed in {_and(unknown)}: there, only the rows listed here are known."
+        )
     if state == "verified" and along:
         return f"Counted again at {moment(deletion['verified_at'])}: no row {along} referred to it."
     if state == "verified":
@@ -31,8 +52,36 @@ def conclusion(receipt: Receipt) -> str:
     if state == "kept":
         return "This is no proof: the value was taken over, so rows that refer to it were left."
     if state == "cancelled":
-        return "This is no proof: an operator gave it up."
+        reason = f": {deletion['reason']}" if deletion["reason"] else ""
+        return f"This is no proof: the deletion was cancelled{reason}."
     return f"This is not proof yet: the deletion is {state}."
+
+
+def is_proven(receipt: Receipt) -> bool:
+    """Return whether it was verified everywhere, and what that covers is known."""
+    return receipt["deletion"]["state"] == "verified" and not _unknown(receipt)
+
+
+def _found(receipt: Receipt) -> Iterator[str]:
+    """Yield that a scan found the deletion, and what it followed."""
+    deletion = receipt["deletion"]
+    if deletion["source"] == "scan":
+        yield (
+            f"A scan found that its parent was missing at {moment(deletion['recorded_at'])}; rows"
+            f" were followed along {deletion['relation']} only."
+        )
+
+
+def _inexact(receipt: Receipt) -> Iterator[str]:
+    """Yield in which databases more rows may have been changed than are counted."""
+    inexact = [each["database"] for each in receipt["cascades"] if not each["rows_exact"]]
+    if inexact:
+        yield f"The rows of {_and(inexact)} are at least those: more may have been changed there."
+
+
+def _unknown(receipt: Receipt) -> list[str]:
+    """Return the databases of which it is not known what was covered."""
+    return [each["database"] for each in receipt["cascades"] if not each["scope_known"]]
 
 
 def left_alone(receipt: Receipt) -> list[str]:
@@ -60,7 +109,7 @@ def not_covered(receipt: Receipt) -> list[str]:
 
 def _now(line: Mapping[str, Any]) -> str:
     if (rows := line["rows_now"]) is None:
-        return ""
+        return f"; {line['not_counted']}" if line["not_counted"] else ""
     refer = "refers" if rows in {0, 1} else "refer"
     return f"; {counted(rows) if rows else 'no row'} {refer} to the value now"
 
@@ -93,12 +142,9 @@ def _along(receipt: Receipt) -> str:
     if not lines:
         return ""
     relations = f"along {labels[0]}" if len(labels) == 1 else f"along {len(labels)} relations"
-    return f"{relations} in {' and '.join(_some(databases))}"
+    return f"{relations} in {_and(databases)}"
 
 
-def _some(names: list[str]) -> Iterator[str]:
-    """Yield the names, or how many there are."""
-    if len(names) > 2:  # noqa: PLR2004 (a sentence holds two)
-        yield f"{len(names)} databases"
-    else:
-        yield from names
+def _and(names: Sequence[str]) -> str:
+    """Return the names in words, or how many databases there are: a sentence holds two."""
+    return f"{len(names)} databases" if names[2:] else " and ".join(names)

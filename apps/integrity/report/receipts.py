@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Q
+from django.utils import timezone
 
 from .. import relations
 from ..backends import clocks
@@ -15,40 +15,31 @@ from ..log.tables import id_in
 from ..models import Cascade, Deletion, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
-from ..relations.policies import Policy
 from ..relations.relation import primary_key
+from .receipt_lines import PROBED, covered, frozen, receipt_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ..log.scopes import Covered
     from ..models import InDatabase
-    from ..relations import Model, Relation
+    from ..relations import Model
+    from .receipt_lines import ReceiptLine
 
 
 #: The name of this app on the package index.
 DISTRIBUTION = "django-crossdb-integrity"
-#: States of a cascade along whose free values no row is left.
-PROBED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
 #: States of a cascade without work under way.
 OVER = (*PROBED, Cascade.State.CANCELLED)
-#: Policy → what it made of the rows; under a label without one, rows went along with others.
-OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null", "": "deleted"}
-#: What became of the rows along a relation that no cascade follows.
-NOT_COVERED = "not covered"
-#: Policy → why no cascade follows its relations.
-UNFOLLOWED = {
-    Policy.DO_NOTHING: "DO_NOTHING leaves its rows as they are",
-    Policy.PROTECT: "PROTECT refuses the delete while rows refer to it, and is not asked again",
-    Policy.RESTRICT: "RESTRICT refuses the delete while rows refer to it, and is not asked again",
-}
 
 
 class Receipt(TypedDict):
     """Proof for one deletion: what was removed where, when, how many rows.
 
     `scope` is what it speaks for: the outcome along each relation in each child database, and the
-    relations that it does not cover, with the reason. Their `rows_now` are counted by
-    `unfollowed.count`.
+    relations that it does not cover, with the reason. Their `rows_now`, or why these are
+    `not_counted`, come from `unfollowed.count`. All else is the same whenever it is made, once the
+    deletion has ended.
     """
 
     deletion: dict[str, Any]
@@ -66,14 +57,13 @@ def receipts_of(model: str, key: str) -> list[Receipt]:
     cannot hold.
     """
     parent = relations.catalogue().parent(model)
-    deletions: list[Deletion] = []
+    aged = list[tuple[float, Receipt]]()
     for using in homes.databases_for(parent):
         rows = Deletion.objects.using(using).filter(_of(parent, key), parent=parent._meta.label)
-        in_log = list(rows.annotate(age=clocks.age("recorded_at")))
-        read_outcomes(in_log, using=using)
-        deletions += in_log
-    deletions.sort(key=lambda row: clocks.age_of(row) or 0.0)  # by the clock of its own log
-    return [receipt_of(deletion) for deletion in deletions]
+        in_log = list(rows.annotate(age=clocks.age("recorded_at")))  # by the clock of its own log
+        ages = [clocks.age_of(row) or 0.0 for row in in_log]
+        aged += zip(ages, receipts_for(in_log, using=using), strict=True)
+    return [receipt for _, receipt in sorted(aged, key=lambda pair: pair[0])]
 
 
 def _of(parent: Model, key: str) -> Q:
@@ -87,8 +77,24 @@ def _of(parent: Model, key: str) -> Q:
     return Q(key=format_key(pk, parse_key(pk, key)))
 
 
+def receipts_for(deletions: Sequence[Deletion], *, using: str) -> list[Receipt]:
+    """Return the receipts of those deletions of one log. At most two statements."""
+    read_outcomes(deletions, using=using)
+    known = frozen(deletions)
+    return [_receipt(row, known) for row in deletions]
+
+
 def receipt_of(deletion: Deletion) -> Receipt:
     """Return the receipt of one deletion."""
+    return _receipt(deletion, frozen([deletion]))
+
+
+def lines_of(deletion: Deletion) -> list[ReceiptLine]:
+    """Return the lines of its receipt."""
+    return receipt_lines(deletion, frozen([deletion]))
+
+
+def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
     return {
         "deletion": {
             "id": deletion.pk,
@@ -102,6 +108,7 @@ def receipt_of(deletion: Deletion) -> Receipt:
             "recorded_at": iso(deletion.recorded_at),
             "cascaded_at": iso(deletion.cascaded_at),
             "verified_at": iso(deletion.verified_at),
+            "ended_at": iso(deletion.ended_at),
         },
         "cascades": [
             {
@@ -109,6 +116,7 @@ def receipt_of(deletion: Deletion) -> Receipt:
                 "state": cascade.state,
                 "reason": cascade.reason,
                 "attempts": cascade.attempts,
+                "scope_known": covered(deletion, cascade, known) is not None,
                 "rows": dict(cascade.rows),
                 "rows_exact": is_exact(cascade),
                 "kept": dict(cascade.kept),
@@ -130,8 +138,9 @@ def receipt_of(deletion: Deletion) -> Receipt:
                 "kept": line.kept,
                 "kept_at": iso(line.kept_at),
                 "rows_now": None,
+                "not_counted": "",
             }
-            for line in receipt_lines(deletion)
+            for line in receipt_lines(deletion, known)
         ],
         "issued": _issued(),
     }
@@ -146,85 +155,6 @@ def is_exact(cascade: InDatabase) -> bool:
     return cascade.counted and cascade.state in OVER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptLine:
-    """What one deletion did along one relation in one child database.
-
-    `rows` is None if it has not begun. `kept` counts the rows that were left alone because a living
-    row has the value; None if no row has it. Counting stops above `log.kept.COUNTED_MAX`. Without a
-    `cascade`, the deletion does not cover the relation, for that `reason`.
-    """
-
-    relation: str
-    database: str
-    policy: str
-    rows: int | None = None
-    kept: int | None = None
-    cascade: InDatabase | None = None
-    reason: str = ""
-
-    @property
-    def outcome(self) -> str:
-        """Return what became of the rows, in a word."""
-        if self.cascade is None:
-            return NOT_COVERED
-        if self.kept is not None:
-            return "kept"
-        if self.cascade.state not in PROBED:
-            return "given up" if self.cascade.state == Cascade.State.CANCELLED else "open"
-        return OUTCOMES.get(self.policy, "replaced")
-
-    @property
-    def kept_at(self) -> dt.datetime | None:
-        """Return when rows were first kept."""
-        return self.cascade.kept_at if self.cascade and self.kept is not None else None
-
-
-def receipt_lines(of: Deletion) -> list[ReceiptLine]:
-    """Return a line for each child database and relation of a deletion's parent."""
-    pointing = [
-        relation
-        for relation in relations.catalogue().relations
-        if relation.parent._meta.label == of.parent
-    ]
-    children = relations.catalogue().children_of(of.parent, relation=of.relation)
-    followed = {relation.label: relation for relation in children}
-    lines = []
-    for cascade in of.databases:
-        here = [
-            label
-            for label, relation in followed.items()
-            if cascade.database in relation.child_databases
-        ]
-        done = cascade.done_at is not None
-        for label in dict.fromkeys([*here, *cascade.rows]):
-            line = ReceiptLine(
-                relation=label,
-                database=cascade.database,
-                policy=str(followed[label].policy) if label in followed else "",
-                rows=cascade.rows.get(label, 0 if done else None),
-                kept=cascade.kept.get(label),
-                cascade=cascade,
-            )
-            lines.append(line)
-    others = [relation for relation in pointing if relation.label not in followed]
-    return lines + [line for relation in others for line in _uncovered(of, relation)]
-
-
-def _uncovered(of: Deletion, relation: Relation) -> Iterator[ReceiptLine]:
-    """Yield a line for each child database of a relation that the deletion does not cover."""
-    reason = UNFOLLOWED.get(relation.policy) or (
-        f"a scan found what was missing for {of.relation}, and only that was followed"
-    )
-    for database in relation.child_databases:
-        yield ReceiptLine(
-            relation=relation.label,
-            database=database,
-            policy=str(relation.policy),
-            reason=reason,
-        )
-
-
 def _issued() -> dict[str, str]:
     """Return by which release a receipt is made, if it was installed as a package, and when."""
     try:
@@ -235,11 +165,10 @@ def _issued() -> dict[str, str]:
     return {"by": DISTRIBUTION, "version": version, "at": now.isoformat(timespec="seconds")}
 
 
-def receipts_by_id(pks: Sequence[int], *, using: str) -> Iterator[Receipt]:
-    """Yield the receipts of those deletions of one log, in the order of their ids."""
-    rows = list(Deletion.objects.using(using).filter(id_in("pk", pks, using)).order_by("pk"))
-    read_outcomes(rows, using=using)
-    yield from map(receipt_of, rows)
+def receipts_by_id(pks: Sequence[int], *, using: str) -> list[Receipt]:
+    """Return the receipts of those deletions of one log, in the order of their ids."""
+    rows = Deletion.objects.using(using).filter(id_in("pk", pks, using)).order_by("pk")
+    return receipts_for(list(rows), using=using)
 
 
 def deletion(pk: int, *, using: str) -> Deletion | None:
@@ -258,5 +187,7 @@ def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
 
 
 def iso(moment: dt.datetime | None) -> str | None:
-    """Return the moment in ISO 8601."""
+    """Return the moment in ISO 8601, with its zone."""
+    if moment and timezone.is_naive(moment):  # without USE_TZ
+        moment = timezone.make_aware(moment, timezone.get_default_timezone())
     return moment.isoformat() if moment else None

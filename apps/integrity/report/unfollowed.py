@@ -15,7 +15,7 @@ from ..log.kept import COUNTED_MAX
 from ..relations.keys import parse_key
 from ..relations.relation import primary_key
 from .preview import effects_along
-from .receipts import NOT_COVERED
+from .receipt_lines import NOT_COVERED
 
 if TYPE_CHECKING:
     from ..relations import Relation
@@ -28,8 +28,9 @@ COUNT_SECONDS = 2.0
 def count(receipt: Receipt) -> Receipt:
     """Return the receipt with the rows that refer to the value now, along what it does not cover.
 
-    Each such line of its scope gets `rows_now`, which is None where that is not known, and `reason`
-    then says why. Counting stops above `log.kept.COUNTED_MAX`. One statement for each line.
+    Each such line of its scope gets `rows_now`, which is None where that is not known; then
+    `not_counted` says why. Counting stops above `log.kept.COUNTED_MAX`. One statement for each
+    line.
     """
     lines = [
         _counted(line, receipt["deletion"]) if line["outcome"] == NOT_COVERED else line
@@ -39,9 +40,12 @@ def count(receipt: Receipt) -> Receipt:
 
 
 def _counted(line: dict[str, Any], deletion: dict[str, Any]) -> dict[str, Any]:
-    number, why = _number(relations.catalogue().by_label[line["relation"]], line, deletion)
-    reason = f"{line['reason']}; {why}" if why else line["reason"]
-    return {**line, "rows_now": number, "reason": reason}
+    relation = relations.catalogue().by_label.get(line["relation"])
+    if relation is None or line["database"] not in relation.child_databases:
+        why = f"not counted: no relation of that name leads into {line['database']} now"
+        return {**line, "not_counted": why}
+    number, why = _number(relation, line, deletion)
+    return {**line, "rows_now": number, "not_counted": why}
 
 
 def _number(
@@ -52,7 +56,7 @@ def _number(
     by_key = target == primary_key(relation.parent)
     text = deletion["key"] if by_key else deletion["targets"].get(target.name)
     if text is None:
-        return None, f"the log does not hold its {target.name}"
+        return None, f"not counted: the log does not hold its {target.name}"
     try:
         connections.reach(database)
         with timed_read(database, COUNT_SECONDS):

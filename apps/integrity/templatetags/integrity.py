@@ -12,6 +12,7 @@ from django.utils.safestring import mark_safe
 
 from ..dashboard import svg, text
 from ..report.guides import CODE
+from ..report import receipt_text
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -66,6 +67,14 @@ def public(reason: str) -> str:
 def prose(plain: str) -> SafeString:
     """Return text as HTML, with what stands between backticks as code."""
     return mark_safe(CODE.sub(r"<code>\1</code>", escape(plain)))  # noqa: S308 (escaped first)
+
+
+@register.filter
+def utc(value: str | None) -> str | SafeString:
+    """Return a moment of a receipt, which is printed and sent on, with its zone."""
+    if not value:
+        return DASH
+    return format_html('<time datetime="{}">{}</time>', value, receipt_text.moment(value))
 
 
 @register.filter

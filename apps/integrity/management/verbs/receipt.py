@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from ...report import receipt_text, unfollowed
-from ...report.receipts import NOT_COVERED, receipts_of
+from ...report.receipt_lines import NOT_COVERED
+from ...report.receipts import receipts_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
 from ..verb import Result
@@ -36,16 +37,15 @@ def run(_terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     receipts = [unfollowed.count(receipt) for receipt in receipts_of(model, key)]
     if not receipts:
         raise CommandError(f"no deletion of {model} {key} is in the log")
-    newest, *earlier = receipts
+    newest, *earlier = [receipt_text.document(receipt) for receipt in receipts]
     return Result({**newest, "earlier": earlier}, exit_code(receipts))
 
 
 def exit_code(receipts: Sequence[Receipt]) -> ExitCode:
     """Return the exit code of receipts: rows that were kept are a finding. Pure."""
-    states = {receipt["deletion"]["state"] for receipt in receipts}
-    if "kept" in states:
+    if any(receipt["deletion"]["state"] == "kept" for receipt in receipts):
         return ExitCode.FINDINGS
-    return ExitCode.CLEAN if states == {"verified"} else ExitCode.INCOMPLETE
+    return ExitCode.CLEAN if all(map(receipt_text.is_proven, receipts)) else ExitCode.INCOMPLETE
 
 
 def render(document: Any, terminal: Terminal, *, key: str, **_: Any) -> None:
@@ -61,21 +61,21 @@ def lines(receipt: Receipt, key: str) -> Iterator[str]:
     """Yield the lines of one receipt. Pure."""
     deletion = receipt["deletion"]
     yield f"{deletion['parent']} {key}: {deletion['state']}"
-    yield f"  {receipt_text.conclusion(receipt)}"
+    conclusion, *remarks = receipt_text.statement(receipt)
+    yield f"  {conclusion}"
     for line in receipt["scope"]:
         if line["outcome"] != NOT_COVERED:
             yield f"  {receipt_text.along(line)}"
-    for sentence in (*receipt_text.left_alone(receipt), *receipt_text.not_covered(receipt)):
-        yield f"  {sentence}"
+    yield from (f"  {remark}" for remark in remarks)
     for cascade in receipt["cascades"]:
         reason = f": {cascade['reason']}" if cascade["reason"] else ""
-        yield f"  {cascade['database']}: {cascade['state']}, {_attempts(cascade)}{reason}"
+        yield f"  {cascade['database']}: {cascade['state']}{_attempts(cascade)}{reason}"
     moments = [f"{name} {receipt_text.moment(deletion[f'{name}_at'])}" for name in MOMENTS]
     yield f"  {', '.join(moments)}, by {deletion['source']}"
 
 
 def _attempts(cascade: Mapping[str, Any]) -> str:
-    """Return the attempts of a cascade, and whether its rows are all that were changed."""
-    number = cascade["attempts"]
-    attempts = f"{number:,} attempt{'s' * (number != 1)}"
-    return attempts if cascade["rows_exact"] else f"{attempts}, the rows are at least those"
+    """Return how many attempts an open cascade has had."""
+    if (number := cascade["attempts"]) is None:
+        return ""
+    return f", {number:,} attempt{'s' * (number != 1)}"
