@@ -11,8 +11,8 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
 from ..dashboard import svg, text
-from ..report.guides import CODE
 from ..report import receipt_text
+from ..report.guides import CODE
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
