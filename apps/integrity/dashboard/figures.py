@@ -6,14 +6,14 @@ rendered, and is never kept here.
 
 from __future__ import annotations
 
-from ..report import lists
+from ..report import suspected as report_suspected
 from ..report.overview import collect_overview
 from ..report.scans import scan_rows
 from ..report.shared import Shared
 
 overview = Shared(collect_overview)
 scans = Shared(scan_rows)
-suspected = Shared(lists.suspected)
+suspected = Shared(report_suspected.suspected)
 
 
 def forget() -> None:

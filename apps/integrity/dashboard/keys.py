@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from ..models import Deletion
-    from ..report.lists import Missing
     from ..report.receipts import Receipt
+    from ..report.suspected import Missing
 
 #: Shown in place of a key that the account may not see.
 HIDDEN = "(hidden)"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from ..relations import Relation
-    from ..report.lists import Missing, Suspects
+    from ..report.suspected import Missing, Suspects
 
 #: The most suspects of a relation that a preview examines.
 PREVIEW_SUSPECTS = 1_000

@@ -14,5 +14,7 @@ PAGE_ROWS = 50
 SUSPECTS_SHOWN = 20
 #: Cascades whose deletions a page of a list sorts by id, if they have at most `PAGE_IDS`.
 PAGE_CASCADES = 10_000
+#: Of so many of more cascades, the deletions tell where a page begins.
+EDGE_CASCADES = 20
 #: Deletions that a page of a list reads at once after the first ones, and in all.
 PAGE_CHUNK, PAGE_LOOKED = 1_000, 20_000

@@ -1,204 +1,206 @@
-"""Lists of deletions, suspects and audits, a page at a time; counting stops at a bound."""
+"""Lists of deletions and audits, a page at a time, from the newest or from the oldest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import bisect
+import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from .. import relations
-from ..backends import clocks
-from ..control import circuit_breaker
 from ..exceptions import InvalidKey
 from ..exceptions.redaction import plain
 from ..log import tables
-from ..models import Audit, Cascade, Deletion, Suspect, read_outcomes
-from ..models.ids import Newest
+from ..models import Audit, Deletion, read_outcomes
 from ..relations import keys
 from ..relations.relation import primary_key
-from . import limits
+from . import found, limits
+from .filters import Shown, fits
+from .found import Found
+from .overview import BEHIND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a page is: `before` an id or `after` one, or at the beginning of its order."""
+
+    before: int | None = None
+    after: int | None = None
+    oldest_first: bool = False
+
+    @property
+    def ascends(self) -> bool:
+        """Return whether the page is read from the lower id to the higher one."""
+        return self.after is not None or (self.oldest_first and self.before is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which deletions of one log to list.
+
+    `model` is the label of a parent model, `shown` a `filters.Shown`, `age` in seconds, and `ids`
+    are ranges of first and last id; what is empty stands for any. `searched` tells of a parent's label whether the account may search its keys.
+    """
+
+    using: str
+    model: str = ""
+    key: str = ""
+    shown: str = ""
+    database: str = ""
+    age: float | None = None
+    ids: Sequence[tuple[int, int]] = ()
+    place: Place = field(default_factory=Place)
+    searched: Callable[[str], bool] = lambda _parent: True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Rows of a list, the newest first; `older` is where the next page begins, or None."""
+    """Rows of a list. The next page is before `older`, the one on the other side after `newer`.
+
+    `total` is the number of rows on all pages, at most `limits.COUNT_MAX + 1`; None if counting
+    would read too much.
+    """
 
     rows: list[Any]
     older: int | None
+    newer: int | None = None
+    total: int | None = None
 
 
-def deletions(
-    *,
-    using: str,
-    model: str = "",
-    key: str = "",
-    state: str = "",
-    ids: Sequence[tuple[int, int]] = (),
-    before: int | None = None,
-    searched: Callable[[str], bool] = lambda _parent: True,
-) -> Page:
-    """Return a page of one log's deletions, filtered by parent model, key and state.
-
-    The state "blocked" means that a cascade is blocked. "kept" also lists open deletions of which a
-    cascade has kept rows, because the cards count these.
-
-    Args:
-        using: The alias of the log.
-        model: The label of a parent model, or "".
-        key: A key as text, or "".
-        state: A state, or "".
-        ids: Only deletions whose id is in one of these ranges; of all, if there are none.
-        before: Only deletions with a smaller id.
-        searched: Whether the account may search a parent model, by its label, for a key.
+def deletions(wanted: Wanted) -> Page:
+    """Return a page of one log's deletions.
 
     Raises:
         UnknownName: there is no such parent model.
         InvalidKey: no parent model that is searched could have the key, or none may be searched.
     """
-    rows = Deletion.objects.using(using).order_by("-pk")
-    cascades = Cascade.objects.using(using).filter(_CASCADES.get(state, Q()))
-    if model:
-        label = relations.catalogue().parent(model)._meta.label
-        rows, cascades = rows.filter(parent=label), cascades.filter(parent=label)
-    if key:
-        rows = rows.filter(_named(model, key, searched))
-    if ids:
-        rows = rows.filter(_in_ranges(ids))
-    if before is not None:
-        rows = rows.filter(pk__lt=before)
-    if state == Deletion.State.RECORDED:
-        return _page_of(_read(rows.filter(Deletion.IS_RECORDED)), state, using)
-    if key or ids:
-        return _page_of(_read(rows), state, using)
-    if state not in _CASCADES:
-        return _window(rows, state, before or _after(Deletion.objects.using(using), "pk"), using)
-    return _page_in(rows, cascades, state, before, using)
+    using, place = wanted.using, wanted.place
+    parent = relations.catalogue().parent(wanted.model)._meta.label if wanted.model else ""
+    age = max(wanted.age or 0.0, BEHIND_SECONDS if wanted.shown == Shown.LATE else 0.0)
+    cut = found.recorded_before(age, using) if age else None
+    rows = tables.deletions(using).filter(parent=parent) if parent else tables.deletions(using)
+    if wanted.key:
+        rows = rows.filter(_named(parent, wanted.key, wanted.searched))
+    if wanted.ids:
+        rows = rows.filter(_in_ranges(wanted.ids))
+    kind = wanted.shown, wanted.database, parent
+    first = (
+        _chosen(wanted, rows)
+        if wanted.key or wanted.ids
+        else found.find(*kind, ascending=place.ascends, using=using)
+    )
+    if first and first.whole:
+        return _listed([pk for pk in first.ids if cut is None or pk < cut], place, using)
+    page = _walked(wanted, rows if cut is None else rows.filter(pk__lt=cut), first, cut)
+    many = first is not None and first.many and cut is None
+    return dataclasses.replace(page, total=limits.COUNT_MAX + 1 if many else None)
 
 
-#: State → the cascades that its deletions are in; "blocked" is one of cascades.
-_CASCADES: dict[str, Q] = {
-    Deletion.State.DISPATCHED: Cascade.IN_BACKLOG,
-    Deletion.State.CASCADED: Q(state=Cascade.State.DONE),
-    Deletion.State.KEPT: Q(state=Cascade.State.KEPT) | Cascade.UNACKNOWLEDGED,
-    Deletion.State.CANCELLED: Q(state=Cascade.State.CANCELLED),
-    Cascade.State.BLOCKED: Q(state=Cascade.State.BLOCKED),
-}
+def _chosen(wanted: Wanted, rows: QuerySet[Deletion]) -> Found:
+    """Return those of a few rows, which have a key or are in ranges of ids, that are wanted."""
+    rows = rows.order_by() if wanted.key else rows.order_by("-pk")
+    ids = sorted(rows.values_list("pk", flat=True)[: limits.COUNT_MAX + 1])
+    many = len(ids) > limits.COUNT_MAX
+    if many or not (wanted.shown or wanted.database):
+        return Found(ids=ids, whole=not many, many=many and not (wanted.shown or wanted.database))
+    fitting = [
+        row.pk
+        for start in range(0, len(ids), limits.PAGE_CHUNK)
+        for row in _rows(ids[start : start + limits.PAGE_CHUNK], wanted.using)
+        if fits(row, wanted.shown, wanted.database)
+    ]
+    return Found(ids=sorted(fitting), whole=True)
 
 
-def _page_in(
-    rows: QuerySet[Deletion],
-    cascades: QuerySet[Cascade],
-    state: str,
-    before: int | None,
-    using: str,
-) -> Page:
-    """Return a page of the deletions that are in those cascades, or cancelled without one."""
-    if before is not None:  # a batch has the id of its first deletion
-        cascades = cascades.filter(batch__lt=before)
-    if state == Deletion.State.CANCELLED:
-        cancelled = Q(cancelled_at__isnull=False)
-        top = before or max(
-            # Not of the key itself: its index would be read from the end, these have their own.
-            _after(rows.filter(cancelled), F("pk") + 0),
-            _after(cascades, Newest("deletions")),
-        )
-        return _window(rows.filter(cancelled | _of(cascades)), state, top, using)
-    ids = _ids(cascades, before)
-    if ids is not None:
-        return _page_of(_read_ids(rows, ids, using), state, using)
-    top = _after(cascades, Newest("deletions"))
-    top = top if before is None else min(top, before)
-    return _window(rows.filter(_of(cascades)), state, top, using)
+def _listed(ids: Sequence[int], place: Place, using: str) -> Page:
+    """Return a page of those ids, which ascend and are all."""
+    low = bisect.bisect_right(ids, place.after) if place.after is not None else 0
+    high = bisect.bisect_left(ids, place.before) if place.before is not None else len(ids)
+    if place.ascends:
+        high = min(high, low + limits.PAGE_ROWS)
+    else:
+        low = max(low, high - limits.PAGE_ROWS)
+    high = max(low, high)
+    return Page(
+        rows=_ordered(_rows(ids[low:high], using), place),
+        older=(ids[low] if low < len(ids) else ids[-1] + 1) if low else None,
+        newer=(ids[high - 1] if high else ids[0] - 1) if high < len(ids) else None,
+        total=min(len(ids), limits.COUNT_MAX + 1),
+    )
 
 
-def _ids(cascades: QuerySet[Cascade], before: int | None) -> list[int] | None:
-    """Return ids of the deletions in those cascades, the newest first; None if there are too many.
-
-    Batches overlap: the newest of them may lack the newest deletions. So it takes all or none.
-    """
-    sizes = cascades.order_by().values_list("size", flat=True)[: limits.PAGE_CASCADES + 1]
-    if len(sizes) > limits.PAGE_CASCADES or sum(sizes) > limits.PAGE_IDS:
-        return None
-    held = {pk for ids in cascades.values_list("deletions", flat=True) for pk in ids}
-    return sorted((pk for pk in held if before is None or pk < before), reverse=True)
+def _rows(ids: Sequence[int], using: str) -> list[Deletion]:
+    """Return those deletions with what came of them."""
+    rows = list(tables.deletions(using).filter(tables.id_in("pk", list(ids), using)))
+    read_outcomes(rows, using=using)
+    return rows
 
 
-def _read(rows: QuerySet[Deletion]) -> Iterator[list[Deletion]]:
-    """Yield the rows: first as many as a page shows, then larger chunks."""
-    size, rest = limits.PAGE_ROWS + 1, rows
-    while chunk := list(rest[:size]):
-        yield chunk
+def _ordered(rows: Sequence[Deletion], place: Place) -> list[Deletion]:
+    return sorted(rows, key=lambda row: row.pk, reverse=not place.oldest_first)
+
+
+def _walked(wanted: Wanted, rows: QuerySet[Deletion], first: Found | None, cut: int | None) -> Page:
+    """Return a page of the rows that fit, from its place on: note [All or an edge]."""
+    place, (low, high) = wanted.place, found.ends(wanted.using)
+    high = high + 1 if cut is None else cut
+    edge = first.edge if first else None
+    if place.ascends:
+        begin = place.after + 1 if place.after is not None else max(low, edge or low)
+        left, beyond = begin > low, min(begin + limits.PAGE_IDS, high)
+    else:
+        begin = place.before if place.before is not None else min(high, (edge or high) + 1)
+        left, beyond = begin < high, max(begin - limits.PAGE_IDS, low)
+    chunks = _chunks(rows, begin, beyond, ascending=place.ascends)
+    page, rest = _taken(chunks, wanted)
+    if rest is None and beyond != (high if place.ascends else low):
+        rest = beyond - 1 if place.ascends else beyond
+    shown = _ordered(page, place)
+    if place.ascends:
+        return Page(rows=shown, newer=rest, older=begin if left else None)
+    return Page(rows=shown, older=rest, newer=begin - 1 if left else None)
+
+
+def _chunks(
+    rows: QuerySet[Deletion], begin: int, beyond: int, *, ascending: bool
+) -> Iterator[list[Deletion]]:
+    """Yield the rows between two ids: first as many as a page shows, then larger chunks."""
+    size = limits.PAGE_ROWS + 1
+    while True:
+        between = Q(pk__gte=begin, pk__lt=beyond) if ascending else Q(pk__lt=begin, pk__gte=beyond)
+        chunk = list(rows.filter(between).order_by("pk" if ascending else "-pk")[:size])
+        if chunk:
+            yield chunk
         if len(chunk) < size:
             return
-        size, rest = limits.PAGE_CHUNK, rows.filter(pk__lt=chunk[-1].pk)
+        size, begin = limits.PAGE_CHUNK, chunk[-1].pk + (1 if ascending else 0)
 
 
-def _read_ids(rows: QuerySet[Deletion], ids: Sequence[int], using: str) -> Iterator[list[Deletion]]:
-    """Yield those of the rows that have one of the ids, which descend; in the same chunks."""
-    start, end = 0, limits.PAGE_ROWS + 1
-    while start < len(ids):
-        yield list(rows.filter(tables.id_in("pk", list(ids[start:end]), using)))
-        start, end = end, end + limits.PAGE_CHUNK
-
-
-def _of(cascades: QuerySet[Cascade]) -> Q:
-    """Return the condition that a deletion is of a batch of those cascades."""
-    return Q(batch__in=cascades.values("batch"))
-
-
-def _after(rows: QuerySet[Any], newest: Any) -> int:
-    """Return the id after the newest of the rows, by that expression of them."""
-    return int(rows.order_by().aggregate(newest=Max(newest))["newest"] or 0) + 1
-
-
-def _window(rows: QuerySet[Deletion], state: str, top: int, using: str) -> Page:
-    """Return a page of the newest ids below `top`: finished deletions have no index by state."""
-    floor = top - limits.PAGE_IDS
-    page = _page_of(_read(rows.filter(pk__gte=floor, pk__lt=top)), state, using)
-    if page.older or floor <= _oldest(using):
-        return page
-    return Page(rows=page.rows, older=floor)
-
-
-def _oldest(using: str) -> int:
-    """Return the id of the oldest deletion that was not purged."""
-    return int(Deletion.objects.using(using).aggregate(oldest=Min("pk"))["oldest"] or 0)
-
-
-def _page_of(chunks: Iterator[list[Deletion]], state: str, using: str) -> Page:
-    """Return the first deletions that are in that state, of the first `limits.PAGE_LOOKED`."""
-    page: list[Deletion] = []
-    looked = 0
+def _taken(chunks: Iterator[list[Deletion]], wanted: Wanted) -> tuple[list[Deletion], int | None]:
+    """Return the first deletions that fit, and the id from which on more may; or None."""
+    page, looked = list[Deletion](), 0
     for chunk in chunks:
-        read_outcomes(chunk, using=using)
-        page += [deletion for deletion in chunk if _is_in(deletion, state)]
+        read_outcomes(chunk, using=wanted.using)
+        page += [row for row in chunk if fits(row, wanted.shown, wanted.database)]
         if len(page) > limits.PAGE_ROWS:
             shown = page[: limits.PAGE_ROWS]
-            return Page(rows=shown, older=shown[-1].pk)
+            return shown, shown[-1].pk
         looked += len(chunk)
         if looked >= limits.PAGE_LOOKED:
-            return Page(rows=page, older=chunk[-1].pk)
-    return Page(rows=page, older=None)
+            return page, chunk[-1].pk
+    return page, None
 
 
-def _is_in(deletion: Deletion, state: str) -> bool:
-    """Return whether a deletion belongs into the list of that state. Pure."""
-    if state == Cascade.State.BLOCKED:
-        return any(one.is_blocked for one in deletion.databases)
-    if state == Deletion.State.KEPT and any(one.is_unacknowledged for one in deletion.databases):
-        return True
-    return not state or deletion.state == state
-
-
-def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
+def _named(parent: str, text: str, searched: Callable[[str], bool]) -> Q:
     """Return the condition for that key, of one parent model or of any that could have it."""
     known = relations.catalogue().parents
     condition = Q()
-    labels = [relations.catalogue().parent(model)._meta.label] if model else known
+    labels = [parent] if parent else known
     if not (allowed := [label for label in labels if searched(label)]):
         raise InvalidKey("your account may not look at these parents, so not search their keys")
     for label in allowed:
@@ -206,7 +208,7 @@ def _named(model: str, text: str, searched: Callable[[str], bool]) -> Q:
         try:
             key = keys.format_key(pk, keys.parse_key(pk, text))
         except InvalidKey:
-            if model:
+            if parent:
                 raise
         else:
             condition |= Q(key=key, parent=label)
@@ -224,75 +226,42 @@ def _in_ranges(ranges: Sequence[tuple[int, int]]) -> Q:
     return condition
 
 
-def _page(rows: QuerySet[Any]) -> Page:
-    fetched = list(rows[: limits.PAGE_ROWS + 1])
-    page = fetched[: limits.PAGE_ROWS]
-    return Page(rows=page, older=page[-1].pk if len(fetched) > len(page) else None)
-
-
-def capped(rows: QuerySet[Any]) -> int:
-    """Return the number of rows, at most `limits.COUNT_MAX + 1`."""
-    return rows.order_by()[: limits.COUNT_MAX + 1].count()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """A missing parent: its key, or the values that children hold; `seconds` since it was found."""
+class WantedAudits:
+    """Which rows of one log's audit to list: by a part of actor and target, and by verb."""
 
-    id: int
-    key: str | None
-    targets: dict[str, Any] | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspects:
-    """Keys without a parent that scans of one relation found; `first` are the oldest of them."""
-
-    relation: str
-    policy: str
-    parent: str
     using: str
-    number: int
-    oldest_seconds: float
-    first: list[Missing]
+    actor: str = ""
+    verb: str = ""
+    target: str = ""
+    place: Place = field(default_factory=Place)
 
 
-def suspected() -> list[Suspects]:
-    """Return the suspects of each relation, in the logs that answer."""
-    suspects, logs = [], circuit_breaker.answering_logs()
-    for relation in relations.catalogue().relations:
-        using = relation.parent_databases[0]
-        if using not in logs:
-            continue
-        rows = Suspect.objects.using(using).filter(relation=relation.label)
-        first = [
-            Missing(
-                id=row.pk,
-                key=None if row.field else row.value,
-                targets={row.field: row.value} if row.field else None,
-                seconds=clocks.age_of(row) or 0.0,
-            )
-            for row in rows.annotate(age=clocks.age("recorded_at")).order_by("pk")[
-                : limits.SUSPECTS_SHOWN
-            ]
-        ]
-        if first:
-            suspects.append(
-                Suspects(
-                    relation=relation.label,
-                    policy=str(relation.policy),
-                    parent=relation.parent._meta.label,
-                    using=using,
-                    number=capped(rows),
-                    oldest_seconds=max(suspect.seconds for suspect in first),
-                    first=first,
-                )
-            )
-    return suspects
+def audits(wanted: WantedAudits) -> Page:
+    """Return a page of the audit: who did what. It looks at most at `limits.PAGE_LOOKED` rows."""
+    place = wanted.place
+    rows = Audit.objects.using(wanted.using).order_by("pk" if place.ascends else "-pk")
+    if place.before is not None:
+        rows = rows.filter(pk__lt=place.before)
+    if place.after is not None:
+        rows = rows.filter(pk__gt=place.after)
+    page, last = list[Audit](), None
+    for row in rows[: limits.PAGE_LOOKED + 1].iterator(chunk_size=limits.PAGE_CHUNK):
+        if len(page) == limits.PAGE_ROWS:
+            break
+        last = row.pk
+        page += [row] if _is_wanted(row, wanted) else []
+    else:
+        last = None
+    shown = sorted(page, key=lambda row: row.pk, reverse=not place.oldest_first)
+    if place.ascends:
+        return Page(rows=shown, newer=last, older=place.after + 1 if place.after else None)
+    return Page(rows=shown, older=last, newer=place.before - 1 if place.before else None)
 
 
-def audits(*, using: str, before: int | None = None) -> Page:
-    """Return a page of the audit: who did what, the latest first."""
-    rows = Audit.objects.using(using).order_by("-pk")
-    return _page(rows.filter(pk__lt=before) if before is not None else rows)
+def _is_wanted(row: Audit, wanted: WantedAudits) -> bool:
+    return (
+        wanted.actor.casefold() in row.actor.casefold()
+        and wanted.target.casefold() in row.target.casefold()
+        and wanted.verb in {"", row.verb}
+    )

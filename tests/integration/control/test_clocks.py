@@ -21,7 +21,7 @@ from apps.integrity.checks.doctor import clock_skew
 from apps.integrity.control import heartbeats
 from apps.integrity.models import Heartbeat, Scan, Suspect
 from apps.integrity.relations import relation
-from apps.integrity.report import backlog, lists, overview, receipts, status, throughput
+from apps.integrity.report import backlog, overview, receipts, status, suspected, throughput
 from tests import log_rows
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _overview() -> Iterator[float | None]:
 
 
 def _suspected() -> Iterator[float | None]:
-    for each in lists.suspected():
+    for each in suspected.suspected():
         yield from (each.oldest_seconds, *(one.seconds for one in each.first))
 
 

@@ -78,5 +78,5 @@ def test_what_ended_under_an_old_name_is_listed_under_the_new_one() -> None:
     assert renames.rename_history(change, using="default", apply=False) == 1
     assert Cascade.objects.get().parent == "auth.Gone"
     assert renames.rename_history(change, using="default", apply=True) == 1
-    page = lists.deletions(using="default", model="auth.User", state="kept")
+    page = lists.deletions(lists.Wanted(using="default", model="auth.User", shown="kept"))
     assert [row.pk for row in page.rows] == [one.pk]

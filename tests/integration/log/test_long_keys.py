@@ -186,7 +186,7 @@ def _looks(parent: type[Model], keys: list[str], alias: str) -> None:
     label = parent._meta.label
     receipts.receipts_of(label, keys[0])
     receipts.newest(parent, keys, using=alias)
-    list(lists.deletions(using=alias, model=label, key=keys[0]).rows)
+    list(lists.deletions(lists.Wanted(using=alias, model=label, key=keys[0])).rows)
     backends.log_backend(alias).triggered_deletions(parent, keys, using=alias)
     relation = next(e for e in relations.catalogue().relations if e.parent is parent)
     suspects.suspect(relation, keys, {}, database=relation.child_databases[0], using=alias)

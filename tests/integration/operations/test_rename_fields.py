@@ -457,4 +457,4 @@ def test_a_list_of_the_kept_has_what_its_card_counts() -> None:
     cascade.drain("test_left")
     assert Cascade.objects.filter(state="kept").count() == 1
     assert Deletion.objects.get().state == "dispatched"
-    assert len(lists.deletions(using="default", state="kept").rows) == 1
+    assert len(lists.deletions(lists.Wanted(using="default", shown="kept")).rows) == 1
