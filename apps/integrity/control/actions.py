@@ -14,13 +14,13 @@ from .. import backends, relations
 from ..backends.connections import reach
 from ..exceptions import IdentityMismatch, RestoredDatabase
 from ..exceptions.loggers import logger_of
-from ..log.kept import acknowledge_kept, reopen_kept
-from ..log.retry import retry_blocked
+from ..log import kept as log_kept
+from ..log import retry as log_retry
 from ..models import Audit, ChildDatabase, Deletion
 from . import identity, restores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..log.renaming import Renaming
 
@@ -155,27 +155,61 @@ def retry(
     With `kept`, the given deletions are retried where they kept rows, too: their value may be free
     now. Pages may not do that, as it changes a receipt.
     """
+    if deletions is not None:
+        return len(retry_those(deletions, actor=actor, using=using, database=database, kept=kept))
     with transaction.atomic(using=using):
-        changed = retry_blocked(deletions, database=database, using=using)
-        changed += reopen_kept(deletions, using=using) if deletions and kept else 0
+        changed = log_retry.retry_blocked(None, database=database, using=using)
         if changed:
-            reason = f"{changed} deletion{'' if changed == 1 else 's'}"
-            target = database or "all" if deletions is None else _named(deletions)
-            audit("retry", target, actor=actor, reason=reason, using=using)
+            audit("retry", database or "all", actor=actor, reason=_number(changed), using=using)
+    return changed
+
+
+def retry_those(
+    deletions: Sequence[int],
+    *,
+    actor: str,
+    using: str,
+    database: str | None = None,
+    kept: bool = False,
+) -> list[int]:
+    """Retry as `retry` does; return the deletions that were blocked, once for each database."""
+    with transaction.atomic(using=using):
+        changed = log_retry.retry_those(deletions, database=database, using=using)
+        changed += log_kept.reopen_kept(deletions, using=using) if kept else []
+        if changed:
+            named, reason = _named(changed), _number(len(changed))
+            audit("retry", named, actor=actor, reason=reason, using=using)
     return changed
 
 
 def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
     """Acknowledge rows that deletions kept; return deletions times databases."""
+    if deletions is not None:
+        return len(acknowledge_those(deletions, actor=actor, reason=reason, using=using))
     with transaction.atomic(using=using):
-        changed = acknowledge_kept(deletions, using=using)
+        changed = log_kept.acknowledge_kept(None, using=using)
         if changed:
-            audit("acknowledge", _named(deletions), actor=actor, reason=reason, using=using)
+            audit("acknowledge", "all", actor=actor, reason=reason, using=using)
     return changed
 
 
-def _named(deletions: Sequence[int] | None) -> str:
-    return "all" if deletions is None else ", ".join(map(str, deletions))
+def acknowledge_those(
+    deletions: Sequence[int], *, actor: str, reason: str, using: str
+) -> list[int]:
+    """Acknowledge as `acknowledge` does; return the deletions that had kept rows."""
+    with transaction.atomic(using=using):
+        changed = log_kept.acknowledge_those(deletions, using=using)
+        if changed:
+            audit("acknowledge", _named(changed), actor=actor, reason=reason, using=using)
+    return changed
+
+
+def _number(changed: int) -> str:
+    return f"{changed} deletion{'' if changed == 1 else 's'}"
+
+
+def _named(deletions: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted({*deletions})))
 
 
 def without_entry(deletions: Collection[int]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.db import Error
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
@@ -21,7 +21,7 @@ from ..exceptions import CrossDatabaseError
 from ..scan import repair as scan_repair
 from . import figures, pages
 from .answers import require, why
-from .forms import DatabaseForm, PauseForm, RepairForm, ResumeForm, ScanForm
+from .forms import ChosenForm, DatabaseForm, PauseForm, RepairForm, ResumeForm, ScanForm
 from .text import number_of, public
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The time limit of a repair within a request. The rest is left to the next request, or to beat.
 REPAIR_SECONDS = 10.0
+#: The longest query to which an action returns, in characters.
+BACK = 4_000
 
 
 @require_POST
@@ -104,9 +106,11 @@ def retry(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         return actions.retry(None, database=database, actor=_actor(request), using=using)
 
     changed, complete = _in_each_log(request, database, retried)
-    if any(changed) or complete:
+    if any(changed):
         number = number_of(sum(changed), "deletion")
         messages.success(request, f"{number} will be tried again in {database}.")
+    elif complete:
+        messages.info(request, f"No deletion is blocked in {database}.")
     return _to(site, "changelist")
 
 
@@ -119,8 +123,67 @@ def retry_deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite
     connections.reach(using)
     changed = actions.retry([pk], actor=_actor(request), using=using)
     number = number_of(changed, "child database")
-    messages.success(request, f"Deletion {pk} will be tried again in {number}.")
+    if changed:
+        messages.success(request, f"Deletion {pk} will be tried again in {number}.")
+    else:
+        messages.info(request, f"Deletion {pk} is not blocked.")
     return _to(site, "deletion", using, pk)
+
+
+@require_POST
+def retry_chosen(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Retry the deletions that were ticked, where they are blocked."""
+
+    def retried(chosen: list[int], using: str) -> list[int]:
+        return actions.retry_those(chosen, actor=_actor(request), using=using)
+
+    return _on_chosen(request, site, retried, "will be tried again", "blocked")
+
+
+@require_POST
+def acknowledge_chosen(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Acknowledge the kept rows of the deletions that were ticked."""
+
+    def acknowledged(chosen: list[int], using: str) -> list[int]:
+        return actions.acknowledge_those(chosen, actor=_actor(request), reason="", using=using)
+
+    has = "with kept rows to acknowledge"
+    return _on_chosen(request, site, acknowledged, "acknowledged", has)
+
+
+def _on_chosen(
+    request: HttpRequest,
+    site: AdminSite,
+    act: Callable[[list[int], str], list[int]],
+    done: str,
+    precondition: str,
+) -> HttpResponse:
+    """Act on the deletions that were ticked, and return to the page on which they were."""
+    require(request, "operate")
+    form = ChosenForm(request.POST)
+    if form.is_valid():
+        chosen, using = form.cleaned_data["deletion"], form.cleaned_data["log"]
+        connections.reach(using)
+        changed = act(chosen, using)
+        _tell(request, len({*changed}), len(chosen), done, precondition)
+    else:
+        for errors in form.errors.values():
+            messages.error(request, " ".join(map(str, errors)))
+    figures.forget()
+    address = reverse("admin:integrity_dashboard_deletions", current_app=site.name)
+    back = QueryDict(request.POST.get("back", "")[:BACK]).urlencode()
+    return HttpResponseRedirect(f"{address}?{back}" if back else address)
+
+
+def _tell(request: HttpRequest, changed: int, chosen: int, done: str, precondition: str) -> None:
+    """Show how many of the chosen deletions were changed, and why not the others."""
+    number = f"{changed:,} of {number_of(chosen, 'chosen deletion')}"
+    verb = "was" if changed == 1 else "were"
+    text = f"{number} {done}." if done.startswith("will") else f"{number} {verb} {done}."
+    if changed < chosen:
+        text += f" The others are not {precondition}." if changed else f" None is {precondition}."
+    level = messages.SUCCESS if changed else messages.INFO
+    messages.add_message(request, level, text)
 
 
 @require_POST
@@ -132,7 +195,10 @@ def acknowledge(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -
     connections.reach(using)
     changed = actions.acknowledge([pk], actor=_actor(request), reason="", using=using)
     number = number_of(changed, "child database")
-    messages.success(request, f"Rows that deletion {pk} kept in {number} are acknowledged.")
+    if changed:
+        messages.success(request, f"Rows that deletion {pk} kept in {number} are acknowledged.")
+    else:
+        messages.info(request, f"Deletion {pk} has no kept rows to acknowledge.")
     return _to(site, "deletion", using, pk)
 
 
@@ -146,8 +212,11 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     label, database = form.cleaned_data["relation"], form.cleaned_data["database"]
     using = relations.catalogue().relation(label).parent_databases[0]
     connections.reach(using)
-    actions.audit("scan", f"{label} in {database}", actor=_actor(request), reason="", using=using)
     seen, unreachable = scan.scan(database, labels=[label], seconds=conf.current().scan_seconds)
+    if any(scanned.rows_scanned or scanned.complete for scanned in seen):
+        reason = " ".join(map(_sentence, seen))
+        target = f"{label} in {database}"
+        actions.audit("scan", target, actor=_actor(request), reason=reason, using=using)
     if unreachable:
         messages.error(request, f"Database {database} {public(unreachable)}")
     for scanned in seen:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
 from django.db.models import BigIntegerField
 
 from .. import relations
-from ..models import Cascade, Deletion
+from ..report import limits
+from ..report.filters import Shown
+from ..report.lists import Place
 from .id_ranges import ROOM, Range, ranges_in
+
+#: Ages in seconds.
+AGES = [
+    ("", "any age"),
+    (300, "5 minutes"),
+    (3_600, "1 hour"),
+    (86_400, "1 day"),
+    (604_800, "1 week"),
+    (2_592_000, "30 days"),
+]
+_ID = re.compile(r"[1-9]\d{0,17}")
 
 
 def _child_databases() -> list[tuple[str, str]]:
@@ -70,13 +84,44 @@ class RepairForm(forms.Form):
         return cleaned
 
 
-class PageForm(forms.Form):
-    """Which log to list. The page shows rows with ids below `before`."""
-
-    log = forms.ChoiceField(choices=_logs, required=False)
-    before = forms.IntegerField(
+def _id_field() -> forms.IntegerField:
+    return forms.IntegerField(
         required=False, min_value=1, max_value=BigIntegerField.MAX_BIGINT, widget=forms.HiddenInput
     )
+
+
+class PageForm(forms.Form):
+    """Which page of which log to list: rows with ids `before` one, or `after` one."""
+
+    log = forms.ChoiceField(choices=_logs, required=False)
+    before = _id_field()
+    after = _id_field()
+    order = forms.ChoiceField(
+        choices=[("", "newest first"), ("oldest", "oldest first")], required=False
+    )
+
+    @property
+    def place(self) -> Place:
+        """Return where the page is."""
+        chosen = self.cleaned_data
+        return Place(
+            before=chosen["before"],
+            after=None if chosen["before"] is not None else chosen["after"],
+            oldest_first=bool(chosen["order"]),
+        )
+
+
+class AuditForm(PageForm):
+    """Which rows of the audit to list."""
+
+    actor = forms.CharField(max_length=200, required=False, label="Who")
+    verb = forms.CharField(max_length=50, required=False, label="What")
+    target = forms.CharField(max_length=200, required=False, label="To what")
+
+    @property
+    def is_searched(self) -> bool:
+        """Return whether only some rows are wanted."""
+        return any(self[name].value() for name in ("actor", "verb", "target"))
 
 
 class IdsField(forms.CharField):
@@ -97,11 +142,33 @@ class SearchForm(PageForm):
     ids = IdsField(max_length=ROOM, required=False, widget=forms.HiddenInput)
     model = forms.ChoiceField(choices=_parents, required=False, label="Parent")
     key = forms.CharField(max_length=200, required=False)
-    state = forms.ChoiceField(
-        choices=[
-            ("", "any"),
-            (Cascade.State.BLOCKED, "blocked in a database"),
-            *Deletion.State.choices,
-        ],
-        required=False,
+    state = forms.ChoiceField(choices=[("", "any"), *Shown.choices], required=False)
+    database = forms.ChoiceField(
+        choices=lambda: [("", "any"), *_child_databases()], required=False, label="Child database"
     )
+    age = forms.TypedChoiceField(
+        choices=AGES, coerce=int, empty_value=None, required=False, label="Older than"
+    )
+
+
+class ChosenField(forms.Field):
+    """The ids of the rows that were ticked on a page."""
+
+    widget = forms.MultipleHiddenInput
+
+    def clean(self, value: Any) -> list[int]:
+        """Return the ids."""
+        texts = [str(text) for text in value or ()]
+        if not texts:
+            raise forms.ValidationError("No deletion was chosen: tick some first.")
+        if len(texts) > limits.PAGE_ROWS or not all(map(_ID.fullmatch, texts)):
+            raise forms.ValidationError("These are not the rows of a page.")
+        return sorted({int(text) for text in texts})
+
+
+class ChosenForm(forms.Form):
+    """Deletions of one log that were ticked, and the query of the page that they were on."""
+
+    log = forms.ChoiceField(choices=_logs)
+    deletion = ChosenField()
+    back = forms.CharField(max_length=4_000, required=False)

@@ -6,52 +6,62 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.http import Http404, JsonResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from .. import relations
-from ..backends import connections
+from ..backends import clocks, connections
 from ..backends.bounded import timed_read
 from ..exceptions import InvalidKey, UnknownName
-from ..report import lists, receipt_text, receipts, unfollowed
+from ..log import failures
+from ..models import CascadeState
+from ..report import audits, lists, receipt_text, receipts, unfollowed
 from .answers import page as _page
 from .answers import require
-from .forms import PageForm, SearchForm
+from .forms import AuditForm, SearchForm
 from .keys import Keys
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
 
     from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
 
     from ..models import Deletion
+    from ..models.outcome import InDatabase
     from ..report.lists import Page
 
 SCHEMA_VERSION = 1
 #: The longest that one statement of a page on a log may take.
 STATEMENT_SECONDS = 5.0
+#: The most failed attempts that the page of a deletion has.
+FAILURES = 50
 
 
 @require_safe
 def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """The log, by parent, key and state."""
+    """The log, by parent, key, state, child database and age."""
     require(request, "view")
     form, keys = SearchForm(request.GET), Keys(request, site)
-    using, page, error = relations.log_databases()[0], None, ""
+    using, page, error, as_of = relations.log_databases()[0], None, "", None
     if form.is_valid():
         chosen = form.cleaned_data
         using = chosen["log"] or using
+        wanted = lists.Wanted(
+            using=using,
+            model=chosen["model"],
+            key=chosen["key"].strip(),
+            shown=chosen["state"],
+            database=chosen["database"],
+            age=chosen["age"],
+            ids=chosen["ids"],
+            place=form.place,
+            searched=keys.may_search,
+        )
         try:
             with _log(using):
-                page = lists.deletions(
-                    using=using,
-                    model=chosen["model"],
-                    key=chosen["key"].strip(),
-                    state=chosen["state"],
-                    ids=chosen["ids"],
-                    before=chosen["before"],
-                    searched=keys.may_search,
-                )
+                page, as_of = lists.deletions(wanted), _now(using)
         except (InvalidKey, UnknownName) as raised:
             error = str(raised)
     return _page(
@@ -63,18 +73,41 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         using=using,
         page=page,
         error=error,
-        older=_older(request, page),
+        as_of=as_of,
         keys=keys,
         several_logs=len(relations.log_databases()) > 1,
+        back=request.GET.urlencode(),
+        may_be_retried=any(_has(row, "is_blocked") for row in page.rows) if page else False,
+        may_be_acknowledged=(
+            any(_has(row, "is_unacknowledged") for row in page.rows) if page else False
+        ),
+        **_links(request, page),
     )
 
 
-def _older(request: HttpRequest, page: Page | None) -> str:
-    """Return the query of the next page, or ""."""
-    if page is None or page.older is None:
-        return ""
+def _is_awaited(one: InDatabase) -> bool:
+    return one.state == CascadeState.WAITING and one.due_at is not None
+
+
+def _has(row: Deletion, what: str) -> bool:
+    return any(getattr(one, what) for one in row.databases)
+
+
+def _links(request: HttpRequest, page: Page | None) -> dict[str, str]:
+    """Return the queries of the older and the newer page, which keep the filter; or ""."""
+    if page is None:
+        return {"older": "", "newer": ""}
+    places = {"older": ("before", page.older), "newer": ("after", page.newer)}
+    return {
+        link: "" if pk is None else _query(request, name, pk) for link, (name, pk) in places.items()
+    }
+
+
+def _query(request: HttpRequest, name: str, pk: int) -> str:
     query = request.GET.copy()
-    query["before"] = str(page.older)
+    for cursor in ("before", "after"):
+        query.pop(cursor, None)
+    query[name] = str(pk)
     return query.urlencode()
 
 
@@ -84,6 +117,11 @@ def _log(using: str) -> Iterator[None]:
     connections.reach(using)
     with timed_read(using, STATEMENT_SECONDS):
         yield
+
+
+def _now(using: str) -> dt.datetime:
+    """Return the time of a log's server, by which the times in its rows are ages."""
+    return clocks.read(using).at if clocks.can_tell(using) else timezone.now()
 
 
 def _deletion(using: str, pk: int) -> Deletion:
@@ -111,6 +149,10 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         steps=receipts.lines_of(row),
         blocked=any(one.is_blocked for one in row.databases),
         kept=any(one.is_unacknowledged for one in row.databases),
+        failed=failures.of_batch(row.batch, most=FAILURES, using=using),
+        failures_max=FAILURES,
+        next_tries=[one for one in row.databases if one.is_blocked or _is_awaited(one)],
+        as_of=_now(using),
         left_alone=receipt_text.left_alone(receipts.receipt_of(row)),
         timeline=[
             ("recorded", row.recorded_at),
@@ -159,13 +201,21 @@ def receipt_json(request: HttpRequest, using: str, pk: int, *, site: AdminSite) 
 def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """Who did what, when and why."""
     require(request, "view")
-    logs, form = relations.log_databases(), PageForm(request.GET)
-    using, page = logs[0], None
+    logs, form = relations.log_databases(), AuditForm(request.GET)
+    using, page, as_of = logs[0], None, None
     if form.is_valid():
-        using = form.cleaned_data["log"] or using
+        chosen = form.cleaned_data
+        using = chosen["log"] or using
+        wanted = audits.Wanted(
+            using=using,
+            actor=chosen["actor"].strip(),
+            verb=chosen["verb"].strip(),
+            target=chosen["target"].strip(),
+            place=form.place,
+        )
         with _log(using):
-            page = lists.audits(using=using, before=form.cleaned_data["before"])
+            page, as_of = audits.audits(wanted), _now(using)
     return _page(
         request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
-        older=_older(request, page),
+        as_of=as_of, searched=form.is_searched, **_links(request, page),
     )  # fmt: skip

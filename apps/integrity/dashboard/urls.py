@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "": (pages.overview, "changelist"),
     "deletions/": (log_pages.deletions, "deletions"),
+    "deletions/retry/": (actions.retry_chosen, "retry_chosen"),
+    "deletions/acknowledge/": (actions.acknowledge_chosen, "acknowledge_chosen"),
     "deletions/<str:using>/<int:pk>/": (log_pages.deletion, "deletion"),
     "deletions/<str:using>/<int:pk>/retry/": (actions.retry_deletion, "retry_deletion"),
     "deletions/<str:using>/<int:pk>/acknowledge/": (actions.acknowledge, "acknowledge"),

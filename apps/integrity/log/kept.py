@@ -107,19 +107,25 @@ def acknowledge_kept(deletions: Collection[int] | None, *, using: str) -> int:
 
     Return deletions times databases.
     """
-    rows, changes = (
-        tables.cascades(using).filter(Cascade.UNACKNOWLEDGED),
-        {"acknowledged_at": Now()},
-    )
     if deletions is None:
-        return parts.change_all(rows, changes, using)
-    return parts.change_those(rows, deletions, changes, using)
+        rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
+        return parts.change_all(rows, {"acknowledged_at": Now()}, using)
+    return len(acknowledge_those(deletions, using=using))
 
 
-def reopen_kept(deletions: Collection[int], *, using: str) -> int:
+def acknowledge_those(deletions: Collection[int], *, using: str) -> list[int]:
+    """Mark the kept rows of those deletions as acknowledged.
+
+    Return those that had any which were not, once for each database.
+    """
+    rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
+    return parts.change_those(rows, deletions, {"acknowledged_at": Now()}, using)
+
+
+def reopen_kept(deletions: Collection[int], *, using: str) -> list[int]:
     """Make kept deletions pending again: their values may be free now.
 
-    Return deletions times databases.
+    Return those that were kept, once for each database.
     """
     kept = tables.cascades(using).filter(state=Cascade.State.KEPT)
     changes = {

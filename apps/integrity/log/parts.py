@@ -81,16 +81,17 @@ def _split(pk: int, taken: list[int], rest: list[int], using: str, *, holder: bo
 
 def change_those(
     cascades: QuerySet[Cascade], deletions: Collection[int], changes: Mapping[str, Any], using: str
-) -> int:
+) -> list[int]:
     """Change what those cascades do about those deletions, for an operator.
 
-    `cascades` gives the condition under which they are changed. Return deletions times databases.
+    `cascades` gives the condition under which they are changed. Return the deletions that were
+    changed, once for each database.
     """
     with transaction.atomic(using=using):
         named = cascades & tables.of_deletions(deletions, using)
         whole = separate(named, deletions, using=using, holder=False)
         tables.cascades(using).filter(tables.id_in("pk", [*whole], using)).update(**changes)
-    return sum(map(len, whole.values()))
+    return sorted(pk for group in whole.values() for pk in group)
 
 
 def change_all(cascades: QuerySet[Cascade], changes: Mapping[str, Any], using: str) -> int:

@@ -14,6 +14,11 @@ from . import parts, tables
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from django.db.models import QuerySet
+
+#: What a retry changes.
+AGAIN = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
+
 
 def backoff(attempts: int, settings: conf.Settings) -> float:
     """Return the seconds to wait after that many failures: doubling, capped, with 25 % jitter."""
@@ -50,13 +55,24 @@ def retry_blocked(
 
     Return deletions times databases.
     """
-    changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
-    blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
-    if database is not None:
-        blocked = blocked.filter(database=database)
     if deletions is None:
-        return parts.change_all(blocked, changes, using)
-    return parts.change_those(blocked, deletions, changes, using)
+        return parts.change_all(_blocked(database, using), AGAIN, using)
+    return len(retry_those(deletions, database=database, using=using))
+
+
+def retry_those(
+    deletions: Collection[int], *, database: str | None = None, using: str
+) -> list[int]:
+    """Make those deletions pending again where they are blocked, in one child database or in each.
+
+    Return those that were blocked, once for each database.
+    """
+    return parts.change_those(_blocked(database, using), deletions, AGAIN, using)
+
+
+def _blocked(database: str | None, using: str) -> QuerySet[Cascade]:
+    blocked = tables.cascades(using).filter(state=Cascade.State.BLOCKED)
+    return blocked if database is None else blocked.filter(database=database)
 
 
 def make_due_now(*, using: str) -> int:

@@ -1,4 +1,4 @@
-"""Lists of deletions and audits, a page at a time, from the newest or from the oldest."""
+"""Lists of deletions, a page at a time, from the newest or from the oldest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import relations
 from ..exceptions import InvalidKey
 from ..exceptions.redaction import plain
 from ..log import tables
-from ..models import Audit, Deletion, read_outcomes
+from ..models import Deletion, read_outcomes
 from ..relations import keys
 from ..relations.relation import primary_key
 from . import found, limits
@@ -44,7 +44,8 @@ class Wanted:
     """Which deletions of one log to list.
 
     `model` is the label of a parent model, `shown` a `filters.Shown`, `age` in seconds, and `ids`
-    are ranges of first and last id; what is empty stands for any. `searched` tells of a parent's label whether the account may search its keys.
+    are ranges of first and last id; what is empty stands for any. `searched` tells of a parent's
+    label whether the account may search its keys.
     """
 
     using: str
@@ -224,44 +225,3 @@ def _in_ranges(ranges: Sequence[tuple[int, int]]) -> Q:
         if first != last:
             condition |= Q(pk__range=(first, last))
     return condition
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedAudits:
-    """Which rows of one log's audit to list: by a part of actor and target, and by verb."""
-
-    using: str
-    actor: str = ""
-    verb: str = ""
-    target: str = ""
-    place: Place = field(default_factory=Place)
-
-
-def audits(wanted: WantedAudits) -> Page:
-    """Return a page of the audit: who did what. It looks at most at `limits.PAGE_LOOKED` rows."""
-    place = wanted.place
-    rows = Audit.objects.using(wanted.using).order_by("pk" if place.ascends else "-pk")
-    if place.before is not None:
-        rows = rows.filter(pk__lt=place.before)
-    if place.after is not None:
-        rows = rows.filter(pk__gt=place.after)
-    page, last = list[Audit](), None
-    for row in rows[: limits.PAGE_LOOKED + 1].iterator(chunk_size=limits.PAGE_CHUNK):
-        if len(page) == limits.PAGE_ROWS:
-            break
-        last = row.pk
-        page += [row] if _is_wanted(row, wanted) else []
-    else:
-        last = None
-    shown = sorted(page, key=lambda row: row.pk, reverse=not place.oldest_first)
-    if place.ascends:
-        return Page(rows=shown, newer=last, older=place.after + 1 if place.after else None)
-    return Page(rows=shown, older=last, newer=place.before - 1 if place.before else None)
-
-
-def _is_wanted(row: Audit, wanted: WantedAudits) -> bool:
-    return (
-        wanted.actor.casefold() in row.actor.casefold()
-        and wanted.target.casefold() in row.target.casefold()
-        and wanted.verb in {"", row.verb}
-    )

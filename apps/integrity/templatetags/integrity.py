@@ -15,6 +15,7 @@ from ..report import receipt_text
 from ..report.guides import CODE
 
 if TYPE_CHECKING:
+    from django.template.context import Context
     from django.utils.safestring import SafeString
 
     from ..dashboard.keys import Keys
@@ -103,6 +104,25 @@ def moment(value: dt.datetime | str | None) -> str | SafeString:
     when = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
     local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S}"
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), local)
+
+
+@register.simple_tag(takes_context=True)
+def ago(context: Context, value: dt.datetime | None) -> str | SafeString:
+    """Return how long ago that was, with the moment itself on hover; a dash for None.
+
+    By the clock that wrote it, if the page has its time as `as_of`.
+    """
+    if value is None:
+        return DASH
+    seconds = ((context.get("as_of") or timezone.now()) - value).total_seconds()
+    words = f"{text.span(seconds)} ago" if seconds >= 0 else f"in {text.span(-seconds)}"
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        value.isoformat(),
+        f"{local:%Y-%m-%d %H:%M:%S %Z}".strip(),
+        words,
+    )
 
 
 @register.filter

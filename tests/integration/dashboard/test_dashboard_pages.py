@@ -431,7 +431,7 @@ class TestDeletions:
         assert found(f"?key={first.key}") == [first.pk]
         assert found(f"?model=auth.User&key={second.key}") == [second.pk]
         assert found("?state=recorded") == [second.pk]
-        assert found("?state=cascaded") == [first.pk]
+        assert found("?state=unproven") == [first.pk]
         assert found("?state=verified") == []
         assert found("?state=blocked") == []
         blocked_one = blocked_again(second)

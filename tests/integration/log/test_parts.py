@@ -243,8 +243,8 @@ class TestNumbers:
 
     def test_kept_ones_that_are_tried_again_begin_anew(self) -> None:
         ids = batch(state="kept", reason="taken")
-        assert kept.reopen_kept(ids[:2], using="default") == 2 * len(DATABASES)
-        assert kept.reopen_kept(ids[:2], using="default") == 0
+        assert kept.reopen_kept(ids[:2], using="default") == sorted(ids[:2] * len(DATABASES))
+        assert kept.reopen_kept(ids[:2], using="default") == []
         again, other = (in_database(Deletion(pk=pk), "blog_db") for pk in (ids[0], ids[3]))
         assert (again.state, again.reason, again.kept) == ("pending", "", {})
         assert (other.state, other.reason, other.kept) == ("kept", "taken", {"y": ids[3]})

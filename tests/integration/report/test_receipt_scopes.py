@@ -249,7 +249,7 @@ class TestWritten:
         erased(verified)
         Cascade.objects.update(state="kept")
         ids = [row.pk for row in Deletion.objects.all()]
-        assert kept.reopen_kept(ids, using="default") == 1
+        assert len(kept.reopen_kept(ids, using="default")) == 1
         assert Cascade.objects.get().scope is None
 
     def test_it_costs_a_statement_once(

@@ -21,11 +21,11 @@
   };
   told(`As of ${new Date().toLocaleTimeString()}`, false);
 
-  // What somebody is typing into, or has unfolded, stays as it is.
+  // What somebody is typing into, or has unfolded or ticked, stays as it is.
   const busy = (node) => {
     const focus = document.activeElement;
     const typing = node.contains(focus) && focus.matches("input, select, textarea");
-    return typing || node.querySelector("details[open]") !== null;
+    return typing || node.querySelector("details[open], input:checked") !== null;
   };
 
   const replace = (node, other) => {
