@@ -535,6 +535,8 @@ ROUTES = {
     "pause/": "operate",
     "resume/": "operate",
     "retry/": "operate",
+    "deletions/retry/": "operate",
+    "deletions/acknowledge/": "operate",
     "deletions/default/{pk}/retry/": "operate",
     "deletions/default/{pk}/acknowledge/": "operate",
     "scan/": "operate",
@@ -578,7 +580,7 @@ def account(name: str) -> Client:
 
 
 class TestRoutes:
-    """18 routes, 10 accounts, 8 methods: who gets what."""
+    """20 routes, 10 accounts, 8 methods: who gets what."""
 
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
