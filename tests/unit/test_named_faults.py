@@ -13,13 +13,17 @@ from tests.chaos.pages.seen import (
     STATUS,
     Line,
     Look,
+    Named,
     false_alarms,
     named_at,
     of_status,
     quiet,
+    wrongly_blamed,
 )
 
 REFUSED = Line(kind="unreachable", subject="blog_db", text="Connection refused", remedy="Look")
+REFUSES = Named.of("blog_db", "unreachable")
+WANTED = (REFUSES,)
 OTHER = Line(kind="beat", subject="", text="silent", remedy="Start it")
 DOCUMENT = {
     "kind": "unreachable",
@@ -38,8 +42,7 @@ def look(at, *lines, where=PAGE, answered=True):
 def result(page, status, *, effect=100.0, well_after=3.0):
     return Result(
         fault="refuses",
-        kinds={"unreachable"},
-        subject="blog_db",
+        wanted=WANTED,
         effect=effect,
         page=page,
         status=status,
@@ -60,8 +63,8 @@ def result(page, status, *, effect=100.0, well_after=3.0):
     ],
 )
 def test_a_line_names_a_fault_only_with_all_of_it(change):
-    assert REFUSED.names({"unreachable"}, "blog_db")
-    assert not dataclasses.replace(REFUSED, **change).names({"unreachable"}, "blog_db")
+    assert REFUSED.names(REFUSES)
+    assert not dataclasses.replace(REFUSED, **change).names(REFUSES)
 
 
 def test_named_is_the_first_look_there_after_the_effect():
@@ -72,9 +75,9 @@ def test_named_is_the_first_look_there_after_the_effect():
         look(5.0, OTHER, REFUSED),
         look(6.0, REFUSED),
     ]
-    found = named_at(looks, PAGE, {"unreachable"}, "blog_db", since=2.0)
+    found = named_at(looks, PAGE, WANTED, since=2.0)
     assert found is looks[3]
-    assert named_at(looks, HEALTH, {"unreachable"}, "blog_db", since=2.0) is None
+    assert named_at(looks, HEALTH, WANTED, since=2.0) is None
 
 
 def test_quiet_are_only_answers_without_a_line_since_then():
@@ -94,7 +97,7 @@ def test_faults_of_the_document():
     assert lines == (REFUSED,)
     assert rest == '{"code": 5}'
     (undated,), _ = of_status({"faults": [{**DOCUMENT, "since_seconds": None}]})
-    assert not undated.names({"unreachable"}, "blog_db")
+    assert not undated.names(REFUSES)
 
 
 def test_what_is_as_promised_has_no_problem():
@@ -120,3 +123,20 @@ def test_what_is_as_promised_has_no_problem():
 def test_each_broken_promise_is_told(page, status, well_after, problem):
     (told,) = result(page, status, well_after=well_after).problems()
     assert problem in told
+
+
+def test_several_faults_are_named_only_together():
+    wanted = (REFUSES, Named.of("", "beat"))
+    assert not look(1.0, REFUSED).named(wanted)
+    assert look(1.0, OTHER, REFUSED).named(wanted) == [REFUSED, OTHER]
+
+
+def test_who_is_healthy_must_not_be_blamed():
+    waits = Line(kind="behind", subject="shop_db", text="waits", remedy="Wait")
+    ill = dataclasses.replace(REFUSED, subject="shop_db")
+    looks = [look(1.0, OTHER), look(3.0, REFUSED, waits, ill)]
+    assert wrongly_blamed(looks, WANTED, since=2.0) == [ill]
+    blames = dataclasses.replace(result(look(104.0, REFUSED), look(103.0, REFUSED)), looks=looks)
+    assert not [*blames.problems()], "looks before the effect"
+    (told,) = dataclasses.replace(blames, effect=2.0, page=looks[1], status=looks[1]).problems()
+    assert told == "refuses: wrongly blamed is unreachable shop_db: Connection refused"

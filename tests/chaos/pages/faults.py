@@ -1,4 +1,4 @@
-"""The eight faults. Each is a block that yields when it took effect, and heals it at its end."""
+"""The faults. Each is a block that yields when it took effect, and heals it at its end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.chaos.faults import people
 from tests.chaos.processes import BEAT
 
 from . import GRACE_SECONDS
+from .seen import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,11 +69,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One of the eight: what its line has to say, and how it comes about."""
+    """What the lines have to say, the first of them first, and how it comes about."""
 
     name: str
-    kinds: frozenset[str]
-    subject: str
+    wanted: tuple[Named, ...]
     block: Callable[[Scene], AbstractContextManager[Effect]]
 
 
@@ -202,14 +202,26 @@ def _scan() -> None:
         raise ProcessError("nothing was scanned")
 
 
+@contextmanager
+def several(scene: Scene) -> Iterator[Effect]:
+    """Two faults at once, in different databases."""
+    with poison(scene) as first, scene.server("blog_db").stopped():
+        yield Effect(time.monotonic(), first.users)
+
+
 FAULTS = (
-    Fault("child database refuses", frozenset({"unreachable"}), "blog_db", refuses),
-    Fault("child database frozen", frozenset({"unreachable"}), "shop_db", frozen),
-    Fault("poison row", frozenset({"failing", "blocked"}), "shop_db", poison),
-    Fault("worker of one queue frozen", frozenset({"workers"}), "shop_db", worker),
-    Fault("beat stopped", frozenset({"beat"}), "", beat),
-    Fault("broker frozen", frozenset({"broker"}), "", broker),
-    Fault("idle transaction holds a row", frozenset({"failing"}), "blog_db", row),
-    Fault("idle transaction holds the barrier", frozenset({"unproven"}), "blog_db", barrier),
-    Fault("empty parents' table", frozenset({"brake"}), "shop.Order.customer", brake),
+    Fault("child database refuses", (Named.of("blog_db", "unreachable"),), refuses),
+    Fault("child database frozen", (Named.of("shop_db", "unreachable"),), frozen),
+    Fault("poison row", (Named.of("shop_db", "failing", "blocked"),), poison),
+    Fault("worker of one queue frozen", (Named.of("shop_db", "workers"),), worker),
+    Fault("beat stopped", (Named.of("", "beat"),), beat),
+    Fault("broker frozen", (Named.of("", "broker"),), broker),
+    Fault("idle transaction holds a row", (Named.of("blog_db", "failing"),), row),
+    Fault("idle transaction holds the barrier", (Named.of("blog_db", "unproven"),), barrier),
+    Fault("empty parents' table", (Named.of("shop.Order.customer", "brake"),), brake),
+    Fault(
+        "refusing database and poison row at once",
+        (Named.of("blog_db", "unreachable"), Named.of("shop_db", "failing", "blocked")),
+        several,
+    ),
 )

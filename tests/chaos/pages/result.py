@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .seen import NAMED_SECONDS, PAGE, STATUS
+from .seen import HEALTH, NAMED_SECONDS, PAGE, STATUS, wrongly_blamed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from .seen import Look
+    from .seen import Look, Named
 
 #: How soon after the end of a fault all has to be well: gone from the page, and verified.
 WELL_SECONDS = 60.0
@@ -21,13 +21,14 @@ COLUMNS = ("fault", "named after", "first line of the page", "`status --json`", 
 class Result:
     """The looks that named a fault first, and all others during it.
 
+    `wanted` is what has to be named; the first of it by the first line.
+
     `well_after` is how many seconds after its end no fault was shown and every deletion that it had
     hit was verified; None where that did not come in time.
     """
 
     fault: str
-    kinds: Collection[str]
-    subject: str
+    wanted: Sequence[Named]
     effect: float
     page: Look | None
     status: Look | None
@@ -41,8 +42,13 @@ class Result:
             if look is None or look.at - self.effect > self.limit:
                 after = "never" if look is None else f"after {look.at - self.effect:.1f} s"
                 yield f"{self.fault}: named by {where} {after}"
-            elif not look.lines[0].names(self.kinds, self.subject):
+            elif not look.lines[0].names(self.wanted[0]):
                 yield f"{self.fault}: the first line of {where} is {look.lines[0]}"
+        documents = [look for look in self.looks if look.where != HEALTH]
+        for line in dict.fromkeys(
+            str(line) for line in wrongly_blamed(documents, self.wanted, self.effect)
+        ):
+            yield f"{self.fault}: wrongly blamed is {line}"
         if self.well_after is None:
             yield f"{self.fault}: not all was well {WELL_SECONDS:.0f} s after its end"
 
@@ -57,14 +63,14 @@ class Result:
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
-        named = self.status.named(self.kinds, self.subject) if self.status else None
+        named = self.status.named(self.wanted) if self.status else []
         return {
             "fault": self.fault,
             "page_seconds": _after(self.page, self.effect),
             "status_seconds": _after(self.status, self.effect),
             "first_line": self.first_line,
-            "status": str(named or ""),
-            "remedy": named.remedy if named else "",
+            "status": "; ".join(map(str, named)),
+            "remedy": "; ".join(line.remedy for line in named),
             "well_seconds": None if self.well_after is None else round(self.well_after, 1),
         }
 

@@ -89,7 +89,7 @@ class Run:
 
             def named(where: str) -> Look | None:
                 looks = self.watch.looks[number:]
-                return named_at(looks, where, fault.kinds, fault.subject, effect.at)
+                return named_at(looks, where, fault.wanted, effect.at)
 
             self.until(lambda: bool(named(PAGE) and named(STATUS)), self.limit + WATCHED_SECONDS)
             page, status = named(PAGE), named(STATUS)
@@ -100,8 +100,7 @@ class Run:
         after = time.monotonic() - healed if well else None
         result = Result(
             fault=fault.name,
-            kinds=fault.kinds,
-            subject=fault.subject,
+            wanted=fault.wanted,
             effect=effect.at,
             page=page,
             status=status,

@@ -10,8 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
 PAGE, STATUS, HEALTH = "page", "status --json", "healthz"
+#: Kinds that say of a server or a process that it is ill; others are about what waits for it.
+ILL = frozenset({"log_unreachable", "unreachable", "workers", "beat", "broker"})
 #: How long somebody who was called waits for the name of the fault.
 NAMED_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a line has to name: a fault of one of these kinds, and its subject."""
+
+    subject: str
+    kinds: frozenset[str]
+
+    @classmethod
+    def of(cls, subject: str, *kinds: str) -> Named:
+        """Return what names that subject by one of those kinds."""
+        return cls(subject, frozenset(kinds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +42,13 @@ class Line:
     def __str__(self) -> str:
         return f"{self.kind} {self.subject or '-'}: {self.text}"
 
-    def names(self, kinds: Collection[str], subject: str) -> bool:
-        """Whether this is that fault, with since, cause and remedy."""
-        whole = bool(self.text and self.remedy and self.since)
-        return whole and self.kind in kinds and self.subject == subject
+    def fits(self, wanted: Named) -> bool:
+        """Whether this is about that fault."""
+        return self.kind in wanted.kinds and self.subject == wanted.subject
+
+    def names(self, wanted: Named) -> bool:
+        """Whether this is about that fault, with since, cause and remedy."""
+        return bool(self.fits(wanted) and self.text and self.remedy and self.since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +62,11 @@ class Look:
     #: Whether it could say anything: a page that did not come has said nothing.
     answered: bool = True
 
-    def named(self, kinds: Collection[str], subject: str) -> Line | None:
-        """Return the line that names that fault."""
-        return next((line for line in self.lines if line.names(kinds, subject)), None)
+    def named(self, wanted: Iterable[Named]) -> list[Line]:
+        """Return the lines that name those faults, each by one; none unless all are named."""
+        found = [next((line for line in self.lines if line.names(each)), None) for each in wanted]
+        lines = [line for line in found if line is not None]
+        return lines if len(lines) == len(found) else []
 
     def told(self, zero: float) -> str:
         """Return it as one line of a log."""
@@ -55,17 +75,19 @@ class Look:
 
 
 def named_at(
-    looks: Iterable[Look], where: str, kinds: Collection[str], subject: str, since: float
+    looks: Iterable[Look], where: str, wanted: Collection[Named], since: float
 ) -> Look | None:
-    """Return the first look there that names the fault, of those after that moment."""
-    return next(
-        (
-            look
-            for look in looks
-            if look.where == where and look.at >= since and look.named(kinds, subject)
-        ),
-        None,
-    )
+    """Return the first look there that names all of those faults, of those after that moment."""
+    there = (look for look in looks if look.where == where and look.at >= since)
+    return next((look for look in there if look.named(wanted)), None)
+
+
+def wrongly_blamed(looks: Iterable[Look], wanted: Collection[Named], since: float) -> list[Line]:
+    """Return the lines that say of something healthy that it is ill, since that moment."""
+    lines = (line for look in looks if look.at >= since for line in look.lines)
+    return [
+        line for line in lines if line.kind in ILL and not any(line.fits(each) for each in wanted)
+    ]
 
 
 def quiet(looks: Sequence[Look], where: str, since: float, number: int = 2) -> bool:
