@@ -18,6 +18,7 @@ from tests.chaos.pages.seen import (
     named_at,
     of_status,
     quiet,
+    tells_since,
     wrongly_blamed,
 )
 
@@ -140,3 +141,16 @@ def test_who_is_healthy_must_not_be_blamed():
     assert not [*blames.problems()], "looks before the effect"
     (told,) = dataclasses.replace(blames, effect=2.0, page=looks[1], status=looks[1]).problems()
     assert told == "refuses: wrongly blamed is unreachable shop_db: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("blog_db has been unusable for 13 s: refused", True),
+        ("1 deletion fails, the oldest recorded 1 min 3 s ago: why; next try in 3 s", True),
+        ("1 deletion fails: why; next try in 3 s", False),
+        ("The brake holds the repair for a reason", False),
+    ],
+)
+def test_since_when_is_told_by_a_time_that_has_passed(sentence, told):
+    assert tells_since(sentence) == told

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+SINCE = re.compile(r"\bfor \d+ \w|\d+ \w+ ago\b")
 PAGE, STATUS, HEALTH = "page", "status --json", "healthz"
 #: Kinds that say of a server or a process that it is ill; others are about what waits for it.
 ILL = frozenset({"log_unreachable", "unreachable", "workers", "beat", "broker"})
@@ -40,7 +42,8 @@ class Line:
     since: bool = True
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.subject or '-'}: {self.text}"
+        since = "" if self.since else " (since when?)"
+        return f"{self.kind} {self.subject or '-'}: {self.text}{since}"
 
     def fits(self, wanted: Named) -> bool:
         """Whether this is about that fault."""
@@ -100,6 +103,11 @@ def false_alarms(looks: Iterable[Look], begin: float, end: float) -> list[Look]:
     """Return the looks between two moments that show a fault, or that did not come about."""
     within = (look for look in looks if begin <= look.at <= end)
     return [look for look in within if look.lines or not look.answered]
+
+
+def tells_since(text: str) -> bool:
+    """Whether a sentence tells how long something has been so."""
+    return bool(SINCE.search(text))
 
 
 def of_documents(documents: Iterable[dict[str, Any]]) -> Iterator[Line]:

@@ -19,7 +19,7 @@ from sandbox.project import ROOT
 from tests.acceptance import chromium
 
 from . import TOKEN
-from .seen import HEALTH, PAGE, STATUS, Line, Look, of_status
+from .seen import HEALTH, PAGE, STATUS, Line, Look, of_status, tells_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ EVERY_SECONDS = 1.0
 PATIENCE_SECONDS = 9.0
 OVERVIEW = "/admin/integrity/dashboard/"
 SHOWN = """() => ({
-  verdict: document.querySelector('#ix-verdict')?.innerText ?? document.body.innerText,
+  verdict: (document.querySelector('#ix-verdict') ?? document.querySelector('#content'))?.innerText,
   cards: [...document.querySelectorAll('.ix-reason')].map(each => each.innerText),
   lines: [...document.querySelectorAll('#ix-faults [data-fault]')].map(each => ({
     kind: each.dataset.fault,
@@ -114,15 +114,17 @@ def _page(window: Page) -> tuple[tuple[Line, ...], str]:
     status = answer.status if answer else 0
     if status != 200:
         raise ValueError(f"{status}: {found['verdict']}")
-    said = " / ".join([found["verdict"], *found["cards"]])
+    said = " / ".join([found["verdict"] or "", *found["cards"]])
     return tuple(map(_line, found["lines"])), " ".join(said.split())
 
 
 def _line(shown: Mapping[str, str]) -> Line:
     """The page's line has all in one text, and a link to the guide of its kind."""
-    text = " ".join(shown["text"].split())
-    guide = shown["guide"] if shown["guide"].rstrip("/").endswith(shown["kind"]) else ""
-    return Line(kind=shown["kind"], subject=shown["subject"], text=text, remedy=guide)
+    kind, text = shown["kind"], " ".join(shown["text"].split())
+    guide = shown["guide"] if shown["guide"].rstrip("/").endswith(kind) else ""
+    return Line(
+        kind=kind, subject=shown["subject"], text=text, remedy=guide, since=tells_since(text)
+    )
 
 
 def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
