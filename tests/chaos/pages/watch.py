@@ -121,7 +121,8 @@ def _page(window: Page) -> tuple[tuple[Line, ...], str]:
 def _line(shown: Mapping[str, str]) -> Line:
     """The page's line has all in one text, and a link to the guide of its kind."""
     kind, text = shown["kind"], " ".join(shown["text"].split())
-    guide = shown["guide"] if shown["guide"].rstrip("/").endswith(kind) else ""
+    path = shown["guide"].partition("?")[0]
+    guide = path if path.rstrip("/").endswith(kind) else ""
     return Line(
         kind=kind, subject=shown["subject"], text=text, remedy=guide, since=tells_since(text)
     )
