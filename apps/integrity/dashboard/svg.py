@@ -8,7 +8,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
 from ..report import catalogue
-from .text import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     from ..report.catalogue import RelationRow
-    from ..report.throughput import Throughput
 
 #: One shape for each look of a state, so that no one has to tell colours apart.
 _SHAPES = {
@@ -26,9 +24,10 @@ _SHAPES = {
     "trouble": '<path d="M0 0H12V12H0Z"/><path class="ix-cut" d="M3.5 3.5l5 5m0-5l-5 5"/>',
     "calm": '<circle cx="6" cy="6" r="5" class="ix-ring"/>',
 }
-_WIDTH, _HEIGHT = 240, 36
 #: Of the picture of relations: a line of text, and the columns.
-_LINE, _LEFT, _BOX, _GAP = 22, 8, 260, 180
+_LINE, _LEFT, _GAP = 22, 8, 160
+#: The least width of a box, and of a character of the longest label.
+_BOX, _CHARACTER = 200, 7.5
 
 
 def shape(look: str) -> SafeString:
@@ -36,29 +35,6 @@ def shape(look: str) -> SafeString:
     return format_html(
         '<svg class="ix-shape" viewBox="0 0 12 12" aria-hidden="true" focusable="false">{}</svg>',
         mark_safe(_SHAPES[look]),  # noqa: S308 (constants of this file)
-    )
-
-
-def sparkline(speed: Throughput) -> SafeString:
-    """Return bars of finished deletions up to now."""
-    most, number = max(speed.bars), len(speed.bars)
-    step = _WIDTH / number
-    bars = []
-    for at, value in enumerate(speed.bars):
-        height = max(_HEIGHT * value / most, 2.0) if value else 1.0
-        kind = "ix-bar" if value else "ix-none"
-        place = [f"{x:.1f}" for x in (at * step, _HEIGHT - height, step - 2, height)]
-        bars.append((kind, *place))
-    return format_html(
-        '<svg class="ix-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
-        ' aria-label="{} deletions finished in the last {}, at most {} in {}">{}</svg>',
-        _WIDTH,
-        _HEIGHT,
-        f"{sum(speed.bars):,}",
-        span(speed.seconds),
-        f"{most:,}",
-        span(speed.seconds / number),
-        format_html_join("", '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>', bars),
     )
 
 
@@ -80,12 +56,13 @@ def relation_map(rows: Sequence[RelationRow]) -> SafeString:
     parents, children = catalogue.columns(rows)
     ends = {place[:2]: place[2] for place in _places(parents)}
     begins = {place[:2]: place[2] for place in _places(children)}
-    right = _LEFT + _BOX + _GAP
+    wide, wide_right = _width(parents), _width(children)
+    right = _LEFT + wide + _GAP
     lines = [
         (
             row["policy"].lower().replace("_", "-"),
             _curve(
-                (_LEFT + _BOX, ends[row["parent_database"], row["parent"]]),
+                (_LEFT + wide, ends[row["parent_database"], row["parent"]]),
                 (right, begins[row["child_database"], row["relation"]]),
             ),
         )
@@ -95,12 +72,12 @@ def relation_map(rows: Sequence[RelationRow]) -> SafeString:
     return format_html(
         '<svg class="ix-map" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img"'
         ' aria-label="{label}">{lines}{left}{right}</svg>',
-        w=right + _BOX + _LEFT,
+        w=right + wide_right + _LEFT,
         h=height,
         label=f"{len(rows)} relations between databases; the table below names each",
         lines=format_html_join("", '<path class="ix-line ix-line-{}" d="{}"/>', lines),
-        left=_boxes(parents, _LEFT),
-        right=_boxes(children, right),
+        left=_boxes(parents, _LEFT, wide),
+        right=_boxes(children, right, wide_right),
     )
 
 
@@ -113,6 +90,12 @@ def _places(column: dict[str, list[str]]) -> Iterable[tuple[str, str, float]]:
         top += _box_height(labels) + 12
 
 
+def _width(column: dict[str, list[str]]) -> int:
+    """Return the width of boxes that hold the longest label."""
+    longest = max(len(text) for database, labels in column.items() for text in (database, *labels))
+    return max(_BOX, int(24 + longest * _CHARACTER))
+
+
 def _height(column: dict[str, list[str]]) -> int:
     return int(8 + sum(_box_height(labels) + 12 for labels in column.values()))
 
@@ -121,7 +104,7 @@ def _box_height(labels: list[str]) -> float:
     return _LINE * (len(labels) + 1.6)
 
 
-def _boxes(column: dict[str, list[str]], left: float) -> SafeString:
+def _boxes(column: dict[str, list[str]], left: float, width: float) -> SafeString:
     boxes, top = [], 8.0
     heights = {place[:2]: place[2] for place in _places(column)}
     for database, labels in column.items():
@@ -131,7 +114,7 @@ def _boxes(column: dict[str, list[str]], left: float) -> SafeString:
             [(left + 12, heights[database, label] + 4, label) for label in labels],
         )
         boxes.append(
-            (left, top, _BOX, _box_height(labels), left + 12, top + _LINE, database, texts)
+            (left, top, width, _box_height(labels), left + 12, top + _LINE, database, texts)
         )
         top += _box_height(labels) + 12
     return format_html_join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
@@ -38,11 +38,15 @@ class Throughput:
     """Deletions finished lately: `rate` per second, and bars of equal length up to now.
 
     The bars cover `seconds`: a day, or less where more cascades were finished than are counted.
+    They end at `until`, by the clock of this process.
     """
 
     rate: float
     bars: tuple[int, ...]
     seconds: float
+    until: dt.datetime = field(
+        default_factory=lambda: dt.datetime.fromtimestamp(clocks.own(), dt.UTC), compare=False
+    )
 
 
 def throughput_of(

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
-from ..dashboard import svg, text
+from ..dashboard import chart, svg, text
 from ..report import receipt_text
 from ..report.guides import CODE
 
@@ -145,9 +145,15 @@ def state(word: str) -> SafeString:
 
 
 @register.simple_tag
-def sparkline(speed: Throughput) -> SafeString:
-    """Return the sparkline of a throughput."""
-    return svg.sparkline(speed)
+def throughput_chart(finished: Throughput) -> SafeString:
+    """Return the chart of a throughput."""
+    return chart.throughput(finished)
+
+
+@register.filter
+def chart_unit(finished: Throughput) -> str:
+    """Return what a bar of the chart counts."""
+    return chart.unit(finished)
 
 
 @register.simple_tag

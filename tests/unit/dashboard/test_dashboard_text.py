@@ -191,10 +191,6 @@ def test_the_core_of_a_reason(reason: str, core: str) -> None:
     assert text.brief(reason) == core
 
 
-def test_no_throughput() -> None:
-    assert "0 deletions finished in the last 1 d" in svg.sparkline(IDLE)
-
-
 def test_names_in_pictures_are_escaped() -> None:
     row: catalogue.RelationRow = {
         "relation": "a.<b>.c",
@@ -208,6 +204,7 @@ def test_names_in_pictures_are_escaped() -> None:
         "last_full_scan": None,
     }
     drawn = svg.relation_map([row])
+    assert svg.relation_map([{**row, "relation": f"a.B.{'c' * 99}"}]).count("<rect") == 2
     assert "<b>" not in drawn
     assert "<db>" not in drawn
     assert "ix-line-set-null" in drawn
