@@ -3,210 +3,42 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth.models import Permission, User
-from django.contrib.staticfiles.handlers import StaticFilesHandler
-from django.db import connections
-from django.test import Client
-from django.test.testcases import LiveServerThread
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from apps.blog.models import Comment, Post
-from apps.integrity import cascade, relations, scan
-from apps.integrity.cascade import verification
-from apps.integrity.control import actions, heartbeats
+from apps.blog.models import Post
+from apps.integrity.control import actions
 from apps.integrity.models import Cascade
 from apps.integrity.queues import celery, dispatch, notifier
-from apps.integrity.relations import Catalogue, discovery
 from apps.integrity.signals import deletion_recorded
-from apps.shop.models import Order
 from sandbox.processes import eventually
 from tests.acceptance import chromium, workers
+from tests.acceptance.window import (
+    PATH,
+    accessible,
+    card,
+    figure,
+    log_in,
+    logged_in,
+    overview,
+    refresh,
+)
+from tests.dashboard_rows import DATABASES, author, scanned, staff, work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from django.http import HttpRequest, HttpResponse
     from playwright.sync_api import Browser, Page
-    from pytest_django.fixtures import Settings
 
     from tests.conftest import Tune
 
-PATH = chromium.found()
 pytestmark = [
     pytest.mark.skipif(PATH is None, reason=chromium.MISSING),
     pytest.mark.usefixtures("committed", "project"),
 ]
-PASSWORD = "correct horse"
-SELF = ("script-src", "style-src", "img-src", "connect-src", "form-action")
-expect.set_options(timeout=15_000)  # three times what the page takes to refresh itself
-POLICY = "; ".join(["default-src 'none'", *(f"{kind} 'self'" for kind in SELF)])
-DATABASES = ("blog_db", "shop_db")
-#: Violations of axe that count; what the admin's own frame has is not ours.
-SERIOUS = {"serious", "critical"}
-
-
-def policy(get_response: Callable[[HttpRequest], HttpResponse]) -> object:
-    """Middleware: what an adopter's site may demand of every page."""
-
-    def answer(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        response["Content-Security-Policy"] = POLICY
-        return response
-
-    return answer
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pytest.MonkeyPatch.context() as patch:
-        # Playwright keeps an event loop in this thread; Django would refuse to query beside it.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        assert PATH is not None
-        with chromium.browser(PATH) as started:
-            yield started
-            connections.close_all()  # those opened beside the loop are not seen after it
-
-
-@pytest.fixture
-def project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the relations of the sample apps, as an adopter's pages would show."""
-    chosen = ("blog.", "shop.")
-    found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
-    monkeypatch.setattr(discovery, "_known", [found])
-
-
-@pytest.fixture
-def site(
-    committed: None,
-    project: None,
-    settings: Settings,
-    tune: Tune,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[str]:
-    """The address of the site, served from this process."""
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.policy"]
-    settings.ALLOWED_HOSTS = ["127.0.0.1"]
-    tune(grace_seconds=0.001, probe_seconds=0.001)
-    for alias in connections:  # a browser keeps its connections, a thread of the server its own
-        monkeypatch.setitem(connections[alias].settings_dict, "CONN_MAX_AGE", 0)
-    thread = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={})
-    thread.daemon = True
-    thread.start()
-    thread.is_ready.wait(30)
-    assert thread.error is None
-    yield f"http://127.0.0.1:{thread.port}"
-    thread.terminate()
-
-
-@pytest.fixture
-def page(browser: Browser, site: str) -> Iterator[Page]:
-    """A window that has seen no error and no other host when the test is over."""
-    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
-    window = context.new_page()
-    complaints: list[str] = []
-    hosts: set[str] = set()
-    window.on("console", lambda said: _note(complaints, said.type, f"{said.text} {said.location}"))
-    window.on("pageerror", lambda error: complaints.append(str(error)))
-    window.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    window.set_default_timeout(15_000)
-    yield window
-    context.close()
-    assert complaints == []
-    assert hosts == {urlsplit(site).netloc}
-
-
-def _note(complaints: list[str], kind: str, text: str) -> None:
-    if kind in {"error", "warning"} and "favicon.ico" not in text:
-        complaints.append(text)
-
-
-def staff(name: str, *permissions: str) -> User:
-    """A staff member with those permissions of the dashboard; without any, a superuser."""
-    user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
-    codenames = [f"{each}_dashboard" for each in permissions]
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    user.is_superuser = not permissions
-    user.save()
-    return user
-
-
-def log_in(page: Page, user: User) -> None:
-    """Log in with the form."""
-    page.goto(reverse("admin:login"))
-    page.get_by_label("Username").fill(user.username)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url("**" + reverse("admin:index"))
-
-
-def logged_in(page: Page, user: User) -> None:
-    """Give the browser a session of the user, without the form and its two pages."""
-    client = Client()
-    client.force_login(user)
-    cookie = client.cookies["sessionid"]
-    page.context.add_cookies(
-        [{"name": cookie.key, "value": cookie.value, "domain": "127.0.0.1", "path": "/"}]
-    )
-
-
-def author(name: str) -> User:
-    user = User.objects.create(username=name)
-    posts = [Post.objects.create(title="t", content="c", author=user) for _ in range(12)]
-    for _ in range(31):
-        Comment.objects.create(post=posts[0], author=user, content="c")
-    for n in range(4):
-        Order.objects.create(order_number=f"{name}-{n}", customer=user, total=1)
-    return user
-
-
-def work(*databases: str, prove: bool = False) -> None:
-    """What the workers would do now."""
-    heartbeats.record("beat", using="default")
-    dispatch.sweep_all()
-    for database in databases or DATABASES:
-        cascade.drain(database)
-        if prove:
-            verification.verify(database)
-
-
-def scanned() -> None:
-    for database in DATABASES:
-        scan.scan(database)
-
-
-def overview(page: Page) -> None:
-    page.goto(reverse("admin:integrity_dashboard_changelist"))
-
-
-def refresh(page: Page) -> None:
-    """Let the page refresh itself now, as when its window is shown again."""
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-
-
-def card(page: Page, database: str) -> object:
-    return page.locator(f"[data-database={database}]")
-
-
-def figure(page: Page, database: str, name: str) -> object:
-    row = card(page, database).locator("dl > div", has_text=name)
-    return row.locator("dd")
-
-
-def accessible(page: Page) -> None:
-    """axe-core finds nothing serious in what is ours."""
-    found = Axe().run(page, context="#content").response["violations"]
-    serious = [
-        (each["id"], [node["html"] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in SERIOUS
-    ]
-    assert serious == []
 
 
 def test_from_the_delete_page_to_the_receipt(page: Page) -> None:

@@ -98,11 +98,11 @@ def span(seconds: float | None) -> str:
 
 @register.filter
 def moment(value: dt.datetime | str | None) -> str | SafeString:
-    """Return a point in time, to the second; a dash for None."""
+    """Return a point in time, to the second, with its zone; a dash for None."""
     if not value:
         return DASH
     when = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-    local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S}"
+    local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S %Z}"
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), local)
 
 

@@ -14,12 +14,12 @@
   toggle.className = "ix-button ix-plain ix-small";
   const label = () => { toggle.textContent = stopped ? "Go on updating" : "Stop updating"; };
   label();
-  fresh.replaceChildren(note, " ", toggle);
   const told = (text, stale) => {
     note.textContent = text;
     fresh.classList.toggle("ix-stale", stale);
   };
-  told(`As of ${new Date().toLocaleTimeString()}`, false);
+  told(fresh.textContent.trim(), false); // the server's time, with its zone
+  fresh.replaceChildren(note, " ", toggle);
 
   // What somebody is typing into, or has unfolded or ticked, stays as it is.
   const busy = (node) => {
@@ -62,7 +62,7 @@
       }
       // A page that says that a log does not answer has no figures: those here are of before.
       if (page.getElementById("ix-unanswered")) throw new Error("no answer");
-      told(`As of ${new Date().toLocaleTimeString()}`, false);
+      told(page.getElementById("ix-fresh").textContent.trim(), false);
     } catch {
       const since = note.textContent.replace(/^(As of|Not updated since) /, "");
       told(`Not updated since ${since}`, true);
