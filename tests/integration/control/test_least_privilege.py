@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connections, models
 from django.db.models import ProtectedError, RestrictedError
 from django.test.utils import isolate_apps
+from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege
 
 from apps.blog.models import Comment, Post
-from apps.integrity import cascade, relations
+from apps.integrity import cascade, failpoints, relations
 from apps.integrity.cascade import verification
 from apps.integrity.control import circuit_breaker, heartbeats
 from apps.integrity.control.grants import Kind, grants
@@ -635,6 +637,105 @@ class TestTheCommand:
         assert error.value.returncode == USAGE
 
 
+#: Server → the roles of the tests in it, by their kind. See tests/roles.py.
+WORKER = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'worker \"%'"
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[str], None]]:
+    """Give the worker's role limits for its next sessions, for the length of a test."""
+
+    def limit(text: str) -> None:
+        for alias in on_postgresql():
+            with superuser.session(alias) as own:
+                for (role,) in own.execute(WORKER).fetchall():
+                    own.execute(text.replace("worker", roles.quoted(role)).encode())
+
+    yield limit
+    limit("ALTER ROLE worker RESET ALL")
+
+
+class TestLimits:
+    """Those of the guide, on real servers."""
+
+    def settings(self) -> dict[str, str]:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        with connections["blog_db"].cursor() as cursor:
+            cursor.execute(
+                "SELECT name, current_setting(name) FROM unnest(%s::text[]) name", [[*names]]
+            )
+            return dict(cursor.fetchall())
+
+    @pytest.fixture
+    def no_options(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the sample sets for each connection is left out."""
+        for alias in on_postgresql():
+            options = {**connections[alias].settings_dict["OPTIONS"]}
+            options.pop("options", None)
+            monkeypatch.setitem(connections[alias].settings_dict, "OPTIONS", options)
+
+    def test_the_work_is_done_with_them(
+        self,
+        log_in: LogIn,
+        scene: list[Model],
+        limited: Callable[[str], None],
+        no_options: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        limited(snippets.blocks(GUIDE, "sql")[1].text)
+        seen = list[dict[str, str]]()
+
+        def look(failpoint: failpoints.Failpoint) -> None:
+            if failpoint is failpoints.Failpoint.REMOVED and connections["blog_db"].in_atomic_block:
+                seen.append(self.settings())
+
+        with log_in("web"):
+            for parent in scene:
+                parent.delete()
+        ContentType.objects.clear_cache()
+        monkeypatch.setattr(failpoints, "hit", look)
+        with log_in("worker"):
+            outside = self.settings()
+            work()
+        limits = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
+        assert outside == limits | {"lock_timeout": "5s"}
+        assert seen
+        assert all(each == limits | {"lock_timeout": "2s"} for each in seen)
+        assert {*log_rows.states()} <= {"verified", "cancelled"}
+
+    def test_a_step_that_is_idle_for_too_long_is_rolled_back_and_repeated(
+        self,
+        log_in: LogIn,
+        scene: list[Model],
+        limited: Callable[[str], None],
+        no_options: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        limited("ALTER ROLE worker SET idle_in_transaction_session_timeout = '100ms'")
+        slept = list[float]()
+
+        def sleep(failpoint: failpoints.Failpoint) -> None:
+            if failpoint is failpoints.Failpoint.REMOVED:
+                slept.append(0.5)
+                time.sleep(0.5)
+
+        with log_in("web"):
+            scene[0].delete()
+        with log_in("worker"):
+            dispatch.sweep_all()
+            with monkeypatch.context() as patch:
+                patch.setattr(failpoints, "hit", sleep)
+                cascade.drain("blog_db", seconds=0)
+            assert slept
+            assert Post.objects.count() == 2, "what the server ended is rolled back"
+        limited("ALTER ROLE worker RESET ALL")
+        Cascade.objects.update(due_at=timezone.now())
+        with log_in("worker"):
+            work()
+        assert Post.objects.count() == 1
+        assert {*log_rows.states()} == {"verified"}
+
+
 class TestTheGuide:
     """docs/how-to/least-privilege.md is true."""
 
@@ -653,9 +754,9 @@ class TestTheGuide:
             assert (done.returncode, done.stdout.splitlines()) == (0, [*command.output])
 
     def test_its_roles_can_be_created(self) -> None:
-        [block] = snippets.blocks(GUIDE, "sql")
+        text = "".join(block.text for block in snippets.blocks(GUIDE, "sql"))
         suffix = secrets.token_hex(4)
-        named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", block.text)
+        named = re.sub(r"ROLE (\w+)", rf"ROLE \1_{suffix}", text)
         with superuser.session("default", autocommit=False) as own:
             own.execute(named.encode())
             found = own.execute(
