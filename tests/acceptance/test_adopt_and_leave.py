@@ -201,6 +201,15 @@ class Site:
         if before is not None:
             before.stop()
 
+    def roll_back_and_forth(self) -> None:
+        """Deploy the site without the app once more, then with it; the tables stay."""
+        adopted, self.settings = self.settings, self.before
+        self.change("")
+        self.deploy()
+        self.settings = adopted
+        self.change("")
+        self.deploy()
+
     def process(self, name: str, *arguments: str) -> Process:
         process = Process(
             [sys.executable, *arguments],
@@ -353,6 +362,7 @@ def test_it_is_adopted_and_left_while_the_site_is_at_work(site: Site) -> None:
     site.change(python_of("2. Install, migrate first"))
     site.follow("2. Install, migrate first", only="migrat")
     site.deploy()
+    site.roll_back_and_forth()
     site.follow("2. Install, migrate first", only="integrity")
     work = site.process("forever", "manage.py", "integrity", "drain", "--forever").start()
     site.follow("3. Report")

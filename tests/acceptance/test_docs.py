@@ -14,6 +14,7 @@ import pytest
 
 from docs import generate
 from tests import snippets
+from tests.apps.scenes import SCENES
 
 if TYPE_CHECKING:
     from tests.snippets import Command
@@ -96,6 +97,12 @@ def test_what_the_code_writes_is_up_to_date(name: str) -> None:
 def test_every_page_for_the_person_on_call_is_of_a_guide() -> None:
     written = {f"on-call/{path.name}" for path in (DOCS / "on-call").iterdir()}
     assert written == {name for name in generate.pages() if name.startswith("on-call/")}
+
+
+def test_the_page_on_third_party_apps_has_all_that_are_tried() -> None:
+    tried = {each.distribution for each in SCENES.values()}
+    page = (DOCS / "how-to" / "third-party-apps.md").read_text()
+    assert {*re.findall(r"^\| (django-[\w-]+) \|", page, re.MULTILINE)} == tried
 
 
 def test_the_tutorial_from_an_empty_folder(tmp_path: Path) -> None:

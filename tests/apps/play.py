@@ -1,4 +1,7 @@
-"""One scene, on one database or on two, in a process of its own: its last line is what is left."""
+"""One scene, on one database or on two, in a process of its own: its last line is what is left.
+
+The scene `auditlog_apart` does what docs/how-to/third-party-apps.md shows.
+"""
 
 from __future__ import annotations
 

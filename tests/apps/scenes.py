@@ -67,6 +67,18 @@ ALL = (
         },
     ),
     Scene(
+        name="auditlog_apart",
+        distribution="django-auditlog",
+        shows="an app's own tables beside the rows, its keys without constraints",
+        installed=["auditlog"],
+        children=["scene_auditlog_apart", "auditlog"],
+        compared={
+            "scene_auditlog_apart.Memo": ["pk", "author_id"],
+            "auditlog.LogEntry": ["actor_id", "object_pk", "action"],
+        },
+        settings={"MIGRATION_MODULES": {"auditlog": None}},
+    ),
+    Scene(
         name="reversion",
         distribution="django-reversion",
         shows="versions of rows that are gone stay",

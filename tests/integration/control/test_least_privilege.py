@@ -637,7 +637,7 @@ class TestTheCommand:
         assert error.value.returncode == USAGE
 
 
-#: Server → the roles of the tests in it, by their kind. See tests/roles.py.
+#: The worker of tests/roles.py.
 WORKER = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'worker \"%'"
 
 
