@@ -153,7 +153,7 @@ def test_the_wheel_holds_the_whole_product_and_nothing_else(wheel: Path) -> None
     assert "crossdb_integrity/py.typed" in held
 
 
-def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
+def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project, wheel: Path) -> None:
     *_, failed = project.manage_in_turn(
         ("makemigrations", "people", "library"),
         ("migrate",),
@@ -189,7 +189,9 @@ def test_a_newcomer_adopts_it_uses_it_and_leaves_it(project: Project) -> None:
     )
     assert yaml.safe_load(rules)["groups"]
     assert json.loads(board)["panels"]
-    [cascade] = json.loads(told)["cascades"]
+    receipt = json.loads(told)
+    assert wheel.name.startswith(f"django_crossdb_integrity-{receipt['issued']['version']}-")
+    [cascade] = receipt["cascades"]
     assert (cascade["database"], cascade["rows"]) == ("books", {"library.Book.owner": 3})
 
     forever(project)
