@@ -17,7 +17,7 @@ from redis.retry import Retry
 from apps.blog.models import Comment, Post
 from apps.integrity.checks import doctor
 from apps.integrity.queues import celery
-from apps.integrity.report import backlog, status
+from apps.integrity.report import status
 from apps.shop.models import Order
 from tests.chaos import rows
 from tests.chaos.truth import CHILDREN, Problem, orphans
@@ -29,6 +29,7 @@ from .failure import UnexpectedAnswer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from apps.integrity.report.rows import DatabaseRow
     from tests.chaos.truth import Rows, Truth
 
     from .stage import Stage
@@ -60,7 +61,7 @@ def remaining(keys: Iterable[int]) -> dict[str, int]:
     }
 
 
-def backlogs() -> dict[str, backlog.DatabaseRow]:
+def backlogs() -> dict[str, DatabaseRow]:
     """Return the status of each child database, by alias."""
     return {row["database"]: row for row in status.collect_status()["databases"]}
 

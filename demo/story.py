@@ -14,7 +14,7 @@ from django.db import connections
 
 from apps.integrity.conf import current
 from apps.integrity.control import actions
-from apps.integrity.report import backlog, receipts
+from apps.integrity.report import receipts
 from sandbox import tables
 from tests.chaos.truth import orphans
 
@@ -27,6 +27,8 @@ from .stage import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from apps.integrity.report.rows import DatabaseRow
 
     from .data import Accounts
     from .stage import Stage
@@ -428,7 +430,7 @@ def _until_idle(stage: Stage, what: str) -> None:
     stage.until(what, idle, blame=WORKERS)
 
 
-def _until_blog_waits(stage: Stage) -> tuple[backlog.DatabaseRow, backlog.DatabaseRow]:
+def _until_blog_waits(stage: Stage) -> tuple[DatabaseRow, DatabaseRow]:
     """Wait until shop_db is done and blog_db has a reason for waiting; return both rows."""
 
     def settled() -> bool:

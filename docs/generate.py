@@ -69,6 +69,7 @@ API = {
 }
 
 NOTHING: Status = {
+    "faults": [],
     "databases": [],
     "unknown": [],
     "deletions": {},

@@ -27,6 +27,7 @@ from apps.integrity.backends import batch_size
 from apps.integrity.models import Identity, Scope, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discovery
+from apps.integrity.report import probes
 from config.settings import DATABASE_OPTIONS
 from sandbox.processes import free_port
 
@@ -162,6 +163,8 @@ def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
     As `TransactionTestCase`, but with DELETEs of a millisecond in place of TRUNCATE and
     `post_migrate`, on six databases, after each test.
     """
+    probes.forget()
+    probes.register_broker(str)  # it answers, unless a test says otherwise
     with django_db_blocker.unblock():
         yield
         for alias in connections:

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 HEALTHZ, METRICS = "/integrity/healthz", "/integrity/metrics"
 #: `reach` asks once more, below what is captured.
-STATEMENTS = 4
+STATEMENTS = 5
 
 
 @pytest.fixture
@@ -188,13 +188,14 @@ class TestStandings:
         asked = [*(f"of {name}" for name in names), "over", "of none'; --"]
         moment = timezone.now() - dt.timedelta(seconds=50)
         found = backlogs(asked, moment, using=using)
-        idle = Backlog(waiting=False, blocked=False, overdue=False)
-        waits = Backlog(waiting=True, blocked=False, overdue=False)
+        idle = Backlog(waiting=False, blocked=False, failing=False, overdue=False)
+        waits = Backlog(waiting=True, blocked=False, failing=False, overdue=False)
         assert found == {
             **dict.fromkeys(asked, idle),
-            **dict.fromkeys(["of pending", "of running", "of waiting"], waits),
-            "of blocked": Backlog(waiting=False, blocked=True, overdue=False),
-            "of old": Backlog(waiting=False, blocked=False, overdue=True),
+            **dict.fromkeys(["of pending", "of running"], waits),
+            "of waiting": Backlog(waiting=True, blocked=False, failing=True, overdue=False),
+            "of blocked": Backlog(waiting=False, blocked=True, failing=False, overdue=False),
+            "of old": Backlog(waiting=False, blocked=False, failing=False, overdue=True),
         }
 
     def test_without_a_child_database_nothing_is_asked(self, using: str) -> None:
@@ -213,25 +214,25 @@ class TestHealth:
         def agree() -> tuple[list[str], dict[str, str]]:
             failing, databases = self.health(client, tune)
             seen = overview.collect_overview()
-            assert databases == {card.database: card.state for card in seen.cards}
-            assert ("beat" in failing, "workers" in failing) == (
-                seen.beat_is_silent,
-                seen.workers_are_silent,
-            )
+            assert databases == {card["database"]: card["state"] for card in seen.cards}
+            kinds = {fault.kind for fault in seen.faults}
+            assert {*failing} == kinds & {"beat", "workers"}
             return failing, databases
 
         assert agree() == (["beat"], {"blog_db": "idle", "shop_db": "idle"})
         heartbeats.record("beat", using="default")
         assert agree()[0] == []
+        long_ago = timezone.now() - dt.timedelta(days=1)
         capture.record((User, [1, 2]), using="default")
+        Deletion.objects.update(recorded_at=timezone.now() - dt.timedelta(seconds=15))
         assert agree() == (["workers"], {"blog_db": "working", "shop_db": "working"})
         dispatch.sweep_all()
+        Cascade.objects.update(due_at=long_ago)
         assert agree()[0] == ["workers"]
         Cascade.objects.filter(database="blog_db").update(state="blocked")
         actions.pause("shop_db", actor="x", reason="y", using="default")
-        assert agree() == ([], {"blog_db": "blocked", "shop_db": "waiting"})
+        assert agree() == ([], {"blog_db": "blocked", "shop_db": "paused"})
         actions.resume("shop_db", actor="x", reason="y", using="default")
-        long_ago = timezone.now() - dt.timedelta(days=1)
         Cascade.objects.update(state="done", done_at=long_ago)
         assert agree() == ([], {"blog_db": "unproven", "shop_db": "unproven"})
         Cascade.objects.update(state="verified")
@@ -569,7 +570,7 @@ class TestTabs:
         monkeypatch.setattr(Catalogue, "databases_of", counted)
         cards = overview.collect_overview().cards
         assert asked == [("auth.User", "")]
-        assert [card.backlog for card in cards] == [500, 500]
+        assert [card["backlog"] for card in cards] == [500, 500]
 
     def test_a_preview_stops_counting(
         self, root: Client, project: Catalogue, monkeypatch: pytest.MonkeyPatch, captured: Captured

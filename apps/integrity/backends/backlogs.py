@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-#: Done cascades that are read: the ones that are verified next.
+#: Cascades that are read: the ones that are done, or verified, next.
 FIRST = 100
 
 _CHILDREN = "WITH child (alias) AS ({aliases})"
@@ -29,6 +29,9 @@ SELECT child.alias,
      AND state IN ('pending', 'running', 'waiting') ORDER BY due_at, id LIMIT 1),
   (SELECT 1 FROM {table} WHERE database = child.alias
      AND state = 'blocked' ORDER BY id LIMIT 1),
+  (SELECT MAX(CASE WHEN tried.state = 'waiting' OR tried.attempts > 1 THEN 1 ELSE 0 END) FROM (
+     SELECT state, attempts FROM {table} WHERE database = child.alias
+     AND state IN ('pending', 'running', 'waiting') ORDER BY due_at, id LIMIT {first}) AS tried),
   (SELECT MAX(CASE WHEN done.since < %s THEN 1 ELSE 0 END) FROM (
      SELECT COALESCE(done_at, recorded_at) AS since FROM {table} WHERE database = child.alias
      AND state = 'done' ORDER BY due_at, id LIMIT {first}) AS done)
@@ -38,10 +41,14 @@ FROM child
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Whether a child database has cascades to do, blocked ones, or some done before a moment."""
+    """Whether a child database has cascades to do, blocked ones, or some done before a moment.
+
+    `failing` is whether some of those that are to do next have failed before.
+    """
 
     waiting: bool
     blocked: bool
+    failing: bool
     overdue: bool
 
 

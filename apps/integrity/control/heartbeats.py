@@ -22,8 +22,12 @@ logger = logger_of("integrity.control")
 
 #: The name of beat among the heartbeats.
 BEAT = "beat"
-#: Seconds between two heartbeats of one process.
+#: The name of a process of beat begins so; its host follows.
+BEAT_PROCESS = f"{BEAT}@"
+#: Seconds between two heartbeats that tasks record of one process.
 BEAT_SECONDS = 5
+#: Seconds between two heartbeats of a process that records its own, beside its work.
+OWN_SECONDS = 3
 
 
 def record(name: str, *, using: str, clock: Callable[[], float | None] = clocks.own) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.http import Http404
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 from .. import conf, relations
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable
 from ..report import catalogue as report_catalogue
 from ..report import limits as report_limits
+from ..report import remedies
+from ..report.fault import Fault
 from ..report.preview import Limits, repairs
 from ..scan import repair
 from . import figures, svg, text
@@ -42,7 +45,9 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         seen = figures.overview()
     except (DatabaseUnreachable, FiguresUnavailable) as error:
         verdict = text.Verdict(level="trouble", sentence=f"No deletion log can be reached: {error}")
-        return _page(request, site, "overview", "Integrity", verdict=verdict)
+        silent = [Fault(kind="log_unreachable", cause=str(error), remedy=remedies.NO_LOG)]
+        rows = _faults(silent, site)
+        return _page(request, site, "overview", "Integrity", verdict=verdict, faults=rows)
     workers = sorted(seen.workers, key=lambda worker: worker["seconds_ago"])
     return _page(
         request,
@@ -51,10 +56,24 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         "Integrity",
         seen=seen,
         verdict=text.verdict(seen),
+        faults=_faults(seen.faults, site),
+        silent={fault.kind: True for fault in seen.faults},
         workers=workers[:PROCESSES],
         flower_url=conf.current().flower_url,
         count_max=report_limits.COUNT_MAX,
     )
+
+
+def _faults(faults: Iterable[Fault], site: AdminSite) -> list[tuple[Fault, str, str]]:
+    """Return each fault, its sentence, and the address of its guide."""
+    return [(fault, text.sentence(fault), _guide(fault.kind, site)) for fault in faults]
+
+
+def _guide(kind: str, site: AdminSite) -> str:
+    try:
+        return reverse("admin:integrity_dashboard_guide", args=[kind], current_app=site.name)
+    except NoReverseMatch:
+        return ""
 
 
 @require_safe

@@ -13,7 +13,7 @@ from .exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ..report.backlog import DatabaseRow
+    from ..report.rows import DatabaseRow
     from .terminal import WriteLine
 
 

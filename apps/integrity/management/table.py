@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: The width of tables, unless wide ones are asked for.
 WIDTH = 80
 GAP = "  "
+#: States of rows that need attention.
+ATTENTION = {"failing", "hindered", "paused", "unproven"}
 
 
 def lines(
@@ -137,7 +139,7 @@ def _paint(row: Mapping[str, Any], style: Style) -> Callable[[str], str]:
     """Return the colour of a row that needs attention. Styles have colours on a terminal only."""
     if row.get("blocked") or row.get("brake"):
         return style.ERROR
-    return style.WARNING if row.get("state") == "waiting" else str
+    return style.WARNING if row.get("state") in ATTENTION else str
 
 
 def _cell(value: object) -> str:

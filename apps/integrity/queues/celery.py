@@ -51,6 +51,8 @@ logger = logger_of("integrity.tasks")
 NOTIFICATIONS_MAX, MESSAGES_MAX = 50, 100
 #: How much later than its own work a worker notifies other databases.
 HEAD_START_SECONDS = 0.02
+#: How long the broker may take to answer.
+BROKER_SECONDS = 2.0
 #: The exceptions that end a time slice: the time limit of a task.
 INTERRUPTIONS = (SoftTimeLimitExceeded,)
 
@@ -263,6 +265,19 @@ def ask_broker(seconds: float = 1.0) -> doctor.Broker:
         return doctor.Broker()
     names = (queue["name"] for queues in replies.values() for queue in queues)
     return doctor.Broker(consumers=Counter(names))
+
+
+def broker_silence() -> str:
+    """Return why the broker does not answer, or ""; with eager tasks none is needed."""
+    if is_eager():
+        return ""
+    with _connection(BROKER_SECONDS) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            connection.default_channel.close()
+        except (OSError, KombuError) as error:
+            return reason_of_error(error)
+    return ""
 
 
 def _waiting(queue: str, producer: Any) -> int:

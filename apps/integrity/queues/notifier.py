@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import conf, relations
 from ..exceptions.loggers import logger_of
+from ..report import probes
 from ..signals import deletion_recorded
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ def connect() -> None:
     """Notify workers after each recorded deletion, if Celery is installed."""
     if importlib.util.find_spec("celery") is None:
         return
-    from .celery import is_eager, publish_cascade, publish_dispatch
+    from .celery import broker_silence, is_eager, publish_cascade, publish_dispatch
+
+    probes.register_broker(broker_silence)
 
     def publish(message: tuple[Callable[[str], None], str]) -> None:
         send, alias = message

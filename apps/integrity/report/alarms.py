@@ -15,7 +15,7 @@ from .. import conf
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import plain
-from ..models import Alarm, ChildDatabase
+from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
 from . import status
 from .pressure import awake_seconds
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ..conf import Settings
     from ..log.renaming import Renaming
-    from .backlog import DatabaseRow
-    from .names import Unknown
+    from .fault import Fault
+    from .rows import DatabaseRow
 
 logger = logger_of("integrity.alarms")
 
@@ -43,9 +43,7 @@ Subject = tuple[Alarm.Kind, str]
 
 def watch(using: str) -> None:
     """Send a signal for each problem of the log in `using` that has begun or is over."""
-    rows, brakes, unknown = status.of_log(using)
-    wrong = wrongs(rows, conf.current()) | nameless(unknown)
-    wrong |= {(Alarm.Kind.BRAKE, label): reason for label, reason in brakes.items()}
+    wrong = wrongs(*status.of_log(using), conf.current())
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(row.kind), row.subject): row for row in alarms.all()}
     for (kind, subject), reason in wrong.items():
@@ -62,33 +60,36 @@ def watch(using: str) -> None:
                 alarm.delete(using=using)
 
 
-def wrongs(databases: Iterable[DatabaseRow], settings: Settings) -> dict[Subject, str]:
-    """Return each problem of the child databases and its reason. Pure."""
-    reasons: dict[Subject, str] = {}
+def wrongs(
+    databases: Iterable[DatabaseRow], faults: Iterable[Fault], settings: Settings
+) -> dict[Subject, str]:
+    """Return each problem and its reason: faults, and work that has waited for too long. Pure."""
+    reasons = {
+        (Alarm.Kind(fault.kind), plain(fault.subject, 200)): _reason(fault)
+        for fault in faults
+        if fault.kind in Alarm.Kind.values
+    }
     for row in databases:
-        alias, blocked = row["database"], row["blocked"]
-        open_ = row["backlog"] - blocked - row["unknown"]
-        lag = row["lag_seconds"] or 0.0
+        alias, lag = row["database"], row["lag_seconds"] or 0.0
+        open_ = row["backlog"] - row["blocked"] - row["unknown"]
         if open_ and min(lag, awake_seconds(alias)) > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
             reasons[Alarm.Kind.STALLED, alias] = f"the oldest has waited for {lag:,.0f} s: {why}"
-        if row["overdue"]:
-            late = (
-                f"{row['unproven']:,} done but not verified for {row['waits_seconds'] or 0:,.0f} s"
-            )
-            reasons[Alarm.Kind.UNPROVEN, alias] = f"{late}: {row['unproven_reason']}"
-        if blocked:
-            reasons[Alarm.Kind.BLOCKED, alias] = f"{blocked:,} deletions wait for an operator"
-        if row["paused_kind"] == ChildDatabase.Pause.RESTORED:
-            reasons[Alarm.Kind.RESTORED, alias] = row["reason"]
-        if row["kept"]:
-            reasons[Alarm.Kind.KEPT, alias] = f"{row['kept']:,} {KEPT}"
     return reasons
 
 
-def nameless(unknown: Iterable[Unknown]) -> dict[Subject, str]:
-    """Return the names in open work that are unknown, and what to do about each. Pure."""
-    return {(Alarm.Kind.UNKNOWN, plain(entry["name"], 200)): entry["reason"] for entry in unknown}
+def _reason(fault: Fault) -> str:
+    """Return what signals say of a fault. Pure."""
+    number = f"{fault.number or 0:,}"
+    match fault.kind:
+        case Alarm.Kind.BLOCKED:
+            return f"{number} deletions wait for an operator"
+        case Alarm.Kind.UNPROVEN:
+            waits = f"{number} done but not verified for {fault.since_seconds or 0:,.0f} s"
+            return f"{waits}: {fault.cause}"
+        case Alarm.Kind.KEPT:
+            return f"{number} {KEPT}"
+    return f"{fault.cause}. {fault.remedy}" if fault.kind == Alarm.Kind.UNKNOWN else fault.cause
 
 
 def _send(signal: Signal, kind: Alarm.Kind, subject: str, reason: str, using: str) -> None:

@@ -33,6 +33,10 @@ QUANTILES = (0.5, 0.95, 1.0)
 #: Metric of a child database → its help, and the figure of `DatabaseRow`.
 FIGURES = {
     "integrity_cascade_backlog": ("Deletions that are not done in the database.", "backlog"),
+    "integrity_cascade_failing": (
+        "Deletions of which an attempt failed there, and that are tried again.",
+        "failing",
+    ),
     "integrity_cascade_blocked": ("Deletions that wait for an operator there.", "blocked"),
     "integrity_cascade_kept": (
         "Deletions that left rows alone there as the value was taken over, not acknowledged.",
@@ -89,6 +93,7 @@ def families(status: Status) -> Iterator[GaugeMetricFamily]:
     """Yield the metrics of a status; an empty one has their names and help texts only."""
     logs = relations.catalogue().log_databases
     yield _up("integrity_log_up", logs, down=status["unreachable_logs"])
+    yield _of_faults(status)
     yield from _of_deletions(status)
     yield from _of_databases(status)
     yield _of_names(status)
@@ -113,6 +118,22 @@ def _up(name: str, aliases: Iterable[str], *, down: Iterable[str]) -> GaugeMetri
     gauge = Gauge(name, f"1 if the {what}.", labels=["database"])
     for alias in aliases:
         gauge.add_metric([alias], alias not in down)
+    return gauge
+
+
+def _of_faults(status: Status) -> GaugeMetricFamily:
+    gauge = Gauge(
+        "integrity_fault",
+        "1 for each thing that is wrong, as `integrity status` lists them; names that only the log"
+        " knows are one, without a subject.",
+        labels=["kind", "subject"],
+    )
+    found = {
+        (str(fault["kind"]), "" if fault["kind"] == "unknown" else str(fault["subject"]))
+        for fault in status["faults"]
+    }
+    for labels in sorted(found):
+        gauge.add_metric(labels, 1)
     return gauge
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from django.db.models import Min, Q
+from typing import TYPE_CHECKING
 
 from .. import relations
 from ..backends import clocks
@@ -14,77 +12,31 @@ from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
 from ..log import suspects
 from ..models import Cascade, Deletion
-from . import heartbeats, limits
-from .backlog import hindrances_of, kind_of_pause, state_of
+from . import limits, probes
+from .backlog import by_database, stuck_reasons, with_silences
 from .brakes import brakes, suspected_keys
-from .heartbeats import HeartbeatRow, heartbeats_in
+from .fault import Fault, Figures
+from .faults import faults_of
+from .heartbeats import HeartbeatRow, heartbeats_in, ticks_of, workers_of
 from .names import Unknown, unknown_in
-from .pressure import awake_seconds, speed_of
-from .reasons import TRIED
+from .rows import DatabaseRow, database_row
 from .small_tables import SmallTables
 from .throughput import Throughput, throughput_of
-from .totals import total
-from .unproven import done_in, held_of, oldest, unproven_of
+from .unproven import done_in
+from .work import KEPT_ROWS, READ, RECORDED, Group, open_groups
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from django.db.models import QuerySet
 
-    from ..models import ChildDatabase, Scan
-    from .work import Group
+    from ..models import Scan
 
 
-#: A backlog younger than this is work, not a delay.
-BEHIND_SECONDS = 60
-#: The figures of a database without such cascades.
-NOTHING_OPEN = {
-    "backlog": 0,
-    "blocked": 0,
-    "tried": 0,
-    "age": None,
-    "waits": None,
-    "blocked_reason": None,
-}
+class Card(DatabaseRow):
+    """What someone on call wants to know of one child database, counted up to a bound."""
 
-
-@dataclass(slots=True)
-class Recorded:
-    """Deletions of one parent, along one relation, that have no cascades yet."""
-
-    databases: tuple[str, ...]
-    number: int
-    oldest: dt.timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What someone on call wants to know of one child database."""
-
-    database: str
-    state: str
-    reason: str
-    paused: bool
-    paused_kind: str
-    unreachable: bool
-    backlog: int
-    blocked: int
-    blocked_reason: str
-    unverified: int
-    lag_seconds: float | None
-    #: Until what is due is done: what failed and waits, or is blocked, is left out.
-    eta_seconds: float | None
     throughput: Throughput
-    unverified_seconds: float | None = None
-    unverified_reason: str = ""
-    overdue: bool = False
-    #: Why work that was tried waits, although the database can be worked on.
-    waiting_reason: str = ""
-    #: Why it is worked on more slowly than possible, or "".
-    pace_reason: str = ""
-    #: Deletions that left rows alone because the value was taken over, unacknowledged.
-    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,17 +55,8 @@ class Overview:
     unreachable_logs: tuple[str, ...]
     #: Open work under unknown names.
     unknown: tuple[Unknown, ...] = ()
-
-    @property
-    def beat_is_silent(self) -> bool:
-        """Return whether the last tick of beat is too old."""
-        return heartbeats.is_beat_silent(heartbeats.youngest([self.beat] if self.beat else []))
-
-    @property
-    def workers_are_silent(self) -> bool:
-        """Return whether there is work, and the last worker was seen too long ago."""
-        waiting = any(card.backlog > card.blocked for card in self.cards if not card.reason)
-        return waiting and heartbeats.are_workers_silent(heartbeats.youngest(self.workers))
+    #: What is wrong, the worst first.
+    faults: tuple[Fault, ...] = ()
 
 
 def collect_overview() -> Overview:
@@ -123,82 +66,47 @@ def collect_overview() -> Overview:
     """
     catalogue, logs = relations.catalogue(), circuit_breaker.answering_logs()
     small = {using: SmallTables(using) for using in logs}
-    beats = [row for using in logs for row in heartbeats_in(using)]
+    processes = [row for using in logs for row in heartbeats_in(using)]
     scanned = [row for tables in small.values() for row in tables.scans]
     suspected = {using: suspected_keys(using, small[using].scans) for using in logs}
     ages = _orphan_ages(scanned, logs)
-    return Overview(
-        cards=_cards(catalogue.child_databases, small),
-        workers=tuple(row for row in beats if row["name"] != "beat"),
-        beat=next((row for row in beats if row["name"] == "beat"), None),
-        missing_parents=sum(map(_missing_parents, suspected, suspected.values())),
+    cards = _cards(catalogue.child_databases, small)
+    answering = [card["database"] for card in cards if not card["unreachable"]]
+    probed = probes.current(answering)
+    with_silences(cards, probed.databases)
+    figures = Figures(
+        databases=cards,
+        processes=processes,
+        unreachable_logs=[using for using in catalogue.log_databases if using not in logs],
+        unknown=[entry for using in logs for entry in unknown_in(using, small[using])],
         brakes={
             label: reason
             for using in logs
             for label, reason in brakes(using, suspected[using], small[using]).items()
         },
+        missing_parents=sum(map(missing_parents, suspected, suspected.values())),
+        celery=probed.celery,
+        broker=probed.broker,
+        broker_seconds=probed.broker_seconds,
+    )
+    return Overview(
+        cards=tuple(cards),
+        workers=tuple(workers_of(processes)),
+        beat=ticks_of(processes),
+        missing_parents=figures.missing_parents,
+        brakes=dict(figures.brakes),
         orphan_age_seconds=None if None in ages else max(filter(None, ages), default=None),
         unscanned=ages.count(None),
-        unreachable_logs=tuple(using for using in catalogue.log_databases if using not in logs),
-        unknown=tuple(entry for using in logs for entry in unknown_in(using, small[using])),
+        unreachable_logs=tuple(figures.unreachable_logs),
+        unknown=tuple(figures.unknown),
+        faults=faults_of(figures),
     )
 
 
-def _missing_parents(using: str, suspected: Mapping[str, int]) -> int:
+def missing_parents(using: str, suspected: Mapping[str, int]) -> int:
     """Return how many parents a log suspects to be missing; where counting stopped, at least so."""
     number = sum(suspected.values())
     return suspects.missing_parents(using=using) if 0 < number <= limits.COUNT_MAX else number
-
-
-def _recorded(logs: Sequence[str]) -> list[Recorded]:
-    """Return the oldest deletions of each log that are not dispatched, grouped by their names."""
-    groups: dict[tuple[str, str], Recorded] = {}
-    for using in logs:
-        rows = Deletion.objects.using(using).filter(Deletion.IS_RECORDED).order_by("pk")
-        aged = rows.annotate(age=clocks.age("recorded_at"))
-        names = aged.values_list("parent", "relation", "age")[: limits.COUNT_MAX + 1]
-        for parent, relation, age in names:
-            if (group := groups.get((parent, relation))) is None:
-                databases = relations.catalogue().databases_of(parent, relation)
-                group = groups[parent, relation] = Recorded(databases, 0, age)
-            group.number += 1
-            group.oldest = max(group.oldest, age)
-    return list(groups.values())
-
-
-def figures_of_open(cascades: QuerySet[Cascade]) -> dict[str, dict[str, Any]]:
-    """Return database → figures of those cascades, which are not done. One statement.
-
-    Keys: `backlog`, `blocked` and `tried` (deletions, the last ones wait for another attempt),
-    `age` (of the oldest), `waits` (a reason of one that waits) and `blocked_reason` (of one that is
-    blocked).
-    """
-    blocked = Q(state=Cascade.State.BLOCKED)
-    rows = (
-        cascades.order_by()
-        .values("database")
-        .annotate(
-            backlog=total("size"),
-            blocked=total("size", filter=blocked),
-            tried=total("size", filter=Q(state=Cascade.State.WAITING)),
-            age=clocks.age(Min("recorded_at")),
-            waits=Min("reason", filter=Q(state__in=TRIED) & ~Q(reason="")),
-            blocked_reason=Min("reason", filter=blocked),
-        )
-    )
-    return {row["database"]: dict(row) for row in rows}
-
-
-def kept_in(using: str, most: int | None = None) -> Counter[str]:
-    """Return child database → deletions in `most` unacknowledged cascades that left rows alone.
-
-    It is one statement, over an index that holds only these.
-    """
-    rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
-    counts = Counter[str]()
-    for database, size in rows.values_list("database", "size")[:most]:
-        counts[database] += size
-    return counts
 
 
 def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | None]:
@@ -215,81 +123,65 @@ def _orphan_ages(scanned: Sequence[Scan], logs: Sequence[str]) -> list[float | N
     ]
 
 
-def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> tuple[Card, ...]:
+def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> list[Card]:
     """Return the card of each child database. A few bounded statements for each log."""
-    undispatched, most = _recorded([*logs]), limits.COUNT_MAX + 1
     known = [row for small in logs.values() for row in small.children]
-    kept = sum((kept_in(using, most) for using in logs), Counter())
+    groups = by_database(group for using in logs for group in _groups(using, databases))
+    why = stuck_reasons(logs, groups.values(), lambda using: _open(using, databases))
     speeds = throughput_of([*logs], databases)
-    cascades = [Cascade.objects.using(using) for using in logs]
-    unfinished = [rows.filter(Cascade.IN_BACKLOG).order_by("recorded_at") for rows in cascades]
-    open_ = [
-        figures_of_open(first_rows(rows, databases, most, "state", "size", "recorded_at", "reason"))
-        for rows in unfinished
-    ]
-    unverified = [
-        rows.filter(state=Cascade.State.DONE).order_by("due_at", "pk") for rows in cascades
-    ]
-    done = [
-        done_in(first_rows(rows, databases, most, "size", "recorded_at", "done_at"))
-        for rows in unverified
-    ]
-    return tuple(
-        _card(
+    cards = list[Card]()
+    for alias in databases:
+        row = database_row(
             alias,
-            [log.get(alias, NOTHING_OPEN) for log in open_],
-            [log[alias] for log in done if alias in log],
-            [group for group in undispatched if alias in group.databases],
+            groups.get(alias, []),
             [row for row in known if row.alias == alias],
-            kept[alias],
-            speeds[alias],
+            reasons=why.get(alias),
+            rate=speeds[alias].rate,
         )
-        for alias in databases
-    )
+        if row["backlog"] > limits.COUNT_MAX:  # counting stopped
+            row["backlog"], row["eta_seconds"] = limits.COUNT_MAX + 1, None
+        cards.append({**row, "throughput": speeds[alias]})
+    return cards
 
 
-def _card(
-    alias: str,
-    sums: Sequence[Mapping[str, Any]],
-    done: Sequence[Group],
-    waiting: Sequence[Recorded],
-    known: Sequence[ChildDatabase],
-    kept: int,
-    speed: Throughput,
-) -> Card:
-    """Return the card of a child database, by its figures in each log. Pure."""
-    hindrances = {state: reason for row in known for state, reason in hindrances_of(row)}
-    backlog = sum(figures["backlog"] for figures in sums)
-    backlog += sum(group.number for group in waiting)
-    blocked = sum(figures["blocked"] for figures in sums)
-    pace = speed_of(alias, known)
-    going_on = backlog - blocked - sum(figures["tried"] for figures in sums)
-    can_tell = backlog <= limits.COUNT_MAX and speed.rate and pace.share and not hindrances
-    reason = "; ".join(hindrances.values())
-    ages = [*(figures["age"] for figures in sums), *(group.oldest for group in waiting)]
-    unproven = unproven_of(done, reason, held_of(known), awake_seconds(alias))
-    return Card(
-        database=alias,
-        state=state_of(backlog, blocked, hindrances, overdue=unproven.overdue),
-        reason=reason,
-        paused="paused" in hindrances,
-        paused_kind=kind_of_pause(known),
-        unreachable="unreachable" in hindrances,
-        backlog=min(backlog, limits.COUNT_MAX + 1),
-        blocked=blocked,
-        waiting_reason="" if hindrances else _first(figures["waits"] for figures in sums),
-        blocked_reason=_first(figures["blocked_reason"] for figures in sums),
-        unverified=unproven.number,
-        unverified_seconds=unproven.waits_seconds,
-        unverified_reason=unproven.reason,
-        overdue=unproven.overdue,
-        pace_reason=pace.reason,
-        kept=kept,
-        lag_seconds=oldest(ages),
-        eta_seconds=going_on / speed.rate if going_on and can_tell else None,
-        throughput=speed,
-    )
+def _groups(using: str, databases: Sequence[str]) -> Iterator[Group]:
+    """Yield the work of one log by child database: of each kind the oldest, up to a bound."""
+    most = limits.COUNT_MAX + 1
+    yield from _recorded(using)
+    yield from (Group(*row) for row in open_groups(_open(using, databases)))
+    done = Cascade.objects.using(using).filter(state=Cascade.State.DONE).order_by("due_at", "pk")
+    done = first_rows(done, databases, most, "size", "recorded_at", "done_at")
+    yield from done_in(done).values()
+    for alias, number in kept_in(using, most).items():
+        yield Group(KEPT_ROWS, alias, "", "", number, None)
 
 
-def _first(reasons: Iterable[str | None]) -> str:
-    return next(filter(None, reasons), "")
+def _open(using: str, databases: Sequence[str]) -> QuerySet[Cascade]:
+    """Return the oldest cascades in the backlog of each child database."""
+    rows = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG).order_by("recorded_at")
+    return first_rows(rows, databases, limits.COUNT_MAX + 1, *READ, "reason")
+
+
+def _recorded(using: str) -> list[Group]:
+    """Return the oldest deletions of a log that are not dispatched, grouped by their names."""
+    groups: dict[tuple[str, str], Group] = {}
+    rows = Deletion.objects.using(using).filter(Deletion.IS_RECORDED).order_by("pk")
+    aged = rows.annotate(age=clocks.age("recorded_at"))
+    names = aged.values_list("parent", "relation", "age")[: limits.COUNT_MAX + 1]
+    for parent, relation, age in names:
+        group = groups.get((parent, relation), Group(RECORDED, "", parent, relation, 0, age))
+        oldest = max(group.age or age, age)
+        groups[parent, relation] = group._replace(number=group.number + 1, age=oldest, due=oldest)
+    return list(groups.values())
+
+
+def kept_in(using: str, most: int | None = None) -> Counter[str]:
+    """Return child database → deletions in `most` unacknowledged cascades that left rows alone.
+
+    It is one statement, over an index that holds only these.
+    """
+    rows = Cascade.objects.using(using).filter(Cascade.UNACKNOWLEDGED).order_by("database")
+    counts = Counter[str]()
+    for database, size in rows.values_list("database", "size")[:most]:
+        counts[database] += size
+    return counts

@@ -24,8 +24,12 @@ class Speed(NamedTuple):
 
 
 def child_databases(using: str) -> QuerySet[Any]:
-    """Return the rows of the child databases in a log, each with the age of its pace."""
-    return ChildDatabase.objects.using(using).annotate(pace_age=clocks.age("paced_at"))
+    """Return the rows of the child databases in a log, with the ages of pace, pause and outage."""
+    return ChildDatabase.objects.using(using).annotate(
+        pace_age=clocks.age("paced_at"),
+        paused_age=clocks.age("paused_at"),
+        unreachable_age=clocks.age("unreachable_since"),
+    )
 
 
 def speed_of(alias: str, known: Iterable[Any]) -> Speed:

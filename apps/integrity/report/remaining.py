@@ -9,9 +9,9 @@ from django.db.models import Sum
 from .. import relations
 from ..control import circuit_breaker
 from ..log.deletions import leading
-from ..models import Cascade, Deletion
+from ..models import Cascade, ChildDatabase, Deletion
 from . import names
-from .backlog import hindrances
+from .rows import hindrances_of
 from .work import work_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
     if number := recorded.count():
         yield using, f"{number:,} deletions not dispatched"
     cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
+    known = dict[str, list[str]]()
+    for row in ChildDatabase.objects.using(using):
+        known[row.alias] = [text for _, text in hindrances_of(row)]
     groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
     for database, state, reason, number in groups.annotate(Sum("size"))[:REASONS]:
-        why = "; ".join(dict(hindrances(database, using)).values()) or reason
+        why = "; ".join(known.get(database, [])) or reason
         yield database, f"{number:,} {state}" + (f", {why}" if why else "")

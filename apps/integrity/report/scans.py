@@ -21,7 +21,8 @@ class ScanRow(TypedDict):
     """How far the scan of one relation in one child database is, and what it guarantees.
 
     `coverage` is the share of the pass under way; every orphan that existed at `covers_at` was seen
-    by `last_full_scan`. `throttle` is the number of keys of the next step. `waiting` counts the
+    by `last_full_scan`. `suspects` are those that it saw there and that still wait, at most so many
+    as `waiting`. `throttle` is the number of keys of the next step. `waiting` counts the
     suspects of the relation that wait for a recheck, whatever database they were seen in;
     `brake` says why they would not be repaired now, or "".
     """
@@ -87,7 +88,7 @@ def _row(row: Scan, relation: str, database: str, waiting: int, refusal: str) ->
         "age_seconds": clocks.age_of(row),
         "keys_scanned": row.keys if under_way else row.last_keys,
         "rows_scanned": row.rows if under_way else row.last_rows,
-        "suspects": row.missing if under_way else row.last_missing,
+        "suspects": min(row.missing if under_way else row.last_missing, waiting),
         "orphans": row.orphans if under_way else row.last_orphans,
         "throttle": row.step_keys,
         "waiting": waiting,

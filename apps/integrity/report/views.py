@@ -56,7 +56,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
     """Return 200 while deletions are processed, else 503 with what fails: logs, beat or workers.
 
     A child database that is down, paused or behind is no failure: it delays no other, and a restart
-    of the site would not help. Only a request with a valid token gets the state of each of them.
+    of the site would not help. Only a request with a valid token gets the state of each
+    of them, and all faults.
     """
     settings = conf.current()
     tokens = [token for token in (settings.healthz_token, settings.metrics_token) if token]
@@ -72,6 +73,10 @@ def healthz(request: HttpRequest) -> HttpResponse:
     document: dict[str, Any] = {"status": "failing" if failing else "ok", "failing": failing}
     if known:
         document["databases"] = dict(current.databases)
+        document["faults"] = [
+            {"kind": fault.kind, "subject": fault.subject, "level": fault.level}
+            for fault in current.faults
+        ]
     return JsonResponse(document, status=503 if failing else 200)
 
 

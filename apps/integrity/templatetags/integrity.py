@@ -34,9 +34,15 @@ LOOKS = {
         "busy",
     ),
     **dict.fromkeys(
-        ("waiting", "paused", "attention", "suspect", "missing", "unproven", "kept"), "attention"
+        (
+            *("waiting", "failing", "paused", "attention", "suspect"),
+            *("missing", "unproven", "kept"),
+        ),
+        "attention",
     ),
-    **dict.fromkeys(("blocked", "unreachable", "trouble", "silent", "engaged"), "trouble"),
+    **dict.fromkeys(
+        ("blocked", "hindered", "unreachable", "trouble", "silent", "engaged"), "trouble"
+    ),
 }
 
 

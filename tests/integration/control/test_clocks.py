@@ -76,8 +76,8 @@ def _status() -> Iterator[float | None]:
 
 def _overview() -> Iterator[float | None]:
     found = overview.collect_overview()
-    [card] = [each for each in found.cards if each.database == "blog_db"]
-    yield from (card.lag_seconds, card.unverified_seconds, found.orphan_age_seconds)
+    [card] = [each for each in found.cards if each["database"] == "blog_db"]
+    yield from (card["lag_seconds"], card["waits_seconds"], found.orphan_age_seconds)
     yield from (each["seconds_ago"] for each in [*found.workers, found.beat])
 
 

@@ -130,12 +130,12 @@ def test_it_shows_everywhere_and_no_other_database_is_touched(database: str) -> 
     scan.scan(database)
     shown = {row["database"]: row for row in status.collect_status()["databases"]}
     assert LOST.format(database) in shown[database]["reason"]
-    assert (shown[database]["paused_kind"], shown[database]["state"]) == ("restored", "waiting")
+    assert (shown[database]["paused_kind"], shown[database]["state"]) == ("restored", "paused")
     assert {row["paused_kind"] for alias, row in shown.items() if alias != database} == {""}
     alarms.watch("default")
     alarm = Alarm.objects.get(kind="restored")
     assert (alarm.subject, LOST.format(database) in alarm.reason) == (database, True)
-    assert health._health().databases[database] == "waiting"
+    assert health._health().databases[database] == "paused"
     relation = next(
         found
         for found in catalogue().relations

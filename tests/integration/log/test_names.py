@@ -307,6 +307,7 @@ class TestItIsAFinding:
         make(OLD_PARENT, [1], [OLD_ALIAS], state="verified")
         Scan.objects.create(relation=OLD_FIELD, database=OLD_ALIAS, finished_at=timezone.now())
         ChildDatabase.objects.create(alias=OLD_ALIAS)
+        heartbeats.record("beat", using="default")
         found = run("status")
         assert (found.code, found.document["unknown"]) == (0, [])
 

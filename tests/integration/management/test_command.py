@@ -173,6 +173,7 @@ class TestPreview:
 
 class TestStatus:
     def test_clean(self, integrity: Run) -> None:
+        heartbeats.record("beat", using="default")
         outcome = integrity("status", "--json")
         assert outcome.code == CLEAN
         assert outcome.document["exit_reason"] == "clean"
@@ -401,7 +402,7 @@ class TestOperator:
             for each in integrity("status", "--json").document["databases"]
             if each["database"] == "blog_db"
         ]
-        assert (row["state"], row["reason"]) == ("waiting", "paused: maintenance")
+        assert (row["state"], row["reason"]) == ("paused", "paused: maintenance")
         assert integrity("resume", "--database", "blog_db").out == "blog_db: resumed\n"
         assert integrity("drain", "--json").document["rows"] == {"blog.Post.author": 1}
 

@@ -168,12 +168,17 @@ def compared() -> tuple[Any, ...]:
     assert {state: n for state, n in status["deletions"].items() if n} == deletions
     for place, (backlog, blocked, unverified, lag, finished, hindered) in rows.items():
         [row] = [each for each in status["databases"] if each["database"] == place]
-        [card] = [each for each in overview.cards if each.database == place]
+        [card] = [each for each in overview.cards if each["database"] == place]
         assert (row["backlog"], row["blocked"]) == (backlog, blocked)
-        assert (card.backlog, card.blocked, card.unverified) == (backlog, blocked, unverified)
+        assert (card["backlog"], card["blocked"], card["unproven"]) == (
+            backlog,
+            blocked,
+            unverified,
+        )
         assert row["rate"] == pytest.approx(finished / 300)
-        assert card.throughput.rate == pytest.approx(finished / 300, abs=0.02)
-        for age in (row["lag_seconds"], card.lag_seconds):
+        assert card["throughput"].rate == pytest.approx(finished / 300, abs=0.02)
+        for age in (row["lag_seconds"], card["lag_seconds"]):
             assert age == (None if lag is None else pytest.approx(float(lag), abs=took + 0.1))
-        assert (row["state"] == "waiting") == (card.state == "waiting") == bool(hindered)
+        assert row["state"] == card["state"]
+        assert (row["state"] in {"hindered", "paused"}) == bool(hindered)
     return tuple(rows[place][:3] for place in PLACES)

@@ -19,6 +19,7 @@ from apps.integrity.log import parts, renaming
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan, Suspect
 from apps.integrity.queues import dispatch
 from apps.integrity.report.deletion_counts import SUSPECT
+from apps.integrity.report.fault import KINDS
 from apps.shop.models import Order
 from tests import log_rows
 
@@ -171,7 +172,7 @@ class TestMetrics:
         Heartbeat.objects.create(name="worker@secret-host")
         catalogue = relations.catalogue()
         known = {*catalogue.log_databases, *catalogue.child_databases, *Deletion.State.values}
-        known.add(SUSPECT)
+        known |= {SUSPECT, "", *KINDS}
         known |= {each.label for each in catalogue.relations} | {*renaming.Kind}
         assert {label for _, *labels in scrape() for label in labels} <= known
 
@@ -235,7 +236,7 @@ class TestHealth:
         error = exceptions.DatabaseUnreachable(BLOG, OSError("no route to db.internal"))
         circuit_breaker.write_outage(error, using="default")
         response = client.get("/integrity/healthz", headers=TOKEN)
-        assert (response.status_code, response.json()["databases"][BLOG]) == (200, "waiting")
+        assert (response.status_code, response.json()["databases"][BLOG]) == (200, "hindered")
         assert "internal" not in response.text
 
     def test_a_log_that_is_down(self, client: Client, refuse: Any) -> None:

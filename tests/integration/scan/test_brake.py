@@ -47,8 +47,8 @@ def told() -> str:
     seen = {LEAF: reason} if reason else {}
     assert {row["relation"]: row["brake"] for row in scans.scan_rows() if row["brake"]} == seen
     assert dict(overview.collect_overview().brakes) == seen
-    _, brakes, _ = status.of_log("default")  # what the alarms look at
-    assert brakes == seen
+    _, faults = status.of_log("default")  # what the alarms look at
+    assert {each.subject: each.cause for each in faults if each.kind == "brake"} == seen
     gauge = f'integrity_brake_engaged{{relation="{LEAF}"}} {float(bool(reason))}'
     assert gauge in metrics.exposition().decode()
     checks = [each for each in doctor.examine(None) if each.name == f"brake {LEAF}"]

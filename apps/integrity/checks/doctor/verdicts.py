@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
-    from ...report.backlog import DatabaseRow
     from ...report.heartbeats import HeartbeatRow
     from ...report.names import Unknown
+    from ...report.rows import DatabaseRow
     from ...report.scans import ScanRow
 
 #: A scan's guarantee is stale after this many scan periods.

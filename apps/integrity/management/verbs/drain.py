@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
     from ...queues.in_process import DrainResult
-    from ...report.backlog import DatabaseRow
+    from ...report.rows import DatabaseRow
     from ..terminal import Terminal
 
 COUNTS = ("dispatched", "cascaded", "verified", "kept", "pending")

@@ -10,7 +10,8 @@ from django.db import OperationalError
 
 from ...exceptions import DatabaseUnreachable
 from ...exceptions.redaction import reason_of_error
-from ...report import alarms
+from ...report.fault import TROUBLE, Fault
+from ...report.sentences import sentence
 from ...report.status import collect_status
 from ..exit_codes import ExitCode, usage_error
 from ..options import add_wide
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-    from ...report.backlog import DatabaseRow
+    from ...report.rows import DatabaseRow
     from ...report.status import Status
     from ..terminal import Terminal
 
@@ -31,7 +32,10 @@ DATABASE_COLUMNS = (
     *("database", "state", "backlog", "blocked", "lag_seconds"),
     *("unproven", "rate", "reason"),
 )
-WIDE_COLUMNS = (*DATABASE_COLUMNS[:-2], "unproven_seconds", *DATABASE_COLUMNS[-2:])
+WIDE_COLUMNS = (
+    *("database", "state", "backlog", "failing", "blocked", "lag_seconds"),
+    *("unproven", "unproven_seconds", "rate", "reason"),
+)
 SCAN_COLUMNS = ("relation", "database", "coverage", "age_seconds", "waiting", "brake")
 
 
@@ -68,16 +72,13 @@ def _refresh(terminal: Terminal) -> None:
 
 
 def exit_code(status: Status) -> ExitCode:
-    """Return the exit code of those figures. Pure."""
+    """Return the exit code of those figures: 0 where nothing is open and nothing is wrong. Pure."""
     rows = status["databases"]
     if status["unreachable_logs"] or any(row["unreachable"] for row in rows):
         return ExitCode.UNREACHABLE
     if any(row["backlog"] > row["blocked"] + row["unknown"] for row in rows):
         return ExitCode.INCOMPLETE
-    findings = status["unknown"] or any(
-        row["blocked"] or row["overdue"] or row["kept"] for row in rows
-    )
-    return ExitCode.FINDINGS if findings else ExitCode.CLEAN
+    return ExitCode.FINDINGS if status["faults"] else ExitCode.CLEAN
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, watch: bool, **_: object) -> None:
@@ -87,37 +88,39 @@ def render(document: Mapping[str, Any], terminal: Terminal, *, watch: bool, **_:
 
 
 def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
+    for document in status["faults"]:
+        _print_fault(Fault.of(document), terminal)
     columns = WIDE_COLUMNS if terminal.wide else DATABASE_COLUMNS
     terminal.table(columns, status["databases"], empty="No relation crosses databases.")
     for row in status["databases"]:
-        for sentence in _attention(row):
-            terminal.line(f"{row['database']}: {sentence}")
+        for line in _notes(row):
+            terminal.line(f"{row['database']}: {line}")
     if scans := status["scans"]:
         terminal.line("")
         terminal.table(SCAN_COLUMNS, scans, empty="")
     terminal.line("")
-    for name in status["unknown"]:
-        terminal.line(f"{name['name']}: {name['reason']}", terminal.style.ERROR)
-    for using in status["unreachable_logs"]:
-        terminal.line(f"the log in {using} cannot be reached", terminal.style.ERROR)
     terminal.line(f"workers: {_last_seen(status['workers'])}")
     terminal.line(f"beat: {_last_seen([status['beat']] if status['beat'] else [])}")
     counts = ", ".join(f"{n:,} {state}" for state, n in status["deletions"].items() if n)
     terminal.line(f"deletions: {counts or 'none'}")
 
 
-def _attention(row: DatabaseRow) -> list[str]:
-    """Return a sentence for each thing that needs attention in that database."""
-    sentences = [row["pace_reason"]] if row["pace_reason"] else []
-    if row["unproven_reason"]:
+def _print_fault(fault: Fault, terminal: Terminal) -> None:
+    styles = terminal.style
+    style = styles.ERROR if fault.level == TROUBLE else styles.WARNING
+    terminal.line(sentence(fault), style)
+    if fault.remedy:
+        terminal.line(f"  {fault.remedy}.")
+
+
+def _notes(row: DatabaseRow) -> list[str]:
+    """Return what is no fault of that database, but explains its figures."""
+    notes = [row["pace_reason"]] if row["pace_reason"] else []
+    if row["unproven_reason"] and not row["overdue"]:
         waited = row["waits_seconds"] or 0
-        sentences.append(
-            f"{row['unproven']:,} done but not verified for {waited:,.0f} s:"
-            f" {row['unproven_reason']}"
-        )
-    if row["kept"]:
-        sentences.append(f"{row['kept']:,} {alarms.KEPT}")
-    return sentences
+        late = f"{row['unproven']:,} done but not verified for {waited:,.0f} s"
+        notes.append(f"{late}: {row['unproven_reason']}")
+    return notes
 
 
 def _last_seen(heartbeats: Sequence[Mapping[str, Any]]) -> str:

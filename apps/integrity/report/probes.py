@@ -1,0 +1,143 @@
+"""Whether the broker and the child databases answer: asked beside the figures, never waited for.
+
+Note [Behind the page]: whoever asks gets the last answers at once. A thread of each probe asks
+anew, at most each `PERIOD_SECONDS`. One that gets no answer is not asked again meanwhile, and after
+`LATE_SECONDS` that is the answer. So a frozen server costs one thread, and delays nobody.
+
+`queues` registers the broker, because only its modules know Celery.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from ..backends.connections import silence
+from ..exceptions.redaction import reason_of_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PERIOD_SECONDS = 5.0
+LATE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What is known now.
+
+    `celery` is whether messages come through Celery; `broker` is why its broker does not answer, or
+    "", and `broker_seconds` for how long. `databases` is the reason by database, of those that do
+    not answer.
+    """
+
+    celery: bool = False
+    broker: str = ""
+    broker_seconds: float | None = None
+    databases: dict[str, str] = field(default_factory=dict)
+
+
+class Probe:
+    """Asks a `question` in a thread, and keeps the answer: why a server does not answer, or ""."""
+
+    def __init__(self, question: Callable[[], str]) -> None:
+        self.question = question
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._began: float | None = None
+        self._asked = self._failing = float("-inf")
+        self.reason = ""
+
+    def ask(self, *, now: bool = False) -> None:
+        """Ask where it is due, or `now`, unless an answer is still awaited."""
+        with self._lock:
+            at = time.monotonic()
+            if self._began is None and (now or at - self._asked >= PERIOD_SECONDS):
+                self._began = at
+                self._over.clear()
+                threading.Thread(target=self._run, name="integrity-probe", daemon=True).start()
+
+    def answer(self, *, within: float = 0.0) -> str:
+        """Return the last answer; wait for the one that is awaited, but no longer than that."""
+        if within > 0:
+            self._over.wait(within)
+        with self._lock:
+            if self._began is not None:
+                waited = time.monotonic() - self._began
+                if waited >= LATE_SECONDS:
+                    self._note(f"no answer for {waited:.0f} s", self._began)
+            return self.reason
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long this process has known that it does not answer."""
+        return time.monotonic() - self._failing if self.reason else None
+
+    def _run(self) -> None:
+        try:
+            reason = self.question()
+        except Exception as error:  # noqa: BLE001 (whatever a driver raises is why)
+            reason = reason_of_error(error)
+        with self._lock:
+            began, self._began, self._asked = self._began, None, time.monotonic()
+            self._note(reason, began or self._asked)
+        self._over.set()
+
+    def _note(self, reason: str, since: float) -> None:
+        if reason and not self.reason:
+            self._failing = since
+        self.reason = reason
+
+
+_databases: dict[str, Probe] = {}
+_broker: list[Probe] = []
+
+
+def register_broker(ask: Callable[[], str]) -> None:
+    """Let `ask` tell why Celery's broker does not answer, or ""."""
+    _broker[:] = [Probe(ask)]
+
+
+def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
+    """Return the last answers of the broker and of those databases.
+
+    With `wait`, ask all of them now, and return after so many seconds at the latest.
+    """
+    asked = {alias: _databases.get(alias) or _probe_of(alias) for alias in databases}
+    for probe in (*asked.values(), *_broker):
+        probe.ask(now=wait > 0)
+    deadline = time.monotonic() + wait
+    reasons = {
+        alias: probe.answer(within=deadline - time.monotonic()) for alias, probe in asked.items()
+    }
+    broker = [probe.answer(within=deadline - time.monotonic()) for probe in _broker]
+    return Answers(
+        celery=bool(broker),
+        broker="".join(broker),
+        broker_seconds=_broker[0].seconds if broker else None,
+        databases={alias: reason for alias, reason in reasons.items() if reason},
+    )
+
+
+def forget() -> None:
+    """Forget all answers. A forked process must: it has no thread that waits for one."""
+    _databases.clear()
+    _broker[:] = [Probe(probe.question) for probe in _broker]
+
+
+def _probe_of(alias: str) -> Probe:
+    def ask() -> str:
+        try:
+            return silence(alias)
+        finally:
+            connections[alias].close()
+
+    return _databases.setdefault(alias, Probe(ask))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
