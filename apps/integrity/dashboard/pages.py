@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.http import Http404
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from .. import conf, relations
@@ -66,14 +67,12 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 def _faults(faults: Iterable[Fault], site: AdminSite) -> list[tuple[Fault, str, str]]:
     """Return each fault, its sentence, and the address of its guide."""
-    return [(fault, text.sentence(fault), _guide(fault.kind, site)) for fault in faults]
+    return [(fault, text.sentence(fault), _guide(fault, site)) for fault in faults]
 
 
-def _guide(kind: str, site: AdminSite) -> str:
-    try:
-        return reverse("admin:integrity_dashboard_guide", args=[kind], current_app=site.name)
-    except NoReverseMatch:
-        return ""
+def _guide(fault: Fault, site: AdminSite) -> str:
+    path = reverse("admin:integrity_dashboard_guide", args=[fault.kind], current_app=site.name)
+    return f"{path}?{urlencode({'subject': fault.subject})}" if fault.subject else path
 
 
 @require_safe

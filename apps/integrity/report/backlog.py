@@ -70,16 +70,16 @@ def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], li
     return rows, unknown
 
 
-def with_silences(rows: Iterable[DatabaseRow], silent: Mapping[str, str]) -> None:
-    """Change the rows of databases that do not answer; `silent` has the reasons.
+def with_silences(rows: Iterable[DatabaseRow], silent: Mapping[str, tuple[str, float]]) -> None:
+    """Change the rows of databases that do not answer; `silent` says why, and since when.
 
     What a log notes of a database stays, because it says since when.
     """
     for row in rows:
-        reason = silent.get(row["database"])
-        if reason and not row["unreachable"] and row["state"] != "unknown":
+        found = silent.get(row["database"])
+        if found and not row["unreachable"] and row["state"] != "unknown":
             row["state"], row["unreachable"], row["eta_seconds"] = "hindered", True, None
-            row["reason"] = reason
+            row["reason"], row["unreachable_seconds"] = found
 
 
 def stuck_reasons(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from .. import conf, relations
+from ..backends import clocks
 from ..backends.connections import reach
 from ..exceptions import DatabaseUnreachable
 from ..exceptions.redaction import reason_of_error
@@ -15,7 +16,7 @@ from ..scan import brake
 from . import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ..models import Scan
     from ..relations import Relation
@@ -34,6 +35,16 @@ def brakes(using: str, waiting: Mapping[str, int], small: SmallTables) -> dict[s
         if relation.parent_databases[0] == using and waiting.get(relation.label)
     }
     return {label: reason for label, reason in reasons.items() if reason}
+
+
+def scan_seconds(scans: Iterable[Scan]) -> dict[str, float]:
+    """Return relation → how long ago the last pass that has seen something began. Pure."""
+    ages = dict[str, float]()
+    for row in scans:
+        began = (clocks.age_of(row), clocks.age_of(row, "lasts"))
+        for age in (age for age in began if age is not None):
+            ages[row.relation] = min(age, ages.get(row.relation, age))
+    return ages
 
 
 def _judged(relation: Relation, waiting: int, small: SmallTables) -> str:

@@ -84,6 +84,8 @@ class Figures:
     unreachable_logs: Sequence[str] = ()
     unknown: Sequence[Unknown] = ()
     brakes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Relation → since when the figures that the brake judges are known, in seconds.
+    scan_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     missing_parents: int = 0
     celery: bool = False
     broker: str = ""

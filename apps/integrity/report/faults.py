@@ -66,7 +66,13 @@ def _of_installation(seen: Figures) -> Iterator[Fault]:
             remedy=f"`{remedy}" if remedy else "",
         )
     for label, reason in seen.brakes.items():
-        yield Fault(kind="brake", subject=label, cause=reason, remedy=remedies.brake(label))
+        yield Fault(
+            kind="brake",
+            subject=label,
+            since_seconds=seen.scan_seconds.get(label),
+            cause=reason,
+            remedy=remedies.brake(label),
+        )
     if seen.missing_parents:
         yield Fault(kind="orphans", number=seen.missing_parents, remedy=remedies.ORPHANS)
 

@@ -14,7 +14,7 @@ from ..log import suspects
 from ..models import Cascade, Deletion
 from . import limits, probes
 from .backlog import by_database, stuck_reasons, with_silences
-from .brakes import brakes, suspected_keys
+from .brakes import brakes, scan_seconds, suspected_keys
 from .fault import Fault, Figures
 from .faults import faults_of
 from .heartbeats import HeartbeatRow, heartbeats_in, ticks_of, workers_of
@@ -84,6 +84,7 @@ def collect_overview() -> Overview:
             for using in logs
             for label, reason in brakes(using, suspected[using], small[using]).items()
         },
+        scan_seconds=scan_seconds(scanned),
         missing_parents=sum(map(missing_parents, suspected, suspected.values())),
         celery=probed.celery,
         broker=probed.broker,

@@ -32,14 +32,14 @@ class Answers:
     """What is known now.
 
     `celery` is whether messages come through Celery; `broker` is why its broker does not answer, or
-    "", and `broker_seconds` for how long. `databases` is the reason by database, of those that do
-    not answer.
+    "", and `broker_seconds` for how long. `databases` has the reason by database, of those that do
+    not answer, and for how long this process has known.
     """
 
     celery: bool = False
     broker: str = ""
     broker_seconds: float | None = None
-    databases: dict[str, str] = field(default_factory=dict)
+    databases: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class Probe:
@@ -73,9 +73,9 @@ class Probe:
             return self.reason
 
     @property
-    def seconds(self) -> float | None:
-        """Return how long this process has known that it does not answer."""
-        return time.monotonic() - self._failing if self.reason else None
+    def known(self) -> tuple[str, float] | None:
+        """Return the reason, and for how long this process has known that it does not answer."""
+        return (self.reason, time.monotonic() - self._failing) if self.reason else None
 
     def _run(self) -> None:
         try:
@@ -111,15 +111,14 @@ def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
     for probe in (*asked.values(), *_broker):
         probe.ask(now=wait > 0)
     deadline = time.monotonic() + wait
-    reasons = {
-        alias: probe.answer(within=deadline - time.monotonic()) for alias, probe in asked.items()
-    }
+    for probe in asked.values():
+        probe.answer(within=deadline - time.monotonic())
     broker = [probe.answer(within=deadline - time.monotonic()) for probe in _broker]
     return Answers(
         celery=bool(broker),
         broker="".join(broker),
-        broker_seconds=_broker[0].seconds if broker else None,
-        databases={alias: reason for alias, reason in reasons.items() if reason},
+        broker_seconds=next((each.known[1] for each in _broker if each.known), None),
+        databases={alias: each.known for alias, each in asked.items() if each.known},
     )
 
 

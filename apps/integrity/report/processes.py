@@ -52,10 +52,17 @@ def faults_of(seen: Figures) -> Iterator[Fault]:
     alive = [row for row in [*workers, *beats] if row["seconds_ago"] <= seen.silent_after]
     if alive and consumed is not None and CONTROL not in consumed:
         cause = f"no worker consumes the queue {CONTROL}: nothing is retried, verified or scanned"
-        yield Fault(kind="workers", cause=cause, remedy=remedies.worker(CONTROL))
+        last = youngest(row for row in workers if CONTROL in (row["queues"] or ()))
+        yield Fault(
+            kind="workers",
+            since_seconds=None if last == NEVER else last,
+            cause=cause,
+            remedy=remedies.worker(CONTROL),
+        )
     elif (seconds := beat_silence(seen.processes)) is not None:
         since = None if seconds == NEVER else seconds
-        yield Fault(kind="beat", since_seconds=since, remedy=remedies.BEAT)
+        cause = "nothing is retried, verified or scanned"
+        yield Fault(kind="beat", since_seconds=since, cause=cause, remedy=remedies.BEAT)
 
 
 def consumed_queues(workers: Sequence[HeartbeatRow], silent_after: float) -> set[str] | None:

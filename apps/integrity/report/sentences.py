@@ -41,7 +41,9 @@ def _log(fault: Fault) -> str:
 
 def _workers(fault: Fault) -> str:
     if not fault.subject:
-        return fault.cause[:1].upper() + fault.cause[1:]
+        last = fault.since_seconds
+        seen = "" if last is None else f"; one was last seen {span(last)} ago"
+        return f"{fault.cause[:1].upper()}{fault.cause[1:]}{seen}"
     what, age = f"{_deletions(fault)} in {fault.subject}", span(fault.since_seconds or 0)
     have = "has" if fault.number == 1 else "have"
     if fault.next_try_seconds is None:
@@ -66,7 +68,14 @@ def _beat(fault: Fault) -> str:
     seen = "never been seen"
     if fault.since_seconds is not None:
         seen = f"not been seen for {span(fault.since_seconds)}"
-    return f"Beat has {seen}: nothing is retried, verified or scanned"
+    return f"Beat has {seen}: {fault.cause}"
+
+
+def _brake(fault: Fault) -> str:
+    seen = ""
+    if fault.since_seconds is not None:
+        seen = f", by a scan of {span(fault.since_seconds)} ago"
+    return f"The brake holds the repair of {fault.subject}{seen}: {fault.cause}"
 
 
 def _broker(fault: Fault) -> str:
@@ -113,7 +122,7 @@ def _behind(fault: Fault) -> str:
 _SENTENCES: dict[str, Callable[[Fault], str]] = {
     "log_unreachable": _log,
     "unknown": lambda fault: f"{fault.subject}: {fault.cause}",
-    "brake": lambda fault: f"The brake holds the repair of {fault.subject}: {fault.cause}",
+    "brake": _brake,
     "broker": _broker,
     "unreachable": _hindered,
     "workers": _workers,

@@ -8,7 +8,7 @@ from .. import relations
 from ..control import circuit_breaker
 from . import probes
 from .backlog import LogFigures, database_rows, with_silences
-from .brakes import brakes
+from .brakes import brakes, scan_seconds
 from .deletion_counts import deletion_counts
 from .fault import Figures
 from .faults import faults_of
@@ -72,6 +72,7 @@ def collect_status(*, probe: bool = False) -> Status:
         unreachable_logs=unreachable,
         unknown=unknown,
         brakes={row["relation"]: row["brake"] for row in scans if row["brake"]},
+        scan_seconds=scan_seconds(row for log in figures.values() for row in log.small.scans),
         missing_parents=_missing_parents(figures),
         celery=answers.celery,
         broker=answers.broker,

@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
 from apps.integrity.checks import doctor
-from apps.integrity.control import retention
+from apps.integrity.control import heartbeats, retention
 from apps.integrity.log import claims
 from apps.integrity.models import Alarm, Cascade, ChildDatabase, Deletion, Scan, Suspect
 from apps.integrity.queues import dispatch

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import capture
+from apps.integrity.control import heartbeats
 from apps.integrity.management.commands.integrity import Command
 from apps.integrity.models import Audit, Cascade, ChildDatabase
 from apps.integrity.queues import dispatch

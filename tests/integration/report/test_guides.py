@@ -21,6 +21,7 @@ from apps.blog.models import Post
 from apps.integrity import conf
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.report.fault import KINDS
 from apps.integrity.report.guides import CODE, GUIDES, Guide
 from tests import log_rows
 
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("committed")
 
 PRODUCT = Path(claims.__file__).parents[1]
-#: The kinds of faults that the report knows.
-KINDS = {
-    *("log_unreachable", "unreachable", "workers", "beat", "broker", "failing", "blocked"),
-    *("unproven", "paused", "identity_mismatch", "restored", "brake", "unknown", "kept"),
-    *("orphans", "behind"),
-}
 #: Placeholder → what stands for it in the sample project.
 VALUES = {
     "DATABASE": "blog_db",
@@ -70,7 +65,7 @@ def values() -> dict[str, str]:
 
 
 def test_each_kind_of_fault_has_one_guide() -> None:
-    assert set(GUIDES) == KINDS
+    assert set(GUIDES) == {*KINDS}
     assert all(kind == guide.kind for kind, guide in GUIDES.items())
 
 
@@ -162,7 +157,7 @@ FOREIGN = {"broker_url", "idle_in_transaction_session_timeout"}
 def test_what_a_guide_quotes_is_what_the_product_prints() -> None:
     settings = {field.name for field in dataclasses.fields(conf.Settings)}
     for kind, code in {*quoted()}:
-        if code in settings | KINDS | FOREIGN:
+        if code in settings | {*KINDS} | FOREIGN:
             continue
         parts = [part.strip() for part in re.split(r"…|: |\b[A-Z]{2,}\b", code)]
         assert [part for part in parts if part not in SOURCE] == [], kind
