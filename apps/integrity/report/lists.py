@@ -17,9 +17,9 @@ from ..models import Deletion, read_outcomes
 from ..relations import keys
 from ..relations.relation import primary_key
 from . import found, limits
+from .faults import BEHIND_SECONDS
 from .filters import Shown, fits
 from .found import Found
-from .overview import BEHIND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -47,7 +47,7 @@ def _workers(fault: Fault) -> str:
     what, age = f"{_deletions(fault)} in {fault.subject}", span(fault.since_seconds or 0)
     have = "has" if fault.number == 1 else "have"
     if fault.next_try_seconds is None:
-        return f"{what} {have} waited {age} for a worker: {fault.cause}"
+        return f"{what} {have} had no worker for {age}: {fault.cause}"
     ends = f"its claim ends in {span(fault.next_try_seconds)}"
     return f"{what} {have} been claimed by {fault.cause}, which was last seen {age} ago; {ends}"
 

@@ -63,7 +63,7 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
         (
             {"databases": [row(**WORK)], "processes": BEATS},
             (
-                "3 deletions in blog_db have waited 12 s for a worker:"
+                "3 deletions in blog_db have had no worker for 12 s:"
                 " no worker consumes the queue integrity.blog_db."
             ),
         ),
