@@ -12,7 +12,6 @@ import runpy
 import tomllib
 from typing import Any
 
-import pytest
 from packaging.requirements import Requirement
 
 from benchmarks.lib import report
@@ -42,19 +41,6 @@ def test_the_problem_and_the_installation_come_first() -> None:
     headings = re.findall(r"^## (.+)$", TEXT, re.MULTILINE)
     assert headings[:3] == ["The problem", "Install", "Try it here: two commands"]
     assert TEXT.index("pip install") < 40 * 80
-
-
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_its_links_lead_to_headings_that_exist(name: str) -> None:
-    text = (ROOT / name).read_text()
-    for path, anchor in re.findall(r"\]\(((?:[\w./-]+\.md)?)#([^)]+)\)", text):
-        page = (ROOT / (path or name)).read_text()
-        assert anchor in {slug(title) for title in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
-
-
-def slug(title: str) -> str:
-    """Return the anchor that a code host gives a heading."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_what_is_installed_is_the_package_with_an_extra_that_it_has() -> None:
