@@ -184,7 +184,7 @@ def test_scan_preview_and_apply(page: Page) -> None:
     expect(page.get_by_text("2 confirmed")).to_be_visible()
     work()
     assert Post.objects.count() == 0
-    expect(page.get_by_text("No missing parent waits for repair")).to_be_visible()
+    expect(page.get_by_text("No missing parent of these relations waits")).to_be_visible()
 
 
 def test_a_viewer_looks_and_is_refused(page: Page, site: str) -> None:

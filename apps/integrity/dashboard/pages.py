@@ -107,7 +107,7 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     """How far the scans are, what they found, and what holds its repair."""
     require(request, "view")
     rows, keys = figures.scans(), Keys(request, site)
-    brakes = {row["relation"]: row["brake"] for row in rows if row["brake"]}
+    brakes = {row["relation"]: row["brake"] for row in rows if row["waiting"]}
     return _page(
         request,
         site,
@@ -119,6 +119,8 @@ def scans(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
             (group, brakes.get(group.relation, ""), _shown(group, keys))
             for group in figures.suspected()
         ],
+        # The brake is asked about relations with suspects: a group may be newer than the answer.
+        unbraked=[relation for relation, reason in brakes.items() if not reason],
         policy={
             relation.label: conf.current().scan_policy_of(relation.label)
             for relation in relations.catalogue().relations
@@ -163,8 +165,17 @@ def repair_page(
         uncounted=uncounted,
         outlook=outlook,
         done=done,
+        outcome=_outcome(done) if done else "",
         part=PREVIEW_SUSPECTS if outlook.waiting > PREVIEW_SUSPECTS else 0,
     )
+
+
+def _outcome(done: repair.Repaired) -> str:
+    """Return what a repair had changed when it was refused, or failed."""
+    if not (done.confirmed or done.cancelled):
+        return "Nothing was changed."
+    confirmed, alive = f"{len(done.confirmed):,} confirmed", f"{done.cancelled:,} found alive"
+    return f"Until then, {confirmed} and {alive}."
 
 
 def _relation(label: str) -> Relation:

@@ -1,0 +1,170 @@
+"""What the pages on scans, relations and repairs say is no more than what was looked at."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from apps.blog.models import Post
+from apps.integrity import relations, scan
+from apps.integrity.backends import connections
+from apps.integrity.control import heartbeats
+from apps.integrity.dashboard import figures, pages
+from apps.integrity.exceptions import DatabaseUnreachable
+from apps.integrity.models import Deletion, Suspect
+from apps.integrity.relations import Catalogue, discovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Tune
+
+pytestmark = pytest.mark.usefixtures("committed", "project")
+LABEL = "blog.Post.author"
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("blog.", "shop.")
+    found = Catalogue(tuple(r for r in relations.discover().relations if r.label[:5] in chosen))
+    monkeypatch.setattr(discovery, "_known", [found])
+
+
+@pytest.fixture
+def client() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def orphans(number: int = 3) -> None:
+    for key in range(number):
+        Post.objects.create(title="t", content="c", author_id=9_000 + key)
+    scan.scan("blog_db", labels=[LABEL])
+    Suspect.objects.update(recorded_at=timezone.now() - dt.timedelta(hours=1))
+
+
+def page(client: Client, name: str) -> str:
+    query = f"?relation={LABEL}" if name == "preview" else ""
+    response = client.get(reverse(f"admin:integrity_dashboard_{name}") + query)
+    assert response.status_code == 200, response
+    return " ".join(response.content.decode().split())
+
+
+class TestAPreview:
+    def test_parents_that_cannot_be_asked_are_no_zero(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        orphans()
+
+        def refused(alias: str) -> None:
+            raise DatabaseUnreachable(alias, "connection refused")
+
+        monkeypatch.setattr(connections, "reach", refused)
+        shown = page(client, "preview")
+        assert f"How many missing parents of {LABEL} wait for repair is not known now" in shown
+        assert "connection refused" in shown
+        assert "0 missing parents" not in shown
+        assert "Not counted." in shown
+        assert "Nothing" not in shown
+
+    def test_children_that_cannot_be_asked_are_no_zero(
+        self, client: Client, refuse: Callable[[str], object]
+    ) -> None:
+        orphans()
+        with refuse("blog_db"):
+            shown = page(client, "preview")
+        assert f"3 missing parents of {LABEL} wait for repair" in shown
+        assert "Not counted." in shown
+        assert "No row refers" not in shown
+        assert "cannot be told now" in shown
+
+    def test_what_was_looked_at_in_part_is_said_of_that_part(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        orphans()
+        Post.objects.all().delete()
+        assert "No row refers to a parent that is missing now." in page(client, "preview")
+        monkeypatch.setattr(pages, "PREVIEW_SUSPECTS", 1)
+        assert "No row refers to the first 1 of them." in page(client, "preview")
+
+    def test_without_suspects_nothing_is_known(self, client: Client) -> None:
+        assert "Nothing: no missing parent is known." in page(client, "preview")
+
+
+class TestARefusedRepair:
+    def applied(self, client: Client) -> str:
+        data = {"relation": LABEL, "confirmation": LABEL}
+        response = client.post(reverse("admin:integrity_dashboard_repair"), data)
+        return " ".join(response.content.decode().split())
+
+    def test_what_it_changed_before_is_said(self, client: Client, tune: Tune) -> None:
+        """Parents that came back discredit the scan: what it suspected is dropped."""
+        tune(brake_keys=1, brake_share=1.0, grace_seconds=0.001)
+        orphans()
+        for key in range(9_000, 9_003):
+            User.objects.create(pk=key, username=str(key))
+        shown = self.applied(client)
+        assert Suspect.objects.count() == 0
+        assert "Refused by the brake: the recheck found 3 of 3 missing parents alive" in shown
+        assert "Until then, 0 confirmed and 3 found alive." in shown
+        assert "Nothing was changed" not in shown
+
+    def test_that_it_changed_nothing_is_said_if_it_did_not(
+        self, client: Client, tune: Tune
+    ) -> None:
+        tune(brake_keys=1)
+        orphans()
+        assert "Nothing was changed." in self.applied(client)
+        assert Suspect.objects.count() == 3
+
+
+class TestScans:
+    def test_the_brake_is_released_only_if_it_was_asked(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, tune: Tune
+    ) -> None:
+        tune(brake_keys=1)
+        orphans()
+        assert "The brake holds:" in page(client, "scans")
+        figures.forget()
+        tune(brake_keys=100)
+        assert "The brake does not hold it." in page(client, "scans")
+        # A scan that ends between the two figures of the page.
+        monkeypatch.setattr(figures, "scans", list)
+        assert "The brake was not asked yet." in page(client, "scans")
+
+    def test_a_suspect_leads_to_no_deletion_of_somebody_else(self, client: Client) -> None:
+        """Suspects and deletions have ids of their own."""
+        orphans()
+        first = Suspect.objects.order_by("pk")[0]
+        User.objects.create(username="ann").delete()
+        Deletion.objects.update(id=first.pk)
+        shown = page(client, "scans")
+        assert f"<li>{first.value} " in shown
+        address = reverse("admin:integrity_dashboard_deletion", args=["default", first.pk])
+        assert address not in shown
+
+    def test_a_key_was_missing_when_somebody_looked(self, client: Client) -> None:
+        orphans()
+        User.objects.create(pk=9_000, username="back")
+        assert "3 keys of auth.User had no row when a scan looked" in page(client, "scans")
+
+    def test_suspects_of_a_relation_that_is_renamed_are_not_denied(self, client: Client) -> None:
+        orphans()
+        Suspect.objects.update(relation="blog.Post.writer")
+        heartbeats.record("beat", using="default")
+        assert "No missing parent of these relations waits for repair." in page(client, "scans")
+        assert "blog.Post.writer" in page(client, "changelist")
+
+
+def test_a_scan_that_was_not_recorded_may_have_been_made(client: Client) -> None:
+    for name in ("scans", "relations"):
+        shown = page(client, name)
+        assert "<td>none recorded</td>" in shown
+        assert "never" not in shown.partition("<table")[2]
