@@ -123,6 +123,14 @@ def worker(scene: Scene) -> Iterator[Effect]:
 
 
 @contextmanager
+def control(scene: Scene) -> Iterator[Effect]:
+    """The worker of what belongs to no database is frozen: nothing is retried or verified."""
+    users = people.born(USERS)
+    with scene.crew.members["control"].frozen():
+        yield _deleted(users)
+
+
+@contextmanager
 def beat(scene: Scene) -> Iterator[Effect]:
     """Beat is gone: nothing that has to wait is looked at again."""
     users = people.born(USERS)
@@ -214,6 +222,7 @@ FAULTS = (
     Fault("child database frozen", (Named.of("shop_db", "unreachable"),), frozen),
     Fault("poison row", (Named.of("shop_db", "failing", "blocked"),), poison),
     Fault("worker of one queue frozen", (Named.of("shop_db", "workers"),), worker),
+    Fault("worker of the control queue frozen", (Named.of("", "workers"),), control),
     Fault("beat stopped", (Named.of("", "beat"),), beat),
     Fault("broker frozen", (Named.of("", "broker"),), broker),
     Fault("idle transaction holds a row", (Named.of("blog_db", "failing"),), row),
