@@ -194,8 +194,8 @@ def _by_model(
         if fields := discovery.targets(parent):
             held = ", ".join(relation.label(field) for field in fields)
             raise InvalidKey(
-                f"a key of {parent._meta.label} does not tell {held}, which relations hold:"
-                " give the instances, loaded before the delete"
+                f"a key of {parent._meta.label} does not tell {held}, which relations refer to:"
+                " pass the instances, loaded before the delete"
             )
         unique = dict.fromkeys(_key(pk, key) for key in keys)
         return {parent: [(key, None) for key in unique]} if unique else {}
@@ -210,7 +210,7 @@ def _by_model(
 
 def _key(pk: relations.Field, value: Any) -> Any:
     if value is None:
-        raise InvalidKey(f"None is no key of {relation.label(pk)}: was the instance saved?")
+        raise InvalidKey(f"None is not a key of {relation.label(pk)}: was the instance saved?")
     return parse_key(pk, str(value))
 
 

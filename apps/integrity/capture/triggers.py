@@ -83,7 +83,7 @@ def require(catalogue: Catalogue) -> None:
     for label, model in catalogue.parents.items():
         if conf.current().by_trigger(label) and (reason := hindrance(label, model)):
             asked = "INTEGRITY['capture'] asks for a trigger on"
-            raise InvalidSetting(f"{asked} {reason}. Give it 'signal'")
+            raise InvalidSetting(f"{asked} {reason}. Use 'signal' for it")
 
 
 def hindrance(label: str, parent: Model) -> str:

@@ -111,7 +111,7 @@ def given_out_again(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"CELERY_BROKER_TRANSPORT_OPTIONS has a visibility_timeout of {seconds} s, and a task"
-            f" may run for {limit} s: its message is given to a second worker meanwhile.",
+            f" may run for {limit} s: its message is delivered to a second worker meanwhile.",
             hint=f'CELERY_BROKER_TRANSPORT_OPTIONS = {{"visibility_timeout": {2 * limit}}}, or'
             " more: longer than the longest task of the project. Celery's default is an hour.",
             obj="CELERY_BROKER_TRANSPORT_OPTIONS",
@@ -142,15 +142,15 @@ def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str,
     """Yield the options of a task that break a guarantee, each with its effect. Pure."""
     soft, hard = options["soft_time_limit"], options["time_limit"]
     if not options["acks_late"]:
-        yield "acks_late", "a worker that is killed takes the message along"
+        yield "acks_late", "the message is lost if its worker is killed"
     if not options["reject_on_worker_lost"]:
-        yield "reject_on_worker_lost", "a child process that is killed takes the message along"
+        yield "reject_on_worker_lost", "the message is lost if its child process is killed"
     if options["expires"] is not None:
         yield "expires", "a worker whose clock is ahead of the sender's drops every message"
     if not hard:
-        yield "time_limit", "a task that hangs keeps its process for ever"
+        yield "time_limit", "a task that hangs occupies its process forever"
     if not soft or (hard and soft >= hard):
-        yield "soft_time_limit", "a task is killed before it is asked to hand over"
+        yield "soft_time_limit", "a task is killed before it is asked to stop"
     elif soft <= run_seconds:
         early = f"a task is stopped before INTEGRITY['run_seconds'] ({run_seconds:g}) are over"
         yield "soft_time_limit", f"{early}, and its database counts as one that does not answer"
@@ -175,8 +175,8 @@ def overridden(**_: Any) -> list[checks.CheckMessage]:
 def _override(name: str, harm: str, value: Any, tasks: list[str]) -> checks.CheckMessage:
     return checks.Warning(
         f"{name} is {value!r} for {', '.join(tasks)}: {harm}.",
-        hint=f"Leave {name} of these tasks alone in CELERY_TASK_ANNOTATIONS and in"
-        f" CELERY_BEAT_SCHEDULE: it is {OPTIONS[name]!r}.",
+        hint=f"Do not set {name} of these tasks in CELERY_TASK_ANNOTATIONS or in"
+        f" CELERY_BEAT_SCHEDULE: the app sets it to {OPTIONS[name]!r}.",
         obj=name,
         id="integrity.W015",
     )
@@ -198,8 +198,8 @@ def routed(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"CELERY_TASK_ROUTES sends {', '.join(lost)} to the queue {queues[lost[0]]!r} where"
-            f" nothing else is said, and the workers of this app take from {CONTROL!r}.",
+            f"CELERY_TASK_ROUTES sends {', '.join(lost)} to the queue {queues[lost[0]]!r}, but the"
+            f" workers of this app consume {CONTROL!r}.",
             hint=f"{ONE_LINE}. Or: CELERY_TASK_ROUTES = ({ROUTER!r}, ...).",
             obj="CELERY_TASK_ROUTES",
             id="integrity.W016",
@@ -229,8 +229,8 @@ def in_place(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "CELERY_TASK_ALWAYS_EAGER is set and DEBUG is not: no worker gets a message, and what"
-            " a delete announces is done by the process that deletes, or by none.",
+            "CELERY_TASK_ALWAYS_EAGER is set and DEBUG is not: no worker gets a message, and"
+            " cascades run in the process that deletes, or not at all.",
             hint="CELERY_TASK_ALWAYS_EAGER = False. Without workers: INTEGRITY ="
             ' {"wakeups": False} and `manage.py integrity drain --forever`.',
             obj="CELERY_TASK_ALWAYS_EAGER",
@@ -253,8 +253,8 @@ def mixed(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"CELERY_TASK_QUEUES binds {', '.join(names)} to one exchange ({exchange!r}) by one"
-            f" key ({key!r}): a message to one of them reaches each, and a database that is down"
-            " holds up the others.",
+            f" key ({key!r}): each message reaches all of them, so a database that is down delays"
+            " the others.",
             hint=f"{ONE_LINE}. Or: Queue({names[0]!r}, Exchange({names[0]!r}),"
             f" routing_key={names[0]!r}), and the others likewise.",
             obj="CELERY_TASK_QUEUES",

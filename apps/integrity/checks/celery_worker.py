@@ -22,9 +22,10 @@ def unguarded(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"The Celery app {app.main!r} has Celery's own consumer: a malformed message or a fault"
-            " of the broker can end its workers, and messages for a later time can fill them.",
-            hint=f"Where the app is made: from {INSTALLER} import install, and install(app).",
+            f"The Celery app {app.main!r} has Celery's own consumer: a malformed message or a"
+            " broker fault can end its workers, and messages for a later time can occupy them.",
+            hint=f"Below the line that creates the app: from {INSTALLER} import install, and"
+            " install(app).",
             obj=app.main,
             id="integrity.W024",
         )

@@ -46,7 +46,7 @@ def _faulty(fault: Fault, using: str) -> checks.CheckMessage:
         )
     text = f"The capture of {fault.subject} in {using!r}: {fault.text}."
     if fault.harm is Harm.EXPOSED:
-        hint = f"{remedy} now, and find out who could use it since when."
+        hint = f"{remedy} now, and find out who could have used it."
         return checks.Error(text, hint=hint, obj=fault.subject, id="integrity.E021")
     hint = f"{remedy}, and find out who changed it."
     return checks.Warning(text, hint=hint, obj=fault.subject, id="integrity.W022")
@@ -82,8 +82,8 @@ def haunted(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessa
     }
     return [
         checks.Warning(
-            f"{model._meta.label} is in {home!r}, but {alias!r} has a table {table!r}, too: what"
-            " JOINs it or counts it there succeeds, and is wrong.",
+            f"{model._meta.label} is in {home!r}, but {alias!r} has a table {table!r}, too:"
+            " queries that JOIN or count it there succeed, with wrong results.",
             hint=f"In your router's allow_migrate: if app_label == {model._meta.app_label!r}:"
             f" return db == {home!r}. Then look at what the table in {alias!r} holds, and drop it"
             " if nothing needs it.",
@@ -134,8 +134,8 @@ def ruled(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
     return [
         checks.Warning(
             f"{model._meta.label} in {alias!r} has the rule {rule!r} for DELETE or UPDATE: the"
-            " server does something else in place of it, or besides, and counts no rows.",
-            hint=f"Make a trigger of it, then: DROP RULE {rule} ON {model._meta.db_table}.",
+            " server does something else instead, or in addition, and reports no number of rows.",
+            hint=f"Replace it with a trigger, then: DROP RULE {rule} ON {model._meta.db_table}.",
             obj=model,
             id="integrity.W012",
         )
@@ -170,8 +170,8 @@ def asked(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage
 
 def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
     return checks.Error(
-        f"{error.database!r} cannot be reached, so nothing was looked for in it: {error.reason}",
-        hint=f"See to the server, or to DATABASES[{error.database!r}]; then run this again.",
+        f"{error.database!r} cannot be reached, so it was not checked: {error.reason}",
+        hint=f"Check the server, or DATABASES[{error.database!r}]; then run this again.",
         obj=error.database,
         id="integrity.E012",
     )

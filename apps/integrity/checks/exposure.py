@@ -20,8 +20,8 @@ def shown(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"The Celery app {app.main!r} was given all of Django's settings: whoever may ask a"
-            " worker (Flower, `celery inspect conf`) reads the broker's password in"
+            f"The Celery app {app.main!r} was given all of Django's settings: anyone who may"
+            " query a worker (Flower, `celery inspect conf`) reads the broker's password in"
             " CELERY_BROKER_URL, and what CACHES or SENTRY_DSN hold.",
             hint=f"from {PACKAGE}.routing import CeleryConfig, and"
             " app.config_from_object(CeleryConfig(settings)) in place of"

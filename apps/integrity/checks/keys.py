@@ -55,7 +55,7 @@ def numbered_anew(**_: Any) -> list[checks.CheckMessage]:
 
 def _doubt(key: UnknownHome) -> str:
     if key.pointers:
-        return f"nobody has said of which database (it belongs to {some(key.pointers)})"
+        return f"no setting says of which database (it belongs to {some(key.pointers)})"
     return f"{key.child_databases[0]!r} may have content types of its own, with other ids"
 
 
@@ -123,8 +123,8 @@ def unanswered(**_: Any) -> list[checks.CheckMessage]:
 def _unanswered(method: str, children: Sequence[Relation]) -> checks.CheckMessage:
     first, labels = children[0], some([relation.label for relation in children])
     return checks.Error(
-        f"{method}({first.parent._meta.label}) is None in every router: Django would look for the"
-        f" parents of {labels} where the child is.",
+        f"Every router returns None for {method}({first.parent._meta.label}): Django would look for"
+        f" the parents of {labels} in the child's database.",
         hint=f"At the end of your router's {method}: return {first.parent_databases[0]!r}",
         obj=first.parent,
         id="integrity.E004",

@@ -48,11 +48,11 @@ def _warning(target: Field, children: list[Relation]) -> checks.CheckMessage:
     key = target == primary_key(children[0].parent)
     asked = "" if key else f', field="{target.name}"'
     return checks.Warning(
-        f"{name}, which {labels} refer{'s' * (len(children) == 1)} to, is a value that people"
-        " choose: whoever takes a deleted one before its rows are gone gets these rows, and its"
-        " deletion ends as kept, never verified.",
-        hint="Refer to a key that nobody chooses (an AutoField, a UUIDField with default=uuid4); or"
-        " refuse such values where rows are made:"
+        f"{labels} refer{'s' * (len(children) == 1)} to {name}, a value that people choose: if"
+        " somebody registers a deleted value before its rows are gone, these rows belong to the new"
+        " owner, and the deletion ends as kept, never verified.",
+        hint="Refer to a key that people do not choose (an AutoField, a UUIDField with"
+        " default=uuid4); or refuse such values when rows are created:"
         f" capture.pending({target.model.__name__}, value{asked}).",
         obj=target,
         id="integrity.W019",

@@ -29,8 +29,8 @@ def _faults() -> Iterator[tuple[str, str]]:
     for alias in given:
         if alias not in known and alias != options.DEFAULT:
             hint = f"Known: {', '.join(known) or 'none'}."
-            yield f"INTEGRITY['pressure'] names {alias!r}, which is no child database.", hint
-    hint = "Work on the databases goes on slowly until it is right."
+            yield f"INTEGRITY['pressure'] names {alias!r}, which is not a child database.", hint
+    hint = "Work on these databases is slowed down until this is corrected."
     texts = (text for alias in known for text in _faults_of(alias))
     yield from ((text, hint) for text in dict.fromkeys(texts))
 
@@ -55,7 +55,7 @@ def told(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]
     return [
         checks.Warning(
             f"{alias!r}: {text}.",
-            hint="Until then, work on it goes on slowly. `manage.py integrity grants ROLE` shows"
+            hint="Until then, work on it is slowed down. `manage.py integrity grants ROLE` shows"
             " the rights that a worker needs.",
             obj=alias,
             id="integrity.W027",

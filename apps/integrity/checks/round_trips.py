@@ -61,8 +61,8 @@ def _problem(field: Field, alias: str, *, triggers: bool) -> checks.CheckMessage
         if triggers and (read := _read(field, str(held), alias)) != held:
             return _error(
                 field,
-                f"a trigger logs the key {held!r} as the column holds it, and to_python() with"
-                f" get_prep_value() make {read!r} of that",
+                f"a trigger logs the key {held!r} as the column holds it, and to_python() and"
+                f" get_prep_value() turn that into {read!r}",
                 hint=f'INTEGRITY = {{"capture": {{{field.model._meta.label!r}: "signal"}}}}',
             )
     return None
@@ -71,7 +71,7 @@ def _problem(field: Field, alias: str, *, triggers: bool) -> checks.CheckMessage
 def _error(field: Field, text: str, *, hint: str) -> checks.CheckMessage:
     name = label(field)
     return checks.Error(
-        f"{name} ({type(field).__name__}): {text}. Deletions would be carried out for other keys.",
+        f"{name} ({type(field).__name__}): {text}. Cascades would affect the rows of other keys.",
         hint=hint,
         obj=field,
         id="integrity.E020",

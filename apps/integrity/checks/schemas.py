@@ -43,9 +43,9 @@ def switched(**_: Any) -> list[checks.CheckMessage]:
         checks.Error(
             f"DATABASES[{alias!r}] switches schemas at run time"
             f" ({type(connections[alias]).__module__}): a deletion is cascaded in one schema, and"
-            " verified there; rows of tenants are not looked for.",
+            " verified there; rows of other tenants are not found.",
             hint="Keep the apps of both ends of each relation, and this one, in the shared schema:"
-            " in SHARED_APPS, and not in TENANT_APPS. Where that is so, silence this:"
+            " in SHARED_APPS, and not in TENANT_APPS. If that is the case, silence this:"
             ' SILENCED_SYSTEM_CHECKS = ["integrity.E018"].',
             obj=alias,
             id="integrity.E018",

@@ -58,7 +58,7 @@ def concerns(subject: Any, app_configs: Collection[AppConfig] | None) -> bool:
 def _failed(error: RouterFailed) -> checks.CheckMessage:
     return checks.Error(
         f"{error.router}.{error.method}() raises {error.cause} for {error.model}: {error.text}",
-        hint="Let the router answer for each model of the project, or None where it has no answer.",
+        hint="The router has to return an alias for each model of the project, or None.",
         obj=error.router,
         id="integrity.E016",
     )

@@ -28,7 +28,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
     }
     return [
         checks.Error(
-            f"INTEGRITY[{setting!r}] names {name!r}, which is no {what} of this project.",
+            f"INTEGRITY[{setting!r}] names {name!r}, which is not a {what} of this project.",
             hint=f"Known: {', '.join(labels) or 'none'}.",
             obj=name,
             id="integrity.E002",
@@ -49,8 +49,8 @@ def timed(**_: Any) -> list[checks.CheckMessage]:
     kept = "**CELERY_BEAT_SCHEDULE, " if option("BEAT_SCHEDULE") else ""
     return [
         checks.Warning(
-            f"CELERY_BEAT_SCHEDULE has no entry for {', '.join(missing)}: what a lost message"
-            " leaves undone stays so.",
+            f"CELERY_BEAT_SCHEDULE has no entry for {', '.join(missing)}: work whose message was"
+            " lost stays undone.",
             hint=f"from {PACKAGE}.routing import BEAT_SCHEDULE;"
             f" CELERY_BEAT_SCHEDULE = {{{kept}**BEAT_SCHEDULE}}",
             obj="CELERY_BEAT_SCHEDULE",
@@ -71,7 +71,7 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"CELERY_TASK_QUEUES lacks {', '.join(missing)}, and CELERY_TASK_CREATE_MISSING_QUEUES"
-            " is False: no message gets there.",
+            " is False: no message arrives there.",
             hint=f"{ONE_LINE}. Or add Queue({missing[0]!r}, Exchange({missing[0]!r}),"
             f" routing_key={missing[0]!r}), each with an exchange of its own.",
             obj="CELERY_TASK_QUEUES",
@@ -88,7 +88,7 @@ def brokered(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "No setting CELERY_BROKER_URL: each delete tries to notify workers through"
+            "CELERY_BROKER_URL is not set: each delete tries to notify workers through"
             " amqp://localhost, Celery's default.",
             hint='CELERY_BROKER_URL = "redis://localhost:6379/0", or without a broker'
             ' INTEGRITY = {"wakeups": False} and `manage.py integrity drain --forever`.',

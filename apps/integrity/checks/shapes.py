@@ -52,7 +52,7 @@ def _instead_of(field: Any) -> str:
     names = source._meta.model_name, target._meta.model_name
     left, right = names if names[0] != names[1] else (f"from_{names[0]}", f"to_{names[1]}")
     return (
-        f"In its place a model of its own, with {left} = {key(source)} and {right} = {key(target)}."
+        f"Use a model of its own instead, with {left} = {key(source)} and {right} = {key(target)}."
     )
 
 
@@ -153,9 +153,9 @@ def unconstrained(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"{label(field)} has db_constraint=False, but both its ends are in"
-            f" {databases_for(model)[0]!r}, which could keep orphans out by itself.",
+            f" {databases_for(model)[0]!r}, which could prevent orphans by a constraint.",
             hint=f"In {label(field)}: {type(field).__name__}(...) without db_constraint=False. If"
-            " its ends should live apart, no router says so yet.",
+            " its ends should be in different databases, no router says so yet.",
             obj=field,
             id="integrity.W006",
         )
@@ -193,15 +193,16 @@ def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
     """Return the silent keys that lose a signal: key → (what is lost, the remedy)."""
     catalogue = relations.catalogue()
     missed: dict[Any, tuple[str, str]] = {}
+    silently = "a cascade sends no signals for its rows and does not count them."
     for relation in catalogue.relations:
         if relation.policy is policies.Policy.CASCADE:
             for node in plan.plan_for(relation).root.all[1:]:
-                missed[node.field] = "a cascade sends no signal for its rows, nor counts them.", ""
+                missed[node.field] = silently, ""
     for name, parent in catalogue.parents.items():
         remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
         for field in parent._meta.local_fields:
             if silent.get(field) == "DB_CASCADE" and not conf.current().by_trigger(name):
-                missed[field] = f"a {name} that goes this way is not recorded.", remedy
+                missed[field] = f"a {name} that is deleted this way is not recorded.", remedy
     return {field: texts for field, texts in missed.items() if field in silent}
 
 

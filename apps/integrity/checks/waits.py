@@ -52,9 +52,10 @@ def unbounded(**_: Any) -> list[checks.CheckMessage]:
         messages.append(
             checks.Warning(
                 f"DATABASES[{alias!r}] has no {' and no '.join(missing)}: a process waits for a"
-                " server that does not answer as long as the operating system does, which is"
+                " server that does not answer until the operating system gives up, which takes"
                 " minutes.",
-                hint=f"DATABASES[{alias!r}]['OPTIONS'] = {missing!r}, beside what is there.",
+                hint=f"DATABASES[{alias!r}]['OPTIONS'] = {missing!r}, in addition to what is"
+                " there.",
                 obj=alias,
                 id="integrity.W021",
             )

@@ -127,7 +127,8 @@ def _has_table(database: str) -> bool:
     if database not in _migrated:
         if missing_tables.absent([Identity], using=database):
             logger.warning(
-                "%s does not remember its parents' database: run `manage.py migrate --database %s`",
+                "%s cannot store the identity of its parents' database: run `manage.py migrate"
+                " --database %s`",
                 database,
                 database,
             )

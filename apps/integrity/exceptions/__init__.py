@@ -46,8 +46,7 @@ class RouterFailed(CrossDatabaseError, ImproperlyConfigured):
         self.model, self.cause, self.text = model, type(error).__name__, plain(error)
         super().__init__(
             f"DATABASE_ROUTERS: {self.router}.{method}() raises {self.cause} for {model}"
-            f" ({self.text}): let it answer for each model of the project, or None where it has no"
-            " answer"
+            f" ({self.text}): it has to return an alias for each model of the project, or None"
         )
 
 
@@ -69,8 +68,8 @@ class InvalidRole(CrossDatabaseError, ValueError):
     def __init__(self, role: str, why: str) -> None:
         self.role = role
         super().__init__(
-            f"no privileges are granted to {role[:NAME_CHARS]!r}: {why}. Name a role of its own,"
-            " which one kind of process logs in with"
+            f"no privileges are granted to {role[:NAME_CHARS]!r}: {why}. Name a separate role,"
+            " with which one kind of process logs in"
         )
 
 
@@ -121,9 +120,9 @@ class TooManyKeys(ChildDatabaseUnavailable):
     def __init__(self, relation: str, database: str, most: int) -> None:
         self.relation, self.database, self.most = relation, database, most
         super().__init__(
-            f"{relation}: more than {most:,} keys in {database!r} would have to be looked at, to"
-            " tell whether rows refer to what is being deleted. Nothing was deleted; delete fewer"
-            " rows at once, or raise INTEGRITY['protect_keys']."
+            f"{relation}: more than {most:,} keys in {database!r} would have to be checked for"
+            " rows that refer to what is being deleted. Nothing was deleted; delete fewer rows at"
+            " once, or raise INTEGRITY['protect_keys']."
         )
 
 

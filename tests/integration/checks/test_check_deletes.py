@@ -190,7 +190,8 @@ def test_the_admin_that_every_project_has_is_named(site: AdminSite) -> None:
     [found] = told(site)
     assert found.msg == (
         "django.contrib.auth.admin.UserAdmin of the site 'of this test' deletes blog.Post,"
-        " shop.Order in other databases along with auth.User, and asks for no permission to."
+        " shop.Order in other databases along with auth.User, and does not check the permission"
+        " to delete them."
     )
     assert "below admin.site.unregister(User)" in str(found.hint)
 
@@ -220,7 +221,7 @@ class TestSilence:
         site.register(Post, MixedAdmin)
         [found] = told(site)
         assert found.msg.endswith(
-            "Whether its has_delete_permission() allows a delete at all cannot be told here."
+            "This check cannot tell whether its has_delete_permission() allows a delete at all."
         )
 
     def test_where_no_cascade_leaves_the_database(self, site: AdminSite) -> None:

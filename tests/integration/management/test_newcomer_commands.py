@@ -147,7 +147,7 @@ class TestOneVoice:
     def test_what_only_the_log_tells_is_not_lost(self, project: Project) -> None:
         project.run(DROP.format("integrity_identity"))
         first, *_ = lines_of(project.manage("integrity", "drain"))
-        assert first.startswith("blog_db does not remember its parents' database: run ")
+        assert first.startswith("blog_db cannot store the identity of its parents' database: run ")
 
 
 class TestATableThatIsNotThere:

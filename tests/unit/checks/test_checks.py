@@ -152,7 +152,7 @@ class TestOneRelation:
         settings.DATABASE_ROUTERS = [Silent()]
         [found] = [each for each in keys.unanswered() if each.obj is User]
         assert found.id == "integrity.E004"
-        assert "db_for_read(auth.User) is None" in found.msg
+        assert "Every router returns None for db_for_read(auth.User)" in found.msg
         assert AUTHOR.label in found.msg
         assert "return 'default'" in str(found.hint)
 

@@ -51,7 +51,7 @@ def test_it_is_said_once_for_a_field_with_its_remedy() -> None:
     key: Any = Badge._meta.get_field("person")
     [warning] = [each for each in natural.chosen() if each.obj == key.target_field]
     assert (warning.id, warning.level) == ("integrity.W019", checks.WARNING)
-    assert warning.msg.startswith("parents.Person.code, which left.Badge.person refers to, is")
+    assert warning.msg.startswith("left.Badge.person refers to parents.Person.code, a value")
     assert 'capture.pending(Person, value, field="code")' in str(warning.hint)
 
 

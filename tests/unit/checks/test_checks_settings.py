@@ -285,10 +285,10 @@ class TestW015:
     @pytest.mark.parametrize(
         ("option", "value", "harm"),
         [
-            ("acks_late", False, "takes the message along"),
-            ("reject_on_worker_lost", None, "takes the message along"),
+            ("acks_late", False, "the message is lost"),
+            ("reject_on_worker_lost", None, "the message is lost"),
             ("expires", 5, "drops every message"),
-            ("time_limit", None, "for ever"),
+            ("time_limit", None, "forever"),
             ("time_limit", 45, "killed before it is asked"),
             ("soft_time_limit", 60, "killed before it is asked"),
             ("soft_time_limit", None, "killed before it is asked"),

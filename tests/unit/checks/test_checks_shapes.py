@@ -198,8 +198,8 @@ class TestW006:
             key.msg
         )
         assert key.hint == (
-            "In left.Lid.box: ForeignKey(...) without db_constraint=False. If its ends should live"
-            " apart, no router says so yet."
+            "In left.Lid.box: ForeignKey(...) without db_constraint=False. If its ends should be"
+            " in different databases, no router says so yet."
         )
         assert "left.Lid.boxes: ManyToManyField(...)" in links.hint
 

@@ -42,7 +42,7 @@ SPECIAL: dict[type[CrossDatabaseError], CrossDatabaseError] = {
     RowsKept: RowsKept("blog.Post.author", "blog_db"),
     LogNeeded: LogNeeded("default", ["work is open"]),
     TablesHeld: TablesHeld("default", ["auth_user is held by pid 1"]),
-    InvalidRole: InvalidRole("public", "it stands for everybody"),
+    InvalidRole: InvalidRole("public", "it means everybody"),
     MissingParent: MissingParent("blog.Post.author", "42"),
     TooManyKeys: TooManyKeys("a.B.c", "blog_db", 5),
     MissingContentType: MissingContentType("a.B.c@d.E", "d.E", "default"),

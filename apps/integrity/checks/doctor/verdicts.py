@@ -74,9 +74,9 @@ def crossing(number: int, aliases: Collection[str]) -> Check:
     detail = f"keys between databases: {number}"
     if lost:
         detail = (
-            f"no key crosses databases, though there are {', '.join(aliases)}: the routers answer"
-            " the same one for both ends. Let db_for_write answer each model's own, or name it in"
-            " DATABASE_ROUTING_RULES for AppLabelRouter"
+            f"no key crosses databases, though there are {', '.join(aliases)}: the routers return"
+            " the same database for both ends. Let db_for_write return each model's own database,"
+            " or set DATABASE_ROUTING_RULES for AppLabelRouter"
         )
     return Check(name="relations", ok=not lost, detail=detail)
 
@@ -105,7 +105,7 @@ def migration(alias: str, denied: Collection[str]) -> Check:
     detail = "allows the tables"
     if denied:
         detail = (
-            f"allow_migrate keeps {', '.join(sorted(denied))} out. Let it answer"
+            f"allow_migrate keeps {', '.join(sorted(denied))} out. Let it return"
             " `integrity.relations.holds(db, model_name)` for the app label 'integrity'"
         )
     return Check(name=f"router {alias}", ok=not denied, detail=detail)
@@ -118,11 +118,11 @@ def route(relation: str, *, child: str, homes: Sequence[str], reads: str, allowe
     astray = reads == child and reads not in homes
     if astray:
         detail = (
-            f"looks for the parent in the child's database {reads!r}. Let db_for_read answer"
+            f"looks for the parent in the child's database {reads!r}. Let db_for_read return"
             f" {homes[0]!r}, never None and never the alias of the row"
         )
     elif not allowed:
-        detail = "allow_relation refuses the two. Let it answer True"
+        detail = "allow_relation refuses the relation. Let it return True"
     return Check(name=f"router {relation}", ok=allowed and not astray, detail=detail)
 
 

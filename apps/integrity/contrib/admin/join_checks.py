@@ -39,7 +39,8 @@ HINTS = {
     "list_select_related": f"list_select_related without {{value!r}}; to fetch it, too: {MIXIN}",
     "search_fields": f"search_fields without {{value!r}}; where it begins with the key: {MIXIN}",
     "ordering": "A column of its own database in place of {value!r}: ordering = ('-pk',)",
-    "list_filter": "list_filter without {value!r}: a key can be a filter, what is behind it not",
+    "list_filter": "list_filter without {value!r}: the key itself can be a filter, its fields"
+    " cannot",
     "date_hierarchy": "date_hierarchy = None, or a date of its own database",
 }
 

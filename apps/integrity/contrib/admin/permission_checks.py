@@ -82,15 +82,16 @@ def _warning(site: Any, admin: Any, names: list[str]) -> checks.CheckMessage:
     kind, model = type(admin), admin.model._meta
     method = getattr(kind, ALLOWS)
     doubt = (
-        f" Whether its {ALLOWS}() allows a delete at all cannot be told here."
+        f" This check cannot tell whether its {ALLOWS}() allows a delete at all."
         if method.__module__ != DJANGO
         else ""
     )
     return checks.Warning(
         f"{kind.__module__}.{kind.__qualname__} of the site {site.name!r} deletes {some(names)} in"
-        f" other databases along with {model.label}, and asks for no permission to.{doubt}",
-        hint=f"{MIXIN.format(name=kind.__name__)}, registered in its place, below"
-        f" admin.site.unregister({model.object_name}) where it is none of yours.",
+        f" other databases along with {model.label}, and does not check the permission to delete"
+        f" them.{doubt}",
+        hint=f"{MIXIN.format(name=kind.__name__)}, registered instead, below"
+        f" admin.site.unregister({model.object_name}) if it is not yours.",
         obj=kind,
         id="integrity.W025",
     )

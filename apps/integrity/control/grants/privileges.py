@@ -56,7 +56,7 @@ def require_role(role: str) -> None:
     if not role.strip():
         raise InvalidRole(role, "a role has a name")
     if role.strip().strip('"').casefold() in NO_ROLES:
-        raise InvalidRole(role, "it stands for everybody, or for whoever is logged in")
+        raise InvalidRole(role, "it means everybody, or the current user")
     if role.casefold().startswith(RESERVED):
         raise InvalidRole(role, "roles of that prefix are PostgreSQL's own, and have other members")
     if not role.isprintable():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..terminal import Terminal
 
-HELP = "Record that somebody has seen the rows that were kept. This ends their alarm."
+HELP = "Acknowledge rows that were kept. This ends their alarm."
 
 
 def add_arguments(parser: CommandParser) -> None:
