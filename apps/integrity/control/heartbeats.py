@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.models.functions import Now
 
@@ -15,7 +15,7 @@ from ..exceptions.loggers import logger_of
 from ..models import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 logger = logger_of("integrity.control")
@@ -41,6 +41,20 @@ def record(name: str, *, using: str, clock: Callable[[], float | None] = clocks.
         a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
         if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
             return  # a commit for each small task would cost more than the task
-        skew = clocks.skew(using, clock)
-        if not rows.update(seen_at=Now(), clock_skew_seconds=skew):
-            rows.bulk_create([Heartbeat(name=name, clock_skew_seconds=skew)], ignore_conflicts=True)
+        write(name, using=using, clock=clock)
+
+
+def write(
+    name: str,
+    *,
+    using: str,
+    clock: Callable[[], float | None] = clocks.own,
+    queues: Sequence[str] | None = None,
+) -> None:
+    """Write the heartbeat of a process, and the queues that it consumes if these are given."""
+    rows = Heartbeat.objects.using(using).filter(name=name)
+    figures: dict[str, Any] = {"clock_skew_seconds": clocks.skew(using, clock)}
+    if queues is not None:
+        figures["queues"] = list(queues)
+    if not rows.update(seen_at=Now(), **figures):
+        rows.bulk_create([Heartbeat(name=name, **figures)], ignore_conflicts=True)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Case, Exists, F, QuerySet, Value, When
+from django.db.models import Case, Exists, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from .. import backends, conf, relations
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Rounds of a claim in which all candidates are unknown here, or taken by others.
 ROUNDS = 10
+#: The longest owner that the table holds.
+OWNER_CHARS = 100
 #: The columns of a cascade that a claim reads.
 READ = ("batch", "deletions", "attempts", "rows", "failing", "kept", "tally")
 
@@ -98,14 +100,23 @@ def claim(
     return _claim(due, claim, limit, size, lease)
 
 
+def owned_by(task: str, worker: str) -> str:
+    """Return the owner of claims: the task, and the worker that runs it, by its heartbeat. Pure."""
+    return f"{task} {worker}"[:OWNER_CHARS]
+
+
 def take_over(database: str, *, owner: str, using: str) -> int:
-    """Make the cascades that the task `owner` claimed due now; return their number.
+    """Make the cascades that the task of `owner` claimed due now; return their number.
 
     Used when the broker redelivers the task's message. If the first run is still alive, both work,
     and only one of them finishes each cascade.
     """
+    task = owner.partition(" ")[0]
     running = tables.cascades(using).filter(
-        database=database, state=Cascade.State.RUNNING, due_at__gt=Now(), owner=owner
+        Q(owner=task) | Q(owner__startswith=f"{task} "),
+        database=database,
+        state=Cascade.State.RUNNING,
+        due_at__gt=Now(),
     )
     return running.update(due_at=Now())
 

@@ -30,6 +30,7 @@ from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
+from ..log import claims
 from ..routing import CONTROL, PER_DATABASE, queue_for
 from . import dispatch, maintenance
 from .base import Attempts, Job, heartbeat, make_room, work_once
@@ -66,6 +67,8 @@ def dispatch_deletions(self: Tick, using: str | None = None) -> None:
     with Attempts(INTERRUPTIONS) as attempts:
         for alias in [using] if using else circuit_breaker.answering_logs():
             with attempts.on(alias):
+                if using is None:
+                    heartbeats.record(heartbeats.BEAT, using=alias, clock=self.sent_at)
                 _dispatch(alias)
                 heartbeats.record(str(self.request.hostname), using=alias)
 
@@ -98,7 +101,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
             self,
             Job.CASCADE,
             database,
-            owner=str(self.request.id),
+            owner=claims.owned_by(str(self.request.id), str(self.request.hostname)),
             redelivered=bool((self.request.delivery_info or {}).get("redelivered")),
         )
     heartbeat(str(self.request.hostname))

@@ -20,9 +20,11 @@ from ..exceptions import CrossDatabaseError, DatabaseHindered
 from ..exceptions.failures import FAILURES, ends_the_process
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
+from ..log import claims
 from ..report import remaining
 from . import dispatch, maintenance
-from .base import Job, heartbeat, make_room, work_once
+from .base import Job, make_room, work_once
+from .own_heartbeat import OwnHeartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.in_process")
 
+#: Stands for the task among the owners of claims.
+IN_PROCESS = "in-process"
 #: The pause after a round that found nothing to do.
 IDLE_SECONDS = 1.0
 #: The pause before verification is tried again.
@@ -176,7 +180,6 @@ class Worker:
         self.reasons: dict[str, str] = {}
         self.timetable: dict[Callable[[], None], float] = {
             self._dispatch: IDLE_SECONDS,
-            self._heartbeat: routing.PERIODS["integrity.dispatch"],
             self._maintain: routing.PERIODS["integrity.maintain"],
             self._scan: routing.PERIODS["integrity.scan"],
         }
@@ -188,6 +191,8 @@ class Worker:
         }
         self._say(f"at work on {', '.join(self.databases) or 'nothing'}")
         due_at = dict.fromkeys(self.timetable, 0.0)
+        heartbeat = OwnHeartbeat(self.name, lambda: routing.queue_names(self.databases))
+        heartbeat.start()
         try:
             while not self.stopping.is_set():
                 self.more = False
@@ -198,6 +203,7 @@ class Worker:
                         due_at[step] = time.monotonic() + (0 if self.more else period)
                 self.stopping.wait(0 if self.more else IDLE_SECONDS)
         finally:
+            heartbeat.stop()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             pacing.stopping.clear()
@@ -232,9 +238,6 @@ class Worker:
                 rows, cascades = outcome.rows.total(), outcome.finished
                 self._say(f"{alias}: {rows:,} rows, {cascades:,} cascades")
 
-    def _heartbeat(self) -> None:
-        heartbeat(self.name)
-
     def _maintain(self) -> None:
         """Maintain each log, and verify what is due."""
         for using in circuit_breaker.answering_logs():
@@ -259,7 +262,8 @@ class Worker:
             if alias in due:
                 with self._isolated(alias):
                     make_room(alias)
-                    outcome = work_once(job, alias, seconds=seconds)
+                    owner = claims.owned_by(IN_PROCESS, self.name)
+                    outcome = work_once(job, alias, seconds=seconds, owner=owner)
                     self._note(alias, outcome.unreachable or outcome.quiet)
             if outcome is not None:
                 yield alias, outcome

@@ -141,9 +141,11 @@ def connect() -> None:
     """Notify workers after each recorded deletion, if Celery is installed."""
     if importlib.util.find_spec("celery") is None:
         return
+    from . import celery_heartbeats
     from .celery import broker_silence, is_eager, publish_cascade, publish_dispatch
 
     probes.register_broker(broker_silence)
+    celery_heartbeats.connect()
 
     def publish(message: tuple[Callable[[str], None], str]) -> None:
         send, alias = message
