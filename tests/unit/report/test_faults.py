@@ -174,9 +174,9 @@ class TestWorkers:
         found = kinds(databases=[row(**{**WORK, **changes})], processes=processes)
         return ("workers", BLOG) in found
 
-    def test_after_ten_seconds(self) -> None:
-        assert self.missing(unclaimed_seconds=10.0)
-        assert not self.missing(unclaimed_seconds=9.9)
+    def test_after_seven_seconds(self) -> None:
+        assert self.missing(unclaimed_seconds=7.0)
+        assert not self.missing(unclaimed_seconds=6.9)
         assert not self.missing(unclaimed_seconds=None)
 
     def test_a_consumer_of_its_queue_is_one_and_of_another_queue_is_none(self) -> None:
