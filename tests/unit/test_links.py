@@ -107,3 +107,10 @@ def test_a_link_that_leads_nowhere_is_found(text: str, faults: int) -> None:
 def test_pages_are_found() -> None:
     names = {str(page.relative_to(ROOT)) for page in pages()}
     assert {"README.md", "CONTRIBUTING.md", "docs/index.md", "docs/on-call/index.md"} <= names
+
+
+def test_the_index_leads_to_every_page_of_the_documentation() -> None:
+    index = ROOT / "docs" / "index.md"
+    named = {(index.parent / target).resolve() for target in targets(index.read_text())}
+    documentation = {page for page in pages() if index.parent in page.parents}
+    assert {page for page in documentation - named if page.parent.name != "on-call"} == {index}
