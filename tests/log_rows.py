@@ -8,6 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from apps.integrity.log import scopes
 from apps.integrity.models import Cascade, Deletion, Suspect
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def make(
         "done_at": recorded_at if state in {"done", "verified", "kept"} else None,
         "verified_at": recorded_at if state == "verified" else None,
         "dispatched_at": recorded_at,
+        "scope": scopes.current(parent, relation, using=using) if over else None,
     }
     Cascade.objects.using(using).bulk_create(
         Cascade(

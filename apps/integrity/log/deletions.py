@@ -252,9 +252,11 @@ def _stays(old: Any) -> Q:
     return Q(ended_at__isnull=True) | Q(ended_at__gt=old) | Cascade.UNACKNOWLEDGED
 
 
-def past_retention(*, using: str) -> tuple[QuerySet[Deletion], QuerySet[Cascade]]:
+def past_retention(
+    days: float | None = None, *, using: str
+) -> tuple[QuerySet[Deletion], QuerySet[Cascade]]:
     """Return what `purge` removes, in its order: deletions without a batch, and cascades."""
-    return _purgeable(_old(None), using)
+    return _purgeable(_old(days), using)
 
 
 def _old(days: float | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,16 @@ def seconds(text: str) -> float:
         if 0 <= (number := float(text)) < math.inf:
             return number
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+
+
+def moment(text: str) -> dt.datetime:
+    """Return a date or a time for argparse, in UTC unless it names a zone."""
+    with contextlib.suppress(ValueError):
+        at = dt.datetime.fromisoformat(text)
+        return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a date or a time, as 2026-01-31 or 2026-01-31T12:00+01:00 is"
+    )
 
 
 def deletion_id(text: str) -> int:

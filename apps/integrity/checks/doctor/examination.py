@@ -21,7 +21,7 @@ from ...relations import homes
 from ...report import heartbeats
 from ...report.status import collect_status
 from ...routing import queue_names
-from . import clock_skew, verdicts
+from . import clock_skew, unexported, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +66,9 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
         for home in catalogue.homes(alias)
         if {alias, home} <= sound
     ]
-    checks += [_audit(alias) for alias in logs if alias in sound]
+    checks += [
+        check(alias) for alias in logs if alias in sound for check in (_audit, unexported.check)
+    ]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
         checks += _figures(up, celery=broker is not None)
         checks += _clocks([alias for alias in logs if alias in up], up)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -11,14 +10,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from django.core.management.base import CommandError
 
-from ...control import circuit_breaker, retention
+from ...control import circuit_breaker, exports, retention
+from ...log.kept import COUNTED_MAX
+from ...report import receipt_table
 from ...report.receipts import receipts_by_id
 from ..backlog import silent_logs
 from ..exit_codes import ExitCode
+from ..output import appended
 from ..verb import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from django.core.management.base import CommandParser
 
@@ -28,7 +30,7 @@ HELP = "Remove all log rows that are past their retention. Beat removes a batch 
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add --days and --export."""
+    """Add --days, --export and --dry-run."""
     parser.add_argument(
         "--days",
         type=float,
@@ -40,28 +42,73 @@ def add_arguments(parser: CommandParser) -> None:
         help="append the receipt of each deletion to this file before it is removed, as a line of"
         " JSON. Beat exports nothing: use fewer --days than `retention_days`",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="remove nothing: count the deletions, and those whose receipts no export has",
+    )
 
 
 def run(
-    _terminal: Terminal, *, days: float | None = None, export: str | None = None, **_: object
+    terminal: Terminal,
+    *,
+    days: float | None = None,
+    export: str | None = None,
+    dry_run: bool = False,
+    **_: object,
 ) -> Result:
-    """Purge each log that answers."""
+    """Purge each log that answers, or count the deletions that this would remove."""
     if days is not None and days < 0:
         raise CommandError("--days must not be negative")
-    counts, exported = Counter[str](), 0
-    with _opened(export) as file:
+    counts, exported, unexported = Counter[str](), 0, 0
+    with appended(None if dry_run else export) as file:
         for using in circuit_breaker.answering_logs():
             exporter = _Exporter(file, using) if file else None
-            counts.update(retention.purge(using, days=days, export=exporter))
+            if exporter is None:
+                number, missing = exports.purgeable(days, using=using)
+                unexported += missing
+                _warn(missing, using, terminal, dry_run=dry_run)
+            if dry_run:
+                counts["deletions"] += number
+            else:
+                counts.update(retention.purge(using, days=days, export=exporter))
             exported += exporter.number if exporter else 0
+    found = ExitCode.FINDINGS if dry_run and unexported else ExitCode.CLEAN
     return Result(
-        {"purged": dict(counts), "exported": exported},
-        ExitCode.UNREACHABLE if silent_logs() else ExitCode.CLEAN,
+        {
+            "dry_run": dry_run,
+            "purged": dict(counts),
+            "exported": exported,
+            "unexported": unexported,
+        },
+        ExitCode.UNREACHABLE if silent_logs() else found,
     )
+
+
+def _warn(unexported: int, using: str, terminal: Terminal, *, dry_run: bool) -> None:
+    """Say which receipts go for good."""
+    if unexported:
+        verb = "would go" if dry_run else "go"
+        terminal.progress(
+            f"{using}: {_some(unexported)} whose receipts no export has {verb}. To keep them,"
+            " run `manage.py integrity receipts --since last` before, or purge with --export"
+        )
+
+
+def _some(number: int) -> str:
+    if number > COUNTED_MAX:
+        return f"more than {COUNTED_MAX:,} deletions"
+    return f"{number:,} deletion{'s' * (number != 1)}"
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, code: ExitCode, **_: object) -> None:
     """Print how many rows were removed, by table."""
+    if document["dry_run"]:
+        terminal.line(
+            f"would remove {_some(document['purged'].get('deletions', 0))},"
+            f" {_some(document['unexported'])} of them without an export"
+        )
+        return
     if code is ExitCode.CLEAN and not any(document["purged"].values()):
         terminal.line("nothing to do: no row is past its retention")
         return
@@ -69,20 +116,6 @@ def render(document: Mapping[str, Any], terminal: Terminal, *, code: ExitCode, *
     terminal.line(f"removed {removed}")
     if document["exported"]:
         terminal.line(f"exported {document['exported']:,} receipts")
-
-
-@contextlib.contextmanager
-def _opened(path: str | None) -> Iterator[TextIO | None]:
-    """Open the file to append to it. Nobody else may read a new one, for it holds keys."""
-    if path is None:
-        yield None
-        return
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be opened: {error.strerror}") from error
-    with os.fdopen(number, "a", encoding="utf-8") as file:
-        yield file
 
 
 @dataclass(slots=True)
@@ -95,7 +128,7 @@ class _Exporter:
 
     def __call__(self, pks: Sequence[int]) -> None:
         for receipt in receipts_by_id(pks, using=self.using):
-            self.file.write(f"{json.dumps({'log': self.using, **receipt}, ensure_ascii=False)}\n")
+            self.file.write(receipt_table.json_line(receipt, log=self.using))
             self.number += 1
         self.file.flush()
         with contextlib.suppress(OSError):  # a pipe has no disk

@@ -1,0 +1,165 @@
+"""`integrity receipts`: export the receipts of all deletions that ended in a time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ...control import circuit_breaker, exports
+from ...log.kept import COUNTED_MAX
+from ...report import ended, receipt_table, receipt_text, receipts
+from ..backlog import silent_logs
+from ..exit_codes import ExitCode, usage_error
+from ..options import moment
+from ..output import replaced
+from ..verb import Result, actor
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping
+
+    from django.core.management.base import CommandParser
+
+    from ...report.receipts import Receipt
+    from ..terminal import Terminal
+
+HELP = (
+    "Export the receipts of all deletions that ended from --since on and before --until, in the"
+    " order in which they ended. One ends when it has in its last child database."
+)
+#: Where the last export ended.
+LAST = "last"
+PROGRESS_SECONDS = 1.0
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add --since, --until, --format and --output."""
+    when = "a date or a time in ISO 8601, in UTC unless it names a zone"
+    parser.add_argument(
+        "--since",
+        metavar="D",
+        type=lambda text: text if text == LAST else moment(text),
+        help=f'{when}; or "{LAST}" for where the last export ended; default: the beginning',
+    )
+    parser.add_argument(
+        "--until", metavar="D", type=moment, help=f"{when}, which is not included; default: now"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "csv"),
+        default="jsonl",
+        help="a receipt in each line, as JSON (default), or a table of their relations",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="write a new file, which is there once it is complete"
+    )
+
+
+def run(
+    terminal: Terminal,
+    *,
+    since: dt.datetime | str | None = None,
+    until: dt.datetime | None = None,
+    output: str | None = None,
+    **options: Any,
+) -> Result:
+    """Export from each log that answers."""
+    if options.get("json") and output is None:
+        raise usage_error("--json needs --output: the receipts themselves go to stdout")
+    if until and since and not isinstance(since, str) and since > until:
+        raise usage_error("--since is later than --until")
+    counts = Counter[str]()
+    with replaced(output) as file:
+        write = file.write if file else terminal.text
+        export = _Export(write, options["format"], terminal.progress, counts)
+        for using in circuit_breaker.answering_logs():
+            begin = exports.exported_until(using=using) if isinstance(since, str) else since
+            end = until or exports.clock(using)
+            number = export(begin, end, using=using)
+            # What was only looked at on a screen is nowhere.
+            if number and (file or not terminal.stdout.isatty()):
+                if not file:
+                    terminal.stdout.flush()
+                exports.note(begin, end, number, actor=actor(), using=using)
+            counts["unfinished"] += ended.unfinished(exports.in_zone(end), using=using)
+    silent = sorted(silent_logs())
+    for using in silent:
+        terminal.progress(f"the log in {using} does not answer: its receipts are missing")
+    document = {
+        **{name: counts[name] for name in ("exported", "kept", "unproven", "unfinished")},
+        "silent": silent,
+        "output": output,
+    }
+    return Result(document, exit_code(document))
+
+
+def exit_code(document: Mapping[str, Any]) -> ExitCode:
+    """Return the exit code of an export: the worst of what it found. Pure."""
+    if document["silent"]:
+        return ExitCode.UNREACHABLE
+    if document["unproven"] or document["unfinished"]:
+        return ExitCode.INCOMPLETE
+    return ExitCode.FINDINGS if document["kept"] else ExitCode.CLEAN
+
+
+class _Export:
+    """Writes receipts as they are read, and counts them."""
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        kind: str,
+        progress: Callable[[str], object],
+        counts: Counter[str],
+    ) -> None:
+        self.write, self.progress, self.counts = write, progress, counts
+        self.lines = receipt_table.csv_lines if kind == "csv" else receipt_table.json_line
+        self.header = receipt_table.header() if kind == "csv" else ""
+        self.said_at = time.monotonic()
+
+    def __call__(self, since: dt.datetime | None, until: dt.datetime, *, using: str) -> int:
+        """Export from one log; return the number of receipts."""
+        bounds = since and exports.in_zone(since), exports.in_zone(until)
+        if self.header:
+            self.write(self.header)
+            self.header = ""
+        number = 0
+        for page in ended.ended(*bounds, using=using):
+            for receipt in receipts.receipts_for(page, using=using):
+                self.write(self.lines(receipt, log=using))
+                self._count(receipt)
+                number += 1
+            self._say(number, receipt, using)
+        return number
+
+    def _count(self, receipt: Receipt) -> None:
+        kept = receipt["deletion"]["state"] == "kept"
+        self.counts["exported"] += 1
+        self.counts["kept"] += kept
+        self.counts["unproven"] += not kept and not receipt_text.is_proven(receipt)
+
+    def _say(self, number: int, last: Receipt, using: str) -> None:
+        if (now := time.monotonic()) - self.said_at >= PROGRESS_SECONDS:
+            self.said_at = now
+            until = receipt_text.moment(last["deletion"]["ended_at"])
+            self.progress(f"{using}: {number:,} receipts, up to {until}")
+
+
+def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+    """Say how many were exported, and of which deletions there is no proof. Not on stdout."""
+    terminal.progress(f"exported {document['exported']:,} receipts")
+    for name, said in (
+        ("kept", "kept rows, because the value was taken over: they are no proof"),
+        ("unproven", "are no proof: the deletion was cancelled, or what was covered is not known"),
+        (
+            "unfinished",
+            "of the deletions that were recorded before have not ended, and are missing",
+        ),
+    ):
+        if number := document[name]:
+            terminal.progress(f"{_counted(number)} {said}")
+
+
+def _counted(number: int) -> str:
+    return f"more than {COUNTED_MAX:,}" if number > COUNTED_MAX else f"{number:,}"
