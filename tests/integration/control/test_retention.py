@@ -17,7 +17,7 @@ from apps.integrity.control import heartbeats, retention
 from apps.integrity.log import deletions, failures, outcomes, parts, proofs
 from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, FailedAttempt, Heartbeat
-from apps.integrity.report import receipts
+from apps.integrity.report import receipt_text, receipts
 from tests import log_rows, superuser
 
 if TYPE_CHECKING:
@@ -395,7 +395,9 @@ class TestExport:
         self, old: list[Deletion], tmp_path: Path
     ) -> None:
         young, file = deletion("verified", days=DAYS - 25, key="young"), tmp_path / "receipts"
-        expected = [json.loads(json.dumps(receipts.receipt_of(row))) for row in old]
+        expected = [
+            json.loads(json.dumps(receipt_text.document(receipts.receipt_of(row)))) for row in old
+        ]
         call_command("integrity", "purge", "--days", "10", "--export", str(file))
         lines = self.lines(file)
         for receipt in (*lines, *expected):
