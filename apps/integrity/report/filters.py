@@ -67,6 +67,11 @@ def fits_in_one(one: InOne, shown: str) -> bool:
     return _IN_ONE[shown](one)
 
 
+def word(one: InOne) -> str:
+    """Return the state of a cascade as the filters call it: one that waits may have failed."""
+    return str(Shown.FAILING) if fits_in_one(one, Shown.FAILING) else one.state
+
+
 def fits(deletion: Deletion, shown: str, database: str) -> bool:
     """Return whether a deletion is of that filter: in that database, or in any for ""."""
     outcomes = list(_in(deletion, database))

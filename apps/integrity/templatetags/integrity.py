@@ -11,7 +11,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
 from ..dashboard import chart, svg, text
-from ..report import receipt_text
+from ..report import filters, receipt_text
 from ..report.guides import CODE
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..dashboard.keys import Keys
     from ..models import Deletion
+    from ..report.filters import InOne
     from ..report.throughput import Throughput
 
 register = template.Library()
@@ -120,15 +121,40 @@ def ago(context: Context, value: dt.datetime | None) -> str | SafeString:
     """
     if value is None:
         return DASH
-    seconds = ((context.get("as_of") or timezone.now()) - value).total_seconds()
-    words = f"{text.span(seconds)} ago" if seconds >= 0 else f"in {text.span(-seconds)}"
+    seconds = _seconds_since(value, context)
+    return _time(value, f"{text.span(seconds)} ago" if seconds >= 0 else _ahead(-seconds))
+
+
+@register.simple_tag(takes_context=True)
+def until(context: Context, value: dt.datetime | None) -> str | SafeString:
+    """Return in how long that is due, or that nobody has begun; as `ago`."""
+    if value is None:
+        return DASH
+    seconds = _seconds_since(value, context)
+    late = f"due for {text.span(seconds)}, and not begun"
+    return _time(value, late if seconds >= 0 else _ahead(-seconds))
+
+
+def _ahead(seconds: float) -> str:
+    return f"in {text.span(seconds)}"
+
+
+def _seconds_since(value: dt.datetime, context: Context) -> float:
+    return float(((context.get("as_of") or timezone.now()) - value).total_seconds())
+
+
+def _time(value: dt.datetime, words: str) -> SafeString:
     local = timezone.localtime(value) if timezone.is_aware(value) else value
+    title = f"{local:%Y-%m-%d %H:%M:%S %Z}".strip()
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        value.isoformat(),
-        f"{local:%Y-%m-%d %H:%M:%S %Z}".strip(),
-        words,
+        '<time datetime="{}" title="{}">{}</time>', value.isoformat(), title, words
     )
+
+
+@register.filter
+def word(one: InOne) -> str:
+    """Return the state of a cascade as the filters call it."""
+    return filters.word(one)
 
 
 @register.filter
