@@ -523,6 +523,7 @@ METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 ROUTES = {
     "": "view",
     "deletions/": "view",
+    "processes/": "view",
     "deletions/default/{pk}/": "view",
     "deletions/default/{pk}/receipt/": "view",
     "deletions/default/{pk}/receipt.json": "view",
@@ -790,7 +791,7 @@ class TestAway:
         data = {**DATA, "relation": relation, "confirmation": relation, "database": child}
         with away(using):
             found = self.answers(root, using, data)
-        unanswered = {"deletions/", "relations/", "scans/", "audit/", *self.OWN}
+        unanswered = {"deletions/", "processes/", "relations/", "scans/", "audit/", *self.OWN}
         assert self.unanswered(found) == unanswered
         for route in unanswered:
             assert f"Database {using} cannot be reached: " in found[route].text

@@ -1,4 +1,4 @@
-"""The pages that read one log: deletions, one of them, its receipt, and the audit."""
+"""The pages that read logs: deletions, one of them, its receipt, the audit, and processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from django.http import Http404, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from .. import relations
+from .. import conf, relations
 from ..backends import clocks, connections
 from ..backends.bounded import timed_read
+from ..control import circuit_breaker
 from ..exceptions import InvalidKey, UnknownName
 from ..log import failures
 from ..models import CascadeState
-from ..report import audits, lists, receipt_text, receipts, unfollowed
+from ..report import audits, in_hand, lists, receipt_text, receipts, unfollowed
 from .answers import page as _page
 from .answers import require
 from .forms import AuditForm, SearchForm
@@ -218,4 +219,19 @@ def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     return _page(
         request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
         as_of=as_of, searched=form.is_searched, **_links(request, page),
+    )  # fmt: skip
+
+
+@require_safe
+def processes(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
+    """Beat and the workers, and what they have in hand."""
+    require(request, "view")
+    logs, answering = [], circuit_breaker.answering_logs()
+    for using in answering:
+        with _log(using):
+            logs.append((in_hand.processes(using), _now(using)))
+    silent = [using for using in relations.log_databases() if using not in answering]
+    return _page(
+        request, site, "processes", "Processes", logs=logs, silent_logs=silent,
+        flower_url=conf.current().flower_url,
     )  # fmt: skip

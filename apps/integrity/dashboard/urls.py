@@ -30,6 +30,7 @@ _ROUTES: dict[str, tuple[Callable[..., Any], str]] = {
     "relations/": (pages.catalogue, "relations"),
     "scans/": (pages.scans, "scans"),
     "repair/": (pages.preview, "preview"),
+    "processes/": (log_pages.processes, "processes"),
     "audit/": (log_pages.audit, "audit"),
     "guide/": (guide_pages.guides, "guides"),
     "guide/<str:kind>/": (guide_pages.guide, "guide"),

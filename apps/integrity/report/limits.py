@@ -18,3 +18,5 @@ PAGE_CASCADES = 10_000
 EDGE_CASCADES = 20
 #: Deletions that a page of a list reads at once after the first ones, and in all.
 PAGE_CHUNK, PAGE_LOOKED = 1_000, 20_000
+#: Processes and claims that their page lists.
+PROCESSES, CLAIMS = 100, 100

@@ -146,9 +146,7 @@ def _seconds_since(value: dt.datetime, context: Context) -> float:
 def _time(value: dt.datetime, words: str) -> SafeString:
     local = timezone.localtime(value) if timezone.is_aware(value) else value
     title = f"{local:%Y-%m-%d %H:%M:%S %Z}".strip()
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', value.isoformat(), title, words
-    )
+    return format_html('<time datetime="{}" title="{}">{}</time>', value.isoformat(), title, words)
 
 
 @register.filter
