@@ -84,7 +84,7 @@ def fill() -> None:
     Cascade.objects.filter(pk=blocked.pk).update(
         state="blocked", attempts=8, reason=REFUSED, ended_at=None
     )
-    Cascade.objects.filter(pk=failing.pk).update(attempts=3, reason=REFUSED)
+    Cascade.objects.filter(pk=failing.pk).update(state="waiting", attempts=3, reason=REFUSED)
     for batch, number in ((blocked.batch, 8), (failing.batch, 3)):
         for attempt in range(1, number + 1):
             FailedAttempt.objects.create(

@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.report import lists
+from apps.integrity.report import receipts
 from tests import dashboard_rows
 from tests.acceptance import chromium
 from tests.acceptance.window import PATH, accessible, logged_in
@@ -17,10 +17,14 @@ from tests.dashboard_rows import staff
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+    from apps.integrity.models import Deletion
+
 pytestmark = [
     pytest.mark.skipif(PATH is None, reason=chromium.MISSING),
     pytest.mark.usefixtures("committed", "project"),
 ]
+#: The deletion for which the log does not answer.
+UNANSWERED = 999_999
 PHONE, DESK = 375, 1280
 #: The width of A4 between its margins, in CSS pixels.
 PAPER = 718
@@ -59,16 +63,16 @@ def addresses(page: Page, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every page, with something of all kinds on it, and one whose log does not answer."""
     dashboard_rows.fill()
     logged_in(page, staff("root"))
-    audits = lists.audits
+    deletion = receipts.deletion
 
-    def answering(*, using: str, before: int | None = None) -> lists.Page:
-        if before == 1:
+    def answering(pk: int, *, using: str) -> Deletion | None:
+        if pk == UNANSWERED:
             raise DatabaseUnreachable(using, "connection refused")
-        return audits(using=using, before=before)
+        return deletion(pk, using=using)
 
     found = dashboard_rows.addresses()
-    monkeypatch.setattr(lists, "audits", answering)
-    return [*found, f"{reverse('admin:integrity_dashboard_audit')}?before=1"]
+    monkeypatch.setattr(receipts, "deletion", answering)
+    return [*found, reverse("admin:integrity_dashboard_deletion", args=["default", UNANSWERED])]
 
 
 def show(page: Page, address: str, **media: str) -> None:

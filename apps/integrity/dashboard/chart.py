@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -25,14 +24,17 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 352, 10, 84
 FILLED, LEAST = 0.8, 1.5
 #: Below this length of the whole, times have seconds.
 SECONDS_BELOW = 1_800
+#: First digits of the top of a scale.
+DIGITS = (1, 2, 3, 4, 6, 8, 10)
 THOUSAND, MILLION = 1_000, 1_000_000
 
 
 def scale(most: float) -> list[int]:
     """Return the marks of a scale from 0 up to at least `most`: whole and round numbers."""
-    top, factors = 1, itertools.cycle((2, 2.5, 2))  # 1, 2, 5, 10, 20, 50 …
-    while top < most:
-        top = int(top * next(factors))
+    size = 1
+    while size * 10 < most:
+        size *= 10
+    top = next(size * digit for digit in DIGITS if size * digit >= most)
     return [0, top] if top % 2 else [0, top // 2, top]
 
 

@@ -11,7 +11,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import mark_safe
 
 from ..dashboard import chart, svg, text
-from ..report import filters, receipt_text
+from ..report import filters, receipt_text, receipts
 from ..report.guides import CODE
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..dashboard.keys import Keys
     from ..models import Deletion
+    from ..models.outcome import InDatabase
     from ..report.filters import InOne
     from ..report.throughput import Throughput
 
@@ -98,6 +99,12 @@ def name_for(row: Deletion, keys: Keys) -> str:
 
 
 @register.filter
+def exact(cascade: InDatabase) -> bool:
+    """Return whether the rows of a cascade are all that were changed."""
+    return receipts.is_exact(cascade)
+
+
+@register.filter
 def span(seconds: float | None) -> str:
     """Return a duration; a dash for None."""
     return DASH if seconds is None else text.span(seconds)
@@ -109,7 +116,7 @@ def moment(value: dt.datetime | str | None) -> str | SafeString:
     if not value:
         return DASH
     when = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-    local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S %Z}"
+    local = f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S\u00a0%Z}"
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), local)
 
 

@@ -17,8 +17,9 @@ from apps.integrity.backends import connections
 from apps.integrity.control import heartbeats
 from apps.integrity.dashboard import figures, pages
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.models import Deletion, Suspect
+from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.relations import Catalogue, discovery
+from tests.log_rows import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,3 +169,12 @@ def test_a_scan_that_was_not_recorded_may_have_been_made(client: Client) -> None
         shown = page(client, name)
         assert "<td>none recorded</td>" in shown
         assert "never" not in shown.partition("<table")[2]
+
+
+def test_rows_of_work_that_goes_on_are_at_least_those(client: Client) -> None:
+    (deletion,) = make("auth.User", ["1"], ["blog_db"], state="running", attempts=2)
+    Cascade.objects.update(rows={str(deletion.pk): {LABEL: 7}})
+    address = reverse("admin:integrity_dashboard_deletion", args=["default", deletion.pk])
+    assert "at least 7</td>" in client.get(address).content.decode()
+    Cascade.objects.update(state="done", done_at=timezone.now())
+    assert ">7</td>" in client.get(address).content.decode()
