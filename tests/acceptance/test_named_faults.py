@@ -15,8 +15,8 @@ from sandbox import project
 from tests.acceptance import chromium
 
 TIMEOUT_SECONDS = 280
-#: Faults of a server, of a row and of a transaction, which take the least time.
-NAMES = ("refuses", "poison", "barrier")
+#: Faults of a server, of a row and of a process.
+NAMES = ("refuses", "poison", "worker")
 
 pytestmark = pytest.mark.skipif(chromium.found() is None, reason=chromium.MISSING)
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from .work import Group
 
-#: Due work that no worker has claimed for so long waits for one. A page is to say so within 10 s.
-UNCLAIMED_SECONDS = 7.0
+#: Due work that no worker has claimed for so long waits for one. A page, which may show figures of
+#: some seconds ago, is to say so within 10 s.
+UNCLAIMED_SECONDS = 5.0
 
 
 class Claim(TypedDict):

@@ -175,8 +175,8 @@ class TestWorkers:
         return ("workers", BLOG) in found
 
     def test_after_seven_seconds(self) -> None:
-        assert self.missing(unclaimed_seconds=7.0)
-        assert not self.missing(unclaimed_seconds=6.9)
+        assert self.missing(unclaimed_seconds=5.0)
+        assert not self.missing(unclaimed_seconds=4.9)
         assert not self.missing(unclaimed_seconds=None)
 
     def test_a_consumer_of_its_queue_is_one_and_of_another_queue_is_none(self) -> None:
