@@ -427,12 +427,12 @@ class TestSurfaces:
         assert {each["relation"]: each["rows"] for each in into_left.effects}[PLANTS] == 2
 
     def test_the_admin_counts_them_by_their_model(self) -> None:
-        from apps.integrity.contrib.admin.mixin import _line
+        from apps.integrity.contrib.admin.wording import lines_of
 
-        Plant.objects.create(pk=7)
+        plant = Plant.objects.create(pk=7)
         note(Plant, 7)
         [into_left, _] = elsewhere.effects_elsewhere(Plant, [7], lambda _: True)
-        assert _line(into_left) == "test_left: 1 note (CASCADE)"
+        assert lines_of([into_left], plant, 1) == ["test_left: 1 note (CASCADE)"]
 
     def test_the_command_and_the_receipt_name_them(
         self, converge: Converge, capsys: pytest.CaptureFixture[str]

@@ -68,7 +68,7 @@ def test_the_sample_project_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_is_a_check_and_can_be_silenced(settings: Any) -> None:
-    ids = [each.id for each in checks.run_checks() if each.id == "integrity.W019"]
+    ids = [each.id for each in checks.run_checks(databases=[]) if each.id == "integrity.W019"]
     assert ids
     settings.SILENCED_SYSTEM_CHECKS = ["integrity.W019"]
-    assert all(each.is_silenced() for each in checks.run_checks() if each.id in ids)
+    assert all(each.is_silenced() for each in checks.run_checks(databases=[]) if each.id in ids)
