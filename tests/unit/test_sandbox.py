@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,11 +194,11 @@ def test_run_lists_every_command_once():
     done = subprocess.run([ROOT / "run"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()[2:]
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
-    wanted = (
-        "demo test acceptance lint bench storm faults pages mutants differential docs package up"
-    )
-    wanted += " down clean lock test-all test-apps audit"
+    wanted = "demo test acceptance lint bench storm faults pages screenshots mutants differential"
+    wanted += " docs package up down clean lock test-all test-apps audit"
     assert names == wanted.split()
+    listed = re.findall(r"^\./run ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert {*names} == {*listed}
 
 
 class TestRoles:
