@@ -158,6 +158,7 @@ class Cascade(models.Model):
             kept_at=self.kept_at,
             acknowledged_at=self.acknowledged_at,
             due_at=self.due_at,
+            left_rows=self.failing is not None,
             dispatched_at=self.dispatched_at,
             done_at=self.done_at,
             verified_at=self.verified_at,

@@ -69,6 +69,8 @@ class InDatabase:
     dispatched_at: dt.datetime
     done_at: dt.datetime | None
     verified_at: dt.datetime | None
+    #: Whether its last attempt left rows of some relation, and ended without an outcome.
+    left_rows: bool = False
     #: When it reached a final state.
     ended_at: dt.datetime | None = None
     #: The `Scope` that it ended with; None before.

@@ -22,7 +22,7 @@ class Shown(models.TextChoices):
     PENDING = "pending", _("pending")
     WORKING = "working", _("working")
     FAILING = "failing", _("failing: tried again later")
-    WAITING = "waiting", _("waiting, without a failed attempt")
+    WAITING = "waiting", _("waiting: no attempt counted")
     BLOCKED = "blocked", _("blocked: needs a retry")
     UNPROVEN = "unproven", _("done, not verified")
     LATE = "late", _("late: not done after a minute")
@@ -43,15 +43,24 @@ class InOne(Protocol):
         """The attempts that count."""
 
     @property
+    def left_rows(self) -> bool:
+        """Whether its last attempt left rows of some relation."""
+
+    @property
     def is_unacknowledged(self) -> bool:
         """Whether it kept rows, and nobody has acknowledged that."""
+
+
+def _is_retried(one: InOne) -> bool:
+    """Return whether a worker tries it again: `work.IS_RETRIED`."""
+    return one.state == CascadeState.RUNNING and ((one.attempts or 0) > 1 or one.left_rows)
 
 
 #: Filter → whether a cascade is of it.
 _IN_ONE: dict[str, Callable[[InOne], bool]] = {
     Shown.PENDING: lambda one: one.state == CascadeState.PENDING,
     Shown.WORKING: lambda one: one.state == CascadeState.RUNNING,
-    Shown.FAILING: lambda one: one.state == CascadeState.WAITING and bool(one.attempts),
+    Shown.FAILING: lambda one: one.state == CascadeState.WAITING or _is_retried(one),
     Shown.WAITING: lambda one: one.state == CascadeState.WAITING and not one.attempts,
     Shown.BLOCKED: lambda one: one.state == CascadeState.BLOCKED,
     Shown.UNPROVEN: lambda one: one.state == CascadeState.DONE,
@@ -68,8 +77,9 @@ def fits_in_one(one: InOne, shown: str) -> bool:
 
 
 def word(one: InOne) -> str:
-    """Return the state of a cascade as the filters call it: one that waits may have failed."""
-    return str(Shown.FAILING) if fits_in_one(one, Shown.FAILING) else one.state
+    """Return the state of a cascade, or "failing" where it waits after a failed attempt."""
+    has_failed = one.state == CascadeState.WAITING and bool(one.attempts)
+    return str(Shown.FAILING) if has_failed else one.state
 
 
 def fits(deletion: Deletion, shown: str, database: str) -> bool:

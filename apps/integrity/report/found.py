@@ -50,8 +50,13 @@ class _Row(NamedTuple):
     size: int
     state: str
     attempts: int
+    failing: Any
     kept_at: dt.datetime | None
     acknowledged_at: dt.datetime | None
+
+    @property
+    def left_rows(self) -> bool:
+        return self.failing is not None
 
     @property
     def is_unacknowledged(self) -> bool:
@@ -71,13 +76,14 @@ class _Source(NamedTuple):
 
 _BACKLOG = _Source(Cascade.IN_BACKLOG, "recorded_at")
 _WAITING = _Source(Q(state=Cascade.State.WAITING), "batch", by_database=False)
+# A claim is due again when its lease ends.
+_CLAIMED = _Source(Q(state__in=Cascade.CLAIMABLE, due_at__gt=Now()), "due_at")
 #: Filter → the indexes that have its cascades: models/cascades.py.
 _SOURCES: dict[str, tuple[_Source, ...]] = {
     Shown.PENDING: (_BACKLOG,),
     Shown.LATE: (_BACKLOG,),
-    # A claim is due again when its lease ends.
-    Shown.WORKING: (_Source(Q(state__in=Cascade.CLAIMABLE, due_at__gt=Now()), "due_at"),),
-    Shown.FAILING: (_WAITING,),
+    Shown.WORKING: (_CLAIMED,),
+    Shown.FAILING: (_WAITING, _CLAIMED),
     Shown.WAITING: (_WAITING,),
     Shown.BLOCKED: (_Source(Q(state=Cascade.State.BLOCKED), "pk"),),
     Shown.UNPROVEN: (_Source(Q(state=Cascade.State.DONE), "due_at"),),
