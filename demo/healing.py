@@ -21,6 +21,7 @@ from .failure import DemoFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 OTHER_DATABASE = "other_database"
 #: In one process, because each one takes seconds to start.
@@ -56,6 +57,13 @@ def run_integrity(*arguments: str) -> dict[str, Any]:
             raise DemoFailure(f"integrity {' '.join(arguments)} ended with {error.code}") from error
     document: dict[str, Any] = json.loads(out.getvalue())
     return document
+
+
+def exported(folder: Path) -> list[dict[str, Any]]:
+    """Return the receipts of all deletions, as `manage.py integrity receipts` exports them."""
+    file = folder / "receipts.jsonl"
+    run_integrity("receipts", "--output", str(file))
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def wait_until_old(since: float, seconds: float) -> None:

@@ -18,7 +18,7 @@ from apps.integrity.report import receipts
 from sandbox import tables
 from tests.chaos.truth import orphans
 
-from . import data, healing, measurement, proof, screen
+from . import data, erasures, healing, measurement, proof, screen
 from .browser import Browser
 from .failure import NotEmpty
 from .outage import refusing
@@ -40,6 +40,8 @@ ADMIN_ACTION_USERS = 500
 OUTAGE_USERS = 50
 UNRECORDED_USERS = 50
 BRAKE_EXIT_CODE = 6
+#: The longest time for verification, after the grace period.
+VERIFY_SECONDS = 60.0
 MODEL = "auth.User"
 WORKERS = ("worker-integrity", "worker-blog_db", "worker-shop_db", "beat")
 
@@ -85,6 +87,7 @@ def tell(story: Story) -> None:
     survive_kill(story, accounts)
     heal(story, scanned_at)
     refuse_wrong_database(story)
+    check_receipts(story, accounts)
     conclude(story, accounts)
 
 
@@ -364,6 +367,25 @@ def refuse_wrong_database(story: Story) -> None:
     story.figures["wrong_parents"] = {"exit_code": code, "reason": reason}
     held = code == BRAKE_EXIT_CODE and not any(row["keys_scanned"] for row in document["relations"])
     story.prove(Proof(claim="the scan is refused", held=held, figure=code))
+
+
+def check_receipts(story: Story, accounts: Accounts) -> None:
+    """Step 7: export the receipts of all deletions, and compare them with the accounts' rows."""
+    screen.heading("7. Every receipt is compared with what its account had")
+    grace = current().grace_seconds
+    screen.say(f"The last deletions are verified after the grace period of {grace:g} s:")
+
+    def verified() -> bool:
+        counts = healing.run_integrity("status")["deletions"]
+        return not any(counts[state] for state in ("recorded", "dispatched", "cascaded"))
+
+    what, seconds = "the deletions to be verified", grace + VERIFY_SECONDS
+    story.stage.until(what, verified, blame=WORKERS, seconds=seconds, pause=0.5)
+    lines = healing.exported(story.stage.directory)
+    proofs = erasures.of_receipts(accounts.truth, lines)
+    story.figures["receipts"] = {"exported": len(lines), "accounts": len(accounts.truth.gone)}
+    screen.say(f"{len(lines):,} receipts of {len(accounts.truth.gone):,} deleted accounts.")
+    story.prove(*proofs)
 
 
 def conclude(story: Story, accounts: Accounts) -> None:

@@ -67,6 +67,16 @@ def test_the_receipt_of_the_giant_accounts_for_its_rows(document):
     assert set(document["giant"]["seconds"]) == {"blog_db", "shop_db"}
 
 
+def test_every_receipt_is_compared_with_what_its_account_had(document):
+    held = {proof["claim"]: proof for proof in document["proofs"]}
+    accounts = document["receipts"]["accounts"]
+    assert accounts > 600
+    proven = held["every deleted account has a receipt that proves it"]
+    exact = held["each of these receipts counts exactly the posts and orders of its account"]
+    assert proven["figure"] == exact["figure"] == accounts
+    assert held["together they count every row that was deleted, once"]["figure"] > 150_000
+
+
 def test_the_admin_action_reaches_both_databases(document):
     assert document["admin_action"]["users"] == 500
     assert all(rows > 0 for rows in document["admin_action"]["rows"].values())

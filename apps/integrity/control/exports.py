@@ -62,11 +62,15 @@ def note(
     audit(VERB, target, actor=actor, reason=reason, using=using)
 
 
-def purgeable(days: float | None, *, using: str) -> Purgeable:
-    """Return what a purge would remove of a log, with that retention or the setting's."""
+def purgeable(days: float | None, *, using: str, exported: bool = True) -> Purgeable:
+    """Return what a purge would remove of a log, with that retention or the setting's.
+
+    Unless `exported`, nothing counts as exported.
+    """
+    until = exported_until(using=using) if exported else None
     cancelled, ended = deletions.past_retention(days, using=using)
     number = _count(cancelled, ended)
-    if (until := exported_until(using=using)) is None:
+    if until is None:
         return Purgeable(number, number)
     later = cancelled.filter(cancelled_at__gte=until), ended.filter(ended_at__gte=until)
     return Purgeable(number, _count(*later))

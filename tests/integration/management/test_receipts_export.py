@@ -369,6 +369,18 @@ class TestPurge:
         made("old", 50)
         assert integrity("purge", "--export", str(tmp_path / "receipts")).err == ""
 
+    def test_a_role_that_may_not_read_the_audit_is_told(
+        self, integrity: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made("old", 50)
+        with monkeypatch.context() as patch:
+            patch.setattr(Audit._meta, "db_table", "denied")
+            assert "the export was not noted: " in integrity("receipts").err
+            dry = integrity("purge", "--dry-run")
+            assert "what was exported is not known: " in dry.err
+            assert dry.code == 3
+            assert "may not read which were exported" in unexported.check("default").detail
+
     def test_what_is_not_past_its_retention_is_not_counted(self, integrity: Run) -> None:
         made("young", 20)
         made("open", 50, state="done")

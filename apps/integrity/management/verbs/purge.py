@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from django.core.management.base import CommandError
+from django.db import Error
 
 from ...control import circuit_breaker, exports, retention
+from ...exceptions.redaction import reason_of_error
 from ...log.kept import COUNTED_MAX
 from ...report import receipt_table
 from ...report.receipts import receipts_by_id
@@ -65,11 +67,10 @@ def run(
         for using in circuit_breaker.answering_logs():
             exporter = _Exporter(file, using) if file else None
             if exporter is None:
-                number, missing = exports.purgeable(days, using=using)
-                unexported += missing
-                _warn(missing, using, terminal, dry_run=dry_run)
+                going = _going(days, using, terminal, dry_run=dry_run)
+                unexported += going.unexported
             if dry_run:
-                counts["deletions"] += number
+                counts["deletions"] += going.deletions
             else:
                 counts.update(retention.purge(using, days=days, export=exporter))
             exported += exporter.number if exporter else 0
@@ -85,14 +86,22 @@ def run(
     )
 
 
-def _warn(unexported: int, using: str, terminal: Terminal, *, dry_run: bool) -> None:
-    """Say which receipts go for good."""
-    if unexported:
+def _going(
+    days: float | None, using: str, terminal: Terminal, *, dry_run: bool
+) -> exports.Purgeable:
+    """Count what goes, and say which receipts go for good. Without rights on the audit, all do."""
+    try:
+        going = exports.purgeable(days, using=using)
+    except Error as error:
+        terminal.progress(f"{using}: what was exported is not known: {reason_of_error(error)}")
+        going = exports.purgeable(days, using=using, exported=False)
+    if going.unexported:
         verb = "would go" if dry_run else "go"
         terminal.progress(
-            f"{using}: {_some(unexported)} whose receipts no export has {verb}. To keep them,"
+            f"{using}: {_some(going.unexported)} whose receipts no export has {verb}. To keep them,"
             " run `manage.py integrity receipts --since last` before, or purge with --export"
         )
+    return going
 
 
 def _some(number: int) -> str:

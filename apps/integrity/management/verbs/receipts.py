@@ -6,7 +6,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from django.db import Error
+
 from ...control import circuit_breaker, exports
+from ...exceptions.redaction import reason_of_error
 from ...log.kept import COUNTED_MAX
 from ...report import ended, receipt_table, receipt_text, receipts
 from ..backlog import silent_logs
@@ -81,7 +84,7 @@ def run(
             if number and (file or not terminal.stdout.isatty()):
                 if not file:
                     terminal.stdout.flush()
-                exports.note(begin, end, number, actor=actor(), using=using)
+                _note(begin, end, number, using, terminal)
             counts["unfinished"] += ended.unfinished(exports.in_zone(end), using=using)
     silent = sorted(silent_logs())
     for using in silent:
@@ -92,6 +95,16 @@ def run(
         "output": output,
     }
     return Result(document, exit_code(document))
+
+
+def _note(
+    since: dt.datetime | None, until: dt.datetime, number: int, using: str, terminal: Terminal
+) -> None:
+    """Note the export in the audit; say so where this role may not: the receipts are written."""
+    try:
+        exports.note(since, until, number, actor=actor(), using=using)
+    except Error as error:
+        terminal.progress(f"{using}: the export was not noted: {reason_of_error(error)}")
 
 
 def exit_code(document: Mapping[str, Any]) -> ExitCode:
