@@ -24,8 +24,6 @@ from tests.kinds.left import models as left
 from tests.kinds.parents.models import Giver, Guarded, Mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from apps.integrity.relations import Relation
     from apps.integrity.report.receipts import Receipt
     from tests.conftest import Tune
@@ -219,9 +217,8 @@ def frozen(receipt: Receipt) -> str:
 
 
 @pytest.fixture
-def _quick(tune: Tune) -> Iterator[None]:
+def _quick(tune: Tune) -> None:
     tune(grace_seconds=1e-6)
-    yield
 
 
 @hypothesis.settings(
