@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from apps.integrity.dashboard import figures, pages
 from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.relations import Catalogue, discovery
+from apps.integrity.report import overview
 from tests.log_rows import make
 
 if TYPE_CHECKING:
@@ -178,3 +180,14 @@ def test_rows_of_work_that_goes_on_are_at_least_those(client: Client) -> None:
     assert "at least 7</td>" in client.get(address).content.decode()
     Cascade.objects.update(state="done", done_at=timezone.now())
     assert ">7</td>" in client.get(address).content.decode()
+
+
+def test_what_a_silent_log_knows_is_unknown(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "<dt>Brake</dt><dd>released</dd>" in page(client, "changelist")
+    seen = dataclasses.replace(overview.collect_overview(), unreachable_logs=("eu",))
+    monkeypatch.setattr(figures, "overview", lambda: seen)
+    shown = page(client, "changelist")
+    assert "<dt>Brake</dt><dd>unknown</dd>" in shown
+    assert "Without what the log in eu knows, which does not answer." in shown
