@@ -22,6 +22,7 @@ from apps.integrity.management.broken_pipe import PIPE_CLOSED
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exit_codes import MEANINGS
 from apps.integrity.management.table import WIDTH as WIDTH_OF_TABLES
+from apps.integrity.management.verb import INTERRUPTED
 from apps.integrity.report import metrics
 
 from . import on_call
@@ -169,7 +170,8 @@ def _commands() -> Iterator[str]:
     yield "scans and repairs in one run. Results go to stdout, progress goes to stderr. With"
     yield "`--json`, stdout holds one document ([JSON documents](json.md)). Django's own options"
     yield "(`--settings`, `--no-color`, …) are accepted and not listed here.\n"
-    yield f"Tables fit {WIDTH_OF_TABLES} columns; `--wide` prints everything in one line.\n"
+    yield f"Tables and sentences fit {WIDTH_OF_TABLES} columns; `--wide` breaks no line. On stderr,"
+    yield "lines are broken on a terminal only. SQL, charts and JSON are never broken.\n"
     yield "## Exit codes\n"
     yield "Where several apply, the highest one is returned.\n"
     yield "| code | `exit_reason` | means |"
@@ -178,7 +180,8 @@ def _commands() -> Iterator[str]:
         yield f"| {code} | `{code.name.lower()}` | {meaning} |"
     yield ""
     yield f"Where the reader stops early, as in `| head -1`, the code is {PIPE_CLOSED}."
-    yield "Work that was asked for is done all the same.\n"
+    yield "Work that was asked for is done all the same."
+    yield f"After Ctrl-C it is {INTERRUPTED}, and the last sentence says how to go on.\n"
     parser = _parser(integrity.Command(), "integrity")
     verbs = next(action for action in parser._actions if action.dest == "verb")  # noqa: SLF001
     assert isinstance(verbs.choices, dict)

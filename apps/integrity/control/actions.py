@@ -16,11 +16,11 @@ from ..exceptions import IdentityMismatch, RestoredDatabase
 from ..exceptions.loggers import logger_of
 from ..log import kept as log_kept
 from ..log import retry as log_retry
-from ..models import Audit, ChildDatabase, Deletion
+from ..models import Audit, ChildDatabase
 from . import identity, restores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..log.renaming import Renaming
 
@@ -83,7 +83,7 @@ def resume(
     accept_identity: bool = False,
     accept_restore: bool = False,
 ) -> bool:
-    """Resume work on a child database; return False if it was not paused.
+    """Resume work on a child database; return False if that changed nothing.
 
     With `accept_identity`, the child database first stores the identities that its parents'
     databases have now. With `accept_restore`, it and the log no longer have to agree on what was
@@ -94,15 +94,16 @@ def resume(
         RestoredDatabase: it was paused because it or its log was restored from a backup.
         DatabaseHindered: a database that is needed does not answer.
     """
-    kind = kind_of_pause(database, using=using)
+    kind, accepted = kind_of_pause(database, using=using), False
     if accept_identity:
         reach(database)
-        _accept(database, actor=actor, reason=reason, using=using)
+        accepted = _accept(database, actor=actor, reason=reason, using=using)
     elif kind == ChildDatabase.Pause.IDENTITY_MISMATCH:
         _refuse_mismatches(database, using=using)
     if accept_restore:
         reach(database)
         if kind == ChildDatabase.Pause.RESTORED or restores.reason(database, using=using):
+            accepted = True
             audit("accept restore", database, actor=actor, reason=reason, using=using)
         restores.accept(database, using=using)
     elif kind == ChildDatabase.Pause.RESTORED:
@@ -117,17 +118,23 @@ def resume(
         )
         if changed:
             audit("resume", database, actor=actor, reason=reason, using=using)
-    return bool(changed)
+    return bool(changed) or accepted
 
 
-def _accept(database: str, *, actor: str, reason: str, using: str) -> None:
-    """Store the identities of the parents' databases that answer; audit each one first."""
+def _accept(database: str, *, actor: str, reason: str, using: str) -> bool:
+    """Store the identities of the parents' databases that answer; audit each one first.
+
+    Return whether one of them was another before.
+    """
+    accepted = False
     for home in identity.answering_homes(database, using):
         if mismatch := identity.register(database, using=home):
             change = f"{home!r} was {mismatch.known} and is {mismatch.current}"
             change += f": {reason}" if reason else ""
             audit("accept identity", database, actor=actor, reason=change, using=using)
             identity.accept(database, using=home)
+            accepted = True
+    return accepted
 
 
 def _refuse_mismatches(database: str, *, using: str) -> None:
@@ -210,18 +217,6 @@ def _number(changed: int) -> str:
 
 def _named(deletions: Iterable[int]) -> str:
     return ", ".join(map(str, sorted({*deletions})))
-
-
-def without_entry(deletions: Collection[int]) -> list[int]:
-    """Return those of the ids that are in no log."""
-    known = {
-        pk
-        for using in relations.log_databases()
-        for pk in Deletion.objects.using(using)
-        .filter(pk__in=deletions)
-        .values_list("pk", flat=True)
-    }
-    return sorted({*deletions} - known)
 
 
 def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> None:

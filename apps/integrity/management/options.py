@@ -8,15 +8,10 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import CommandError
-
-from ..control import actions
 from . import table
 from .exit_codes import usage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.core.management.base import CommandParser
 
 #: The largest id that the log's column can hold.
@@ -44,7 +39,9 @@ def add_wide(parser: CommandParser) -> None:
     """Add `--wide`."""
     width = table.WIDTH
     parser.add_argument(
-        "--wide", action="store_true", help=f"print all columns, also beyond {width} characters"
+        "--wide",
+        action="store_true",
+        help=f"print all columns and whole sentences, also beyond {width} characters",
     )
 
 
@@ -82,9 +79,12 @@ def add_database_and_reason(parser: CommandParser) -> None:
 
 
 def add_deletions(parser: CommandParser, *, all_help: str) -> None:
-    """Add the ids of deletions, and `--all`."""
+    """Add the ids of deletions, `--all` and `--log`."""
     parser.add_argument("ids", nargs="*", type=deletion_id, metavar="ID", help="ids of deletions")
     parser.add_argument("--all", action="store_true", dest="everything", help=all_help)
+    parser.add_argument(
+        "--log", metavar="D", help="only the log of this database, where several have one"
+    )
 
 
 def add_apply(parser: CommandParser) -> None:
@@ -126,22 +126,6 @@ def deletion_id(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < (number := int(text)) <= LARGEST_ID:
         return number
     raise argparse.ArgumentTypeError(f"{text!r} is not the id of a deletion: a number above 0")
-
-
-def named_or_all(ids: Sequence[int], *, everything: bool) -> Sequence[int] | None:
-    """Return the ids, or None for all.
-
-    Raises a usage error for both, or for neither; an error for an id that is in no log.
-    """
-    if bool(ids) == everything:
-        raise usage_error("give the ids of deletions, or --all")
-    if unknown := actions.without_entry(ids):
-        raise CommandError(
-            f"there is no deletion {' or '.join(map(str, unknown))} in the log; nothing was"
-            " changed. The dashboard shows the ids of deletions, and so does `manage.py integrity"
-            " receipt MODEL KEY --json`"
-        )
-    return None if everything else ids
 
 
 def override_reason(text: str | None) -> str:

@@ -2,10 +2,15 @@
 
 Names, keys and reasons come from outside and may hold control codes of a terminal. So every line
 and every cell is made printable first.
+
+Note [Eighty columns]: unless `--wide` is given, results are broken at spaces to fit 80 columns,
+wherever they go. What goes to stderr is broken only on a terminal: in a log of `drain --forever`,
+each event stays one line. SQL, charts and JSON are for programs, and never broken.
 """
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions.redaction import plain
@@ -31,6 +36,25 @@ def printable(line: str) -> str:
     return " " * (len(line) - len(text)) + plain(text, LINE_CHARS)
 
 
+def wrapped(text: str, width: int = table.WIDTH) -> str:
+    """Return the text with each line broken at spaces; what follows a break is indented. Pure.
+
+    A word is never cut: it may be a name or a part of a command to copy.
+    """
+    return "\n".join(
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * (len(line) - len(line.lstrip(" "))) + table.GAP,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
+    )
+
+
 class Terminal:
     """Results go to `line`, `text` and `table`; `progress` writes a line to stderr."""
 
@@ -42,7 +66,9 @@ class Terminal:
 
     def line(self, line: str, paint: Callable[[str], str] = str) -> None:
         """Make a line printable, and write it in the colour of `paint`."""
-        self.stdout.write(paint(printable(line)))
+        text = printable(line)
+        for part in (text if self.wide else wrapped(text)).split("\n"):
+            self.stdout.write(paint(part))
 
     def text(self, text: str) -> None:
         """Write text of this app unchanged: SQL or a chart, of several lines."""

@@ -15,6 +15,7 @@ from .. import relations
 from ..control import actions, circuit_breaker, identity
 from ..exceptions import InvalidName
 from ..exceptions.loggers import logger_of
+from ..exceptions.suggestions import unknown
 from ..log import deletions, renames
 from ..log.fields import close_field, rename_field
 from ..log.renaming import Kind, Renaming, field_of
@@ -40,8 +41,7 @@ def require(change: Renaming, *, force: bool = False) -> None:
     known = _known()[change.kind]
     _require_one_parent(change)
     if change.new not in known:
-        listed = ", ".join(known) or "none"
-        raise InvalidName(f"{change.new!r} is no {change.kind} of the catalogue; known: {listed}")
+        raise InvalidName(unknown(str(change.kind), change.new, known))
     if change.old == change.new:
         raise InvalidName(f"{change.old!r} is both the old name and the new one")
     if change.old in known and not force:

@@ -176,6 +176,8 @@ class Worker:
         self.databases, self.progress = databases, progress
         self.name = f"drain@{socket.gethostname()}"
         self.stopping = threading.Event()
+        #: Whether it was Ctrl-C that stopped it.
+        self.interrupted = False
         self.more = False
         self.reasons: dict[str, str] = {}
         self.timetable: dict[Callable[[], None], float] = {
@@ -209,7 +211,8 @@ class Worker:
             pacing.stopping.clear()
         self._say("stopped")
 
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self.interrupted = self.interrupted or number == signal.SIGINT
         self.stopping.set()
         pacing.stopping.set()
 

@@ -209,10 +209,11 @@ def _scan(
     if not scan_pass.claim():
         scanned.reason = "another scan is at work on it"
         return scanned
+    ends: tuple[type[BaseException], ...] = (*interrupts, KeyboardInterrupt)
     try:
         with watched(database):
             scan_pass.run(deadline, interrupts)
-    except interrupts as raised:
+    except ends as raised:
         with isolated(f"releasing the scan of {relation.label}", passing=(DatabaseHindered,)):
             _interrupted(scan_pass, raised)
         raise
@@ -230,7 +231,8 @@ def _interrupted(scan_pass: Pass, raised: BaseException) -> None:
     if isinstance(raised, DatabaseHindered):
         scan_pass.release(f"{raised.database} {raised.sentence}")
     else:
-        scan_pass.halve_step()
+        if not isinstance(raised, KeyboardInterrupt):
+            scan_pass.halve_step()
         scan_pass.release("interrupted")
 
 

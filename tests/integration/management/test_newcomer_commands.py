@@ -3,117 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.newcomer import Project
 
 CLEAN, ERROR, USAGE, FINDINGS, INCOMPLETE, UNREACHABLE, BRAKE = range(7)
 POST, COMMENT = "blog.Post.author", "blog.Comment.author"
 REMEDY = "there is no table 'blog_comment' in 'blog_db'. Run `manage.py migrate --database blog_db`"
 USER = "from django.contrib.auth.models import User; User"
 DROP = "from django.db import connections as c; c['blog_db'].cursor().execute('DROP TABLE {}')"
-
-SETTINGS = """
-import os
-from pathlib import Path
-
-SECRET_KEY = "newcomer"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = [
-    "django.contrib.contenttypes", "django.contrib.auth", "apps.blog", "apps.integrity",
-]
-HERE = Path(__file__).parent
-DATABASES = {
-    alias: {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": HERE / f"{alias}.sqlite3",
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-    }
-    for alias in ("default", "blog_db")
-}
-if alias := os.environ.get("AWAY"):
-    DATABASES[alias]["NAME"] = HERE / "nowhere" / "at_all.sqlite3"
-DATABASE_ROUTING_RULES = {"blog": "blog_db"}
-DATABASE_ROUTERS = ["apps.integrity.routers.LogRouter", "apps.integrity.routers.AppLabelRouter"]
-INTEGRITY = {"wakeups": False, "grace_seconds": 0.001}
-"""
-
-FILL = """
-from django.contrib.auth.models import User
-from apps.blog.models import Post
-
-ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
-Post.objects.bulk_create(Post(title="t", content="c", author=each) for each in (ann, bob))
-ann.delete()
-User.objects.filter(pk=bob.pk)._raw_delete("default")
-User.objects.create(username="eve")
-"""
-MIGRATE = """
-from django.core.management import call_command
-
-for alias in ("default", "blog_db"):
-    call_command("migrate", database=alias, verbosity=0)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A folder with settings and two SQLite files."""
-
-    folder: Path
-
-    def manage(self, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
-        return self._run("-m", "django", *words, away=away)
-
-    def run(self, code: str) -> None:
-        done = self._run("-c", f"import django; django.setup()\n{code}")
-        assert done.returncode == 0, done.stderr
-
-    def manage_unread(self, *words: str, errors_too: bool) -> tuple[int, str]:
-        """Run a command whose output nobody reads any more; return its code and its stderr."""
-        read, write = os.pipe()
-        os.close(read)
-        argv = [sys.executable, "-m", "django", *words]
-        with os.fdopen(write, "wb") as closed:
-            errors = closed if errors_too else subprocess.PIPE
-            done = subprocess.run(
-                argv, env=self._environment(), stdout=closed, stderr=errors, check=False
-            )
-        return done.returncode, (done.stderr or b"").decode()
-
-    def _run(self, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
-        environment = self._environment() | {"AWAY": away}
-        argv = [sys.executable, *words]
-        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "newcomer_settings",
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
-            "PYTHONUNBUFFERED": "",
-        }
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """User 1 was deleted and is in the log, 2 vanished and is not, 3 lives; each had a post."""
-    project = Project(tmp_path_factory.mktemp("newcomer"))
-    (project.folder / "newcomer_settings.py").write_text(SETTINGS)
-    project.run(MIGRATE + FILL)
-    return project.folder
-
-
-@pytest.fixture
-def project(migrated: Path, tmp_path: Path) -> Project:
-    return Project(Path(shutil.copytree(migrated, tmp_path / "project")))
 
 
 def lines_of(done: subprocess.CompletedProcess[str]) -> list[str]:

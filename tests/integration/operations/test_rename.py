@@ -363,11 +363,11 @@ class TestAnOperatorDoesIt:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            ([OLD_ALIAS, "nowhere"], "'nowhere' is no alias of the catalogue; known: "),
+            ([OLD_ALIAS, "nowhere"], "unknown alias 'nowhere'; known: "),
             (["shop_db", "blog_db"], "the alias 'shop_db' is still in the catalogue"),
-            ([OLD_PARENT, "auth.Nobody"], "'auth.Nobody' is no model"),
+            ([OLD_PARENT, "auth.Nobody"], "unknown model 'auth.Nobody'; "),
             (["auth.User", "auth.User"], "is both the old name and the new one"),
-            ([OLD_FIELD, "blog.Post.nothing"], "is no relation of the catalogue"),
+            ([OLD_FIELD, "blog.Post.nothing"], "unknown relation 'blog.Post.nothing'; "),
             ([OLD_FIELD], "give the new name, or --close"),
             ([OLD_FIELD, POST, "--close", "why"], "give the new name, or --close"),
             (

@@ -310,7 +310,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            ([OLD, "parents.Person.nothing"], "is no field of the catalogue; known: "),
+            ([OLD, "parents.Person.nothing"], "unknown field 'parents.Person.nothing'; "),
             (["parents.Persona.nickname", NEW], "are fields of two models"),
             (["parents.Person.number", NEW], "is still in the catalogue"),
             ([NEW, NEW], "is both the old name and the new one"),

@@ -1,6 +1,6 @@
-"""The verbs of `manage.py integrity`: a module each, with `HELP`, `add_arguments`, `run`, `render`.
+"""The verbs of `manage.py integrity`, a module each: see `verb.Verb`.
 
-To add one, write the module and name it in `MODULES`.
+To add one, write the module and name it in `GROUPS`.
 """
 
 from __future__ import annotations
@@ -31,28 +31,19 @@ from . import (
 if TYPE_CHECKING:
     from ..verb import Verb
 
-#: In the order of `--help`.
-MODULES = (
-    relations,
-    preview,
-    status,
-    drain,
-    scan,
-    repair,
-    retry,
-    acknowledge,
-    pause,
-    resume,
-    rename,
-    receipt,
-    receipts,
-    purge,
-    doctor,
-    alerts,
-    install_triggers,
-    grants,
-)
-
-VERBS: dict[str, Verb] = {
-    module.__name__.rpartition(".")[2].replace("_", "-"): module for module in MODULES
+#: What verbs are for, in the order of `--help`.
+GROUPS: dict[str, tuple[Verb, ...]] = {
+    "Look": (status, doctor, relations, preview),
+    "Work": (drain, scan, repair),
+    "Operate": (pause, resume, retry, acknowledge),
+    "Prove": (receipt, receipts, purge),
+    "Set up": (install_triggers, grants, rename, alerts),
 }
+
+
+def name_of(verb: Verb) -> str:
+    """Return the name that is typed, as in "install-triggers"."""
+    return verb.__name__.rpartition(".")[2].replace("_", "-")
+
+
+VERBS: dict[str, Verb] = {name_of(verb): verb for group in GROUPS.values() for verb in group}

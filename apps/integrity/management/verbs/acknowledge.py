@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ... import relations
 from ...control import actions
-from ..options import add_deletions, named_or_all
-from ..verb import PER_DATABASE, Result, actor
+from ..deletions import choose, sentences
+from ..options import add_deletions
+from ..verb import AGAIN, PER_DATABASE, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Acknowledge rows that were kept. This ends their alarm."
+EXAMPLES = {
+    '41 42 --reason "moved to the archive by hand"': "two deletions",
+    '--all --reason "see ticket 1234"': "every deletion that kept rows",
+}
+INTERRUPTED = AGAIN
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the ids of deletions, `--all` and `--reason`."""
+    """Add the ids of deletions, `--all`, `--log` and `--reason`."""
     add_deletions(parser, all_help="all deletions that kept rows")
     parser.add_argument(
         "--reason", default="", metavar="TEXT", help="what was found; recorded in the audit log"
@@ -28,20 +33,38 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(
-    _terminal: Terminal, *, ids: Sequence[int], everything: bool, reason: str, **_: object
+    _terminal: Terminal,
+    *,
+    ids: Sequence[int],
+    everything: bool,
+    log: str | None,
+    reason: str,
+    **_: object,
 ) -> Result:
     """Acknowledge the kept rows. The audit log records it."""
-    deletions = named_or_all(ids, everything=everything)
-    changed = sum(
-        actions.acknowledge(deletions, actor=actor(), reason=reason, using=using)
-        for using in relations.catalogue().log_databases
-    )
-    return Result({"changed": changed})
+    chosen, who = choose(ids, everything=everything, log=log), actor()
+    if chosen.ids is None:
+        number = sum(
+            actions.acknowledge(None, actor=who, reason=reason, using=using)
+            for using in chosen.logs
+        )
+        return Result({"changed": number, "left": []})
+    changed = [
+        pk
+        for using in chosen.logs
+        for pk in actions.acknowledge_those(chosen.ids, actor=who, reason=reason, using=using)
+    ]
+    return Result({"changed": len(changed), "left": chosen.left(changed)})
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
-    """Print how many deletions changed."""
+def render(
+    document: Mapping[str, Any], terminal: Terminal, *, everything: bool, **_: object
+) -> None:
+    """Print how many deletions changed, and which ones did not."""
     if changed := document["changed"]:
-        terminal.line(f"rows kept by {changed:,} deletions are acknowledged{PER_DATABASE}")
-    else:
-        terminal.line("nothing to do: they have kept no rows that are not acknowledged")
+        noun = "deletion" if changed == 1 else "deletions"
+        terminal.line(f"rows kept by {changed:,} {noun} are acknowledged{PER_DATABASE}")
+    elif everything:
+        terminal.line("nothing to do: no kept rows wait to be acknowledged")
+    for line in sentences(document["left"], "has kept no rows that are not acknowledged"):
+        terminal.line(line)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Print the alert rules for Prometheus, or with --grafana a dashboard for Grafana."
+EXAMPLES = {
+    "> alerts.yml": "rules for Prometheus",
+    "--grafana --output dashboard.json": "a dashboard to import into Grafana",
+}
+INTERRUPTED = "the file may be incomplete; run the command again"
 FILES = Path(__file__).resolve().parents[2] / "report"
 
 

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from ...checks import doctor
 from ..exit_codes import ExitCode
-from ..terminal import printable
-from ..verb import Result
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from django.core.management.base import CommandParser
+    from django.core.management.color import Style
 
     from ..terminal import Terminal
 
 HELP = "Check the installation, and show how to fix what is wrong."
+EXAMPLES = {
+    "": "a line for each check",
+    "--json": "the same for a script; the exit code says how bad it is",
+}
+INTERRUPTED = UNCHANGED
 #: Kinds of checks whose failure is worse than a finding.
 CODES = {
     "database": ExitCode.UNREACHABLE,
@@ -54,9 +59,16 @@ def exit_code(checks: Iterable[doctor.Check]) -> ExitCode:
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
-    """Print a line for each check."""
-    for check in document["checks"]:
-        style = terminal.style
-        verdict = style.SUCCESS("ok  ") if check["ok"] else style.ERROR("FAIL")
-        detail = printable("{name}: {detail}".format(**check))
-        terminal.text(f"{verdict}  {detail}")
+    """Print a line for each check, and how many failed."""
+    checks = document["checks"]
+    for check in checks:
+        mark, paint = _mark(ok=check["ok"], style=terminal.style)
+        terminal.line("{mark}  {name}: {detail}".format(mark=mark, **check), paint)
+    failed = sum(not check["ok"] for check in checks)
+    terminal.line(f"{failed} of {len(checks)} checks failed" if failed else "all checks passed")
+
+
+def _mark(*, ok: bool, style: Style) -> tuple[str, Callable[[str], str]]:
+    """Return the first word of a line, and what paints it. Further lines are indented."""
+    mark, colour = ("ok  ", style.SUCCESS) if ok else ("FAIL", style.ERROR)
+    return mark, lambda line: line if line[0] == " " else colour(mark) + line[len(mark) :]

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 COUNTS = ("dispatched", "cascaded", "verified", "kept", "pending")
 HELP = "Dispatch, cascade and verify in this process. It does not need Celery."
+EXAMPLES = {
+    "": "do what is due, and end",
+    "--database blog_db --timeout 60": "one database, for a minute at most",
+    "--verify": "wait until it is proven that no row is left",
+    "--forever": "instead of Celery's workers and beat",
+}
+INTERRUPTED = (
+    "what is done is committed, the rest stays in the log, and nothing is done twice. Run drain"
+    " again in some seconds, when the claims of this process have ended; or leave it to workers"
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -35,7 +45,9 @@ def add_arguments(parser: CommandParser) -> None:
         "--verify", action="store_true", help="wait until verification finds no rows left"
     )
     parser.add_argument(
-        "--forever", action="store_true", help="work until SIGTERM, with verification and scans"
+        "--forever",
+        action="store_true",
+        help="work until SIGTERM or Ctrl-C, with verification and scans",
     )
 
 
@@ -52,7 +64,10 @@ def run(
     catalogue = relations.catalogue()
     databases = [catalogue.database(database)] if database else list(catalogue.child_databases)
     if forever:
-        in_process.Worker(databases, progress=terminal.progress).run()
+        worker = in_process.Worker(databases, progress=terminal.progress)
+        worker.run()
+        if worker.interrupted:
+            raise KeyboardInterrupt
         return Result({})
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     result = drain(databases, terminal, verify=verify, deadline=deadline)

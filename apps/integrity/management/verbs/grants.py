@@ -9,7 +9,7 @@ from ...control import grants
 from ...control.grants import Kind
 from ...exceptions import UnknownName
 from ..options import add_database
-from ..verb import Result
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Print GRANT statements for a role that gets only the privileges it needs."
+EXAMPLES = {
+    "integrity_worker": "what workers need",
+    "integrity_web --web --dashboard": "what the site needs, with the pages of this app",
+}
+INTERRUPTED = UNCHANGED
 KINDS = {
     Kind.WEB: "what the site needs to delete parents; not what workers need",
     Kind.DASHBOARD: "what the pages, their buttons and healthz need",

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Install, replace and remove the triggers that record deletions, as the settings say."
+EXAMPLES = {
+    "--dry-run": "print the SQL",
+    "": "install them in every database",
+    "--database default": "in one database",
+}
+INTERRUPTED = (
+    "each table has either its old triggers or its new ones. Run the command again: it changes only"
+    " what is left"
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -46,12 +55,21 @@ def run(terminal: Terminal, *, database: str | None, dry_run: bool, **_: object)
 def render(document: Mapping[str, Any], terminal: Terminal, *, dry_run: bool, **_: object) -> None:
     """Print the SQL of a dry run; report on stderr how many triggers change."""
     if not document["databases"]:
-        terminal.progress("nothing to install: no PostgreSQL database holds a deletion log")
+        terminal.progress("nothing to do: no PostgreSQL database holds a deletion log")
     for change in document["databases"]:
         if dry_run:
             terminal.text("\n".join(f"{statement};" for statement in change["sql"]))
         if not change["held"]:
-            counts = ", ".join(
-                f"{len(change[name])} {name}" for name in ("installed", "removed", "unchanged")
-            )
-            terminal.progress(f"{change['database']}: {'would be ' * dry_run}{counts}")
+            terminal.progress(f"{change['database']}: {_counts(change, dry_run=dry_run)}")
+
+
+def _counts(change: Mapping[str, Any], *, dry_run: bool) -> str:
+    """Return how many triggers change, or that none does. Pure."""
+    if not (change["installed"] or change["removed"]):
+        if change["unchanged"]:
+            return f"nothing to do: {len(change['unchanged'])} triggers are as in the settings"
+        return "nothing to do: the settings ask for no trigger (INTEGRITY['capture'])"
+    counts = ", ".join(
+        f"{len(change[name])} {name}" for name in ("installed", "removed", "unchanged")
+    )
+    return f"{'would be ' * dry_run}{counts}"

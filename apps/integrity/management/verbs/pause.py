@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...control import actions
 from ..options import add_database_and_reason
-from ..verb import Result, actor
+from ..verb import AGAIN, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Stop work on a child database."
+EXAMPLES = {
+    '--database blog_db --reason "new index, until 18:00"': "deletions are recorded, and wait",
+}
+INTERRUPTED = AGAIN
 
 
 def add_arguments(parser: CommandParser) -> None:

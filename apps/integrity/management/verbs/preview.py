@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...report import preview
 from ..exit_codes import ExitCode
-from ..options import add_parent, add_wide
-from ..verb import Result
+from ..options import add_parent
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Show what deleting a parent would change in the child databases."
+EXAMPLES = {
+    "auth.User 42": "the rows that deleting this user would change",
+}
+INTERRUPTED = UNCHANGED
 COLUMNS = ("relation", "database", "policy", "rows")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--wide`, MODEL and KEY."""
-    add_wide(parser)
+    """Add MODEL and KEY."""
     add_parent(parser)
 
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Remove all log rows that are past their retention. Beat removes a batch each minute."
+EXAMPLES = {
+    "": "what is older than `retention_days`",
+    "--days 7 --export receipts.jsonl": "older than a week; receipts go to a file first",
+}
+INTERRUPTED = (
+    "what was removed is gone, and with --export its receipts are in the file; the rest is in the"
+    " log. Run the command again to go on"
+)
 
 
 def add_arguments(parser: CommandParser) -> None:

@@ -11,7 +11,7 @@ from ...report.receipt_lines import NOT_COVERED
 from ...report.receipts import receipts_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
-from ..verb import Result
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 MOMENTS = ("recorded", "cascaded", "verified")
 
 HELP = "Show what the log knows about one deletion."
+EXAMPLES = {
+    "auth.User 42": "for people",
+    "auth.User 42 --json > receipt.json": "to keep it",
+}
+INTERRUPTED = UNCHANGED
 
 
 def add_arguments(parser: CommandParser) -> None:

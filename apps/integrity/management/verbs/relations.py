@@ -10,8 +10,7 @@ from ...report import catalogue
 from ...report.scans import scan_rows
 from ..exit_codes import usage_error
 from ..mermaid import flowchart
-from ..options import add_wide
-from ..verb import Result
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,12 +21,16 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "List every foreign key between databases."
+EXAMPLES = {
+    "": "a table",
+    "--format mermaid": "a chart",
+}
+INTERRUPTED = UNCHANGED
 COLUMNS = ("relation", "child_database", "parent", "parent_database", "policy", "plan")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--wide` and `--format`."""
-    add_wide(parser)
+    """Add `--format`."""
     parser.add_argument(
         "--format",
         dest="form",

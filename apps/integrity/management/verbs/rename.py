@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...control import circuit_breaker
+from ...exceptions.suggestions import closest
 from ...log.renaming import Kind, Renaming
 from ...operations import renames
+from ...report import names
 from ..backlog import silent_logs
 from ..exit_codes import ExitCode, usage_error
 from ..options import add_apply
-from ..verb import Result, actor
+from ..verb import AGAIN, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +25,13 @@ HELP = (
     "Move open work to a new name, after an alias, a model or a field was renamed."
     " A dry run without --apply."
 )
+EXAMPLES = {
+    "old_db blog_db": "what would change",
+    "old_db blog_db --apply": "after the alias was renamed",
+    "blog.Post.writer blog.Post.author --apply": "after the field was renamed",
+    'old_db --close "the server is gone" --apply': "give up the work there",
+}
+INTERRUPTED = AGAIN
 KINDS = {
     Kind.ALIAS: "OLD and NEW are aliases, as in blog_db",
     Kind.MODEL: "OLD and NEW are models, as in auth.User",
@@ -71,14 +81,30 @@ def run(
         change = Renaming(kind=kind_of_name, old=old, new=new)
         renames.require(change, force=force)
         tables = renames.rename(change, actor=actor(), apply=apply)
-    changed = sum(tables.values())
+    changed, silent = sum(tables.values()), silent_logs()
     code = ExitCode.FINDINGS if changed and not apply else ExitCode.CLEAN
     document = {"changed": changed, "tables": tables, "applied": apply}
-    return Result(document, ExitCode.UNREACHABLE if silent_logs() else code)
+    if not changed:
+        unknown = names.unknown(circuit_breaker.answering_logs())
+        document["did_you_mean"] = closest(old, [str(row["name"]) for row in unknown])
+    return Result(document, ExitCode.UNREACHABLE if silent else code)
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, *, apply: bool, **_: object) -> None:
+def render(
+    document: Mapping[str, Any],
+    terminal: Terminal,
+    *,
+    old: str,
+    apply: bool,
+    code: ExitCode,
+    **_: object,
+) -> None:
     """Print how many rows changed, by table."""
+    if code is ExitCode.CLEAN and not document["changed"]:
+        likely = document["did_you_mean"]
+        guess = f"; did you mean {likely!r}?" if likely else ""
+        terminal.line(f"nothing to do: no open work has the name {old!r}{guess}")
+        return
     by_table = ", ".join(f"{number:,} {name}" for name, number in document["tables"].items())
     outcome = "changed" if apply else "rows would change (dry run: --apply changes them)"
     terminal.line(f"{document['changed']:,} {outcome}" + (f": {by_table}" if by_table else ""))

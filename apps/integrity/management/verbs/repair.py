@@ -10,7 +10,7 @@ from ...report import preview
 from ...scan import repair
 from ..backlog import backlog_of, report_unreachable, unknown_names
 from ..exit_codes import ExitCode
-from ..options import add_apply, add_override_brake, add_relation, add_wide, override_reason
+from ..options import add_apply, add_override_brake, add_relation, override_reason
 from ..verb import Result, actor
 from . import drain, scan
 
@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from ..terminal import Terminal, WriteLine
 
 HELP = "Confirm the suspects of scans, and cascade them. A dry run without --apply."
+EXAMPLES = {
+    "": "what would be repaired",
+    "--apply": "repair it",
+    "--relation blog.Post.author --apply": "one relation only",
+}
+INTERRUPTED = (
+    "rows whose parent exists were not touched. Confirmed orphans are in the log, and workers or"
+    " `integrity drain` finish them; run the same command again for the others"
+)
 COLUMNS = ("relation", "database", "policy", "rows")
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--wide`, `--relation`, `--apply` and `--override-brake`."""
-    add_wide(parser)
+    """Add `--relation`, `--apply` and `--override-brake`."""
     add_relation(parser)
     add_apply(parser)
     add_override_brake(parser)
@@ -146,8 +154,14 @@ def _uncounted_code(uncounted: Mapping[str, Uncounted]) -> ExitCode:
     return max(codes, default=ExitCode.CLEAN)
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, *, apply: bool, **_: object) -> None:
+def render(
+    document: Mapping[str, Any], terminal: Terminal, *, apply: bool, code: ExitCode, **_: object
+) -> None:
     """Print the rows along each relation, and the counts of suspects."""
+    counts = [document[name] for name in ("confirmed", "cancelled", "waiting")]
+    if code is ExitCode.CLEAN and not (document["effects"] or any(counts)):
+        terminal.line("nothing to do: no suspects are known. `integrity scan` looks for them")
+        return
     terminal.table(COLUMNS, document["effects"], empty="No suspects.")
     line = "{confirmed:,} confirmed, {cancelled:,} alive, {waiting:,} waiting"
     terminal.line(line.format(**document) + ("" if apply else " (dry run: --apply repairs)"))

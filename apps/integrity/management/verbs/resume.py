@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations
 from ...control import actions
 from ..options import add_database_and_reason
-from ..verb import Result, actor
+from ..verb import AGAIN, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Resume work on a child database."
+EXAMPLES = {
+    "--database blog_db": "go on after a pause",
+    "--database blog_db --accept-restore": "go on after a backup was restored",
+}
+INTERRUPTED = AGAIN
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -62,18 +67,8 @@ def run(
     return Result({"changed": changed})
 
 
-def render(
-    document: Mapping[str, Any],
-    terminal: Terminal,
-    *,
-    database: str,
-    accept_identity: bool,
-    accept_restore: bool,
-    **_: object,
-) -> None:
-    """Print whether the database was paused before."""
-    if document["changed"]:
-        terminal.line(f"{database}: resumed")
-    else:
-        nothing = "" if accept_identity or accept_restore else "nothing to do: "
-        terminal.line(f"{nothing}{database} was not paused")
+def render(document: Mapping[str, Any], terminal: Terminal, *, database: str, **_: object) -> None:
+    """Print whether the database was paused before, or something was accepted."""
+    resumed = f"{database}: resumed"
+    nothing = f"nothing to do: {database} was not paused"
+    terminal.line(resumed if document["changed"] else nothing)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ... import relations
 from ...control import actions
-from ..options import add_deletions, named_or_all
-from ..verb import PER_DATABASE, Result, actor
+from ..deletions import choose, sentences
+from ..options import add_deletions
+from ..verb import AGAIN, PER_DATABASE, Result, actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,30 +17,42 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Retry blocked deletions; those named by ID, also where they kept rows."
+EXAMPLES = {
+    "41 42": "two deletions",
+    "--all": "every blocked deletion, once the cause is gone",
+}
+INTERRUPTED = AGAIN
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add the ids of deletions, and `--all`."""
+    """Add the ids of deletions, `--all` and `--log`."""
     add_deletions(parser, all_help="all blocked deletions")
 
 
-def run(_terminal: Terminal, *, ids: Sequence[int], everything: bool, **_: object) -> Result:
+def run(
+    _terminal: Terminal, *, ids: Sequence[int], everything: bool, log: str | None, **_: object
+) -> Result:
     """Make the deletions due again. The audit log records it."""
-    deletions = named_or_all(ids, everything=everything)
-    changed = sum(
-        actions.retry(deletions, actor=actor(), using=using, kept=True)
-        for using in relations.catalogue().log_databases
-    )
-    return Result({"changed": changed})
+    chosen = choose(ids, everything=everything, log=log)
+    if chosen.ids is None:
+        number = sum(actions.retry(None, actor=actor(), using=using) for using in chosen.logs)
+        return Result({"changed": number, "left": []})
+    changed = [
+        pk
+        for using in chosen.logs
+        for pk in actions.retry_those(chosen.ids, actor=actor(), using=using, kept=True)
+    ]
+    return Result({"changed": len(changed), "left": chosen.left(changed)})
 
 
 def render(
     document: Mapping[str, Any], terminal: Terminal, *, everything: bool, **_: object
 ) -> None:
-    """Print how many deletions changed."""
+    """Print how many deletions changed, and which ones did not."""
     if changed := document["changed"]:
-        terminal.line(f"{changed:,} deletions will be tried again{PER_DATABASE}")
+        noun = "deletion" if changed == 1 else "deletions"
+        terminal.line(f"{changed:,} {noun} will be tried again{PER_DATABASE}")
     elif everything:
         terminal.line("nothing to do: no deletion is blocked")
-    else:
-        terminal.line("nothing to do: none of them is blocked or has kept rows")
+    for line in sentences(document["left"], "is not blocked and has kept no rows"):
+        terminal.line(line)

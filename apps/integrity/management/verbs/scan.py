@@ -11,7 +11,7 @@ from ...control import actions, circuit_breaker
 from ...exceptions import UnknownName
 from ..backlog import report_unreachable, unknown_names
 from ..exit_codes import ExitCode
-from ..options import add_database, add_relation, add_wide, seconds
+from ..options import add_database, add_relation, seconds
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from ..terminal import Terminal, WriteLine
 
 HELP = "Find rows whose parent is gone. It never writes to a scanned table."
+EXAMPLES = {
+    "": "go on where the last scan ended",
+    "--full --relation blog.Post.author": "one relation, from the beginning",
+    "--database blog_db --max-runtime 600": "one database, for ten minutes at most",
+}
+INTERRUPTED = (
+    "nothing was written to a scanned table, and what was found is in the log. Run `integrity scan`"
+    " again: without --full it goes on from there"
+)
 #: The columns that are not for wide tables only.
 COLUMNS = (
     *("relation", "database", "rows_scanned", "suspects", "blocked", "orphans"),
@@ -34,8 +43,7 @@ PROGRESS_SECONDS = 1.0
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--wide`, `--relation`, `--database`, `--full` and `--max-runtime`."""
-    add_wide(parser)
+    """Add `--relation`, `--database`, `--full` and `--max-runtime`."""
     add_relation(parser)
     add_database(parser)
     parser.add_argument("--full", action="store_true", help="start each pass from the beginning")
@@ -125,12 +133,13 @@ def _has_mismatch(scanned: Iterable[Scanned]) -> bool:
     )
 
 
-def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None:
+def render(document: Mapping[str, Any], terminal: Terminal, *, code: ExitCode, **_: object) -> None:
     """Print a row for each relation and database."""
     every = tuple(field.name for field in dataclasses.fields(scan.Scanned))
-    terminal.table(
-        every if terminal.wide else COLUMNS, document["relations"], empty="Nothing was scanned."
-    )
+    columns = every if terminal.wide else COLUMNS
+    nothing = "nothing to do: no relation crosses databases"
+    empty = nothing if code is ExitCode.CLEAN else "Nothing was scanned."
+    terminal.table(columns, document["relations"], empty=empty)
 
 
 class ScanProgress:

@@ -14,8 +14,7 @@ from ...report.fault import TROUBLE, Fault
 from ...report.sentences import sentence
 from ...report.status import collect_status
 from ..exit_codes import ExitCode, usage_error
-from ..options import add_wide
-from ..verb import Result
+from ..verb import UNCHANGED, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +26,12 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
 
 HELP = "Show the backlog and the lag of each child database."
+EXAMPLES = {
+    "": "for people",
+    "--json": "for a script",
+    "--watch": "refreshed every two seconds, until Ctrl-C",
+}
+INTERRUPTED = UNCHANGED
 WATCH_SECONDS = 2.0
 DATABASE_COLUMNS = (
     *("database", "state", "backlog", "blocked", "lag_seconds"),
@@ -40,8 +45,7 @@ SCAN_COLUMNS = ("relation", "database", "coverage", "age_seconds", "waiting", "b
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """Add `--wide` and `--watch`."""
-    add_wide(parser)
+    """Add `--watch`."""
     parser.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
 
 
