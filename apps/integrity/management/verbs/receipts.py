@@ -32,13 +32,13 @@ HELP = (
     " order in which they ended. One ends when it has in its last child database."
 )
 EXAMPLES = {
-    "--since 2026-01-01 --until 2026-02-01 > january.jsonl": "a month",
+    "--since 2026-01-01 --until 2026-02-01 > january": "a month",
     "--since last --output receipts.jsonl": "what ended since the last export",
     "--format csv --output receipts.csv": "a table for a spreadsheet",
 }
 INTERRUPTED = (
-    "the export is not recorded as done: with --output there is no file, and what went to stdout is"
-    " incomplete. Run the same command again"
+    "what was written is incomplete; with --output, that is FILE.part. Run the command again, with"
+    " a date in place of `--since last`"
 )
 #: Where the last export ended.
 LAST = "last"
