@@ -179,6 +179,7 @@ def receipt(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> Ht
         keys=keys,
         receipt=(proof := keys.receipt(unfollowed.count(receipts.receipt_of(row)))),
         statement=receipt_text.statement(proof),
+        others=receipts.others_of(row),
         outside=receipt_text.OUTSIDE,
         issuer=receipt_text.issuer(proof),
     )

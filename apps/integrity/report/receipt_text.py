@@ -32,8 +32,8 @@ def statement(receipt: Receipt) -> list[str]:
 
 
 def document(receipt: Receipt) -> dict[str, Any]:
-    """Return the receipt as it is written in JSON: with its statement."""
-    return {"statement": statement(receipt), **receipt}
+    """Return the receipt as it is written in JSON: with its statement, which stands alone."""
+    return {"statement": [*statement(receipt), OUTSIDE], **receipt}
 
 
 def conclusion(receipt: Receipt) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The name of this app on the package index.
 DISTRIBUTION = "django-crossdb-integrity"
+#: Other deletions of the same key that a receipt names.
+OTHERS = 20
 #: States of a cascade without work under way.
 OVER = (*PROBED, Cascade.State.CANCELLED)
 
@@ -176,6 +178,15 @@ def deletion(pk: int, *, using: str) -> Deletion | None:
     rows = list(Deletion.objects.using(using).filter(pk=pk))
     read_outcomes(rows, using=using)
     return next(iter(rows), None)
+
+
+def others_of(row: Deletion) -> list[Deletion]:
+    """Return the other deletions of its key in the same log, the newest first, at most `OTHERS`."""
+    using = str(row._state.db)  # noqa: SLF001 (it is documented)
+    same = Deletion.objects.using(using).filter(parent=row.parent, key=row.key)
+    others = list(same.exclude(pk=row.pk).order_by("-pk")[:OTHERS]) if row.key is not None else []
+    read_outcomes(others, using=using)
+    return others
 
 
 def newest(parent: Model, keys: Sequence[Any], *, using: str) -> list[Deletion]:
