@@ -110,7 +110,7 @@ class Settings:
     pressure: Mapping[str, Mapping[str, Any]] | None = None
     """What keeps cascades and scans from hurting a child database. The keys are aliases; "*" stands
     for all that are not named. The options of each are `max_replica_lag_seconds` (and `replica_lag`
-    where the server cannot tell), `max_rows_per_second`, `quiet_hours` and `busy`; see
+    if the server cannot report it), `max_rows_per_second`, `quiet_hours` and `busy`; see
     [work gently](../how-to/work-gently.md). None sets no limits."""
 
     scan_policy: str | Mapping[str, str] = "report"
@@ -143,11 +143,11 @@ class Settings:
     """The most deletions that one transaction purges."""
 
     heartbeat_retention_days: float | None = 7.0
-    """How long the last heartbeat of a stopped process is kept; None keeps it for ever. The
+    """How long the last heartbeat of a stopped process is kept; None keeps it forever. The
     heartbeats of beat and of the worker that was seen last are always kept."""
 
     audit_retention_days: float | None = 365.0
-    """How long the audit of operator actions is kept; None keeps it for ever. To delete from it,
+    """How long the audit of operator actions is kept; None keeps it forever. To delete from it,
     run `manage.py integrity purge` as a role that has DELETE on the table; workers do not need
     that privilege."""
 

@@ -190,3 +190,9 @@ def test_the_guide_mails_the_admins(
     assert begun.subject.endswith("integrity: stalled blog_db")
     assert "the oldest has waited for" in begun.body
     assert over.subject.endswith("integrity: no longer stalled blog_db")
+
+
+def test_the_guide_to_alarms_lists_every_kind() -> None:
+    assert {*re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(), re.MULTILINE)} - {"kind"} == {
+        *Alarm.Kind.values
+    }

@@ -65,7 +65,7 @@ def values() -> dict[str, str]:
 
 
 def test_each_kind_of_fault_has_one_guide() -> None:
-    assert set(GUIDES) == {*KINDS}
+    assert tuple(GUIDES) == KINDS
     assert all(kind == guide.kind for kind, guide in GUIDES.items())
 
 

@@ -5,10 +5,12 @@ The admin's pages and `docs/on-call/` are made from these guides. They hold no f
 
 from __future__ import annotations
 
+from ..fault import KINDS
 from . import databases, processes, rows
 from .guide import CODE, Guide, Look
 
 __all__ = ("CODE", "GUIDES", "Guide", "Look")
 
-#: Kind of a fault → its guide.
-GUIDES = {guide.kind: guide for guide in (*databases.GUIDES, *processes.GUIDES, *rows.GUIDES)}
+_GUIDES = (*databases.GUIDES, *processes.GUIDES, *rows.GUIDES)
+#: Kind of a fault → its guide, the worst kind first.
+GUIDES = {guide.kind: guide for guide in sorted(_GUIDES, key=lambda each: KINDS.index(each.kind))}
