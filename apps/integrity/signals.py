@@ -41,8 +41,8 @@ cascade_finished = Signal()
 #: Sends `relation` (label), `database`, `keys` (tuple of text) and `using` (alias of the log).
 orphan_found = Signal()
 
-#: A condition that needs an operator began, and it ended. The process that maintains the log sends
-#: each of them within a minute, once; after a crash it may send it a second time.
+#: A condition that needs an operator began (`alarm_raised`), or it ended (`alarm_cleared`). The
+#: process that maintains the log sends each within a minute, once; after a crash perhaps twice.
 #: Sends `kind` ("stalled", "blocked", "unproven", "kept", "restored", "brake" or "unknown"),
 #: `subject` (alias of a child database; for "brake" the label of a relation; for "unknown" the
 #: unknown name), `reason` and `using` (alias of the log).
