@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.integrity.report.guides import GUIDES
+from apps.integrity.report.guides import GUIDES, OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from apps.integrity.report.guides import Guide
 
 FOLDER = "on-call"
+#: A link to another guide.
+LINK = r"guide [`\1`](\1.md)"
 #: Where a guide's reader finds more: kind → title, page below docs/.
 MORE = {
     "behind": ("Work gently", "how-to/work-gently.md"),
@@ -52,7 +54,7 @@ def _page(guide: Guide) -> Iterator[str]:
         yield f"- `{look.command}`: {look.tells}"
     yield "\n## What to do\n"
     for number, step in enumerate(guide.steps, start=1):
-        yield f"{number}. {step}"
+        yield f"{number}. {OTHER.sub(LINK, step)}"
     yield "\n## When it is over\n"
     yield f"{guide.over}\n"
     yield "## What is not lost meanwhile\n"

@@ -12,7 +12,7 @@ from django.utils.safestring import mark_safe
 
 from ..dashboard import chart, svg, text
 from ..report import filters, receipt_text, receipts
-from ..report.guides import CODE
+from ..report.guides import CODE, OTHER
 
 if TYPE_CHECKING:
     from django.template.context import Context
@@ -74,8 +74,9 @@ def public(reason: str) -> str:
 
 @register.filter
 def prose(plain: str) -> SafeString:
-    """Return text as HTML, with what stands between backticks as code."""
-    return mark_safe(CODE.sub(r"<code>\1</code>", escape(plain)))  # noqa: S308 (escaped first)
+    """Return text of a guide as HTML: code between backticks, and links to other guides."""
+    linked = OTHER.sub(r'guide <a href="../\1/">\1</a>', escape(plain))
+    return mark_safe(CODE.sub(r"<code>\1</code>", linked))  # noqa: S308 (escaped first)
 
 
 @register.filter

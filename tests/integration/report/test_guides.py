@@ -22,7 +22,7 @@ from apps.integrity import conf
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.report.fault import KINDS
-from apps.integrity.report.guides import CODE, GUIDES, Guide
+from apps.integrity.report.guides import CODE, GUIDES, OTHER, Guide
 from tests import log_rows
 
 if TYPE_CHECKING:
@@ -195,6 +195,13 @@ class TestThePage:
             shown = unescaped(self.page(viewer, "paused", subject).text)
             assert "integrity resume --database DATABASE." in shown, subject
 
+    def test_it_links_to_the_guides_that_it_names(self, viewer: Client) -> None:
+        for kind, guide in GUIDES.items():
+            named = {*OTHER.findall(" ".join(guide.steps))}
+            assert named <= GUIDES.keys(), kind
+            shown = self.page(viewer, kind).text
+            assert {*re.findall(r'href="\.\./(\w+)/"', shown)} == named
+
     def test_an_unknown_kind_is_not_found_and_shows_which_there_are(self, viewer: Client) -> None:
         response = self.page(viewer, "nonsense")
         assert response.status_code == HTTPStatus.NOT_FOUND
@@ -209,7 +216,7 @@ class TestThePage:
 def unescaped(page: str) -> str:
     import html
 
-    return html.unescape(re.sub(r"</?code>", "", page))
+    return html.unescape(re.sub(r"</?code>|<a href=\"\.\./\w+/\">|</a>", "", page))
 
 
 def test_a_subject_is_taken_as_text() -> None:

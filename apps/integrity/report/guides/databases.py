@@ -18,8 +18,8 @@ LOG_UNREACHABLE = Guide(
         "Check the server, the network and the address, role and password in `DATABASES`.",
         "Start the server, or correct the settings and restart web processes and workers.",
         (
-            "If the server returns from a backup, expect the fault `restored` next. It has its own"
-            " guide."
+            "If the server returns from a backup, expect the fault `restored` next: see the guide"
+            " `restored`."
         ),
     ),
     over="`manage.py integrity doctor` reports `database DATABASE: answers`. Work resumes by"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 #: A name that may stand in a command in place of a placeholder: no option, no shell syntax.
 NAME = re.compile(r"\w[\w.@-]{0,199}", re.ASCII)
 CODE = re.compile(r"`([^`]+)`")
+#: Where a guide refers to another one.
+OTHER = re.compile(r"guide `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
