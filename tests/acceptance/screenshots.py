@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import tomllib
+import uuid
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -99,6 +100,11 @@ def in_trouble() -> Deletion:
             state="waiting", attempts=3, reason=TIMEOUT, due_at=now + dt.timedelta(minutes=4),
             recorded_at=now - dt.timedelta(minutes=6),
         )  # fmt: skip
+    running = cascade_of(Deletion.objects.get(key=str(keys["finn"])), "blog_db")
+    Cascade.objects.filter(pk=running.pk).update(
+        state="running", attempts=1, reason="", due_at=now + dt.timedelta(seconds=55),
+        claim=uuid.uuid4(), owner=f"{uuid.uuid4()} blog@app-1", recorded_at=now,
+    )  # fmt: skip
     Deletion.objects.filter(pk=blocked.pk).update(recorded_at=now - dt.timedelta(minutes=14))
     for deletion, number, reason in ((blocked, 8, REFUSED), (failing, 3, TIMEOUT)):
         for attempt in range(1, number + 1):
@@ -127,8 +133,13 @@ def acted() -> None:
 
 
 def alive() -> None:
-    for name in ("beat", "worker@app-1", "worker@app-2"):
-        heartbeats.record(name, using="default")
+    heartbeats.record("beat", using="default")
+    for name, queue in (
+        ("control@app-1", "control"),
+        ("blog@app-1", "blog_db"),
+        ("shop@app-2", "shop_db"),
+    ):
+        heartbeats.write(name, using="default", queues=[f"integrity.{queue}"])
 
 
 def test_pictures(page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +170,7 @@ def test_pictures(page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> No
         Picture("relations-light", page_of("relations")),
         Picture("scans-light", page_of("scans")),
         Picture("repair-light", page_of("preview", query="?relation=blog.Post.author")),
+        Picture("processes-light", page_of("processes")),
         Picture("guide-light", page_of("guide", "blocked")),
         Picture("delete-page-light", reverse("admin:auth_user_delete", args=[gone.pk])),
     ):
