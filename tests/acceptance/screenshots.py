@@ -43,6 +43,12 @@ REFUSED = (
     "IntegrityError 23503: a row of newsletter_issue still refers to blog_post"
     " (newsletter_issue_post_id_fk)"
 )
+#: Worker → its queues.
+WORKERS = {
+    "control@app-1": ["integrity"],
+    "blog@app-1": ["integrity.blog_db"],
+    "shop@app-2": ["integrity.shop_db"],
+}
 TIMEOUT = "OperationalError 57014: canceling statement due to statement timeout"
 
 
@@ -134,12 +140,8 @@ def acted() -> None:
 
 def alive() -> None:
     heartbeats.record("beat", using="default")
-    for name, queue in (
-        ("control@app-1", "control"),
-        ("blog@app-1", "blog_db"),
-        ("shop@app-2", "shop_db"),
-    ):
-        heartbeats.write(name, using="default", queues=[f"integrity.{queue}"])
+    for name, queues in WORKERS.items():
+        heartbeats.write(name, using="default", queues=queues)
 
 
 def test_pictures(page: Page, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:

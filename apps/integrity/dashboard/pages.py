@@ -10,10 +10,11 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from .. import conf, relations
+from ..control.heartbeats import BEAT
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable
 from ..report import catalogue as report_catalogue
+from ..report import in_hand, remedies
 from ..report import limits as report_limits
-from ..report import remedies
 from ..report.fault import Fault
 from ..report.preview import Limits, repairs
 from ..scan import repair
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from ..relations import Relation
+    from ..report.heartbeats import HeartbeatRow
     from ..report.suspected import Missing, Suspects
 
 #: The most suspects of a relation that a preview examines.
@@ -59,10 +61,18 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         verdict=text.verdict(seen),
         faults=_faults(seen.faults, site),
         silent={fault.kind: True for fault in seen.faults},
-        workers=workers[:PROCESSES],
+        beat_word=_word(seen.beat) if seen.beat else "",
+        workers=[(row, _word(row)) for row in workers[:PROCESSES]],
         flower_url=conf.current().flower_url,
         count_max=report_limits.COUNT_MAX,
     )
+
+
+def _word(row: HeartbeatRow) -> str:
+    """Return the state of a process, or "" for a worker whose silence would say nothing."""
+    if in_hand.is_silent(row):
+        return "silent"
+    return "ok" if row["queues"] is not None or row["name"] == BEAT else ""
 
 
 def _faults(faults: Iterable[Fault], site: AdminSite) -> list[tuple[Fault, str, str]]:

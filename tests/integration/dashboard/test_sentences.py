@@ -18,7 +18,7 @@ from apps.integrity.backends import connections
 from apps.integrity.control import heartbeats
 from apps.integrity.dashboard import figures, pages
 from apps.integrity.exceptions import DatabaseUnreachable
-from apps.integrity.models import Cascade, Deletion, Suspect
+from apps.integrity.models import Cascade, Deletion, Heartbeat, Suspect
 from apps.integrity.relations import Catalogue, discovery
 from apps.integrity.report import overview
 from tests.log_rows import make
@@ -191,3 +191,31 @@ def test_what_a_silent_log_knows_is_unknown(
     shown = page(client, "changelist")
     assert "<dt>Brake</dt><dd>unknown</dd>" in shown
     assert "Without what the log in eu knows, which does not answer." in shown
+
+
+def test_a_worker_that_was_just_seen_is_not_silent(client: Client) -> None:
+    """Whatever is said of another one."""
+    heartbeats.record("beat", using="default")
+    heartbeats.write("blog@a", using="default", queues=["integrity.blog_db"])
+    heartbeats.write("shop@a", using="default", queues=["integrity.shop_db"])
+    heartbeats.write("control@a", using="default", queues=["integrity"])
+    long_ago = timezone.now() - dt.timedelta(hours=1)
+    Heartbeat.objects.filter(name="control@a").update(seen_at=long_ago)
+    seen = figures.overview()
+    assert [fault.kind for fault in seen.faults] == ["workers"]
+    response = client.get(reverse("admin:integrity_dashboard_changelist"))
+    words = {row["name"]: word for row, word in response.context["workers"]}
+    assert words == {"blog@a": "ok", "shop@a": "ok", "control@a": "silent"}
+    assert response.context["beat_word"] == "ok"
+    # Of one that only its tasks record, nobody can tell.
+    heartbeats.record("plain@a", using="default")
+    Heartbeat.objects.filter(name="plain@a").update(seen_at=long_ago)
+    figures.forget()
+    response = client.get(reverse("admin:integrity_dashboard_changelist"))
+    assert ("plain@a", "") in [(row["name"], word) for row, word in response.context["workers"]]
+
+
+def test_beat_that_was_not_seen_is_not_well(client: Client) -> None:
+    row = page(client, "changelist").partition('<th scope="row">beat</th>')[2].partition("</tr>")[0]
+    assert "never" in row
+    assert "ix-good" not in row
