@@ -2,7 +2,9 @@
 
 Note [Behind the page]: whoever asks gets the last answers at once. A thread of each probe asks
 anew, at most each `PERIOD_SECONDS`. One that gets no answer is not asked again meanwhile, and after
-`LATE_SECONDS` that is the answer. So a frozen server costs one thread, and delays nobody.
+`LATE_SECONDS` that is the answer. So a frozen server costs one thread, and delays nobody. Once a
+server falls silent or answers again, figures that were computed before are forgotten: a page names
+a frozen server within 10 s.
 
 `queues` registers the broker, because only its modules know Celery.
 """
@@ -19,11 +21,12 @@ from django.db import connections
 
 from ..backends.connections import silence
 from ..exceptions.redaction import reason_of_error
+from . import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PERIOD_SECONDS = 5.0
+PERIOD_SECONDS = 3.0
 LATE_SECONDS = 3.0
 
 
@@ -83,8 +86,11 @@ class Probe:
         except Exception as error:  # noqa: BLE001 (whatever a driver raises is why)
             reason = reason_of_error(error)
         with self._lock:
+            before = self.reason
             began, self._began, self._asked = self._began, None, time.monotonic()
             self._note(reason, began or self._asked)
+        if bool(reason) != bool(before):
+            shared.forget_all()
         self._over.set()
 
     def _note(self, reason: str, since: float) -> None:

@@ -117,6 +117,12 @@ def kept_seconds(took: float, seconds: float, times_longer: float) -> float:
     return max(seconds, min(took / SHARE_OF_TIME, seconds * times_longer))
 
 
+def forget_all() -> None:
+    """Forget every result, so that the next callers see what has just changed."""
+    for figure in list(_ALL):
+        figure.forget()
+
+
 def _begin_all() -> None:
     for figure in _ALL:
         figure._begin()  # noqa: SLF001 (of this module)
