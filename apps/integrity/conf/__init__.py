@@ -137,7 +137,8 @@ class Settings:
     """Up to this number of missing parents, the brake ignores their share."""
 
     retention_days: float = 30.0
-    """How long deletions stay in the log after they are verified, kept or cancelled."""
+    """How long deletions stay in the log after they are verified, kept or cancelled. Export their
+    receipts before, with `manage.py integrity receipts`."""
 
     purge_keys: int = 5_000
     """The most deletions that one transaction purges."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import relations
 from apps.integrity.cascade import verification
-from apps.integrity.log import deletions, kept, scopes
-from apps.integrity.models import Cascade, Deletion, Scope
+from apps.integrity.log import deletions, kept, renames, scopes
+from apps.integrity.log.renaming import Kind, Renaming
+from apps.integrity.models import Cascade, Deletion, Scope, Tally
 from apps.integrity.relations import Catalogue, discovery
 from apps.integrity.relations.policies import Policy
 from apps.integrity.report import receipt_text, receipts, unfollowed
@@ -198,6 +200,42 @@ class TestFrozen:
         outcomes = {line["relation"]: line["outcome"] for line in of(key, "auth.User")["scope"]}
         assert outcomes["blog.Comment.post"] == outcomes["blog.Comment"] == "deleted"
         assert outcomes["blog.Renamed.author"] == CHANGED
+
+
+class TestRenamed:
+    def test_what_has_ended_keeps_the_names_of_its_day(self, verified: Callable[[], None]) -> None:
+        key = erased(verified)
+        before = text_of(of(key))
+        change = Renaming(kind=Kind.MODEL, old=GIVER, new="parents.Donor")
+        assert renames.rename_history(change, using="default", apply=True) == 1
+        [row] = Deletion.objects.filter(parent="parents.Donor")
+        after = text_of(receipts.receipt_of(row))
+        assert after == before.replace(f'"{GIVER}"', '"parents.Donor"')
+        assert receipt_text.is_proven(receipts.receipt_of(row))
+
+    def test_rows_of_an_open_one_are_counted_under_both_names(
+        self, converge: Callable[[], Counter[str]], verified: Callable[[], None]
+    ) -> None:
+        giver = Giver.objects.create()
+        Nulled.objects.create(giver=giver)
+        key = giver.pk
+        giver.delete()
+        converge()
+        Cascade.objects.update(state="pending", done_at=None, due_at=timezone.now(), barrier=None)
+        Cascade.objects.update(rows={str(Deletion.objects.get().pk): {"left.Old.giver": 1}})
+        Tally.objects.using("test_left").update(label="left.Old.giver")
+        Nulled.objects.create(giver_id=key)
+        verified()
+        receipt = of(key)
+        [each] = receipt["cascades"]
+        assert each["rows"] == {"left.Old.giver": 1, NULLED: 1}
+        lines = {line["relation"]: line for line in receipt["scope"]}
+        assert {label: lines[label]["rows"] for label in each["rows"]} == each["rows"]
+        assert (lines[NULLED]["outcome"], lines[NULLED]["policy"]) == ("set to null", "SET_NULL")
+        assert (lines["left.Old.giver"]["outcome"], lines["left.Old.giver"]["policy"]) == (
+            CHANGED,
+            "",
+        )
 
 
 class TestUnknown:

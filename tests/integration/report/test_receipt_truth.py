@@ -180,6 +180,11 @@ class World:
                 assert number == 0
             if just_ended and state == "kept" and line["outcome"] == "kept":
                 assert line["kept"] == number
+        by_place = {(line["relation"], line["database"]): line for line in receipt["scope"]}
+        assert len(by_place) == len(receipt["scope"])
+        for each in receipt["cascades"]:
+            for label, number in each["rows"].items():
+                assert by_place[label, each["database"]]["rows"] == number
         covered = {each["relation"] for each in receipt["scope"] if each["outcome"] != NOT_COVERED}
         along = receipt["deletion"]["relation"]
         followed = {each.label for each in by_label.values() if each.policy.cascades}
