@@ -73,11 +73,11 @@ def unknown_value(relation: Relation) -> Blocker:
         relation=relation.label,
         trouble=Trouble.SCHEMA,
         reason=(
-            f"{relation.label}: the log does not say which {target} was deleted. Where the field"
-            f" had another name then, `{rename} {relation.parent._meta.label}.OLD {target} --field"
-            f" --apply` gives its values today's. Where no relation asked for it then, `{rename}"
-            f" {target} --field --close REASON --apply` ends the wait, and `manage.py integrity"
-            f" scan --relation {relation.label} --full` finds rows that are left"
+            f"{relation.label}: the log does not say which {target} was deleted. If the field had"
+            f" another name then, `{rename} {relation.parent._meta.label}.OLD {target} --field"
+            " --apply` puts its values under the new name. If no relation used it then,"
+            f" `{rename} {target} --field --close REASON --apply` ends the wait, and `manage.py"
+            f" integrity scan --relation {relation.label} --full` finds rows that are left"
         ),
     )
 

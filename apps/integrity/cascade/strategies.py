@@ -152,8 +152,9 @@ def require_asked(label: str, touched: set[Any], keys: list[Any]) -> None:
     """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
     if not touched <= set(keys):
         raise InvalidKey(
-            f"{label}: rows hold keys that only the column's collation takes for those of"
-            " parents that are gone. Nothing was changed; write the rows' keys as their parents'"
+            f"{label}: rows hold keys that equal those of deleted parents only by the column's"
+            " collation. Nothing was changed; write the keys in the rows as they are in their"
+            " parents"
         )
 
 

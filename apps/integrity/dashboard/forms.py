@@ -133,7 +133,7 @@ class IdsField(forms.CharField):
         try:
             return ranges_in(text) if text else []
         except ValueError:
-            raise forms.ValidationError("These are no ids, such as 3,7-12.") from None
+            raise forms.ValidationError("These are not ids, such as 3,7-12.") from None
 
 
 class SearchForm(PageForm):

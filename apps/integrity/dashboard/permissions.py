@@ -48,8 +48,8 @@ SURROGATES = (AutoField, BigAutoField, SmallAutoField, UUIDField)
 
 #: The reason for refusing a delete whose permissions could not be checked.
 UNKNOWN = (
-    "What goes in other databases cannot be looked up now, so your permission to delete it cannot"
-    " be checked. Try again later, or delete fewer at once."
+    "The rows to be deleted in other databases cannot be looked up now, so your permission to"
+    " delete them cannot be checked. Try again later, or delete fewer at once."
 )
 
 

@@ -119,13 +119,13 @@ def _all_moved(batch: Collection[Deletion], change: Renaming) -> dict[int, dict[
         if targets is None:
             raise InvalidName(
                 f"deletion {deletion.pk} has one value of {change.old} and another one of"
-                f" {change.new}: the one is not the other's old name, so nothing was renamed in it"
-                " or after it"
+                f" {change.new}, so one is not the old name of the other; nothing was renamed"
+                " from there on"
             )
         if target is not None and not _fits(target, targets[new]):
             raise InvalidName(
-                f"deletion {deletion.pk} has a value of {change.old} that {change.new} cannot hold,"
-                " so nothing was renamed in it or after it"
+                f"deletion {deletion.pk} has a value of {change.old} that {change.new} cannot"
+                " hold; nothing was renamed from there on"
             )
         renamed[deletion.pk] = targets
     return renamed

@@ -51,7 +51,7 @@ def touch(name: str) -> None:
     directory = folder()
     directory.mkdir(mode=FOLDER_MODE, exist_ok=True)
     if not _is_ours(directory):
-        raise PermissionError(f"{directory} belongs to somebody else: remove it, or set TMPDIR")
+        raise PermissionError(f"{directory} belongs to another user: remove it, or set TMPDIR")
     file = alive_file(name)
     draft = file.with_suffix(".new")
     draft.write_text(str(time.monotonic()))

@@ -85,7 +85,7 @@ def disagreement(checked: int, alive: int, settings: Settings) -> str:
     if alive > settings.brake_keys and alive > ALIVE_SHARE * checked:
         return (
             f"the recheck found {alive:,} of {checked:,} missing parents alive: do the scan and the"
-            " recheck read the same database? The next scan begins anew"
+            " recheck read the same database? The next scan starts afresh"
         )
     return ""
 
