@@ -40,6 +40,9 @@ def look(at, *lines, where=PAGE, answered=True):
     return Look(where=where, at=at, lines=lines, answered=answered)
 
 
+HEALTHZ = Look(where=HEALTH, at=102.0, lines=(Line(kind="beat", subject="", text=""),), said="{}")
+
+
 def result(page, status, *, effect=100.0, well_after=3.0):
     return Result(
         fault="refuses",
@@ -48,7 +51,7 @@ def result(page, status, *, effect=100.0, well_after=3.0):
         page=page,
         status=status,
         well_after=well_after,
-        looks=(look(101.0),),
+        looks=(look(101.0), HEALTHZ),
     )
 
 
@@ -107,7 +110,7 @@ def test_what_is_as_promised_has_no_problem():
     *_, row = table([good])
     assert row == (
         "| refuses | 4.0 s / 3.0 s | Connection refused | unreachable blog_db: Connection refused"
-        " | Look | 3.0 s |"
+        " | Look | failing: beat; {} | 3.0 s |"
     )
 
 

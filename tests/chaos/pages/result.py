@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 #: How soon after the end of a fault all has to be well: gone from the page, and verified.
 WELL_SECONDS = 60.0
-COLUMNS = ("fault", "named after", "first line of the page", "`status --json`", "remedy", "well")
+COLUMNS = (
+    *("fault", "named after", "first line of the page", "`status --json`", "remedy", "healthz"),
+    "well after",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,15 @@ class Result:
             return ""
         return shown.lines[0].text if shown.lines else shown.said
 
+    @property
+    def health(self) -> str:
+        """What healthz said at last: what fails, and the state of each database."""
+        last = next((look for look in reversed(self.looks) if look.where == HEALTH), None)
+        if last is None or not last.answered:
+            return "no answer"
+        failing = ", ".join(line.kind for line in last.lines)
+        return f"{f'failing: {failing}' if failing else 'ok'}; {last.said}"
+
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
         named = self.status.named(self.wanted) if self.status else []
@@ -71,6 +83,7 @@ class Result:
             "first_line": self.first_line,
             "status": "; ".join(map(str, named)),
             "remedy": "; ".join(line.remedy for line in named),
+            "healthz": self.health,
             "well_seconds": None if self.well_after is None else round(self.well_after, 1),
         }
 
@@ -80,7 +93,7 @@ class Result:
         after = f"{_seconds(seen['page_seconds'])} / {_seconds(seen['status_seconds'])}"
         return (
             *(self.fault, after, self.first_line, seen["status"], seen["remedy"]),
-            _seconds(seen["well_seconds"]),
+            *(seen["healthz"], _seconds(seen["well_seconds"])),
         )
 
     def __str__(self) -> str:
