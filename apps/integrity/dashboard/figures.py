@@ -11,7 +11,8 @@ from ..report.overview import collect_overview
 from ..report.scans import scan_rows
 from ..report.shared import Shared
 
-overview = Shared(collect_overview)
+#: Kept for less long than others when the databases are slow: the first page names a fault in time.
+overview = Shared(collect_overview, times_longer=2.0)
 scans = Shared(scan_rows)
 suspected = Shared(report_suspected.suspected)
 
