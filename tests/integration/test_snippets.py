@@ -47,12 +47,13 @@ QUEUES = {"integrity", *(f"integrity.{alias}" for alias in ("blog_db", "shop_db"
 
 @pytest.fixture
 def stage(
-    committed: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    committed: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[dict[str, Any]]:
     """The sample project, without the relations of other tests; what settings and urls hold."""
     found = relations.catalogue().relations
     ours = Catalogue(tuple(each for each in found if each.label.startswith(("blog.", "shop."))))
     monkeypatch.setattr(discovery, "_known", [ours])
+    monkeypatch.chdir(tmp_path)  # for files that commands write
     settings.INTEGRITY = {**settings.INTEGRITY, "grace_seconds": 0.05}
     for pk in (1, 2, 7, 42):
         user = User.objects.create(pk=pk, username=f"user {pk}")
@@ -113,7 +114,8 @@ def typed(command: Command, block: Block, capsys: pytest.CaptureFixture[str]) ->
     """Run a command as far as it is ours; gives what it prints."""
     printed = ""
     for line in command.variants():
-        words = shlex.split(line.partition(" > ")[0], comments=True)
+        typed_by_shell = line.replace("$(date +%F)", "today").partition(" > ")[0]
+        words = shlex.split(typed_by_shell, comments=True)
         if words and words[0] == "python":
             words = words[1:]
         if not words:
