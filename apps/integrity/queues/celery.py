@@ -279,7 +279,7 @@ def broker_silence() -> str:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
             connection.default_channel.close()
         except (OSError, KombuError) as error:
-            return reason_of_error(error)
+            return reason_of_error(error.__cause__ or error)  # Kombu's own says nothing more
     return ""
 
 

@@ -74,7 +74,7 @@ def _beat(fault: Fault) -> str:
 def _brake(fault: Fault) -> str:
     seen = ""
     if fault.since_seconds is not None:
-        seen = f", by a scan of {span(fault.since_seconds)} ago"
+        seen = f", found by a scan {span(fault.since_seconds)} ago"
     return f"The brake holds the repair of {fault.subject}{seen}: {fault.cause}"
 
 

@@ -147,5 +147,5 @@ def test_a_broker_that_refuses_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(celery, "is_eager", lambda: False)
     monkeypatch.setattr(celery, "_connection", refusing)
-    assert celery.broker_silence()
+    assert celery.broker_silence() == "redis.exceptions.ConnectionError"
     assert relations.log_databases()
