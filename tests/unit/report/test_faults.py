@@ -104,8 +104,8 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
             "The brake holds the repair of blog.Post.author: absurd.",
         ),
         (
-            {"brakes": {"blog.Post.author": "absurd"}, "scan_seconds": {"blog.Post.author": 61.0}},
-            "The brake holds the repair of blog.Post.author, found by a scan 1 min 1 s ago: absurd.",
+            {"brakes": {"blog.Post.author": "absurd"}, "scan_seconds": {"blog.Post.author": 12.0}},
+            "The brake holds the repair of blog.Post.author, found by a scan 12 s ago: absurd.",
         ),
         (
             {"databases": [row(failing=1, failing_seconds=20.0, next_try_seconds=12.0,
