@@ -59,6 +59,22 @@ def test_what_is_ticked_stays_ticked_and_is_retried(page: Page) -> None:
     expect(page.get_by_role("row", name="otto")).to_contain_text("2 deletions")
 
 
+def test_all_of_a_page_are_ticked_at_once(page: Page) -> None:
+    log_rows.make("auth.User", range(3), ["blog_db"], state="blocked", attempts=8)
+    logged_in(page, staff("otto", "view", "operate"))
+    page.goto(f"{reverse('admin:integrity_dashboard_deletions')}?state=blocked")
+    with page.expect_response("**/deletions/?state=blocked"):
+        refresh(page)
+    every = page.get_by_label("Choose all on this page")
+    every.check()
+    expect(page.locator("input[name=deletion]:checked")).to_have_count(3)
+    every.uncheck()
+    expect(page.locator("input[name=deletion]:checked")).to_have_count(0)
+    every.check()
+    page.get_by_role("button", name="Retry these").click()
+    expect(page.get_by_text("3 of 3 chosen deletions will be tried again.")).to_be_visible()
+
+
 def test_a_selection_is_retried_without_javascript(browser: Browser, site: str) -> None:
     context = browser.new_context(base_url=site, java_script_enabled=False)
     window = context.new_page()

@@ -138,7 +138,7 @@ class Settings:
 
     retention_days: float = 30.0
     """How long deletions stay in the log after they are verified, kept or cancelled. Export their
-    receipts before, with `manage.py integrity receipts`."""
+    receipts before, with `manage.py integrity receipts`. Failed attempts stay as long."""
 
     purge_keys: int = 5_000
     """The most deletions that one transaction purges."""

@@ -46,6 +46,18 @@
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   };
 
+  // A box that ticks all others of its form: of no use without a script, so hidden until now.
+  const showAll = () => {
+    for (const box of document.querySelectorAll("[data-all]")) box.hidden = false;
+  };
+  showAll();
+  document.addEventListener("change", ({ target }) => {
+    if (!target.dataset.all) return;
+    for (const box of target.form.elements) {
+      if (box.name === target.dataset.all) box.checked = target.checked;
+    }
+  });
+
   const refresh = async () => {
     if (stopped || asking || document.hidden) return;
     asking = true;
@@ -60,6 +72,7 @@
         const other = page.getElementById(node.id);
         if (other) replace(node, other);
       }
+      showAll();
       // A page that says that a log does not answer has no figures: those here are of before.
       if (page.getElementById("ix-unanswered")) throw new Error("no answer");
       told(page.getElementById("ix-fresh").textContent.trim(), false);
