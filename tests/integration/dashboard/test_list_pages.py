@@ -163,7 +163,7 @@ class TestChosen:
 
     def test_retry_these_and_no_others(self, operator: Client, five: list[int]) -> None:
         page = words(get(operator, "deletions"))
-        assert page.count('type="checkbox"') == 5
+        assert page.count('name="deletion"') == 5
         response = self.post(
             operator, "retry_chosen", [five[0], five[3], five[4]], back="state=blocked"
         )
