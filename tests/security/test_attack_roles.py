@@ -377,10 +377,12 @@ AS_WORKER: dict[str, tuple[list[str], int]] = {
     "acknowledge": (["acknowledge", "--all"], 0),
     "drain": (["drain", "--verify", "--timeout", "60"], 0),
     "receipt": (["receipt", "auth.User", "{ann}"], 0),
+    "receipts": (["receipts"], 0),
     "scan": (["scan", "--full"], FINDINGS),
     "repair": (["repair", "--apply"], 0),
     "doctor": (["doctor"], FINDINGS),
     "grants": (["grants", "worker"], 0),
+    "alerts": (["alerts"], 0),
     "rename": (["rename", "gone_db", "blog_db", "--alias"], 0),
 }
 #: What the owner of the tables does in their place.
