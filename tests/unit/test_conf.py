@@ -37,6 +37,12 @@ def test_an_unknown_key_is_refused_with_the_known_ones(settings: SettingsWrapper
     settings.INTEGRITY = {"claim_key": 1}
     with pytest.raises(InvalidSetting, match=r"'claim_key'.*known: relations, capture, claim_keys"):
         conf.current()
+    settings.INTEGRITY = {"grace_second": 1}
+    with pytest.raises(InvalidSetting, match="unknown setting 'grace_second'; did you mean 'grace"):
+        conf.current()
+    settings.INTEGRITY = {"scan_policy": "reapir"}
+    with pytest.raises(InvalidSetting, match="did you mean 'repair'"):
+        conf.current()
 
 
 def test_what_is_no_dictionary_is_refused(settings: SettingsWrapper) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.db import connections
 
 from .. import conf, relations
 from ..backends.addresses import address as place
+from ..exceptions.suggestions import closest
 from ..routing import PERIODS, queue_names
 from .celery import ONE_LINE, PACKAGE, entries, has_table, option, uses_celery
 from .keys import some
@@ -29,7 +30,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"INTEGRITY[{setting!r}] names {name!r}, which is not a {what} of this project.",
-            hint=f"Known: {', '.join(labels) or 'none'}.",
+            hint=f"{_guess(name, labels)}Known: {', '.join(labels) or 'none'}.",
             obj=name,
             id="integrity.E002",
         )
@@ -38,6 +39,12 @@ def named(**_: Any) -> list[checks.CheckMessage]:
         for name in names
         if name not in labels
     ]
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    """Return the known name that was likely meant, as a question; or "". Pure."""
+    likely = closest(name, known)
+    return f"Did you mean {likely!r}? " if likely else ""
 
 
 def timed(**_: Any) -> list[checks.CheckMessage]:
@@ -68,11 +75,13 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
     wanted = queue_names(relations.catalogue().child_databases)
     if not (missing := [name for name in wanted if name not in names]):
         return []
+    misspelt = closest(missing[0], {*map(str, names)} - {*wanted})
+    guess = f"Is {misspelt!r} meant to be {missing[0]!r}? " if misspelt else ""
     return [
         checks.Warning(
             f"CELERY_TASK_QUEUES lacks {', '.join(missing)}, and CELERY_TASK_CREATE_MISSING_QUEUES"
             " is False: no message arrives there.",
-            hint=f"{ONE_LINE}. Or add Queue({missing[0]!r}, Exchange({missing[0]!r}),"
+            hint=f"{guess}{ONE_LINE}. Or add Queue({missing[0]!r}, Exchange({missing[0]!r}),"
             f" routing_key={missing[0]!r}), each with an exchange of its own.",
             obj="CELERY_TASK_QUEUES",
             id="integrity.W010",

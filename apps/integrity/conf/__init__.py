@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 
 from ..declared import Relation
 from ..exceptions import InvalidSetting
+from ..exceptions.suggestions import closest, unknown
 from . import pressure as pressures
 
 #: What may record the deletions of a parent.
@@ -247,9 +248,11 @@ class Settings:
 
 def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: str) -> None:
     chosen = [*value.values()] if isinstance(value, Mapping) else [value]
-    if any(choice not in known for choice in chosen):
+    if wrong := [choice for choice in chosen if choice not in known]:
+        likely = closest(str(wrong[0]), known)
+        guess = f" did you mean {likely!r}?" if likely else ""
         raise InvalidSetting(
-            f"INTEGRITY[{name!r}] is {value!r}; it takes one of {', '.join(known)},"
+            f"INTEGRITY[{name!r}] is {value!r};{guess} it takes one of {', '.join(known)},"
             f" or a dictionary of them by {subject}"
         )
 
@@ -280,7 +283,7 @@ def current() -> Settings:
     known = [field.name for field in dataclasses.fields(Settings)]
     for name in given:
         if name not in known:
-            raise InvalidSetting(f"INTEGRITY[{name!r}] is no setting; known: {', '.join(known)}")
+            raise InvalidSetting(f"INTEGRITY: {unknown('setting', str(name), known)}")
     return Settings(**given)
 
 

@@ -50,7 +50,7 @@ def run(
     override = override_reason(override_brake)
     chosen = _relations_of(app)
     databases = scan.child_databases_of(chosen)
-    scanned, code = scan.scan_relations(chosen, databases, terminal.progress, full=True)
+    scanned, code = scan.scan_relations(chosen, databases, terminal, full=True)
     if apply and any(row.suspects for row in scanned):
         _wait(terminal.progress)
     repaired = repair.repair_relations(chosen, terminal, apply=apply, override=override)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from ..models.deletions import Deletion, read_outcomes
-from ..relations.discovery import log_database, log_databases
+from ..relations.discovery import catalogue, log_database, log_databases
 from .exit_codes import usage_error
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def choose(ids: Sequence[int], *, everything: bool, log: str | None) -> Chosen:
     """
     if bool(ids) == everything:
         raise usage_error("give the ids of deletions, or --all")
+    if not catalogue().log_databases:
+        raise CommandError("no relation crosses databases, so there are no deletions")
     logs = [log_database(log)] if log else list(log_databases())
     if everything:
         return Chosen(logs)

@@ -56,13 +56,22 @@ def wrapped(text: str, width: int = table.WIDTH) -> str:
 
 
 class Terminal:
-    """Results go to `line`, `text` and `table`; `progress` writes a line to stderr."""
+    """Results go to `line`, `text` and `table`; `progress` writes a line to stderr.
+
+    `is_watched` says whether stderr is a terminal: else nobody reads how far the work is.
+    """
 
     def __init__(
-        self, stdout: OutputWrapper, style: Style, progress: WriteLine, *, wide: bool = False
+        self,
+        stdout: OutputWrapper,
+        style: Style,
+        progress: WriteLine,
+        *,
+        wide: bool = False,
+        is_watched: bool = False,
     ) -> None:
         self.stdout, self.style, self.progress = stdout, style, progress
-        self.wide = wide
+        self.wide, self.is_watched = wide, is_watched
 
     def line(self, line: str, paint: Callable[[str], str] = str) -> None:
         """Make a line printable, and write it in the colour of `paint`."""

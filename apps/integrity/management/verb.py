@@ -117,7 +117,8 @@ class VerbCommand(PlainArguments):
 
     def _printed(self, verb: Verb, *, wide: bool, json: bool, **options: Any) -> Result:
         with progress_lines(partial(self._write, wide=wide)) as progress:
-            terminal = Terminal(self.stdout, self.style, progress, wide=wide)
+            watched = self.stderr.isatty()
+            terminal = Terminal(self.stdout, self.style, progress, wide=wide, is_watched=watched)
             result = verb.run(terminal, json=json, **options)
             if json:
                 self.stdout.write(_document(result))

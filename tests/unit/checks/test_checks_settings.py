@@ -41,7 +41,7 @@ def test_e002_a_name_that_the_project_does_not_have_is_an_error_that_lists_the_k
     (found,) = checks.named()
     assert (found.id, found.obj) == ("integrity.E002", name)
     assert repr(name) in found.msg
-    assert known in str(found.hint)
+    assert str(found.hint).startswith(f"Did you mean {known!r}? Known: ")
 
 
 def test_e002_one_value_for_all_names_nothing(tune: Tune) -> None:
@@ -219,6 +219,14 @@ class TestW010:
         hint = str(found.hint)
         assert "vars().update(celery_settings(vars()))" in hint
         assert f"Queue({lacks[0]!r}, Exchange({lacks[0]!r})" in hint
+        assert "meant to be" not in hint
+
+    def test_a_misspelt_queue_is_named(self, project: SettingsWrapper) -> None:
+        project.CELERY_TASK_CREATE_MISSING_QUEUES = False
+        names = routing.queue_names(relations.catalogue().child_databases)
+        project.CELERY_TASK_QUEUES = {*names, "integrity.blog_bd"} - {"integrity.blog_db"}
+        [found] = checks.queued()
+        assert str(found.hint).startswith("Is 'integrity.blog_bd' meant to be 'integrity.blog_db'?")
 
     def test_no_list_means_one_queue(self, project: SettingsWrapper) -> None:
         project.CELERY_TASK_CREATE_MISSING_QUEUES = False

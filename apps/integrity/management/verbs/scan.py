@@ -50,6 +50,11 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--max-runtime", type=seconds, metavar="S", help="stop after this number of seconds"
     )
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="say each second how far it is, also where stderr is no terminal",
+    )
 
 
 def run(
@@ -59,6 +64,7 @@ def run(
     database: str | None,
     full: bool,
     max_runtime: float | None,
+    progress: bool = False,
     **_: object,
 ) -> Result:
     """Scan the relations until their passes are complete, or time is up."""
@@ -70,8 +76,9 @@ def run(
     scanned, code = scan_relations(
         chosen,
         [database] if database else databases,
-        terminal.progress,
+        terminal,
         full=full,
+        progress=progress,
         deadline=float("inf") if max_runtime is None else time.monotonic() + max_runtime,
     )
     return Result({"relations": [dataclasses.asdict(row) for row in scanned]}, code)
@@ -85,16 +92,20 @@ def child_databases_of(chosen: Iterable[Relation]) -> list[str]:
 def scan_relations(
     chosen: Sequence[Relation],
     databases: Iterable[str],
-    progress: WriteLine,
+    terminal: Terminal,
     *,
     full: bool,
+    progress: bool = False,
     deadline: float = float("inf"),
 ) -> tuple[list[Scanned], ExitCode]:
     """Scan those relations in those databases.
 
-    `deadline` is a time of the monotonic clock. Return the result of each scan, and the exit code.
+    `deadline` is a time of the monotonic clock. With `progress`, or on a terminal, it says how far
+    it is. Return the result of each scan, and the exit code.
     """
-    mode = scan.Mode(full=full, tell=ScanProgress(progress))
+    watched = progress or terminal.is_watched
+    tell = ScanProgress(terminal.progress) if watched else scan.Mode().tell
+    mode = scan.Mode(full=full, tell=tell)
     labels = [relation.label for relation in chosen]
     scanned: list[Scanned] = []
     unreachable: dict[str, str] = {}
@@ -104,8 +115,8 @@ def scan_relations(
         scanned += seen
         if reason:
             unreachable[alias] = reason
-    report_unreachable(unreachable, progress)
-    return scanned, max(exit_code(scanned, unreachable), unknown_names(progress))
+    report_unreachable(unreachable, terminal.progress)
+    return scanned, max(exit_code(scanned, unreachable), unknown_names(terminal.progress))
 
 
 def exit_code(scanned: Sequence[Scanned], unreachable: Mapping[str, str]) -> ExitCode:
@@ -145,8 +156,7 @@ def render(document: Mapping[str, Any], terminal: Terminal, *, code: ExitCode, *
 class ScanProgress:
     """Writes the progress of a scan, once a second.
 
-    The first line of a scan has no rate: how long its rows took is not known. Later ones have the
-    rate since then.
+    There is no line before the first second is over: the rate of fewer rows would be a guess.
     """
 
     def __init__(self, write: WriteLine) -> None:
@@ -156,14 +166,14 @@ class ScanProgress:
 
     def __call__(self, scanned: Scanned) -> None:
         """Write the latest figures of a scan, unless the last line is too recent."""
-        now, rate = time.monotonic(), 0.0
+        now = time.monotonic()
         if self.scan != (scanned.relation, scanned.database):
             self.scan = (scanned.relation, scanned.database)
-            self.began_at, self.rows_before = now, scanned.rows_scanned
-        elif now - self.written_at < PROGRESS_SECONDS:
+            self.began_at = self.written_at = now
+            self.rows_before = scanned.rows_scanned
+        if now - self.written_at < PROGRESS_SECONDS:
             return
-        else:
-            rate = (scanned.rows_scanned - self.rows_before) / (now - self.began_at)
+        rate = (scanned.rows_scanned - self.rows_before) / (now - self.began_at)
         self.written_at = now
         self.write(
             f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
