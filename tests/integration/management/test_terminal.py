@@ -65,7 +65,7 @@ COMMANDS = (
     "acknowledge 2",
     "receipt auth.User 1",
     "receipt auth.User 2",
-    "receipts --output receipts.jsonl",
+    "receipts --until 2000-01-01",
     "purge",
     "purge --days 0",
     "install-triggers",
