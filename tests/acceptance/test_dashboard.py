@@ -58,6 +58,7 @@ def test_from_the_delete_page_to_the_receipt(page: Page) -> None:
     work(prove=True)
     expect(figure(page, "blog_db", "Backlog")).to_have_text("0")
     expect(card(page, "blog_db").get_by_text("idle")).to_be_visible()
+    expect(page.locator("#ix-fresh")).to_contain_text("UTC")  # the server's time, not the browser's
     verdict = page.get_by_role("status")
     expect(verdict).to_contain_text("All deletions are applied and verified; no orphan that a")
     page.get_by_role("link", name="Deletions").first.click()

@@ -288,7 +288,7 @@ class TestDeleting:
         with refuse(down):
             page = client.get(page_of(row), follow=True)
             assert "book note" in page.context["perms_lacking"]
-            assert "your permission to delete it cannot be checked" in page.content.decode()
+            assert "your permission to delete them cannot be checked" in page.content.decode()
             says_nothing_of_a_server(page)
             assert client.post(page_of(row), {"post": "yes"}).status_code == 403
         assert parents.Library.objects.exists()
