@@ -42,7 +42,7 @@ actions.pause("blog_db", actor="test", reason={REASON!r}, using="default")
 User.objects.filter(pk__in=[user.pk for user in users[4:6]])._raw_delete("default")
 """
 #: What is not for people, or SQL to copy.
-NOT_BROKEN = ("--json", "--format", "grants ", "--dry-run", "alerts")
+NOT_BROKEN = ("--json", "--format", "grants ", "--dry-run", "alerts", "receipts ")
 
 COMMANDS = (
     "",
@@ -65,6 +65,8 @@ COMMANDS = (
     "acknowledge 2",
     "receipt auth.User 1",
     "receipt auth.User 2",
+    "receipts",
+    "receipts --since 2027-01-01 --output /nowhere/at/all",
     "receipts --until 2000-01-01",
     "purge",
     "purge --days 0",
