@@ -52,6 +52,7 @@ def kinds() -> set[tuple[str, str]]:
 def test_who_asks_gets_the_last_answer_at_once(frozen: threading.Event) -> None:
     """It returns although nothing has answered: the first page says nothing of the broker."""
     assert ("broker", "") not in kinds()
+    assert [one.name for one in threading.enumerate()].count("integrity-probe")  # it still asks
     assert probes.current().celery
 
 
