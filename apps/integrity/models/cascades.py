@@ -151,7 +151,7 @@ class Cascade(models.Model):
             database=self.database,
             state=self.state,
             reason=self.reason,
-            attempts=self.attempts if self.done_at is None else None,
+            attempts=self.attempts,
             counted=self.tally is not None,
             rows=(self.rows or {}).get(str(deletion), {}),
             kept=(self.kept or {}).get(str(deletion), {}),

@@ -54,8 +54,8 @@ class InDatabase:
     database: str
     state: str
     reason: str
-    #: None once it is done: the number may be of its verification then.
-    attempts: int | None
+    #: Once it is done, the number may be of its verification: see `work_attempts`.
+    attempts: int
     #: Whether its database counts the rows itself; else `rows` may lack those of a killed worker.
     counted: bool
     #: Relation → rows changed.
@@ -75,6 +75,11 @@ class InDatabase:
     ended_at: dt.datetime | None = None
     #: The `Scope` that it ended with; None before.
     scope: int | None = None
+
+    @property
+    def work_attempts(self) -> int | None:
+        """Return the attempts at its rows; None once it is done, for nothing holds them then."""
+        return self.attempts if self.done_at is None else None
 
     @property
     def is_blocked(self) -> bool:

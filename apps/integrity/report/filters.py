@@ -39,8 +39,8 @@ class InOne(Protocol):
         """Its state."""
 
     @property
-    def attempts(self) -> int | None:
-        """The attempts that count."""
+    def attempts(self) -> int:
+        """Its attempts, of its verification once it is done."""
 
     @property
     def left_rows(self) -> bool:
@@ -53,7 +53,7 @@ class InOne(Protocol):
 
 def _is_retried(one: InOne) -> bool:
     """Return whether a worker tries it again: `work.IS_RETRIED`."""
-    return one.state == CascadeState.RUNNING and ((one.attempts or 0) > 1 or one.left_rows)
+    return one.state == CascadeState.RUNNING and (one.attempts > 1 or one.left_rows)
 
 
 #: Filter → whether a cascade is of it.

@@ -117,7 +117,7 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
                 "database": cascade.database,
                 "state": cascade.state,
                 "reason": cascade.reason,
-                "attempts": cascade.attempts,
+                "attempts": cascade.work_attempts,
                 "scope_known": covered(deletion, cascade, known) is not None,
                 "rows": dict(cascade.rows),
                 "rows_exact": is_exact(cascade),
