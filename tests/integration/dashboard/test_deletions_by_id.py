@@ -67,7 +67,7 @@ def test_together_with_the_other_filters(client: Client) -> None:
 def test_what_is_no_list_of_ids_is_said(client: Client) -> None:
     deletions(1)
     response = listed(client, "ids=1;DROP")
-    assert "These are no ids" in response.content.decode()
+    assert "These are not ids" in response.content.decode()
     assert response.context["page"] is None
 
 

@@ -41,6 +41,11 @@ class Outcome:
         self.code, self.out, self.err = code, out, err
 
     @property
+    def text(self) -> str:
+        """What it printed, as one line: sentences are wrapped."""
+        return " ".join(self.out.split())
+
+    @property
     def document(self) -> dict[str, Any]:
         [line] = self.out.splitlines()
         return json.loads(line)

@@ -140,11 +140,11 @@ class TestWhatIsLeft:
         verified()
         outcome = integrity("receipt", "parents.Giver", key)
         assert outcome.code == 0
-        assert "leaves its rows as they are; 2 rows refer to the value now" in outcome.out
+        assert "leaves its rows as they are; 2 rows refer to the value now" in outcome.text
         Untouched.objects.filter(giver_id=key)[0].delete()
-        assert "; 1 row refers to the value now" in integrity("receipt", "parents.Giver", key).out
+        assert "; 1 row refers to the value now" in integrity("receipt", "parents.Giver", key).text
         Untouched.objects.filter(giver_id=key).delete()
-        assert "; no row refers to the value now" in integrity("receipt", "parents.Giver", key).out
+        assert "; no row refers to the value now" in integrity("receipt", "parents.Giver", key).text
 
     def test_what_cannot_be_counted_is_not_zero(
         self, integrity: Run, verified: Callable[[], None], refuse: Callable[[str], Any]
@@ -180,8 +180,8 @@ class TestCommand:
         outcome = integrity("receipt", "auth.User", str(key))
         assert outcome.code == 0
         assert outcome.out.count(f"auth.User {key}: verified") == 2
-        assert "by scan" in outcome.out
-        assert "by signal" in outcome.out
+        assert "by scan" in outcome.text
+        assert "by signal" in outcome.text
         assert "  shop.Order.customer in shop_db: deleted 0 (CASCADE)" in outcome.lines
 
     def test_what_is_not_verified_is_incomplete(self, integrity: Run, converge: Converge) -> None:
@@ -191,8 +191,8 @@ class TestCommand:
         for _ in ("recorded", "cascaded"):
             outcome = integrity("receipt", "auth.User", key)
             assert outcome.code == 4
-            assert "This is not proof yet" in outcome.out
-            assert "verified not yet" in outcome.out
+            assert "This is not proof yet" in outcome.text
+            assert "verified not yet" in outcome.text
             converge()
 
     def test_it_says_who_made_it_and_what_no_receipt_covers(
@@ -203,8 +203,8 @@ class TestCommand:
         user.delete()
         verified()
         outcome = integrity("receipt", "auth.User", key)
-        assert receipt_text.OUTSIDE in outcome.out
-        assert "Issued by django-crossdb-integrity" in outcome.out
+        assert receipt_text.OUTSIDE in outcome.text
+        assert "Issued by django-crossdb-integrity" in outcome.text
         assert outcome.out.count(" UTC") >= 4
         document = integrity("receipt", "auth.User", key, "--json").document
         assert document["issued"]["by"] == "django-crossdb-integrity"

@@ -142,8 +142,8 @@ class TestStatus:
         aged(1000)
         code, out, _ = command(capsys, "status")
         assert code == FINDINGS
-        assert f"1 deletion is done in {BLOG} and not verified for 16 min" in out
-        assert NOBODY in out
+        assert f"1 deletion is done in {BLOG} and not verified for 16 min" in " ".join(out.split())
+        assert NOBODY in " ".join(out.split())
         code, out, _ = command(capsys, "status", "--json")
         document = json.loads(out)
         [found] = [each for each in document["databases"] if each["database"] == BLOG]
