@@ -32,6 +32,19 @@ UNTIL = "until "
 SETTLED_SECONDS = 60.0
 
 
+class Exported(NamedTuple):
+    """The number of receipts of one log that were exported, of what ended in which time.
+
+    `began` is the log's clock before the first of them was read.
+    """
+
+    using: str
+    since: dt.datetime | None
+    until: dt.datetime
+    began: dt.datetime
+    number: int
+
+
 class Purgeable(NamedTuple):
     """How many deletions are past a retention, and how many of these no export has.
 
@@ -49,16 +62,15 @@ def exported_until(*, using: str) -> dt.datetime | None:
     return in_zone(dt.datetime.fromisoformat(target.removeprefix(UNTIL))) if target else None
 
 
-def note(
-    since: dt.datetime | None, until: dt.datetime, number: int, *, actor: str, using: str
-) -> None:
-    """Write into the audit that those receipts were exported. See Note [Until when]."""
+def note(done: Exported, *, actor: str) -> None:
+    """Write an export into the audit, once it is where it belongs. See Note [Until when]."""
+    since, until, using = done.since, done.until, done.using
     mark = exported_until(using=using)
     target = f"since {since and since.isoformat()} until {until.isoformat()}"
     if since is None or (mark and since <= mark) or not _ended_between(mark, since, using):
-        settled = min(until, clock(using) - dt.timedelta(seconds=SETTLED_SECONDS))
+        settled = min(until, done.began - dt.timedelta(seconds=SETTLED_SECONDS))
         target = f"{UNTIL}{max(mark or settled, settled).isoformat()}"
-    reason = f"{number} receipt{'' if number == 1 else 's'}"
+    reason = f"{done.number} receipt{'' if done.number == 1 else 's'}"
     audit(VERB, target, actor=actor, reason=reason, using=using)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import io
 import json
+import os
 import tracemalloc
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 from hypothesis import strategies as st
 
@@ -47,6 +49,11 @@ def made(key: object, days: float, state: str = "verified", **columns: Any) -> D
     """A deletion that ended so many days ago."""
     [row] = log_rows.make("auth.User", [key], BOTH, state=state, recorded_at=ago(days), **columns)
     return row
+
+
+def made_at(key: object, at: dt.datetime) -> None:
+    """A deletion that ended then."""
+    Cascade.objects.filter(batch=made(key, 9).batch).update(ended_at=at, verified_at=at)
 
 
 def ended_in(row: Deletion, database: str, days: float) -> None:
@@ -326,6 +333,75 @@ class TestMark:
         made("new", 1)
         assert keys(integrity("receipts", "--since", "last").out) == ["new"]
 
+    def test_what_is_committed_while_a_long_one_runs_is_in_the_next(
+        self, integrity: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The log's clock goes on by two minutes after the page was read."""
+        began, written = exports.clock("default"), receipt_table.json_line
+        clock = iter([began])
+        made_at("seen", began - dt.timedelta(seconds=1))
+
+        def write(receipt: Any, *, log: str) -> str:
+            if not Deletion.objects.filter(key="late").exists():
+                made_at("late", began - dt.timedelta(seconds=2))
+            return written(receipt, log=log)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(receipt_table, "json_line", write)
+            patch.setattr(
+                exports, "clock", lambda _: next(clock, began + dt.timedelta(seconds=120))
+            )
+            assert keys(integrity("receipts").out) == ["seen"]
+        assert "late" in keys(integrity("receipts", "--since", "last").out)
+
+    def test_a_file_that_is_not_on_the_disk_is_no_export(
+        self, integrity: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        made("old", 3)
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            outcome = integrity("receipts", "--output", str(tmp_path / "receipts"))
+        assert outcome.code == 1
+        assert "receipts was not written: No space left on device" in outcome.err
+        assert not Audit.objects.exists()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_of_them_never_write_the_same_file(
+        self, integrity: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        made("old", 3)
+        file, inner, written = tmp_path / "receipts", list[str](), receipt_table.json_line
+
+        def write(receipt: Any, *, log: str) -> str:
+            if not inner:
+                inner.append("")
+                inner.append(integrity("receipts", "--output", str(file)).err)
+            return written(receipt, log=log)
+
+        monkeypatch.setattr(receipt_table, "json_line", write)
+        assert integrity("receipts", "--output", str(file)).code == 0
+        assert "receipts.part exists" in inner[1]
+        assert keys(file.read_text()) == ["old"]
+        assert Audit.objects.count() == 1
+
+    def test_a_project_without_zones_has_it_too(self, integrity: Run, settings: Any) -> None:
+        made("first", 6)
+        made("second", 3)
+        settings.USE_TZ = False
+        connections.close_all()
+        try:
+            for words in (["--until", ago(5).isoformat()], ["--since", ago(5).isoformat()]):
+                integrity("receipts", *words)
+            assert integrity("receipts", "--since", "last").code == 0
+            assert exports.exported_until(using="default") > timezone.make_naive(ago(1))
+        finally:
+            settings.USE_TZ = True
+            connections.close_all()
+
     def test_what_exports_nothing_leaves_no_trace(self, integrity: Run) -> None:
         assert self.exported(integrity) is None
         assert not Audit.objects.exists()
@@ -368,6 +444,20 @@ class TestPurge:
     def test_an_export_before_it_is_no_reason_to_warn(self, integrity: Run, tmp_path: Path) -> None:
         made("old", 50)
         assert integrity("purge", "--export", str(tmp_path / "receipts")).err == ""
+
+    def test_what_is_not_on_the_disk_is_not_removed(
+        self, integrity: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        made("old", 50)
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                integrity("purge", "--export", str(tmp_path / "receipts"))
+        assert Deletion.objects.count() == 1
 
     def test_a_role_that_may_not_read_the_audit_is_told(
         self, integrity: Run, monkeypatch: pytest.MonkeyPatch

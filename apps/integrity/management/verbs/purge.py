@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,7 +16,7 @@ from ...report import receipt_table
 from ...report.receipts import receipts_by_id
 from ..backlog import silent_logs
 from ..exit_codes import ExitCode
-from ..output import appended
+from ..output import appended, sync
 from ..verb import Result
 
 if TYPE_CHECKING:
@@ -147,6 +145,4 @@ class _Exporter:
         for receipt in receipts_by_id(pks, using=self.using):
             self.file.write(receipt_table.json_line(receipt, log=self.using))
             self.number += 1
-        self.file.flush()
-        with contextlib.suppress(OSError):  # a pipe has no disk
-            os.fsync(self.file.fileno())
+        sync(self.file)

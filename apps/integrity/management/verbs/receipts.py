@@ -37,8 +37,8 @@ EXAMPLES = {
     "--format csv --output receipts.csv": "a table for a spreadsheet",
 }
 INTERRUPTED = (
-    "what was written is incomplete; with --output, that is FILE.part. Run the command again, with"
-    " a date in place of `--since last`"
+    "what went to stdout is incomplete, no FILE was written, and nothing counts as exported. Run"
+    " the same command again"
 )
 #: Where the last export ended.
 LAST = "last"
@@ -81,20 +81,22 @@ def run(
         raise usage_error("--json needs --output: the receipts themselves go to stdout")
     if until and since and not isinstance(since, str) and since > until:
         raise usage_error("--since is later than --until")
-    counts = Counter[str]()
+    counts, written = Counter[str](), list[exports.Exported]()
     with replaced(output) as file:
         write = file.write if file else terminal.text
         export = _Export(write, options["format"], terminal.progress, counts)
         for using in circuit_breaker.answering_logs():
-            begin = exports.exported_until(using=using) if isinstance(since, str) else since
-            end = until or exports.clock(using)
+            began = exports.clock(using)
+            begin = _begin(since, using)
+            end = exports.in_zone(until) if until else began
             number = export(begin, end, using=using)
-            # What was only looked at on a screen is nowhere.
-            if number and (file or not terminal.stdout.isatty()):
-                if not file:
-                    terminal.stdout.flush()
-                _note(begin, end, number, using, terminal)
-            counts["unfinished"] += ended.unfinished(exports.in_zone(end), using=using)
+            written.append(exports.Exported(using, begin, end, began, number))
+            counts["unfinished"] += ended.unfinished(end, using=using)
+    # What was only looked at on a screen is nowhere.
+    if output or not terminal.stdout.isatty():
+        terminal.stdout.flush()
+        for done in written:
+            _note(done, terminal)
     silent = sorted(silent_logs())
     for using in silent:
         terminal.progress(f"the log in {using} does not answer: its receipts are missing")
@@ -106,14 +108,21 @@ def run(
     return Result(document, exit_code(document))
 
 
-def _note(
-    since: dt.datetime | None, until: dt.datetime, number: int, using: str, terminal: Terminal
-) -> None:
+def _begin(since: dt.datetime | str | None, using: str) -> dt.datetime | None:
+    """Return from where on one log is exported."""
+    if isinstance(since, str):
+        return exports.exported_until(using=using)
+    return since and exports.in_zone(since)
+
+
+def _note(done: exports.Exported, terminal: Terminal) -> None:
     """Note the export in the audit; say so where this role may not: the receipts are written."""
+    if not done.number:
+        return
     try:
-        exports.note(since, until, number, actor=actor(), using=using)
+        exports.note(done, actor=actor())
     except Error as error:
-        terminal.progress(f"{using}: the export was not noted: {reason_of_error(error)}")
+        terminal.progress(f"{done.using}: the export was not noted: {reason_of_error(error)}")
 
 
 def exit_code(document: Mapping[str, Any]) -> ExitCode:
@@ -142,12 +151,11 @@ class _Export:
 
     def __call__(self, since: dt.datetime | None, until: dt.datetime, *, using: str) -> int:
         """Export from one log; return the number of receipts."""
-        bounds = since and exports.in_zone(since), exports.in_zone(until)
         if self.header:
             self.write(self.header)
             self.header = ""
         number = 0
-        for page in ended.ended(*bounds, using=using):
+        for page in ended.ended(since, until, using=using):
             for receipt in receipts.receipts_for(page, using=using):
                 self.write(self.lines(receipt, log=using))
                 self._count(receipt)
