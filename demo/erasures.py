@@ -21,7 +21,7 @@ RELATIONS = {POSTS, ORDERS, "blog.Comment.author"}
 COMMENTS = ("blog.Comment.author", "blog.Comment.post")
 #: Where the account of a row stands in it, and the post of a comment: tests/chaos/rows.py.
 ACCOUNT, POST = 1, 2
-PROVEN = "Counted again at "
+PROVEN = "Counted again by "
 
 
 def of_receipts(truth: Truth, lines: Sequence[Mapping[str, Any]]) -> list[Proof]:

@@ -67,7 +67,7 @@ def test_from_the_delete_page_to_the_receipt(page: Page) -> None:
     expect(row).to_contain_text("4")
     expect(row).to_contain_text("verified")
     page.get_by_role("link", name="Receipt").click()
-    expect(page.get_by_text("Counted again at")).to_be_visible()
+    expect(page.get_by_text("Counted again by")).to_be_visible()
     accessible(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as JSON").click()

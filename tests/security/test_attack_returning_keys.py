@@ -285,7 +285,7 @@ class TestTold:
         assert integrity("status").code == 3
         receipt = integrity("receipt", "parents.Person", str(gone))
         assert receipt.code == 3
-        line = "1 row of left.Badge.person in test_left still refers to the value"
+        line = "1 row of left.Badge.person in test_left was kept:"
         assert line in receipt.out
         assert "verified_at" not in receipt.out
 

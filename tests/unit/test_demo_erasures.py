@@ -36,7 +36,7 @@ def along(relation: str, database: str, rows: int) -> dict[str, Any]:
 def lines() -> Lines:
     return [
         {
-            "statement": ["Counted again at 2026-01-31 12:00:00 UTC: …"],
+            "statement": ["Counted again by 2026-01-31 12:00:00 UTC: …"],
             "deletion": {"id": 7, "key": "1", "state": "verified", "relation": ""},
             "cascades": [{"state": "verified"}, {"state": "verified"}],
             "scope": [

@@ -38,10 +38,9 @@ COLUMNS = (
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def json_line(receipt: Receipt, *, log: str) -> str:
+def json_line(receipt: Receipt) -> str:
     """Return the receipt as a line of JSON. Pure."""
-    document = {"log": log, **receipt_text.document(receipt)}
-    return f"{json.dumps(document, ensure_ascii=False)}\n"
+    return f"{json.dumps(receipt_text.document(receipt), ensure_ascii=False)}\n"
 
 
 def header() -> str:
@@ -49,7 +48,7 @@ def header() -> str:
     return _csv([COLUMNS])
 
 
-def csv_lines(receipt: Receipt, *, log: str) -> str:
+def csv_lines(receipt: Receipt) -> str:
     """Return the rows of the table for one receipt; one without a relation if it has none. Pure.
 
     The values of `to_field` keys, which may be names or addresses, are left out.
@@ -57,7 +56,7 @@ def csv_lines(receipt: Receipt, *, log: str) -> str:
     deletion = receipt["deletion"]
     cascades = {each["database"]: each for each in receipt["cascades"]}
     common = {
-        "log": log,
+        "log": receipt["log"],
         "deletion": deletion["id"],
         "found_along": deletion["relation"],
         **{name: deletion[name] for name in ("parent", "key", "source", "state")},
@@ -68,7 +67,8 @@ def csv_lines(receipt: Receipt, *, log: str) -> str:
         covered = line.get("rows") is not None
         cascade = cascades.get(line["database"], {}) if covered else {}
         own = {name: cascade.get(name) for name in ("rows_exact", "done_at", "verified_at")}
-        rows.append({**common, **line, **own, "rows_kept": line.get("kept")})
+        why = line["reason"] or cascades.get(line.get("database"), {}).get("reason", "")
+        rows.append({**common, **line, **own, "rows_kept": line.get("kept"), "reason": why})
     return _csv([[_cell(row.get(name)) for name in COLUMNS] for row in rows])
 
 

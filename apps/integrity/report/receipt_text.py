@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
     from .receipts import Receipt
 
-#: What no receipt covers.
+#: What no receipt covers, and what another one does.
 OUTSIDE = (
-    "Not covered by any receipt: files, caches, search indexes, backups, logs, other services, and"
-    " columns that no relation declares."
+    "Not covered by any receipt: tables of the parent's own database, files, caches, search"
+    " indexes, backups, logs, other services, and columns that no relation declares. Rows of"
+    " further databases that refer to a row deleted here are not covered by this receipt: that row"
+    " has a deletion and a receipt of its own."
 )
+#: Outcomes after which rows may be left that refer to the key.
+LEFT = ("open", "given up")
+#: Outcomes of rows that are still there, without the key.
+CHANGED_ROWS = ("set to null", "replaced")
 
 
 def statement(receipt: Receipt) -> list[str]:
@@ -25,6 +31,7 @@ def statement(receipt: Receipt) -> list[str]:
     return [
         conclusion(receipt),
         *_found(receipt),
+        *_changed(receipt),
         *(f"{said}." for said in left_alone(receipt)),
         *(f"{said}." for said in not_covered(receipt)),
         *_inexact(receipt),
@@ -33,7 +40,7 @@ def statement(receipt: Receipt) -> list[str]:
 
 def document(receipt: Receipt) -> dict[str, Any]:
     """Return the receipt as it is written in JSON: with its statement, which stands alone."""
-    return {"statement": [*statement(receipt), OUTSIDE], **receipt}
+    return {"log": receipt["log"], "statement": [*statement(receipt), OUTSIDE], **receipt}
 
 
 def conclusion(receipt: Receipt) -> str:
@@ -46,7 +53,7 @@ def conclusion(receipt: Receipt) -> str:
             f" were followed in {_and(unknown)}: there, only the rows listed here are known."
         )
     if state == "verified" and along:
-        return f"Counted again at {moment(deletion['verified_at'])}: no row {along} referred to it."
+        return f"Counted again by {moment(deletion['verified_at'])}: no row {along} referred to it."
     if state == "verified":
         return "No relation was followed, so no row was looked for."
     if state == "kept":
@@ -54,7 +61,8 @@ def conclusion(receipt: Receipt) -> str:
     if state == "cancelled":
         reason = f": {deletion['reason']}" if deletion["reason"] else ""
         return f"This is no proof: the deletion was cancelled{reason}."
-    return f"This is not proof yet: the deletion is {state}."
+    uncounted = ", and its rows were not counted again yet" if state == "cascaded" else ""
+    return f"This is not proof yet: the deletion is {state}{uncounted}."
 
 
 def is_proven(receipt: Receipt) -> bool:
@@ -72,6 +80,17 @@ def _found(receipt: Receipt) -> Iterator[str]:
         )
 
 
+def _changed(receipt: Receipt) -> Iterator[str]:
+    """Yield which rows were changed and not deleted."""
+    for line in receipt["scope"]:
+        if line["rows"] and line["outcome"] in CHANGED_ROWS:
+            was, its = ("was", "its") if line["rows"] == 1 else ("were", "their")
+            yield (
+                f"{line['rows']:,} row{'s' * (line['rows'] != 1)} of {line['relation']} in"
+                f" {line['database']} {was} not deleted: {its} key was {line['outcome']}."
+            )
+
+
 def _inexact(receipt: Receipt) -> Iterator[str]:
     """Yield in which databases more rows may have been changed than are counted."""
     inexact = [each["database"] for each in receipt["cascades"] if not each["rows_exact"]]
@@ -87,9 +106,9 @@ def _unknown(receipt: Receipt) -> list[str]:
 def left_alone(receipt: Receipt) -> list[str]:
     """Return a sentence for each relation whose rows a cascade has kept."""
     return [
-        f"{counted(line['kept'])} of {line['relation']} in {line['database']} still"
-        f" {'refers' if line['kept'] == 1 else 'refer'} to the value; it belongs to another row"
-        f" since {moment(line['kept_at'])} or before"
+        f"{counted(line['kept'])} of {line['relation']} in {line['database']}"
+        f" {'was' if line['kept'] == 1 else 'were'} kept: the value belongs to another row since"
+        f" {moment(line['kept_at'])} or before"
         for line in receipt["scope"]
         if line["kept"] is not None
     ]
@@ -116,9 +135,23 @@ def _now(line: Mapping[str, Any]) -> str:
 
 def along(line: Mapping[str, Any]) -> str:
     """Return what became of the rows along one relation that was followed."""
-    rows = "" if line["rows"] is None else f" {line['rows']:,}"
     policy = f" ({line['policy']})" if line["policy"] else ""
-    return f"{line['relation']} in {line['database']}: {line['outcome']}{rows}{policy}"
+    return f"{line['relation']} in {line['database']}: {became(line)}{policy}"
+
+
+def became(line: Mapping[str, Any]) -> str:
+    """Return the outcome along a relation with its number of rows, or why it is not covered.
+
+    Where rows were left, `rows` counts those that were deleted or changed before.
+    """
+    outcome, rows = line["outcome"], line["rows"]
+    if outcome == NOT_COVERED:
+        return f"{outcome}: {line['reason']}{_now(line)}"
+    if line["kept"] is not None:
+        outcome = f"{outcome} {counted(line['kept'])}"
+    elif outcome not in LEFT:
+        return outcome if rows is None else f"{outcome} {rows:,}"
+    return outcome if rows is None else f"{outcome}, after {rows:,} had been deleted or changed"
 
 
 def issuer(receipt: Receipt) -> str:

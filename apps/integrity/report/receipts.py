@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DISTRIBUTION = "django-crossdb-integrity"
 #: Other deletions of the same key that a receipt names.
 OTHERS = 20
+#: The moments of a deletion, in their order.
+MOMENTS = ("recorded_at", "cascaded_at", "verified_at", "ended_at")
 #: States of a cascade without work under way.
 OVER = (*PROBED, Cascade.State.CANCELLED)
 
@@ -44,6 +46,8 @@ class Receipt(TypedDict):
     deletion has ended.
     """
 
+    #: The database whose log holds the deletion. The id is of that log.
+    log: str
     deletion: dict[str, Any]
     cascades: list[dict[str, Any]]
     scope: list[dict[str, Any]]
@@ -98,6 +102,7 @@ def lines_of(deletion: Deletion) -> list[ReceiptLine]:
 
 def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
     return {
+        "log": str(deletion._state.db),  # noqa: SLF001 (it is documented)
         "deletion": {
             "id": deletion.pk,
             "parent": deletion.parent,
@@ -107,10 +112,7 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
             "source": deletion.source,
             "state": deletion.state,
             "reason": deletion.why,
-            "recorded_at": iso(deletion.recorded_at),
-            "cascaded_at": iso(deletion.cascaded_at),
-            "verified_at": iso(deletion.verified_at),
-            "ended_at": iso(deletion.ended_at),
+            **{moment: iso(getattr(deletion, moment)) for moment in MOMENTS},
         },
         "cascades": [
             {

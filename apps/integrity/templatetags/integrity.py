@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.utils import timezone
@@ -15,6 +15,8 @@ from ..report import filters, receipt_text, receipts
 from ..report.guides import CODE, OTHER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.template.context import Context
     from django.utils.safestring import SafeString
 
@@ -70,6 +72,12 @@ def looked_up(key: str, values: dict[str, str]) -> str:
 def public(reason: str) -> str:
     """Return a reason without addresses of servers."""
     return text.public(reason)
+
+
+@register.filter
+def became(line: Mapping[str, Any]) -> str:
+    """Return what became of the rows along one line of a receipt."""
+    return receipt_text.became(line)
 
 
 @register.filter

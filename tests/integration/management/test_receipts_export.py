@@ -157,7 +157,7 @@ class TestFormat:
     def test_a_line_is_the_receipt(self, integrity: Run) -> None:
         row = made("7", 3)
         [line] = map(json.loads, integrity("receipts").out.splitlines())
-        expected = json.loads(receipt_table.json_line(receipts.receipt_of(row), log="default"))
+        expected = json.loads(receipt_table.json_line(receipts.receipt_of(row)))
         assert line.pop("issued")["by"] == expected.pop("issued")["by"]
         assert line == expected
 
@@ -498,3 +498,18 @@ def test_a_scope_is_read_once_for_a_page(captured: Captured) -> None:
         assert len(receipts.receipts_for(rows, using="default")) == 20
     assert len(captured["default"]) == 2
     Scope.objects.all().delete()
+
+
+class TestWhatIsMissing:
+    def test_a_period_that_the_purge_may_have_reached_is_said(
+        self, integrity: Run, tune: Tune
+    ) -> None:
+        """Its receipts may be gone, which an empty export does not show by itself."""
+        tune(retention_days=30.0)
+        said = "default: deletions that ended before "
+        early = integrity(
+            "receipts", "--since", ago(40).isoformat(), "--until", ago(35).isoformat()
+        )
+        assert said in early.err
+        assert "may have been removed (retention_days)" in early.err
+        assert said not in integrity("receipts", "--since", ago(29).isoformat()).err

@@ -245,7 +245,7 @@ class TestUnknown:
         key = erased(verified)
         Scope.objects.all().delete()
         # Today's catalogue has the same hash, so it is what was covered.
-        assert "Counted again at" in receipt_text.conclusion(of(key))
+        assert "Counted again by" in receipt_text.conclusion(of(key))
         know(changed(NULLED, policy=Policy.CASCADE))
         receipt = of(key)
         assert [each["scope_known"] for each in receipt["cascades"]] == [False]

@@ -166,7 +166,7 @@ class World:
         proven = states == {"verified"}
         assert (exit_code([receipt]) is ExitCode.CLEAN) == proven
         statement = receipt_text.statement(receipt)
-        assert statement[0].startswith("Counted again at ") == proven
+        assert statement[0].startswith("Counted again by ") == proven
         assert proven or "no proof" in statement[0] or "not proof yet" in statement[0]
         assert "".join(lines(receipt, str(key))).count("UTC") >= 1
         by_label = {each.label: each for each in pointing(model)}

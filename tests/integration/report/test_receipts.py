@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
 
 from apps.blog.models import Post
-from apps.integrity import relations
+from apps.integrity import cascade, relations
 from apps.integrity.cascade import verification
-from apps.integrity.models import Deletion
-from apps.integrity.report import receipt_text, receipts
+from apps.integrity.log import deletions
+from apps.integrity.models import Cascade, Deletion
+from apps.integrity.queues import dispatch
+from apps.integrity.report import receipt_table, receipt_text, receipts
 from apps.integrity.report.receipt_lines import NOT_COVERED
 from tests.integration.management.test_command import integrity
-from tests.kinds.left.models import Nulled
-from tests.kinds.parents.models import Giver
-from tests.kinds.right.models import Untouched
+from tests.kinds.left.models import Book, Nulled
+from tests.kinds.parents.models import Giver, Library
+from tests.kinds.right.models import BookNote, Untouched
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -99,7 +102,7 @@ class TestScope:
         followed = {o for o in outcomes(receipt) if outcomes(receipt)[o] != NOT_COVERED}
         said = receipt_text.conclusion(receipt)
         assert f"along {len(followed)} relations in test_left" in said
-        assert said.startswith("Counted again at ")
+        assert said.startswith("Counted again by ")
         (left,) = receipt_text.not_covered(receipt)
         assert left.startswith("right.Untouched.giver in test_right is not covered: DO_NOTHING")
 
@@ -209,3 +212,102 @@ class TestCommand:
         document = integrity("receipt", "auth.User", key, "--json").document
         assert document["issued"]["by"] == "django-crossdb-integrity"
         assert document["issued"]["at"].endswith("+00:00")
+
+
+class TestWhatRemains:
+    """No sentence lets a reader take rows for gone that are there."""
+
+    def test_rows_that_were_changed_are_said_not_to_be_deleted(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        giver = Giver.objects.create()
+        row = Nulled.objects.create(giver=giver)
+        key = str(giver.pk)
+        giver.delete()
+        verified()
+        row.refresh_from_db()
+        said = "1 row of left.Nulled.giver in test_left was not deleted: its key was set to null."
+        document = integrity("receipt", "parents.Giver", key, "--json").document
+        assert said in document["statement"]
+        assert not [each for each in document["statement"] if "left.Valued" in each]
+        assert said in integrity("receipt", "parents.Giver", key).text
+
+    def test_what_refers_to_a_deleted_row_from_a_further_database_has_its_own_receipt(
+        self, tune: Tune
+    ) -> None:
+        tune(grace_seconds=1e-6)
+        library = Library.objects.create()
+        book = Book.objects.create(library=library)
+        BookNote.objects.create(book=book)
+        keys = library.pk, book.pk
+        library.delete()
+        dispatch.sweep_all()
+        cascade.drain("test_left")
+        verification.verify("test_left")
+        receipt = of(Library, keys[0])
+        assert receipt_text.is_proven(receipt)
+        assert BookNote.objects.exists()
+        assert not receipt_text.is_proven(own := of(Book, keys[1]))
+        assert own["log"] == "test_left"
+        last = receipt_text.document(receipt)["statement"][-1]
+        assert "Rows of further databases that refer to a row deleted here are not covered" in last
+        assert "tables of the parent's own database" in last
+
+    def test_rows_done_before_it_was_given_up_are_not_called_given_up(
+        self, integrity: Run, converge: Converge
+    ) -> None:
+        user = User.objects.create(username="ann")
+        Post.objects.create(title="t", content="", author=user)
+        key = str(user.pk)
+        user.delete()
+        converge()
+        ids = Deletion.objects.values_list("pk", flat=True)
+        deletions.cancel(ids, "asked to stop", using="default")
+        said = "blog.Post.author in blog_db: given up, after 1 had been deleted or changed"
+        assert said in integrity("receipt", "auth.User", key).text
+        line = receipt_table.csv_lines(of(User, key)).splitlines()[0]
+        assert line.endswith(",asked to stop")
+
+    def test_kept_rows_are_counted_apart_from_deleted_ones(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        user = User.objects.create(username="ann")
+        Post.objects.create(title="t", content="", author=user)
+        key = user.pk
+        user.delete()
+        User.objects.create(pk=key, username="eve")
+        verified()
+        text = integrity("receipt", "auth.User", str(key)).text
+        assert "blog.Post.author in blog_db: kept 1 row, after 0 had been" in text
+        assert "1 row of blog.Post.author in blog_db was kept: the value belongs to" in text
+
+    def test_each_database_has_the_times_of_its_own(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        user = User.objects.create(username="ann")
+        key = str(user.pk)
+        user.delete()
+        verified()
+        at = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+        days = {"blog_db": 1, "shop_db": 2}
+        for database, later in days.items():
+            moments = at, at + dt.timedelta(days=later)
+            Cascade.objects.filter(database=database).update(
+                done_at=moments[0], verified_at=moments[1]
+            )
+        text = integrity("receipt", "auth.User", key).text
+        assert "Counted again by 2026-02-02 12:00:00 UTC" in text
+        for database, day in (("blog_db", "01"), ("shop_db", "02")):
+            done = f"{database}: verified, cascaded at 2026-01-31 12:00:00 UTC"
+            assert f"{done}, counted again by 2026-02-{day} 12:00:00 UTC" in text
+
+    def test_it_names_the_log_and_the_deletion(
+        self, integrity: Run, verified: Callable[[], None]
+    ) -> None:
+        user = User.objects.create(username="ann")
+        key = str(user.pk)
+        user.delete()
+        row = Deletion.objects.get()
+        outcome = integrity("receipt", "auth.User", key)
+        assert f"recorded (deletion {row.pk} in the log of default)" in outcome.text
+        assert integrity("receipt", "auth.User", key, "--json").document["log"] == "default"

@@ -143,6 +143,6 @@ class _Exporter:
 
     def __call__(self, pks: Sequence[int]) -> None:
         for receipt in receipts_by_id(pks, using=self.using):
-            self.file.write(receipt_table.json_line(receipt, log=self.using))
+            self.file.write(receipt_table.json_line(receipt))
             self.number += 1
         sync(self.file)

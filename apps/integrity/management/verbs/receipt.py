@@ -41,7 +41,10 @@ def run(_terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     """Return the newest receipt of that key, with the earlier ones."""
     receipts = [unfollowed.count(receipt) for receipt in receipts_of(model, key)]
     if not receipts:
-        raise CommandError(f"no deletion of {model} {key} is in the log")
+        raise CommandError(
+            f"no deletion of {model} {key} is in the log: none was recorded, or it was removed"
+            " after its retention"
+        )
     newest, *earlier = [receipt_text.document(receipt) for receipt in receipts]
     return Result({**newest, "earlier": earlier}, exit_code(receipts))
 
@@ -65,7 +68,8 @@ def render(document: Any, terminal: Terminal, *, key: str, **_: Any) -> None:
 def lines(receipt: Receipt, key: str) -> Iterator[str]:
     """Yield the lines of one receipt. Pure."""
     deletion = receipt["deletion"]
-    yield f"{deletion['parent']} {key}: {deletion['state']}"
+    place = f"deletion {deletion['id']} in the log of {receipt['log']}"
+    yield f"{deletion['parent']} {key}: {deletion['state']} ({place})"
     conclusion, *remarks = receipt_text.statement(receipt)
     yield f"  {conclusion}"
     for line in receipt["scope"]:
@@ -74,9 +78,19 @@ def lines(receipt: Receipt, key: str) -> Iterator[str]:
     yield from (f"  {remark}" for remark in remarks)
     for cascade in receipt["cascades"]:
         reason = f": {cascade['reason']}" if cascade["reason"] else ""
-        yield f"  {cascade['database']}: {cascade['state']}{_attempts(cascade)}{reason}"
-    moments = [f"{name} {receipt_text.moment(deletion[f'{name}_at'])}" for name in MOMENTS]
-    yield f"  {', '.join(moments)}, by {deletion['source']}"
+        place = f"{cascade['database']}: {cascade['state']}"
+        yield f"  {place}{_times(cascade)}{_attempts(cascade)}{reason}"
+    recorded, *later = [f"{name} {receipt_text.moment(deletion[f'{name}_at'])}" for name in MOMENTS]
+    by = f"{recorded} by {deletion['source']}"
+    yield f"  {', '.join([by, *later])}"
+
+
+def _times(cascade: Mapping[str, Any]) -> str:
+    """Return when rows were deleted or changed, and by when its rows were counted again."""
+    done, verified = cascade["done_at"], cascade["verified_at"]
+    return (f", cascaded at {receipt_text.moment(done)}" if done else "") + (
+        f", counted again by {receipt_text.moment(verified)}" if verified else ""
+    )
 
 
 def _attempts(cascade: Mapping[str, Any]) -> str:

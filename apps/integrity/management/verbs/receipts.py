@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error
 
+from ... import conf
 from ...control import circuit_breaker, exports
 from ...exceptions.redaction import reason_of_error
 from ...log.kept import COUNTED_MAX
@@ -19,7 +21,6 @@ from ..output import replaced
 from ..verb import Result, actor
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping
 
     from django.core.management.base import CommandParser
@@ -89,6 +90,7 @@ def run(
             began = exports.clock(using)
             begin = _begin(since, using)
             end = exports.in_zone(until) if until else began
+            _warn(begin, began, using, terminal)
             number = export(begin, end, using=using)
             written.append(exports.Exported(using, begin, end, began, number))
             counts["unfinished"] += ended.unfinished(end, using=using)
@@ -113,6 +115,16 @@ def _begin(since: dt.datetime | str | None, using: str) -> dt.datetime | None:
     if isinstance(since, str):
         return exports.exported_until(using=using)
     return since and exports.in_zone(since)
+
+
+def _warn(begin: dt.datetime | None, now: dt.datetime, using: str, terminal: Terminal) -> None:
+    """Say that receipts may be missing, where the time begins before the log's retention."""
+    kept_since = exports.in_zone(now - dt.timedelta(days=conf.current().retention_days))
+    if begin and begin < kept_since:
+        terminal.progress(
+            f"{using}: deletions that ended before {receipt_text.moment(receipts.iso(kept_since))}"
+            " may have been removed (retention_days); their receipts are missing then"
+        )
 
 
 def _note(done: exports.Exported, terminal: Terminal) -> None:
@@ -157,7 +169,7 @@ class _Export:
         number = 0
         for page in ended.ended(since, until, using=using):
             for receipt in receipts.receipts_for(page, using=using):
-                self.write(self.lines(receipt, log=using))
+                self.write(self.lines(receipt))
                 self._count(receipt)
                 number += 1
             self._say(number, receipt, using)
