@@ -341,10 +341,10 @@ class TestMark:
         clock = iter([began])
         made_at("seen", began - dt.timedelta(seconds=1))
 
-        def write(receipt: Any, *, log: str) -> str:
+        def write(receipt: Any) -> str:
             if not Deletion.objects.filter(key="late").exists():
                 made_at("late", began - dt.timedelta(seconds=2))
-            return written(receipt, log=log)
+            return written(receipt)
 
         with monkeypatch.context() as patch:
             patch.setattr(receipt_table, "json_line", write)
@@ -376,11 +376,11 @@ class TestMark:
         made("old", 3)
         file, inner, written = tmp_path / "receipts", list[str](), receipt_table.json_line
 
-        def write(receipt: Any, *, log: str) -> str:
+        def write(receipt: Any) -> str:
             if not inner:
                 inner.append("")
                 inner.append(integrity("receipts", "--output", str(file)).err)
-            return written(receipt, log=log)
+            return written(receipt)
 
         monkeypatch.setattr(receipt_table, "json_line", write)
         assert integrity("receipts", "--output", str(file)).code == 0
