@@ -818,6 +818,15 @@ class TestAway:
             answer = root.get(DASHBOARD + route)
             assert (answer.status_code, "within 5 s" in answer.text) == (200, True)
 
+    def test_the_failed_attempts_of_one_that_are_slow(
+        self, root: Client, gone: Deletion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log_pages, "STATEMENT_SECONDS", 0.2)
+        dispatch.sweep_all()
+        with locked("default", "integrity_failedattempt"):
+            answer = root.get(f"{DASHBOARD}deletions/default/{gone.pk}/")
+        assert "refuses what was asked: OperationalError 57014" in answer.text
+
     @pytest.fixture
     def gone(self) -> Deletion:
         User.objects.create(username="gone").delete()

@@ -85,6 +85,14 @@ def read(using: str, clock: float | None = None) -> Reading:
     )
 
 
+def now(using: str) -> dt.datetime:
+    """Return the server's time, by which the times in its rows are ages.
+
+    It is that of this process where the server cannot be asked.
+    """
+    return read(using).at if can_tell(using) else timezone.now()
+
+
 def age(moment: str | Aggregate) -> ExpressionWrapper[Any]:
     """Return an expression for the age of a column's time by the clock of its server."""
     since = F(moment) if isinstance(moment, str) else moment

@@ -202,8 +202,9 @@ def warn_once(line: str) -> None:
     if now - _warned.get(line, -AGAIN_SECONDS) >= AGAIN_SECONDS:
         _warned[line] = now
         logger.warning(line)
-    for expired in [text for text, at in _warned.items() if now - at > AGAIN_SECONDS]:
-        del _warned[expired]
+    for text, at in list(_warned.items()):  # other threads warn meanwhile
+        if now - at > AGAIN_SECONDS:
+            _warned.pop(text, None)
 
 
 def is_alive(database: str) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.conf import settings
 from django.utils import timezone
 
-from ..backends import clocks
 from ..log import deletions
 from ..log.kept import COUNTED_MAX
 from ..models import Audit
@@ -86,11 +85,6 @@ def purgeable(days: float | None, *, using: str, exported: bool = True) -> Purge
         return Purgeable(number, number)
     later = cancelled.filter(cancelled_at__gte=until), ended.filter(ended_at__gte=until)
     return Purgeable(number, _count(*later))
-
-
-def clock(using: str) -> dt.datetime:
-    """Return the time by the clock of that log, or of this process where it cannot tell."""
-    return clocks.read(using).at if clocks.can_tell(using) else timezone.now()
 
 
 def in_zone(at: dt.datetime) -> dt.datetime:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.http import Http404, JsonResponse
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from .. import conf, relations
@@ -23,7 +22,6 @@ from .forms import AuditForm, SearchForm
 from .keys import Keys
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator
 
     from django.contrib.admin import AdminSite
@@ -62,7 +60,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
         )
         try:
             with _log(using):
-                page, as_of = lists.deletions(wanted), _now(using)
+                page, as_of = lists.deletions(wanted), clocks.now(using)
         except (InvalidKey, UnknownName) as raised:
             error = str(raised)
     return _page(
@@ -120,11 +118,6 @@ def _log(using: str) -> Iterator[None]:
         yield
 
 
-def _now(using: str) -> dt.datetime:
-    """Return the time of a log's server, by which the times in its rows are ages."""
-    return clocks.read(using).at if clocks.can_tell(using) else timezone.now()
-
-
 def _deletion(using: str, pk: int) -> Deletion:
     if using not in relations.log_databases():
         raise Http404("no such log")
@@ -140,6 +133,10 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
     """One deletion: when, where, how many rows, and what blocks it."""
     require(request, "view")
     row, name = _deletion(using, pk), Keys(request, site).name
+    with _log(using):
+        steps, proof = receipts.lines_of(row), receipts.receipt_of(row)
+        failed = failures.of_batch(row.batch, most=FAILURES, using=using)
+        as_of = clocks.now(using)
     return _page(
         request,
         site,
@@ -147,14 +144,14 @@ def deletion(request: HttpRequest, using: str, pk: int, *, site: AdminSite) -> H
         f"Deletion of {name(row)}",
         using=using,
         deletion=row,
-        steps=receipts.lines_of(row),
+        steps=steps,
         blocked=any(one.is_blocked for one in row.databases),
         kept=any(one.is_unacknowledged for one in row.databases),
-        failed=failures.of_batch(row.batch, most=FAILURES, using=using),
+        failed=failed,
         failures_max=FAILURES,
         next_tries=[one for one in row.databases if one.is_blocked or _is_awaited(one)],
-        as_of=_now(using),
-        left_alone=receipt_text.left_alone(receipts.receipt_of(row)),
+        as_of=as_of,
+        left_alone=receipt_text.left_alone(proof),
         timeline=[
             ("recorded", row.recorded_at),
             ("dispatched", row.dispatched_at),
@@ -216,7 +213,7 @@ def audit(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
             place=form.place,
         )
         with _log(using):
-            page, as_of = audits.audits(wanted), _now(using)
+            page, as_of = audits.audits(wanted), clocks.now(using)
     return _page(
         request, site, "audit", "Audit", form=form, using=using, logs=logs, page=page,
         as_of=as_of, searched=form.is_searched, **_links(request, page),
@@ -230,7 +227,7 @@ def processes(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     logs, answering = [], circuit_breaker.answering_logs()
     for using in answering:
         with _log(using):
-            logs.append((in_hand.processes(using), _now(using)))
+            logs.append((in_hand.processes(using), clocks.now(using)))
     silent = [using for using in relations.log_databases() if using not in answering]
     return _page(
         request, site, "processes", "Processes", logs=logs, silent_logs=silent,

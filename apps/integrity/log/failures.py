@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from .. import conf
 from ..models import FailedAttempt
+from .tables import id_in
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: The most rows that one count of failures writes; of more batches, the first have one.
 WRITTEN = 20
-#: Rows that one call of the purge removes.
-PURGED = 500
 
 
 def note(claim: Claim, reason: str) -> None:
@@ -66,12 +65,13 @@ def of_batch(batch: int | None, *, most: int, using: str) -> list[FailedAttempt]
 def purge(*, using: str, days: float | None = None) -> int:
     """Remove a batch of rows past the retention; return their number.
 
-    By the key, which has the index: the lowest are the oldest.
+    By the key, which has the index: the lowest are the oldest. A batch is as large as one of
+    deletions, for each may have failed: else a day on which all do is purged for a month.
     """
     is_old = ExpressionWrapper(_is_old(days), BooleanField())
-    oldest = _rows(using).order_by("pk").values_list("pk", is_old)[:PURGED]
+    oldest = _rows(using).order_by("pk").values_list("pk", is_old)[: conf.current().purge_keys]
     pks = [pk for pk, old in oldest if old]
-    return _rows(using).filter(pk__in=pks)._raw_delete(using) if pks else 0
+    return _rows(using).filter(id_in("pk", pks, using))._raw_delete(using) if pks else 0
 
 
 def past_retention(*, using: str) -> QuerySet[FailedAttempt]:

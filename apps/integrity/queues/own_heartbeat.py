@@ -59,16 +59,18 @@ class OwnHeartbeat:
                 self._record(using)
             except Exception as error:  # noqa: BLE001 (the next one may succeed)
                 warn_once(f"no heartbeat is recorded in {using}: {reason_of_error(error)}")
-            finally:
-                connections[using].close()
             if self._over.wait(heartbeats.OWN_SECONDS):
                 return
 
     def _record(self, using: str) -> None:
         queues = self._queues()
-        if queues is not None:
+        if queues is None:
+            return
+        try:
             connect(connections[using])
             heartbeats.write(self._name, using=using, queues=sorted(queues))
+        finally:
+            connections[using].close()
 
 
 def without_pool(using: str) -> None:

@@ -60,9 +60,9 @@ class Probe:
         with self._lock:
             at = time.monotonic()
             if self._began is None and (now or at - self._asked >= PERIOD_SECONDS):
-                self._began = at
                 self._over.clear()
                 threading.Thread(target=self._run, name="integrity-probe", daemon=True).start()
+                self._began = at  # once it runs: a process may have no room for a thread
 
     def answer(self, *, within: float = 0.0) -> str:
         """Return the last answer; wait for the one that is awaited, but no longer than that."""

@@ -278,8 +278,8 @@ def failed(*, days: float, **columns: object) -> None:
     FailedAttempt.objects.create(at=at, **values)
 
 
-def test_failed_attempts_go_in_batches_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "PURGED", 2)
+def test_failed_attempts_go_in_batches_the_oldest_first(tune: Tune) -> None:
+    tune(retention_days=DAYS, purge_keys=2)
     for days in (DAYS + 3, DAYS + 2, DAYS + 1, DAYS - 1):
         failed(days=days)
     assert [failures.purge(using="default") for _ in range(3)] == [2, 1, 0]

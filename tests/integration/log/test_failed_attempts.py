@@ -86,7 +86,10 @@ def test_the_rows_and_statements_of_one_claim_are_bounded(captured: Captured) ->
     assert captured["default"] == []
 
 
-def test_one_failure_costs_two_statements_and_no_scan_of_the_table(captured: Captured) -> None:
+def test_one_failure_costs_two_statements_and_no_scan_of_the_table(
+    captured: Captured, tune: Tune
+) -> None:
+    tune(purge_keys=500)
     FailedAttempt.objects.bulk_create(
         FailedAttempt(batch=number, database=DATABASE, attempt=1, deletions=1)
         for number in range(10_000)

@@ -19,6 +19,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from hypothesis import strategies as st
 
+from apps.integrity.backends import clocks
 from apps.integrity.checks.doctor import unexported
 from apps.integrity.control import exports
 from apps.integrity.log import parts
@@ -337,7 +338,7 @@ class TestMark:
         self, integrity: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The log's clock goes on by two minutes after the page was read."""
-        began, written = exports.clock("default"), receipt_table.json_line
+        began, written = clocks.now("default"), receipt_table.json_line
         clock = iter([began])
         made_at("seen", began - dt.timedelta(seconds=1))
 
@@ -348,9 +349,8 @@ class TestMark:
 
         with monkeypatch.context() as patch:
             patch.setattr(receipt_table, "json_line", write)
-            patch.setattr(
-                exports, "clock", lambda _: next(clock, began + dt.timedelta(seconds=120))
-            )
+            later = began + dt.timedelta(seconds=120)
+            patch.setattr(clocks, "now", lambda _: next(clock, later))
             assert keys(integrity("receipts").out) == ["seen"]
         assert "late" in keys(integrity("receipts", "--since", "last").out)
 

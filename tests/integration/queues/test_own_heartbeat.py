@@ -10,7 +10,8 @@ from unittest.mock import Mock
 import pytest
 from celery import signals
 from django.contrib.auth.models import User
-from django.db import OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from apps.integrity import relations
@@ -90,6 +91,25 @@ def test_a_silent_log_holds_up_nothing(
             Heartbeat.objects.all().delete()
     finally:
         over.set()
+
+
+def test_a_session_that_cannot_be_closed_does_not_end_it(
+    often: None, started: list[OwnHeartbeat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, failed = BaseDatabaseWrapper.close, threading.Event()
+
+    def fail_once(connection: BaseDatabaseWrapper) -> None:
+        close(connection)
+        mine = threading.current_thread().name == "integrity-heartbeat"
+        if mine and connection.alias == "default" and not failed.is_set():
+            failed.set()
+            raise InterfaceError("the session was closed already")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "close", fail_once)
+    begin(started)
+    assert failed.wait(30)
+    Heartbeat.objects.all().delete()
+    assert eventually(lambda: seen() is not None, timeout=30)
 
 
 def test_it_keeps_no_connection(often: None, started: list[OwnHeartbeat]) -> None:

@@ -69,6 +69,17 @@ def test_who_does_not_answer_is_late_and_is_not_asked_again(server, probe, monke
     assert server.asked == 1
 
 
+def test_where_no_thread_can_begin_nothing_is_said_of_the_server(server, probe, monkeypatch):
+    monkeypatch.setattr(probes, "LATE_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            probe.ask(now=True)
+    assert probe.answer() == ""
+    assert ask(probe) == ""
+    assert server.asked == 1
+
+
 def test_figures_are_computed_anew_once_a_server_falls_silent_or_answers_again(
     server, probe, computed, tune
 ):

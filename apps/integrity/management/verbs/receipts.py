@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error
 
 from ... import conf
+from ...backends import clocks
 from ...control import circuit_breaker, exports
 from ...exceptions.redaction import reason_of_error
 from ...log.kept import COUNTED_MAX
@@ -87,7 +88,7 @@ def run(
         write = file.write if file else terminal.text
         export = _Export(write, options["format"], terminal.progress, counts)
         for using in circuit_breaker.answering_logs():
-            began = exports.clock(using)
+            began = clocks.now(using)
             begin = _begin(since, using)
             end = exports.in_zone(until) if until else began
             _warn(begin, began, using, terminal)
