@@ -235,7 +235,7 @@ def test_without_javascript_all_is_there(browser: Browser, site: str) -> None:
     window = context.new_page()
     log_in(window, staff("otto", "view", "operate"))
     overview(window)
-    expect(card(window, "blog_db")).to_contain_text("Oldest pending")
+    expect(card(window, "blog_db")).to_contain_text("Lag")
     card(window, "blog_db").locator("summary").click()
     window.get_by_label("Why?").first.fill("index build")
     window.get_by_role("button", name="Pause blog_db", exact=True).click()

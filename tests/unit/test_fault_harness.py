@@ -152,7 +152,7 @@ def test_who_is_healthy_must_not_be_blamed():
         ("blog_db has been unusable for 13 s: refused", True),
         ("1 deletion fails, the oldest recorded 1 min 3 s ago: why; next try in 3 s", True),
         ("1 deletion fails: why; next try in 3 s", False),
-        ("The brake holds the repair for a reason", False),
+        ("The brake refuses the repair for a reason", False),
     ],
 )
 def test_since_when_is_told_by_a_time_that_has_passed(sentence, told):

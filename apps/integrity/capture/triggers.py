@@ -146,7 +146,7 @@ def change(using: str) -> Change:
     Changes nothing.
 
     Raises:
-        TriggersRefused: they would give rights to other roles, or replace objects of others.
+        TriggersRefused: they would give other roles privileges, or replace their objects.
     """
     roles = _roles(using)
     current = _installed(using)

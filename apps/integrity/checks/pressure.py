@@ -56,7 +56,7 @@ def told(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]
         checks.Warning(
             f"{alias!r}: {text}.",
             hint="Until then, work on it is slowed down. `manage.py integrity grants ROLE` shows"
-            " the rights that a worker needs.",
+            " the privileges that a worker needs.",
             obj=alias,
             id="integrity.W027",
         )

@@ -109,10 +109,10 @@ class Settings:
     "unproven"."""
 
     pressure: Mapping[str, Mapping[str, Any]] | None = None
-    """What keeps cascades and scans from hurting a child database. The keys are aliases; "*" stands
-    for all that are not named. The options of each are `max_replica_lag_seconds` (and `replica_lag`
-    if the server cannot report it), `max_rows_per_second`, `quiet_hours` and `busy`; see
-    [work gently](../how-to/work-gently.md). None sets no limits."""
+    """Limits that slow down cascades and scans in a child database. The keys are aliases; "*"
+    stands for all that are not named. The options of each are `max_replica_lag_seconds` (and
+    `replica_lag` if the server cannot report it), `max_rows_per_second`, `quiet_hours` and `busy`;
+    see [work gently](../how-to/work-gently.md). None sets no limits."""
 
     scan_policy: str | Mapping[str, str] = "report"
     """What happens to orphans that a scan finds: "report" or "repair". A dictionary chooses by

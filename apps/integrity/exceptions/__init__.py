@@ -127,7 +127,7 @@ class TooManyKeys(ChildDatabaseUnavailable):
 
 
 class TriggersRefused(CrossDatabaseError, CommandError):
-    """Triggers were not installed: they would grant rights to other roles, or belong to them.
+    """Triggers were not installed: they would give privileges to other roles, or replace theirs.
 
     The message states the remedy.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .values import Claim, ClaimedDeletion
 
 #: The reason of a kept cascade; it names the rows that were left.
-TAKEN_OVER = "the value was taken over: it belongs to a living row"
+TAKEN_OVER = "the value was taken over: it belongs to an existing row"
 
 #: The limit for counting a relation's rows; one more means "more than that".
 COUNTED_MAX = 10_000

@@ -98,7 +98,8 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
         if row["reason"]:
             terminal.line("{relation} in {database} was not scanned: {reason}".format(**row))
         if row["kept"]:
-            terminal.line("{kept:,} {relation} in {database} are kept by policy".format(**row))
+            stay = "{kept:,} {relation} in {database} stay, because their policy removes nothing"
+            terminal.line(stay.format(**row))
     if document["applied"]:
         terminal.line(f"{sum(document['rows'].values()):,} orphans repaired")
     else:

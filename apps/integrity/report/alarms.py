@@ -34,8 +34,8 @@ logger = logger_of("integrity.alarms")
 
 #: What follows the number of kept cascades.
 KEPT = (
-    "deletions left rows alone, because the value that these refer to belongs to a living row now:"
-    " look at the receipts, then `manage.py integrity acknowledge`"
+    "deletions left rows alone, because the value that these refer to belongs to an existing row"
+    " again: look at the receipts, then `manage.py integrity acknowledge`"
 )
 #: What is wrong, with what: a child database, a relation for the brake, or an unknown name.
 Subject = tuple[Alarm.Kind, str]

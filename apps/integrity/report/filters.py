@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Shown(models.TextChoices):
     """What a list may be restricted to. Most mean that it is so in at least one child database."""
 
-    RECORDED = "recorded", _("recorded, not handed out")
+    RECORDED = "recorded", _("recorded, not dispatched")
     PENDING = "pending", _("pending")
     WORKING = "working", _("working")
     FAILING = "failing", _("failing: tried again later")
-    WAITING = "waiting", _("waiting: no attempt counted")
+    WAITING = "waiting", _("set aside: no attempt counted")
     BLOCKED = "blocked", _("blocked: needs a retry")
     UNPROVEN = "unproven", _("done, not verified")
     LATE = "late", _("late: not done after a minute")

@@ -39,7 +39,10 @@ FIGURES = {
     ),
     "integrity_cascade_blocked": ("Deletions that wait for an operator there.", "blocked"),
     "integrity_cascade_kept": (
-        "Deletions that left rows alone there as the value was taken over, not acknowledged.",
+        (
+            "Deletions that left rows alone there, because the value was taken over, and that no"
+            " operator has acknowledged."
+        ),
         "kept",
     ),
     "integrity_cascade_lag_seconds": (
@@ -156,7 +159,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
         yield gauge
     delay = Gauge(
         "integrity_cascade_delay_seconds",
-        "From the first record of a cascade to its end, by deletions, for the last five minutes.",
+        "Seconds from the record of a deletion until it was done there, in the last five minutes.",
         labels=["database", "quantile"],
     )
     found = delays.delays([row["database"] for row in rows])
@@ -196,7 +199,7 @@ def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
         "integrity_suspects", "Missing parents that wait for a recheck.", labels=["relation"]
     )
     brake = Gauge(
-        "integrity_brake_engaged", "1 if the brake refuses to repair.", labels=["relation"]
+        "integrity_brake_engaged", "1 if the brake refuses a repair.", labels=["relation"]
     )
     for row in rows:
         labels = [row["relation"], row["database"]]
@@ -219,11 +222,11 @@ def _of_scans(rows: list[ScanRow]) -> Iterator[GaugeMetricFamily]:
 def _of_processes(status: Status) -> Iterator[GaugeMetricFamily]:
     beat = [status["beat"]] if status["beat"] else []
     for name, what, rows in (
-        ("worker", "some worker", status["workers"]),
+        ("worker", "any worker", status["workers"]),
         ("beat", "beat", beat),
     ):
         yield Gauge(
             f"integrity_{name}_heartbeat_age_seconds",
-            f"Since {what} was last seen; +Inf if never.",
+            f"Seconds since {what} was last seen; +Inf if never.",
             value=youngest(rows),
         )

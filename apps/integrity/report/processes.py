@@ -51,7 +51,7 @@ def faults_of(seen: Figures) -> Iterator[Fault]:
     beats = beats_of(seen.processes)
     alive = [row for row in [*workers, *beats] if row["seconds_ago"] <= seen.silent_after]
     if alive and consumed is not None and CONTROL not in consumed:
-        cause = f"no worker consumes the queue {CONTROL}: nothing is retried, verified or scanned"
+        cause = f"no worker consumes the queue {CONTROL}: nothing is verified or scanned"
         last = youngest(row for row in workers if CONTROL in (row["queues"] or ()))
         yield Fault(
             kind="workers",
@@ -61,7 +61,7 @@ def faults_of(seen: Figures) -> Iterator[Fault]:
         )
     elif (seconds := beat_silence(seen.processes)) is not None:
         since = None if seconds == NEVER else seconds
-        cause = "nothing is retried, verified or scanned"
+        cause = "nothing is verified or scanned"
         yield Fault(kind="beat", since_seconds=since, cause=cause, remedy=remedies.BEAT)
 
 

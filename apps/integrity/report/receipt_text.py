@@ -95,7 +95,7 @@ def _inexact(receipt: Receipt) -> Iterator[str]:
     """Yield in which databases more rows may have been changed than are counted."""
     inexact = [each["database"] for each in receipt["cascades"] if not each["rows_exact"]]
     if inexact:
-        yield f"The rows of {_and(inexact)} are at least those: more may have been changed there."
+        yield f"The rows of {_and(inexact)} are a minimum: more may have been changed there."
 
 
 def _unknown(receipt: Receipt) -> list[str]:
@@ -107,8 +107,8 @@ def left_alone(receipt: Receipt) -> list[str]:
     """Return a sentence for each relation whose rows a cascade has kept."""
     return [
         f"{counted(line['kept'])} of {line['relation']} in {line['database']}"
-        f" {'was' if line['kept'] == 1 else 'were'} kept: the value belongs to another row since"
-        f" {moment(line['kept_at'])} or before"
+        f" {'was' if line['kept'] == 1 else 'were'} kept: the value has belonged to an existing row"
+        f" since {moment(line['kept_at'])} or earlier"
         for line in receipt["scope"]
         if line["kept"] is not None
     ]

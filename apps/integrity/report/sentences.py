@@ -75,7 +75,7 @@ def _brake(fault: Fault) -> str:
     seen = ""
     if fault.since_seconds is not None:
         seen = f", found by a scan {span(fault.since_seconds)} ago"
-    return f"The brake holds the repair of {fault.subject}{seen}: {fault.cause}"
+    return f"The brake refuses the repair of {fault.subject}{seen}: {fault.cause}"
 
 
 def _broker(fault: Fault) -> str:
@@ -86,12 +86,12 @@ def _broker(fault: Fault) -> str:
 
 
 def _blocked(fault: Fault) -> str:
-    are, why = _are(fault), brief(fault.cause) or "no reason was kept"
+    are, why = _are(fault), brief(fault.cause) or "no reason was recorded"
     return f"{_deletions(fault)} {are} blocked in {fault.subject}{_oldest(fault)}: {why}"
 
 
 def _failing(fault: Fault) -> str:
-    why = brief(fault.cause) or "no reason was kept"
+    why = brief(fault.cause) or "no reason was recorded"
     wait = fault.next_try_seconds
     again = "tried again now" if not wait or wait < 1 else f"next try in {span(wait)}"
     fails = "fails" if fault.number == 1 else "fail"
@@ -105,7 +105,7 @@ def _unproven(fault: Fault) -> str:
 
 def _kept(fault: Fault) -> str:
     rows = f"{_deletions(fault)} left rows alone in {fault.subject}"
-    return f"{rows}: the value that these refer to belongs to another row now"
+    return f"{rows}: the value that these refer to belongs to an existing row again"
 
 
 def _orphans(fault: Fault) -> str:
@@ -115,7 +115,7 @@ def _orphans(fault: Fault) -> str:
 
 
 def _behind(fault: Fault) -> str:
-    why = f": {brief(fault.cause)}" if fault.cause else " and at work"
+    why = f": {brief(fault.cause)}" if fault.cause else "; work is in progress"
     return f"{fault.subject} is {span(fault.since_seconds or 0)} behind{why}"
 
 

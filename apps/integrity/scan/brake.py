@@ -69,14 +69,14 @@ def absurdity(figures: Figures, settings: Settings) -> str:
     """Return why so many missing parents are absurd, or "". Pure."""
     if figures.missing > tolerated(figures.keys, settings):
         return (
-            f"{figures.missing:,} of {figures.keys:,} keys miss their parent, more than"
+            f"{figures.missing:,} of {figures.keys:,} keys have no parent, more than"
             f" {settings.brake_share:.1%} and {settings.brake_keys:,} keys"
         )
     return ""
 
 
 def tolerated(keys: int, settings: Settings) -> float:
-    """Return how many of so many keys may miss their parent. Pure."""
+    """Return how many of so many keys may have no parent. Pure."""
     return max(settings.brake_keys, settings.brake_share * keys)
 
 
@@ -85,7 +85,7 @@ def disagreement(checked: int, alive: int, settings: Settings) -> str:
     if alive > settings.brake_keys and alive > ALIVE_SHARE * checked:
         return (
             f"the recheck found {alive:,} of {checked:,} missing parents alive: do the scan and the"
-            " recheck read the same database? The next scan starts afresh"
+            " recheck read the same database? The next scan starts over"
         )
     return ""
 

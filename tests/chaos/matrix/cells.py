@@ -73,7 +73,7 @@ FAULTS = {
     Fault.BEAT_DEAD: "beat is dead",
     Fault.BEAT_DOUBLED: "two beats",
     Fault.REBORN: "the key is created again",
-    Fault.LATE_INSERT: "a child row is inserted late",
+    Fault.LATE_INSERT: "a child row is inserted meanwhile or afterwards",
 }
 
 
@@ -180,12 +180,17 @@ CELLS: tuple[Cell, ...] = (
     *_cells(
         Scene.CHILDREN,
         Fault.OOM_LOOP,
-        ("e", 45, "batch halved, then parked", "blocked with the reason; other deletions are done"),
+        (
+            "e",
+            45,
+            "batch halved, then blocked",
+            "blocked with the reason; other deletions are done",
+        ),
     ),
     *_cells(
         Scene.DEPLOY,
         Fault.TERM,
-        ("c", 15, "kept", "its message is in the queue when the worker has ended"),
+        ("c", 15, "stays queued", "its message is in the queue when the worker has ended"),
         ("d", 15, "requeued", "its message is in the queue again when the worker has ended"),
         ("e-ends", 10, "the slice ends", "done before the worker has ended"),
         ("e-redo", 15, "redo, 0 rows", "it did not finish: each row counted, and once"),
@@ -248,7 +253,7 @@ CELLS: tuple[Cell, ...] = (
         ("d", 15, "swept", "the task ends, and its message is consumed"),
         ("e", 15, "redo, 0 rows", "the removal stays: each row counted, and once"),
         ("f", 15, "redo", "the log keeps the first end, attempt and rows"),
-        ("g", 15, "skip", "a delete once it is back, with nothing else to do"),
+        ("g", 15, "works again", "a delete once it is back, with nothing else to do"),
     ),
     *_cells(
         Scene.DATABASES,
@@ -270,7 +275,7 @@ CELLS: tuple[Cell, ...] = (
         Scene.ROWS,
         Fault.BEAT_DEAD,
         ("b", 25, "the worker sweeps", "no beat runs, and no notification is sent"),
-        ("g", 20, "shows", "status has no recent heartbeat of beat, and has one when it runs"),
+        ("g", 20, "reported", "status has no recent heartbeat of beat, and has one when it runs"),
     ),
     *_cells(
         Scene.ROWS,

@@ -36,7 +36,8 @@ unchanged, byte for byte, and the log is in order.
 
 WORDS = """\
 *Swept*: done by the next sweep, which finds work by its state in the database. *Redo*: done once
-more, with the same result. An empty field is a combination that cannot occur or does not matter.
+more, with the same result; *0 rows*: the second run finds no rows. *Clean*: nothing has to be done
+again. An empty field is a combination that cannot occur or does not matter.
 """
 
 CELL_BY_CELL = """\

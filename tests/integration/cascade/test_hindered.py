@@ -288,7 +288,7 @@ def test_an_identity_that_cannot_be_told_is_no_end_of_the_drain(
         done = cascade.drain("blog_db")
     finally:
         run("blog_db", "DROP TRIGGER forbid ON integrity_identity")
-    reason = "cannot be worked on: its identity cannot be told, a right is missing (42501)"
+    reason = "cannot be worked on: its identity cannot be told, a privilege is missing (42501)"
     assert done.unreachable == reason
     assert attempts() == {0}
     probe_due()

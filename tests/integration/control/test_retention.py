@@ -361,7 +361,9 @@ def test_doctor_says_who_removes_it() -> None:
     assert judged(365, removes=False, old=False).ok
     bad = judged(365, removes=False, old=True)
     assert not bad.ok
-    assert "`manage.py integrity purge` does, as the tables' owner: some is older" in bad.detail
+    assert (
+        "`manage.py integrity purge` does, as the tables' owner: some rows are older" in bad.detail
+    )
 
 
 def test_the_owner_purges_all_of_it_at_once(capsys: pytest.CaptureFixture[str]) -> None:

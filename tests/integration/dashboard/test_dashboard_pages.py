@@ -391,9 +391,9 @@ class TestRepair:
     ) -> None:
         tune(brake_keys=1)
         orphans()
-        assert "3 of 3 keys miss their parent" in text(repairer, "scans")
+        assert "3 of 3 keys have no parent" in text(repairer, "scans")
         heartbeats.record("beat", using="default")
-        assert "The brake holds the repair of blog.Post.author" in text(repairer, "changelist")
+        assert "The brake refuses the repair of blog.Post.author" in text(repairer, "changelist")
         page = repairer.post(url("repair"), REPAIR).content.decode()
         assert "Refused by the brake" in page
         assert converge() == {}
@@ -413,7 +413,7 @@ class TestRepair:
         orphans()
         with refuse("blog_db"):
             page = text(repairer, "preview", query="?relation=blog.Post.author")
-        assert "cannot be told now" in page
+        assert "cannot be counted now" in page
 
 
 class TestDeletions:

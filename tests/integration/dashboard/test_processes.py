@@ -88,7 +88,7 @@ def test_what_is_in_hand_by_task_and_nothing_that_waits(using: str) -> None:
 
 def test_the_page_says_what_is_not_known() -> None:
     assert "No process has been seen yet." in page()
-    assert "No worker has anything in hand." in page()
+    assert "No worker has claimed anything." in page()
     seen("celery@<b>", 2, None)
     seen("beat@here", 1, None)
     seen("celery@silent", 3_600, ["a", "b"])

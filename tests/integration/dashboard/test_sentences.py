@@ -86,7 +86,7 @@ class TestAPreview:
         assert f"3 missing parents of {LABEL} wait for repair" in shown
         assert "Not counted." in shown
         assert "No row refers" not in shown
-        assert "cannot be told now" in shown
+        assert "cannot be counted now" in shown
 
     def test_what_was_looked_at_in_part_is_said_of_that_part(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
@@ -134,13 +134,13 @@ class TestScans:
     ) -> None:
         tune(brake_keys=1)
         orphans()
-        assert "The brake holds:" in page(client, "scans")
+        assert "The brake refuses:" in page(client, "scans")
         figures.forget()
         tune(brake_keys=100)
-        assert "The brake does not hold it." in page(client, "scans")
+        assert "The brake does not refuse it." in page(client, "scans")
         # A scan that ends between the two figures of the page.
         monkeypatch.setattr(figures, "scans", list)
-        assert "The brake was not asked yet." in page(client, "scans")
+        assert "Whether the brake refuses it is not known yet." in page(client, "scans")
 
     def test_a_suspect_leads_to_no_deletion_of_somebody_else(self, client: Client) -> None:
         """Suspects and deletions have ids of their own."""

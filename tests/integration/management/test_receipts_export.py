@@ -430,7 +430,7 @@ class TestPurge:
         assert dry.document["unexported"] == 2
         assert Deletion.objects.count() == 3
         outcome = integrity("purge")
-        assert "default: 2 deletions whose receipts no export has go" in outcome.err
+        assert "default: this removes 2 deletions whose receipts are in no export" in outcome.err
         assert not Deletion.objects.exists()
 
     def test_what_is_exported_needs_no_warning(self, integrity: Run) -> None:

@@ -109,7 +109,7 @@ def test_a_brake_that_holds_is_told_with_its_reason(heard: Heard, tune: Tune) ->
     scan.scan("blog_db", labels=["blog.Post.author"])
     alarms.watch("default")
     assert heard == [("raised", "brake", "blog.Post.author")]
-    assert Alarm.objects.get().reason.startswith("2 of 2 keys miss their parent")
+    assert Alarm.objects.get().reason.startswith("2 of 2 keys have no parent")
     Suspect.objects.all().delete()
     alarms.watch("default")
     assert heard[1:] == [("cleared", "brake", "blog.Post.author")]

@@ -279,7 +279,7 @@ class TestWhatRemains:
         verified()
         text = integrity("receipt", "auth.User", str(key)).text
         assert "blog.Post.author in blog_db: kept 1 row, after 0 had been" in text
-        assert "1 row of blog.Post.author in blog_db was kept: the value belongs to" in text
+        assert "1 row of blog.Post.author in blog_db was kept: the value has belonged" in text
 
     def test_each_database_has_the_times_of_its_own(
         self, integrity: Run, verified: Callable[[], None]

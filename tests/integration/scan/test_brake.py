@@ -64,7 +64,7 @@ def test_few_orphans(orphans: Callable[[int], None]) -> None:
 def test_an_absurd_share(orphans: Callable[[int], None], tune: Tune) -> None:
     tune(brake_keys=2)
     orphans(3)
-    assert told().startswith("3 of 13 keys miss their parent")
+    assert told().startswith("3 of 13 keys have no parent")
 
 
 def test_an_empty_table_of_parents(orphans: Callable[[int], None]) -> None:
@@ -89,5 +89,5 @@ def test_more_suspects_than_a_page_counts(
     scan.scan("test_left", labels=[PROFILE])
     orphans(30)
     monkeypatch.setattr(limits, "COUNT_MAX", 3)
-    assert told().startswith("30 of 40 keys miss their parent")
+    assert told().startswith("30 of 40 keys have no parent")
     assert overview.collect_overview().missing_parents > limits.COUNT_MAX

@@ -313,7 +313,7 @@ class TestRecheck:
         tune(grace_seconds=0.001, brake_keys=2)
         orphaned(3)
         one()
-        assert "3 of 3 keys miss their parent, more than 1.0% and 2 keys" in recheck().brake
+        assert "3 of 3 keys have no parent, more than 1.0% and 2 keys" in recheck().brake
         assert converge() == {}
         tune(grace_seconds=0.001, brake_keys=3)
         assert recheck().brake == ""

@@ -142,7 +142,7 @@ def test_names_in_pictures_are_escaped() -> None:
         ("Access denied for user 'web'@'10.0.0.7' (using password: YES)", None),
         ('could not translate host name "db.internal" to address', None),
         ("cannot reach 2001:db8::7:5432 or 10.0.0.7:5432, port 5432", None),
-        ("12 of 1,200 keys miss their parent", "12 of 1,200 keys miss their parent"),
+        ("12 of 1,200 keys have no parent", "12 of 1,200 keys have no parent"),
         ("its disk is full (53100)", "its disk is full (53100)"),
     ],
 )

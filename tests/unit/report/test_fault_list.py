@@ -78,12 +78,12 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
         ),
         (
             {"celery": True, "processes": (*BEATS, process("celery@one", 1.0, QUEUE))},
-            "No worker consumes the queue integrity: nothing is retried, verified or scanned.",
+            "No worker consumes the queue integrity: nothing is verified or scanned.",
         ),
-        ({"celery": True}, "Beat has never been seen: nothing is retried, verified or scanned."),
+        ({"celery": True}, "Beat has never been seen: nothing is verified or scanned."),
         (
             {"celery": True, "processes": (process("beat", 200.0),)},
-            "Beat has not been seen for 3 min 20 s: nothing is retried, verified or scanned.",
+            "Beat has not been seen for 3 min 20 s: nothing is verified or scanned.",
         ),
         (
             {"databases": [row(paused=True, paused_kind="operator", paused_seconds=60.0,
@@ -101,11 +101,11 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
         ),
         (
             {"brakes": {"blog.Post.author": "absurd"}},
-            "The brake holds the repair of blog.Post.author: absurd.",
+            "The brake refuses the repair of blog.Post.author: absurd.",
         ),
         (
             {"brakes": {"blog.Post.author": "absurd"}, "scan_seconds": {"blog.Post.author": 12.0}},
-            "The brake holds the repair of blog.Post.author, found by a scan 12 s ago: absurd.",
+            "The brake refuses the repair of blog.Post.author, found by a scan 12 s ago: absurd.",
         ),
         (
             {"databases": [row(failing=1, failing_seconds=20.0, next_try_seconds=12.0,
@@ -127,7 +127,7 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
             {"databases": [row(kept=1)]},
             (
                 "1 deletion left rows alone in blog_db:"
-                " the value that these refer to belongs to another row now."
+                " the value that these refer to belongs to an existing row again."
             ),
         ),
         (
@@ -139,7 +139,7 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
         ),
         (
             {"databases": [row(backlog=3, lag_seconds=728.0, rate=1.0)]},
-            "blog_db is 12 min behind and at work.",
+            "blog_db is 12 min behind; work is in progress.",
         ),
         (
             {"databases": [row(backlog=3, lag_seconds=728.0)]},

@@ -21,7 +21,7 @@ def evidence(*figures: Figures, refused: str = "", no_parents: bool = False) -> 
     [
         (evidence(), ""),
         (evidence(FEW, FEW), ""),
-        (evidence(FEW, MANY), "900 of 1,000 keys miss their parent"),
+        (evidence(FEW, MANY), "900 of 1,000 keys have no parent"),
         (evidence(FEW, no_parents=True), brake.EMPTY),
         (evidence(FEW, refused="paused: another one", no_parents=True), "paused: another one"),
     ],

@@ -154,13 +154,13 @@ def capture(label: str, way: str, *, could_trigger: bool) -> Check:
 
 def audit(alias: str, days: float | None, *, removes: bool, old: bool) -> Check:
     """Return whether audit rows are removed once they are older than their retention."""
-    detail = "kept for ever" if days is None else f"older than {days:g} days is removed"
+    detail = "kept forever" if days is None else f"older than {days:g} days is removed"
     if days is not None and not removes:
         detail = (
             f"this role may not remove what is older than {days:g} days, so that no worker removes"
             " its own traces. `manage.py integrity purge` does, as the tables' owner"
         )
-        detail += ": some is older" if old else ""
+        detail += ": some rows are older" if old else ""
     return Check(name=f"audit {alias}", ok=removes or not old or days is None, detail=detail)
 
 
@@ -182,7 +182,7 @@ def broker(state: Broker | None) -> Check:
         return Check(name="broker", ok=True, detail=detail)
     detail = "answers"
     if state.unreachable:
-        detail = f"cannot be reached: {state.unreachable}. Deletions are kept and wait for it"
+        detail = f"cannot be reached: {state.unreachable}. Deletions wait in the log"
     return Check(name="broker", ok=not state.unreachable, detail=detail)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import cleanup
+from ..parser import Help
 from ..verb import VerbCommand, examples
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class Command(VerbCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options of the command, and its examples."""
+        parser.formatter_class = Help
         parser.epilog = examples("cleanup_orphaned", cleanup)
         cleanup.add_arguments(parser)
 

@@ -42,7 +42,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--days",
         type=float,
-        help="remove deletions that ended so many days ago; default: `retention_days`",
+        help="remove deletions that ended more than this many days ago; default: `retention_days`",
     )
     parser.add_argument(
         "--export",
@@ -53,7 +53,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="remove nothing: count the deletions, and those whose receipts no export has",
+        help="remove nothing: count the deletions, and those whose receipts are in no export",
     )
 
 
@@ -102,10 +102,11 @@ def _going(
         terminal.progress(f"{using}: what was exported is not known: {reason_of_error(error)}")
         going = exports.purgeable(days, using=using, exported=False)
     if going.unexported:
-        verb = "would go" if dry_run else "go"
+        verb = "would remove" if dry_run else "removes"
         terminal.progress(
-            f"{using}: {_some(going.unexported)} whose receipts no export has {verb}. To keep them,"
-            " run `manage.py integrity receipts --since last` before, or purge with --export"
+            f"{using}: this {verb} {_some(going.unexported)} whose receipts are in no export. To"
+            " keep them, run `manage.py integrity receipts --since last` before, or purge with"
+            " --export"
         )
     return going
 

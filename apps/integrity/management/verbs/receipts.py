@@ -1,4 +1,4 @@
-"""`integrity receipts`: export the receipts of all deletions that ended in a time."""
+"""`integrity receipts`: export the receipts of all deletions that ended in a period."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 HELP = (
     "Export the receipts of all deletions that ended from --since on and before --until, in the"
-    " order in which they ended. One ends when it has in its last child database."
+    " order in which they ended. A deletion ends when it has ended in each child database."
 )
 EXAMPLES = {
     "--since 2026-01-01 --until 2026-02-01 > january": "a month",
@@ -66,7 +66,7 @@ def add_arguments(parser: CommandParser) -> None:
         help="a receipt in each line, as JSON (default), or a table of their relations",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="write a new file, which is there once it is complete"
+        "--output", metavar="FILE", help="write a new file, which appears when it is complete"
     )
 
 
@@ -104,7 +104,7 @@ def run(
     for using in silent:
         terminal.progress(f"the log in {using} does not answer: its receipts are missing")
     document = {
-        **{name: counts[name] for name in ("exported", "kept", "unproven", "unfinished")},
+        **{name: counts[name] for name in ("exported", "kept", "no_proof", "unfinished")},
         "silent": silent,
         "output": output,
     }
@@ -142,7 +142,7 @@ def exit_code(document: Mapping[str, Any]) -> ExitCode:
     """Return the exit code of an export: the worst of what it found. Pure."""
     if document["silent"]:
         return ExitCode.UNREACHABLE
-    if document["unproven"] or document["unfinished"]:
+    if document["no_proof"] or document["unfinished"]:
         return ExitCode.INCOMPLETE
     return ExitCode.FINDINGS if document["kept"] else ExitCode.CLEAN
 
@@ -180,7 +180,7 @@ class _Export:
         kept = receipt["deletion"]["state"] == "kept"
         self.counts["exported"] += 1
         self.counts["kept"] += kept
-        self.counts["unproven"] += not kept and not receipt_text.is_proven(receipt)
+        self.counts["no_proof"] += not kept and not receipt_text.is_proven(receipt)
 
     def _say(self, number: int, last: Receipt, using: str) -> None:
         if (now := time.monotonic()) - self.said_at >= PROGRESS_SECONDS:
@@ -194,10 +194,10 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
     terminal.progress(f"exported {document['exported']:,} receipts")
     for name, said in (
         ("kept", "kept rows, because the value was taken over: they are no proof"),
-        ("unproven", "are no proof: the deletion was cancelled, or what was covered is not known"),
+        ("no_proof", "are no proof: the deletion was cancelled, or what was covered is not known"),
         (
             "unfinished",
-            "of the deletions that were recorded before have not ended, and are missing",
+            "of the deletions that were recorded before have not ended: they are not in the export",
         ),
     ):
         if number := document[name]:

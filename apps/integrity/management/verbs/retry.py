@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..terminal import Terminal
 
-HELP = "Retry blocked deletions; those named by ID, also where they kept rows."
+HELP = "Retry blocked deletions. Those named by ID are retried also if they kept rows."
 EXAMPLES = {
     "41 42": "two deletions",
     "--all": "every blocked deletion, once the cause is gone",

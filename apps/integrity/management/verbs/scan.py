@@ -53,7 +53,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--progress",
         action="store_true",
-        help="say each second how far it is, also where stderr is no terminal",
+        help="report progress each second, even if stderr is not a terminal",
     )
 
 

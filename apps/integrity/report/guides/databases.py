@@ -87,8 +87,8 @@ IDENTITY_MISMATCH = Guide(
     title="A child database belongs to another parents' database",
     subject="DATABASE",
     means="The child database remembers another identity of its parents' database than the one that"
-    " the alias reaches now. To the wrong parents every row would look like an orphan, so nothing"
-    " is deleted there until an operator has looked.",
+    " the alias reaches now. Compared with the wrong parents, every row would look like an orphan,"
+    " so nothing is deleted there until an operator has looked.",
     look=(
         Look("manage.py integrity status", "Both identities, and which alias was compared."),
         Look("manage.py integrity doctor", "The same check, made now, from this machine."),
@@ -103,9 +103,9 @@ IDENTITY_MISMATCH = Guide(
             " integrity resume --database DATABASE`."
         ),
         (
-            "If both are right, because the parents' database was moved or made anew: `manage.py"
-            ' integrity resume --database DATABASE --accept-identity --reason "why"`. It is'
-            " audited."
+            "If both are right, because the parents' database was moved or created again:"
+            " `manage.py integrity resume --database DATABASE --accept-identity --reason"
+            ' "why"`. It is audited.'
         ),
     ),
     over="`manage.py integrity doctor` reports `identity DATABASE: matches its parents`.",
@@ -146,8 +146,8 @@ RESTORED = Guide(
     ),
     over="`manage.py integrity status` has no reason for the database. Receipts of the cascades"
     " concerned then no longer say that their rows were counted.",
-    safe="Nothing is deleted in the child database while this lasts. What the restore itself took"
-    " back cannot be told from the log.",
+    safe="Nothing is deleted in the child database while this lasts. The log cannot show what the"
+    " restore itself undid.",
 )
 
 GUIDES = (LOG_UNREACHABLE, UNREACHABLE, PAUSED, IDENTITY_MISMATCH, RESTORED)

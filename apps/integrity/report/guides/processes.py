@@ -42,8 +42,10 @@ WORKERS = Guide(
 BEAT = Guide(
     kind="beat",
     title="Beat is silent",
-    means="The ticks of beat no longer arrive. New deletions are still cascaded, because the site"
-    " notifies the workers itself, but nothing is retried, verified or scanned.",
+    means="The ticks of beat no longer arrive. New deletions that send a signal are still cascaded,"
+    " because the site notifies the workers itself. Nothing is verified or scanned. Failed work is"
+    " retried only when a worker gets another message, or looks for work itself (with"
+    " `install(app)`).",
     look=(
         Look(
             "manage.py integrity doctor",
@@ -71,12 +73,12 @@ BROKER = Guide(
     kind="broker",
     title="The broker does not answer",
     means="The broker cannot be reached, or does not respond in time. Workers get no messages, so"
-    " deletions wait although workers and databases may be well.",
+    " deletions wait although workers and databases may be healthy.",
     look=(
         Look(
             "manage.py integrity doctor",
-            "`broker: cannot be reached: …` with the error. The lines on queues say nothing while"
-            " the broker does not answer.",
+            "`broker: cannot be reached: …` with the error. The lines about queues prove nothing"
+            " while the broker does not answer.",
         ),
     ),
     steps=(
@@ -104,7 +106,7 @@ BEHIND = Guide(
     title="Deletions are late",
     subject="DATABASE",
     means="The oldest deletion that waits for this child database is older than it should be. Work"
-    " is possible, but too slow, or there is much of it.",
+    " is possible, but it is too slow, or there is a lot of it.",
     look=(
         Look(
             "manage.py integrity status --watch",
@@ -129,8 +131,8 @@ BEHIND = Guide(
         ),
     ),
     over="The lag in `manage.py integrity status` is down to seconds.",
-    safe="Every deletion is in the log and is done in the end. Until then, readers may see rows"
-    " whose parent is gone.",
+    safe="Every deletion stays in the log until it is done. Until then, readers may see rows whose"
+    " parent is gone.",
 )
 
 GUIDES = (WORKERS, BEAT, BROKER, BEHIND)

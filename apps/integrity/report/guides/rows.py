@@ -33,8 +33,8 @@ FAILING = Guide(
         "Then wait: the next attempt starts by itself, at most `backoff_seconds_max` later.",
     ),
     over="`manage.py integrity status` has no reason for the database.",
-    safe="What failed was rolled back and stays in the log. Other rows go on: the failing one is"
-    " separated from them by halving the batch.",
+    safe="What failed was rolled back, and its deletion stays in the log. Other deletions continue:"
+    " the claim is bisected until the failing one is found.",
 )
 
 BLOCKED = Guide(
@@ -67,10 +67,13 @@ UNPROVEN = Guide(
     kind="unproven",
     title="Deletions are done and not verified",
     subject="DATABASE",
-    means="The rows are gone, but it is not proven that no transaction inserted another one late."
-    " Verification has waited for longer than the grace period and `unproven_seconds`.",
+    means="The rows are gone, but it is not proven that no transaction inserted another one"
+    " afterwards. Verification has waited for longer than the grace period and `unproven_seconds`.",
     look=(
-        Look("manage.py integrity status", "What verification waits for: the steps below name it."),
+        Look(
+            "manage.py integrity status",
+            "The reason for which verification waits. The steps below begin with it.",
+        ),
     ),
     steps=(
         (
@@ -106,7 +109,7 @@ BRAKE = Guide(
     kind="brake",
     title="The brake refuses a repair",
     subject="RELATION",
-    means="So many keys of a relation miss their parent that the figures are absurd: the parents'"
+    means="So many keys of a relation have no parent that the figures are absurd: the parents'"
     " table may be empty, restored, or the wrong one. Nothing of the relation is repaired.",
     look=(
         Look(
@@ -119,7 +122,8 @@ BRAKE = Guide(
         "Check the parents' database: is it the right one, was it restored, is its table empty?",
         (
             "If it was wrong, correct it and scan again: `manage.py integrity scan --relation"
-            " RELATION --full`. The brake releases when a complete scan sees better figures."
+            " RELATION --full`. The brake is released when a complete scan finds plausible"
+            " figures."
         ),
         (
             "Only if the parents are really gone: `manage.py integrity repair --relation RELATION"
@@ -190,12 +194,12 @@ KEPT = Guide(
             " integrity retry ID` deletes the rows."
         ),
         (
-            'If it is right as it is: `manage.py integrity acknowledge ID --reason "why"`. The'
+            'If the rows should stay: `manage.py integrity acknowledge ID --reason "why"`. The'
             " deletion stays kept, and is never called verified."
         ),
     ),
     over="Each such deletion is acknowledged or retried.",
-    safe="No row of a living parent is deleted. The deletion stays in the log as kept.",
+    safe="No row whose parent exists is deleted. The deletion stays in the log as kept.",
 )
 
 UNKNOWN = Guide(
@@ -222,7 +226,7 @@ UNKNOWN = Guide(
         ),
     ),
     over="`manage.py integrity status` lists no unknown names.",
-    safe="The work stays in the log, uncounted and untouched, until it is renamed or given up.",
+    safe="The work stays in the log, and no attempt is counted, until it is renamed or given up.",
 )
 
 GUIDES = (FAILING, BLOCKED, UNPROVEN, BRAKE, UNKNOWN, KEPT, ORPHANS)

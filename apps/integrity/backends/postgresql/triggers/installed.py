@@ -121,7 +121,7 @@ class Harm(enum.Enum):
     """What a fault means."""
 
     UNRECORDED = "deletions pass unrecorded"
-    EXPOSED = "it gives others rights that they do not have"
+    EXPOSED = "it gives other roles privileges that they do not have"
     ALTERED = "it is not what would be installed"
 
 
