@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from django.core.management.base import CommandParser
-
 from apps.integrity.backends import codes
 from apps.integrity.management.broken_pipe import PIPE_CLOSED
 from apps.integrity.management.commands import cleanup_orphaned, integrity
 from apps.integrity.management.exit_codes import MEANINGS
+from apps.integrity.management.parser import PlainParser
 from apps.integrity.management.table import WIDTH as WIDTH_OF_TABLES
 from apps.integrity.management.verb import INTERRUPTED
 from apps.integrity.report import metrics
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from django.core.management.base import BaseCommand
+    from django.core.management.base import BaseCommand, CommandParser
 
     from apps.integrity.report.status import Status
 
@@ -191,7 +190,7 @@ def _commands() -> Iterator[str]:
 
 
 def _parser(command: BaseCommand, name: str) -> CommandParser:
-    parser = CommandParser(prog=f"manage.py {name}", description=command.help)
+    parser = PlainParser(prog=f"manage.py {name}", description=command.help)
     command.add_arguments(parser)
     return parser
 

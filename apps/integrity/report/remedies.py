@@ -11,7 +11,7 @@ BROKER = (
     "Start the broker, or check its address in the settings. Deletions wait in the log;"
     " `manage.py integrity drain` does them without the broker"
 )
-BEAT = f"Start `celery beat`, and a worker on the queue {CONTROL}"
+BEAT = f"Start `celery -A PROJECT beat`, and a worker on the queue {CONTROL}"
 ORPHANS = (
     "Look at Scans and suspects, then press Repair, or run `manage.py integrity repair --apply`"
 )
@@ -46,7 +46,8 @@ def brake(label: str) -> str:
 def worker(queue: str) -> str:
     """Return how to get a consumer for a queue."""
     return (
-        f"Start one with `celery worker -Q {queue}`, or run `manage.py integrity drain --forever`"
+        f"Start one with `celery -A PROJECT worker -Q {queue}`,"
+        " or run `manage.py integrity drain --forever`"
     )
 
 

@@ -93,7 +93,7 @@ def _blocked(fault: Fault) -> str:
 def _failing(fault: Fault) -> str:
     why = brief(fault.cause) or "no reason was recorded"
     wait = fault.next_try_seconds
-    again = "tried again now" if not wait or wait < 1 else f"next try in {span(wait)}"
+    again = "the next try is due" if not wait or wait < 1 else f"next try in {span(wait)}"
     fails = "fails" if fault.number == 1 else "fail"
     return f"{_deletions(fault)} {fails} in {fault.subject}{_oldest(fault)}: {why}; {again}"
 

@@ -20,7 +20,7 @@ from apps.integrity import relations
 from apps.integrity.checks import doctor
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.management.verbs.doctor import exit_code
-from apps.integrity.models import Heartbeat, Identity, Scan, Suspect
+from apps.integrity.models import Cascade, Heartbeat, Identity, Scan, Suspect
 from apps.integrity.queues import celery
 from apps.integrity.relations import discovery
 from apps.integrity.routers import AppLabelRouter
@@ -223,7 +223,10 @@ class TestBroker:
     def test_nobody_takes_from_the_queues(self) -> None:
         found = celery.ask_broker(0.3)
         assert found == doctor.Broker()
-        assert "celery worker -Q integrity.blog_db" in wrong(found)["queue integrity.blog_db"]
+        assert (
+            "celery -A PROJECT worker -Q integrity.blog_db"
+            in wrong(found)["queue integrity.blog_db"]
+        )
 
     def test_one_queue_is_forgotten(self, consumer: None) -> None:
         found = celery.ask_broker()
@@ -250,6 +253,27 @@ class TestBroker:
         assert (code, document["exit_reason"]) == (CLEAN, "clean")
         [said] = [each for each in document["checks"] if each["name"] == "broker"]
         assert "not installed" in said["detail"]
+
+    @pytest.mark.usefixtures("sound")
+    def test_without_celery_it_says_what_waits_for_a_process(self) -> None:
+        for using in relations.catalogue().log_databases:
+            Heartbeat.objects.using(using).all().delete()
+        later = timezone.now() + dt.timedelta(hours=1)
+        log_rows.make("auth.User", [1], ["blog_db"], due_at=later)
+        assert wrong(None) == {}
+        Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=61))
+        assert list(wrong(None)) == ["work blog_db"]
+        assert "`manage.py integrity drain --forever`" in wrong(None)["work blog_db"]
+
+
+def test_people_read_the_name_and_the_detail_of_each_check(command: Any) -> None:
+    checks = json.loads(command("--json")[1])["checks"]
+    lines = command("--wide")[1].splitlines()
+    assert lines[:-1] == [
+        " ".join((f"{'ok' if each['ok'] else 'FAIL'} {each['name']}: {each['detail']}").split())
+        for each in checks
+    ]
+    assert command()[1].startswith("ok database ")
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_it_shows_scans_the_brake_workers_and_beat() -> None:
     [post] = [line for line in lines if line.startswith("blog.Post.author ")]
     assert post.split()[1:5] == ["blog_db", "0.0", "-", "1"]
     assert post.endswith("the parent's table is empty")
+    assert any(line.endswith(" What to do: guide brake.") for line in lines)
     assert "workers: never seen" in lines
     assert "beat: last seen 0 s ago" in lines
 

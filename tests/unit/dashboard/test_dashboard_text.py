@@ -67,7 +67,7 @@ def overview(*cards: Card, **changes: object) -> Overview:
             "attention",
             (
                 "3 deletions fail in blog_db, the oldest recorded 1 min 1 s ago: rows are locked;"
-                " tried again now."
+                " the next try is due."
             ),
         ),
     ],

@@ -19,6 +19,7 @@ from ...exceptions.redaction import plain, reason_of_error
 from ...models import Audit
 from ...relations import homes
 from ...report import heartbeats
+from ...report.fault import Fault
 from ...report.status import collect_status
 from ...routing import queue_names
 from . import clock_skew, unexported, verdicts
@@ -120,6 +121,8 @@ def _figures(up: Sequence[str], *, celery: bool) -> Iterator[verdicts.Check]:
     if celery:
         yield verdicts.workers(status["workers"])
         yield verdicts.beat(status["beat"])
+    else:
+        yield from verdicts.waiting(map(Fault.of, status["faults"]))
     for database in status["databases"]:
         yield from verdicts.work(database)
     yield from verdicts.names(status["unknown"])

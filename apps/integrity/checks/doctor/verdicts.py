@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...models import ChildDatabase
 from ...report import heartbeats
 from ...report.heartbeats import NEVER
+from ...report.sentences import sentence
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
+    from ...report import fault
     from ...report.heartbeats import HeartbeatRow
     from ...report.names import Unknown
     from ...report.rows import DatabaseRow
@@ -192,7 +194,7 @@ def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
     detail = f"workers: {number}"
     if not number:
         why = "no worker answers" if consumers is None else "no worker consumes it"
-        detail = f"{why}. Start one with `celery worker -Q {name}`"
+        detail = f"{why}. Start one with `celery -A PROJECT worker -Q {name}`"
     return Check(name=f"queue {name}", ok=number > 0, detail=detail)
 
 
@@ -204,11 +206,19 @@ def workers(rows: Iterable[HeartbeatRow]) -> Check:
     return Check(name="workers", ok=ok, detail=_seen(age) + remedy)
 
 
+def waiting(faults: Iterable[fault.Fault]) -> Iterator[Check]:
+    """Return what waits in vain for a process: without Celery, there are no queues to ask."""
+    for one in faults:
+        if one.kind == "workers":
+            detail = f"{sentence(one)} {one.remedy}"
+            yield Check(name=f"work {one.subject}", ok=False, detail=detail)
+
+
 def beat(row: HeartbeatRow | None) -> Check:
     """Return whether the ticks of beat arrive."""
     age = heartbeats.youngest([row] if row else [])
     ok = not heartbeats.is_beat_silent(age)
-    remedy = "" if ok else f". Start `celery beat`, and a worker on the queue {CONTROL}"
+    remedy = "" if ok else f". Start `celery -A PROJECT beat`, and a worker on the queue {CONTROL}"
     return Check(name="beat", ok=ok, detail=_seen(age) + remedy)
 
 

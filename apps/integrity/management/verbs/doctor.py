@@ -63,12 +63,12 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
     checks = document["checks"]
     for check in checks:
         mark, paint = _mark(ok=check["ok"], style=terminal.style)
-        terminal.line("{mark}  {name}: {detail}".format(mark=mark, **check), paint)
+        terminal.line("{mark} {name}: {detail}".format(mark=mark, **check), paint)
     failed = sum(not check["ok"] for check in checks)
     terminal.line(f"{failed} of {len(checks)} checks failed" if failed else "all checks passed")
 
 
 def _mark(*, ok: bool, style: Style) -> tuple[str, Callable[[str], str]]:
     """Return the first word of a line, and what paints it. Further lines are indented."""
-    mark, colour = ("ok  ", style.SUCCESS) if ok else ("FAIL", style.ERROR)
+    mark, colour = ("ok", style.SUCCESS) if ok else ("FAIL", style.ERROR)
     return mark, lambda line: line if line[0] == " " else colour(mark) + line[len(mark) :]

@@ -113,8 +113,8 @@ def _print_fault(fault: Fault, terminal: Terminal) -> None:
     styles = terminal.style
     style = styles.ERROR if fault.level == TROUBLE else styles.WARNING
     terminal.line(sentence(fault), style)
-    if fault.remedy:
-        terminal.line(f"  {fault.remedy}.")
+    guide = f"What to do: guide {fault.kind}."
+    terminal.line(f"  {fault.remedy}. {guide}" if fault.remedy else f"  {guide}")
 
 
 def _notes(row: DatabaseRow) -> list[str]:

@@ -29,9 +29,9 @@ WORKERS = Guide(
             " them over."
         ),
         (
-            "If you cannot start one now, `manage.py integrity drain` does all due work in this"
-            " process, without Celery. `manage.py integrity drain --forever` goes on until it is"
-            " stopped."
+            "Without Celery, start `manage.py integrity drain --forever` again. With Celery it does"
+            " the work, too, until it is stopped; `manage.py integrity drain` does what is due, and"
+            " ends."
         ),
     ),
     over="`manage.py integrity doctor` counts a worker for each queue, and the backlog shrinks.",

@@ -28,7 +28,8 @@ FAILING = Guide(
         (
             "Remove the cause: a trigger or constraint that refuses the delete, a receiver that"
             " raises, a missing privilege (`manage.py integrity grants ROLE` prints what a role"
-            " needs)."
+            " needs). If a table is missing and `migrate` has nothing to apply, it was renamed or"
+            " dropped by hand: bring it back."
         ),
         "Then wait: the next attempt starts by itself, at most `backoff_seconds_max` later.",
     ),
