@@ -52,6 +52,10 @@ def test_each_sentence_is_everywhere(
         downloaded = viewer.get(url("receipt_json", "default", row.pk)).json()
         assert downloaded["statement"] == document["statement"]
         assert document["statement"][-1] == receipt_text.OUTSIDE
+        assert f"{row.pk} in the log of default</dd>" in page
+        assert f"<dt>Recorded by {row.source}</dt>" in page
+        for line in document["scope"]:
+            assert escape(receipt_text.became(line)) in page
         for said in document["statement"]:
             assert said in printed
             assert escape(said) in page
