@@ -1,7 +1,7 @@
 """The history of failed attempts, for the pages: when each failed, and why.
 
-Written in the transaction that counts the attempt. What waits without counting an attempt is no
-failure, and an attempt whose worker was lost leaves no row.
+Written in the transaction that counts the attempt, which goes on if it cannot be. What waits
+without counting an attempt is no failure, and an attempt whose worker was lost leaves no row.
 """
 
 from __future__ import annotations

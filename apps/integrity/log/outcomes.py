@@ -9,11 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from .. import backends, conf
+from ..exceptions.loggers import logger_of
+from ..exceptions.redaction import reason_of_error
 from ..models import Cascade
 from . import failures, parts, retry, scopes, tables
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ..backends.barriers import Barrier
     from .values import Claim
 
+logger = logger_of("integrity.cascade")
 
 #: The columns of a cascade that was verified, besides its scope.
 AS_VERIFIED = {
@@ -222,7 +225,13 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
             whole = _with_progress(claim, rows)
             _of(claim, whole).update(**changes)
             failed += [pk for deletions in whole.values() for pk in deletions]
-        failures.note(claim.only(failed), reason)
+        try:
+            with transaction.atomic(using=claim.using):  # that of the attempt outlives a failure
+                failures.note(claim.only(failed), reason)
+        except Error as error:
+            told = "a failed attempt in %s is not in its history: %s"
+            # Not `exception`: see Note [Tracebacks] in exceptions/loggers.py.
+            logger.error(told, claim.database, reason_of_error(error))  # noqa: TRY400 (quotes rows)
 
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:

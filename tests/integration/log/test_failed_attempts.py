@@ -58,6 +58,19 @@ def test_what_waits_uncounted_is_no_failure(using: str) -> None:
     assert noted(using) == []
 
 
+def test_a_failure_counts_where_its_history_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The role has no right on the table yet: else the attempt would look like a lost worker."""
+    log_rows.make("auth.User", [1], [DATABASE])
+    with monkeypatch.context() as patch:
+        patch.setattr(FailedAttempt._meta, "db_table", "denied")
+        outcomes.postpone(claimed(), "broken")
+    one = Cascade.objects.get()
+    assert (one.state, one.reason, one.claim) == ("waiting", "broken", None)
+    assert noted() == []
+
+
 @pytest.mark.parametrize("using", LOGS)
 def test_a_claim_that_fails_in_parts_is_one_row_for_each_reason(using: str) -> None:
     """As a worker does that bisects: one row at a time."""
