@@ -42,10 +42,10 @@ WORKERS = Guide(
 BEAT = Guide(
     kind="beat",
     title="Beat is silent",
-    means="The ticks of beat no longer arrive. New deletions that send a signal are still cascaded,"
-    " because the site notifies the workers itself. Nothing is verified or scanned. Failed work is"
-    " retried only when a worker gets another message, or looks for work itself (with"
-    " `install(app)`).",
+    means="The ticks of beat no longer arrive, so nothing is verified or scanned, and failed work"
+    " is retried only when a worker gets another message, or looks for work itself (with"
+    " `install(app)`). New deletions that send a signal are still cascaded, because the site"
+    " notifies the workers itself.",
     look=(
         Look(
             "manage.py integrity doctor",
