@@ -21,6 +21,7 @@ from django.utils import timezone
 from apps.integrity import capture, cascade, failpoints, scan
 from apps.integrity.capture import triggers
 from apps.integrity.cascade import verification
+from apps.integrity.control import heartbeats
 from apps.integrity.exceptions import InvalidKey, UnknownName
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.log.pending import is_open
@@ -297,6 +298,7 @@ class TestTold:
         assert outcome.document["changed"] == 1
         alarms.watch("default")
         assert not Alarm.objects.exists()
+        heartbeats.record("beat", using="default")
         assert integrity("status").code == 0
         assert integrity("receipt", "parents.Person", str(gone)).code == 3
 

@@ -22,6 +22,7 @@ from .. import backends, conf, relations
 from ..backends.barriers import Barrier
 from ..backends.base import Lease
 from ..backends.first_rows import first_rows
+from ..exceptions.redaction import plain
 from ..models import Cascade, CascadeState, ChildDatabase
 from . import parts, retry, tables
 from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
@@ -111,7 +112,7 @@ def take_over(database: str, *, owner: str, using: str) -> int:
     Used when the broker redelivers the task's message. If the first run is still alive, both work,
     and only one of them finishes each cascade.
     """
-    task = owner.partition(" ")[0]
+    task = plain(owner, OWNER_CHARS).partition(" ")[0]
     running = tables.cascades(using).filter(
         Q(owner=task) | Q(owner__startswith=f"{task} "),
         database=database,

@@ -254,6 +254,7 @@ def test_the_command_line_works_as_the_worker(
     ann = scene[0]
     key = str(ann.pk)
     person = parents.Person.objects.create(code="q")
+    heartbeats.record("beat", using="default")
     with log_in("worker"):
         for arguments in (
             ["preview", "auth.User", key],

@@ -194,7 +194,7 @@ class TestScan:
 
     def test_text_goes_to_stdout_and_progress_to_stderr(self, integrity: Run) -> None:
         orphaned()
-        outcome = integrity("scan", "--relation", LEAF)
+        outcome = integrity("scan", "--relation", LEAF, "--progress")
         assert outcome.code == FINDINGS
         head, line = outcome.out.splitlines()
         assert head.split()[:2] == ["RELATION", "DATABASE"]

@@ -159,9 +159,7 @@ class TestCascade:
         run(celery.cascade_into, "shop_db")
         assert Order.objects.get().customer == kept
         assert Post.objects.count() == 2
-        for using in LOGS:  # itself, and the tick of beat
-            assert Heartbeat.objects.using(using).filter(name="beat").exists()
-            assert Heartbeat.objects.using(using).count() == 2
+        assert [Heartbeat.objects.using(using).count() for using in LOGS] == [1, 1, 1]
         assert [taken(queue) for queue in QUEUES] == [[], [], []]
 
     def test_it_hands_over_to_the_next_message_when_its_time_is_up(self, tune: Tune) -> None:
