@@ -88,6 +88,7 @@ AS_THEY_ARE = {
     "ChildDatabase": {"alias", "step_rows", "paused_kind", "pace"},
     "Alarm": {"kind"},
     "FailedAttempt": {"database"},
+    "Scope": {"digest", "parent", "relation", "document"},
     "Heartbeat": {"queues"},  # of this app's own names
 }
 TEXT = (models.CharField, models.TextField, models.JSONField)

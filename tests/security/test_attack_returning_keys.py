@@ -279,7 +279,7 @@ class TestTold:
         alarms.watch("default")
         alarm = Alarm.objects.get()
         assert (alarm.kind, alarm.subject) == ("kept", "test_left")
-        assert "living row" in alarm.reason
+        assert "belongs to an existing row" in alarm.reason
         assert self.figures()["test_left"] == 1
         assert collect_status()["deletions"]["kept"] == 1
         assert collect_status()["deletions"]["verified"] == 0
