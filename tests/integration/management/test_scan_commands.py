@@ -193,8 +193,6 @@ class TestScan:
         assert (row["suspects"], row["orphans"], row["complete"]) == (3, 6, True)
 
     def test_text_goes_to_stdout_and_nothing_to_an_unwatched_stderr(self, integrity: Run) -> None:
-        self, integrity: Run
-    ) -> None:
         orphaned()
         outcome = integrity("scan", "--relation", LEAF)
         assert outcome.code == FINDINGS
