@@ -696,8 +696,10 @@ def test_after_two_passes_the_suspects_are_the_orphans(rig: Rig) -> None:
     logging.getLogger(__name__).info(figures)
     assert rig.steps.total() > 400, figures
     assert not RULES - rig.steps.keys(), figures
-    # Far below what is usual: they say that the run was no empty one, not how the dice fell.
-    for what in ("passes", "orphans promised", "suspects in the end", "orphans removed"):
+    # Far below what is usual: they say that the run was no empty one, not how the dice fell. These
+    # fall anew with each constant in the source, from which Hypothesis draws, too.
+    for what in ("passes", "suspects in the end", "orphans removed"):
         assert rig.seen[what] > 20, figures
-    for what in ("deaths of a scan", "acts beside a scan", "deaths of a recheck"):
+    events = ("deaths of a scan", "acts beside a scan", "deaths of a recheck")
+    for what in (*events, "orphans promised"):
         assert rig.seen[what], figures
