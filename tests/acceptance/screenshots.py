@@ -183,6 +183,7 @@ def taken(page: Page, picture: Picture) -> None:
     """Take a picture of the page, or of what is seen of it first."""
     alive()
     page.set_viewport_size({"width": picture.width, "height": 860})
+    # The arguments are typed as literals.
     page.emulate_media(color_scheme=picture.scheme, media=picture.media)  # type: ignore[arg-type]
     page.goto(picture.address)
     page.evaluate("document.getAnimations().forEach((change) => change.finish())")

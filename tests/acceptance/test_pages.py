@@ -77,7 +77,7 @@ def addresses(page: Page, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def show(page: Page, address: str, **media: str) -> None:
     page.goto(address)
-    page.emulate_media(**media)  # type: ignore[arg-type]
+    page.emulate_media(**media)  # type: ignore[arg-type]  # typed as literals
     # Colours that still change are those of neither scheme.
     page.evaluate("document.getAnimations().forEach((change) => change.finish())")
 

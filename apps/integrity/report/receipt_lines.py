@@ -145,7 +145,7 @@ def _uncovered(
     for view in views.values() if views else [scopes.today(of.parent, of.relation)]:
         for label, along in (view or {}).items():
             for database in along.databases:
-                reason = along.unfollowed or _why_not(of, database in views)
+                reason = along.unfollowed or _why_not(of, dispatched=database in views)
                 unknown = database in views and views[database] is None
                 if reason and not unknown and (label, database) not in seen:
                     seen.add((label, database))
@@ -154,7 +154,7 @@ def _uncovered(
                     )
 
 
-def _why_not(of: Deletion, dispatched: bool) -> str:  # noqa: FBT001
+def _why_not(of: Deletion, *, dispatched: bool) -> str:
     """Return why a relation is not covered that cascades follow; "" if it may be yet."""
     if dispatched:
         return ADDED

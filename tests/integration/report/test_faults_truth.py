@@ -213,7 +213,7 @@ def without_a_worker(
     seen: Seen,
     place: str,
     open_: list[Cascade],
-    recorded: bool,  # noqa: FBT001
+    recorded: bool,  # noqa: FBT001 (a fact)
 ) -> Iterator[tuple[str, int]]:
     running = [row for row in open_ if row.state == "running" and row.due_at]
     live = [row for row in running if row.due_at > seen.now]
@@ -286,7 +286,7 @@ def test_both_say_what_the_rows_say(seed: int) -> None:
     check_scans(overview, document)
 
 
-def check_exit_code(code: int, seen: Seen, wrong: bool) -> None:  # noqa: FBT001
+def check_exit_code(code: int, seen: Seen, wrong: bool) -> None:  # noqa: FBT001 (a fact)
     open_ = [row for row in seen.cascades if row.state in {"pending", "running", "waiting"}]
     if any(row.unreachable_since for row in seen.children):
         assert code == 5
@@ -296,7 +296,7 @@ def check_exit_code(code: int, seen: Seen, wrong: bool) -> None:  # noqa: FBT001
         assert code == (3 if wrong else 0)
 
 
-def check_verdict(overview: Overview, seen: Seen, wrong: bool) -> None:  # noqa: FBT001
+def check_verdict(overview: Overview, seen: Seen, wrong: bool) -> None:  # noqa: FBT001 (a fact)
     """The sentence that all is well is said only where nothing is open, unproven or wrong."""
     said = verdict(overview)
     assert all(sentence(fault) for fault in overview.faults)
