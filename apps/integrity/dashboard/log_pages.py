@@ -15,7 +15,7 @@ from ..control import circuit_breaker
 from ..exceptions import InvalidKey, UnknownName
 from ..log import failures
 from ..models import CascadeState
-from ..report import audits, in_hand, lists, receipt_text, receipts, unfollowed
+from ..report import audits, claimed_work, lists, receipt_text, receipts, unfollowed
 from .answers import page as _page
 from .answers import require
 from .forms import AuditForm, SearchForm
@@ -227,7 +227,7 @@ def processes(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
     logs, answering = [], circuit_breaker.answering_logs()
     for using in answering:
         with _log(using):
-            logs.append((in_hand.processes(using), clocks.now(using)))
+            logs.append((claimed_work.processes(using), clocks.now(using)))
     silent = [using for using in relations.log_databases() if using not in answering]
     return _page(
         request, site, "processes", "Processes", logs=logs, silent_logs=silent,

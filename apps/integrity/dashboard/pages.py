@@ -13,7 +13,7 @@ from .. import conf, relations
 from ..control.heartbeats import BEAT
 from ..exceptions import DatabaseUnreachable, FiguresUnavailable
 from ..report import catalogue as report_catalogue
-from ..report import in_hand, remedies
+from ..report import claimed_work, remedies
 from ..report import limits as report_limits
 from ..report.fault import Fault
 from ..report.preview import Limits, repairs
@@ -70,7 +70,7 @@ def overview(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 def _word(row: HeartbeatRow) -> str:
     """Return the state of a process, or "" for a worker whose silence would say nothing."""
-    if in_hand.is_silent(row):
+    if claimed_work.is_silent(row):
         return "silent"
     return "ok" if row["queues"] is not None or row["name"] == BEAT else ""
 

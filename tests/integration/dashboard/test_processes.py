@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.integrity.control import heartbeats
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, Heartbeat
-from apps.integrity.report import in_hand, limits
+from apps.integrity.report import claimed_work, limits
 from tests import log_rows
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_who_was_seen_when_on_which_queues_and_who_is_silent(using: str) -> None
     seen("celery@here", 2, ["integrity", "blog_db"], using)
     seen("celery@gone", 3_600, ["integrity"], using)
     seen("celery@unknown", 3_600, None, using)
-    found = {each.name: each for each in in_hand.processes(using).processes}
+    found = {each.name: each for each in claimed_work.processes(using).processes}
     assert {name: each.silent for name, each in found.items()} == {
         "beat": True,
         "celery@here": False,
@@ -66,7 +66,7 @@ def test_who_was_seen_when_on_which_queues_and_who_is_silent(using: str) -> None
 
 
 @pytest.mark.parametrize("using", LOGS)
-def test_what_is_in_hand_by_task_and_nothing_that_waits(using: str) -> None:
+def test_what_is_claimed_by_task_and_nothing_that_waits(using: str) -> None:
     log_rows.make("auth.User", range(7), ["shop_db"], using=using)
     claimed("task-1", using)
     log_rows.make("auth.User", range(3), ["shop_db"], apart=True, using=using)
@@ -75,7 +75,7 @@ def test_what_is_in_hand_by_task_and_nothing_that_waits(using: str) -> None:
     log_rows.make("auth.User", ["x"], ["shop_db"], state="waiting", due_at=later, using=using)
     ended = timezone.now() - dt.timedelta(minutes=5)
     log_rows.make("auth.User", ["y"], ["blog_db"], state="running", due_at=ended, using=using)
-    found = in_hand.processes(using)
+    found = claimed_work.processes(using)
     hands = {(one.task, one.database, one.parent): one.deletions for one in found.claims}
     assert hands == {
         ("task-1", "shop_db", "auth.User"): 7,
@@ -124,7 +124,7 @@ def test_it_reads_to_a_bound_and_says_so(
     with connections["default"].cursor() as cursor:
         cursor.execute("ANALYZE integrity_cascade")
         with captured:
-            found = in_hand.processes("default")
+            found = claimed_work.processes("default")
         assert len(captured["default"]) == 3
         assert [each.name for each in found.processes] == ["celery@0", "celery@1"]
         assert len(found.claims) == 2

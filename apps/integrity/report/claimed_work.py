@@ -1,4 +1,4 @@
-"""Beat and the workers, when they were last seen, and what each has in hand now.
+"""Beat and the workers, when they were last seen, and what each has claimed.
 
 For the page; what is missing, and is a fault, is in processes.py.
 """
