@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import escape, format_html
-from django.utils.safestring import mark_safe
+from django.utils.html import format_html, format_html_join
 
 from ..dashboard import chart, svg, text
 from ..report import filters, receipt_text, receipts
-from ..report.guides import CODE, OTHER
+from ..report.guides import MARKUP
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
     from django.template.context import Context
@@ -83,8 +83,19 @@ def became(line: Mapping[str, Any]) -> str:
 @register.filter
 def prose(plain: str) -> SafeString:
     """Return text of a guide as HTML: code between backticks, and links to other guides."""
-    linked = OTHER.sub(r'guide <a href="../\1/">\1</a>', escape(plain))
-    return mark_safe(CODE.sub(r"<code>\1</code>", linked))  # noqa: S308 (escaped first)
+    parts = []
+    end = 0
+    for found in MARKUP.finditer(plain):
+        parts += [plain[end : found.start()], _markup(found)]
+        end = found.end()
+    return format_html_join("", "{}", ((part,) for part in (*parts, plain[end:])))
+
+
+def _markup(found: re.Match[str]) -> SafeString:
+    """Return a guide's link or code as HTML."""
+    if guide := found["guide"]:
+        return format_html('guide <a href="../{}/">{}</a>', guide, guide)
+    return format_html("<code>{}</code>", found["code"])
 
 
 @register.filter

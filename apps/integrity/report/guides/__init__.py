@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ..fault import KINDS
 from . import databases, processes, rows
-from .guide import CODE, OTHER, Guide, Look
+from .guide import CODE, MARKUP, OTHER, Guide, Look
 
-__all__ = ("CODE", "GUIDES", "OTHER", "Guide", "Look")
+__all__ = ("CODE", "GUIDES", "MARKUP", "OTHER", "Guide", "Look")
 
 _GUIDES = (*databases.GUIDES, *processes.GUIDES, *rows.GUIDES)
 #: Kind of a fault → its guide, the worst kind first.

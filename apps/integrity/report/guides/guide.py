@@ -14,6 +14,7 @@ NAME = re.compile(r"\w[\w.@-]{0,199}", re.ASCII)
 CODE = re.compile(r"`([^`]+)`")
 #: Where a guide refers to another one.
 OTHER = re.compile(r"guide `(\w+)`")
+MARKUP = re.compile(r"guide `(?P<guide>\w+)`|`(?P<code>[^`]+)`")
 
 
 @dataclass(frozen=True, slots=True)
