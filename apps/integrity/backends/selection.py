@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 @functools.cache
 def log_backend(alias: str) -> LogBackend:
     """Return the statements on the log in the database `alias`."""
-    if connections[alias].vendor == "postgresql":
+    vendor = connections[alias].vendor
+    if vendor == "postgresql":
         from .postgresql.log import PostgreSQLLog
 
         return PostgreSQLLog()
+    if vendor == "mysql":
+        from .mysql.log import MySQLLog
+
+        return MySQLLog()
     from .portable.log import PortableLog
 
     return PortableLog()
@@ -37,7 +42,7 @@ def row_backend(alias: str) -> RowBackend:
 
         return PostgreSQLRows()
     if vendor == "mysql":
-        from .mysql import MySQLRows
+        from .mysql.rows import MySQLRows
 
         return MySQLRows()
     from .portable.rows import PortableRows
@@ -48,10 +53,15 @@ def row_backend(alias: str) -> RowBackend:
 @functools.cache
 def barrier_backend(alias: str) -> BarrierBackend:
     """Return the questions about transactions of the server of `alias`."""
-    if connections[alias].vendor == "postgresql":
+    vendor = connections[alias].vendor
+    if vendor == "postgresql":
         from .postgresql.barriers import PostgreSQLBarriers
 
         return PostgreSQLBarriers()
+    if vendor == "mysql":
+        from .mysql.barriers import MySQLBarriers
+
+        return MySQLBarriers()
     from .portable.barriers import NoBarriers
 
     return NoBarriers()
@@ -72,7 +82,8 @@ def load_backend(alias: str) -> LoadBackend:
 def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     """Return the reader for keys in the database `child` that refer to rows in `parent`.
 
-    PostgreSQL's own reader serves where both are PostgreSQL and write the keys alike.
+    PostgreSQL's own reader serves where both are PostgreSQL and write the keys alike; MySQL's where
+    both are MySQL or MariaDB.
     """
     vendors = {connections[child].vendor, connections[parent].vendor}
     as_django = converts_as_django(field) and converts_as_django(field.target_field)
@@ -80,6 +91,10 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
         from .postgresql.keys import PostgreSQLKeys
 
         return PostgreSQLKeys()
+    if vendors == {"mysql"}:
+        from .mysql.keys import MySQLKeys
+
+        return MySQLKeys()
     from .portable.keys import PortableKeys
 
     return PortableKeys()

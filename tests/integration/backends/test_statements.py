@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from apps.integrity import backends
 from apps.integrity.backends.base import LogBackend, RowBackend
-from apps.integrity.backends.mysql import MySQLRows
+from apps.integrity.backends.mysql.rows import MySQLRows
 from apps.integrity.backends.portable.chunks import PARAMETERS
 from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import ROWS_SEEN, PortableRows

@@ -1,10 +1,10 @@
-"""What MySQL and MariaDB do in their own way; the rest is the ORM's."""
+"""Statements on rows of the project, for MySQL and MariaDB."""
 
 from __future__ import annotations
 
 from django.db import connections
 
-from .portable.rows import PortableRows
+from ..portable.rows import PortableRows
 
 
 class MySQLRows(PortableRows):

@@ -1,0 +1,52 @@
+"""Start the MariaDB server of `--layout NAME` before Django reads its settings."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.environment import VARIABLES
+
+from .layouts import LAYOUTS
+from .servers.mariadb import MariaDB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVER = pytest.StashKey[MariaDB]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--layout`."""
+    parser.addoption("--layout", choices=LAYOUTS, required=True)
+
+
+# The innermost of the wrappers: sandbox.pytest_plugin has set its URLs by then.
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Point the layout's aliases at a MariaDB server until pytest ends."""
+    layout = LAYOUTS[early_config.known_args_namespace.layout]
+    stack = ExitStack()
+    early_config.add_cleanup(stack.close)
+    if layout.mariadb:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mariadb-"))
+        server = MariaDB(Path(folder) / "server", zone=layout.zone)
+        stack.callback(server.stop)
+        server.start().await_first_start()
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for alias in layout.mariadb:
+            patch.setenv(VARIABLES[alias], server.url(alias))
+            patch.delenv(f"WEB_{VARIABLES[alias]}", raising=False)
+            patch.delenv(f"WORKER_{VARIABLES[alias]}", raising=False)
+        early_config.stash[SERVER] = server
+    yield
+
+
+@pytest.fixture(scope="session")
+def mariadb(pytestconfig: pytest.Config) -> MariaDB:
+    """Return the server of the layout, for tests that stop, freeze or kill it."""
+    return pytestconfig.stash[SERVER]
