@@ -413,6 +413,16 @@ class TestMark:
         monkeypatch.setattr("django.core.management.base.OutputWrapper.isatty", lambda _: True)
         assert self.exported(integrity) is None
 
+    def test_a_pipe_is_no_export_and_a_file_is(self, tmp_path: Path) -> None:
+        made("old", 3)
+        out, into = os.pipe()
+        with os.fdopen(out), os.fdopen(into, "w") as pipe:
+            call_command("integrity", "receipts", stdout=pipe)
+        assert exports.exported_until(using="default") is None
+        with (tmp_path / "receipts").open("w") as file:
+            call_command("integrity", "receipts", stdout=file)
+        assert exports.exported_until(using="default") is not None
+
 
 class TestPurge:
     @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import stat
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ from ..verb import Result, actor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from django.core.management.base import CommandParser
+    from django.core.management.base import CommandParser, OutputWrapper
 
     from ...report.receipts import Receipt
     from ..terminal import Terminal
@@ -41,6 +43,10 @@ EXAMPLES = {
 INTERRUPTED = (
     "what went to stdout is incomplete, no FILE was written, and nothing counts as exported. Run"
     " the same command again"
+)
+NOT_KEPT = (
+    "a screen or a pipe keeps nothing, so these receipts do not count as exported:"
+    " use --output FILE, or redirect to a file"
 )
 #: Where the last export ended.
 LAST = "last"
@@ -95,11 +101,12 @@ def run(
             number = export(begin, end, using=using)
             written.append(exports.Exported(using, begin, end, began, number))
             counts["unfinished"] += ended.unfinished(end, using=using)
-    # What was only looked at on a screen is nowhere.
-    if output or not terminal.stdout.isatty():
-        terminal.stdout.flush()
+    terminal.stdout.flush()
+    if output or _is_kept(terminal.stdout):
         for done in written:
             _note(done, terminal)
+    elif any(done.number for done in written):
+        terminal.progress(NOT_KEPT)
     silent = sorted(silent_logs())
     for using in silent:
         terminal.progress(f"the log in {using} does not answer: its receipts are missing")
@@ -126,6 +133,18 @@ def _warn(begin: dt.datetime | None, now: dt.datetime, using: str, terminal: Ter
             f"{using}: deletions that ended before {receipt_text.moment(receipts.iso(kept_since))}"
             " may have been removed (retention_days); their receipts are missing then"
         )
+
+
+def _is_kept(stdout: OutputWrapper) -> bool:
+    """Return whether what was written stays somewhere: not on a screen, and in no pipe.
+
+    The reader of a pipe may have left after a few lines, and the writer never learns it.
+    """
+    try:
+        mode = os.fstat(stdout.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return not stdout.isatty()  # no file of the system: the caller of call_command() has it
+    return stat.S_ISREG(mode)
 
 
 def _note(done: exports.Exported, terminal: Terminal) -> None:
