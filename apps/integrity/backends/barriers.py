@@ -13,7 +13,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..relations import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,44 @@ class Blocker:
     state: str = ""
     gid: str = ""
     since: str = ""
+
+
+class BarrierBackend(Protocol):
+    """What a server says of its transactions. Methods return None where it has no barriers.
+
+    Where it has none, it can be asked which keys have uncommitted rows.
+    """
+
+    def horizon(self, *, using: str) -> Horizon | None:
+        """Return which transactions have ended, and on which server."""
+
+    def new_barrier(self, *, using: str) -> Barrier | None:
+        """Return a barrier behind every transaction that has begun to write.
+
+        It takes a transaction id of its own, so call it outside of transactions. PostgreSQL's
+        `pg_snapshot_xmax` would not do: it is one past the last transaction that has *ended*, and
+        one that is open may be above it.
+        """
+
+    def blocker(self, *, using: str) -> Blocker | None:
+        """Return the oldest open transaction that writes; None where there is none."""
+
+    def sighting(self, *, barrier: bool, using: str) -> Sighting:
+        """Return the identities that a database knows, with a new barrier or else the horizon."""
+
+    def uncommitted_keys(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:
+        """Return those of `keys` whose rows an open transaction has added, moved or removed.
+
+        Call it for keys that no row holds, outside of transactions. A key that got a row meanwhile
+        is returned, too. Returns none where barriers tell whether such transactions have ended, and
+        where none is open while another one reads (SQLite).
+        """
+
+    def describe_holder(self, *, using: str) -> str:
+        """Return a sentence on the transaction that most likely has these rows, or how to see it.
+
+        "" where `uncommitted_keys` returns none.
+        """
 
 
 def state_of(noted: Barrier | None, now: Horizon | None) -> BarrierState:

@@ -1,5 +1,7 @@
 """What an engine must be able to do. Each room of an engine has a class for each protocol here.
 
+Two more are beside what they return: `BarrierBackend` in barriers.py, `KeyReader` in key_pages.py.
+
 `log_backend(alias)`, `row_backend(alias)`, `barrier_backend(alias)` and `key_reader(...)` in this
 package return the implementation for a database.
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..models import Cascade, Tally
     from ..relations import Field, Model
-    from .barriers import Barrier, Blocker, Horizon, Sighting
+    from .barriers import Barrier
     from .deleted import Deleted, Dense, Gone
     from .replica import Replica
 
@@ -238,27 +240,6 @@ class RowBackend(Protocol):
 
     def number_of_rows(self, model: Model, exact: int, *, using: str) -> int:
         """Return how many rows the table has: an estimate if that is more than `exact`."""
-
-
-class BarrierBackend(Protocol):
-    """What a server says of its transactions: see barriers.py. None where it has no barriers."""
-
-    def horizon(self, *, using: str) -> Horizon | None:
-        """Return which transactions have ended, and on which server."""
-
-    def new_barrier(self, *, using: str) -> Barrier | None:
-        """Return a barrier behind every transaction that has begun to write.
-
-        It takes a transaction id of its own, so call it outside of transactions. PostgreSQL's
-        `pg_snapshot_xmax` would not do: it is one past the last transaction that has *ended*, and
-        one that is open may be above it.
-        """
-
-    def blocker(self, *, using: str) -> Blocker | None:
-        """Return the oldest open transaction that writes; None where there is none."""
-
-    def sighting(self, *, barrier: bool, using: str) -> Sighting:
-        """Return the identities that a database knows, with a new barrier or else the horizon."""
 
 
 class LoadBackend(Protocol):

@@ -33,6 +33,23 @@ def existing(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) 
     return names
 
 
+def uncommitted(
+    field: Field, values: Mapping[Any, Any], databases: Sequence[str]
+) -> dict[Any, str]:
+    """Return keys of `values` whose rows an open transaction has changed, and in which database.
+
+    `values` are those that no row holds. Call it outside of transactions. See
+    `BarrierBackend.uncommitted_keys`.
+    """
+    changing = dict[Any, str]()
+    for alias in databases if values else ():
+        prepared = stored.prepare_all(field, values.values(), alias)
+        wanted = [*dict.fromkeys(prepared)]
+        held = backends.barrier_backend(alias).uncommitted_keys(field, wanted, using=alias)
+        changing |= {name: alias for name, key in zip(values, prepared, strict=True) if key in held}
+    return changing
+
+
 def target_values(relation: Relation, keys: Sequence[Any]) -> list[Any]:
     """Return what the relation's rows hold that refer to the parents with those primary keys.
 

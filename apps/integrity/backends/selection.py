@@ -12,7 +12,8 @@ from ..relations.stored import converts_as_django
 
 if TYPE_CHECKING:
     from ..relations.relation import ForeignKey
-    from .base import BarrierBackend, LoadBackend, LogBackend, RowBackend
+    from .barriers import BarrierBackend
+    from .base import LoadBackend, LogBackend, RowBackend
     from .key_pages import KeyReader
 
 

@@ -9,7 +9,8 @@ paused, hindered, slow or another one, and any error.
 Note [The look]: it concludes what a cascade or a verification would conclude, from the same
 evidence: the parents are gone by the live check, which comes first; the database knows the parents'
 databases by their identities; the read is not filtered; the barrier is taken after the search, and
-has passed before the search that verifies.
+has passed before the search that verifies. Where there are no barriers, that search meets rows that
+are not committed.
 
 Note [Threads that look]: a database that does not answer must not delay the others. So daemon
 threads look, each with a connection of its own, which it closes. After `LOOK_SECONDS` nobody waits
@@ -156,7 +157,7 @@ def _look(live: LiveClaim, own: Mapping[str, str], *, verify: bool) -> Sighting 
     try:
         connect(connections[alias])
         seen = backend.sighting(barrier=False, using=alias) if verify else None
-        if _has_rows(live):
+        if _has_rows(live) or (verify and any(map(live.uncommitted_along, live.relations))):
             return None
         seen = seen or backend.sighting(barrier=True, using=alias)
     finally:

@@ -128,6 +128,17 @@ class LiveClaim:
         )
         return {owner for owner, key in gone.items() if key in held}
 
+    def uncommitted_along(self, relation: Relation) -> set[int]:
+        """Return the deletions whose rows along that relation an open transaction has changed.
+
+        They are among those without a row at the last look. Call it outside of transactions.
+        """
+        gone, database = self._gone(relation, fresh=False), self.claim.database
+        wanted = [*dict.fromkeys(gone.values())]
+        backend = backends.barrier_backend(database)
+        changed = backend.uncommitted_keys(relation.field, wanted, using=database)
+        return {owner for owner, key in gone.items() if key in changed} if changed else set()
+
     def has_unlocked_row(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is not locked by another transaction."""
         keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database

@@ -8,8 +8,12 @@ Note [The barrier]: a child row may be inserted by a transaction that began befo
 delete and commits after the cascade. The cascade noted the child database's next transaction after
 its last check. Once every transaction before that one has ended, what was invisible then is visible
 or gone. (A transaction that had not written yet has no number: the scan finds what it leaves.)
-PostgreSQL only; elsewhere the grace period stands alone. A barrier of another server is taken anew,
-and the grace period with it (Note [Numbers of one server] in backends/barriers.py).
+A barrier of another server is taken anew, and the grace period with it (Note [Numbers of one
+server] in backends/barriers.py).
+
+MySQL and MariaDB have no barriers. There, keys without rows are asked for once more in a way that
+meets rows which are not committed (Note [Locking probe] in backends/mysql/barriers.py). Deletions
+of such a key stay done until the transaction has ended. SQLite has one writer at a time.
 """
 
 from __future__ import annotations
@@ -97,6 +101,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
     unnoted = set[int]()  # batches that stay due, because the failure could not be noted
+    uncommitted = 0  # deletions that wait for an open transaction
     while not done.more:
         claim = proofs.due_done(
             done.database,
@@ -107,7 +112,8 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             besides=unnoted,
         )
         if claim is None:
-            done.held = _left_behind(done.database, now, using) or done.held
+            behind = _left_behind(done.database, now, using, uncommitted=uncommitted > 0)
+            done.held = behind or done.held
             if log is not None:
                 what = f"tidying the tallies in {done.database}"
                 with isolated(what, passing=interrupts), watched(done.database):
@@ -115,14 +121,15 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             return
         try:
             with watched(done.database):
-                left, kept = _probe(claim, interrupts)
+                left, kept, changing = _probe(claim, interrupts)
                 failpoints.hit(Failpoint.PROBED)
                 if (folded := _fold(claim)) is None:
                     return
                 claim = folded
                 done.reopened += outcomes.reopen(claim, sorted(left), "rows came after the cascade")
                 done.kept += len(keep(claim, kept))
-                remaining = left | kept.keys()
+                uncommitted += outcomes.hold(claim, sorted(changing)) if changing else 0
+                remaining = left | kept.keys() | changing
                 clean = [pk for pk in claim.ids if pk not in remaining]
                 done.verified += outcomes.verify(claim, clean)
         except interrupts as raised:
@@ -157,10 +164,11 @@ def _fold(claim: Claim) -> Claim | None:
     return claim.with_rows(rows)
 
 
-def _left_behind(database: str, now: Horizon | None, using: str) -> str:
+def _left_behind(database: str, now: Horizon | None, using: str, *, uncommitted: bool) -> str:
     """Return and note what due cascades that no claim took wait for, or "".
 
-    Barriers of another server are taken anew, as long as some are due.
+    Barriers of another server are taken anew, as long as some are due. `uncommitted` says that some
+    were taken, and wait for rows of an open transaction.
     """
     due = _due_barriers(database, now, using)
     while foreign := [
@@ -177,7 +185,7 @@ def _left_behind(database: str, now: Horizon | None, using: str) -> str:
         for barrier in due.values()
         if barrier and state_of(barrier, now) is BarrierState.HELD
     ]
-    reason = _what_holds(database, max(held)) if held else ""
+    reason = _what_holds(database, max(held) if held else None) if held or uncommitted else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
         circuit_breaker.write_held_reason(database, reason, using=using)
     return reason
@@ -189,11 +197,17 @@ def _due_barriers(database: str, now: Horizon | None, using: str) -> Mapping[int
     return proofs.due_barriers(database, using=using, limit=conf.current().claim_keys)
 
 
-def _what_holds(database: str, number: int) -> str:
-    """Return in words what holds a barrier with that number; "" where it has ended by now."""
+def _what_holds(database: str, number: int | None) -> str:
+    """Return in words what holds a barrier with that number; "" where it has ended by now.
+
+    None stands for uncommitted rows, where there are no barriers.
+    """
+    backend = backends.barrier_backend(database)
     try:
         with watched(database):
-            blocker = backends.barrier_backend(database).blocker(using=database)
+            if number is None:
+                return backend.describe_holder(using=database)
+            blocker = backend.blocker(using=database)
     except Error as error:
         return f"waits for an older transaction, which cannot be seen: {reason_of_error(error)}"
     return describe_blocker(blocker) if blocker and blocker.number < number else ""
@@ -214,11 +228,25 @@ def _failed(error: Exception, claim: Claim) -> int:
     return outcomes.reopen(claim, claim.ids, reason)
 
 
-def _probe(claim: Claim, interrupts: Interrupts) -> tuple[set[int], dict[int, dict[str, int]]]:
-    """Return the cascades with rows left, and those of the others that keep rows, with the rows."""
+def _probe(
+    claim: Claim, interrupts: Interrupts
+) -> tuple[set[int], dict[int, dict[str, int]], set[int]]:
+    """Return the deletions with rows left, the others that keep rows, and those to ask again.
+
+    Of those that keep rows, it returns the rows. The last ones have no rows that are committed, but
+    an open transaction has changed some: see Note [The barrier].
+    """
     live = live_check.LiveClaim(claim)
     left = _left(live, interrupts)
-    return left, {pk: rows for pk, rows in _kept(live).items() if pk not in left}
+    kept = {pk: rows for pk, rows in _kept(live).items() if pk not in left}
+    changing = _uncommitted(live, interrupts) if len(left) < len(live.deletions) else set[int]()
+    return left, kept, changing - left - kept.keys()
+
+
+def _uncommitted(live: live_check.LiveClaim, interrupts: Interrupts) -> set[int]:
+    """Return the deletions whose rows an open transaction has changed, along any relation."""
+    with given_up(live.claim.database, interrupts):
+        return set[int]().union(*map(live.uncommitted_along, live.relations))
 
 
 def _kept(live: live_check.LiveClaim) -> dict[int, dict[str, int]]:

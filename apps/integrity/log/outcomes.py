@@ -140,6 +140,12 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     claimed(claim).update(due_at=again, **({"attempts": attempts} if halved else {}))
 
 
+def hold(claim: Claim, deletions: Collection[int]) -> int:
+    """Postpone the verification of done deletions for a moment; return their number."""
+    again = Now() + dt.timedelta(seconds=MOMENT_SECONDS)
+    return len(change(claim, deletions, {"due_at": again}))
+
+
 def verify(claim: Claim, deletions: Collection[int]) -> int:
     """Mark done deletions verified: no rows were left. Return their number."""
     scope = scopes.current(claim.parent, claim.relation, using=claim.using)

@@ -5,10 +5,10 @@ Asks the parents on their primaries, past all managers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..backends.lookups import existing
+from ..backends.lookups import existing, uncommitted
 from ..log import suspects
 from ..relations.keys import suspect_value, to_stored
 
@@ -29,21 +29,23 @@ class Rechecked:
     #: No row of the relation can hold their key any more: a migration has changed the relation.
     outdated: list[int]
     alive: list[int]
+    #: Suspect → the parents' database in which an open transaction has written its parent.
+    uncommitted: dict[int, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
-        """Return the suspects whose parent is still missing."""
-        alive = set(self.alive)
-        return [pk for pk in self.keys if pk not in alive]
+        """Return the suspects whose parent is still missing, and that nobody is inserting."""
+        others = {*self.alive, *self.uncommitted}
+        return [pk for pk in self.keys if pk not in others]
 
     def without_rows(self) -> list[int]:
         """Return the missing ones without a row in any child database, whatever removed the rows.
 
         `relation` must have its content type (`with_content_type`).
         """
-        field = self.relation.field
-        wanted = {pk: to_stored(field, self.keys[pk]) for pk in self.missing}
-        with_rows = existing(field, wanted, self.relation.child_databases)
+        child_key = self.relation.field
+        wanted = {pk: to_stored(child_key, self.keys[pk]) for pk in self.missing}
+        with_rows = existing(child_key, wanted, self.relation.child_databases)
         return [pk for pk in wanted if pk not in with_rows]
 
 
@@ -57,11 +59,13 @@ def recheck(relation: Relation, batch: Sequence[Suspect]) -> Rechecked:
     }
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = existing(relation.target, keys, relation.parent_databases)
+    absent = {pk: key for pk, key in keys.items() if pk not in living}
     return Rechecked(
         relation=relation,
         keys=keys,
         outdated=[pk for pk in values if pk not in keys],
         alive=[pk for pk in keys if pk in living],
+        uncommitted=uncommitted(relation.target, absent, relation.parent_databases),
     )
 
 

@@ -5,7 +5,8 @@ row of a child.
 
 Note [The recheck]: it waits for the grace period, and until every transaction that was open in the
 parents' databases when the suspect was last seen has ended: one of them may have been inserting the
-parent.
+parent. Where a server has no barriers, it is asked whether one is: a parent that is not committed
+yet makes its suspect wait.
 
 Note [A recheck that disagrees]: where it finds far too many parents alive, the scan's findings are
 worth nothing. All suspects of the relation are dropped; the next pass sees again what is an orphan.
@@ -187,6 +188,9 @@ class _Repair:
         doubt = disagreement(len(rechecked.keys), len(rechecked.alive), conf.current())
         if not self.override:
             self.done.brake = doubt or asked(self.relation, self.done.waiting)
+        if rechecked.uncommitted:
+            home = min(rechecked.uncommitted.values())
+            self.done.held = backends.barrier_backend(home).describe_holder(using=home)
         if not self.done.brake:
             self.done.confirmed += suspects.confirm(rechecked.missing, using=using)
         elif doubt:

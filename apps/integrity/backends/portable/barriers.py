@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..barriers import Sighting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...relations import Field
     from ..barriers import Barrier, Blocker, Horizon
 
 
@@ -27,3 +30,15 @@ class NoBarriers:
 
         known = Identity.objects.using(using).values_list("alias", "uuid")
         return Sighting(identities={alias: str(uuid) for alias, uuid in known})
+
+    def uncommitted_keys(
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        keys: Sequence[Any],  # noqa: ARG002 (the protocol's)
+        *,
+        using: str,  # noqa: ARG002 (the protocol's)
+    ) -> set[Any]:
+        return set()
+
+    def describe_holder(self, *, using: str) -> str:  # noqa: ARG002 (the protocol's)
+        return ""

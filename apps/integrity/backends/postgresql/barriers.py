@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, connections, transaction
 
 from ..barriers import Barrier, Blocker, Holder, Horizon, Sighting
 from .sql import fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...relations import Field
 
 #: Identity of a server. It changes with a restored dump, an upgrade and a promotion; for a copy of
 #: the data directory only the port differs. It survives a restart: otherwise nothing would be
@@ -93,6 +98,18 @@ class PostgreSQLBarriers:
         oldest, following = numbers
         horizon = Horizon(oldest=oldest, following=following, server=server)
         return Sighting(identities=identities, horizon=horizon)
+
+    def uncommitted_keys(
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        keys: Sequence[Any],  # noqa: ARG002 (the protocol's)
+        *,
+        using: str,  # noqa: ARG002 (the protocol's)
+    ) -> set[Any]:
+        return set()
+
+    def describe_holder(self, *, using: str) -> str:  # noqa: ARG002 (the protocol's)
+        return ""
 
 
 def _with_server(using: str, sql: str) -> tuple[Any, ...]:
