@@ -157,7 +157,9 @@ def _look(live: LiveClaim, own: Mapping[str, str], *, verify: bool) -> Sighting 
     try:
         connect(connections[alias])
         seen = backend.sighting(barrier=False, using=alias) if verify else None
-        if _has_rows(live) or (verify and any(map(live.uncommitted_along, live.relations))):
+        if _has_rows(live):
+            return None
+        if seen and not seen.horizon and any(map(live.uncommitted_along, live.relations)):
             return None
         seen = seen or backend.sighting(barrier=True, using=alias)
     finally:

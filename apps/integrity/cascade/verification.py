@@ -121,7 +121,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             return
         try:
             with watched(done.database):
-                left, kept, changing = _probe(claim, interrupts)
+                left, kept, changing = _probe(claim, interrupts, barriers=now is not None)
                 failpoints.hit(Failpoint.PROBED)
                 if (folded := _fold(claim)) is None:
                     return
@@ -229,18 +229,19 @@ def _failed(error: Exception, claim: Claim) -> int:
 
 
 def _probe(
-    claim: Claim, interrupts: Interrupts
+    claim: Claim, interrupts: Interrupts, *, barriers: bool
 ) -> tuple[set[int], dict[int, dict[str, int]], set[int]]:
     """Return the deletions with rows left, the others that keep rows, and those to ask again.
 
     Of those that keep rows, it returns the rows. The last ones have no rows that are committed, but
-    an open transaction has changed some: see Note [The barrier].
+    an open transaction has changed some: see Note [The barrier]. With `barriers` there are none.
     """
     live = live_check.LiveClaim(claim)
     left = _left(live, interrupts)
     kept = {pk: rows for pk, rows in _kept(live).items() if pk not in left}
-    changing = _uncommitted(live, interrupts) if len(left) < len(live.deletions) else set[int]()
-    return left, kept, changing - left - kept.keys()
+    if barriers or not connections[claim.database].features.has_select_for_update_nowait:
+        return left, kept, set()
+    return left, kept, _uncommitted(live, interrupts) - left - kept.keys()
 
 
 def _uncommitted(live: live_check.LiveClaim, interrupts: Interrupts) -> set[int]:

@@ -79,11 +79,11 @@ class MySQLBarriers(NoBarriers):
             if code_of(error) not in NOT_SHOWN:
                 raise
             return (
-                "waits for an open transaction that has changed rows of deleted keys, which the"
-                " server does not show to this role; GRANT PROCESS ON *.* to see it"
+                "waits for rows that an open transaction has changed, which the server does not"
+                " show to this role; GRANT PROCESS ON *.* to see it"
             )
         if row is None:
-            return "waits for an open transaction that has changed rows of deleted keys"
+            return "waits for rows that an open transaction has changed"
         return _sentence(*row)
 
 

@@ -93,6 +93,12 @@ UNPROVEN = Guide(
             " pg_read_all_stats TO ROLE` shows the rest."
         ),
         (
+            "`waits for rows that an open transaction has changed`: on MySQL and MariaDB the server"
+            " does not say which transaction it is, but the oldest one that has changed rows is"
+            " named to a role with the PROCESS privilege: `GRANT PROCESS ON *.* TO ROLE`. End it in"
+            " its client, or with `KILL THREAD`; a prepared one with `XA ROLLBACK 'GID'`."
+        ),
+        (
             "`paused: …`, `cannot be reached: …` or `cannot be worked on: …`: follow the guide of"
             " that fault first."
         ),
