@@ -163,7 +163,7 @@ INTEGRITY: dict[str, object] = {
 # Celery. Options that the guarantees need are on the tasks: apps/integrity/queues/celery.py.
 
 CELERY_BROKER_URL = required("BROKER_URL")
-CELERY_BROKER_TRANSPORT_OPTIONS = {
+REDIS_OPTIONS = {
     # Limits how long a publish waits for a hanging broker. Workers wait longer: workers/celery.py.
     "socket_timeout": 0.5,
     "socket_connect_timeout": 0.5,
@@ -179,6 +179,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
 }
+# An option of another transport may be an error.
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    REDIS_OPTIONS if routing.transport_of(CELERY_BROKER_URL) in routing.REDIS else {}
+)
+# Where the transport has heartbeats, a worker notices a broker that is dead within 20 s.
+CELERY_BROKER_HEARTBEAT = 10
 CELERY_VISIBILITY_TIMEOUT = 120
 CELERY_BROKER_POOL_LIMIT = 10
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5

@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from apps.blog.models import Comment, Post
 from apps.integrity.checks import doctor
-from apps.integrity.queues import celery
+from apps.integrity.queues import celery_broker
 from apps.integrity.report import status
 from apps.shop.models import Order
 from tests.chaos import rows
@@ -136,7 +136,7 @@ def _only_aliases(text: str) -> bool:
 
 def of_machines(stage: Stage) -> list[Proof]:
     """Check `integrity doctor`, the health check and the metrics."""
-    checks = [check for check in doctor.examine(celery.ask_broker()) if check.kind != "scan"]
+    checks = [check for check in doctor.examine(celery_broker.ask()) if check.kind != "scan"]
     for check in checks:
         if not check.ok:
             screen.say(f"{check.name}: {check.detail}")

@@ -77,6 +77,7 @@ NOTHING: Status = {
     "scans": [],
     "workers": [],
     "beat": None,
+    "eager": False,
 }
 
 REASONS = (

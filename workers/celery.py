@@ -28,7 +28,9 @@ app.autodiscover_tasks()
 
 @celeryd_init.connect
 def wait_longer_for_the_broker(conf: Settings, **_kwargs: Any) -> None:
-    """Give workers a longer broker timeout than requests have."""
+    """Give workers a longer broker timeout than requests have, where the broker is Redis."""
+    if "socket_timeout" not in conf.broker_transport_options:
+        return
     conf.broker_transport_options = {
         **conf.broker_transport_options,
         "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS,

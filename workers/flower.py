@@ -12,7 +12,7 @@ from celery import Celery
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
 
-from apps.integrity.routing import CONTROL
+from apps.integrity.routing import CONTROL, REDIS, transport_of
 
 
 def required(name: str) -> str:
@@ -25,14 +25,15 @@ def required(name: str) -> str:
 required("FLOWER_BASIC_AUTH")
 app = Celery("flower", broker=required("BROKER_URL"))
 app.conf.task_default_queue = CONTROL
-app.conf.broker_transport_options = {
-    # Like a worker, Flower restores unacknowledged messages. It must not touch those of the
-    # workers, and deploy/redis/users.acl denies it access to them.
-    "unacked_key": "flower.unacked",
-    "unacked_index_key": "flower.unacked_index",
-    "unacked_mutex_key": "flower.unacked_mutex",
-    "socket_keepalive": True,
-    "health_check_interval": 5,
-}
+if transport_of(app.conf.broker_url) in REDIS:
+    app.conf.broker_transport_options = {
+        # Like a worker, Flower restores unacknowledged messages. It must not touch those of the
+        # workers, and deploy/redis/users.acl denies it access to them.
+        "unacked_key": "flower.unacked",
+        "unacked_index_key": "flower.unacked_index",
+        "unacked_mutex_key": "flower.unacked_mutex",
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    }
 # By default, Flower's /metrics shows the names of workers and tasks without a login.
 Metrics.get = authenticated(Metrics.get)

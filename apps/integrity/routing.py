@@ -8,6 +8,7 @@ how many messages a stopped worker finds: see queues/celery.py.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -52,18 +53,21 @@ def route_task(
     return {"queue": CONTROL} if name.startswith(f"{CONTROL}.") else None
 
 
-def task_queues(databases: Iterable[str]) -> dict[str, dict[str, str]]:
+def task_queues(databases: Iterable[str], *, quorum: bool = False) -> dict[str, dict[str, Any]]:
     """Return the value for Celery's `task_queues`: the control queue and one per child database.
 
     Each queue has its own exchange. Through a shared exchange, a message would reach every queue.
+    `quorum` makes them quorum queues of RabbitMQ.
     """
-    return own_exchange(*queue_names(databases))
+    return own_exchange(*queue_names(databases), quorum=quorum)
 
 
-def own_exchange(*names: str) -> dict[str, dict[str, str]]:
+def own_exchange(*names: str, quorum: bool = False) -> dict[str, dict[str, Any]]:
     """Return queues with those names in the form of Celery's `task_queues`."""
+    kind = {"queue_arguments": {"x-queue-type": "quorum"}} if quorum else {}
     return {
-        name: {"exchange": name, "exchange_type": "direct", "routing_key": name} for name in names
+        name: {"exchange": name, "exchange_type": "direct", "routing_key": name, **kind}
+        for name in names
     }
 
 
@@ -105,7 +109,30 @@ DEFAULTS = {
 }
 #: For Redis: detect a broker that no longer answers, and reconnect.
 REDIS_OPTIONS = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "socket_keepalive": True}
-REDIS = ("redis", "sentinel", "valkey")
+#: Names of transports, as `transport_of` returns them.
+REDIS, AMQP = frozenset({"redis", "sentinel", "valkey"}), "amqp"
+#: Schemes of URLs whose transport has another name.
+SCHEMES = {"amqps": AMQP, "pyamqp": AMQP, "rediss": "redis", "valkeys": "valkey"}
+#: The environment variable by which Celery replaces the project's broker.
+BROKER_VARIABLE = "CELERY_BROKER_URL"
+
+
+def transport_of(broker: Any) -> str:
+    """Return the transport of a broker's URL: "redis", "amqp", "sqla", "filesystem", "sqs" or so.
+
+    Of several URLs, separated by `;` or in a list, the first one counts. Without one, Celery uses
+    RabbitMQ on this machine.
+    """
+    url = broker if isinstance(broker, str) else next(iter(broker or ()), "")
+    scheme, separator, _ = url.partition("://")
+    name = scheme.partition("+")[0].lower() if separator else AMQP
+    return SCHEMES.get(name, name)
+
+
+def takes_quorum(given: Mapping[str, Any], namespace: str = "CELERY") -> bool:
+    """Return whether the project's settings ask for quorum queues."""
+    names = ("TASK_DEFAULT_QUEUE_TYPE", "TASK_CREATE_MISSING_QUEUE_TYPE")
+    return "quorum" in {given.get(f"{namespace}_{name}") for name in names}
 
 
 def celery_settings(
@@ -135,10 +162,11 @@ def celery_settings(
     added["BEAT_SCHEDULE"] = {**BEAT_SCHEDULE, **(own("BEAT_SCHEDULE") or {})}
     added["TASK_ROUTES"] = _routes(own("TASK_ROUTES"))
     if own("TASK_CREATE_MISSING_QUEUES") is False:
-        ours = task_queues(_children(given) if databases is None else databases)
+        children = _children(given) if databases is None else databases
+        ours = task_queues(children, quorum=takes_quorum(given, namespace))
         added["TASK_QUEUES"] = {**ours, **_by_name(own("TASK_QUEUES"))}
-    broker = own("BROKER_URL") or own("BROKER_WRITE_URL") or given.get("BROKER_URL") or ""
-    if str(broker).startswith(REDIS):
+    broker = own("BROKER_URL") or own("BROKER_WRITE_URL") or given.get("BROKER_URL")
+    if transport_of(os.environ.get(BROKER_VARIABLE) or broker) in REDIS:  # as Celery reads it
         added["BROKER_TRANSPORT_OPTIONS"] = {
             **REDIS_OPTIONS,
             **(own("BROKER_TRANSPORT_OPTIONS") or {}),

@@ -38,6 +38,37 @@ def test_other_brokers_get_no_options_of_redis(url: str) -> None:
     assert "CELERY_BROKER_TRANSPORT_OPTIONS" not in celery_settings({"CELERY_BROKER_URL": url})
 
 
+@pytest.mark.parametrize(
+    ("broker", "transport"),
+    [
+        (None, "amqp"),
+        ("", "amqp"),
+        ([], "amqp"),
+        ("localhost", "amqp"),
+        ("amqp://r", "amqp"),
+        ("amqps://r//", "amqp"),
+        ("pyamqp://r;redis://s", "amqp"),
+        (["rediss://r", "amqp://r"], "redis"),
+        ("redis+socket:///tmp/r", "redis"),
+        ("valkeys://r", "valkey"),
+        ("sentinel://s", "sentinel"),
+        ("sqla+postgresql+psycopg://d", "sqla"),
+        ("filesystem://", "filesystem"),
+        ("SQS://", "sqs"),
+    ],
+)
+def test_the_transport_of_a_broker(broker: object, transport: str) -> None:
+    assert routing.transport_of(broker) == transport
+
+
+def test_the_broker_of_the_environment_counts_as_for_celery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {"CELERY_BROKER_URL": "redis://r/0"}
+    monkeypatch.setenv("CELERY_BROKER_URL", "sqla+sqlite:///b")
+    assert "CELERY_BROKER_TRANSPORT_OPTIONS" not in celery_settings(given)
+
+
 def test_what_a_project_sets_stays() -> None:
     mail = {"task": "proj.mail", "schedule": 60.0}
     given = {
@@ -110,6 +141,13 @@ class TestQueues:
     def test_those_that_are_asked_for(self) -> None:
         made = celery_settings({**self.FIXED, "DATABASES": DATABASES}, databases=["shard_1"])
         assert list(made["CELERY_TASK_QUEUES"]) == ["integrity", "integrity.shard_1"]
+
+    @pytest.mark.parametrize("name", ["TASK_DEFAULT_QUEUE_TYPE", "TASK_CREATE_MISSING_QUEUE_TYPE"])
+    def test_they_are_quorum_queues_where_the_project_s_are(self, name: str) -> None:
+        given = {f"CELERY_{name}": "quorum", "CELERY_TASK_CREATE_MISSING_QUEUES": False}
+        app = Celery("proj", set_as_current=False)
+        app.conf.task_queues = celery_settings(given, databases=["d"])["CELERY_TASK_QUEUES"]
+        assert app.amqp.queues["integrity.d"].queue_arguments == {"x-queue-type": "quorum"}
 
     def test_they_come_beside_a_project_s_and_each_gets_its_own_messages(self) -> None:
         mail = Queue("mail", Exchange("mail"), routing_key="mail")

@@ -88,8 +88,10 @@ def test_nothing_else_reads_the_environment() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if reads.search(path.read_text())
     }
-    # Flower is given the broker and its login, and no settings.
-    assert readers == {"config/settings.py", "workers/flower.py"}
+    # Flower is given the broker and its login, and no settings. The others look at the variables by
+    # which Celery replaces a project's broker.
+    celery = {"apps/integrity/routing.py", "apps/integrity/checks/celery_broker.py"}
+    assert readers == {"config/settings.py", "workers/flower.py", *celery}
 
 
 def test_the_deployment_check_is_clean_in_production() -> None:

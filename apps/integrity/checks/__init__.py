@@ -11,6 +11,7 @@ from django.core import checks
 
 from . import (
     celery,
+    celery_broker,
     celery_worker,
     databases,
     exposure,
@@ -28,7 +29,8 @@ def connect() -> None:
     """Register the checks."""
     for check in (
         *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
-        *(*settings.CHECKS, *celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS),
+        *(*settings.CHECKS, *celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
+        *(*waits.CHECKS, *schemas.CHECKS),
     ):
         checks.register(check)
     for check in (*waits.DEPLOYED, *exposure.DEPLOYED):

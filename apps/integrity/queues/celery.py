@@ -13,26 +13,21 @@ time as the first rows do, and the others mostly have messages of their own.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from celery import current_app, shared_task
+from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from kombu.exceptions import KombuError
-from kombu.pools import producers
 
 from .. import conf, failpoints, relations
 from ..backends.connections import reach
 from ..cascade import first_look
-from ..checks import doctor
 from ..control import circuit_breaker, heartbeats
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
-from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..log import claims
 from ..routing import CONTROL, PER_DATABASE, queue_for
-from . import dispatch, maintenance
+from . import celery_broker, dispatch, maintenance
 from .base import Attempts, Job, heartbeat, make_room, work_once
 from .celery_tasks import Bounded, Tick
 
@@ -48,14 +43,14 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.tasks")
 
-#: See Note [Enough messages].
+#: See Note [Enough messages] in celery_broker.py.
 NOTIFICATIONS_MAX, MESSAGES_MAX = 50, 100
 #: How much later than its own work a worker notifies other databases.
 HEAD_START_SECONDS = 0.02
-#: How long the broker may take to answer.
-BROKER_SECONDS = 2.0
 #: The exceptions that end a time slice: the time limit of a task.
 INTERRUPTIONS = (SoftTimeLimitExceeded,)
+
+is_eager, broker_silence = celery_broker.is_eager, celery_broker.silence
 
 
 @shared_task(name="integrity.dispatch", base=Tick, bind=True)
@@ -219,76 +214,16 @@ def publish_cascade(database: str) -> None:
     _publish(cascade_into, database)
 
 
-def is_eager() -> bool:
-    """Return whether Celery runs tasks eagerly. Then no broker is needed."""
-    return bool(current_app.conf.task_always_eager)
-
-
 def _publish(task: Task[..., None], alias: str) -> None:
-    """Publish through a separate pool with short socket timeouts; run an eager task directly.
-
-    Note [Bounded publishing]: only socket timeouts *and* `max_retries: 0` bound a publish on
-    Redis; `retry=False` alone waits six seconds in the connection's own retries.
-    """
+    """Publish within `wakeup_timeout_seconds`; run an eager task directly."""
     if is_eager():
         task.apply(args=(alias,))
         return
     seconds = conf.current().wakeup_timeout_seconds
-    connection = _connection(seconds)
     queue = queue_for(alias) if task.name in PER_DATABASE else CONTROL
     is_notification = task in {dispatch_deletions, cascade_into}
     limit = NOTIFICATIONS_MAX if is_notification else MESSAGES_MAX
-    with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        if _waiting(queue, producer) < limit:
-            task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False)
-
-
-def _connection(seconds: float) -> Any:
-    """Return a connection whose sockets time out after `seconds`. See Note [Bounded publishing]."""
-    return current_app.connection_for_write(
-        transport_options={
-            **current_app.conf.broker_transport_options,
-            "socket_timeout": seconds,
-            "socket_connect_timeout": seconds,
-            "max_retries": 0,
-        }
-    )
-
-
-def ask_broker(seconds: float = 1.0) -> doctor.Broker:
-    """Return whether the broker answers, and which queues have a worker that answers in time."""
-    with _connection(seconds) as connection:
-        try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=seconds)
-            inspect = current_app.control.inspect(timeout=seconds, connection=connection)
-            replies = inspect.active_queues()
-        except (OSError, KombuError) as error:
-            return doctor.Broker(unreachable=reason_of_error(error))
-    if replies is None:
-        return doctor.Broker()
-    names = (queue["name"] for queues in replies.values() for queue in queues)
-    return doctor.Broker(consumers=Counter(names))
-
-
-def broker_silence() -> str:
-    """Return why the broker does not answer, or ""; with eager tasks none is needed."""
-    if is_eager():
-        return ""
-    with _connection(BROKER_SECONDS) as connection:
-        try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
-            connection.default_channel.close()
-        except (OSError, KombuError) as error:
-            return reason_of_error(error.__cause__ or error)  # Kombu's own says nothing more
-    return ""
-
-
-def _waiting(queue: str, producer: Any) -> int:
-    """Return how many messages wait in the queue.
-
-    Note [Enough messages]: each message covers everything that is due. So no more are sent while
-    enough of them wait, and the next sweep sends again. Verification and scans have a higher
-    limit, so that a queue full of cascade messages leaves room for them.
-    """
-    bound: Any = current_app.amqp.queues[queue].bind(producer.channel)
-    return int(bound.queue_declare().message_count)
+    with celery_broker.publishing(seconds) as producer:
+        if celery_broker.waiting(queue, producer) < limit:
+            within: Any = {"confirm_timeout": seconds}  # not in the stubs
+            task.apply_async(args=(alias,), queue=queue, producer=producer, retry=False, **within)

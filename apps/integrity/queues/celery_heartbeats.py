@@ -10,6 +10,7 @@ from celery import signals
 from .. import relations
 from ..control.heartbeats import BEAT_PROCESS
 from ..routing import queue_names
+from . import celery_start
 from .own_heartbeat import OwnHeartbeat
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def connect() -> None:
 def _start_of_worker(sender: Any, **_: Any) -> None:
     """Begin, once the worker consumes: `sender` is its consumer. A reconnect is no new start."""
     if not _running:
+        celery_start.warn(sender.app)
         _start(str(sender.hostname), consumed_by(sender.app))
 
 

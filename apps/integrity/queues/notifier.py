@@ -144,7 +144,7 @@ def connect() -> None:
     from . import celery_heartbeats
     from .celery import broker_silence, is_eager, publish_cascade, publish_dispatch
 
-    probes.register_broker(broker_silence)
+    probes.register_broker(broker_silence, is_eager)
     celery_heartbeats.connect()
 
     def publish(message: tuple[Callable[[str], None], str]) -> None:

@@ -35,11 +35,13 @@ class Answers:
     """What is known now.
 
     `celery` is whether messages come through Celery; `broker` is why its broker does not answer, or
-    "", and `broker_seconds` for how long. `databases` has the reason by database, of those that do
-    not answer, and for how long this process has known.
+    "", and `broker_seconds` for how long. With `eager`, Celery runs tasks where they are called.
+    `databases` has the reason by database, of those that do not answer, and for how long this
+    process has known.
     """
 
     celery: bool = False
+    eager: bool = False
     broker: str = ""
     broker_seconds: float | None = None
     databases: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -101,11 +103,13 @@ class Probe:
 
 _databases: dict[str, Probe] = {}
 _broker: list[Probe] = []
+_eager: list[Callable[[], bool]] = []
 
 
-def register_broker(ask: Callable[[], str]) -> None:
-    """Let `ask` tell why Celery's broker does not answer, or ""."""
+def register_broker(ask: Callable[[], str], eager: Callable[[], bool] | None = None) -> None:
+    """Let `ask` tell why Celery's broker does not answer, or ""; `eager`: whether it has none."""
     _broker[:] = [Probe(ask)]
+    _eager[:] = [eager] if eager else []
 
 
 def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
@@ -122,6 +126,7 @@ def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
     broker = [probe.answer(within=deadline - time.monotonic()) for probe in _broker]
     return Answers(
         celery=bool(broker),
+        eager=any(ask() for ask in _eager),
         broker="".join(broker),
         broker_seconds=next((each.known[1] for each in _broker if each.known), None),
         databases={alias: each.known for alias, each in asked.items() if each.known},

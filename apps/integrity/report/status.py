@@ -30,7 +30,10 @@ PROBE_SECONDS = 6.0
 
 
 class Status(TypedDict):
-    """The whole picture. `faults` say what is wrong, the worst first."""
+    """The whole picture. `faults` say what is wrong, the worst first.
+
+    `eager` is whether Celery runs tasks in the process that calls them.
+    """
 
     faults: list[dict[str, object]]
     databases: list[DatabaseRow]
@@ -40,6 +43,7 @@ class Status(TypedDict):
     scans: list[ScanRow]
     workers: list[HeartbeatRow]
     beat: HeartbeatRow | None
+    eager: bool
 
 
 def collect_status(*, probe: bool = False) -> Status:
@@ -87,6 +91,7 @@ def collect_status(*, probe: bool = False) -> Status:
         "scans": scans,
         "workers": workers_of(processes),
         "beat": ticks_of(processes),
+        "eager": answers.eager,
     }
 
 

@@ -116,8 +116,8 @@ def run(stage: Stage) -> Iterator[Bound | Figure]:
     for names in groups:
         well, *ill = _measured(stage, names)
         for web in ill:
-            yield from _figures(well, web)
-            yield from _bounds(well, web)
+            yield from figures(well, web)
+            yield from bounds(well, web)
 
 
 def _measured(stage: Stage, names: list[str]) -> list[Web]:
@@ -132,7 +132,7 @@ def _measured(stage: Stage, names: list[str]) -> list[Web]:
         ]
         for web in webs:
             web.be_ready()
-        _take_turns(stage, webs)
+        take_turns(stage, webs)
         for web in webs:
             web.exit_seconds = web.leave()
             if stage.scale.short_lives:
@@ -149,7 +149,8 @@ def _short_life(stage: Stage, web: Web, stack: ExitStack) -> float:
     return short.leave()
 
 
-def _take_turns(stage: Stage, webs: list[Web]) -> None:
+def take_turns(stage: Stage, webs: list[Web]) -> None:
+    """Let each of them delete in each round."""
     rounds = stage.scale.rounds
     for number in range(rounds):
         begin = time.monotonic()
@@ -159,7 +160,8 @@ def _take_turns(stage: Stage, webs: list[Web]) -> None:
         time.sleep(max(0.0, begin + stage.scale.round_seconds - time.monotonic()))
 
 
-def _figures(well: Web, web: Web) -> Iterator[Figure]:
+def figures(well: Web, web: Web) -> Iterator[Figure]:
+    """Yield what is worth knowing of one next to the baseline."""
     yield Figure(f"{web.name}: p95 of the baseline", 1_000 * percentile(well.seconds), "ms")
     yield Figure(f"{web.name}: slowest of the baseline", 1_000 * max(well.seconds), "ms")
     yield Figure(f"{web.name}: p95", 1_000 * percentile(web.seconds), "ms")
@@ -168,7 +170,8 @@ def _figures(well: Web, web: Web) -> Iterator[Figure]:
     yield Figure(f"{web.name}: all deletes", sum(web.seconds), "s")
 
 
-def _bounds(well: Web, web: Web) -> Iterator[Bound]:
+def bounds(well: Web, web: Web) -> Iterator[Bound]:
+    """Yield what one must keep next to the baseline."""
     usual = percentile(well.seconds)
     added = percentile(web.seconds) - usual
     slow = (

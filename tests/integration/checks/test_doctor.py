@@ -21,7 +21,7 @@ from apps.integrity.checks import doctor
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.management.verbs.doctor import exit_code
 from apps.integrity.models import Cascade, Heartbeat, Identity, Scan, Suspect
-from apps.integrity.queues import celery
+from apps.integrity.queues import celery_broker
 from apps.integrity.relations import discovery
 from apps.integrity.routers import AppLabelRouter
 from sandbox.processes import free_port
@@ -221,15 +221,15 @@ class TestWork:
 
 class TestBroker:
     def test_nobody_takes_from_the_queues(self) -> None:
-        found = celery.ask_broker(0.3)
-        assert found == doctor.Broker()
+        found = celery_broker.ask(0.3)
+        assert found == doctor.Broker(transport="redis")
         assert (
             "celery -A PROJECT worker -Q integrity.blog_db"
             in wrong(found)["queue integrity.blog_db"]
         )
 
     def test_one_queue_is_forgotten(self, consumer: None) -> None:
-        found = celery.ask_broker()
+        found = celery_broker.ask()
         assert found.consumers == {"integrity": 1, "integrity.blog_db": 1}
         wanting = [name for name in wrong(found) if name.startswith("queue")]
         assert "queue integrity.shop_db" in wanting
@@ -238,15 +238,15 @@ class TestBroker:
     def test_it_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"redis://127.0.0.1:{free_port()}/0"
         monkeypatch.setattr(app.conf, "broker_write_url", url)
-        found = celery.ask_broker(0.3)
+        found = celery_broker.ask(0.3)
         assert found.unreachable
         assert "cannot be reached" in wrong(found)["broker"]
 
     @pytest.mark.usefixtures("sound")
     def test_without_celery_it_says_so(self, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "celery", None)
-        monkeypatch.delitem(sys.modules, "apps.integrity.queues.celery")
-        monkeypatch.delattr("apps.integrity.queues.celery")
+        monkeypatch.delitem(sys.modules, "apps.integrity.queues.celery_broker")
+        monkeypatch.delattr("apps.integrity.queues.celery_broker")
         Heartbeat.objects.all().delete()
         code, out = command("--json")
         document = json.loads(out)

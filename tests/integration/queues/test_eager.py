@@ -14,7 +14,7 @@ from django.test import TestCase
 from apps.blog.models import Post
 from apps.integrity import cascade
 from apps.integrity.models import Cascade, Deletion
-from apps.integrity.queues import celery, notifier
+from apps.integrity.queues import celery_broker, notifier
 from apps.shop.models import Order
 from tests.kinds.left.models import Book
 from tests.kinds.parents.models import Library
@@ -32,7 +32,7 @@ def eager(committed: None, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Itera
         raise AssertionError("a broker was asked")
 
     tune(wakeups=True)
-    monkeypatch.setattr(celery, "_connection", asked)
+    monkeypatch.setattr(celery_broker, "connection", asked)
     current_app.conf.task_always_eager = True  # no monkeypatch: it would delete it afterwards
     yield
     current_app.conf.task_always_eager = False

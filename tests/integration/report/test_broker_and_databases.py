@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from apps.integrity import relations
-from apps.integrity.queues import celery
+from apps.integrity.queues import celery_broker
 from apps.integrity.report import health, probes
 from apps.integrity.report.overview import collect_overview
 from apps.integrity.report.probes import Probe
@@ -135,9 +135,9 @@ def test_without_celery_there_is_no_broker() -> None:
 
 
 def test_eager_tasks_need_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(celery, "is_eager", lambda: True)
-    monkeypatch.setattr(celery, "_connection", None)
-    assert celery.broker_silence() == ""
+    monkeypatch.setattr(celery_broker, "is_eager", lambda: True)
+    monkeypatch.setattr(celery_broker, "connection", None)
+    assert celery_broker.silence() == ""
 
 
 def test_a_broker_that_refuses_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_broker_that_refuses_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refusing(_seconds: float) -> Any:
         return kombu.Connection("redis://127.0.0.1:1/0", transport_options={"max_retries": 0})
 
-    monkeypatch.setattr(celery, "is_eager", lambda: False)
-    monkeypatch.setattr(celery, "_connection", refusing)
-    assert celery.broker_silence() == "redis.exceptions.ConnectionError"
+    monkeypatch.setattr(celery_broker, "is_eager", lambda: False)
+    monkeypatch.setattr(celery_broker, "connection", refusing)
+    assert celery_broker.silence() == "redis.exceptions.ConnectionError"
     assert relations.log_databases()

@@ -18,6 +18,7 @@ from apps.blog.models import Post
 from apps.integrity import checks, relations
 from apps.integrity.checks import (
     celery,
+    celery_broker,
     celery_worker,
     databases,
     exposure,
@@ -46,7 +47,8 @@ PAGE = PATH.read_text()
 PLAIN = (
     *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
     *settings.CHECKS,
-    *(*celery.CHECKS, *celery_worker.CHECKS, *waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
+    *(*celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
+    *(*waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
     *(*exposure.DEPLOYED, *join_checks.CHECKS, *permission_checks.DEPLOYED),
 )
 FOLDERS = (Path(checks.__file__).parent, Path(join_checks.__file__).parent)

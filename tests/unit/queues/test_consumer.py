@@ -13,7 +13,7 @@ from kombu.transport import memory as of_memory
 from kombu.transport import redis as of_kombu
 
 from apps.integrity import routing
-from apps.integrity.queues import celery
+from apps.integrity.queues import celery, celery_broker
 from apps.integrity.queues.celery import cascade_into
 from apps.integrity.queues.celery_worker import connection, consumer, messages, redis
 from workers.celery import app
@@ -295,7 +295,7 @@ class TestGuard:
         taken: list[Any] = []
         handle = self.handler(taken.append)
         broker = queue.channel.connection.client
-        monkeypatch.setattr(celery, "_connection", lambda _seconds: broker)
+        monkeypatch.setattr(celery_broker, "connection", lambda _seconds: broker)
         monkeypatch.setattr(celery, "is_eager", lambda: False)
         for task in (cascade_into, celery.verify_in, celery.scan_for_orphans):
             celery._publish(task, "blog_db")

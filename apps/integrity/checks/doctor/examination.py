@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
@@ -22,15 +23,15 @@ from ...report import heartbeats
 from ...report.fault import Fault
 from ...report.status import collect_status
 from ...routing import queue_names
-from . import clock_skew, unexported, verdicts
+from . import brokers, clock_skew, unexported, verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ...relations import Model, Relation
 
 
-def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
+def examine(broker: brokers.Broker | None) -> list[verdicts.Check]:
     """Examine everything; `broker` is the state of the broker, None without Celery."""
     catalogue = relations.catalogue()
     logs, aliases = catalogue.log_databases, catalogue.databases
@@ -47,11 +48,12 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
     checks += (tables := [_tables(alias) for alias in up])
     checks += [check for alias in up for check in _rows(alias)]
     checks += [_pressure(a) for a in catalogue.child_databases if a in up and _sampled(a)]
-    checks.append(verdicts.broker(broker))
-    if broker and not broker.unreachable:
-        names = queue_names(catalogue.child_databases)
-        checks += [verdicts.queue(name, broker.consumers) for name in names]
+    checks.append(brokers.broker(broker))
     sound = {check.name.partition(" ")[2] for check in tables if check.ok}
+    if broker and not (broker.unreachable or broker.eager):
+        names = queue_names(catalogue.child_databases)
+        consumers = _consumers(broker, [alias for alias in logs if alias in sound])
+        checks += [brokers.queue(name, consumers, names) for name in names]
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]
     checks += [
         verdicts.capture(
@@ -71,7 +73,7 @@ def examine(broker: verdicts.Broker | None) -> list[verdicts.Check]:
         check(alias) for alias in logs if alias in sound for check in (_audit, unexported.check)
     ]
     if any(alias in up for alias in logs) and {a for a in logs if a in up} <= sound:
-        checks += _figures(up, celery=broker is not None)
+        checks += _figures(up, broker)
         checks += _clocks([alias for alias in logs if alias in up], up)
     return checks
 
@@ -86,6 +88,16 @@ def broken() -> verdicts.Check | None:
             return check
     rows = (check for alias in aliases for check in _rows(alias))
     return next((check for check in rows if not check.ok), None)
+
+
+def _consumers(broker: brokers.Broker, logs: Sequence[str]) -> Mapping[str, int] | None:
+    """Return the workers of each queue: as they answer, or as their heartbeats say."""
+    if broker.asked:
+        return broker.consumers
+    rows = [row for log in logs for row in heartbeats.heartbeats_in(log)]
+    alive = [row for row in rows if not heartbeats.are_workers_silent(row["seconds_ago"])]
+    queues = {(row["name"], queue) for row in alive for queue in row["queues"] or ()}
+    return Counter(queue for _, queue in queues)
 
 
 def _rows(alias: str) -> list[verdicts.Check]:
@@ -112,14 +124,15 @@ def _verdict(model: Model, alias: str, error: str, hidden: str) -> verdicts.Chec
     return verdicts.readable(model._meta.label, alias, error, hidden)
 
 
-def _figures(up: Sequence[str], *, celery: bool) -> Iterator[verdicts.Check]:
+def _figures(up: Sequence[str], broker: brokers.Broker | None) -> Iterator[verdicts.Check]:
     status, period = collect_status(), conf.current().scan_period_seconds
     seen = [
         row for row in status["workers"] if not heartbeats.are_workers_silent(row["seconds_ago"])
     ]
     yield from _connections(up, len(seen))
-    if celery:
-        yield verdicts.workers(status["workers"])
+    if broker:
+        if not broker.eager:
+            yield verdicts.workers(status["workers"])
         yield verdicts.beat(status["beat"])
     else:
         yield from verdicts.waiting(map(Fault.of, status["faults"]))

@@ -12,7 +12,7 @@ from ...report.sentences import sentence
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
@@ -38,17 +38,6 @@ class Check:
     def kind(self) -> str:
         """Return the first word of the name: "tables" of "tables default"."""
         return self.name.partition(" ")[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """State of the broker: why it cannot be reached, or "", and the consumers of each queue.
-
-    `consumers` is queue → number of workers, None where no worker answered in time.
-    """
-
-    unreachable: str = ""
-    consumers: Mapping[str, int] | None = None
 
 
 def database(alias: str, hindered: str) -> Check:
@@ -172,30 +161,6 @@ def pressure(alias: str, unknown: Sequence[str], quiet: str) -> Check:
     if unknown:
         detail = f"{'; '.join(unknown)}. Until then, work is slowed down"
     return Check(name=f"pressure {alias}", ok=not unknown, detail=detail)
-
-
-def broker(state: Broker | None) -> Check:
-    """Return whether the broker can be reached; `state` is None where Celery is not installed."""
-    if state is None:
-        detail = (
-            "Celery is not installed: run `integrity drain --forever`,"
-            " or `integrity drain` and `integrity scan` from a timer"
-        )
-        return Check(name="broker", ok=True, detail=detail)
-    detail = "answers"
-    if state.unreachable:
-        detail = f"cannot be reached: {state.unreachable}. Deletions wait in the log"
-    return Check(name="broker", ok=not state.unreachable, detail=detail)
-
-
-def queue(name: str, consumers: Mapping[str, int] | None) -> Check:
-    """Return whether a worker consumes a queue."""
-    number = (consumers or {}).get(name, 0)
-    detail = f"workers: {number}"
-    if not number:
-        why = "no worker answers" if consumers is None else "no worker consumes it"
-        detail = f"{why}. Start one with `celery -A PROJECT worker -Q {name}`"
-    return Check(name=f"queue {name}", ok=number > 0, detail=detail)
 
 
 def workers(rows: Iterable[HeartbeatRow]) -> Check:

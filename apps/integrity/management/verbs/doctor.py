@@ -44,12 +44,12 @@ def run(_terminal: Terminal, **_: object) -> Result:
 def broker() -> doctor.Broker | None:
     """Return the state of the broker; None where Celery is not installed."""
     try:
-        from ...queues import celery
+        from ...queues import celery_broker
     except ModuleNotFoundError as error:
         if error.name not in {"celery", "kombu"}:
             raise
         return None
-    return celery.ask_broker()
+    return celery_broker.ask()
 
 
 def exit_code(checks: Iterable[doctor.Check]) -> ExitCode:

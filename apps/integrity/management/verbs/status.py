@@ -103,7 +103,10 @@ def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
         terminal.line("")
         terminal.table(SCAN_COLUMNS, scans, empty="")
     terminal.line("")
-    terminal.line(f"workers: {_last_seen(status['workers'])}")
+    if status["eager"]:
+        terminal.line("workers: not used, because CELERY_TASK_ALWAYS_EAGER is set")
+    else:
+        terminal.line(f"workers: {_last_seen(status['workers'])}")
     terminal.line(f"beat: {_last_seen([status['beat']] if status['beat'] else [])}")
     counts = ", ".join(f"{n:,} {state}" for state, n in status["deletions"].items() if n)
     terminal.line(f"deletions: {counts or 'none'}")

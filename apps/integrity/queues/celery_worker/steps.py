@@ -6,8 +6,11 @@ from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
+from kombu.exceptions import KombuError
 
+from ...exceptions import CrossDatabaseError
 from ...exceptions.loggers import logger_of
+from ...exceptions.redaction import reason_of_error
 from ...routing import CONTROL
 from .. import health
 from .consumer import Guard
@@ -92,9 +95,15 @@ class Sweep(Periodic):
     first_seconds = SWEEP_FIRST_SECONDS
 
     def act(self, parent: Any) -> None:
-        """Send a message to each of the worker's queues."""
-        for queue in parent.app.amqp.queues.consume_from:
-            publish(queue)
+        """Send a message to each of the worker's queues.
+
+        An error of the connection is raised: Celery then connects anew.
+        """
+        try:
+            for queue in parent.app.amqp.queues.consume_from:
+                publish(queue)
+        except (KombuError, CrossDatabaseError) as error:
+            logger.warning("no message could be sent to %s: %s", queue, reason_of_error(error))
 
 
 def publish(queue: str) -> None:

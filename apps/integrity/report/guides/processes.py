@@ -77,8 +77,9 @@ BROKER = Guide(
     look=(
         Look(
             "manage.py integrity doctor",
-            "`broker: cannot be reached: …` with the error. The lines about queues prove nothing"
-            " while the broker does not answer.",
+            "`broker: cannot be reached: …` with the error, or `broker: RabbitMQ blocks publishers:"
+            " …` with its alarm. The lines about queues prove nothing while the broker does not"
+            " answer.",
         ),
     ),
     steps=(
