@@ -125,6 +125,13 @@ DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
             " -c idle_in_transaction_session_timeout=30s"
         ),
     },
+    "django.db.backends.mysql": {
+        "connect_timeout": 3,
+        # A client of MySQL cannot be interrupted while it waits for a server that is silent.
+        "read_timeout": 2 * STATEMENT_TIMEOUT_SECONDS,
+        "write_timeout": 10,
+        "init_command": "SET SESSION innodb_lock_wait_timeout = 2",
+    },
     "django.db.backends.sqlite3": {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,

@@ -176,6 +176,8 @@ def _empty(alias: str) -> None:
     deletes = _deletes(alias)
     # PostgreSQL takes all statements in one round trip.
     batches = ["; ".join(deletes)] if connection.vendor == "postgresql" else deletes
+    if connection.vendor == "mysql":  # it defers no constraint to the end of the transaction
+        batches = ["SET foreign_key_checks = 0", *deletes, "SET foreign_key_checks = 1"]
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         for statements in batches:
             cursor.execute(statements)

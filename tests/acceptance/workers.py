@@ -30,7 +30,7 @@ def environment(settings: str = "config.settings") -> dict[str, str]:
     return {
         **os.environ,
         **databases,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "DJANGO_SETTINGS_MODULE": settings,
     }
 
@@ -57,4 +57,5 @@ def _url(alias: str, given: str) -> str:
     settings = connections[alias].settings_dict
     own = urlsplit(given)
     user, password = own.username or settings["USER"], own.password or settings["PASSWORD"]
-    return "postgresql://{0}:{1}@{HOST}:{PORT}/{NAME}".format(user, password, **settings)
+    scheme = own.scheme or "postgresql"
+    return "{0}://{1}:{2}@{HOST}:{PORT}/{NAME}".format(scheme, user, password, **settings)

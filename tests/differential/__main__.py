@@ -1,9 +1,10 @@
-"""`./run differential [--seed N] [--operations M] [--database sqlite|postgresql]`.
+"""`./run differential [--seed N] [--operations M] [--database sqlite|postgresql|given]`.
 
 Plays random histories on one database with plain Django and on three with this app, and compares
 all rows after each operation. Each seed spreads the models in another way and plays some
 operations; the next seed plays the next ones. Exit code 0 only where nothing differs but what is
-documented.
+documented. `given` are the databases of `DATABASE_URL…`, of whatever engines: the first one holds
+all models on the side with one database.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sandbox import environment, servers
 from . import report, shrink
 from .play import Differs, Played, play, replay
 from .sides import Sides
+from .spread import GIVEN
 
 #: Operations of one seed: then models are spread anew.
 OPERATIONS_EACH = 250
@@ -32,10 +34,12 @@ def main() -> int:
     """Return the exit code."""
     given = _given()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    named = environment.given(*environment.VARIABLES.values())
+    if given.database == GIVEN and not named:
+        say(f"--database {GIVEN}: not set: {', '.join(environment.VARIABLES.values())}")
+        return 2
     with ExitStack() as stack:
-        if given.database == "postgresql" and not environment.given(
-            *environment.VARIABLES.values()
-        ):
+        if given.database == "postgresql" and not named:
             os.environ.update(stack.enter_context(servers.running()).environment)
         if given.replay:
             return _again(seed, given.database, json.loads(given.replay))
@@ -97,7 +101,7 @@ def _given() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run differential", description=__doc__)
     parser.add_argument("--seed", type=int, help="the first one; without it, a random one")
     parser.add_argument("--operations", type=int, default=OPERATIONS, metavar="M")
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", GIVEN), default="sqlite")
     parser.add_argument("--jobs", type=int, default=2, help="seeds that are played at once")
     parser.add_argument("--replay", metavar="JSON", help="a history that a difference reported")
     return parser.parse_args()

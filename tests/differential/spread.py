@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SEED, SIDE, VENDOR = "DIFFERENTIAL_SEED", "DIFFERENTIAL_SIDE", "DIFFERENTIAL_DATABASE"
 #: The two sides: plain Django on one database, and this app on three.
 ONE, SPREAD = "one", "spread"
+#: In place of an engine: the databases that the environment names.
+GIVEN = "given"
 DEFAULT = "default"
 ALIASES = (DEFAULT, "left", "right")
 

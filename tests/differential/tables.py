@@ -17,7 +17,13 @@ from .spread import SPREAD, current
 APART = 10_000
 #: The tables of the log.
 LOG = ("integrity_cascade", "integrity_suspect", "integrity_deletion")
-FUNCTIONS = {"sqlite": "json_array({})", "postgresql": "json_build_array({})::text"}
+#: Counts in a child's database. Without its log they would prove that the log was restored.
+TALLY = "integrity_tally"
+FUNCTIONS = {
+    "sqlite": "json_array({})",
+    "postgresql": "json_build_array({})::text",
+    "mysql": "json_array({})",
+}
 
 
 class Tables:
@@ -28,7 +34,8 @@ class Tables:
         self._sql = {alias: self._select(alias) for alias in connections}
         self._moved_content_types()
         self._logged = {}
-        self._logs = {alias: LOG for alias in connections if _has_log(alias)}
+        self._logs = {alias: LOG for alias in connections if _has(LOG[-1], alias)}
+        self._counted = {alias for alias in connections if _has(TALLY, alias)}
         self._labels = {
             each.pk: each.model_class().__name__
             for alias in connections
@@ -65,9 +72,14 @@ class Tables:
                 for model in zoo()
                 if model.__name__ in held and self.homes[model.__name__] == alias
             ]
-            with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-                for table in (*tables, *self._logs.get(alias, ())):
-                    cursor.execute(f'DELETE FROM "{table}"')
+            with (
+                transaction.atomic(using=alias),
+                connections[alias].constraint_checks_disabled(),
+                connections[alias].cursor() as cursor,
+            ):
+                counts = [TALLY] if alias in self._counted else []
+                for table in (*tables, *self._logs.get(alias, ()), *counts):
+                    cursor.execute(f"DELETE FROM {_quoted(alias, table)}")
 
     def insert(self, model, values):
         """Save a row. Keys that are not given are null; the content type is named, for its id."""
@@ -110,8 +122,8 @@ class Tables:
         function = FUNCTIONS[connections[alias].vendor]
         return (
             " UNION ALL ".join(
-                f"SELECT '{model.__name__}', {function.format(_names(model))}"
-                f' FROM "{model._meta.db_table}"'
+                f"SELECT '{model.__name__}', {function.format(_names(alias, model))}"
+                f" FROM {_quoted(alias, model._meta.db_table)}"
                 for model in zoo()
                 if self.homes[model.__name__] == alias
             )
@@ -125,13 +137,17 @@ class Tables:
         ContentType.objects.clear_cache()
 
 
-def _has_log(alias):
-    return LOG[-1] in connections[alias].introspection.table_names()
+def _has(table, alias):
+    return table in connections[alias].introspection.table_names()
 
 
 def _uuid(value):
     return str(uuid.UUID(value))  # SQLite has no hyphens in it
 
 
-def _names(model):
-    return ", ".join(f'"{each.column}"' for each in model._meta.local_concrete_fields)
+def _names(alias, model):
+    return ", ".join(_quoted(alias, each.column) for each in model._meta.local_concrete_fields)
+
+
+def _quoted(alias, name):
+    return connections[alias].ops.quote_name(name)

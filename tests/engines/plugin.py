@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.environment import VARIABLES
 
-from .layouts import LAYOUTS
+from .layouts import LAYOUTS, Layout
 from .servers.mariadb import MariaDB
 
 if TYPE_CHECKING:
@@ -50,3 +50,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 def mariadb(pytestconfig: pytest.Config) -> MariaDB:
     """Return the server of the layout, for tests that stop, freeze or kill it."""
     return pytestconfig.stash[SERVER]
+
+
+@pytest.fixture(scope="session")
+def layout(pytestconfig: pytest.Config) -> Layout:
+    """Return the layout of this run."""
+    return LAYOUTS[pytestconfig.getoption("layout")]

@@ -24,7 +24,15 @@ from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.crowded import TooManyConnections
 from ..exceptions.loggers import logger_of
 from .addresses import server
-from .errors import Trouble, code_of, database_of, is_crowded, trouble_of, words_of
+from .errors import (
+    SILENT_WHEN_GONE,
+    Trouble,
+    code_of,
+    database_of,
+    is_crowded,
+    trouble_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -73,8 +81,8 @@ def silence(database: str) -> str:
 def reach(database: str, *, fresh: bool = True) -> None:
     """Make sure that `database` answers. Raises `DatabaseUnreachable`.
 
-    A new connection to PostgreSQL may take `CONNECT_SECONDS`, unless the project sets a timeout:
-    the driver's own limit is minutes. Inside a transaction, an open connection is not tested.
+    A new connection to a server may take `CONNECT_SECONDS`, unless the project sets a timeout: the
+    driver's own limit is minutes. Inside a transaction, an open connection is not tested.
     Unless `fresh`, see Note [Sessions in use].
     """
     connection = connections[database]
@@ -117,7 +125,8 @@ def connect(connection: BaseDatabaseWrapper) -> None:
     given = connection.settings_dict
     options = given.get("OPTIONS", {})
     # A pool keeps the options of its first connection, for other threads as well.
-    if connection.vendor == "postgresql" and not {"connect_timeout", "pool"} & {*options}:
+    named = {"connect_timeout", "pool"} & {*options}
+    if connection.vendor in SILENT_WHEN_GONE and not named:
         options = {**options, "connect_timeout": CONNECT_SECONDS}
         connection.settings_dict = {**given, "OPTIONS": options}
     try:

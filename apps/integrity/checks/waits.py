@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 #: Modes in which a transaction takes the write lock when it begins.
 WAITING = {"IMMEDIATE", "EXCLUSIVE"}
-BOUNDS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
+#: Vendor → options that end a wait for a silent server.
+BOUNDS = {
+    "postgresql": {"connect_timeout": 3, "tcp_user_timeout": 10_000},
+    "mysql": {"connect_timeout": 3, "read_timeout": 30},
+}
+SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
 
 
 def locked(**_: Any) -> list[checks.CheckMessage]:
@@ -42,25 +47,29 @@ def locked(**_: Any) -> list[checks.CheckMessage]:
 
 
 def unbounded(**_: Any) -> list[checks.CheckMessage]:
-    """W021, of `check --deploy`: no timeout ends the wait for a silent PostgreSQL server."""
+    """W021, of `check --deploy`: no timeout ends the wait for a silent server."""
     known = relations.catalogue()
+    aliases = {*known.child_databases, *known.log_databases}
     messages: list[checks.CheckMessage] = []
-    for alias, options in _options("postgresql", {*known.child_databases, *known.log_databases}):
-        missing = {name: value for name, value in BOUNDS.items() if not options.get(name)}
-        if not missing or "service" in options:  # which says the rest
-            continue
-        messages.append(
-            checks.Warning(
-                f"DATABASES[{alias!r}] has no {' and no '.join(missing)}: a process waits for a"
-                " server that does not answer until the operating system gives up, which takes"
-                " minutes.",
-                hint=f"DATABASES[{alias!r}]['OPTIONS'] = {missing!r}, in addition to what is"
-                " there.",
-                obj=alias,
-                id="integrity.W021",
-            )
-        )
+    for vendor, bounds in BOUNDS.items():
+        for alias, options in _options(vendor, aliases):
+            missing = {name: value for name, value in bounds.items() if not options.get(name)}
+            # A file may say the rest.
+            if missing and not {"service", "read_default_file"} & {*options}:
+                messages.append(_unbounded(alias, missing, SERVERS[vendor]))
     return messages
+
+
+def _unbounded(alias: str, missing: dict[str, int], server: str) -> checks.CheckMessage:
+    minutes = "until the operating system gives up, which takes minutes"
+    how_long = minutes if server == "PostgreSQL" else "for good"
+    return checks.Warning(
+        f"DATABASES[{alias!r}] has no {' and no '.join(missing)}: a process waits for a"
+        f" {server} server that does not answer {how_long}.",
+        hint=f"DATABASES[{alias!r}]['OPTIONS'] = {missing!r}, in addition to what is there.",
+        obj=alias,
+        id="integrity.W021",
+    )
 
 
 def _options(vendor: str, aliases: Any) -> Iterator[tuple[str, dict[str, Any]]]:

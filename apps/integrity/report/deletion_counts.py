@@ -75,19 +75,19 @@ def sorted_out(
 ) -> tuple[dict[int, tuple[str, int]], set[int], Counter[int | None]]:
     """Return state and size of each whole batch, the split ones, and what was cancelled. Pure.
 
-    The last is batch → number of cancelled deletions.
+    The last is batch → number of cancelled deletions. MySQL makes decimals of numbers in a UNION.
     """
     batches: dict[int, dict[str, str]] = {}
     sizes, split, cancelled = dict[int, int](), set[int](), Counter[int | None]()
     for batch, database, state, size in rows:
         if batch is None or not database:
-            cancelled[batch] = size
+            cancelled[batch] = int(size)
             continue
         states = batches.setdefault(batch, {})
         if database in states:
             split.add(batch)
         states[database] = state
-        sizes[batch] = size
+        sizes[batch] = int(size)
     whole = {
         batch: (str(state_of_batch(states.values())), sizes[batch])
         for batch, states in batches.items()

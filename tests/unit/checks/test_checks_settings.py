@@ -491,3 +491,12 @@ class TestW021:
         assert {blog.id, default.id} == {"integrity.W021"}
         assert "has no tcp_user_timeout" in blog.msg
         assert "'connect_timeout': 3, 'tcp_user_timeout'" in str(default.hint)
+
+    def test_nor_does_mysql_end_a_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for alias in ("default", "blog_db", "shop_db", "test_left", "test_right"):
+            monkeypatch.setattr(connections[alias], "vendor", "mysql")
+            put(monkeypatch, alias, OPTIONS={"connect_timeout": 3, "read_timeout": 30})
+        put(monkeypatch, "blog_db", OPTIONS={"connect_timeout": 3})
+        put(monkeypatch, "shop_db", OPTIONS={"read_default_file": "my.cnf"})  # may say it
+        (blog,) = waits.unbounded()
+        assert "has no read_timeout: a process waits for a MySQL server" in blog.msg
