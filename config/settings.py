@@ -196,7 +196,8 @@ CELERY_VISIBILITY_TIMEOUT = 120
 CELERY_BROKER_POOL_LIMIT = 10
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 0.5
 CELERY_TASK_PUBLISH_RETRY = True
-CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0}
+# Redis connects anew by itself. To RabbitMQ, Celery only does when it retries.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 0 if CELERY_BROKER_TRANSPORT_OPTIONS else 1}
 
 # A message to an undeclared queue is a programming error.
 CELERY_TASK_CREATE_MISSING_QUEUES = False

@@ -20,6 +20,7 @@ from amqp import spec
 from amqp.exceptions import NotFound
 
 from ..exceptions import CrossDatabaseError
+from ..routing import AMQP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,6 +109,14 @@ def _renew(connection: Any) -> None:
         raise _blocked(reason)
 
 
+def reconnect_later(producer: Any) -> None:
+    """Let a producer connect anew when it is next used, if its broker is RabbitMQ."""
+    connection = getattr(producer, "connection", None)
+    if connection is not None and connection.transport.driver_type == AMQP:
+        connection.collect()
+        producer.revive(connection)
+
+
 def probe(producer: Any) -> None:
     """Publish a message to no queue. Raises `PublishersBlocked`, or another error of the broker."""
     producer.publish(
@@ -125,6 +134,7 @@ def length(queue: Any, connection: Any) -> int:
     try:
         return int(queue.bind(channel).queue_declare(passive=True).message_count)
     except NotFound:
+        connection.declared_entities.clear()  # somebody deleted it: publishing declares it again
         return 0
     finally:
         connection.maybe_close_channel(channel)

@@ -14,6 +14,7 @@ from ..exceptions import TaskFailed, UnknownName
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..routing import SOFT_TIME_LIMIT_SECONDS, TIME_LIMIT_SECONDS
+from . import celery_amqp
 
 logger = logger_of("integrity.tasks")
 
@@ -90,9 +91,17 @@ class Tick(Bounded):
     begun_at: float | None = None
 
     def apply_async(self, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Send the task with the time of the sender's clock, which `doctor` compares."""
+        """Send the task with the time of the sender's clock, which `doctor` compares.
+
+        Beat keeps one producer. After an error on RabbitMQ, Celery connects it anew only when it
+        retries, which a project may have turned off.
+        """
         timed = {**(headers or {}), SENT: clocks.own()}
-        return super().apply_async(*args, headers=timed, **options)
+        try:
+            return super().apply_async(*args, headers=timed, **options)
+        except Exception:
+            celery_amqp.reconnect_later(options.get("producer"))
+            raise
 
     def sent_at(self) -> float | None:
         """Return the time of the sender's clock when it sent the task; None where unknown."""

@@ -6,11 +6,13 @@ The workers and beat are at the one that is ill.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from apps.integrity.queues import celery_broker
+from apps.integrity.report.heartbeats import heartbeats_in, ticks_of
 from tests.chaos.log import open_work
 from tests.engines.servers import rabbitmq
 from workers.celery import app
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from .stage import Stage
 
-DRAINED_SECONDS = 15.0
+DRAINED_SECONDS, TICKED_SECONDS = 15.0, 20.0
 PATIENCE_SECONDS = 90.0
 
 
@@ -79,6 +81,12 @@ def _at(server: RabbitMQ) -> Iterator[None]:
         app.conf.broker_write_url, app.conf.broker_transport_options = before
 
 
+def _ticked() -> float:
+    """Return how long ago the last tick of beat was handled."""
+    tick = ticks_of(heartbeats_in("default"))
+    return tick["seconds_ago"] if tick else float("inf")
+
+
 def _measured(
     stage: Stage, name: str, fault: Fault, well: RabbitMQ, ill: RabbitMQ
 ) -> Iterator[Bound | Figure]:
@@ -98,10 +106,14 @@ def _measured(
             web.exit_seconds = web.leave()
         named = name == "restarted" or celery_broker.silence()
         fault.heal(ill)
+        back = time.monotonic()
         waiting = open_work()
         drained = stage.until_done(PATIENCE_SECONDS)
+        stage.until(lambda: _ticked() < time.monotonic() - back, PATIENCE_SECONDS)
+        ticked = time.monotonic() - back
     yield from figures(*webs)
     yield from bounds(*webs)
     yield Figure(f"{name}: open when the broker is back", waiting)
     yield Bound(f"{name}: doctor does not name it", int(not named), 0)
+    yield Bound(f"{name}: until a tick of beat arrives", ticked, TICKED_SECONDS, "s")
     yield Bound(f"{name}: drained after the broker is back", drained, DRAINED_SECONDS, "s")
