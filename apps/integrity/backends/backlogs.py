@@ -62,7 +62,7 @@ def backlogs(
     aliases = " UNION ALL ".join(["SELECT %s"] * len(databases))
     table = connection.ops.quote_name(Cascade._meta.db_table)
     sql = _CHILDREN.format(aliases=aliases) + _QUESTIONS.format(table=table, first=FIRST)
-    moment = connection.ops.adapt_datetimefield_value(done_before)
+    moment = Cascade._meta.get_field("done_at").get_db_prep_value(done_before, connection)
     with connection.cursor() as cursor:
         cursor.execute(sql, [*databases, moment])
         return {alias: Backlog(*map(bool, answers)) for alias, *answers in cursor.fetchall()}

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import connections
 from django.db.models import DurationField, ExpressionWrapper, F
-from django.db.models.functions import Now
 from django.utils import timezone
+
+from ..models.moments import ServerNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ SKEW_SECONDS = 2.0
 #: SQL for the seconds since 1970 by the server's clock, by engine.
 EPOCH = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
-    "mysql": "SELECT unix_timestamp(now(6))",
+    # `unix_timestamp(now(6))` would be wrong in the hour that comes twice in the server's zone.
+    "mysql": "SELECT timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1000000",
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
 }
 
@@ -96,7 +98,7 @@ def now(using: str) -> dt.datetime:
 def age(moment: str | Aggregate) -> ExpressionWrapper[Any]:
     """Return an expression for the age of a column's time by the clock of its server."""
     since = F(moment) if isinstance(moment, str) else moment
-    return ExpressionWrapper(Now() - since, output_field=DurationField())
+    return ExpressionWrapper(ServerNow() - since, output_field=DurationField())
 
 
 def age_of(row: object, name: str = "age") -> float | None:

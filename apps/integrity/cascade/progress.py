@@ -6,10 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
 
-from django.db.models.functions import Now
-
 from ..log import tallies
 from ..models import Tally
+from ..models.moments import ServerNow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +94,7 @@ class Progress:
             tally=tally,
             label=label,
             counts=self._written[tally, batch, label],
-            at=Now(),
+            at=ServerNow(),
         )
 
     def _id(self, tally: UUID, label: str) -> UUID:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from .. import backends, relations
 from ..backends.connections import reach
@@ -17,6 +16,7 @@ from ..exceptions.loggers import logger_of
 from ..log import kept as log_kept
 from ..log import retry as log_retry
 from ..models import Audit, ChildDatabase
+from ..models.moments import ServerNow
 from . import identity, restores
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def pause(
         rows = ChildDatabase.objects.using(using)
         rows.get_or_create(alias=database)
         changed = rows.filter(alias=database, paused_at=None).update(
-            paused_at=Now(), paused_reason=reason, paused_kind=kind
+            paused_at=ServerNow(), paused_reason=reason, paused_kind=kind
         )
         if changed:
             audit("pause", database, actor=actor, reason=reason, using=using)

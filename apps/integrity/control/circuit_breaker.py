@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends.connections import (
@@ -33,6 +32,7 @@ from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.loggers import logger_of
 from ..log import claims
 from ..models import ChildDatabase
+from ..models.moments import ServerNow
 from . import identity, refusals
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def claim_probe(database: str, *, using: str, writes: bool = True) -> bool:
     """
     if not writes and claims.due_databases(database, using=using):
         return False
-    again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
-    due = ChildDatabase.objects.using(using).filter(alias=database, probe_at__lte=Now())
+    again = ServerNow() + dt.timedelta(seconds=conf.current().probe_seconds)
+    due = ChildDatabase.objects.using(using).filter(alias=database, probe_at__lte=ServerNow())
     return bool(due.update(probe_at=again))
 
 
@@ -250,11 +250,11 @@ def answering_logs(*, fresh: bool = True) -> tuple[str, ...]:
 
 def write_outage(error: DatabaseHindered, *, using: str) -> None:
     """Write to one log that a child database is hindered, and why."""
-    again = Now() + dt.timedelta(seconds=conf.current().probe_seconds)
+    again = ServerNow() + dt.timedelta(seconds=conf.current().probe_seconds)
     rows = ChildDatabase.objects.using(using)
     rows.get_or_create(alias=error.database)
     rows.filter(alias=error.database).update(reason=error.sentence, probe_at=again)
-    rows.filter(alias=error.database, unreachable_since=None).update(unreachable_since=Now())
+    rows.filter(alias=error.database, unreachable_since=None).update(unreachable_since=ServerNow())
 
 
 def write_recovery(database: str, *, using: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from django.db.models.functions import Now
-
 from ..backends import clocks
 from ..backends.connections import watched
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..models import Heartbeat
+from ..models.moments import ServerNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +37,8 @@ def record(name: str, *, using: str, clock: Callable[[], float | None] = clocks.
     """
     with isolated(f"a heartbeat in {using}", passing=(DatabaseHindered,)), watched(using):
         rows = Heartbeat.objects.using(using).filter(name=name)
-        a_moment_ago = Now() - dt.timedelta(seconds=BEAT_SECONDS)
-        if rows.filter(seen_at__range=(a_moment_ago, Now())).exists():
+        a_moment_ago = ServerNow() - dt.timedelta(seconds=BEAT_SECONDS)
+        if rows.filter(seen_at__range=(a_moment_ago, ServerNow())).exists():
             return  # a commit for each small task would cost more than the task
         write(name, using=using, clock=clock)
 
@@ -56,5 +55,5 @@ def write(
     figures: dict[str, Any] = {"clock_skew_seconds": clocks.skew(using, clock)}
     if queues is not None:
         figures["queues"] = list(queues)
-    if not rows.update(seen_at=Now(), **figures):
+    if not rows.update(seen_at=ServerNow(), **figures):
         rows.bulk_create([Heartbeat(name=name, **figures)], ignore_conflicts=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 from django.db.models import DurationField, ExpressionWrapper, F, Q
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 
 from .. import backends, conf
 from ..backends import clocks
@@ -31,6 +31,7 @@ from ..backends.connections import require_working, warn_once
 from ..conf import pressure as pressures
 from ..exceptions.redaction import reason_of_error
 from ..models import ChildDatabase
+from ..models.moments import ServerNow
 from . import pressure, sampling
 from .pressure import Pace
 
@@ -178,7 +179,7 @@ class Pacer:
         """Let the other workers know of this one's rests."""
         if not self._owed:
             return
-        begin = Now() - dt.timedelta(seconds=time.monotonic() - self._owed_since)
+        begin = ServerNow() - dt.timedelta(seconds=time.monotonic() - self._owed_since)
         length, self._owed, self._looked_at = dt.timedelta(seconds=self._owed), 0.0, 0.0
         with self._tolerated():
             rests_until = Greatest(Coalesce(F("rests_until"), begin), begin) + length
@@ -219,7 +220,7 @@ class Pacer:
 
     def _read(self) -> None:
         """Read the row; take a sample if none was begun for `SAMPLE_SECONDS`."""
-        rest = ExpressionWrapper(F("rests_until") - Now(), output_field=DurationField())
+        rest = ExpressionWrapper(F("rests_until") - ServerNow(), output_field=DurationField())
         rows = self._rows().annotate(age=clocks.age("paced_at"), rest=rest)
         if (row := rows.first()) is None:
             ChildDatabase.objects.using(self.using).get_or_create(alias=self.database)
@@ -244,6 +245,6 @@ class Pacer:
 
     def _takes_turn(self, before: Pace | None) -> bool:
         """Return whether this worker takes the next sample; an old pace is forgotten."""
-        last = Now() - dt.timedelta(seconds=SAMPLE_SECONDS)
+        last = ServerNow() - dt.timedelta(seconds=SAMPLE_SECONDS)
         due = self._rows().filter(Q(paced_at__isnull=True) | Q(paced_at__lte=last))
-        return bool(due.update(paced_at=Now(), pace=before.document() if before else None))
+        return bool(due.update(paced_at=ServerNow(), pace=before.document() if before else None))

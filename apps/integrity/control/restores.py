@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Now
 
 from .. import conf
 from ..log import tables, tallies
+from ..models.moments import ServerNow
 from . import identity
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def reason(database: str, *, using: str) -> str:
 
 def seen(database: str, *, using: str) -> Evidence:
     """Compare the newest of both sides. See Note [Which side lacks it]."""
-    recent = Now() - dt.timedelta(days=conf.current().retention_days / 2)
+    recent = ServerNow() - dt.timedelta(days=conf.current().retention_days / 2)
     done = _done(database, recent, using)
     newest = tallies.newest(database, log=identity.of_log(using), since=recent, most=NEWEST)
     uncounted = done - newest.keys()

@@ -11,8 +11,7 @@ import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Now
+from django.db.models import BooleanField, ExpressionWrapper, Q, Subquery
 
 from .. import conf, relations
 from ..backends.connections import reach
@@ -22,6 +21,7 @@ from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.failures import isolated
 from ..log import deletions, failures, tallies
 from ..models import Audit, Heartbeat
+from ..models.moments import ServerNow
 from . import heartbeats, identity
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def has_old_audit(days: float, *, using: str) -> bool:
 def _oldest_audit(days: float, using: str) -> QuerySet[Audit]:
     """Return the oldest row of the audit, if it is past that age."""
     rows = Audit.objects.using(using).order_by("pk")
-    old = Now() - dt.timedelta(days=days)
-    return rows.filter(pk__in=rows.values("pk")[:1], at__lte=old)
+    old = ServerNow() - dt.timedelta(days=days)
+    return rows.filter(pk=Subquery(rows.values("pk")[:1]), at__lte=old)
 
 
 def purge_tallies(*, using: str) -> int:
@@ -119,7 +119,7 @@ def _workers(using: str) -> QuerySet[Heartbeat]:
 
 
 def _seen_before(days: float) -> Q:
-    return Q(seen_at__lte=Now() - dt.timedelta(days=days))
+    return Q(seen_at__lte=ServerNow() - dt.timedelta(days=days))
 
 
 def purge_audit(*, using: str) -> int:
@@ -130,7 +130,7 @@ def purge_audit(*, using: str) -> int:
     if (days := _audit_days(using)) is None:
         return 0
     rows = Audit.objects.using(using)
-    is_old = ExpressionWrapper(Q(at__lte=Now() - dt.timedelta(days=days)), BooleanField())
+    is_old = ExpressionWrapper(Q(at__lte=ServerNow() - dt.timedelta(days=days)), BooleanField())
     # By the key, which has the index: the lowest are the oldest.
     oldest = rows.order_by("pk").values_list("pk", is_old)[:PURGED]
     pks = [pk for pk, old in oldest if old]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 
 from .. import relations
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import names, tables
 from .deletions import NOTHING_TO_DO, end
 from .values import Claim, waited
@@ -65,7 +65,7 @@ def read_candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
     columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
     begun = Q(rows__isnull=False, state__in=Cascade.CLAIMABLE)
     large = Q(begun, state=Cascade.State.PENDING, reason="")
-    rows = due.annotate(begun=begun, large=large, seen_at=Now()).order_by("due_at", "pk")
+    rows = due.annotate(begun=begun, large=large, seen_at=ServerNow()).order_by("due_at", "pk")
     return [
         Candidate(waited=waited(due_at, recorded_at), **row)
         for row in rows.values(*columns, "begun", "large", "seen_at")[:limit]
@@ -112,7 +112,7 @@ def set_aside(due: QuerySet[Cascade], others: list[Candidate], claim: Claim) -> 
         if idle and reason == NOTHING_TO_DO:
             end(due.filter(tables.id_in("pk", idle, claim.using)), reason)
         rows = due.filter(tables.id_in("pk", [other.pk for other in these], claim.using))
-        rows.update(**waiting, claim=None, due_at=Now() + wait, reason=reason)
+        rows.update(**waiting, claim=None, due_at=ServerNow() + wait, reason=reason)
 
 
 def _why(candidate: Candidate, database: str) -> str:

@@ -14,16 +14,16 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-from django.db.models import Case, Exists, F, Q, QuerySet, Value, When
-from django.db.models.functions import Now
+from django.db.models import Case, CharField, Exists, F, Q, QuerySet, Value, When
 
 from .. import backends, conf, relations
 from ..backends.barriers import Barrier
 from ..backends.base import Lease
 from ..backends.first_rows import first_rows
+from ..backends.transactions import atomic, retried
 from ..exceptions.redaction import plain
 from ..models import Cascade, CascadeState, ChildDatabase
+from ..models.moments import ServerNow
 from . import parts, retry, tables
 from .candidates import Candidate, Size, apart, chosen, read_candidates, set_aside
 from .values import NOTHING, Claim, ClaimedDeletion
@@ -55,11 +55,12 @@ def first_due(
     states: Sequence[CascadeState], databases: Sequence[str] = (), *, using: str
 ) -> QuerySet[Cascade]:
     """Return the first due cascade in those states of each of those child databases, or of all."""
-    due = tables.cascades(using).filter(state__in=states, due_at__lte=Now())
+    due = tables.cascades(using).filter(state__in=states, due_at__lte=ServerNow())
     among = databases or relations.catalogue().child_databases
     return first_rows(due.order_by("due_at", "pk"), among, 1)
 
 
+@retried
 def claim(
     database: str,
     *,
@@ -117,13 +118,13 @@ def take_over(database: str, *, owner: str, using: str) -> int:
         Q(owner=task) | Q(owner__startswith=f"{task} "),
         database=database,
         state=Cascade.State.RUNNING,
-        due_at__gt=Now(),
+        due_at__gt=ServerNow(),
     )
-    return running.update(due_at=Now())
+    return running.update(due_at=ServerNow())
 
 
 def _due(database: str, using: str) -> QuerySet[Cascade]:
-    return tables.cascades(using).filter(database=database, due_at__lte=Now())
+    return tables.cascades(using).filter(database=database, due_at__lte=ServerNow())
 
 
 def _claim(
@@ -152,7 +153,7 @@ def _hold(
     using, first = claim.using, picked[0]
     claim = dataclasses.replace(claim, parent=first.parent, relation=first.relation)
     named = due.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
-    with transaction.atomic(using=using):
+    with atomic(using):
         mine = list(tables.locked(named.order_by("pk"), using).values_list("pk", flat=True))
         if mine == [first.pk] and first.size > (most := size(first.attempts)):
             mine = _cut(due.filter(pk=first.pk), most, using)
@@ -161,7 +162,7 @@ def _hold(
             due.filter(tables.id_in("pk", mine, using)).update(
                 state=claim.state,
                 claim=claim.token,
-                due_at=Now() + dt.timedelta(seconds=lease.seconds),
+                due_at=ServerNow() + dt.timedelta(seconds=lease.seconds),
                 attempts=F("attempts") + 1,
                 owner=lease.owner,
                 **({} if lease.counted else {"tally": None}),
@@ -178,7 +179,8 @@ def _cut(cascade: QuerySet[Cascade], size: int, using: str) -> list[int]:
     """Split off the first deletions of a due cascade; return the id of the part that has them."""
     # Else a worker whose lease is over would still have the other part.
     running = When(state=Cascade.State.RUNNING, then=Value(Cascade.State.PENDING))
-    cascade.update(claim=None, state=Case(running, default=F("state")))
+    state = Case(running, default=F("state"), output_field=CharField())
+    cascade.update(claim=None, state=state)
     (deletions,) = cascade.values_list("deletions", flat=True) or [[]]
     return [*parts.separate(cascade, deletions[:size], using=using, holder=True)]
 

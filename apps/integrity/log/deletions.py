@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, Sum
-from django.db.models.functions import Now
 
 from .. import backends, conf, relations
+from ..backends.transactions import atomic, retried
 from ..models import Cascade, Deletion
+from ..models.moments import ServerNow
 from ..relations.keys import format_key
 from ..relations.relation import primary_key
 from . import names, parts, scopes, tables
@@ -84,6 +85,7 @@ def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
     return dispatched, reached
 
 
+@retried
 def _make_first_batch(
     wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
 ) -> dict[tuple[str, str], int] | None:
@@ -110,6 +112,7 @@ def _dispatch(
     return dispatched
 
 
+@retried
 def _make_batch(
     parent: str, relation: str, databases: Sequence[str], most: int, *, using: str
 ) -> int:
@@ -119,12 +122,12 @@ def _make_batch(
     batch may have the same id, so nothing of this one may be committed then.
     """
     rows = tables.recorded(using).filter(parent=parent, relation=relation).order_by("pk")
-    with transaction.atomic(using=using):
+    with atomic(using):
         recorded = dict(tables.locked(rows, using).values_list("pk", "recorded_at")[:most])
         ids = [*recorded]
         wanted = tables.recorded(using).filter(tables.id_in("pk", ids, using))
         if not databases:
-            wanted.update(cancelled_at=Now(), reason=NOTHING_TO_DO)
+            wanted.update(cancelled_at=ServerNow(), reason=NOTHING_TO_DO)
         elif not ids or wanted.update(batch=ids[0]) < len(ids):
             transaction.set_rollback(True, using=using)
             return 0
@@ -136,9 +139,9 @@ def _make_batch(
                 relation=relation,
                 deletions=ids,
                 size=len(ids),
-                due_at=Now(),
+                due_at=ServerNow(),
                 recorded_at=min(recorded.values()),
-                dispatched_at=Now(),
+                dispatched_at=ServerNow(),
             )
             for database in databases
         )
@@ -159,10 +162,11 @@ def leading(database: str | None = None) -> Q:
     return functools.reduce(operator.or_, of_scans, Q(parent__in=[*labels], relation=""))
 
 
+@retried
 def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
     """Cancel open deletions and their cascades, for an operator; return how many were open."""
     ids = sorted({*deletions})
-    with transaction.atomic(using=using):
+    with atomic(using):
         rows = tables.deletions(using).filter(tables.id_in("pk", ids, using))
         locked = tables.locked(rows.order_by("pk"), using, skip_locked=False)
         standing = dict(locked.filter(cancelled_at__isnull=True).values_list("pk", "batch"))
@@ -174,7 +178,7 @@ def cancel(deletions: Iterable[int], reason: str, *, using: str) -> int:
         end(tables.cascades(using).filter(tables.id_in("pk", [*whole], using)), reason)
         cancelled = sorted({*recorded, *(pk for group in whole.values() for pk in group)})
         changed = tables.deletions(using).filter(tables.id_in("pk", cancelled, using))
-        return changed.update(cancelled_at=Now(), reason=reason)
+        return changed.update(cancelled_at=ServerNow(), reason=reason)
 
 
 def end(cascades: QuerySet[Cascade], reason: str) -> int:
@@ -185,7 +189,7 @@ def end(cascades: QuerySet[Cascade], reason: str) -> int:
             state=Cascade.State.CANCELLED,
             claim=None,
             due_at=None,
-            ended_at=Now(),
+            ended_at=ServerNow(),
             reason=reason,
             scope=scopes.current(parent, relation, using=cascades.db),
         )
@@ -206,7 +210,7 @@ def purge(
     A batch with rows that were kept stays until an operator acknowledges it: its alarm is open.
     """
     most, old = conf.current().purge_keys, _old(days)
-    with transaction.atomic(using=using):
+    with atomic(using):
         cancelled, ended = _purgeable(old, using)
         ids = [*cancelled.values_list("pk", flat=True)[:most]]
         batches = list(dict.fromkeys(ended.values_list("batch", flat=True)[:most]))
@@ -260,7 +264,7 @@ def past_retention(
 
 
 def _old(days: float | None) -> Any:
-    return Now() - dt.timedelta(days=conf.current().retention_days if days is None else days)
+    return ServerNow() - dt.timedelta(days=conf.current().retention_days if days is None else days)
 
 
 def _purgeable(old: Any, using: str) -> tuple[QuerySet[Deletion], QuerySet[Cascade]]:

@@ -10,11 +10,11 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db.models import BooleanField, ExpressionWrapper, F, Q
-from django.db.models.functions import Now
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, Subquery
 
 from .. import conf
 from ..models import FailedAttempt
+from ..models.moments import ServerNow
 from .tables import id_in
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def note(claim: Claim, reason: str) -> None:
             attempt=attempt,
             reason=reason,
         )
-        if not known.update(deletions=F("deletions") + number, at=Now()):
+        if not known.update(deletions=F("deletions") + number, at=ServerNow()):
             new.append(row)
     if new:
         _rows(claim.using).bulk_create(new)
@@ -77,7 +77,7 @@ def purge(*, using: str, days: float | None = None) -> int:
 def past_retention(*, using: str) -> QuerySet[FailedAttempt]:
     """Return the oldest row, if it is past the retention."""
     rows = _rows(using).order_by("pk")
-    return rows.filter(_is_old(None), pk__in=rows.values("pk")[:1])
+    return rows.filter(_is_old(None), pk=Subquery(rows.values("pk")[:1]))
 
 
 def _rows(using: str) -> QuerySet[FailedAttempt]:
@@ -86,4 +86,4 @@ def _rows(using: str) -> QuerySet[FailedAttempt]:
 
 def _is_old(days: float | None) -> Q:
     kept = conf.current().retention_days if days is None else days
-    return Q(at__lte=Now() - dt.timedelta(days=kept))
+    return Q(at__lte=ServerNow() - dt.timedelta(days=kept))

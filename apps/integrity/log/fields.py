@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from .. import relations
+from ..backends.transactions import atomic
 from ..exceptions import InvalidKey, InvalidName
 from ..models import Cascade
 from ..relations import discovery, keys
@@ -100,7 +100,7 @@ def _walk(rows: QuerySet[Any], using: str, act: Callable[[list[Any]], int]) -> i
     """
     done = last = 0
     while True:
-        with transaction.atomic(using=using):
+        with atomic(using):
             rest = rows.filter(pk__gt=last).order_by("pk")
             locked = tables.locked(rest, using, skip_locked=False)
             if batch := list(locked[: renames.BATCH]):

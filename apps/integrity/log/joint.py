@@ -12,13 +12,13 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import BigIntegerField, Case, F, Q, TextField, Value, When
-from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends.first_rows import first_rows
+from ..backends.transactions import atomic, retried
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import claims, scopes, tables
 from .outcomes import AS_VERIFIED
 from .values import Claim
@@ -38,25 +38,26 @@ EACH_MAX = 100
 UNTOUCHED = Q(rows__isnull=True, kept__isnull=True, reason="")
 
 
+@retried
 def claim(databases: Collection[str], *, using: str, lease_seconds: float) -> Parts:
     """Claim due cascades into those databases that nothing has happened to yet.
 
     All are of one parent model and relation. The attempt is counted.
     """
     fresh = UNTOUCHED & Q(state=Cascade.State.PENDING, attempts=0)
-    due = tables.cascades(using).filter(fresh, due_at__lte=Now())
+    due = tables.cascades(using).filter(fresh, due_at__lte=ServerNow())
     wanted, pks = _picked(due, databases)
     if not pks:
         return {}
     token = uuid.uuid4()
-    with transaction.atomic(using=using):
+    with atomic(using):
         named = due.filter(tables.id_in("pk", pks, using)).order_by("pk")
         mine = list(tables.locked(named, using).values_list("pk", flat=True))
         # Rows that could not be locked (SQLite) are taken only if they are still due.
         due.filter(tables.id_in("pk", mine, using)).update(
             state=wanted.state,
             claim=token,
-            due_at=Now() + dt.timedelta(seconds=lease_seconds),
+            due_at=ServerNow() + dt.timedelta(seconds=lease_seconds),
             attempts=F("attempts") + 1,
             owner="",
         )
@@ -70,7 +71,7 @@ def due_done(databases: Collection[str], *, using: str) -> Parts:
     Note [No claim] in proofs.py. Their barriers may not have passed.
     """
     done = UNTOUCHED & Q(state=Cascade.State.DONE, attempts=1)
-    due = tables.cascades(using).filter(done, due_at__lte=Now())
+    due = tables.cascades(using).filter(done, due_at__lte=ServerNow())
     wanted, pks = _picked(due, databases)
     return claims.read_parts(wanted, pks) if pks else {}
 
@@ -86,7 +87,7 @@ def _picked(due: QuerySet[Cascade], databases: Collection[str]) -> tuple[Claim, 
     children_of, limit = relations.catalogue().children_of, conf.current().claim_keys
     rows = [
         row
-        for row in first.annotate(seen_at=Now()).values_list(*columns, "seen_at")
+        for row in first.annotate(seen_at=ServerNow()).values_list(*columns, "seen_at")
         if children_of(row[2], row[1], row[3])
     ]
     counts = Counter((row[2], row[3]) for row in rows)
@@ -125,8 +126,8 @@ def finish(parts: Parts, barriers: Mapping[str, Barrier | None]) -> dict[str, li
         state=Cascade.State.DONE,
         claim=None,
         failing=None,
-        done_at=Now(),
-        due_at=Now() + grace,
+        done_at=ServerNow(),
+        due_at=ServerNow() + grace,
         barrier=Case(*numbers, default=None, output_field=BigIntegerField()),
         barrier_server=Case(*servers, default=Value(""), output_field=TextField()),
     )
@@ -141,6 +142,7 @@ def verify(parts: Parts) -> int:
     return sum(map(len, _ended(parts, **AS_VERIFIED, scope=scope).values()))
 
 
+@retried
 def _ended(parts: Parts, **changes: Any) -> dict[str, list[int]]:
     """Change the cascades that hold deletions of the parts alone; return database → deletions."""
     ended = dict[str, list[int]]()
@@ -148,7 +150,7 @@ def _ended(parts: Parts, **changes: Any) -> dict[str, list[int]]:
         return ended
     using = next(iter(parts.values())).using
     looked_at = {alias: {*part.ids} for alias, part in parts.items()}
-    with transaction.atomic(using=using):
+    with atomic(using):
         rows = tables.locked(_held(parts).order_by("pk"), using, skip_locked=False)
         # Another part of a batch, which was split before, has not been looked at.
         held = [
@@ -163,11 +165,12 @@ def _ended(parts: Parts, **changes: Any) -> dict[str, list[int]]:
     return ended
 
 
+@retried
 def put_back(parts: Parts) -> None:
     """Make claimed cascades due again, as they were. One statement."""
     if parts:
         _held(parts).update(
-            state=Cascade.State.PENDING, claim=None, attempts=F("attempts") - 1, due_at=Now()
+            state=Cascade.State.PENDING, claim=None, attempts=F("attempts") - 1, due_at=ServerNow()
         )
 
 

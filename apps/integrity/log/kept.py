@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
+from ..backends.transactions import atomic, retried
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import outcomes, parts, scopes, tables
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def keep(claim: Claim, kept: Mapping[int, Mapping[str, int]]) -> list[int]:
     """
     if not kept:
         return []
-    moments = {"done_at": Coalesce(F("done_at"), Now()), "ended_at": Now()}
+    moments = {"done_at": Coalesce(F("done_at"), ServerNow()), "ended_at": ServerNow()}
     ended = {"state": Cascade.State.KEPT, "claim": None, "due_at": None, "failing": None}
     scope = {"scope": scopes.current(claim.parent, claim.relation, using=claim.using)}
     return _write(claim, kept, reason_of, ended | moments | scope)
 
 
+@retried
 def _write(
     claim: Claim,
     kept: Mapping[int, Mapping[str, int]],
@@ -76,13 +78,16 @@ def _write(
         alike = reason(numbers[pk]), _acknowledged(deletion, numbers[pk])
         groups.setdefault(alike, []).append(pk)
     written = list[int]()
-    with transaction.atomic(using=claim.using):
+    with atomic(claim.using):
         for (why, acknowledged), group in groups.items():
             for cascade, deletions in outcomes.held(claim, group).items():
-                columns: dict[str, Any] = {**changes, "kept_at": Coalesce(F("kept_at"), Now())}
+                columns: dict[str, Any] = {
+                    **changes,
+                    "kept_at": Coalesce(F("kept_at"), ServerNow()),
+                }
                 columns["kept"] = {str(pk): numbers[pk] for pk in deletions}
                 if acknowledged is not None:
-                    columns["acknowledged_at"] = Now() if acknowledged else None
+                    columns["acknowledged_at"] = ServerNow() if acknowledged else None
                 if changes:
                     columns["reason"] = why
                     removed = {pk: claimed[pk].rows for pk in deletions}
@@ -109,7 +114,7 @@ def acknowledge_kept(deletions: Collection[int] | None, *, using: str) -> int:
     """
     if deletions is None:
         rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
-        return parts.change_all(rows, {"acknowledged_at": Now()}, using)
+        return parts.change_all(rows, {"acknowledged_at": ServerNow()}, using)
     return len(acknowledge_those(deletions, using=using))
 
 
@@ -119,7 +124,7 @@ def acknowledge_those(deletions: Collection[int], *, using: str) -> list[int]:
     Return those that had any which were not, once for each database.
     """
     rows = tables.cascades(using).filter(Cascade.UNACKNOWLEDGED)
-    return parts.change_those(rows, deletions, {"acknowledged_at": Now()}, using)
+    return parts.change_those(rows, deletions, {"acknowledged_at": ServerNow()}, using)
 
 
 def reopen_kept(deletions: Collection[int], *, using: str) -> list[int]:
@@ -131,7 +136,7 @@ def reopen_kept(deletions: Collection[int], *, using: str) -> list[int]:
     changes = {
         "state": Cascade.State.PENDING,
         "attempts": 0,
-        "due_at": Now(),
+        "due_at": ServerNow(),
         "reason": "",
         **dict.fromkeys(["kept", "kept_at", "acknowledged_at", "done_at", "ended_at", "scope"]),
     }

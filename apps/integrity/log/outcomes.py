@@ -9,14 +9,16 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, transaction
+from django.db import Error
 from django.db.models import F
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Greatest
 
 from .. import backends, conf
+from ..backends.transactions import atomic, require_whole, retried
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import failures, parts, retry, scopes, tables
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ logger = logger_of("integrity.cascade")
 AS_VERIFIED = {
     "state": Cascade.State.VERIFIED,
     "due_at": None,
-    "verified_at": Now(),
-    "ended_at": Now(),
+    "verified_at": ServerNow(),
+    "ended_at": ServerNow(),
 }
 #: How long an unfinished cascade waits when another transaction holds its rows.
 MOMENT_SECONDS = 1.0
@@ -66,9 +68,10 @@ def claimed(claim: Claim) -> QuerySet[Cascade]:
     return rows.filter(done_at__lte=claim.seen_at, due_at__lte=claim.seen_at)
 
 
+@retried
 def change(claim: Claim, deletions: Collection[int], changes: Mapping[str, Any]) -> list[int]:
     """Change the cascades of those deletions; return the deletions. One transaction."""
-    with transaction.atomic(using=claim.using):
+    with atomic(claim.using):
         whole = held(claim, deletions)
         _of(claim, whole).update(**changes)
     return sorted(pk for group in whole.values() for pk in group)
@@ -97,11 +100,23 @@ def finish(
     }
     finished = _finish(claim, whole, rows, barrier)
     if split := rows.keys() - {*finished}:
-        with transaction.atomic(using=claim.using):
-            finished += _finish(claim, held(claim, split), rows, barrier)
+        finished += _finish_parts(claim, split, rows, barrier)
     return sorted(finished)
 
 
+@retried
+def _finish_parts(
+    claim: Claim,
+    deletions: Collection[int],
+    rows: Mapping[int, Mapping[str, int]],
+    barrier: Barrier | None,
+) -> list[int]:
+    """Split those deletions off, and mark them done; return these."""
+    with atomic(claim.using):
+        return _finish(claim, held(claim, deletions), rows, barrier)
+
+
+@retried
 def _finish(
     claim: Claim,
     whole: Mapping[int, Sequence[int]],
@@ -129,12 +144,13 @@ def document(
     return {str(pk): dict(rows[pk]) for pk in deletions if any(rows[pk].values())} or None
 
 
+@retried
 def delay(claim: Claim, *, halved: bool = False) -> None:
     """Postpone the verification of done cascades; if `halved`, retry at once in smaller claims.
 
     The attempts are set so that the next probe takes no more than half: `retry.probe_size`.
     """
-    again = Now() if halved else Now() + dt.timedelta(seconds=MOMENT_SECONDS)
+    again = ServerNow() if halved else ServerNow() + dt.timedelta(seconds=MOMENT_SECONDS)
     half = max(1, len(claim.deletions) // 2)
     attempts = retry.attempts_before(conf.current().claim_keys, half)
     claimed(claim).update(due_at=again, **({"attempts": attempts} if halved else {}))
@@ -154,10 +170,11 @@ def verify(claim: Claim, deletions: Collection[int]) -> int:
 
 def reopen(claim: Claim, deletions: Collection[int], reason: str) -> int:
     """Make done deletions pending again because of `reason`; return their number."""
-    changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
+    changes = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": ServerNow()}
     return len(change(claim, deletions, {**changes, "reason": reason, "done_at": None}))
 
 
+@retried
 def release(
     claim: Claim,
     rows: Mapping[int, Mapping[str, int]] | None = None,
@@ -178,7 +195,7 @@ def release(
     if not rows:
         return
     seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
-    with transaction.atomic(using=claim.using):
+    with atomic(claim.using):
         mine = _of(claim, _with_progress(claim, rows))
         mine.update(**_uncounted(reason, seconds, failing))
 
@@ -202,12 +219,13 @@ def _uncounted(
         "state": Cascade.State.WAITING if reason else Cascade.State.PENDING,
         "claim": None,
         "attempts": Greatest(F("attempts") - 1, 0),
-        "due_at": Now() + dt.timedelta(seconds=seconds) if reason else Now(),
+        "due_at": ServerNow() + dt.timedelta(seconds=seconds) if reason else ServerNow(),
         "reason": reason,
         "failing": dict(failing) if failing else None,
     }
 
 
+@retried
 def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None) -> None:
     """Make failed deletions wait for their backoff; block those that had their last attempt.
 
@@ -220,21 +238,22 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
         "failing": dict(failing) if failing else None,
     }
     failed = list[int]()
-    with transaction.atomic(using=claim.using):
+    with atomic(claim.using):
         for attempts in {deletion.attempts for deletion in claim.deletions}:
             rows = {one.id: one.rows for one in claim.deletions if one.attempts == attempts}
             if attempts >= settings.attempts:
                 changes |= {"state": Cascade.State.BLOCKED, "due_at": None}
             else:
                 wait = dt.timedelta(seconds=retry.backoff(attempts, settings))
-                changes |= {"state": Cascade.State.WAITING, "due_at": Now() + wait}
+                changes |= {"state": Cascade.State.WAITING, "due_at": ServerNow() + wait}
             whole = _with_progress(claim, rows)
             _of(claim, whole).update(**changes)
             failed += [pk for deletions in whole.values() for pk in deletions]
         try:
-            with transaction.atomic(using=claim.using):  # that of the attempt outlives a failure
+            with atomic(claim.using):  # that of the attempt outlives a failure
                 failures.note(claim.only(failed), reason)
         except Error as error:
+            require_whole(claim.using, error)
             told = "a failed attempt in %s is not in its history: %s"
             # Not `exception`: see Note [Tracebacks] in exceptions/loggers.py.
             logger.error(told, claim.database, reason_of_error(error))  # noqa: TRY400 (quotes rows)
@@ -242,4 +261,4 @@ def postpone(claim: Claim, reason: str, failing: Mapping[str, str] | None = None
 
 def renew(claim: Claim, *, lease_seconds: float) -> int:
     """Extend the lease of the cascades that the claim still holds; return their number."""
-    return claimed(claim).update(due_at=Now() + dt.timedelta(seconds=lease_seconds))
+    return claimed(claim).update(due_at=ServerNow() + dt.timedelta(seconds=lease_seconds))

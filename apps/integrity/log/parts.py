@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-from django.db.models.functions import Now
-
+from ..backends.transactions import atomic, retried
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import tables
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def _split(pk: int, taken: list[int], rest: list[int], using: str, *, holder: bo
     cascade = tables.cascades(using).get(pk=pk)
     revoked = dict[str, Any]()
     if not holder and cascade.state == Cascade.State.RUNNING:
-        revoked |= {"state": Cascade.State.PENDING, "claim": None, "due_at": Now()}
+        revoked |= {"state": Cascade.State.PENDING, "claim": None, "due_at": ServerNow()}
         revoked["attempts"] = max(0, cascade.attempts - 1)
     columns = {
         field.attname: getattr(cascade, field.attname)
@@ -79,6 +78,7 @@ def _split(pk: int, taken: list[int], rest: list[int], using: str, *, holder: bo
     return int(part.pk)
 
 
+@retried
 def change_those(
     cascades: QuerySet[Cascade], deletions: Collection[int], changes: Mapping[str, Any], using: str
 ) -> list[int]:
@@ -87,7 +87,7 @@ def change_those(
     `cascades` gives the condition under which they are changed. Return the deletions that were
     changed, once for each database.
     """
-    with transaction.atomic(using=using):
+    with atomic(using):
         named = cascades & tables.of_deletions(deletions, using)
         whole = separate(named, deletions, using=using, holder=False)
         tables.cascades(using).filter(tables.id_in("pk", [*whole], using)).update(**changes)
@@ -101,7 +101,7 @@ def change_all(cascades: QuerySet[Cascade], changes: Mapping[str, Any], using: s
     """
     number, pks = 0, cascades.order_by().values_list("pk", flat=True)
     while step := list(pks[:STEP]):
-        with transaction.atomic(using=using):
+        with atomic(using):
             named = cascades.filter(tables.id_in("pk", step, using)).order_by("pk")
             rows = tables.locked(named, using, skip_locked=False)
             sizes = dict(rows.values_list("pk", "size"))

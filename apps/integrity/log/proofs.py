@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db.models import Value
-from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends.barriers import Barrier
 from ..backends.first_rows import first_rows
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import candidates, claims, retry, tables
 from .values import Claim
 
@@ -98,7 +98,7 @@ def _read(claim: Claim, picked: Sequence[candidates.Candidate], size: candidates
 def _pass_over(rows: QuerySet[Cascade], picked: Sequence[candidates.Candidate], using: str) -> None:
     """Let cascades wait whose deletions somebody has removed from the log by hand."""
     mine = rows.filter(tables.id_in("pk", [candidate.pk for candidate in picked], using))
-    mine.update(due_at=Now() + dt.timedelta(seconds=max(candidates.ASIDE_SECONDS)))
+    mine.update(due_at=ServerNow() + dt.timedelta(seconds=max(candidates.ASIDE_SECONDS)))
 
 
 def due_barriers(database: str, *, using: str, limit: int) -> dict[int, Barrier | None]:
@@ -117,11 +117,11 @@ def renew_barriers(database: str, cascades: Sequence[int], barrier: Barrier, *, 
     return mine.update(
         barrier=barrier.number,
         barrier_server=barrier.server,
-        due_at=Now() + dt.timedelta(seconds=conf.current().grace_seconds),
+        due_at=ServerNow() + dt.timedelta(seconds=conf.current().grace_seconds),
     )
 
 
 def _due(database: str, using: str) -> QuerySet[Cascade]:
     return tables.cascades(using).filter(
-        database=database, state=Cascade.State.DONE, due_at__lte=Now()
+        database=database, state=Cascade.State.DONE, due_at__lte=ServerNow()
     )

@@ -12,12 +12,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from .. import conf
+from ..backends.transactions import atomic
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import names, parts, tables
 from .deletions import cancel, end
 from .suspects import drop
@@ -101,7 +101,7 @@ def _each(
         return rows.order_by().count()
     changed = last = 0
     while True:
-        with transaction.atomic(using=using):
+        with atomic(using):
             rest = rows.filter(pk__gt=last).order_by("pk")
             locked = tables.locked(rest, using, skip_locked=False)
             pks = list(locked.values_list("pk", flat=True)[:step])
@@ -165,8 +165,8 @@ def make_due(cascades: QuerySet[Cascade]) -> None:
     """Make cascades that were set aside due now. Leases and grace periods continue."""
     grace = dt.timedelta(seconds=conf.current().grace_seconds)
     aside = Q(state__in=[Cascade.State.PENDING, Cascade.State.WAITING])
-    aside |= Q(state=Cascade.State.DONE, claim=None, done_at__lte=Now() - grace)
-    cascades.filter(aside).update(due_at=Now(), reason="", failing=None)
+    aside |= Q(state=Cascade.State.DONE, claim=None, done_at__lte=ServerNow() - grace)
+    cascades.filter(aside).update(due_at=ServerNow(), reason="", failing=None)
 
 
 def _databases(change: Renaming, using: str, *, apply: bool) -> int:
@@ -200,7 +200,7 @@ def _move(pks: list[int], new: str, using: str) -> None:
             verified_at=None,
             ended_at=None,
             scope=None,
-            due_at=Now(),
+            due_at=ServerNow(),
         )
         _cascades([*doubled], using).delete()
     renamed = _cascades(pks, using)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from django.db.models.functions import Now
-
 from .. import conf
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import parts, tables
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 #: What a retry changes.
-AGAIN = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": Now()}
+AGAIN = {"state": Cascade.State.PENDING, "attempts": 0, "due_at": ServerNow()}
 
 
 def backoff(attempts: int, settings: conf.Settings) -> float:
@@ -78,14 +77,14 @@ def _blocked(database: str | None, using: str) -> QuerySet[Cascade]:
 def make_due_now(*, using: str) -> int:
     """Make failed cascades due at once, whatever their backoff; return their number."""
     waiting = Cascade.objects.using(using).filter(state=Cascade.State.WAITING)
-    return waiting.update(due_at=Now())
+    return waiting.update(due_at=ServerNow())
 
 
 def block_lost(*, using: str) -> int:
     """Block cascades whose worker died on each of their attempts; return their number."""
     lost = tables.cascades(using).filter(
         state=Cascade.State.RUNNING,
-        due_at__lte=Now(),
+        due_at__lte=ServerNow(),
         attempts__gte=conf.current().attempts,
     )
     reason = "the worker was lost on every attempt"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error, transaction
 
 from .. import relations
+from ..backends.transactions import atomic, require_whole
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..models import Scope
@@ -71,10 +72,11 @@ def current(parent: str, relation: str, *, using: str) -> int | None:
     row = Scope(id=pk, digest=digest, parent=parent, relation=relation, document=document)
     written = {("scope", parent, relation, using): (pk, time.monotonic() + WRITTEN_SECONDS)}
     try:
-        with transaction.atomic(using=using):  # the caller's transaction outlives a failure
+        with atomic(using):  # the caller's transaction outlives a failure
             Scope.objects.using(using).bulk_create([row], ignore_conflicts=True)
             transaction.on_commit(lambda: known.update(written), using=using)
     except Error as error:
+        require_whole(using, error)
         # Not `exception`: see Note [Tracebacks] in exceptions/loggers.py.
         told = "what receipts of %s cover was not written in %s: %s"
         logger.error(told, parent, using, reason_of_error(error))  # noqa: TRY400 (quotes rows)

@@ -9,14 +9,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Now
 
 from .. import backends, conf
 from ..backends.barriers import barriers_to_json
+from ..backends.transactions import atomic
 from ..exceptions.loggers import logger_of
 from ..models import KEY_CHARS, Cascade, Deletion, Suspect
+from ..models.moments import ServerNow
 from ..relations.relation import primary_key
 from . import tables
 
@@ -115,7 +116,7 @@ def _enter(
                 field=field_of(relation),
                 value=key,
                 fence=barriers_to_json(fence),
-                recorded_at=Now(),
+                recorded_at=ServerNow(),
             )
             for key in keys
         ),
@@ -134,7 +135,7 @@ def _standings(
     relation: Relation, keys: Sequence[str], database: str, using: str
 ) -> list[tuple[str, _Standing]]:
     """Return key and standing of each open deletion along a relation in `database`."""
-    late = Q(due_at__lt=Now() - dt.timedelta(seconds=conf.current().stalled_seconds))
+    late = Q(due_at__lt=ServerNow() - dt.timedelta(seconds=conf.current().stalled_seconds))
     columns = ("deletions", "state", "failing", "late")
     goes_on = tables.cascades(using).filter(
         database=database,
@@ -200,7 +201,7 @@ def in_batches(
     relation: Relation, *, older_than_seconds: float, using: str
 ) -> Iterator[list[Suspect]]:
     """Yield the suspects of a relation that are at least that old, in batches."""
-    after, seen_by = 0, Now() - dt.timedelta(seconds=older_than_seconds)
+    after, seen_by = 0, ServerNow() - dt.timedelta(seconds=older_than_seconds)
     rows = tables.suspects(using).filter(relation=relation.label, recorded_at__lte=seen_by)
     while batch := list(rows.filter(pk__gt=after).order_by("pk")[:SUSPECTS]):
         yield batch
@@ -237,7 +238,7 @@ def renew_barriers(ids: Sequence[int], fence: Mapping[str, Barrier], *, using: s
 
 def confirm(ids: Sequence[int], *, using: str) -> list[int]:
     """Turn suspects into recorded deletions; return the ids of these."""
-    with transaction.atomic(using=using):
+    with atomic(using):
         rows = tables.suspects(using).filter(tables.id_in("pk", ids, using)).order_by("pk")
         locked = tables.locked(rows, using, skip_locked=False)
         confirmed = list(locked.values_list("pk", flat=True))

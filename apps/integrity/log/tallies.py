@@ -17,13 +17,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from django.db import transaction
-from django.db.models.functions import Now
-
 from .. import backends, conf
 from ..backends import missing_tables
 from ..backends.connections import warn_once
+from ..backends.transactions import atomic
 from ..models import Cascade, Tally
+from ..models.moments import ServerNow
 from . import outcomes, parts, tables
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def tidy(database: str, *, log: UUID, using: str) -> None:
     cascades = tables.cascades(using).filter(
         database=database,
         state__in=[Cascade.State.CANCELLED, Cascade.State.KEPT],
-        ended_at__gt=Now() - dt.timedelta(seconds=ENDED_SECONDS),
+        ended_at__gt=ServerNow() - dt.timedelta(seconds=ENDED_SECONDS),
         tally__isnull=False,
     )
     late = list(cascades.order_by("-ended_at")[:ENDED])
@@ -146,7 +145,7 @@ def tidy(database: str, *, log: UUID, using: str) -> None:
 
 def correct(cascades: QuerySet[Cascade], rows: Rows, *, using: str) -> None:
     """Replace the rows of those deletions in the cascades that hold them. One transaction."""
-    with transaction.atomic(using=using):
+    with atomic(using):
         for cascade in tables.locked(cascades.order_by("pk"), using, skip_locked=False):
             known = {int(pk): changed for pk, changed in (cascade.rows or {}).items()}
             now = {pk: rows.get(pk, known.get(pk, {})) for pk in cascade.deletions}
@@ -194,7 +193,7 @@ def accept(database: str, done: Sequence[int], *, log: UUID, using: str) -> None
     open_ = cascades.filter(rows__isnull=False, ended_at__isnull=True)
     for rows in (cascades.filter(tables.id_in("pk", done, using)), open_):
         parts.change_all(rows, {"tally": None}, using)
-    mark = Tally(log=log, batch=ACCEPTED, tally=uuid4(), label="", counts={}, at=Now())
+    mark = Tally(log=log, batch=ACCEPTED, tally=uuid4(), label="", counts={}, at=ServerNow())
     Tally.objects.using(database).bulk_create([mark])
 
 
@@ -205,7 +204,7 @@ def purge(database: str, *, log: UUID, using: str) -> int:
     be reached delays the purge of the log. Those of the last `retention_days` stay: the log may
     have lost their deletions.
     """
-    old = Now() - dt.timedelta(days=conf.current().retention_days)
+    old = ServerNow() - dt.timedelta(days=conf.current().retention_days)
     rows = Tally.objects.using(database).filter(log=log, at__lte=old).order_by("at", "pk")
     removed, begin = 0, None
     for _ in range(PURGES):

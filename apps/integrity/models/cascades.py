@@ -6,10 +6,11 @@ from typing import ClassVar
 from uuid import uuid4
 
 from django.db import models
-from django.db.models.functions import Now
 
-from .fields import JSONField, PlainCharField, PlainReasonsField, PlainTextField
+from .fields import ExactCharField, JSONField, PlainCharField, PlainReasonsField, PlainTextField
 from .ids import IdsField
+from .indexes import PartialIndex
+from .moments import MomentField, ServerNow
 from .outcome import ENDED, CascadeState, InDatabase
 
 
@@ -36,24 +37,24 @@ class Cascade(models.Model):
     id = models.BigAutoField(primary_key=True)
     #: The batch: the id of its first deletion.
     batch = models.BigIntegerField()
-    database = models.CharField(max_length=100)
+    database = ExactCharField(max_length=100)
     #: Those of the deletions, which all have the same.
-    parent = models.CharField(max_length=200)
-    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
+    parent = ExactCharField(max_length=200)
+    relation = ExactCharField(max_length=200, blank=True, default="", db_default="")
     deletions = IdsField()
     #: How many deletions it has.
     size = models.PositiveIntegerField()
-    state = models.CharField(
+    state = ExactCharField(
         max_length=10, choices=State.choices, default=State.PENDING, db_default=State.PENDING
     )
     #: When it may be claimed, or verified; null once it has ended or is blocked.
-    due_at = models.DateTimeField(null=True, blank=True, default=None, db_default=Now())
+    due_at = MomentField(null=True, blank=True, default=None, db_default=ServerNow())
     claim = models.UUIDField(null=True, blank=True)
     owner = PlainCharField(max_length=100, blank=True, default="", db_default="")
     attempts = models.PositiveIntegerField(default=0, db_default=0)
     #: The transaction and the server for which verification waits: backends/barriers.py.
     barrier = models.BigIntegerField(null=True, blank=True)
-    barrier_server = models.CharField(max_length=100, blank=True, default="", db_default="")
+    barrier_server = ExactCharField(max_length=100, blank=True, default="", db_default="")
     reason = PlainTextField(blank=True, default="", db_default="")
     #: Relation → why its rows were left by the last failed attempt; null if none has failed.
     failing = PlainReasonsField(null=True, blank=True)
@@ -67,78 +68,84 @@ class Cascade(models.Model):
     #: The `Scope` that it ended with; null before.
     scope = models.BigIntegerField(null=True, blank=True)
     #: When rows were first kept, and when an operator acknowledged it.
-    kept_at = models.DateTimeField(null=True, blank=True)
-    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    kept_at = MomentField(null=True, blank=True)
+    acknowledged_at = MomentField(null=True, blank=True)
     #: When the first of its deletions was recorded, and when it was dispatched.
-    recorded_at = models.DateTimeField()
-    dispatched_at = models.DateTimeField(db_default=Now())
-    done_at = models.DateTimeField(null=True, blank=True)
-    verified_at = models.DateTimeField(null=True, blank=True)
+    recorded_at = MomentField()
+    dispatched_at = MomentField(db_default=ServerNow())
+    done_at = MomentField(null=True, blank=True)
+    verified_at = MomentField(null=True, blank=True)
     #: When it reached a final state. The purge counts from there.
-    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_at = MomentField(null=True, blank=True)
 
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["batch"], name="integrity_cascade_batch"),
             # Includes the id, because many cascades can be due at the same moment.
-            models.Index(
+            PartialIndex(
                 fields=["database", "due_at", "id"],
                 name="integrity_cascade_due",
-                condition=models.Q(state__in=["pending", "running", "waiting"]),
+                where=models.Q(state__in=["pending", "running", "waiting"]),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["database", "due_at", "id"],
+                plain=["database", "state", "due_at", "id"],
                 name="integrity_cascade_unverified",
-                condition=models.Q(state="done"),
+                where=models.Q(state="done"),
             ),
             # Open cascades have not ended, so the second condition is redundant. It lets only
             # queries that repeat it use this index. Claims do not: with stale statistics, planners
             # would choose it, and read and sort all open cascades.
-            models.Index(
+            PartialIndex(
                 fields=["database", "recorded_at"],
+                plain=["database", "ended_at", "state", "recorded_at"],
                 name="integrity_cascade_backlog",
-                condition=models.Q(
+                where=models.Q(
                     state__in=["pending", "running", "waiting", "blocked"], ended_at__isnull=True
                 ),
             ),
             # Cascades that failed before: few, and successful ones are never in this index.
-            models.Index(
+            PartialIndex(
                 fields=["due_at"],
+                plain=["state", "due_at"],
                 name="integrity_cascade_lost",
-                condition=models.Q(state="running", attempts__gt=1),
+                where=models.Q(state="running", attempts__gt=1),
             ),
             # Blocked cascades are few; probes and pages look them up among any number of others.
-            models.Index(
+            PartialIndex(
                 fields=["database", "id"],
+                plain=["state", "database", "id"],
                 name="integrity_cascade_blocked",
-                condition=models.Q(state="blocked"),
+                where=models.Q(state="blocked"),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["database"],
+                plain=["database", "acknowledged_at", "kept_at"],
                 name="integrity_cascade_kept",
-                condition=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
+                where=models.Q(kept_at__isnull=False, acknowledged_at__isnull=True),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["parent", "relation", "batch"],
+                plain=["ended_at", "parent", "relation", "batch"],
                 name="integrity_cascade_names",
-                condition=models.Q(ended_at__isnull=True),
+                where=models.Q(ended_at__isnull=True),
             ),
             # Rare states.
-            models.Index(
+            PartialIndex(
                 fields=["state", "batch"],
                 name="integrity_cascade_rare",
-                condition=models.Q(state__in=["kept", "cancelled", "waiting"]),
+                where=models.Q(state__in=["kept", "cancelled", "waiting"]),
             ),
             # Recently finished cascades, without reading all finished ones.
-            models.Index(
+            PartialIndex(
                 fields=["database", "done_at"],
                 name="integrity_cascade_done",
-                condition=models.Q(done_at__isnull=False),
+                where=models.Q(done_at__isnull=False),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["ended_at"],
                 name="integrity_cascade_ended",
-                condition=models.Q(ended_at__isnull=False),
+                where=models.Q(ended_at__isnull=False),
             ),
         ]
 

@@ -6,16 +6,16 @@ from typing import ClassVar
 from uuid import uuid4
 
 from django.db import models
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from .fields import JSONField, PlainCharField, PlainTextField
+from .fields import ExactCharField, JSONField, PlainCharField, PlainTextField
+from .moments import MomentField, ServerNow
 
 
 class Identity(models.Model):
     """The identity of a database, and of the parents' databases to which its keys refer."""
 
-    alias = models.CharField(max_length=100, primary_key=True)
+    alias = ExactCharField(max_length=100, primary_key=True)
     uuid = models.UUIDField(default=uuid4)
 
     class Meta:
@@ -38,13 +38,13 @@ class ChildDatabase(models.Model):
     #: Pauses by a check: the rows may be those of another database, or of another time.
     REFUSALS: ClassVar = (Pause.IDENTITY_MISMATCH, Pause.RESTORED)
 
-    alias = models.CharField(max_length=100, primary_key=True)
-    unreachable_since = models.DateTimeField(null=True, blank=True)
-    probe_at = models.DateTimeField(null=True, blank=True)
+    alias = ExactCharField(max_length=100, primary_key=True)
+    unreachable_since = MomentField(null=True, blank=True)
+    probe_at = MomentField(null=True, blank=True)
     reason = PlainTextField(blank=True, default="", db_default="")
-    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_at = MomentField(null=True, blank=True)
     #: Empty where it is not paused.
-    paused_kind = models.CharField(
+    paused_kind = ExactCharField(
         max_length=20, choices=Pause.choices, blank=True, default="", db_default=""
     )
     paused_reason = PlainTextField(blank=True, default="", db_default="")
@@ -54,29 +54,29 @@ class ChildDatabase(models.Model):
     step_rows = JSONField(null=True, blank=True)
     #: The `Pace` of the last sample of its load, and when that sample began (control/pacing.py).
     pace = JSONField(null=True, blank=True)
-    paced_at = models.DateTimeField(null=True, blank=True)
+    paced_at = MomentField(null=True, blank=True)
     #: Before this time, no step may begin.
-    rests_until = models.DateTimeField(null=True, blank=True)
+    rests_until = MomentField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("child database")
 
     def __str__(self) -> str:
-        return self.alias
+        return str(self.alias)
 
 
 class Heartbeat(models.Model):
     """When a process was last active: `beat`, or a worker by its name."""
 
     name = PlainCharField(max_length=200, primary_key=True)
-    seen_at = models.DateTimeField(db_default=Now())
+    seen_at = MomentField(db_default=ServerNow())
     #: How far the process's clock was ahead of the log database's; null if it is unknown.
     clock_skew_seconds = models.FloatField(null=True, blank=True)
     #: The queues that it consumes; null where it does not know them.
     queues = JSONField(null=True, blank=True)
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
 
 class Alarm(models.Model):
@@ -94,11 +94,11 @@ class Alarm(models.Model):
         RESTORED = "restored", _("restored")
 
     id = models.BigAutoField(primary_key=True)
-    kind = models.CharField(max_length=10, choices=Kind.choices)
+    kind = ExactCharField(max_length=10, choices=Kind.choices)
     #: A child database; for `brake` a relation; for `unknown` the unknown name.
     subject = PlainCharField(max_length=200)
     reason = PlainTextField(blank=True, default="", db_default="")
-    raised_at = models.DateTimeField(db_default=Now())
+    raised_at = MomentField(db_default=ServerNow())
 
     class Meta:
         constraints: ClassVar = [
@@ -113,7 +113,7 @@ class Audit(models.Model):
     """An operator action: who did what, when and why."""
 
     id = models.BigAutoField(primary_key=True)
-    at = models.DateTimeField(db_default=Now())
+    at = MomentField(db_default=ServerNow())
     actor = PlainCharField(max_length=200)
     verb = PlainCharField(max_length=50)
     target = PlainCharField(max_length=200)

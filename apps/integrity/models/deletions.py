@@ -6,12 +6,12 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from .cascades import Cascade
-from .fields import JSONField, PlainTextField
-from .indexes import ValueIndex
+from .fields import ExactCharField, JSONField, PlainTextField
+from .indexes import PartialIndex, ValueIndex
+from .moments import MomentField, ServerNow
 from .outcome import CascadeState, DeletionState, InDatabase, last, state_of_batch
 
 if TYPE_CHECKING:
@@ -49,39 +49,41 @@ class Deletion(models.Model):
     IS_RECORDED: ClassVar = models.Q(batch__isnull=True, cancelled_at__isnull=True)
 
     id = models.BigAutoField(primary_key=True)
-    parent = models.CharField(max_length=200)
+    parent = ExactCharField(max_length=200)
     #: Null if a scan knows only the value of a `to_field`, which is in `targets` then.
-    key = models.CharField(max_length=KEY_CHARS, null=True)  # noqa: DJ001
+    key = ExactCharField(max_length=KEY_CHARS, null=True)
     targets = JSONField(null=True, blank=True)
     #: If a scan found the deletion: the only relation along which it cascades.
-    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
-    source = models.CharField(max_length=10, choices=Source.choices)
+    relation = ExactCharField(max_length=200, blank=True, default="", db_default="")
+    source = ExactCharField(max_length=10, choices=Source.choices)
     #: The id of its batch, which is that of the batch's first deletion; null until it has one.
     batch = models.BigIntegerField(null=True, blank=True)
-    recorded_at = models.DateTimeField(db_default=Now())
+    recorded_at = MomentField(db_default=ServerNow())
     #: When it ended without a cascade, or with all of its cascades cancelled, for `reason`.
-    cancelled_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = MomentField(null=True, blank=True)
     reason = PlainTextField(blank=True, default="", db_default="")
 
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["parent", "key"], name="integrity_deletion_key"),
-            models.Index(
+            PartialIndex(
                 fields=["parent", "relation", "id"],
+                plain=["batch", "cancelled_at", "parent", "relation", "id"],
                 name="integrity_deletion_recorded",
-                condition=models.Q(batch__isnull=True, cancelled_at__isnull=True),
+                where=models.Q(batch__isnull=True, cancelled_at__isnull=True),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["cancelled_at"],
                 name="integrity_deletion_cancelled",
-                condition=models.Q(cancelled_at__isnull=False),
+                where=models.Q(cancelled_at__isnull=False),
             ),
             # Deletions by the values of `to_field` keys: log/pending.py.
             ValueIndex(
                 fields=["targets"],
                 opclasses=["jsonb_path_ops"],
+                plain=["parent"],
                 name="integrity_deletion_targets",
-                condition=models.Q(targets__isnull=False),
+                where=models.Q(targets__isnull=False),
             ),
         ]
 
@@ -141,15 +143,15 @@ class Suspect(models.Model):
     """A missing parent that a scan found, and that is not confirmed yet."""
 
     id = models.BigAutoField(primary_key=True)
-    parent = models.CharField(max_length=200)
-    relation = models.CharField(max_length=200)
+    parent = ExactCharField(max_length=200)
+    relation = ExactCharField(max_length=200)
     #: The field of the parent that holds `value`; "" is its primary key.
-    field = models.CharField(max_length=100, blank=True, default="", db_default="")
-    value = models.CharField(max_length=KEY_CHARS)
+    field = ExactCharField(max_length=100, blank=True, default="", db_default="")
+    value = ExactCharField(max_length=KEY_CHARS)
     #: Per parents' database, the barrier after all transactions that were open when the parent was
     #: missing.
     fence = JSONField(null=True, blank=True)
-    recorded_at = models.DateTimeField(db_default=Now())
+    recorded_at = MomentField(db_default=ServerNow())
 
     class Meta:
         constraints: ClassVar = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-from django.db.models.functions import Now
 
-from .fields import JSONField, PlainTextField
+from .fields import ExactCharField, JSONField, PlainTextField
+from .moments import MomentField, ServerNow
 
 
 class Scope(models.Model):
@@ -20,10 +20,10 @@ class Scope(models.Model):
     #: It follows from the hash.
     id = models.BigAutoField(primary_key=True)
     #: A hash of the rest.
-    digest = models.CharField(max_length=64, unique=True)
-    parent = models.CharField(max_length=200)
+    digest = ExactCharField(max_length=64, unique=True)
+    parent = ExactCharField(max_length=200)
     #: That of the deletions which a scan found, or "".
-    relation = models.CharField(max_length=200, blank=True, default="", db_default="")
+    relation = ExactCharField(max_length=200, blank=True, default="", db_default="")
     #: Relation → its policy, its child databases, why no cascade follows it, or "", and the keys
     #: below it.
     document = JSONField()
@@ -40,8 +40,8 @@ class FailedAttempt(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     batch = models.BigIntegerField()
-    database = models.CharField(max_length=100)
-    at = models.DateTimeField(db_default=Now())
+    database = ExactCharField(max_length=100)
+    at = MomentField(db_default=ServerNow())
     #: The claim whose attempt it was.
     claim = models.UUIDField(null=True)
     #: Which attempt it was. A retry by an operator begins with 1 again.

@@ -1,6 +1,11 @@
-"""Fields for foreign text, which pass it through `plain` on every write and read.
+"""Fields for text: names and keys, and foreign text, which passes through `plain` both ways.
 
-Migrations use Django's own fields instead: the columns are the same.
+Note [Exact text]: the log must never take one key or name for another. The default collations of
+MySQL and MariaDB ignore case, accents and spaces at the end, and a database may have a character
+set that lacks letters. So these columns have a binary collation there, which does not pad.
+
+Migrations use `ExactCharField`, `ExactTextField` and Django's own JSONField: the columns are the
+same.
 """
 
 from __future__ import annotations
@@ -14,21 +19,45 @@ from ..exceptions.redaction import LIMIT, plain
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
-    Text = models.Field[Any, str]
-    TextField = models.TextField[Any, str]
-    CharField = models.CharField[Any, str]
+    Text = models.Field[Any, Any]
+    TextField = models.TextField[Any, Any]
+    CharField = models.CharField[Any, Any]
 else:
     Text, TextField, CharField = models.Field, models.TextField, models.CharField
 
 
-class _Plain(Text):
+#: Collations for MariaDB, and for MySQL since 8.0.17. `utf8mb4_bin` would ignore spaces at the end.
+EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
+
+
+class _Exact(Text):
+    """Text that is compared byte by byte. See Note [Exact text]."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        """Return the column's type, and its collation."""
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            return {**parameters, "collation": EXACT[connection.mysql_is_mariadb]}  # type: ignore[attr-defined]
+        return parameters
+
+
+class ExactCharField(_Exact, CharField):
+    """A name or a key."""
+
+
+class ExactTextField(_Exact, TextField):
+    """A text of any length."""
+
+
+class _Plain(_Exact):
     """Text that passes through `plain` when it is written and when it is read."""
 
     def deconstruct(self) -> Any:
-        """Return the form of Django's own field."""
+        """Return the form of the field for migrations."""
         name, _, arguments, options = super().deconstruct()
-        return name, f"django.db.models.{self.get_internal_type()}", arguments, options
+        return name, f"{__name__}.Exact{self.get_internal_type()}", arguments, options
 
     def get_prep_value(self, value: Any) -> str | None:
         """Return plain text to write, or to compare with the column."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-from django.db.models.functions import Now
 
-from .fields import PlainTextField
+from .fields import ExactCharField, ExactTextField, PlainTextField
+from .moments import MomentField, ServerNow
 
 
 class Scan(models.Model):
@@ -19,12 +19,12 @@ class Scan(models.Model):
     )
 
     id = models.BigAutoField(primary_key=True)
-    relation = models.CharField(max_length=200)
-    database = models.CharField(max_length=100)
+    relation = ExactCharField(max_length=200)
+    database = ExactCharField(max_length=100)
     #: The last key that was read; null at the start of a pass.
-    cursor = models.TextField(null=True, blank=True)  # noqa: DJ001
+    cursor = ExactTextField(null=True, blank=True)
     #: When the current pass began; null between two passes.
-    began_at = models.DateTimeField(null=True, blank=True)
+    began_at = MomentField(null=True, blank=True)
     keys = models.BigIntegerField(default=0, db_default=0)
     rows = models.BigIntegerField(default=0, db_default=0)
     missing = models.BigIntegerField(default=0, db_default=0)
@@ -32,8 +32,8 @@ class Scan(models.Model):
     #: An estimate, made when the pass began, of the rows that it will read.
     expected = models.BigIntegerField(default=0, db_default=0)
     #: When the last complete pass began: it has seen every orphan that existed at that time.
-    covers_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    covers_at = MomentField(null=True, blank=True)
+    finished_at = MomentField(null=True, blank=True)
     last_keys = models.BigIntegerField(default=0, db_default=0)
     last_rows = models.BigIntegerField(default=0, db_default=0)
     last_missing = models.BigIntegerField(default=0, db_default=0)
@@ -41,7 +41,7 @@ class Scan(models.Model):
     #: The number of keys in the next step, adapted to the duration of steps.
     step_keys = models.PositiveIntegerField(default=0, db_default=0)
     claim = models.UUIDField(null=True, blank=True)
-    due_at = models.DateTimeField(db_default=Now())
+    due_at = MomentField(db_default=ServerNow())
     reason = PlainTextField(blank=True, default="", db_default="")
 
     class Meta:

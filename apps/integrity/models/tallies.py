@@ -6,9 +6,9 @@ from typing import ClassVar
 from uuid import uuid4
 
 from django.db import models
-from django.db.models.functions import Now
 
-from .fields import JSONField
+from .fields import ExactTextField, JSONField
+from .moments import MomentField, ServerNow
 
 
 class Tally(models.Model):
@@ -26,10 +26,10 @@ class Tally(models.Model):
     #: from a backup, and never this number.
     tally = models.UUIDField()
     #: The relation, or the key below it, along which the rows were changed; as it was named then.
-    label = models.TextField()
+    label = ExactTextField()
     #: Deletion → rows.
     counts = JSONField()
-    at = models.DateTimeField(db_default=Now())
+    at = MomentField(db_default=ServerNow())
 
     class Meta:
         verbose_name_plural = "tallies"

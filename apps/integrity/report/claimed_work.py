@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from .. import relations
 from ..backends.first_rows import first_rows
 from ..control.heartbeats import BEAT, BEAT_PROCESS
 from ..log import names, tables
 from ..models import Cascade, Heartbeat
+from ..models.moments import ServerNow
 from . import limits
 from .heartbeats import SILENT_SECONDS, is_beat_silent, row_of, with_ages
 
@@ -113,7 +113,7 @@ def _claims(using: str) -> tuple[list[Claimed], bool]:
     be among them, so it looks at `limits.PAGE_CASCADES` at most.
     """
     known = sorted({*relations.catalogue().child_databases, *names.open_databases(using=using)})
-    later = Q(state__in=Cascade.CLAIMABLE, due_at__gt=Now())
+    later = Q(state__in=Cascade.CLAIMABLE, due_at__gt=ServerNow())
     rows = tables.cascades(using).filter(later).order_by("due_at")
     most = limits.PAGE_CASCADES // max(1, len(known)) + 1
     columns = ("state", "owner", "parent", "relation", "size", "recorded_at", "due_at")

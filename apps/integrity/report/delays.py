@@ -6,11 +6,10 @@ import datetime as dt
 import itertools
 from typing import TYPE_CHECKING
 
-from django.db.models.functions import Now
-
 from ..backends.first_rows import first_rows
 from ..control import circuit_breaker
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import limits
 from .work import RATE_SECONDS
 
@@ -25,7 +24,7 @@ def delays(databases: Sequence[str]) -> dict[str, list[tuple[float, int]]]:
     `limits.COUNT_MAX` cascades of each log and database. The deletions of a cascade count from the
     record of the first of them.
     """
-    since = Now() - dt.timedelta(seconds=RATE_SECONDS)
+    since = ServerNow() - dt.timedelta(seconds=RATE_SECONDS)
     found = dict[str, list[tuple[float, int]]]()
     for using in circuit_breaker.answering_logs() if databases else ():
         rows = Cascade.objects.using(using).filter(done_at__gte=since).order_by("-done_at")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db.models import BooleanField, ExpressionWrapper, Max, Min, Q, QuerySet
-from django.db.models.functions import Now
 
 from .. import relations
 from ..backends.first_rows import first_rows
 from ..log import names, tables
 from ..models import Cascade, Deletion
+from ..models.moments import ServerNow
 from . import limits
 from .filters import Shown, fits_in_one
 
@@ -77,7 +77,7 @@ class _Source(NamedTuple):
 _BACKLOG = _Source(Cascade.IN_BACKLOG, "recorded_at")
 _WAITING = _Source(Q(state=Cascade.State.WAITING), "batch", by_database=False)
 # A claim is due again when its lease ends.
-_CLAIMED = _Source(Q(state__in=Cascade.CLAIMABLE, due_at__gt=Now()), "due_at")
+_CLAIMED = _Source(Q(state__in=Cascade.CLAIMABLE, due_at__gt=ServerNow()), "due_at")
 #: Filter → the indexes that have its cascades: models/cascades.py.
 _SOURCES: dict[str, tuple[_Source, ...]] = {
     Shown.PENDING: (_BACKLOG,),
@@ -204,7 +204,7 @@ def recorded_before(seconds: float, using: str) -> int:
     Ids follow the order of the records, but for transactions at the same time. So it halves the
     range of ids, with one row of the key's index for each step.
     """
-    is_old = Q(recorded_at__lte=Now() - dt.timedelta(seconds=seconds))
+    is_old = Q(recorded_at__lte=ServerNow() - dt.timedelta(seconds=seconds))
     rows = tables.deletions(using).order_by("pk")
     marked = rows.annotate(old=ExpressionWrapper(is_old, BooleanField()))
     low, high = ends(using)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from .. import relations
 from ..backends import clocks, connections
@@ -24,6 +23,7 @@ from ..control.heartbeats import BEAT
 from ..exceptions import DatabaseUnreachable
 from ..log import names
 from ..models import Cascade, Heartbeat
+from ..models.moments import ServerNow
 from . import probes
 from .backlog import by_database
 from .fault import Figures
@@ -86,10 +86,10 @@ current_health = Shared(_health, times_longer=1.0)
 
 
 def _seen(using: str, databases: Sequence[str]) -> LogSeen:
-    lately = Now() - dt.timedelta(seconds=WORKER_SILENT_SECONDS)
+    lately = ServerNow() - dt.timedelta(seconds=WORKER_SILENT_SECONDS)
     asked = Q(name__startswith=BEAT) | Q(seen_at__gte=lately)
     beats = with_ages(Heartbeat.objects.using(using).filter(asked))
-    processes = list(beats.annotate(now=Now()))
+    processes = list(beats.annotate(now=ServerNow()))
     now = processes[0].now if processes else clocks.read(using).at
     late = dt.timedelta(seconds=overdue_seconds())
     recorded = names.recorded_names(using=using, most=RECORDED_MAX)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
-from django.db.models.functions import Now
 
 from ..backends import clocks
 from ..backends.first_rows import first_rows
 from ..models import Cascade
+from ..models.moments import ServerNow
 from . import limits
 from .totals import total
 from .work import RATE_SECONDS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: What a picture of the throughput covers, and its bars.
 DAY_SECONDS, BARS = 86_400, 24
 #: By the clock of each log's server.
-NOW = Now()
+NOW = ServerNow()
 
 
 #: Numbers by name.

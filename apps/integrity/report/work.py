@@ -24,12 +24,13 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from .. import relations
 from ..backends import clocks
 from ..log import tables
 from ..models import Cascade, Scan
+from ..models.moments import ServerNow
 from .totals import total
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ class Work:
 def work_of(using: str) -> Work:
     """Count the work of one log. One statement: Note [One statement, several indexes]."""
     cascades, in_database = tables.cascades(using), F("database")
-    age, a_while_ago = clocks.age(Min("recorded_at")), Now() - dt.timedelta(seconds=RATE_SECONDS)
+    age, a_while_ago = (
+        clocks.age(Min("recorded_at")),
+        ServerNow() - dt.timedelta(seconds=RATE_SECONDS),
+    )
     lately = cascades.filter(
         database__in=relations.catalogue().child_databases, done_at__gte=a_while_ago
     )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Now
 
 from .. import conf, relations
 from ..backends import missing_tables
@@ -23,6 +22,7 @@ from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import logger_of
 from ..models import Scan
+from ..models.moments import ServerNow
 from .scan_pass import Pass
 from .values import Mode, Scanned
 
@@ -157,7 +157,7 @@ def due_databases(*, using: str) -> tuple[str, ...]:
 
 def _due(databases: Sequence[str], using: str) -> dict[str, tuple[str, ...]]:
     period = dt.timedelta(seconds=conf.current().scan_period_seconds)
-    rests = Q(began_at__isnull=True, covers_at__gt=Now() - period) | Q(due_at__gt=Now())
+    rests = Q(began_at__isnull=True, covers_at__gt=ServerNow() - period) | Q(due_at__gt=ServerNow())
     rows = Scan.objects.using(using).filter(database__in=databases).order_by("due_at")
     known: dict[str, dict[str, bool]] = {alias: {} for alias in databases}
     resting = ExpressionWrapper(rests, BooleanField())

@@ -10,10 +10,10 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
 
 from ..log.renaming import Renaming
 from ..models import Scan
+from ..models.moments import ServerNow
 
 if TYPE_CHECKING:
     from ..log.renaming import Kind
@@ -38,7 +38,7 @@ class ScanRow:
         """Claim the scan, and return its row; None where another process is at work on it."""
         rows = Scan.objects.using(self.using)
         row, _ = rows.get_or_create(relation=self.relation, database=self.database)
-        free = rows.filter(pk=row.pk).filter(Q(claim=None) | Q(due_at__lte=Now()))
+        free = rows.filter(pk=row.pk).filter(Q(claim=None) | Q(due_at__lte=ServerNow()))
         if not free.update(claim=self.token, due_at=_lease(), reason=""):
             return None
         row.refresh_from_db(using=self.using)
@@ -47,7 +47,7 @@ class ScanRow:
     def begin(self, expected_rows: int) -> None:
         """Begin a pass at the first key."""
         self._claimed().update(
-            **dict.fromkeys(FIGURES, 0), cursor=None, began_at=Now(), expected=expected_rows
+            **dict.fromkeys(FIGURES, 0), cursor=None, began_at=ServerNow(), expected=expected_rows
         )
 
     def renew(self) -> bool:
@@ -69,7 +69,7 @@ class ScanRow:
         claimed.update(
             **{f"last_{name}": F(name) for name in FIGURES},
             covers_at=F("began_at"),
-            finished_at=Now(),
+            finished_at=ServerNow(),
             began_at=None,
             cursor=None,
         )
@@ -77,7 +77,7 @@ class ScanRow:
 
     def release(self, *, reason: str, step_keys: int) -> None:
         """Let the next run continue. `reason` says why this one could not, or ""."""
-        self._claimed().update(claim=None, due_at=Now(), reason=reason, step_keys=step_keys)
+        self._claimed().update(claim=None, due_at=ServerNow(), reason=reason, step_keys=step_keys)
 
     def _claimed(self) -> QuerySet[Scan]:
         return Scan.objects.using(self.using).filter(
@@ -86,7 +86,7 @@ class ScanRow:
 
 
 def _lease() -> Any:
-    return Now() + dt.timedelta(seconds=LEASE_SECONDS)
+    return ServerNow() + dt.timedelta(seconds=LEASE_SECONDS)
 
 
 def rename(change: Renaming, *, using: str, apply: bool) -> int:

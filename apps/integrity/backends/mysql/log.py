@@ -1,9 +1,139 @@
-"""Statements on the log, for MySQL and MariaDB."""
+"""Statements on the log, for MySQL and MariaDB.
+
+Note [First without locks]: InnoDB locks every row that a statement looks at, and not only those
+that it returns. So rows are chosen by a plain SELECT over an index, and are then locked by their
+primary keys, where the conditions are asked once more. Who has lost a row meanwhile leaves it out.
+"""
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from ..base import require_keys
+from ..distinct import distinct
 from ..portable.log import PortableLog
+from ..transactions import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from ..barriers import Barrier
+    from ..base import Rows
+
+NAMES = ["parent", "relation"]
+RECORDED = "batch IS NULL AND cancelled_at IS NULL"
+#: The oldest recorded deletions of a parent and a relation.
+OLDEST = f"""SELECT id FROM integrity_deletion FORCE INDEX (integrity_deletion_recorded)
+WHERE {RECORDED} AND parent = %s AND relation = %s ORDER BY id LIMIT %s"""
+#: Those of some ids that nobody else has locked, with their times.
+LOCK_RECORDED = f"""SELECT id, recorded_at FROM integrity_deletion FORCE INDEX (PRIMARY)
+WHERE id IN %s AND {RECORDED} FOR UPDATE{{skip}}"""
+PUT_INTO_BATCH = "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE id IN %s"
+
+#: Running cascades of a claim, found by their primary keys. Parameters: ids, the claim.
+HELD = "WHERE id IN %s AND claim = %s AND state = 'running'"
+LOCK_HELD = f"SELECT id, size FROM integrity_cascade FORCE INDEX (PRIMARY) {HELD} FOR UPDATE"
+#: Parameters: the document of each cascade, barrier and its server, the grace period, ids.
+FINISH = """UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET state = 'done', claim = NULL,
+reason = '', failing = NULL, done_at = UTC_TIMESTAMP(6), `rows` = {rows}, barrier = %s,
+barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE id IN %s"""
+SAVE = f"UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET `rows` = {{rows}} {HELD}"
 
 
 class MySQLLog(PortableLog):
     """See `LogBackend`."""
+
+    def dispatch_batch(
+        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+    ) -> dict[tuple[str, str], int] | None:
+        from ...models import Deletion
+
+        found = distinct(NAMES, (Deletion, RECORDED), using=using)
+        recorded = dict.fromkeys(((parent, relation) for parent, relation in found), 0)
+        for name in sorted(recorded.keys() & wanted.keys())[:1]:
+            recorded[name] = _make_batch(name, require_keys(wanted[name]), most, using)
+        return recorded
+
+    def finish_cascades(
+        self,
+        claim: UUID | None,
+        rows: Mapping[int, Rows | None],
+        sizes: Mapping[int, int],
+        *,
+        barrier: Barrier | None,
+        grace_seconds: float,
+        using: str,
+    ) -> list[int]:
+        ids, token = list(require_keys(list(rows))), _stored_claim(claim, using)
+        with atomic(using), connections[using].cursor() as cursor:
+            cursor.execute(LOCK_HELD, [ids, token])
+            finished = [pk for pk, size in cursor.fetchall() if size == sizes[pk]]
+            if finished:
+                sql, documents = _documents({pk: rows[pk] for pk in finished})
+                its_barrier = (barrier.number, barrier.server) if barrier else (None, "")
+                grace = round(grace_seconds * 1_000_000)
+                cursor.execute(FINISH.format(rows=sql), [*documents, *its_barrier, grace, finished])
+        return finished
+
+    def save_progress(
+        self, claim: UUID | None, rows: Mapping[int, Rows | None], *, using: str
+    ) -> None:
+        sql, documents = _documents(rows)
+        with connections[using].cursor() as cursor:
+            ids = list(require_keys(list(rows)))
+            cursor.execute(SAVE.format(rows=sql), [*documents, ids, _stored_claim(claim, using)])
+
+
+def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, using: str) -> int:
+    """Put the oldest recorded deletions of a parent and a relation into a batch, with cascades.
+
+    Return their number; 0 where other dispatchers have them. See Note [First without locks].
+    """
+    from ...models import Cascade
+    from ...models.moments import ServerNow, of_utc
+
+    connection = connections[using]
+    skip = " SKIP LOCKED" * connection.features.has_select_for_update_skip_locked
+    with atomic(using), connection.cursor() as cursor:
+        cursor.execute(OLDEST, [*name, most])
+        if not (oldest := [pk for (pk,) in cursor.fetchall()]):
+            return 0
+        cursor.execute(LOCK_RECORDED.format(skip=skip), [oldest])
+        recorded_at = dict(cursor.fetchall())
+        if not (ids := sorted(recorded_at)):
+            return 0
+        cursor.execute(PUT_INTO_BATCH, [ids[0], ids])
+        Cascade.objects.using(using).bulk_create(
+            Cascade(
+                batch=ids[0],
+                database=database,
+                parent=name[0],
+                relation=name[1],
+                deletions=ids,
+                size=len(ids),
+                due_at=ServerNow(),
+                recorded_at=of_utc(min(recorded_at.values())),
+                dispatched_at=ServerNow(),
+            )
+            for database in databases
+        )
+    return len(ids)
+
+
+def _documents(rows: Mapping[int, Rows | None]) -> tuple[str, list[Any]]:
+    """Return an expression for the `rows` of each cascade, and its parameters. Pure."""
+    changed = {pk: json.dumps(document) for pk, document in rows.items() if document is not None}
+    if not changed:
+        return "NULL", []
+    cases = " ".join(["WHEN %s THEN %s"] * len(changed))
+    return f"CASE id {cases} END", [value for pair in changed.items() for value in pair]
+
+
+def _stored_claim(claim: UUID | None, using: str) -> Any:
+    from ...models import Cascade
+
+    return Cascade._meta.get_field("claim").get_db_prep_value(claim, connections[using])

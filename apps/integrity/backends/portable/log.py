@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
 
+from ...models.moments import ServerNow
 from ...relations.generic import rows_of
 from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, prepare_all
@@ -101,8 +101,8 @@ class PortableLog:
             for pk in require_keys(list(rows)):
                 changed = held.filter(pk=pk, size=sizes[pk]).update(
                     state=Cascade.State.DONE,
-                    done_at=Now(),
-                    due_at=Now() + dt.timedelta(seconds=grace_seconds),
+                    done_at=ServerNow(),
+                    due_at=ServerNow() + dt.timedelta(seconds=grace_seconds),
                     barrier=barrier.number if barrier else None,
                     barrier_server=barrier.server if barrier else "",
                     claim=None,

@@ -1,0 +1,84 @@
+"""Transactions of the log, and what to do when another one is in their way.
+
+Note [Read committed]: most of these transactions lock rows, wait for others that hold them, and
+read once more. On MySQL and MariaDB, a transaction that is REPEATABLE READ would then read what was
+there before it waited, and would lock the gaps beside the rows that it reads, so that no delete of
+the project could be recorded meanwhile. Django's default there is READ COMMITTED; a project may
+have set something else, so the log's own transactions ask for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from django.db import OperationalError, connections, transaction
+
+from .errors import code_of, database_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: How often a transaction is tried, and the longest rest before the second time, in seconds.
+TRIES, REST_SECONDS = 8, 0.02
+#: Deadlocks and conflicts of snapshots. The end of a wait for a lock is none: it took long.
+REPEATED = frozenset({"1020", "1213", "40001", "40P01"})
+READ_COMMITTED = "read committed"
+
+
+@contextmanager
+def atomic(using: str) -> Iterator[None]:
+    """Begin a transaction of the log, in which each statement sees what was committed before it.
+
+    Inside another transaction it is a part of that one. See Note [Read committed].
+    """
+    connection: Any = connections[using]
+    if connection.vendor == "mysql" and not connection.in_atomic_block:
+        connection.ensure_connection()
+        if connection.isolation_level != READ_COMMITTED:
+            with connection.cursor() as cursor:  # for the next transaction alone
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    with transaction.atomic(using=using):
+        yield
+
+
+def retried(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function again, after a rest, when another transaction was in its way.
+
+    It is one transaction of the log, or several that may be done again. Inside a transaction of the
+    caller it is not repeated: the server may have undone all of that one.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        for number in range(1, TRIES):
+            try:
+                return function(*args, **options)
+            except OperationalError as error:
+                if not _may_repeat(error):
+                    raise
+            time.sleep(REST_SECONDS * 2**number * random.random())  # noqa: S311 (spreads load)
+        return function(*args, **options)
+
+    return run
+
+
+def _may_repeat(error: OperationalError) -> bool:
+    alias = database_of(error)
+    return bool(alias) and code_of(error) in REPEATED and not connections[alias].in_atomic_block
+
+
+def require_whole(using: str, error: Exception) -> None:
+    """Raise `error` again where it has undone the transaction around the one that it ended.
+
+    MySQL does so when it breaks a deadlock: what follows in that transaction would be done alone.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block and connection.needs_rollback:
+        raise error
