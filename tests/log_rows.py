@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.integrity.log import scopes
 from apps.integrity.models import Cascade, Deletion, Suspect
+from apps.integrity.models.moments import ServerNow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,7 +141,7 @@ def suspected(relation: str | None = None, *, using: str = "default") -> list[st
 
 def unverified(*, using: str = "default") -> frozenset[str]:
     """Return the child databases with a done cascade whose grace period is over."""
-    done = Cascade.objects.using(using).filter(state="done", due_at__lte=Now())
+    done = Cascade.objects.using(using).filter(state="done", due_at__lte=ServerNow())
     return frozenset(done.values_list("database", flat=True))
 
 

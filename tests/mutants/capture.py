@@ -55,7 +55,7 @@ MUTATIONS = (
         "dispatch-in-two-commits",
         "G1: a process that dies between two commits leaves a dispatched deletion without cascades",
         ENTRIES,
-        "with transaction.atomic(using=using):\n        recorded =",
+        "with atomic(using):\n        recorded =",
         "if True:\n        recorded =",
         (f"{T_ATTACKS_LOG}::TestDispatch",),
     ),

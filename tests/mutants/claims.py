@@ -23,7 +23,7 @@ MUTATIONS = (
         "lease-not-respected",
         "G4: a cascade that another worker holds is claimed",
         CLAIMING,
-        "filter(database=database, due_at__lte=Now())",
+        "filter(database=database, due_at__lte=ServerNow())",
         "filter(database=database)",
         (f"{T_LOG}::TestClaim::test_what_is_held_cannot_be_claimed_again",),
     ),

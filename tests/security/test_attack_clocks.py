@@ -19,10 +19,10 @@ import pytest
 import redis
 from django.contrib.auth.models import User
 from django.db.models import F
-from django.db.models.functions import Now
 
 from apps.blog.models import Post
 from apps.integrity.models import Cascade, Deletion, Heartbeat, Tally
+from apps.integrity.models.moments import ServerNow
 from sandbox import project
 from sandbox.environment import BROKER
 from sandbox.processes import Process, eventually
@@ -157,7 +157,9 @@ def require_done(folder: Path, since: float) -> None:
     logs = "\n".join(each.read_text()[-2_000:] for each in folder.glob("*.log"))
     assert done, logs
     lasted = time.monotonic() - since + 1
-    ages = Deletion.objects.annotate(age=Now() - F("recorded_at")).values_list("age", flat=True)
+    ages = Deletion.objects.annotate(age=ServerNow() - F("recorded_at")).values_list(
+        "age", flat=True
+    )
     assert all(0 <= age.total_seconds() < lasted for age in ages)
     moments = Cascade.objects.values_list("recorded_at", "done_at", "verified_at")
     assert all(one <= two <= three for one, two, three in moments)
@@ -210,7 +212,7 @@ def _web_is(reader: Reader, folder: Path) -> None:
 
 
 def test_a_reader(readers: Readers) -> None:
-    begun, ago = time.monotonic(), Now() - dt.timedelta(seconds=300)
+    begun, ago = time.monotonic(), ServerNow() - dt.timedelta(seconds=300)
     log_rows.make("auth.User", [1], ["blog_db"], recorded_at=ago)
     for name in ("beat", "all@test"):
         Heartbeat.objects.create(name=name, seen_at=ago)

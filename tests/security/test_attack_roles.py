@@ -15,7 +15,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
-from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from psycopg.errors import GeneratedAlways
@@ -24,6 +23,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import cascade
 from apps.integrity.management.verbs import VERBS
 from apps.integrity.models import Audit, Cascade, Deletion, Suspect
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests import log_rows, roles, superuser
@@ -479,7 +479,7 @@ class TestThePages:
         stuck, beside = log_rows.make("auth.User", ["77", "78"], ["shop_db"], state="blocked")
         kept, seen = log_rows.make("auth.User", ["87", "88"], ["shop_db"], state="kept")
         rows = {str(row.pk): {"shop.Order.customer": 1} for row in (kept, seen)}
-        Cascade.objects.filter(batch=kept.batch).update(kept=rows, kept_at=Now())
+        Cascade.objects.filter(batch=kept.batch).update(kept=rows, kept_at=ServerNow())
         with log_in("site"):
             confirm = client.get(reverse("admin:auth_user_delete", args=[ann.pk]))
             assert confirm.status_code == 200

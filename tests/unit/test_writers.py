@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 
 PRODUCT = Path(__file__).resolve().parents[2] / "apps" / "integrity"
-LOG = ("log/", "backends/portable/log.py", "backends/postgresql/log.py")
+LOG = (
+    "log/",
+    "backends/mysql/log.py",
+    "backends/portable/log.py",
+    "backends/postgresql/log.py",
+)
 #: Model → the folders and modules that write its table.
 WRITERS = {
     "Deletion": (*LOG, "backends/postgresql/triggers/"),

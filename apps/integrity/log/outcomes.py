@@ -158,7 +158,7 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
 
 def hold(claim: Claim, deletions: Collection[int]) -> int:
     """Postpone the verification of done deletions for a moment; return their number."""
-    again = Now() + dt.timedelta(seconds=MOMENT_SECONDS)
+    again = ServerNow() + dt.timedelta(seconds=MOMENT_SECONDS)
     return len(change(claim, deletions, {"due_at": again}))
 
 

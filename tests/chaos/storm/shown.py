@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
-from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
 from apps.integrity.exceptions import CrossDatabaseError
 from apps.integrity.models import Cascade, ChildDatabase
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues.celery import verify_in
 from apps.integrity.report import status
 from tests.chaos import log
@@ -171,7 +171,7 @@ def held_up(trouble: Trouble) -> bool:
     cascades = Cascade.objects.filter(database=trouble.alias)
     if trouble.fault.kind == "idle":
         held = cascades.filter(state=Cascade.State.DONE, barrier__gt=trouble.transaction)
-        return held.filter(due_at__lte=Now()).exists()
+        return held.filter(due_at__lte=ServerNow()).exists()
     open_ = cascades.filter(state__in=Cascade.CLAIMABLE)
     if trouble.fault.kind == "locked":
         wanted = {str(key) for key in trouble.keys}

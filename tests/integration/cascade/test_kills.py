@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
-from django.db.models.functions import Now
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade, failpoints
 from apps.integrity.cascade import verification
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, Deletion, Tally
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from apps.integrity.report.receipts import receipt_of
 
@@ -83,7 +83,7 @@ def test_receipts_count_every_row_whoever_is_killed(seed: int, tune: Tune) -> No
     dispatch.sweep_all()
     deaths = 0
     while Cascade.objects.filter(database="blog_db", state__in=Cascade.OPEN).exists():
-        Cascade.objects.filter(state__in=["running", "waiting"]).update(due_at=Now())
+        Cascade.objects.filter(state__in=["running", "waiting"]).update(due_at=ServerNow())
         deaths += killed(lambda: cascade.drain("blog_db"), chance)
     while Cascade.objects.filter(database="blog_db").exclude(state="verified").exists():
         verification.verify("blog_db")

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, transaction
-from django.db.models.functions import Now
 
 from apps.integrity import cascade, failpoints
 from apps.integrity.cascade import second_walk, walks
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, Identity, Tally
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from tests.integration.cascade.test_walks import (  # the fixtures are used by their names
     ROWS,
@@ -226,7 +226,7 @@ def test_a_lock_on_its_rows_holds_up_nobody(
         cascade.drain("test_right")
         assert time.monotonic() - began < SECONDS
         assert Leaf.objects.count() == 1
-    Cascade.objects.update(due_at=Now())
+    Cascade.objects.update(due_at=ServerNow())
     converge()
     assert not Leaf.objects.exists()
     done = Cascade.objects.get(database="test_right")

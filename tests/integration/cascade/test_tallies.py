@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import OperationalError, connections, models
-from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
@@ -21,6 +20,7 @@ from apps.integrity.control.retention import purge_tallies
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.log import deletions, tallies
 from apps.integrity.models import Cascade, Deletion, Tally
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from apps.integrity.report.receipts import receipt_of
 from tests import log_rows
@@ -124,7 +124,7 @@ def die(database: str) -> None:
     """Work until the worker dies; its lease is over at once."""
     with pytest.raises(Killed):
         cascade.drain(database)
-    Cascade.objects.filter(state="running").update(due_at=Now())
+    Cascade.objects.filter(state="running").update(due_at=ServerNow())
 
 
 def test_the_rows_of_a_killed_worker_are_counted(
@@ -158,7 +158,7 @@ def test_workers_that_die_anywhere_change_no_count(
     killed_at(*points, share=0.4)
     deaths = 0
     while Cascade.objects.filter(database=place.database, state__in=Cascade.OPEN).exists():
-        Cascade.objects.filter(state__in=["running", "waiting"]).update(due_at=Now())
+        Cascade.objects.filter(state__in=["running", "waiting"]).update(due_at=ServerNow())
         try:
             cascade.drain(place.database)
         except Killed:
@@ -250,13 +250,13 @@ def test_two_workers_at_once_count_each_row_once(
     def hit(point: Failpoint) -> None:
         if point is Failpoint.REMOVAL_COMMITTED and not others:
             others.append(1)
-            Cascade.objects.filter(state="running").update(due_at=Now())
+            Cascade.objects.filter(state="running").update(due_at=ServerNow())
             tune(turn_seconds=0.000_1, statement_rows=2, statement_rows_max=2)
             cascade.drain(place.database, seconds=0.000_1)
 
     monkeypatch.setattr(failpoints, "hit", hit)
     cascade.drain(place.database)
-    Cascade.objects.filter(state__in=["running", "pending"]).update(due_at=Now())
+    Cascade.objects.filter(state__in=["running", "pending"]).update(due_at=ServerNow())
     cascade.drain(place.database)
     assert others
     assert place.counts(gone) == [9]
@@ -277,7 +277,7 @@ def test_what_a_zombie_removes_after_the_end_is_counted_by_the_verification(
         label=place.label,
         counts={str(gone.pk): 3},
     )
-    Cascade.objects.update(due_at=Now())
+    Cascade.objects.update(due_at=ServerNow())
     assert verified(place.database)
     assert place.counts(deleted) == [5]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.integrity import relations
@@ -20,6 +19,7 @@ from apps.integrity.checks import doctor
 from apps.integrity.checks.doctor import clock_skew
 from apps.integrity.control import heartbeats
 from apps.integrity.models import Heartbeat, Scan, Suspect
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.relations import relation
 from apps.integrity.report import backlog, overview, receipts, status, suspected, throughput
 from tests import log_rows
@@ -47,7 +47,7 @@ def off(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> floa
 def aged(committed: None) -> float:
     """Everything that has an age is 300 s old, by the clock of its database; gives when it was."""
     begun = time.monotonic()
-    ago = Now() - dt.timedelta(seconds=300)
+    ago = ServerNow() - dt.timedelta(seconds=300)
     log_rows.make("auth.User", [1], [], recorded_at=ago)
     log_rows.make("auth.User", [2], ["blog_db"], state="waiting", recorded_at=ago)
     log_rows.make("auth.User", [3], ["blog_db"], state="done", recorded_at=ago)
@@ -106,7 +106,7 @@ def test_so_are_they_on_the_pages(aged: float, off: float, client: Client) -> No
 
 def test_what_ended_lately_did_so_by_the_clock_of_the_log(committed: None, off: float) -> None:
     for number, seconds in enumerate((290, 310)):
-        ago = Now() - dt.timedelta(seconds=seconds)
+        ago = ServerNow() - dt.timedelta(seconds=seconds)
         log_rows.make("auth.User", [number], ["blog_db"], state="verified", recorded_at=ago)
     speed = throughput.throughput_of(["default"], ["blog_db"])["blog_db"]
     assert speed.rate == 1 / backlog.RATE_SECONDS
@@ -166,7 +166,7 @@ class TestDoctor:
         assert "this process" not in found.detail
 
     def test_not_one_that_is_long_gone(self, committed: None) -> None:
-        long_ago = Now() - dt.timedelta(seconds=200)
+        long_ago = ServerNow() - dt.timedelta(seconds=200)
         Heartbeat.objects.create(name="w", seen_at=long_ago, clock_skew_seconds=600)
         assert clock().ok
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
-from django.db.models.functions import Now
 
 from apps.integrity import capture
 from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from tests.log_rows import make
 
@@ -113,8 +113,8 @@ def test_what_is_due_comes_in_the_order_of_an_index_whatever_was_counted(
     """To read and sort all that is open looks as cheap where the statistics know of none."""
     make("auth.User", range(2_000), ["blog_db", "shop_db"], apart=True)
     for _ in range(10):  # what claims leave in the index until it is vacuumed
-        Cascade.objects.update(due_at=Now())
-    Cascade.objects.update(state="verified", due_at=None, done_at=Now(), ended_at=Now())
+        Cascade.objects.update(due_at=ServerNow())
+    Cascade.objects.update(state="verified", due_at=None, done_at=ServerNow(), ended_at=ServerNow())
     with connections["default"].cursor() as cursor:
         cursor.execute("ANALYZE integrity_cascade, integrity_deletion")
     make("auth.User", range(2_000, 4_000), ["blog_db", "shop_db"], apart=True)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db.models import F
-from django.db.models.functions import Now
 
 from apps.blog.models import Post
 from apps.integrity import cascade, relations
@@ -22,6 +21,7 @@ from apps.integrity.cascade import verification
 from apps.integrity.declared import Relation
 from apps.integrity.log import candidates
 from apps.integrity.models import Cascade, Deletion, Suspect
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from sandbox import project
@@ -88,7 +88,7 @@ def older(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 
 def newer() -> None:
     """All that this process can do now."""
-    Cascade.objects.filter(state__in=Cascade.CLAIMABLE).update(due_at=Now())
+    Cascade.objects.filter(state__in=Cascade.CLAIMABLE).update(due_at=ServerNow())
     dispatch.sweep_all()
     for alias in relations.catalogue().child_databases:
         if Cascade.objects.filter(database=alias).exists():
@@ -153,9 +153,9 @@ def test_however_often_it_is_due_no_attempt_is_burnt_and_it_comes_at_a_measured_
     rows = work(tune)
     dispatch.sweep_all()
     for _ in range(3):
-        Cascade.objects.update(due_at=Now())
+        Cascade.objects.update(due_at=ServerNow())
         older("drain", "--timeout", "10")
-        [one] = Cascade.objects.annotate(wait=F("due_at") - Now())
+        [one] = Cascade.objects.annotate(wait=F("due_at") - ServerNow())
         assert (one.state, one.attempts) == ("waiting", 0)
         assert one.wait.total_seconds() > candidates.ASIDE_SECONDS[0] / 2
         assert "here" in one.reason

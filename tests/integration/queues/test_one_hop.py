@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections, transaction
-from django.db.models.functions import Now
 
 from apps.blog.models import Post
 from apps.integrity import failpoints
@@ -20,6 +19,7 @@ from apps.integrity.exceptions import DatabaseUnreachable
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.log import deletions
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models.moments import ServerNow
 from apps.integrity.queues import celery, notifier
 from apps.integrity.queues.celery_worker.steps import SWEEP_FIRST_SECONDS, SWEEP_SECONDS
 from apps.shop.models import Order
@@ -202,7 +202,7 @@ class TestManyDatabases:
         run(celery.cascade_into, "blog_db")
         for queue in (BLOG, SHOP, CONTROL):
             taken(queue)
-        Cascade.objects.filter(state="done").update(due_at=Now())
+        Cascade.objects.filter(state="done").update(due_at=ServerNow())
         run(celery.maintain)
         assert taken(BLOG) == [("integrity.verify", ["blog_db"], {})]
         assert Cascade.objects.get(database="shop_db").state == "verified"

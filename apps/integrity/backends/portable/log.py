@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ...models import Tally
+    from ...models import Deletion, Tally
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Rows
@@ -51,8 +51,14 @@ class PortableLog:
             for text, stored, target in zip(texts, prepared, targets, strict=True)
             if stored not in alive
         ]
-        Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
+        self._insert(new, using)
         return [str(deletion.key) for deletion in new]
+
+    def _insert(self, new: Sequence[Deletion], using: str) -> None:
+        """Write new deletions. How often the server is asked decides how long a request takes."""
+        from ...models import Deletion
+
+        Deletion.objects.using(using).bulk_create(new, batch_size=PARAMETERS // 5)
 
     def insert_confirmed(self, suspects: Sequence[int], *, using: str) -> list[int]:
         from ...models import Deletion, Suspect
