@@ -17,4 +17,5 @@ CASES = {
     "B11": "log_writes",
     "B12": "health_endpoint",
     "B13": "many_databases",
+    "B14": "scan_mariadb",
 }

@@ -91,6 +91,16 @@ def scan(label: str, *, portable: bool = False) -> dict[str, Any]:
 
 
 @_probe
+def beside_mariadb(*, uuids: bool, parents: int, rounds: int) -> dict[str, Any]:
+    """Scan a relation on MariaDB and join its tables, several times."""
+    from . import mariadb
+
+    idle = _memory()
+    figures = mariadb.beside(uuids=uuids, parents=parents, rounds=rounds)
+    return {**figures, "megabytes": _peak() - idle}
+
+
+@_probe
 def plans(label: str) -> dict[str, Any]:
     """Return the plans of a step's two statements, for keys in the middle of the table."""
     from django.db import connections, transaction

@@ -84,15 +84,16 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
     """Return the reader for keys in the database `child` that refer to rows in `parent`.
 
     PostgreSQL's own reader serves where both are PostgreSQL and write the keys alike; MySQL's where
-    both are MySQL or MariaDB.
+    the child is on MySQL or MariaDB, whatever the parents are on.
     """
     vendors = {connections[child].vendor, connections[parent].vendor}
     as_django = converts_as_django(field) and converts_as_django(field.target_field)
-    if vendors == {"postgresql"} and as_django and not writes_text(field):
+    as_django = as_django and not writes_text(field)
+    if vendors == {"postgresql"} and as_django:
         from .postgresql.keys import PostgreSQLKeys
 
         return PostgreSQLKeys()
-    if vendors == {"mysql"}:
+    if connections[child].vendor == "mysql" and as_django:
         from .mysql.keys import MySQLKeys
 
         return MySQLKeys()

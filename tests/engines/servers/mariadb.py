@@ -82,6 +82,7 @@ class MariaDB(Server):
         ]
         self.argv = [
             *(self.program, "--no-defaults", f"--datadir={self.data}", *self._as_user()),
+            f"--tmpdir={self.directory}",  # a server that starts removes what another one has there
             *(f"--bind-address={LOOPBACK}", f"--port={port}", "--socket=server.sock"),
             *(f"--default-time-zone={self.zone}", f"--init-file={self.directory / 'roles.sql'}"),
             *settings,
