@@ -25,6 +25,7 @@ from ..relations.relation import primary_key
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Sequence
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from ..models import Cascade, Tally
@@ -149,8 +150,14 @@ class RowBackend(Protocol):
     visibility.py): "no row" is never concluded from a filtered read.
     """
 
+    #: Whether rows may be locked in blocks. `lock_in_blocks` is not called where it is false.
+    locks_in_blocks: bool
+
+    def own_session(self, *, using: str) -> AbstractContextManager[None]:
+        """Return what one or more steps stand in: when it ends, the session is as before."""
+
     def begin_step(self, *, lock_seconds: float, using: str) -> None:
-        """Prepare the transaction of a step. Call it first in that transaction.
+        """Prepare the transaction of a step. Call it first in that transaction, in `own_session`.
 
         From here on the transaction waits at most `lock_seconds` for a lock, finds rows through
         indexes, and fails where row level security would hide rows from it.
@@ -182,7 +189,7 @@ class RowBackend(Protocol):
     def dense_blocks(self, field: Field, key: Any, *, using: str) -> Dense | None:
         """Return where the table has many rows of `key`, or None where they go by an index.
 
-        See Note [By blocks] in postgresql/blocks.py.
+        See Note [By blocks] in postgresql/blocks.py, and mysql/blocks.py.
         """
 
     def delete_in_blocks(
@@ -190,8 +197,14 @@ class RowBackend(Protocol):
     ) -> Deleted | None:
         """Delete the rows of `key` in those blocks of the table; return how many, and their `pks`.
 
-        Return None, with nothing deleted, where there are more than `limit`. Waits for locked rows.
+        Return None, with nothing deleted, where there are more than `limit`; or delete that many
+        and leave the others to an index. Waits for locked rows.
         """
+
+    def lock_in_blocks(
+        self, field: Field, key: Any, blocks: range, limit: int, *, using: str
+    ) -> dict[Any, Any]:
+        """Lock at most `limit` rows of `key` in those blocks, as `lock_rows` does."""
 
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool

@@ -143,7 +143,7 @@ class LiveClaim:
         """Return whether some row of the gone parents is not locked by another transaction."""
         keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database
         backend, lock_seconds = self.row_backends[database], conf.current().lock_seconds
-        with transaction.atomic(using=database):
+        with backend.own_session(using=database), transaction.atomic(using=database):
             backend.begin_step(lock_seconds=lock_seconds, using=database)
             return bool(keys and backend.lock_rows(relation.field, keys, 1, using=database))
 

@@ -97,6 +97,15 @@ class TimeSlice:
 
         What is not stuck was finished, kept, or put back to be claimed again.
         """
+        with self.live.row_backends[self.database].own_session(using=self.database):
+            left = self._work()
+        return self._settle(left)
+
+    def _work(self) -> dict[str, set[int]]:
+        """Take steps until nothing is left or time is up; return what is left along each relation.
+
+        Finds out why.
+        """
         todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
         todo.sort(key=lambda pair: bool(pair[1].root.below))  # fewer leaves are left for the roots
         todo = self._begin(todo)
@@ -109,7 +118,7 @@ class TimeSlice:
         for relation in self.live.relations if not self.late else ():
             if left[relation.label] and relation.label not in self.blockers:
                 self._explain(relation, left[relation.label])
-        return self._settle(left)
+        return left
 
     def _begin(self, todo: list[tuple[Relation, Plan]]) -> list[tuple[Relation, Plan]]:
         """Take the first step along all relations; return those along which rows may be left."""

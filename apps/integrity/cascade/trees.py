@@ -200,9 +200,20 @@ class _LeavesFirst(_Tree):
     """The roots stay locked meanwhile, so that they don't move and take no new leaves."""
 
     def step(self, node: Node, keys: list[Any]) -> StepResult:
-        self.keys, most = keys, self.allowed.roots(node)
-        roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
-        more = len(roots) >= most
+        self.keys, most, walk = keys, self.allowed.roots(node), self.allowed.walk
+        if walk is None:
+            roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
+            more = len(roots) >= most
+        else:
+            roots = walk.lock(
+                self.backend,
+                node.field,
+                keys[0],
+                most,
+                most=self.allowed.statement,
+                using=self.using,
+            )
+            more = True
         while roots:
             self.roots, self.changed = len(roots), 0
             self.counts.clear()
@@ -213,7 +224,7 @@ class _LeavesFirst(_Tree):
                 roots = {pk: key for pk, key in whole.items() if pk in roots}
             else:
                 return self.counts, Left.SOME if more else Left.FEW
-        return {}, Left.FEW
+        return {}, Left.FEW if walk is None else Left.SOME
 
     def _clear_whole(self, node: Node, roots: dict[Any, Any]) -> bool:
         """Delete the roots with all their leaves; return whether no part of them is left.

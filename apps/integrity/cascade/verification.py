@@ -267,7 +267,11 @@ def _left(live: live_check.LiveClaim, interrupts: Interrupts) -> set[int]:
     database = live.claim.database
     if not connections[database].features.has_select_for_update:
         return live.unfinished(live.relations)
-    with transaction.atomic(using=database), given_up(database, interrupts):
-        seconds = conf.current().lock_seconds
-        backends.row_backend(database).begin_step(lock_seconds=seconds, using=database)
+    backend, seconds = backends.row_backend(database), conf.current().lock_seconds
+    with (
+        backend.own_session(using=database),
+        transaction.atomic(using=database),
+        given_up(database, interrupts),
+    ):
+        backend.begin_step(lock_seconds=seconds, using=database)
         return live.unfinished(live.relations)

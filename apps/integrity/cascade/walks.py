@@ -105,6 +105,16 @@ class Walk:
         self.rows_per_block, self.taken = 0.0, range(0)
         return Deleted(Counter(), (), str)
 
+    def lock(
+        self, backend: RowBackend, field: Field, key: Any, rows: int, *, most: int, using: str
+    ) -> dict[Any, Any]:
+        """Lock about `rows` rows of the key, at most `most`, in the blocks that are next."""
+        take = self.blocks.take_last if self.backwards else self.blocks.take_first
+        self.taken = take(max(1, int(SHARE * rows / self.rows_per_block)), again=self.taken)
+        locked = backend.lock_in_blocks(field, key, self.taken, most, using=using)
+        self.number = len(locked)
+        return locked
+
     def advance(self) -> None:
         """Go on behind the blocks of the last step: it is committed."""
         if self.taken:
@@ -115,13 +125,16 @@ def begun(backend: RowBackend, plan: Plan, key: Any, most: int, *, using: str) -
     """Return a walk through the rows of `key`, whose steps delete at most `most` rows.
 
     None where there are too few, or where they need another way: rows go before those that refer to
-    them, because which go is known only afterwards.
+    them, because which go is known only afterwards. Or they are locked before.
     """
-    below = (sub.field for top in plan.root.all for sub in top.below)
+    below = [sub.field for top in plan.root.all for sub in top.below]
     if (
         plan.strategy is not Strategy.SET_BASED
         or most < MOST_IN_BLOCK
-        or not all(backend.can_delete_before(leaf, using=using) for leaf in below)
+        or not (
+            backend.locks_in_blocks
+            or all(backend.can_delete_before(leaf, using=using) for leaf in below)
+        )
     ):
         return None
     dense: Dense | None = backend.dense_blocks(plan.root.field, key, using=using)

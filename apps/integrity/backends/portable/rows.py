@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError, connections, transaction
@@ -19,6 +20,7 @@ from .chunks import PARAMETERS, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from django.db.models import QuerySet
 
@@ -31,6 +33,8 @@ ROWS_SEEN = 2 * PARAMETERS
 
 class PortableRows:
     """See `RowBackend`."""
+
+    locks_in_blocks = False
 
     def lock_rows(
         self,
@@ -87,12 +91,26 @@ class PortableRows:
     ) -> Deleted | None:
         raise NotSupportedError(f"{using}: rows are found by an index")
 
+    def lock_in_blocks(  # dense_blocks() is never true
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        key: Any,  # noqa: ARG002 (the protocol's)
+        blocks: range,  # noqa: ARG002 (the protocol's)
+        limit: int,  # noqa: ARG002 (the protocol's)
+        *,
+        using: str,
+    ) -> dict[Any, Any]:
+        raise NotSupportedError(f"{using}: rows are found by an index")
+
     def can_delete_before(self, leaf: Field, *, using: str) -> bool:  # noqa: ARG002 (the protocol's)
         return False
 
     def is_constrained(self, leaf: Field, *, using: str) -> bool:
         declared: bool = getattr(leaf, "db_constraint", False)
         return declared and connections[using].features.supports_foreign_keys
+
+    def own_session(self, *, using: str) -> AbstractContextManager[None]:  # noqa: ARG002 (as above)
+        return nullcontext()
 
     def begin_step(self, *, lock_seconds: float, using: str) -> None:
         pass  # the ORM has no setting for it
@@ -128,7 +146,11 @@ class PortableRows:
             locked = self.lock_rows(field, keys, limit, using=using, skip_locked=skip_locked)
             for chunk in chunks(list(locked)) if locked else ():
                 values = {column.name: value for column in columns_of(field)}
-                _unchanged(field, locked, chunk, using).update(**values)
+                rows = _unchanged(field, locked, chunk, using)
+                rows.update(**values)
+                kept = rows.values_list("pk", flat=True)  # by a trigger
+                for pk in prepare_all(primary_key(field.model), kept, using):
+                    del locked[pk]
         return Counter(locked.values())
 
     def keys_with_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> set[Any]:

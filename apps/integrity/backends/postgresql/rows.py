@@ -18,9 +18,10 @@ condition on the key. So a row that has moved to another parent meanwhile is lef
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import NotSupportedError, connections
 
 from ...exceptions import InvalidKey
 from ...relations.columns import columns_of
@@ -52,6 +53,7 @@ from .sql import EXACT, as_array, fetch, type_of
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from ...relations import Field, Model
     from ..deleted import Deleted, Dense
@@ -64,6 +66,8 @@ _ESTIMATE = (
 
 class PostgreSQLRows:
     """See `RowBackend`."""
+
+    locks_in_blocks = False
 
     def lock_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str
@@ -111,11 +115,25 @@ class PostgreSQLRows:
     ) -> Deleted | None:
         return delete_in_blocks(field, key, blocks, limit, pks=pks, using=using)
 
+    def lock_in_blocks(
+        self,
+        field: Field,  # noqa: ARG002 (the protocol's)
+        key: Any,  # noqa: ARG002 (the protocol's)
+        blocks: range,  # noqa: ARG002 (the protocol's)
+        limit: int,  # noqa: ARG002 (the protocol's)
+        *,
+        using: str,
+    ) -> dict[Any, Any]:
+        raise NotSupportedError(f"{using}: rows are locked by an index")
+
     def can_delete_before(self, leaf: Field, *, using: str) -> bool:
         return all(deferred_constraints(leaf, using))
 
     def is_constrained(self, leaf: Field, *, using: str) -> bool:
         return bool(deferred_constraints(leaf, using))
+
+    def own_session(self, *, using: str) -> AbstractContextManager[None]:  # noqa: ARG002 (as above)
+        return nullcontext()  # it sets nothing beyond the transaction
 
     def begin_step(self, *, lock_seconds: float, using: str) -> None:
         with connections[using].cursor() as cursor:
