@@ -43,6 +43,12 @@ __all__ = [
 #: Codes for a missing table or column, and for a view in place of a table. A trigger's code may
 #: raise them as well, so the tables have to be looked up.
 MISSING = frozenset({"42P01", "42703", "42809", "3F000", "1146", "1054", "SQLITE_ERROR"})
+#: MySQL's code for a savepoint that is gone, because the server has rolled back the transaction: it
+#: does so after a deadlock. It is also the code for a procedure that a trigger lacks.
+NO_SAVEPOINT = "1305"
+ROLLED_BACK = Meaning(
+    Trouble.CONTENTION, "its transaction was rolled back, by a deadlock or a wait for a lock"
+)
 #: Engines whose drivers raise errors without a code when the connection is lost.
 SILENT_WHEN_GONE = frozenset({"postgresql", "mysql"})
 
@@ -76,7 +82,7 @@ def trouble_of(
 def _of_driver(error: BaseException, vendor: str) -> Trouble:
     code = code_of(error)
     if code:
-        known = meaning(code, vendor)
+        known = _meaning(error, code, vendor)
         # A code that is not listed, such as a trigger's own, is the server's answer all the same.
         return known.trouble if known else Trouble.REFUSED
     if isinstance(error, IntegrityError | DataError):
@@ -84,6 +90,12 @@ def _of_driver(error: BaseException, vendor: str) -> Trouble:
     if isinstance(error, OperationalError | InterfaceError) and vendor in SILENT_WHEN_GONE:
         return Trouble.HINDERED
     return Trouble.BUG
+
+
+def _meaning(error: BaseException, code: str, vendor: str) -> Meaning | None:
+    if vendor == "mysql" and code == NO_SAVEPOINT and "SAVEPOINT" in str(error):
+        return ROLLED_BACK
+    return meaning(code, vendor)
 
 
 def may_be_missing(error: BaseException, vendor: str) -> bool:
@@ -115,7 +127,7 @@ def is_row_security(error: BaseException) -> bool:
 def words_of(error: BaseException, vendor: str) -> str:
     """Return our words for `error`, with its code. The server's own text may quote rows."""
     code = code_of(error)
-    known: Meaning | None = meaning(code, vendor) if code else None
+    known: Meaning | None = _meaning(error, code, vendor) if code else None
     if known is None and not code and trouble_of(error, vendor) is Trouble.HINDERED:
         return "its connection was lost"
     if known is None:
@@ -126,7 +138,7 @@ def words_of(error: BaseException, vendor: str) -> str:
 def described(error: BaseException, vendor: str) -> str:
     """Return a description of `error` that quotes no row, with the meaning of its code."""
     code = code_of(error)
-    known = meaning(code, vendor) if code else None
+    known = _meaning(error, code, vendor) if code else None
     reason = reason_of_error(error)
     return f"{reason}: {known.words}" if known else reason
 

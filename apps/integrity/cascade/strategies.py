@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models.deletion import Collector
 
 from .. import backends
@@ -95,11 +95,21 @@ def _collector(
     """Delete rows of `keys` as Django does, with signals, a bounded batch of them at a time."""
     require_usable(node.field, node.label, using)
     counts: Counts = defaultdict(Counter)
-    model, most = node.field.model, allowed.rows
-    pk = relation.primary_key(model)
+    most = allowed.rows
     roots = backend.lock_rows(node.field, keys, most, using=using)
     if roots:
         backend.restore_row_security(using=using)
+    # A receiver may hide an error after which MySQL has rolled back the transaction. Then there is
+    # no savepoint any more, and that is an error again.
+    with transaction.atomic(using=using):
+        _collect(node, roots, counts, using)
+    return counts, Left.SOME if len(roots) >= most else Left.FEW
+
+
+def _collect(node: Node, roots: dict[Any, Any], counts: Counts, using: str) -> None:
+    """Delete those roots with what refers to them; add what was deleted to the counts."""
+    model = node.field.model
+    pk = relation.primary_key(model)
     for key in set(roots.values()):
         rows: models.QuerySet[Any] = models.QuerySet(model=model, using=using).filter(
             with_keys(pk, [root for root, root_key in roots.items() if root_key == key])
@@ -110,7 +120,6 @@ def _collector(
             deleted = collector.delete()[1]
         for label, number in deleted.items():
             counts[node.label if label == model._meta.label else label][key] += number
-    return counts, Left.SOME if len(roots) >= most else Left.FEW
 
 
 def _update(

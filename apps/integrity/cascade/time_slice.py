@@ -98,27 +98,19 @@ class TimeSlice:
         What is not stuck was finished, kept, or put back to be claimed again.
         """
         with self.live.row_backends[self.database].own_session(using=self.database):
-            left = self._work()
+            todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
+            todo.sort(key=lambda pair: bool(pair[1].root.below))
+            todo = self._begin(todo)
+            while todo and self.progress.changed > before and not self.late:
+                before = self.progress.changed
+                todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
+            if not self._is_cleared():
+                self.live.forget_living_parents()
+            left = {relation.label: self._left_along(relation) for relation in self.live.relations}
+            for relation in self.live.relations if not self.late else ():
+                if left[relation.label] and relation.label not in self.blockers:
+                    self._explain(relation, left[relation.label])
         return self._settle(left)
-
-    def _work(self) -> dict[str, set[int]]:
-        """Take steps until nothing is left or time is up; return what is left along each relation.
-
-        Finds out why.
-        """
-        todo, before = [(relation, plan_for(relation)) for relation in self.live.relations], -1
-        todo.sort(key=lambda pair: bool(pair[1].root.below))  # fewer leaves are left for the roots
-        todo = self._begin(todo)
-        while todo and self.progress.changed > before and not self.late:
-            before = self.progress.changed
-            todo = [pair for pair in todo if self.late or not self._exhaust(*pair)]
-        if not self._is_cleared():
-            self.live.forget_living_parents()
-        left = {relation.label: self._left_along(relation) for relation in self.live.relations}
-        for relation in self.live.relations if not self.late else ():
-            if left[relation.label] and relation.label not in self.blockers:
-                self._explain(relation, left[relation.label])
-        return left
 
     def _begin(self, todo: list[tuple[Relation, Plan]]) -> list[tuple[Relation, Plan]]:
         """Take the first step along all relations; return those along which rows may be left."""
@@ -257,8 +249,12 @@ class TimeSlice:
     def _require_gone(self, relation: Relation, deletions: set[int]) -> None:
         """Raise `RowsKept` where a step that waited for every lock has left rows as they were."""
         self.live.forget_living_parents()
-        if self.live.left_along(relation) & deletions:
+        if not self.live.left_along(relation) & deletions:
+            return
+        # Some steps pass over locked rows in any case.
+        if self.live.has_unlocked_row(relation):
             raise RowsKept(relation.label, self.database)
+        self._note_locked(relation)
 
     def _note_locked(self, relation: Relation, *, bisect: bool = False) -> None:
         self.blockers[relation.label] = Blocker(

@@ -6,7 +6,7 @@ deleted before, so many small steps would take a time that grows with the square
 table is stored in the order of its primary key. So rows of a key that has many of them are deleted
 by ranges of primary keys, each of which is read once. A block is that many consecutive numbers.
 
-What a walk did not meet proves nothing, as in postgresql/blocks.py: an index leads to the rest.
+What a walk did not meet proves nothing, as with PostgreSQL's blocks: an index leads to the rest.
 """
 
 from __future__ import annotations
