@@ -101,8 +101,9 @@ def test_each_database_gets_its_form() -> None:
 
 
 def test_mysql_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections["test_lite"], "vendor", "mysql")
-    assert isinstance(backends.row_backend.__wrapped__("test_lite"), MySQLRows)
+    with monkeypatch.context() as patch:
+        patch.setattr(connections["test_lite"], "vendor", "mysql")
+        assert isinstance(backends.row_backend.__wrapped__("test_lite"), MySQLRows)
 
 
 class TestDeleteRows:
