@@ -61,6 +61,7 @@ API = {
         "queue_for",
     ),
     "queues.celery_worker": ("install",),
+    "queues.messages": ("work_for",),
     "testing": ("drain", "assert_no_orphans", "assert_cascades", "CrossDatabaseTestMixin"),
     "admin": ("CrossDatabaseAdminMixin",),
     "operations": ("RenameTracked", "RenameTrackedField"),

@@ -68,7 +68,11 @@ def project_app() -> Any:
 
 def uses_celery() -> bool:
     """Return whether there are relations and the project configures Celery. See the Note above."""
-    if not relations.catalogue().relations or importlib.util.find_spec("celery") is None:
+    if (
+        conf.current().notify
+        or not relations.catalogue().relations
+        or importlib.util.find_spec("celery") is None
+    ):
         return False
     if option("TASK_ALWAYS_EAGER") and settings.DEBUG:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from .. import conf, relations
 from ..backends.addresses import address as place
+from ..exceptions.redaction import plain
 from ..exceptions.suggestions import closest
-from ..routing import PERIODS, queue_names
+from ..routing import CONTROL, PERIODS, queue_names
 from .celery import ONE_LINE, PACKAGE, entries, has_table, option, uses_celery
 from .keys import some
 from .pressure import limited
@@ -107,6 +110,42 @@ def brokered(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def notified(**_: Any) -> list[checks.CheckMessage]:
+    """E026: what the setting `notify` names cannot be called with a message."""
+    if not (path := conf.current().notify) or not (why := _uncallable(path)):
+        return []
+    return [
+        checks.Error(
+            f"INTEGRITY['notify'] is {path!r}, and {why}: no message is sent.",
+            hint="Name a function of your project that takes one argument, the message, and"
+            f" enqueues a task that calls {PACKAGE}.queues.messages.work_for(message): INTEGRITY ="
+            ' {"notify": "shop.queue.publish"}. Without a task queue: {"notify": "", "wakeups":'
+            " False}, and `manage.py integrity drain --forever`.",
+            obj="INTEGRITY",
+            id="integrity.E026",
+        )
+    ]
+
+
+def _uncallable(path: str) -> str:
+    """Return why the notifier cannot call what is at that dotted path, or ""."""
+    try:
+        function = import_string(path)
+    except Exception as error:  # noqa: BLE001 (a project's module may raise anything)
+        return f"it cannot be imported ({type(error).__name__}: {plain(error)})"
+    if not callable(function):
+        return f"that is not a function ({type(function).__name__})"
+    if inspect.iscoroutinefunction(function):
+        return "that is a coroutine function, which no one would await"
+    try:
+        inspect.signature(function).bind(CONTROL)
+    except TypeError:
+        return "that does not take one argument"
+    except ValueError:  # it does not say what it takes
+        return ""
+    return ""
+
+
 def shared(**_: Any) -> list[checks.CheckMessage]:
     """W007: a parent's and a child's alias name one physical database."""
     pairs: dict[tuple[str, str], list[str]] = {}
@@ -147,4 +186,4 @@ def off(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-CHECKS = scoped(named, limited, shared, timed, queued, brokered, off)
+CHECKS = scoped(named, limited, shared, timed, queued, brokered, notified, off)

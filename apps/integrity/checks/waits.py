@@ -28,8 +28,9 @@ SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
 
 def locked(**_: Any) -> list[checks.CheckMessage]:
     """W018: of two processes that write to a SQLite file, one gets "database is locked"."""
+    known = relations.catalogue()
     messages: list[checks.CheckMessage] = []
-    for alias, options in _options("sqlite", relations.catalogue().child_databases):
+    for alias, options in _options("sqlite", {*known.child_databases, *known.log_databases}):
         mode = str(options.get("transaction_mode") or "DEFERRED").upper()
         if mode in WAITING and options.get("timeout"):
             continue

@@ -157,8 +157,12 @@ class Settings:
     """The most deletions that one step of a dispatch takes, in transactions of up to 1,000."""
 
     wakeups: bool = True
-    """Whether to notify workers by a Celery message after each commit. If False, workers find new
+    """Whether to notify workers by a message after each commit. If False, workers find new
     deletions only when beat triggers them."""
+
+    notify: str = ""
+    """The dotted path of a function that sends these messages, in place of Celery; see [other task
+    queues](../how-to/other-task-queues.md)."""
 
     wakeup_timeout_seconds: float = 0.5
     """The longest wait for the broker while publishing. It never delays a request: messages are

@@ -1,11 +1,12 @@
 """Notify workers of recorded deletions, outside the thread that recorded them.
 
 Each `deletion_recorded` signal asks for messages: see Note [One hop]. Requests for the same message
-are merged. A message may be lost, or be sent twice: the state is in the database, and beat finds
-work that no message announced.
+are merged. A message may be lost, or be sent twice: the state is in the database, and beat (or
+`integrity drain`) finds work that no message announced.
 
 Note [One hop]: the messages go to the queues of the parent's child databases, and the first worker
-that takes one dispatches what is recorded (`celery.cascade_into`). For a parent with more than
+that takes one dispatches what is recorded (`celery.cascade_into`, or `messages.work_for` where the
+setting `notify` names another task queue). For a parent with more than
 `DIRECT_MAX` child databases, one message goes to the control queue instead. Its worker dispatches,
 and notifies the child databases.
 
@@ -29,7 +30,10 @@ from typing import TYPE_CHECKING, Any
 from .. import conf, relations
 from ..exceptions.loggers import logger_of
 from ..report import probes
+from ..routing import CONTROL, queue_for
 from ..signals import deletion_recorded
+from . import messages
+from .inline import InlineNotifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -88,12 +92,12 @@ class Notifier:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing.is_set())
-                messages, self._pending = list(self._pending), {}
-            if not messages:
+                asked, self._pending = list(self._pending), {}
+            if not asked:
                 return
-            self._round(messages)
+            self._round(asked)
             # A new notification does not end this pause.
-            self._closing.wait(REST_SECONDS * len(messages))
+            self._closing.wait(REST_SECONDS * len(asked))
 
     def _round(self, messages: list[Message]) -> None:
         """Publish each message. After a failure, keep the rest for the next round, and pause."""
@@ -101,7 +105,7 @@ class Notifier:
             try:
                 self._publish(message)
             except Exception as error:  # noqa: BLE001 (publishing may fail in any way)
-                logger.warning("cannot notify workers, beat will find the work: %s", error)
+                logger.warning("cannot notify workers, a later sweep finds the work: %s", error)
                 self._pause(messages[position:])
                 return
 
@@ -113,56 +117,42 @@ class Notifier:
                 self._pending = {}
 
 
-class InlineNotifier:
-    """Calls `publish(message)` in the calling thread, where Celery runs tasks eagerly.
-
-    A notification from within `publish`, for a delete that a task makes, is handled afterwards.
-    """
-
-    def __init__(self, publish: Callable[[Any], None]) -> None:
-        self._publish = publish
-        self._state = threading.local()
-
-    def notify(self, *messages: Message) -> None:
-        """Do the work now. Raises what the tasks raise, if Celery propagates it."""
-        pending: dict[Message, None] | None = getattr(self._state, "pending", None)
-        if pending is not None:
-            pending |= dict.fromkeys(messages)
-            return
-        self._state.pending = pending = dict.fromkeys(messages)
-        try:
-            while pending:
-                self._publish(pending.popitem()[0])
-        finally:
-            self._state.pending = None
-
-
 def connect() -> None:
-    """Notify workers after each recorded deletion, if Celery is installed."""
-    if importlib.util.find_spec("celery") is None:
-        return
-    from . import celery_heartbeats
-    from .celery import broker_silence, is_eager, publish_cascade, publish_dispatch
-
-    probes.register_broker(broker_silence, is_eager)
-    celery_heartbeats.connect()
-
-    def publish(message: tuple[Callable[[str], None], str]) -> None:
-        send, alias = message
-        send(alias)
-
-    notifier, inline = Notifier(publish), InlineNotifier(publish)
+    """Notify workers after each recorded deletion: as the setting `notify` says, else by Celery."""
+    celery = _connect_celery()
+    notifier, inline = Notifier(_publish), InlineNotifier(_publish)
     atexit.register(notifier.close, timeout_seconds=1.0)
 
     def notify(parent: str, using: str, **_: object) -> None:
-        if conf.current().wakeups:
-            databases = relations.catalogue().databases_of(parent)
-            direct = 0 < len(databases) <= DIRECT_MAX
-            messages = (
-                [(publish_cascade, database) for database in databases]
-                if direct
-                else [(publish_dispatch, using)]
+        settings = conf.current()
+        if not settings.wakeups or not (settings.notify or celery):
+            return
+        databases = relations.catalogue().databases_of(parent)
+        direct = databases if len(databases) <= DIRECT_MAX else ()
+        if settings.notify:
+            queues = map(queue_for, direct) if direct else [CONTROL]
+            notifier.notify(*((messages.send_from_thread, queue) for queue in queues))
+        elif celery:
+            place = inline if celery.is_eager() else notifier
+            place.notify(
+                *((celery.publish_cascade, database) for database in direct),
+                *([] if direct else [(celery.publish_dispatch, using)]),
             )
-            (inline if is_eager() else notifier).notify(*messages)
 
     deletion_recorded.connect(notify, weak=False, dispatch_uid="integrity.notifier")
+
+
+def _publish(message: tuple[Callable[[str], None], str]) -> None:
+    send, name = message
+    send(name)
+
+
+def _connect_celery() -> Any:
+    """Return the module that sends Celery's messages; None where Celery is not installed."""
+    if importlib.util.find_spec("celery") is None:
+        return None
+    from . import celery, celery_heartbeats
+
+    probes.register_broker(celery.broker_silence, celery.is_eager)
+    celery_heartbeats.connect()
+    return celery

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
+from .. import conf
 from ..backends.connections import silence
 from ..exceptions.redaction import reason_of_error
 from . import shared
@@ -115,20 +116,22 @@ def register_broker(ask: Callable[[], str], eager: Callable[[], bool] | None = N
 def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
     """Return the last answers of the broker and of those databases.
 
-    With `wait`, ask all of them now, and return after so many seconds at the latest.
+    With `wait`, ask all of them now, and return after so many seconds at the latest. The broker of
+    Celery is not asked where the setting `notify` names another task queue.
     """
     asked = {alias: _databases.get(alias) or _probe_of(alias) for alias in databases}
-    for probe in (*asked.values(), *_broker):
+    brokers = [] if conf.current().notify else _broker
+    for probe in (*asked.values(), *brokers):
         probe.ask(now=wait > 0)
     deadline = time.monotonic() + wait
     for probe in asked.values():
         probe.answer(within=deadline - time.monotonic())
-    broker = [probe.answer(within=deadline - time.monotonic()) for probe in _broker]
+    broker = [probe.answer(within=deadline - time.monotonic()) for probe in brokers]
     return Answers(
         celery=bool(broker),
         eager=any(ask() for ask in _eager),
         broker="".join(broker),
-        broker_seconds=next((each.known[1] for each in _broker if each.known), None),
+        broker_seconds=next((each.known[1] for each in brokers if each.known), None),
         databases={alias: each.known for alias, each in asked.items() if each.known},
     )
 

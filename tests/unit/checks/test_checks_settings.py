@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import Celery
 from django.conf import settings as django_settings
+from django.core.checks import messages
 from django.db import connections
 from kombu import Exchange, Queue
 
@@ -466,6 +467,14 @@ class TestW018:
             assert (found.id, found.obj) == ("integrity.W018", "test_lite")
             assert '"transaction_mode": "IMMEDIATE"' in str(found.hint)
 
+    def test_a_log_in_sqlite_is_written_by_several_processes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(monkeypatch, "test_lite", OPTIONS={"transaction_mode": "IMMEDIATE", "timeout": 20})
+        monkeypatch.setattr(connections["default"], "vendor", "sqlite")
+        put(monkeypatch, "default", OPTIONS={})
+        assert [each.obj for each in waits.locked()] == ["default"]
+
     @pytest.mark.parametrize("mode", ["IMMEDIATE", "exclusive"])
     def test_writers_wait_for_their_turn(self, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
         put(monkeypatch, "test_lite", OPTIONS={"transaction_mode": mode, "timeout": 5})
@@ -500,3 +509,43 @@ class TestW021:
         put(monkeypatch, "shop_db", OPTIONS={"read_default_file": "my.cnf"})  # may say it
         (blog,) = waits.unbounded()
         assert "has no read_timeout: a process waits for a MySQL server" in blog.msg
+
+
+def not_even_called() -> None:
+    """Takes no message."""
+
+
+async def awaited_by_no_one(message: str) -> None:
+    """Is not awaited."""
+
+
+class TestE026:
+    def test_a_function_that_takes_the_message(self, tune: Tune) -> None:
+        for path in ("", "builtins.print", "logging.debug"):
+            tune(notify=path)
+            assert checks.notified() == []
+
+    @pytest.mark.parametrize(
+        ("path", "why"),
+        [
+            ("shop.queue.publish", "cannot be imported (ModuleNotFoundError"),
+            ("publish", "cannot be imported (ImportError"),
+            ("apps.integrity.conf.publish", "cannot be imported (ImportError"),
+            ("apps.integrity.routing.CONTROL", "is not a function (str)"),
+            (f"{__name__}.not_even_called", "does not take one argument"),
+            (f"{__name__}.awaited_by_no_one", "is a coroutine function"),
+        ],
+    )
+    def test_what_cannot_be_called_is_an_error_with_the_remedy(
+        self, tune: Tune, path: str, why: str
+    ) -> None:
+        tune(notify=path)
+        [found] = checks.notified()
+        assert (found.id, found.level) == ("integrity.E026", messages.ERROR)
+        assert why in found.msg
+        assert "work_for(message)" in str(found.hint)
+
+    def test_celery_s_settings_are_not_judged_then(self, tune: Tune) -> None:
+        assert celery.uses_celery()
+        tune(notify="builtins.print")
+        assert not celery.uses_celery()

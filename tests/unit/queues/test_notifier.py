@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity.queues import celery
+from apps.integrity.queues import celery, messages
 from apps.integrity.queues import notifier as notifier_module
 from apps.integrity.queues.notifier import Notifier
+from apps.integrity.report import probes
 from apps.integrity.signals import deletion_recorded
+from sandbox.processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_django.fixtures import Settings
 
     from tests.conftest import Tune
 
@@ -291,9 +296,86 @@ class TestConnected:
         self.announce()
         assert notified == []
 
-    def test_a_project_without_celery_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-        monkeypatch.setattr(
-            notifier_module, "Notifier", lambda _: pytest.fail("a notifier without Celery")
-        )
-        notifier_module.connect()
+    @pytest.mark.parametrize("direct_max", [4, 1])
+    def test_the_setting_names_another_task_queue_in_place_of_celery(
+        self,
+        tune: Tune,
+        notified: list[object],
+        monkeypatch: pytest.MonkeyPatch,
+        settings: Settings,
+        direct_max: int,
+    ) -> None:
+        tune(wakeups=True, notify=f"{__name__}.publish")
+        settings.CELERY_TASK_ALWAYS_EAGER = True  # not even then is Celery asked
+        monkeypatch.setattr(celery, "is_eager", lambda: pytest.fail("Celery was asked"))
+        monkeypatch.setattr(notifier_module, "DIRECT_MAX", direct_max)
+        self.announce()
+        queues = {4: ["integrity.blog_db", "integrity.shop_db"], 1: ["integrity"]}[direct_max]
+        assert notified == [tuple((messages.send_from_thread, queue) for queue in queues)]
+
+    def test_a_project_without_celery_and_without_the_setting_sends_nothing(
+        self, tune: Tune, notified: list[object], without_celery: None
+    ) -> None:
+        tune(wakeups=True)
+        self.announce()
+        assert notified == []
+
+    def test_a_project_without_celery_sends_what_the_setting_says(
+        self, tune: Tune, notified: list[object], without_celery: None
+    ) -> None:
+        tune(wakeups=True, notify=f"{__name__}.publish")
+        self.announce("nobody.Knows")
+        assert notified == [((messages.send_from_thread, "integrity"),)]
+
+    @pytest.fixture
+    def without_celery(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Connect as in a project without Celery; afterwards as before."""
+        receivers = deletion_recorded.receivers[:]
+        deletion_recorded.disconnect(dispatch_uid="integrity.notifier")
+        with monkeypatch.context() as patch:
+            patch.setattr("importlib.util.find_spec", lambda _: None)
+            patch.setattr(probes, "register_broker", lambda _: pytest.fail("no broker"))
+            notifier_module.connect()
+        yield
+        deletion_recorded.receivers = receivers
+        deletion_recorded.sender_receivers_cache.clear()
+
+
+taken: queue.Queue[tuple[str, str]] = queue.Queue()
+
+
+def publish(message: str) -> None:
+    taken.put((message, threading.current_thread().name))
+
+
+def exit_instead(message: str) -> None:
+    publish(message)
+    sys.exit("a library ends the process")
+
+
+class TestAnotherQueue:
+    """What `notify` names, called by a real notifier."""
+
+    @pytest.fixture
+    def notifier(self) -> Iterator[Notifier]:
+        notifier = Notifier(notifier_module._publish)
+        yield notifier
+        notifier.close(SOON)
+
+    def test_it_is_called_in_the_notifier_s_thread(self, tune: Tune, notifier: Notifier) -> None:
+        tune(notify=f"{__name__}.publish")
+        notifier.notify((messages.send_from_thread, "integrity.blog_db"))
+        assert taken.get(timeout=SOON) == ("integrity.blog_db", "integrity-notifier")
+
+    @pytest.mark.parametrize("path", [f"{__name__}.exit_instead", "no.such.function"])
+    def test_a_failure_is_logged_and_tried_again_and_the_thread_goes_on(
+        self, tune: Tune, notifier: Notifier, caplog: pytest.LogCaptureFixture, path: str
+    ) -> None:
+        tune(notify=path, wakeup_retry_seconds=0.05)
+        notifier.notify((messages.send_from_thread, "integrity"))
+        assert eventually(lambda: len(caplog.records) > 1, timeout=SOON)
+        while not taken.empty():
+            taken.get()
+        tune(notify=f"{__name__}.publish")
+        assert taken.get(timeout=SOON)[0] == "integrity"
+        assert "cannot notify workers" in caplog.text

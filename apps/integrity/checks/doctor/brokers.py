@@ -38,10 +38,10 @@ class Broker:
 
 
 def broker(state: Broker | None) -> Check:
-    """Return whether the broker takes messages; `state` is None where Celery is not installed."""
+    """Return whether the broker takes messages; `state` is None where Celery is not used."""
     if state is None:
         detail = (
-            "Celery is not installed: run `integrity drain --forever`,"
+            "Celery is not used: run `integrity drain --forever`,"
             " or `integrity drain` and `integrity scan` from a timer"
         )
         return Check(name="broker", ok=True, detail=detail)

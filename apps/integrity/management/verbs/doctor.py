@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ... import conf
 from ...checks import doctor
 from ..exit_codes import ExitCode
 from ..verb import UNCHANGED, Result
@@ -42,7 +43,9 @@ def run(_terminal: Terminal, **_: object) -> Result:
 
 
 def broker() -> doctor.Broker | None:
-    """Return the state of the broker; None where Celery is not installed."""
+    """Return the state of Celery's broker; None where Celery is not used."""
+    if conf.current().notify:
+        return None
     try:
         from ...queues import celery_broker
     except ModuleNotFoundError as error:
