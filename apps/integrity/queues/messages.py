@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 def send(message: str) -> None:
     """Call the project's function, which the setting `notify` names, with the message.
 
-    Raises whatever it raises. `SystemExit` and its like become an `Exception`.
+    Without the setting, nothing is sent. Raises whatever the function raises. `SystemExit` and its
+    like become an `Exception`.
     """
-    with contained():
-        import_string(conf.current().notify)(message)
+    if path := conf.current().notify:
+        with contained():
+            import_string(path)(message)
 
 
 def send_from_thread(message: str) -> None:
@@ -109,7 +111,7 @@ def _dispatch_some(using: str, *, into: str) -> bool:
 
 def _send_all(messages: Iterable[str]) -> None:
     """Send messages from a task. If sending fails, `drain` finds the work."""
-    for message in messages if conf.current().notify else ():
+    for message in messages:
         with isolated(f"sending the message {message!r}"):
             send(message)
 
