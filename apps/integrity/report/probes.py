@@ -129,7 +129,7 @@ def current(databases: Iterable[str] = (), *, wait: float = 0.0) -> Answers:
     broker = [probe.answer(within=deadline - time.monotonic()) for probe in brokers]
     return Answers(
         celery=bool(broker),
-        eager=any(ask() for ask in _eager),
+        eager=bool(brokers) and any(ask() for ask in _eager),
         broker="".join(broker),
         broker_seconds=next((each.known[1] for each in brokers if each.known), None),
         databases={alias: each.known for alias, each in asked.items() if each.known},
