@@ -209,9 +209,15 @@ def publish_raw(url: str, envelopes: list[tuple[str, bytes]]) -> int:
 
 
 @pytest.fixture
-def worker(node: RabbitMQ, app: Celery, tmp_path: Path) -> Iterator[Process]:
-    """Return a worker of the sample project, of all its queues, at that node."""
-    env = {"BROKER_URL": node.url, "DJANGO_SETTINGS_MODULE": "tests.report_only"}
+def worker(
+    node: RabbitMQ, app: Celery, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Process]:
+    """Return a worker of the sample project, of all its queues, at that node.
+
+    The parameter is its settings module.
+    """
+    module = getattr(request, "param", "tests.report_only")
+    env = {"BROKER_URL": node.url, "DJANGO_SETTINGS_MODULE": module}
     process = workers.worker(tmp_path, "rabbit@%h", "--concurrency=2", env=env)
     try:
         process.start()
@@ -257,6 +263,16 @@ def test_a_worker_survives_forged_messages_and_does_its_work(
     assert worker.running
     assert "dropped a message that this worker cannot run" in log(worker)
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("worker", ["tests.engines.quorum"], indirect=True)
+def test_a_worker_of_quorum_queues(app: Celery, worker: Process) -> None:
+    app.conf.task_create_missing_queue_type = "quorum"
+    [ann] = written("ann")
+    ann.delete()
+    celery.publish_dispatch("default")
+    assert eventually(lambda: gone([ann]), timeout=120, pause=0.2), log(worker)[-3_000:]
+    assert "Traceback" not in log(worker)
 
 
 def test_the_parts_that_recover_are_silent(node: RabbitMQ, worker: Process) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
 from apps.integrity.queues import celery_start
+
+if TYPE_CHECKING:
+    import pytest
 
 OURS = ("integrity", "integrity.blog_db")
 
@@ -11,6 +18,16 @@ def test_a_worker_without_q_is_told_which_queues_it_lacks() -> None:
     [said] = celery_start.of_queues({"celery"}, "celery", OURS)
     assert "consumes the queue celery only" in said
     assert "`-Q integrity,integrity.blog_db`" in said
+
+
+def test_the_line_is_in_the_log_of_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("proj", set_as_current=False)
+    celery_start.warn(app)
+    assert "-Q integrity,integrity.blog_db" in caplog.text
+    caplog.clear()
+    app.amqp.queues.select(["integrity"])
+    celery_start.warn(app)
+    assert not caplog.text
 
 
 def test_workers_of_other_queues_are_told_nothing() -> None:
