@@ -18,4 +18,5 @@ CASES = {
     "B12": "health_endpoint",
     "B13": "many_databases",
     "B14": "scan_mariadb",
+    "B15": "cascade_mariadb",
 }

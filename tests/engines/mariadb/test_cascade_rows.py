@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connections
-from django.db.models.signals import pre_delete
+from django.db.models.signals import post_delete
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
@@ -165,11 +165,11 @@ class TestADeadlock:
                     if not swallowed:
                         raise
 
-            pre_delete.connect(receiver, sender=Post)
+            post_delete.connect(receiver, sender=Post)
             try:
                 drained = cascade.drain(BLOG)
             finally:
-                pre_delete.disconnect(receiver, sender=Post)
+                post_delete.disconnect(receiver, sender=Post)
         assert met
         assert met[0].__cause__.args[0] == 1213  # type: ignore[union-attr]
         left = Cascade.objects.filter(database=BLOG, state__in=Cascade.OPEN)
