@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from .. import backends
 from ..relations import stored
 from ..relations.relation import primary_key
-from . import visibility
+from . import collations, visibility
 from .connections import reach
 
 if TYPE_CHECKING:
@@ -31,6 +31,19 @@ def existing(field: Field, values: Mapping[Any, Any], databases: Sequence[str]) 
         held = backends.row_backend(alias).keys_with_rows(field, wanted, using=alias)
         names |= {name for name, key in zip(values, prepared, strict=True) if key in held}
     return names
+
+
+def living_lookalikes(relation: Relation, texts: Mapping[Any, str], child: str) -> set[Any]:
+    """Return the keys of `texts` whose text rows of `child` take for that of a living parent.
+
+    `texts` are keys of which no parent has the very text. See Note [Equal by collation] in
+    collations.py.
+    """
+    found = collations.lookalikes(relation.field, [*dict.fromkeys(texts.values())], child)
+    wanted = {(text, other): other for text, others in found.items() for other in others}
+    alive = existing(relation.target, wanted, relation.parent_databases)
+    taken = {text for text, _ in alive}
+    return {name for name, text in texts.items() if text in taken}
 
 
 def uncommitted(

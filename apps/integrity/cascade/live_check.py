@@ -33,9 +33,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from .. import backends, conf, relations
+from ..backends import collations, lookups
 from ..log import kept
 from ..relations import stored
 from ..relations.generic import with_content_type
@@ -139,6 +140,17 @@ class LiveClaim:
         changed = backend.uncommitted_keys(relation.field, wanted, using=database)
         return {owner for owner, key in gone.items() if key in changed} if changed else set()
 
+    def has_only_lookalikes(self, relation: Relation) -> bool:
+        """Return whether the rows left equal keys of gone parents by the column's collation alone.
+
+        See Note [Equal by collation] in backends/collations.py.
+        """
+        keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database
+        if not keys or not collations.is_exact(relation.field, database):
+            return False
+        backend = self.row_backends[database]
+        return not backend.count_by_key(relation.field, keys, 1, using=database)
+
     def has_unlocked_row(self, relation: Relation) -> bool:
         """Return whether some row of the gone parents is not locked by another transaction."""
         keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database
@@ -212,7 +224,23 @@ class LiveClaim:
             existing = wanted and self.row_backends[home].keys_with_rows(target, wanted, using=home)
             if existing:
                 living |= {owner for owner, key in keys.items() if key in existing}
-        return living
+        return living | self._living_lookalikes(target, living)
+
+    def _living_lookalikes(self, target: Field, living: set[int]) -> set[int]:
+        """Return deletions of keys that the child takes for a living parent's.
+
+        See Note [Equal by collation] in backends/collations.py.
+        """
+        database, taken = self.claim.database, set[int]()
+        if connections[database].vendor != "mysql":
+            return taken
+        for relation in self.relations if collations.is_text(target) else ():
+            if relation.target == target and collations.is_exact(relation.field, database):
+                values = self._values_of(target)
+                texts = {pk: str(value) for pk, value in values.items() if pk not in living}
+                alive = lookups.living_lookalikes(relation, texts, database)
+                taken |= {*alive}
+        return taken
 
     def _prepare(self, target: Field, home: str) -> dict[int, Any]:
         """Return deletion → value of `target`, as a row of that home holds it."""

@@ -160,11 +160,16 @@ def _lives(field: ForeignKey, value: Any) -> bool:
 def require_asked(label: str, touched: set[Any], keys: list[Any]) -> None:
     """Refuse rows of other keys than those asked for. A collation takes some texts for equal."""
     if not touched <= set(keys):
-        raise InvalidKey(
-            f"{label}: rows hold keys that equal those of deleted parents only by the column's"
-            " collation. Nothing was changed; write the keys in the rows as they are in their"
-            " parents"
-        )
+        raise equal_by_collation(label)
+
+
+def equal_by_collation(label: str) -> InvalidKey:
+    """Return the error for rows whose key only the column's collation takes for a parent's."""
+    return InvalidKey(
+        f"{label}: rows hold keys that equal those of deleted parents only by the column's"
+        " collation. They were not changed; write the keys in the rows as they are in their"
+        " parents, or give both columns the same collation"
+    )
 
 
 STEP_FUNCTIONS: dict[Strategy, StepFunction] = {

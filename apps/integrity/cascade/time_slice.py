@@ -38,6 +38,7 @@ from .finishing import finish
 from .live_check import LiveClaim
 from .progress import Progress
 from .steps import CameBack, Part, Steps
+from .strategies import equal_by_collation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -251,6 +252,8 @@ class TimeSlice:
         self.live.forget_living_parents()
         if not self.live.left_along(relation) & deletions:
             return
+        if self.live.has_only_lookalikes(relation):
+            raise equal_by_collation(relation.label)
         # Some steps pass over locked rows in any case.
         if self.live.has_unlocked_row(relation):
             raise RowsKept(relation.label, self.database)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..backends.lookups import existing, uncommitted
+from ..backends import collations
+from ..backends.lookups import existing, living_lookalikes, uncommitted
 from ..log import suspects
 from ..relations.keys import suspect_value, to_stored
 
@@ -60,6 +61,11 @@ def recheck(relation: Relation, batch: Sequence[Suspect]) -> Rechecked:
     keys = {pk: value for pk, value in values.items() if value is not None}
     living = existing(relation.target, keys, relation.parent_databases)
     absent = {pk: key for pk, key in keys.items() if pk not in living}
+    if collations.is_text(relation.target):
+        texts = {pk: str(key) for pk, key in absent.items()}
+        for database in relation.child_databases:
+            living |= living_lookalikes(relation, texts, database)
+        absent = {pk: key for pk, key in absent.items() if pk not in living}
     return Rechecked(
         relation=relation,
         keys=keys,

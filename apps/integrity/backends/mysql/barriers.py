@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, connections
 
 from ...exceptions.redaction import plain
+from .. import collations
 from ..errors import code_of
 from ..portable.barriers import NoBarriers
 from ..portable.chunks import chunks
@@ -106,14 +107,17 @@ def _sentence(number: int, thread: int, user: str | None, database: str | None, 
 def _is_free(field: Field, keys: Sequence[Any], using: str) -> bool:
     """Return whether no row has one of these keys, and no open transaction has changed one."""
     connection, names = connections[using], names_of(field, using)
-    marks = ", ".join(["%s"] * len(keys))
+    marks, params, exact = ", ".join(["%s"] * len(keys)), [*keys], ""
+    if collations.is_exact(field, using):
+        exact = f" AND {collations.BYTES % {'expressions': names['key']}} IN ({marks})"
+        params += [str(key).encode() for key in keys]
     sql = (
-        f"SELECT 1 FROM {names['table']} WHERE {names['key']} IN ({marks})"
+        f"SELECT 1 FROM {names['table']} WHERE {names['key']} IN ({marks}){exact}"
         f"{extra_conditions(field, names['table'], using)} LIMIT 1 {_share(connection)} NOWAIT"
     )
     try:
         with _alone(connection), connection.cursor() as cursor:
-            cursor.execute(sql, [*keys])
+            cursor.execute(sql, params)
             return cursor.fetchone() is None
     except DatabaseError as error:
         if code_of(error) in LOCKED:

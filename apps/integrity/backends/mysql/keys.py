@@ -22,7 +22,7 @@ from django.db import connections, models
 from ...relations.columns import underlying_field
 from ...relations.keys import format_key, parse_key
 from ...relations.stored import prepare, prepare_all
-from .. import visibility
+from .. import collations, visibility
 from ..key_pages import KeyPage
 from ..portable.keys import PortableKeys
 from ..quoted import extra_conditions, names_of
@@ -83,6 +83,9 @@ class MySQLKeys(PortableKeys):
         def answer() -> KeyPage | None:
             packed = self._packed(step, params, most, child) if _is(field, PACKED) else None
             keys, rows = packed or _row_by_row(step, params, most, child)
+            end = len(keys.values) < most
+            if keys.values and collations.is_exact(field, child):
+                keys = _spelled(field, keys, child)
             visibility.require_whole(child, field.model)
             if not keys.values:
                 return None
@@ -92,7 +95,7 @@ class MySQLKeys(PortableKeys):
                 last=format_key(field, field.to_python(keys.last)),
                 count=len(keys.values),
                 rows=rows,
-                end=len(keys.values) < most,
+                end=end,
             )
 
         return answer
@@ -168,6 +171,18 @@ def _row_by_row(step: str, params: Sequence[Any], most: int, using: str) -> tupl
         return Keys(None, None, ()), 0
     values, numbers = zip(*rows, strict=True)
     return Keys(values[0], values[-1], values), sum(numbers)
+
+
+def _spelled(field: Field, keys: Keys, using: str) -> Keys:
+    """Return each spelling of keys that the column takes for equal."""
+    names = names_of(field, using)
+    sql = (
+        f"SELECT MIN({names['key']}) FROM {names['table']}"
+        f" WHERE {names['key']} BETWEEN %s AND %s{extra_conditions(field, names['table'], using)}"
+        f" GROUP BY {collations.BYTES % {'expressions': names['key']}}"
+    )
+    rows = _fetch(sql, [keys.first, keys.last], using)
+    return Keys(keys.first, keys.last, [key for (key,) in rows])
 
 
 def _estimate(sql: str, params: Sequence[Any], using: str) -> int:

@@ -15,6 +15,7 @@ from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, compares_alike, prepare_all, with_keys
 from .. import visibility
 from ..base import require_keys
+from ..collations import as_asked, holding
 from ..deleted import Gone
 from .chunks import PARAMETERS, chunks
 
@@ -49,13 +50,14 @@ class PortableRows:
         referring = rows_of(field, using).select_for_update(skip_locked=can_skip and skip_locked)
         pk, locked = primary_key(field.model), dict[Any, Any]()
         for chunk in chunks(keys):
-            rows = referring.filter(StoredIn(F(field.attname), chunk))
+            rows = referring.filter(holding(field, chunk, using))
             pairs = list(rows.values_list("pk", field.attname)[: limit - len(locked)])
             if not pairs:
                 continue
             pks = prepare_all(pk, (pk_value for pk_value, _ in pairs), using)
             held = prepare_all(field, (key for _, key in pairs), using)
-            locked.update(zip(pks, held, strict=True))
+            found = dict(zip(pks, held, strict=True))
+            locked.update(as_asked(field, chunk, found, pk, using))
             if len(locked) >= limit:
                 break
         return locked
@@ -172,7 +174,7 @@ class PortableRows:
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
         number = sum(
-            referring.filter(StoredIn(F(field.attname), chunk)).count() for chunk in chunks(keys)
+            referring.filter(holding(field, chunk, using)).count() for chunk in chunks(keys)
         )
         visibility.require_whole(using, field.model)
         return number
@@ -182,7 +184,7 @@ class PortableRows:
     ) -> dict[Any, int]:
         referring, counts = rows_of(field, using), dict[Any, int]()
         for key in require_keys(keys):
-            rows = referring.filter(StoredIn(F(field.attname), [key]))
+            rows = referring.filter(holding(field, [key], using))
             if number := rows.order_by()[:most].count():
                 counts[key] = number
         visibility.require_whole(using, field.model)
@@ -201,4 +203,4 @@ def _unchanged(
     """Return those rows that still hold the key that they were locked for."""
     keys = [*{locked[pk] for pk in pks}]
     rows = rows_of(field, using).filter(with_keys(primary_key(field.model), pks))
-    return rows.filter(StoredIn(F(field.attname), keys))
+    return rows.filter(holding(field, keys, using))
