@@ -82,7 +82,9 @@ def collation_of(field: Field, using: str) -> str:
 def holding(field: Field, keys: Sequence[Any], using: str) -> Any:
     """Return the condition that a row refers through `field` to one of those prepared keys."""
     held = StoredIn(F(field.attname), keys)
-    return Q(held, _same_bytes(field, keys)) if is_exact(field, using) else held
+    if connections[using].vendor == "mysql" and is_exact(field, using):
+        return Q(held, _same_bytes(field, keys))
+    return held
 
 
 def _same_bytes(field: Field, keys: Sequence[Any]) -> StoredIn:
@@ -97,8 +99,9 @@ def as_asked(
 
     `held` is primary key → the key as the row holds it.
     """
-    others = [row for row, key in held.items() if key not in {*keys}]
-    if not others or connections[using].vendor != "mysql" or not is_text(field):
+    asked = {*keys}
+    others = [row for row, key in held.items() if key not in asked]
+    if not others or not is_text(field):
         return held
     number = Case(
         *(When(StoredIn(F(field.attname), [key]), then=Value(at)) for at, key in enumerate(keys)),

@@ -224,7 +224,9 @@ class LiveClaim:
             existing = wanted and self.row_backends[home].keys_with_rows(target, wanted, using=home)
             if existing:
                 living |= {owner for owner, key in keys.items() if key in existing}
-        return living | self._living_lookalikes(target, living)
+        if connections[self.claim.database].vendor == "mysql":
+            living |= self._living_lookalikes(target, living)
+        return living
 
     def _living_lookalikes(self, target: Field, living: set[int]) -> set[int]:
         """Return deletions of keys that the child takes for a living parent's.
@@ -232,8 +234,6 @@ class LiveClaim:
         See Note [Equal by collation] in backends/collations.py.
         """
         database, taken = self.claim.database, set[int]()
-        if connections[database].vendor != "mysql":
-            return taken
         for relation in self.relations if collations.is_text(target) else ():
             if relation.target == target and collations.is_exact(relation.field, database):
                 values = self._values_of(target)

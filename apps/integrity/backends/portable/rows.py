@@ -57,7 +57,9 @@ class PortableRows:
             pks = prepare_all(pk, (pk_value for pk_value, _ in pairs), using)
             held = prepare_all(field, (key for _, key in pairs), using)
             found = dict(zip(pks, held, strict=True))
-            locked.update(as_asked(field, chunk, found, pk, using))
+            if connections[using].vendor == "mysql":
+                found = as_asked(field, chunk, found, pk, using)
+            locked.update(found)
             if len(locked) >= limit:
                 break
         return locked
