@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +33,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     layout = LAYOUTS[early_config.known_args_namespace.layout]
     stack = ExitStack()
     early_config.add_cleanup(stack.close)
-    if layout.mariadb:
+    if layout.mariadb and not _only_controls(early_config):
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mariadb-"))
         server = MariaDB(Path(folder) / "server", zone=layout.zone)
         stack.callback(server.stop)
@@ -44,6 +45,22 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
             patch.delenv(f"WORKER_{VARIABLES[alias]}", raising=False)
         early_config.stash[SERVER] = server
     yield
+
+
+def _only_controls(config: pytest.Config) -> bool:
+    """Return whether other processes, those of pytest-xdist, run the tests."""
+    spreads = getattr(config.known_args_namespace, "numprocesses", None)
+    return bool(spreads) and "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests that are marked `postgresql` where a database is in MariaDB."""
+    layout = LAYOUTS[config.getoption("layout")]
+    if layout.mariadb:
+        skip = pytest.mark.skip(reason="about what only PostgreSQL has")
+        for item in items:
+            if item.get_closest_marker("postgresql"):
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils import timezone
 
 from apps.blog.models import Post
 from apps.integrity import cascade, scan
 from apps.integrity.cascade import verification
+from apps.integrity.control import heartbeats
 from apps.integrity.models import Audit, Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -114,6 +117,38 @@ def test_the_receipt_is_exact(integrity: Run, verified: int) -> None:
     text = integrity("receipt", "auth.User", str(verified)).text
     assert "blog.Post.author" in text
     assert "verified" in text
+
+
+#: Less than any zone is away from UTC.
+SOON_SECONDS = 900
+
+
+def test_times_are_utc_whatever_the_zone_of_the_server(integrity: Run, verified: int) -> None:
+    document = integrity("receipt", "auth.User", str(verified), "--json").document
+    times = [document["deletion"]["recorded_at"]]
+    times += [line[each] for line in document["cascades"] for each in ("done_at", "verified_at")]
+    assert max(map(_away, times)) < SOON_SECONDS, times
+
+
+def test_ages_are_those_of_this_moment(integrity: Run, ann: User) -> None:
+    heartbeats.write("one@host", using="default", queues=["integrity"])
+    ann.delete()
+    dispatch.sweep("default")
+    document = integrity("status", "--json").document
+    lags = {row["database"]: row["lag_seconds"] for row in document["databases"]}
+    assert 0 <= lags["blog_db"] < SOON_SECONDS
+    assert 0 <= lags["shop_db"] < SOON_SECONDS
+    (worker,) = document["workers"]
+    assert 0 <= worker["seconds_ago"] < SOON_SECONDS
+    integrity("scan")
+    scans = integrity("status", "--json").document["scans"]
+    ended = [row["last_full_scan"] for row in scans if row["last_full_scan"]]
+    assert ended
+    assert max(map(_away, ended)) < SOON_SECONDS
+
+
+def _away(moment: str) -> float:
+    return abs((timezone.now() - dt.datetime.fromisoformat(moment)).total_seconds())
 
 
 def test_doctor_finds_nothing_wrong_with_the_databases(integrity: Run, verified: int) -> None:

@@ -68,6 +68,7 @@ class MariaDB(Server):
                 f"CREATE USER IF NOT EXISTS '{name}'@'%' IDENTIFIED BY '{self.passwords[name]}'",
                 f"GRANT ALL PRIVILEGES ON {rights} TO '{name}'@'%'",
             ]
+        made.append(f"GRANT GRANT OPTION ON *.* TO '{ADMIN}'@'%'")
         return made
 
     def _as_user(self) -> list[str]:
