@@ -181,6 +181,19 @@ def _empty(alias: str) -> None:
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         for statements in batches:
             cursor.execute(statements)
+    if connection.vendor == "mysql":
+        _count_anew(connection)
+
+
+def _count_anew(connection: Any) -> None:
+    """Let keys be small again: after a row with a large key, MySQL goes on from there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND auto_increment > 1000000000"
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {connection.ops.quote_name(table)} AUTO_INCREMENT = 1")
 
 
 @cache  # by the routers of the project, whatever catalogue or router a test plays with

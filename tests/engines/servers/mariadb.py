@@ -27,6 +27,8 @@ SETTINGS = {
     # Data must survive a killed server, but not a power failure.
     "innodb-flush-log-at-trx-commit": "2",
     "innodb-flush-method": "nosync",
+    "character-set-server": "utf8mb4",  # as Debian's configuration has it
+    "collation-server": "utf8mb4_general_ci",
     "max-connections": "200",
     "skip-log-bin": None,
     "skip-name-resolve": None,
