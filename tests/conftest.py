@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["apps.integrity.pytest_plugin"]
 
+#: An INSERT, or several that the driver makes one of.
+INSERT = re.compile(r"(\d+ times: )?INSERT INTO")
 #: Rows that migrations make and that no test writes; and those that a process writes once.
 KEPT = {ContentType, Permission, Group, Scope}
 PROJECT = {"default", "blog_db", "shop_db"}
@@ -261,7 +264,7 @@ class Captured(dict[str, CaptureQueriesContext]):
             context.__exit__(None, None, None)
 
     def inserts(self, alias: str = "default") -> list[str]:
-        return [sql for sql in self[alias] if sql.startswith("INSERT INTO")]
+        return [sql for sql in self[alias] if INSERT.match(sql)]
 
 
 @pytest.fixture

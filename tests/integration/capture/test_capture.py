@@ -313,6 +313,7 @@ class TestOneTransaction:
 
 
 class TestCost:
+    @pytest.mark.postgresql
     def test_a_delete_costs_one_insert_and_no_query_elsewhere(
         self, captured: Captured, without_the_app: Callable[[], Any]
     ) -> None:
@@ -346,6 +347,7 @@ class TestCost:
         assert not captured["blog_db"]
         assert not captured["shop_db"]
 
+    @pytest.mark.postgresql
     def test_models_that_are_no_parents_keep_their_fast_delete(
         self, captured: Captured, without_the_app: Callable[[], Any]
     ) -> None:

@@ -174,6 +174,7 @@ class TestClaim:
             dispatched(*keys)
         assert sorted(each.key for each in claimed(5).deletions) == ["1", "2", "3", "4"]
 
+    @pytest.mark.postgresql
     def test_what_failed_or_has_begun_is_not_claimed_with_what_is_new(self) -> None:
         dispatched(*range(1, 5))
         apart(*range(1, 5))

@@ -178,6 +178,7 @@ class TestCascade:
 
 
 class TestText:
+    @pytest.mark.postgresql
     def test_integers(self, converge: Converge) -> None:
         gone, kept = Station.objects.create(pk=7), Station.objects.create(pk=70)
         for text in ("7", "70", "7", *NO_SEVEN):
@@ -187,6 +188,7 @@ class TestText:
         left = set(Event.objects.values_list("station_text", flat=True))
         assert left == {str(kept.pk), *NO_SEVEN}
 
+    @pytest.mark.postgresql
     def test_uuids_on_two_kinds_of_servers(self, converge: Converge) -> None:
         gone, kept = Beacon.objects.create(), Beacon.objects.create()
         others = {str(gone.pk).upper(), gone.pk.hex, f"urn:{gone.pk}"[:36], str(kept.pk)}
@@ -485,6 +487,7 @@ class TestSurfaces:
         counted = {each["relation"]: each["rows"] for each in left.effects if each["rows"]}
         assert counted == {"left.Event.station_text": 1}
 
+    @pytest.mark.postgresql
     def test_roles_are_granted_what_their_cascades_need(self) -> None:
         worker = _granted(grants.Kind.WORKER)
         assert 'UPDATE ("id"), DELETE ON "left_event"' in worker
@@ -503,6 +506,7 @@ def _granted(kind: grants.Kind) -> str:
     return "\n".join(found.statements)
 
 
+@pytest.mark.postgresql
 def test_raw_sql_that_a_trigger_would_record_reaches_them(converge: Converge, tune: Tune) -> None:
     from apps.integrity.capture import triggers
 

@@ -486,6 +486,7 @@ class TestSurfaces:
         with pytest.raises(AssertionError, match=r"1 orphans of 1 missing parents.Weed: 99"):
             assert_no_orphans(WEEDS)
 
+    @pytest.mark.postgresql
     def test_roles_are_granted_what_it_needs(self) -> None:
         def granted(alias: str, kind: grants.Kind) -> str:
             found = {each.database: each.statements for each in grants.grants("x", kind)}
@@ -505,6 +506,7 @@ class TestSurfaces:
         }  # fmt: skip
 
 
+@pytest.mark.postgresql
 class TestStatements:
     """Each form, by itself. See Note [Content type condition]."""
 
@@ -594,6 +596,7 @@ def explained(alias: str, sql: str) -> str:
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_the_index_leads_to_the_rows_of_each_key(
     captured: Captured, monkeypatch: pytest.MonkeyPatch, *, analyzed: bool
