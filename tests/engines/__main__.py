@@ -46,7 +46,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
             print(error)
             return INCOMPLETE
     chosen = any(Path(argument.split("::")[0]).exists() for argument in rest)
-    tests = () if chosen else layout.tests
+    tests = () if chosen else (*layout.tests, *layout.options)
     plugin = ["-p", "tests.engines.plugin", "--layout", name]
     command = [sys.executable, "-m", "pytest", *plugin, *tests, *rest]
     code = subprocess.run(command, check=False).returncode

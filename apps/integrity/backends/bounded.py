@@ -1,12 +1,13 @@
 """Reads inside a request: bounded waits for locks, and an error where the server filters rows.
 
-Only PostgreSQL needs settings for that. The session's own settings are restored.
+PostgreSQL and MySQL need settings for that. The session's own settings are restored. A plain read
+waits for no row on MySQL, but for a table that DDL has locked: by the server's default for a day.
 """
 
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections, transaction
@@ -35,6 +36,11 @@ _TIME = "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statem
 _SET_TIME = "SELECT set_config('statement_timeout', %s, true)"
 
 
+#: The same for MySQL, in whole seconds.
+_WAITS = "SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout"
+_SET_WAITS = "SET SESSION lock_wait_timeout = %s, SESSION innodb_lock_wait_timeout = %s"
+
+
 class _Hidden(Exception):
     """The server may hide rows of a table that is read."""
 
@@ -54,7 +60,8 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
     try:
         if connection.vendor != "postgresql":
             _refuse_hidden(models, alias)
-            yield
+            with _waits(connection, lock_seconds):
+                yield
         elif _takes_two_statements(connection):
             prefix = functools.partial(_prefixed, _settings(lock_seconds), _names(models, alias))
             with connection.execute_wrapper(prefix):
@@ -67,6 +74,23 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
             raise
         _refuse_hidden(models, alias)
         raise visibility.refusal(models[0], alias) from error  # the cause was just removed
+
+
+@contextmanager
+def _waits(connection: BaseDatabaseWrapper, lock_seconds: float) -> Iterator[None]:
+    """Limit the waits for locks on MySQL. Other engines wait as they do."""
+    if connection.vendor != "mysql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITS)
+        before = cursor.fetchone()
+        cursor.execute(_SET_WAITS, [max(1, round(lock_seconds))] * len(before))
+    try:
+        yield
+    finally:
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute(_SET_WAITS, before)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from apps.blog.models import Comment, Post
 from apps.integrity import cascade
+from apps.integrity.exceptions import ChildDatabaseUnavailable
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -23,12 +25,14 @@ from sandbox.processes import Process, eventually, stop_all
 from sandbox.project import ROOT
 from tests.acceptance.workers import environment
 from tests.kinds.left.models import Box, Item, Label, Shelf
-from tests.kinds.parents.models import Owner, Root
+from tests.kinds.parents.models import Guarded, Owner, Root
 from tests.kinds.right.models import Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.conftest import Tune
 
     Converge = Callable[[], Counter[str]]
 
@@ -109,6 +113,33 @@ def test_rows_that_somebody_holds_wait_uncounted_and_hold_up_no_other(
     assert converge() == {"right.Leaf.owner": 1}
     assert not Leaf.objects.exists()
     assert set(Cascade.objects.values_list("state", "attempts")) == {("done", 1)}
+
+
+def test_a_delete_that_asks_a_locked_table_is_refused_soon(tune: Tune, layout: Any) -> None:
+    if "blog_db" not in layout.mariadb:
+        pytest.skip("the children are in PostgreSQL")
+    tune(lock_seconds=1)
+    guarded = Guarded.objects.create()
+
+    def waits() -> Any:
+        with connections["test_left"].cursor() as cursor:
+            cursor.execute("SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout")
+            return cursor.fetchone()
+
+    before = waits()
+    other = connections["test_left"].copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("LOCK TABLES left_protecting WRITE")
+        begun = time.monotonic()
+        with pytest.raises(ChildDatabaseUnavailable, match=r"left\.Protecting\.guarded"):
+            guarded.delete()
+        assert time.monotonic() - begun < 20
+    finally:
+        other.close()
+    assert waits() == before
+    guarded.delete()
+    assert not Guarded.objects.exists()
 
 
 def test_a_deadlock_in_the_child_is_no_failure(converge: Converge, layout: Any) -> None:

@@ -715,6 +715,7 @@ class TestBounds:
         ends = [sql for sql in captured["test_right"] if "DELETE" in sql or sql == "COMMIT"]
         assert ends[1::2] == ["COMMIT"] * len(deletes)  # each is a transaction by itself
 
+    @pytest.mark.postgresql
     def test_each_step_of_a_tree_is_its_own_transaction(
         self, tune: Tune, converge: Converge, captured: Captured
     ) -> None:
