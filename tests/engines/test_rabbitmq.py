@@ -89,6 +89,16 @@ class TestPublishing:
         assert waiting() == 2
         assert detail() == "answers"
 
+    def test_a_queue_that_somebody_deleted_is_declared_again(
+        self, node: RabbitMQ, app: Celery
+    ) -> None:
+        """RabbitMQ confirms a message to a queue that does not exist, and discards it."""
+        celery.publish_cascade("blog_db")
+        with kombu.Connection(node.url) as connection:
+            connection.default_channel.queue_delete(QUEUE)
+        celery.publish_cascade("blog_db")
+        assert waiting() == 1
+
     def test_enough_messages_are_enough(self, app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(celery, "NOTIFICATIONS_MAX", 3)
         for _ in range(5):
