@@ -56,13 +56,22 @@ WORDS = {
         " tables a pool of their own"
     ),
     "standby": "the server is a standby, which may be behind. Let the alias point to the primary",
+    "engine": (
+        "its storage engine is not InnoDB: a step there could not be taken back, and rows that"
+        " another session is writing are not waited for. ALTER TABLE … ENGINE=InnoDB"
+    ),
+    "dirty": (
+        "its sessions are READ UNCOMMITTED, which shows deletes that may be rolled back. Nothing"
+        " was concluded from it. Leave isolation_level out of the alias's OPTIONS, or set it to"
+        ' "read committed"'
+    ),
 }
 #: Causes that only hide rows: a row that is returned exists for certain.
 ONLY_HIDES = frozenset({"row security", "standby"})
 
 #: Seconds for which the list of a server's views is kept, where asking costs a round trip.
 LISTED_SECONDS = 60.0
-_listed: dict[str, tuple[float, frozenset[str]]] = {}
+_listed: dict[str, tuple[float, dict[str, str]]] = {}
 
 
 def cause_for(model: type[Model], using: str) -> tuple[str, str]:
@@ -188,7 +197,8 @@ def _cause(model: type[Model], using: str) -> tuple[str | None, str]:
         return cause, role
     name = str(connection.introspection.identifier_converter(model._meta.db_table)).strip('"')
     if connection.vendor != "sqlite":
-        return "view" if name in _views(using) else None, "itself"
+        listed = _listed_causes(using)
+        return listed.get(name, listed.get("", None)), "itself"
     with connection.cursor() as cursor:  # not kept: it costs no round trip
         cursor.execute(
             "SELECT 1 FROM sqlite_temp_master WHERE name = %s COLLATE NOCASE UNION ALL"
@@ -210,17 +220,38 @@ def _ask(tables: list[str], using: str) -> list[tuple[str, str, str | None]]:
         return list(cursor.fetchall())
 
 
-def _views(using: str) -> frozenset[str]:
-    """Return the views that the server lists, asked once in `LISTED_SECONDS`."""
-    until, views = _listed.get(using, (0.0, frozenset[str]()))
+def _listed_causes(using: str) -> dict[str, str]:
+    """Return table → cause as the server lists them, asked once in `LISTED_SECONDS`.
+
+    A cause of all tables has the name "".
+    """
+    until, found = _listed.get(using, (0.0, {}))
     if time.monotonic() >= until:
         connection = connections[using]
-        with connection.cursor() as cursor:
-            tables = connection.introspection.get_table_list(cursor)
-        convert = connection.introspection.identifier_converter
-        views = frozenset(convert(table.name) for table in tables if table.type == "v")
-        _listed[using] = (time.monotonic() + LISTED_SECONDS, views)
-    return views
+        if connection.vendor == "mysql":
+            found = _causes_on_mysql(using)
+        else:
+            with connection.cursor() as cursor:
+                tables = connection.introspection.get_table_list(cursor)
+            convert = connection.introspection.identifier_converter
+            found = {convert(table.name): "view" for table in tables if table.type == "v"}
+        _listed[using] = (time.monotonic() + LISTED_SECONDS, found)
+    return found
+
+
+def _causes_on_mysql(using: str) -> dict[str, str]:
+    connection: Any = connections[using]
+    level = "tx_isolation" if connection.mysql_is_mariadb else "transaction_isolation"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT @@{level}")
+        (isolation,) = cursor.fetchone()
+        cursor.execute(
+            "SELECT table_name, table_type = 'BASE TABLE' FROM information_schema.tables"
+            " WHERE table_schema = DATABASE()"
+            " AND (table_type <> 'BASE TABLE' OR engine <> 'InnoDB')"
+        )
+        found = {name: "engine" if is_table else "view" for name, is_table in cursor.fetchall()}
+    return found | ({"": "dirty"} if isolation == "READ-UNCOMMITTED" else {})
 
 
 def _quoted(model: type[Model], using: str) -> str:

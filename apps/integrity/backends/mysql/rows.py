@@ -70,6 +70,7 @@ class MySQLRows(PortableRows):
     def delete_rows(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> Gone:
+        visibility.require_whole(using, field.model)  # what goes has to be able to come back
         counts = len(require_keys(keys)) == 1 or row_sql.is_mariadb(using)
         if skip_locked or not counts or not row_sql.is_exact(field):
             with row_sql.through_index(using):
@@ -86,6 +87,7 @@ class MySQLRows(PortableRows):
     def delete_total(
         self, field: Field, keys: Sequence[Any], limit: int, *, using: str, skip_locked: bool
     ) -> int:
+        visibility.require_whole(using, field.model)  # what goes has to be able to come back
         if skip_locked or not row_sql.is_exact(field):
             return self.delete_rows(
                 field, keys, limit, using=using, skip_locked=skip_locked
@@ -108,6 +110,7 @@ class MySQLRows(PortableRows):
         using: str,
         skip_locked: bool,
     ) -> Counter[Any]:
+        visibility.require_whole(using, field.model)
         with row_sql.through_index(using):
             return super().update_rows(
                 field, keys, value, limit, using=using, skip_locked=skip_locked
