@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin import AdminSite, ModelAdmin, RelatedOnlyFieldListFilter, SimpleListFilter
 from django.contrib.admin import display as column
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db import DatabaseError, models
 from django.db.models import F, Min
@@ -19,14 +20,21 @@ from apps.integrity.admin import CrossDatabaseAdminMixin
 from apps.integrity.contrib.admin import join_checks as checks
 from apps.integrity.contrib.admin import joins
 from apps.shop.models import Order
-from tests.kinds.left.models import Optional, Shelf, Team
+from tests.kinds.left.models import Optional, Profile, Shelf, Team
 from tests.kinds.parents.models import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.django_db(databases="__all__")
+pytestmark = [
+    pytest.mark.django_db(databases="__all__"),
+    # Deprecated since Django 6.1, and still broken between databases.
+    pytest.mark.filterwarnings("ignore:Calling select_related.. with no arguments"),
+    pytest.mark.filterwarnings("ignore:Setting ModelAdmin.list_select_related to True"),
+]
 
+#: Whether Django JOINs the keys that are columns, one by one (since 6.1), or all that are not null.
+ONE_BY_ONE = hasattr(ChangeList, "get_select_related_fields")
 WRONG = (DatabaseError, ValueError, IncorrectLookupParameters)
 
 
@@ -150,7 +158,10 @@ def key(row: Any) -> str:
 
 BROKEN: list[tuple[type[models.Model], dict[str, Any], str]] = [
     (Post, {"list_display": ["author"]}, ""),
-    (Comment, {"list_display": ["post"]}, ""),  # Django follows Comment.author, too
+    # Of the one, Django follows Comment.author, too; the other is nullable.
+    (Optional, {"list_display": ["owner"]}, "o=1")
+    if ONE_BY_ONE
+    else (Comment, {"list_display": ["post"]}, ""),
     (Post, {"list_display": ["title"], "list_select_related": True}, ""),
     (Post, {"list_select_related": ["author"]}, ""),
     (Comment, {"list_select_related": ["post__author"]}, ""),
@@ -170,7 +181,10 @@ SOUND: list[tuple[type[models.Model], dict[str, Any], str]] = [
     (Post, {"list_display": ["author_id"]}, "o=1"),
     (Post, {"list_display": ["author"], "list_select_related": ()}, "o=1"),
     (Comment, {"list_display": ["post", "author"], "list_select_related": ["post"]}, ""),
-    (Optional, {"list_display": ["owner"]}, "o=1"),  # nullable: Django does not follow it
+    (Comment, {"list_display": ["post"]}, "")
+    if ONE_BY_ONE
+    else (Optional, {"list_display": ["owner"]}, "o=1"),
+    (Profile, {"list_display": ["pk"]}, ""),
     (Post, {"list_display": ["pk", "author__username"], "sortable_by": ["pk"]}, ""),
     (Post, {"list_display": ["pk", key]}, "o=2"),
     (Comment, {"search_fields": ["content", "post__title"]}, "q=ann"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.core import checks
+from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from ... import declared, relations
@@ -87,10 +88,11 @@ def _selected(admin: Any) -> Iterator[Found]:
     """Yield the JOINs of Django's `ChangeList.apply_select_related` into other databases."""
     model, wanted = admin.model, admin.list_select_related
     answers = _answers(admin, "get_list_select_related")
-    if answers == DJANGO and isinstance(wanted, bool):
-        shown = None if wanted else _shown_key(admin)
-        if (wanted or shown) and (step := joins.selecting_all(model)):
-            yield ("list_select_related", True, step) if wanted else ("list_display", shown, step)
+    if answers == DJANGO and wanted is True:
+        if step := joins.selecting_all(model):
+            yield "list_select_related", True, step
+    elif answers == DJANGO and wanted is False:
+        yield from _shown(admin)
     elif answers in KNOWN and not isinstance(wanted, bool):
         for path in _listed(wanted):
             step = joins.selecting(model, path)
@@ -98,15 +100,30 @@ def _selected(admin: Any) -> Iterator[Found]:
                 yield "list_select_related", path, step
 
 
-def _shown_key(admin: Any) -> str | None:
-    """Return the first column that makes Django JOIN all keys that are not null."""
+def _shown(admin: Any) -> Iterator[Found]:
+    """Yield the JOINs that Django makes for the keys among the columns.
+
+    Since Django 6.1, it JOINs each of these keys, nullable ones too. Before, one of them made it
+    JOIN all keys of the model that are not null, and those of their parents.
+    """
+    from django.contrib.admin.views.main import ChangeList
+
+    each = hasattr(ChangeList, "get_select_related_fields")
+    for name in _shown_keys(admin):
+        step = joins.selecting(admin.model, name) if each else joins.selecting_all(admin.model)
+        if step:
+            yield "list_display", name, step
+            return
+
+
+def _shown_keys(admin: Any) -> Iterator[str]:
+    """Yield the columns that are keys, by the name of the key."""
     if _answers(admin, "get_list_display") != DJANGO:
-        return None
+        return
     for name in filter(_is_text, _listed(admin.list_display)):
         field = joins.field_of(admin.model, name)
-        if getattr(field, "remote_field", None) and name != getattr(field, "attname", name):
-            return str(name)
-    return None
+        if isinstance(field, models.ForeignKey) and name == field.name:
+            yield name
 
 
 def _columns(admin: Any) -> Iterator[Found]:
