@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..relations.content_types import UnknownHome
 
 METHODS = ("db_for_read", "db_for_write")
-#: The policies that the database itself carries out (Django 6.1 and later).
-IN_DATABASE = ("DB_CASCADE", "DB_SET_NULL", "DB_SET_DEFAULT")
 #: Number of labels that a message names.
 SHOWN = 3
 
@@ -160,11 +158,12 @@ def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
             obj=field,
             id="integrity.E003",
         )
-    if name := in_database(relation.on_delete):
+    if relation.policy.by_database:
         yield checks.Error(
-            f"{label} has on_delete={name}: the database of the parents, {home!r}, cannot carry it"
-            f" out in {elsewhere!r}.",
-            hint=f"In {label}: {made}(..., on_delete=models.{name.removeprefix('DB_')})",
+            f"{label} has on_delete={relation.policy}: the database of the parents, {home!r},"
+            f" cannot carry it out in {elsewhere!r}, so every delete of a"
+            f" {relation.parent._meta.label} is refused.",
+            hint=f"In {label}: {made}(..., on_delete=models.{relation.policy.removeprefix('DB_')})",
             obj=field,
             id="integrity.E011",
         )
@@ -182,13 +181,6 @@ def _unusable(relation: Relation) -> Iterator[checks.CheckMessage]:
             obj=relation.field,
             id="integrity.E015",
         )
-
-
-def in_database(on_delete: object) -> str:
-    """Return the name of a policy that the database itself carries out; else ""."""
-    known = ((name, getattr(models, name, None)) for name in IN_DATABASE)
-    names = [name for name, policy in known if policy is not None and policy == on_delete]
-    return names[0] if len(names) == 1 else ""
 
 
 def _router_problems(relation: Relation) -> Iterator[checks.CheckMessage]:

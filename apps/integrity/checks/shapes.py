@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.core import checks
-from django.db import connections
+from django.db import connections, models
 
 from .. import conf, relations
 from ..relations import plan, policies
@@ -14,13 +14,16 @@ from ..relations.columns import generic_of
 from ..relations.homes import databases_for
 from ..relations.relation import concrete, label
 from ..relations.resolve import is_generic_foreign_key
-from .keys import in_database, some
+from .keys import some
 from .scope import scoped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..relations import Field, Model
+
+    #: The keys that a database carries out: label → field and policy.
+    Silent: TypeAlias = Mapping[str, tuple[Field, policies.Policy]]
 
 
 def linked(**_: Any) -> list[checks.CheckMessage]:
@@ -175,39 +178,63 @@ def _needless(field: Any) -> bool:
 
 
 def unsignalled(**_: Any) -> list[checks.CheckMessage]:
-    """W008: the database itself removes rows for which this app needs Django's signals."""
-    silent = {field: name for field in _keys() if (name := in_database(_on_delete(field)))}
+    """W008: a database deletes rows of parents without a signal, or rows that nobody counts."""
+    silent = {
+        label(field): (field, policy)
+        for field in _keys()
+        if isinstance(field, models.ForeignKey)
+        and (policy := policies.policy_of(field)).by_database
+    }
+    missed = {**_unrecorded(silent), **_uncounted(silent)} if silent else {}
     return [
         checks.Warning(
-            f"{label(field)} has on_delete={silent[field]}: {consequence}",
-            hint=f"In {label(field)}: {type(field).__name__}(...,"
-            f" on_delete=models.{silent[field].removeprefix('DB_')}){remedy}",
+            f"{name} has on_delete={(policy := silent[name][1])}: {consequence}",
+            hint=f"In {name}: {type(field := silent[name][0]).__name__}(...,"
+            f" on_delete=models.{policy.removeprefix('DB_')}){remedy}",
             obj=field,
             id="integrity.W008",
         )
-        for field, (consequence, remedy) in (_missed(silent) if silent else {}).items()
+        for name, (consequence, remedy) in missed.items()
     ]
 
 
-def _missed(silent: Mapping[Any, str]) -> dict[Any, tuple[str, str]]:
-    """Return the silent keys that lose a signal: key → (what is lost, the remedy)."""
-    catalogue = relations.catalogue()
-    missed: dict[Any, tuple[str, str]] = {}
-    silently = "a cascade sends no signals for its rows and does not count them."
-    for relation in catalogue.relations:
+def _uncounted(silent: Silent) -> dict[str, tuple[str, str]]:
+    """Return what is not counted of the rows below cascades: key → (what, "")."""
+    missed: dict[str, tuple[str, str]] = {}
+    for relation in relations.catalogue().relations:
         if relation.policy is policies.Policy.CASCADE:
-            for node in plan.plan_for(relation).root.all[1:]:
-                missed[node.field] = silently, ""
-    for name, parent in catalogue.parents.items():
-        remedy = f', or INTEGRITY = {{"capture": {{"{name}": "both"}}}} (PostgreSQL)'
-        for field in parent._meta.local_fields:
-            if silent.get(field) == "DB_CASCADE" and not conf.current().by_trigger(name):
-                missed[field] = f"a {name} that is deleted this way is not recorded.", remedy
-    return {field: texts for field, texts in missed.items() if field in silent}
+            found = plan.plan_for(relation)
+            why = f" ({found.reason})" if found.reason else ""
+            consequence = (
+                f"if a cascade along {relation.label} reaches its rows, the database changes them"
+                f" all at once, and no receipt counts them{why}."
+            )
+            missed |= dict.fromkeys(
+                (name for name in found.uncounted if name in silent), (consequence, "")
+            )
+    return missed
 
 
-def _on_delete(field: Any) -> Any:
-    return getattr(field.remote_field, "on_delete", None)
+def _unrecorded(silent: Silent) -> dict[str, tuple[str, str]]:
+    """Return the keys by which a database deletes parents: key → (what is lost, the remedy)."""
+    catalogue, settings = relations.catalogue(), conf.current()
+    missed: dict[str, tuple[str, str]] = {}
+    for parent_label, parent in catalogue.parents.items():
+        followed = some([relation.label for relation in catalogue.children_of(parent_label)])
+        if not followed or settings.by_trigger(parent_label) or settings.is_off(parent_label):
+            continue
+        consequence = (
+            f"a {parent_label} that is deleted this way sends no signal and is not recorded, so"
+            f" rows of {followed} stay until a scan finds them."
+        )
+        remedy = f', or INTEGRITY = {{"capture": {{"{parent_label}": "both"}}}} (PostgreSQL)'
+        names = map(label, parent._meta.local_fields)
+        missed |= {
+            name: (consequence, remedy)
+            for name in names
+            if name in silent and silent[name][1].deletes
+        }
+    return missed
 
 
 def _models() -> Iterator[Model]:

@@ -49,6 +49,8 @@ class Along(NamedTuple):
     unfollowed: str = ""
     #: The keys inside its databases along which rows are deleted with its own.
     below: tuple[str, ...] = ()
+    #: Those whose rows the database itself deletes or changes, uncounted.
+    uncounted: tuple[str, ...] = ()
 
 
 #: The label of a relation → what cascades do along it, in the order of the labels.
@@ -127,9 +129,9 @@ def _covered(parent: str, relation: str) -> Covered:
 
 
 def _followed(each: Relation) -> Along:
-    nodes = plan_for(each).root.all[1:]
-    below = dict.fromkeys(node.label for node in nodes if not node.update)
-    return Along(str(each.policy), each.child_databases, below=(*below,))
+    plan = plan_for(each)
+    below = dict.fromkeys(node.label for node in plan.root.all[1:] if not node.update)
+    return Along(str(each.policy), each.child_databases, below=(*below,), uncounted=plan.uncounted)
 
 
 def _unfollowed(each: Relation, relation: str) -> Along:
@@ -145,6 +147,7 @@ def _parsed(document: Mapping[str, Mapping[str, object]]) -> Covered:
             databases=tuple(map(str, _list(along["databases"]))),
             unfollowed=str(along["unfollowed"]),
             below=tuple(map(str, _list(along["below"]))),
+            uncounted=tuple(map(str, _list(along.get("uncounted")))),
         )
         for label, along in sorted(document.items())
     }

@@ -186,6 +186,7 @@ def _of_relation(relation: Relation) -> Edge:
 
 def _of_key(field: models.ForeignKey[Any, Any]) -> Iterator[Edge]:
     policy = policy_of(field)
+    policy = Policy.CASCADE if policy.deletes else policy  # whoever carries it out
     label, names = relations_relation.label(field), (field.model.__name__, field.name)
     parent, child = (
         relations_relation.concrete(field.remote_field.model),

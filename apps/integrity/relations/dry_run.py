@@ -110,6 +110,8 @@ def unusable(field: ForeignKey, using: str) -> str:
     if _usable.get(field) is given:
         return ""
     on_delete, policy = declared_on_delete(field), policy_of(field)
+    if policy.by_database:
+        return f"{policy} works within one database: declare {policy.removeprefix('DB_')} instead"
     try:
         if not (is_builtin(field) or policy.protects):
             with _no_database():

@@ -3,6 +3,11 @@
 CASCADE is *set-based* if Django itself would delete every level without loading an object: at no
 level is there a signal receiver, a PROTECT or RESTRICT, a parent table or a generic relation.
 Otherwise Django's Collector deletes the rows in bounded batches, and the plan states the reason.
+
+Note [Left to the database]: since Django 6.1, a constraint may carry out an `on_delete` (DB_CASCADE
+and others). A set-based cascade still changes such rows itself, before those that they refer to: so
+they are counted, and no statement grows with their number. Where it cannot, and below what Django's
+Collector deletes, the database changes them, and nobody counts them.
 """
 
 from __future__ import annotations
@@ -62,11 +67,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A strategy, the tree of keys to process, and the reason for not being set-based."""
+    """A strategy, the tree of keys to process, and the reason for not being set-based.
+
+    `uncounted` are keys whose rows the database changes: see Note [Left to the database].
+    """
 
     strategy: Strategy
     root: Node
     reason: str = ""
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +83,14 @@ class _Cascade:
     """The part of a plan that depends on the models only. Signal receivers may change at any time.
 
     `models` are those whose rows are deleted, in the order in which Django visits them, up to the
-    first `blocker`: a reason why Django would have to load rows, or "".
+    first `blocker`: a reason why Django would have to load rows, or "". `constraints` are the keys
+    whose `on_delete` is the database's.
     """
 
     root: Node
     models: tuple[Model, ...]
     blocker: str
+    constraints: tuple[str, ...]
 
 
 def plan_for(relation: Relation) -> Plan:
@@ -94,8 +105,11 @@ def plan_for(relation: Relation) -> Plan:
         if pre_delete.has_listeners(model) or post_delete.has_listeners(model):
             reason = f"{model._meta.label} has delete signal receivers"
             break
-    strategy = Strategy.COLLECTOR if reason else Strategy.SET_BASED
-    return Plan(strategy, cascade.root, reason)
+    if reason:
+        return Plan(Strategy.COLLECTOR, cascade.root, reason, cascade.constraints)
+    counted = {node.label for node in cascade.root.all} if cascade.constraints else set()
+    left = tuple(label for label in cascade.constraints if label not in counted)
+    return Plan(Strategy.SET_BASED, cascade.root, uncounted=left)
 
 
 def _cascade(field: ForeignKey) -> _Cascade:
@@ -104,7 +118,8 @@ def _cascade(field: ForeignKey) -> _Cascade:
         models.append(model)
         if blocker:
             break
-    return _Cascade(_node(field, (field.model,)), tuple(dict.fromkeys(models)), blocker)
+    root, constraints = _node(field, (field.model,)), _constraints(field, (field.model,))
+    return _Cascade(root, (*dict.fromkeys(models),), blocker, (*dict.fromkeys(constraints),))
 
 
 def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model, str]]:
@@ -118,6 +133,8 @@ def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model,
             yield model, f"{model._meta.label} has a generic relation"
     for key in _referring(model):
         policy = policy_of(key)
+        if policy.by_database:
+            continue  # Django loads none of these rows, and sends no signals for them
         if blocker := _blocker(key, policy, path):
             yield model, blocker
         elif policy is Policy.CASCADE:
@@ -140,15 +157,52 @@ def _blocker(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> str:
 def _node(field: ForeignKey, path: tuple[Model, ...]) -> Node:
     """Return the tree below `field` inside its own database. A cycle is followed once."""
     below = []
+    for key, policy in _followed(field):
+        if policy.by_database and _is_left(key, policy, path):
+            continue
+        if policy.deletes and key.model not in path:
+            below.append(_node(key, (*path, key.model)))
+        else:
+            below.append(Node(key, update=not policy.deletes))
+    return Node(field, below=tuple(below))
+
+
+def _constraints(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[str]:
+    """Yield the keys below `field` whose `on_delete` the database carries out."""
+    for key, policy in _followed(field):
+        if policy.by_database:
+            yield label(key)
+        if policy.deletes and key.model not in path:
+            yield from _constraints(key, (*path, key.model))
+
+
+def _followed(field: ForeignKey) -> Iterator[tuple[ForeignKey, Policy]]:
+    """Yield the keys to rows of `field` in its own database that a cascade follows.
+
+    Below rows that the database deletes, Django follows none: only the database's own are left.
+    """
+    by_database = policy_of(field).by_database
     for key in _referring(field.model):
         policy = policy_of(key)
         if policy is Policy.DO_NOTHING or databases_for(key.model) != databases_for(field.model):
             continue
-        if policy is Policy.CASCADE and key.model not in path:
-            below.append(_node(key, (*path, key.model)))
-        else:
-            below.append(Node(key, update=policy is not Policy.CASCADE))
-    return Node(field, below=tuple(below))
+        if policy.by_database or not by_database:
+            yield key, policy
+
+
+def _is_left(key: ForeignKey, policy: Policy, path: tuple[Model, ...]) -> bool:
+    """Return whether only the database can carry it out: see Note [Left to the database]."""
+    if not key.target_field.primary_key or (policy.deletes and key.model in path):
+        return True
+    return policy is Policy.DB_SET_DEFAULT and database_default(key) is models.NOT_PROVIDED
+
+
+def database_default(field: ForeignKey) -> Any:
+    """Return the value of the column's default; NOT_PROVIDED if only the database knows it."""
+    default = field.db_default
+    if isinstance(default, models.Value):
+        default = default.value
+    return models.NOT_PROVIDED if hasattr(default, "resolve_expression") else default
 
 
 def _referring(model: Model) -> list[ForeignKey]:
@@ -164,15 +218,23 @@ def replacement(field: ForeignKey, using: str) -> Any:
     value is that instance's key. Raises `UnusablePolicy` if the `on_delete` does anything else than
     set one value.
     """
-    try:
-        value = value_set(dry_run(declared_on_delete(field), field, using))
-    except UnusablePolicy as error:
-        raise UnusablePolicy(
-            f"{label(field)}: across databases its on_delete can only set a value, and {error}"
-        ) from error
+    policy = policy_of(field)
+    if policy.by_database:
+        value: Any = None if policy is Policy.DB_SET_NULL else database_default(field)
+    else:
+        value = _value_set(field, using)
     if isinstance(value, models.Model):
         value = to_stored(field, getattr(value, field.target_field.attname))
     if writes_text(field):
         return parse_key(field, value)
     # Converted to the type that rows store: a UUID may be declared as text.
     return None if value is None else field.target_field.to_python(value)
+
+
+def _value_set(field: ForeignKey, using: str) -> Any:
+    try:
+        return value_set(dry_run(declared_on_delete(field), field, using))
+    except UnusablePolicy as error:
+        raise UnusablePolicy(
+            f"{label(field)}: across databases its on_delete can only set a value, and {error}"
+        ) from error

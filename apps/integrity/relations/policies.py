@@ -40,6 +40,9 @@ class Policy(enum.StrEnum):
     SET_DEFAULT = "SET_DEFAULT"
     SET = "SET"
     DO_NOTHING = "DO_NOTHING"
+    DB_CASCADE = "DB_CASCADE"
+    DB_SET_NULL = "DB_SET_NULL"
+    DB_SET_DEFAULT = "DB_SET_DEFAULT"
     CUSTOM = "CUSTOM"
 
     @classmethod
@@ -56,6 +59,16 @@ class Policy(enum.StrEnum):
     def cascades(self) -> bool:
         """Whether the policy changes or deletes rows of the child after the parent's delete."""
         return not (self.protects or self is Policy.DO_NOTHING)
+
+    @functools.cached_property
+    def by_database(self) -> bool:
+        """Whether a constraint of the database carries it out (Django 6.1), not Django."""
+        return self in {Policy.DB_CASCADE, Policy.DB_SET_NULL, Policy.DB_SET_DEFAULT}
+
+    @functools.cached_property
+    def deletes(self) -> bool:
+        """Whether the rows go with the row that they refer to, whoever deletes them."""
+        return self in {Policy.CASCADE, Policy.DB_CASCADE}
 
     @functools.cached_property
     def sets(self) -> bool:
@@ -79,8 +92,12 @@ def policy_of(field: ForeignKey) -> Policy:
 
 
 def is_builtin(field: ForeignKey) -> bool:
-    """Return whether the `on_delete` equals one of Django's, so that it does nothing else."""
-    return _equal(declared_on_delete(field)) is not None
+    """Return whether the `on_delete` equals one that Django carries out, so it does nothing else.
+
+    Those that a database carries out are none of these: no other database knows of them.
+    """
+    policy = _equal(declared_on_delete(field))
+    return policy is not None and not policy.by_database
 
 
 def _equal(on_delete: OnDelete) -> Policy | None:

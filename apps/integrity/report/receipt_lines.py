@@ -26,6 +26,8 @@ PROBED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
 OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null"}
 #: What became of rows under a name that is in no scope: it is not known what its policy was.
 CHANGED = "changed"
+#: What became of rows that the database itself deletes or changes: see relations/plan.py.
+BY_DATABASE = "left to the database, not counted"
 #: What became of the rows along a relation that no cascade follows.
 NOT_COVERED = "not covered"
 #: Why a relation is not covered in a database whose cascade ended without it.
@@ -123,6 +125,16 @@ def _of_cascade(cascade: InDatabase, view: Covered | None) -> Iterator[ReceiptLi
             kept=cascade.kept.get(label),
             cascade=cascade,
         )
+    uncounted = (label for along in followed.values() for label in along.uncounted)
+    for label in dict.fromkeys(uncounted):
+        if label not in followed and label not in cascade.rows:
+            yield ReceiptLine(
+                relation=label,
+                database=cascade.database,
+                policy="",
+                does=BY_DATABASE,
+                cascade=cascade,
+            )
 
 
 def _does(label: str, followed: Mapping[str, Along]) -> str:

@@ -7,6 +7,7 @@ from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelatio
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
+from tests.kinds import by_database  # noqa: F401 (its models are of this app, too)
 from tests.kinds.lite.models import Author
 from tests.kinds.parents.models import (
     Account,

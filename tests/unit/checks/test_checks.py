@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -32,6 +33,7 @@ from apps.integrity.checks import (
 )
 from apps.integrity.contrib import admin as contrib_admin
 from apps.integrity.contrib.admin import join_checks, permission_checks
+from apps.integrity.relations import policies
 from tests import snippets
 from tests.kinds.coded import fields
 from tests.kinds.left.models import WordUse
@@ -187,7 +189,8 @@ class TestOneRelation:
         assert ids() == []
         remote = SimpleNamespace(on_delete=by_database)
         monkeypatch.setattr(AUTHOR.field.remote_field, "on_delete", remote.on_delete)
-        [found] = keys.problems(AUTHOR)
+        changed = dataclasses.replace(AUTHOR, policy=policies.policy_of(AUTHOR.field))
+        [found] = keys.problems(changed)
         assert found.id == "integrity.E011"
         assert f"on_delete=DB_{policy}" in found.msg
         assert f"on_delete=models.{policy})" in str(found.hint)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 def deferred_constraints(leaf: Field, using: str) -> tuple[bool, ...]:
     """Return, for each constraint on that key, whether it is checked at the commit.
 
-    Return an empty tuple where there is no constraint. Each process asks once. Where a constraint
+    One that deletes or changes the referring rows does so at once, however it is deferred. Return
+    an empty tuple where there is no constraint. Each process asks once. Where a constraint
     is replaced later by one of the other kind, steps fail and change nothing.
     """
     parent: Any = cast("ForeignKey", leaf).target_field.model
     rows = fetch(
         using,
-        "SELECT condeferrable AND condeferred FROM pg_constraint"
+        "SELECT condeferrable AND condeferred AND confdeltype = 'a' FROM pg_constraint"
         " JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)"
         " WHERE contype = 'f' AND conrelid = to_regclass(%s) AND confrelid = to_regclass(%s)"
         " AND attname = %s",

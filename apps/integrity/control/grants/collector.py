@@ -89,6 +89,8 @@ def _along(
     key: ForeignKey, database: str, catalogue: Catalogue, seen: set[Model]
 ) -> Iterator[Need]:
     policy = policy_of(key)
+    if policy.by_database:  # PostgreSQL carries it out with the rights of the table's owner
+        return
     if policy is Policy.CASCADE and key.model not in seen and _is_fast_deleted(key, database):
         yield from on(database, key.model, DELETE)
         yield column(database, key, SELECT)
