@@ -10,15 +10,17 @@ from django.apps import apps
 from django.db import connections, models, transaction
 from django.db.models import deletion
 from django.db.models.signals import pre_delete
+from django.utils import timezone
 
 from apps.integrity import backends, cascade, relations, scan
 from apps.integrity.backends.portable.barriers import NoBarriers
 from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import PortableRows
 from apps.integrity.capture import triggers
+from apps.integrity.cascade.blockers import LOCKED
 from apps.integrity.checks import keys, shapes
 from apps.integrity.exceptions import UnusablePolicy
-from apps.integrity.models import Deletion
+from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.integrity.report import preview, receipts
 from apps.integrity.report.receipt_lines import BY_DATABASE
@@ -151,15 +153,19 @@ class TestBelowAChild:
     def test_a_row_that_is_not_committed_yet_is_counted_when_it_is(
         self, converge: Converge, at_once: Callable[..., list[Any]], spare: Any
     ) -> None:
-        """Its insert holds the row that it refers to: else the database would delete it later."""
+        """Its insert holds the row that it refers to, and no trigger is blamed for that."""
         hive = model("parents.Hive").objects.create()
         made = comb(hive)
         hive.delete()
         dispatch.sweep("default")
         with transaction.atomic(using="test_left"):
+            connections["test_left"].cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
             model("left.Cell").objects.create(comb=made)
             at_once(lambda: cascade.drain("test_left"))
             assert model("left.Comb").objects.filter(pk=made.pk).exists()
+            held = Cascade.objects.using("default").get(database="test_left")
+            assert (held.attempts, held.reason) == (0, f"left.Comb.hive: {LOCKED}")
+        Cascade.objects.update(due_at=timezone.now())
         rows = converge()
         assert (rows["left.Comb.hive"], rows["left.Cell.comb"]) == (1, 3)
         only_the_spare_is_left(spare, 1)
