@@ -19,4 +19,5 @@ CASES = {
     "B13": "many_databases",
     "B14": "scan_mariadb",
     "B15": "cascade_mariadb",
+    "B16": "log_mariadb",
 }

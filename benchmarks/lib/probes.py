@@ -101,6 +101,18 @@ def beside_mariadb(*, uuids: bool, parents: int, rounds: int) -> dict[str, Any]:
 
 
 @_probe
+def log_life(*, deletions: int, finished: int, rounds: int) -> dict[str, Any]:
+    """Drain deletions without rows in the databases of the environment."""
+    from django.db import connections
+
+    from . import log_life
+
+    if connections["default"].vendor == "mysql":
+        log_life.tables()
+    return log_life.life(deletions, finished, rounds)
+
+
+@_probe
 def plans(label: str) -> dict[str, Any]:
     """Return the plans of a step's two statements, for keys in the middle of the table."""
     from django.db import connections, transaction
