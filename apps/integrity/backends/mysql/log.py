@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
+from django.db.models import BooleanField, F, Func, Q
 
 from ..base import require_keys
 from ..distinct import distinct
@@ -35,21 +36,30 @@ OLDEST = f"""SELECT id FROM integrity_deletion FORCE INDEX (integrity_deletion_r
 WHERE {RECORDED} AND parent = %s AND relation = %s ORDER BY id LIMIT %s"""
 #: Those of some ids that nobody else has locked, with their times.
 LOCK_RECORDED = f"""SELECT id, recorded_at FROM integrity_deletion FORCE INDEX (PRIMARY)
-WHERE id IN %s AND {RECORDED} FOR UPDATE{{skip}}"""
-PUT_INTO_BATCH = "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE id IN %s"
+WHERE id IN ({{ids}}) AND {RECORDED} FOR UPDATE{{skip}}"""
+PUT_INTO_BATCH = (
+    "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE id IN ({ids})"
+)
 
-#: Running cascades of a claim, found by their primary keys. Parameters: ids, the claim.
-HELD = "WHERE id IN %s AND claim = %s AND state = 'running'"
+#: Running cascades of a claim, found by their primary keys. Parameter: the claim.
+HELD = "WHERE id IN ({ids}) AND claim = %s AND state = 'running'"
 LOCK_HELD = f"SELECT id, size FROM integrity_cascade FORCE INDEX (PRIMARY) {HELD} FOR UPDATE"
-#: Parameters: the document of each cascade, barrier and its server, the grace period, ids.
+#: Parameters: the document of each cascade, barrier and its server, the grace period.
 FINISH = """UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET state = 'done', claim = NULL,
 reason = '', failing = NULL, done_at = UTC_TIMESTAMP(6), `rows` = {rows}, barrier = %s,
-barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE id IN %s"""
+barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE id IN ({ids})"""
 SAVE = f"UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET `rows` = {{rows}} {HELD}"
 
 
 class MySQLLog(PortableLog):
     """See `LogBackend`."""
+
+    def id_in(self, column: str, ids: Sequence[int]) -> Any:
+        # The ORM and the driver take longer over a list of hundreds than the server does.
+        if not ids:
+            return Q(pk__in=())  # the ORM runs no statement for an empty list
+        template = f"%(expressions)s IN ({_list(ids)})"
+        return Func(F(column), template=template, output_field=BooleanField())
 
     def _insert(self, new: Sequence[Deletion], using: str) -> None:
         values = [
@@ -80,15 +90,16 @@ class MySQLLog(PortableLog):
         grace_seconds: float,
         using: str,
     ) -> list[int]:
-        ids, token = list(require_keys(list(rows))), _stored_claim(claim, using)
+        ids, token = require_keys(list(rows)), _stored_claim(claim, using)
         with atomic(using), connections[using].cursor() as cursor:
-            cursor.execute(LOCK_HELD, [ids, token])
+            cursor.execute(LOCK_HELD.format(ids=_list(ids)), [token])
             finished = [pk for pk, size in cursor.fetchall() if size == sizes[pk]]
             if finished:
                 sql, documents = _documents({pk: rows[pk] for pk in finished})
                 its_barrier = (barrier.number, barrier.server) if barrier else (None, "")
                 grace = round(grace_seconds * 1_000_000)
-                cursor.execute(FINISH.format(rows=sql), [*documents, *its_barrier, grace, finished])
+                finish = FINISH.format(rows=sql, ids=_list(finished))
+                cursor.execute(finish, [*documents, *its_barrier, grace])
         return finished
 
     def save_progress(
@@ -96,8 +107,8 @@ class MySQLLog(PortableLog):
     ) -> None:
         sql, documents = _documents(rows)
         with connections[using].cursor() as cursor:
-            ids = list(require_keys(list(rows)))
-            cursor.execute(SAVE.format(rows=sql), [*documents, ids, _stored_claim(claim, using)])
+            save = SAVE.format(rows=sql, ids=_list(require_keys(list(rows))))
+            cursor.execute(save, [*documents, _stored_claim(claim, using)])
 
 
 def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, using: str) -> int:
@@ -114,11 +125,11 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
         cursor.execute(OLDEST, [*name, most])
         if not (oldest := [pk for (pk,) in cursor.fetchall()]):
             return 0
-        cursor.execute(LOCK_RECORDED.format(skip=skip), [oldest])
+        cursor.execute(LOCK_RECORDED.format(skip=skip, ids=_list(oldest)))
         recorded_at = dict(cursor.fetchall())
         if not (ids := sorted(recorded_at)):
             return 0
-        cursor.execute(PUT_INTO_BATCH, [ids[0], ids])
+        cursor.execute(PUT_INTO_BATCH.format(ids=_list(ids)), [ids[0]])
         Cascade.objects.using(using).bulk_create(
             Cascade(
                 batch=ids[0],
@@ -134,6 +145,11 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
             for database in databases
         )
     return len(ids)
+
+
+def _list(ids: Sequence[int]) -> str:
+    """Return the ids as a list in SQL: they are numbers, and need no parameters. Pure."""
+    return ", ".join(str(int(pk)) for pk in ids)
 
 
 def _documents(rows: Mapping[int, Rows | None]) -> tuple[str, list[Any]]:
