@@ -119,6 +119,23 @@ class LocalOnDelete(StandIn):
             self.declared(collector, field, sub_objs, using)
 
 
+class IgnoredOnDelete(StandIn):
+    """Stands in for the `on_delete` of a relation that the settings ignore: it does nothing."""
+
+    def __init__(self, relation: Relation) -> None:
+        super().__init__(relation.field)
+        self.ignored = relation.ignored
+
+    def __call__(self, *_: object) -> None:
+        """Called by the Collector of a Django version that does not skip it."""
+
+    def __eq__(self, other: object) -> bool:
+        return other == models.DO_NOTHING or super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return hash(models.DO_NOTHING)
+
+
 class Guard:
     """Makes the Collector check a declared column. See Note [A column's guard].
 
@@ -175,6 +192,9 @@ def adopt(catalogue: Catalogue) -> None:
     for key in catalogue.unknown_homes:
         if declared_on_delete(key.field) is not models.DO_NOTHING:
             _stand_in(key.field, LocalOnDelete(key))
+    for relation in catalogue.ignored:
+        if relation.on_delete is not models.DO_NOTHING:
+            _stand_in(relation.field, IgnoredOnDelete(relation))
     for relation in catalogue.relations:
         field = relation.field
         if relation.on_delete is models.DO_NOTHING:
@@ -193,7 +213,7 @@ def _stand_in(field: Any, on_delete: StandIn) -> None:
 
 def release(catalogue: Catalogue) -> None:
     """Undo `adopt`: the fields are again as their authors wrote them."""
-    adopted = [relation.field for relation in catalogue.relations]
+    adopted = [relation.field for relation in (*catalogue.relations, *catalogue.ignored)]
     for field in (*adopted, *(key.field for key in catalogue.unknown_homes)):
         if field.is_relation and isinstance(field.remote_field.on_delete, StandIn):
             field.remote_field.on_delete = declared_on_delete(field)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, models
@@ -29,10 +31,27 @@ SHOWN = 3
 
 
 def related(**_: Any) -> list[checks.CheckMessage]:
-    """Return the `problems` of all relations."""
-    return [
-        problem for relation in relations.catalogue().relations for problem in problems(relation)
-    ]
+    """Return the `problems` of all relations, and those of ignored ones."""
+    catalogue = relations.catalogue()
+    found = [problem for relation in catalogue.relations for problem in problems(relation)]
+    return found + [problem for relation in catalogue.ignored for problem in ignored(relation)]
+
+
+def ignored(relation: Relation) -> Iterator[checks.CheckMessage]:
+    """W034, and E003, E005 and E006: they concern writes, which are the same for ignored ones."""
+    if relation.field.is_relation:
+        yield from _constrained(relation)
+        yield from _router_problems(relation)
+    if relation.policy is not policies.Policy.DO_NOTHING:
+        label, policy = relation.label, relation.policy
+        yield checks.Warning(
+            f"{label} is ignored ({relation.ignored}), but its on_delete is {policy}: between"
+            f" databases, nothing does what {policy} says, and no receipt covers its rows.",
+            hint=f"If its rows may stay: on_delete=DO_NOTHING on {label}, or silence this warning"
+            f" if the model is not yours. If not: take {label!r} out of INTEGRITY['ignored'].",
+            obj=relation.field,
+            id="integrity.W034",
+        )
 
 
 def numbered_anew(**_: Any) -> list[checks.CheckMessage]:
@@ -107,7 +126,7 @@ def _too_long(parent: relations.Model, field: relations.Field) -> checks.CheckMe
 def unanswered(**_: Any) -> list[checks.CheckMessage]:
     """E004: no router answers for a parent model. One message per model and method."""
     by_parent: dict[relations.Model, list[Relation]] = {}
-    for relation in relations.catalogue().relations:
+    for relation in (*relations.catalogue().relations, *relations.catalogue().ignored):
         if relation.field.is_relation:
             by_parent.setdefault(relation.parent, []).append(relation)
     return [
@@ -148,16 +167,33 @@ def problems(relation: Relation) -> Iterator[checks.CheckMessage]:
         )
 
 
-def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+def _constrained(relation: Relation) -> Iterator[checks.CheckMessage]:
+    """E003: the key has a constraint."""
     field, label, made = relation.field, relation.label, type(relation.field).__name__
     home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
+    app = relation.child._meta.app_label
+    hint = f"In {label}: {made}(..., db_constraint=False)"
+    if _is_installed_package(relation.child):
+        hint = f'Without editing that app: INTEGRITY = {{"unconstrained": [{app!r}]}}'
     if field.db_constraint:  # type: ignore[attr-defined]  # not in the stubs
         yield checks.Error(
             f"{label} has db_constraint=True: {elsewhere!r} cannot refer to rows in {home!r}.",
-            hint=f"In {label}: {made}(..., db_constraint=False)",
+            hint=hint,
             obj=field,
             id="integrity.E003",
         )
+
+
+def _is_installed_package(model: relations.Model) -> bool:
+    """Return whether the model's app was installed by a tool such as pip."""
+    path = Path(apps.get_app_config(model._meta.app_label).path)
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+
+
+def _key_problems(relation: Relation) -> Iterator[checks.CheckMessage]:
+    field, label, made = relation.field, relation.label, type(relation.field).__name__
+    home, elsewhere = relation.parent_databases[0], relation.child_databases[0]
+    yield from _constrained(relation)
     if relation.policy.by_database:
         yield checks.Error(
             f"{label} has on_delete={relation.policy}: the database of the parents, {home!r},"

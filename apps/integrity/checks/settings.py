@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.db import connections
@@ -22,26 +23,38 @@ from .keys import some
 from .pressure import limited
 from .scope import scoped
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..relations import Catalogue, Relation
+
 
 def named(**_: Any) -> list[checks.CheckMessage]:
-    """E002: a setting has no effect, because it names an unknown relation or parent."""
+    """E002: a setting has no effect, because it names an unknown relation, parent or app."""
     known, current = relations.catalogue(), conf.current()
     subjects = {
         "scan_policy": ("relation", [relation.label for relation in known.relations]),
+        "ignored": ("relation", [relation.label for relation in all_of(known)]),
         "capture": ("parent", list(known.parents)),
+        "unconstrained": ("app", [config.label for config in apps.get_app_configs()]),
     }
     return [
         checks.Error(
-            f"INTEGRITY[{setting!r}] names {name!r}, which is not a {what} of this project.",
+            f"INTEGRITY[{setting!r}] names {name!r}, which is no {what} of this project.",
             hint=f"{_guess(name, labels)}Known: {', '.join(labels) or 'none'}.",
             obj=name,
             id="integrity.E002",
         )
         for setting, (what, labels) in subjects.items()
-        if isinstance(names := getattr(current, setting), Mapping)
+        if not isinstance(names := getattr(current, setting) or (), str)
         for name in names
         if name not in labels
     ]
+
+
+def all_of(catalogue: Catalogue) -> list[Relation]:
+    """Return all relations in the order of their labels, those that are ignored among them."""
+    return sorted((*catalogue.relations, *catalogue.ignored), key=attrgetter("label"))
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -7,15 +7,18 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from ..declared import Relation
 from ..exceptions import InvalidSetting
-from ..exceptions.suggestions import closest, unknown
+from ..exceptions.suggestions import unknown
 from . import pressure as pressures
+from . import values
+
+if TYPE_CHECKING:
+    from ..declared import Relation
 
 #: What may record the deletions of a parent.
 CAPTURES = ("signal", "trigger", "both", "off")
@@ -23,6 +26,10 @@ CAPTURES = ("signal", "trigger", "both", "off")
 BY_TRIGGER = frozenset({"trigger", "both"})
 #: Settings in which None means "never delete".
 FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
+#: Settings that are no single number, flag or text.
+WITH_STRUCTURE = frozenset(
+    {"capture", "scan_policy", "relations", "pressure", "ignored", "unconstrained"}
+)
 #: What a scan may do with the orphans that it finds.
 SCAN_POLICIES = ("report", "repair")
 
@@ -34,6 +41,16 @@ class Settings:
     relations: Sequence[Relation] = ()
     """Plain columns that hold keys of parents in another database, and GenericForeignKeys that
     point to such parents. Each entry is a `declared.Relation`."""
+
+    ignored: Mapping[str, str] | None = None
+    """Relations that nothing follows, scans or counts, and why, as in
+    {"shop.HistoricalOrder.customer": "history keeps the keys of deleted customers"}. Their policy
+    has no effect between databases. Receipts name them with the reason."""
+
+    unconstrained: Sequence[str] = ()
+    """Labels of apps whose keys to other databases get no constraint there, as in ["auditlog"]:
+    neither by their migrations nor afterwards. For apps whose code is not yours; see
+    [third-party apps](../how-to/third-party-apps.md)."""
 
     capture: str | Mapping[str, str] = "signal"
     """How deletions are recorded: "signal", "trigger" (PostgreSQL only), "both" or "off". On
@@ -203,12 +220,14 @@ class Settings:
     unfinished work. That work is lost, and the rows in the child databases stay."""
 
     def __post_init__(self) -> None:
-        _refuse_unknown("capture", self.capture, CAPTURES, "parent")
-        _refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
-        _refuse_undeclared(self.relations)
+        values.refuse_unknown("capture", self.capture, CAPTURES, "parent")
+        values.refuse_unknown("scan_policy", self.scan_policy, SCAN_POLICIES, "relation")
+        values.refuse_undeclared(self.relations)
+        values.refuse_unreasoned(self.ignored)
+        values.refuse_unlisted(self.unconstrained)
         pressures.pressures(self.pressure)
         for field in dataclasses.fields(self):
-            if field.name in {"capture", "scan_policy", "relations", "pressure"}:
+            if field.name in WITH_STRUCTURE:
                 continue
             value, wanted = getattr(self, field.name), type(field.default)
             if value is None and field.name in FOR_EVER:
@@ -231,7 +250,7 @@ class Settings:
 
     def capture_of(self, parent: str) -> str:
         """Return how deletions of the parent with that label are recorded, one of `CAPTURES`."""
-        return _chosen(self.capture, parent, CAPTURES)
+        return values.chosen(self.capture, parent, CAPTURES)
 
     def by_trigger(self, parent: str) -> bool:
         """Return whether a trigger records the deletions of the parent with that label."""
@@ -245,33 +264,13 @@ class Settings:
         """Return whether no deletion of the parent with that label is recorded."""
         return self.capture_of(parent) == "off"
 
+    def reason_to_ignore(self, relation: str) -> str:
+        """Return why the relation with that label is ignored, or ""."""
+        return (self.ignored or {}).get(relation, "")
+
     def scan_policy_of(self, relation: str) -> str:
         """Return what a scan does with orphans of the relation with that label."""
-        return _chosen(self.scan_policy, relation, SCAN_POLICIES)
-
-
-def _refuse_unknown(name: str, value: object, known: tuple[str, ...], subject: str) -> None:
-    chosen = [*value.values()] if isinstance(value, Mapping) else [value]
-    if wrong := [choice for choice in chosen if choice not in known]:
-        likely = closest(str(wrong[0]), known)
-        guess = f" did you mean {likely!r}?" if likely else ""
-        raise InvalidSetting(
-            f"INTEGRITY[{name!r}] is {value!r};{guess} it takes one of {', '.join(known)},"
-            f" or a dictionary of them by {subject}"
-        )
-
-
-def _refuse_undeclared(value: object) -> None:
-    given = value if isinstance(value, list | tuple) else [None]
-    if not all(isinstance(entry, Relation) for entry in given):
-        raise InvalidSetting(
-            f"INTEGRITY['relations'] is {value!r}; it takes a list of {Relation.__module__}."
-            'Relation("analytics.Event.user_key", "auth.User")'
-        )
-
-
-def _chosen(value: str | Mapping[str, str], subject: str, known: tuple[str, ...]) -> str:
-    return value if isinstance(value, str) else value.get(subject, known[0])
+        return values.chosen(self.scan_policy, relation, SCAN_POLICIES)
 
 
 @functools.cache

@@ -74,11 +74,15 @@ def suspects_of(parent: str, relation: str, *, using: str) -> QuerySet[Suspect]:
     return tables.suspects(using).filter(parent=parent, relation=relation)
 
 
-def work_under(parent: str, relation: str, *, most: int, using: str) -> int:
-    """Return the number of open deletions and suspects of those names, counted up to `most`."""
+def work_under(parent: str, relation: str, *, most: int, using: str, suspected: bool = True) -> int:
+    """Return the number of open deletions of those names, counted up to `most`.
+
+    With `suspected`, suspects count, too.
+    """
     of_names = {"parent": parent, "relation": relation}
     number = tables.recorded(using).filter(**of_names).order_by()[:most].count()
-    number += suspects_of(parent, relation, using=using).order_by()[:most].count()
+    if suspected:
+        number += suspects_of(parent, relation, using=using).order_by()[:most].count()
     ids = set[int]()
     rows = open_cascades(parent, relation, using=using).values_list("deletions", flat=True)
     for deletions in rows.iterator(chunk_size=100):

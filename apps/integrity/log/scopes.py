@@ -121,10 +121,11 @@ def _number(digest: str) -> int:
 def _covered(parent: str, relation: str) -> Covered:
     catalogue = relations.catalogue()
     followed = catalogue.children_of(parent, relation=relation)
-    pointing = (each for each in catalogue.relations if each.parent._meta.label == parent)
+    every = sorted((*catalogue.relations, *catalogue.ignored), key=lambda each: each.label)
     return {
         each.label: _followed(each) if each in followed else _unfollowed(each, relation)
-        for each in sorted(pointing, key=lambda each: each.label)
+        for each in every
+        if each.parent._meta.label == parent
     }
 
 
@@ -136,7 +137,8 @@ def _followed(each: Relation) -> Along:
 
 def _unfollowed(each: Relation, relation: str) -> Along:
     alone = f"a scan found what was missing for {relation}, and only that was followed"
-    return Along(str(each.policy), each.child_databases, UNFOLLOWED.get(each.policy) or alone)
+    why = f"ignored: {each.ignored}" if each.ignored else UNFOLLOWED.get(each.policy) or alone
+    return Along(str(each.policy), each.child_databases, why)
 
 
 def _parsed(document: Mapping[str, Mapping[str, object]]) -> Covered:

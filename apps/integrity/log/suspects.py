@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.db import connections, models
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
-from .. import backends, conf
+from .. import backends, conf, relations
 from ..backends.barriers import barriers_to_json
 from ..backends.transactions import atomic
 from ..exceptions.loggers import logger_of
@@ -23,6 +23,8 @@ from . import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from django.db.models import QuerySet
 
     from ..backends.barriers import Barrier
     from ..relations import Relation
@@ -218,7 +220,7 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
 
     With `most`, only so many suspects are counted, of whatever relations.
     """
-    rows = tables.suspects(using)
+    rows = _counted(using)
     if most is not None:
         return dict(Counter(rows.order_by("relation").values_list("relation", flat=True)[:most]))
     return dict(rows.values_list("relation").annotate(models.Count("pk")).order_by())
@@ -226,8 +228,14 @@ def suspects_by_relation(*, using: str, most: int | None = None) -> dict[str, in
 
 def missing_parents(*, using: str) -> int:
     """Return how many parents the suspects are: one may be missing along several relations."""
-    rows = tables.suspects(using).order_by().values("parent", "field", "value")
+    rows = _counted(using).order_by().values("parent", "field", "value")
     return rows.distinct().count()
+
+
+def _counted(using: str) -> QuerySet[Suspect]:
+    """Return the suspects without those of relations that the settings ignore."""
+    rows, ignored = tables.suspects(using), relations.catalogue().reasons
+    return rows.exclude(relation__in=list(ignored)) if ignored else rows
 
 
 def renew_barriers(ids: Sequence[int], fence: Mapping[str, Barrier], *, using: str) -> int:

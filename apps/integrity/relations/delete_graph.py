@@ -148,7 +148,7 @@ def graph_of(catalogue: Catalogue) -> Graph:
 
 
 def _edges(catalogue: Catalogue) -> Iterator[Edge]:
-    crossing = {tracked.label for tracked in catalogue.relations}
+    crossing = {tracked.label for tracked in (*catalogue.relations, *catalogue.ignored)}
     for relation in catalogue.relations:
         if relation.policy.protects or relation.policy is Policy.CASCADE:
             yield _of_relation(relation)

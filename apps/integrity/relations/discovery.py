@@ -8,20 +8,19 @@ from __future__ import annotations
 import functools
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import DEFAULT_DB_ALIAS
 
-from ..exceptions import InvalidSetting, UnknownName
-from .columns import Column, columns, generic_of
+from ..exceptions import UnknownName
+from . import crossing
+from .columns import columns
 from .content_types import ContentTypeKeys, UnknownHome
-from .homes import databases_for
-from .policies import policy_of
-from .relation import Field, ForeignKey, Model, Relation, concrete, label, primary_key
+from .relation import Field, Model, Relation, primary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 #: The models of this app, in lower case, that child databases have a table of.
 IN_CHILDREN = frozenset({"identity", "tally"})
@@ -34,6 +33,8 @@ class Catalogue:
     relations: tuple[Relation, ...]
     #: Keys to content types that are no relations: it is unknown which database's ids they hold.
     unknown_homes: tuple[UnknownHome, ...] = ()
+    #: Relations that the settings exclude. Nothing follows, scans or counts them.
+    ignored: tuple[Relation, ...] = ()
 
     @functools.cached_property
     def parents(self) -> dict[str, Model]:
@@ -107,6 +108,11 @@ class Catalogue:
         return {relation.label: relation for relation in self.relations}
 
     @functools.cached_property
+    def reasons(self) -> dict[str, str]:
+        """The label of each ignored relation → why it is ignored."""
+        return {relation.label: relation.ignored for relation in self.ignored}
+
+    @functools.cached_property
     def derived(self) -> dict[Any, Any]:
         """A cache for what other modules compute from it once."""
         return {}
@@ -157,7 +163,8 @@ class Catalogue:
         try:
             return self.by_label[name]
         except KeyError:
-            raise UnknownName("relation", name, self.by_label) from None
+            kind = "relation that is not ignored" if name in self.reasons else "relation"
+            raise UnknownName(kind, name, self.by_label) from None
 
     def database(self, alias: str) -> str:
         """Return the alias if deletions cascade into it. Raises `UnknownName`."""
@@ -178,69 +185,21 @@ def discover() -> Catalogue:
     """
     declared, every = columns(), apps.get_models(include_auto_created=True)
     known = ContentTypeKeys(every, declared)
-    crossing, unknown = [_declared(column) for column in declared], []
-    for field in _keys(every):
-        if (relation := _relation(field)) is None:
+    found, unknown = [crossing.declared(column) for column in declared], []
+    for field in crossing.keys(every):
+        if (relation := crossing.relation_of(field)) is None:
             continue
         homes = relation.parent_databases, relation.child_databases
         if key := known.unknown(field, *homes):
             unknown.append(key)
         else:
-            crossing.append(relation)
+            found.append(relation)
+    found.sort(key=operator.attrgetter("label"))
     return Catalogue(
-        tuple(sorted(crossing, key=operator.attrgetter("label"))),
+        tuple(relation for relation in found if not relation.ignored),
         tuple(sorted(unknown, key=operator.attrgetter("label"))),
+        tuple(relation for relation in found if relation.ignored),
     )
-
-
-def _keys(every: Iterable[Model]) -> Iterator[ForeignKey]:
-    for model in every:
-        for field in () if model._meta.proxy else model._meta.local_fields:
-            if not isinstance(field, models.ForeignKey) or field.remote_field.parent_link:
-                continue
-            if not isinstance(field.remote_field.model, str):
-                yield field
-
-
-def _relation(field: ForeignKey) -> Relation | None:
-    parents = databases_for(concrete(field.remote_field.model))
-    children = databases_for(field.model)
-    if set(parents) == set(children):
-        return None
-    return Relation(
-        field=field,
-        policy=policy_of(field),
-        parent_databases=parents,
-        child_databases=children,
-    )
-
-
-def _declared(column: Column) -> Relation:
-    field = cast("ForeignKey", column)
-    if (relation := _relation(field)) is not None:
-        _require_its_content_types(relation)
-        return relation
-    parent, homes = field.remote_field.model._meta.label, ", ".join(databases_for(column.model))
-    remedy = f'models.ForeignKey("{parent}", db_column="{column.column}", …) in the model'
-    if column.generic:
-        remedy = f'GenericRelation("{column.model._meta.label}", …) in {parent}'
-    raise InvalidSetting(
-        f"INTEGRITY['relations']: {label(column)} and {parent} both live in {homes}:"
-        f" within a database, write {remedy}, and declare nothing"
-    )
-
-
-def _require_its_content_types(relation: Relation) -> None:
-    """Raise `InvalidSetting` if `content_types` names neither a parents' nor a child database."""
-    generic = generic_of(relation.field)
-    if generic is None:
-        return
-    ends = _unique(iter((*relation.parent_databases, *relation.child_databases)))
-    if generic.content_types not in ends:
-        raise InvalidSetting(
-            f"INTEGRITY['relations']: {relation.label}: content_types is {generic.content_types!r},"
-            f" and parents and children are in {', '.join(ends)}: name one of these"
-        )
 
 
 #: Called with each new catalogue before `catalogue()` returns it.

@@ -208,7 +208,9 @@ def database_default(field: ForeignKey) -> Any:
 def _referring(model: Model) -> list[ForeignKey]:
     """Return the keys that Django's Collector follows from `model`."""
     candidates: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
-    return [candidate.field for candidate in candidates]
+    keys = [candidate.field for candidate in candidates]
+    # The stand-in of an ignored relation has this attribute (capture/collector.py).
+    return [key for key in keys if not getattr(key.remote_field.on_delete, "ignored", "")]
 
 
 def replacement(field: ForeignKey, using: str) -> Any:

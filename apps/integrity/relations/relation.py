@@ -35,6 +35,8 @@ class Relation:
     policy: Policy
     parent_databases: tuple[str, ...]
     child_databases: tuple[str, ...]
+    #: Why the settings ignore it, or "".
+    ignored: str = ""
 
     @functools.cached_property
     def label(self) -> str:

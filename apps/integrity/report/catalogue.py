@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ..relations import Relation
 
 
+#: In place of a strategy: nothing follows the relation.
+IGNORED = "ignored"
+
+
 class RelationRow(TypedDict):
     """One relation in one child database."""
 
@@ -28,16 +32,17 @@ class RelationRow(TypedDict):
 
 
 def relation_rows() -> list[RelationRow]:
-    """Return a row for each relation and child database. No queries."""
+    """Return a row for each relation and child database, ignored ones at the end. No queries."""
+    catalogue = relations.catalogue()
     return [
         _relation(relation, database)
-        for relation in relations.catalogue().relations
+        for relation in (*catalogue.relations, *catalogue.ignored)
         for database in relation.child_databases
     ]
 
 
 def _relation(relation: Relation, database: str) -> RelationRow:
-    plan = plan_for(relation) if relation.policy.cascades else None
+    plan = plan_for(relation) if relation.policy.cascades and not relation.ignored else None
     return {
         "relation": relation.label,
         "child_database": database,
@@ -45,8 +50,8 @@ def _relation(relation: Relation, database: str) -> RelationRow:
         "parent_database": ", ".join(relation.parent_databases),
         "policy": str(relation.policy),
         "indexed": relation.indexed,
-        "plan": str(plan.strategy) if plan else "",
-        "why": plan.reason if plan else "",
+        "plan": IGNORED if relation.ignored else str(plan.strategy) if plan else "",
+        "why": relation.ignored or (plan.reason if plan else ""),
         "last_full_scan": None,
     }
 

@@ -70,7 +70,10 @@ def unknown_among(using: str, children: Iterable[ChildDatabase], seen: OpenNames
     entries = [_entry(Kind.ALIAS, name, using, _cascades(name, using)) for name in sorted(aliases)]
     entries += [_stranded(name, using) for name in stranded]
     for kind, name, pairs in labels(catalogue, [*names, *scanned]):
-        entries.append(_entry(kind, name, using, _deletions(pairs, using)))
+        if name not in catalogue.reasons:
+            entries.append(_entry(kind, name, using, _deletions(pairs, using)))
+        elif work := _deletions(pairs, using, suspected=False):
+            entries.append(_ignored(name, using, work))
     return entries + [_lacked(lack, using) for lack in fields.lacks(catalogue, names, using)]
 
 
@@ -94,6 +97,8 @@ def _unknown_in(catalogue: Catalogue, parent: str, relation: str) -> tuple[Kind,
         return None
     if not parent and relation in catalogue.by_label:
         return None
+    if relation in catalogue.reasons:
+        return Kind.RELATION, relation
     if child_of(relation) in {known.child._meta.label for known in catalogue.relations}:
         return Kind.RELATION, relation
     return Kind.MODEL, child_of(relation)
@@ -144,9 +149,9 @@ def _cascades(alias: str, using: str) -> int:
     return min(sum_of("size", rows), limits.COUNT_MAX + 1)
 
 
-def _deletions(names: Sequence[Name], using: str) -> int:
+def _deletions(names: Sequence[Name], using: str, *, suspected: bool = True) -> int:
     most = limits.COUNT_MAX + 1
-    numbers = (work_under(*name, most=most, using=using) for name in names)
+    numbers = (work_under(*name, most=most, using=using, suspected=suspected) for name in names)
     return min(sum(numbers), most)
 
 
@@ -158,6 +163,11 @@ def _entry(kind: Kind, name: str, using: str, work: int) -> Unknown:
         Kind.RELATION: "no relation has this name",
     }[kind]
     return _of(kind, name, using, work, new, f"{what}: {_work(work)}")
+
+
+def _ignored(name: str, using: str, work: int) -> Unknown:
+    why = f"the settings ignore this relation: {_work(work)}"
+    return _of(Kind.RELATION, name, using, work, "", why)
 
 
 def _stranded(alias: str, using: str) -> Unknown:

@@ -40,6 +40,8 @@ def count(receipt: Receipt) -> Receipt:
 
 
 def _counted(line: dict[str, Any], deletion: dict[str, Any]) -> dict[str, Any]:
+    if line["relation"] in relations.catalogue().reasons:
+        return {**line, "not_counted": "not counted: the settings ignore the relation"}
     relation = relations.catalogue().by_label.get(line["relation"])
     if relation is None or line["database"] not in relation.child_databases:
         why = f"not counted: no relation of that name leads into {line['database']} now"

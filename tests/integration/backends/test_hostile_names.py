@@ -18,7 +18,7 @@ from apps.integrity import capture, cascade, relations, scan
 from apps.integrity.cascade import verification
 from apps.integrity.models import KEY_CHARS, Cascade, Deletion
 from apps.integrity.queues import dispatch
-from apps.integrity.relations import discovery
+from apps.integrity.relations import crossing, discovery
 from apps.integrity.report import preview, receipts
 from tests.kinds.hostile.models import (
     FAMILIES,
@@ -236,7 +236,7 @@ def percent(
 
 def _relation(model: Any) -> relations.Relation | None:
     keys = [each for each in model._meta.fields if each.is_relation]
-    return discovery._relation(keys[0]) if keys else None
+    return crossing.relation_of(keys[0]) if keys else None
 
 
 class TestPercent:

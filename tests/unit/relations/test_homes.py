@@ -17,7 +17,7 @@ from apps.integrity import relations
 from apps.integrity.checks import keys, shapes
 from apps.integrity.checks.doctor import examination
 from apps.integrity.exceptions import RouterFailed
-from apps.integrity.relations import discovery
+from apps.integrity.relations import crossing
 from apps.integrity.relations.homes import hint
 from tests.kinds.left import models as left
 from tests.kinds.parents.models import Owner
@@ -59,7 +59,7 @@ def ticket() -> Iterator[Relation]:
                 app_label = "left"
 
         field: Any = Ticket._meta.get_field("owner")
-        relation = discovery._relation(field)
+        relation = crossing.relation_of(field)
         assert relation is not None
         yield relation
 

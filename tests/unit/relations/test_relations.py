@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from apps.blog.models import Comment, Post
 from apps.integrity import relations
 from apps.integrity.exceptions import CrossDatabaseError, InvalidKey, UnknownName
-from apps.integrity.relations import discovery, homes, keys
+from apps.integrity.relations import crossing, discovery, homes, keys
 from apps.integrity.relations.policies import Policy
 from apps.integrity.relations.relation import concrete, primary_key
 from tests.kinds.left import models as left
@@ -216,7 +216,7 @@ def test_a_key_is_indexed_when_a_whole_index_begins_with_it(
             n = models.IntegerField()
             Meta = type("Meta", (), {"app_label": "left", **meta})
 
-    relation = discovery._relation(Child._meta.get_field("key"))
+    relation = crossing.relation_of(Child._meta.get_field("key"))
     assert relation is not None
     assert relation.indexed is indexed
 

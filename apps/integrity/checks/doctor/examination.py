@@ -38,7 +38,9 @@ def examine(broker: brokers.Broker | None) -> list[verdicts.Check]:
     reasons = {alias: silence(alias) for alias in aliases}
     up = [alias for alias in aliases if not reasons[alias]]
     checks = [verdicts.database(alias, reasons[alias] or _unwritable(alias)) for alias in aliases]
-    checks.append(verdicts.crossing(len(catalogue.relations), tuple(connections)))
+    checks.append(
+        verdicts.crossing(len(catalogue.relations), tuple(connections), catalogue.reasons)
+    )
     checks += [
         _routes(relation, child)
         for relation in catalogue.relations

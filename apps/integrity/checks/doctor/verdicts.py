@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...models import ChildDatabase
@@ -12,7 +13,7 @@ from ...report.sentences import sentence
 from ...routing import CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ...backends.postgresql.triggers.installed import Fault
     from ...control.identity import Mismatch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ...report.rows import DatabaseRow
     from ...report.scans import ScanRow
 
+#: No relation is ignored.
+NOTHING: Mapping[str, str] = MappingProxyType({})
 #: A scan's guarantee is stale after this many scan periods.
 STALE_PERIODS = 2
 
@@ -59,10 +62,13 @@ def connections(server: str, wanted: int, workers: int, most: int) -> Check:
     return Check(name=f"connections {server}", ok=True, detail=detail)
 
 
-def crossing(number: int, aliases: Collection[str]) -> Check:
+def crossing(number: int, aliases: Collection[str], ignored: Mapping[str, str] = NOTHING) -> Check:
     """Return whether any key crosses databases, where there are several."""
-    lost = not number and len(aliases) > 1
+    lost = not number and not ignored and len(aliases) > 1
     detail = f"keys between databases: {number}"
+    if ignored:
+        reasons = "; ".join(f"{label} ({reason})" for label, reason in ignored.items())
+        detail += f", and ignored by the settings: {reasons}"
     if lost:
         detail = (
             f"no key crosses databases, though there are {', '.join(aliases)}: the routers return"

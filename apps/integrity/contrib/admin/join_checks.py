@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from django.apps import AppConfig
 
-    from ...relations import Model
+    from ...relations import Model, Relation
     from .joins import JoinHop
 
 PACKAGE = declared.__package__
@@ -48,7 +48,7 @@ HINTS = {
 
 def joined(app_configs: Collection[AppConfig] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """W005: an option of an admin makes its list JOIN another database."""
-    if not relations.catalogue().relations or not apps.is_installed("django.contrib.admin"):
+    if not _keys() or not apps.is_installed("django.contrib.admin"):
         return []
     return [
         checks.Warning(
@@ -198,7 +198,12 @@ def _answers(admin: Any, method: str) -> str:
 def _begins_elsewhere(model: Model, path: str) -> bool:
     """Return whether a path begins with a relation, so that our mixin avoids the JOIN."""
     field = joins.field_of(model, path.partition(LOOKUP_SEP)[0])
-    return any(relation.field is field for relation in relations.catalogue().relations)
+    return any(relation.field is field for relation in _keys())
+
+
+def _keys() -> tuple[Relation, ...]:
+    """Return all keys between databases, those that the settings ignore among them."""
+    return relations.catalogue().relations + relations.catalogue().ignored
 
 
 def _listed(value: Any) -> Sequence[Any]:

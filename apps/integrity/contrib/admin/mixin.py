@@ -259,7 +259,8 @@ _VIEW = "integrity.view_dashboard"
 
 def _remote(model: type[models.Model]) -> tuple[Any, ...]:
     """Return fields of the model that point into another database."""
-    remote = {key.field for key in relations.catalogue().relations if key.field.is_relation}
+    known = relations.catalogue()
+    remote = {key.field for key in (*known.relations, *known.ignored) if key.field.is_relation}
     return tuple(field for field in model._meta.fields if field in remote)
 
 

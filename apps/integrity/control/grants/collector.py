@@ -79,7 +79,7 @@ def protection_checked(parent: Model, home: str, catalogue: Catalogue) -> Iterat
 
 def _keys(model: Model, catalogue: Catalogue) -> list[ForeignKey]:
     """Return the keys that refer to the model within one database."""
-    crossing = {tracked.field for tracked in catalogue.relations}
+    crossing = {tracked.field for tracked in (*catalogue.relations, *catalogue.ignored)}
     crossing |= {key.field for key in catalogue.unknown_homes}
     referring: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     return [reverse.field for reverse in referring if reverse.field not in crossing]

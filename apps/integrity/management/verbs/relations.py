@@ -55,8 +55,8 @@ def _add_scans(rows: Sequence[RelationRow]) -> None:
     with contextlib.suppress(DatabaseUnreachable):
         scans = {(scan["relation"], scan["database"]): scan for scan in scan_rows()}
         for row in rows:
-            scan = scans[row["relation"], row["child_database"]]
-            row["last_full_scan"] = scan["last_full_scan"]
+            if scan := scans.get((row["relation"], row["child_database"])):  # else it is ignored
+                row["last_full_scan"] = scan["last_full_scan"]
 
 
 def render(document: Mapping[str, Any], terminal: Terminal, *, form: str, **_: object) -> None:
