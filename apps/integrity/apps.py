@@ -19,10 +19,11 @@ class IntegrityConfig(AppConfig):
         """Set up the app, without a query or connection: it may run before a process forks."""
         from . import checks
         from .capture import installation, triggers
-        from .contrib import admin
+        from .contrib import admin, unconstrained
         from .operations import renames
         from .queues import notifier
 
+        unconstrained.connect(self)
         installation.install()
         notifier.connect()
         checks.connect()
