@@ -20,7 +20,7 @@ from ..backends import selection
 from ..exceptions import CrossDatabaseError
 from ..exceptions.loggers import logger_of
 from ..relations import discovery
-from . import collector, receivers, triggers
+from . import collector, historical, receivers, triggers
 
 if TYPE_CHECKING:
     from ..relations import Catalogue, Model
@@ -37,7 +37,7 @@ SETTINGS = frozenset(
 
 #: The installed catalogue, and the settings that it was installed with.
 _current: list[Catalogue] = []
-_installed_with: list[tuple[object, object]] = []
+_installed_with: list[tuple[object, ...]] = []
 
 
 def install() -> None:
@@ -46,6 +46,7 @@ def install() -> None:
         discovery.observers.append(follow)
     setting_changed.connect(_renew, dispatch_uid="integrity.installation")
     class_prepared.connect(_forget, dispatch_uid="integrity.installation")
+    class_prepared.connect(historical.follow, dispatch_uid="integrity.historical")
     discovery.forget()
     triggers.require(relations.catalogue())
 
@@ -62,9 +63,9 @@ def follow(catalogue: Catalogue) -> None:
     _installed_with[:] = [_settings()]
 
 
-def _settings() -> tuple[object, object]:
+def _settings() -> tuple[object, ...]:
     given = conf.current()
-    return given.relations, given.capture
+    return given.relations, given.capture, given.ignored, given.unconstrained
 
 
 def _renew(*, setting: str, **_: Any) -> None:

@@ -91,11 +91,15 @@ def gather(
     sender: Model, instance: models.Model, using: str, origin: object = None, **_: object
 ) -> None:
     """`pre_delete`: remember the key of a row that is about to be deleted."""
-    operation = _operation(using)
+    # Rows that a queryset or a cascade loaded have their saved values. The instance that
+    # `delete()` was called on may have others, and so may the part of its parent tables.
+    remember(sender, instance, using, fresh=not isinstance(origin, sender))
+
+
+def remember(sender: Model, instance: models.Model, using: str, *, fresh: bool) -> None:
+    """Remember the key of a row for `flush` of that sender; `fresh` rows have no unsaved values."""
+    operation = operation_of(using)
     if operation is not None:
-        # Rows that a queryset or a cascade loaded have their saved values. The instance that
-        # `delete()` was called on may have others, and so may the part of its parent tables.
-        fresh = not isinstance(origin, sender)
         deletion = (instance.pk, _targets(sender, instance, using, fresh=fresh))
         _gathered.setdefault(operation, {}).setdefault(sender, []).append(deletion)
 
@@ -105,7 +109,7 @@ def flush(sender: Model, using: str, **_: object) -> None:
 
     See Note [Recorded by a trigger].
     """
-    operation, parent = _operation(using), relation.concrete(sender)
+    operation, parent = operation_of(using), relation.concrete(sender)
     gathered = _gathered.get(operation, {}).pop(sender, None) if operation is not None else None
     if not gathered or not is_home(parent, using):
         return
@@ -259,7 +263,7 @@ def _warn_elsewhere(parent: Model, using: str) -> None:
         logger.warning("%s", NotTheParents(parent._meta.label, using, *mismatch))
 
 
-def _operation(using: str) -> Atomic | None:
+def operation_of(using: str) -> Atomic | None:
     """Return the `Atomic` of the Collector that sends the signal; None for other senders."""
     blocks: list[Atomic] = connections[using].atomic_blocks
     return blocks[-1] if blocks else None
@@ -273,8 +277,10 @@ def _targets(
     A value that the parent did not have is None; a value that is unknown is absent. The instance
     that `delete()` was called on may have unsaved values: then `fresh=False` reads the row.
     """
-    fields = discovery.targets(relation.concrete(sender))
-    if not fields:
+    known = discovery.targets(relation.concrete(sender))
+    # The row of a historical model may not have one of today's fields.
+    fields = [field for field in known if hasattr(type(instance), field.attname)]
+    if not known:
         return None
     if not fresh:
         row: QuerySet[Any] = QuerySet(model=type(instance), using=using).filter(pk=instance.pk)

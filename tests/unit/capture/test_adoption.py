@@ -17,7 +17,7 @@ from apps.blog.models import Comment, Post
 from apps.integrity import relations
 from apps.integrity.capture import collector
 from apps.integrity.capture.collector import AdoptedOnDelete
-from apps.integrity.relations import discovery, policies
+from apps.integrity.relations import crossing, policies
 from apps.integrity.relations.policies import Policy
 from apps.shop.models import Category, Order
 from tests.kinds.left import models as left
@@ -118,7 +118,7 @@ def adopted_child() -> Iterator[Any]:
                 app_label = "left"
 
         field: Any = Child._meta.get_field("key")
-        relation = discovery._relation(field)
+        relation = crossing.relation_of(field)
         assert relation is not None
         collector.adopt(relations.Catalogue((relation,)))
         assert isinstance(field.remote_field.on_delete, AdoptedOnDelete)
@@ -169,7 +169,7 @@ def test_a_subclass_of_foreign_key_keeps_its_own_deconstruction(adopted_child: A
             app_label = "left"
 
     field: Any = Child._meta.get_field("key")
-    relation = discovery._relation(field)
+    relation = crossing.relation_of(field)
     assert relation is not None
     collector.adopt(relations.Catalogue((relation,)))
     assert isinstance(field, Labelled)
@@ -178,7 +178,7 @@ def test_a_subclass_of_foreign_key_keeps_its_own_deconstruction(adopted_child: A
     assert kwargs["on_delete"] is models.CASCADE
 
 
-def test_historical_models_keep_djangos_own_behaviour() -> None:
+def test_historical_models_are_recorded_and_their_state_keeps_what_was_declared() -> None:
     states = [ModelState.from_model(each) for each in (User, Post, Comment)]
     state = ProjectState()
     for each in states:
@@ -189,8 +189,11 @@ def test_historical_models_keep_djangos_own_behaviour() -> None:
     )
     operation.state_forwards("auth", state)
     historical = state.apps.get_model("blog", "Post")._meta.get_field("author")
-    assert historical.remote_field.on_delete is models.CASCADE
-    assert not pre_delete.has_listeners(state.apps.get_model("auth", "User"))
+    assert historical.remote_field.on_delete is models.DO_NOTHING
+    declared = state.models["blog", "post"].fields["author"]
+    assert declared.remote_field.on_delete == models.CASCADE
+    assert pre_delete.has_listeners(state.apps.get_model("auth", "User"))
+    assert not pre_delete.has_listeners(state.apps.get_model("blog", "Post"))
 
 
 @pytest.mark.parametrize("model", [Order, Comment, Category, left.Item, parents.Tenant])
