@@ -1,6 +1,6 @@
 """One scene, on one database or on two, in a process of its own: its last line is what is left.
 
-The scene `auditlog_apart` does what docs/how-to/third-party-apps.md shows.
+The scenes that move an app's tables do what docs/how-to/third-party-apps.md shows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.apps import apps
@@ -20,6 +20,9 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from .scenes import SCENES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TWO = ("default", "child_db")
 
@@ -62,7 +65,7 @@ def configure(folder: str, aliases: tuple[str, ...]) -> None:
             for alias in aliases
         },
         DATABASE_ROUTERS=[*log, f"{__name__}.Router"],
-        INTEGRITY={"wakeups": False},
+        INTEGRITY={"wakeups": False, **scene.integrity},
         INSTALLED_APPS=[
             "django.contrib.contenttypes",
             "django.contrib.auth",
@@ -86,6 +89,25 @@ def rows() -> dict[str, list[list[str]]]:
     return found
 
 
+def _scanned() -> Iterator[str]:
+    """Say what a script that looks at the exit code of a scan would hear."""
+    try:
+        call_command("integrity", "scan", "--full", stdout=sys.stderr)
+    except SystemExit as ended:
+        if ended.code:
+            yield f"`integrity scan` ends with {ended.code}"
+
+
+def _unwritten_migrations() -> Iterator[str]:
+    """Say for which of the app's models `makemigrations` would write a migration."""
+    labels = [each for each in SCENES[sys.argv[1]].children if not each.startswith("scene_")]
+    try:
+        if labels:
+            call_command("makemigrations", *labels, check=True, dry_run=True, stdout=sys.stderr)
+    except SystemExit as ended:
+        yield f"`makemigrations --check {' '.join(labels)}` ends with {ended.code}"
+
+
 def main() -> None:
     """Fill, delete, drain, tell."""
     spread = sys.argv[2] == "two"
@@ -102,12 +124,13 @@ def main() -> None:
         before = rows()
         users[0].delete()
         User.objects.filter(pk=102).delete()
-        errors = []
         if spread:
             call_command("integrity", "drain", stdout=sys.stderr)
+        after, errors = rows(), list[str]()
+        if spread:
             found = checks.run_checks(databases=list(settings.DATABASES))
             errors = [str(each) for each in found if each.level >= checks.ERROR]
-        after = rows()
+            errors += [*_scanned(), *_unwritten_migrations()]
         gone = {label: len(before[label]) - len(after[label]) for label in after}
         connections.close_all()
     told = {"rows": after, "gone": gone, "errors": errors}

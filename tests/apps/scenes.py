@@ -21,6 +21,8 @@ class Scene:
     #: Model → the columns of its rows that must be the same on one database and on two.
     compared: Mapping[str, Sequence[str]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: More of `settings.INTEGRITY`, on two databases.
+    integrity: Mapping[str, Any] = field(default_factory=dict)
 
 
 ALL = (
@@ -54,6 +56,12 @@ ALL = (
             "scene_simple_history.Page": ["pk", "author_id", "title"],
             "scene_simple_history.HistoricalPage": ["id", "author_id", "title", "history_type"],
         },
+        integrity={
+            "ignored": {
+                "scene_simple_history.HistoricalPage.author": "history keeps the keys of the dead",
+                "scene_simple_history.HistoricalPage.history_user": "it says who did it",
+            }
+        },
     ),
     Scene(
         name="auditlog",
@@ -76,7 +84,7 @@ ALL = (
             "scene_auditlog_apart.Memo": ["pk", "author_id"],
             "auditlog.LogEntry": ["actor_id", "object_pk", "action"],
         },
-        settings={"MIGRATION_MODULES": {"auditlog": None}},
+        integrity={"unconstrained": ["auditlog"]},
     ),
     Scene(
         name="reversion",
@@ -89,6 +97,31 @@ ALL = (
             "reversion.Version": ["pk", "object_id"],
             "reversion.Revision": ["pk", "user_id"],
         },
+    ),
+    Scene(
+        name="reversion_apart",
+        distribution="django-reversion",
+        shows="versions beside the rows, their authors elsewhere",
+        installed=["reversion"],
+        children=["scene_reversion_apart", "reversion"],
+        compared={
+            "scene_reversion_apart.Sketch": ["pk", "author_id"],
+            "reversion.Version": ["pk", "object_id"],
+            "reversion.Revision": ["pk", "user_id"],
+        },
+        integrity={"unconstrained": ["reversion"]},
+    ),
+    Scene(
+        name="authtoken",
+        distribution="djangorestframework",
+        shows="tokens that go with their users",
+        installed=["rest_framework", "rest_framework.authtoken"],
+        children=["scene_authtoken", "authtoken"],
+        compared={
+            "scene_authtoken.Device": ["pk", "owner_id"],
+            "authtoken.Token": ["key", "user_id"],
+        },
+        integrity={"unconstrained": ["authtoken"]},
     ),
     Scene(
         name="guardian",
@@ -118,6 +151,7 @@ ALL = (
             "taggit.TaggedItem": ["pk", "object_id"],
             "taggit.Tag": ["pk", "name"],
         },
+        integrity={"unconstrained": ["taggit"]},
     ),
     Scene(
         name="safedelete",
@@ -128,6 +162,18 @@ ALL = (
         compared={
             "scene_safedelete.Letter": ["pk", "author_id"],
             "scene_safedelete.Stamp": ["pk", "letter_id"],
+        },
+    ),
+    Scene(
+        name="safedelete_soft",
+        distribution="django-safedelete",
+        shows="soft deletes and their undoing, by a recipe",
+        installed=["safedelete", "tests.apps.scene_safedelete_soft.accounts"],
+        children=["scene_safedelete_soft"],
+        compared={
+            "accounts.Account": ["pk", "owner_id", "deleted_by_cascade"],
+            "scene_safedelete_soft.Parcel": ["account_id", "deleted_by_cascade"],
+            "scene_safedelete_soft.Seal": ["deleted_by_cascade"],
         },
     ),
     Scene(

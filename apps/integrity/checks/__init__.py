@@ -21,6 +21,7 @@ from . import (
     schemas,
     settings,
     shapes,
+    soft_deletes,
     waits,
 )
 
@@ -31,6 +32,7 @@ def connect() -> None:
         *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
         *(*waits.CHECKS, *schemas.CHECKS),
+        *soft_deletes.CHECKS,
     ):
         checks.register(check)
     for check in (*waits.DEPLOYED, *exposure.DEPLOYED):

@@ -29,10 +29,13 @@ from apps.integrity.checks import (
     schemas,
     settings,
     shapes,
+    soft_deletes,
     waits,
 )
 from apps.integrity.contrib import admin as contrib_admin
+from apps.integrity.contrib import unconstrained
 from apps.integrity.contrib.admin import join_checks, permission_checks
+from apps.integrity.contrib.unconstrained import left
 from apps.integrity.relations import policies
 from tests import snippets
 from tests.kinds.coded import fields
@@ -51,9 +54,10 @@ PLAIN = (
     *settings.CHECKS,
     *(*celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
     *(*waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
+    *soft_deletes.CHECKS,
     *(*exposure.DEPLOYED, *join_checks.CHECKS, *permission_checks.DEPLOYED),
 )
-FOLDERS = (Path(checks.__file__).parent, Path(join_checks.__file__).parent)
+FOLDERS = [Path(each.__file__).parent for each in (checks, join_checks, left)]
 CODE = "".join(path.read_text() for folder in FOLDERS for path in folder.glob("*.py"))
 AUTHOR = relations.catalogue().relation("blog.Post.author")
 OF_WORDS = relations.Catalogue(
@@ -87,18 +91,20 @@ class TestRegistered:
         ours = {
             each: set(each.tags)
             for each in registry.registry.get_checks(include_deployment_checks=True)
-            if each.__module__.startswith((checks.__name__, contrib_admin.__name__))
+            if each.__module__.startswith(
+                (checks.__name__, contrib_admin.__name__, unconstrained.__name__)
+            )
         }
         assert ours == {
             **{each: set() for each in PLAIN},
-            **{each: {Tags.database} for each in databases.CHECKS},
+            **{each: {Tags.database} for each in (*databases.CHECKS, *left.CHECKS)},
         }
 
     def test_they_query_nothing_without_a_database(self) -> None:
         # No mark of pytest-django: a query would raise here.
         for each in PLAIN:
             each()
-        for asking in databases.CHECKS:
+        for asking in (*databases.CHECKS, *left.CHECKS):
             assert asking(databases=None) == []
 
 
