@@ -313,7 +313,7 @@ class TestProtection:
         Station.objects.bulk_create(Station() for _ in range(400))
         with captured:
             Station.objects.all().delete()
-        assert len(captured["test_left"]) == 1
+        assert len([sql for sql in captured["test_left"] if "lock_wait" not in sql]) == 1
         assert len([sql for sql in captured["test_lite"] if "sqlite_temp_master" not in sql]) == 1
 
     def test_a_text_that_is_no_key_protects_nothing(self) -> None:
