@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ class PgBouncer(Server):
         self.server, self.settings = server, SETTINGS | settings
         shared = server.installation
         self.program = needed("pgbouncer", hint=HINT)
-        name = f"pgbouncer-{server.database}"
+        # A test may run a second one for the same server, with a configuration of its own.
+        name = f"pgbouncer-{server.database}-{secrets.token_hex(3)}"
         self.configuration = shared.place / f"{name}.ini"
         self.users = shared.place / f"{name}.users"
         super().__init__([], log=shared.logs / f"{name}.log", cwd=shared.place, mode=shared.mode)
