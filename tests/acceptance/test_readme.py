@@ -80,4 +80,4 @@ def test_nothing_on_postgresql_belongs_to_a_session() -> None:
     backends = ROOT / "apps" / "integrity" / "backends"
     modules = [path for path in backends.rglob("*.py") if path.parent.name != "mysql"]
     assert [path for path in modules if OF_A_SESSION.search(path.read_text())] == []
-    assert OF_A_SESSION.search((backends / "mysql" / "rows.py").read_text())
+    assert OF_A_SESSION.search((backends / "mysql" / "session.py").read_text())

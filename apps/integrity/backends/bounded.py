@@ -7,7 +7,7 @@ waits for no row on MySQL, but for a table that DDL has locked: by the server's 
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections, transaction
@@ -15,6 +15,7 @@ from django.db import Error, connections, transaction
 from ..exceptions import FilteredRead
 from . import visibility
 from .errors import is_row_security
+from .mysql import session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +37,6 @@ _TIME = "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statem
 _SET_TIME = "SELECT set_config('statement_timeout', %s, true)"
 
 
-#: The same for MySQL, in whole seconds.
-_WAITS = "SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout"
-_SET_WAITS = "SET SESSION lock_wait_timeout = %s, SESSION innodb_lock_wait_timeout = %s"
-
-
 class _Hidden(Exception):
     """The server may hide rows of a table that is read."""
 
@@ -60,7 +56,7 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
     try:
         if connection.vendor != "postgresql":
             _refuse_hidden(models, alias)
-            with _waits(connection, lock_seconds):
+            with session.bounded(alias, lock_seconds):
                 yield
         elif _takes_two_statements(connection):
             prefix = functools.partial(_prefixed, _settings(lock_seconds), _names(models, alias))
@@ -74,23 +70,6 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
             raise
         _refuse_hidden(models, alias)
         raise visibility.refusal(models[0], alias) from error  # the cause was just removed
-
-
-@contextmanager
-def _waits(connection: BaseDatabaseWrapper, lock_seconds: float) -> Iterator[None]:
-    """Limit the waits for locks on MySQL. Other engines wait as they do."""
-    if connection.vendor != "mysql":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITS)
-        before = cursor.fetchone()
-        cursor.execute(_SET_WAITS, [max(1, round(lock_seconds))] * len(before))
-    try:
-        yield
-    finally:
-        with suppress(Error), connection.cursor() as cursor:
-            cursor.execute(_SET_WAITS, before)
 
 
 @contextmanager

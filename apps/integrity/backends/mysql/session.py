@@ -37,6 +37,9 @@ RESTORE = f"SET {_BACK}, {_DROP}"
 
 #: The attribute of the driver's connection that holds the seconds that steps have set.
 MARK = "integrity_lock_seconds"
+#: What a read outside of steps sets, and sets back.
+READ_WAITS = "SELECT @@lock_wait_timeout, @@innodb_lock_wait_timeout"
+SET_WAITS = "SET SESSION lock_wait_timeout = %s, SESSION innodb_lock_wait_timeout = %s"
 READ_COMMITTED = "read committed"
 
 
@@ -64,6 +67,24 @@ def restored(using: str) -> Iterator[None]:
             setattr(connection.connection, MARK, None)
             with suppress(Error), connection.cursor() as cursor:
                 cursor.execute(RESTORE)
+
+
+@contextmanager
+def bounded(using: str, lock_seconds: float) -> Iterator[None]:
+    """Limit the waits for locks in the block, in whole seconds. Other engines wait as they do."""
+    connection = connections[using]
+    if connection.vendor != "mysql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(READ_WAITS)
+        before = cursor.fetchone()
+        cursor.execute(SET_WAITS, [max(1, round(lock_seconds))] * len(before))
+    try:
+        yield
+    finally:
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute(SET_WAITS, before)
 
 
 @functools.cache
