@@ -19,7 +19,7 @@ of such a key stay done until the transaction has ended. SQLite has one writer a
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections, transaction
@@ -112,7 +112,8 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             besides=unnoted,
         )
         if claim is None:
-            behind = _left_behind(done.database, now, using, uncommitted=uncommitted > 0)
+            due = _Due.read(done.database, using) if now is not None else _Due()
+            behind = _left_behind(done.database, due, using, uncommitted=uncommitted > 0)
             done.held = behind or done.held
             if log is not None:
                 what = f"tidying the tallies in {done.database}"
@@ -164,37 +165,50 @@ def _fold(claim: Claim) -> Claim | None:
     return claim.with_rows(rows)
 
 
-def _left_behind(database: str, now: Horizon | None, using: str, *, uncommitted: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """Barriers of cascades that are due, by cascade, and the horizon of their server.
+
+    The horizon was read after the barriers. An older one would be below the barriers that another
+    worker has taken meanwhile, which would look like those of another server.
+    """
+
+    barriers: Mapping[int, Barrier | None] = field(default_factory=dict)
+    now: Horizon | None = None
+
+    @classmethod
+    def read(cls, database: str, using: str) -> _Due:
+        limit = conf.current().claim_keys
+        barriers = proofs.due_barriers(database, using=using, limit=limit)
+        if not barriers:
+            return cls()
+        with watched(database):
+            return cls(barriers, backends.barrier_backend(database).horizon(using=database))
+
+    def those(self, state: BarrierState) -> list[int]:
+        """Return the cascades whose barrier is in that state."""
+        barriers = self.barriers.items()
+        return [pk for pk, barrier in barriers if state_of(barrier, self.now) is state]
+
+
+def _left_behind(database: str, due: _Due, using: str, *, uncommitted: bool) -> str:
     """Return and note what due cascades that no claim took wait for, or "".
 
     Barriers of another server are taken anew, as long as some are due. `uncommitted` says that some
     were taken, and wait for rows of an open transaction.
     """
-    due = _due_barriers(database, now, using)
-    while foreign := [
-        pk for pk, barrier in due.items() if state_of(barrier, now) is BarrierState.FOREIGN
-    ]:
+    while foreign := due.those(BarrierState.FOREIGN):
         with watched(database):
             renewed = backends.barrier_backend(database).new_barrier(using=database)
         if renewed is None or not proofs.renew_barriers(database, foreign, renewed, using=using):
             break
         logger.warning("%s: %d barriers of another server taken anew", database, len(foreign))
-        due = _due_barriers(database, now, using)
-    held = [
-        barrier.number
-        for barrier in due.values()
-        if barrier and state_of(barrier, now) is BarrierState.HELD
-    ]
+        due = _Due.read(database, using)
+    held = [barrier.number for pk in due.those(BarrierState.HELD) if (barrier := due.barriers[pk])]
     reason = _what_holds(database, max(held) if held else None) if held or uncommitted else ""
     with isolated(f"noting what holds {database}", passing=(DatabaseHindered,)):
         circuit_breaker.write_held_reason(database, reason, using=using)
     return reason
-
-
-def _due_barriers(database: str, now: Horizon | None, using: str) -> Mapping[int, Barrier | None]:
-    if now is None:
-        return {}
-    return proofs.due_barriers(database, using=using, limit=conf.current().claim_keys)
 
 
 def _what_holds(database: str, number: int | None) -> str:

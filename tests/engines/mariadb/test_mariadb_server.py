@@ -118,7 +118,7 @@ def test_gone_during_a_cascade(
     moment = Moment(write, getattr(mariadb, how))
     with connections["blog_db"].execute_wrapper(moment):
         drained("blog_db")
-    assert moment.left == 0
+    assert moment.left <= 0
     assert not mariadb.running
     with suppress(CrossDatabaseError, Error):  # the log may be away as well
         assert not Cascade.objects.filter(database="blog_db", attempts__gt=1).exists()
@@ -143,7 +143,7 @@ def test_frozen_during_a_cascade(
         took = time.monotonic() - started
         mariadb.thaw()
         connections.close_all()
-    assert moment.left == 0
+    assert moment.left <= 0
     assert took < 25
     assert not Cascade.objects.filter(database="blog_db", attempts__gt=1).exists()
     assert not Cascade.objects.filter(state="blocked").exists()

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import backends, cascade, relations, scan
-from apps.integrity.backends.barriers import barriers_from_json, describe_blocker
+from apps.integrity.backends.barriers import Barrier, barriers_from_json, describe_blocker
 from apps.integrity.cascade import verification
 from apps.integrity.log import proofs
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Suspect
@@ -226,6 +226,28 @@ class TestAnotherServer:
         )
         all_due()
         assert eventually(lambda: verification.verify(RIGHT).verified == 1, timeout=30)
+
+    def test_one_that_another_worker_has_just_taken_is_not_foreign(
+        self, done: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done()
+        backend = backends.barrier_backend(RIGHT)
+        first, taken = backend.horizon(using=RIGHT), list[Barrier]()
+
+        def late(*, using: str) -> Any:
+            """Return what the server said before another worker finished the cascade."""
+            if taken:
+                return type(backend).horizon(backend, using=using)
+            for _ in range(3):
+                barrier = backend.new_barrier(using=RIGHT)
+                assert barrier is not None
+            Cascade.objects.filter(database=RIGHT).update(barrier=barrier.number)
+            taken.append(barrier)
+            return first
+
+        monkeypatch.setattr(backend, "horizon", late)
+        verification.verify(RIGHT)
+        assert right().barrier == taken[0].number
 
     def test_no_claim_takes_one_before_its_barrier_is_taken_anew(
         self, done: Callable[[], None]
