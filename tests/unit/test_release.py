@@ -58,7 +58,7 @@ def test_a_workflow_reads_and_uses_pinned_actions_and_known_commands(name: str) 
     for step in steps(workflow):
         if "uses" in step:
             assert re.fullmatch(r"(actions|pypa)/[\w-]+@(v\d+|release/v\d+)", step["uses"])
-        else:
+        elif not step["run"].startswith("sudo apt-get "):
             assert step["run"].split()[0] == "./run"
             assert step["run"].split()[1] in COMMANDS
         if step.get("uses", "").startswith("actions/checkout"):

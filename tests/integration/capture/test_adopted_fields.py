@@ -8,10 +8,8 @@ import pytest
 from django.contrib.admin.utils import NestedObjects
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import ProgrammingError, connection, connections, models, router
-from django.db.migrations.executor import MigrationExecutor
+from django.db import connections, models, router
 from django.db.models.deletion import Collector, ProtectedError, RestrictedError
-from django.test.utils import override_settings
 
 from apps.blog.models import Post
 from apps.integrity.exceptions import ChildDatabaseUnavailable, CrossDatabaseError, UnusablePolicy
@@ -41,20 +39,6 @@ def test_migrate_has_nothing_to_do_and_nothing_to_remark(
     out = capsys.readouterr().out
     assert "No migrations to apply" in out
     assert "not yet reflected" not in out
-
-
-def test_historical_models_keep_djangos_own_behaviour() -> None:
-    with override_settings(MIGRATION_MODULES={}):  # with the history of `auth`
-        executor = MigrationExecutor(connection)
-    old = executor.loader.project_state().apps
-    assert old.get_model("blog", "Post")._meta.get_field("author").remote_field.on_delete is (
-        models.CASCADE
-    )
-    user = User.objects.create(username="ann")
-    with pytest.raises(ProgrammingError, match="blog_"):
-        old.get_model("auth", "User").objects.get(pk=user.pk).delete()
-    assert User.objects.get() == user
-    assert Deletion.objects.count() == 0
 
 
 class TestProtect:

@@ -671,7 +671,7 @@ class TestBounds:
         return found
 
     def count(self, monkeypatch: pytest.MonkeyPatch, name: str, found: list[int]) -> None:
-        form = type(backends.row_backend("default"))
+        form = type(backends.row_backend("test_left"))
         plain = getattr(form, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:

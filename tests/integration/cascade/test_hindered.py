@@ -366,9 +366,9 @@ def test_a_probe_that_takes_too_long_is_made_again_for_fewer(
     done_cascades(converge)
     sizes, plain, reopened = list[int](), verification._probe, 0
 
-    def probe(claim: Any, *rest: Any) -> Any:
+    def probe(claim: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(claim.deletions))
-        return plain(claim, *rest)
+        return plain(claim, *rest, **options)
 
     monkeypatch.setattr(verification, "_probe", probe)
     cascades = Cascade.objects.filter(database="blog_db")

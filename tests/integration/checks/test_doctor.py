@@ -252,7 +252,7 @@ class TestBroker:
         document = json.loads(out)
         assert (code, document["exit_reason"]) == (CLEAN, "clean")
         [said] = [each for each in document["checks"] if each["name"] == "broker"]
-        assert "not installed" in said["detail"]
+        assert "not used" in said["detail"]
 
     @pytest.mark.usefixtures("sound")
     def test_without_celery_it_says_what_waits_for_a_process(self) -> None:
