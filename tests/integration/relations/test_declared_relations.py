@@ -178,7 +178,6 @@ class TestCascade:
 
 
 class TestText:
-    @pytest.mark.postgresql
     def test_integers(self, converge: Converge) -> None:
         gone, kept = Station.objects.create(pk=7), Station.objects.create(pk=70)
         for text in ("7", "70", "7", *NO_SEVEN):
@@ -188,7 +187,6 @@ class TestText:
         left = set(Event.objects.values_list("station_text", flat=True))
         assert left == {str(kept.pk), *NO_SEVEN}
 
-    @pytest.mark.postgresql
     def test_uuids_on_two_kinds_of_servers(self, converge: Converge) -> None:
         gone, kept = Beacon.objects.create(), Beacon.objects.create()
         others = {str(gone.pk).upper(), gone.pk.hex, f"urn:{gone.pk}"[:36], str(kept.pk)}
