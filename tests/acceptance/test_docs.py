@@ -96,7 +96,7 @@ def test_every_page_for_the_person_on_call_is_of_a_guide() -> None:
 def test_the_page_on_third_party_apps_has_all_that_are_tried() -> None:
     tried = {each.distribution for each in SCENES.values()}
     page = (DOCS / "how-to" / "third-party-apps.md").read_text()
-    assert {*re.findall(r"^\| (django-[\w-]+) \|", page, re.MULTILINE)} == tried
+    assert {*re.findall(r"^\| (django[\w-]+) \|", page, re.MULTILINE)} == tried
 
 
 def test_the_tutorial_from_an_empty_folder(tmp_path: Path) -> None:

@@ -34,12 +34,12 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "people"
 AUTH_USER_MODEL = "people.Person"
 HERE = Path(__file__).parent
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": HERE / "people.sqlite3"},
-    "books": {
+    alias: {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": HERE / "books.sqlite3",
+        "NAME": HERE / f"{name}.sqlite3",
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-    },
+    }
+    for alias, name in {"default": "people", "books": "books"}.items()
 }
 DATABASE_ROUTERS = ["router.Router"]
 """
