@@ -63,7 +63,7 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
             except OperationalError as error:
                 if not _may_repeat(error):
                     raise
-            time.sleep(REST_SECONDS * 2**number * random.random())  # noqa: S311 (spreads load)
+            time.sleep(random.SystemRandom().uniform(0, REST_SECONDS * 2**number))
         return function(*args, **options)
 
     return run
