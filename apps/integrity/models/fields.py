@@ -19,7 +19,6 @@ from ..exceptions.redaction import LIMIT, plain
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
     Text = models.Field[Any, Any]
     TextField = models.TextField[Any, Any]
@@ -35,11 +34,11 @@ EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
 class _Exact(Text):
     """Text that is compared byte by byte. See Note [Exact text]."""
 
-    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+    def db_parameters(self, connection: Any) -> Any:
         """Return the column's type, and its collation."""
         parameters = super().db_parameters(connection)
         if connection.vendor == "mysql":
-            return {**parameters, "collation": EXACT[connection.mysql_is_mariadb]}  # type: ignore[attr-defined]
+            return {**parameters, "collation": EXACT[connection.mysql_is_mariadb]}
         return parameters
 
 

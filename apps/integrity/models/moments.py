@@ -51,7 +51,7 @@ class MomentField(DateTimeField):
     ) -> dt.datetime | None:
         """Return the time as Django would if its zone for this connection were UTC."""
         if value is None or connection.features.supports_timezones:
-            return value  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]  # the driver's answer
         return of_utc(value)
 
 

@@ -55,7 +55,8 @@ def _opened(connection: Any) -> None:
     connection.transport.sock.settimeout(connection.connect_timeout)
     # It also drops the reason that RabbitMQ gives.
     blocked = spec.Connection.Blocked
-    connection._METHODS = {**connection._METHODS, blocked: spec.method(blocked, "s")}  # noqa: SLF001
+    reads = {blocked: spec.method(blocked, "s")}
+    connection._METHODS = {**connection._METHODS, **reads}  # noqa: SLF001 (py-amqp has no other way)
     setattr(connection, ALARM, "")
 
     def on_blocked(reason: str) -> None:
@@ -65,7 +66,7 @@ def _opened(connection: Any) -> None:
     def on_unblocked() -> None:
         setattr(connection, ALARM, "")
 
-    connection._callbacks.update(  # noqa: SLF001
+    connection._callbacks.update(  # noqa: SLF001 (as above)
         {blocked: on_blocked, spec.Connection.Unblocked: on_unblocked}
     )
 
