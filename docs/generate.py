@@ -150,8 +150,8 @@ def _settings() -> Iterator[str]:
     yield "are in the names: `…_seconds`, `…_rows`, `…_keys`, `…_days`. An unknown key or an"
     yield "invalid value stops the start with an error that names it. `AppLabelRouter` also reads"
     yield "`DATABASE_ROUTING_RULES` ([routing](../how-to/routing.md)).\n"
-    source = PRODUCT.joinpath("conf/__init__.py").read_text()
-    body = _named(ast.parse(source), "Settings").body
+    source = PRODUCT.joinpath("conf/fields.py").read_text()
+    body = _named(ast.parse(source), "Fields").body
     for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             assert field.value is not None

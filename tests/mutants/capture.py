@@ -14,6 +14,7 @@ from .paths import (
     LEAVING,
     PORTABLE_LOG,
     POSTGRESQL_LOG,
+    RECORDING,
     RELATION_KEYS,
     T_ADDRESSES,
     T_ADOPTION,
@@ -32,23 +33,23 @@ from .paths import (
     TRIGGERS,
 )
 
-LOGGED = "_insert(parent, gathered, source=Deletion.Source.SIGNAL, using=using)"
+LOGGED = "deletions.record(parent, keys, targets, source=source, using=using)"
 
 MUTATIONS = (
     Mutation(
         "log-after-the-commit",
         "G1: a process that dies between commit and log loses the deletion",
-        CAPTURE,
-        LOGGED,
-        f"transaction.on_commit(lambda: {LOGGED}, using=using)",
+        RECORDING,
+        f"logged += {LOGGED}",
+        f"transaction.on_commit(lambda keys=keys, targets=targets: {LOGGED}, using=using)",
         (f"{T_CAPTURE}::TestCost::test_a_queryset_delete_inserts_in_batches_before_the_commit",),
     ),
     Mutation(
         "announce-before-the-commit",
         "G3: workers are told of a deletion that may be rolled back",
-        CAPTURE,
-        "transaction.on_commit(announce, using=using, robust=True)",
-        "announce()",
+        RECORDING,
+        "transaction.on_commit(send, using=using, robust=True)",
+        "send()",
         (f"{T_CAPTURE}::TestOneTransaction::test_nobody_hears_of_a_deletion_before_its_commit",),
     ),
     Mutation(

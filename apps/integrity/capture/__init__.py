@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .explicit import record
 from .open_values import pending
-from .receivers import connect, disconnect, is_home, record
+from .receivers import connect, disconnect
+from .recording import is_home
 
 __all__ = ["connect", "disconnect", "is_home", "pending", "record"]

@@ -28,7 +28,7 @@ from ..exceptions.loggers import logger_of
 from ..models import Deletion
 from ..relations import delete_graph, historical, relation
 from ..relations.dry_run import require_usable
-from . import receivers
+from . import receivers, recording
 
 if TYPE_CHECKING:
     from django.db.transaction import Atomic
@@ -106,10 +106,10 @@ def _is_recorded(parent: Model, using: str) -> bool:
 def _decide(parent: Model, using: str) -> bool:
     """Return whether deletes of the parent there are recorded; warn if they should be."""
     label = parent._meta.label
-    if not receivers.is_home(parent, using):
+    if not recording.is_home(parent, using):
         return False
     if conf.current().is_off(label):
-        receivers.warn_not_recorded(parent, using)
+        recording.warn_not_recorded(parent, using)
         return False
     if missing_tables.absent([Deletion], using=using):  # see Note [Before the log]
         logger.warning("a migration deletes rows of %s, and %s has no log yet", label, using)

@@ -14,7 +14,7 @@ from ..relations import discovery, relation
 from ..relations.columns import underlying_field
 from ..relations.homes import databases_for
 from ..relations.keys import format_key, parse_key
-from .receivers import tracked_parent
+from .recording import tracked_parent
 
 if TYPE_CHECKING:
     from .. import relations

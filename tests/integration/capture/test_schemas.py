@@ -12,7 +12,7 @@ from django.core import checks
 from django.db import connections, transaction
 
 from apps.integrity import capture
-from apps.integrity.capture import receivers
+from apps.integrity.capture import recording
 from apps.integrity.exceptions import NotTheParents
 from apps.integrity.models import Deletion
 from tests.kinds.parents.models import Owner
@@ -31,7 +31,7 @@ TABLE = Owner._meta.db_table
 @pytest.fixture
 def tenant() -> Iterator[str]:
     """A schema with a table of the parents' name, as a tenant's."""
-    receivers._warned.clear()
+    recording._warned.clear()
     with connections["default"].cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA t1; CREATE TABLE t1.{TABLE} (LIKE public.{TABLE})")
     yield "t1"

@@ -19,11 +19,10 @@ from apps.integrity.backends.batch_size import BatchSize
 from apps.integrity.backends.portable.barriers import NoBarriers
 from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import PortableRows
-from apps.integrity.capture import receivers
 from apps.integrity.cascade import verification
 from apps.integrity.cascade.allowance import COLLECTOR_ROWS
 from apps.integrity.control import actions
-from apps.integrity.exceptions import UnknownName
+from apps.integrity.exceptions import ParentStillExists, UnknownName
 from apps.integrity.log import claims, outcomes, values
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
@@ -393,7 +392,7 @@ class TestLivingParents:
 
     def test_a_hidden_parent_is_not_recorded_as_gone(self) -> None:
         Hidden(pk=77, hidden=True).save()
-        with pytest.raises(receivers.ParentStillExists):
+        with pytest.raises(ParentStillExists):
             capture.record((Hidden, [77]), using="default")
 
     def test_a_text_longer_than_the_key_never_stands_for_a_living_parent(

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from apps.blog.models import Post
 from apps.integrity import capture, relations
 from apps.integrity.backends import table_locks
-from apps.integrity.capture import receivers, triggers
+from apps.integrity.capture import recording, triggers
 from apps.integrity.exceptions import LogNeeded
 from apps.integrity.models import Cascade, Deletion
 from apps.shop.models import Order
@@ -75,7 +75,7 @@ class TestCaptureOff:
     def test_what_stays_is_told_once_in_a_process(
         self, off: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(receivers, "_warned", set())
+        monkeypatch.setattr(recording, "_warned", set())
         with caplog.at_level(logging.WARNING, "integrity.capture"):
             person().delete()
             person("bob").delete()
