@@ -26,6 +26,7 @@ from .. import collations, visibility
 from ..key_pages import KeyPage
 from ..portable.keys import PortableKeys
 from ..quoted import extra_conditions, names_of
+from . import row_sql
 from .rows import MySQLRows
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 STEP = 20_000
 #: A range is read where it has up to so many rows for each key of the page.
 SPREAD = 4
-#: Keys in one list of a fast read.
-LISTED = 1_000
 #: The longest text of a page: no key of these fields has more characters than a decimal.
 PACKED_BYTES = STEP * (65 + len("-.,"))
 #: Fields whose values have one text form, without a comma.
@@ -150,8 +149,8 @@ class MySQLKeys(PortableKeys):
             unseen.difference_update(str(key) if _is(target, PACKED) else key for (key,) in found)
             return unseen
         listed = [*unseen]
-        for start in range(0, len(listed), LISTED):
-            part = listed[start : start + LISTED]
+        for start in range(0, len(listed), row_sql.KEYS):
+            part = listed[start : start + row_sql.KEYS]
             marks = ", ".join(["%s"] * len(part))
             found = _fetch(f"SELECT {names['key']} {rows} IN ({marks})", part, parent)
             unseen.difference_update(str(key) if _is(target, PACKED) else key for (key,) in found)

@@ -11,16 +11,21 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import BooleanField, F, Func, Q
+from django.db.models import F, Q
+from django.db.models.lookups import In
 
 from ..base import require_keys
 from ..distinct import distinct
 from ..portable.log import PortableLog
 from ..transactions import atomic
+from . import row_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
 
     from ...models import Deletion
     from ..barriers import Barrier
@@ -36,30 +41,41 @@ OLDEST = f"""SELECT id FROM integrity_deletion FORCE INDEX (integrity_deletion_r
 WHERE {RECORDED} AND parent = %s AND relation = %s ORDER BY id LIMIT %s"""
 #: Those of some ids that nobody else has locked, with their times.
 LOCK_RECORDED = f"""SELECT id, recorded_at FROM integrity_deletion FORCE INDEX (PRIMARY)
-WHERE id IN ({{ids}}) AND {RECORDED} FOR UPDATE{{skip}}"""
-PUT_INTO_BATCH = (
-    "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE id IN ({ids})"
-)
+WHERE {{among}} AND {RECORDED} FOR UPDATE{{skip}}"""
+PUT_INTO_BATCH = "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE {among}"
 
 #: Running cascades of a claim, found by their primary keys. Parameter: the claim.
-HELD = "WHERE id IN ({ids}) AND claim = %s AND state = 'running'"
+HELD = "WHERE {among} AND claim = %s AND state = 'running'"
 LOCK_HELD = f"SELECT id, size FROM integrity_cascade FORCE INDEX (PRIMARY) {HELD} FOR UPDATE"
 #: Parameters: the document of each cascade, barrier and its server, the grace period.
 FINISH = """UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET state = 'done', claim = NULL,
 reason = '', failing = NULL, done_at = UTC_TIMESTAMP(6), `rows` = {rows}, barrier = %s,
-barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE id IN ({ids})"""
+barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE {among}"""
 SAVE = f"UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET `rows` = {{rows}} {HELD}"
+
+
+class ListedIn(In):
+    """The condition that a column holds one of some ids, which are numbers in the SQL.
+
+    The ORM and the driver take longer over hundreds of parameters than the server does. It is a
+    lookup, because of other conditions Django makes `(…) = 1` for MySQL, which no index serves: the
+    server would read, and lock, the whole table.
+    """
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        """Return the condition, and its parameters."""
+        column, params = self.process_lhs(compiler, connection)
+        return _among(column, self.rhs), params
 
 
 class MySQLLog(PortableLog):
     """See `LogBackend`."""
 
     def id_in(self, column: str, ids: Sequence[int]) -> Any:
-        # The ORM and the driver take longer over a list of hundreds than the server does.
-        if not ids:
-            return Q(pk__in=())  # the ORM runs no statement for an empty list
-        template = f"%(expressions)s IN ({_list(ids)})"
-        return Func(F(column), template=template, output_field=BooleanField())
+        # The ORM runs no statement for an empty list.
+        return ListedIn(F(column), [*ids]) if ids else Q(pk__in=())
 
     def _insert(self, new: Sequence[Deletion], using: str) -> None:
         values = [
@@ -92,13 +108,13 @@ class MySQLLog(PortableLog):
     ) -> list[int]:
         ids, token = require_keys(list(rows)), _stored_claim(claim, using)
         with atomic(using), connections[using].cursor() as cursor:
-            cursor.execute(LOCK_HELD.format(ids=_list(ids)), [token])
+            cursor.execute(LOCK_HELD.format(among=_among("id", ids)), [token])
             finished = [pk for pk, size in cursor.fetchall() if size == sizes[pk]]
             if finished:
                 sql, documents = _documents({pk: rows[pk] for pk in finished})
                 its_barrier = (barrier.number, barrier.server) if barrier else (None, "")
                 grace = round(grace_seconds * 1_000_000)
-                finish = FINISH.format(rows=sql, ids=_list(finished))
+                finish = FINISH.format(rows=sql, among=_among("id", finished))
                 cursor.execute(finish, [*documents, *its_barrier, grace])
         return finished
 
@@ -107,7 +123,7 @@ class MySQLLog(PortableLog):
     ) -> None:
         sql, documents = _documents(rows)
         with connections[using].cursor() as cursor:
-            save = SAVE.format(rows=sql, ids=_list(require_keys(list(rows))))
+            save = SAVE.format(rows=sql, among=_among("id", require_keys(list(rows))))
             cursor.execute(save, [*documents, _stored_claim(claim, using)])
 
 
@@ -125,11 +141,11 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
         cursor.execute(OLDEST, [*name, most])
         if not (oldest := [pk for (pk,) in cursor.fetchall()]):
             return 0
-        cursor.execute(LOCK_RECORDED.format(skip=skip, ids=_list(oldest)))
+        cursor.execute(LOCK_RECORDED.format(skip=skip, among=_among("id", oldest)))
         recorded_at = dict(cursor.fetchall())
         if not (ids := sorted(recorded_at)):
             return 0
-        cursor.execute(PUT_INTO_BATCH.format(ids=_list(ids)), [ids[0]])
+        cursor.execute(PUT_INTO_BATCH.format(among=_among("id", ids)), [ids[0]])
         Cascade.objects.using(using).bulk_create(
             Cascade(
                 batch=ids[0],
@@ -147,9 +163,14 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
     return len(ids)
 
 
-def _list(ids: Sequence[int]) -> str:
-    """Return the ids as a list in SQL: they are numbers, and need no parameters. Pure."""
-    return ", ".join(str(int(pk)) for pk in ids)
+def _among(column: str, ids: Sequence[int]) -> str:
+    """Return the condition that a column holds one of these ids. Pure.
+
+    They are numbers, and need no parameters. Of one long list MariaDB makes a join, for which it
+    may read, and lock, the whole table, in spite of the hint.
+    """
+    lists = (", ".join(str(int(pk)) for pk in part) for part in row_sql.lists(ids))
+    return f"({' OR '.join(f'{column} IN ({each})' for each in lists)})"
 
 
 def _documents(rows: Mapping[int, Rows | None]) -> tuple[str, list[Any]]:
