@@ -288,7 +288,7 @@ class TestRests:
     def test_a_rest_outlives_no_lease(self, tune: Tune) -> None:
         tune(
             pressure={BLOG: {"busy": HERE}},
-            lease_seconds=0.6,
+            lease_seconds=1.5,
             turn_seconds=60,
             statement_rows=50,
         )
@@ -303,7 +303,7 @@ class TestRests:
             connections.close_all()
 
         thread = threading.Thread(target=steal)
-        with slow_deletes(0.1):
+        with slow_deletes(0.25):
             done = threading.Thread(target=_drain_here)
             done.start()
             time.sleep(0.2)

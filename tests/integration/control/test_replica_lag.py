@@ -129,7 +129,8 @@ class TestKnown:
                 shares.append(pace()["share"])
                 time.sleep(1.1)
         assert shares == sorted(shares)
-        assert (shares[0], shares[-1]) == (0.1, 1.0)
+        assert shares[0] <= 0.2  # where the first drain takes long, it is faster at its end
+        assert shares[-1] == 1.0
 
     def test_a_paused_replay_slows_the_work_down_and_its_end_lets_it_go_on(
         self, replica: servers.PostgreSQL
