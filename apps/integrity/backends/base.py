@@ -1,6 +1,7 @@
 """What an engine must be able to do. Each room of an engine has a class for each protocol here.
 
-Two more are beside what they return: `BarrierBackend` in barriers.py, `KeyReader` in key_pages.py.
+More are beside what they return: `BarrierBackend` in barriers.py, `KeyReader` in key_pages.py and
+`LoadBackend` in replica.py.
 
 `log_backend(alias)`, `row_backend(alias)`, `barrier_backend(alias)` and `key_reader(...)` in this
 package return the implementation for a database.
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ..relations import Field, Model
     from .barriers import Barrier
     from .deleted import Deleted, Dense, Gone
-    from .replica import Replica
 
 #: Cascades as they are held, and by deletion its key and targets.
 HeldCascades = tuple["list[Cascade]", dict[int, tuple[str | None, dict[str, str | None] | None]]]
@@ -58,6 +58,19 @@ class LogBackend(Protocol):
         """Return a condition for the ORM: the log's `column` holds one of `ids`.
 
         No ids match no row. Runs no statement.
+        """
+
+    def distinct(
+        self,
+        columns: Sequence[str],
+        *sources: tuple[Model, str],
+        using: str,
+        most: int | None = None,
+    ) -> list[tuple[str, ...]]:
+        """Return the distinct values of `columns` in rows of each model that meet its condition.
+
+        With `most`, return no more than so many. Conditions are our own SQL, written as in the
+        condition of the index. See Note [From value to value] in distinct.py.
         """
 
     def insert_deletions(
@@ -253,19 +266,6 @@ class RowBackend(Protocol):
 
     def number_of_rows(self, model: Model, exact: int, *, using: str) -> int:
         """Return how many rows the table has: an estimate if that is more than `exact`."""
-
-
-class LoadBackend(Protocol):
-    """What a server says of its load, and how its workers take turns."""
-
-    def replicas(self, *, using: str) -> list[Replica] | None:
-        """Return the replicas that the server sends its log to; None where it cannot tell."""
-
-    def take_token(self, *, using: str) -> bool:
-        """Take the database's token until the end of this transaction; return False if it is taken.
-
-        Where an engine has none, it is always free.
-        """
 
 
 #: The error where a statement would run without its condition.

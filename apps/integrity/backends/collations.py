@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
-from django.db.models import F, Func, Q
+from django.db.models import F, Func
 from django.db.models.expressions import Case, Value, When
 
 from ..relations.columns import underlying_field
@@ -26,6 +26,9 @@ from ..relations.stored import StoredIn, prepare_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
 
     from ..relations import Field
 
@@ -79,17 +82,24 @@ def collation_of(field: Field, using: str) -> str:
     return found
 
 
-def holding(field: Field, keys: Sequence[Any], using: str) -> Any:
-    """Return the condition that a row refers through `field` to one of those prepared keys."""
-    held = StoredIn(F(field.attname), keys)
-    if connections[using].vendor == "mysql" and is_exact(field, using):
-        return Q(held, _same_bytes(field, keys))
-    return held
+class Holding(StoredIn):
+    """The ORM's condition that rows refer to one of those prepared keys: `Holding(F(name), keys)`.
+
+    On MySQL it also compares the bytes, where `is_exact`: Django calls `as_mysql` there alone.
+    """
+
+    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
+        """Return the condition, with that of the very text where it is needed."""
+        sql, params = self.as_sql(compiler, connection)
+        if not is_exact(self.lhs.target, connection.alias):
+            return sql, params
+        same, texts = compiler.compile(_same_bytes(self.lhs, self.rhs))
+        return f"({sql} AND {same})", (*params, *texts)
 
 
-def _same_bytes(field: Field, keys: Sequence[Any]) -> StoredIn:
-    text = Func(F(field.attname), template=BYTES, output_field=models.BinaryField())
-    return StoredIn(text, [str(key).encode() for key in keys])
+def _same_bytes(text: Any, keys: Sequence[Any]) -> StoredIn:
+    in_bytes = Func(text, template=BYTES, output_field=models.BinaryField())
+    return StoredIn(in_bytes, [str(key).encode() for key in keys])
 
 
 def as_asked(
@@ -124,8 +134,8 @@ def lookalikes(field: Field, keys: Sequence[Any], using: str) -> dict[str, set[s
         return {}
     found = {key: {*_in_other_letters(key)} - {key} for key in keys}
     by_collation = rows_of(field, using).filter(StoredIn(F(field.attname), keys))
-    spelled = by_collation.exclude(_same_bytes(field, keys)).values_list(field.attname, flat=True)
-    others = {*spelled.distinct()[:SPELLINGS_MAX]}
+    spelled = by_collation.exclude(_same_bytes(F(field.attname), keys))
+    others = {*spelled.values_list(field.attname, flat=True).distinct()[:SPELLINGS_MAX]}
     for other in others:
         for key in keys:
             if other.rstrip().casefold() == key.rstrip().casefold():

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import connections, transaction
 
 from ..relations.keys import writes_text
 from ..relations.stored import converts_as_django
 
 if TYPE_CHECKING:
+    from django.db.transaction import Atomic
+
     from ..relations.relation import ForeignKey
     from .barriers import BarrierBackend
-    from .base import LoadBackend, LogBackend, RowBackend
+    from .base import LogBackend, RowBackend
     from .key_pages import KeyReader
+    from .replica import LoadBackend
 
 
 @functools.cache
@@ -69,6 +72,21 @@ def barrier_backend(alias: str) -> BarrierBackend:
 
 
 @functools.cache
+def transaction_class(alias: str) -> type[Atomic]:
+    """Return what begins a transaction of this app in the database `alias`, for `atomic`."""
+    vendor = connections[alias].vendor
+    if vendor == "mysql":
+        from .mysql.session import ReadCommitted
+
+        return ReadCommitted
+    if vendor == "sqlite":
+        from .writing import WriteTransaction
+
+        return WriteTransaction
+    return transaction.Atomic
+
+
+@functools.cache
 def load_backend(alias: str) -> LoadBackend:
     """Return the questions about the load of the server of `alias`."""
     if connections[alias].vendor == "postgresql":
@@ -104,5 +122,5 @@ def key_reader(field: ForeignKey, *, child: str, parent: str) -> KeyReader:
 
 def forget() -> None:
     """Choose anew for every alias: `DATABASES` has changed."""
-    for chosen in (log_backend, row_backend, barrier_backend, load_backend):
+    for chosen in (log_backend, row_backend, barrier_backend, transaction_class, load_backend):
         chosen.cache_clear()

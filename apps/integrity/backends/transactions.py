@@ -1,26 +1,21 @@
-"""Transactions of the log, and what to do when another one is in their way.
-
-Note [Read committed]: most of these transactions lock rows, wait for others that hold them, and
-read once more. On MySQL and MariaDB, a transaction that is REPEATABLE READ would then read what was
-there before it waited, and would lock the gaps beside the rows that it reads, so that no delete of
-the project could be recorded meanwhile. Django's default there is READ COMMITTED; a project may
-have set something else, so the log's own transactions ask for it.
-"""
+"""Transactions of this app, and what to do when another one is in the way of the log's."""
 
 from __future__ import annotations
 
 import functools
 import random
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connections
 
 from .errors import code_of, database_of
+from .selection import transaction_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from django.db.transaction import Atomic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,23 +24,14 @@ R = TypeVar("R")
 TRIES, REST_SECONDS = 8, 0.02
 #: Deadlocks and conflicts of snapshots. The end of a wait for a lock is none: it took long.
 REPEATED = frozenset({"1020", "1213", "40001", "40P01"})
-READ_COMMITTED = "read committed"
 
 
-@contextmanager
-def atomic(using: str) -> Iterator[None]:
-    """Begin a transaction of the log, in which each statement sees what was committed before it.
+def atomic(using: str) -> Atomic:
+    """Return a transaction that writes, and whose statements see what was committed before each.
 
-    Inside another transaction it is a part of that one. See Note [Read committed].
+    Inside another transaction it is a part of that one.
     """
-    connection: Any = connections[using]
-    if connection.vendor == "mysql" and not connection.in_atomic_block:
-        connection.ensure_connection()
-        if connection.isolation_level != READ_COMMITTED:
-            with connection.cursor() as cursor:  # for the next transaction alone
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    with transaction.atomic(using=using):
-        yield
+    return transaction_class(using)(using, savepoint=True, durable=False)
 
 
 def retried(function: Callable[P, R]) -> Callable[P, R]:

@@ -33,10 +33,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import connections
 
 from .. import backends, conf, relations
 from ..backends import collations, lookups
+from ..backends.transactions import atomic
 from ..log import kept
 from ..relations import stored
 from ..relations.generic import with_content_type
@@ -155,7 +156,7 @@ class LiveClaim:
         """Return whether some row of the gone parents is not locked by another transaction."""
         keys, database = list(self.gone_keys(relation, fresh=False)), self.claim.database
         backend, lock_seconds = self.row_backends[database], conf.current().lock_seconds
-        with backend.own_session(using=database), transaction.atomic(using=database):
+        with backend.own_session(using=database), atomic(database):
             backend.begin_step(lock_seconds=lock_seconds, using=database)
             return bool(keys and backend.lock_rows(relation.field, keys, 1, using=database))
 

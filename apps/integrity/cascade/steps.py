@@ -22,13 +22,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.transaction import Atomic
 
 from .. import conf, failpoints
 from ..backends.batch_size import timed
 from ..backends.connections import given_up
 from ..backends.errors import Trouble, trouble_of
-from ..backends.writing import WriteTransaction
+from ..backends.transactions import atomic
 from ..control.pacing import NotItsTurn
 from ..exceptions import DatabaseHindered
 from ..failpoints import Failpoint
@@ -173,9 +172,8 @@ class Steps:
         longest = JOIN_SHARE * self.pacer.step_seconds(settings.statement_seconds)
         backend, took = live.row_backends[database], list[float]()
         ends, numbers = [time.monotonic()], [0]  # after each part: the time, and its statements
-        begun = WriteTransaction if connections[database].vendor == "sqlite" else Atomic
         with (
-            begun(database, savepoint=True, durable=False),
+            atomic(database),
             connections[database].execute_wrapper(partial(timed, took)),
             given_up(database, self.interrupts),
         ):

@@ -22,13 +22,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 
 from .. import backends, conf, failpoints, relations
 from ..backends import missing_tables
 from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
+from ..backends.transactions import atomic
 from ..control import circuit_breaker, identity, pacing, refusals, restores
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
@@ -284,7 +285,7 @@ def _left(live: live_check.LiveClaim, interrupts: Interrupts) -> set[int]:
     backend, seconds = backends.row_backend(database), conf.current().lock_seconds
     with (
         backend.own_session(using=database),
-        transaction.atomic(using=database),
+        atomic(database),
         given_up(database, interrupts),
     ):
         backend.begin_step(lock_seconds=seconds, using=database)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Exists, OuterRef, Q
 
 from .. import relations
-from ..backends.distinct import distinct
+from ..backends import log_backend
 from ..models import Cascade, Deletion, Suspect
 from . import tables
 
@@ -29,19 +29,21 @@ _ALL = "parent IS NOT NULL"
 
 def open_databases(*, using: str) -> list[str]:
     """Return the child databases with cascades that are not done, or not verified."""
-    rows = distinct(["database"], (Cascade, _IN_BACKLOG), (Cascade, _UNPROVEN), using=using)
+    sources = ((Cascade, _IN_BACKLOG), (Cascade, _UNPROVEN))
+    rows = log_backend(using).distinct(["database"], *sources, using=using)
     return sorted(database for (database,) in rows)
 
 
 def open_names(*, using: str) -> list[tuple[str, str]]:
     """Return parent and relation ("" for all of its relations) of open deletions and suspects."""
     sources = ((Deletion, _RECORDED), (Cascade, _UNENDED), (Suspect, _ALL))
-    return sorted((parent, relation) for parent, relation in distinct(NAMES, *sources, using=using))
+    rows = log_backend(using).distinct(NAMES, *sources, using=using)
+    return sorted((parent, relation) for parent, relation in rows)
 
 
 def recorded_names(*, using: str, most: int | None = None) -> list[tuple[str, str]]:
     """Return parent and relation, or `most` of them, of deletions that wait to be dispatched."""
-    rows = distinct(NAMES, (Deletion, _RECORDED), using=using, most=most)
+    rows = log_backend(using).distinct(NAMES, (Deletion, _RECORDED), using=using, most=most)
     return sorted((parent, relation) for parent, relation in rows)
 
 

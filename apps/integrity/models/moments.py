@@ -43,31 +43,21 @@ class MomentField(DateTimeField):
         if not prepared:
             value = self.get_prep_value(value)
         if isinstance(value, dt.datetime) and not connection.features.supports_timezones:
-            value = as_utc(value)
+            if timezone.is_naive(value):
+                value = timezone.make_aware(value, timezone.get_default_timezone())
+            value = timezone.make_naive(value, dt.UTC)
         return super().get_db_prep_value(value, connection, prepared=True)
 
     def from_db_value(
         self, value: Any, _expression: object, connection: BaseDatabaseWrapper
-    ) -> dt.datetime | None:
+    ) -> Any:
         """Return the time as Django would if its zone for this connection were UTC."""
         if value is None or connection.features.supports_timezones:
-            return value  # type: ignore[no-any-return]  # the driver's answer
-        return of_utc(value)
-
-
-def as_utc(moment: dt.datetime) -> dt.datetime:
-    """Return a time of this process, aware or in the default zone, as UTC without a zone. Pure."""
-    if timezone.is_naive(moment):
-        moment = timezone.make_aware(moment, timezone.get_default_timezone())
-    return timezone.make_naive(moment, dt.UTC)
-
-
-def of_utc(moment: dt.datetime) -> dt.datetime:
-    """Return a time of a table, whose zone is ignored, as Django returns times. Pure."""
-    aware = moment.replace(tzinfo=dt.UTC)
-    if settings.USE_TZ:
-        return aware
-    return timezone.make_naive(aware, timezone.get_default_timezone())
+            return value
+        aware: dt.datetime = value.replace(tzinfo=dt.UTC)
+        if settings.USE_TZ:
+            return aware
+        return timezone.make_naive(aware, timezone.get_default_timezone())
 
 
 class ServerNow(Now):

@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.test import override_settings
 
-from apps.integrity.backends.distinct import distinct
+from apps.integrity.backends.mysql.distinct import distinct
 from apps.integrity.log import names, pending
 from apps.integrity.models import Deletion, Suspect
 

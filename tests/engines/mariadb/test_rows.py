@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.integrity import backends
 from apps.integrity.backends import errors, visibility
 from apps.integrity.backends.mysql.blocks import BLOCK, FIRST_ROWS
+from apps.integrity.backends.transactions import atomic
 from sandbox.processes import eventually
 from tests.kinds.left.models import Nulled, TokenUse, WordUse
 from tests.kinds.right.models import Leaf
@@ -72,7 +73,7 @@ def statements(using: str = RIGHT) -> Iterator[list[str]]:
 @contextmanager
 def step(using: str = RIGHT, lock_seconds: float = 1.0) -> Iterator[Any]:
     rows = backends.row_backend(using)
-    with rows.own_session(using=using), transaction.atomic(using=using):
+    with rows.own_session(using=using), atomic(using):
         rows.begin_step(lock_seconds=lock_seconds, using=using)
         yield rows
 

@@ -28,6 +28,7 @@ from ..errors import code_of
 from ..portable.barriers import NoBarriers
 from ..portable.chunks import chunks
 from ..quoted import extra_conditions, names_of
+from .session import read_committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -140,8 +141,5 @@ def _alone(connection: Any) -> Iterator[None]:
         finally:
             connection.rollback()
     else:
-        connection.ensure_connection()
-        if connection.isolation_level != "read committed":
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        read_committed(connection, writes=False)
         yield

@@ -15,10 +15,10 @@ from django.db.models import F, Q
 from django.db.models.lookups import In
 
 from ..base import require_keys
-from ..distinct import distinct
 from ..portable.log import PortableLog
-from ..transactions import atomic
 from . import row_sql
+from .distinct import distinct
+from .session import ReadCommitted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +73,8 @@ class ListedIn(In):
 class MySQLLog(PortableLog):
     """See `LogBackend`."""
 
+    distinct = staticmethod(distinct)
+
     def id_in(self, column: str, ids: Sequence[int]) -> Any:
         # The ORM runs no statement for an empty list.
         return ListedIn(F(column), [*ids]) if ids else Q(pk__in=())
@@ -107,7 +109,7 @@ class MySQLLog(PortableLog):
         using: str,
     ) -> list[int]:
         ids, token = require_keys(list(rows)), _stored_claim(claim, using)
-        with atomic(using), connections[using].cursor() as cursor:
+        with ReadCommitted(using), connections[using].cursor() as cursor:
             cursor.execute(LOCK_HELD.format(among=_among("id", ids)), [token])
             finished = [pk for pk, size in cursor.fetchall() if size == sizes[pk]]
             if finished:
@@ -133,11 +135,11 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
     Return their number; 0 where other dispatchers have them. See Note [First without locks].
     """
     from ...models import Cascade
-    from ...models.moments import ServerNow, of_utc
+    from ...models.moments import MomentField, ServerNow
 
-    connection = connections[using]
+    connection, moment = connections[using], MomentField()
     skip = " SKIP LOCKED" * connection.features.has_select_for_update_skip_locked
-    with atomic(using), connection.cursor() as cursor:
+    with ReadCommitted(using), connection.cursor() as cursor:
         cursor.execute(OLDEST, [*name, most])
         if not (oldest := [pk for (pk,) in cursor.fetchall()]):
             return 0
@@ -155,7 +157,7 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
                 deletions=ids,
                 size=len(ids),
                 due_at=ServerNow(),
-                recorded_at=of_utc(min(recorded_at.values())),
+                recorded_at=moment.from_db_value(min(recorded_at.values()), None, connection),
                 dispatched_at=ServerNow(),
             )
             for database in databases

@@ -7,10 +7,11 @@ are restored when all of these are over, because each would need two more round 
 a row is in whole seconds. That for a table, which DDL may lock, is a variable of its own; a
 server's default for it is a day or more.
 
-Note [Current rows]: under REPEATABLE READ, the reads of a transaction show the rows of its first
-one, and statements that change rows lock the gaps between them. A step decides by rows as they are
-now, and shall not be in the way of inserts, so its own transaction is READ COMMITTED, which is
-Django's default.
+Note [Read committed]: under REPEATABLE READ, the reads of a transaction show the rows of its first
+one, also after it has waited for others that changed them, and statements that lock rows lock the
+gaps between them, so that no delete of the project could be recorded meanwhile. The log and a step
+decide by rows as they are now, and shall not be in the way of inserts. Their transactions are READ
+COMMITTED, which is Django's default there; a project may have set something else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
+from django.db.transaction import Atomic, get_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +45,34 @@ SET_WAITS = "SET SESSION lock_wait_timeout = %s, SESSION innodb_lock_wait_timeou
 READ_COMMITTED = "read committed"
 
 
+class ReadCommitted(Atomic):
+    """A transaction that sees what others commit; inside another one, a part of it."""
+
+    def __init__(self, using: str, *, savepoint: bool = True, durable: bool = False) -> None:
+        super().__init__(using, savepoint, durable)
+
+    def __enter__(self) -> None:
+        connection: Any = get_connection(self.using)
+        if not connection.in_atomic_block:
+            read_committed(connection, writes=True)
+        super().__enter__()
+
+
+def read_committed(connection: Any, *, writes: bool) -> None:
+    """Make the next transaction READ COMMITTED, unless the server would then refuse its writes."""
+    connection.ensure_connection()
+    if connection.isolation_level == READ_COMMITTED:
+        return
+    if not writes or _may_set(connection.alias):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
 def begin(lock_seconds: float, using: str) -> None:
-    """Let the transaction see current rows, and wait for a lock no longer than that."""
+    """Let the transaction wait for a lock no longer than that."""
     connection: Any = connections[using]
     seconds = max(1, round(lock_seconds))
     with connection.cursor() as cursor:
-        is_outermost = connection.in_atomic_block and not connection.savepoint_ids
-        if is_outermost and connection.isolation_level != READ_COMMITTED and _may_set(using):
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if getattr(connection.connection, MARK, None) != seconds:
             cursor.execute(BEGIN, [seconds] * len(WAITS))
             setattr(connection.connection, MARK, seconds)

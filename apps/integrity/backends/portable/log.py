@@ -13,6 +13,7 @@ from ...relations.generic import rows_of
 from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, prepare_all
 from ..base import require_keys, texts_for_log
+from ..distinct import distinct
 from .chunks import PARAMETERS, chunks
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 class PortableLog:
     """See `LogBackend`."""
+
+    distinct = staticmethod(distinct)
 
     def id_in(self, column: str, ids: Sequence[int]) -> Any:
         return Q(**{f"{column}__in": ids})

@@ -12,6 +12,7 @@ from django.db.models import BooleanField, F, Func, Q, Value
 from ...relations.relation import primary_key
 from ...relations.stored import prepare, prepare_all
 from ..base import require_keys, texts_for_log
+from ..distinct import distinct
 from ..quoted import QuotedNames
 from ..schemas import beside_log
 from .sql import array, as_array, fetch, hidden, type_of
@@ -115,6 +116,8 @@ ON CONFLICT (id) DO UPDATE SET counts = EXCLUDED.counts, at = EXCLUDED.at"""
 
 class PostgreSQLLog:
     """See `LogBackend`."""
+
+    distinct = staticmethod(distinct)
 
     def id_in(self, column: str, ids: Sequence[int]) -> Any:
         # One parameter: the ORM takes longer to write a list of hundreds than the server to answer.
