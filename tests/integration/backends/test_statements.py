@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from django.db import connections, transaction
 from django.db.models import QuerySet
+from django.db.transaction import Atomic
+from django.test.utils import CaptureQueriesContext
 
 from apps.integrity import backends
 from apps.integrity.backends.base import LogBackend, RowBackend
 from apps.integrity.backends.mysql.rows import MySQLRows
+from apps.integrity.backends.mysql.session import ReadCommitted
 from apps.integrity.backends.portable.chunks import PARAMETERS
 from apps.integrity.backends.portable.log import PortableLog
 from apps.integrity.backends.portable.rows import ROWS_SEEN, PortableRows
 from apps.integrity.backends.postgresql.log import PostgreSQLLog
 from apps.integrity.backends.postgresql.rows import PostgreSQLRows
+from apps.integrity.backends.selection import transaction_class
+from apps.integrity.backends.transactions import atomic
 from apps.integrity.models import Cascade, Deletion, Suspect
 from tests.kinds.left.models import Box, Invoice, Optional, Shelf, TokenUse, WordUse
 from tests.kinds.lite.models import Author, Line, Note
@@ -104,6 +109,20 @@ def test_mysql_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(connections["test_lite"], "vendor", "mysql")
         assert isinstance(backends.row_backend.__wrapped__("test_lite"), MySQLRows)
+        assert transaction_class.__wrapped__("test_lite") is ReadCommitted
+
+
+def test_a_transaction_of_the_log_costs_postgresql_nothing() -> None:
+    assert type(atomic("default")) is Atomic
+
+
+def test_one_of_sqlite_begins_as_a_writer() -> None:
+    """Else it fails at once where another process has written since it began to read."""
+    queries = CaptureQueriesContext(connections["test_lite"])
+    with queries, atomic("test_lite"), atomic("test_lite"):
+        pass
+    begun = [query["sql"] for query in queries if query["sql"].startswith("BEGIN")]
+    assert begun == ["BEGIN IMMEDIATE"]
 
 
 class TestDeleteRows:
