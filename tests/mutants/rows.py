@@ -109,7 +109,7 @@ MUTATIONS = (
         "key-not-compared-again-elsewhere",
         "G2: a row that moved to a living parent meanwhile is deleted (other engines)",
         PORTABLE_ROWS,
-        ".filter(holding(field, keys, using))",
+        ".filter(Holding(F(field.attname), keys))",
         ".all()",
         (f"{T_STATEMENTS}::TestTheKeyIsCheckedTwice::test_where_rows_cannot_be_locked",),
     ),
