@@ -15,7 +15,7 @@ from ..backends.postgresql.triggers.installed import Harm
 from ..capture import triggers
 from ..exceptions import DatabaseUnreachable
 from ..models import Deletion
-from . import pressure, schemas
+from . import comparisons, pressure, schemas
 from .scope import scoped
 
 if TYPE_CHECKING:
@@ -177,5 +177,5 @@ def _unreachable(error: DatabaseUnreachable) -> checks.CheckMessage:
     )
 
 
-LOOKS = (captured, logged, haunted, shown, ruled, pressure.told, *schemas.LOOKS)
+LOOKS = (captured, logged, haunted, shown, ruled, comparisons.unlike, pressure.told, *schemas.LOOKS)
 CHECKS = scoped(asked)

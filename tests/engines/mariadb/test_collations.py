@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from apps.integrity import relations, scan
+from apps.integrity.backends import collations
 from apps.integrity.cascade import verification
+from apps.integrity.checks import comparisons
 from apps.integrity.models import Cascade, Deletion, Suspect
 from apps.integrity.scan import repair
 from tests.kinds.left.models import Badge, WordUse
@@ -18,7 +21,7 @@ from tests.kinds.parents.models import Person, Word
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Tune
 
@@ -191,3 +194,91 @@ class TestTheParentsCompareExactly:
             uses("Zoe")
             assert WordUse.objects.count() == 1
         assert verified() == 1
+
+
+def warned() -> list[Any]:
+    """Return what W038 says of the relation of words."""
+    field = relations.catalogue().relation(USE).field
+    return [one for one in comparisons.unlike(["default", LEFT]) if one.obj is field]
+
+
+def changed_as_told(hint: str) -> str:
+    """Execute the hint's first statement; return the alias that it is for."""
+    alias, statement = re.findall(r"In '(\w+)'.*?: (ALTER TABLE [^.]+)\.", hint)[0]
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SET foreign_key_checks = 0")
+        cursor.execute(statement)
+        cursor.execute("SET foreign_key_checks = 1")
+    return str(alias)
+
+
+@pytest.fixture
+def restored(committed: None) -> Iterator[None]:
+    """The columns as migrations make them."""
+    places = [("default", "parents_word", "text"), (LEFT, "left_worduse", "word_id")]
+    before = [(*each, column_of(*each)) for each in places if on_mysql(each[0])]
+    yield
+    collations._known.clear()
+    for alias, table, column, collation in before:
+        with connections[alias].cursor() as cursor:
+            change = f"MODIFY {column} varchar(12) COLLATE {collation} NOT NULL"
+            cursor.execute(f"ALTER TABLE {table} {change}")
+
+
+def column_of(alias: str, table: str, column: str) -> str:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT collation_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+            " AND table_name = %s AND column_name = %s",
+            [table, column],
+        )
+        return str(cursor.fetchone()[0])
+
+
+class TestW038:
+    """`check` names relations whose ends compare differently, and how to mend them."""
+
+    def test_ends_on_different_engines_until_the_hint_is_followed(self, restored: None) -> None:
+        if on_mysql("default") == on_mysql(LEFT):
+            pytest.skip("both ends are on one engine")
+        [warning] = warned()
+        assert warning.id == "integrity.W038"
+        assert "MariaDB, utf8mb4_" in warning.msg
+        assert "(PostgreSQL)" in warning.msg
+        says = "Those that are equal by the collation alone are left, and the cascade ends blocked"
+        other = "rows that spell a deleted key otherwise stay"
+        assert (says if on_mysql(LEFT) else other) in warning.msg
+        assert changed_as_told(warning.hint) == (LEFT if on_mysql(LEFT) else "default")
+        collations._known.clear()
+        assert warned() == []
+
+    def test_two_collations_of_one_engine_until_the_hint_is_followed(self, restored: None) -> None:
+        if not (on_mysql("default") and on_mysql(LEFT)):
+            pytest.skip("parents or children are on another engine")
+        assert warned() == []
+        changed_as_told(
+            f"In '{LEFT}': ALTER TABLE left_worduse MODIFY word_id varchar(12)"
+            " COLLATE utf8mb4_swedish_ci NOT NULL."
+        )
+        collations._known.clear()
+        [warning] = warned()
+        assert "MariaDB, utf8mb4_swedish_ci" in warning.msg
+        assert changed_as_told(warning.hint) == LEFT
+        collations._known.clear()
+        assert warned() == []
+
+    def test_rows_in_other_letters_stay_below_parents_that_ignore_case(
+        self, tune: Tune, converge: Converge
+    ) -> None:
+        if not on_mysql("default") or on_mysql(LEFT):
+            pytest.skip("the parents compare as the children do")
+        tune(grace_seconds=0.001)
+        Word.objects.create(text="Ada")
+        uses("Ada", "ada")
+        scanned()
+        assert not Suspect.objects.exists()  # the parent's column takes `ada` for Ada
+        Word.objects.get().delete()
+        assert converge() == {USE: 1}
+        assert left() == ["ada"]
+        scanned()
+        assert Suspect.objects.get().value == "ada"

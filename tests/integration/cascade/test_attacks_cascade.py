@@ -13,6 +13,7 @@ from apps.integrity.cascade import verification
 from apps.integrity.failpoints import Failpoint
 from apps.integrity.models import Cascade, ChildDatabase, Deletion
 from apps.integrity.queues import dispatch
+from tests.collated import collated
 from tests.kinds.left.models import Badge, Event, Invoice, Nulled, Shelf, Vault, WordUse
 from tests.kinds.lite.models import Note, Reading
 from tests.kinds.parents.models import (
@@ -174,17 +175,8 @@ class TestValuesOfAnotherField:
 @pytest.fixture
 def nocase() -> Iterator[None]:
     """SQLite takes texts of that column for equal that Python and the parents do not."""
-    old = Reading._meta.get_field("beacon_text")
-    new = old.clone()
-    new.db_collation = "NOCASE"
-    new.set_attributes_from_name("beacon_text")
-    new.model = Reading
-    connection = connections["test_lite"]
-    with connection.schema_editor() as editor:
-        editor.alter_field(Reading, old, new)
-    yield
-    with connection.schema_editor() as editor:
-        editor.alter_field(Reading, new, old)
+    with collated(Reading, "beacon_text", "NOCASE", using="test_lite"):
+        yield
 
 
 def test_texts_that_only_a_collation_takes_for_a_key_are_kept_and_told(nocase: None) -> None:
