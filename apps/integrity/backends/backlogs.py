@@ -2,8 +2,9 @@
 
 Note [The first rows]: anybody may call a health probe, and often, so its cost must not grow with
 the backlog. Each question reads the first rows of one index, in its order: without an order, a
-planner that expects many rows reads the table instead. PostgreSQL, SQLite, MariaDB and MySQL 8
-understand the statement.
+planner that expects many rows reads the table instead. On MariaDB and MySQL, a subquery of a
+subquery cannot refer to the outermost row. There, the statement repeats the questions for each
+child database.
 """
 
 from __future__ import annotations
@@ -22,20 +23,18 @@ if TYPE_CHECKING:
 #: Cascades that are read: the ones that are done, or verified, next.
 FIRST = 100
 
-_CHILDREN = "WITH child (alias) AS ({aliases})"
 _QUESTIONS = """
-SELECT child.alias,
-  (SELECT 1 FROM {table} WHERE database = child.alias
+SELECT {alias},
+  (SELECT 1 FROM {table} WHERE {column} = {alias}
      AND state IN ('pending', 'running', 'waiting') ORDER BY due_at, id LIMIT 1),
-  (SELECT 1 FROM {table} WHERE database = child.alias
+  (SELECT 1 FROM {table} WHERE {column} = {alias}
      AND state = 'blocked' ORDER BY id LIMIT 1),
   (SELECT MAX(CASE WHEN tried.state = 'waiting' OR tried.attempts > 1 THEN 1 ELSE 0 END) FROM (
-     SELECT state, attempts FROM {table} WHERE database = child.alias
+     SELECT state, attempts FROM {table} WHERE {column} = {alias}
      AND state IN ('pending', 'running', 'waiting') ORDER BY due_at, id LIMIT {first}) AS tried),
   (SELECT MAX(CASE WHEN done.since < %s THEN 1 ELSE 0 END) FROM (
-     SELECT COALESCE(done_at, recorded_at) AS since FROM {table} WHERE database = child.alias
+     SELECT COALESCE(done_at, recorded_at) AS since FROM {table} WHERE {column} = {alias}
      AND state = 'done' ORDER BY due_at, id LIMIT {first}) AS done)
-FROM child
 """
 
 
@@ -59,10 +58,24 @@ def backlogs(
     if not databases:
         return {}
     connection = connections[using]
-    aliases = " UNION ALL ".join(["SELECT %s"] * len(databases))
-    table = connection.ops.quote_name(Cascade._meta.db_table)
-    sql = _CHILDREN.format(aliases=aliases) + _QUESTIONS.format(table=table, first=FIRST)
     moment = Cascade._meta.get_field("done_at").get_db_prep_value(done_before, connection)
+    if connection.vendor == "mysql":
+        sql = " UNION ALL ".join([_questions("%s", using)] * len(databases))
+        params = [each for alias in databases for each in (*[alias] * 4, moment, alias)]
+    else:
+        aliases = " UNION ALL ".join(["SELECT %s"] * len(databases))
+        children = f"WITH child (alias) AS ({aliases})"
+        sql, params = (
+            f"{children} {_questions('child.alias', using)} FROM child",
+            [*databases, moment],
+        )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*databases, moment])
+        cursor.execute(sql, params)
         return {alias: Backlog(*map(bool, answers)) for alias, *answers in cursor.fetchall()}
+
+
+def _questions(alias: str, using: str) -> str:
+    """Return the SELECT of the answers for one child database; `alias` is SQL for its name."""
+    quote = connections[using].ops.quote_name
+    table, column = quote(Cascade._meta.db_table), quote("database")
+    return _QUESTIONS.format(alias=alias, table=table, column=column, first=FIRST)
