@@ -17,6 +17,7 @@ from .. import conf, relations
 from ..backends.connections import reach
 from ..backends.first_rows import have_rows
 from ..backends.rights import may_delete
+from ..backends.transactions import retried
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.failures import isolated
 from ..log import deletions, failures, tallies
@@ -101,6 +102,7 @@ def purge_tallies(*, using: str) -> int:
     return removed
 
 
+@retried
 def purge_heartbeats(*, using: str) -> int:
     """Remove a batch of heartbeats of ended processes; return their number."""
     days = conf.current().heartbeat_retention_days
@@ -122,6 +124,7 @@ def _seen_before(days: float) -> Q:
     return Q(seen_at__lte=ServerNow() - dt.timedelta(days=days))
 
 
+@retried
 def purge_audit(*, using: str) -> int:
     """Remove a batch of old audit rows, where this role may; return their number.
 

@@ -196,6 +196,7 @@ def end(cascades: QuerySet[Cascade], reason: str) -> int:
     return number
 
 
+@retried
 def purge(
     *,
     using: str,
@@ -205,7 +206,8 @@ def purge(
     """Remove some batches that ended before the retention; return the number of deletions.
 
     `days` replaces the retention. `export` gets the ids of the deletions before they are removed;
-    if it raises, they stay. If the process dies after it, it gets them once more.
+    if it raises, they stay. If the process dies after it, or another transaction was in the way, it
+    gets them once more.
 
     A batch with rows that were kept stays until an operator acknowledges it: its alarm is open.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, Subquery
 
 from .. import conf
+from ..backends.transactions import retried
 from ..models import FailedAttempt
 from ..models.moments import ServerNow
 from .tables import id_in
@@ -62,6 +63,7 @@ def of_batch(batch: int | None, *, most: int, using: str) -> list[FailedAttempt]
     return list(_rows(using).filter(batch=batch).order_by("-at", "-pk")[:most])
 
 
+@retried
 def purge(*, using: str, days: float | None = None) -> int:
     """Remove a batch of rows past the retention; return their number.
 

@@ -14,7 +14,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from .. import backends, conf, relations
 from ..backends.barriers import barriers_to_json
-from ..backends.transactions import atomic
+from ..backends.transactions import atomic, retried
 from ..exceptions.loggers import logger_of
 from ..models import KEY_CHARS, Cascade, Deletion, Suspect
 from ..models.moments import ServerNow
@@ -244,6 +244,7 @@ def renew_barriers(ids: Sequence[int], fence: Mapping[str, Barrier], *, using: s
     return rows.update(fence=barriers_to_json(fence))
 
 
+@retried
 def confirm(ids: Sequence[int], *, using: str) -> list[int]:
     """Turn suspects into recorded deletions; return the ids of these."""
     with atomic(using):
@@ -257,6 +258,7 @@ def confirm(ids: Sequence[int], *, using: str) -> list[int]:
     return made
 
 
+@retried
 def drop(ids: Sequence[int], *, using: str) -> int:
     """Forget suspects that are none: their parent is alive, say. Return their number."""
     return tables.suspects(using).filter(tables.id_in("pk", ids, using)).delete()[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 import json
 import os
 import threading
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connections, transaction
+from django.utils import timezone
 
 from apps.blog.models import Comment, Post
 from apps.integrity import capture, cascade
 from apps.integrity.backends.transactions import TRIES, atomic, require_whole, retried
 from apps.integrity.cascade import verification
-from apps.integrity.log import deletions
+from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
@@ -249,3 +252,47 @@ def test_what_it_reads_after_a_wait_is_what_is_there(level: str) -> None:
     finally:
         other.close()
     assert row.pk
+
+
+def test_who_has_lost_its_claim_finishes_nothing(level: str) -> None:
+    """G4: also where the other one's claim is not committed yet when it tries."""
+    make("auth.User", [1], ["blog_db"])
+    first = claims.claim("blog_db", using="default", limit=10, lease_seconds=10.0)
+    assert first is not None
+    Cascade.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+    finished: list[list[int]] = []
+
+    def finish() -> None:
+        finished.append(outcomes.finish(first, {pk: {"x": 1} for pk in first.ids}, barrier=None))
+        connections.close_all()
+
+    late = threading.Thread(target=finish)
+    with transaction.atomic():
+        second = claims.claim("blog_db", using="default", limit=10, lease_seconds=10.0)
+        assert second is not None
+        assert second.ids == first.ids
+        late.start()
+        late.join(0.5)
+        assert late.is_alive()  # it waits for the row
+    late.join(30)
+    assert finished == [[]]
+    row = Cascade.objects.get()
+    assert (row.state, row.claim, row.rows) == ("running", second.token, None)
+    assert outcomes.finish(second, {pk: {} for pk in second.ids}, barrier=None) == second.ids
+
+
+def test_two_purges_at_once_remove_each_deletion_once(
+    level: str, tune: Tune, at_once: Callable[..., list[Any]]
+) -> None:
+    tune(retention_days=1, purge_keys=3)
+    old = timezone.now() - dt.timedelta(days=2)
+    for number in range(30):
+        make("auth.User", [number], ["blog_db", "shop_db"], state="verified", ended_at=old)
+    begun = Deletion.objects.count()
+
+    def purge() -> int:
+        return sum(iter(functools.partial(deletions.purge, using="default"), 0))
+
+    assert sum(at_once(purge, purge, purge)) == begun == 30
+    assert not Deletion.objects.exists()
+    assert not Cascade.objects.exists()
