@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
-from django.db import connections, migrations
+from django.db import connections, migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
 from apps.blog.models import Post
 from apps.integrity.capture import historical
-from apps.integrity.exceptions import ChildDatabaseUnavailable
+from apps.integrity.exceptions import ChildDatabaseUnavailable, UnusablePolicy
 from apps.integrity.models import Deletion
 from tests import snippets
 from tests.kinds.left.models import Badge, Event, Protecting
-from tests.kinds.parents.models import Guarded, Owner, Person, Station
+from tests.kinds.parents.models import Guarded, Owner, Person, Station, Stubborn
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -112,11 +112,35 @@ class TestRecorded:
         assert not Deletion.objects.exists()
         assert not Owner.objects.using("test_right").exists()
 
+    def test_a_copy_beside_another_log_is_refused_for_nothing(self) -> None:
+        """`test_left` has a log, of its own parents."""
+
+        def forwards(old: Any, editor: Any) -> None:
+            rows = old.get_model("parents", "Guarded").objects.using(editor.connection.alias)
+            rows.create(pk=1)
+            rows.all().delete()
+
+        with connections["test_left"].schema_editor() as editor:
+            editor.create_model(Guarded)
+        try:
+            migrate(forwards, "test_left")
+            assert not Guarded.objects.using("test_left").exists()
+            assert not Deletion.objects.using("test_left").exists()
+        finally:
+            with connections["test_left"].schema_editor() as editor:
+                editor.delete_model(Guarded)
+
     def test_todays_models_stay_as_they_are(self) -> None:
         before = [field.remote_field.on_delete for field in Post._meta.fields if field.remote_field]
         migrate(forget(username="nobody"))
         after = [field.remote_field.on_delete for field in Post._meta.fields if field.remote_field]
         assert before == after
+
+    def test_what_belongs_to_an_unknown_database_keeps_its_policy(self) -> None:
+        """Deletes of content types in that database have to follow it."""
+        state = ProjectState.from_apps(apps)
+        key = state.apps.get_model("analytics", "Note")._meta.get_field("content_type")
+        assert key.remote_field.on_delete == models.CASCADE
 
 
 class TestRefused:
@@ -142,18 +166,28 @@ class TestRefused:
             migrate(forwards)
         assert Station.objects.exists()
 
+    def test_an_on_delete_that_the_workers_could_not_execute(self) -> None:
+        stubborn = Stubborn.objects.create()
+
+        def forwards(old: Any, _editor: Any) -> None:
+            old.get_model("parents", "Stubborn").objects.all().delete()
+
+        with pytest.raises(UnusablePolicy, match=r"left\.Collected\.stubborn"):
+            migrate(forwards)
+        assert Stubborn.objects.get() == stubborn
+
 
 class TestNotRecorded:
     def test_before_there_is_a_log(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        users("ann")
+        users("ann", "bob")
         monkeypatch.setattr(
             historical.missing_tables, "absent", lambda *_, **__: ["integrity_deletion"]
         )
         with caplog.at_level(logging.WARNING, "integrity.capture"):
             migrate(forget())
-        assert "default has no log yet" in caplog.text
+        assert caplog.text.count("default has no log yet") == 1
         assert not User.objects.exists()
         assert not Deletion.objects.exists()
 
