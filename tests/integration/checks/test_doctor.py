@@ -122,10 +122,12 @@ class TestDatabases:
             assert (broken := doctor.broken()) is not None
         assert broken.name == "rows left.NumberedPart in test_left"
 
+    @pytest.mark.postgresql
     def test_a_missing_trigger(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
         assert "install-triggers --database default" in wrong()["triggers default"]
 
+    @pytest.mark.postgresql
     def test_how_deletions_are_recorded_and_that_a_trigger_is_better(self, tune: Tune) -> None:
         found = {check.name: check for check in doctor.examine(BUSY) if check.kind == "capture"}
         assert all(check.ok for check in found.values())

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from tests.conftest import Tune
     from tests.roles import LogIn
 
-pytestmark = pytest.mark.usefixtures("committed")
+pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.postgresql]
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"

@@ -110,7 +110,8 @@ def test_one_transaction_dispatches_at_most_the_limit(
         assert dispatch.sweep("default")[0] == 7
     assert len(cascades()) == 14
     assert max(row.size for row in Cascade.objects.all()) == limit
-    made = [sql for sql in captured["default"] if "INSERT INTO integrity_cascade" in sql]
+    asked = [sql.replace("`", "").replace('"', "") for sql in captured["default"]]
+    made = [sql for sql in asked if "INSERT INTO integrity_cascade" in sql]
     assert len(made) - -(-7 // limit) in {0, 1}  # the last one finds nothing
 
 

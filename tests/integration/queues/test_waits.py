@@ -69,6 +69,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
         yield found
 
 
+@pytest.mark.postgresql  # MySQL's statements on the log are several where PostgreSQL's are one
 def test_few_round_trips_come_before_the_first_rows_are_gone(waits: Waits) -> None:
     first, second, kept = users(3)
     first.delete()

@@ -129,6 +129,7 @@ def work(chance: random.Random) -> None:
             cancel(newest[:1], "by an operator", using="default")
 
 
+@pytest.mark.postgresql
 def test_at_many_moments_of_a_storm_they_equal_sql(
     tune: Tune, at_once: Callable[..., list[Any]]
 ) -> None:

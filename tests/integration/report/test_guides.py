@@ -82,6 +82,7 @@ def test_a_guide_says_what_it_has_to(kind: str) -> None:
 OF_MYSQL = {"GRANT PROCESS ON *.* TO ROLE"}
 
 
+@pytest.mark.postgresql
 def test_the_commands_of_the_guides_run(values: dict[str, str]) -> None:
     for command in sorted({each for guide in GUIDES.values() for each in guide.commands()}):
         line = typed(command, values)

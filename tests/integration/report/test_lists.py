@@ -249,6 +249,7 @@ def test_filters_go_together(using: str) -> None:
     assert [row.pk for row in by_state.rows] == [row.pk for row in wanted]
 
 
+@pytest.mark.postgresql
 def test_a_page_reads_indexes_to_a_bound_however_long_the_log_is(
     captured: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

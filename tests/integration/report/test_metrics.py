@@ -89,6 +89,7 @@ class TestMetrics:
         )  # fmt: skip
         assert told() == {(BLOG, "0.5"): 2.0, (BLOG, "0.95"): 16.0, (BLOG, "1.0"): 20.0}
 
+    @pytest.mark.postgresql
     def test_they_equal_sql(self, scrape: Any) -> None:
         deleted(7)
         dispatch.sweep_all()

@@ -165,6 +165,7 @@ class TestStatus:
         assert command(capsys, "status")[0] == CLEAN
 
 
+@pytest.mark.postgresql
 class TestWhatHoldsIt:
     def test_it_is_named_everywhere(
         self, held: str, client: Client, capsys: pytest.CaptureFixture[str]

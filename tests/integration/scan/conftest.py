@@ -19,5 +19,6 @@ def truncated(committed: None) -> Iterator[None]:
     made for an empty table.
     """
     yield
-    with connections["default"].cursor() as cursor:
-        cursor.execute("TRUNCATE integrity_deletion, integrity_cascade, integrity_suspect")
+    if connections["default"].vendor == "postgresql":  # MySQL plans each statement anew
+        with connections["default"].cursor() as cursor:
+            cursor.execute("TRUNCATE integrity_deletion, integrity_cascade, integrity_suspect")
