@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import django
 import psycopg
 import pytest
 import redis
@@ -368,6 +369,23 @@ def running(*processes: Process) -> Iterator[None]:
             each.check()
     finally:
         stop_all(processes)
+
+
+#: Prints the Django of an environment, and packages of this one that the wheel does not ask for.
+FOUND = """
+import importlib.util
+
+import django
+
+print(django.__version__, *filter(importlib.util.find_spec, ("django_celery_beat", "pytest")))
+"""
+
+
+def test_the_newcomer_has_the_django_of_the_tests_and_no_django_celery_beat(
+    project: Project,
+) -> None:
+    """django-celery-beat may not know a new Django yet; what is tested here does not need it."""
+    assert project.shell(FOUND).split() == [django.__version__]
 
 
 def test_a_newcomer_with_celery_adopts_it_uses_it_and_leaves_it(
