@@ -215,10 +215,21 @@ def _python() -> Iterator[str]:
         tree = ast.parse(path.read_text())
         yield f"## {PACKAGE}.{module}\n"
         yield f"{inspect.cleandoc(ast.get_docstring(tree) or '').partition(chr(10) * 2)[0]}\n"
-        classes = tuple(each.name for each in tree.body if isinstance(each, ast.ClassDef))
-        for name in names or classes:
+        for name in names or _classes(path):
             yield f"### {name}\n"
             yield from _entry(_defining(path, name).read_text(), name)
+
+
+def _classes(path: Path) -> Iterator[str]:
+    """Yield the classes that a module defines, or imports from its own package, in their order."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            imported = {alias.name for alias in node.names}
+            yield from (
+                each for each in _classes(_file(path.parent, node.module)) if each in imported
+            )
 
 
 def _file(folder: Path, module: str) -> Path:

@@ -1,102 +1,36 @@
-"""Settings of Celery that harm this app's tasks. Celery is not imported.
-
-Note [Where Celery's settings come from]: from Django's settings with the prefix CELERY_, which is
-a convention (`config_from_object(..., namespace="CELERY")`); else from the project's Celery app,
-where the process has one. Without either, these checks are silent. `integrity doctor` asks the
-running workers.
-"""
+"""Checks of Celery's settings that harm this app's tasks."""
 
 from __future__ import annotations
 
-import fnmatch
-import importlib.util
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core import checks
 
 from .. import conf, declared, relations
-from ..routing import (
-    CONTROL,
-    PER_DATABASE,
-    PERIODS,
-    ROUTER,
-    SOFT_TIME_LIMIT_SECONDS,
-    TIME_LIMIT_SECONDS,
-    queue_names,
+from ..routing import CONTROL, PERIODS, ROUTER, queue_names
+from .celery_options import (
+    OPTIONS,
+    TASKS,
+    addresses,
+    as_set,
+    entries,
+    goes_to,
+    has_table,
+    option,
+    uses_celery,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 PACKAGE = declared.__package__
 ONE_LINE = (
     f"from {PACKAGE}.routing import celery_settings, and after the last line about Celery:"
     " vars().update(celery_settings(vars()))"
 )
-#: Schedulers with which beat reads its timetable from the settings.
-OF_SETTINGS = {None, "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler"}
-TASKS = sorted(PERIODS.keys() | PER_DATABASE)
-#: Names of the default app that Celery makes where a project has none.
-NOBODYS = {None, "default"}
 #: Brokers that redeliver a message after a time, even while its task runs.
 VISIBILITY = ("redis", "rediss", "sentinel", "valkey", "sqs")
-#: The options of our tasks, as queues/celery.py sets them.
-OPTIONS: dict[str, Any] = {
-    "acks_late": True,
-    "reject_on_worker_lost": True,
-    "soft_time_limit": SOFT_TIME_LIMIT_SECONDS,
-    "time_limit": TIME_LIMIT_SECONDS,
-    "expires": None,
-}
-
-
-def option(name: str) -> Any:
-    """Return an option from the settings or the Celery app; None where neither sets it."""
-    if hasattr(settings, f"CELERY_{name}"):
-        return getattr(settings, f"CELERY_{name}")
-    app = project_app()
-    return None if app is None else app.conf.get(name.lower())
-
-
-def project_app() -> Any:
-    """Return the project's Celery app; None where this process has imported none."""
-    celery = sys.modules.get("celery")
-    app = None if celery is None else celery.current_app
-    return None if app is None or app.main in NOBODYS else app
-
-
-def uses_celery() -> bool:
-    """Return whether there are relations and the project configures Celery. See the Note above."""
-    if (
-        conf.current().notify
-        or not relations.catalogue().relations
-        or importlib.util.find_spec("celery") is None
-    ):
-        return False
-    if option("TASK_ALWAYS_EAGER") and settings.DEBUG:
-        return False
-    return any(name.startswith("CELERY_") for name in dir(settings)) or project_app() is not None
-
-
-def has_table() -> bool:
-    """Return whether beat may keep entries in a table, which no check reads."""
-    return option("BEAT_SCHEDULER") not in OF_SETTINGS or apps.is_installed("django_celery_beat")
-
-
-def entries() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield name, task and options of the timetable's entries for tasks of this app."""
-    timetable: Mapping[str, Any] = option("BEAT_SCHEDULE") or {}
-    for name, entry in timetable.items():
-        task, options = _parts(entry)
-        if task in TASKS:
-            yield name, task, options or {}
-
-
-def _parts(entry: Any) -> tuple[Any, Any]:
-    if isinstance(entry, Mapping):
-        return entry.get("task"), entry.get("options")
-    return getattr(entry, "task", None), getattr(entry, "options", None)
 
 
 # W014: messages that are redelivered while their task still runs
@@ -125,21 +59,6 @@ def given_out_again(**_: Any) -> list[checks.CheckMessage]:
 
 
 # W015: options of our tasks
-
-
-def as_set(task: str) -> dict[str, Any]:
-    """Return the options of one of our tasks, after the project's annotations."""
-    return OPTIONS | annotated(option("TASK_ANNOTATIONS"), task)
-
-
-def annotated(annotations: Any, task: str) -> dict[str, Any]:
-    """Return the options that `task_annotations` set for a task. Annotation objects are ignored."""
-    layers = [annotations] if isinstance(annotations, Mapping) else annotations
-    options: dict[str, Any] = {}
-    for layer in layers if isinstance(layers, Iterable) else ():
-        if isinstance(layer, Mapping):
-            options |= {**(layer.get("*") or {}), **(layer.get(task) or {})}
-    return options
 
 
 def flaws(options: Mapping[str, Any], run_seconds: float) -> Iterator[tuple[str, str]]:
@@ -211,19 +130,6 @@ def routed(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def goes_to(task: str, routes: Any) -> str | None:
-    """Return the queue of a task without arguments by `task_routes`; None without a match."""
-    given = [routes] if isinstance(routes, str | Mapping) or callable(routes) else routes or ()
-    for route in given:
-        if route == ROUTER or getattr(route, "__name__", None) == "route_task":
-            return CONTROL
-        if isinstance(route, Mapping):
-            for pattern, where in route.items():
-                if fnmatch.fnmatchcase(task, str(pattern)):
-                    return where.get("queue") if isinstance(where, Mapping) else str(where)
-    return None
-
-
 # W017: no workers
 
 
@@ -267,31 +173,6 @@ def mixed(**_: Any) -> list[checks.CheckMessage]:
         for (exchange, key), names in groups.items()
         if len(names) > 1 and ours & set(names)
     ]
-
-
-def addresses(queues: Any) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each queue's exchange and routing key, with Celery's defaults filled in."""
-    default = option("TASK_DEFAULT_QUEUE") or "celery"
-    exchange = option("TASK_DEFAULT_EXCHANGE") or default
-    key = option("TASK_DEFAULT_ROUTING_KEY") or default
-    if isinstance(queues, Mapping):
-        for name, queue in queues.items():
-            if isinstance(queue, Mapping):
-                named = queue.get("routing_key") or queue.get("binding_key") or name
-                yield name, (str(queue.get("exchange") or exchange), named)
-            else:
-                yield name, _bound(queue, exchange, key)
-    else:
-        for queue in queues or ():
-            yield queue.name, _bound(queue, exchange, key)
-
-
-def _bound(queue: Any, exchange: str, key: str) -> tuple[str, str]:
-    """Return the exchange and key of a `kombu.Queue`. A fanout exchange ignores the key."""
-    named = getattr(queue.exchange, "name", "") or exchange
-    if getattr(queue.exchange, "type", "direct") == "fanout":
-        return named, "*"
-    return named, queue.routing_key or key
 
 
 CHECKS = (given_out_again, overridden, routed, in_place, mixed)

@@ -8,7 +8,8 @@ from typing import Any
 from django.core import checks
 
 from ..routing import BROKER_VARIABLE, REDIS, masked, transport_of
-from .celery import ONE_LINE, option, uses_celery
+from .celery import ONE_LINE
+from .celery_options import option, uses_celery
 
 #: Variable → the processes in which Celery reads it.
 VARIABLES = {BROKER_VARIABLE: "every process", "BROKER_URL": "the `celery` command"}

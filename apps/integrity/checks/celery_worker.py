@@ -7,15 +7,20 @@ from typing import Any
 
 from django.core import checks
 
-from . import celery
+from . import celery_options
+from .celery import PACKAGE
 
-INSTALLER = f"{celery.PACKAGE}.queues.celery_worker"
+INSTALLER = f"{PACKAGE}.queues.celery_worker"
 
 
 def unguarded(**_: Any) -> list[checks.CheckMessage]:
     """W024: the project's Celery app was made without `install(app)`."""
-    app = celery.project_app()
-    if app is None or not celery.uses_celery() or celery.option("TASK_ALWAYS_EAGER"):
+    app = celery_options.project_app()
+    if (
+        app is None
+        or not celery_options.uses_celery()
+        or celery_options.option("TASK_ALWAYS_EAGER")
+    ):
         return []
     worker = sys.modules.get(INSTALLER)
     if worker is not None and worker.is_installed(app):

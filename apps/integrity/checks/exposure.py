@@ -7,7 +7,8 @@ from typing import Any
 from django.core import checks
 
 from .. import relations
-from .celery import PACKAGE, project_app
+from .celery import PACKAGE
+from .celery_options import project_app
 
 #: A setting that every Django project has and Celery has not.
 OF_DJANGO = "INSTALLED_APPS"

@@ -18,7 +18,8 @@ from ..backends.addresses import address as place
 from ..exceptions.redaction import plain
 from ..exceptions.suggestions import closest
 from ..routing import CONTROL, PERIODS, queue_names
-from .celery import ONE_LINE, PACKAGE, entries, has_table, option, uses_celery
+from .celery import ONE_LINE, PACKAGE
+from .celery_options import entries, has_table, option, uses_celery
 from .keys import some
 from .pressure import limited
 from .scope import scoped

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from apps.integrity.checks import celery, celery_broker
+from apps.integrity.checks import celery_broker, celery_options
 from apps.integrity.checks.doctor import brokers
 from apps.integrity.checks.doctor.brokers import Broker
 
@@ -18,7 +18,7 @@ OURS = ("integrity", "integrity.blog_db")
 
 @pytest.fixture
 def project(settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch) -> SettingsWrapper:
-    monkeypatch.setattr(celery, "project_app", lambda: None)
+    monkeypatch.setattr(celery_options, "project_app", lambda: None)
     for name in celery_broker.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     settings.CELERY_BROKER_URL = "redis://user:secret@one:6379/0"

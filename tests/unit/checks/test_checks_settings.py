@@ -15,7 +15,7 @@ from django.db import connections
 from kombu import Exchange, Queue
 
 from apps.integrity import relations, routing
-from apps.integrity.checks import celery, celery_worker, waits
+from apps.integrity.checks import celery, celery_options, celery_worker, waits
 from apps.integrity.checks import settings as checks
 from apps.integrity.queues.celery_worker import install
 from apps.integrity.relations import discovery
@@ -102,7 +102,7 @@ class TestW007:
 def project(
     settings: SettingsWrapper, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> SettingsWrapper:
-    monkeypatch.setattr(celery, "project_app", lambda: None)  # that of the sample project
+    monkeypatch.setattr(celery_options, "project_app", lambda: None)  # that of the sample project
     for name in dir(django_settings):
         if name.startswith("CELERY_"):
             delattr(settings, name)
@@ -146,18 +146,18 @@ class TestCelery:
             beat_schedule=routing.BEAT_SCHEDULE,
             task_annotations={"integrity.cascade": {"acks_late": False}},
         )
-        monkeypatch.setattr(celery, "project_app", lambda: app)
+        monkeypatch.setattr(celery_options, "project_app", lambda: app)
         assert told() == ["integrity.W015"]
 
     def test_an_app_that_celery_made_up_tells_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert celery.project_app().main == "workers"
+        assert celery_options.project_app().main == "workers"
         nobodys = SimpleNamespace(current_app=Celery("default", set_as_current=False))
         monkeypatch.setitem(sys.modules, "celery", nobodys)
-        assert celery.project_app() is None
+        assert celery_options.project_app() is None
         monkeypatch.delitem(sys.modules, "celery")
-        assert celery.project_app() is None
+        assert celery_options.project_app() is None
 
     def test_a_project_without_relations_needs_none(
         self, project: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
@@ -407,7 +407,7 @@ class TestW024:
     ) -> None:
         assert celery_worker.unguarded() == []  # no app in this process
         app = Celery("proj", broker="redis://", set_as_current=False)
-        monkeypatch.setattr(celery, "project_app", lambda: app)
+        monkeypatch.setattr(celery_options, "project_app", lambda: app)
         [found] = celery_worker.unguarded()
         assert (found.id, found.obj) == ("integrity.W024", "proj")
         assert "from apps.integrity.queues.celery_worker import install" in str(found.hint)
@@ -422,7 +422,7 @@ class TestW024:
     ) -> None:
         app = Celery("proj", broker="redis://", set_as_current=False)
         install(app)
-        monkeypatch.setattr(celery, "project_app", lambda: app)
+        monkeypatch.setattr(celery_options, "project_app", lambda: app)
         monkeypatch.delitem(sys.modules, celery_worker.INSTALLER)
         assert [each.id for each in celery_worker.unguarded()] == ["integrity.W024"]
 

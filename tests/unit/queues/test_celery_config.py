@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from kombu import Connection
 
 from apps.integrity import relations
-from apps.integrity.checks import celery, exposure
+from apps.integrity.checks import celery_options, exposure
 from apps.integrity.queues.celery_answers import ANSWERS
 from apps.integrity.relations import discovery
 from apps.integrity.routing import CeleryConfig, celery_settings, masked
@@ -226,5 +226,7 @@ class TestW023:
         assert self.check(monkeypatch, configured(settings_of({}), namespace="CELERY")) == []
 
     def test_the_sample_project(self) -> None:
-        assert celery.project_app() is ours or celery.project_app().main == "workers"
+        assert (
+            celery_options.project_app() is ours or celery_options.project_app().main == "workers"
+        )
         assert exposure.shown() == []

@@ -1,0 +1,44 @@
+"""Errors of the work that follows a delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .base import CrossDatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class RowsKept(CrossDatabaseError):
+    """Rows of a deleted parent are unchanged after the statement that should have changed them.
+
+    They were not locked, and the statement raised no error: a trigger or a rule skips the change.
+    """
+
+    def __init__(self, relation: str, database: str) -> None:
+        self.relation, self.database = relation, database
+        super().__init__(
+            f"{database!r} keeps rows of {relation} although nothing has locked them: look for a"
+            " trigger or a rule on the table that skips the change"
+        )
+
+
+class ReceiverExits(CrossDatabaseError):
+    """A receiver of a signal raised an exception that ends a process, such as SystemExit."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: a receiver must not end the process that deletes rows")
+
+
+class TaskFailed(CrossDatabaseError):
+    """A task failed in a Celery worker. The message names task and reason, and quotes no rows."""
+
+
+class NotDrained(CrossDatabaseError):
+    """Cascades that a test waits for are not done. `reasons` maps child databases to reasons."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"{name}: {reason}" for name, reason in self.reasons.items()))
