@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import random
-import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from django.db import OperationalError, connections
 
-from .errors import code_of, database_of
+from ..models.querysets import again
+from .errors import database_of
 from .selection import transaction_class
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: How often a transaction is tried, and the longest rest before the second time, in seconds.
-TRIES, REST_SECONDS = 8, 0.02
-#: Deadlocks and conflicts of snapshots. The end of a wait for a lock is none: it took long.
-REPEATED = frozenset({"1020", "1213", "40001", "40P01"})
 
 
 def atomic(using: str) -> Atomic:
@@ -43,21 +37,15 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **options: P.kwargs) -> R:
-        for number in range(1, TRIES):
-            try:
-                return function(*args, **options)
-            except OperationalError as error:
-                if not _may_repeat(error):
-                    raise
-            time.sleep(random.SystemRandom().uniform(0, REST_SECONDS * 2**number))
-        return function(*args, **options)
+        try:
+            return function(*args, **options)
+        except OperationalError as error:
+            alias = database_of(error)
+            if not alias or connections[alias].in_atomic_block:
+                raise
+            return again(lambda: function(*args, **options), error)
 
     return run
-
-
-def _may_repeat(error: OperationalError) -> bool:
-    alias = database_of(error)
-    return bool(alias) and code_of(error) in REPEATED and not connections[alias].in_atomic_block
 
 
 def require_whole(using: str, error: Exception) -> None:

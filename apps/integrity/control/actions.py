@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-
 from .. import backends, relations
 from ..backends.connections import reach
+from ..backends.transactions import atomic, retried
 from ..exceptions import IdentityMismatch, RestoredDatabase
 from ..exceptions.loggers import logger_of
 from ..log import kept as log_kept
@@ -54,6 +53,7 @@ def kind_of_pause(database: str, *, using: str) -> str:
     return rows.values_list("paused_kind", flat=True).first() or ""
 
 
+@retried
 def pause(
     database: str,
     *,
@@ -63,7 +63,7 @@ def pause(
     kind: ChildDatabase.Pause = ChildDatabase.Pause.OPERATOR,
 ) -> bool:
     """Pause work on a child database within one time slice; return False if it was paused."""
-    with transaction.atomic(using=using):
+    with atomic(using):
         rows = ChildDatabase.objects.using(using)
         rows.get_or_create(alias=database)
         changed = rows.filter(alias=database, paused_at=None).update(
@@ -110,7 +110,12 @@ def resume(
         reach(database)
         if restored := restores.reason(database, using=using):
             raise RestoredDatabase(database, restored)
-    with transaction.atomic(using=using):
+    return _resume(database, actor=actor, reason=reason, using=using) or accepted
+
+
+@retried
+def _resume(database: str, *, actor: str, reason: str, using: str) -> bool:
+    with atomic(using):
         changed = (
             ChildDatabase.objects.using(using)
             .filter(alias=database, paused_at__isnull=False)
@@ -118,7 +123,7 @@ def resume(
         )
         if changed:
             audit("resume", database, actor=actor, reason=reason, using=using)
-    return bool(changed) or accepted
+    return bool(changed)
 
 
 def _accept(database: str, *, actor: str, reason: str, using: str) -> bool:
@@ -147,6 +152,7 @@ def _refuse_mismatches(database: str, *, using: str) -> None:
             raise IdentityMismatch(database, mismatches)
 
 
+@retried
 def retry(
     deletions: Sequence[int] | None,
     *,
@@ -164,13 +170,14 @@ def retry(
     """
     if deletions is not None:
         return len(retry_those(deletions, actor=actor, using=using, database=database, kept=kept))
-    with transaction.atomic(using=using):
+    with atomic(using):
         changed = log_retry.retry_blocked(None, database=database, using=using)
         if changed:
             audit("retry", database or "all", actor=actor, reason=_number(changed), using=using)
     return changed
 
 
+@retried
 def retry_those(
     deletions: Sequence[int],
     *,
@@ -180,7 +187,7 @@ def retry_those(
     kept: bool = False,
 ) -> list[int]:
     """Retry as `retry` does; return the deletions that were blocked, once for each database."""
-    with transaction.atomic(using=using):
+    with atomic(using):
         changed = log_retry.retry_those(deletions, database=database, using=using)
         changed += log_kept.reopen_kept(deletions, using=using) if kept else []
         if changed:
@@ -189,22 +196,24 @@ def retry_those(
     return changed
 
 
+@retried
 def acknowledge(deletions: Sequence[int] | None, *, actor: str, reason: str, using: str) -> int:
     """Acknowledge rows that deletions kept; return deletions times databases."""
     if deletions is not None:
         return len(acknowledge_those(deletions, actor=actor, reason=reason, using=using))
-    with transaction.atomic(using=using):
+    with atomic(using):
         changed = log_kept.acknowledge_kept(None, using=using)
         if changed:
             audit("acknowledge", "all", actor=actor, reason=reason, using=using)
     return changed
 
 
+@retried
 def acknowledge_those(
     deletions: Sequence[int], *, actor: str, reason: str, using: str
 ) -> list[int]:
     """Acknowledge as `acknowledge` does; return the deletions that had kept rows."""
-    with transaction.atomic(using=using):
+    with atomic(using):
         changed = log_kept.acknowledge_those(deletions, using=using)
         if changed:
             audit("acknowledge", _named(changed), actor=actor, reason=reason, using=using)
@@ -228,13 +237,14 @@ def audit(verb: str, target: str, *, actor: str, reason: str, using: str) -> Non
     backends.log_backend(using).insert_audit(entry, using=using)
 
 
+@retried
 def rename(change: Renaming, *, using: str, apply: bool) -> int:
     """Move the state of a child database, such as a pause, to its new alias."""
     rows = ChildDatabase.objects.using(using)
     if change.alias(change.old) == change.old or not (old := rows.filter(alias=change.old).first()):
         return 0
     if apply:
-        with transaction.atomic(using=using):
+        with atomic(using):
             rows.get_or_create(alias=change.new)
             if old.paused_at is not None:
                 new = rows.filter(alias=change.new, paused_at=None)

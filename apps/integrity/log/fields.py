@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 
 from .. import relations
-from ..backends.transactions import atomic
+from ..backends.transactions import atomic, retried
 from ..exceptions import InvalidKey, InvalidName
 from ..models import Cascade
 from ..relations import discovery, keys
@@ -100,13 +100,21 @@ def _walk(rows: QuerySet[Any], using: str, act: Callable[[list[Any]], int]) -> i
     """
     done = last = 0
     while True:
-        with atomic(using):
-            rest = rows.filter(pk__gt=last).order_by("pk")
-            locked = tables.locked(rest, using, skip_locked=False)
-            if batch := list(locked[: renames.BATCH]):
-                done, last = done + act(batch), batch[-1].pk
+        rest = rows.filter(pk__gt=last).order_by("pk")[: renames.BATCH]
+        batch, acted = _step(rest, using, act)
+        done += acted
         if len(batch) < renames.BATCH:
             return done
+        last = batch[-1].pk
+
+
+@retried
+def _step(
+    rows: QuerySet[Any], using: str, act: Callable[[list[Any]], int]
+) -> tuple[list[Any], int]:
+    with atomic(using):
+        batch = list(tables.locked(rows, using, skip_locked=False))
+        return batch, act(batch) if batch else 0
 
 
 def _all_moved(batch: Collection[Deletion], change: Renaming) -> dict[int, dict[str, Any]]:

@@ -101,14 +101,21 @@ def change_all(cascades: QuerySet[Cascade], changes: Mapping[str, Any], using: s
     """
     number, pks = 0, cascades.order_by().values_list("pk", flat=True)
     while step := list(pks[:STEP]):
-        with atomic(using):
-            named = cascades.filter(tables.id_in("pk", step, using)).order_by("pk")
-            rows = tables.locked(named, using, skip_locked=False)
-            sizes = dict(rows.values_list("pk", "size"))
-            changed = tables.cascades(using).filter(tables.id_in("pk", [*sizes], using))
-            changed.update(**changes)
-        number += sum(sizes.values())
+        number += _change_step(cascades, step, changes, using)
     return number
+
+
+@retried
+def _change_step(
+    cascades: QuerySet[Cascade], step: list[int], changes: Mapping[str, Any], using: str
+) -> int:
+    with atomic(using):
+        named = cascades.filter(tables.id_in("pk", step, using)).order_by("pk")
+        rows = tables.locked(named, using, skip_locked=False)
+        sizes = dict(rows.values_list("pk", "size"))
+        changed = tables.cascades(using).filter(tables.id_in("pk", [*sizes], using))
+        changed.update(**changes)
+    return sum(sizes.values())
 
 
 def divided(deletions: Sequence[int], wanted: Collection[int]) -> tuple[list[int], list[int]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q
 
 from .. import conf
-from ..backends.transactions import atomic
+from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
 from . import names, parts, tables
@@ -101,16 +101,23 @@ def _each(
         return rows.order_by().count()
     changed = last = 0
     while True:
-        with atomic(using):
-            rest = rows.filter(pk__gt=last).order_by("pk")
-            locked = tables.locked(rest, using, skip_locked=False)
-            pks = list(locked.values_list("pk", flat=True)[:step])
-            if pks:
-                change(pks)
-                last = pks[-1]
+        pks = _change_step(rows.filter(pk__gt=last).order_by("pk")[:step], using, change)
         changed += len(pks)
         if len(pks) < step:
             return changed
+        last = pks[-1]
+
+
+@retried
+def _change_step(
+    rows: QuerySet[Model], using: str, change: Callable[[list[int]], object]
+) -> list[int]:
+    with atomic(using):
+        locked = tables.locked(rows, using, skip_locked=False)
+        pks = list(locked.values_list("pk", flat=True))
+        if pks:
+            change(pks)
+    return pks
 
 
 def _named(pks: list[int], using: str) -> QuerySet[Deletion]:

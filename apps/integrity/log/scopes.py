@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error, transaction
 
 from .. import relations
-from ..backends.transactions import atomic, require_whole
+from ..backends.transactions import atomic, require_whole, retried
 from ..exceptions.loggers import logger_of
 from ..exceptions.redaction import reason_of_error
 from ..models import Scope
@@ -24,7 +24,7 @@ from ..relations.plan import plan_for
 from ..relations.policies import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..relations import Relation
 
@@ -74,15 +74,20 @@ def current(parent: str, relation: str, *, using: str) -> int | None:
     row = Scope(id=pk, digest=digest, parent=parent, relation=relation, document=document)
     written = {("scope", parent, relation, using): (pk, time.monotonic() + WRITTEN_SECONDS)}
     try:
-        with atomic(using):  # the caller's transaction outlives a failure
-            Scope.objects.using(using).bulk_create([row], ignore_conflicts=True)
-            transaction.on_commit(lambda: known.update(written), using=using)
+        _write(row, lambda: known.update(written), using)
     except Error as error:
         require_whole(using, error)
         # Not `exception`: see Note [Tracebacks] in exceptions/loggers.py.
         told = "what receipts of %s cover was not written in %s: %s"
         logger.error(told, parent, using, reason_of_error(error))  # noqa: TRY400 (quotes rows)
     return int(pk)
+
+
+@retried
+def _write(row: Scope, written: Callable[[], None], using: str) -> None:
+    with atomic(using):  # the caller's transaction outlives a failure
+        Scope.objects.using(using).bulk_create([row], ignore_conflicts=True)
+        transaction.on_commit(written, using=using)
 
 
 def today(parent: str, relation: str) -> Covered:

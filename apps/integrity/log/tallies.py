@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 from .. import backends, conf
 from ..backends import missing_tables
 from ..backends.connections import warn_once
-from ..backends.transactions import atomic
+from ..backends.transactions import atomic, retried
 from ..models import Cascade, Tally
 from ..models.moments import ServerNow
 from . import outcomes, parts, tables
@@ -143,6 +143,7 @@ def tidy(database: str, *, log: UUID, using: str) -> None:
     purge(database, log=log, using=using)
 
 
+@retried
 def correct(cascades: QuerySet[Cascade], rows: Rows, *, using: str) -> None:
     """Replace the rows of those deletions in the cascades that hold them. One transaction."""
     with atomic(using):

@@ -12,9 +12,10 @@ from .ids import IdsField
 from .indexes import PartialIndex
 from .moments import MomentField, ServerNow
 from .outcome import ENDED, CascadeState, InDatabase
+from .querysets import LogModel
 
 
-class Cascade(models.Model):
+class Cascade(LogModel):
     """One batch of deletions applied to one child database: the unit of claim, retry and progress.
 
     It may be split, so that a part of its deletions goes on. The cascades of a batch in a database

@@ -10,9 +10,10 @@ from django.utils.translation import gettext_lazy as _
 
 from .fields import ExactCharField, JSONField, PlainCharField, PlainTextField
 from .moments import MomentField, ServerNow
+from .querysets import LogModel
 
 
-class Identity(models.Model):
+class Identity(LogModel):
     """The identity of a database, and of the parents' databases to which its keys refer."""
 
     alias = ExactCharField(max_length=100, primary_key=True)
@@ -25,7 +26,7 @@ class Identity(models.Model):
         return f"{self.alias} {self.uuid}"
 
 
-class ChildDatabase(models.Model):
+class ChildDatabase(LogModel):
     """The state of a child database in this log: whether it is unreachable or paused, and why."""
 
     class Pause(models.TextChoices):
@@ -65,7 +66,7 @@ class ChildDatabase(models.Model):
         return str(self.alias)
 
 
-class Heartbeat(models.Model):
+class Heartbeat(LogModel):
     """When a process was last active: `beat`, or a worker by its name."""
 
     name = PlainCharField(max_length=200, primary_key=True)
@@ -79,7 +80,7 @@ class Heartbeat(models.Model):
         return str(self.name)
 
 
-class Alarm(models.Model):
+class Alarm(LogModel):
     """An alarm that was raised and is not cleared yet."""
 
     class Kind(models.TextChoices):
@@ -109,7 +110,7 @@ class Alarm(models.Model):
         return f"{self.kind} {self.subject}"
 
 
-class Audit(models.Model):
+class Audit(LogModel):
     """An operator action: who did what, when and why."""
 
     id = models.BigAutoField(primary_key=True)

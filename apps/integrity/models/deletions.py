@@ -13,6 +13,7 @@ from .fields import ExactCharField, JSONField, PlainTextField
 from .indexes import PartialIndex, ValueIndex
 from .moments import MomentField, ServerNow
 from .outcome import CascadeState, DeletionState, InDatabase, last, state_of_batch
+from .querysets import LogModel
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -24,7 +25,7 @@ KEY_CHARS = 255
 FOUND_BY_A_SCAN = "found by a scan, and confirmed"
 
 
-class Deletion(models.Model):
+class Deletion(LogModel):
     """A row of the deletion log: this parent key is gone.
 
     It is inserted once, and updated once, when it gets its batch. Its state follows from the
@@ -139,7 +140,7 @@ class Deletion(models.Model):
         return last(one.ended_at for one in self.databases) or self.cancelled_at
 
 
-class Suspect(models.Model):
+class Suspect(LogModel):
     """A missing parent that a scan found, and that is not confirmed yet."""
 
     id = models.BigAutoField(primary_key=True)

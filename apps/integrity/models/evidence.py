@@ -8,9 +8,10 @@ from django.db import models
 
 from .fields import ExactCharField, JSONField, PlainTextField
 from .moments import MomentField, ServerNow
+from .querysets import LogModel
 
 
-class Scope(models.Model):
+class Scope(LogModel):
     """The relations of a parent as the catalogue knew them when cascades ended: `Cascade.scope`.
 
     So a receipt says what was followed, whatever becomes of the models. Each scope is written once
@@ -32,7 +33,7 @@ class Scope(models.Model):
         return f"{self.parent} {self.digest[:12]}"
 
 
-class FailedAttempt(models.Model):
+class FailedAttempt(LogModel):
     """One failed attempt at the cascades of a batch in a child database.
 
     A worker that bisects a claim fails several times; what it says for the same reason is one row.

@@ -8,9 +8,10 @@ from django.db import models
 
 from .fields import ExactCharField, ExactTextField, PlainTextField
 from .moments import MomentField, ServerNow
+from .querysets import LogModel
 
 
-class Scan(models.Model):
+class Scan(LogModel):
     """The position of the scan of one relation in one child database, and its counts."""
 
     #: A pass is under way, or orphans were seen. As `is_open`.

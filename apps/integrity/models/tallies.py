@@ -9,9 +9,10 @@ from django.db import models
 
 from .fields import ExactTextField, JSONField
 from .moments import MomentField, ServerNow
+from .querysets import LogModel
 
 
-class Tally(models.Model):
+class Tally(LogModel):
     """What one time slice of a worker has changed for a batch, under one label.
 
     It is in the child's database, and is written in the transactions that change the rows. So it is

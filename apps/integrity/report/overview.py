@@ -150,8 +150,8 @@ def _groups(using: str, databases: Sequence[str]) -> Iterator[Group]:
     most = limits.COUNT_MAX + 1
     yield from _recorded(using)
     yield from (Group(*row) for row in open_groups(_open(using, databases)))
-    done = Cascade.objects.using(using).filter(state=Cascade.State.DONE).order_by("due_at", "pk")
-    done = first_rows(done, databases, most, "size", "recorded_at", "done_at")
+    rows = Cascade.objects.using(using).filter(state=Cascade.State.DONE).order_by("due_at", "pk")
+    done = first_rows(rows, databases, most, "size", "recorded_at", "done_at")
     yield from done_in(done).values()
     for alias, number in kept_in(using, most).items():
         yield Group(KEPT_ROWS, alias, "", "", number, None)

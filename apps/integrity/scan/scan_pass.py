@@ -14,11 +14,12 @@ import enum
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, transaction
+from django.db import Error
 
 from .. import backends, conf
 from ..backends import connections
 from ..backends.batch_size import BatchSize
+from ..backends.transactions import atomic, retried
 from ..control import circuit_breaker
 from ..control.pacing import NotItsTurn, Pacer, quiet_reason
 from ..exceptions import DatabaseHindered
@@ -186,21 +187,12 @@ class Pass:
         if pages.last is None:
             return True
         barriers = barriers_of(self.relation) if pages.missing else {}
-        with transaction.atomic(using=self.using):
-            if not self.row.renew():
-                self.scanned.reason = "another scan took it over"
-                return False
-            entered = self._suspect(pages.missing, barriers)
-            suspects = entered.suspects
-            orphans = self._number_of_rows([*suspects, *entered.blocked])
-            self.row.advance(
-                pages.last,
-                step_keys=self.batch_size.rows,
-                keys=pages.keys,
-                rows=pages.rows,
-                missing=len(suspects),
-                orphans=orphans,
-            )
+        saved = self._saved(pages, pages.last, barriers)
+        if saved is None:
+            self.scanned.reason = "another scan took it over"
+            return False
+        entered, orphans = saved
+        suspects = entered.suspects
         self.scanned.keys_scanned += pages.keys
         self.scanned.rows_scanned += pages.rows
         self.scanned.suspects += len(suspects)
@@ -210,6 +202,25 @@ class Pass:
             self._announce(suspects)
         self.mode.tell(self.scanned)
         return True
+
+    @retried
+    def _saved(
+        self, pages: Unsaved, last: str, barriers: dict[str, Barrier]
+    ) -> tuple[Entered, int] | None:
+        with atomic(self.using):
+            if not self.row.renew():
+                return None
+            entered = self._suspect(pages.missing, barriers)
+            orphans = self._number_of_rows([*entered.suspects, *entered.blocked])
+            self.row.advance(
+                last,
+                step_keys=self.batch_size.rows,
+                keys=pages.keys,
+                rows=pages.rows,
+                missing=len(entered.suspects),
+                orphans=orphans,
+            )
+        return entered, orphans
 
     def _suspect(self, keys: list[Any], barriers: dict[str, Barrier]) -> Entered:
         """Log missing keys as suspects, unless the relation's policy leaves its rows alone."""

@@ -19,10 +19,11 @@ from django.utils import timezone
 
 from apps.blog.models import Comment, Post
 from apps.integrity import capture, cascade
-from apps.integrity.backends.transactions import TRIES, atomic, require_whole, retried
+from apps.integrity.backends.transactions import atomic, require_whole, retried
 from apps.integrity.cascade import verification
 from apps.integrity.log import claims, deletions, outcomes
 from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models.querysets import TRIES
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
 from tests.log_rows import make

@@ -72,7 +72,8 @@ def test_four_processes_count_each_row_once(tmp_path: Path) -> None:
     finally:
         stop_all(workers)
     # Who ends while another one still works has not seen the end.
-    assert {worker.poll() for worker in workers} <= {CLEAN, INCOMPLETE}
+    ends = [worker.poll() for worker in workers]
+    assert {*ends} <= {CLEAN, INCOMPLETE}, [worker.log.read_text() for worker in workers]
     rows: Counter[str] = Counter()
     for worker in workers:
         rows.update(_document(worker.log)["rows"])
