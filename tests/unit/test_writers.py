@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 PRODUCT = Path(__file__).resolve().parents[2] / "apps" / "integrity"
-LOG = (
-    "log/",
+LOG_BACKENDS = (
     "backends/mysql/log.py",
     "backends/portable/log.py",
     "backends/postgresql/log.py",
 )
+LOG = ("log/", *LOG_BACKENDS)
 #: Model → the folders and modules that write its table.
 WRITERS = {
     "Deletion": (*LOG, "backends/postgresql/triggers/"),
@@ -31,7 +31,7 @@ WRITERS = {
     "ChildDatabase": ("control/actions.py", "control/circuit_breaker.py", "control/pacing.py"),
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
     "Identity": ("control/identity.py",),
-    "Tally": ("log/tallies.py", "backends/portable/log.py", "backends/postgresql/log.py"),
+    "Tally": ("log/tallies.py", *LOG_BACKENDS),
     "Scan": ("scan/scan_row.py",),
     "Scope": ("log/scopes.py",),
     "Alarm": ("report/alarms.py",),

@@ -102,7 +102,9 @@ class TestDeletes:
         assert first + delete([1, 2]) == {1: 3, 2: 3}
 
     def test_take_more_keys_than_a_list_holds(self) -> None:
+        """By the index: of one long list the server makes a join, and reads the table."""
         leaves(**{f"k{n}": 1 for n in range(1, 2_001)}, k5000=1)
+        leaves(k6000=10_000)
         with statements() as sent:
             assert delete([*range(1, 2_001)], limit=1_950).total() == 1_950
             assert (
@@ -111,8 +113,14 @@ class TestDeletes:
                 )
                 == 50
             )
-        assert left() == {5000: 1}
-        assert len(sent) == 6
+        assert left() == {5000: 1, 6000: 10_000}
+        assert len(sent) == 2
+        with connections[RIGHT].cursor() as cursor:
+            cursor.execute(sent[1].replace("FOR DELETE", "FOR EXPLAIN DELETE"))
+            names = [column[0] for column in cursor.description]
+            plan = dict(zip(names, cursor.fetchone(), strict=True))
+        assert plan["type"] == "range"
+        assert "owner_id" in plan["key"]
 
     def test_of_uuids_return_them_as_they_were_asked_for(self) -> None:
         keys = [uuid.uuid4() for _ in range(3)]

@@ -28,6 +28,7 @@ from ..errors import code_of
 from ..portable.barriers import NoBarriers
 from ..portable.chunks import chunks
 from ..quoted import extra_conditions, names_of
+from . import row_sql
 from .session import read_committed
 
 if TYPE_CHECKING:
@@ -108,12 +109,14 @@ def _sentence(number: int, thread: int, user: str | None, database: str | None, 
 def _is_free(field: Field, keys: Sequence[Any], using: str) -> bool:
     """Return whether no row has one of these keys, and no open transaction has changed one."""
     connection, names = connections[using], names_of(field, using)
-    marks, params, exact = ", ".join(["%s"] * len(keys)), [*keys], ""
+    wanted, params = row_sql.among(names["key"], keys)
+    exact = ""
     if collations.is_exact(field, using):
-        exact = f" AND {collations.BYTES % {'expressions': names['key']}} IN ({marks})"
-        params += [str(key).encode() for key in keys]
+        texts = [str(key).encode() for key in keys]
+        spelled, more = row_sql.among(collations.BYTES % {"expressions": names["key"]}, texts)
+        exact, params = f" AND {spelled}", [*params, *more]
     sql = (
-        f"SELECT 1 FROM {names['table']} WHERE {names['key']} IN ({marks}){exact}"
+        f"SELECT 1 FROM {names['table']} WHERE {wanted}{exact}"
         f"{extra_conditions(field, names['table'], using)} LIMIT 1 {_share(connection)} NOWAIT"
     )
     try:

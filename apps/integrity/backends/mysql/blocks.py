@@ -42,7 +42,7 @@ def dense_blocks(field: Field, key: Any, using: str) -> Dense | None:
         return None
     table, name = names_of(field, using)["table"], _pk(field, using)
     # Without the hint, the server may walk through all rows in the order of the primary key.
-    rows = f"{table} IGNORE INDEX (PRIMARY) WHERE {row_sql.condition(field, [key], using)}"
+    rows = f"{table} IGNORE INDEX (PRIMARY) WHERE {row_sql.condition_for_one(field, using)}"
     place = f"SELECT {name} FROM {rows} ORDER BY {name}"
     ends = ("LIMIT 1", f"LIMIT 1 OFFSET {FIRST_ROWS - 1}", "DESC LIMIT 1")
     sql = f"SELECT {', '.join(f'({place} {end})' for end in ends)}"
@@ -57,8 +57,8 @@ def dense_blocks(field: Field, key: Any, using: str) -> Dense | None:
 
 def delete_in_blocks(field: Field, key: Any, blocks: range, limit: int, using: str) -> Deleted:
     """See `RowBackend.delete_in_blocks`. Where there are more rows than `limit`, some are left."""
-    sql = row_sql.delete_some(field, [key], limit, using, place=_place(field, using))
-    number, _ = row_sql.execute(sql, [key, *_ends(blocks)], using)
+    sql, params = row_sql.delete_some(field, [key], limit, using, place=_place(field, using))
+    number, _ = row_sql.execute(sql, [*params, *_ends(blocks)], using)
     return Deleted(Counter({key: number} if number else {}), (), str)
 
 
@@ -66,7 +66,7 @@ def lock_in_blocks(field: Field, key: Any, blocks: range, limit: int, using: str
     """See `RowBackend.lock_in_blocks`."""
     table, pk = names_of(field, using)["table"], _pk(field, using)
     sql = (
-        f"SELECT {pk} FROM {table} WHERE {row_sql.condition(field, [key], using)}"
+        f"SELECT {pk} FROM {table} WHERE {row_sql.condition_for_one(field, using)}"
         f"{_place(field, using)} LIMIT {limit:d} FOR UPDATE SKIP LOCKED"
     )
     rows = row_sql.fetch(sql, [key, *_ends(blocks)], using)

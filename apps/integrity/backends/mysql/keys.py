@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
@@ -30,7 +31,7 @@ from . import row_sql
 from .rows import MySQLRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from ...relations import Field
     from ...relations.relation import ForeignKey
@@ -108,8 +109,8 @@ class MySQLKeys(PortableKeys):
             if _is(field, PACKED):
                 values.sort()
             return super().missing(field, dataclasses.replace(page, keys=values), parent=parent)
-        unseen = self._unseen(target, keys, parent)
-        values = [target.to_python(key) for key in keys.values if key in unseen] if unseen else []
+        seen = self._seen(target, keys, parent)
+        values = [*map(target.to_python, filterfalse(seen.__contains__, keys.values))]
         if not values:
             return []
         # See Note [Found, then proven].
@@ -130,31 +131,28 @@ class MySQLKeys(PortableKeys):
         values = text.split(",")
         return (Keys(first, last, values), int(rows)) if len(values) == count else None
 
-    def _unseen(self, target: Field, keys: Keys, parent: str) -> set[Any]:
-        """Return the keys that fast reads do not find. See Note [Found, then proven]."""
-        names, unseen = names_of(target, parent), {*keys.values}
+    def _seen(self, target: Field, keys: Keys, parent: str) -> set[Any]:
+        """Return keys of parents that fast reads find. See Note [Found, then proven]."""
+        names, most = names_of(target, parent), SPREAD * len(keys.values)
         rows = f"FROM {names['table']} WHERE {names['key']}"
         between, bounds = f"{rows} BETWEEN %s AND %s", [keys.first, keys.last]
-        if _estimate(f"SELECT {names['key']} {between}", bounds, parent) <= SPREAD * len(unseen):
+        if _estimate(f"SELECT {names['key']} {between}", bounds, parent) <= most:
             if _is(target, PACKED):
                 self._make_room(parent)
                 sql = f"SELECT GROUP_CONCAT({names['key']}), COUNT(*) {between}"
                 ((text, count),) = _fetch(sql, bounds, parent)
-                seen: Collection[Any] = text.split(",") if text else ()
-                if len(seen) == count:
-                    unseen.difference_update(seen)
-                    return unseen
-            sql = f"SELECT {names['key']} {between} LIMIT %s"
-            found = _fetch(sql, [*bounds, 2 * SPREAD * len(unseen)], parent)
-            unseen.difference_update(str(key) if _is(target, PACKED) else key for (key,) in found)
-            return unseen
-        listed = [*unseen]
-        for start in range(0, len(listed), row_sql.KEYS):
-            part = listed[start : start + row_sql.KEYS]
+                packed = text.split(",") if text else ()
+                if len(packed) == count:
+                    return {*packed}
+            found = _fetch(f"SELECT {names['key']} {between} LIMIT %s", [*bounds, 2 * most], parent)
+            return _as_in_page(target, found)
+        seen = set[Any]()
+        for start in range(0, len(keys.values), row_sql.KEYS):
+            part = keys.values[start : start + row_sql.KEYS]
             marks = ", ".join(["%s"] * len(part))
             found = _fetch(f"SELECT {names['key']} {rows} IN ({marks})", part, parent)
-            unseen.difference_update(str(key) if _is(target, PACKED) else key for (key,) in found)
-        return unseen
+            seen |= _as_in_page(target, found)
+        return seen
 
     def _make_room(self, using: str) -> None:
         """Let the session return long texts. A pooler may use another one: see Note [One text]."""
@@ -162,6 +160,10 @@ class MySQLKeys(PortableKeys):
             with connections[using].cursor() as cursor:
                 cursor.execute("SET SESSION group_concat_max_len = %s", [PACKED_BYTES])
             self._roomy.add(using)
+
+
+def _as_in_page(target: Field, rows: Sequence[Any]) -> set[Any]:
+    return {str(key) if _is(target, PACKED) else key for (key,) in rows}
 
 
 def _row_by_row(step: str, params: Sequence[Any], most: int, using: str) -> tuple[Keys, int]:

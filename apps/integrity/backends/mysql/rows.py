@@ -94,8 +94,9 @@ class MySQLRows(PortableRows):
             ).total()
         total = 0
         for part in row_sql.lists(require_keys(keys)):
-            sql = row_sql.delete_some(field, part, limit - total, using)
-            total += row_sql.execute(sql, part, using)[0]
+            total += row_sql.execute(
+                *row_sql.delete_some(field, part, limit - total, using), using
+            )[0]
             if total >= limit:
                 break
         return total
@@ -143,7 +144,7 @@ class MySQLRows(PortableRows):
         table, counts = names_of(field, using)["table"], dict[Any, int]()
         for start in range(0, len(require_keys(keys)), COUNTED_KEYS):
             part = keys[start : start + COUNTED_KEYS]
-            rows = f"SELECT 1 FROM {table} WHERE {row_sql.condition(field, part[:1], using)}"
+            rows = f"SELECT 1 FROM {table} WHERE {row_sql.condition_for_one(field, using)}"
             one = f"(SELECT COUNT(*) FROM ({rows} LIMIT {most:d}) AS counted)"
             fetched = row_sql.fetch(f"SELECT {', '.join([one] * len(part))}", part, using)
             counts |= {key: number for key, number in zip(part, *fetched, strict=True) if number}
