@@ -88,4 +88,4 @@ def _orm() -> None:
 
 
 def _ours() -> None:
-    cascade.drain(DATABASE)
+    cascade.drain(DATABASE, seconds=600)

@@ -114,6 +114,7 @@ class TestDeletes:
                 == 50
             )
         assert left() == {5000: 1, 6000: 10_000}
+        sent = [sql for sql in sent if "DELETE" in sql]  # views are listed once a minute
         assert len(sent) == 2
         with connections[RIGHT].cursor() as cursor:
             cursor.execute(sent[1].replace("FOR DELETE", "FOR EXPLAIN DELETE"))
