@@ -489,7 +489,7 @@ class TestNoticed:
     def test_it_is_told_after_the_migration(self, caplog: pytest.LogCaptureFixture) -> None:
         recorded()
         of_old_parent()
-        renamed = (_migration(migrations.RenameModel("Customer", "User")), False)
+        renamed = (_migration("auth", migrations.RenameModel("Customer", "User")), False)
         assert "`manage.py integrity rename auth.Customer " in self.notice(caplog, renamed)
         assert self.notice(caplog) == "", "nothing was migrated"
 
@@ -497,7 +497,7 @@ class TestNoticed:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         recorded()
-        assert self.notice(caplog, (_migration(), False)) == ""
+        assert self.notice(caplog, (_migration("auth"), False)) == ""
 
 
 class TestGuess:
@@ -507,10 +507,12 @@ class TestGuess:
         class Loader:
             disk_migrations = {
                 ("auth", "0013"): _migration(
+                    "auth",
                     migrations.RenameModel("Customer", "Client"),
                     migrations.RenameModel("Client", "User"),
                 ),
                 ("blog", "0002"): _migration(
+                    "blog",
                     migrations.RenameField("article", "writer", "author"),
                     migrations.RenameModel("Article", "Post"),
                 ),
@@ -536,8 +538,11 @@ class TestGuess:
         assert guesses.guess("alias", "zzz", "default") == ""
 
 
-def _migration(*operations: Any) -> Any:
-    return type("Migration", (), {"operations": list(operations)})
+def _migration(app_label: str, *operations: Any) -> migrations.Migration:
+    """Return a migration as a plan holds it: Django 6.1 asks it for its app, too."""
+    migration = migrations.Migration("0013", app_label)
+    migration.operations = list(operations)
+    return migration
 
 
 def test_labels() -> None:
