@@ -44,10 +44,10 @@ def _faults_of(alias: str) -> Iterator[str]:
                 options.function(options.name_of(alias, name, given), question)
             except InvalidSetting as error:
                 yield f"{error}."
-    vendor = connections[alias].vendor
-    if limits.asks_the_server and vendor != "postgresql":
+    if limits.asks_the_server and connections[alias].vendor != "postgresql":
+        engine = connections[alias].display_name
         place = options.name_of(alias, "replica_lag", given)
-        yield f"{vendor} does not tell the lag of the replicas of {alias!r}: set {place}."
+        yield f"{engine} does not tell the lag of the replicas of {alias!r}: set {place}."
 
 
 def told(databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:

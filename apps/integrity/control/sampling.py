@@ -75,8 +75,8 @@ def _replicas(database: str) -> list[Replica]:
         words = words_of(error, connections[database].vendor)
         raise Unknown(f"the lag of its replicas cannot be read: {words}") from error
     if replicas is None:
-        vendor = connections[database].vendor
-        raise Unknown(f"{vendor} does not tell the lag of its replicas: set replica_lag")
+        engine = connections[database].display_name
+        raise Unknown(f"{engine} does not tell the lag of its replicas: set replica_lag")
     return replicas
 
 

@@ -87,6 +87,7 @@ def is_caught_up() -> bool:
 
 
 @pytest.mark.usefixtures("limited")
+@pytest.mark.postgresql
 class TestUnknown:
     def test_no_replica(self) -> None:
         if backends.load_backend(BLOG).replicas(using=BLOG):
@@ -116,6 +117,7 @@ class TestUnknown:
 
 
 @pytest.mark.usefixtures("limited")
+@pytest.mark.postgresql
 class TestKnown:
     def test_a_replica_that_keeps_up_lets_the_work_become_faster(
         self, replica: servers.PostgreSQL, tune: Tune

@@ -174,6 +174,7 @@ def test_the_retention_counts_from_the_end(end: str, using: str) -> None:
     assert deletions.purge(using=using) == 1
 
 
+@pytest.mark.postgresql
 def test_the_purge_reads_its_own_index() -> None:
     for number in range(50):
         deletion("verified", days=DAYS + 1, key=str(number))
@@ -325,7 +326,8 @@ def test_where_nothing_is_old_the_purges_ask_once(captured: Captured) -> None:
         retention.purge_due(using="test_lite")
         retention.purge_due(using="default")
     assert len(captured["test_lite"]) == 1
-    assert len(captured["default"]) == 2  # and the rights of the role
+    asked = {"postgresql": 2}.get(connections["default"].vendor, 1)  # the rights of the role
+    assert len(captured["default"]) == asked
 
 
 @pytest.fixture
@@ -344,6 +346,7 @@ def worker() -> Iterator[None]:
             cursor.execute("RESET ROLE; DROP OWNED BY retention_worker; DROP ROLE retention_worker")
 
 
+@pytest.mark.postgresql
 def test_a_role_that_may_not_remove_from_the_audit_leaves_it(tune: Tune, worker: None) -> None:
     audited(days=1_000)
     assert retention.purge_audit(using="default") == 0

@@ -76,6 +76,7 @@ def test_the_second_pause_changes_nothing(said: Said) -> None:
     assert not Audit.objects.exists()
 
 
+@pytest.mark.postgresql
 def test_a_second_installation_of_triggers_changes_nothing(said: Said) -> None:
     said("install-triggers", "--database", "default")
     _, text = said("install-triggers", "--database", "default")

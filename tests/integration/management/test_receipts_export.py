@@ -219,6 +219,7 @@ class TestLarge:
             Deletion.objects.all().delete()
         assert peaks[1] < 1.5 * peaks[0]
 
+    @pytest.mark.postgresql
     def test_a_page_is_found_in_the_index(self, captured: Captured) -> None:
         log_rows.make("auth.User", range(1_200), ["shop_db"], apart=True, state="verified")
         with captured:
