@@ -15,10 +15,15 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.apps import apps
 from django.db import connections
+from django.db.migrations.state import ProjectState
 
+from apps.blog.models import Comment, Post
+from apps.integrity import relations
 from apps.integrity.contrib.unconstrained import keys
 from apps.integrity.relations import historical
+from apps.shop.models import Order
 from tests import snippets
 from tests.newcomer import ROOT
 
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_django import DjangoDbBlocker
+
+    from tests.conftest import Tune
 
 GUIDE = ROOT / "docs" / "how-to" / "third-party-apps.md"
 SETTINGS = """
@@ -173,7 +180,12 @@ from vendored.models import Entry
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+#: With `./run test-engines`, those of the layout.
+SERVER = "server"
+OF_SERVER = pytest.mark.parametrize("project", [SERVER], indirect=True)
+
+
+@pytest.fixture(params=["sqlite", SERVER])
 def project(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -194,19 +206,29 @@ def project(
         }
         yield Project(tmp_path, databases, free)
         return
-    schema, databases = f"vendored_{uuid.uuid4().hex[:8]}", {}
+    own, databases = f"vendored_{uuid.uuid4().hex[:8]}", {}
     with django_db_blocker.unblock():
         for alias in ("default", "blog_db"):
             given = connections[alias].settings_dict
             names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT")
             databases[alias] = {name: given[name] for name in names}
-            databases[alias]["OPTIONS"] = {"options": f"-c search_path={schema}"}
-            with connections[alias].cursor() as cursor:
-                cursor.execute(f"CREATE SCHEMA {schema}")
+            if connections[alias].vendor == "mysql":  # a schema is a database there
+                databases[alias]["NAME"] = f"test_{own}_{alias}"
+                run(alias, f"CREATE DATABASE test_{own}_{alias}")
+            else:
+                databases[alias]["OPTIONS"] = {"options": f"-c search_path={own}"}
+                run(alias, f"CREATE SCHEMA {own}")
         yield Project(tmp_path, databases, free)
         for alias in databases:
-            with connections[alias].cursor() as cursor:
-                cursor.execute(f"DROP SCHEMA {schema} CASCADE")
+            if connections[alias].vendor == "mysql":
+                run(alias, f"DROP DATABASE test_{own}_{alias}")
+            else:
+                run(alias, f"DROP SCHEMA {own} CASCADE")
+
+
+def run(alias: str, statement: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement)
 
 
 class TestItsMigrations:
@@ -225,7 +247,7 @@ class TestItsMigrations:
         project.migrate("vendored", "0001")
         project.migrate("vendored", "zero")
 
-    @pytest.mark.parametrize("project", ["postgresql"], indirect=True)
+    @OF_SERVER
     def test_a_new_project_with_the_second_version(self, project: Project) -> None:
         project.install(FIRST, SECOND)
         project.migrate()
@@ -252,7 +274,7 @@ class TestItsMigrations:
         project.write()
         assert "Dropped" not in project.migrate()
 
-    @pytest.mark.parametrize("project", ["postgresql"], indirect=True)
+    @OF_SERVER
     def test_together_again(self, project: Project) -> None:
         project.install(FIRST)
         project.migrate()
@@ -294,3 +316,48 @@ class TestWithoutTheSetting:
 def test_keys_of_other_apps_keep_their_word() -> None:
     assert not keys.freed
     assert not historical.is_historical(keys.apps.get_model("auth.User"))
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keys of two apps to other databases, as an author writes them who knows of no other."""
+    for field in (AUTHOR, CUSTOMER):
+        monkeypatch.setattr(field, "db_constraint", True)
+    yield
+    for field in keys.freed:
+        field.__dict__.pop("deconstruct", None)
+    keys.freed.clear()
+
+
+AUTHOR: Any = Post._meta.get_field("author")
+CUSTOMER: Any = Order._meta.get_field("customer")
+
+
+class TestWhichKeys:
+    def test_of_the_apps_that_the_setting_lists_for_as_long_as_it_does(
+        self, tune: Tune, bound: None
+    ) -> None:
+        tune(unconstrained=["blog"])
+        keys.follow(relations.catalogue())
+        assert (AUTHOR.db_constraint, CUSTOMER.db_constraint) == (False, True)
+        assert keys.freed == [AUTHOR]
+        assert "db_constraint" not in AUTHOR.deconstruct()[3]
+        tune(unconstrained=["shop"])
+        keys.follow(relations.catalogue())
+        assert (AUTHOR.db_constraint, CUSTOMER.db_constraint) == (True, False)
+        assert keys.freed == [CUSTOMER]
+        assert "deconstruct" not in AUTHOR.__dict__
+
+    def test_of_historical_models_of_these_apps(self, tune: Tune, bound: None) -> None:
+        tune(unconstrained=["blog"])
+        old = ProjectState.from_apps(apps).apps
+        assert not old.get_model("blog", "Post")._meta.get_field("author").db_constraint
+        assert old.get_model("shop", "Order")._meta.get_field("customer").db_constraint
+
+    def test_within_a_database_they_keep_theirs(self, tune: Tune, bound: None) -> None:
+        tune(unconstrained=["blog"])
+        keys.follow(relations.catalogue())
+        within: Any = Comment._meta.get_field("post")
+        assert within.db_constraint
+        old = ProjectState.from_apps(apps).apps
+        assert old.get_model("blog", "Comment")._meta.get_field("post").db_constraint
