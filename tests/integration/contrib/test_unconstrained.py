@@ -125,7 +125,8 @@ class Project:
                 path.write_text(text)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        places = [self.folder, self.folder / "site-packages", ROOT]
+        inherited = filter(None, [os.environ.get("PYTHONPATH")])
+        places = [self.folder, self.folder / "site-packages", ROOT, *inherited]
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "vendored_settings",
