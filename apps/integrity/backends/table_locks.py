@@ -1,4 +1,9 @@
-"""Locks tables for a quick change. On PostgreSQL; other engines need no such lock."""
+"""Locks tables for a quick change. SQLite needs no such lock.
+
+Note [Dropped one by one]: MySQL and MariaDB keep no lock from one DROP TABLE to the next, and a
+statement that drops a table waits a day by default, with all later ones behind it. So whether
+somebody holds the tables is asked first, and the session then waits for seconds only.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +20,30 @@ if TYPE_CHECKING:
 
 #: All later writes queue behind a session that waits for a table. So it waits briefly, many times.
 TRIES, WAIT_MILLISECONDS, PAUSE_SECONDS = 20, 200, 0.5
+#: On MySQL and MariaDB, the shortest wait, and how long a DROP TABLE may then wait. In seconds.
+MYSQL_WAIT_SECONDS, DROP_WAIT_SECONDS = 1, 20
 #: Another transaction holds a lock.
-LOCKED = frozenset({"55P03", "40P01"})
+LOCKED = frozenset({"55P03", "40P01", "1205", "1213"})
 
 
 def lock_tables(using: str, names: Sequence[str]) -> str:
     """Lock the tables against all other sessions until the caller's transaction ends.
 
-    Return "" on success, and else who holds the tables. Does nothing outside a transaction and on
-    other engines.
+    Return "" on success, and else who holds the tables. Does nothing on SQLite, and outside a
+    transaction of PostgreSQL. On MySQL and MariaDB the lock ends at once: see Note [Dropped one by
+    one]. What the caller's transaction has done is committed there.
     """
     connection = connections[using]
-    if connection.vendor != "postgresql" or not connection.in_atomic_block:
+    if connection.vendor == "mysql":
+        locks = _mysql_locks
+    elif connection.vendor == "postgresql" and connection.in_atomic_block:
+        locks = _postgresql_locks
+    else:
         return ""
-    listed = ", ".join(map(connection.ops.quote_name, names))
+    listed = [connection.ops.quote_name(name) for name in names]
     for number in range(TRIES):
         try:
-            with transaction.atomic(using=using), connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MILLISECONDS}")
-                cursor.execute(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
+            locks(using, listed)
         except DatabaseError as error:
             if code_of(error) not in LOCKED:
                 raise
@@ -41,7 +51,25 @@ def lock_tables(using: str, names: Sequence[str]) -> str:
                 time.sleep(PAUSE_SECONDS * random.SystemRandom().uniform(0.5, 1))
         else:
             return ""
+    if connection.vendor == "mysql":
+        return "an open transaction (SHOW PROCESSLIST lists the sessions)"
     return _holders(using, names)
+
+
+def _postgresql_locks(using: str, listed: Sequence[str]) -> None:
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MILLISECONDS}")
+        cursor.execute(f"LOCK TABLE {', '.join(listed)} IN ACCESS EXCLUSIVE MODE")
+
+
+def _mysql_locks(using: str, listed: Sequence[str]) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SET SESSION lock_wait_timeout = {MYSQL_WAIT_SECONDS}")
+        try:
+            cursor.execute(f"LOCK TABLES {', '.join(f'{name} WRITE' for name in listed)}")
+            cursor.execute("UNLOCK TABLES")
+        finally:
+            cursor.execute(f"SET SESSION lock_wait_timeout = {DROP_WAIT_SECONDS}")
 
 
 def _holders(using: str, names: Sequence[str]) -> str:

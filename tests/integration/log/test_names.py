@@ -55,12 +55,12 @@ def rows() -> int:
     """Orphans, by SQL."""
     users, found = [0, *User.objects.values_list("pk", flat=True)], 0
     for alias, sql in (
-        ("blog_db", "SELECT count(*) FROM blog_post WHERE author_id <> ALL(%s)"),
-        ("blog_db", "SELECT count(*) FROM blog_comment WHERE author_id <> ALL(%s)"),
-        ("shop_db", "SELECT count(*) FROM shop_order WHERE customer_id <> ALL(%s)"),
+        ("blog_db", "SELECT count(*) FROM blog_post WHERE author_id NOT IN"),
+        ("blog_db", "SELECT count(*) FROM blog_comment WHERE author_id NOT IN"),
+        ("shop_db", "SELECT count(*) FROM shop_order WHERE customer_id NOT IN"),
     ):
         with connections[alias].cursor() as cursor:
-            cursor.execute(sql, [users])
+            cursor.execute(f"{sql} ({', '.join(['%s'] * len(users))})", users)
             found += cursor.fetchone()[0]
     return found
 

@@ -50,7 +50,13 @@ class Undone(Exception):
 @contextmanager
 def undone(using: str) -> Iterator[None]:
     """As after `migrate integrity zero`, for the length of a block."""
-
+    if connections[using].vendor == "mysql":  # it cannot undo a change of tables
+        try:
+            call_command("migrate", "integrity", "zero", database=using, verbosity=0)
+            yield
+        finally:
+            call_command("migrate", "integrity", database=using, verbosity=0)
+        return
     with suppress(Undone), transaction.atomic(using=using):
         call_command("migrate", "integrity", "zero", database=using, verbosity=0)
         yield
@@ -97,6 +103,7 @@ class TestCaptureOff:
         assert not Post.objects.exists()
         assert not Order.objects.exists()
 
+    @pytest.mark.postgresql
     def test_a_trigger_goes_with_the_next_migrate(self, tune: Tune) -> None:
         tune(capture="trigger")
         triggers.install("default")
@@ -258,7 +265,8 @@ class TestMigratingBack:
         thread.start()
         try:
             assert held.wait(10)
-            assert "the log is held by pid " in self.refusal()
+            who = {"mysql": "an open transaction"}.get(connections["default"].vendor, "pid ")
+            assert f"the log is held by {who}" in self.refusal()
         finally:
             over.set()
             thread.join()
