@@ -33,6 +33,7 @@ PARENTS = (
     f"{INTEGRATION}/capture/test_admin_delete.py",
     f"{INTEGRATION}/capture/test_capture.py",
     f"{INTEGRATION}/log/test_log.py",
+    f"{INTEGRATION}/report/test_metrics.py",
 )
 BOTH = (
     *dict.fromkeys((*CHILDREN, *PARENTS)),
