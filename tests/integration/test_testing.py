@@ -103,7 +103,7 @@ class Basics(CrossDatabaseTestMixin):
         first = ", ".join(str(MISSING + n) for n in range(5))
         assert str(caught.value).splitlines() == [
             f"blog.Post.author in blog_db: 7 orphans of 6 missing auth.User: {first}, …",
-            "left.Badge.person in test_left: 1 orphans of 1 missing parents.Person: nobody",
+            "left.Badge.person in test_left: 1 orphan of 1 missing parents.Person: nobody",
         ]
         self.assert_no_orphans("blog.Comment.author", "shop.Order.customer")
         ann.delete()
@@ -390,7 +390,7 @@ class TestOutages:
 
 def test_looking_for_orphans_writes_nothing_anywhere(committed: None, captured: Captured) -> None:
     write("ann").delete()
-    with captured, pytest.raises(AssertionError, match="1 orphans"):
+    with captured, pytest.raises(AssertionError, match="1 orphan "):
         testing.assert_no_orphans()
     for alias in EVERY:
         for sql in captured[alias]:
@@ -405,7 +405,7 @@ def test_rows_that_are_meant_to_stay_count_only_when_they_are_named(committed: N
     giver.delete()
     testing.drain()
     testing.assert_no_orphans()
-    with pytest.raises(AssertionError, match=r"right\.Untouched\.giver in test_right: 1 orphans"):
+    with pytest.raises(AssertionError, match=r"right\.Untouched\.giver in test_right: 1 orphan "):
         testing.assert_no_orphans("right.Untouched.giver")
 
 

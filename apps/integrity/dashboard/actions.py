@@ -226,7 +226,8 @@ def scan_now(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 
 def _sentence(scanned: scan.Scanned) -> str:
-    rows = f"{scanned.rows_scanned:,} rows, {scanned.suspects:,} missing parents"
+    missing = number_of(scanned.suspects, "missing parent")
+    rows = f"{number_of(scanned.rows_scanned, 'row')}, {missing}"
     if scanned.complete:
         return f"Scan of {scanned.relation} in {scanned.database}: a pass is finished, {rows}."
     reason = public(scanned.reason) or "beat goes on from here"

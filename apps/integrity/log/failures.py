@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import BooleanField, ExpressionWrapper, F, Q, Subquery
+from django.db.models import (
+    BooleanField,
+    Case,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
 
 from .. import conf
 from ..backends.transactions import retried
@@ -31,27 +41,25 @@ def note(claim: Claim, reason: str) -> None:
     """Note that an attempt at the deletions of a claim failed, for each of their batches.
 
     A claim that fails in parts for one reason gets one row for each batch, which adds them up.
+    However many batches there are, these are at most three statements.
     """
-    failed = Counter((deletion.batch, deletion.attempts) for deletion in claim.deletions)
-    new = list[FailedAttempt]()
-    for (batch, attempt), number in sorted(failed.items())[:WRITTEN]:
-        row = FailedAttempt(
-            batch=batch,
-            database=claim.database,
-            claim=claim.token,
-            attempt=attempt,
-            deletions=number,
-            reason=reason,
-        )
-        known = _rows(claim.using).filter(
-            batch=batch,
-            database=claim.database,
-            claim=claim.token,
-            attempt=attempt,
-            reason=reason,
-        )
-        if not known.update(deletions=F("deletions") + number, at=ServerNow()):
-            new.append(row)
+    counted = Counter((deletion.batch, deletion.attempts) for deletion in claim.deletions)
+    failed = dict(sorted(counted.items())[:WRITTEN])
+    same: dict[str, Any] = {"database": claim.database, "claim": claim.token, "reason": reason}
+    batches = sorted({batch for batch, _ in failed})
+    earlier = _rows(claim.using).filter(**same, batch__in=batches)
+    written = earlier.values_list("batch", "attempt", "pk")
+    known = {(batch, attempt): pk for batch, attempt, pk in written if (batch, attempt) in failed}
+    if known:
+        more = [When(pk=pk, then=Value(failed[place])) for place, pk in known.items()]
+        rows = _rows(claim.using).filter(pk__in=known.values())
+        number = Case(*more, output_field=IntegerField())
+        rows.update(deletions=F("deletions") + number, at=ServerNow())
+    new = [
+        FailedAttempt(**same, batch=batch, attempt=attempt, deletions=number)
+        for (batch, attempt), number in failed.items()
+        if (batch, attempt) not in known
+    ]
     if new:
         _rows(claim.using).bulk_create(new)
 

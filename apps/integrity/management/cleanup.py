@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import conf, relations
 from ..exceptions import UnknownName
+from ..report.sentences import number_of
 from .exit_codes import ExitCode
 from .options import add_apply, add_json, add_override_brake, add_wide, override_reason
 from .verb import Result
@@ -101,7 +102,7 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
             stay = "{kept:,} {relation} in {database} stay, because their policy removes nothing"
             terminal.line(stay.format(**row))
     if document["applied"]:
-        terminal.line(f"{sum(document['rows'].values()):,} orphans repaired")
+        terminal.line(f"{number_of(sum(document['rows'].values()), 'orphan')} repaired")
     else:
         rows = sum(effect["rows"] for effect in document["effects"])
-        terminal.line(f"{rows:,} orphans found (dry run: --apply repairs)")
+        terminal.line(f"{number_of(rows, 'orphan')} found (dry run: --apply repairs)")

@@ -22,6 +22,7 @@ from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..log import claims
 from ..report import remaining
+from ..report.sentences import number_of
 from . import dispatch, maintenance
 from .base import Job, make_room, work_once
 from .own_heartbeat import OwnHeartbeat
@@ -133,7 +134,7 @@ class _Drain:
         result.kept += cascaded.kept
         result.rows += cascaded.rows
         if cascaded.rows:
-            self.progress(f"{alias}: {result.rows.total():,} rows so far")
+            self.progress(f"{alias}: {number_of(result.rows.total(), 'row')} so far")
         changes, unreachable = cascaded.changes, cascaded.unreachable
         self._note_quiet(alias, cascaded.quiet)
         if self.verify and not unreachable:
@@ -238,8 +239,8 @@ class Worker:
         for alias, outcome in self._work_on(due, Job.CASCADE, seconds=SLICE_SECONDS):
             self.more = self.more or Job.CASCADE in outcome.next_jobs
             if outcome.rows:
-                rows, cascades = outcome.rows.total(), outcome.finished
-                self._say(f"{alias}: {rows:,} rows, {cascades:,} cascades")
+                rows = number_of(outcome.rows.total(), "row")
+                self._say(f"{alias}: {rows}, {number_of(outcome.finished, 'cascade')}")
 
     def _maintain(self) -> None:
         """Maintain each log, and verify what is due."""

@@ -19,6 +19,7 @@ from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
 from . import status
 from .pressure import awake_seconds
+from .sentences import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +84,8 @@ def _reason(fault: Fault) -> str:
     number = f"{fault.number or 0:,}"
     match fault.kind:
         case Alarm.Kind.BLOCKED:
-            return f"{number} deletions wait for an operator"
+            waiting = number_of(fault.number or 0, "deletion")
+            return f"{waiting} {'waits' if fault.number == 1 else 'wait'} for an operator"
         case Alarm.Kind.UNPROVEN:
             waits = f"{number} done but not verified for {fault.since_seconds or 0:,.0f} s"
             return f"{waits}: {fault.cause}"

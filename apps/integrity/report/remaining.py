@@ -12,6 +12,7 @@ from ..log.deletions import leading
 from ..models import Cascade, ChildDatabase, Deletion
 from . import names
 from .rows import hindrances_of
+from .sentences import number_of
 from .work import work_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def unfinished() -> dict[str, str]:
 def _unfinished(using: str) -> Iterator[tuple[str, str]]:
     recorded = Deletion.objects.using(using).filter(leading(), Deletion.IS_RECORDED)
     if number := recorded.count():
-        yield using, f"{number:,} deletions not dispatched"
+        yield using, f"{number_of(number, 'deletion')} not dispatched"
     cascades = Cascade.objects.using(using).filter(Cascade.IN_BACKLOG)
     known = dict[str, list[str]]()
     for row in ChildDatabase.objects.using(using):

@@ -13,7 +13,8 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from apps.integrity import relations
@@ -213,7 +214,19 @@ class TestWork:
         mine.update(covers_at=timezone.now() - dt.timedelta(seconds=130))
         assert list(wrong()) == [f"scan {AUTHOR} in blog_db"]
         mine.delete()
-        assert "no scan is finished" in wrong()[f"scan {AUTHOR} in blog_db"]
+        made = MigrationRecorder.Migration.objects.filter(app="integrity", name="0001_initial")
+        with transaction.atomic():
+            made.update(applied=timezone.now() - dt.timedelta(seconds=130))
+            assert "no scan is finished. Start beat" in wrong()[f"scan {AUTHOR} in blog_db"]
+            transaction.set_rollback(True)
+
+    def test_the_first_scan_of_a_new_log_is_due_later(self) -> None:
+        Scan.objects.filter(relation=AUTHOR).delete()
+        assert wrong() == {}
+        [said] = [
+            each.detail for each in doctor.examine(BUSY) if each.name == f"scan {AUTHOR} in blog_db"
+        ]
+        assert "no scan is finished yet; the first one is due within 17" in said
 
     def test_the_brake(self) -> None:
         Suspect.objects.create(parent="auth.User", relation=AUTHOR, value="1")

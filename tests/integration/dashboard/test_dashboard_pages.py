@@ -351,7 +351,7 @@ class TestActs:
     def test_scan_now(self, operator: Client) -> None:
         Post.objects.create(title="t", content="c", author_id=9_000)
         page = operator.post(url("scan"), ACTS["scan"], follow=True).content.decode()
-        assert "a pass is finished, 1 rows, 1 missing parents" in page
+        assert "a pass is finished, 1 row, 1 missing parent" in page
         assert Audit.objects.get().target == "blog.Post.author in blog_db"
 
     def test_a_database_that_is_down_is_said_so(

@@ -155,7 +155,7 @@ class TestMigratingBack:
         person().delete()
         tune(capture="off")
         told = self.refusal(using)
-        assert "1 deletions not dispatched: run `manage.py integrity drain --verify`" in told
+        assert "1 deletion not dispatched: run `manage.py integrity drain --verify`" in told
         assert '"drop_log": True' in told
 
     @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ class TestMigratingBack:
         Deletion.objects.using("test_lite").create(parent="a.B", key="1", source="api")
         tune(capture="off")
         monkeypatch.setattr(relations, "log_databases", lambda: ("default",))
-        assert "1 deletions not dispatched" in self.refusal("test_lite")
+        assert "1 deletion not dispatched" in self.refusal("test_lite")
 
     def test_what_is_open_elsewhere_keeps_no_other_database(
         self, tune: Tune, converge: Callable[[], Any]
@@ -218,7 +218,7 @@ class TestMigratingBack:
         assert "are recorded" in self.refusal("test_lite")
         tune(capture="off")
         Deletion.objects.using("test_lite").create(parent="lite.Gauge", key="1", source="signal")
-        assert "1 deletions not dispatched" in self.refusal("test_lite")
+        assert "1 deletion not dispatched" in self.refusal("test_lite")
 
     def test_a_setting_drops_it_all_the_same(self, tune: Tune) -> None:
         person().delete()
@@ -244,7 +244,7 @@ class TestMigratingBack:
         thread = threading.Thread(target=other)
         thread.start()
         assert recorded.wait(10)
-        assert "1 deletions not dispatched" in self.refusal()
+        assert "1 deletion not dispatched" in self.refusal()
         thread.join()
 
     def test_nobody_queues_behind_it(self, off: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -483,7 +483,7 @@ class TestSurfaces:
             child=lambda stone: Chisel.objects.create(content_object=stone),
         )
         assert_no_orphans(PLANTS)
-        with pytest.raises(AssertionError, match=r"1 orphans of 1 missing parents.Weed: 99"):
+        with pytest.raises(AssertionError, match=r"1 orphan of 1 missing parents.Weed: 99"):
             assert_no_orphans(WEEDS)
 
     @pytest.mark.postgresql

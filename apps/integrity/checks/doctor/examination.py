@@ -7,7 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from ... import conf, relations
 from ...backends import addresses, clocks, missing_tables, server_limits, visibility
@@ -141,10 +143,19 @@ def _figures(up: Sequence[str], broker: brokers.Broker | None) -> Iterator[verdi
     for database in status["databases"]:
         yield from verdicts.work(database)
     yield from verdicts.names(status["unknown"])
+    logs = {each.label: each.parent_databases[0] for each in relations.catalogue().relations}
+    ages = {using: _log_age(using) for using in {*logs.values()} & {*up}}
     for row in status["scans"]:
-        yield verdicts.scan(row, period)
+        yield verdicts.scan(row, period, ages.get(logs[row["relation"]]))
     for label, reason in {row["relation"]: row["brake"] for row in status["scans"]}.items():
         yield verdicts.brake(label, reason)
+
+
+def _log_age(using: str) -> float | None:
+    """Return the seconds since the log was made in that database; None where nothing says."""
+    applied = MigrationRecorder(connections[using]).applied_migrations()
+    made = applied.get((Audit._meta.app_label, "0001_initial"))
+    return None if made is None else (timezone.now() - made.applied).total_seconds()
 
 
 def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:

@@ -236,12 +236,18 @@ def names(unknown: Collection[Unknown]) -> Iterator[Check]:
         yield Check(name="names", ok=True, detail="all open work has current names")
 
 
-def scan(row: ScanRow, period: float) -> Check:
-    """Return whether the last finished scan of a relation in a database is recent enough."""
-    age = NEVER if row["age_seconds"] is None else row["age_seconds"]
-    ok = age <= STALE_PERIODS * period
-    detail = "no scan is finished" if age == NEVER else f"covers all up to {age:,.0f} s ago"
+def scan(row: ScanRow, period: float, log_age: float | None) -> Check:
+    """Return whether the last finished scan of a relation in a database is recent enough.
+
+    The first one may take as long from when the log was made, `log_age` seconds ago.
+    """
+    never, longest = row["age_seconds"] is None, STALE_PERIODS * period
+    age = row["age_seconds"] if log_age is None or not never else log_age
+    ok = age is not None and age <= longest
     label, alias = row["relation"], row["database"]
+    detail = "no scan is finished" if never else f"covers all up to {age:,.0f} s ago"
+    if never and ok:
+        detail += f" yet; the first one is due within {longest - (age or 0):,.0f} s"
     if not ok:
         detail += (
             ". Start beat or `manage.py integrity drain --forever`,"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import relations
 from ...report import preview
+from ...report.sentences import number_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
 from ..verb import UNCHANGED, Result
@@ -35,7 +36,11 @@ def run(terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
     effects, exists = preview.preview_of(model, key), preview.exists(model, key)
     total = sum(effect["rows"] for effect in effects)
     if not exists:
-        rest = f", but {total:,} rows refer to it" if total else ", and no row refers to it"
+        rest = (
+            f", but {number_of(total, 'row')} {'refers' if total == 1 else 'refer'} to it"
+            if total
+            else ", and no row refers to it"
+        )
         label = relations.catalogue().parent(model)._meta.label
         terminal.progress(f"there is no {label} {key}{rest}")
     document = {"effects": effects, "total": total, "exists": exists}

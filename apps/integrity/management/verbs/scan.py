@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations, scan
 from ...control import actions, circuit_breaker
 from ...exceptions import UnknownName
+from ...report.sentences import number_of
 from ..backlog import report_unreachable, unknown_names
 from ..exit_codes import ExitCode
 from ..options import add_database, add_relation, seconds
@@ -175,9 +176,10 @@ class ScanProgress:
             return
         rate = (scanned.rows_scanned - self.rows_before) / (now - self.began_at)
         self.written_at = now
+        rows = number_of(scanned.rows_scanned, "row")
         self.write(
-            f"{scanned.relation} in {scanned.database}: {scanned.rows_scanned:,} rows"
-            f"{_speed(scanned, rate)}, {scanned.orphans:,} orphans"
+            f"{scanned.relation} in {scanned.database}: {rows}"
+            f"{_speed(scanned, rate)}, {number_of(scanned.orphans, 'orphan')}"
         )
 
 

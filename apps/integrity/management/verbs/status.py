@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +55,9 @@ def run(terminal: Terminal, *, json: bool, watch: bool, **_: object) -> Result:
         return Result(dict(status), exit_code(status))
     if json or not terminal.stdout.isatty():
         raise usage_error("--watch is for a terminal, and without --json")
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            _refresh(terminal)
-            time.sleep(WATCH_SECONDS)
-    return Result({})
+    while True:
+        _refresh(terminal)
+        time.sleep(WATCH_SECONDS)
 
 
 def _refresh(terminal: Terminal) -> None:
