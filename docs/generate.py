@@ -43,7 +43,7 @@ NOTICE = "<!-- Written by `./run docs --write` from the code. Change the code, n
 
 #: The public Python interface, in reading order: module → names, or all of its classes.
 API = {
-    "capture": ("record", "pending"),
+    "capture": ("record", "because", "pending"),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
     "declared": ("Relation",),
     "signals": (

@@ -33,7 +33,7 @@ from .paths import (
     TRIGGERS,
 )
 
-LOGGED = "deletions.record(parent, keys, targets, source=source, using=using)"
+LOGGED = "deletions.record(parent, keys, targets, stated, source=source, using=using)"
 
 MUTATIONS = (
     Mutation(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from uuid import UUID
 
-    from ..models import Cascade, Tally
+    from ..models import Cascade, Stated, Tally
     from ..relations import Field, Model
     from .barriers import Barrier
     from .deleted import Deleted, Dense, Gone
@@ -74,12 +74,20 @@ class LogBackend(Protocol):
         """
 
     def insert_deletions(
-        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+        self,
+        parent: Model,
+        keys: Sequence[Any],
+        targets: Sequence[Any],
+        source: str,
+        stated: Stated | None = None,
+        *,
+        using: str,
     ) -> list[str]:
         """Log those of `keys` that have no row of `parent` any more; return them as text.
 
         Call it in the transaction that deleted the rows. `targets` holds, for each key, the values
-        of other fields that relations point to, or None. Nothing is logged where the table of
+        of other fields that relations point to, or None. What is `stated` is logged with each; the
+        statement names its columns only if something is. Nothing is logged where the table of
         `parent` is not in the log's schema (schemas.py). Raises `KeyTooLong`.
         """
 

@@ -6,5 +6,6 @@ from .explicit import record
 from .open_values import pending
 from .receivers import connect, disconnect
 from .recording import is_home
+from .stating import because
 
-__all__ = ["connect", "disconnect", "is_home", "pending", "record"]
+__all__ = ["because", "connect", "disconnect", "is_home", "pending", "record"]

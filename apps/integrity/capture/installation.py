@@ -17,10 +17,11 @@ from django.db.utils import ConnectionRouter
 
 from .. import conf, declared, relations, routers
 from ..backends import selection
+from ..backends.postgresql.triggers import telling
 from ..exceptions import CrossDatabaseError
 from ..exceptions.loggers import logger_of
 from ..relations import discovery
-from . import collector, historical, receivers, triggers
+from . import collector, historical, receivers, stating, triggers
 
 if TYPE_CHECKING:
     from ..relations import Catalogue, Model
@@ -59,6 +60,10 @@ def follow(catalogue: Catalogue) -> None:
         receivers.disconnect()
     collector.adopt(catalogue)
     receivers.connect(catalogue)
+    if any(map(conf.current().by_trigger, catalogue.parents)):
+        telling.connect(stating.current, stating.is_stated)
+    else:
+        telling.disconnect()
     _current.append(catalogue)
     _installed_with[:] = [_settings()]
 

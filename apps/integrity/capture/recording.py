@@ -23,6 +23,7 @@ from ..relations import discovery, relation
 from ..relations.homes import databases_for
 from ..relations.keys import format_key
 from ..signals import deletion_recorded
+from . import stating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,10 +82,10 @@ def insert(
     parent: Model, deleted: Sequence[Row], *, source: Deletion.Source, using: str
 ) -> list[str]:
     """Log deleted rows of the parent, and return the keys that were logged."""
-    logged: list[str] = []
+    logged, stated = list[str](), stating.current()
     for batch in _batches(deleted):
         keys, targets = zip(*batch, strict=True)
-        logged += deletions.record(parent, keys, targets, source=source, using=using)
+        logged += deletions.record(parent, keys, targets, stated, source=source, using=using)
     failpoints.hit(Failpoint.RECORDED)
     if not logged and source == Deletion.Source.SIGNAL:
         _warn_elsewhere(parent, using)

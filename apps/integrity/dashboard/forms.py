@@ -142,6 +142,7 @@ class SearchForm(PageForm):
     ids = IdsField(max_length=ROOM, required=False, widget=forms.HiddenInput)
     model = forms.ChoiceField(choices=_parents, required=False, label="Parent")
     key = forms.CharField(max_length=200, required=False)
+    reference = forms.CharField(max_length=200, required=False)
     state = forms.ChoiceField(choices=[("", "any"), *Shown.choices], required=False)
     database = forms.ChoiceField(
         choices=lambda: [("", "any"), *_child_databases()], required=False, label="Child database"

@@ -40,7 +40,7 @@ FAILURES = 50
 
 @require_safe
 def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
-    """The log, by parent, key, state, child database and age."""
+    """The log, by parent, key, reference, state, child database and age."""
     require(request, "view")
     form, keys = SearchForm(request.GET), Keys(request, site)
     using, page, error, as_of = relations.log_databases()[0], None, "", None
@@ -51,6 +51,7 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
             using=using,
             model=chosen["model"],
             key=chosen["key"].strip(),
+            reference=chosen["reference"].strip(),
             shown=chosen["state"],
             database=chosen["database"],
             age=chosen["age"],

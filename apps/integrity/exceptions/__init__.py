@@ -25,6 +25,7 @@ from .databases import (
 )
 from .deletes import (
     ChildDatabaseUnavailable,
+    InvalidBecause,
     InvalidKey,
     KeyTooLong,
     MissingParent,
@@ -42,6 +43,7 @@ __all__ = [
     "FiguresUnavailable",
     "FilteredRead",
     "IdentityMismatch",
+    "InvalidBecause",
     "InvalidKey",
     "InvalidName",
     "InvalidRole",

@@ -17,6 +17,10 @@ class InvalidKey(CrossDatabaseError, ValueError):
     """
 
 
+class InvalidBecause(CrossDatabaseError, ValueError):
+    """What `capture.because()` was given cannot be recorded. The message never quotes it."""
+
+
 class KeyTooLong(InvalidKey):
     """A deleted parent has a key, or a value of a `to_field`, that is too long for the log."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from ..models import Stated
     from ..relations import Model
 
 
@@ -40,14 +41,15 @@ def record(
     parent: Model,
     keys: Sequence[Any],
     targets: Sequence[Mapping[str, str | None] | None],
+    stated: Stated | None = None,
     *,
     source: Deletion.Source,
     using: str,
 ) -> list[str]:
     """Log the deletion of `keys` in the caller's transaction; return the logged keys as text.
 
-    A key whose parent still has a row is skipped. Keys that a trigger logged in this transaction
-    are returned as well, and are not logged again.
+    What is `stated` is recorded with each. A key whose parent still has a row is skipped. Keys that
+    a trigger logged in this transaction are returned as well, and are not logged again.
     """
     backend, triggered = backends.log_backend(using), set[str]()
     if conf.current().by_trigger(parent._meta.label):
@@ -56,7 +58,9 @@ def record(
         triggered = backend.triggered_deletions(parent, texts, using=using)
         new = [at for at, text in enumerate(texts) if text not in triggered]
         keys, targets = [keys[at] for at in new], [targets[at] for at in new]
-    logged = backend.insert_deletions(parent, keys, targets, source, using=using) if keys else []
+    logged = []
+    if keys:
+        logged = backend.insert_deletions(parent, keys, targets, source, stated, using=using)
     return [*sorted(triggered), *logged]
 
 

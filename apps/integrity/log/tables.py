@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
+from django.db.models import Q
 
 from .. import backends
 from ..models import Cascade, Deletion, Suspect
@@ -38,6 +39,11 @@ def id_in(column: str, ids: Sequence[int], using: str) -> Any:
 def recorded(using: str) -> QuerySet[Deletion]:
     """Return the deletions that wait to be dispatched, with the condition of their index."""
     return deletions(using).filter(Deletion.IS_RECORDED)
+
+
+def referring(reference: str) -> Q:
+    """Return the condition for deletions with that reference, with the condition of their index."""
+    return Q(reference=reference, reference__gt="")
 
 
 def of_deletions(ids: Collection[int], using: str) -> QuerySet[Cascade]:

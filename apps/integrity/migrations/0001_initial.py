@@ -143,11 +143,14 @@ class Migration(migrations.Migration):
                 ('source', ExactCharField(choices=[('signal', 'signal'), ('api', 'capture.record()'), ('trigger', 'trigger'), ('scan', 'scan')], max_length=10)),
                 ('batch', models.BigIntegerField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField(db_default=ServerNow())),
+                ('actor', ExactCharField(blank=True, db_default='', default='', max_length=200)),
+                ('reference', ExactCharField(blank=True, db_default='', default='', max_length=200)),
+                ('because', ExactCharField(blank=True, db_default='', default='', max_length=500)),
                 ('cancelled_at', models.DateTimeField(blank=True, null=True)),
                 ('reason', ExactTextField(blank=True, db_default='', default='')),
             ],
             options={
-                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), PartialIndex(fields=['parent', 'relation', 'id'], name='integrity_deletion_recorded', plain=('batch', 'cancelled_at', 'parent', 'relation', 'id'), where=models.Q(('batch__isnull', True), ('cancelled_at__isnull', True))), PartialIndex(fields=['cancelled_at'], name='integrity_deletion_cancelled', where=models.Q(('cancelled_at__isnull', False))), ValueIndex(fields=['targets'], name='integrity_deletion_targets', opclasses=['jsonb_path_ops'], plain=('parent',), where=models.Q(('targets__isnull', False)))],
+                'indexes': [models.Index(fields=['parent', 'key'], name='integrity_deletion_key'), PartialIndex(fields=['parent', 'relation', 'id'], name='integrity_deletion_recorded', plain=('batch', 'cancelled_at', 'parent', 'relation', 'id'), where=models.Q(('batch__isnull', True), ('cancelled_at__isnull', True))), PartialIndex(fields=['cancelled_at'], name='integrity_deletion_cancelled', where=models.Q(('cancelled_at__isnull', False))), PartialIndex(fields=['reference'], name='integrity_deletion_reference', where=models.Q(('reference__gt', ''))), ValueIndex(fields=['targets'], name='integrity_deletion_targets', opclasses=['jsonb_path_ops'], plain=('parent',), where=models.Q(('targets__isnull', False)))],
             },
         ),
         migrations.CreateModel(

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from .cascades import Cascade
 from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
-from .deletions import KEY_CHARS, Dashboard, Deletion, Suspect, read_outcomes
+from .deletions import (
+    KEY_CHARS,
+    STATED_CHARS,
+    Dashboard,
+    Deletion,
+    Stated,
+    Suspect,
+    read_outcomes,
+)
 from .evidence import FailedAttempt, Scope
 from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
@@ -16,6 +24,7 @@ from .tallies import Tally
 
 __all__ = [
     "KEY_CHARS",
+    "STATED_CHARS",
     "Alarm",
     "Audit",
     "Cascade",
@@ -30,6 +39,7 @@ __all__ = [
     "InDatabase",
     "Scan",
     "Scope",
+    "Stated",
     "Suspect",
     "Tally",
     "read_outcomes",

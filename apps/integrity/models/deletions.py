@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .cascades import Cascade
-from .fields import ExactCharField, JSONField, PlainTextField
+from .fields import ExactCharField, JSONField, PlainTextField, StatedField
 from .indexes import PartialIndex, ValueIndex
 from .moments import MomentField, ServerNow
 from .outcome import CascadeState, DeletionState, InDatabase, last, state_of_batch
@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 
 #: The length of the longest key. Longer ones would not fit into an index of every engine.
 KEY_CHARS = 255
+#: The longest texts of what a project states: see `Stated`.
+STATED_CHARS = {"actor": 200, "reference": 200, "because": 500}
+#: A text that is empty unless one is given.
+EMPTY: dict[str, Any] = {"blank": True, "default": "", "db_default": ""}
 #: What is said of a deletion that has no other reason.
 FOUND_BY_A_SCAN = "found by a scan, and confirmed"
+
+
+class Stated(NamedTuple):
+    """Who deleted, on whose request, and why, as the project stated it: columns of a deletion."""
+
+    actor: str = ""
+    reference: str = ""
+    because: str = ""
 
 
 class Deletion(LogModel):
@@ -60,6 +72,10 @@ class Deletion(LogModel):
     #: The id of its batch, which is that of the batch's first deletion; null until it has one.
     batch = models.BigIntegerField(null=True, blank=True)
     recorded_at = MomentField(db_default=ServerNow())
+    #: What the project stated around the delete (capture/stating.py); empty for what a scan found.
+    actor = StatedField(max_length=STATED_CHARS["actor"], **EMPTY)
+    reference = StatedField(max_length=STATED_CHARS["reference"], **EMPTY)
+    because = StatedField(max_length=STATED_CHARS["because"], **EMPTY)
     #: When it ended without a cascade, or with all of its cascades cancelled, for `reason`.
     cancelled_at = MomentField(null=True, blank=True)
     reason = PlainTextField(blank=True, default="", db_default="")
@@ -77,6 +93,11 @@ class Deletion(LogModel):
                 fields=["cancelled_at"],
                 name="integrity_deletion_cancelled",
                 where=models.Q(cancelled_at__isnull=False),
+            ),
+            PartialIndex(
+                fields=["reference"],
+                name="integrity_deletion_reference",
+                where=models.Q(reference__gt=""),
             ),
             # Deletions by the values of `to_field` keys: log/pending.py.
             ValueIndex(

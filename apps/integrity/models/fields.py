@@ -75,6 +75,18 @@ class PlainCharField(_Plain, CharField):
     """A short line of text, such as a name."""
 
 
+class StatedField(PlainCharField):
+    """A short line that was checked before it was written, so it is made plain when it is read."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        """Return the line as it is."""
+        return value
+
+    def from_db_value(self, value: Any, _expression: object, _connection: object) -> str | None:
+        """Return plain text for what was read: another program may have written it."""
+        return super().get_prep_value(value)
+
+
 class JSONField(models.JSONField):
     """A JSON document, whose check tolerates a database that does not answer."""
 

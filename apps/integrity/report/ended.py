@@ -53,6 +53,15 @@ def ended(since: dt.datetime | None, until: dt.datetime, *, using: str) -> Itera
         last = page[-1].pk
 
 
+def referring(reference: str, *, using: str) -> Iterator[list[Deletion]]:
+    """Yield all deletions of one log with that reference, by their ids, ended or not."""
+    rows, last = tables.deletions(using).filter(tables.referring(reference)), 0
+    while page := list(rows.filter(pk__gt=last).order_by("pk")[:DELETIONS]):
+        read_outcomes(page, using=using)
+        yield page
+        last = page[-1].pk
+
+
 def unfinished(until: dt.datetime, *, using: str) -> int:
     """Return how many deletions were recorded before `until` and have not ended.
 

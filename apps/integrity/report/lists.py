@@ -51,6 +51,7 @@ class Wanted:
     using: str
     model: str = ""
     key: str = ""
+    reference: str = ""
     shown: str = ""
     database: str = ""
     age: float | None = None
@@ -87,12 +88,14 @@ def deletions(wanted: Wanted) -> Page:
     rows = tables.deletions(using).filter(parent=parent) if parent else tables.deletions(using)
     if wanted.key:
         rows = rows.filter(_named(parent, wanted.key, wanted.searched))
+    if wanted.reference:
+        rows = rows.filter(tables.referring(wanted.reference))
     if wanted.ids:
         rows = rows.filter(_in_ranges(wanted.ids))
     kind = wanted.shown, wanted.database, parent
     first = (
         _chosen(wanted, rows)
-        if wanted.key or wanted.ids
+        if wanted.key or wanted.reference or wanted.ids
         else found.find(*kind, ascending=place.ascends, using=using)
     )
     if first and first.whole:
@@ -103,8 +106,8 @@ def deletions(wanted: Wanted) -> Page:
 
 
 def _chosen(wanted: Wanted, rows: QuerySet[Deletion]) -> Found:
-    """Return those of a few rows, which have a key or are in ranges of ids, that are wanted."""
-    rows = rows.order_by() if wanted.key else rows.order_by("-pk")
+    """Return those of a few rows that are wanted: with a key, a reference, or ids in ranges."""
+    rows = rows.order_by() if wanted.key or wanted.reference else rows.order_by("-pk")
     ids = sorted(rows.values_list("pk", flat=True)[: limits.COUNT_MAX + 1])
     many = len(ids) > limits.COUNT_MAX
     if many or not (wanted.shown or wanted.database):

@@ -7,6 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..models import Stated
 from . import receipt_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ COLUMNS = (
     "done_at",
     "verified_at",
     "reason",
+    "actor",
+    "reference",
+    "because",
 )
 #: With these a spreadsheet takes a text for a formula.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -61,6 +65,7 @@ def csv_lines(receipt: Receipt) -> str:
         "found_along": deletion["relation"],
         **{name: deletion[name] for name in ("parent", "key", "source", "state")},
         **{name: deletion[name] for name in ("recorded_at", "ended_at")},
+        **{name: deletion[name] for name in Stated._fields},
     }
     rows = []
     for line in receipt["scope"] or [{"reason": deletion["reason"]}]:

@@ -154,6 +154,14 @@ def became(line: Mapping[str, Any]) -> str:
     return outcome if rows is None else f"{outcome}, after {rows:,} had been deleted or changed"
 
 
+def stated(receipt: Receipt) -> str:
+    """Return what the project stated of the deletion: by whom, on whose request, and why; or ""."""
+    deletion = receipt["deletion"]
+    named = (("by", "actor"), ("reference", "reference"), ("because", "because"))
+    words = [f"{word} {deletion[name]}" for word, name in named if deletion[name]]
+    return f"stated at the delete: {', '.join(words)}" if words else ""
+
+
 def issuer(receipt: Receipt) -> str:
     """Return who made the receipt, and when."""
     made = receipt["issued"]

@@ -112,6 +112,9 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
             "source": deletion.source,
             "state": deletion.state,
             "reason": deletion.why,
+            "actor": deletion.actor,
+            "reference": deletion.reference,
+            "because": deletion.because,
             **{moment: iso(getattr(deletion, moment)) for moment in MOMENTS},
         },
         "cascades": [

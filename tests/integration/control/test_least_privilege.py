@@ -61,7 +61,10 @@ GUIDE = ROOT / "docs" / "how-to" / "least-privilege.md"
 REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
 #: What records a deletion.
-CAPTURED = 'INSERT ("key", "parent", "source", "targets") ON "integrity_deletion"'
+CAPTURED = (
+    'INSERT ("actor", "because", "key", "parent", "reference", "source", "targets")'
+    ' ON "integrity_deletion"'
+)
 #: What confirms a suspect.
 CONFIRMED = 'INSERT ("key", "parent", "relation", "source", "targets")'
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The driver repeats what follows VALUES for each row. All other columns have a default.
 INSERT = "INSERT INTO integrity_deletion (parent, `key`, targets, source) VALUES (%s, %s, %s, %s)"
+INSERT_STATED = """INSERT INTO integrity_deletion
+(parent, `key`, targets, source, actor, reference, because) VALUES (%s, %s, %s, %s, %s, %s, %s)"""
 
 NAMES = ["parent", "relation"]
 RECORDED = "batch IS NULL AND cancelled_at IS NULL"
@@ -94,12 +96,18 @@ class MySQLLog(PortableLog):
             cursor.execute(sql, values)
 
     def _insert(self, new: Sequence[Deletion], using: str) -> None:
+        is_stated = any(row.actor or row.reference or row.because for row in new[:1])  # as of all
         values = [
-            (row.parent, row.key, row.targets and json.dumps(row.targets), row.source)
+            (
+                *(row.parent, row.key, row.targets and json.dumps(row.targets), row.source),
+                *((row.actor, row.reference, row.because) if is_stated else ()),
+            )
             for row in new
         ]
         with connections[using].cursor() as cursor:
-            cursor.executemany(INSERT, values)  # in as few statements as the driver can
+            cursor.executemany(
+                INSERT_STATED if is_stated else INSERT, values
+            )  # in as few statements as the driver can
 
     def dispatch_batch(
         self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str

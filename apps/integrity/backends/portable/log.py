@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from ...models import Deletion, Tally
+    from ...models import Deletion, Stated, Tally
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Rows
@@ -35,7 +35,14 @@ class PortableLog:
         return Q(**{f"{column}__in": ids})
 
     def insert_deletions(
-        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+        self,
+        parent: Model,
+        keys: Sequence[Any],
+        targets: Sequence[Any],
+        source: str,
+        stated: Stated | None = None,
+        *,
+        using: str,
     ) -> list[str]:
         from ...models import Deletion
 
@@ -50,6 +57,7 @@ class PortableLog:
                 key=text,
                 targets=target,
                 source=source,
+                **(stated._asdict() if stated else {}),
             )
             for text, stored, target in zip(texts, prepared, targets, strict=True)
             if stored not in alive

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from ...models import Tally
+    from ...models import Stated, Tally
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Lease, Rows
@@ -133,7 +133,14 @@ class PostgreSQLLog:
         )
 
     def insert_deletions(
-        self, parent: Model, keys: Sequence[Any], targets: Sequence[Any], source: str, *, using: str
+        self,
+        parent: Model,
+        keys: Sequence[Any],
+        targets: Sequence[Any],
+        source: str,
+        stated: Stated | None = None,
+        *,
+        using: str,
     ) -> list[str]:
         pk = primary_key(parent)
         names = QuotedNames(using, table=parent._meta.db_table, key=pk.column)
@@ -142,18 +149,21 @@ class PostgreSQLLog:
         packed_targets = [None if target is None else json.dumps(target) for target in targets]
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         ours, table = beside_log(parent, using)
+        columns = f", {', '.join(stated._fields)}" if stated else ""
+        source_and = f"%s{', %s' * len(stated or ())}"
+        said = [source, *(stated or ())]
         if len(keys) == 1:  # what most requests delete; the server plans this in half the time
-            values = f"%s, %s::jsonb, %s WHERE NOT EXISTS ({alive} %s::{kind})"
-            params = [*texts, *packed_targets, source, prepare(pk, keys[0], using), table]
+            values = f"%s, %s::jsonb, {source_and} WHERE NOT EXISTS ({alive} %s::{kind})"
+            params = [*texts, *packed_targets, *said, prepare(pk, keys[0], using), table]
         else:
             values = (
-                "gone.text, gone.target::jsonb, %s"
+                f"gone.text, gone.target::jsonb, {source_and}"
                 f" FROM unnest(%s::{kind}[], %s::text[], %s::text[]) AS gone (key, text, target)"
                 f" WHERE NOT EXISTS ({alive} gone.key)"
             )
             known = packed_targets if any(packed_targets) else None
             params = [
-                source,
+                *said,
                 as_array(prepare_all(pk, require_keys(keys), using)),
                 texts,
                 known,
@@ -161,7 +171,7 @@ class PostgreSQLLog:
             ]
         rows = fetch(
             using,
-            "INSERT INTO integrity_deletion (parent, key, targets, source)"
+            f"INSERT INTO integrity_deletion (parent, key, targets, source{columns})"
             f" SELECT %s, {values} AND {ours} RETURNING key",
             [parent._meta.label, *params],
         )

@@ -18,6 +18,7 @@ from django.http import HttpResponseRedirect
 from django.utils.html import format_html
 
 from ... import relations
+from ...capture import stating
 from ...dashboard import permissions
 from ...exceptions import ChildDatabaseUnavailable, InvalidKey
 from ...exceptions.redaction import plain
@@ -99,7 +100,8 @@ class CrossDatabaseAdminMixin(Mixed):
     ) -> HttpResponse:
         """Return Django's page; show a refusal as a message."""
         try:
-            return super().delete_view(request, object_id, extra_context)
+            with stating.from_request(request):
+                return super().delete_view(request, object_id, extra_context)
         except (ProtectedError, RestrictedError, ChildDatabaseUnavailable) as error:
             return self._refused(request, error)
 
@@ -108,7 +110,8 @@ class CrossDatabaseAdminMixin(Mixed):
     ) -> HttpResponse:
         """Return Django's page; show a refusal of "delete selected" as a message."""
         try:
-            return super().changelist_view(request, extra_context)
+            with stating.from_request(request):
+                return super().changelist_view(request, extra_context)
         except (ProtectedError, RestrictedError, ChildDatabaseUnavailable) as error:
             return self._refused(request, error)
 
@@ -158,7 +161,8 @@ class CrossDatabaseAdminMixin(Mixed):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Return Django's page; a message links to the deletion that the log has of the key."""
-        response = super().change_view(request, object_id, form_url, extra_context)
+        with stating.from_request(request):  # its inlines may delete
+            response = super().change_view(request, object_id, form_url, extra_context)
         if request.method == "GET" and response.status_code == HTTPStatus.OK:
             self._tell_of_earlier(request, object_id)
         return response

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 #: Columns that no role may update, so that none can point a deletion at another parent.
 FIXED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"parent", "key", "targets", "source", "relation"}),
+    Deletion: frozenset(
+        {"parent", "key", "targets", "source", "relation", "actor", "reference", "because"}
+    ),
     Cascade: frozenset({"batch", "parent", "relation", "database", "recorded_at", "dispatched_at"}),
     Suspect: frozenset({"parent", "relation", "field", "value"}),
     Scan: frozenset({"relation", "database"}),
@@ -46,7 +48,8 @@ FIXED: dict[Model, frozenset[str]] = {
 
 #: The columns of INSERT statements that name only some; the others take their defaults. For all
 #: other tables Django names every column.
-CAPTURED = frozenset({"parent", "key", "targets", "source"})
+STATED = frozenset({"actor", "reference", "because"})
+CAPTURED = frozenset({"parent", "key", "targets", "source"}) | STATED
 INSERTED: dict[Model, frozenset[str]] = {
     Deletion: CAPTURED | {"relation"},
     Audit: frozenset({"actor", "verb", "target", "reason"}),

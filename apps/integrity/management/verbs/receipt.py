@@ -83,6 +83,8 @@ def lines(receipt: Receipt, key: str) -> Iterator[str]:
     recorded, *later = [f"{name} {receipt_text.moment(deletion[f'{name}_at'])}" for name in MOMENTS]
     by = f"{recorded} by {deletion['source']}"
     yield f"  {', '.join([by, *later])}"
+    if said := receipt_text.stated(receipt):
+        yield f"  {said}"
 
 
 def _times(cascade: Mapping[str, Any]) -> str:

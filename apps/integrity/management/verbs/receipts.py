@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
 from django.db import Error
 
 from ... import conf
@@ -24,10 +25,11 @@ from ..output import replaced
 from ..verb import Result, actor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from django.core.management.base import CommandParser, OutputWrapper
 
+    from ...models import Deletion
     from ...report.receipts import Receipt
     from ..terminal import Terminal
 
@@ -39,6 +41,7 @@ EXAMPLES = {
     "--since 2026-01-01 --until 2026-02-01 > january": "a month",
     "--since last --output receipts.jsonl": "what ended since the last export",
     "--format csv --output receipts.csv": "a table for a spreadsheet",
+    "--reference DSR-123 --output dsr-123.jsonl": "those of one request",
 }
 INTERRUPTED = (
     "what went to stdout is incomplete, no FILE was written, and nothing counts as exported. Run"
@@ -47,6 +50,10 @@ INTERRUPTED = (
 NOT_KEPT = (
     "a screen or a pipe keeps nothing, so these receipts do not count as exported:"
     " use --output FILE, or redirect to a file"
+)
+NONE_REFERS = (
+    "no deletion with this reference is in the log for that time: none was recorded, or it was"
+    " removed after its retention"
 )
 #: Where the last export ended.
 LAST = "last"
@@ -66,6 +73,11 @@ def add_arguments(parser: CommandParser) -> None:
         "--until", metavar="D", type=moment, help=f"{when}, which is not included; default: now"
     )
     parser.add_argument(
+        "--reference",
+        metavar="R",
+        help="only deletions that were recorded with this reference (capture.because())",
+    )
+    parser.add_argument(
         "--format",
         choices=("jsonl", "csv"),
         default="jsonl",
@@ -82,6 +94,7 @@ def run(
     since: dt.datetime | str | None = None,
     until: dt.datetime | None = None,
     output: str | None = None,
+    reference: str | None = None,
     **options: Any,
 ) -> Result:
     """Export from each log that answers."""
@@ -98,9 +111,14 @@ def run(
             begin = _begin(since, using)
             end = exports.in_zone(until) if until else began
             _warn(begin, began, using, terminal)
+            if reference is not None:
+                export.of_reference(reference, begin, end, using=using)
+                continue
             number = export(begin, end, using=using)
             written.append(exports.Exported(using, begin, end, began, number))
             counts["unfinished"] += ended.unfinished(end, using=using)
+        if reference is not None and not (counts["exported"] or counts["unfinished"]):
+            raise CommandError(NONE_REFERS)
     terminal.stdout.flush()
     if output or _is_kept(terminal.stdout):
         for done in written:
@@ -157,6 +175,11 @@ def _note(done: exports.Exported, terminal: Terminal) -> None:
         terminal.progress(f"{done.using}: the export was not noted: {reason_of_error(error)}")
 
 
+def _ended_in(row: Deletion, since: dt.datetime | None, until: dt.datetime) -> bool:
+    at = row.ended_at
+    return at is not None and at < until and (since is None or at >= since)
+
+
 def exit_code(document: Mapping[str, Any]) -> ExitCode:
     """Return the exit code of an export: the worst of what it found. Pure."""
     if document["silent"]:
@@ -181,18 +204,40 @@ class _Export:
         self.header = receipt_table.header() if kind == "csv" else ""
         self.said_at = time.monotonic()
 
-    def __call__(self, since: dt.datetime | None, until: dt.datetime, *, using: str) -> int:
-        """Export from one log; return the number of receipts."""
+    def begin(self) -> None:
+        """Write what comes before the first receipt."""
         if self.header:
             self.write(self.header)
             self.header = ""
+
+    def __call__(self, since: dt.datetime | None, until: dt.datetime, *, using: str) -> int:
+        """Export from one log; return the number of receipts."""
+        self.begin()
         number = 0
         for page in ended.ended(since, until, using=using):
-            for receipt in receipts.receipts_for(page, using=using):
-                self.write(self.lines(receipt))
-                self._count(receipt)
-                number += 1
-            self._say(number, receipt, using)
+            number = self._write(page, number, using)
+        return number
+
+    def of_reference(
+        self, reference: str, since: dt.datetime | None, until: dt.datetime, *, using: str
+    ) -> None:
+        """Export those with a reference, and count those of them that have not ended."""
+        self.begin()
+        number = 0
+        for page in ended.referring(reference, using=using):
+            over = [row for row in page if _ended_in(row, since, until)]
+            number = self._write(over, number, using) if over else number
+            self.counts["unfinished"] += sum(
+                row.ended_at is None and row.recorded_at < until for row in page
+            )
+
+    def _write(self, page: Sequence[Deletion], number: int, using: str) -> int:
+        """Write the receipts of a page; return how many were written, with the `number` before."""
+        for receipt in receipts.receipts_for(page, using=using):
+            self.write(self.lines(receipt))
+            self._count(receipt)
+            number += 1
+        self._say(number, receipt, using)
         return number
 
     def _count(self, receipt: Receipt) -> None:

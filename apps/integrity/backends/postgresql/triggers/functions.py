@@ -32,7 +32,9 @@ CONFIGURATION = ("search_path=pg_catalog, pg_temp",)
 LANGUAGE = "plpgsql"
 TRANSITION_TABLE = "gone"
 #: The columns of the log that the function writes, and the only ones that its owner may.
-WRITTEN = ("parent", "key", "targets", "source")
+WRITTEN = ("parent", "key", "targets", "source", "actor", "reference", "because")
+#: What is stated of a deletion → the setting of the transaction that has it (telling.py).
+SETTINGS = {name: f"integrity.{name}" for name in WRITTEN[4:]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def recording(parent: str, table: Place, function: Place, log: Place, columns: C
     body = (
         f"BEGIN {_refusal(table, 'DELETE', 'AFTER')}{_short(parent, columns)}"
         f" INSERT INTO {log} ({', '.join(WRITTEN)})"
-        f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger'"
+        f" SELECT {literal(parent)}, {columns.key}, {columns.targets}, 'trigger', {_stated()}"
         f" FROM {TRANSITION_TABLE}; RETURN NULL; END"
     )
     return Trigger(
@@ -149,6 +151,20 @@ def _refusal(table: Place, event: str, moment: str) -> str:
         " THEN RAISE EXCEPTION 'this function is for % of % alone',"
         f" '{event}', {literal(str(table))} USING ERRCODE = 'insufficient_privilege',"
         " HINT = 'If the table was renamed, run manage.py integrity install-triggers.'; END IF;"
+    )
+
+
+def _stated() -> str:
+    """Return the columns of what is stated, each read once in a statement.
+
+    Any role may set the settings: a text that is too long for the log is cut, and refuses no
+    delete.
+    """
+    from ....models import STATED_CHARS
+
+    return ", ".join(
+        f"(SELECT left(coalesce(current_setting('{setting}', true), ''), {STATED_CHARS[name]}))"
+        for name, setting in SETTINGS.items()
     )
 
 
