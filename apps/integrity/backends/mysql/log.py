@@ -105,9 +105,8 @@ class MySQLLog(PortableLog):
             for row in new
         ]
         with connections[using].cursor() as cursor:
-            cursor.executemany(
-                INSERT_STATED if is_stated else INSERT, values
-            )  # in as few statements as the driver can
+            # In as few statements as the driver can.
+            cursor.executemany(INSERT_STATED if is_stated else INSERT, values)
 
     def dispatch_batch(
         self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
