@@ -457,7 +457,7 @@ class TestTheStatements:
     def test_the_web_reads_what_a_trigger_recorded_before_it(self, tune: Tune) -> None:
         tune(capture={"auth.User": "both"})
         assert self.log("deletion", Kind.WEB).startswith(
-            'GRANT SELECT ("key", "parent", "recorded_at", "source"), INSERT ("key",'
+            'GRANT SELECT ("key", "parent", "recorded_at", "source"), INSERT ("actor",'
         )
 
     def test_the_web_writes_no_log_where_a_trigger_does(self, tune: Tune) -> None:

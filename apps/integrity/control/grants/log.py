@@ -48,8 +48,9 @@ FIXED: dict[Model, frozenset[str]] = {
 
 #: The columns of INSERT statements that name only some; the others take their defaults. For all
 #: other tables Django names every column.
+CAPTURED = frozenset({"parent", "key", "targets", "source"})
+#: What a process that deletes may state besides; what confirms a suspect states nothing.
 STATED = frozenset({"actor", "reference", "because"})
-CAPTURED = frozenset({"parent", "key", "targets", "source"}) | STATED
 INSERTED: dict[Model, frozenset[str]] = {
     Deletion: CAPTURED | {"relation"},
     Audit: frozenset({"actor", "verb", "target", "reason"}),
@@ -117,7 +118,7 @@ def of_pages(using: str) -> Iterator[Need]:
 
 def captured(using: str) -> Iterator[Need]:
     """Yield the needs for recording a deletion: one INSERT, no sequence (the id is an identity)."""
-    for field in _fields(Deletion, CAPTURED):
+    for field in _fields(Deletion, CAPTURED | STATED):
         yield column(using, field, INSERT)
 
 
