@@ -79,7 +79,8 @@ HOSTILE = f"a\0b\ud800c\x1b[31m\u202e\u2028d {PERSONAL}\n2026 ERROR forged " + "
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 #: Columns of text that are no foreign prose: names and keys that work goes by, as they were given.
 AS_THEY_ARE = {
-    "Deletion": {"parent", "key", "targets", "relation", "source"},
+    # What is stated is checked by capture.because(), and is plain when it is read.
+    "Deletion": {"parent", "key", "targets", "relation", "source", "actor", "reference", "because"},
     "Suspect": {"parent", "relation", "field", "value"},
     "Cascade": {"database", "parent", "relation", "state", "barrier_server", "rows"},
     "Scan": {"relation", "database", "cursor"},

@@ -86,9 +86,8 @@ class LogBackend(Protocol):
         """Log those of `keys` that have no row of `parent` any more; return them as text.
 
         Call it in the transaction that deleted the rows. `targets` holds, for each key, the values
-        of other fields that relations point to, or None. What is `stated` is logged with each; the
-        statement names its columns only if something is. Nothing is logged where the table of
-        `parent` is not in the log's schema (schemas.py). Raises `KeyTooLong`.
+        of other fields that relations point to, or None. What is `stated` is logged with each.
+        Nothing is logged where the table of `parent` is not in the log's schema (schemas.py).
         """
 
     def insert_confirmed(self, suspects: Sequence[int], *, using: str) -> list[int]:

@@ -75,16 +75,17 @@ class PlainCharField(_Plain, CharField):
     """A short line of text, such as a name."""
 
 
-class StatedField(PlainCharField):
+class StatedField(ExactCharField):
     """A short line that was checked before it was written, so it is made plain when it is read."""
 
-    def get_prep_value(self, value: Any) -> Any:
-        """Return the line as it is."""
-        return value
+    def deconstruct(self) -> Any:
+        """Return the form of the field for migrations."""
+        name, _, arguments, options = super().deconstruct()
+        return name, f"{__name__}.ExactCharField", arguments, options
 
     def from_db_value(self, value: Any, _expression: object, _connection: object) -> str | None:
         """Return plain text for what was read: another program may have written it."""
-        return super().get_prep_value(value)
+        return None if value is None else plain(value, self.max_length or LIMIT)
 
 
 class JSONField(models.JSONField):

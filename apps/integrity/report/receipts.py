@@ -12,7 +12,7 @@ from django.utils import timezone
 from .. import relations
 from ..backends import clocks
 from ..log.tables import id_in
-from ..models import Cascade, Deletion, read_outcomes
+from ..models import Cascade, Deletion, Stated, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
 from ..relations.relation import primary_key
@@ -112,9 +112,7 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
             "source": deletion.source,
             "state": deletion.state,
             "reason": deletion.why,
-            "actor": deletion.actor,
-            "reference": deletion.reference,
-            "because": deletion.because,
+            **{name: getattr(deletion, name) for name in Stated._fields},
             **{moment: iso(getattr(deletion, moment)) for moment in MOMENTS},
         },
         "cascades": [
