@@ -18,6 +18,7 @@ from ..exceptions import LogNeeded
 from ..exceptions.redaction import reason_of_error
 from ..log import deletions
 from ..models import Cascade, Deletion
+from ..report.sentences import number_of
 from ..report.totals import sum_of
 from . import renames
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-NOT_DISPATCHED, NOT_DONE = "deletions not dispatched", "cascades not done"
-BLOCKED, NOT_VERIFIED = "cascades blocked", "cascades not verified"
+#: A noun, and what the counted ones are.
+NOT_DISPATCHED, NOT_DONE = ("deletion", "not dispatched"), ("cascade", "not done")
+BLOCKED, NOT_VERIFIED = ("cascade", "blocked"), ("cascade", "not verified")
 #: A cascade's state → the words that it is counted under.
 WORDS = {
     **dict.fromkeys(Cascade.CLAIMABLE, NOT_DONE),
@@ -63,7 +65,7 @@ def _recorded(using: str) -> Iterator[str]:
 
 def _left(using: str) -> Iterator[str]:
     """Yield the open work of this log, and the work into this database in the other logs."""
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     # Includes this database even where the catalogue has no relations, and so knows no log.
     for alias in dict.fromkeys((*relations.log_databases(), using)):
         try:
@@ -72,12 +74,14 @@ def _left(using: str) -> Iterator[str]:
         except Error as error:
             yield f"the log in {alias} cannot be read: {reason_of_error(error)}"
     if counts:
-        work = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        work = ", ".join(
+            f"{number_of(number, noun)} {how}" for (noun, how), number in counts.items()
+        )
         retry = " (after `manage.py integrity retry --all`)" if counts[BLOCKED] else ""
         yield f"{work}: run `manage.py integrity drain --verify` until it ends with 0{retry}"
 
 
-def _open(log_database: str, *, database: str | None) -> Counter[str]:
+def _open(log_database: str, *, database: str | None) -> Counter[tuple[str, str]]:
     """Count the open work of one log: all of it, or the work into one child database."""
     cascades: QuerySet[Cascade] = Cascade.objects.using(log_database)
     recorded = Deletion.objects.using(log_database).filter(Deletion.IS_RECORDED)

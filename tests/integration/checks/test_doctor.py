@@ -226,7 +226,7 @@ class TestWork:
         [said] = [
             each.detail for each in doctor.examine(BUSY) if each.name == f"scan {AUTHOR} in blog_db"
         ]
-        assert "no scan is finished yet; the first one is due within 17" in said
+        assert "no scan is finished yet; the first one is due at 20" in said
 
     def test_the_brake(self) -> None:
         Suspect.objects.create(parent="auth.User", relation=AUTHOR, value="1")

@@ -161,11 +161,11 @@ class TestMigratingBack:
     @pytest.mark.parametrize(
         ("state", "word"),
         [
-            ("pending", "cascades not done"),
-            ("running", "cascades not done"),
-            ("waiting", "cascades not done"),
-            ("blocked", "cascades blocked"),
-            ("done", "cascades not verified"),
+            ("pending", "cascade not done"),
+            ("running", "cascade not done"),
+            ("waiting", "cascade not done"),
+            ("blocked", "cascade blocked"),
+            ("done", "cascade not verified"),
         ],
     )
     @pytest.mark.parametrize("using", ["default", "blog_db"])

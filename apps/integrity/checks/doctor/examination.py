@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
 from django.db.migrations.recorder import MigrationRecorder
@@ -28,6 +28,7 @@ from ...routing import queue_names
 from . import brokers, clock_skew, unexported, verdicts
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Mapping, Sequence
 
     from ...relations import Model, Relation
@@ -144,18 +145,18 @@ def _figures(up: Sequence[str], broker: brokers.Broker | None) -> Iterator[verdi
         yield from verdicts.work(database)
     yield from verdicts.names(status["unknown"])
     logs = {each.label: each.parent_databases[0] for each in relations.catalogue().relations}
-    ages = {using: _log_age(using) for using in {*logs.values()} & {*up}}
+    made = {using: _made_at(using) for using in {*logs.values()} & {*up}}
     for row in status["scans"]:
-        yield verdicts.scan(row, period, ages.get(logs[row["relation"]]))
+        yield verdicts.scan(row, period, made.get(logs[row["relation"]]), timezone.now())
     for label, reason in {row["relation"]: row["brake"] for row in status["scans"]}.items():
         yield verdicts.brake(label, reason)
 
 
-def _log_age(using: str) -> float | None:
-    """Return the seconds since the log was made in that database; None where nothing says."""
+def _made_at(using: str) -> dt.datetime | None:
+    """Return when the log was made in that database; None where nothing says."""
     applied = MigrationRecorder(connections[using]).applied_migrations()
-    made = applied.get((Audit._meta.app_label, "0001_initial"))
-    return None if made is None else (timezone.now() - made.applied).total_seconds()
+    first: Any = applied.get((Audit._meta.app_label, "0001_initial"))
+    return None if first is None else first.applied
 
 
 def _clocks(logs: Sequence[str], up: Sequence[str]) -> Iterator[verdicts.Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -236,18 +237,19 @@ def names(unknown: Collection[Unknown]) -> Iterator[Check]:
         yield Check(name="names", ok=True, detail="all open work has current names")
 
 
-def scan(row: ScanRow, period: float, log_age: float | None) -> Check:
+def scan(row: ScanRow, period: float, made: dt.datetime | None, now: dt.datetime) -> Check:
     """Return whether the last finished scan of a relation in a database is recent enough.
 
-    The first one may take as long from when the log was made, `log_age` seconds ago.
+    The first one may take as long from when the log was made.
     """
-    never, longest = row["age_seconds"] is None, STALE_PERIODS * period
-    age = row["age_seconds"] if log_age is None or not never else log_age
-    ok = age is not None and age <= longest
+    longest, age = dt.timedelta(seconds=STALE_PERIODS * period), row["age_seconds"]
     label, alias = row["relation"], row["database"]
-    detail = "no scan is finished" if never else f"covers all up to {age:,.0f} s ago"
-    if never and ok:
-        detail += f" yet; the first one is due within {longest - (age or 0):,.0f} s"
+    if age is not None:
+        ok, detail = age <= longest.total_seconds(), f"covers all up to {age:,.0f} s ago"
+    else:
+        ok, detail = made is not None and now <= made + longest, "no scan is finished"
+        if made is not None and ok:
+            detail += f" yet; the first one is due at {made + longest:%Y-%m-%d %H:%M %Z}".rstrip()
     if not ok:
         detail += (
             ". Start beat or `manage.py integrity drain --forever`,"
