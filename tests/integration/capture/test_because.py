@@ -297,9 +297,8 @@ class TestWhereItHolds:
             next(left)
         owner().delete()
         left.close()
-        with capture.because(reference="later"):
-            owner().delete()
-        assert stated() == [NOTHING, ("", "later", "")]
+        owner().delete()
+        assert stated() == [NOTHING, NOTHING]
 
     def test_a_block_is_used_once(self) -> None:
         block = capture.because(**DSR)
