@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -153,9 +153,14 @@ def _figures(up: Sequence[str], broker: brokers.Broker | None) -> Iterator[verdi
 
 
 def _made_at(using: str) -> dt.datetime | None:
-    """Return when the log was made in that database; None where nothing says."""
-    applied = MigrationRecorder(connections[using]).applied_migrations()
-    first: Any = applied.get((Audit._meta.app_label, "0001_initial"))
+    """Return when the log was made in that database; None where nothing says.
+
+    The role of a worker may not read Django's table of migrations.
+    """
+    first: Any = None
+    with contextlib.suppress(Error), transaction.atomic(using=using):
+        applied = MigrationRecorder(connections[using]).applied_migrations()
+        first = applied.get((Audit._meta.app_label, "0001_initial"))
     return None if first is None else first.applied
 
 
