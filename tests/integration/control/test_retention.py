@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
 from apps.integrity.checks.doctor import verdicts
@@ -17,6 +17,7 @@ from apps.integrity.control import heartbeats, retention
 from apps.integrity.log import deletions, failures, outcomes, parts, proofs
 from apps.integrity.log.kept import acknowledge_kept
 from apps.integrity.models import Audit, Cascade, Deletion, FailedAttempt, Heartbeat
+from apps.integrity.models.querysets import LogQuerySet
 from apps.integrity.report import receipt_text, receipts
 from tests import log_rows, superuser
 
@@ -220,13 +221,13 @@ def test_one_that_is_seen_again_meanwhile_stays(
 ) -> None:
     seen("celery@1", days=50)
     seen("celery@2", days=49)
-    plain = QuerySet._raw_delete
+    plain = LogQuerySet._raw_delete
 
     def seen_again(rows: Any, using: str) -> int:
         heartbeats.record("celery@1", using="default")
         return plain(rows, using)
 
-    monkeypatch.setattr(QuerySet, "_raw_delete", seen_again)
+    monkeypatch.setattr(LogQuerySet, "_raw_delete", seen_again)
     assert retention.purge_heartbeats(using="default") == 0
     assert names() == {"celery@1", "celery@2"}
 

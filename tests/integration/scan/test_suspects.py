@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import connections, models
+from django.db import connections
 
 from apps.integrity import capture, relations
 from apps.integrity.log import pending, suspects, tables
 from apps.integrity.models import KEY_CHARS, Deletion, Suspect
+from apps.integrity.models.querysets import LogQuerySet
 from apps.integrity.queues import dispatch
 from tests import log_rows
 from tests.kinds.parents.models import Owner, Person
@@ -87,7 +88,7 @@ def test_a_database_that_takes_no_target_of_conflicts_is_given_none(
 
     features = type(connections["default"].features)
     monkeypatch.setattr(features, "supports_update_conflicts_with_target", False)
-    monkeypatch.setattr(models.QuerySet, "bulk_create", insert)
+    monkeypatch.setattr(LogQuerySet, "bulk_create", insert)
     entered("1")
     assert given == [None]
 
