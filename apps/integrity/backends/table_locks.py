@@ -1,9 +1,4 @@
-"""Locks tables for a quick change. SQLite needs no such lock.
-
-Note [Dropped one by one]: MySQL and MariaDB keep no lock from one DROP TABLE to the next, and a
-statement that drops a table waits a day by default, with all later ones behind it. So whether
-somebody holds the tables is asked first, and the session then waits for seconds only.
-"""
+"""Locks tables for a quick change. SQLite needs no such lock."""
 
 from __future__ import annotations
 
@@ -14,14 +9,13 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, connections, transaction
 
 from .errors import code_of
+from .mysql import table_locks as mysql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: All later writes queue behind a session that waits for a table. So it waits briefly, many times.
 TRIES, WAIT_MILLISECONDS, PAUSE_SECONDS = 20, 200, 0.5
-#: On MySQL and MariaDB, the shortest wait, and how long a DROP TABLE may then wait. In seconds.
-MYSQL_WAIT_SECONDS, DROP_WAIT_SECONDS = 1, 20
 #: Another transaction holds a lock.
 LOCKED = frozenset({"55P03", "40P01", "1205", "1213"})
 
@@ -30,12 +24,12 @@ def lock_tables(using: str, names: Sequence[str]) -> str:
     """Lock the tables against all other sessions until the caller's transaction ends.
 
     Return "" on success, and else who holds the tables. Does nothing on SQLite, and outside a
-    transaction of PostgreSQL. On MySQL and MariaDB the lock ends at once: see Note [Dropped one by
-    one]. What the caller's transaction has done is committed there.
+    transaction of PostgreSQL. On MySQL and MariaDB the lock ends at once, and what the caller's
+    transaction has done is committed: see Note [Dropped one by one] in mysql/table_locks.py.
     """
     connection = connections[using]
     if connection.vendor == "mysql":
-        locks = _mysql_locks
+        locks = mysql.lock
     elif connection.vendor == "postgresql" and connection.in_atomic_block:
         locks = _postgresql_locks
     else:
@@ -60,16 +54,6 @@ def _postgresql_locks(using: str, listed: Sequence[str]) -> None:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MILLISECONDS}")
         cursor.execute(f"LOCK TABLE {', '.join(listed)} IN ACCESS EXCLUSIVE MODE")
-
-
-def _mysql_locks(using: str, listed: Sequence[str]) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SET SESSION lock_wait_timeout = {MYSQL_WAIT_SECONDS}")
-        try:
-            cursor.execute(f"LOCK TABLES {', '.join(f'{name} WRITE' for name in listed)}")
-            cursor.execute("UNLOCK TABLES")
-        finally:
-            cursor.execute(f"SET SESSION lock_wait_timeout = {DROP_WAIT_SECONDS}")
 
 
 def _holders(using: str, names: Sequence[str]) -> str:
