@@ -109,7 +109,7 @@ MUTATIONS = (
         "key-not-compared-again-elsewhere",
         "G2: a row that moved to a living parent meanwhile is deleted (other engines)",
         PORTABLE_ROWS,
-        ".filter(Holding(F(field.attname), keys))",
+        ".filter(Holding(field, keys))",
         ".all()",
         (f"{T_STATEMENTS}::TestTheKeyIsCheckedTwice::test_where_rows_cannot_be_locked",),
     ),

@@ -83,15 +83,20 @@ def collation_of(field: Field, using: str) -> str:
 
 
 class Holding(StoredIn):
-    """The ORM's condition that rows refer to one of those prepared keys: `Holding(F(name), keys)`.
+    """The ORM's condition that rows refer through `field` to one of those prepared keys.
 
     On MySQL it also compares the bytes, where `is_exact`: Django calls `as_mysql` there alone.
     """
 
+    def __init__(self, field: Field, keys: Sequence[Any]) -> None:
+        super().__init__(F(field.attname), keys)
+        # Not what `lhs` refers to: the column of a declared relation knows nothing of its parents.
+        self.child_key = field
+
     def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Any:
         """Return the condition, with that of the very text where it is needed."""
         sql, params = self.as_sql(compiler, connection)
-        if not is_exact(self.lhs.target, connection.alias):
+        if not is_exact(self.child_key, connection.alias):
             return sql, params
         same, texts = compiler.compile(_same_bytes(self.lhs, self.rhs))
         return f"({sql} AND {same})", (*params, *texts)

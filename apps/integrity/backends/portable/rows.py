@@ -50,7 +50,7 @@ class PortableRows:
         referring = rows_of(field, using).select_for_update(skip_locked=can_skip and skip_locked)
         pk, locked = primary_key(field.model), dict[Any, Any]()
         for chunk in chunks(keys):
-            rows = referring.filter(Holding(F(field.attname), chunk))
+            rows = referring.filter(Holding(field, chunk))
             pairs = list(rows.values_list("pk", field.attname)[: limit - len(locked)])
             if not pairs:
                 continue
@@ -175,9 +175,7 @@ class PortableRows:
 
     def count_rows(self, field: Field, keys: Sequence[Any], *, using: str) -> int:
         referring = rows_of(field, using)
-        number = sum(
-            referring.filter(Holding(F(field.attname), chunk)).count() for chunk in chunks(keys)
-        )
+        number = sum(referring.filter(Holding(field, chunk)).count() for chunk in chunks(keys))
         visibility.require_whole(using, field.model)
         return number
 
@@ -186,7 +184,7 @@ class PortableRows:
     ) -> dict[Any, int]:
         referring, counts = rows_of(field, using), dict[Any, int]()
         for key in require_keys(keys):
-            rows = referring.filter(Holding(F(field.attname), [key]))
+            rows = referring.filter(Holding(field, [key]))
             if number := rows.order_by()[:most].count():
                 counts[key] = number
         visibility.require_whole(using, field.model)
@@ -205,4 +203,4 @@ def _unchanged(
     """Return those rows that still hold the key that they were locked for."""
     keys = [*{locked[pk] for pk in pks}]
     rows = rows_of(field, using).filter(with_keys(primary_key(field.model), pks))
-    return rows.filter(Holding(F(field.attname), keys))
+    return rows.filter(Holding(field, keys))
