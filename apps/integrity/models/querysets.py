@@ -13,8 +13,7 @@ from django.db.models import Model, QuerySet
 from ..exceptions.redaction import code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from collections.abc import Callable, Iterable
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Model)
@@ -51,6 +50,9 @@ def _again(write: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+_bulk_create = _again(QuerySet.bulk_create)
+
+
 class LogQuerySet(QuerySet[M]):
     """Rows whose single statements are run again after a deadlock.
 
@@ -63,9 +65,13 @@ class LogQuerySet(QuerySet[M]):
         update = _again(QuerySet.update)
         delete = _again(QuerySet.delete)
         create = _again(QuerySet.create)
-        bulk_create = _again(QuerySet.bulk_create)
         get_or_create = _again(QuerySet.get_or_create)
         _raw_delete = _again(QuerySet._raw_delete)
+
+        def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:
+            """Create the rows; see `QuerySet.bulk_create`."""
+            rows = [*objs]  # a generator could be read once only
+            return _bulk_create(self, rows, *args, **options)
 
 
 class LogModel(Model):

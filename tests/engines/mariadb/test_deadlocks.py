@@ -13,7 +13,7 @@ from apps.integrity import cascade, scan
 from apps.integrity.cascade import verification
 from apps.integrity.control import actions, heartbeats
 from apps.integrity.log import retry
-from apps.integrity.models import Cascade, Deletion
+from apps.integrity.models import Cascade, Deletion, Heartbeat
 from apps.integrity.queues import dispatch, maintenance
 from tests.kinds.parents.models import Owner
 from tests.kinds.right.models import Leaf
@@ -79,6 +79,11 @@ def _beat() -> None:
 
 def _scan() -> None:
     scan.scan(CHILD, labels=[LABEL], seconds=math.inf, mode=scan.Mode(full=True))
+
+
+def test_rows_of_a_generator_are_all_there_after_it(deadlocks: Deadlocks) -> None:
+    Heartbeat.objects.bulk_create(Heartbeat(name=str(number)) for number in range(3))
+    assert (len(deadlocks.met), Heartbeat.objects.count()) == (1, 3)
 
 
 @pytest.mark.parametrize("act", [_clean, _pause, _retry, _beat, _scan])

@@ -357,7 +357,7 @@ class TestWhatIsRefused:
 class TestWho:
     def request(self, user: object) -> Any:
         request = RequestFactory().post("/")
-        request.user = user  # type: ignore[assignment]
+        request.user = user  # type: ignore[assignment]  # any model
         return request
 
     def answer(self, _request: object) -> HttpResponse:
@@ -397,7 +397,7 @@ class TestWho:
         middleware.actor(answer)(self.request(SimpleLazyObject(read)))
         assert reads == [1]
         request = RequestFactory().get("/")
-        request.user = SimpleLazyObject(read)  # type: ignore[assignment]
+        request.user = SimpleLazyObject(read)  # type: ignore[assignment]  # as Django does
         middleware.actor(answer)(request)
         assert reads == [1]
 

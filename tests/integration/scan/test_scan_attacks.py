@@ -869,7 +869,7 @@ class TestOneDatabaseForBoth:
             def look(_: Any) -> None:
                 column = cursor.db.ops.quote_name("cursor")
                 cursor.execute(
-                    f"SELECT {column} FROM integrity_scan WHERE relation = %s",  # noqa: S608
+                    f"SELECT {column} FROM integrity_scan WHERE relation = %s",  # noqa: S608 (a quoted name)
                     [OPTIONAL],
                 )
                 saved.extend(cursor.fetchone())

@@ -265,7 +265,7 @@ class World:
         unended = {pk for (ids,) in self.all(kind.home, sql) for pk in loaded(ids)}
         column = self.eyes[kind.home].ops.quote_name("key")
         sql = (
-            f"SELECT id, {column}, targets, batch FROM integrity_deletion"  # noqa: S608
+            f"SELECT id, {column}, targets, batch FROM integrity_deletion"  # noqa: S608 (a quoted name)
             " WHERE relation = %s AND cancelled_at IS NULL"
         )
         for pk, key, targets, batch in self.all(kind.home, sql, [kind.label]):
