@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SANDBOX = pytest.StashKey[servers.Sandbox]()
+# Statistics that change by themselves change plans, and the order of unordered rows, in the middle
+# of a test. Tests whose plans need statistics make them.
+TEST_SETTINGS = {"autovacuum_analyze_threshold": str(2**31 - 1)}
 SHOWS = ("collectonly", "help", "version", "showfixtures", "show_fixtures_per_test", "markers")
 
 
@@ -46,6 +49,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 def _urls(config: pytest.Config, stack: ExitStack) -> dict[str, str]:
     if _needs_none(config):
         return environment.placeholders()
+    servers.POSTGRESQL_SETTINGS.update(TEST_SETTINGS)
     try:
         sandbox = stack.enter_context(servers.running())
     except RuntimeError as error:

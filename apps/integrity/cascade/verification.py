@@ -101,7 +101,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
     log = identity.of_log(using) if tallies.is_kept_in(done.database) else None
     with watched(done.database):
         now = backends.barrier_backend(done.database).horizon(using=done.database)
-    unnoted = set[int]()  # batches that stay due, because the failure could not be noted
+    unnoted = set[int]()  # cascades that stay due, because the failure could not be noted
     uncommitted = 0  # deletions that wait for an open transaction
     while not done.more:
         claim = proofs.due_done(
@@ -140,10 +140,10 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
                 outcomes.delay(claim, halved=True)
             raise
         except Exception as error:  # noqa: BLE001 (one that fails must not stop the others)
-            unnoted.update(claim.batches)
+            unnoted.update(claim.cascades)
             with isolated(f"noting a failure in {done.database}", passing=interrupts):
                 done.reopened += _failed(error, claim)
-                unnoted.difference_update(claim.batches)
+                unnoted.difference_update(claim.cascades)
         done.more = time.monotonic() >= deadline
 
 

@@ -62,11 +62,11 @@ def due_done(
     All are of one parent model and relation. `now` tells which transactions of the child's database
     have ended. A cascade whose barrier has not passed, or belongs to another server, is skipped
     (see Note [The barrier] in cascade/verification.py). `log` is as for `claims.claim`.
-    Those of the batches `besides` are left out. See Note [No claim].
+    The cascades `besides` are left out. See Note [No claim].
     """
     rows = _due(database, using)
     if besides:
-        rows = rows.exclude(batch__in=besides)
+        rows = rows.exclude(pk__in=besides)
     if now is not None:
         rows = rows.filter(barrier_server=now.server, barrier__lte=now.oldest)
     state, size = Cascade.State.DONE, partial(retry.probe_size, limit)
