@@ -64,7 +64,7 @@ def test_the_rule_sees_uses() -> None:
 PACKAGE = "apps.integrity"
 #: What Django wants beside the code.
 NO_CODE = {"__init__.py", "__pycache__", "py.typed", "migrations", "static", "templates"}
-ENTRIES_MAX, MODULE_LINES_MAX, FUNCTION_LINES_MAX = 30, 300, 50
+ENTRIES_MAX, MODULE_LINES_MAX, FUNCTION_LINES_MAX = 31, 300, 50
 
 
 def _modules() -> dict[str, Path]:
