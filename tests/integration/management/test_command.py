@@ -313,6 +313,16 @@ class TestDrain:
 
 
 class TestVerify:
+    def test_a_drain_without_proof_says_how_to_wait_for_it(
+        self, integrity: Run, tune: Tune, ann: User
+    ) -> None:
+        tune(grace_seconds=600)
+        ann.delete()
+        for _ in range(2):  # also where nothing else is to be done
+            outcome = integrity("drain", "--json")
+            assert outcome.code == CLEAN
+            assert "2 not verified yet: `drain --verify` waits for it" in outcome.err
+
     def test_a_drain_may_wait_for_the_proof(self, integrity: Run, tune: Tune, ann: User) -> None:
         tune(grace_seconds=0.01)
         key = str(ann.pk)

@@ -99,7 +99,8 @@ def _secured(alias: str, role: str) -> str:
 def _in_database(alias: str, role: str, needs: set[Need]) -> Grants:
     vendor = connections[alias].vendor
     if vendor != "postgresql":
-        return Grants(alias, (), f"{vendor}: grants are made for PostgreSQL only")
+        guide = "; docs/how-to/mysql.md lists what a worker needs" if vendor == "mysql" else ""
+        return Grants(alias, (), f"{vendor}: grants are made for PostgreSQL only{guide}")
     return Grants(alias, tuple(statements(role, needs, alias)))
 
 

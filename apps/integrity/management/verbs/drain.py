@@ -75,6 +75,8 @@ def run(
     report_unreachable(result.unreachable, terminal.progress)
     code = max(exit_code(result, left), unknown_names(terminal.progress))
     pending = sum(row["backlog"] for row in left)
+    if not verify and (unproven := sum(row["unproven"] for row in left)):
+        terminal.progress(f"{unproven:,} not verified yet: `drain --verify` waits for it")
     return Result({**document(result, verify=verify), "pending": pending}, code)
 
 
