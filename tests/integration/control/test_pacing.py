@@ -30,6 +30,7 @@ from apps.integrity.models import Alarm, Cascade, ChildDatabase, Scan
 from apps.integrity.queues import dispatch, in_process
 from apps.integrity.report import alarms, metrics, overview, status
 from apps.shop.models import Order
+from sandbox.processes import eventually
 from tests import superuser
 
 if TYPE_CHECKING:
@@ -309,7 +310,8 @@ class TestRests:
         with slow_deletes(0.25):
             done = threading.Thread(target=_drain_here)
             done.start()
-            time.sleep(0.2)
+            claimed = Cascade.objects.filter(state=Cascade.State.RUNNING)
+            assert eventually(claimed.exists, timeout=30)
             thread.start()
             done.join()
             over.set()
