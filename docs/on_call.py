@@ -22,6 +22,7 @@ MORE = {
     "failing": ("What an error means", "reference/errors.md"),
     "kept": ("Keys that come back", "how-to/keys-that-come-back.md"),
     "orphans": ("Find and remove orphans", "how-to/find-orphans.md"),
+    "restored": ("After a backup was restored", "how-to/restore-backups.md"),
     "unknown": ("Rename models, fields and aliases", "how-to/rename-models-and-aliases.md"),
     "unreachable": ("What an error means", "reference/errors.md"),
 }

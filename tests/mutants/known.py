@@ -10,6 +10,7 @@ from . import (
     policies,
     pressure,
     reads,
+    replays,
     rights,
     rows,
     tallies,
@@ -28,4 +29,5 @@ MUTATIONS = (
     *rights.MUTATIONS,
     *pressure.MUTATIONS,
     *tallies.MUTATIONS,
+    *replays.MUTATIONS,
 )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
 
 from ..log import tallies
+from ..log.values import ClaimedDeletion
 from ..models import Tally
 from ..models.moments import ServerNow
+from .live_check import relations_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,7 @@ class Progress:
         self.changed = 0
         self.at_work = set[int]()  # whose rows the last step removed
         self._counted = {one.id: (one.tally, one.batch) for one in claim.deletions if one.tally}
+        self._by_id = dict[int, ClaimedDeletion]()
         #: Where the slice's rows of the tally get their ids from.
         self._token = uuid4()
         #: Tally, batch and label → deletion → rows; and the same with the step under way.
@@ -87,15 +90,35 @@ class Progress:
         return changed
 
     def _row(self, log: UUID, tally: UUID, batch: int, label: str) -> Tally:
+        counts = self._written[tally, batch, label]
+        keys, targets = dict[str, str | None](), dict[str, dict[str, str | None]]()
+        if not self._by_id:
+            for one in self.claim.deletions:
+                self._by_id[one.id] = one
+        for pk in counts:
+            one = self._by_id[int(pk)]
+            keys[pk] = one.key
+            if one.targets and (held := self._targets(one)):
+                targets[pk] = held
         return Tally(
             id=self._id(tally, label),
             log=log,
             batch=batch,
             tally=tally,
             label=label,
-            counts=self._written[tally, batch, label],
+            counts=counts,
+            parent=self.claim.parent,
+            relation=self.claim.relation,
+            keys=keys,
+            targets=targets,
             at=ServerNow(),
         )
+
+    def _targets(self, one: ClaimedDeletion) -> dict[str, str | None]:
+        """Return what the deletion's rows in this database may hold instead of the key."""
+        followed = relations_of(self.claim)
+        names = {relation.target.name for relation in followed} & one.targets.keys()
+        return {name: one.targets[name] for name in names}
 
     def _id(self, tally: UUID, label: str) -> UUID:
         return uuid5(self._token, f"{tally} {label}")

@@ -135,6 +135,12 @@ class Fields:
     """How long deletions stay in the log after they are verified, kept or cancelled. Export their
     receipts before, with `manage.py integrity receipts`. Failed attempts stay as long."""
 
+    ledger_days: float = 400.0
+    """How long each child database keeps its ledger: the keys of the parents whose rows were
+    deleted or changed there, and how many. After a backup was restored, `manage.py integrity
+    replay` erases again what the ledgers name. Keep it longer than your oldest backup. The ledger
+    is kept for `retention_days` if that is longer."""
+
     purge_keys: int = 5_000
     """The most deletions that one transaction purges."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from .. import conf
-from ..log import tables, tallies
+from ..log import ledger, tables, tallies
 from ..models.moments import ServerNow
 from . import identity
 
@@ -48,23 +48,27 @@ class Evidence:
 
 def reason_of(evidence: Evidence, database: str, using: str) -> str:
     """Return why no work on the child database may go on, or "". Pure."""
-    remedy = (
-        "Compare both with their backups. To go on: `manage.py integrity resume --database"
-        f" {database} --accept-restore`"
-    )
     if evidence.uncounted:
         return (
             f"it was restored from a backup: {database!r} has lost what"
             f" {_cascades(evidence.uncounted)} of the log in {using!r} did there, so rows that were"
-            f" deleted may be back. {remedy}"
+            f" deleted may be back. {_remedy('', database)}"
         )
     if evidence.unknown:
         return (
             f"the log in {using!r} was restored from a backup: {database!r} has counted rows of"
             f" {_cascades(evidence.unknown)} that this log does not know, so their parents may be"
-            f" back without these rows. {remedy}"
+            f" back without these rows. {_remedy('--parents ', database)}"
         )
     return ""
+
+
+def _remedy(option: str, database: str) -> str:
+    return (
+        f"To erase that again: `manage.py integrity replay {option}--database {database}`. To go on"
+        f" with both as they are: `manage.py integrity resume --database {database}"
+        " --accept-restore`"
+    )
 
 
 def _cascades(number: int) -> str:
@@ -98,11 +102,13 @@ def seen(database: str, *, using: str) -> Evidence:
         uncounted -= tallies.held_in(database, uncounted)
     unlisted = {tally: batch for tally, batch in newest.items() if tally not in done}
     known = tallies.known_in(using, unlisted.values())
-    unknown = [
+    unknown = {
         tally
         for tally, batch in unlisted.items()
         if not {tally, None} & known.get(batch, set())  # None: which one it was is not known
-    ]
+    }
+    if unknown:  # `integrity replay --parents` has recorded some again
+        unknown = ledger.unsettled(database, unknown, using=using)
     return Evidence(uncounted=len(uncounted), unknown=len(unknown))
 
 

@@ -42,6 +42,8 @@ ENDED, ENDED_SECONDS = 50, 3_600.0
 PURGED, PURGES = 500, 20
 #: The batch of a row that counts nothing: an operator accepted a restore then.
 ACCEPTED = 0
+#: The batch of the mark of a replay: Note [Marks] in undone.py.
+REPLAYED = -1
 #: Aliases that are known to have the table.
 _migrated: set[str] = set()
 
@@ -165,11 +167,12 @@ def newest(database: str, *, log: UUID, since: Any, most: int) -> dict[UUID, int
     for tally, batch in rows.values_list("tally", "batch")[:most]:
         if batch == ACCEPTED:
             break
-        found[tally] = batch
+        if batch != REPLAYED:
+            found[tally] = batch
     return found
 
 
-def held_in(database: str, wanted: Iterable[UUID]) -> set[UUID]:
+def held_in(database: str, wanted: Iterable[UUID | str]) -> set[UUID]:
     """Return those of the tallies that the child's database has."""
     rows = Tally.objects.using(database).filter(tally__in=sorted(wanted))
     return {*rows.values_list("tally", flat=True)}
@@ -194,18 +197,26 @@ def accept(database: str, done: Sequence[int], *, log: UUID, using: str) -> None
     open_ = cascades.filter(rows__isnull=False, ended_at__isnull=True)
     for rows in (cascades.filter(tables.id_in("pk", done, using)), open_):
         parts.change_all(rows, {"tally": None}, using)
-    mark = Tally(log=log, batch=ACCEPTED, tally=uuid4(), label="", counts={}, at=ServerNow())
-    Tally.objects.using(database).bulk_create([mark])
+    mark(ACCEPTED, database, log=log)
+
+
+def mark(batch: int, database: str, *, log: UUID) -> UUID:
+    """Write a row that counts nothing, and whose batch says what it marks; return its number."""
+    row = Tally(log=log, batch=batch, tally=uuid4(), label="", counts={}, at=ServerNow())
+    Tally.objects.using(database).bulk_create([row])
+    return row.tally
 
 
 def purge(database: str, *, log: UUID, using: str) -> int:
-    """Remove tallies of deletions that were purged from the log; return their number.
+    """Remove tallies older than `ledger_days`, of deletions that the log has no more.
 
-    They come after the log's rows, and for each child database by itself, so that none that cannot
-    be reached delays the purge of the log. Those of the last `retention_days` stay: the log may
-    have lost their deletions.
+    Return their number. They come after the log's rows, and for each child database by itself, so
+    that none that cannot be reached delays the purge of the log. Those of the last `retention_days`
+    stay in any case: the log may have lost their deletions.
     """
-    old = ServerNow() - dt.timedelta(days=conf.current().retention_days)
+    settings = conf.current()
+    days = max(settings.ledger_days, settings.retention_days)
+    old = ServerNow() - dt.timedelta(days=days)
     rows = Tally.objects.using(database).filter(log=log, at__lte=old).order_by("at", "pk")
     removed, begin = 0, None
     for _ in range(PURGES):

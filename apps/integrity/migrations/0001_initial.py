@@ -77,6 +77,10 @@ class Migration(migrations.Migration):
                 ('tally', models.UUIDField()),
                 ('label', ExactTextField()),
                 ('counts', models.JSONField()),
+                ('parent', ExactCharField(blank=True, db_default='', default='', max_length=200)),
+                ('relation', ExactCharField(blank=True, db_default='', default='', max_length=200)),
+                ('keys', models.JSONField(blank=True, null=True)),
+                ('targets', models.JSONField(blank=True, null=True)),
                 ('at', models.DateTimeField(db_default=ServerNow())),
             ],
             options={
@@ -119,6 +123,7 @@ class Migration(migrations.Migration):
                 ('rows', models.JSONField(blank=True, null=True)),
                 ('tally', models.UUIDField(blank=True, default=uuid.uuid4, null=True)),
                 ('kept', models.JSONField(blank=True, null=True)),
+                ('undone', models.JSONField(blank=True, null=True)),
                 ('scope', models.BigIntegerField(blank=True, null=True)),
                 ('kept_at', models.DateTimeField(blank=True, null=True)),
                 ('acknowledged_at', models.DateTimeField(blank=True, null=True)),

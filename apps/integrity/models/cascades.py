@@ -66,6 +66,8 @@ class Cascade(LogModel):
     tally = models.UUIDField(null=True, blank=True, default=uuid4)
     #: Deletion → relation → rows that were kept because a living row has their key.
     kept = JSONField(null=True, blank=True)
+    #: What restores of its database have undone, and when it was put back to work: log/undone.py.
+    undone = JSONField(null=True, blank=True)
     #: The `Scope` that it ended with; null before.
     scope = models.BigIntegerField(null=True, blank=True)
     #: When rows were first kept, and when an operator acknowledged it.
@@ -172,4 +174,5 @@ class Cascade(LogModel):
             verified_at=self.verified_at,
             ended_at=self.ended_at,
             scope=self.scope,
+            undone=[{**one, "lost": deletion in one["lost"]} for one in self.undone or ()],
         )

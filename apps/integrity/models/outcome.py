@@ -6,14 +6,14 @@ Pages, commands, metrics and receipts all read it here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class CascadeState(models.TextChoices):
@@ -75,6 +75,8 @@ class InDatabase:
     ended_at: dt.datetime | None = None
     #: The `Scope` that it ended with; None before.
     scope: int | None = None
+    #: What restores of its database have undone: log/undone.py.
+    undone: Sequence[Mapping[str, Any]] = ()
 
     @property
     def work_attempts(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The rows that cascades have changed, counted in the child's database itself."""
+"""The rows that cascades have changed, counted and named in the child's database itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from django.db import models
 
-from .fields import ExactTextField, JSONField
+from .fields import ExactCharField, ExactTextField, JSONField
 from .moments import MomentField, ServerNow
 from .querysets import LogModel
 
@@ -17,6 +17,9 @@ class Tally(LogModel):
 
     It is in the child's database, and is written in the transactions that change the rows. So it is
     exact whatever dies. The sums of all time slices become `Cascade.rows`: log/tallies.py.
+
+    All of them are the ledger of what was erased there: they name the parents by their keys, and
+    stay for `ledger_days`, whatever becomes of the log. See log/ledger.py.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
@@ -30,6 +33,15 @@ class Tally(LogModel):
     label = ExactTextField()
     #: Deletion → rows.
     counts = JSONField()
+    #: The parent, and the relation along which a scan found the deletions, or "": as in `Cascade`.
+    parent = ExactCharField(max_length=200, blank=True, default="", db_default="")
+    relation = ExactCharField(max_length=200, blank=True, default="", db_default="")
+    #: Deletion → the parent's key.
+    keys = JSONField(null=True, blank=True)
+    #: Deletion → the values of the `to_field` targets of relations into this database. Deletions
+    #: without any are left out.
+    targets = JSONField(null=True, blank=True)
+    #: When a step has last changed rows: they were erased by then.
     at = MomentField(db_default=ServerNow())
 
     class Meta:

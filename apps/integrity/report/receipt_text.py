@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ..log.kept import counted
+from ..log.undone import ERASED_BEFORE
 from .receipt_lines import NOT_COVERED
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def statement(receipt: Receipt) -> list[str]:
         *(f"{said}." for said in left_alone(receipt)),
         *(f"{said}." for said in not_covered(receipt)),
         *_inexact(receipt),
+        *_undone(receipt),
+        *_erased_before(receipt),
     ]
 
 
@@ -96,6 +99,26 @@ def _inexact(receipt: Receipt) -> Iterator[str]:
     inexact = [each["database"] for each in receipt["cascades"] if not each["rows_exact"]]
     if inexact:
         yield f"The rows of {_and(inexact)} are a minimum: more may have been changed there."
+
+
+def _undone(receipt: Receipt) -> Iterator[str]:
+    """Yield which restores have undone the work in a database, and when it was done again."""
+    for each in receipt["cascades"]:
+        ends = [*(one["done_at"] for one in each["undone"][1:]), each["done_at"]]
+        for one, again in zip(each["undone"], ends, strict=False):  # none, of nothing undone
+            was = f"Done at {moment(one['done_at'])}" if one["done_at"] else "Begun"
+            certain = "undone" if one["lost"] else "perhaps undone"
+            then = f"erased again at {moment(again)}" if again else "not erased again yet"
+            yield (
+                f"{was}, {certain} by a restore of {each['database']} that was noticed at"
+                f" {moment(one['noticed_at'])}, {then}."
+            )
+
+
+def _erased_before(receipt: Receipt) -> Iterator[str]:
+    """Yield when the parent was erased before, if a restore of its database has undone that."""
+    if (reason := receipt["deletion"]["reason"]).startswith(ERASED_BEFORE):
+        yield f"The parent was {reason}."
 
 
 def _unknown(receipt: Receipt) -> list[str]:

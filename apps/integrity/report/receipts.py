@@ -33,6 +33,9 @@ DISTRIBUTION = "django-crossdb-integrity"
 OTHERS = 20
 #: The moments of a deletion, in their order.
 MOMENTS = ("recorded_at", "cascaded_at", "verified_at", "ended_at")
+#: What is said of a restore that has undone a cascade; `lost` is whether its rows are known to have
+#: been back.
+UNDONE = ("noticed_at", "done_at", "verified_at", "lost")
 #: States of a cascade without work under way.
 OVER = (*PROBED, Cascade.State.CANCELLED)
 
@@ -129,6 +132,7 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
                 "acknowledged_at": iso(cascade.acknowledged_at),
                 "done_at": iso(cascade.done_at),
                 "verified_at": iso(cascade.verified_at),
+                "undone": [{name: one[name] for name in UNDONE} for one in cascade.undone],
             }
             for cascade in deletion.databases
         ],

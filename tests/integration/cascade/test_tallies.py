@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from tests.conftest import Tune
+    from tests.conftest import Captured, Tune
 
     Converge = Callable[[], Counter[str]]
 
@@ -439,11 +439,42 @@ def test_the_purge_of_the_log_is_followed_by_that_of_the_tallies(
     converge()
     Tally.objects.using(place.database).update(at=timezone.now() - dt.timedelta(hours=1))
     assert purge_tallies(using="default") == 0
-    tune(retention_days=0.01)
+    tune(retention_days=0.01, ledger_days=0.01)
     assert purge_tallies(using="default") == 0  # the log still has them
     Cascade.objects.all().delete()
     assert purge_tallies(using="default") == 1
     assert not Tally.objects.using(place.database).exists()
+
+
+def test_the_ledger_stays_after_the_retention_of_the_log(
+    place: Place, converge: Converge, tune: Tune
+) -> None:
+    tune(grace_seconds=0.001)
+    place.delete(2)
+    converge()
+    Cascade.objects.all().delete()
+    rows = Tally.objects.using(place.database)
+    rows.update(at=timezone.now() - dt.timedelta(days=399))
+    assert purge_tallies(using="default") == 0
+    rows.update(at=timezone.now() - dt.timedelta(days=401))
+    tune(retention_days=1_000.0)
+    assert purge_tallies(using="default") == 0
+    tune()
+    assert purge_tallies(using="default") == 1
+
+
+def test_the_ledger_names_the_parents_in_the_statement_that_counts(
+    place: Place, captured: Captured
+) -> None:
+    deletions = place.delete(2, 3, 0)
+    with captured:
+        cascade.drain(place.database)
+    written = [sql for sql in captured.inserts(place.database) if "integrity_tally" in sql]
+    assert len(written) == 1
+    (row,) = Tally.objects.using(place.database)
+    assert row.counts == {str(deletions[0].pk): 2, str(deletions[1].pk): 3}
+    assert row.keys == {str(one.pk): one.key for one in deletions[:2]}
+    assert (row.parent, row.relation, row.targets or {}) == (place.parent._meta.label, "", {})
 
 
 def test_ids_that_are_used_again_share_no_count(

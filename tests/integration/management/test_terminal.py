@@ -57,6 +57,8 @@ COMMANDS = (
     "scan",
     "repair",
     "repair --apply",
+    "replay --database blog_db",
+    "replay --parents",
     "pause --database blog_db",
     "resume --database blog_db",
     "retry 1",

@@ -148,7 +148,7 @@ class PortableLog:
             tallies,
             update_conflicts=True,
             unique_fields=["id"] if targeted else None,
-            update_fields=["counts", "at"],
+            update_fields=["counts", "keys", "targets", "at"],
         )
 
     def insert_audit(self, entry: Mapping[str, str], *, using: str) -> None:

@@ -91,7 +91,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 WORKED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"batch", "cancelled_at", "reason"}),
     Suspect: frozenset({"fence"}),
-    Tally: frozenset({"counts", "at"}),
+    Tally: frozenset({"counts", "keys", "targets", "at"}),
     FailedAttempt: frozenset({"deletions", "at"}),
 }
 #: The columns that buttons change, for tables in which a worker changes more.

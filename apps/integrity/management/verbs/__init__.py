@@ -22,6 +22,7 @@ from . import (
     relations,
     rename,
     repair,
+    replay,
     resume,
     retry,
     scan,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 #: What verbs are for, in the order of `--help`.
 GROUPS: dict[str, tuple[Verb, ...]] = {
     "Look": (status, doctor, relations, preview),
-    "Work": (drain, scan, repair),
+    "Work": (drain, scan, repair, replay),
     "Operate": (pause, resume, retry, acknowledge),
     "Prove": (receipt, receipts, purge),
     "Set up": (install_triggers, grants, rename, alerts),

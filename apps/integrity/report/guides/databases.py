@@ -133,19 +133,26 @@ RESTORED = Guide(
         ),
         (
             "The child database was restored: rows that were deleted after the backup are back,"
-            " although their receipts say that they are gone. Accept it with `manage.py integrity"
-            ' resume --database DATABASE --accept-restore --reason "why"`, then find them with'
-            " `manage.py integrity scan --database DATABASE --full`, and see the guide `orphans`."
+            " although their receipts say that they are gone. `manage.py integrity replay"
+            " --database DATABASE` says which deletions that concerns. With `--apply`, they are"
+            " followed again, and work on the database goes on."
         ),
         (
             "The log was restored, with its parents: parents that were deleted after the backup"
             " are back, without their rows in this database. Parents that were created after it"
             " are missing, and their rows look like orphans. Bring these parents back before you"
-            " accept the restore or repair anything."
+            " resume or repair anything. `manage.py integrity replay --parents` lists erased"
+            " parents that are back, and with `--apply` deletes them again."
+        ),
+        (
+            "To go on with both as they are: `manage.py integrity resume --database DATABASE"
+            ' --accept-restore --reason "why"`. Then find what is left with `manage.py integrity'
+            " scan --database DATABASE --full`, and see the guide `orphans`."
         ),
     ),
-    over="`manage.py integrity status` has no reason for the database. Receipts of the cascades"
-    " concerned then no longer say that their rows were counted.",
+    over="`manage.py integrity status` has no reason for the database. Receipts say what was undone"
+    " and erased again. If you accepted the restore instead, receipts of the cascades concerned no"
+    " longer say that their rows were counted.",
     safe="Nothing is deleted in the child database while this lasts. The log cannot show what the"
     " restore itself undid.",
 )
