@@ -35,6 +35,7 @@ class Progress:
         self.at_work = set[int]()  # whose rows the last step removed
         self._counted = {one.id: (one.tally, one.batch) for one in claim.deletions if one.tally}
         self._by_id = dict[int, ClaimedDeletion]()
+        self._target_names = set[str]()
         #: Where the slice's rows of the tally get their ids from.
         self._token = uuid4()
         #: Tally, batch and label → deletion → rows; and the same with the step under way.
@@ -92,14 +93,13 @@ class Progress:
     def _row(self, log: UUID, tally: UUID, batch: int, label: str) -> Tally:
         counts = self._written[tally, batch, label]
         keys, targets = dict[str, str | None](), dict[str, dict[str, str | None]]()
-        if not self._by_id:
-            for one in self.claim.deletions:
-                self._by_id[one.id] = one
+        if not self._by_id:  # once for each slice that changes rows
+            self._look_up()
         for pk in counts:
             one = self._by_id[int(pk)]
             keys[pk] = one.key
-            if one.targets and (held := self._targets(one)):
-                targets[pk] = held
+            if one.targets and (names := self._target_names & one.targets.keys()):
+                targets[pk] = {name: one.targets[name] for name in names}
         return Tally(
             id=self._id(tally, label),
             log=log,
@@ -114,11 +114,12 @@ class Progress:
             at=ServerNow(),
         )
 
-    def _targets(self, one: ClaimedDeletion) -> dict[str, str | None]:
-        """Return what the deletion's rows in this database may hold instead of the key."""
-        followed = relations_of(self.claim)
-        names = {relation.target.name for relation in followed} & one.targets.keys()
-        return {name: one.targets[name] for name in names}
+    def _look_up(self) -> None:
+        """Note the deletions by id, and which fields of the parent rows here may refer to."""
+        for one in self.claim.deletions:
+            self._by_id[one.id] = one
+        if any(one.targets for one in self.claim.deletions):
+            self._target_names = {one.target.name for one in relations_of(self.claim)}
 
     def _id(self, tally: UUID, label: str) -> UUID:
         return uuid5(self._token, f"{tally} {label}")

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 PAGE = 200
 #: Over, but for those that were cancelled: their rows were to stay.
 FINISHED = (Cascade.State.DONE, Cascade.State.VERIFIED, Cascade.State.KEPT)
-#: How the reason of a deletion begins whose parent was erased before.
-ERASED_BEFORE = "erased before at"
 #: The columns of a cascade on which nobody has worked yet.
 FRESH: Mapping[str, Any] = {
     "state": Cascade.State.PENDING,
@@ -114,13 +112,6 @@ def lost_of(cascade: Cascade, sums: Sums) -> list[int]:
         if cascade.tally
         and sum(known.get(str(pk), {}).values()) > sum(counted.get(pk, {}).values())
     ]
-
-
-@retried
-def say_again(deletion: int, erased_at: str, *, using: str) -> None:
-    """Write into a deletion that its parent was erased before, and that a restore undid it."""
-    reason = f"{ERASED_BEFORE} {erased_at}, undone by a restore of {using}, and erased again"
-    tables.deletions(using).filter(pk=deletion).update(reason=reason)
 
 
 @retried

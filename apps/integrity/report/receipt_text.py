@@ -6,7 +6,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ..log.kept import counted
-from ..log.undone import ERASED_BEFORE
 from .receipt_lines import NOT_COVERED
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ def statement(receipt: Receipt) -> list[str]:
         *(f"{said}." for said in not_covered(receipt)),
         *_inexact(receipt),
         *_undone(receipt),
-        *_erased_before(receipt),
     ]
 
 
@@ -113,12 +111,6 @@ def _undone(receipt: Receipt) -> Iterator[str]:
                 f"{was}, {certain} by a restore of {each['database']} that was noticed at"
                 f" {moment(one['noticed_at'])}, {then}."
             )
-
-
-def _erased_before(receipt: Receipt) -> Iterator[str]:
-    """Yield when the parent was erased before, if a restore of its database has undone that."""
-    if (reason := receipt["deletion"]["reason"]).startswith(ERASED_BEFORE):
-        yield f"The parent was {reason}."
 
 
 def _unknown(receipt: Receipt) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import relations
 from ..backends.connections import reach
 from ..backends.lookups import existing, target_values
-from ..exceptions import InvalidKey
+from ..exceptions import DatabaseHindered, InvalidKey
 from ..log.tables import id_in
 from ..models import Deletion
 from ..relations.keys import parse_key
@@ -46,7 +46,10 @@ def effects_of_children(
 
 
 def effects_of_parents(done: Restored) -> list[Effect]:
-    """Return which rows go with the parents that would be deleted again, as `preview_of` does."""
+    """Return which rows go with the parents that would be deleted again, as `preview_of` does.
+
+    None are counted in databases that cannot be reached; `done.hindered` says which.
+    """
     rows, keys = Counter[tuple[str, str, str]](), defaultdict[str, list[str]](list)
     for one in done.back:
         keys[one.erased.parent].append(one.erased.key or "")
@@ -57,9 +60,19 @@ def effects_of_parents(done: Restored) -> list[Effect]:
             for part in _parts(pks):
                 values = target_values(relation, part)
                 for database in relation.child_databases:
-                    reach(database)
-                    _add(rows, relation, database, values)
+                    if _answers(database, done):
+                        _add(rows, relation, database, values)
     return _effects(rows)
+
+
+def _answers(database: str, done: Restored) -> bool:
+    """Return whether rows can be counted there; note why not, as of its ledger."""
+    if database not in done.hindered:
+        try:
+            reach(database)
+        except DatabaseHindered as error:
+            done.hindered[database] = error.sentence
+    return database not in done.hindered
 
 
 def _gone(

@@ -112,9 +112,10 @@ def test_erased_parents_that_are_back_are_deleted_again(
     assert not Order.objects.exists()
     assert Deletion.objects.count() == 2
     (receipt,) = receipts.receipts_of("auth.User", str(ann.pk))
-    said = " ".join(receipt_text.statement(receipt))
-    assert "The parent was erased before at" in said
-    assert "undone by a restore of default, and erased again" in receipt["deletion"]["reason"]
+    said = receipt_text.stated(receipt)
+    assert said.startswith("stated at the delete: by me, because erased before at ")
+    assert said.endswith(", undone by a restore of default")
+    assert receipt["deletion"]["reason"] == ""
     assert [row.verb for row in Audit.objects.all()] == ["replay"]
     again = replay()
     assert (again.erased, again.recorded, again.found, again.gone) == (0, 0, {}, {})
@@ -370,3 +371,22 @@ def test_the_command(erased: Callable[..., list[Any]]) -> None:
     assert "0 deleted again" in printed("--parents", "--apply")
     with pytest.raises(CommandError):
         call_command("integrity", "replay", "--override-brake", "why")
+
+
+def test_an_unreachable_child_leaves_out_only_what_its_ledger_names(
+    erased: Callable[..., list[Any]], refuse: Callable[[str], Any]
+) -> None:
+    ann, bob = users("ann", "bob")
+    Post.objects.all().delete()
+    Post.objects.create(title="t", content="c", author=ann)
+    Order.objects.create(customer=bob, order_number="1", total=1)
+    erased(ann, bob)
+    with refuse("shop_db"):
+        document, code = run("--parents")
+        assert ([one["key"] for one in document["parents"]], code) == ([str(ann.pk)], 5)
+        document, code = run("--parents", "--apply")
+        assert (document["erased"], code) == (1, 5)
+        assert list(User.objects.all()) == [bob]
+    document, code = run("--parents", "--apply")
+    assert (document["erased"], code) == (1, 0)
+    assert not User.objects.exists()

@@ -152,6 +152,9 @@ def _parents(
             done = parents.outlook(using, databases=into, since=since)
             effects += replays.effects_of_parents(done)
         every.append(done)
+        for alias, reason in done.hindered.items():
+            progress(f"{alias} {reason}")
+            code = max(code, ExitCode.UNREACHABLE)
         for label, reason in done.brakes.items():
             progress(f"{label}: refused by the brake: {reason}")
         for name, reason in done.refused.items():

@@ -20,18 +20,19 @@ from django.db.models import QuerySet
 
 from ... import capture, conf, relations
 from ...backends import clocks, schemas, visibility
-from ...backends.connections import reach
+from ...backends.connections import reach, watched
 from ...capture import recording
 from ...control import actions, identity
 from ...exceptions import (
     CrossDatabaseError,
+    DatabaseHindered,
     FilteredRead,
     InvalidKey,
     NotTheParents,
     UnknownName,
 )
 from ...exceptions.redaction import plain, reason_of_error
-from ...log import ledger, tallies, undone
+from ...log import ledger, tallies
 from ...log.ledger import Erased
 from ...models import Deletion
 from ...relations import discovery, stored
@@ -43,6 +44,7 @@ from .judgement import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from ...relations import Model
 
@@ -74,6 +76,17 @@ class Restored:
     brakes: dict[str, str] = field(default_factory=dict)
     #: Parent and key → why it could not be deleted again.
     refused: dict[str, str] = field(default_factory=dict)
+    #: Child database → why its ledger was not read to its end, or its rows not counted.
+    hindered: dict[str, str] = field(default_factory=dict)
+
+    def note(self, rows: Sequence[Found], gone: Sequence[Erased]) -> None:
+        """Add what the ledger of one child names."""
+        for one in rows:
+            if one.verdict is Verdict.BACK or one.erased.name not in self.found:
+                self.found[one.erased.name] = one
+        for lost in gone:
+            known = self.gone.get(lost.name, lost)
+            self.gone[lost.name] = known._replace(targets={**lost.targets, **known.targets})
 
     @property
     def back(self) -> list[Found]:
@@ -84,16 +97,19 @@ class Restored:
 def outlook(using: str, *, databases: Sequence[str], since: dt.datetime | None) -> Restored:
     """Return which erased parents are back. Changes nothing.
 
-    Raises the errors of the databases.
+    A child database that cannot be worked on leaves out what only its ledger names. Raises the
+    errors of the parents' database.
     """
     done = Restored(log=using)
-    for rows, gone in _read(using, databases, since):
-        for one in rows:
-            if one.verdict is Verdict.BACK or one.erased.name not in done.found:
-                done.found[one.erased.name] = one
-        for lost in gone:
-            known = done.gone.get(lost.name, lost)
-            done.gone[lost.name] = known._replace(targets={**lost.targets, **known.targets})
+    for database in databases:
+        try:
+            with watched(database):
+                for rows, gone in _read(database, using, since):
+                    done.note(rows, gone)
+        except DatabaseHindered as error:
+            if error.database != database:
+                raise
+            done.hindered[database] = error.sentence
     done.brakes = _brakes(done.back, using)
     return done
 
@@ -115,9 +131,9 @@ def replay(
     try:
         for one in done.back:
             if one.erased.parent not in done.brakes:
-                _erase(one.erased, done)
+                _erase(one.erased, done, actor)
         for lost in done.gone.values():
-            _record(lost, done)
+            _record(lost, done, actor)
     finally:  # what an error or Ctrl-C cut short has changed something, too
         if done.erased or done.recorded:
             reason = f"{done.erased:,} parents erased again, {done.recorded:,} recorded again"
@@ -139,26 +155,25 @@ def _brakes(back: Sequence[Found], using: str) -> dict[str, str]:
 
 
 def _read(
-    using: str, databases: Sequence[str], since: dt.datetime | None
+    database: str, using: str, since: dt.datetime | None
 ) -> Iterator[tuple[list[Found], list[Erased]]]:
-    """Yield rows with keys that the ledgers name and the log does not, and what is not there.
+    """Yield rows with keys that the ledger names and the log does not, and what is not there.
 
     Without `since`, only what the log would still have: before, it may have been purged, and a row
     may have been made again on purpose.
     """
-    log = identity.of_log(using)
-    for database in databases:
-        reach(database)
-        if not tallies.is_kept_in(database):
-            continue
-        kept = clocks.now(database) - dt.timedelta(days=conf.current().retention_days)
-        for page in ledger.unknown_to_log(database, log=log, using=using, since=since or kept):
-            by_parent = defaultdict[str, list[Erased]](list)
-            for one in page:
-                by_parent[one.parent].append(one)
-            for label, erased in by_parent.items():
-                found, gone = _rows(label, erased, using)
-                yield found, [one for one in gone if not one.relation]
+    reach(database)
+    if not tallies.is_kept_in(database):
+        return
+    log, kept = identity.of_log(using), dt.timedelta(days=conf.current().retention_days)
+    since = since or clocks.now(database) - kept
+    for page in ledger.unknown_to_log(database, log=log, using=using, since=since):
+        by_parent = defaultdict[str, list[Erased]](list)
+        for one in page:
+            by_parent[one.parent].append(one)
+        for label, erased in by_parent.items():
+            found, gone = _rows(label, erased, using)
+            yield found, [one for one in gone if not one.relation]
 
 
 def _rows(label: str, erased: list[Erased], using: str) -> tuple[list[Found], list[Erased]]:
@@ -197,14 +212,14 @@ def _found(erased: Erased, row: models.Model) -> Found:
     return Found(erased=erased, verdict=verdict, reason=reason)
 
 
-def _erase(erased: Erased, done: Restored) -> None:
+def _erase(erased: Erased, done: Restored, actor: str) -> None:
     """Delete one row again, if it still is the erased one. One transaction."""
     name = f"{erased.parent} {erased.key}"
     if conf.current().is_off(erased.parent):
         done.refused[name] = "INTEGRITY['capture'] is \"off\" for this model"
         return
     try:
-        with transaction.atomic(using=done.log):
+        with _stated(erased, done.log, actor), transaction.atomic(using=done.log):
             done.erased += _deleted(erased, done.log)
     except (Error, CrossDatabaseError) as error:
         done.refused[name] = reason_of_error(error)
@@ -225,18 +240,18 @@ def _deleted(erased: Erased, using: str) -> bool:
     models.Model.delete(row, using=using)  # not the model's own, which may only hide it
     if ledger.newest_of(erased.parent, key, using=using) == before:
         capture.record([kept], using=using)
-    _say_again(erased, using)
     return True
 
 
-def _say_again(erased: Erased, using: str) -> None:
-    """Let the receipt say that the parent was erased before."""
-    if newest := ledger.newest_of(erased.parent, erased.key or "", using=using):
-        at = f"{judgement.aware(erased.at).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-        undone.say_again(newest, at, using=using)
+def _stated(erased: Erased, using: str, actor: str) -> AbstractContextManager[None]:
+    """Let the log and the receipt say that the parent was erased before."""
+    at = f"{judgement.aware(erased.at).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return capture.because(
+        actor=actor, reason=f"erased before at {at}, undone by a restore of {using}"
+    )
 
 
-def _record(gone: Erased, done: Restored) -> None:
+def _record(gone: Erased, done: Restored, actor: str) -> None:
     """Record a deletion that the log has lost, unless its parent is alive by now.
 
     The ledgers may not name all that relations refer to. Then its rows are left to a scan.
@@ -246,6 +261,6 @@ def _record(gone: Erased, done: Restored) -> None:
     if conf.current().is_off(gone.parent) or wanted - gone.targets.keys():
         return
     row = parse_key(primary_key(parent), gone.key or ""), gone.targets or None
-    with transaction.atomic(using=done.log):
+    with _stated(gone, done.log, actor), transaction.atomic(using=done.log):
         source = Deletion.Source.API
         done.recorded += len(recording.insert(parent, [row], source=source, using=done.log))
