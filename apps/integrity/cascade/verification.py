@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
@@ -38,7 +39,6 @@ from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..log import outcomes, proofs, tallies
 from ..log.kept import keep
-from ..models import ChildDatabase
 from . import live_check
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 
 logger = logger_of("integrity.verify")
-
-RESTORED = ChildDatabase.Pause.RESTORED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,13 +155,20 @@ def _fold(claim: Claim) -> Claim | None:
     if lost := tallies.lost(claim, counts):
         evidence = restores.Evidence(uncounted=len(lost), unknown=0)
         reason = restores.reason_of(evidence, claim.database, claim.using)
-        refusals.refuse(claim.database, RESTORED, reason, using=claim.using)
+        replayed = partial(_is_put_back, claim, {*lost})
+        refusals.refuse_restored(claim.database, reason, replayed, using=claim.using)
         outcomes.delay(claim)
         return None
     rows = tallies.folded({one.id: one.rows for one in claim.deletions}, counts)
     if any(rows[one.id] != one.rows for one in claim.deletions):
         tallies.correct(outcomes.claimed(claim), rows, using=claim.using)
     return claim.with_rows(rows)
+
+
+def _is_put_back(claim: Claim, lost: set[int]) -> bool:
+    """Return whether none of those deletions is any more as the claim found it."""
+    held = outcomes.claimed(claim).values_list("deletions", flat=True)
+    return not any(lost & {*deletions} for deletions in held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from django.utils import timezone
 
 from apps.integrity import cascade
 from apps.integrity.cascade import verification
-from apps.integrity.control import actions, restores
+from apps.integrity.control import actions, refusals, restores
 from apps.integrity.log import tallies, undone
 from apps.integrity.models import Audit, Cascade, ChildDatabase, Deletion, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.report import receipt_text, receipts
 from apps.integrity.scan.replay import children
+from apps.integrity.scan.replay.children import Replayed
 from tests.kinds.lite.models import Note
 from tests.kinds.parents.models import Mixed, Owner
 from tests.kinds.right.models import Leaf
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from django.db import models
 
-    from apps.integrity.scan.replay.children import Replayed
     from tests.conftest import Tune
 
     Converge = Callable[[], Counter[str]]
@@ -278,6 +278,71 @@ def test_a_replay_that_dies_is_noticed_and_the_next_finds_the_rest(
     assert {len(row.undone or []) for row in Cascade.objects.filter(database=place.database)} <= {
         *(0, 1)
     }
+
+
+def lost(place: Place, converge: Converge) -> None:
+    """Restore a backup from before a deletion, and give a worker something to look at."""
+    backup = place.backup()
+    place.delete(place.make(2)[0])
+    converge()
+    place.restore(backup)
+    place.delete(place.make(1)[0])
+
+
+def test_a_restore_that_is_noticed_while_it_is_replayed_does_not_pause_for_good(
+    place: Place, converge: Converge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(place, converge)
+    real = undone.put_back
+
+    def noticed(*args: Any, **options: Any) -> Any:
+        cascade.drain(place.database)
+        assert actions.is_refused(place.database, using="default")
+        return real(*args, **options)
+
+    monkeypatch.setattr(undone, "put_back", noticed)
+    assert place.replay().resumed
+    assert not actions.is_refused(place.database, using="default")
+    converge()
+    assert (place.left, states(place)) == (0, {"verified"})
+
+
+def test_a_pause_that_comes_after_the_replay_ends_at_once(
+    place: Place, converge: Converge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(place, converge)
+    real, replayed = refusals.pause, list[Replayed]()
+
+    def late(*args: Any, **options: Any) -> bool:
+        replayed.append(place.replay())
+        return real(*args, **options)
+
+    monkeypatch.setattr(refusals, "pause", late)
+    cascade.drain(place.database)
+    assert [(one.deletions, one.resumed) for one in replayed] == [(1, False)]
+    assert not actions.is_refused(place.database, using="default")
+    converge()
+    assert (place.left, states(place)) == (0, {"verified"})
+
+
+def test_a_pause_by_verification_that_comes_after_the_replay_ends_at_once(
+    place: Place, converge: Converge, monkeypatch: pytest.MonkeyPatch, tune: Tune
+) -> None:
+    backup = place.backup()
+    place.delete(place.make(2)[0])
+    cascade.drain(place.database)
+    place.restore(backup)
+    real, replayed = refusals.pause, list[Replayed]()
+
+    def late(*args: Any, **options: Any) -> bool:
+        replayed.append(place.replay())
+        return real(*args, **options)
+
+    monkeypatch.setattr(refusals, "pause", late)
+    Cascade.objects.filter(state="done").update(due_at=timezone.now() - ENOUGH)
+    verification.verify(place.database)
+    assert [(one.deletions, one.resumed) for one in replayed] == [(1, False)]
+    assert not actions.is_refused(place.database, using="default")
 
 
 def test_work_under_way_is_put_back_with_what_it_had_changed(

@@ -99,14 +99,14 @@ def replay(database: str, *, using: str, since: dt.datetime | None, actor: str) 
     done = _found(database, using, since)
     if done.reason:
         return done
-    kind = actions.kind_of_pause(database, using=using)
     try:
         _put_back(done, since)
     finally:  # what an error or Ctrl-C cut short has changed something, too
         if done.deletions:
             reason = f"{done.deletions:,} deletions in {len(done.batches):,} batches put back"
             actions.audit("replay", database, actor=actor, reason=reason, using=using)
-    if kind == ChildDatabase.Pause.RESTORED:
+    # Not asked before: a worker may have noticed the restore meanwhile. See Note [Noticed late].
+    if actions.kind_of_pause(database, using=using) == ChildDatabase.Pause.RESTORED:
         done.reason = restores.reason(database, using=using)
         if not done.reason:
             why = "the log and the database agree after a replay"
