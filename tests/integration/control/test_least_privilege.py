@@ -395,7 +395,8 @@ class TestTheStatements:
 
     def test_the_worker_in_the_child_databases(self) -> None:
         identity = 'GRANT SELECT, INSERT, UPDATE ("uuid") ON "integrity_identity"'
-        tally = 'GRANT SELECT, INSERT, UPDATE ("at", "counts", "keys", "targets"), DELETE ON "integrity_tally"'
+        columns = '"at", "counts", "keys", "targets"'
+        tally = f'GRANT SELECT, INSERT, UPDATE ({columns}), DELETE ON "integrity_tally"'
         removed = 'UPDATE ("id"), DELETE'
         assert self.of("blog_db", "blog", "integrity", "auth") == [
             f'GRANT SELECT ("author_id", "ctid", "id", "post_id"), {removed} ON "blog_comment"',
