@@ -384,6 +384,7 @@ AS_WORKER: dict[str, tuple[list[str], int]] = {
     "grants": (["grants", "worker"], 0),
     "alerts": (["alerts"], 0),
     "rename": (["rename", "gone_db", "blog_db", "--alias"], 0),
+    "replay": (["replay", "--apply"], 0),
 }
 #: What the owner of the tables does in their place.
 FOR_THE_OWNER = {"install-triggers", "purge", "rename"}
@@ -419,6 +420,19 @@ class TestTheCycle:
         assert {*AS_WORKER} | FOR_THE_OWNER == {*VERBS}
         assert not Post.objects.exclude(author_id=bob.pk).exists()
         assert not Comment.objects.filter(author_id=key).exists()
+
+    def test_replay_as_the_worker(self, log_in: LogIn, ann: User, tune: Tune) -> None:
+        tune(grace_seconds=0.001)
+        ann.delete()
+        drain = ("drain", "--verify", "--timeout", "60")
+        with log_in("worker"):
+            assert ask(*drain)[1] == 0
+            everything = ("--database", "blog_db", "--since", "2000-01-01T00:00")
+            assert ask("replay", *everything)[1] == FINDINGS
+            assert ask("replay", *everything, "--apply")[1] == 0
+            assert Cascade.objects.get(database="blog_db").state == "pending"
+            assert ask(*drain)[1] == 0
+        assert Cascade.objects.get(database="blog_db").state == "verified"
 
     def test_purge_as_the_worker(self, log_in: LogIn, ann: User, tune: Tune) -> None:
         from apps.integrity.queues import maintenance

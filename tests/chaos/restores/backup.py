@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sandbox import servers
-from sandbox.processes import finish_all, stop_all
+from sandbox.processes import ProcessError, eventually, finish_all, stop_all
 from tests.backups import base_backup
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class Backup:
     def __init__(self, server: servers.PostgreSQL, name: str) -> None:
         """Make it now."""
         self.server, self.name, self.is_marked = server, name, False
+        self.data = base_backup(server, name).data
         shared = server.installation
         self.wal = shared.place / f"{name}-wal"
         self._run(f"{name}-mkdir", "mkdir", "-m", "700", str(self.wal))
@@ -31,7 +32,16 @@ class Backup:
         )
         self.receiver.env = shared.passwords.environment()
         self.receiver.start()
-        self.data = base_backup(server, name).data
+        if not eventually(self._receives, timeout=20):
+            raise ProcessError(f"{name}: no WAL is received\n{self.receiver.tail()}")
+
+    def _receives(self) -> bool:
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT 1 FROM pg_stat_replication WHERE application_name = 'pg_receivewal'"
+                " AND state = 'streaming'"
+            )
+            return rows.fetchone() is not None
 
     def mark(self) -> None:
         """Let the restore go on to this moment, by the WAL."""
