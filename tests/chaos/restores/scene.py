@@ -88,10 +88,14 @@ class Round:
                 backup.end()
             deleter.join(PATIENCE_SECONDS)
         self._note_after(deleter)
+        undone = len(self.problems())
+        if not undone:
+            self.failures.append("too mild: the restore has brought nothing back")
         self._replay()
         self._converge()
         marks = ", ".join(alias + "+WAL" * self.backups[alias].is_marked for alias in self.restored)
-        self.say(f"  seed {self.seed}: {marks}; {deleter.failed} deletes failed meanwhile")
+        new = len(self.people.anew["user"])
+        self.say(f"  seed {self.seed}: {marks}; {undone} erased were back, {new} keys used again")
         return self.failures
 
     def _back_up(self) -> None:
