@@ -194,8 +194,9 @@ def test_run_lists_every_command_once():
     done = subprocess.run([ROOT / "run"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()[2:]
     names = [line.split()[0] for line in lines if not line.startswith("   ")]
-    wanted = "demo test acceptance lint bench storm faults pages screenshots mutants differential"
-    wanted += " docs package up down clean lock test-all test-matrix test-apps test-engines audit"
+    wanted = "demo test acceptance lint bench storm restores faults pages screenshots mutants"
+    wanted += " differential docs package up down clean lock"
+    wanted += " test-all test-matrix test-apps test-engines audit"
     assert names == wanted.split()
     listed = re.findall(r"^\./run ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     assert {*names} == {*listed}

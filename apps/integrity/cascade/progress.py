@@ -35,6 +35,7 @@ class Progress:
         self.at_work = set[int]()  # whose rows the last step removed
         self._counted = {one.id: (one.tally, one.batch) for one in claim.deletions if one.tally}
         self._by_id = dict[int, ClaimedDeletion]()
+        #: Fields of the parent that rows here may refer to, if a deletion names any.
         self._target_names = set[str]()
         #: Where the slice's rows of the tally get their ids from.
         self._token = uuid4()
@@ -93,8 +94,10 @@ class Progress:
     def _row(self, log: UUID, tally: UUID, batch: int, label: str) -> Tally:
         counts = self._written[tally, batch, label]
         keys, targets = dict[str, str | None](), dict[str, dict[str, str | None]]()
-        if not self._by_id:  # once for each slice that changes rows
-            self._look_up()
+        for one in () if self._by_id else self.claim.deletions:  # once for each slice
+            self._by_id[one.id] = one
+            if one.targets and not self._target_names:
+                self._target_names = {each.target.name for each in relations_of(self.claim)}
         for pk in counts:
             one = self._by_id[int(pk)]
             keys[pk] = one.key
@@ -113,13 +116,6 @@ class Progress:
             targets=targets,
             at=ServerNow(),
         )
-
-    def _look_up(self) -> None:
-        """Note the deletions by id, and which fields of the parent rows here may refer to."""
-        for one in self.claim.deletions:
-            self._by_id[one.id] = one
-        if any(one.targets for one in self.claim.deletions):
-            self._target_names = {one.target.name for one in relations_of(self.claim)}
 
     def _id(self, tally: UUID, label: str) -> UUID:
         return uuid5(self._token, f"{tally} {label}")
